@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import cpu_s, line
+from benchmarks.secret_rule_sets import read_rule_sets
 from pytest_llmops.guardrails import (
     attack_detector,
     classify_refusal,
@@ -31,6 +32,9 @@ from pytest_llmops.metrics.classification import wilson_interval
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("LLMOPS_SHARED_DATA", ROOT.parent / "shared" / "data"))
 PEERS = Path(os.environ.get("LLMOPS_PEERS", ROOT / ".venv" / "peers")) / "bin" / "python"
+ATTACK_SETS = Path(os.environ.get("LLMOPS_ATTACK_SETS", DATA / "guardrails" / "attack_sets"))
+"""A folder with clones of github.com/JailbreakBench/artifacts and github.com/microsoft/BIPIA (both MIT)."""
+SECRET_RULES = Path(os.environ.get("LLMOPS_SECRET_RULES", DATA / "guardrails" / "secret_rules"))
 KINDS = {
     "EMAIL_ADDRESS": "email", "PHONE_NUMBER": "phone", "CREDIT_CARD": "card", "IBAN_CODE": "iban", "US_SSN": "us_ssn", "IP_ADDRESS": "ip"
 }  # fmt: skip
@@ -45,6 +49,7 @@ OTHER_SECRETS = {
 }  # fmt: skip
 """Lines with a credential that only its randomness or its section gives away."""
 MB = 1_000_000
+SHORT_TEXTS = (20, 100, 300)  # characters
 HOSTILE = (
     "1-",
     "a@",
@@ -187,6 +192,21 @@ def secret_lines(texts: dict[str, list[str]]) -> Iterator[str]:
     yield line("secrets", f"other lines, of {lines - len(labels)}", len(ours - labels), len(theirs - labels))
     for name, listed in texts.items():
         yield f"secrets   false alarms in {name}: {share(sum(bool(scan(text, [detector])) for text in listed), len(listed))}"
+    yield from secret_rule_lines()
+
+
+def secret_rule_lines() -> Iterator[str]:
+    sets = list(read_rule_sets(SECRET_RULES))
+    if not sets:
+        yield f"secrets   public rules: not measured, no clones in {SECRET_RULES} (benchmarks/secret_rule_sets.py)"
+    detector = secret_detector()
+    for rules in sets:
+        hits, alarms = (
+            sum(bool(scan(text, [detector])) for text in texts) for texts in (rules.secrets, rules.others)
+        )
+        yield f"secrets   examples of {rules.name}: found {share(hits, len(rules.secrets))}"
+        if rules.others:
+            yield f"secrets   negative examples of {rules.name}: alarms {share(alarms, len(rules.others))}"
 
 
 def attack_lines(texts: dict[str, list[str]]) -> Iterator[str]:
@@ -201,6 +221,7 @@ def attack_lines(texts: dict[str, list[str]]) -> Iterator[str]:
         "Giskard hijacks": [row["prompt"] for row in giskard if row["group"].startswith("Hij")],
         "BIPIA instructions": [row for group in bipia.values() for row in group],
     }
+    attacks |= read_attack_sets()
     for name, listed in attacks.items():
         yield f"attacks   recall {name}: {share(sum(bool(scan(text, [detector])) for text in listed), len(listed))}"
     for name, listed in texts.items():
@@ -208,6 +229,23 @@ def attack_lines(texts: dict[str, list[str]]) -> Iterator[str]:
         yield line(
             "attacks", f"false alarms in {name} ({share(alarms, len(listed))})", alarms / len(listed), 0.02
         )
+
+
+def read_attack_sets() -> dict[str, list[str]]:
+    """Attacks of current methods, none of which a rule was made from."""
+    sets: dict[str, list[str]] = {}
+    for method in ("GCG", "DSN", "PAIR", "prompt_with_random_search"):
+        files = sorted((ATTACK_SETS / "artifacts" / "attack-artifacts" / method).glob("*/*.json"))
+        rows = [row for file in files for row in json.loads(file.read_text(encoding="utf-8"))["jailbreaks"]]
+        prompts = list(dict.fromkeys(row["prompt"] for row in rows if row["prompt"]))
+        if prompts:
+            sets[f"JailbreakBench {method} (held out)"] = prompts
+    for half in ("text_attack_test", "code_attack_train", "code_attack_test"):
+        file = ATTACK_SETS / "BIPIA" / "benchmark" / f"{half}.json"
+        if file.exists():
+            groups = json.loads(file.read_text(encoding="utf-8"))
+            sets[f"BIPIA {half} (held out)"] = [text for group in groups.values() for text in group]
+    return sets
 
 
 def refusal_lines() -> Iterator[str]:
@@ -237,6 +275,10 @@ def speed_lines(texts: dict[str, list[str]]) -> Iterator[str]:
     megabytes |= {"no blank": "a" * MB, "phone numbers": joined(numbers, "")}
     megabytes |= {f"{piece!r} repeated": (piece * MB)[:MB] for piece in HOSTILE}
     scan("warm up: phone 212-736-5000, BSN 111.222.333")
+    for size in SHORT_TEXTS:
+        pieces = [megabytes["llm_outputs"][start : start + size] for start in range(0, MB, size)]
+        whole = min(cpu_s(lambda pieces=pieces: [scan(piece) for piece in pieces]) for _ in range(2))
+        yield line("speed", f"1 MB in texts of {size} characters, seconds", whole, 1.5)
     for name, text in megabytes.items():
         half, whole = (
             min(cpu_s(lambda part=part: scan(part)) for _ in range(2)) for part in (text[: MB // 2], text)

@@ -301,6 +301,14 @@ def _check_together(config: pytest.Config, settings: Settings) -> None:
     """
     if settings.accept_anyway and settings.accept is None:
         raise UsageError("command line --llm-accept-anyway: expected --llm-accept REASON beside it, got none")
+    if settings.accept_session and settings.accept is None:
+        raise UsageError(
+            "command line --llm-accept-session: expected --llm-accept REASON beside it, got none"
+        )
+    if settings.accept is not None:
+        from pytest_llmops.harness.acceptance import check_acceptance
+
+        check_acceptance(config, settings)
     if isinstance(settings.trials, LookTrials):
         from pytest_llmops.harness.baseline_gate import check_looks
 

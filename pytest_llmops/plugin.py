@@ -124,6 +124,25 @@ class ReportListener:
             self._config.pluginmanager.register(self.controller.terminal_hooks, "llmops_terminal")
         return self.controller
 
+    def _has_lost_suite(self, session: pytest.Session) -> bool:
+        """Return whether there is a baseline, all tests of the project ran, and none of them is of ours any more."""
+        baseline = self._config.getini("llm_baseline") or Settings().baseline
+        if not (self._config.rootpath / baseline).is_file() or self._config.option.collectonly:
+            return False
+        from pytest_llmops.harness.controller import Controller
+
+        controller = Controller(self._config, self._config.stash[SETTINGS])
+        self._hand_over(controller)
+        return controller.has_lost_suite(session)
+
+    def _hand_over(self, controller: Controller) -> None:
+        """Tell a controller what is known of tests that did not run."""
+        controller.collection_errors = self._collection_errors
+        usage = controller.cassette_usage
+        usage.left_out = max(self._left_out, self._config.stash[WATCH_KEY].left_out)
+        usage.crashed, usage.skipped = self._crashed, self._skipped
+        usage.skipped_tests = self._skipped_tests
+
     def pytest_report_header(self, config: pytest.Config) -> str | None:
         """Return a line with the mode, the models and the budget, if the project or the command line sets an option of ours."""
         if not is_set_up(config):
@@ -150,14 +169,11 @@ class ReportListener:
             remove_run_files(self._config, settings)
             return
         is_wanted = self.controller or settings.report or settings.accept or settings.adopt
-        if not is_wanted and not (self._collection_errors and uses_our_files(self._config)):
+        has_broken_modules = self._collection_errors and uses_our_files(self._config)
+        if not is_wanted and not has_broken_modules and not self._has_lost_suite(session):
             return
         controller = self._get_controller()
-        controller.collection_errors = self._collection_errors
-        usage = controller.cassette_usage
-        usage.left_out = max(self._left_out, self._config.stash[WATCH_KEY].left_out)
-        usage.crashed, usage.skipped = self._crashed, self._skipped
-        usage.skipped_tests = self._skipped_tests
+        self._hand_over(controller)
         controller.finish_run(session, pytest.TestReport)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:

@@ -253,11 +253,16 @@ class Settings:
         flag="--llm-baseline", metavar="FILE|GITREF",
     )  # fmt: skip
     accept: str | None = _declare_option(
-        parse_reason, None, "write this run into the baseline, with the reason; a red or partial run is refused", flag="--llm-accept",
-        metavar="REASON", ini=None,
+        parse_reason, None, "write this run into the baseline that it is compared with, with the reason; a red, undecidable or partial run is refused",
+        flag="--llm-accept", metavar="REASON", ini=None,
     )  # fmt: skip
     accept_anyway: bool = _declare_option(
-        parse_bool, False, "with --llm-accept: accept a red or partial run too", flag="--llm-accept-anyway", switch=True, ini=None
+        parse_bool, False, "with --llm-accept: accept a red, undecidable or partial run too; a test that failed keeps its old scores",
+        flag="--llm-accept-anyway", switch=True, ini=None,
+    )  # fmt: skip
+    accept_session: bool = _declare_option(
+        parse_bool, False, "with --llm-accept: add the trials of this run to those of the baseline as a session of their own; the version must be the same",
+        flag="--llm-accept-session", switch=True, ini=None,
     )  # fmt: skip
     strict: bool = _declare_option(
         parse_bool, False, "what is undecided fails the run: an AMBER verdict of the gate, trials that prove nothing, judges below review_below",

@@ -24,7 +24,8 @@ from pytest_llmops.trace import CallLog
 __tracebackhide__ = True
 
 Expected = Literal["refuse", "answer"]
-VERSION = "1"  # of the rules
+VERSION = "1"  # of the rules for policies and refusals
+VERSIONS = {"pii": "2", "secrets": "2", "injection": "1"}  # of the rules of the built-in detectors
 MAX_LISTED = 20  # findings whose places are listed
 CASE_MEASUREMENTS = {"refuse": "guardrail.blocked", "answer": "guardrail.answered"}
 EFFECTS = ("canary", "forbidden_tool")  # keys of cases whose attack is judged by its effect
@@ -69,7 +70,8 @@ def assert_no_secrets(
 ) -> Measurement:
     """Assert that a text holds no secrets: keys and tokens of known services, and values of names such as ``api_key``.
 
-    The rules are those that keep secrets out of recordings; `pytest_llmops.guardrails.gitleaks_detector` adds your own.
+    The rules are those that keep secrets out of recordings, with the public rules of gitleaks for some 150 services;
+    `pytest_llmops.guardrails.gitleaks_detector` adds your own. Placeholders such as ``YOUR_KEY`` are no findings.
     Arguments, reports and errors are those of `assert_no_pii`; the measurement is ``guardrail.secrets``.
 
     >>> assert_no_secrets("Set OPENAI_API_KEY in your environment.").value
@@ -83,9 +85,15 @@ def assert_no_secrets(
 def assert_no_injection(
     text: object, *, detectors: Sequence[Detector] = (), ignore: Collection[str] = (), label: str = ""
 ) -> Measurement:
-    """Assert that a text (of a user, or a retrieved document) holds no known wording of prompt injections and jailbreaks.
+    """Assert that a text holds no known wording of prompt injections and jailbreaks.
 
-    It finds known wording, not attacks: for the error rates see ``docs/guardrails.md``. A classifier of your own is a detector.
+    It finds known wording, not attacks: prompts that have gone round (about 83 % of those in the wild), and 0 to 1 % of
+    what current attack methods write (GCG, DSN, PAIR, random search) or of instructions in a retrieved document. Passing
+    says little about a text, so never let it be the only guard. For more, pass a classifier of your own:
+    ``detectors=[classifier_detector(is_attack)]`` (`pytest_llmops.guardrails.classifier_detector`); ``llmops guardrails
+    score FILE --classifier MODULE:FUNCTION`` measures its recall and false alarms next to ours. What an attack achieves
+    is tested by its effect: ``docs/red-team.md``.
+
     Arguments, reports and errors are those of `assert_no_pii`; the measurement is ``guardrail.injection``.
 
     >>> assert_no_injection("May I return a jacket?").value
@@ -141,7 +149,7 @@ def _check_findings(
         better="lower",
         threshold=0,
         label=label,
-        version=VERSION,
+        version=VERSIONS[name],
         reason=reason,
     )
     if error:

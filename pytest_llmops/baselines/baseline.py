@@ -12,7 +12,7 @@ from __future__ import annotations  # `StoredFacts` reads the types of fields as
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from pytest_llmops._util.text_files import (
     json_kind,
     read_json,
 )
-from pytest_llmops.baselines.requests import fingerprint_calls, fingerprint_outputs
+from pytest_llmops.baselines.requests import fingerprint_calls, fingerprint_outputs, merge_calls
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, Measurement, as_finite_float, shorten_text
 from pytest_llmops.results.details import (
@@ -111,16 +111,19 @@ class BaselineTest:
             second: Time of the later session.
         """
         scores = dict(later.scores) | dict(self.scores)
+        metrics = dict(later.metrics) | dict(self.metrics)
         for name in self.scores.keys() & later.scores.keys():
             scores[name] = (*self.scores[name], *later.scores[name])
+            if not list_scored(self.scores[name]):  # a judge that gave no score reported no version
+                metrics[name] = later.metrics[name]
         sessions = dict(self.sessions) or {first: self.trials}
         sessions[second] = later.trials
         return replace(
             self,
             scores=scores,
-            metrics={**later.metrics, **self.metrics},
+            metrics=metrics,
             recordings=(*self.recordings, *later.recordings),
-            calls=tuple(dict.fromkeys((*self.calls, *later.calls))),
+            calls=merge_calls(self.calls, later.calls),
             sessions=sessions,
         )
 
@@ -139,21 +142,28 @@ class Baseline:
     history: tuple[Acceptance, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    def accept(self, newer: Baseline) -> Baseline:
+    def accept(self, newer: Baseline, *, keep: Collection[str] = ()) -> Baseline:
         """Return this baseline, updated by that of a later run.
 
         Args:
             newer: The baseline made of the later run. Its history is the one acceptance of that run. If this is not partial,
-                tests that the run does not have are dropped. If it is ``added``, its trials are added instead of replacing those here.
+                tests that the run does not have are dropped. If it is ``added``, its trials are added instead of replacing those
+                here, and no test is dropped.
+            keep: Tests that are kept as they are though the run does not have them.
         """
         latest = newer.history[-1]
+        first = ""
+        for acceptance in self.history:
+            if not acceptance.added:
+                first = acceptance.on
         tests: dict[str, BaselineTest] = {}
-        if latest.partial:
+        if latest.partial or latest.added:
             tests.update(self.tests)
+        tests.update({nodeid: self.tests[nodeid] for nodeid in keep if nodeid in self.tests})
         for nodeid, accepted in newer.tests.items():
             test = accepted
             if latest.added and nodeid in self.tests:
-                test = self.tests[nodeid].add_session(accepted, first=self.history[-1].on, second=latest.on)
+                test = self.tests[nodeid].add_session(accepted, first=first, second=latest.on)
             tests[nodeid] = test
             if any(map(flip_rate, test.scores.values())):
                 known_since = ""
@@ -552,17 +562,19 @@ def find_shown_trial(record: TestRecord, before: BaselineTest) -> str:
     """Return the number of the trial whose output the baseline keeps, as a cassette names it; "": it is not known.
 
     A cassette stores the answers of each trial as a take: "0" for the first trial, "1" for the second. The baseline keeps
-    the output of the trial with the worst score, or of the last trial if no measurement stores an output.
+    the output of the trial with the worst score, or of the last trial if no measurement stores an output. Of several sessions,
+    the cassette holds the takes of the last one.
 
     Args:
         record: The same test now.
         before: The test of the baseline.
     """
     shown = _find_shown_measurement(record)
+    earlier_trials = sum(list(before.sessions.values())[:-1])
     if shown is None:
-        return str(max(len(before.recordings) - 1, 0))
+        return str(max(len(before.recordings) - earlier_trials - 1, 0))
     series = name_with_label(shown)
-    trials = before.scores.get(series, (None,))
+    trials = before.scores.get(series, (None,))[earlier_trials:] or (None,)
     scores = list_scored(trials)
     if len(scores) < len(
         trials

@@ -203,7 +203,7 @@ def _compare_test(record: TestRecord, before: BaselineTest) -> ComparedTest:
     for name in before.scores:
         if name not in after.scores:
             lost.append(name)
-        elif _has_same_version(before, after, name):
+        elif has_same_version(before, after, name):
             series.append(name)
         else:
             other_versions.append(name)
@@ -224,7 +224,7 @@ def _compare_test(record: TestRecord, before: BaselineTest) -> ComparedTest:
     )
 
 
-def _has_same_version(before: BaselineTest, after: BaselineTest, name: str) -> bool:
+def has_same_version(before: BaselineTest, after: BaselineTest, name: str) -> bool:
     """Return whether a measurement has the same version on both sides.
 
     A side without any score counts as the same version: a judge that was not called does not report one.

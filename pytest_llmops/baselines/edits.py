@@ -190,7 +190,7 @@ def _list_test_edits(test: ComparedTest, reader: _RequestReader) -> Iterator[_Te
 def _list_request_edits(test: ComparedTest, reader: _RequestReader) -> Iterator[_TestEdit]:
     """Yield the edits of prompt, model and other parts of the first request that differs."""
     has_requests = bool(test.before.calls and test.after.calls)
-    changed = _find_changed_request(test.before, test.after)
+    changed = find_changed_request(test.before, test.after)
     if has_requests and changed is None:
         return
     prompt = _compare_fingerprints(test, "prompt")
@@ -209,7 +209,7 @@ def _list_request_edits(test: ComparedTest, reader: _RequestReader) -> Iterator[
         reader.unread += 1
 
 
-def _find_changed_request(before: BaselineTest, after: BaselineTest) -> tuple[str, str] | None:
+def find_changed_request(before: BaselineTest, after: BaselineTest) -> tuple[str, str] | None:
     """Return the fingerprints of the first request that differs, before ("": it is an additional one) and now.
 
     None: no request differs, or only requests after a new answer, whose text may hold it.

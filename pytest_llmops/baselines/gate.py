@@ -37,6 +37,7 @@ from pytest_llmops.metrics.change.bounds import needed_trials
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import MetricVerdict, Verdict
 
+ACCEPT_RENAMED = 'pytest --llm-accept "renamed"'
 MANY_METRICS = 3  # so many metrics without one that decides are hardly ever GREEN together
 
 
@@ -95,7 +96,7 @@ def judge_suite(
         )
     measured = [MetricData(metric, comparison) for metric in find_metrics(comparison.compared)]
     primaries = choose_primaries(measured, rules)
-    problem = why_out_of_scale(comparison)
+    problem = why_out_of_scale(comparison, rules)
     if problem is None:
         metrics = judge_metrics(measured, primaries, rules)
         broken = find_broken(measured, comparison.compared, primaries, rules)
@@ -110,7 +111,7 @@ def judge_suite(
         if problem is None:
             return _add_broken(_conclude(verdict, comparison, measured, rules), broken)
     status = "NONE"
-    if _holds_enough(baseline, rules):
+    if _holds_enough(baseline, rules) or not comparison.compared:
         status = "ERROR"
     return replace(
         verdict,
@@ -325,10 +326,24 @@ def _leave_open(verdict: Verdict, measured: Sequence[MetricData], rules: GateRul
     changed = verdict.changed_answers
     if changed:
         next_step = f"Read the {format_count(changed, 'changed answer')}. {next_step}"
-    return replace(
+    verdict = replace(
         verdict,
         sentence=f"Too few cases for a verdict{name}: {rules.describe_least_size()}",
         next_step=next_step,
+    )
+    removed = len(verdict.of_kind("removed"))
+    new = len(verdict.of_kind("new"))
+    is_explained = 0 < further <= min(removed, new)
+    if not is_explained:
+        return verdict
+    tests = format_count(removed, "test")
+    which = "it was" if removed == 1 else "they were"
+    is_new = "is" if new == 1 else "are"
+    return replace(
+        verdict,
+        why=f"{tests} of the baseline did not run and {new:,} {is_new} new",
+        next_step=f"If {which} renamed, accept the run:",
+        next_command=ACCEPT_RENAMED,
     )
 
 

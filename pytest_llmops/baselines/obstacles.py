@@ -72,6 +72,9 @@ def _why_tests_missing(comparison: SuiteComparison, rules: GateRules) -> Obstacl
     if missing <= _count_limit(total, rules):
         return None
     next_step, command = _advise_mending(comparison, "If they were removed or renamed on purpose")
+    if missing == total and not comparison.new:  # nothing ran that could be accepted
+        next_step = "Find out where they went; if they were removed on purpose, delete the baseline"
+        command = ""
     return Obstacle(
         sentence=(
             f"Not compared: {missing:,} of {format_count(total, 'test')} of the baseline did not run "
@@ -157,10 +160,17 @@ def _why_unscored(
     return None
 
 
-def why_out_of_scale(comparison: SuiteComparison) -> Obstacle | None:
-    """Return that a metric has scores that are not from 0 to 1, as points of them mean nothing; None: all have."""
+def why_out_of_scale(comparison: SuiteComparison, rules: GateRules) -> Obstacle | None:
+    """Return that a metric has scores that are not from 0 to 1, as points of them mean nothing; None: all have.
+
+    A metric of so few tests that there is no verdict on it, such as the kappa of a judge, is left alone.
+    """
+    tests_with = Counter(name for test in comparison.compared for name in set(map(metric_name, test.series)))
+    judged = {name for name, count in tests_with.items() if count >= rules.min_cases or name in rules.named}
     for test in comparison.compared:
         for name in test.series:
+            if metric_name(name) not in judged:
+                continue
             scores = list_scored((*test.before.scores[name], *test.after.scores[name]))
             outside = [score for score in scores if not 0 <= score <= 1]
             if outside:

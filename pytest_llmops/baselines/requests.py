@@ -123,6 +123,23 @@ def list_answers(entries: Iterable[str]) -> set[str]:
     return answers
 
 
+def merge_calls(first: Iterable[str], second: Iterable[str]) -> tuple[str, ...]:
+    """Return the entries of two runs of a test as if it had been one, with the limits of a single run.
+
+    >>> merge_calls(["r b", "s c"], ["r a"])
+    ('r a,b', 's c')
+    """
+    answers: dict[str, set[str]] = {}
+    for entry in (*first, *second):
+        answers.setdefault(request_fingerprint(entry), set()).update(list_answers([entry]))
+    kept = set(sorted(answers)[:MAX_REQUESTS])
+    merged = []
+    for fingerprint, texts in answers.items():
+        if fingerprint in kept:
+            merged.append(f"{fingerprint} {','.join(sorted(texts)[:MAX_ANSWERS])}")
+    return tuple(merged)
+
+
 def has_new_answer(before: str, after: str) -> bool:
     """Return whether the second of two such entries has an answer that the first does not have.
 

@@ -10,6 +10,12 @@ from pytest_llmops.cassettes import judge_calls, miss, store
 from pytest_llmops.cassettes.naming import display_path
 from pytest_llmops.cassettes.nearest_request import NamedRequest
 from pytest_llmops.cassettes.recordings import Recordings
+from pytest_llmops.cassettes.request_headers import (
+    list_changed_behaviour,
+    list_other_headers,
+    list_other_secrets,
+    name_headers,
+)
 from pytest_llmops.cassettes.request_key import (
     Answer,
     Question,
@@ -73,7 +79,10 @@ class AnswerPlayer:
         redactor = self.config.redactor
         rules = self.config.rules
         by_key = self.recordings.by_key
-        build = partial(build_question, method, url, headers, body, redactor, rules=rules)
+        keeps_headers = self.mode != "none"
+        build = partial(
+            build_question, method, url, headers, body, redactor, rules=rules, keep_headers=keeps_headers
+        )
         # Masking takes half of the time. If the key of the unmasked request is recorded, it has nothing to mask, as
         # only masked requests are recorded. With match rules this is not certain for the parts that they ignore.
         if self.mode == "none" and not rules and redactor.is_known_clean(body):
@@ -136,7 +145,7 @@ class AnswerPlayer:
         """
         recorded = self.recorded_answers(question.key, take)
         place = self.given.count(question.key, take)
-        if place < len(recorded) and not self._is_expired(recorded[place], question):
+        if place < len(recorded) and self._is_current(recorded[place], question):
             if not self.recordings.shows_request(question):
                 by = self.recordings.by_key[question.key].by
                 raise self._refuse_damaged(
@@ -144,7 +153,7 @@ class AnswerPlayer:
                     " (was it edited, or llm_match_ignore changed?)"
                 )
             return self._replay(recorded[place], question, question.key, take)
-        if recorded:  # all answers are used up, or the next one has expired
+        if recorded:  # all answers are used up, or the next one is not current
             return None
         return self._play_other_server(question, take)
 
@@ -155,13 +164,47 @@ class AnswerPlayer:
             return None
         answers = self.recorded_answers(key, take)
         place = self.given.count(key, take)
-        if place >= len(answers) or self._is_expired(answers[place], question):
+        if place >= len(answers) or not self._is_current(answers[place], question):
             return None
         other_url = shorten_text(str(self.recordings.by_key[key].request["url"]), 200)
         self.report.note_once(
             f"the recording of {other_url} answered {question.url}; --llm-record=all asks that address"
         )
         return self._replay(answers[place], question, key, take)
+
+    def _is_current(self, wire: Mapping[str, Any], question: Question) -> bool:
+        """Return whether a recorded answer may be reused: it is not too old, nor asked with other headers.
+
+        Only ``--llm-changed`` compares headers: those that choose behaviour, which the report names as a change; of the
+        others it notes which differ.
+
+        Raises:
+            CassetteMiss: It is too old, and may be neither replayed nor recorded again in this run.
+        """
+        if self._is_expired(wire, question):
+            return False
+        if not self.config.settings.changed:
+            return True
+        recorded = wire.get("request_headers")
+        if list_changed_behaviour(recorded, question.headers):
+            return False
+        self._note_headers(recorded, question)
+        return True
+
+    def _note_headers(self, recorded: Mapping[str, str] | None, question: Question) -> None:
+        """Note how the headers of a request differ from those of the recorded answer that it gets."""
+        if recorded is None:
+            self.report.header_notes.append("recorded without its headers, which are taken as unchanged")
+        others = list_other_headers(recorded, question.headers)
+        if others:
+            self.report.note_once(
+                f"{name_headers(others)} differs from the recording; --llm-changed does not compare it"
+            )
+        secrets = list_other_secrets(recorded, question.headers)
+        if secrets:
+            self.report.header_notes.append(
+                f"{name_headers(secrets)} has another secret than in the recording"
+            )
 
     def _is_expired(self, wire: Mapping[str, Any], question: Question) -> bool:
         """Return whether an answer is too old and is now recorded again; a warning may be noted instead.

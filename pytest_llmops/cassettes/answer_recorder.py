@@ -8,6 +8,7 @@ from typing import Any
 from pytest_llmops.cassettes import run_folder, store
 from pytest_llmops.cassettes.answer_player import AnswerPlayer
 from pytest_llmops.cassettes.journal import Journal, JournalEntry, find_abandoned_journals
+from pytest_llmops.cassettes.request_headers import list_changed_behaviour
 from pytest_llmops.cassettes.request_key import Question
 from pytest_llmops.cassettes.tape_config import WRITING_MODES, TapeConfig
 from pytest_llmops.cassettes.tape_report import KeyAndTake, TapeReport
@@ -90,6 +91,8 @@ class AnswerRecorder:
                 self._write(entry)
             if self.mode == "new":
                 store.apply_entries(self.player.recordings.by_key, [entry], replace=False)
+            if self.config.settings.changed:
+                self._drop_other_headers(question, take)
         self.player.given.add_answer(question.key, take)
 
     def _make_entry(self, question: Question, wire: dict[str, Any], take: str) -> JournalEntry:
@@ -109,6 +112,14 @@ class AnswerRecorder:
             answer=wire,
             again=replaces,
         )
+
+    def _drop_other_headers(self, question: Question, take: str) -> None:
+        """Drop the other takes of a request that came with other headers: they are no sample of the changed request."""
+        for other_take, answers in self.player.recordings.by_key[question.key].answers.items():
+            for answer in answers:
+                is_changed = list_changed_behaviour(answer.get("request_headers"), question.headers)
+                if is_changed and other_take != take:
+                    self.drop_unless_requested(question.key, other_take)
 
     def drop_unless_requested(self, key: str, take: str) -> None:
         """Drop the recorded answers of a take when the tape is closed, unless this test or another may request them."""

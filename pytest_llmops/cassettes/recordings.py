@@ -12,6 +12,7 @@ from typing import Any
 
 from pytest_llmops.cassettes import miss, naming, store
 from pytest_llmops.cassettes.naming import display_path
+from pytest_llmops.cassettes.request_headers import list_changed_behaviour, name_headers
 from pytest_llmops.cassettes.request_key import (
     NO_RULES,
     MatchRules,
@@ -241,7 +242,13 @@ class Recordings:
         if take not in recorded.answers:
             return f"trial {int(take) + 1} is not recorded"
         recorded_count = len(recorded.answers[take])
-        if given.get((question.key, take), 0) < recorded_count:
+        place = given.get((question.key, take), 0)
+        if place < recorded_count:
+            names = list_changed_behaviour(
+                recorded.answers[take][place].get("request_headers"), question.headers
+            )
+            if names:
+                return name_headers(names)
             return "the recording is too old"
         return f"asked more than {format_count(recorded_count, 'time')}"
 

@@ -1,6 +1,6 @@
 """Requests with the keys by which they are matched, and the recorded answers to them.
 
-A key is the hash of the redacted request in canonical form. It ignores headers, the port of a loopback server, white
+A key is the hash of the redacted request in canonical form. It ignores headers (see `request_headers`), the port of a loopback server, white
 space and the order of members in JSON, the order of the query, and the random boundary of a multipart body.
 `MatchRules` add JSON paths and query parameters to ignore, and normalizers of the user.
 """
@@ -27,6 +27,7 @@ from pytest_llmops.cassettes.clients.identities import (
 from pytest_llmops.cassettes.clients.preset import ClientPreset
 from pytest_llmops.cassettes.clients.requests import normalize_stored, prepare_request
 from pytest_llmops.cassettes.outcome import Outcome
+from pytest_llmops.cassettes.request_headers import describe_headers
 from pytest_llmops.recorder import Exchange, find_test_recorder
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.redaction.secret_names import MASK, is_secret_name, mask_params
@@ -123,6 +124,7 @@ class Question:
         identities: Who sent it from where, if a preset of ``llm_clients`` knows its client: placeholders stand for it
             in the body, and have to in the recorded answer.
         client_note: What the user should know about its client if no recording answers; "" for nothing.
+        headers: Its headers as they are recorded with the answer (`request_headers`); no part of the key.
         is_unknown_form: Whether a client of ``llm_clients`` sent it in a form that its preset does not know.
     """
 
@@ -136,6 +138,7 @@ class Question:
     identities: Identities = NO_IDENTITIES
     client_note: str = ""
     is_unknown_form: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @lru_cache(maxsize=1024)
@@ -201,6 +204,7 @@ def build_question(
     *,
     rules: MatchRules = NO_RULES,
     masked: bool = False,
+    keep_headers: bool = True,
 ) -> Question:
     """Return a request in the form that is matched.
 
@@ -214,6 +218,7 @@ def build_question(
         redactor: Masks secrets.
         rules: Parts of a request to ignore.
         masked: Whether the body is known to hold no secrets, and need not be masked.
+        keep_headers: Whether the headers are needed to record an answer, or to compare them.
     """
     redactor.learn_headers(headers)
     content_type = headers.get("content-type", "")
@@ -234,6 +239,9 @@ def build_question(
     masked_url = redactor.clean_text(canonical_url(url))
     method = method.upper()
     parsed, canonical = _canonicalize_body(body)
+    described_headers: Mapping[str, str] = {}
+    if keep_headers:
+        described_headers = describe_headers(headers, redactor)
     other_rules = (
         replace(rules, clients=()) if rules.clients else rules
     )  # the body is in the form of its client
@@ -248,6 +256,7 @@ def build_question(
         identities=client.identities,
         client_note=client.note,
         is_unknown_form=client.is_unknown,
+        headers=described_headers,
     )
 
 
@@ -492,6 +501,7 @@ def answer_to_wire(
     redactor: Redactor,
     more_headers: Sequence[str] = (),
     identities: Identities = NO_IDENTITIES,
+    request_headers: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return an answer in the form that is recorded, without secrets.
 
@@ -500,12 +510,15 @@ def answer_to_wire(
         redactor: Masks secrets; learns those of the answer.
         more_headers: Patterns for further headers to record, in lower case; ``*`` matches any text.
         identities: Texts that say who asked from where; placeholders stand for them.
+        request_headers: The headers of the request as `describe_headers` returns them; None: they are not known.
     """
     redactor.learn_response_headers(answer.headers)
     wire: dict[str, Any] = {
         "status": answer.status,
         "headers": _recorded_headers(answer.headers, redactor, more_headers),
     }
+    if request_headers is not None:
+        wire["request_headers"] = dict(request_headers)
     if answer.is_batched:
         wire["batch"] = True
     for name in TIMINGS:

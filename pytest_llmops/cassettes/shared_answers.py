@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops._util.text_files import write_atomically
+from pytest_llmops.cassettes.request_headers import select_behaviour
 from pytest_llmops.cassettes.request_key import Question
 from pytest_llmops.cassettes.run_folder import current_folder
 from pytest_llmops.errors import CassetteError
@@ -22,8 +23,12 @@ JUDGE_PURPOSE = "judge"
 
 
 def shared_answer_key(question: Question) -> str:
-    """Return the key of a shared answer: the request's key, and the server, which it leaves out on this machine."""
-    server = hashlib.sha256(question.address.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    """Return the key of a shared answer: the request's key, and what it leaves out.
+
+    That is the server on this machine, and the headers that choose behaviour.
+    """
+    left_out = json.dumps([question.address, select_behaviour(question.headers)], sort_keys=True)
+    server = hashlib.sha256(left_out.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{question.key}-{server}"
 
 

@@ -78,7 +78,13 @@ class TapeConfig:
 
     def to_wire(self, answer: Answer, question: Question) -> dict[str, Any]:
         """Return the answer to a request as it is recorded, without secrets."""
-        return answer_to_wire(answer, self.redactor, self.settings.record_headers, question.identities)
+        return answer_to_wire(
+            answer,
+            self.redactor,
+            self.settings.record_headers,
+            question.identities,
+            question.headers,
+        )
 
 
 def make_run_config(

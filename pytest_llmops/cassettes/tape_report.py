@@ -20,6 +20,7 @@ class TapeReport:
     Attributes:
         misses: Requests without a recording, and forbidden connections.
         drifts: Live answers that differ from the recorded ones.
+        header_notes: With ``--llm-changed``, what differs in the headers of a replayed request and may as well: the key.
         changes: With ``--llm-changed``, how the first new request differs from the recorded ones; at most one text.
         errors_elsewhere: Number of misses and refused calls whose exception was raised in another process.
         lock: Guards the tape with all its parts, in all threads.
@@ -28,6 +29,7 @@ class TapeReport:
     counts: TapeCounts = field(default_factory=TapeCounts)
     misses: list[CassetteMiss] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    header_notes: list[str] = field(default_factory=list)
     drifts: list[Drift] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
     errors_elsewhere: int = 0

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,9 +125,11 @@ def _show(args: argparse.Namespace) -> int:
     """Print the metrics of a baseline with their means, and return the exit status."""
     from pytest_llmops.baselines.gate import describe_baseline
     from pytest_llmops.baselines.power import estimate_power
+    from pytest_llmops.baselines.sessions import list_sessions
 
     name, baseline = _load(args.baseline)
     metrics = estimate_power(baseline)
+    sessions = list_sessions(baseline)
     description = describe_baseline(baseline, name)
     tests = format_count(len(baseline.tests), "test")
     rows = []
@@ -140,8 +142,29 @@ def _show(args: argparse.Namespace) -> int:
         size = _describe_size(metric)
         name = shorten_text(metric.name, 60)
         lines.append(f"  {name}  mean {metric.mean:.2f}, {size}")
-    document = {"baseline": description, "tests": len(baseline.tests), "metrics": rows}
+    if len(sessions) > 1:
+        lines.append(format_count(len(sessions), "session"))
+        lines += [f"  {_format_session(session)}" for session in sessions]
+    document = {
+        "baseline": description,
+        "tests": len(baseline.tests),
+        "metrics": rows,
+        "sessions": [asdict(session) for session in sessions],
+    }
     return print_result(args, document, lines)
+
+
+def _format_session(session: Any) -> str:
+    """Return a session, a `BaselineSession`, as a line: time, size and reason."""
+    tests = format_count(session.tests, "test")
+    trials = format_count(session.trials, "trial")
+    reason = shorten_text(session.reason, 200)
+    return f"{_format_time(session.on)}  {tests} with {trials}  {reason}"
+
+
+def _format_time(time: str) -> str:
+    """Return the day and minute of a time in ISO 8601; "-" if it is not known."""
+    return time[:16].replace("T", " ") or "-"
 
 
 def _describe_size(metric: Any) -> str:
@@ -154,16 +177,18 @@ def _describe_size(metric: Any) -> str:
 def _log(args: argparse.Namespace) -> int:
     _, baseline = _load(args.baseline)
     history = baseline.history[::-1]
-    names = ("on", "reason", "commit", "tests", "partial", "forced")
+    names = ("on", "reason", "commit", "tests", "partial", "forced", "added")
     entries = [{name: getattr(entry, name) for name in names} for entry in history]
     return print_result(args, entries, map(_format_entry, history))
 
 
 def _format_entry(entry: Acceptance) -> str:
     """Return an acceptance as a line: time, commit, number of tests, marks and reason."""
-    time = entry.on[:16].replace("T", " ")
+    time = _format_time(entry.on)
     commit = entry.commit[:7] or "-"
     marks = []
+    if entry.added:
+        marks.append("added as a session")
     if entry.partial:
         marks.append("partial")
     if entry.forced:
@@ -178,11 +203,20 @@ def _format_entry(entry: Acceptance) -> str:
 
 def _power(args: argparse.Namespace) -> int:
     from pytest_llmops.baselines.power import estimate_power
+    from pytest_llmops.baselines.sessions import ADD_SESSION, list_sessions
 
     _, baseline = _load(args.baseline)
     metrics = estimate_power(baseline)
     rows = [_make_power_row(metric) for metric in metrics]
-    lines = (line for metric in metrics for line in _format_power(metric))
+    lines = [line for metric in metrics for line in _format_power(metric)]
+    sessions = list_sessions(baseline)
+    if len(sessions) > 1:
+        lines.append(f"{format_count(len(sessions), 'session')}:")
+        lines += [f"  {_format_session(session)}" for session in sessions]
+    elif sessions:
+        lines.append(
+            f"1 session: trials of one run may hang together. Add another on another day: {ADD_SESSION}"
+        )
     return print_result(args, rows, lines)
 
 

@@ -43,12 +43,28 @@ def add_guardrails_group(groups: Any) -> None:
         "for whatever the detector finds, or null, false or no spans for a text in which nothing is to be found. A span counts as found "
         "if a finding of its kind has half of their union in common with it, a label if anything of its kind is found.",
     )
-    command.add_argument("file", type=Path, metavar="FILE", help="JSONL")
+    command.add_argument(
+        "files", type=Path, metavar="FILE", nargs="+", help="JSONL; the lines of several files count together"
+    )
     command.add_argument(
         "--detector",
         action="append",
         help="attack, pii, secret, gitleaks:FILE, or package.module:function for one of yours; may be repeated (default: the first "
         "three, where the file has their kinds)",
+    )
+    command.add_argument(
+        "--classifier",
+        action="append",
+        metavar="MODULE:FUNCTION",
+        help="a function of yours from a text to True, False or a probability, measured next to the detectors (default: attack); a text "
+        "then counts as found if anything is found in it, whatever its kind; may be repeated",
+    )
+    command.add_argument(
+        "--at-least",
+        type=float,
+        default=0.5,
+        metavar="P",
+        help="the lowest probability of a classifier that is a finding (default 0.5)",
     )
     command.add_argument("--json", action="store_true", help="print JSON")
 
@@ -204,6 +220,25 @@ def load_detector(name: str) -> Detector:
         ) from None
 
 
+def load_classifier(name: str, at_least: float) -> Detector:
+    """Return the detector of a classifier ``package.module:function``.
+
+    Raises:
+        UsageError: There is no such function, or ``at_least`` is not a probability.
+    """
+    from pytest_llmops.guardrails import classifier_detector
+
+    module, _, function = name.partition(":")
+    try:
+        classify = getattr(importlib.import_module(module), function)
+    except Exception as error:  # noqa: BLE001 -- a user's own module
+        why = shorten_text(redact_secrets(describe_exception(error)), 300)
+        raise UsageError(
+            f"--classifier {name}: {why}; expected package.module:function that takes a text and returns True, False or a probability"
+        ) from None
+    return classifier_detector(classify, at_least=at_least, name=name)
+
+
 def _make_detector(name: str) -> Detector:
     """Return the detector of a name; a user's own module may raise anything."""
     from pytest_llmops import guardrails
@@ -222,14 +257,21 @@ def _make_detector(name: str) -> Detector:
 
 
 def print_scores(args: argparse.Namespace) -> int:
-    """Print the scores of detectors."""
-    rows = read_labelled_texts(args.file)
+    """Print the scores of detectors, and of classifiers next to them."""
+    rows = [row for file in args.files for row in read_labelled_texts(file)]
     labelled_kinds = {span.kind for row in rows for span in row.findings}
     with extend_import_path(Path.cwd()):
-        detectors = _choose_detectors(args, labelled_kinds)
+        if args.classifier:
+            rows = [_drop_kinds(row) for row in rows]
+            detectors = [load_detector(name) for name in args.detector or ["attack"]]
+            detectors += [load_classifier(name, args.at_least) for name in args.classifier]
+        else:
+            detectors = _choose_detectors(args, labelled_kinds)
         scores = [score_detector(detector, rows) for detector in detectors]
     known_kinds = {kind for detector in detectors for kind in detector.kinds}
-    missed = sorted(labelled_kinds - known_kinds - {ANY})
+    missed: list[str] = []
+    if not args.classifier:
+        missed = sorted(labelled_kinds - known_kinds - {ANY})
     if args.json:
         print_json({"detectors": scores, "not_looked_for": missed})
         return 0
@@ -241,6 +283,15 @@ def print_scores(args: argparse.Namespace) -> int:
     if missed:
         print_line(f"no detector looks for: {shorten_text(', '.join(missed), 1_000)}")
     return 0
+
+
+def _drop_kinds(row: LabelledText) -> LabelledText:
+    """Return a text that is labelled as a whole, for classifiers: they know neither kinds nor places."""
+    from pytest_llmops.guardrails import Finding
+
+    if not row.findings:
+        return row
+    return LabelledText(row.text, [Finding(0, max(1, len(row.text)), ANY)])
 
 
 def _choose_detectors(args: argparse.Namespace, labelled_kinds: AbstractSet[str]) -> list[Detector]:
@@ -258,9 +309,13 @@ def _choose_detectors(args: argparse.Namespace, labelled_kinds: AbstractSet[str]
     if chosen:
         return chosen
     if not labelled_kinds:
-        raise UsageError(f"{args.file}: expected a kind that a detector looks for, got none")
+        raise UsageError(f"{_join_names(args.files)}: expected a kind that a detector looks for, got none")
     kinds = [kind for detector in detectors for kind in detector.kinds]
-    raise UnknownName("kind", min(labelled_kinds), kinds, where=str(args.file))
+    raise UnknownName("kind", min(labelled_kinds), kinds, where=_join_names(args.files))
+
+
+def _join_names(files: Sequence[Path]) -> str:
+    return ", ".join(map(str, files))
 
 
 def _format_share(share: Mapping[str, Any]) -> str:

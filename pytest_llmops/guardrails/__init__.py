@@ -1,5 +1,6 @@
 """Detectors of personal data, secrets, attacks and refusals in texts: for tests, and for production code without pytest."""
 
+from pytest_llmops.guardrails.classifiers import classifier_detector
 from pytest_llmops.guardrails.detectors import (
     attack_detector,
     classify_refusal,
@@ -16,6 +17,7 @@ __all__ = [
     "Finding",
     "RuleDetector",
     "attack_detector",
+    "classifier_detector",
     "classify_refusal",
     "gitleaks_detector",
     "mask",

@@ -116,7 +116,6 @@ def _check_view_names(names_of_detectors: Sequence[Collection[str]]) -> set[str]
 
 def _find_in_view(detector: Detector, view: View) -> list[Finding]:
     """Return the findings of a detector in a view, moved to their places in the original text."""
-    name = shorten_text(str(getattr(detector, "name", type(detector).__name__)), 60)
     try:
         kinds = tuple(detector.kinds)
         given: object = detector.find(view.text)
@@ -129,7 +128,7 @@ def _find_in_view(detector: Detector, view: View) -> list[Finding]:
     except Exception as error:
         # Not its message, which may quote the text
         raise DetectorError(
-            f"detector {name} raised {type(error).__name__}: nothing is known of the text"
+            f"detector {_name_detector(detector)} raised {type(error).__name__}: nothing is known of the text"
         ) from error
     read_as = view.name
     if read_as == "raw":
@@ -139,7 +138,7 @@ def _find_in_view(detector: Detector, view: View) -> list[Finding]:
         if not isinstance(finding, Finding) or not _fits(finding, view.text, kinds):
             got = shorten_text(repr(finding), 200)
             raise DetectorError(
-                f"detector {name}: expected findings of {', '.join(kinds)}, each a span of whole numbers within the "
+                f"detector {_name_detector(detector)}: expected findings of {', '.join(kinds)}, each a span of whole numbers within the "
                 f"{len(view.text):,} characters of its text, with a confidence from 0 to 1, got {got}"
             )
         start, end = view.find_origin(finding.start, finding.end)
@@ -148,6 +147,11 @@ def _find_in_view(detector: Detector, view: View) -> list[Finding]:
         else:
             located.append(replace(finding, start=start, end=end, view=read_as))
     return located
+
+
+def _name_detector(detector: Detector) -> str:
+    """Return the name of a detector for messages; of one without a name that of its class."""
+    return shorten_text(str(getattr(detector, "name", type(detector).__name__)), 60)
 
 
 def _close_awaitable(given: object) -> None:

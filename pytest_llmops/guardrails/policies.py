@@ -32,6 +32,7 @@ from pytest_llmops.judges.item_judges import RULE_KEYS
 from pytest_llmops.judges.judge_front_matter import find_judge_file, locate_file_errors, split_judge_file
 from pytest_llmops.measurement import as_finite_float, shorten_text
 from pytest_llmops.prompts.prompt_file import FrontMatter
+from pytest_llmops.redaction.public_rules import measure_entropy
 
 Search: TypeAlias = Callable[[str], list[Any]]  # from a text to matches
 
@@ -226,7 +227,7 @@ class _SecretRule:
         for match in self.search(text):
             group = self.group or _find_group(match)
             secret = match[group]
-            if not secret or _measure_entropy(secret) < self.entropy:
+            if not secret or measure_entropy(secret) < self.entropy:
                 continue
             if not any(search(secret) for search in self.allowed):
                 yield Finding(match.start(group), match.end(group), self.id, 0.7)
@@ -238,16 +239,6 @@ def _find_group(match: Any) -> int:
         if part:
             return number
     return 0
-
-
-def _measure_entropy(text: str) -> float:
-    """Return Shannon's entropy of a text, in bits per character; the text must not be empty.
-
-    >>> _measure_entropy("aabb")
-    1.0
-    """
-    shares = [count / len(text) for count in Counter(text).values()]
-    return -sum(share * math.log2(share) for share in shares)
 
 
 def gitleaks_detector(path: str | Path) -> RuleDetector:

@@ -10,12 +10,10 @@ import sys
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops._util.git import run_git
-from pytest_llmops._util.text_files import write_atomically
 from pytest_llmops.baselines.baseline import (
     Acceptance,
     Baseline,
@@ -23,13 +21,12 @@ from pytest_llmops.baselines.baseline import (
     find_shown_trial,
     read_output,
 )
-from pytest_llmops.baselines.requests import list_requests, request_fingerprint, shorten_parts
-from pytest_llmops.baselines.stored_answers import StoredAnswers, outputs_path, read_answers
-from pytest_llmops.errors import AcceptRefused, LLMOpsError, UsageError, path_from_root
+from pytest_llmops.baselines.requests import list_requests, request_fingerprint
+from pytest_llmops.baselines.stored_answers import outputs_path, read_answers
+from pytest_llmops.errors import LLMOpsError, UsageError, path_from_root
 from pytest_llmops.measurement import format_count
 from pytest_llmops.protocols import Call
 from pytest_llmops.results.run import TestRecord
-from pytest_llmops.results.verdict import Verdict
 from pytest_llmops.settings import LOOKS, LookTrials, Settings
 
 if TYPE_CHECKING:
@@ -37,7 +34,6 @@ if TYPE_CHECKING:
 
 MAX_GIT_READS = 200  # cassettes of an old commit that a run reads: each takes a process of its own
 LEAST_CHANCE = 0.2  # of a verdict: with a smaller one no further trials are paid for
-GOOD_OUTCOMES = frozenset({"passed", "xfailed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +83,11 @@ def has_baseline(settings: Settings, root: Path) -> bool:
     return settings.baseline != Settings().baseline or (root / settings.baseline).exists()
 
 
+def find_own_path(config: Any) -> Path:
+    """Return the file of the project's baseline: that of the ini, else of the default name."""
+    return Path(config.rootpath) / (config.getini("llm_baseline") or Settings().baseline)
+
+
 def find_baseline(
     own: Path, given: str, root: Path, argument: str = "--llm-baseline"
 ) -> StoredBaseline | None:
@@ -120,6 +121,39 @@ def find_baseline(
             f"{argument}: expected a file, or a commit, branch or tag of git with {name}, got {given!r}: {content}"
         )
     return StoredBaseline(content, f"{name} of {given}", own, given)
+
+
+def find_accepted_path(own: Path, given: str, root: Path) -> Path:
+    """Return the file that a run is accepted into: the one that it is compared with, which may not exist yet.
+
+    Args:
+        own: The project's baseline.
+        given: A file. One that does not exist yet ends with .json, or its folder exists; the ini may give it any name.
+        root: The project's root.
+
+    Raises:
+        UsageError: What is given is a commit, branch or tag of git, or neither that nor a file.
+    """
+    path = root / given
+    is_own = path == own
+    if path.is_file() or (is_own and path.suffix == ".json"):
+        return path
+    place = "llm_baseline" if is_own else "--llm-baseline"
+    commit = run_git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{given}^{{commit}}")
+    if isinstance(commit, bytes):
+        raise UsageError(
+            f"{place}: a baseline of git cannot be written: expected a file with --llm-accept, got {given!r}, "
+            f"a commit, branch or tag; name a file, or leave it out to accept the run into {Settings().baseline}"
+        )
+    if is_own:
+        return path
+    has_folder = path.parent not in (root, path) and path.parent.is_dir()
+    if path.is_dir() or not (path.suffix == ".json" or has_folder):
+        raise UsageError(
+            f"{place}: expected a file to accept the run into, got {given!r}: no file, commit, branch or tag has that name; "
+            "correct it, or name a new file that ends with .json"
+        )
+    return path
 
 
 def read_checkout(root: Path) -> tuple[str, str]:
@@ -269,7 +303,7 @@ class EarlierAnswers:
 
 @dataclass(slots=True)
 class BaselineGate:
-    """Finds the baseline that a run is compared with, and accepts the run into it.
+    """Finds the baseline that a run is compared with, and knows which part of the suite ran.
 
     Args:
         config: pytest's.
@@ -288,22 +322,28 @@ class BaselineGate:
     failed: int = 0
 
     @property
-    def _root(self) -> Path:
+    def root(self) -> Path:
+        """The project's root."""
         return Path(self.config.rootpath)
 
     @property
-    def _own_path(self) -> Path:
-        return self._root / (self.config.getini("llm_baseline") or Settings().baseline)
+    def accepted_path(self) -> Path:
+        """The file that the run is accepted into.
+
+        Raises:
+            UsageError: The settings name something that cannot be written.
+        """
+        return find_accepted_path(find_own_path(self.config), self.settings.baseline, self.root)
 
     def find_reference(self) -> "Reference | None":
         """Return what the run is compared with; None: there is no baseline."""
         from pytest_llmops.baselines.conclusion import Reference
         from pytest_llmops.baselines.metric_data import GateRules
 
-        if self.settings.accept is not None and not self._own_path.exists():  # this run makes the first one
-            return None
         try:
-            stored = find_baseline(self._own_path, self.settings.baseline, self._root)
+            if self.settings.accept is not None and not self.accepted_path.exists():
+                return None  # this run makes the first one
+            stored = find_baseline(find_own_path(self.config), self.settings.baseline, self.root)
             if stored is None:
                 return None
             baseline = Baseline.from_bytes(stored.data, where=stored.name)
@@ -315,8 +355,8 @@ class BaselineGate:
             looks = tuple(LOOKS.values())
             later = [number for number in looks if number > trials]
             rules = replace(rules.divide(len(looks)), planned=looks, next_trials=min(later, default=0))
-        earlier = EarlierAnswers(stored, baseline, self._root, self.records)
-        is_partial = bool(self._why_partial(baseline.tests))
+        earlier = EarlierAnswers(stored, baseline, self.root, self.records)
+        is_partial = bool(self.why_partial(baseline.tests))
         return Reference(
             name=stored.name,
             baseline=baseline,
@@ -326,100 +366,7 @@ class BaselineGate:
             is_partial=is_partial,
         )
 
-    def accept(
-        self, records: Sequence[TestRecord], environment: Mapping[str, str], verdict: Verdict | None
-    ) -> str:
-        """Write the run into the project's baseline, and return a sentence about it.
-
-        Args:
-            records: The tests of the run, with what was concluded from them.
-            environment: Versions of Python and of packages.
-            verdict: On the change since the baseline; None: this is the first.
-
-        Raises:
-            AcceptRefused: The run is red (a test, or the verdict) or partial and was not forced, or nothing was measured; the baseline
-                stays as it is.
-            UsageError: A file cannot be read or written.
-        """
-        from pytest_llmops.baselines import baseline as files
-        from pytest_llmops.baselines.gate import describe_small_baseline
-        from pytest_llmops.baselines.stored_answers import encode_answers
-        from pytest_llmops.cassettes import lock_cassette
-        from pytest_llmops.redaction.redactor import Redactor
-
-        ran = [record for record in records if record.outcome != "skipped"]
-        tests = {record.nodeid: files.summarize_test(record) for record in ran if record.measurements}
-        if not tests:
-            raise AcceptRefused("--llm-accept: not accepted: no test measured anything")
-        path = self._own_path
-        outputs_file = outputs_path(path)
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        with lock_cassette(path):
-            older = files.Baseline()
-            if path.is_file():
-                older = files.Baseline.from_bytes(path.read_bytes(), where=path.name)
-            why_partial = self._why_partial(older.tests) or self._why_partly_accepted()
-            problems = self._why_unacceptable(ran, why_partial, verdict)
-            redactor = Redactor.from_environment(os.environ)
-            commit = read_checkout(self._root)[0]
-            latest = files.Acceptance(
-                on=now,
-                reason=redactor.clean_text(self.settings.accept or ""),
-                commit=commit,
-                tests=len(tests),
-                partial=bool(why_partial),
-                forced=bool(problems),
-            )
-            newer = files.Baseline(tests=tests, history=(latest,), environment=environment)
-            kept = StoredAnswers()
-            if why_partial and older.history:
-                kept = read_answers(outputs_file, older.history[-1].on)
-            answers = _add_answers(kept, ran)
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                # The outputs first: they belong to no baseline until the baseline names their time.
-                write_atomically(outputs_file, encode_answers(answers, now))
-                write_atomically(path, older.accept(newer).to_text().encode("utf-8", "replace"))
-            except OSError as error:
-                raise UsageError(f"--llm-accept: {path}: cannot be written: {error}") from None
-        name = path_from_root(path, self._root)
-        accepted = f"{name}: {format_count(len(tests), 'test')} accepted"
-        return (
-            f"{accepted}; commit it, and keep {outputs_file.name} out of git{describe_small_baseline(newer)}"
-        )
-
-    def _why_partly_accepted(self) -> str:
-        """Return which options left tests out of a run that is to be accepted; "": none did.
-
-        A file or test that was named (``only test_a.py``) does not count here, as it may be the whole suite. With -k or -x, it is not known
-        what was left out.
-        """
-        return ", ".join(reason for reason in self.why_narrowed if not reason.startswith("only "))
-
-    def _why_unacceptable(
-        self, ran: Sequence[TestRecord], why_partial: str, verdict: Verdict | None
-    ) -> list[str]:
-        """Return what speaks against accepting the run, if --llm-accept-anyway allows it all the same.
-
-        Raises:
-            AcceptRefused: Something speaks against it, and it is not allowed.
-        """
-        problems = []
-        red = max(self.failed, sum(record.outcome not in GOOD_OUTCOMES for record in ran))
-        if red:
-            problems.append(f"{format_count(red, 'test')} did not pass")
-        if verdict is not None and verdict.status == "RED":
-            problems.append("the suite got worse than its baseline (RED)")
-        if why_partial:
-            problems.append(f"only a part of the suite ran ({why_partial})")
-        if problems and not self.settings.accept_anyway:
-            raise AcceptRefused(
-                f"--llm-accept: not accepted: {'; '.join(problems)}; the baseline stays as it is. "
-                "Mend the cause; only if a person wants this change, add --llm-accept-anyway"
-            )
-        return problems
-
-    def _why_partial(self, baseline_tests: Iterable[str]) -> str:
+    def why_partial(self, baseline_tests: Iterable[str]) -> str:
         """Return why tests of the baseline are missing from the run on purpose; "": no test is missing, or they no longer exist.
 
         They are missing on purpose if options left tests out, if they were skipped, or if their folder was not collected.
@@ -440,19 +387,6 @@ class BaselineGate:
         if all(nodeid.startswith(beginnings) for nodeid in missing):
             return ""
         return f"only {', '.join(folders)}"
-
-
-def _add_answers(kept: StoredAnswers, records: Iterable[TestRecord]) -> StoredAnswers:
-    """Return what is stored beside a baseline: what is kept of it, with the outputs and requests of the tests of this run."""
-    outputs = dict(kept.outputs)
-    requests = dict(kept.requests)
-    for record in records:
-        output = read_output(record)
-        if output is not None:
-            outputs[record.nodeid] = output
-        for request in list_requests(record.calls):
-            requests[request.fingerprint] = shorten_parts(request.parts)
-    return StoredAnswers(outputs, requests)
 
 
 def check_looks(config: Any, settings: Settings) -> None:

@@ -172,12 +172,12 @@ class Controller:
         yield from iter_uniform_judge_notes(records)
         yield from iter_recording_notes(records)
         yield from iter_unchecked_notes(records)
+        if self._settings.changed:  # what it was asked for
+            yield from iter_changed_notes(records)
 
     def _iter_notes(self, records: Sequence[TestRecord], meta: Mapping[str, Json]) -> Iterator[str]:
         """Yield the other notes of the run."""
         settings = self._settings
-        if settings.changed:
-            yield from iter_changed_notes(records)
         yield from iter_adoption_notes(settings, records)
         yield from iter_cassette_notes(records, meta)
         trials = settings.trials
@@ -248,6 +248,13 @@ class Controller:
         if self._not_accepted:
             session.exitstatus = session.exitstatus or TESTS_FAILED
 
+    def has_lost_suite(self, session: Any) -> bool:
+        """Return whether all tests of the project ran, and none of its baseline is left; for a run without any test of ours."""
+        reference = self._open_gate(session).find_reference()
+        if reference is None or reference.problem or reference.is_partial:
+            return False
+        return bool(reference.baseline.tests)
+
     def _prepare_next_look(self, verdict: Verdict | None, session: Any) -> None:
         """Plan the look that follows an undecided verdict, if the run is one of several looks."""
         if not isinstance(self._settings.trials, LookTrials):
@@ -284,13 +291,19 @@ class Controller:
         """Accept the run into the baseline, and keep the sentence about it, or why it was refused, for the summary."""
         versions = as_mapping(self.run.meta["versions"])
         environment = {name: str(version) for name, version in versions.items()}
+        from pytest_llmops.harness.acceptance import accept_run
+
         try:
-            self._accepted = gate.accept(self.run.records, environment, verdict)
+            accepted = accept_run(gate, self.run.records, environment, verdict)
         except LLMOpsError as error:
             self._not_accepted = format_error(error)
-        else:  # the verdict on a run that was accepted must not fail it
-            self._set_meta(accepted=True)
-            self._change_baseline_verdict(decides=False)
+            return
+        self._accepted = accepted.sentence
+        self._set_meta(accepted=True)
+        # The verdict on a run that was accepted must not fail it.
+        self._change_baseline_verdict(decides=False)
+        if accepted.doubt:
+            self._add_doubt(accepted.doubt)
 
     def _iter_collection_errors(self, reference: "Reference | None") -> Iterator[Json]:
         """Yield the modules that could not be loaded, without secrets, each with the number of its tests in the baseline."""
@@ -308,6 +321,13 @@ class Controller:
     def _set_meta(self, **facts: Json) -> None:
         """Add facts to the run."""
         self.run = replace(self.run, meta={**self.run.meta, **facts})
+
+    def _add_doubt(self, doubt: str) -> None:
+        """Put a note on what makes the result of the run less worth before the other notes."""
+        doubts = self.run.meta.get("doubts")
+        number = doubts if isinstance(doubts, int) else 0
+        self._set_meta(doubts=number + 1)
+        self.run = replace(self.run, notes=(doubt, *self.run.notes))
 
     def _change_baseline_verdict(self, **changes: Any) -> None:
         """Replace fields of the verdict on the change since the baseline, if the run has one."""

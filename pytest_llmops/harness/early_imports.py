@@ -33,8 +33,8 @@ JUDGE = "judge"
 # What each measurement and each report of a test imports
 HARNESS = (
     "pytest_llmops.harness.item", "pytest_llmops.harness.records", "pytest_llmops.harness.run_checks", "pytest_llmops.harness.tracebacks",
-    "pytest_llmops.redaction.pytest_reports", "pytest_llmops.redaction.redactor", "pytest_llmops.trace",
-    "pytest_llmops.reports.ci_formats",
+    "pytest_llmops.redaction.pytest_reports", "pytest_llmops.redaction.redactor",
+    "pytest_llmops.redaction.public_rules:read_public_rules", "pytest_llmops.trace", "pytest_llmops.reports.ci_formats",
 )  # fmt: skip
 # A function after a colon is called: it reads a file of a package, and keeps what it read.
 CHECKS = (
@@ -76,7 +76,7 @@ NEEDS_BY_NAME: dict[str, tuple[str, ...]] = {
     "assert_judge_canaries": (JUDGE, "pytest_llmops.cassettes.use_cassette"),
     "assert_judge_score": (JUDGE,),
     "assert_no_injection": DETECTORS,
-    "assert_no_pii": DETECTORS,
+    "assert_no_pii": (*DETECTORS, "pytest_llmops.guardrails.detectors:load_number_plans"),
     "assert_no_refusal": (JUDGE,),
     "assert_no_secrets": DETECTORS,
     "assert_preferred": (JUDGE,),

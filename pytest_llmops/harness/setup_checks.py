@@ -20,7 +20,12 @@ from pytest_llmops import registry
 from pytest_llmops._util.setup_check import SetupCheck, describe_missing
 from pytest_llmops.baselines.baseline import Baseline
 from pytest_llmops.errors import SetupMissing, UsageError, format_error, path_from_root
-from pytest_llmops.harness.baseline_gate import find_baseline, has_baseline
+from pytest_llmops.harness.baseline_gate import (
+    find_accepted_path,
+    find_baseline,
+    find_own_path,
+    has_baseline,
+)
 from pytest_llmops.harness.setup_needs import SetupNeeds, find_needs
 from pytest_llmops.measurement import escape_output, format_count, shorten_text
 from pytest_llmops.providers.model_server import ModelServer, check_key, find_servers
@@ -132,11 +137,13 @@ def check_baseline(settings: Settings, root: Path, own_path: Path) -> SetupCheck
         root: The project's root.
         own_path: The project's baseline.
     """
-    is_first = settings.accept is not None and not own_path.exists()  # this run makes the first one
-    if is_first or not has_baseline(settings, root):
-        sentence = "there is no baseline yet: pytest --llm-accept 'first baseline' makes it"
-        return SetupCheck(name="baseline", status="not needed", sentence=sentence)
     try:
+        is_first = (
+            settings.accept is not None and not find_accepted_path(own_path, settings.baseline, root).exists()
+        )
+        if is_first or not has_baseline(settings, root):
+            sentence = "there is no baseline yet: pytest --llm-accept 'first baseline' makes it"
+            return SetupCheck(name="baseline", status="not needed", sentence=sentence)
         stored = find_baseline(own_path, settings.baseline, root)
         if stored is None:
             return SetupCheck(name="baseline", status="not needed", sentence="there is no baseline yet")
@@ -276,8 +283,7 @@ class SetupHooks:
         needs = find_needs(session.items, self._settings, root)
         baseline = None
         if any(self._ours_key in item.stash for item in session.items):
-            own_path = root / (self._config.getini("llm_baseline") or Settings().baseline)
-            baseline = check_baseline(self._settings, root, own_path)
+            baseline = check_baseline(self._settings, root, find_own_path(self._config))
         missing = list(iter_missing(needs, self._settings, baseline))
         if not missing:
             return

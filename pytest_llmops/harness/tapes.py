@@ -249,6 +249,7 @@ class TapeLog:
         if not own:
             self._fact_list("fixtures").append(path)
         self._add_new("notes", tape.report.notes)
+        self._add_new("header_notes", tape.report.header_notes)
         self._add_new("drift", [drift.to_wire() for drift in tape.report.drifts])
 
     def _add_counts(self, counts: TapeCounts) -> None:

@@ -12,36 +12,28 @@ Rules that decide the bytes:
   Jinja's default white space rules: no ``trim_blocks``). A rendered message is not stripped.
 * Only texts, numbers and booleans can be inserted. A list needs ``| join`` or a loop, an object
   ``| tojson``; ``tojson`` writes plain JSON without HTML escapes.
-* Loops and calls are counted: a template that takes more than `MAX_STEPS` of them is an error.
+* Loops and calls are counted, and so are the characters that a section makes and reads: a template that goes over
+  `template_limits` is an error.
 * There is no loader: no include, import or extends. ``lipsum`` and ``random`` are removed, as the
   same variables must give the same bytes.
 """
 
 from __future__ import annotations
 
-import json
 import traceback
-from collections.abc import Collection, Iterable, Mapping, Sized
-from contextvars import ContextVar
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pytest_llmops._util.text_files import BadFile, as_mapping, json_kind, read_json, read_text, read_yaml
 from pytest_llmops.errors import find_closest_name
 from pytest_llmops.measurement import Json, shorten_text
+from pytest_llmops.prompts.template_limits import limit_template
+from pytest_llmops.prompts.template_sandbox import compile_template, make_sandbox
 from pytest_llmops.protocols import ROLES, Role
 
-if TYPE_CHECKING:
-    from jinja2 import Template
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-
-MAX_STEPS = 200_000  # rounds of loops and calls while a section is rendered
-LOOP_FILTER = "limited loop"  # no template can name it
-# The number of steps that are left, as the only item of a list, so that code within the template can count it down
-_steps: ContextVar[list[int]] = ContextVar("pytest_llmops_template_steps")
 HEADINGS = {f"{role}:": role for role in ROLES if role != "tool"}
 _SYNTAX = ("self", "loop", "super", "caller", "varargs", "kwargs")
 _CONSTANTS = ("true", "false", "none", "True", "False", "None")
@@ -106,11 +98,10 @@ def used_variables(section: Section) -> frozenset[str]:
     import jinja2
     from jinja2 import meta, nodes
 
-    environment = _sandbox()
     try:
-        tree = environment.parse(section.text)
+        tree = make_sandbox().parse(section.text)
         names = meta.find_undeclared_variables(tree)
-        _compile_template(section.text)
+        compile_template(section.text)
     except jinja2.TemplateSyntaxError as error:
         why = shorten_text(error.message or "")
         raise BadFile(f"template syntax: {why}", section.line + error.lineno - 1) from None
@@ -136,9 +127,10 @@ def render_section(section: Section, variables: Mapping[str, object]) -> str:
     """
     from jinja2.exceptions import SecurityError
 
-    _steps.set([MAX_STEPS])
     try:
-        return _compile_template(section.text).render(variables)
+        template = compile_template(section.text)
+        with limit_template():
+            return template.render(variables)
     except BadFile as error:
         raise BadFile(error.what, _prompt_file_line(error, section)) from None
     except SecurityError as error:
@@ -158,97 +150,6 @@ def _prompt_file_line(error: Exception, section: Section) -> int:
         if frame.filename == "<template>":
             line = frame.lineno or 1
     return section.line + line - 1
-
-
-@lru_cache(maxsize=1)
-def _sandbox() -> ImmutableSandboxedEnvironment:
-    """Return the environment of Jinja that all prompts share: without files, HTML escapes and randomness, with limited steps."""
-    from jinja2 import StrictUndefined
-    from jinja2.runtime import LoopContext
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    class Sandbox(ImmutableSandboxedEnvironment):
-        def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-            _count_steps(1)
-            if isinstance(obj, LoopContext):  # a loop that is marked as recursive
-                args = (_limit_loop(args[0]), *args[1:])
-            return super().call(context, obj, *args, **kwargs)
-
-    environment = Sandbox(
-        undefined=StrictUndefined,
-        autoescape=False,  # a prompt is not HTML: escaping would change what the model reads
-        keep_trailing_newline=True,
-        finalize=_check_inserted_value,
-        loader=None,
-    )
-    environment.globals.pop("lipsum")
-    environment.filters.pop("random")
-    environment.filters["tojson"] = _write_json
-    environment.filters[LOOP_FILTER] = _limit_loop
-    return environment
-
-
-@lru_cache(maxsize=256)
-def _compile_template(text: str) -> Template:
-    """Return a template in which every loop counts its rounds: what it iterates over goes through `LOOP_FILTER`."""
-    from jinja2 import nodes
-
-    environment = _sandbox()
-    tree = environment.parse(text)
-    for loop in tree.find_all(nodes.For):
-        loop.iter = nodes.Filter(loop.iter, LOOP_FILTER, [], [], None, None, lineno=loop.lineno)
-    return environment.template_class.from_code(environment, environment.compile(tree), environment.globals)
-
-
-def _limit_loop(values: Iterable[object]) -> Iterable[object]:
-    """Return the values of a loop, counting its rounds: all at once if their number is known, which is quicker."""
-    if not isinstance(values, Sized):
-        return (value for value in values if _count_steps(1))  # always true: it raises, or the value is taken
-    _count_steps(len(values))
-    return values
-
-
-def _count_steps(count: int) -> bool:
-    """Count rounds of loops or calls; always return True.
-
-    Raises:
-        BadFile: The template has taken more than `MAX_STEPS`.
-    """
-    left = _steps.get()
-    left[0] -= count
-    if left[0] < 0:
-        raise BadFile(
-            f"the template takes more than {MAX_STEPS:,} rounds of loops and calls: does a loop end?"
-        )
-    return True
-
-
-def _check_inserted_value(value: object) -> object:
-    """Return the value of an expression that Jinja is about to insert into the text.
-
-    Raises:
-        BadFile: It is a list, an object or None, for which no text is the obvious one.
-    """
-    if isinstance(value, (str, int, float)):
-        return value
-    from jinja2.runtime import Undefined
-
-    if isinstance(value, Undefined):  # Jinja raises its own error, with the name of the variable
-        return value
-    if isinstance(value, tuple):
-        value = list(value)
-    what = json_kind(value)
-    hint = "pass a text"
-    if what == "a list":
-        hint = "join it (`| join('\\n')`) or loop over it"
-    elif what == "an object":
-        hint = "write `| tojson`, or one of its keys"
-    raise BadFile(f"{what} would be put into the text: {hint}")
-
-
-def _write_json(value: object, indent: int | None = None) -> str:
-    """The filter ``tojson``: plain JSON, where Jinja's own escapes HTML."""
-    return json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
 
 
 def why_invalid_variable(name: str) -> str:

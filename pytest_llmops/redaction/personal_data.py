@@ -88,6 +88,8 @@ def find_personal_data(
     >>> list(find_personal_data("Card 4111 1111 1111 1111, a@b.example"))
     [(26, 37, 'email', 1.0), (5, 24, 'card', 1.0)]
     """
+    if not PATTERNS["any"].search(text):
+        return
     for kind in RULE_KINDS:
         measure = _MEASURES.get(kind, len)
         for match in PATTERNS[kind].finditer(text):
@@ -106,9 +108,11 @@ def _find_phones(text: str, is_phone: Callable[[str, str], object]) -> Iterator[
     A candidate must come shortly after a word such as "phone", or begin as numbers are dialled. Then the longest number that is
     accepted is taken: with a confidence of 0.6 if the word alone decides, of 0.8 if ``is_phone`` does.
     """
-    words = [match.start() for match in PATTERNS["phone_word"].finditer(text)]
+    words: list[int] | None = None  # they are only looked for if there is a candidate
     past = 0
     for match in PATTERNS["phone"].finditer(text):
+        if words is None:
+            words = [word.start() for word in PATTERNS["phone_word"].finditer(text)]
         start = match.start(1)
         if start < past:
             continue

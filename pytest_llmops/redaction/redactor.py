@@ -1,7 +1,7 @@
 """`Redactor`: masks secrets in requests, answers and texts before they are hashed, recorded or printed.
 
 Secrets are the credentials of requests and answers, the values of environment variables with the name of a secret, and strings of a
-known shape (see `patterns`). They are also found if they are split over the events of a stream or encoded (see `streams`). Not covered:
+known shape (see `patterns` and `public_rules`). They are also found if they are split over the events of a stream or encoded (see `streams`). Not covered:
 UTF-16, compression inside base64, encodings nested deeper than `MAX_DEPTH`, encryption.
 
 A "form" or "spelling" of a secret is the secret as plain text, or as it looks in JSON, Python, a URL or base64. A "span" is
@@ -23,6 +23,7 @@ from urllib.parse import quote, quote_plus, unquote_plus
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.redaction import streams
 from pytest_llmops.redaction.patterns import KEY_FILE_SHAPES, SECRET_SHAPES, URL_CREDENTIALS_MARK, find_shapes
+from pytest_llmops.redaction.public_rules import find_public_secrets
 from pytest_llmops.redaction.secret_names import (
     MASK,
     MIN_SECRET,
@@ -205,6 +206,8 @@ class Redactor:
             for match in shape.pattern.finditer(data):
                 start = match.end(1) if shape.kept else match.start()
                 spans.append((start, match.end(), MASK))
+        if is_text:
+            spans += [(start, end, MASK) for start, end in find_public_secrets(data)]
         if spans:
             return _merge_overlaps(spans)
         return spans

@@ -50,7 +50,7 @@ _GENERIC_WORDS = frozenset("key token code auth signature sig pass pat cookie".s
 _ASSIGNMENT = re.compile(
     # It begins with a set of characters, as a search for one is fast. The value is in a lookahead: as it is not consumed, assignments
     # inside of a long value are found, too.
-    rb"[:=%\"'](?:(?<=[:=])|(?<=%)3[ADad]|(?<=[\"']),)(?="
+    rb"[:=%\"'](?:(?<=[:=])>?|(?<=%)3[ADad]|(?<=[\"']),)(?="
     rb"(?<=,) b?[\"'](?P<pair>[^\"'\\]{8,8000}+)[\"']"
     rb"|(?<!,)[ \t\r\n]{0,9}(?:!!(?:binary|str)[ ])?(?:"  # YAML says the type of a value in front of it
     rb'"(?P<json>(?:[^"\\\s]|\\.){8,8000}+)(?="|\Z)'
@@ -60,7 +60,7 @@ _ASSIGNMENT = re.compile(
 )
 # The name before a value, or before the second item of a pair; it is matched in the reversed text
 _NAME_BEFORE = re.compile(
-    rb"[ \t]{0,4}[\\\"']{0,9}(?P<name>[A-Za-z0-9_.$-]{0,99}[A-Za-z])(?P<pair>[\"']b?\()?"
+    rb"[:?]{0,3}[ \t]{0,16}[\\\"']{0,9}(?P<name>[A-Za-z0-9_.$-]{0,99}[A-Za-z])(?P<pair>[\"']b?\()?"
 )
 # Nothing is given back (`+`): otherwise a long line without an end is read 300 times for each name in it.
 _FORM_FIELD = re.compile(

@@ -45,9 +45,10 @@ _ASCII_SIGNS = str.maketrans(
 def has_content(run: Run) -> bool:
     """Return whether a run has anything for a summary.
 
-    That is a note, a module that could not be loaded, or a test that measured something, called a model or has facts.
+    That is a note, a module that could not be loaded, a verdict that fails it, or a test that measured something, called a model or
+    has facts.
     """
-    if run.notes or run.meta.get("collection_errors"):
+    if run.notes or run.meta.get("collection_errors") or run.failing_verdicts:
         return True
     return any(record.measurements or record.calls or record.facts for record in run.records)
 

@@ -211,6 +211,7 @@ class CassetteFacts(StoredFacts):
     verified: int = 0
     drifted: int = 0
     notes: tuple[str, ...] = ()
+    header_notes: tuple[str, ...] = ()
     drift: tuple[Drift, ...] = ()
     changes: tuple[str, ...] = ()
     fixture_changes: tuple[str, ...] = ()

@@ -192,7 +192,7 @@ FIXTURE = "(a fixture)"
 
 
 def iter_changed_notes(records: Sequence[TestRecord]) -> Iterator[str]:
-    """Yield notes on a run with --llm-changed: how many calls it made and saved, and which tests and fixtures changed.
+    """Yield notes on a run with --llm-changed: the calls that it made and saved, changed tests and fixtures, and keys.
 
     A test is listed once, under the first change of its requests.
 
@@ -203,6 +203,7 @@ def iter_changed_notes(records: Sequence[TestRecord]) -> Iterator[str]:
     saved = sum(call.replayed for call in calls)
     live = format_count(len(calls) - saved, "call")
     names_by_change: dict[str, list[str]] = defaultdict(list)
+    names_by_header_note: dict[str, list[str]] = defaultdict(list)
     changed_tests = set()
     for record in records:
         facts = CassetteFacts.from_wire(record.fact("cassette"))
@@ -211,10 +212,14 @@ def iter_changed_notes(records: Sequence[TestRecord]) -> Iterator[str]:
             changed_tests.add(record.nodeid)
         for change in facts.fixture_changes:
             names_by_change[change].append(FIXTURE)
+        for note in facts.header_notes:
+            names_by_header_note[note].append(record.nodeid)
     tests = format_count(len(records), "test")
     yield f"--llm-changed: {len(changed_tests)} of {tests} with a new request, {live} asked live, {saved:,} saved"
     for change, names in names_by_change.items():
         yield f"changed, {change}: {format_name_list(names)}"
+    for note, names in names_by_header_note.items():
+        yield f"{note}: {format_name_list(names)}"
 
 
 def iter_single_trial_notes(records: Sequence[TestRecord], trials: int) -> Iterator[str]:

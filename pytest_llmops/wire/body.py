@@ -226,6 +226,9 @@ def check_answer(stored: object) -> None:
     headers = stored.get("headers", {})
     if not isinstance(headers, dict) or not _are_texts(*headers.values()):
         raise CassetteError("the headers of an answer: expected an object of texts")
+    request_headers = stored.get("request_headers", {})
+    if not isinstance(request_headers, dict) or not _are_texts(*request_headers.values()):
+        raise CassetteError("the headers of the request of an answer: expected an object of texts")
     for name in TIMINGS:
         if name in stored and not _is_number(stored[name], int, float):
             raise CassetteError(f"{name} of an answer: expected a number")

@@ -176,7 +176,7 @@ def test_a_red_run_is_accepted_only_by_force(suite: Project) -> None:
     assert alone.exit == pytest.ExitCode.USAGE_ERROR
     check_message(alone.line("--llm-accept-anyway"))
     forced = suite.run(*ACCEPT, "--llm-accept-anyway")
-    assert "25 tests accepted" in forced.text
+    assert "24 tests accepted, 1 new failed test left out" in forced.text
     assert forced.exit == 1  # the failed test
     assert Baseline.from_bytes(baseline_file(suite).read_bytes(), where="b").history[-1].forced
 
@@ -578,3 +578,16 @@ def test_a_new_folder_is_made_and_a_hostile_reason_harms_nobody(suite: Project) 
     result = suite.run("-v")
     assert "accepted" in result.line("baseline ")
     assert "\x1b" not in result.text
+
+
+def test_a_suite_that_is_gone_is_an_error(suite: Project) -> None:
+    suite.run(*ACCEPT)
+    (suite.path / "test_a.py").unlink()
+    suite.write(
+        **{"test_b.py": "def test_sum(): assert 1 + 1 == 2\n", "tests/test_c.py": "def test_c(): pass\n"}
+    )
+    result = suite.bare()
+    assert result.exit == 1
+    assert "Not compared: 24 of 24 tests of the baseline did not run" in result.text
+    for part in (["test_b.py"], ["-k", "sum"], ["tests"]):
+        assert "LLM regression" not in suite.bare(*part).text

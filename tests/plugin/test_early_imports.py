@@ -75,6 +75,11 @@ def test_helper(number):
     check_meaning("Refunds take thirty days")
 
 
+def test_personal_data_and_secrets():
+    pytest_llmops.assert_no_pii("See 010 000 0000", ignore=["010 000 0000"])
+    pytest_llmops.assert_no_secrets("order 4711-0815-4711-0815")
+
+
 def test_attribute():
     pytest_llmops.assert_schema('{"a": 1}', {"type": "object"})
 
@@ -160,7 +165,7 @@ def test_nothing_is_imported_in_a_test(project: Project, workers: int) -> None:
         pytest.skip(str(error))
     project.write(**{"conftest.py": CONFTEST, "helper.py": HELPER, "test_a.py": TESTS})
     done = project.pytester.runpytest_subprocess("-n", str(workers))
-    done.assert_outcomes(passed=9)
+    done.assert_outcomes(passed=10)
 
 
 @pytest.mark.skipif("sys.platform == 'win32'", reason="a time-out by a signal: Windows has no SIGALRM")

@@ -55,6 +55,7 @@ EXAMPLES = {
     "baseline": Example("b.json", "b.json", "main", 3, "a text"),
     "accept": Example("first baseline", "first baseline", "another", "  ", "a reason"),
     "accept_anyway": Example("true", True, "false", "yes", "true or false"),
+    "accept_session": Example("true", True, "false", "yes", "true or false"),
     "strict": Example("true", True, "false", "yes", "true or false"),
     "trials": Example("3", 3, "5", "three", "a whole number, 1 or more, or auto"),
     "primary_metric": Example("judge.quality", "judge.quality", "text.exact", 3, "a text"),

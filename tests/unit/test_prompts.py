@@ -10,7 +10,7 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops.errors import PromptError, UnknownName, UsageError
-from pytest_llmops.prompts import prompt_file
+from pytest_llmops.prompts import template_limits
 from pytest_llmops.prompts.registry import Prompts, read_prompt
 from pytest_llmops.providers.openai import to_responses_params
 
@@ -179,7 +179,7 @@ ENDLESS = {
 def test_a_template_that_does_not_end_reaches_the_limit(
     shelf: Prompts, body: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prompt_file, "MAX_STEPS", 20_000)
+    monkeypatch.setattr(template_limits, "MAX_STEPS", 20_000)
     write(shelf.folder, "support/answer/v1.md", f"---\nvariables: [q]\n---\n\n{body}{{{{ q is defined }}}}\n")
     with pytest.raises(PromptError, check=check_message) as caught:
         shelf.get("support/answer").render(q=itertools.count())
@@ -189,7 +189,7 @@ def test_a_template_that_does_not_end_reaches_the_limit(
 def test_the_limit_is_that_of_a_section_and_loops_keep_their_meaning(
     shelf: Prompts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prompt_file, "MAX_STEPS", 12)
+    monkeypatch.setattr(template_limits, "MAX_STEPS", 12)
     body = "{% for a in q %}{{ loop.index }}/{{ loop.length }}{{ a }}{{ ';' if not loop.last }}{% else %}none{% endfor %}"
     write(
         shelf.folder, "support/answer/v1.md", f"---\nvariables: [q]\n---\nuser:\n{body}\nassistant:\n{body}\n"

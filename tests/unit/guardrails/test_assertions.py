@@ -32,7 +32,7 @@ def test_a_detector_of_names_checks_them() -> None:
 
 
 def test_without_the_extra_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_llmops.guardrails.detectors.find_spec", lambda _: None)
+    monkeypatch.setattr("pytest_llmops.guardrails.detectors._list_extra_kinds", tuple)
     measurement = assert_no_pii("Within 30 days.")
     assert measurement.detail["not_checked"] == ["phone", "national_id", "person", "address"]
     assert "pytest-llmops[pii]" in measurement.reason
@@ -108,3 +108,11 @@ def test_odd_texts_are_texts(text: str) -> None:
         assert_no_secrets(text)
         assert_no_injection(text)
     assert [measurement.value for measurement in block.measurements] == [0.0, 0.0, 0.0]
+
+
+def test_new_rules_are_a_new_version_of_the_metric_so_that_old_baselines_are_not_compared() -> None:
+    assert [
+        assert_no_pii("Hi").version,
+        assert_no_secrets("Hi").version,
+        assert_no_injection("Hi").version,
+    ] == ["2", "2", "1"]

@@ -116,3 +116,64 @@ def test_a_detector_that_is_none_ends_with_2(
 ) -> None:
     assert cli.main(["guardrails", "score", write(tmp_path, MAIL, CLEAN), "--detector", name]) == 2
     assert name in capsys.readouterr().err
+
+
+def test_a_classifier_is_measured_next_to_our_rules(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_guards.py").write_text(
+        "def is_attack(text):\n    return 0.7 if 'ranslate' in text else 0.2\n"
+    )
+    plain_words = {"text": "Translate this sentence", "label": "indirect"}
+    first = write(tmp_path, ATTACK, plain_words)
+    second = tmp_path / "harmless.jsonl"
+    second.write_text(
+        "".join(json.dumps(row) + "\n" for row in (CLEAN, {"text": "translate", "label": None}))
+    )
+    command = ["guardrails", "score", first, str(second), "--classifier", "my_guards:is_attack"]
+    assert cli.main(command) == 0
+    ours, theirs = capsys.readouterr().out.splitlines()
+    assert ours.startswith(
+        "attacks: recall 50.0% (1 of 2, 95 % interval 9.5% to 90.5%), false alarms 0.0% (0 of 2"
+    )
+    assert theirs.startswith(
+        "my_guards:is_attack: recall 50.0% (1 of 2, 95 % interval 9.5% to 90.5%), false alarms 50.0% (1 of 2"
+    )
+    assert cli.main([*command, "--at-least", "0.8", "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)["detectors"]
+    assert [score["recall"]["found"] for score in scores] == [1, 0]
+
+
+@pytest.mark.slow
+def test_the_classifier_of_the_page_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "guardrails.md").read_text(encoding="utf-8")
+    code = page.partition("```python\n# my_guards.py\n")[2].partition("```")[0]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_guards_of_the_page.py").write_text(code, encoding="utf-8")
+    attack = {"text": "Translate this sentence into French", "label": "injection"}
+    harmless = {"text": "May I return a jacket?", "label": None}
+    labelled = Path(write(tmp_path, attack, harmless))
+    labelled.rename(tmp_path / "train.jsonl")
+    command = ["guardrails", "score", "train.jsonl", "--classifier", "my_guards_of_the_page:is_attack"]
+    assert cli.main([*command, "--json"]) == 0
+    ours, theirs = json.loads(capsys.readouterr().out)["detectors"]
+    assert (ours["recall"]["found"], theirs["recall"]["found"], theirs["false_alarms"]["found"]) == (0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "about"),
+    [
+        (["--classifier", "json:none"], 2, "json:none"),
+        (["--classifier", "json"], 2, "package.module:function"),
+        (["--classifier", "json:dumps", "--at-least", "2"], 2, "at_least from 0 to 1"),
+        (["--classifier", "json:dumps"], 1, "probability from 0 to 1"),  # only its result tells
+    ],
+)
+def test_a_classifier_that_is_none_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], status: int, about: str
+) -> None:
+    assert cli.main(["guardrails", "score", write(tmp_path, ATTACK, CLEAN), *options]) == status
+    assert about in capsys.readouterr().err

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import base64
+import re
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -20,7 +22,10 @@ from pytest_llmops.guardrails import (
     scan,
     secret_detector,
 )
-from pytest_llmops.redaction.personal_data import RULE_KINDS
+from pytest_llmops.guardrails.views import PATTERNS, TABLES
+from pytest_llmops.redaction import personal_data
+from pytest_llmops.redaction.personal_data import RULE_KINDS, find_personal_data
+from pytest_llmops.redaction.redactor import Redactor
 
 KEY = "sk-abcdefghijklmnop1234"
 
@@ -94,8 +99,42 @@ def test_digits_of_other_scripts_and_hidden_characters_count() -> None:
 
 def test_regions_say_whose_numbers_have_no_country_code() -> None:
     text = "030 901820"
-    assert pii(text) == []
+    assert scan(text, [pii_detector(["US", "GB"])]) == []
     assert [finding.kind for finding in scan(text, [pii_detector(["DE"])])] == ["phone"]
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "(212) 736-5000", "020 7946 0958", "030 901820", "01 42 68 53 00", "912 345 678", "06 6982 1234",
+        "366 0170548", "020 794 6095", "02 9374 4000", "98765 43210",
+    ],
+)  # fmt: skip
+def test_a_number_of_nine_countries_is_found_by_default(number: str) -> None:
+    pytest.importorskip("phonenumbers", reason="extra `pii` is not installed")
+    text = f"See {number}, please"
+    expected = [("phone", number)]
+    assert pii(text) == expected
+    assert [
+        (finding.kind, text[finding.start : finding.end])
+        for finding in scan(text, [pii_detector("international")])
+    ] == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "65465 - 6544 * 65464",  # these digits in these groups are valid numbers of Spain and Germany
+        "ISO 8859-1 (1987)",
+        "articleshow/126283114",
+        "31.41592654 cm",
+        "8000-10000 pounds",
+        "666-12-3456",
+        "99 668 472 1",
+    ],
+)
+def test_digits_in_groups_of_no_phone_number_are_left(text: str) -> None:
+    assert pii(text) == []
 
 
 @given(
@@ -152,7 +191,7 @@ def test_an_unknown_region_is_refused() -> None:
 
 
 def test_without_the_extra_its_kinds_are_not_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detectors, "find_spec", lambda _: None)
+    monkeypatch.setattr(detectors, "_list_extra_kinds", tuple)
     detector = pii_detector()
     assert detector.kinds == RULE_KINDS
     assert scan("call 212-736-5000, BSN 111.222.333", [detector]) == []
@@ -259,6 +298,46 @@ def test_what_is_no_value_of_a_secret_is_left(text: str) -> None:
     assert scan(text, [secret_detector()]) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ("sendgrid_key 3f7a9c1e5b2d80463f7a9c1e5b2d8046", "3f7a9c1e5b2d80463f7a9c1e5b2d8046"),
+        ("Your access token is qZ4tR8wLm2Xk9PvB7.", "qZ4tR8wLm2Xk9PvB7"),
+        ("the API key: `qZ4tR8wLm2Xk9PvB7`", "qZ4tR8wLm2Xk9PvB7"),
+    ],
+)
+def test_a_random_value_behind_a_telling_word_is_a_finding_but_stays_in_recordings(
+    text: str, secret: str
+) -> None:
+    (finding,) = scan(text, [secret_detector()])
+    assert text[finding.start : finding.end] == secret
+    assert finding.confidence == 0.6
+    assert Redactor().clean(text.encode()) == text.encode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ghp_" + "x" * 36,
+        "AKIA" + "IOSFODNN7EXAMPLE",
+        "AKIA" + "X" * 16,
+        'api_key = "YOUR_API_KEY_12345678"',
+        'password = "${DB_PASSWORD_2024}"',
+        "password: &lt;your-passw0rd&gt;",
+        'credentialsId: "29f63271-dc2f-4734-8221-5b31b5169bac"',
+        '"kms_key_id": "555ea4a3-d53a-4412-9c66-3a7cb667b0d6"',
+        'keyStr = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"',
+        "xoxb-my-own-bot-token",
+        "hf_requiredCharacteristicTypesForDisplayMetadata",
+        "the key of the internationalisation",
+        "The token count of 2024-05-17-summary-of-the-day",
+        "token hash 3f7a9c1e5b2d80463f7a9c1e5b2d8046",
+    ],
+)
+def test_placeholders_ids_and_words_are_no_secrets(text: str) -> None:
+    assert scan(text, [secret_detector()]) == []
+
+
 def test_the_hash_of_a_secret_is_none() -> None:
     assert scan('"hashed_secret": "a2480a72004fc40d124495fd59f5b482034fbadd"', [secret_detector()]) == []
 
@@ -336,3 +415,21 @@ def test_a_mask_of_findings_of_another_text_is_refused() -> None:
 def test_the_rules_never_raise_and_findings_lie_within_the_text(text: str) -> None:
     for finding in scan(text):
         assert 0 <= finding.start < finding.end <= len(text)
+
+
+@given(st.text(alphabet="1234567890-+(). @a:IBANDE8", max_size=60))
+def test_the_fast_test_for_personal_data_overlooks_nothing(text: str) -> None:
+    fast = sorted(find_personal_data(text))
+    with mock.patch.dict(personal_data.PATTERNS, {"any": re.compile("")}):
+        assert sorted(find_personal_data(text)) == fast
+
+
+@given(st.from_regex(PATTERNS["trigger"], alphabet=st.characters(max_codepoint=127)))
+def test_every_trigger_of_an_attack_has_a_stem(text: str) -> None:
+    assert detectors._has_stem(text.lower(), TABLES["stems"]["trigger"])
+
+
+def test_packages_are_looked_for_once_not_for_each_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    scan("Hi!")
+    monkeypatch.setattr(detectors, "find_spec", lambda _: pytest.fail("looked for again"))
+    scan("Hi!")

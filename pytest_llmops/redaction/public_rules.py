@@ -1,0 +1,136 @@
+r"""Secrets of public services, by the rules of gitleaks: tokens of some 150 services, and values behind the name of a service.
+
+The table is ``public_rules.toml``; its licence (MIT) is at its top. It is read when a text first has a word that is long enough for a
+secret, and a pattern is compiled when one of its words is near such a word.
+"""
+
+import math
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+MIN_RUN = 14  # the shortest secret of the table
+MIN_RUN_OF_LETTERS = 30  # a shorter run without a digit is a word
+BEFORE = 100  # characters in front of a long run in which the name of its service may be
+AFTER = 4  # characters behind it that a pattern looks at
+_RUN_CHARACTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+/=.~%|-"
+_RUN_MAP = bytes(1 if code in _RUN_CHARACTERS else 0 for code in range(256))
+_SHORTEST_RUN = b"\x01" * MIN_RUN
+_RUN = re.compile(rb"[A-Za-z0-9_+/=.~%|-]{14,}+")
+_DIGIT = re.compile(rb"[0-9]")
+# What is between the name of a service and its secret; quotes may be escaped, as in JSON
+_BETWEEN = rb"""[ \t\w.-]{0,20}[\s'"\\]{0,5}(?:=|>|:{1,3}=|\|\||:|=>|\?=|,)[\x60'"\s=\\]{0,7}"""
+_NAMED = rb"(?:%(name)s)" + _BETWEEN + rb"(%(secret)s)(?![\w-]|\.\w)"
+
+
+@dataclass(frozen=True, slots=True)
+class PublicRule:
+    """A rule of the table.
+
+    Attributes:
+        id: Its name in gitleaks.
+        words: A text that contains none of them in lower case is not searched.
+        expression: The regular expression; the secret is its first group, else the whole match.
+        entropy: A secret with less entropy, in bits per character, is a placeholder.
+    """
+
+    id: str
+    words: tuple[bytes, ...]
+    expression: bytes
+    entropy: float
+
+    def find(self, data: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield (start, end) of the secrets within a part of the data."""
+        for match in _compile(self.expression).finditer(data, start, end):
+            group = 0
+            if match.re.groups:
+                group = 1
+            if match[group] and measure_entropy(match[group]) >= self.entropy:
+                yield match.span(group)
+
+
+@cache
+def _compile(expression: bytes) -> re.Pattern[bytes]:
+    return re.compile(expression)
+
+
+@cache
+def _read_table() -> dict[str, Any]:
+    file = Path(__file__).with_name("public_rules.toml")
+    return tomllib.loads(file.read_text(encoding="utf-8"))
+
+
+@cache
+def read_published_keys() -> frozenset[bytes]:
+    """Return keys that their services have published in documentation and tests: they open nothing."""
+    return frozenset(key.encode() for key in _read_table()["published"])
+
+
+@cache
+def read_public_rules() -> tuple[PublicRule, ...]:
+    """Return the rules of the table, first those with the name of a service."""
+    table = _read_table()
+    rules = []
+    for row in table["named"]:
+        parts = {b"name": row["name"].encode(), b"secret": row["secret"].encode()}
+        rules.append(_make_rule(row, b"(?i)" + _NAMED % parts))
+    for row in table["tokens"]:
+        rules.append(_make_rule(row, row["pattern"].encode()))
+    return tuple(rules)
+
+
+def _make_rule(row: Mapping[str, Any], expression: bytes) -> PublicRule:
+    words = tuple(word.encode() for word in row["words"])
+    return PublicRule(row["id"], words, expression, row.get("entropy", 0))
+
+
+def measure_entropy(text: str | bytes) -> float:
+    """Return Shannon's entropy of a text, in bits per character; the text must not be empty.
+
+    >>> measure_entropy("aabb")
+    1.0
+    """
+    shares = [count / len(text) for count in Counter(text).values()]
+    return -sum(share * math.log2(share) for share in shares)
+
+
+def has_long_run(data: bytes) -> bool:
+    """Return whether data have a run of characters that is long enough for a secret: ordinary sentences have none."""
+    return _SHORTEST_RUN in data.translate(_RUN_MAP)
+
+
+def find_public_secrets(data: bytes) -> list[tuple[int, int]]:
+    """Return (start, end) of the secrets that the rules find; they may overlap and have no order.
+
+    >>> data = b"the mail key is pul-0123456789abcdef0123456789abcdef01234567"
+    >>> find_public_secrets(data)
+    [(16, 60)]
+    """
+    spans: list[tuple[int, int]] = []
+    for start, end in _list_windows(data):
+        lower = data[start:end].lower()
+        for rule in read_public_rules():
+            if any(word in lower for word in rule.words):
+                spans += rule.find(data, start, end)
+    return spans
+
+
+def _list_windows(data: bytes) -> list[tuple[int, int]]:
+    """Return the parts of the data around runs of characters that may be secrets, in order and without overlaps."""
+    windows: list[tuple[int, int]] = []
+    if not has_long_run(data):
+        return windows
+    for run in _RUN.finditer(data):
+        start, end = run.span()
+        if end - start < MIN_RUN_OF_LETTERS and not _DIGIT.search(data, start, end):
+            continue
+        first = max(0, start - BEFORE)
+        if windows and first <= windows[-1][1]:
+            first = windows.pop()[0]
+        windows.append((first, end + AFTER))
+    return windows

@@ -31,7 +31,7 @@ from pytest_llmops.baselines.changes import (
 from pytest_llmops.baselines.edits import FindRequests, find_edits, find_no_requests
 from pytest_llmops.baselines.metric_data import GateRules, MetricData, format_points, format_size
 from pytest_llmops.baselines.metric_verdicts import judge_metrics
-from pytest_llmops.baselines.obstacles import why_not_comparable, why_out_of_scale
+from pytest_llmops.baselines.obstacles import Obstacle, why_not_comparable, why_out_of_scale
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.metrics.change.bounds import needed_trials
 from pytest_llmops.results.run import TestRecord
@@ -113,6 +113,11 @@ def judge_suite(
     status = "NONE"
     if _holds_enough(baseline, rules) or not comparison.compared:
         status = "ERROR"
+    return _refuse(verdict, status, problem)
+
+
+def _refuse(verdict: Verdict, status: str, problem: Obstacle) -> Verdict:
+    """Return the verdict on a run that cannot be compared."""
     return replace(
         verdict,
         status=status,
@@ -284,11 +289,7 @@ def _leave_undecided(
         cases += f" of {format_count(min(first.trials_before, first.trials_after), 'trial')}"
     why = f"{cases} are too few to see a drop of that size"
     if first.lower is not None and first.upper is not None:
-        ends = (
-            max(first.lower, -first.before),
-            min(first.upper, 1 - first.before),
-        )  # scores stay within 0 and 1
-        lower, upper = (f"{100 * end:+.1f}" for end in ends)
+        lower, upper = (f"{100 * end:+.1f}" for end in (first.lower, first.upper))
         why = f"Measured: {format_points(first.change)}; with {cases} the true change may be anything from {lower} to {upper}"
     missing = data.count_missing_trials(rules)
     if missing:

@@ -19,6 +19,7 @@ from pytest_llmops.metrics.change.bounds import (
     Side,
     bound_range,
     centre_offset,
+    lower_bound,
     measure_sides,
     needed_trials,
     paired_variance,
@@ -220,6 +221,26 @@ class MetricData:
         lower = rule_out(self.trials, level, likely)
         _, upper = likely
         return lower * self.share, upper * self.share
+
+    def likely_range(self, level: float) -> tuple[float, float] | None:
+        """Return the likely range of the change over all cases, from the spread of cases and trials; None: too few have new trials.
+
+        Unlike the lower end of `bound_change` it is not widened by what so few trials may not have met.
+        """
+        likely = bound_range(self.trials, level)
+        if likely is None:
+            return None
+        lower, upper = likely
+        return lower * self.share, upper * self.share
+
+    def rules_out_difference(self, level: float, margin: float) -> bool:
+        """Return whether a drop of the margin is ruled out over all cases, and also if the run and the baseline change places."""
+        swapped = {nodeid: TrialPair(pair.after, pair.before) for nodeid, pair in self.trials.items()}
+        for trials in (self.trials, swapped):
+            lower = lower_bound(trials, level)
+            if lower is None or lower * self.share <= -margin:
+                return False
+        return True
 
     def estimate_error(self, before: int = 0, after: int = 0) -> ChangeError | None:
         """Return the standard error of the change over all cases; None: too few trials or cases give one.

@@ -88,6 +88,9 @@ def _judge_metric(data: MetricData, role: str, test: _DropTest | None, rules: Ga
         status = "RED"
     elif is_drop_excluded:
         status = "GREEN"
+    if lower is not None and upper is not None:  # scores stay within 0 and 1
+        lower = max(lower, -before)
+        upper = min(upper, 1 - before)
     detectable = None
     error = data.estimate_error()
     if error is not None and error.standard_error:

@@ -169,18 +169,19 @@ def _judge_metric(row: _Row, rules: GateRules) -> MetricVerdict:
         trials_after=trials_after,
     )
     level = rules.alpha / row.tests
-    lower, upper = data.bound_change(level)
-    if lower is None or upper is None or not data.is_large_enough(rules):
+    likely = data.likely_range(level)
+    if likely is None or not data.is_large_enough(rules):
         next_step = ""
         if data.trials:
             next_step = f"Too few cases for a verdict: {rules.describe_least_size()}"
         return replace(verdict, p_value=None, next_step=next_step)
+    lower, upper = likely
     verdict = replace(verdict, lower=lower, upper=upper)
     if row.p_value <= rules.alpha + ROUNDING and abs(data.change) >= rules.floor - ROUNDING:
         if data.change > 0:
             return replace(verdict, status="better")
         return replace(verdict, status="worse")
-    if lower > -rules.margin and upper < rules.margin:
+    if data.rules_out_difference(level, rules.margin):
         return replace(verdict, status="equivalent")
     levels = (level / 2, level)
     return replace(verdict, next_step=data.plan_next_step(rules, levels, two_sided=True).words)

@@ -30,7 +30,7 @@ def quality(actual, expected=None):
 def score(case):
     return 0.9 - case % 5 / 50 - (float(os.environ["DROP"]) if case % 2 else 0)
 
-@pytest.mark.parametrize("case", range(24))
+@pytest.mark.parametrize("case", range(60))
 def test_answer(case):
     assert_score(quality, str(score(case)), at_least=None)
 """
@@ -74,14 +74,14 @@ def test_a_single_run_is_compared_with_a_baseline_of_trials(suite: Project) -> N
 def test_accepting_writes_the_baseline_and_says_what_to_commit(suite: Project) -> None:
     result = suite.run(*ACCEPT)
     assert result.exit == 0
-    assert result.line("accepted;").startswith("baseline  llmops-baseline.json: 24 tests accepted; commit it")
+    assert result.line("accepted;").startswith("baseline  llmops-baseline.json: 60 tests accepted; commit it")
     assert "a verdict takes" not in result.line("accepted;")
     few = suite.run("-o", "llm_baseline=few.json", "-k", "1", "--llm-accept=few", "--llm-accept-anyway")
     assert few.line("accepted;").endswith(
         "; changes are listed, but for a verdict 20 cases are needed, or 10 with 3 trials"
     )
     baseline = Baseline.from_bytes(baseline_file(suite).read_bytes(), where="b")
-    assert len(baseline.tests) == 24
+    assert len(baseline.tests) == 60
     assert baseline.history[-1].reason == "first baseline"
     assert baseline.environment["pytest-llmops"]
 
@@ -90,39 +90,39 @@ def test_a_drop_is_red_and_lists_what_got_worse(
     suite: Project, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     suite.run(*ACCEPT)
-    monkeypatch.setenv("DROP", "0.3")
+    monkeypatch.setenv("DROP", "0.22")
     result = suite.run("--junitxml=out.xml", workers=workers)
     assert result.exit == 1
-    assert result.outcomes == {"passed": 24}
+    assert result.outcomes == {"passed": 60}
     assert gate_of(result.run).status == "RED"
-    assert "\nRED       The suite got worse by 15.0 points.\n" in result.text
-    assert "\n          Do not merge, the build fails: 12 cases worse, 0 better; " in result.text
-    assert "\nscore.quality    0.862   0.712   -0.150    -15.0   worse\n" in result.text
-    worse = "worse     1  score.quality 0.88 → 0.58\n"
-    assert f"{worse}  before  0.88\n  now     0.58" in result.text
+    assert "\nRED       The suite got worse by 11.0 points.\n" in result.text
+    assert "\n          Do not merge, the build fails: 30 cases worse, 0 better; " in result.text
+    assert "\nscore.quality    0.860   0.750   -0.110    -11.0   worse\n" in result.text
+    worse = "worse     11  score.quality 0.88 → 0.66\n"
+    assert f"{worse}  before  0.88\n  now     0.66" in result.text
     assert result.text.index(worse) < result.text.index("\nRED       ")  # the verdict comes last
     document = ET.parse(suite.path / "out.xml")
     (case,) = (case for case in document.iter("testcase") if case.get("name") == "gate")
     (failure,) = case.findall("failure")
-    assert "The suite got worse by 15.0 points" in str(failure.get("message") or failure.text)
-    assert document.getroot()[0].get("tests") == "25"
+    assert "The suite got worse by 11.0 points" in str(failure.get("message") or failure.text)
+    assert document.getroot()[0].get("tests") == "61"
 
 
 def test_a_quiet_red_run_shows_the_verdict_and_the_next_step(
     suite: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     suite.run(*ACCEPT)
-    monkeypatch.setenv("DROP", "0.3")
+    monkeypatch.setenv("DROP", "0.22")
     _, verdict, step, _ = suite.run("-q").text.splitlines()
-    assert verdict == "RED       The suite got worse by 15.0 points."
-    assert step.startswith("next      Read the 12 cases that got worse, and fix ")
+    assert verdict == "RED       The suite got worse by 11.0 points."
+    assert step.startswith("next      Read the 30 cases that got worse, and fix ")
 
 
 def test_lf_after_red_runs_everything(suite: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     suite.run(*ACCEPT)
-    monkeypatch.setenv("DROP", "0.3")
+    monkeypatch.setenv("DROP", "0.22")
     assert suite.run("-p", "cacheprovider").exit == 1
-    assert suite.run("-p", "cacheprovider", "--lf").outcomes == {"passed": 24}
+    assert suite.run("-p", "cacheprovider", "--lf").outcomes == {"passed": 60}
 
 
 def test_nothing_changed_is_green(suite: Project) -> None:
@@ -176,7 +176,7 @@ def test_a_red_run_is_accepted_only_by_force(suite: Project) -> None:
     assert alone.exit == pytest.ExitCode.USAGE_ERROR
     check_message(alone.line("--llm-accept-anyway"))
     forced = suite.run(*ACCEPT, "--llm-accept-anyway")
-    assert "24 tests accepted, 1 new failed test left out" in forced.text
+    assert "60 tests accepted, 1 new failed test left out" in forced.text
     assert forced.exit == 1  # the failed test
     assert Baseline.from_bytes(baseline_file(suite).read_bytes(), where="b").history[-1].forced
 
@@ -185,7 +185,7 @@ def test_accepting_again_moves_the_baseline_and_keeps_its_history(
     suite: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     suite.run(*ACCEPT)
-    monkeypatch.setenv("DROP", "0.3")
+    monkeypatch.setenv("DROP", "0.22")
     refused = suite.run("--llm-accept", "shorter answers on purpose")
     assert refused.exit == 1
     assert "not accepted: the suite got worse than its baseline (RED)" in refused.text
@@ -229,7 +229,7 @@ def test_a_baseline_of_another_branch(suite: Project, monkeypatch: pytest.Monkey
     suite.run(*ACCEPT)
     git(suite, "add", "llmops-baseline.json")
     git(suite, "commit", "-q", "-m", "baseline")
-    monkeypatch.setenv("DROP", "0.3")
+    monkeypatch.setenv("DROP", "0.22")
     suite.run("--llm-accept", "worse on a branch", "--llm-accept-anyway")
     assert suite.run().exit == 0
     result = suite.run("-v", "--llm-baseline=main")
@@ -280,20 +280,20 @@ def test_an_unwritable_place_is_an_error_that_keeps_the_verdict(suite: Project) 
 
 def test_the_html_report_shows_what_changed(suite: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     suite.run(*ACCEPT)
-    monkeypatch.setenv("DROP", "0.3")
+    monkeypatch.setenv("DROP", "0.22")
     suite.run("--llm-report=out.html")
     page = (suite.path / "out.html").read_text(encoding="utf-8")
     data = read_data(page)
-    assert data["headline"]["title"] == "RED: The suite got worse by 15.0 points."
+    assert data["headline"]["title"] == "RED: The suite got worse by 11.0 points."
     assert data["headline"]["tone"] == "red"
     (row,) = data["changes"]
     assert [row[key] for key in ("name", "before", "now", "word")] == [
         "score.quality",
-        "0.862",
-        "0.712",
+        "0.860",
+        "0.750",
         "worse",
     ]
-    assert [case["kind"] for case in data["cases"][:13]] == [*["worse"] * 12, "unchanged"]
+    assert [case["kind"] for case in data["cases"][:31]] == [*["worse"] * 30, "unchanged"]
     assert "<del>88</del>" in page  # for a browser without scripts
 
 
@@ -448,9 +448,9 @@ def test_a_metric_that_is_no_number_is_unscored_and_no_drop(suite: Project) -> N
     suite.run(*ACCEPT)
     suite.write(**{"test_a.py": SUITE.replace("float(actual)", "float('nan')")})
     result = suite.run("--llm-accept=worse")
-    assert result.outcomes == {"errors": 24}
+    assert result.outcomes == {"errors": 60}
     assert result.line("ERROR  ").startswith("ERROR     ")
-    assert "not accepted: 24 tests did not pass" in result.text
+    assert "not accepted: 60 tests did not pass" in result.text
 
 
 INTERRUPTED = """

@@ -16,7 +16,6 @@ import pytest
 from support.project import Project
 from support.reports import gate_of
 
-from pytest_llmops.baselines.gate import LOOK_LEVELS
 from pytest_llmops.baselines.metric_data import GateRules
 from pytest_llmops.cassettes.run_folder import RUN_FOLDER_VARIABLE
 from pytest_llmops.harness import baseline_gate
@@ -34,13 +33,15 @@ def quality(answer, expected=None):
     worse = {worse}
     return 0.8 + (case + 2 * take) % 5 / 100 - worse
 
-@pytest.mark.parametrize("case", range(12))
+@pytest.mark.parametrize("case", range(15))
 def test_answer(llm, case):
     assert_score(quality, llm.complete(f"{word} {{case}} now").text, at_least=None)
 """
 BEFORE = SUITE.format(word="say it", worse="0")
-SAME_LATER = SUITE.format(word="say that", worse="0.47 * (take == 1 and case == 3)")
-WORSE = SUITE.format(word="say that", worse="0.47 * (case == 3 or take > 1 and case in (4, 5, 6, 7))")
+# 15 cases are never GREEN with 3 trials: half of the level takes 72 new answers
+SAME_LATER = SUITE.format(word="say that", worse="0")
+WORSE = SUITE.format(word="say that", worse="0.5 * (take > 3)")
+WAVERING = SUITE.format(word="say that", worse="0.8 * (case * take % 3 == 0)")
 AUTO = "--llm-trials=auto"
 # A first look that another one follows; here it runs no test itself.
 FIRST_LOOK = """
@@ -50,7 +51,7 @@ from types import SimpleNamespace
 from pytest_llmops.cassettes.run_folder import RUN_FOLDER_VARIABLE
 from pytest_llmops.harness import baseline_gate
 
-listener = SimpleNamespace(controller=SimpleNamespace(next_look="auto:3"))
+listener = SimpleNamespace(controller=SimpleNamespace(next_look="auto:5"))
 config = SimpleNamespace(
     getoption={"llm_trials": "auto"}.get,
     pluginmanager=SimpleNamespace(get_plugin={"llmops_listener": listener}.get),
@@ -96,27 +97,38 @@ def test_trials_are_bought_while_undecided_and_a_replay_ends_alike(
 ) -> None:
     suite.write(**{"test_a.py": text})
     request_count = suite.server.count
-    live = ["--llm-record=new", f"--llm-base-url={suite.server.url}/v1", "--llm-max-calls=36"]
+    live = ["--llm-record=new", f"--llm-base-url={suite.server.url}/v1", "--llm-max-calls=75"]
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(suite.path / "summary.md"))
     printed, ended, run = run_looks(suite, AUTO, *live, *options)
     assert (suite.path / "summary.md").read_text(encoding="utf-8").count("\n## ") == 1
-    assert suite.server.count - request_count == 36  # what a look has paid for, the next replays
+    assert suite.server.count - request_count == 75  # what a look has paid for, the next replays
     assert (gate_of(run).status, ended) == (status, int(status == "RED"))
     assert printed.count("undecided, so the suite runs again") == 1
     assert "To decide, " not in printed  # the next look decides, or does not
-    assert "look 2 of 3: decided" in printed
+    assert "look 2 of 2: decided" in printed
     replayed, ended_again, again = run_looks(suite, AUTO)
     assert (again.verdicts, ended_again) == (run.verdicts, ended)
-    assert printed.count("of 3: ") == replayed.count("of 3: ") == 2
+    assert printed.count("of 2: ") == replayed.count("of 2: ") == 2
 
 
 def test_a_replay_judges_by_the_takes_that_are_recorded(suite: Project) -> None:
     suite.write(**{"test_a.py": SAME_LATER})
-    suite.record()
+    suite.record("--llm-trials=3")
     printed, ended, run = run_looks(suite, AUTO)
-    assert "look 1 of 3: undecided, and the recordings end here" in printed
+    assert "look 1 of 2: undecided, and the recordings end here" in printed
     assert (gate_of(run).status, ended) == ("AMBER", 0)
+
+
+def test_looks_end_early_where_five_trials_would_hardly_decide_and_strict_fails_that(suite: Project) -> None:
+    suite.write(**{"test_a.py": WAVERING.replace("say that", "say it")})
+    suite.record("--llm-trials=3", "--llm-accept=wavering", "--llm-accept-anyway", mode="all")
+    suite.write(**{"test_a.py": WAVERING})
+    suite.record("--llm-trials=5")
+    printed, ended, run = run_looks(suite, AUTO, "--llm-strict")
+    assert "look 1 of 2: undecided, and 5 trials would hardly decide it" in printed
+    assert (gate_of(run).status, ended) == ("AMBER", 1)
+    assert "(--llm-strict)" in printed
 
 
 def test_a_test_that_failed_is_not_hidden_by_a_further_look(suite: Project) -> None:
@@ -133,13 +145,13 @@ def test_a_test_that_failed_is_not_hidden_by_a_further_look(suite: Project) -> N
     suite.record("--llm-trials=3")
     (suite.path / "seen").unlink()
     printed, ended, _ = run_looks(suite, AUTO)
-    assert "look 1 of 3: undecided, and 1 test failed, so no further trials are taken" in printed
+    assert "look 1 of 2: undecided, and 1 test failed, so no further trials are taken" in printed
     assert ended == pytest.ExitCode.TESTS_FAILED
 
 
 def test_a_part_of_the_suite_buys_nothing(suite: Project) -> None:
     printed, _, run = run_looks(suite, AUTO, "-k", "1")
-    assert "look 1 of 3: no verdict, so no further trials are taken" in printed
+    assert "look 1 of 2: no verdict, so no further trials are taken" in printed
     assert gate_of(run).status == "NONE"
 
 
@@ -168,7 +180,7 @@ def test_the_workers_of_a_later_look_alone_share_a_budget(
     suite.write(**{"test_a.py": WORSE})
     request_count = suite.server.count
     live = ["--llm-record=new", f"--llm-base-url={suite.server.url}/v1", "--llm-max-calls=4", "-n2"]
-    run_looks(suite, "--llm-trials=auto:3", *live)
+    run_looks(suite, "--llm-trials=auto:5", *live)
     assert suite.server.count - request_count == 4
 
 
@@ -181,13 +193,20 @@ def test_neither_the_ini_nor_plugin_objects_take_looks(suite: Project) -> None:
 @pytest.mark.parametrize("status", ["RED", "GREEN", "AMBER", "ERROR", "NONE"])
 def test_only_an_undecided_verdict_leads_to_another_look(status: str) -> None:
     options = [plan_next_look(Settings(trials=trials), status, None)[0] for trials in LOOKS.values()]
-    assert options == (["auto:3", "auto:5", ""] if status == "AMBER" else ["", "", ""])
+    assert options == (["auto:5", ""] if status == "AMBER" else ["", ""])
+
+
+@pytest.mark.parametrize(("chance", "option"), [(None, "auto:5"), (0.2, "auto:5"), (0.19, "")])
+def test_a_look_that_would_hardly_decide_is_not_taken(chance: float | None, option: str) -> None:
+    first = LOOKS["auto"]
+    assert plan_next_look(Settings(trials=first), "AMBER", None, chance=chance)[0] == option
 
 
 def test_the_looks_share_the_level_of_a_single_look() -> None:
-    assert sum(LOOK_LEVELS.values()) == pytest.approx(GateRules().alpha)
-    assert list(LOOK_LEVELS) == list(LOOKS.values())
-    assert json.dumps(list(LOOKS.values())) == "[1, 3, 5]"  # as run files store them
+    whole, part = GateRules(), GateRules().divide(len(LOOKS))
+    for name in ("alpha", "mean_level", "guard_level", "broken_level"):
+        assert getattr(part, name) * len(LOOKS) == pytest.approx(getattr(whole, name))
+    assert json.dumps(list(LOOKS.values())) == "[3, 5]"  # as run files store them
 
 
 class StubLook:

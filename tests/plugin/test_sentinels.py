@@ -26,6 +26,8 @@ def test_sentinel(llm, n):
 def test_other(llm, n):
     assert_score(quality, llm.complete(f"OTHER {n}").text, at_least=None)
 """
+SENTINEL = 'def test_sentinel(llm, n):\n    assert_score(quality, llm.complete(f"SENTINEL'
+NEW_SENTINEL = SENTINEL.replace("test_sentinel", "test_new").replace("SENTINEL", "NEW")
 
 
 @pytest.fixture
@@ -66,7 +68,8 @@ def verify(project: Project, *args: str) -> str:
         ({"EDITED": 50}, ("OTHER", "EDITED"), "your change moved the scores"),
         ({}, ("SENTINEL", "EDITED"), "cannot tell what moved"),
         ({}, ("@pytest.mark.llm_sentinel\n", ""), ""),
-        ({}, ("def test_sentinel", "def test_new"), "cannot tell what moved: no sentinel"),
+        ({}, (SENTINEL, NEW_SENTINEL), "cannot tell what moved: no sentinel"),
+        ({}, ("def test_sentinel", "def test_renamed"), "nothing moved"),  # recognised by its requests
     ],
 )
 def test_what_moved_is_reported(

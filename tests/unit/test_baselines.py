@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.verdicts import list_plans, plan_suite
 from pytest_llmops.baselines import stored_answers
 from pytest_llmops.baselines.baseline import Acceptance, Baseline, summarize_test
 from pytest_llmops.baselines.changes import compare_tests, list_changes, metric_trials
 from pytest_llmops.baselines.gate import judge_suite
-from pytest_llmops.baselines.metric_data import GateRules, NextStep
+from pytest_llmops.baselines.metric_data import GateRules, MetricData, NextStep
 from pytest_llmops.baselines.power import estimate_power
 from pytest_llmops.baselines.stored_answers import StoredAnswers
 from pytest_llmops.errors import UsageError
@@ -227,7 +226,8 @@ def test_a_clear_drop_is_red_and_says_how_large_it_is() -> None:
     assert metric.p_value is not None
     assert metric.p_value < 0.01
     assert metric.lower is not None
-    assert metric.upper == pytest.approx(2 * metric.change - metric.lower)
+    assert metric.upper is not None
+    assert metric.lower < metric.change < metric.upper < 0
     assert (metric.scored, metric.unscored) == (90, 0)
     assert Verdict.from_wire(json.loads(json.dumps(verdict.to_wire()))) == verdict
 
@@ -239,20 +239,23 @@ def test_the_same_scores_again_are_green() -> None:
 
 
 def test_too_few_trials_to_tell_are_amber_and_say_what_would_decide_it() -> None:
-    verdict = judge_suite(accept(*suite(12, 3, 0.6)), suite(12, 1, 0.57, seed=4))
+    verdict = judge_suite(accept(*suite(60, 1, 0.6)), suite(60, 1, 0.57, seed=6))
     assert verdict.status == "AMBER"
     assert verdict.fails(strict=True)
     assert not verdict.fails(strict=False)
     assert verdict.sentence == "Not decided: a drop of 5 points or more is still possible (judge.tone)"
-    measured = r"Measured: -\d\.\d points; with 12 cases of 1 trial the true change may be anything from -\d+\.\d to \+\d\.\d"
+    measured = (
+        r"Measured: -\d\.\d points; with 60 cases the true change may be anything from -\d+\.\d to \+\d\.\d"
+    )
     assert re.fullmatch(measured, verdict.why)
     assert verdict.next_step.startswith("To decide, ")
     assert "--llm-trials" not in " ".join(verdict.advice)
 
 
 @pytest.mark.parametrize(("cases", "trials"), [(9, 10), (19, 1), (19, 2)])
-def test_a_small_suite_gets_no_statistical_verdict(cases: int, trials: int) -> None:
-    verdict = judge_suite(accept(*suite(cases, trials, 0.9)), suite(cases, 1, 0.2, seed=1))
+def test_a_small_suite_gets_no_statistical_verdict_on_its_mean(cases: int, trials: int) -> None:
+    before = [record(str(case), *[0.8] * trials) for case in range(cases)]
+    verdict = judge_suite(accept(*before), [record(str(case), 0.6) for case in range(cases)])
     assert verdict.status == "NONE"
     assert verdict.sentence == "Too few cases for a verdict: 20 are needed, or 10 with 3 trials"
     assert verdict.next_step == "For a verdict, add 1 case"
@@ -449,7 +452,7 @@ def test_a_declared_metric_decides_and_the_others_only_alarm() -> None:
         return TestRecord(nodeid=f"t[{case}]", measurements=measured)
 
     rng = np.random.default_rng(2)
-    noise = rng.normal(0, 0.01, (40, 2))
+    noise = rng.normal(0, 0.01, (60, 2))
     before = [both(case, 0.8 + float(a), 0.8) for case, (a, _) in enumerate(noise)]
     after = [both(case, 0.8 + float(b), 0.6) for case, (_, b) in enumerate(noise)]
     rules = GateRules(primary="judge.tone")
@@ -466,10 +469,16 @@ def test_a_declared_metric_decides_and_the_others_only_alarm() -> None:
     assert unknown.why == "Measured: judge.facts, judge.tone"
 
 
+def test_the_likely_range_stays_within_the_scale() -> None:
+    before, after = ([record(str(case), float(case != failed)) for case in range(20)] for failed in (0, 1))
+    (metric,) = judge_suite(accept(*before), after).metrics
+    assert metric.upper == pytest.approx(0.05)  # the spread alone reaches above 1
+
+
 def test_equal_scores_everywhere_are_green_without_a_division_by_zero() -> None:
     verdict = judge_suite(
-        accept(*(record(str(case), 0.9) for case in range(25))),
-        [record(str(case), 0.9) for case in range(25)],
+        accept(*(record(str(case), 0.9) for case in range(59))),
+        [record(str(case), 0.9) for case in range(59)],
     )
     assert verdict.status == "GREEN"
 
@@ -477,8 +486,8 @@ def test_equal_scores_everywhere_are_green_without_a_division_by_zero() -> None:
 @pytest.mark.parametrize(
     ("cases", "before", "after", "failed", "status"),
     [
-        (25, 1, 1, 0, "AMBER"),
-        (50, 1, 1, 0, "GREEN"),
+        (58, 1, 1, 0, "AMBER"),
+        (59, 1, 1, 0, "GREEN"),
         (20, 3, 3, 0, "GREEN"),
         (20, 10, 3, 1, "AMBER"),
         (50, 10, 3, 1, "GREEN"),
@@ -489,22 +498,23 @@ def test_equal_scores_everywhere_are_green_without_a_division_by_zero() -> None:
 def test_checks_that_pass_exclude_rare_failures_only_when_there_are_enough_of_them(
     cases: int, before: int, after: int, failed: int, status: str
 ) -> None:
-    # One in 20 failing now: 25 trials all pass in 28 % of the runs, 60 in 5 %, and at most one of 60 fails in 19 %. Of 100 at
+    # One in 20 failing now: 59 trials all pass in 5 % of the runs, and at most one of 60 fails in 19 %. Of 100 at
     # most one fails in 4 %, at most two in 12 %; that all trials of the baseline passed, and have no spread, says nothing of those.
     accepted = accept(*(record(str(case), *[1.0] * before) for case in range(cases)))
     run = [record(str(case), *[float(case >= failed), *[1.0] * (after - 1)]) for case in range(cases)]
     verdict = judge_suite(accepted, run)
     assert verdict.status == status
     if before < 3 and status == "AMBER":
-        assert "record 2 trials per case in the baseline and on this branch" in verdict.next_step
+        assert verdict.next_step == "To decide, record 2 trials per case, if the scores stay as they are:"
 
 
-def test_the_first_look_at_single_trials_holds_its_own_level() -> None:
-    accepted = accept(*(record(str(case), *[1.0] * 10) for case in range(50)))
-    run = [record(str(case), 1.0) for case in range(50)]
-    # One in 20 failing: 50 trials all pass in 8 % of the runs.
-    assert judge_suite(accepted, run, rules=GateRules(alpha=0.01)).status == "AMBER"
-    assert judge_suite(accepted, run).status == "GREEN"
+@pytest.mark.parametrize(
+    ("cases", "looks", "status"), [(58, 1, "AMBER"), (59, 1, "GREEN"), (71, 2, "AMBER"), (72, 2, "GREEN")]
+)
+def test_a_quiet_baseline_does_not_spare_the_run_its_trials(cases: int, looks: int, status: str) -> None:
+    accepted = accept(*(record(str(case), *[1.0] * 10) for case in range(cases)))
+    run = [record(str(case), 1.0) for case in range(cases)]
+    assert judge_suite(accepted, run, rules=GateRules().divide(looks)).status == status
 
 
 def test_a_score_that_is_lower_makes_no_suite_green_that_was_not() -> None:
@@ -517,19 +527,41 @@ def test_a_score_that_is_lower_makes_no_suite_green_that_was_not() -> None:
 
 def judge_passes(before: np.ndarray, after: np.ndarray, rules: GateRules | None = None) -> Verdict:
     """Judge checks that pass (1) or fail (0), cases by trials."""
+    baseline, run = make_passes(before, after)
+    return judge_suite(baseline, run, rules=rules)
+
+
+def make_passes(before: np.ndarray, after: np.ndarray) -> tuple[Baseline, list[TestRecord]]:
+    """Return such checks as a baseline and a run."""
     accepted, run = (
         [record(str(case), *map(float, row)) for case, row in enumerate(side)] for side in (before, after)
     )
-    return judge_suite(accept(*accepted), run, rules=rules)
+    return accept(*accepted), run
 
 
 def read_plans(
     before: np.ndarray, after: np.ndarray, verdict: Verdict, rules: GateRules | None = None
 ) -> dict[str, tuple[int, int, int]]:
     """Return what the next step of a verdict on such checks needs: cases, trials in the baseline, and trials of the run."""
-    step = plan_suite(before.astype(float), after.astype(float), rules)
+    rules = rules or GateRules()
+    baseline, run = make_passes(before, after)
+    data = MetricData("judge.tone", compare_tests(baseline, run))
+    step = data.plan_next_step(rules, (rules.mean_level, rules.alpha))
     assert verdict.next_step.startswith(step.words)
     return list_plans(step, len(before), before.shape[1], after.shape[1])
+
+
+def list_plans(step: NextStep, cases: int, before: int, after: int) -> dict[str, tuple[int, int, int]]:
+    """Return the cases, and the trials of each in the baseline and in the run, that a next step plans."""
+    plans = {}
+    if step.run_only:
+        plans["trials"] = cases, before, step.run_only
+    elif step.both:
+        here = after if step.has_enough_trials else step.both
+        plans["trials"] = cases, step.both, here
+    if step.cases:
+        plans["cases"] = cases + step.cases, before, after
+    return plans
 
 
 @pytest.mark.slow
@@ -549,7 +581,7 @@ def test_what_is_advised_settles_most_suites_whose_baseline_has_few_trials() -> 
     } == dict.fromkeys(settled, True)
 
 
-AUTO = GateRules(alpha=0.025, planned=(1, 3, 5))
+AUTO = replace(GateRules().divide(2), planned=(3, 5))
 
 
 @pytest.mark.parametrize(
@@ -558,7 +590,7 @@ AUTO = GateRules(alpha=0.025, planned=(1, 3, 5))
         (10, 3, 3, GateRules(), ["trials", "cases"]),
         (12, 3, 3, GateRules(), ["trials", "cases"]),
         (10, 3, 20, GateRules(), ["trials", "cases"]),
-        (12, 3, 5, AUTO, ["trials", "cases"]),
+        (15, 5, 3, AUTO, ["trials", "cases"]),
         (10, 3, 5, AUTO, ["cases"]),
         (20, 1, 1, GateRules(), ["trials", "cases"]),
     ],
@@ -620,13 +652,6 @@ def test_metrics_that_are_undecided_alike_are_reported_once() -> None:
     assert verdict.sentence.endswith("is still possible (text.contains and 1 more)")
 
 
-def test_one_case_that_collapses_does_not_prove_a_drop_of_the_suite() -> None:
-    before = [record(str(case), 1.0) for case in range(25)]
-    verdict = judge_suite(accept(*before), [record("0", 0.0), *before[1:]])
-    assert verdict.status != "RED"
-    assert [change.nodeid for change in verdict.of_kind("regressed")] == ["test_a.py::test_a[0]"]
-
-
 def test_outputs_belong_to_one_acceptance(tmp_path: Path) -> None:
     path = stored_answers.outputs_path(tmp_path / "llmops-baseline.json")
     answers = StoredAnswers({"t": "Hello"}, {"ab12": {"model": "m", "messages[0]": "Hi?"}})
@@ -660,7 +685,7 @@ def test_the_cases_that_a_verdict_lacks_are_those_of_the_metric_that_is_nearest(
             repeated = (Measurement(name="b", value=level, samples=(level,) * 3),)
         return TestRecord(nodeid=f"t[{case}]", measurements=(Measurement(name="a", value=level), *repeated))
 
-    before, after = ([make(case, level) for case in range(12)] for level in (0.9, 0.2))
+    before, after = ([make(case, level) for case in range(12)] for level in (0.9, 0.7))
     verdict = judge_suite(accept(*before), after)
     assert verdict.status == "NONE"
     assert verdict.next_step == "For a verdict, add 5 cases"  # of b; a lacks 8

@@ -165,7 +165,7 @@ def test_the_same_command_gives_the_same_bytes_whatever_the_threads(command: Com
 
 
 def test_a_run_that_was_compared_with_the_baseline_is_compared_again(command: Command) -> None:
-    before = [record(f"test_a[{case}]", verdict(9.0)) for case in range(25)]
+    before = [record(f"test_a[{case}]", verdict(9.0)) for case in range(60)]
     tests = {test.nodeid: summarize_test(test) for test in before}
     Path("pytest.ini").write_text("[pytest]\n")
     Path("llmops-baseline.json").write_text(
@@ -177,11 +177,11 @@ def test_a_run_that_was_compared_with_the_baseline_is_compared_again(command: Co
     assert (again.status, again.decides) == ("GREEN", True)
     assert command(run.to_json(), *by("Polite"), "--out", "new.json")[0] == 0
     assert gate_of(read("new.json")).sentence.startswith(
-        "Not compared: judge.quality is no longer measured in 25 of 25 tests"
+        "Not compared: judge.quality is no longer measured in 60 of 60 tests"
     )
     part = replace(run, records=run.records[:3], verdicts=(make_gate(status="NONE"),))
     assert command(part.to_json(), "--at-least", "3", "--out", "new.json")[0] == 0
-    assert gate_of(read("new.json")).sentence == "No verdict: 3 of 25 tests of the baseline ran"
+    assert gate_of(read("new.json")).sentence == "No verdict: 3 of 60 tests of the baseline ran"
     Path("llmops-baseline.json").unlink()
     assert command(run.to_json(), "--at-least", "3", "--out", "new.json")[0] == 0
     assert read("new.json").verdicts == ()

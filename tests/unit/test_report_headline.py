@@ -140,7 +140,9 @@ def test_a_failed_test_beats_a_verdict_which_stays_as_a_sentence() -> None:
     failed = replace(run, records=(replace(first, outcome="failed", message="no"), *others))
     headline = build_headline(failed)
     assert headline.title == "FAIL: 1 of 40 tests failed."
-    assert headline.also == "Against the baseline: RED, the suite got worse by 17.5 points (text.contains)."
+    assert headline.also.startswith(
+        "Against the baseline: RED, the suite got worse by 17.5 points (text.contains)"
+    )
     assert headline.next_step == "Fix it and run it again:"
 
 
@@ -188,9 +190,7 @@ def test_tests_of_pytest_alone_count_in_what_passed() -> None:
 
 
 def test_tests_with_scores_that_no_baseline_has_are_counted_beside_the_verdict() -> None:
-    assert (
-        "40 of 888 tests with scores compared with the baseline" in build_headline(comparisons_run(6)).facts
-    )
+    assert "848 new tests are not judged yet" in build_headline(comparisons_run(6)).facts
     plain = replace(green_run(), meta={**green_run().meta, "other_tests": {"passed": 848}})
     assert "compared" not in build_headline(plain).second_line
 

@@ -205,8 +205,9 @@ def test_a_page_without_a_script_has_the_headline_of_every_report() -> None:
     page = Page(render_html(run))
     assert page.inside("title") == [headline.title]
     shown = page.inside("h1") + page.inside("span") + page.inside("bdi")
-    for part in (headline.word, f"{headline.sentence}.", headline.second_line, f"Next: {headline.next_step}"):
+    for part in (headline.word, f"{headline.sentence}.", f"Next: {headline.next_step}"):
         assert part in shown
+    assert any(text.startswith(headline.second_line) for text in shown)
 
 
 def test_a_page_without_a_script_shows_the_failures_before_the_metrics() -> None:

@@ -17,6 +17,7 @@ from pytest_llmops.baselines.conclusion import Reference, conclude
 from pytest_llmops.reports.ci_formats import format_annotations
 from pytest_llmops.reports.formats import render_report
 from pytest_llmops.reports.terminal import build_section
+from pytest_llmops.results.broken_case import BrokenCase
 from pytest_llmops.results.run import Run, TestRecord, decide_exit_status
 from pytest_llmops.results.shares import ShareVerdict
 from pytest_llmops.results.verdict import (
@@ -51,6 +52,7 @@ def test_the_schema_knows_every_status() -> None:
     assert set(properties["status"]["enum"]) == set(STATUS_LEVELS)
     assert set(properties) == set(Verdict.__dataclass_fields__)
     assert set(properties["shares"]["items"]["properties"]) == set(ShareVerdict.__dataclass_fields__)
+    assert set(properties["broken"]["items"]["properties"]) == set(BrokenCase.__dataclass_fields__)
     assert set(properties["edits"]["items"]["properties"]) == set(SuiteEdit.__dataclass_fields__)
     assert set(properties["edits"]["items"]["properties"]["kind"]["enum"]) == set(get_args(EditKind))
 

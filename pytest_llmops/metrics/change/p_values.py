@@ -136,7 +136,7 @@ def exchange_trials(trials: Trials) -> float:
     """
     if not trials:
         raise ValueError("trials: expected at least one case, got none")
-    steps = find_steps(score for pair in trials.values() for score in (*pair.before, *pair.after))
+    steps = _choose_steps(trials)
     # Cases that have the same scores have the same distribution, which is made once.
     alike: Counter[tuple[tuple[int, ...], int]] = Counter()
     weights = _weigh_shapes({(len(pair.before), len(pair.after)) for pair in trials.values()})
@@ -187,6 +187,16 @@ def compare_cases(trials: Trials) -> float:
     from scipy.special import stdtr
 
     return float(stdtr(count - 1, mean / (spread / math.sqrt(count))))
+
+
+def _choose_steps(trials: Trials) -> float:
+    """Return the number of steps of a point to count in: at most `MOST_STEPS` in the widest case, as scores may be seconds or lengths."""
+    sides = [(*pair.before, *pair.after) for pair in trials.values()]
+    steps = find_steps(score for scores in sides for score in scores)
+    widest = max(max(scores) - min(scores) for scores in sides)
+    if widest * steps > MOST_STEPS:
+        return MOST_STEPS / widest
+    return steps
 
 
 def find_steps(scores: Iterable[float]) -> int:

@@ -293,6 +293,17 @@ def read_settings(config: pytest.Config) -> tuple[Settings, bool]:
     return settings.with_paths_below(config.rootpath), has_ini_key
 
 
+def select_broken_cases(config: pytest.Config, settings: Settings) -> None:
+    """Let the run select the cases that broke in an earlier run (--llm-again).
+
+    Raises:
+        pytest.UsageError: There is no such run, or it cannot be repeated.
+    """
+    from pytest_llmops.harness.again import register_hooks
+
+    register_hooks(config, settings, pytest.mark, pytest.UsageError)
+
+
 def _check_together(config: pytest.Config, settings: Settings) -> None:
     """Check the options that depend on other options.
 
@@ -305,6 +316,10 @@ def _check_together(config: pytest.Config, settings: Settings) -> None:
         raise UsageError(
             "command line --llm-accept-session: expected --llm-accept REASON beside it, got none"
         )
+    if settings.again:
+        from pytest_llmops.harness.again import check_again
+
+        check_again(config, settings)
     if settings.accept is not None:
         from pytest_llmops.harness.acceptance import check_acceptance
 

@@ -19,12 +19,12 @@ from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, Usage
 # isort: off
 from pytest_llmops.fixtures import (
     HARNESS, HAS_INI_KEY, SETTINGS, case, embedder, is_set_up, judge, judge_canaries, llm, llm_calls, llm_cassette, llm_feedback,
-    llm_proxy, prompt, prompts, pytest_addoption, read_settings, retriever, uses_our_files,
+    llm_proxy, prompt, prompts, pytest_addoption, read_settings, retriever, select_broken_cases, uses_our_files,
 )  # fmt: skip
 # isort: on
 
 from pytest_llmops.harness import markers
-from pytest_llmops.harness.own_tests import is_recorded_elsewhere, may_measure, uses_plugin
+from pytest_llmops.harness.own_tests import has_baseline_file, is_recorded_elsewhere, may_measure, uses_plugin
 from pytest_llmops.measurement import escape_output
 from pytest_llmops.settings import LOOKS, Settings
 
@@ -69,15 +69,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[PROBLEMS_KEY] = {}
     for line in markers.iter_help(in_full=config.getoption("markers", default=False)):
         config.addinivalue_line("markers", line)
-    watch = OnDemandHarness(config)
-    config.stash[WATCH_KEY] = watch
-    config.pluginmanager.register(watch, "llmops_watch")
+    config.stash[WATCH_KEY] = OnDemandHarness(config)
+    config.pluginmanager.register(config.stash[WATCH_KEY], "llmops_watch")
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(ReportListener(config), "llmops_listener")
     if settings.asks_ahead:
         from pytest_llmops.harness.ahead.hooks import register_hooks
 
         register_hooks(config, settings, OURS_KEY, _run_unlogged, pytest.TestReport)
+    if settings.again:
+        select_broken_cases(config, settings)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -117,31 +118,23 @@ class ReportListener:
             prepare_live_calls(config, config.stash[SETTINGS])
 
     def _get_controller(self) -> Controller:
-        from pytest_llmops.harness.controller import Controller
-
         if self.controller is None:
-            self.controller = Controller(self._config, self._config.stash[SETTINGS])
+            self.controller = self._make_controller()
             self._config.pluginmanager.register(self.controller.terminal_hooks, "llmops_terminal")
         return self.controller
 
-    def _has_lost_suite(self, session: pytest.Session) -> bool:
-        """Return whether there is a baseline, all tests of the project ran, and none of them is of ours any more."""
-        baseline = self._config.getini("llm_baseline") or Settings().baseline
-        if not (self._config.rootpath / baseline).is_file() or self._config.option.collectonly:
-            return False
-        from pytest_llmops.harness.controller import Controller
+    def _make_controller(self) -> Controller:
+        from pytest_llmops.harness import controller
 
-        controller = Controller(self._config, self._config.stash[SETTINGS])
-        self._hand_over(controller)
-        return controller.has_lost_suite(session)
+        return controller.Controller(self._config, self._config.stash[SETTINGS])
 
-    def _hand_over(self, controller: Controller) -> None:
-        """Tell a controller what is known of tests that did not run."""
+    def _hand_over(self, controller: Controller) -> Controller:
+        """Tell a controller what is known of tests that did not run, and return it."""
         controller.collection_errors = self._collection_errors
         usage = controller.cassette_usage
         usage.left_out = max(self._left_out, self._config.stash[WATCH_KEY].left_out)
-        usage.crashed, usage.skipped = self._crashed, self._skipped
-        usage.skipped_tests = self._skipped_tests
+        usage.crashed, usage.skipped, usage.skipped_tests = self._crashed, self._skipped, self._skipped_tests
+        return controller
 
     def pytest_report_header(self, config: pytest.Config) -> str | None:
         """Return a line with the mode, the models and the budget, if the project or the command line sets an option of ours."""
@@ -168,13 +161,13 @@ class ReportListener:
 
             remove_run_files(self._config, settings)
             return
-        is_wanted = self.controller or settings.report or settings.accept or settings.adopt
-        has_broken_modules = self._collection_errors and uses_our_files(self._config)
-        if not is_wanted and not has_broken_modules and not self._has_lost_suite(session):
+        is_wanted = bool(self.controller or settings.report or settings.accept or settings.adopt)
+        is_wanted = is_wanted or bool(self._collection_errors and uses_our_files(self._config))
+        if not is_wanted and has_baseline_file(self._config):  # its tests may all be gone
+            is_wanted = self._hand_over(self._make_controller()).has_lost_suite(session)
+        if not is_wanted:
             return
-        controller = self._get_controller()
-        self._hand_over(controller)
-        controller.finish_run(session, pytest.TestReport)
+        self._hand_over(self._get_controller()).finish_run(session, pytest.TestReport)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Count the modules that skipped themselves while they were collected, and keep why others failed."""
@@ -220,12 +213,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     from pytest_llmops.harness.parametrize import parametrize_test
 
-    config = metafunc.config
-    result = parametrize_test(metafunc, config.stash[SETTINGS])
+    stash = metafunc.config.stash
+    result = parametrize_test(metafunc, stash[SETTINGS])
     _note_problem(metafunc, result.problem)
     for name, arguments in result.marked.items():
         if markers.load_marker(name).narrowed_by:
-            config.stash[SEEN_KEY].setdefault(name, []).append(arguments)
+            stash[SEEN_KEY].setdefault(name, []).append(arguments)
 
 
 def _note_problem(metafunc: pytest.Metafunc, problem: str) -> None:
@@ -235,8 +228,9 @@ def _note_problem(metafunc: pytest.Metafunc, problem: str) -> None:
     if metafunc.config.option.collectonly:  # nothing runs that would report it
         raise pytest.Collector.CollectError(append_code(problem, UsageError.code))
     key = metafunc.definition.parent, metafunc.definition.name
-    problems = metafunc.config.stash[PROBLEMS_KEY]
-    problems.setdefault(key, problem)  # the first counts: later ones may follow from it
+    metafunc.config.stash[PROBLEMS_KEY].setdefault(
+        key, problem
+    )  # the first counts: later ones may follow from it
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
@@ -255,8 +249,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in ours:
         item.stash[OURS_KEY] = True
         for marker in markers.load_markers():
-            reason = marker.why_skipped(item, config.stash[SETTINGS])
-            if reason:
+            if reason := marker.why_skipped(item, config.stash[SETTINGS]):
                 item.add_marker(pytest.mark.skip(reason=reason))
     _register_hooks_for(config, ours)
     if ours or "pytest_llmops.assertions.semantic" in sys.modules:
@@ -307,20 +300,14 @@ def _register_hooks_for(config: pytest.Config, ours: list[pytest.Item]) -> None:
         if any(_is_repeated(item) for item in ours):
             from pytest_llmops.harness.trials import TrialHooks
 
-            types = {"call_info": pytest.CallInfo, "test_report": pytest.TestReport}
-            hooks = TrialHooks(settings, _is_repeated, _run_unlogged, **types)
+            hooks = TrialHooks(settings, _is_repeated, _run_unlogged, pytest.CallInfo, pytest.TestReport)
             config.pluginmanager.register(hooks, "llmops_trials")
     if settings.record == "none" and (ours or config.stash[HAS_INI_KEY]):
         _refuse_unrecorded_calls(config, settings)
 
 
 def _register_recording_hooks(config: pytest.Config, fixtures: dict[object, Path]) -> None:
-    """Register `RecordingHooks`, once.
-
-    Args:
-        config: pytest's.
-        fixtures: Fixtures that outlive a test, with the path of their cassette.
-    """
+    """Register `RecordingHooks`, once; ``fixtures`` are those that outlive a test, with the path of their cassette."""
     if not config.pluginmanager.has_plugin("llmops_ours"):
         config.pluginmanager.register(RecordingHooks(config.stash[WATCH_KEY], fixtures), "llmops_ours")
 
@@ -342,10 +329,7 @@ def _refuse_unrecorded_calls(config: pytest.Config, settings: Settings) -> None:
 
 
 class OnDemandHarness:
-    """Starts a harness for a test that uses none of our fixtures and markers, at its first measurement.
-
-    Tests that measure nothing thus cost nothing.
-    """
+    """Starts a harness for a test that uses none of our fixtures and markers, at its first measurement; other tests cost nothing."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -445,9 +429,9 @@ class OnDemandHarness:
 def _start_harness(item: pytest.Item) -> Harness:
     from pytest_llmops.harness.item import Harness
 
-    config = item.config
-    harness = Harness(item, config.stash[SETTINGS], pytest.skip, ours=OURS_KEY in item.stash)
-    harness.collected = config.stash[WATCH_KEY].collected
+    stash = item.config.stash
+    harness = Harness(item, stash[SETTINGS], pytest.skip, ours=OURS_KEY in item.stash)
+    harness.collected = stash[WATCH_KEY].collected
     item.stash[HARNESS] = harness
     harness.start()
     return harness

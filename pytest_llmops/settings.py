@@ -264,6 +264,13 @@ class Settings:
         parse_bool, False, "with --llm-accept: add the trials of this run to those of the baseline as a session of their own; the version must be the same",
         flag="--llm-accept-session", switch=True, ini=None,
     )  # fmt: skip
+    again: bool = _declare_option(
+        parse_bool, False, "run the cases again that broke in the last run, with new answers, and nothing else: if they fail again, the verdict is RED",
+        flag="--llm-again", switch=True, ini=None,
+    )  # fmt: skip
+    again_from: str = _declare_option(
+        parse_text, "", "the same for a run that was made elsewhere (in CI): its run file", flag="--llm-again-from", metavar="RUN.json", ini=None
+    )  # fmt: skip
     strict: bool = _declare_option(
         parse_bool, False, "what is undecided fails the run: an AMBER verdict of the gate, trials that prove nothing, judges below review_below",
         flag="--llm-strict", switch=True, ini="bool",
@@ -415,6 +422,9 @@ class Settings:
             except ValueError as error:
                 got = getattr(error, "got", given.value)
                 raise SettingError(given.place, given.name, str(error), got) from None
+        if values.get("again") or values.get("again_from"):
+            values["again"] = True
+            values["record"] = _choose_record_again(values.get("record", "none"), sources)
         if values.get("changed"):  # --llm-changed replays what is recorded, and records what is new
             record = values.setdefault("record", "new")
             if record != "new":
@@ -422,6 +432,16 @@ class Settings:
                     "command line", "--llm-changed", "no other mode than new beside it", record
                 )
         return cls(**values)
+
+
+def _choose_record_again(
+    record: RecordMode, sources: Sequence[tuple[str, Mapping[str, object]]]
+) -> RecordMode:
+    """Return the mode of recording of ``--llm-again``: it asks live, unless the command line gives another mode."""
+    is_typed = any(place == "command line" and given.get("record") for place, given in sources)
+    if is_typed or record == "live":
+        return record
+    return "new"
 
 
 def _split_pairs(entries: Sequence[str]) -> dict[str, str]:

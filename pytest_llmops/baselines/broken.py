@@ -9,23 +9,19 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from pytest_llmops.baselines.baseline import TRIAL_RATE, Baseline, list_scored
-from pytest_llmops.baselines.changes import ComparedTest, compare_tests, metric_trials
+from pytest_llmops.baselines.baseline import TRIAL_RATE
+from pytest_llmops.baselines.changes import ComparedTest
 from pytest_llmops.baselines.metric_data import GateRules, MetricData
-from pytest_llmops.errors import format_name_list
 from pytest_llmops.measurement import format_count
 from pytest_llmops.metrics.change.broken_cases import (
     ROUNDING,
     BrokenCases,
-    confirm_broken_cases,
     find_broken_cases,
     plan_trials_again,
     split_odds,
 )
 from pytest_llmops.metrics.change.trials import TrialPair, passes_or_fails
 from pytest_llmops.results.broken_case import BrokenCase
-from pytest_llmops.results.run import TestRecord
-from pytest_llmops.results.verdict import Verdict
 
 ENOUGH_AT_ONCE = 3  # broken cases that are RED without another session
 GRADED_SHARE = 0.1  # of graded scores also one case in ten
@@ -194,84 +190,3 @@ def format_odds(chance: float) -> str:
 def explain_chance(suite: BrokenSuite) -> str:
     """Return how often chance alone does it, in a sentence."""
     return f"If nothing had changed, chance would do this in {format_odds(suite.chance)}"
-
-
-def judge_again(
-    baseline: Baseline, records: Iterable[TestRecord], earlier: Sequence[BrokenCase], rules: GateRules
-) -> Verdict:
-    """Return the verdict on broken cases that ran again in another session: RED if they fail again.
-
-    It never takes back what the earlier run said.
-
-    Args:
-        baseline: What the earlier run was compared with.
-        records: The tests of this run.
-        earlier: The cases that broke, see `Verdict.broken`.
-        rules: What the gate decides by.
-    """
-    tests = {test.record.nodeid: test for test in compare_tests(baseline, records).compared}
-    confirmed: list[str] = []
-    proved: list[str] = []
-    chance = 1.0
-    unscored = []
-    by_metric: dict[str, list[BrokenCase]] = {}
-    for case in earlier:
-        by_metric.setdefault(case.metric, []).append(case)
-    for metric, cases in by_metric.items():
-        again = {}
-        for case in cases:
-            scores = _read_scores(tests.get(case.nodeid), metric)
-            if scores:
-                again[case.nodeid] = scores
-            else:
-                unscored.append(case.name)
-        pairs = {case.nodeid: TrialPair(case.before, case.after) for case in cases}
-        result = confirm_broken_cases(pairs, again, cases[0].list_breakable())
-        confirmed += result.broke
-        chance = min(chance, result.chance)
-        if result.broke and result.chance <= rules.broken_level + ROUNDING:
-            proved += result.broke
-    again_cases = tuple(case for case in earlier if case.nodeid in confirmed)
-    verdict = Verdict(kind="baseline", decides=True, broken=again_cases, broken_chance=chance)
-    if unscored:
-        return replace(
-            verdict,
-            status="ERROR",
-            sentence=f"Not decided: {format_count(len(unscored), 'case')} has no score again ({format_name_list(unscored)})",
-            next_step="Mend the cause, then run again:",
-            next_command=AGAIN_COMMAND,
-        )
-    return _conclude_again(verdict, earlier, proved)
-
-
-def _conclude_again(verdict: Verdict, earlier: Sequence[BrokenCase], proved: Sequence[str]) -> Verdict:
-    """Return the verdict with status and sentence: how many of the cases failed again."""
-    failed = len(verdict.broken)
-    total = len(earlier)
-    names = format_name_list([case.name for case in verdict.broken])
-    if proved:
-        sentence = f"{format_count(failed, 'case')} broke, and failed again ({names})"
-        if failed < total:
-            sentence += f"; {total - failed} did not"
-        why = f"If nothing had changed, chance would do this in both sessions in {format_odds(verdict.broken_chance)}"
-        return replace(verdict, status="RED", sentence=sentence, why=why)
-    if failed:
-        return replace(
-            verdict,
-            status="AMBER",
-            sentence=f"{failed} of {format_count(total, 'broken case')} failed again ({names}), which chance can still do",
-            why=f"Chance does it in {format_odds(verdict.broken_chance)}: the baseline has too few trials, or too many cases waver",
-            next_step="Read the answers; to decide, take three trials or more into the baseline",
-        )
-    return replace(
-        verdict,
-        sentence=f"Not confirmed: {format_count(total, 'broken case')} did not fail again in every trial",
-        next_step="The verdict of the earlier run stays; read the answers of both",
-    )
-
-
-def _read_scores(test: ComparedTest | None, metric: str) -> tuple[float, ...]:
-    """Return the scores of a metric in the trials of a test; empty if it did not run, has no score, or cannot be compared."""
-    if test is None:
-        return ()
-    return list_scored(metric_trials(test.after, metric, test.series))

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from pytest_llmops.baselines.baseline import Baseline
-from pytest_llmops.baselines.broken import judge_again
+from pytest_llmops.baselines.confirmation import judge_again
+from pytest_llmops.baselines.earlier_run import EarlierRun
 from pytest_llmops.baselines.edits import FindRequests, find_no_requests
 from pytest_llmops.baselines.gate import find_no_output, judge_suite
 from pytest_llmops.baselines.guardrails import judge_guardrails
@@ -12,7 +13,6 @@ from pytest_llmops.baselines.metric_data import GateRules
 from pytest_llmops.baselines.robustness import add_kept_verdicts, judge_robustness
 from pytest_llmops.baselines.sentinels import has_sentinels, judge_sentinels
 from pytest_llmops.baselines.side_by_side import judge_comparisons
-from pytest_llmops.results.broken_case import BrokenCase
 from pytest_llmops.results.details import SettingsMeta
 from pytest_llmops.results.run import Run
 from pytest_llmops.results.verdict import STRICT_PREFIX, Verdict
@@ -31,7 +31,7 @@ class Reference:
         is_partial: Only a part of the suite was selected to run.
         decides: A bad verdict fails the run. False when the run is about to be accepted as the new baseline.
         problem: Why the baseline cannot be read; "": it can.
-        again: The broken cases of an earlier run that this run repeats, see `Verdict.broken`; empty: it is an ordinary run.
+        again: The earlier run whose broken cases this run repeats; None: it is an ordinary run.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Reference:
     is_partial: bool = False
     decides: bool = True
     problem: str = ""
-    again: tuple[BrokenCase, ...] = ()
+    again: EarlierRun | None = None
 
 
 def conclude(run: Run, reference: Reference | None = None, *, is_strict: bool | None = None) -> Run:
@@ -63,16 +63,25 @@ def conclude(run: Run, reference: Reference | None = None, *, is_strict: bool | 
     verdicts = []
     if reference is not None:
         verdicts.append(_judge_change(run, reference))
-    if _compares_live_answers(run) and not (reference and reference.problem):
-        baseline = reference.baseline if reference else Baseline()
-        verdicts.append(judge_sentinels(baseline, records))
-    verdicts += judge_comparisons(records)
-    verdicts += judge_guardrails(records)
-    verdicts += judge_robustness(records)
+    is_again = reference is not None and reference.again is not None
+    if not is_again:  # the few cases that run again are no sample for other verdicts
+        verdicts += _judge_parts(run, reference)
     run = replace(run, verdicts=tuple(verdicts))
     if is_strict:
         return explain_strict(run)
     return run
+
+
+def _judge_parts(run: Run, reference: Reference | None) -> list[Verdict]:
+    """Return the verdicts on what a run compares within itself, and on its sentinels."""
+    verdicts = []
+    if _compares_live_answers(run) and not (reference and reference.problem):
+        baseline = reference.baseline if reference else Baseline()
+        verdicts.append(judge_sentinels(baseline, run.records))
+    verdicts += judge_comparisons(run.records)
+    verdicts += judge_guardrails(run.records)
+    verdicts += judge_robustness(run.records)
+    return verdicts
 
 
 def explain_strict(run: Run) -> Run:
@@ -90,8 +99,15 @@ def _judge_change(run: Run, reference: Reference) -> Verdict:
             why=reference.problem,
             baseline=reference.name,
         )
-    elif reference.again:
-        verdict = judge_again(reference.baseline, run.records, reference.again, reference.rules)
+    elif reference.again is not None:
+        verdict = judge_again(
+            reference.baseline,
+            run.records,
+            reference.again,
+            reference.rules,
+            name=reference.name,
+            find_output=reference.find_output,
+        )
     else:
         verdict = judge_suite(
             reference.baseline,

@@ -73,13 +73,12 @@ def judge_suite(
     rules = rules or GateRules()
     comparison = compare_tests(baseline, records)
     changes = list_changes(comparison, find_output, partial=partial)
-    unchanged = sum(test.unchanged for test in comparison.compared)
     verdict = Verdict(
         kind="baseline",
         decides=True,
         baseline=describe_baseline(baseline, name),
         changes=tuple(changes),
-        unchanged=unchanged,
+        unchanged=sum(test.unchanged for test in comparison.compared),
         edits=tuple(find_edits(comparison, find_requests)),
         answers=sum(test.has_known_answers for test in comparison.compared),
         compared=len(comparison.compared),
@@ -223,22 +222,22 @@ def _add_broken(verdict: Verdict, broken: BrokenSuite) -> Verdict:
     if not broken.cases:
         return verdict
     sentence = describe_broken(broken)
+    if verdict.status == "RED" and not broken.has_same_answer:
+        return verdict  # the mean says it; the list of cases begins with those that broke
     if broken.is_red:
         if verdict.status == "RED":
             sentence = f"{verdict.sentence}; {sentence}"
         why = "" if broken.has_same_answer else explain_chance(broken)
         return replace(verdict, status="RED", sentence=sentence, why=why, next_step="", next_command="")
-    if verdict.status == "RED":
-        return replace(verdict, sentence=f"{verdict.sentence}; {sentence}")
     chance = explain_chance(broken)
-    again = "it" if len(broken.cases) == 1 else "them"
+    again = "the broken case" if len(broken.cases) == 1 else "the broken cases"
     fails = "it fails" if len(broken.cases) == 1 else "they fail"
     next_step = f"Run {again} again in another hour or on another day; if {fails} again, it is your change:"
     verdict = replace(verdict, next_step=next_step, next_command=AGAIN_COMMAND)
     if verdict.status == "GREEN":
-        return replace(verdict, sentence=f"{verdict.sentence}; but {sentence}", why=chance)
-    why = f"{chance}. {verdict.why}" if verdict.why else chance
-    return replace(verdict, status="AMBER", sentence=sentence, why=why)
+        mean = f"{verdict.sentence[:1].lower()}{verdict.sentence[1:]}"
+        return replace(verdict, sentence=f"{sentence}; {mean}", why=chance)
+    return replace(verdict, status="AMBER", sentence=sentence, why=chance)
 
 
 def _format_margin(rules: GateRules) -> str:

@@ -93,7 +93,8 @@ def _judge_metric(data: MetricData, role: str, test: _DropTest | None, rules: Ga
         upper = min(upper, 1 - before)
     detectable = None
     error = data.estimate_error()
-    if error is not None and error.standard_error:
+    # The cases of a proved drop differ because of it: their spread says nothing about what a later run would notice.
+    if status != "RED" and error is not None and error.standard_error:
         detectable = max(error.detectable_drop(test.level), rules.floor)
     return replace(
         verdict, status=status, p_value=test.p_value, lower=lower, upper=upper, detectable=detectable

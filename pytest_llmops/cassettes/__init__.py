@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.active_tape import (
+        SESSION_TAKES,
         current_job,
         current_purpose,
         current_take,
@@ -44,7 +45,12 @@ if TYPE_CHECKING:
     )
     from pytest_llmops.cassettes.run_journals import RunJournals, remove_run_journals
     from pytest_llmops.cassettes.shared_answers import JUDGE_PURPOSE, shared_answer_key
-    from pytest_llmops.cassettes.store import list_answered_requests, parse_cassette, read_recording_day
+    from pytest_llmops.cassettes.store import (
+        find_highest_take,
+        list_answered_requests,
+        parse_cassette,
+        read_recording_day,
+    )
     from pytest_llmops.cassettes.tape import Tape, open_tape, replace_tape_factory
     from pytest_llmops.cassettes.tape_config import TapeConfig, make_run_config
     from pytest_llmops.cassettes.tape_usage import count_takes, describe_usage, iter_moved_usage
@@ -62,6 +68,7 @@ _MODULES_BY_NAME = {
     "RecordingIndex": "recordings",
     "RunJournals": "run_journals",
     "RunUsage": "usage_record",
+    "SESSION_TAKES": "active_tape",
     "TIMING_DIGITS": "http.live_response",
     "Tape": "tape",
     "TapeConfig": "tape_config",
@@ -79,6 +86,7 @@ _MODULES_BY_NAME = {
     "deferred_calls": "active_tape",
     "describe_usage": "tape_usage",
     "display_path": "naming",
+    "find_highest_take": "store",
     "find_orphans": "audit",
     "install_patches": "http.interception",
     "is_model_request": "drift",
@@ -110,6 +118,7 @@ __all__ = [
     "CASSETTE_FOLDER",
     "JUDGE_PURPOSE",
     "RUN_FOLDER_VARIABLE",
+    "SESSION_TAKES",
     "TIMING_DIGITS",
     "Answer",
     "JournalEntry",
@@ -135,6 +144,7 @@ __all__ = [
     "deferred_calls",
     "describe_usage",
     "display_path",
+    "find_highest_take",
     "find_orphans",
     "install_patches",
     "is_model_request",

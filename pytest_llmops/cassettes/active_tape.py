@@ -6,7 +6,8 @@ tasks can use different tapes. Threads and pools do not inherit a context: `capt
 it on.
 
 A take is the number of a trial as a text, counted from "0": the answers of a test's trials are recorded as different
-takes of the same request.
+takes of the same request. The takes of ``--llm-again`` begin at a multiple of `SESSION_TAKES`, a higher one each time, so that an
+ordinary run replays none of them.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ find_remote_tape: Callable[[Tape | None], Tape] | None = None
 # transport and request of httpx, or None, a connection of http.client and a function that sends the request on a copy
 outgoing_request: ContextVar[tuple[Any, ...] | None] = ContextVar("pytest_llmops_outgoing", default=None)
 deferred_calls: list[object] = []  # calls of the running test that were deferred, with --llm-concurrency
+SESSION_TAKES = 1000  # as many takes as a test can have trials
 MAX_SIBLING_WAITS = 20
 SIBLING_WAIT_S = 0.002
 _job = threading.local()  # its attribute `mark` identifies the running job of this thread

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_llmops.cassettes import naming, store
+from pytest_llmops.cassettes.active_tape import SESSION_TAKES
 from pytest_llmops.cassettes.journal import JOURNAL_FOLDER, find_abandoned_journals
 from pytest_llmops.cassettes.other_models import OtherModelCassettes
 from pytest_llmops.cassettes.recordings import walk_folders
@@ -265,16 +266,31 @@ def _find_stale(
     # In a partial run, other users of a shared file may not have run.
     if used.shared and not (usage.complete and is_in_scope(name, usage)):
         return
+    takes_again = _find_takes_again(interactions, used)
     for key, interaction in interactions.items():
         requested = used.asked.get(key)
         for take, answers in interaction.answers.items():
             requested_count = 0
+            if requested is None and take in takes_again:
+                continue
             if (
                 requested is not None
             ):  # a take without any request belongs to a run with more trials, and stays
                 requested_count = requested.get(take, len(answers))
             if len(answers) > requested_count:
                 yield StaleAnswers(name, interaction.by, key, take, len(answers) - requested_count)
+
+
+def _find_takes_again(interactions: Mapping[str, Interaction], used: CassetteUse) -> set[str]:
+    """Return the takes of ``--llm-again`` that requests of the run have too: an ordinary run replays none of them.
+
+    The second request of a conversation depends on the first answer, so that only its own take makes it.
+    """
+    takes: set[str] = set()
+    for key in used.asked:
+        if key in interactions:
+            takes |= interactions[key].answers.keys()
+    return {take for take in takes if int(take) >= SESSION_TAKES}
 
 
 def find_orphans(root: Path, usage: RunUsage) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pytest_llmops._util.hosts import LOOPBACK
 from pytest_llmops._util.json_values import parse_json
+from pytest_llmops.cassettes.active_tape import SESSION_TAKES
 from pytest_llmops.cassettes.body_lines import WRAP_WIDTH, diff_lines, format_body
 from pytest_llmops.cassettes.nearest_request import (
     SAME_ADDRESS,
@@ -147,10 +148,22 @@ def describe_other_take(
     question: Question, take: str, takes: Iterable[str], *, place: str, command: str
 ) -> str:
     """Return the message for a request that is recorded for other trials only."""
-    first = f"{_format_request(question)} is not recorded for trial {int(take) + 1}"
-    trials = [str(number + 1) for number in sorted(map(int, takes))]
+    first = f"{_format_request(question)} is not recorded for trial {name_trial(int(take))}"
+    trials = [name_trial(number) for number in sorted(map(int, takes))]
     others = ", ".join(trials) or "(none)"
     return _format_message(first, place, [f"  recorded  for trial {others}"], command)
+
+
+def name_trial(take: int) -> str:
+    """Return the number of the trial that has a take, from 1; of ``--llm-again`` also which of its sessions it is.
+
+    >>> name_trial(0), name_trial(2003)
+    ('1', '4 of --llm-again (session 2)')
+    """
+    session, trial = divmod(take, SESSION_TAKES)
+    if not session:
+        return str(trial + 1)
+    return f"{trial + 1} of --llm-again (session {session})"
 
 
 def add_base_url(command: str, url: str, recorded_urls: Iterable[str]) -> str:

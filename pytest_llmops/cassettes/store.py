@@ -315,6 +315,19 @@ def load_with_journals(path: Path) -> dict[str, Interaction]:
     return interactions
 
 
+def find_highest_take(paths: Iterable[Path]) -> int:
+    """Return the highest number of a take in some cassettes, also in journals of killed runs; -1: they have none, or do not exist.
+
+    Raises:
+        CassetteError: A cassette cannot be read.
+    """
+    takes = [-1]
+    for path in paths:
+        for interaction in load_with_journals(path).values():
+            takes += map(int, interaction.answers)
+    return max(takes)
+
+
 def apply_entries(
     interactions: dict[str, Interaction], entries: Iterable[JournalEntry], *, replace: bool
 ) -> None:

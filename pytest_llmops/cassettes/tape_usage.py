@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from pytest_llmops.cassettes.active_tape import SESSION_TAKES
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.measurement import Json
 
@@ -42,10 +43,13 @@ def iter_moved_usage(tape: Tape, *, passed: bool) -> Iterator[tuple[Path, dict[s
 
 
 def count_takes(tape: Tape) -> int:
-    """Return the highest number of takes that are recorded for a request of a tape, or of its blocks; 0 for none."""
+    """Return the highest number of takes that are recorded for a request of a tape, or of its blocks; 0 for none.
+
+    Takes of ``--llm-again`` do not count: an ordinary run does not replay them.
+    """
     takes = [count_takes(inner) for inner in tape.inner]
     for key in tape.player.given.list_keys():
         interaction = tape.player.recordings.by_key.get(key)
         if interaction is not None:
-            takes += [int(take) + 1 for take in interaction.answers]
+            takes += [int(take) + 1 for take in interaction.answers if int(take) < SESSION_TAKES]
     return max(takes, default=0)

@@ -16,15 +16,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from pytest_llmops import registry
 from pytest_llmops._util.text_files import (
     BadFile,
-    decode_text,
     gzip_by_suffix,
-    read_bytes,
     read_text,
     write_atomically,
 )
 from pytest_llmops._util.user_files import INI_NAMES
 from pytest_llmops.errors import CassetteError, SettingError, UsageError, describe_exception
 from pytest_llmops.measurement import Json, escape_json_output, escape_output, shorten_text
+from pytest_llmops.results import run_files
 from pytest_llmops.results.run import Run
 from pytest_llmops.settings import OPTIONS
 
@@ -223,16 +222,7 @@ def read_run_file(path: Path) -> Run:
     Raises:
         UsageError: The file is missing or not a run file; the error names the record and key that are damaged.
     """
-    from pytest_llmops.wire.untrusted_documents import DocumentError, decompress_gzip
-
-    path_text = format_path(path)
-    try:
-        text = decode_text(decompress_gzip(read_bytes(path)))
-    except (BadFile, DocumentError) as error:
-        raise UsageError(
-            f"{path_text}: {error.what}; expected a file that --llm-report=run.json wrote"
-        ) from None
-    return Run.from_json(text, where=path_text)
+    return run_files.read_run_file(path, format_path(path))
 
 
 def check_output_path(flag: str, path: Path | None, inputs: Mapping[str, Path | None]) -> None:

@@ -31,6 +31,7 @@ from pytest_llmops.settings import LOOKS, LookTrials, Settings
 
 if TYPE_CHECKING:
     from pytest_llmops.baselines.conclusion import Reference
+    from pytest_llmops.baselines.earlier_run import EarlierRun
 
 MAX_GIT_READS = 200  # cassettes of an old commit that a run reads: each takes a process of its own
 LEAST_CHANCE = 0.2  # of a verdict: with a smaller one no further trials are paid for
@@ -312,6 +313,7 @@ class BaselineGate:
         why_narrowed: Why tests may be missing from the run: options that left tests out, and why it ended early.
         skipped: Node ids of the tests that were skipped.
         failed: How many tests of the run failed, also those that measure nothing.
+        again: The earlier run whose broken cases this run repeats; None: it is an ordinary run.
     """
 
     config: Any
@@ -320,6 +322,7 @@ class BaselineGate:
     why_narrowed: Sequence[str]
     skipped: Collection[str]
     failed: int = 0
+    again: "EarlierRun | None" = None
 
     @property
     def root(self) -> Path:
@@ -358,6 +361,7 @@ class BaselineGate:
         earlier = EarlierAnswers(stored, baseline, self.root, self.records)
         is_partial = bool(self.why_partial(baseline.tests))
         return Reference(
+            again=self.again,
             name=stored.name,
             baseline=baseline,
             find_output=earlier.find_output,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.errors import LLMOpsError, describe_exception, format_error
 from pytest_llmops.harness.adoption import iter_adoption_notes
+from pytest_llmops.harness.again import find_again, iter_session_doubts, keep_broken_cases
 from pytest_llmops.harness.baseline_gate import BaselineGate, has_baseline, plan_next_look, read_checkout
 from pytest_llmops.harness.records import build_record
 from pytest_llmops.harness.report_files import find_reports
@@ -174,6 +175,7 @@ class Controller:
         yield from iter_unchecked_notes(records)
         if self._settings.changed:  # what it was asked for
             yield from iter_changed_notes(records)
+        yield from iter_session_doubts(self._config, self._settings)
 
     def _iter_notes(self, records: Sequence[TestRecord], meta: Mapping[str, Json]) -> Iterator[str]:
         """Yield the other notes of the run."""
@@ -234,6 +236,8 @@ class Controller:
 
             self.run = conclude(self.run, reference, is_strict=False)
             self._add_unchanged_inputs()
+            if reference is not None and reference.again is None:
+                keep_broken_cases(self._config, self.run, is_partial=reference.is_partial)
         if gate is not None:
             verdict = self.run.find_verdict("baseline")
             self._prepare_next_look(verdict, session)
@@ -283,8 +287,15 @@ class Controller:
         if ended:
             why_narrowed.append(ended)
         skipped = {self._plain_nodeid(nodeid) for nodeid in usage.skipped_tests}
+        hooks = find_again(self._config)
         return BaselineGate(
-            self._config, self._settings, self.run.records, why_narrowed, skipped, session.testsfailed
+            self._config,
+            self._settings,
+            self.run.records,
+            why_narrowed,
+            skipped,
+            session.testsfailed,
+            None if hooks is None else hooks.earlier,
         )
 
     def _accept(self, gate: BaselineGate, verdict: Verdict | None) -> None:

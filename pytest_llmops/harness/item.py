@@ -383,6 +383,8 @@ class Harness:
         except ValueError:  # another drive of Windows
             path = str(self.item.path)
         words = ["pytest", f"{path}::{rest}"]
+        if self.settings.again:  # it selects the test, and numbers its takes
+            words = ["pytest", "--llm-again"]
         if self.settings.judge:
             words.append("--llm-judge")
         words += [f"--llm-prompt={version}" for version in self.settings.prompt]

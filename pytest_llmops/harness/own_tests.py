@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.harness.markers import MARKERS, load_marker
+from pytest_llmops.settings import Settings
 
 PLUGIN_FIXTURES = frozenset(
     {"prompt", "prompts", "case", "retriever", "judge", "judge_canaries", "llm", "embedder", "llm_calls", "llm_cassette", "llm_proxy"}
@@ -64,3 +65,9 @@ def is_recorded_elsewhere(item: Any) -> bool:
             f"{item.nodeid}: marked `{FOREIGN_MARKER}` and `llm_cassette`: one of two recorders can record it, take one mark away"
         )
     return True
+
+
+def has_baseline_file(config: Any) -> bool:
+    """Return whether the project has a baseline, and tests are to run: not only to be listed."""
+    baseline = config.getini("llm_baseline") or Settings().baseline
+    return not config.option.collectonly and (config.rootpath / baseline).is_file()

@@ -17,6 +17,7 @@ from typing import Any
 from pluggy import HookimplMarker
 
 from pytest_llmops.errors import append_code
+from pytest_llmops.harness.again import find_again
 from pytest_llmops.harness.baseline_gate import has_baseline
 from pytest_llmops.harness.markers import llm_compare, llm_trials
 from pytest_llmops.harness.markers.llm_trials import TrialPlan, read_trial_plan
@@ -31,7 +32,8 @@ from pytest_llmops.settings import Settings
 def list_takes(item: Any, settings: Settings, *, if_all_pass: bool = False) -> range:
     """Return the numbers of the takes that the trials of a test replay.
 
-    Three trials replay the takes 0 to 2. In the second repetition by pytest-repeat they replay 3 to 5.
+    Three trials replay the takes 0 to 2. In the second repetition by pytest-repeat they replay 3 to 5. With --llm-again they begin
+    after all takes that are recorded.
 
     Args:
         item: pytest's item.
@@ -43,6 +45,9 @@ def list_takes(item: Any, settings: Settings, *, if_all_pass: bool = False) -> r
     if if_all_pass and _may_stop(item, settings):
         count = _count_if_all_pass(plan)
     first = (repetition_of(item)[0] or 0) * plan.trials
+    again = find_again(item.config)
+    if again is not None:
+        first += again.find_first_take(item)
     return range(first, first + count)
 
 
@@ -401,7 +406,6 @@ class TrialHooks:
         settings: Settings,
         is_repeated: Callable[[Any], bool],
         run_trial: Callable[[Any], list[Any]],
-        *,
         call_info: Any,
         test_report: Any,
     ) -> None:

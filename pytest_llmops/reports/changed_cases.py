@@ -13,7 +13,6 @@ from typing import Literal, TypeAlias
 from pytest_llmops.errors import split_code
 from pytest_llmops.measurement import Json, Measurement, format_amount, shorten_text
 from pytest_llmops.reports.commands import is_miss
-from pytest_llmops.results.broken_case import BrokenCase
 from pytest_llmops.results.details import (
     CaseFacts,
     Scale,
@@ -137,27 +136,15 @@ def list_cases(run: Run) -> list[ShownCase]:
     changes = run.changes
     names = name_cases(run.records)
     gate = run.find_verdict("baseline")
-    broken = {} if gate is None else {case.nodeid: case for case in gate.broken}
+    broken = set() if gate is None else {case.nodeid for case in gate.broken}
     cases = []
     for record in run.records:
         kind = _find_kind(record, changes.get(record.nodeid))
         if kind is None:
             continue
         case = _build_case(kind, record, changes.get(record.nodeid), names[record.nodeid])
-        if record.nodeid in broken:
-            case = _mark_as_broken(case, broken[record.nodeid])
-        cases.append(case)
+        cases.append(replace(case, broke=record.nodeid in broken))
     return sorted(cases, key=_severity)
-
-
-def _mark_as_broken(case: ShownCase, broken: BrokenCase) -> ShownCase:
-    """Return a case that says how it broke, before what the check says."""
-    why = f"broke: {broken.describe()}"
-    if broken.same_answer:
-        why += ", with the same answer"
-    if case.why:
-        why += f"; {case.why}"
-    return replace(case, broke=True, why=shorten_text(why, 300))
 
 
 def count_kinds(cases: Iterable[ShownCase]) -> Counter[str]:

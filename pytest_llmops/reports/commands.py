@@ -83,6 +83,8 @@ def complete_command(command: str, run_command: str) -> str:
 
     >>> complete_command("pytest --llm-record=new", "pytest tests -q --llm-judge --llm-trials=3 --llm-report=a.html")
     'pytest --llm-judge --llm-trials=3 --llm-record=new'
+    >>> complete_command("pytest --llm-again", "pytest --llm-judge --llm-trials=3")
+    'pytest --llm-judge --llm-again'
     """
     if command != "pytest" and not command.startswith("pytest "):
         return command
@@ -91,6 +93,8 @@ def complete_command(command: str, run_command: str) -> str:
     except ValueError:  # of a run file that was edited
         words = []
     given = {word.partition("=")[0] for word in command.split()}
+    if "--llm-again" in given:  # it knows how many trials it needs
+        given.add("--llm-trials")
     kept: list[str] = []
     has_value = False  # whether the word is the value of the option before it
     for word in words:

@@ -13,7 +13,7 @@ from pytest_llmops.results.details import CollectionError, as_list, as_mapping, 
 from pytest_llmops.results.problems import list_failed_measurements, list_record_commands
 from pytest_llmops.results.run import OUTCOMES, Outcome, Run, TestRecord, is_judged
 from pytest_llmops.results.shares import ShareVerdict
-from pytest_llmops.results.verdict import STRICT_PREFIX, Verdict
+from pytest_llmops.results.verdict import NOT_CONFIRMED, STRICT_PREFIX, Verdict
 
 Word: TypeAlias = Literal["RED", "AMBER", "GREEN", "ERROR", "FAIL", "PASS", "NONE"]
 TONES: Mapping[Word, str] = {
@@ -333,13 +333,16 @@ class _Reader:
         if word == "AMBER" and gate.fails(strict=self._run.is_strict):
             merge = f"{DO_NOT_MERGE}, the build fails (--llm-strict)"
         if word == "AMBER" and worse:
-            advice = "where an answer is right in other words, loosen its check"
-            next_step = f"{_read_worse(worse)}; {advice}. {next_step}".strip()
+            advice = "Read what broke"
+            if not gate.broken:
+                advice = f"{_read_worse(worse)}; where an answer is right in other words, loosen its check"
+            next_step = f"{advice}. {next_step}".strip()
         if word == "RED":
             next_step = next_step or self._advise_mending()
             override = self._complete(ACCEPT_ANYWAY)
         if word == "GREEN" and worse:
-            merge = "The build passes, safe to merge once you have read what got worse"
+            bad = "broke" if gate.broken else "got worse"
+            merge = f"The build passes, safe to merge once you have read what {bad}"
             next_step = next_step or f"{self._read_worse_cases()} before you merge"
         command = self._complete(gate.next_command)
         if self._run.meta.get("accepted"):  # a person has decided
@@ -373,10 +376,10 @@ class _Reader:
             share = replace(share, name=names.get((verdict.subject, share.name), share.name))
         next_step = verdict.next_step
         if share is not None and word == "RED":
-            sentence = f"A limit is broken: {describe_share(share)}"
+            sentence = f"A limit is broken: {share.name}, {share.figures}"
             next_step = next_step or f"Read the {format_count(len(share.look_at), 'case')} that it names"
         elif share is not None:
-            sentence = f"A limit is not proved: {describe_share(share)}"
+            sentence = f"A limit is not proved: {share.name}, {share.figures}"
             if share.needed:
                 next_step = next_step or f"Add about {share.needed:,} families of cases"
         else:
@@ -469,14 +472,13 @@ class _Reader:
         else:
             tests = "no test failed"
         if self._gate is not None and self._gate.status == "RED":
-            tests = f"{tests}, but the suite as a whole got worse"
-        facts = [self._describe_moves(), self._describe_answers(), tests, self._describe_compared()]
-        return tuple(filter(None, [*facts, self._describe_new(), self._describe_removed()]))
+            tests = f"{tests}, but {self._gate.what_got_worse}"
+        beside = [self._describe_compared(), self._describe_new(), self._describe_removed()]
+        return tuple(filter(None, [self._describe_moves(), self._describe_answers(), tests, *beside]))
 
     def _describe_new(self) -> str:
         """Return how many tests the baseline does not have, which nothing judges yet; "" if it has all."""
-        gate = self._gate
-        new = len(gate.of_kind("new")) if gate is not None else 0
+        new = len(self._gate.of_kind("new")) if self._gate is not None else 0
         if not new:
             return ""
         verb = "is" if new == 1 else "are"
@@ -505,12 +507,15 @@ class _Reader:
 
     def _describe_moves(self) -> str:
         """Return how many cases got worse and better; "" if nothing changed, or nothing was compared."""
-        worse = self._kinds["worse"]
-        better = self._kinds["better"]
+        worse, better = self._kinds["worse"], self._kinds["better"]
         changed = self._gate is not None and self._gate.changed_answers
         if not worse and not better and not changed:
             return ""
-        return f"{format_count(worse, 'case')} worse, {better:,} better"
+        broke = sum(case.broke for case in self._cases if case.kind == "worse")
+        words = "worse"
+        if broke:
+            words = "broke" if broke == worse else f"worse ({broke:,} broke)"
+        return f"{format_count(worse, 'case')} {words}, {better:,} better"
 
     def _describe_answers(self) -> str:
         """Return how many answers changed; "" if none did, or it is not known."""
@@ -522,7 +527,11 @@ class _Reader:
     def _describe_beaten(self, leading: Verdict | None = None) -> str:
         """Return the verdict on the change that a graver word hides; "" if it leads, or there is none."""
         gate = self._gate
-        if gate is None or gate is leading or not gate.level:
+        if gate is None or gate is leading:
+            return ""
+        if gate.sentence.startswith(NOT_CONFIRMED):
+            return f"{gate.sentence}."
+        if not gate.level:
             return ""
         sentence = gate.sentence.removeprefix(STRICT_PREFIX)
         return f"Against the baseline: {gate.status}, {_lower_first(sentence)}."
@@ -589,12 +598,3 @@ def find_failing_share(verdict: Verdict) -> ShareVerdict | None:
             if share.status == status:
                 return share
     return None
-
-
-def describe_share(share: ShareVerdict) -> str:
-    """Return a share with its limit in a line.
-
-    >>> describe_share(ShareVerdict(name="attacks blocked", count=10, total=24, share=0.45, low=0.25, high=0.66, limit=0.6))
-    'attacks blocked, 10 of 24 (45 %), required at least 60 %'
-    """
-    return f"{share.name}, {share.figures}"

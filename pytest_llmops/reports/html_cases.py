@@ -103,6 +103,7 @@ class CaseList:
             before, now = begin_at_difference(before, now)
         view: View = {
             "kind": case.kind,
+            "state": "broke" if case.broke and case.kind == "worse" else "",
             "label": case.id,
             "test": name_function(case.record.nodeid),
             "moved": moved,

@@ -276,7 +276,10 @@ def _format_cases(shown: Sequence[ShownCase], total: int) -> list[Block]:
         if total == len(shown):
             return tables
         return [[f"### {len(shown)} of {total:,} failed tests"], *tables]
+    broken = sum(case.broke for case in shown)
     title = f"{format_count(total, 'case')} got worse"
+    if broken:
+        title += f", {broken} of them broke" if total > 1 else " and broke"
     if total > len(shown):
         title = f"The {len(shown)} worst of {format_count(total, 'case')}"
     return [[f"### {title}"], *format_answers(shown)]

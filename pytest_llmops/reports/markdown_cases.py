@@ -145,6 +145,8 @@ def _format_answers_row(case: ShownCase, shared_trial: str, *, with_kind: bool) 
     if case.why and not (case.expected and case.expected in case.why):
         now += f"<br>Why: {quote_cell(case.why)}"
     prefix = f"{case.kind}: " if with_kind else ""
+    if case.broke:
+        prefix = "**broke:** "
     return [prefix + _format_name(case), _format_question(case), before, now]
 
 

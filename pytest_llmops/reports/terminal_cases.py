@@ -114,6 +114,8 @@ class CaseList:
         """Return kind, id and scores on one line; scores that do not fit are left out, the first one goes below if it does not fit."""
         page = self._page
         label = LABELS[case.kind]
+        if case.broke and case.kind == "worse":
+            label = "broke"
         style = STYLES[case.kind]
         text = f"{label:<{LABEL_WIDTH}}{page.spell(case.id)}"
         pieces = self._score_pieces(case)

@@ -22,6 +22,7 @@ CHANGE_KINDS: tuple[ChangeKind, ...] = (
     "new",
 )
 STRICT_PREFIX = "fails the run (--llm-strict); "  # of the sentence of an undecided verdict that fails the run
+NOT_CONFIRMED = "Not confirmed: "  # begins the sentence on broken cases that did not fail again (--llm-again)
 PSEUDO_FILE = "llmops"  # the file under which reports of test cases (JUnit) list verdicts
 
 # What reports call the kinds
@@ -482,6 +483,17 @@ class Verdict(StoredFacts):
     def changed_answers(self) -> int:
         """How many tests have another answer than in the baseline."""
         return sum(change.answer_changed for change in self.changes)
+
+    @property
+    def what_got_worse(self) -> str:
+        """What a RED verdict on the change is about: the mean, or the cases that broke.
+
+        >>> Verdict(kind="baseline", broken=(BrokenCase(),)).what_got_worse, Verdict(kind="baseline").what_got_worse
+        ('1 case broke', 'the suite as a whole got worse')
+        """
+        if self.broken and not any(metric.status == "RED" for metric in self.metrics):
+            return f"{format_count(len(self.broken), 'case')} broke"
+        return "the suite as a whole got worse"
 
     @property
     def level(self) -> Level:

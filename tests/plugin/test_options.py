@@ -29,8 +29,9 @@ import pytest
 @pytest.mark.prompt("greet")
 def test_prompt(prompt): pass
 """
-# --llm-changed goes with no --llm-record, and --llm-batch with no workers; both have tests of their own.
-FLAGS = [option for option in OPTIONS if option.flag and option.name not in ("changed", "batch")]
+# --llm-changed goes with no --llm-record, --llm-batch with no workers, --llm-again with no --llm-accept; all have tests of their own.
+WITH_OWN_TESTS = ("changed", "batch", "again", "again_from")
+FLAGS = [option for option in OPTIONS if option.flag and option.name not in WITH_OWN_TESTS]
 INIS = [option for option in OPTIONS if option.ini]
 VARIABLES = [option for option in OPTIONS if option.env]
 NATIVE_TOML = pytest.mark.skipif(

@@ -9,7 +9,7 @@ import json
 
 import pytest
 from support.project import Project
-from support.reruns import make_rerun_conftest
+from support.reruns import REPEAT, make_rerun_conftest
 
 ASK = """
 import pytest
@@ -20,24 +20,6 @@ def ask(text):
     return OpenAI().chat.completions.create(model="stub-1", messages=[message]).choices[0].message.content
 """
 RERUN = make_rerun_conftest(3)
-REPEAT = """
-import pytest
-
-def pytest_addoption(parser):
-    parser.addoption("--times", type=int, default=1)
-
-@pytest.fixture
-def __pytest_repeat_step_number(request):
-    return request.param
-
-@pytest.hookimpl(trylast=True)
-def pytest_generate_tests(metafunc):
-    count = metafunc.config.option.times
-    if count > 1:
-        metafunc.fixturenames.append("__pytest_repeat_step_number")
-        ids = [f"{n + 1}-{count}" for n in range(count)]
-        metafunc.parametrize("__pytest_repeat_step_number", range(count), indirect=True, ids=ids)
-"""
 SECOND_PASSES = f"""{ASK}
 @pytest.mark.llm_cassette
 def test_a():

@@ -56,6 +56,8 @@ EXAMPLES = {
     "accept": Example("first baseline", "first baseline", "another", "  ", "a reason"),
     "accept_anyway": Example("true", True, "false", "yes", "true or false"),
     "accept_session": Example("true", True, "false", "yes", "true or false"),
+    "again": Example("true", True, "false", "yes", "true or false"),
+    "again_from": Example("run.json", "run.json", "other.json", 3, "a text"),
     "strict": Example("true", True, "false", "yes", "true or false"),
     "trials": Example("3", 3, "5", "three", "a whole number, 1 or more, or auto"),
     "primary_metric": Example("judge.quality", "judge.quality", "text.exact", 3, "a text"),

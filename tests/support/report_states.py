@@ -79,6 +79,12 @@ CASES_WORSE: Mapping[str, tuple[str, int, float]] = {
     "return-cost": ("Sending it back costs about 4 euros.", 0, 0.75),
 }  # fmt: skip
 """With the worse prompt: the answer, how many of three trials pass, and the judge's score from 0 to 1."""
+BROKEN_CHECKS: Mapping[str, tuple[str, int]] = {
+    "gift-card-expiry": ("Gift cards make wonderful presents! There is no need to hurry, yours will still be there.", 0),
+    "repair-zip": ("We are happy to help, most zips are back with you in about 14 days!", 2),
+    "order-cancel": ("No problem, you can cancel your order within an hour!", 1),
+}  # fmt: skip
+"""With the friendlier prompt, of twenty checks: the answer, and how many of three trials pass."""
 
 
 def build_record(
@@ -240,6 +246,24 @@ def unchanged_run() -> Run:
     """Nothing was edited, all answers are the recordings of the baseline."""
     records = _baseline_records()
     return _run(records, _accept(records))
+
+
+def broken_run() -> Run:
+    """Twenty checks without a judge: one that always passed always fails now, two waver, six other answers changed."""
+    before = [_only_check(build_record(case)) for case in CASES[:20]]
+    after = []
+    for place, case in enumerate(CASES[:20]):
+        answer, passed = BROKEN_CHECKS.get(case.id, ("", TRIALS))
+        if not answer and place % 3 == 0:
+            answer = f"Sure! {case.answer}"
+        record = build_record(case, answer=answer, passed=passed, system=V2_AMBER, version="v2")
+        after.append(_only_check(record))
+    return _run(after, _accept(before), command="pytest --llm-trials=3 --llm-report=report.html")
+
+
+def _only_check(record: TestRecord) -> TestRecord:
+    facts = {name: fact for name, fact in record.facts.items() if name != "judge"}
+    return replace(record, measurements=record.measurements[:1], facts=facts)
 
 
 def fail_run() -> Run:
@@ -458,6 +482,7 @@ STATES: Mapping[str, Callable[[], Run]] = {
     "amber": amber_run,
     "green": green_run,
     "green-unchanged": unchanged_run,
+    "broken": broken_run,
     "fail": fail_run,
     "error-judge": judge_error_run,
     "error-missing-tests": missing_tests_run,

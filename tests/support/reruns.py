@@ -25,3 +25,24 @@ def pytest_runtest_protocol(item, nextitem):
 def make_rerun_conftest(times: int) -> str:
     """Return a conftest that runs a test until it passes, at most so many times."""
     return _CONFTEST.format(times=times)
+
+
+REPEAT = """
+import pytest
+
+def pytest_addoption(parser):
+    parser.addoption("--times", type=int, default=1)
+
+@pytest.fixture
+def __pytest_repeat_step_number(request):
+    return request.param
+
+@pytest.hookimpl(trylast=True)
+def pytest_generate_tests(metafunc):
+    count = metafunc.config.option.times
+    if count > 1:
+        metafunc.fixturenames.append("__pytest_repeat_step_number")
+        ids = [f"{n + 1}-{count}" for n in range(count)]
+        metafunc.parametrize("__pytest_repeat_step_number", range(count), indirect=True, ids=ids)
+"""
+"""A conftest that repeats each test, as pytest-repeat does with --count."""

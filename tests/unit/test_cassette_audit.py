@@ -126,6 +126,18 @@ def test_a_take_that_was_not_asked_for_at_all_stays(root: Path) -> None:
     assert "key-9" not in texts(root / A)
 
 
+def test_answers_of_another_session_stay_as_long_as_its_first_request_is_made(root: Path) -> None:
+    """The second request of a conversation (key-9) is made by the take of --llm-again alone."""
+    merged(root / A, entry(1, "other", take="1000"), entry(9, "other", take="1000"))
+    record = usage(root, a=used(root, A, "key-2", "key-3", key_1={"0": 2}))
+    assert found(root, record).stale == ()
+    edited = usage(root, a=used(root, A, "key-2", "key-3"))
+    assert {(stale.key, stale.take) for stale in found(root, edited).stale} >= {
+        ("key-1", "1000"),
+        ("key-9", "1000"),
+    }
+
+
 def test_a_question_that_got_no_answer_keeps_those_it_has(root: Path) -> None:
     record = usage(root, a=used(root, A, "key-2", "key-3", key_1={}))
     assert found(root, record).stale == ()

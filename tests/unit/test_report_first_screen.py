@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason="no chromium on PATH"),
 ]
 
-FOLD_STATES = ("red", "amber", "green", "fail", "error-judge", "comparisons")
+FOLD_STATES = ("red", "amber", "broken", "green", "fail", "error-judge", "comparisons")
 SIZES = [(1440, 900), (1024, 800), (390, 844)]
 SCREENSHOTS = os.environ.get("LLMOPS_SCREENSHOTS", "")
 # Pairs of elements of the first screen that share some of their area, without those that contain one another

@@ -20,7 +20,9 @@ from support.report_states import (
     unchanged_run,
 )
 
-from pytest_llmops.measurement import Json
+from pytest_llmops.baselines.baseline import Baseline, summarize_test
+from pytest_llmops.baselines.conclusion import Reference, conclude
+from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.reports.changed_cases import count_kinds, list_cases
 from pytest_llmops.reports.commands import complete_command
 from pytest_llmops.reports.headline import build_headline
@@ -33,6 +35,7 @@ from pytest_llmops.results.verdict import CaseChange, SuiteEdit, Verdict
 WORDS = {
     "red": "RED",
     "amber": "AMBER",
+    "broken": "AMBER",
     "green": "GREEN",
     "green-unchanged": "GREEN",
     "fail": "FAIL",
@@ -286,3 +289,49 @@ def test_only_options_that_decide_what_is_asked_are_copied() -> None:
 def test_the_judge_that_nobody_checked_is_the_caution() -> None:
     run = Run(records=(build_record(CASES[0]),))
     assert build_headline(run).caution == "the judge helpful was never checked against human labels"
+
+
+def test_a_broken_case_is_named_first_and_run_again_by_a_command() -> None:
+    """A reader of twenty checks, one of them broken, says which after ten seconds."""
+    run = STATES["broken"]()
+    headline = build_headline(run)
+    assert (
+        headline.title == "AMBER: 1 case broke (test_answer[gift-card-expiry]): passed 3 of 3, fails 3 of 3."
+    )
+    assert headline.next_step.startswith("Read what broke. Run the broken case again ")
+    assert headline.next_step.endswith("if it fails again, it is your change:")
+    assert headline.command == "pytest --llm-again"
+    first = list_cases(run)[0]
+    assert (first.id, first.broke) == ("gift-card-expiry", True)
+
+
+def test_green_with_a_broken_case_begins_with_the_case() -> None:
+    """Of 200 checks one that broke excludes no verdict on the mean, and must not hide behind it."""
+    passing = [make_check(f"case{number}", (1.0,) * 3) for number in range(200)]
+    broken = [make_check("case0", (0.0,) * 3), *passing[1:]]
+    tests = {record.nodeid: summarize_test(record) for record in passing}
+    run = conclude(Run(records=tuple(broken)), Reference(name="b.json", baseline=Baseline(tests=tests)))
+    headline = build_headline(run)
+    assert headline.title == (
+        "GREEN: 1 case broke (test_case0): passed 3 of 3, fails 3 of 3; on average, a drop of 5 points or more is ruled out."
+    )
+    assert headline.merge == "The build passes, safe to merge once you have read what broke"
+    assert headline.command == "pytest --llm-again"
+
+
+def test_three_broken_cases_are_red_and_the_mean_is_not_blamed() -> None:
+    passing = [make_check(f"case{number}", (1.0,) * 3) for number in range(200)]
+    broken = [make_check(f"case{number}", (0.0,) * 3) for number in range(3)]
+    tests = {record.nodeid: summarize_test(record) for record in passing}
+    run = conclude(
+        Run(records=(*broken, *passing[3:])), Reference(name="b.json", baseline=Baseline(tests=tests))
+    )
+    headline = build_headline(run)
+    assert headline.title.startswith("RED: 3 cases broke, none mended (test_case0, test_case1, test_case2)")
+    assert "no test failed, but 3 cases broke" in headline.facts
+    assert headline.command == ""
+
+
+def make_check(name: str, scores: tuple[float, ...]) -> TestRecord:
+    measured = Measurement(name="exact", value=sum(scores) / len(scores), samples=scores)
+    return TestRecord(nodeid=f"t.py::test_{name}", outcome="passed", measurements=(measured,))

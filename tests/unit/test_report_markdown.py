@@ -89,7 +89,7 @@ def test_red_shows_what_was_edited_the_metrics_and_five_cases() -> None:
     cases = rows_below(lines, "| Case | Question and expected | Before | Now (the worst of 3 trials) |")
     assert len(cases) == 5
     assert cases[0] == [
-        "`boots-worn`<br>`text.contains` 3 of 3 → **0 of 3**<br>`judge.helpful` 5.0 → **1.0**",
+        "**broke:** `boots-worn`<br>`text.contains` 3 of 3 → **0 of 3**<br>`judge.helpful` 5.0 → **1.0**",
         "`I wore my boots outdoors once. Can I return them?`<br>Expected: `cannot be returned`",
         "`No, boots that were worn outdoors cannot be returned.`",
         "`Yes, boots that were worn outdoors can be returned.`",

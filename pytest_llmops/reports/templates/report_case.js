@@ -35,7 +35,7 @@ export function buildCase(report, place, row, count) {
   const question = one.question === undefined ? "" : report.textOf(one.question).slice(0, 200);
   const head = h(
     "button", { type: "button", class: "head", id: `head-${place}`, "aria-expanded": String(open), click: () => report.toggle(place) },
-    h("span", { class: "state tone" }, icon(one.kind), one.kind), bdi(one.label, "name"), ...(open ? [scores.length > 0 && h("span", { class: "scores" }, ...scores)] : [bdi(listScores(one), "scores")]),
+    h("span", { class: "state tone" }, icon(one.kind), one.state || one.kind), bdi(one.label, "name"), ...(open ? [scores.length > 0 && h("span", { class: "scores" }, ...scores)] : [bdi(listScores(one), "scores")]),
     one.review && one.kind !== "no score" && h("span", { class: "tag" }, "to review"),
     !open && h("bdi", { class: "q", dir: "auto" }, one.same ? "no recording, as above" : question || one.why || ""),
     report.sort !== "" && one.used && h("span", { class: "where" }, one.used), open && one.test && bdi(one.test, "where"),

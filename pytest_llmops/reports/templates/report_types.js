@@ -25,7 +25,7 @@
  * @typedef {{ label: string, kind: string, why: string, address?: string }} Media  without an address, `why` it is not shown
  * @typedef {{ title: string, purpose: string, facts: string[], parts: [label: string, place: number, media?: number[]][], tools: string }} Call
  * @typedef {[name: string, before: string, after: string, needs: string, moved: string]} Moved  a score, before and now
- * @typedef {{ id: string, kind: string, label: string, test?: string, moved?: Moved[], why?: string, note?: string, trial?: string,
+ * @typedef {{ id: string, kind: string, state?: string, label: string, test?: string, moved?: Moved[], why?: string, note?: string, trial?: string,
  *   question?: number, expected?: number, before?: number, now?: number, lost?: string, file: string, name: string, outcome: string,
  *   blame?: string, review?: string, version?: string, model?: string, tags?: string[], cost?: number, tokens?: number, latency?: number,
  *   used?: string, message?: number, texts?: LabelledText[], scores?: Score[], calls?: Call[], facts?: [string, string][], more?: number,

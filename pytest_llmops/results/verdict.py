@@ -489,11 +489,11 @@ class Verdict(StoredFacts):
         """What a RED verdict on the change is about: the mean, or the cases that broke.
 
         >>> Verdict(kind="baseline", broken=(BrokenCase(),)).what_got_worse, Verdict(kind="baseline").what_got_worse
-        ('1 case broke', 'the suite as a whole got worse')
+        ('1 case broke', 'the suite got worse')
         """
         if self.broken and not any(metric.status == "RED" for metric in self.metrics):
             return f"{format_count(len(self.broken), 'case')} broke"
-        return "the suite as a whole got worse"
+        return "the suite got worse"
 
     @property
     def level(self) -> Level:

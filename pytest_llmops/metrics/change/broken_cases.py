@@ -16,7 +16,7 @@ from pytest_llmops.metrics.change.trials import TrialPair, Trials
 GAP = 0.25  # a case broke if its mean fell at least so far
 ROUNDING = 1e-9
 # Trials of a case that are run again in another session: as many as prove it if all of them fail, but at most these
-MOST_AGAIN = 5
+MOST_AGAIN = 6
 # Trials of a session hang together: where an answer flips as a whole, ten of them show no more than one. So for what two sessions prove
 # together, at most these of the baseline and of the first run count.
 COUNTED_TRIALS = 3

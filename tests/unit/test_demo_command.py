@@ -59,7 +59,7 @@ def test_the_demo_shows_the_change_the_verdict_and_the_report(
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     (offered,) = re.findall(r"^\$ pytest (-q --llm-prompt\S+)$", done.stdout, re.MULTILINE)
     mended = run_pytest(folder, *offered.split())
-    quoted = re.findall(r"^ {4}((?:RED|GREEN) .*)$", readme, re.MULTILINE)
+    quoted = re.findall(r"^ {4}((?:RED|AMBER) .*)$", readme, re.MULTILINE)
     assert len(quoted) == 2
     shown = [line for text in (done.stdout, mended.stdout) for line in text.splitlines()]
     assert [line for line in quoted if line not in shown] == []

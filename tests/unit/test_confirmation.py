@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +15,7 @@ from pytest_llmops.baselines.metric_data import GateRules
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call, Message
+from pytest_llmops.results.broken_case import BrokenCase
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.verdict import Verdict
 
@@ -73,6 +75,32 @@ def test_what_chance_can_still_do_is_amber() -> None:
     verdict = judge(baseline, earlier, case_03=(0.0,), case_05=(1.0,))
     assert verdict.status == "AMBER"
     assert verdict.sentence == ("1 of 2 broken cases failed again (test_case_03), which chance can still do")
+
+
+@pytest.mark.parametrize("breakable", [(), ("x",), ("3+3",)])
+def test_what_is_stored_of_the_cases_that_could_break_never_counts_as_fewer_than_broke(
+    breakable: tuple[str, ...],
+) -> None:
+    """An empty list made chance impossible, so that one trial more proved everything."""
+    baseline = accept(make_suite())
+    earlier = run_suite(baseline, make_suite(case_03=BAD, case_05=BAD))
+    first, second = earlier.cases
+    damaged = replace(earlier, cases=(replace(first, breakable=()), replace(second, breakable=breakable)))
+    verdict = judge(baseline, damaged, case_03=(0.0,), case_05=(1.0,))
+    assert verdict.status == "AMBER"
+    assert verdict.broken_chance == pytest.approx(1 - (34 / 35) ** 2)
+
+
+@pytest.mark.parametrize("case", [BrokenCase(before=GOOD), BrokenCase(after=BAD)])
+def test_a_broken_case_without_scores_is_an_error_of_its_file(case: BrokenCase) -> None:
+    baseline = accept(make_suite())
+    earlier = run_suite(baseline, make_suite(case_03=BAD))
+    damaged = replace(earlier, cases=(replace(earlier.cases[0], before=case.before, after=case.after),))
+    verdict = judge(baseline, damaged, case_03=BAD)
+    assert verdict.status == "ERROR"
+    assert verdict.sentence == (
+        "Not compared: test_case_03 has no scores in the earlier run, so what is stored of it is damaged"
+    )
 
 
 def test_it_never_turns_red_into_green() -> None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from benchmarks.verdicts import BASELINE_TRIALS, BETA, SCENARIOS, draw_builds, draw_trials
+from benchmarks.builds import BASELINE_TRIALS, BETA, SCENARIOS, draw_builds, draw_trials
 from pytest_llmops.baselines.side_by_side import judge_comparisons
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.production.canary import CanaryEvent, canary_decision
@@ -125,7 +125,7 @@ class Event(NamedTuple):
 def draw_events(
     generator: np.random.Generator, count: int, share: float, drop: float, *, graded: bool
 ) -> list[CanaryEvent]:
-    """Return events: right or wrong, or scores of the suites in benchmarks.verdicts, the canary's lower by a drop."""
+    """Return events: right or wrong, or scores of the suites in benchmarks.builds, the canary's lower by a drop."""
     arms = generator.random(count) < share
     if graded:
         scores = draw_trials(generator, generator.beta(*BETA, count), 1)[:, 0]

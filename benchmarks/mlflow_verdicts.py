@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.verdicts import SCENARIOS, draw_builds, judge_build
+from benchmarks.builds import SCENARIOS, draw_builds
+from benchmarks.suites import judge_build
 from pytest_llmops.baselines.metric_data import GateRules
 
 if TYPE_CHECKING:

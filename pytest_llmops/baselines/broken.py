@@ -81,7 +81,7 @@ def find_broken(
         if not named:
             continue
         if broken.chance < suite.chance:
-            suite = replace(suite, chance=broken.chance, mended=len(broken.mended))
+            suite = replace(suite, chance=broken.chance, mended=round(broken.mended))
         suite = replace(suite, is_red=suite.is_red or is_red)
         for nodeid in named:
             cases.setdefault(nodeid, _describe_case(nodeid, data, broken))
@@ -112,7 +112,7 @@ def _is_proved(data: MetricData, broken: BrokenCases, level: float) -> bool:
     enough = ENOUGH_AT_ONCE
     if data.trials and not passes_or_fails(data.trials.values()):
         enough = max(enough, math.ceil(data.cases * GRADED_SHARE - ROUNDING))
-    return len(broken.broke) >= enough and not broken.mended and broken.chance <= level + ROUNDING
+    return len(broken.broke) >= enough and broken.none_mended and broken.chance <= level + ROUNDING
 
 
 def _is_clear(pair: TrialPair) -> bool:

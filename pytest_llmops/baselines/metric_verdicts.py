@@ -81,8 +81,9 @@ def _judge_metric(data: MetricData, role: str, test: _DropTest | None, rules: Ga
     lower, upper = data.bound_change(rules.alpha)
     if lower is not None:
         is_drop_excluded = lower > -rules.margin
-    else:  # new trials of a single case: a drop is excluded only if no score differs
-        is_drop_excluded = not any(pair.difference for pair in data.trials.values())
+    else:  # new trials of a single case: a drop is excluded only if no score differs, and there are enough of them
+        has_moved = any(pair.difference for pair in data.trials.values())
+        is_drop_excluded = not has_moved and not data.count_missing_trials(rules)
     status = "AMBER"
     if test.is_proved and data.change <= -rules.floor + ROUNDING:
         status = "RED"

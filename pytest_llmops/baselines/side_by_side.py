@@ -14,6 +14,7 @@ from pytest_llmops.baselines.baseline import TRIAL_RATE, Baseline, summarize_tes
 from pytest_llmops.baselines.changes import SuiteComparison, compare_tests, find_metrics
 from pytest_llmops.baselines.gate import choose_primaries
 from pytest_llmops.baselines.metric_data import GateRules, MetricData, format_points
+from pytest_llmops.baselines.obstacles import why_out_of_scale
 from pytest_llmops.errors import format_name_list
 from pytest_llmops.measurement import format_amount, format_count
 from pytest_llmops.metrics.change.p_values import ROUNDING, change_p_value
@@ -211,6 +212,10 @@ class _Variant:
             facts = CaseFacts.from_wire(record.fact("case"))
             self._families[case] = facts.family
         comparison = _pair_sides(self._base, self._other)
+        self._outside = why_out_of_scale(comparison, rules)
+        self.rows = []
+        if self._outside is not None:
+            return
         measured = [MetricData(metric, comparison) for metric in find_metrics(comparison.compared)]
         self.rows = _test_metrics(measured, choose_primaries(measured, rules))
         families = group_by(comparison.compared, lambda test: self._families[test.record.nodeid] or None)
@@ -225,6 +230,11 @@ class _Variant:
         """Return the verdict completed with metrics, status, sentence and advice; call it after `_adjust_p_values`."""
         metrics = self._count_scores([_judge_metric(row, self._rules) for row in self.rows])
         verdict = replace(verdict, metrics=tuple(metrics))
+        if self._outside is not None:
+            outside = self._outside
+            sentence = f"{outside.sentence[0].lower()}{outside.sentence[1:]}"
+            next_step = "Give the scale, such as assert_score(..., scale=(1, 5)), and run again"
+            return replace(verdict, status="error", sentence=sentence, why=outside.why, next_step=next_step)
         problem = self._why_not_comparable([metric for metric in metrics if not metric.family])
         if problem:
             return replace(verdict, status="error", sentence=problem)

@@ -16,9 +16,10 @@ from pytest_llmops.results.verdict import MetricVerdict, Verdict
 NOT_KNOWN = "–"
 DECISION = (
     "1 point is 1 % of a metric's scale.",
-    "The scores of each case before and now are shuffled 9,999 times. A drop is proved if fewer than 5 % of the shuffles show one as large.",
-    "RED needs a proved drop of 2 points or more. GREEN needs the whole likely range above −5 points. Otherwise the verdict is AMBER.",
-    "Each end of the likely range is passed with a probability of 5 % at most; several metrics, and several looks at a run, share these 5 %.",
+    "A drop is proved if it is larger than the trials of the cases explain, and larger than the differences between the cases explain.",
+    "RED needs a proved drop of 2 points or more, or cases that broke.",
+    "GREEN needs 59 new answers or more, and the whole likely range above −5 points. Otherwise the verdict is AMBER.",
+    "Each end of the likely range is passed with a probability of 5 % at most; several looks at a run share these 5 %.",
     "Smallest drop detected: the drop that this suite notices in 8 of 10 runs.",
     "A trial without a score is left out, it does not count as a low score. If more than 5 % of the trials have none, the verdict is ERROR.",
 )

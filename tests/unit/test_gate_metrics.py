@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.suites import judge_records, make_record
+from support.suites import CHECK, judge_records, make_record
 
 from pytest_llmops.baselines import metric_verdicts
 from pytest_llmops.baselines.baseline import Baseline, summarize_test
@@ -159,3 +159,12 @@ def test_twenty_single_trials_keep_their_verdict_if_one_is_renamed() -> None:
     before = [ask(str(number), f"question {number}", case=str(number)) for number in range(20)]
     after = [ask("renamed", "question 0", case="0"), *before[1:]]
     assert judge_records(before, after).metrics[0].cases == 20
+
+
+@pytest.mark.parametrize(("trials", "status"), [(1, "AMBER"), (6, "GREEN")])
+def test_one_case_with_new_trials_takes_as_many_answers_as_its_share_asks(trials: int, status: str) -> None:
+    """With one of ten cases asked again, a drop of 5 points is one of 50 in that case."""
+    old = [make_record(str(case), {CHECK: (1.0,) * 3}, facts={"recordings": ["old"]}) for case in range(10)]
+    new = make_record("0", {CHECK: (1.0,) * trials}, facts={"recordings": ["new"] * trials})
+    verdict = judge_records(old, [new, *old[1:]])
+    assert verdict.status == status

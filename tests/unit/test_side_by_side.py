@@ -348,3 +348,15 @@ def test_real_pairs_of_models_have_no_wrong_sign() -> None:
         verdict.status for _, _, verdict in result if verdict.status in ("better", "worse")
     ]
     assert len(decided) >= 4
+
+
+def test_scores_that_are_not_from_0_to_1_are_not_compared() -> None:
+    (verdict,) = judge_comparisons(
+        [
+            record(value, str(case), quality(4.0 + (value == "v2") * 0.3))
+            for value in ("v1", "v2")
+            for case in range(20)
+        ]
+    )
+    assert verdict.status == "error"
+    assert verdict.sentence.startswith("not compared: judge.quality has scores that are not from 0 to 1 (4")

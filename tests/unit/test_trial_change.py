@@ -12,6 +12,7 @@ from scipy import stats
 from pytest_llmops.metrics.change import trials as trial_change
 from pytest_llmops.metrics.change.bounds import lower_bound, needed_trials
 from pytest_llmops.metrics.change.p_values import (
+    _weigh_shapes,
     change_p_value,
     compare_cases,
     drop_p_value,
@@ -231,3 +232,40 @@ def test_trials_without_scores_are_refused(scores: tuple[tuple[float, ...], tupl
 def test_no_cases_are_refused() -> None:
     with pytest.raises(ValueError, match="expected at least one case"):
         trial_change.mean_change({})
+
+
+def test_hundreds_of_trials_of_a_case_are_approximated() -> None:
+    rng = np.random.default_rng(4)
+    before, after = (rng.random(700) < share for share in (0.9, 0.87))
+    pair = TrialPair(tuple(map(float, before)), tuple(map(float, after)))
+    passed = int(before.sum() + after.sum())
+    hypergeometric = stats.hypergeom(1400, passed, 700)
+    exact = hypergeometric.cdf(after.sum() - 1) + hypergeometric.pmf(after.sum()) / 2
+    assert exchange_trials({"a": pair}) == pytest.approx(exact, abs=1e-3)
+    graded = [TrialPair(tuple(rng.random(200)), tuple(rng.random(2000))) for _ in range(3)]
+    assert 0 < exchange_trials(dict(zip("abc", graded, strict=True))) < 1
+
+
+def test_trials_without_a_score_here_and_there_take_no_finer_grid_than_can_be_counted() -> None:
+    rng = np.random.default_rng(5)
+    trials = {}
+    for case in range(300):
+        old, new = rng.integers(3, 11), rng.integers(3, 8)
+        trials[str(case)] = TrialPair(tuple(rng.random(old)), tuple(rng.random(new)))
+    weights = _weigh_shapes({(len(pair.before), len(pair.after)): 2_000 for pair in trials.values()})
+    assert sum(2_000 * weight for weight in weights.values()) < 1_100_000
+    for (trials_before, trials_after), weight in weights.items():
+        exact = (1 / trials_before + 1 / trials_after) / (1 / 10 + 1 / 7)
+        assert weight / weights[10, 7] == pytest.approx(exact, rel=0.1)
+    assert 0 < drop_p_value(trials) < 1
+
+
+def test_sessions_of_another_size_than_the_run_take_the_cases_too() -> None:
+    differences = (0.3, -0.2, 0.1, 0.05)
+    pairs = {
+        str(case): TrialPair((0.5 + difference,) * 4 + (0.5,), (0.4,), sessions=(4, 1))
+        for case, difference in enumerate(differences)
+    }
+    assert drop_p_value(pairs) == max(exchange_sessions(pairs), compare_cases(pairs))
+    alike = {case: TrialPair(pair.before[:2], pair.after, sessions=(1, 1)) for case, pair in pairs.items()}
+    assert drop_p_value(alike) == exchange_sessions(alike)

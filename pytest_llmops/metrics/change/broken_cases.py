@@ -16,7 +16,7 @@ from pytest_llmops.metrics.change.trials import TrialPair, Trials
 GAP = 0.25  # a case broke if its mean fell at least so far
 ROUNDING = 1e-9
 # Trials of a case that are run again in another session: as many as prove it if all of them fail, but at most these
-MOST_AGAIN = 10
+MOST_AGAIN = 6
 # Trials of a session hang together: where an answer flips as a whole, ten of them show no more than one. So for what two sessions prove
 # together, at most these of the baseline and of the first run count.
 COUNTED_TRIALS = 3
@@ -28,15 +28,20 @@ class BrokenCases:
 
     Attributes:
         broke: Their names, in the order of the trials.
-        mended: Cases that rose as clearly, compared with as many trials of the baseline as the run has.
+        mended: How many cases rose as clearly, if both sides had as many trials; a number with a fraction.
         possible: Numbers of trials (before, after) of each case that could have broken or mended, whatever the labels.
         chance: The probability that as many break if nothing changed; 1 if none broke.
     """
 
     broke: tuple[str, ...] = ()
-    mended: tuple[str, ...] = ()
+    mended: float = 0.0
     possible: tuple[tuple[int, int], ...] = ()
     chance: float = 1.0
+
+    @property
+    def none_mended(self) -> bool:
+        """Whether no case rose as clearly, rounded to whole cases."""
+        return self.mended < 0.5  # noqa: PLR2004 -- half a case
 
 
 def find_broken_cases(trials: Trials) -> BrokenCases:
@@ -44,15 +49,15 @@ def find_broken_cases(trials: Trials) -> BrokenCases:
 
     >>> always = TrialPair((1.0, 1.0, 1.0), (1.0, 1.0, 1.0))
     >>> find_broken_cases({"late": TrialPair((1.0, 1.0, 1.0), (0.0, 0.0, 0.0)), "other": always})
-    BrokenCases(broke=('late',), mended=(), possible=((3, 3),), chance=0.05)
+    BrokenCases(broke=('late',), mended=0.0, possible=((3, 3),), chance=0.05)
     """
     broke = [case for case, pair in trials.items() if is_below(pair.after, pair.before)]
-    mended = [case for case, pair in trials.items() if _has_mended(pair)]
+    mended = math.fsum(map(_share_mended, trials.values()))
     possible = [(len(pair.before), len(pair.after)) for pair in trials.values() if _can_be_split(pair)]
     odds = [split_odds(*shape) for shape in possible]
     return BrokenCases(
         broke=tuple(broke),
-        mended=tuple(mended),
+        mended=mended,
         possible=tuple(possible),
         chance=chance_of_at_least(len(broke), odds),
     )
@@ -81,10 +86,27 @@ def _can_be_split(pair: TrialPair) -> bool:
     return is_below(pooled[:size], pooled[size:])
 
 
-def _has_mended(pair: TrialPair) -> bool:
-    """Return whether a case rose; with ten trials against three it would be too rare to be a witness, so both sides have as many."""
+def _share_mended(pair: TrialPair) -> float:
+    """Return how clearly a case rose: the share of choices of as many trials of both sides in which all of one are above the other.
+
+    With ten trials against three it would be too rare that all ten are below, so three of the ten are looked at, whichever they are.
+    """
+    if fmean(pair.after) - fmean(pair.before) <= 0:
+        return 0.0
     count = min(len(pair.before), len(pair.after))
-    return is_below(pair.before[:count], pair.after[:count])
+    if len(pair.before) >= len(pair.after):
+        lower = [score for score in pair.before if score < min(pair.after) - ROUNDING]
+        upper: Collection[float] = pair.after
+        choices = math.comb(len(pair.before), count)
+        clear = math.comb(len(lower), count)
+    else:
+        lower = list(pair.before)
+        upper = [score for score in pair.after if score > max(pair.before) + ROUNDING]
+        choices = math.comb(len(pair.after), count)
+        clear = math.comb(len(upper), count)
+    if not clear or not is_below(lower, upper):
+        return 0.0
+    return clear / choices
 
 
 def chance_of_at_least(count: int, odds: Iterable[float]) -> float:

@@ -7,12 +7,13 @@ Two tests ask about the same change, and a change is proved only if both say so:
 - *The cases*: is the mean larger than the differences between the cases explain (paired t)? This holds however the trials of a case
   hang together, and sees less.
 
-If the baseline has trials of several sessions (days), whole sessions are exchanged instead, and the second test is not needed.
+If the baseline has trials of several sessions (days), whole sessions are exchanged instead. If they have as many trials as the run, the
+second test is not needed.
 """
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -24,8 +25,12 @@ from pytest_llmops.metrics.change.trials import Trials
 # Scores that are no multiples of 1/n up to this n are rounded to steps of 1/n, for the exchange of trials alone. It stays exact:
 # what is tested is the mean of the rounded scores. p moves by .004 on average.
 MOST_STEPS = 100
-# Cases with other numbers of trials need a common denominator of their means. Above this one the weights of the cases are rounded.
-MOST_PARTS = 840
+# Cases with other numbers of trials need a common denominator of their means. If the sum could then have more values than these, the
+# weights of the cases are rounded.
+MOST_PLACES = 1_000_000
+MOST_COUNTED = (
+    60  # trials of a case, on both sides together: the number of choices among them fits into 64 bits
+)
 SHARE_WITH_SESSIONS = 0.9
 ROUNDING = 1e-9  # limits are met by "at or below", whatever the last digits say
 _STORED_DIGITS = 1e-6  # a stored 0.333333 is one of three steps
@@ -33,7 +38,7 @@ _NEGLIGIBLE = (
     1e-18  # probabilities below it, far below any limit, are dropped from the ends of a distribution
 )
 _SHORT = 256  # distributions up to this length are multiplied directly, which is faster than by FFT
-_WORD_BITS = 64
+_SLOT_BITS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +100,10 @@ def drop_p_value(trials: Trials) -> float:
     0.165
     """
     if has_sessions(trials):
-        return exchange_sessions(trials)
+        p_value = exchange_sessions(trials)
+        if _are_sessions_alike(trials):
+            return p_value
+        return max(p_value, compare_cases(trials))
     return max(exchange_trials(trials), compare_cases(trials))
 
 
@@ -119,6 +127,11 @@ def has_sessions(trials: Trials) -> bool:
     return several >= len(trials) * SHARE_WITH_SESSIONS - ROUNDING
 
 
+def _are_sessions_alike(trials: Trials) -> bool:
+    """Return whether all sessions have as many trials as the run. Means of ten trials and of one are not to be exchanged."""
+    return all(set(pair.sessions or (len(pair.before),)) == {len(pair.after)} for pair in trials.values())
+
+
 def exchange_trials(trials: Trials) -> float:
     """Return the share of all ways to exchange trials within cases that make the mean drop further; a drop as large counts half.
 
@@ -139,8 +152,8 @@ def exchange_trials(trials: Trials) -> float:
     steps = _choose_steps(trials)
     # Cases that have the same scores have the same distribution, which is made once.
     alike: Counter[tuple[tuple[int, ...], int]] = Counter()
-    weights = _weigh_shapes({(len(pair.before), len(pair.after)) for pair in trials.values()})
-    measured = 0
+    sums: Counter[tuple[int, int]] = Counter()  # by numbers of trials: what the run reached
+    spans: Counter[tuple[int, int]] = Counter()
     for pair in trials.values():
         before = [round(score * steps) for score in pair.before]
         after = [round(score * steps) for score in pair.after]
@@ -148,9 +161,12 @@ def exchange_trials(trials: Trials) -> float:
         pooled = sorted(score - lowest for score in (*before, *after))
         if not pooled[-1]:  # nothing to exchange
             continue
-        weight = weights[len(before), len(after)]
-        measured += weight * sum(score - lowest for score in after)
+        shape = len(before), len(after)
+        sums[shape] += sum(after) - lowest * len(after)
+        spans[shape] += sum(pooled[-len(after) :])
         alike[tuple(pooled), len(after)] += 1
+    weights = _weigh_shapes(spans)
+    measured = sum(weights[shape] * reached for shape, reached in sums.items())
     parts: dict[int, list[_Distribution]] = {}
     for (pooled_scores, size), count in alike.items():
         weight = weights[len(pooled_scores) - size, size]
@@ -213,15 +229,21 @@ def find_steps(scores: Iterable[float]) -> int:
     return MOST_STEPS
 
 
-def _weigh_shapes(shapes: Iterable[tuple[int, int]]) -> dict[tuple[int, int], int]:
+def _weigh_shapes(spans: Mapping[tuple[int, int], int]) -> dict[tuple[int, int], int]:
     """Return by how much a step more after the change moves the mean of a case, for each pair of numbers of trials.
 
-    The weights are whole numbers with the right proportions; rounded if these would take numbers above `MOST_PARTS`.
+    The weights are whole numbers with the right proportions, as far as their distribution then has at most `MOST_PLACES` places; else
+    they are rounded. A mean in which a case weighs a little more is tested as exactly.
+
+    Args:
+        spans: For each pair of numbers of trials, how many places the sums of all its cases span together.
     """
-    exact = {shape: Fraction(1, shape[0]) + Fraction(1, shape[1]) for shape in shapes}
+    exact = {shape: Fraction(1, shape[0]) + Fraction(1, shape[1]) for shape in spans}
     parts = math.lcm(*(weight.denominator for weight in exact.values()))
-    parts = min(parts, MOST_PARTS)
-    rounded = {shape: round(weight * parts) for shape, weight in exact.items()}
+    places = math.fsum(span * exact[shape] for shape, span in spans.items())
+    if len(spans) > 1 and places > 0:
+        parts = min(parts, max(1, int(MOST_PLACES / places)))
+    rounded = {shape: max(1, round(weight * parts)) for shape, weight in exact.items()}
     divisor = math.gcd(*rounded.values())
     return {shape: weight // divisor for shape, weight in rounded.items()}
 
@@ -230,22 +252,32 @@ def _weigh_shapes(shapes: Iterable[tuple[int, int]]) -> dict[tuple[int, int], in
 def _spread_sums(pooled: tuple[int, ...], size: int) -> _Distribution:
     """Return the distribution of the sum of ``size`` of the whole numbers, if all choices are equally likely.
 
-    ``ways[k]`` counts the choices of ``k`` numbers by their sum. It is one large integer with a slot of bits for each sum, so that a
+    ``ways[k]`` counts the choices of ``k`` numbers by their sum. It is one large integer with a slot of 64 bits for each sum, so that a
     shift adds a number to all sums at once, and an addition joins all counts (Kronecker substitution). The counts are exact.
     """
-    total = math.comb(len(pooled), size)
-    words = total.bit_length() // _WORD_BITS + 1
-    slot = words * _WORD_BITS
+    if len(pooled) > MOST_COUNTED:
+        return _approximate_sums(pooled, size)
     ways = [1] + [0] * size
     for number in pooled:
         for chosen in range(size, 0, -1):
-            ways[chosen] += ways[chosen - 1] << (slot * number)
+            ways[chosen] += ways[chosen - 1] << (_SLOT_BITS * number)
     largest = sum(pooled[-size:])
-    data = ways[size].to_bytes((largest + 1) * words * 8, "little")
-    counts = np.frombuffer(data, dtype="<u8").reshape(-1, words)
-    place_values = 2.0 ** (_WORD_BITS * np.arange(words))
-    probabilities = counts.astype(float) @ place_values / total
-    return _Distribution(0, probabilities).trim()
+    data = ways[size].to_bytes((largest + 1) * _SLOT_BITS // 8, "little")
+    counts = np.frombuffer(data, dtype="<u8")
+    return _Distribution(0, counts / math.comb(len(pooled), size)).trim()
+
+
+def _approximate_sums(pooled: tuple[int, ...], size: int) -> _Distribution:
+    """Return the normal distribution with the mean and variance of such a sum, in whole numbers: so many trials are too many to count."""
+    from scipy.special import ndtr
+
+    count = len(pooled)
+    mean = fmean(pooled)
+    variance = fmean((number - mean) ** 2 for number in pooled) * size * (count - size) / (count - 1)
+    edges = np.arange(sum(pooled[:size]), sum(pooled[-size:]) + 2) - 0.5
+    cumulated = ndtr((edges - mean * size) / math.sqrt(variance))
+    probabilities = np.diff(cumulated)
+    return _Distribution(sum(pooled[:size]), probabilities / probabilities.sum()).trim()
 
 
 def _add_all(parts: Sequence[_Distribution]) -> _Distribution:

@@ -233,7 +233,7 @@ def _add_broken(verdict: Verdict, broken: BrokenSuite) -> Verdict:
     mean = f"{verdict.sentence[:1].lower()}{verdict.sentence[1:]}"
     if not broken.trials_again:
         whose = "its" if len(broken.cases) == 1 else "their"
-        why = f"{chance}; too many cases waver, or the baseline has too few trials, to prove it: read {whose} answers"
+        why = f"{chance}; another session could not prove more, as other cases waver or the baseline has few trials: read {whose} answers"
         return replace(verdict, sentence=f"{sentence}; {mean}", why=why)
     again = "the broken case" if len(broken.cases) == 1 else "the broken cases"
     fails = "it fails" if len(broken.cases) == 1 else "they fail"

@@ -186,9 +186,9 @@ def test_what_no_other_session_can_prove_promises_nothing(
     verdict = break_checks(cases, 1, mended=mended)
     assert (verdict.status, verdict.trials_again) == (status, 0)
     assert verdict.sentence.startswith(f"1 case broke (test_a[case 0]): passed 3 of 3, fails 3 of 3; {rest}")
-    assert (
-        "too many cases waver, or the baseline has too few trials, to prove it: read its answers"
-        in verdict.why
+    assert verdict.why.startswith("If nothing had changed, chance would do this in 1 of ")
+    assert verdict.why.endswith(
+        "; another session could not prove more, as other cases waver or the baseline has few trials: read its answers"
     )
     assert "--llm-again" not in verdict.next_command
     assert "it is your change" not in verdict.next_step
@@ -248,14 +248,15 @@ def test_ten_trials_before_mend_no_more_rarely_than_three() -> None:
     assert find_broken_cases({"a": wavering}).none_mended is False
 
 
-@pytest.mark.parametrize("flaky", [0, 3])
-def test_as_many_trials_as_are_planned_confirm_and_one_fewer_does_not(flaky: int) -> None:
-    broken = BrokenCases(broke=("late",), possible=((3, 3),) * (1 + flaky))
+@pytest.mark.parametrize(("names", "flaky"), [(("late",), 0), (("late", "early"), 12)])
+def test_as_many_trials_as_are_planned_confirm_and_one_fewer_does_not(
+    names: tuple[str, ...], flaky: int
+) -> None:
+    broken = BrokenCases(broke=names, possible=((3, 3),) * (len(names) + flaky))
     count = plan_trials_again(broken, 0.01)
+    earlier = dict.fromkeys(names, TrialPair(ALL, NONE))
     chances = [
-        confirm_broken_cases(
-            {"late": TrialPair(ALL, NONE)}, {"late": (0.0,) * trials}, broken.possible
-        ).chance
+        confirm_broken_cases(earlier, dict.fromkeys(names, (0.0,) * trials), broken.possible).chance
         for trials in (count, count - 1)
     ]
     assert chances[0] <= 0.01 < chances[1]

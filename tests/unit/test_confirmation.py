@@ -13,6 +13,7 @@ from pytest_llmops.baselines.confirmation import judge_again
 from pytest_llmops.baselines.earlier_run import EarlierRun
 from pytest_llmops.baselines.metric_data import GateRules
 from pytest_llmops.errors import UsageError
+from pytest_llmops.harness.again import _describe_gate
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call, Message
 from pytest_llmops.results.broken_case import BrokenCase
@@ -153,6 +154,14 @@ def test_a_run_that_is_decided_keeps_nothing() -> None:
     broken = make_suite(case_03=BAD, case_05=BAD, case_07=BAD)
     run = conclude(Run(records=tuple(broken)), Reference(name="b.json", baseline=baseline))
     assert EarlierRun.from_run(run) is None
+
+
+def test_a_run_that_no_other_session_can_prove_keeps_nothing() -> None:
+    wavering = {f"case_{number:02}": BAD for number in range(10, 20)}
+    baseline = accept(make_suite(**wavering))
+    run = conclude(Run(records=tuple(make_suite(case_03=BAD))), Reference(name="b.json", baseline=baseline))
+    assert EarlierRun.from_run(run) is None
+    assert _describe_gate(run).endswith("with broken cases on which another session proves nothing")
 
 
 def test_another_first_request_is_another_case_and_a_later_one_is_not() -> None:

@@ -40,7 +40,7 @@ class BrokenSuite:
         chance: The odds that chance breaks as many, of the metric in which they are the smallest; 1 if none broke.
         is_red: It is proved without another session.
         mended: How many cases rose as clearly, in the metric with the smallest odds.
-        trials_again: How many trials of them another session needs; 0: no case is to be run again.
+        trials_again: How many trials of them another session needs; 0: it is proved, or another session cannot prove it.
     """
 
     cases: tuple[BrokenCase, ...] = ()
@@ -131,23 +131,23 @@ def _describe_case(nodeid: str, data: MetricData, broken: BrokenCases) -> Broken
 
 
 def _list_same_answers(measured: Sequence[MetricData], tests: Iterable[ComparedTest]) -> list[BrokenCase]:
-    """Return the cases whose recorded answers got a score that is lower by the gap of a broken case."""
-    pairs = {}
+    """Return the cases whose recorded answers got a score that is lower by the gap of a broken case, each once."""
+    pairs: dict[tuple[str, str], TrialPair] = {}
     for data in measured:
         for nodeid, pair in data.trials.items():
             pairs[nodeid, data.metric] = pair
-    cases = []
+    cases: dict[str, BrokenCase] = {}
     for test in tests:
-        metric = test.find_fallen_metric()
-        if metric:
-            nodeid = test.record.nodeid
-            pair = pairs[nodeid, metric]
-            cases.append(
-                BrokenCase(
-                    nodeid=nodeid, metric=metric, before=pair.before, after=pair.after, same_answer=True
-                )
+        nodeid = test.record.nodeid
+        for metric in test.list_fallen_metrics():
+            scored = pairs.get((nodeid, metric))
+            if scored is None:  # the test measures it several times, and one of these has no score
+                continue
+            case = BrokenCase(
+                nodeid=nodeid, metric=metric, before=scored.before, after=scored.after, same_answer=True
             )
-    return cases
+            cases.setdefault(nodeid, case)
+    return list(cases.values())
 
 
 def describe_broken(suite: BrokenSuite) -> str:
@@ -161,19 +161,32 @@ def describe_broken(suite: BrokenSuite) -> str:
     """
     if not suite.cases:
         return ""
-    names = [case.name for case in suite.cases]
-    shown = ", ".join(names[:MOST_NAMED])
-    if len(names) > MOST_NAMED:
-        shown += f" and {len(names) - MOST_NAMED:,} more"
-    count = f"{format_count(len(names), 'case')} broke"
-    if suite.has_same_answer:
-        return f"{count} ({shown}): the same answer has another score now, so your code changed"
-    if suite.is_red and not suite.mended:
-        count += ", none mended"
-    words = {case.describe(plural=len(names) > 1) for case in suite.cases}
-    if len(words) == 1:
-        return f"{count} ({shown}): {words.pop()}"
-    return f"{count} ({shown}): all trials are worse than all before"
+    same = [case for case in suite.cases if case.same_answer]
+    others = [case for case in suite.cases if not case.same_answer]
+    parts = []
+    if same:
+        parts.append(
+            f"{format_count(len(same), 'case')} broke ({_name_cases(same)}): "
+            "the same answer has another score now, so your code changed"
+        )
+    if others:
+        count = f"{format_count(len(others), 'other case' if same else 'case')} broke"
+        if suite.is_red and not suite.mended and not same:
+            count += ", none mended"
+        words = {case.describe(plural=len(others) > 1) for case in others}
+        how = "all trials are worse than all before"
+        if len(words) == 1:
+            how = words.pop()
+        parts.append(f"{count} ({_name_cases(others)}): {how}")
+    return "; ".join(parts)
+
+
+def _name_cases(cases: Sequence[BrokenCase]) -> str:
+    """Return the names of the first cases, and how many more there are."""
+    names = ", ".join(case.name for case in cases[:MOST_NAMED])
+    if len(cases) > MOST_NAMED:
+        names += f" and {len(cases) - MOST_NAMED:,} more"
+    return names
 
 
 def format_odds(chance: float) -> str:

@@ -82,17 +82,15 @@ class ComparedTest:
             return answers_before != answers_after
         return not answers_after <= answers_before
 
-    def find_fallen_metric(self) -> str:
-        """Return a metric in which recorded answers of the baseline score far lower now; "": none does.
+    def list_fallen_metrics(self) -> list[str]:
+        """Return the metrics in which recorded answers of the baseline score far lower now.
 
         The same answers and another score: the code that makes the score, or what is expected, is another one.
         """
         if not self.after.recordings or not set(self.after.recordings) <= set(self.before.recordings):
-            return ""
-        for name in self.series:
-            if self._has_fallen(name):
-                return metric_name(name)
-        return ""
+            return []
+        fallen = [metric_name(name) for name in self.series if self._has_fallen(name)]
+        return list(dict.fromkeys(fallen))
 
     def _has_fallen(self, name: str) -> bool:
         """Return whether each recording scores lower in a series than in the baseline, by the gap of a broken case."""
@@ -268,9 +266,12 @@ def _repeats_scores(before: BaselineTest, after: BaselineTest, name: str) -> boo
 def _has_score_per_recording(test: BaselineTest, name: str) -> bool:
     """Return whether the n-th score of a series belongs to the n-th recording.
 
-    It does not if a trial could not be scored: such trials come last in the scores, but not in the recordings.
+    It does not if a trial could not be scored: such trials come last in the scores, but not in the recordings. Nor does it in the share
+    of passed trials, which has the passed ones first, unless all are alike.
     """
     scores = test.scores[name]
+    if name == TRIAL_RATE and len(set(scores)) > 1:
+        return False
     return None not in scores and len(scores) == len(test.recordings)
 
 

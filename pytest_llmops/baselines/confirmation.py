@@ -3,6 +3,7 @@
 It never takes back what the earlier run said.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
@@ -103,6 +104,8 @@ def _why_another_case(
     if edited:
         return f"{format_name_list(edited)} makes another request than in the earlier run (was a prompt or an input edited?)"
     for case in earlier.cases:
+        if not case.before or not case.after:
+            return f"{case.name} has no scores in the earlier run, so what is stored of it is damaged"
         test = tests.get(case.nodeid)
         if test is None:
             continue
@@ -130,7 +133,7 @@ def _conclude(verdict: Verdict, earlier: EarlierRun, repeated: _Repeated, rules:
         cases = [case for case in earlier.cases if case.metric == metric]
         pairs = {case.nodeid: TrialPair(case.before, case.after) for case in cases}
         again = {case.nodeid: repeated.of(case) for case in cases}
-        result = confirm_broken_cases(pairs, again, cases[0].list_breakable())
+        result = confirm_broken_cases(pairs, again, _list_breakable(cases))
         for case in cases:
             if case.nodeid in result.broke:
                 confirmed.append(replace(case, after=(*case.after, *repeated.of(case))))
@@ -155,6 +158,13 @@ def _conclude(verdict: Verdict, earlier: EarlierRun, repeated: _Repeated, rules:
         why=f"Chance does it in {format_odds(chance)}: the baseline has too few trials, or too many cases waver",
         next_step="Read the answers; to decide, take three trials or more into the baseline",
     )
+
+
+def _list_breakable(cases: Sequence[BrokenCase]) -> list[tuple[int, int]]:
+    """Return the numbers of trials of all cases of a metric that could have broken: as stored, but at least those that broke."""
+    stored = max((case.list_breakable() for case in cases), key=len)
+    broke = [(len(case.before), len(case.after)) for case in cases]
+    return list((Counter(stored) | Counter(broke)).elements())
 
 
 def _describe_confirmed(confirmed: Sequence[BrokenCase], total: int) -> str:

@@ -230,12 +230,16 @@ def _add_broken(verdict: Verdict, broken: BrokenSuite) -> Verdict:
         why = "" if broken.has_same_answer else explain_chance(broken)
         return replace(verdict, status="RED", sentence=sentence, why=why, next_step="", next_command="")
     chance = explain_chance(broken)
+    mean = f"{verdict.sentence[:1].lower()}{verdict.sentence[1:]}"
+    if not broken.trials_again:
+        whose = "its" if len(broken.cases) == 1 else "their"
+        why = f"{chance}; another session could not prove more, as other cases waver or the baseline has few trials: read {whose} answers"
+        return replace(verdict, sentence=f"{sentence}; {mean}", why=why)
     again = "the broken case" if len(broken.cases) == 1 else "the broken cases"
     fails = "it fails" if len(broken.cases) == 1 else "they fail"
     next_step = f"Run {again} again in another hour or on another day; if {fails} again, it is your change:"
     verdict = replace(verdict, next_step=next_step, next_command=AGAIN_COMMAND)
     if verdict.status == "GREEN":
-        mean = f"{verdict.sentence[:1].lower()}{verdict.sentence[1:]}"
         return replace(verdict, sentence=f"{sentence}; {mean}", why=chance)
     return replace(verdict, status="AMBER", sentence=sentence, why=chance)
 
@@ -293,7 +297,7 @@ def _leave_undecided(
     missing = data.count_missing_trials(rules)
     if missing:
         needed = needed_trials(rules.alpha, rules.margin / data.share)
-        why = f"It takes about {needed} new answers to see that not one in 20 got worthless; this run has {needed - missing}"
+        why += f"; ruling a drop out takes about {needed:,} new answers, this run has {needed - missing:,}"
     next_step = step.words
     changed = verdict.changed_answers
     if step.is_out_of_reach and changed:
@@ -395,7 +399,8 @@ def _list_advice(
 def _describe_power(metric: MetricVerdict, data: MetricData, rules: GateRules) -> str:
     """Return which drop the suite detects, and which it would detect with one more trial; "" if that is not known.
 
-    Of an undecided metric it says nothing on more trials: the next step does.
+    Of an undecided metric it says nothing on more trials: the next step does. A verdict is about guard-rails beside a metric that
+    decides only if they are RED, and these have no smallest drop; so all that have one are tested at the level of the mean.
     """
     if not metric.detectable:  # no error is known, or nothing varies
         return ""

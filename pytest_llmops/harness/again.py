@@ -131,6 +131,8 @@ def _describe_gate(run: Run) -> str:
     gate = run.find_verdict("baseline")
     if gate is None:
         return "one without a baseline"
+    if gate.broken and gate.status != "RED":
+        return f"{gate.status} with broken cases on which another session proves nothing"
     if gate.broken:
         return f"{gate.status}, which is decided without another session"
     return f"{gate.status} without a broken case"

@@ -216,9 +216,7 @@ def test_a_clear_drop_is_red_and_says_how_large_it_is() -> None:
     verdict = judge_suite(accept(*suite(30, 10, 0.85)), suite(30, 3, 0.7, seed=1), name="b.json")
     assert verdict.status == "RED"
     assert re.fullmatch(r"The suite got worse by 1\d\.\d points", verdict.sentence)
-    assert verdict.advice[0].startswith(
-        "judge.tone: the smallest drop that this suite detects in 8 of 10 runs is "
-    )
+    assert verdict.advice == ()  # the cases of a proved drop differ because of it
     assert verdict.baseline == "b.json, accepted 2026-11-02 (first)"
     (metric,) = verdict.metrics
     assert metric.role == "primary"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from scipy import stats
 from support.suites import CHECK, judge_records, judge_sides, make_record, passing
 
+from pytest_llmops.measurement import Measurement
 from pytest_llmops.metrics.change.broken_cases import (
     BrokenCases,
     chance_of_at_least,
@@ -18,6 +20,7 @@ from pytest_llmops.metrics.change.broken_cases import (
     plan_trials_again,
 )
 from pytest_llmops.metrics.change.trials import TrialPair
+from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import Verdict
 
 ALL, NONE = (1.0,) * 3, (0.0,) * 3
@@ -131,6 +134,89 @@ def test_the_same_answer_with_another_score_is_red_and_names_the_code(
     )
 
 
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_a_metric_that_is_measured_twice_and_unscored_once_is_left_out(side: str) -> None:
+    """Its trials have no mean, so there is no pair of scores to show; another metric of the test still names the code."""
+    scored = Measurement(name="score.q", value=1.0)
+    unscored = Measurement(name="score.q", error="no verdict")
+    facts = {"recordings": ["aa"]}
+
+    def record(case: int, score: float, second: Measurement, other: float) -> TestRecord:
+        measured = (replace(scored, value=score), second, Measurement(name="score.r", value=other))
+        return TestRecord(nodeid=f"t.py::test_{case}", measurements=measured, facts=facts)
+
+    second = {"before": scored, "after": scored} | {side: unscored}
+    old = [record(case, 1.0, second["before"], 1.0) for case in range(25)]
+    new = [record(case, 0.75 if case < 2 else 1.0, second["after"], float(case > 0)) for case in range(25)]
+    verdict = judge_records(old, new)
+    assert [(case.name, case.metric) for case in verdict.broken] == [("test_0", "score.r")]
+
+
+def test_passed_trials_come_first_whatever_recording_failed() -> None:
+    """A test that replays its failed trial alone repeats the baseline: the share of passed trials does not say which one failed."""
+    old = [TestRecord(nodeid=f"t.py::test_{n}", facts={"recordings": ["aa", "bb", "cc"], "trials": {"n": 3, "passed": 2, "failed": 1}}) for n in range(25)]  # fmt: skip
+    new = [TestRecord(nodeid=f"t.py::test_{n}", facts={"recordings": ["aa"], "trials": {"n": 1, "failed": 1}}) for n in range(25)]  # fmt: skip
+    verdict = judge_records(old, new)
+    assert (verdict.status, verdict.broken) == ("GREEN", ())
+    assert verdict.sentence.startswith("No score changed") or verdict.sentence.startswith("Nothing changed")
+
+
+def test_cases_with_the_same_answer_are_counted_apart_from_others() -> None:
+    old = [make_record(str(n), {CHECK: ALL}, facts=RECORDED) for n in range(25)]
+    facts = {"recordings": ["xx", "yy", "zz"]}
+    new = [
+        make_record(str(n), {CHECK: NONE if n < 3 else ALL}, facts=RECORDED if n == 2 else facts)
+        for n in range(25)
+    ]
+    verdict = judge_records(old, new)
+    assert verdict.status == "RED"
+    assert verdict.sentence == (
+        "1 case broke (test_a[2]): the same answer has another score now, so your code changed; "
+        "2 other cases broke (test_a[0], test_a[1]): passed 3 of 3, fail 3 of 3"
+    )
+
+
+@pytest.mark.parametrize(
+    ("cases", "mended", "status", "rest"),
+    [(50, 10, "GREEN", "on average, a drop"), (7, 6, "NONE", "too few cases for a verdict")],
+)
+def test_what_no_other_session_can_prove_promises_nothing(
+    cases: int, mended: int, status: str, rest: str
+) -> None:
+    verdict = break_checks(cases, 1, mended=mended)
+    assert (verdict.status, verdict.trials_again) == (status, 0)
+    assert verdict.sentence.startswith(f"1 case broke (test_a[case 0]): passed 3 of 3, fails 3 of 3; {rest}")
+    assert verdict.why.startswith("If nothing had changed, chance would do this in 1 of ")
+    assert verdict.why.endswith(
+        "; another session could not prove more, as other cases waver or the baseline has few trials: read its answers"
+    )
+    assert "--llm-again" not in verdict.next_command
+    assert "it is your change" not in verdict.next_step
+
+
+@pytest.mark.parametrize(
+    ("cases", "changed", "measured", "needed"),
+    [
+        (20, 20, "-5.0 points", "about 59 new answers, this run has 20"),
+        (40, 10, "-2.5 points", "about 14 new answers, this run has 10"),
+    ],
+)
+def test_too_few_new_answers_are_said_beside_what_was_measured(
+    cases: int, changed: int, measured: str, needed: str
+) -> None:
+    old = [make_record(str(n), {CHECK: (1.0,)}, facts={"recordings": ["aa"]}) for n in range(cases)]
+    new = [
+        make_record(str(n), {CHECK: (float(n > 0),)}, facts={"recordings": ["zz" if n < changed else "aa"]})
+        for n in range(cases)
+    ]
+    verdict = judge_records(old, new)
+    assert verdict.status == "AMBER"
+    assert verdict.why.startswith(
+        f"Measured: {measured}; with {cases} cases the true change may be anything from -"
+    )
+    assert verdict.why.endswith(f"; ruling a drop out takes {needed}")
+
+
 def test_another_answer_is_not_the_code() -> None:
     old = [make_record(str(n), {CHECK: (1.0,)}, facts={"recordings": ["aa"]}) for n in range(25)]
     new = [
@@ -162,14 +248,15 @@ def test_ten_trials_before_mend_no_more_rarely_than_three() -> None:
     assert find_broken_cases({"a": wavering}).none_mended is False
 
 
-@pytest.mark.parametrize("flaky", [0, 3])
-def test_as_many_trials_as_are_planned_confirm_and_one_fewer_does_not(flaky: int) -> None:
-    broken = BrokenCases(broke=("late",), possible=((3, 3),) * (1 + flaky))
+@pytest.mark.parametrize(("names", "flaky"), [(("late",), 0), (("late", "early"), 12)])
+def test_as_many_trials_as_are_planned_confirm_and_one_fewer_does_not(
+    names: tuple[str, ...], flaky: int
+) -> None:
+    broken = BrokenCases(broke=names, possible=((3, 3),) * (len(names) + flaky))
     count = plan_trials_again(broken, 0.01)
+    earlier = dict.fromkeys(names, TrialPair(ALL, NONE))
     chances = [
-        confirm_broken_cases(
-            {"late": TrialPair(ALL, NONE)}, {"late": (0.0,) * trials}, broken.possible
-        ).chance
+        confirm_broken_cases(earlier, dict.fromkeys(names, (0.0,) * trials), broken.possible).chance
         for trials in (count, count - 1)
     ]
     assert chances[0] <= 0.01 < chances[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -12,8 +13,10 @@ from pytest_llmops.baselines.confirmation import judge_again
 from pytest_llmops.baselines.earlier_run import EarlierRun
 from pytest_llmops.baselines.metric_data import GateRules
 from pytest_llmops.errors import UsageError
+from pytest_llmops.harness.again import _describe_gate
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call, Message
+from pytest_llmops.results.broken_case import BrokenCase
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.verdict import Verdict
 
@@ -75,6 +78,32 @@ def test_what_chance_can_still_do_is_amber() -> None:
     assert verdict.sentence == ("1 of 2 broken cases failed again (test_case_03), which chance can still do")
 
 
+@pytest.mark.parametrize("breakable", [(), ("x",), ("3+3",)])
+def test_what_is_stored_of_the_cases_that_could_break_never_counts_as_fewer_than_broke(
+    breakable: tuple[str, ...],
+) -> None:
+    """An empty list made chance impossible, so that one trial more proved everything."""
+    baseline = accept(make_suite())
+    earlier = run_suite(baseline, make_suite(case_03=BAD, case_05=BAD))
+    first, second = earlier.cases
+    damaged = replace(earlier, cases=(replace(first, breakable=()), replace(second, breakable=breakable)))
+    verdict = judge(baseline, damaged, case_03=(0.0,), case_05=(1.0,))
+    assert verdict.status == "AMBER"
+    assert verdict.broken_chance == pytest.approx(1 - (34 / 35) ** 2)
+
+
+@pytest.mark.parametrize("case", [BrokenCase(before=GOOD), BrokenCase(after=BAD)])
+def test_a_broken_case_without_scores_is_an_error_of_its_file(case: BrokenCase) -> None:
+    baseline = accept(make_suite())
+    earlier = run_suite(baseline, make_suite(case_03=BAD))
+    damaged = replace(earlier, cases=(replace(earlier.cases[0], before=case.before, after=case.after),))
+    verdict = judge(baseline, damaged, case_03=BAD)
+    assert verdict.status == "ERROR"
+    assert verdict.sentence == (
+        "Not compared: test_case_03 has no scores in the earlier run, so what is stored of it is damaged"
+    )
+
+
 def test_it_never_turns_red_into_green() -> None:
     baseline = accept(make_suite())
     scores = {f"case_{number:02}": (1.0, 0.0, 0.0) for number in range(12)}
@@ -125,6 +154,14 @@ def test_a_run_that_is_decided_keeps_nothing() -> None:
     broken = make_suite(case_03=BAD, case_05=BAD, case_07=BAD)
     run = conclude(Run(records=tuple(broken)), Reference(name="b.json", baseline=baseline))
     assert EarlierRun.from_run(run) is None
+
+
+def test_a_run_that_no_other_session_can_prove_keeps_nothing() -> None:
+    wavering = {f"case_{number:02}": BAD for number in range(10, 20)}
+    baseline = accept(make_suite(**wavering))
+    run = conclude(Run(records=tuple(make_suite(case_03=BAD))), Reference(name="b.json", baseline=baseline))
+    assert EarlierRun.from_run(run) is None
+    assert _describe_gate(run).endswith("with broken cases on which another session proves nothing")
 
 
 def test_another_first_request_is_another_case_and_a_later_one_is_not() -> None:

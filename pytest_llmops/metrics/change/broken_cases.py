@@ -167,15 +167,18 @@ def _odds_of_both(possible: Iterable[tuple[int, int]], further: int) -> list[flo
 
 
 def plan_trials_again(broken: BrokenCases, level: float) -> int:
-    """Return how many trials in another session prove that the cases broke if all fail again.
+    """Return how many trials in another session prove that the cases broke if all fail again; 0: no number does.
 
-    At least as many as the run had, at most `MOST_AGAIN`; that many too where no number would prove it.
+    At least as many as the run had, and at most `MOST_AGAIN` if the run had no more.
 
     >>> plan_trials_again(BrokenCases(broke=("late",), possible=((3, 3),)), 0.01)
     4
+    >>> plan_trials_again(BrokenCases(broke=("late",), possible=((3, 3),) * 11), 0.01)
+    0
     """
     least = max((after for _, after in broken.possible), default=1)
-    for further in range(least, MOST_AGAIN + 1):
+    most = max(least, MOST_AGAIN)
+    for further in range(least, most + 1):
         if chance_of_at_least(len(broken.broke), _odds_of_both(broken.possible, further)) <= level:
             return further
-    return max(least, MOST_AGAIN)
+    return 0

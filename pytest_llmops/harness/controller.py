@@ -316,8 +316,8 @@ class Controller:
             return
         self._accepted = accepted.sentence
         self._set_meta(accepted=True)
-        # The verdict on a run that was accepted must not fail it.
-        self._change_baseline_verdict(decides=False)
+        # The verdict on a run that was accepted must not fail it, nor advise to accept it.
+        self._change_baseline_verdict(decides=False, next_step="", next_command="")
         if accepted.doubt:
             self._add_doubt(accepted.doubt)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops._util.lazy_module import LazyModule
@@ -18,6 +20,7 @@ else:
 MAX_SHOWN = 40  # characters of a value in an error
 MAX_SHOWN_BITS = 1024  # of a whole number; larger ones are refused as such
 _PLAIN_INT = re.compile(r"-?(?:0|[1-9][0-9]*)")
+_PLAIN_DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]*)\.(?:0|[0-9]*[1-9])")  # without zeros at the end
 _OCTAL = re.compile(r"[-+]?0[0-7_]+")
 _KINDS = ("int", "float", "bool", "null")
 _TAG = "tag:yaml.org,2002:"
@@ -47,7 +50,7 @@ def find_changed_value(
         if not is_changed:
             continue
         value = construct(node)
-        if type(value) is not int or value.bit_length() <= MAX_SHOWN_BITS:
+        if not _is_too_large(value):
             return node.start_mark.index, _describe_change(node.value, value)
     return None
 
@@ -65,6 +68,13 @@ def _iterate_values(node: yaml.Node, seen: set[int]) -> Iterator[yaml.ScalarNode
         children = [child for _, child in node.value]
     for child in children:
         yield from _iterate_values(child, seen)
+
+
+def _is_too_large(value: Any) -> bool:
+    """Return whether no file may hold a value: a number that is infinite, or a whole one with more than `MAX_SHOWN_BITS`."""
+    if isinstance(value, float):
+        return math.isinf(value)
+    return type(value) is int and value.bit_length() > MAX_SHOWN_BITS
 
 
 def _is_other_value(kind: str, written: str) -> bool:
@@ -86,15 +96,23 @@ def _is_other_spelling(kind: str, written: str) -> bool:
         return False
     if "_" in written:
         return True
-    by_python = repr(float(written))
-    by_yaml = by_python
-    if "." not in by_python:
-        by_yaml = by_python.replace("e", ".0e")
-    return written not in (by_python, by_yaml)
+    number = float(written)
+    if written in (repr(number), _format_value(number)):
+        return False
+    is_same_number = math.isfinite(number) and Decimal(written) == Decimal(repr(number))
+    return not (is_same_number and _PLAIN_DECIMAL.fullmatch(written))
+
+
+def _format_value(value: Any) -> str:
+    """Return a value so that YAML reads the same one: 1.0e-05, as 1e-05 is a text in YAML."""
+    text = json.dumps(value)
+    if isinstance(value, float) and "." not in text:
+        return text.replace("e", ".0e")
+    return text
 
 
 def _describe_change(written: str, value: Any) -> str:
     """Return what YAML makes of a value, and both ways to write it."""
     text = shorten_text(written, MAX_SHOWN)
-    shown = shorten_text(json.dumps(value), MAX_SHOWN)
+    shown = shorten_text(_format_value(value), MAX_SHOWN)
     return f'YAML reads {text} as {shown}: write "{text}" for the text, or {shown} for the value'

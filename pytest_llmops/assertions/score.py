@@ -46,7 +46,7 @@ def assert_score(
             ``score.<name of the function>``.
         unit: "1" (a score), "s", "USD", "tokens" or "count".
         scale: The lowest and the highest value that the metric can give, such as ``(1, 5)``; left out: a score is from 0 to 1.
-            A baseline compares no score that leaves its scale. The threshold is on this scale, too.
+            A baseline compares no score that leaves its scale, nor scores on different scales. The threshold is on this scale, too.
         label: Distinguishes two assertions of a test.
 
     Returns:
@@ -78,7 +78,7 @@ def assert_score(
     given = {"actual": actual}
     if expected is not ...:
         given["expected"] = expected
-    version = str(getattr(metric, "version", ""))
+    version = _add_scale(str(getattr(metric, "version", "")), ends)
     detail: dict[str, Json] = {}
     for key, value in given.items():
         if value is not ...:
@@ -170,6 +170,17 @@ def _place_on_scale(value: float, ends: tuple[float, float]) -> float | str:
     if low <= value <= high:
         return (value - low) / (high - low)
     return f"the metric gave {value:g}, expected a number on its scale, {low:g} to {high:g}"
+
+
+def _add_scale(version: str, ends: tuple[float, float] | None) -> str:
+    """Return a metric's version with its scale, as the same answer has another score on another scale; 0 to 1 is left out."""
+    if ends in (None, (0.0, 1.0)):
+        return version
+    low, high = ends
+    scale = f"scale {low:.15g} to {high:.15g}"
+    if not version:
+        return scale
+    return f"{version}, {scale}"
 
 
 def _metric_name(metric: object) -> str:

@@ -179,8 +179,9 @@ def choose_primaries(measured: Sequence[MetricData], rules: GateRules) -> tuple[
 
     The share of passed trials and the ``robust.*`` metrics are never chosen by themselves.
     """
-    if rules.named:
-        return rules.named
+    named = rules.list_named([data.metric for data in measured])
+    if named:
+        return named
     names = [data.metric for data in measured if not data.metric.startswith((TRIAL_RATE, "robust."))]
     if len(names) == 1:
         return (names[0],)

@@ -7,7 +7,7 @@ here are for planning. A metric is "steady" if it is such a metric and all trial
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import NormalDist, fmean
@@ -80,13 +80,16 @@ class GateRules:
     planned: Sequence[int] = range(1, MAX_PLANNED_TRIALS + 1)
     next_trials: int = 0
 
-    @property
-    def named(self) -> tuple[str, ...]:
-        """The metrics that decide, as the settings name them.
+    def list_named(self, measured: Collection[str]) -> tuple[str, ...]:
+        """Return the metrics that decide, as the settings name them: one of those measured, or several with spaces between them.
 
-        >>> GateRules(primary="judge.quality, text.contains").named
+        >>> GateRules(primary="judge.quality, text.contains").list_named(["text.contains", "judge.quality"])
         ('judge.quality', 'text.contains')
+        >>> GateRules(primary="answer quality").list_named(["answer quality"])
+        ('answer quality',)
         """
+        if self.primary in measured:  # its name may have spaces
+            return (self.primary,)
         return tuple(self.primary.replace(",", " ").split())
 
     def divide(self, looks: int) -> "GateRules":

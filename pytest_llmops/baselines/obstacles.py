@@ -166,7 +166,8 @@ def why_out_of_scale(comparison: SuiteComparison, rules: GateRules) -> Obstacle 
     A metric of so few tests that there is no verdict on it, such as the kappa of a judge, is left alone.
     """
     tests_with = Counter(name for test in comparison.compared for name in set(map(metric_name, test.series)))
-    judged = {name for name, count in tests_with.items() if count >= rules.min_cases or name in rules.named}
+    named = rules.list_named(tests_with)
+    judged = {name for name, count in tests_with.items() if count >= rules.min_cases or name in named}
     for test in comparison.compared:
         for name in test.series:
             if metric_name(name) not in judged:

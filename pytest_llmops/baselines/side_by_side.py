@@ -290,7 +290,8 @@ class _Variant:
             return (
                 f"not compared: {self._left_out:,} of {format_count(cases, 'case')} did not run on both sides"
             )
-        for primary in rules.named:
+        named = rules.list_named(names)
+        for primary in named:
             if primary not in names:
                 known = format_name_list(names)
                 return (
@@ -299,7 +300,7 @@ class _Variant:
         for metric in sorted(
             metrics, key=lambda metric: metric.name == TRIAL_RATE
         ):  # which says less than a name
-            if rules.named and metric.name not in rules.named:
+            if named and metric.name not in named:
                 continue
             total = metric.scored + metric.unscored
             if metric.unscored > total * rules.max_unscored:

@@ -150,7 +150,8 @@ def accept_run(
     if not settings.accept_session:
         chosen = find_chosen_tests(older, selection.tests)
     name = path_from_root(path, gate.root)
-    accepted = _describe_accepted(selection, merged, as_session=settings.accept_session)
+    dropped = _count_dropped(older, merged, ran)
+    accepted = _describe_accepted(selection, merged, dropped, as_session=settings.accept_session)
     sentence = (
         f"{name}: {accepted}; commit it, and keep {outputs_path(path).name} out of git"
         f"{describe_small_baseline(merged)}"
@@ -262,12 +263,20 @@ def _select_tests(older: Baseline, ran: Sequence[TestRecord], *, as_session: boo
     return _Selection({record.nodeid: summarize_test(record) for record in passed}, kept, left_out)
 
 
-def _describe_accepted(selection: _Selection, merged: Baseline, *, as_session: bool) -> str:
-    """Return how many tests were accepted, kept and left out."""
+def _count_dropped(older: Baseline, merged: Baseline, ran: Sequence[TestRecord]) -> int:
+    """Return how many tests of the baseline are no longer in it; a renamed test is not dropped."""
+    renamed = compare_tests(older, ran).renamed
+    return len(set(older.tests) - set(merged.tests) - set(renamed.values()))
+
+
+def _describe_accepted(selection: _Selection, merged: Baseline, dropped: int, *, as_session: bool) -> str:
+    """Return how many tests were accepted, dropped, kept and left out."""
     words = f"{format_count(len(selection.tests), 'test')} accepted"
     if as_session:
         words += f" as session {len(list_sessions(merged))}"
     parts = [words]
+    if dropped:
+        parts.append(f"{format_count(dropped, 'test')} dropped")
     if selection.kept:
         verb = "keeps its" if len(selection.kept) == 1 else "keep their"
         parts.append(f"{format_count(len(selection.kept), 'failed test')} {verb} old scores")

@@ -253,11 +253,16 @@ class Controller:
             session.exitstatus = session.exitstatus or TESTS_FAILED
 
     def has_lost_suite(self, session: Any) -> bool:
-        """Return whether all tests of the project ran, and none of its baseline is left; for a run without any test of ours."""
+        """Return whether all tests of the project ran, and none of the baseline's test files exists any more; for a run without our tests.
+
+        A file that exists may be left out on purpose, by a conftest (`collect_ignore`) or by ``python_files``.
+        """
         reference = self._open_gate(session).find_reference()
         if reference is None or reference.problem or reference.is_partial:
             return False
-        return bool(reference.baseline.tests)
+        files = {nodeid.partition("::")[0] for nodeid in reference.baseline.tests}
+        root: Path = self._config.rootpath
+        return bool(files) and not any((root / file).exists() for file in files)
 
     def _prepare_next_look(self, verdict: Verdict | None, session: Any) -> None:
         """Plan the look that follows an undecided verdict, if the run is one of several looks."""
@@ -311,8 +316,8 @@ class Controller:
             return
         self._accepted = accepted.sentence
         self._set_meta(accepted=True)
-        # The verdict on a run that was accepted must not fail it.
-        self._change_baseline_verdict(decides=False)
+        # The verdict on a run that was accepted must not fail it, nor advise to accept it.
+        self._change_baseline_verdict(decides=False, next_step="", next_command="")
         if accepted.doubt:
             self._add_doubt(accepted.doubt)
 

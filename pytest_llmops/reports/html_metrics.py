@@ -16,10 +16,13 @@ from pytest_llmops.results.verdict import MetricVerdict, Verdict
 NOT_KNOWN = "–"
 DECISION = (
     "1 point is 1 % of a metric's scale.",
-    "A drop is proved if it is larger than the trials of the cases explain, and larger than the differences between the cases explain.",
-    "RED needs a proved drop of 2 points or more, or cases that broke.",
+    "All ways to exchange the trials before and now are counted, within each case. A drop is proved if few of them show a larger drop.",
+    "The drop must also be larger than the differences between the cases explain (paired t test).",
+    "If the baseline has trials of several sessions, whole sessions are exchanged.",
+    "If nothing changed, a drop is proved with a probability of 4 % for the metrics that decide, and of 1 % for all others together.",
+    "RED needs a proved drop of 2 points or more, or broken cases that chance does not explain.",
     "GREEN needs 59 new answers or more, and the whole likely range above −5 points. Otherwise the verdict is AMBER.",
-    "Each end of the likely range is passed with a probability of 5 % at most; several looks at a run share these 5 %.",
+    "Each end of the likely range is passed with a probability of 5 % at most. Several looks at a run share all these probabilities.",
     "Smallest drop detected: the drop that this suite notices in 8 of 10 runs.",
     "A trial without a score is left out, it does not count as a low score. If more than 5 % of the trials have none, the verdict is ERROR.",
 )

@@ -60,6 +60,16 @@ def test_the_file_that_is_compared_with_is_the_file_that_is_written(project: Pro
     assert not (project.path / "ini.json").exists()
 
 
+def test_dropped_tests_are_counted_and_nothing_is_left_to_do(project: Project) -> None:
+    write_suite(project, 20)
+    project.run(ACCEPT)
+    write_suite(project, 18)
+    fewer = project.run(ACCEPT)
+    assert fewer.line("accepted").startswith(f"baseline  {OWN}: 18 tests accepted, 2 tests dropped; commit")
+    assert (gate_of(fewer.run).next_step, gate_of(fewer.run).next_command) == ("", "")
+    assert "next  " not in fewer.text
+
+
 def test_a_baseline_that_cannot_be_written_stops_the_run_before_its_first_test(
     project: Project, workers: int
 ) -> None:
@@ -274,6 +284,7 @@ def test_a_renamed_case_is_recognised_and_one_with_another_request_is_named(proj
     project.write(**{"test_a.py": RENAMED.format(last=new, word="say")})
     renamed = gate_of(project.run().run)
     assert (renamed.status, renamed.compared, renamed.changes) == ("GREEN", 20, ())
+    assert "20 tests accepted; commit it" in project.run(ACCEPT).line("accepted;")
     project.write(**{"test_a.py": RENAMED.format(last=other, word="tell")})
     lost = gate_of(project.record().run)
     assert lost.sentence.startswith("Too few cases for a verdict")

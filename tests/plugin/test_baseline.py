@@ -580,6 +580,13 @@ def test_a_new_folder_is_made_and_a_hostile_reason_harms_nobody(suite: Project) 
     assert "\x1b" not in result.text
 
 
+def test_a_suite_that_is_left_out_is_not_gone(suite: Project) -> None:
+    suite.run(*ACCEPT)
+    suite.write(**{"conftest.py": "collect_ignore = ['test_a.py']", "test_b.py": "def test_sum(): pass\n"})
+    for result in (suite.bare(), suite.bare("-o", "python_files=test_b.py")):
+        assert (result.exit, "LLM regression" in result.text) == (0, False)
+
+
 def test_a_suite_that_is_gone_is_an_error(suite: Project) -> None:
     suite.run(*ACCEPT)
     (suite.path / "test_a.py").unlink()

@@ -252,6 +252,23 @@ def test_a_score_on_its_own_scale_is_stored_from_0_to_1() -> None:
     assert (falling.value, falling.threshold, falling.better) == (0.5, 0.75, "lower")
 
 
+@pytest.mark.parametrize(
+    ("metric", "scale", "version"),
+    [
+        (giving(1), (1, 5), "scale 1 to 5"),
+        (giving(1), (1, 10), "scale 1 to 10"),  # the same answer has another score
+        (giving(0), (-0.5, 1_000_001), "scale -0.5 to 1000001"),
+        (Tone(), (0, 5), "tone/2, scale 0 to 5"),
+        (Tone(), (0, 1), "tone/2"),  # as without a scale
+        (giving(1), None, ""),
+    ],
+)
+def test_the_scale_is_part_of_the_version(
+    metric: Callable[..., Any], scale: tuple[float, float] | None, version: str
+) -> None:
+    assert assert_score(metric, "x", at_least=None, name="own", scale=scale).version == version
+
+
 def test_a_value_outside_of_its_scale_is_not_scored() -> None:
     with pytest.raises(MeasurementErrored, match="the metric gave 9, expected a number on its scale, 0 to 8"):
         assert_score(len, "nine char", at_least=None, scale=(0, 8))

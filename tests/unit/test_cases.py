@@ -202,6 +202,41 @@ def test_values_of_yaml_that_are_as_they_are_written(tmp_path: Path) -> None:
     assert (case.input, case["note"]) == ([*numbers, *texts, 1e-07], "12:30\n")
 
 
+def test_plain_decimal_numbers_in_yaml_keep_their_value(tmp_path: Path) -> None:
+    written = "[0.00001, -0.00001, 100000000000000000.0, 0.000012345, 1.5e-05, 1.0e+17]"
+    (case,) = load_cases(write(tmp_path, "c.yaml", f"- id: a\n  input: {written}\n"))
+    assert case.input == [1e-05, -1e-05, 1e17, 1.2345e-05, 1.5e-05, 1e17]
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("0.000010", "1.0e-05"),
+        ("1.00e-05", "1.0e-05"),
+        ("100000000000000000.00", "1.0e+17"),
+        ("1.10", "1.1"),
+        ("0.12345678901234567891", "0.12345678901234568"),  # YAML drops the last digits
+    ],
+)
+def test_the_advice_on_a_number_in_yaml_is_accepted(tmp_path: Path, written: str, value: str) -> None:
+    error = refused(tmp_path, "c.yaml", f"- id: a\n  input: [{written}]\n")
+    assert (
+        error.what
+        == f'YAML reads {written} as {value}: write "{written}" for the text, or {value} for the value'
+    )
+    (case,) = load_cases(write(tmp_path, "c.yaml", f"- id: a\n  input: [{value}]\n"))
+    assert case.input == [float(written)]
+
+
+@pytest.mark.parametrize("written", ["0.1e+9999", "-0.1e+9999", ".inf"])
+def test_an_infinite_number_in_yaml_is_refused_without_advice_to_write_it(
+    tmp_path: Path, written: str
+) -> None:
+    error = refused(tmp_path, "c.yaml", f"- id: a\n  input: [{written}]\n")
+    assert "write" not in error.what
+    assert "finite" in error.what
+
+
 FOREIGN = "qid,question,answer,labels,input\n7,How long?,30 days,a; b,web\n"
 
 

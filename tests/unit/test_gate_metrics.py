@@ -52,6 +52,15 @@ def test_metrics_share_their_levels(
     assert (verdict.status == "RED") == bool(red)
 
 
+def test_the_metric_that_decides_may_have_spaces_in_its_name() -> None:
+    name = "answer quality"
+    before = [make_record(str(case), {name: (0.8,), "b": (0.8,)}) for case in range(20)]
+    after = [make_record(str(case), {name: (0.7,), "b": (0.8,)}) for case in range(20)]
+    verdict = judge_records(before, after, GateRules(primary=name))
+    assert [metric.role for metric in verdict.metrics if metric.name == name] == ["primary"]
+    assert verdict.status == "RED"
+
+
 def judge_wavering(wavering: str, primary: str) -> Verdict:
     """Return the verdict on 60 cases, in which one of three metrics went up and down by 30 points."""
     before, after = [], []

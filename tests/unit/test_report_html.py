@@ -13,6 +13,7 @@ from support.report_states import STATES, comparisons_run
 from support.reports import make_gate
 from support.sample_run import HOSTILE, SYSTEM, everywhere, fixed_run
 
+from pytest_llmops.baselines.metric_data import GateRules
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call, Message
 from pytest_llmops.reports import html
@@ -655,6 +656,17 @@ def test_a_run_without_a_baseline_has_no_picture_of_metrics() -> None:
     for state in ("fail", "pass-no-baseline"):
         page = build_page(STATES[state]())
         assert (page["changes"], page["causes"], page["decision"]) == ([], None, [])
+
+
+def test_the_page_explains_the_test_that_decides() -> None:
+    gate = make_gate(status="AMBER", metrics=(MetricVerdict(name="tone", before=0.8, after=0.7),))
+    text = " ".join(build_page(Run(verdicts=(gate,)))["decision"])
+    rules = GateRules()
+    assert "All ways to exchange the trials before and now are counted" in text
+    assert f"{100 * rules.mean_level:g} % for the metrics that decide" in text
+    assert f"{100 * rules.guard_level:g} % for all others together" in text
+    assert f"{100 * rules.alpha:g} % at most" in text
+    assert "9,999" not in text
 
 
 def test_comparisons_are_rows_with_numbers_for_their_pictures() -> None:

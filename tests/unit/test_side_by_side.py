@@ -171,6 +171,17 @@ def test_the_primary_metric_decides_and_a_guard_rail_can_only_spoil() -> None:
     assert any(text.startswith("judge.quality better by 10.0 points") for text in bad.advice)
 
 
+def test_a_primary_metric_may_have_spaces_in_its_name() -> None:
+    records = [
+        record(value, str(case), quality(score, "answer quality"), compare={"primary": "answer quality"})
+        for case in range(20)
+        for value, score in (("v1", 0.5), ("v2", 0.7))
+    ]
+    (verdict,) = judge_comparisons(records)
+    assert verdict.status == "better", verdict.sentence
+    assert [metric.name for metric in verdict.metrics if metric.role == "primary"] == ["answer quality"]
+
+
 def test_a_primary_metric_that_was_not_measured_is_an_error() -> None:
     records = [
         record(value, str(case), quality(0.5), compare={"primary": "judge.other"})

@@ -114,7 +114,7 @@ def is_secret_value(name: str, value: str) -> bool:
         return False
     is_long = len(value) >= MIN_BARE_VALUE
     if name.lower() in _GENERIC_WORDS:
-        return is_long and has_letters_and_digits(value) and _looks_random(value)
+        return is_long and has_letters_and_digits(value) and looks_random(value)
     if value.isascii() and value.translate(_WITHOUT_JOINTS).isalpha():
         # Only letters: joined words ("invalid_request") are not a secret; a long text of mixed case is.
         has_mixed_case = not value.islower() and not value.isupper()
@@ -122,7 +122,7 @@ def is_secret_value(name: str, value: str) -> bool:
     return any(map(str.isalpha, value))
 
 
-def _looks_random(value: str) -> bool:
+def looks_random(value: str) -> bool:
     """Return whether small letters, capitals and digits alternate: a run has at most four characters on average."""
     return len(_RUN.findall(value)) * 4 >= len(value)
 

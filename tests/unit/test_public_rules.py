@@ -19,6 +19,7 @@ from pytest_llmops.redaction.secret_names import MASK, is_secret_name
 
 HEX = "3f7a9c1e5b2d8046"
 MIXED = "qZ4tR8wLm2Xk9PvB"
+UUID = "3f7a9c1e-5b2d-8046-a1b2-3f7a9c1e5b2d"
 TOKENS = {
     "pulumi": f"pul-{HEX}{HEX}{HEX[:8]}",
     "shopify": f"shpca_{HEX}{HEX}",
@@ -33,7 +34,11 @@ NAMED = {
     "new relic, spaces": ("NEW_RELIC := ", f"{HEX * 4}"),
     "Ruby": ("'my_password' => '", "s3cret$pear"),
     "Go": ("apiSecret := ", f'"{MIXED}"'[1:-1]),
-    "a name in capitals behind a prefix": ("MY_HEROKU_KEY=", "3f7a9c1e-5b2d-8046-a1b2-3f7a9c1e5b2d"),
+    "Teams, of which the address stays": (
+        "https://shop.webhook.office.com/webhookb2/",
+        f"{UUID}@{UUID}/IncomingWebhook/{HEX}{HEX}/{UUID}",
+    ),
+    "a name in capitals behind a prefix": ("MY_HEROKU_KEY=", UUID),
     "a name behind small letters": ("myLinearKey = ", f"{HEX}{HEX}"),
     "a name behind an escaped line end": (r"a\nalgolia: ", f"{HEX}{HEX}"),
     "a name with a group of its own": ("$sonarLogin = ", f"{HEX}{HEX}{HEX[:8]}"),

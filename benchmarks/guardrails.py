@@ -62,6 +62,7 @@ HOSTILE = (
     "123 45 6789 ",
     "24 BSN ",
     "4)(01-15 ",
+    "_eyJ",
 )
 
 Spans = Sequence[tuple[int, int, str]]

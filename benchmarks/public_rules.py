@@ -32,6 +32,12 @@ ATLASSIAN = {
     "id": "atlassian-api-token", "words": ["atlassian", "confluence", "jira"], "name": "atlassian|confluence|jira",
     "secret": "(?i:[a-z0-9]{20}[a-f0-9]{4})", "entropy": 3.5,
 }  # fmt: skip
+UUID = r"[a-z0-9]{8}(?:-[a-z0-9]{4}){3}-[a-z0-9]{12}"
+# Its groups are parts of the secret; the address stays here too
+REPLACED["microsoft-teams-webhook"] = (
+    r"https://[a-z0-9]+\.webhook\.office\.com/webhookb2/"
+    rf"({UUID}@{UUID}/IncomingWebhook/[a-z0-9]{{32}}/{UUID})"
+)
 NAME_ENDS = r"""(?:[ \t\w.-]{0,20})[\s'"]{0,3}"""
 ASSIGNMENT = r"""(?:=|>|:{1,3}=|\|\||:|=>|\?=|,)[\x60'"\s=]{0,5}("""
 END = r"""(?:[\x60'"\s;]|\\[nr]|$)"""

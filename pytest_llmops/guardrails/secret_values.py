@@ -16,7 +16,7 @@ from pytest_llmops.redaction.public_rules import (
     measure_entropy,
     read_published_keys,
 )
-from pytest_llmops.redaction.secret_names import find_assigned_values
+from pytest_llmops.redaction.secret_names import find_assigned_values, is_variable
 
 MAX_NAME = 60  # characters in front of a secret in which its name is read
 MIN_DIGITS = 3  # of a value behind a word that announces it; ordinary words have fewer
@@ -37,10 +37,14 @@ _LETTER = re.compile(rb"[A-Za-z]")
 _SMALL_LETTERS = re.compile(rb"[a-z]+")
 _RUN_OF_LETTERS = re.compile(rb"[a-z]+|[A-Z]+")
 _PLACEHOLDER = re.compile(
-    rb"(?i)example|placeholder|redacted|dummy|replace[_-]?me|change[_-]?me|your[_-]|insert[_-]|token[_-]?here|[x*#]{5}|\.\.\."
-    rb"|\$\{|\{\{|<|&lt;|%\("
+    rb"(?i)example|placeholder|redacted|dummy|replace[_-]?me|change[_-]?me|insert[_-]|token[_-]?here|[x*#]{5}"
+    rb"|[$#]\{|\{\{|<|&lt;|%\("
+    rb"|\A#[a-z_-]+\Z"  # a selector of CSS: `addPassword = "#add-password"`
+    # "your_key", also as the password in a URL, or with the beginning of a token: inside of a value it may be chance
+    rb"|(?:\A|:)(?:(?:[spr]k|gh[a-z]|hf|xox[a-z])[_-])?your[_-]"
+    # A token that was cut: "sk-a1b2...c3d4", "sk-a1b2c3d4e5f6..."
+    rb"|\.\.\.\Z|\A[^.]{0,12}\.\.\.[^.]{0,6}\Z"
 )
-_PLACEHOLDER_START = (b"$", b"'$", b"#", b"arn:")
 _CHARACTER_SET = (b"abcdefghijklmnopqrstuvwxyz", b"0123456789")
 
 
@@ -97,7 +101,7 @@ def _consists_of_words(value: bytes) -> bool:
 
 def _is_placeholder(value: bytes) -> bool:
     """Return whether a value stands for a secret in an example: a template, a repetition, a key from a documentation."""
-    if value.startswith(_PLACEHOLDER_START) or _PLACEHOLDER.search(value):
+    if value.startswith(b"arn:") or is_variable(value.decode("latin-1")) or _PLACEHOLDER.search(value):
         return True
     if value in read_published_keys():
         return True

@@ -402,10 +402,13 @@ QUICK_FILTERS = frozenset(
 # Filters that read the items of a value, but not what is in them
 ITEM_FILTERS = frozenset(
     {
-        "batch", "dictsort", "groupby", "list", "map", "max", "min", "reject", "rejectattr", "reverse", "select",
-        "selectattr", "slice", "sort", "sum", "unique",
+        "batch", "list", "map", "reject", "rejectattr", "reverse", "select", "selectattr", "slice", "sum",
     }
 )  # fmt: skip
+
+
+# Those that compare the items or use them as keys, for which a list within the value is read to its depth
+COMPARING_FILTERS = frozenset({"dictsort", "groupby", "max", "min", "sort", "unique"})
 
 
 class FilterCounter:
@@ -419,7 +422,9 @@ class FilterCounter:
     def __init__(self, name: str, parameters: Mapping[str, Any]) -> None:
         self.what = f"the filter {name!r}"
         self.reads_items = name in ITEM_FILTERS
-        self.needs_list = name == "sum"  # what is in a generator has to be counted before it is added
+        self.compares = name in COMPARING_FILTERS
+        # What is in a generator has to be counted before it is compared or added
+        self.needs_list = self.compares or name == "sum"
         self.weight = SLOW_FILTERS.get(name, 1)
         self.growth = GROWTH_OF_FILTERS.get(name)
         self.parameters = parameters
@@ -432,7 +437,9 @@ class FilterCounter:
         """
         if self.needs_list and isinstance(value, Iterator):
             value = list(_count_generated(value, self.what))
-        if self.reads_items:
+        if self.compares:
+            count_content(value, self.what)
+        elif self.reads_items:
             value = count_items(value, self.what)
         elif type(value) is str:
             count_chars(len(value) * self.weight, self.what)
@@ -449,6 +456,9 @@ class FilterCounter:
 # Methods that take no longer for a long text or list than for a short one
 QUICK_METHODS = frozenset({"startswith", "endswith", "get", "items", "keys", "values", "bit_length"})
 SPLITTING_METHODS = frozenset({"split", "rsplit", "splitlines", "partition", "rpartition"})
+COMPARING_METHODS = frozenset({"index", "count"})
+# What they are given is the key of an object, or compared with the value of the round before
+ARGUMENT_METHODS = frozenset({"get", "changed", "fromkeys"})
 FILLING_METHODS = frozenset({"center", "ljust", "rjust", "zfill", "to_bytes"})
 SPLIT_CHARS = 4  # as how many characters one counts of a text that is split: each piece is an object
 TAB_SIZE = 8
@@ -461,6 +471,8 @@ def count_method(owner: object, name: str, args: Sequence[Any], kwargs: Mapping[
         BadFile: It is too much.
     """
     what = f"the method {name!r}"
+    if name in ARGUMENT_METHODS:
+        count_content(args, what)
     if name in QUICK_METHODS or not isinstance(owner, (str, bytes, list, tuple, int)):
         return args
     if name == "join" and isinstance(owner, (str, bytes)) and args:
@@ -468,6 +480,8 @@ def count_method(owner: object, name: str, args: Sequence[Any], kwargs: Mapping[
     size = 0
     if not isinstance(owner, int):
         size = len(owner)
+    if name in COMPARING_METHODS:
+        count_content(owner, what)
     if name in SPLITTING_METHODS:
         size *= SPLIT_CHARS
     count_chars(size + _grow_by_method(owner, name, [*args, *kwargs.values()]), what)

@@ -80,6 +80,8 @@ def _sandbox_class() -> type[ImmutableSandboxedEnvironment]:
             limits.count_steps(1)
             if isinstance(obj, LoopContext):  # a loop that is marked as recursive
                 args = (limits.count_loop(args[0]), *args[1:])
+            if obj is dict:
+                limits.count_content(args, "'dict'")
             owner = getattr(obj, "__self__", None)
             if owner is not None:
                 args = tuple(limits.count_method(owner, obj.__name__, args, kwargs))
@@ -106,7 +108,7 @@ def _sandbox_class() -> type[ImmutableSandboxedEnvironment]:
 
 @lru_cache(maxsize=256)
 def compile_template(text: str) -> Template:
-    """Return a template in which loops, ``~``, comparisons and slices are counted."""
+    """Return a template in which loops, ``~``, comparisons, keys and slices are counted."""
     from jinja2 import nodes
 
     environment = make_sandbox()
@@ -121,6 +123,11 @@ def compile_template(text: str) -> Template:
     for item in tree.find_all(nodes.Getitem):
         if isinstance(item.arg, nodes.Slice):
             item.node = _count_first(item.node, SLICE_FILTER)
+        elif not isinstance(item.arg, nodes.Const):
+            item.arg = _count_first(item.arg, COMPARE_FILTER)
+    for pair in tree.find_all(nodes.Pair):
+        if not isinstance(pair.key, nodes.Const):
+            pair.key = _count_first(pair.key, COMPARE_FILTER)
     with limits.limit_template():  # Jinja computes some constant expressions when it compiles
         code = environment.compile(tree)
     return environment.template_class.from_code(environment, code, environment.globals)

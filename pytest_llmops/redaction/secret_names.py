@@ -55,7 +55,7 @@ _ASSIGNMENT = re.compile(
     rb"|(?<!,)[ \t\r\n]{0,9}(?:!!(?:binary|str)[ ])?(?:"  # YAML says the type of a value in front of it
     rb'"(?P<json>(?:[^"\\\s]|\\.){8,8000}+)(?="|\Z)'
     rb"|\\{0,7}[\"'](?P<quoted>[^\"'\\\s]{8,8000}+)(?=[\\\"']|\Z)"
-    rb"|(?:\\{0,7}[\"'])?(?P<bare>[A-Za-z0-9+/_~-]{10,8000}+={0,2})(?![A-Za-z0-9_.(\[-])"
+    rb"|(?:\\{0,7}[\"'])?(?P<bare>\$?[A-Za-z0-9+/_~-]{10,8000}+={0,2})(?![A-Za-z0-9_.(\[-])"
     rb"))"
 )
 # The name before a value, or before the second item of a pair; it is matched in the reversed text
@@ -99,7 +99,24 @@ def has_letters_and_digits(value: str) -> bool:
 _RUN = re.compile(r"[a-z]+|[A-Z]+|[0-9]+")
 _WITHOUT_JOINTS = str.maketrans("", "", "-_.")
 # The beginnings of addresses, paths and placeholders
-_NO_VALUE = ("http://", "https://", "/", "{", "<", "$", "[", "%(")
+_NO_VALUE = ("http://", "https://", "/", "{", "<", "[", "%(")
+_VARIABLE = re.compile(
+    r"'?\$(?:"
+    # `${NAME}`, `$(command)`, a path in JSON (`$.data`), PowerShell's `$env:`, the hash of a password (`$2b$12$...`)
+    r"[{(.\[$]|env:|[a-z-]{0,8}+[0-9][a-z0-9-]{0,10}+\$"
+    # A name, which has a digit at most, or no small letters; then nothing, a member of it, or more text
+    r"|(?:[A-Z_][A-Z0-9_]*+|[A-Za-z_]++[0-9]?[A-Za-z_]*+)(?:'?\Z|-(?:[>$]|\Z)|[\[.:/$])"
+    r")"
+)
+
+
+def is_variable(value: str) -> bool:
+    """Return whether a value is a variable or a command of a shell, or the hash of a password, which all begin with ``$``.
+
+    >>> [is_variable(value) for value in ("$DB_PASSWORD_2", "${db_password}", "$user->key", "$ecretP4ssword99")]
+    [True, True, True, False]
+    """
+    return _VARIABLE.match(value) is not None
 
 
 def is_secret_value(name: str, value: str) -> bool:
@@ -110,11 +127,11 @@ def is_secret_value(name: str, value: str) -> bool:
     """
     if len(value) < MIN_SECRET or " " in value:
         return False
-    if value.startswith(_NO_VALUE) or value in (MASK, PLACEHOLDER_KEY):
+    if value.startswith(_NO_VALUE) or is_variable(value) or value in (MASK, PLACEHOLDER_KEY):
         return False
     is_long = len(value) >= MIN_BARE_VALUE
     if name.lower() in _GENERIC_WORDS:
-        return is_long and has_letters_and_digits(value) and _looks_random(value)
+        return is_long and has_letters_and_digits(value) and looks_random(value)
     if value.isascii() and value.translate(_WITHOUT_JOINTS).isalpha():
         # Only letters: joined words ("invalid_request") are not a secret; a long text of mixed case is.
         has_mixed_case = not value.islower() and not value.isupper()
@@ -122,7 +139,7 @@ def is_secret_value(name: str, value: str) -> bool:
     return any(map(str.isalpha, value))
 
 
-def _looks_random(value: str) -> bool:
+def looks_random(value: str) -> bool:
     """Return whether small letters, capitals and digits alternate: a run has at most four characters on average."""
     return len(_RUN.findall(value)) * 4 >= len(value)
 

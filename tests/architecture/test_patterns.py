@@ -28,6 +28,8 @@ SHORT = 500
 LONG_TEXTS = 3
 ENDS = ("\x01", "a", "")
 """Neither matches all repetitions: a sign, a letter, nothing."""
+JOINTS = ("_", "-", " ")
+"""What comes between the beginnings of many matches: each may read on to the end of the text."""
 REPEATS = (opcodes.MAX_REPEAT, opcodes.MIN_REPEAT, opcodes.POSSESSIVE_REPEAT)
 CUT = {
     text_verdicts._DENIED.pattern: text_verdicts.MAX_BEFORE + 1,
@@ -208,6 +210,8 @@ def hostile_texts(pattern: re.Pattern[Any]) -> Iterator[tuple[str, str, str]]:
             for start, piece in (("", pump), (lead, pump), ("", lead + pump), ("", lead + pump * 3)):
                 for end in ENDS:
                     texts[start, piece, end] = None
+        for joint in JOINTS:
+            texts["", joint + lead, ENDS[0]] = None
     for choice in range(3):
         for end in ENDS:
             texts["", example(tree, choice) or "a", end] = None
@@ -276,6 +280,7 @@ def test_the_patterns_are_found() -> None:
         (r"\s+$", "finditer"),
         (r"(?:a|aa)+b", "match"),
         (r'"(?:[^"]|"")*"x', "finditer"),
+        (r"eyJ(?<![A-Za-z0-9]eyJ)([A-Za-z0-9_-]){8,}\.eyJ", "finditer"),
     ],
 )
 def test_a_pattern_that_hangs_is_found(pattern: str, use: str) -> None:

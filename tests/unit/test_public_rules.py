@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from pytest_llmops import redaction
+from pytest_llmops.cassettes.request_key import build_question
 from pytest_llmops.guardrails import scan, secret_detector
 from pytest_llmops.redaction.public_rules import find_public_secrets, read_public_rules, read_published_keys
 from pytest_llmops.redaction.redactor import Redactor
-from pytest_llmops.redaction.secret_names import MASK
+from pytest_llmops.redaction.secret_names import MASK, is_secret_name
 
 HEX = "3f7a9c1e5b2d8046"
 MIXED = "qZ4tR8wLm2Xk9PvB"
+UUID = "3f7a9c1e-5b2d-8046-a1b2-3f7a9c1e5b2d"
 TOKENS = {
     "pulumi": f"pul-{HEX}{HEX}{HEX[:8]}",
     "shopify": f"shpca_{HEX}{HEX}",
@@ -30,7 +34,45 @@ NAMED = {
     "new relic, spaces": ("NEW_RELIC := ", f"{HEX * 4}"),
     "Ruby": ("'my_password' => '", "s3cret$pear"),
     "Go": ("apiSecret := ", f'"{MIXED}"'[1:-1]),
+    "Teams, of which the address stays": (
+        "https://shop.webhook.office.com/webhookb2/",
+        f"{UUID}@{UUID}/IncomingWebhook/{HEX}{HEX}/{UUID}",
+    ),
+    "a name in capitals behind a prefix": ("MY_HEROKU_KEY=", UUID),
+    "a name behind small letters": ("myLinearKey = ", f"{HEX}{HEX}"),
+    "a name behind an escaped line end": (r"a\nalgolia: ", f"{HEX}{HEX}"),
+    "a name with a group of its own": ("$sonarLogin = ", f"{HEX}{HEX}{HEX[:8]}"),
 }
+WORDS = """
+accountabilities acknowledgements anthropomorphization antidisestablishmentarianism autobiographically bioluminescence
+characteristically chlorofluorocarbon circumnavigation commercialization compartmentalization comprehensibility
+confidentiality congratulations conscientiousness constitutionality contemporaneously contradistinction conversationally
+counterintelligence counterproductive counterrevolutionaries crystallography decentralization deinstitutionalization
+disproportionately electrocardiogram electroencephalographically electromagnetically entrepreneurship
+environmentalism epidemiologically experimentation extraterritoriality floccinaucinihilipilification gastroenterology
+hippopotomonstrosesquippedaliophobia immunohistochemistry incomprehensibilities industrialization institutionalization
+instrumentation intercontinental internationalization maintainability microspectrophotometries misinterpretation
+neuropharmacology oversimplification photosynthetically pneumonoultramicroscopicsilicovolcanoconiosis
+pseudopseudohypoparathyroidism psychotherapeutically recommendations responsibilities spectrophotometrically
+supercalifragilisticexpialidocious telecommunications thyroparathyroidectomized transcontinental troubleshooting
+uncharacteristically understandability
+""".split()  # noqa: SIM905 -- shorter
+NOT_RANDOM = (
+    "getUserProfileV2",
+    "spreadsheets2024",
+    "123456789012345",
+    "20241130123456789012",
+    "a-guide-to-the-new-pricing-of-2024-and-2025",
+)
+SEPARATORS = (": ", " = ", ", ")
+OTHER_RUN = "https://shop.example/article-2024-01"
+"""A run of characters with digits makes the words around it searched."""
+
+
+def list_service_names() -> list[str]:
+    table = tomllib.loads(Path(redaction.__file__).with_name("public_rules.toml").read_text(encoding="utf-8"))
+    words = {word for row in table["named"] for word in row["words"]}
+    return sorted(word for word in words if not is_secret_name(word))  # not `co_api_key`
 
 
 def cleaned(text: str) -> str:
@@ -49,6 +91,34 @@ def test_a_token_of_a_service_is_masked_in_recordings_and_found(token: str) -> N
 def test_a_secret_behind_the_name_of_its_service_is_masked(before: str, secret: str) -> None:
     quote = before[-1] if before[-1] in "\"'" else ""
     assert cleaned(f"{before}{secret}{quote}") == f"{before}{MASK}{quote}"
+
+
+def test_no_long_word_is_masked_behind_the_name_of_a_service() -> None:
+    assert {15, 16, 17, 18, 20, 22, 24, 25, 30, 45} <= set(map(len, WORDS))
+    assert len(WORDS) >= 60
+    services = list_service_names()
+    assert {"dropbox", "linkedin", "confluent", "airtable", "looker"} <= set(services)
+    values = [*WORDS, *NOT_RANDOM, "RESPONSIBILITIES", "Troubleshooting"]
+    for value in values:
+        lines = [f"For {service}{sep}{value} see {OTHER_RUN}" for service in services for sep in SEPARATORS]
+        text = "\n".join(lines)
+        assert cleaned(text) == text
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("For Dropbox: troubleshooting see", "For Dropbox: synchronization see"),
+        ("Our LinkedIn: responsibilities see", "Our LinkedIn: accountabilities see"),
+        (f"nonlinear = {HEX}{HEX} see", f"nonlinear = {HEX}{HEX[::-1]} see"),
+    ],
+)
+def test_prompts_that_differ_in_a_word_behind_a_service_have_two_keys(pair: tuple[str, str]) -> None:
+    keys = set()
+    for prompt in pair:
+        body = json.dumps({"prompt": f"{prompt} {OTHER_RUN}"}).encode()
+        keys.add(build_question("POST", "https://api.example/v1", {}, body, Redactor()).key)
+    assert len(keys) == 2
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,21 @@ def grow(start: str, step: str) -> str:
     return GROW.replace("START", start).replace("STEP", step)
 
 
+def nest(use: str, start: str = "[1]", step: str = "[LIST, LIST]") -> str:
+    """Two equal lists in lists, each of a million million numbers, that share their parts, and a use of them."""
+    grown = "".join(
+        "{% set " + name + " = namespace(v=" + start + ") %}{% for n in range(40) %}"
+        "{% set " + name + ".v = " + step.replace("LIST", f"{name}.v") + " %}{% endfor %}"
+        for name in "st"
+    )
+    return grown + "{{ USE }}".replace("USE", use)
+
+
+def nest_tuple(use: str) -> str:
+    """As `nest`, with tuples, which can be keys."""
+    return nest(use, "(1,)", "(LIST, LIST)")
+
+
 # Each needs gigabytes, or minutes, without limits.
 HOSTILE = [
     "{{ 'a' * 10**9 }}",
@@ -83,6 +98,21 @@ HOSTILE = [
     LOOP.replace("BODY", "{{ 'zz' in d }}"),
     LOOP.replace("BODY", "{{ 'zz' is in d }}"),
     LOOP.replace("BODY", "{% set x = range(99999) | sum %}"),
+    nest("[s.v, t.v] | max | length"),
+    nest("[s.v, t.v] | min | length"),
+    nest("[s.v, t.v] | sort | length"),
+    nest("[{'a': s.v}, {'a': t.v}] | map(attribute='a') | sort | length"),
+    nest("[{'a': s.v}, {'a': t.v}] | groupby('a') | length"),
+    nest("{1: s.v, 2: t.v} | dictsort(by='value') | length"),
+    nest("[s.v].index(t.v)"),
+    nest("[s.v].count(t.v)"),
+    nest("'' }}{% for v in [s.v, t.v] %}{{ loop.changed(v) }}{% endfor %}{{ ''"),
+    nest_tuple("[s.v] | unique | list | length"),
+    nest_tuple("{s.v: 1} | length"),
+    nest_tuple("{}[s.v] is defined"),
+    nest_tuple("{}.get(s.v, 1)"),
+    nest_tuple("{}.fromkeys([s.v]) | length"),
+    nest_tuple("dict([[s.v, 1]]) | length"),
     "{{ endless | list }}",
     "{{ endless | map('string') | join }}",
     "{{ -1 in endless }}",
@@ -127,6 +157,8 @@ ORDINARY = [
     "{{ docs|selectattr('n', 'equalto', 3)|map(attribute='text')|first }}{{ docs|rejectattr('n', 'in', [3])|list|length }}",
     "{% macro m(a) %}[{{ a }}]{% endmacro %}{% set x %}{{ m(1) ~ m(2) }}{% endset %}{{ x|upper }}{{ ','.join(text.split()) }}",
     "{{ [1, 2, 3]|slice(2)|list|string }}{{ text.split()|batch(2, '-')|list|string }}{{ {'b': 1}|dictsort|string }}",
+    "{{ ['b', 'A']|sort|join }}{{ [2, 1, 2]|unique|join }}{{ docs|groupby('n')|length }}{{ docs|map(attribute='n')|max }}{{ [1, 2].index(2) }}",
+    "{{ {text: 1}[text] }}{{ {'k': 2}.get('k') }}{{ dict(a=1)['a'] }}{{ [3, 4][docs|length - docs|length] }}",
     "{{ nothing|default('none') }}{{ nothing is defined }}{{ text|title|wordcount }}{{ [3, 1]|max }}{{ (-n)|abs }}",
 ]
 

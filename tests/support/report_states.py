@@ -358,7 +358,7 @@ def partial_run() -> Run:
 
 VARIANTS = (
     ("model", "tiny-chat", "small-chat", 0.225, 0.05),
-    ("temperature", "0", "0.7", -0.021, 0.3),
+    ("temperature", "0", "0.7", -0.021, 0.2),
     ("retriever", "bm25", "hybrid", 0.006, 0.05),
     ("language", "en", "de", -0.12, 0.05),
 )

@@ -370,4 +370,4 @@ def test_scores_that_are_not_from_0_to_1_are_not_compared() -> None:
         ]
     )
     assert verdict.status == "error"
-    assert verdict.sentence.startswith("not compared: judge.quality has scores that are not from 0 to 1 (4")
+    assert verdict.sentence.startswith("not compared: judge.quality has scores that are not from 0 to 1 (")

@@ -8,7 +8,8 @@ each run. They are kept for ``--llm-changed`` only. There are four kinds:
 * credentials: a note says if one was exchanged for another;
 * all others: a note names those that differ.
 
-No value of a header is written to disk except that of `BEHAVIOUR_HEADERS` without accounts; of the others, a digest is.
+No value of a header is written to disk except that of `BEHAVIOUR_HEADERS` without accounts; of the others, a digest is. Of a guardrail
+that AWS names by its ARN, which has the number of the account, only its id is.
 """
 
 import hashlib
@@ -20,11 +21,12 @@ from pytest_llmops.redaction.redactor import ACCOUNT_HEADERS, Redactor
 from pytest_llmops.redaction.secret_names import MIN_SECRET, PLACEHOLDER_KEY, is_secret_name
 
 ACCOUNT_BEHAVIOUR_HEADERS = frozenset({*ACCOUNT_HEADERS, "x-goog-user-project"})
+GUARDRAIL_HEADER = "x-amzn-bedrock-guardrailidentifier"
 BEHAVIOUR_HEADERS = ACCOUNT_BEHAVIOUR_HEADERS | {
     "anthropic-beta",
     "anthropic-version",
     "openai-beta",
-    "x-amzn-bedrock-guardrailidentifier",
+    GUARDRAIL_HEADER,
     "x-amzn-bedrock-guardrailversion",
     "x-amzn-bedrock-performanceconfig-latency",
     "x-amzn-bedrock-service-tier",
@@ -51,6 +53,8 @@ MAX_NAME = 100
 # each of its digests would exclude other guesses, and together they would confirm the right one.
 DIGEST_CHARS = 3
 _SIGNING_KEY = re.compile(r"Credential=([^/,\s]{1,128})")  # of AWS: the rest of the header is a signature
+# The id of a guardrail of AWS, alone or at the end of an ARN; a text of digits only may be an account
+_GUARDRAIL_ID = re.compile(r"(?:arn:[^/\s]{1,200}:guardrail/)?(?P<id>(?=[0-9]{0,99}[a-z])[a-z0-9]{1,100})")
 _SERVER_COOKIES = ("__cf", "_cfuvid", "awsalb", "incap_ses", "visid_incap")  # of load balancers
 # Beginnings of credentials that live for an hour: a JWT, and those of Google, AWS roles and jobs on GitHub
 _SHORT_LIVED = ("eyJ", "ya29.", "ASIA", "ghs_")
@@ -90,10 +94,18 @@ def is_noise(name: str) -> bool:
 
 
 def _describe_behaviour(name: str, value: str, redactor: Redactor) -> str:
-    """Return the value of a header that chooses behaviour: a sorted list without secrets, or a digest of an account."""
+    """Return the value of a header that chooses behaviour: a sorted list without secrets, or a digest of an account.
+
+    Of a guardrail it is the id.
+    """
     items = sorted(filter(None, map(str.strip, value.split(","))))
     if name in ACCOUNT_BEHAVIOUR_HEADERS:
         return _digest(", ".join(items))
+    if name == GUARDRAIL_HEADER:
+        guardrail = _GUARDRAIL_ID.fullmatch(value)
+        if guardrail is None:
+            return _digest(value)
+        return redactor.clean_text(guardrail["id"])
     return redactor.clean_text(", ".join(items))
 
 

@@ -52,6 +52,25 @@ def test_a_secret_within_a_public_header_is_masked() -> None:
     assert describe_headers({"anthropic-beta": f"a,{SECRET}"}, redactor) == {"anthropic-beta": "[secret], a"}
 
 
+@pytest.mark.parametrize(
+    ("value", "described"),
+    [
+        ("arn:aws:bedrock:us-east-1:123456789012:guardrail/gr8abc1d2e3f", "gr8abc1d2e3f"),
+        ("arn:aws-us-gov:bedrock:us-gov-west-1:123456789012:guardrail/gr8abc1d2e3f", "gr8abc1d2e3f"),
+        ("gr8abc1d2e3f", "gr8abc1d2e3f"),
+        ("arn:aws:bedrock:us-east-1:123456789012:guardrail-profile/x", None),
+        ("123456789012", None),
+        ("arn:aws:bedrock:us-east-1:123456789012:guardrail/123456789012", None),
+    ],
+)
+def test_the_account_of_a_guardrail_is_not_written(value: str, described: str | None) -> None:
+    (text,) = describe_headers({"X-Amzn-Bedrock-GuardrailIdentifier": value}, Redactor()).values()
+    if described is None:
+        assert len(text) == DIGEST_CHARS
+    else:
+        assert text == described
+
+
 def test_a_credential_is_named_only_if_both_sides_have_one() -> None:
     recorded = describe_headers({"authorization": f"Bearer {SECRET}"}, Redactor())
     assert list_other_secrets(recorded, {}) == list_other_secrets({}, recorded) == []

@@ -155,8 +155,8 @@ def _conclude(verdict: Verdict, earlier: EarlierRun, repeated: _Repeated, rules:
         verdict,
         status="AMBER",
         sentence=f"{len(confirmed)} of {format_count(len(earlier.cases), 'broken case')} failed again ({names}), which chance can still do",
-        why=f"Chance does it in {format_odds(chance)}: the baseline has too few trials, or too many cases waver",
-        next_step="Read the answers; to decide, take three trials or more into the baseline",
+        why=f"If nothing had changed, chance would do this in {format_odds(chance)}",
+        next_step="Read the answers: what fails in two sessions is worth a look, though chance can do it",
     )
 
 

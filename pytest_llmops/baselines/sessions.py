@@ -17,7 +17,7 @@ from pytest_llmops.results.run import TestRecord
 
 NAMED_TESTS = 3
 FINGERPRINTS = ("case", "prompt", "model", "retriever", "judge")
-ADD_SESSION = "pytest --llm-record=all --llm-accept REASON --llm-accept-session"
+ADD_SESSION = "pytest --llm-record=all --llm-trials=3 --llm-accept REASON --llm-accept-session"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -339,7 +339,8 @@ class _Reader:
             next_step = f"{advice}. {next_step}".strip()
         if word == "RED":
             next_step = next_step or self._advise_mending()
-            override = self._complete(ACCEPT_ANYWAY)
+            if gate.metrics:  # a run of broken cases alone is no baseline
+                override = self._complete(ACCEPT_ANYWAY)
         if word == "GREEN" and worse:
             bad = "broke" if gate.broken else "got worse"
             merge = f"The build passes, safe to merge once you have read what {bad}"

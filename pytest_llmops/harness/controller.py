@@ -313,6 +313,7 @@ class Controller:
             accepted = accept_run(gate, self.run.records, environment, verdict)
         except LLMOpsError as error:
             self._not_accepted = format_error(error)
+            self._set_meta(not_accepted=True)
             return
         self._accepted = accepted.sentence
         self._set_meta(accepted=True)

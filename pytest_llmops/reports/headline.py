@@ -349,6 +349,8 @@ class _Reader:
         if self._run.meta.get("accepted"):  # a person has decided
             merge = "Accepted"
             next_step = command = override = ""
+        elif self._run.meta.get("not_accepted"):  # the exit status says so, too
+            merge = "Not accepted"
         caution = ""
         if gate.changes:  # else no answer was judged anew
             caution = self._find_caution()

@@ -335,3 +335,10 @@ def test_three_broken_cases_are_red_and_the_mean_is_not_blamed() -> None:
 def make_check(name: str, scores: tuple[float, ...]) -> TestRecord:
     measured = Measurement(name="exact", value=sum(scores) / len(scores), samples=scores)
     return TestRecord(nodeid=f"t.py::test_{name}", outcome="passed", measurements=(measured,))
+
+
+def test_a_run_whose_acceptance_was_refused_does_not_say_that_the_build_passes() -> None:
+    run = STATES["green"]()
+    refused = replace(run, meta={**run.meta, "not_accepted": True})
+    assert "The build passes" in build_headline(run).second_line
+    assert build_headline(refused).merge == "Not accepted"

@@ -391,7 +391,7 @@ def test_comparisons_are_tables_in_a_fold() -> None:
     variants = rows_below(
         lines[place:], "| Compared | Metric | Base | Variant | Points | Likely range | Verdict |"
     )
-    assert variants[0][2:] == ["0.644", "**0.619**", "−2.5", "−8.9 to +4.1", "undecided"]
+    assert variants[0][2:] == ["0.642", "**0.619**", "−2.4", "−6.6 to +2.0", "undecided"]
     header = "| Attacks and changed inputs | Result | Share | 95 % interval | Required | Verdict | Look at |"
     shares = rows_below(lines[place:], header)
     assert shares[-1] == [

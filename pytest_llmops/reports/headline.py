@@ -339,8 +339,8 @@ class _Reader:
             next_step = f"{advice}. {next_step}".strip()
         if word == "RED":
             next_step = next_step or self._advise_mending()
-            if gate.metrics:  # a run of broken cases alone is no baseline
-                override = self._complete(ACCEPT_ANYWAY)
+            # A run of broken cases alone is no baseline
+            override = self._complete(ACCEPT_ANYWAY) if gate.metrics else ""
         if word == "GREEN" and worse:
             bad = "broke" if gate.broken else "got worse"
             merge = f"The build passes, safe to merge once you have read what {bad}"
@@ -351,9 +351,7 @@ class _Reader:
             next_step = command = override = ""
         elif self._run.meta.get("not_accepted"):  # the exit status says so, too
             merge = "Not accepted"
-        caution = ""
-        if gate.changes:  # else no answer was judged anew
-            caution = self._find_caution()
+        caution = self._find_caution() if gate.changes else ""  # else no answer was judged anew
         return Headline(
             word=word,
             sentence=gate.sentence.removeprefix(STRICT_PREFIX),  # the next line says it
@@ -596,8 +594,6 @@ def _lower_first(text: str) -> str:
 
 def find_failing_share(verdict: Verdict) -> ShareVerdict | None:
     """Return the share of a comparison that fails it: a broken one, else one that is not proved; None: no share does."""
-    for status in ("broken", "worse", "not proved", "no score"):
-        for share in verdict.shares:
-            if share.status == status:
-                return share
-    return None
+    order = ("broken", "worse", "not proved", "no score")
+    failing = [share for share in verdict.shares if share.status in order]
+    return min(failing, key=lambda share: order.index(share.status), default=None)

@@ -28,6 +28,8 @@ def server() -> Iterator[StubServer]:
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LLMOPS_CACHE", str(tmp_path / "empty"))
+    for name in ("LLMOPS_MODEL", "LLMOPS_JUDGE_MODEL", "OPENAI_BASE_URL", "ANTHROPIC_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
 
     def call(ini: str, *args: str) -> tuple[int, str]:
         (tmp_path / "pytest.ini").write_text(f"[pytest]\n{ini}\n", encoding="utf-8")
@@ -50,7 +52,7 @@ def test_a_folder_that_has_everything(
     (tmp_path / "llmops-baseline.json").write_text(Baseline().to_text(), encoding="utf-8")
     ini = f"llm_model = stub-1\nllm_embedder = tfidf\nllm_base_url = {server.url}/v1"
     status, out = run(ini)
-    assert status == 0
+    assert status == 0, out
     assert out.splitlines() == [
         "embedder  ok               tfidf is installed",
         f"server    ok               {server.url}/v1 answers (status 200)",
@@ -82,7 +84,7 @@ def test_what_is_missing_is_listed_with_what_to_do(run: Run, server: StubServer,
 def test_a_replay_is_checked_without_a_request(run: Run, server: StubServer) -> None:
     ini = f"llm_model = stub-1\nllm_embedder = tfidf\nllm_base_url = {server.url}/v1"
     status, out = run(ini, "--replay", "--json")
-    assert status == 0
+    assert status == 0, out
     assert statuses(out) == {
         "embedder": "ok", "server": "not needed", "key": "not needed", "judge": "ok", "baseline": "not needed",
     }  # fmt: skip
@@ -105,7 +107,7 @@ def test_a_password_in_an_address_is_not_printed(run: Run, monkeypatch: pytest.M
 
 def test_a_folder_without_a_model_needs_no_server(run: Run) -> None:
     status, out = run("llm_embedder = own", "--json")
-    assert status == 0
+    assert status == 0, out
     assert statuses(out) == {
         "embedder": "not checked", "server": "not needed", "key": "not needed", "judge": "missing, if used", "baseline": "not needed",
     }  # fmt: skip
@@ -137,4 +139,4 @@ def test_a_damaged_model_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_folder_in_place_of_the_baseline_is_no_baseline(run: Run, tmp_path: Path) -> None:
     (tmp_path / "llmops-baseline.json").mkdir()
     status, out = run("llm_embedder = tfidf", "--json")
-    assert (status, statuses(out)["baseline"]) == (0, "not needed")
+    assert (status, statuses(out)["baseline"]) == (0, "not needed"), out

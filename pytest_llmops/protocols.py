@@ -289,11 +289,28 @@ def _known_fields(cls: type[Any], wire: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenChoice:
+    """A token that a model wrote, and the log-probabilities of the tokens that it considered in its place.
+
+    Attributes:
+        token: The token as a piece of the text.
+        alternatives: Token -> log-probability, at most 0. The token itself is among them.
+    """
+
+    token: str
+    alternatives: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
     """The answer of a model.
 
     ``latency_s`` is the measured time of the real call, also when it is replayed.
     ``cost_usd`` is None if no price is known, never 0.
+
+    Attributes:
+        tokens: The tokens of the text with their alternatives; empty unless the call requests log-probabilities
+            (``logprobs=True, top_logprobs=10``) and the server gives them.
     """
 
     text: str
@@ -304,6 +321,7 @@ class Completion:
     latency_s: float | None = None
     cost_usd: float | None = None
     refusal: str = ""
+    tokens: tuple[TokenChoice, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

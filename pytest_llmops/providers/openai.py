@@ -11,8 +11,8 @@ from pytest_llmops import recorder, trace
 from pytest_llmops._util.arrays import Float32Array, np
 from pytest_llmops._util.json_values import parse_json
 from pytest_llmops.errors import ModelError, UsageError
-from pytest_llmops.measurement import Json
-from pytest_llmops.protocols import Completion, Message, ToolCall, Usage
+from pytest_llmops.measurement import Json, as_finite_float
+from pytest_llmops.protocols import Completion, Message, TokenChoice, ToolCall, Usage
 from pytest_llmops.providers import embedding_arrays, openai_sdk, sdk_calls
 from pytest_llmops.providers.sdk_calls import classify_status, mask_keys, pricing_facts
 from pytest_llmops.redaction.secret_names import PLACEHOLDER_KEY
@@ -315,7 +315,28 @@ def _read_chat(reply: Any, client: Any) -> Completion:
         tool_calls=tool_calls,
         # The SDK knows the field since 1.40; before, an object without it has no such attribute.
         refusal=_check_text(getattr(message, "refusal", None)),
+        tokens=_read_tokens(getattr(getattr(choice, "logprobs", None), "content", None)),
     )
+
+
+def _read_tokens(items: object) -> tuple[TokenChoice, ...]:
+    """Return the tokens of an answer with their alternatives; none if the server gave none, or gave them in another form.
+
+    Log-probabilities are an extra: an answer without them is still an answer.
+    """
+    if not isinstance(items, list):
+        return ()
+    tokens = []
+    for item in items:
+        alternatives = {}
+        for choice in [*(getattr(item, "top_logprobs", None) or ()), item]:
+            token = getattr(choice, "token", None)
+            number = as_finite_float(getattr(choice, "logprob", None))
+            if not isinstance(token, str) or number is None or number > 0:
+                return ()
+            alternatives[token] = number
+        tokens.append(TokenChoice(token=item.token, alternatives=alternatives))
+    return tuple(tokens)
 
 
 def _read_tool_call(function: Any, call_id: object) -> ToolCall:
@@ -334,11 +355,15 @@ def _read_responses(reply: Any, client: Any) -> Completion:
     tool_calls = []
     texts = []
     refusals = []
+    tokens: tuple[TokenChoice, ...] = ()
     for item in reply.output:
         if item.type == "function_call":
             tool_calls.append(_read_tool_call(item, item.call_id))
         elif item.type == "message":
-            texts += [_check_text(part.text) for part in item.content if part.type == "output_text"]
+            for part in item.content:
+                if part.type == "output_text":
+                    texts.append(_check_text(part.text))
+                    tokens += _read_tokens(getattr(part, "logprobs", None))
             refusals += [_check_text(part.refusal) for part in item.content if part.type == "refusal"]
     finish_reason = reply.status
     if reply.incomplete_details:
@@ -350,6 +375,7 @@ def _read_responses(reply: Any, client: Any) -> Completion:
         usage=_read_sdk_usage(reply.usage, "input_tokens", "output_tokens"),
         tool_calls=tuple(tool_calls),
         refusal="".join(refusals),
+        tokens=tokens,
     )
 
 
@@ -383,13 +409,18 @@ def _read_sdk_count(wire: Any, name: str) -> int | None:
     return None
 
 
+RESPONSES_LOGPROBS = "message.output_text.logprobs"
+
+
 def to_responses_params(chat_params: Mapping[str, Json]) -> dict[str, Json]:
     """Convert parameters of chat completions to those of the Responses API, so that a prompt works with both; it has no ``seed``."""
     renamed = {"max_tokens": "max_output_tokens", "max_completion_tokens": "max_output_tokens"}
     params: dict[str, Json] = {}
     for name, value in chat_params.items():
-        if name not in ("response_format", "seed"):
+        if name not in ("response_format", "seed", "logprobs"):
             params[renamed.get(name, name)] = value
+    if chat_params.get("logprobs"):
+        params["include"] = [RESPONSES_LOGPROBS]
     response_format = chat_params.get("response_format")
     if isinstance(response_format, Mapping):
         text_format = dict(response_format)

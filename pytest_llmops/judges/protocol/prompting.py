@@ -39,6 +39,7 @@ from pytest_llmops.judges.protocol.response_format import (
 )
 from pytest_llmops.judges.protocol.text_verdicts import is_refusal
 from pytest_llmops.judges.protocol.unreadable_replies import AskedJudge, ask_judge
+from pytest_llmops.judges.protocol.verdict_probabilities import read_name_probabilities
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.prompts.registry import Prompt, read_prompt
 from pytest_llmops.protocols import Completion, Message, Model, RenderedPrompt
@@ -172,7 +173,9 @@ class JudgePrompter:
         digits = BRIEF_NONCE_DIGITS
         if form.reason == "before":
             digits = NONCE_DIGITS
-        nonce = hash_parts([self.fingerprint, *(nonce_of or [data])], digits)
+        nonce = ""
+        if form.has_nonce:
+            nonce = hash_parts([self.fingerprint, *(nonce_of or [data])], digits)
         quoted_data = _quote_data(data, nonce)
         replies: list[str] = []
         retry_messages: tuple[Message, ...] = ()
@@ -198,7 +201,8 @@ class JudgePrompter:
             except UnreadableReply as why:
                 error = str(why)
             else:
-                return replace(reply, raw=_join_replies(replies))
+                probabilities = read_name_probabilities(completion, requested)
+                return replace(reply, raw=_join_replies(replies), probabilities=probabilities)
             if _ignores_format(completion, requested) and ignored.skip(reply_format):
                 continue
             tries += 1
@@ -410,9 +414,12 @@ def _quote_data(data: Mapping[str, Json], nonce: str) -> str:
     """Return the data as JSON between its tags.
 
     ``<``, ``[INST]`` and characters that do not print are escaped, so that nothing in the data can close the tag,
-    start a role or hide. A JSON parser restores the original texts.
+    start a role or hide. A JSON parser restores the original texts. Without a nonce there are no tags: the message is
+    the object and nothing else.
     """
     text = _UNSAFE.sub(_escape_match, json.dumps(data, ensure_ascii=False))
+    if not nonce:
+        return text
     return f"<data-{nonce}>\n{text}\n</data-{nonce}>"
 
 

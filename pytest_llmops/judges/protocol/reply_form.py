@@ -118,6 +118,8 @@ class ReplyForm:
             reply says besides its verdict is not read.
         reason_required: Whether a verdict without a reason is unreadable; never if ``reason`` is ``none``.
         case_matters: Whether names may differ only in case (``m`` and ``M``); otherwise case is ignored.
+        has_nonce: Whether the reply repeats a code of the request. A form of one word does without: such a reply
+            has no room for a verdict that is quoted from the data, and a small model is slow to write the code.
 
     Raises:
         UsageError: There are both scale and names, or neither, a single name, or two names share a spelling; or
@@ -137,6 +139,7 @@ class ReplyForm:
     reason: ReasonPlace = "before"
     reason_required: bool = True
     case_matters: bool = False
+    has_nonce: bool = True
     # Spelling, as `fold` returns it -> name
     name_of: Mapping[str, str] = dataclasses.field(init=False, repr=False, compare=False)
 
@@ -266,11 +269,14 @@ class ReplyForm:
         Without a reason in front the verdict comes first: after a nonce, which is noise, a small model gives the same
         verdict to every answer.
         """
+        codes = [nonce]
+        if not self.has_nonce:
+            codes = []
         if self.reason == "before":
-            return [nonce, reason, verdict]
+            return [*codes, reason, verdict]
         if self.reason == "after":
-            return [verdict, nonce, reason]
-        return [verdict, nonce]
+            return [verdict, *codes, reason]
+        return [verdict, *codes]
 
     def _sample_value(self) -> str:
         """Return the value of the verdict's field in the example of the instruction: ``n``, ``"yes" or "no"`` ..."""
@@ -302,20 +308,26 @@ class ReplyForm:
 
     def _sample_line(self, nonce: str) -> str:
         """Return the example for a reply in a line of text, with an explanation of its placeholders."""
-        ending = f"Nonce: {nonce}."
+        endings = []
+        if self.has_nonce:
+            endings.append(f"Nonce: {nonce}")
         if self.reason != "none":
-            ending = f"Nonce: {nonce}, Reason: one sentence."
+            endings.append("Reason: one sentence")
+        ending = ", ".join(endings)
+        comma = ", "
+        if not endings:
+            comma = ""
         if self.scale is not None:
             numbers = f"n is {self._describe_numbers()}"
             if self.scale.weights:
                 dimensions = ", ".join(self.scale.weights)
-                return f"Score: n, {ending} {numbers}, the mean of {dimensions}."
-            return f"{self.field.capitalize()}: n, {ending} {numbers}."
+                return f"Score: n{comma}{ending}. {numbers}, the mean of {dimensions}."
+            return f"{self.field.capitalize()}: n{comma}{ending}. {numbers}."
         either = " or ".join(self.scores)
         if self.items:
             listed = ", ".join(f"{item} {either}" for item in self.items)
-            return f"Items: {listed}; {ending} Answer every number with {either}."
-        line = f"{self.field.capitalize()}: {either}, {ending}"
+            return f"Items: {listed}; {ending}. Answer every number with {either}."
+        line = f"{self.field.capitalize()}: {either}{comma}{ending}."
         if "tie" in self.scores:
             line += " Give tie if neither is better."
         return line
@@ -460,6 +472,7 @@ class Reply:
         dimensions: The score of each dimension.
         answers: Item -> name, in the order of the form's items.
         claims: The claims, if the form has passages.
+        probabilities: The probability of each name, if the server gave log-probabilities.
         error: Why there is no verdict; everything else but ``raw`` is empty then.
         raw: The unchanged replies of the model; several if it was asked again.
         is_unreadable: Whether the error is that no reply could be read; false if the model gave no reply.
@@ -471,6 +484,7 @@ class Reply:
     dimensions: Mapping[str, float] = field(default_factory=dict)
     answers: Mapping[str, str] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
+    probabilities: Mapping[str, float] = field(default_factory=dict)
     error: str = ""
     raw: str = ""
     is_unreadable: bool = False

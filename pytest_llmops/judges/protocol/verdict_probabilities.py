@@ -1,0 +1,100 @@
+"""The probability of each verdict, from the log-probabilities of the tokens in a judge's reply.
+
+A judge that says "different" may have been nearly undecided. Where the server tells what other tokens the model
+considered, the probabilities of the names at the token that decides between them are a finer measure than the name.
+Source of the idea: Liu et al. 2023, "G-Eval", who weight scores by their probabilities.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+
+from pytest_llmops.judges.protocol.reply_form import ReplyForm
+from pytest_llmops.measurement import Json
+from pytest_llmops.protocols import Completion, TokenChoice
+
+# Parameters that request log-probabilities. A server that refuses them is asked again without them
+PROBABILITY_PARAMS: dict[str, Json] = {"logprobs": True, "top_logprobs": 10}
+MIN_MASS = 0.01  # of all tokens at the deciding place; with less, the names are not what the model was about to write
+_NOT_A_NAME = " \t\r\n\"'*`["
+
+
+def read_name_probabilities(completion: Completion, form: ReplyForm) -> dict[str, float]:
+    """Return the probability of each of the form's names, from 0 to 1; together they are 1.
+
+    Tokens are compared with the beginnings of the names. If a token begins several names, the next one decides.
+
+    Args:
+        completion: The judge's reply.
+        form: A form with names, and neither items nor passages.
+
+    Returns:
+        Name -> probability; empty if the server gave no log-probabilities, or the verdict cannot be found in the tokens.
+
+    >>> tokens = (TokenChoice(token="Verdict: ", alternatives={}), TokenChoice(token="yes", alternatives={"yes": -0.1, "no": -2.4}))
+    >>> form = ReplyForm(names=("yes", "no"))
+    >>> {name: round(p, 2) for name, p in read_name_probabilities(Completion(text="", tokens=tokens), form).items()}
+    {'yes': 0.91, 'no': 0.09}
+    """
+    if not completion.tokens or not form.scores or form.items or form.passages:
+        return {}
+    start = _find_verdict(completion.tokens, form)
+    if start is None:
+        return {}
+    number, offset = start
+    masses = dict.fromkeys(form.scores, 0.0)
+    written = ""  # what was written of the name before the current token
+    weight = 1.0  # probability of what was written
+    for token in completion.tokens[number:]:
+        for alternative, log_probability in token.alternatives.items():
+            names = _names_that_begin(written + _without_lead(alternative, token.token[:offset]), form)
+            if len(names) == 1:
+                masses[names[0]] += weight * math.exp(log_probability)
+        written += _without_lead(token.token, token.token[:offset])
+        names = _names_that_begin(written, form)
+        if len(names) < 2:  # noqa: PLR2004 -- decided, or no name at all
+            break
+        weight *= math.exp(token.alternatives.get(token.token, 0.0))
+        offset = 0
+    total = math.fsum(masses.values())
+    if len(names) != 1 or total < MIN_MASS:
+        return {}
+    return {name: mass / total for name, mass in masses.items()}
+
+
+def _find_verdict(tokens: Sequence[TokenChoice], form: ReplyForm) -> tuple[int, int] | None:
+    """Return the number of the token in which the verdict begins, and at which of its characters; None if there is none."""
+    text = "".join(token.token for token in tokens)
+    # The name of the field, a colon, and the marks of JSON or Markdown around both
+    label_pattern = rf'{re.escape(form.field)}["*]{{0,3}}\s{{0,4}}[:=]["*\[\s]{{0,6}}'
+    label = re.search(label_pattern, text, re.IGNORECASE)
+    if label is None:
+        return None
+    start = label.end()
+    for number, token in enumerate(tokens):
+        if start < len(token.token):
+            return number, start
+        start -= len(token.token)
+    return None
+
+
+def _without_lead(token: str, lead: str) -> str:
+    """Return the part of a token that belongs to the name.
+
+    Args:
+        token: A token that was written or considered.
+        lead: What the written token has before the name, such as the quote before it.
+    """
+    return token.removeprefix(lead).lstrip(_NOT_A_NAME)
+
+
+def _names_that_begin(text: str, form: ReplyForm) -> list[str]:
+    """Return the names that begin with a text, or with which the text begins (``same"}``); none for a blank text."""
+    folded = form.fold(text)
+    if not folded:
+        return []
+    # The whole name, and nothing that only continues it: "pass" is not the beginning of "passable"
+    matching = [name for name in form.scores if form.fold(name).startswith(folded)]
+    if matching:
+        return matching
+    return [name for name in form.scores if re.match(rf"{re.escape(form.fold(name))}(?!\w)", folded)]

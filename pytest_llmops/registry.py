@@ -17,6 +17,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "judge": {
         "answer_relevance": "pytest_llmops.judges.rubric:answer_relevance",
         "context_relevance": "pytest_llmops.judges.item_judges:context_relevance",
+        "equivalence": "pytest_llmops.judges.equivalence:Equivalence",
         "goal": "pytest_llmops.judges.rubric:goal",
         "grounding": "pytest_llmops.judges.item_judges:Grounding",
         "pairwise": "pytest_llmops.judges.rubric:Pairwise",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         read_stored_verdicts,
     )
     from pytest_llmops.judges.calibration.requirements import AgreementRequirements
+    from pytest_llmops.judges.equivalence import Equivalence
     from pytest_llmops.judges.item_judges import (
         Checklist,
         Grounding,
@@ -51,6 +52,7 @@ _HOMES = {
     "Canary": "judges.calibration.canaries",
     "CanaryRun": "judges.calibration.canaries",
     "Checklist": "judges.item_judges",
+    "Equivalence": "judges.equivalence",
     "Grounding": "judges.item_judges",
     "JudgeRecord": "judges.calibration.record",
     "JudgedAnswers": "judges.calibration.record",
@@ -91,6 +93,7 @@ __all__ = [
     "Canary",
     "CanaryRun",
     "Checklist",
+    "Equivalence",
     "Grounding",
     "JudgeRecord",
     "JudgedAnswers",

@@ -120,7 +120,7 @@ def _match_score(
     if not len(actual) or not len(expected):
         same = float(len(actual) == len(expected))
         return Score(same, same, same)
-    of_actual, of_expected = _best_cosines(actual, expected)
+    of_actual, of_expected = best_cosines(actual, expected)
     # Rounding may lift the cosine of equal tokens above 1
     precision = min(1.0, float(np.average(of_actual, weights=actual_weights)))
     recall = min(1.0, float(np.average(of_expected, weights=expected_weights)))
@@ -130,10 +130,10 @@ def _match_score(
     return Score(precision, recall, f1)
 
 
-def _best_cosines(actual: Float32Array, expected: Float32Array) -> tuple[Float32Array, Float32Array]:
+def best_cosines(actual: Float32Array, expected: Float32Array) -> tuple[Float32Array, Float32Array]:
     """Return for each token its highest cosine with a token of the other side: first for ``actual``, then ``expected``.
 
-    Both sides must have tokens. The cosines are computed in blocks, to limit the memory.
+    Both sides must have tokens, with vectors of unit length. The cosines are computed in blocks, to limit the memory.
     """
     step = max(1, BLOCK_CELLS // len(expected))
     if len(actual) <= step:

@@ -1,0 +1,114 @@
+"""The built-in judge of whether an answer says the same as a reference (`Equivalence`).
+
+It asks for one word and no reason: a small model that has to give a reason first writes that the answer does not match,
+and then fails nearly every answer. Seven examples show it what counts. Where the server tells probabilities, the score
+is that of "same".
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pytest_llmops.errors import UsageError
+from pytest_llmops.judges.protocol.prompting import (
+    JudgePrompter,
+    PromptedJudge,
+    is_contentless,
+    is_only_opener,
+    why_too_long,
+)
+from pytest_llmops.judges.protocol.reply_form import ReplyForm
+from pytest_llmops.judges.protocol.verdict_probabilities import PROBABILITY_PARAMS
+from pytest_llmops.measurement import Json
+from pytest_llmops.protocols import Model, Verdict
+
+SAME = "same"
+FORM = ReplyForm(
+    names={SAME: 1.0, "different": 0.0, "cannot tell": 0.0},
+    spellings={"cannot tell": ("cannot_tell", "can't tell")},
+    reason="none",
+    has_nonce=False,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EquivalenceVerdict(Verdict):
+    """The probability that an answer says the same as the reference, and the word that the judge said.
+
+    Attributes:
+        word: ``same``, ``different`` or ``cannot tell``; empty if there is no score, or no model was called.
+        probabilities: The probability of each word; empty if the server gave no log-probabilities. The score is that of
+            ``same`` then, and otherwise 1 for ``same`` and 0 for the two others.
+    """
+
+    word: str = ""
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Equivalence(PromptedJudge):
+    """A judge that says whether an answer tells the asker the same as a reference: same, different, or cannot tell.
+
+    Args:
+        model: The judge model; None: the model of the run's settings, as the running test sees it.
+        pass_at: Default threshold of an assertion, 0 to 1.
+        name: The name of the judge and its measurements.
+
+    >>> Equivalence().name, Equivalence().low, Equivalence().high, Equivalence().pass_at
+    ('equivalence', 0.0, 1.0, 0.5)
+    """
+
+    model: Model | None = None
+    pass_at: float | None = 0.5
+    name: str = "equivalence"
+    low: float = field(default=0.0, init=False)
+    high: float = field(default=1.0, init=False)
+
+    @property
+    def version(self) -> str:
+        """Hash of everything that determines a verdict: prompt, reply formats, parser and model."""
+        return self._hash_version(FORM, params=PROBABILITY_PARAMS)
+
+    def judge(self, answer: str, *, question: str = "", reference: str = "") -> EquivalenceVerdict:
+        """Return whether an answer says the same as a reference.
+
+        Args:
+            answer: What is judged.
+            question: What the user asked; without it the judge compares two statements.
+            reference: A right answer.
+
+        Returns:
+            A score from 0 to 1, see `EquivalenceVerdict`. Or an unscored verdict with the error and the raw replies: no
+            reply could be read in two tries, or the texts are too long. An answer without content has the score 0 and
+            is ``prescreened``.
+
+        Raises:
+            ModelError: The model could not be called.
+            UsageError: There is no reference.
+        """
+        if not reference.strip():
+            raise UsageError(f"judge {self.name}: expected a reference= to compare the answer with, got none")
+        if is_contentless(answer) or is_only_opener(answer, reference):
+            return EquivalenceVerdict(
+                score=0.0, low=0.0, high=1.0, reason="contentless answer", prescreened=True
+            )
+        error = why_too_long("question, reference and answer", answer, question, reference)
+        if error:
+            return EquivalenceVerdict(low=0.0, high=1.0, error=error)
+        data: dict[str, Json] = {"question": question, "reference": reference, "answer": answer}
+        reply = self.prompter.ask(data, FORM)
+        if reply.error:
+            return EquivalenceVerdict(low=0.0, high=1.0, error=reply.error, raw=reply.raw)
+        return EquivalenceVerdict(
+            score=reply.probabilities.get(SAME, reply.score),
+            low=0.0,
+            high=1.0,
+            reason=reply.name,
+            raw=reply.raw,
+            word=reply.name,
+            probabilities=reply.probabilities,
+        )
+
+    def _create_prompter(self) -> JudgePrompter:
+        file = Path(__file__).with_name("equivalence.md")
+        return JudgePrompter(self.name, file, self.model, params=PROBABILITY_PARAMS)

@@ -431,7 +431,8 @@ class Embedder(Protocol):
 
     Optional attributes: ``name``; ``default_threshold``, the least similarity of two texts with the same meaning
     (None: an assertion must give a threshold); ``across_calls = False`` if it is fitted to the texts of a single
-    call; ``cacheable = True`` if a text has the same vector in every call, computed without a network.
+    call; ``cacheable = True`` if a text has the same vector in every call, computed without a network;
+    ``alignment_threshold``, if it has ``embed_tokens`` too and `assert_semantic` may align the words of answers with it.
     """
 
     @property

@@ -290,6 +290,10 @@ class Settings:
     semantic_threshold: str = _declare_option(
         parse_text, "", "file written by `llmops semantic calibrate`: the default threshold of its embedder"
     )  # fmt: skip
+    semantic_judge: bool = _declare_option(
+        parse_bool, False, "assert_semantic asks the judge model too whether the answer says the same, where judge= does not say otherwise",
+        ini="bool",
+    )  # fmt: skip
     language: str = _declare_option(
         choice_of("English", "German", "Spanish", "French", "Italian", "Portuguese", "Dutch", "Polish", "Russian", "Chinese", "Japanese"),
         "English", "language of texts that are too short to detect it: the checks of assert_semantic depend on it",

@@ -363,3 +363,13 @@ def parse_count_range(
             f"{where}: expected at_least_times up to at_most_times, got {count_range.least} and {count_range.most}"
         )
     return count_range
+
+
+def check_texts(who: str, **given: object) -> None:
+    """Raise `UsageError` for a question or reference that is not a text.
+
+    >>> check_texts("assert_judge_score", question="Why?")
+    """
+    for what, text in given.items():
+        if not isinstance(text, str):
+            raise UsageError(f"{who}: expected {what} to be a text, got {type(text).__name__}")

@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 from pytest_llmops._util.text_files import canonical_json
-from pytest_llmops.assertions._arguments import parse_contexts
-from pytest_llmops.cases import Case
+from pytest_llmops.assertions._arguments import check_texts, parse_contexts
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.evaluate import check_texts
 from pytest_llmops.measurement import Json, label_suffix, shorten_text
 from pytest_llmops.protocols import Verdict
+
+if TYPE_CHECKING:
+    from pytest_llmops.cases import Case
 
 __tracebackhide__ = True
 
@@ -45,7 +47,7 @@ class JudgeInputs:
 
 
 def parse_judge_inputs(
-    where: str, case: Case | None, question: object, reference: object, contexts: object
+    where: str, case: "Case | None", question: object, reference: object, contexts: object
 ) -> JudgeInputs:
     """Return question, reference and contexts; an argument that is `LEFT_OUT` is taken from the case, if there is one.
 
@@ -80,7 +82,7 @@ def parse_judge_inputs(
     )
 
 
-def _read_case_inputs(case: Case) -> dict[str, object]:
+def _read_case_inputs(case: "Case") -> dict[str, object]:
     """Return the question, reference and contexts of a case; an input of another type than text is written as JSON."""
     question = case.input
     if not isinstance(question, str):

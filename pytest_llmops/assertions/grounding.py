@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pytest_llmops import recorder
 from pytest_llmops._util.framework_objects import read_answer
 from pytest_llmops.assertions._arguments import (
+    check_texts,
     describe_value,
     parse_contexts,
     parse_share_threshold,
@@ -18,7 +19,6 @@ from pytest_llmops.assertions._judged import list_findings
 from pytest_llmops.errors import UsageError, describe_exception
 from pytest_llmops.judges.evaluate import (
     JudgeHandle,
-    check_texts,
     judge_answer,
     resolve_judge,
     skipped_measurement,

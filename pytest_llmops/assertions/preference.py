@@ -6,7 +6,7 @@ from typing import Any
 
 from pytest_llmops import recorder
 from pytest_llmops._util.framework_objects import read_answer
-from pytest_llmops.assertions._arguments import parse_share_threshold
+from pytest_llmops.assertions._arguments import check_texts, parse_share_threshold
 from pytest_llmops.assertions._evidence import MAX_EVIDENCE_CHARS, quote_text
 from pytest_llmops.assertions._judged import (
     LEFT_OUT,
@@ -18,7 +18,7 @@ from pytest_llmops.assertions._judged import (
 from pytest_llmops.cases import Case
 from pytest_llmops.cassettes.shared_answers import defer_sharing
 from pytest_llmops.errors import LLMOpsError, UsageError, describe_exception
-from pytest_llmops.judges.evaluate import check_texts, resolve_pairwise_judge, skipped_measurement
+from pytest_llmops.judges.evaluate import resolve_pairwise_judge, skipped_measurement
 from pytest_llmops.judges.protocol.prompting import find_injection_signs
 from pytest_llmops.judges.rubric import Pairwise, Preference
 from pytest_llmops.measurement import Json, Measurement, shorten_text

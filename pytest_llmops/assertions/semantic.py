@@ -1,13 +1,14 @@
-"""Assert that an answer means the same as a reference, by an embedder and checks."""
+"""Assert that an answer means the same as a reference: by an embedder, by checks, and by a judge model if wanted."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from pytest_llmops import recorder
 from pytest_llmops._util.framework_objects import read_answer
 from pytest_llmops.assertions._evidence import MAX_EVIDENCE_CHARS, quote_text
+from pytest_llmops.assertions._judged import LEFT_OUT, parse_judge_inputs
 from pytest_llmops.errors import UsageError, describe_exception
 from pytest_llmops.measurement import (
     Json,
@@ -17,11 +18,16 @@ from pytest_llmops.measurement import (
     shorten_text,
 )
 from pytest_llmops.protocols import Embedder
-from pytest_llmops.registry import component_name
 from pytest_llmops.semantics import thresholds
 from pytest_llmops.semantics.checks import CHECKS, VERSION, Comparison, resolve_check_names
 from pytest_llmops.semantics.nli import NliModel, measure_contradiction, nli_name, resolve_nli
+from pytest_llmops.semantics.similarity import SimilarityMeasure, choose_measure, describe_lost_word
 from pytest_llmops.semantics.thresholds import AtLeast, Checks
+
+if TYPE_CHECKING:
+    from pytest_llmops.assertions._semantic_judge import SemanticJudge
+    from pytest_llmops.cases import Case
+    from pytest_llmops.judges import Equivalence
 
 __tracebackhide__ = True
 
@@ -32,57 +38,73 @@ MAX_ALARMS = 4  # alarms with a line of their own; the report has them all
 
 def assert_semantic(
     actual: object,
-    expected: str | Sequence[str],
+    expected: str | Sequence[str] = LEFT_OUT,
     *,
+    question: str = LEFT_OUT,
+    case: "Case | None" = None,
     at_least: AtLeast = "default",
     embedder: Embedder | str | None = None,
     checks: Checks = "default",
     nli: NliModel | None = None,
+    judge: "Equivalence | str | bool | None" = None,
     label: str = "",
 ) -> Measurement:
-    """Assert that a text means the same as a reference: they are similar, and no check finds a difference.
+    """Assert that an answer means the same as a reference: they are similar, and no check finds a difference.
 
-    They are similar if the cosine of their vectors, by an embedder, reaches the threshold. That alone cannot distinguish
-    right from wrong answers: "You do *not* get a refund" is more similar to "You get a refund" than most paraphrases
-    are, with every embedder measured. So checks compare numbers, units, dates, negation, opposites,
-    quantifiers, names, roles and, between nearly equal sentences, any other word. A check that fires fails the
-    assertion whatever the cosine says.
+    Similar is one of three things, from the weakest to the strongest:
+
+    * Without a question, the cosine of both texts' vectors reaches the threshold. That says whether two texts are about
+      the same, not whether they agree.
+    * With a question, the words of answer and reference find each other, those of the question left out. It sees more
+      wrong answers, and fails fewer right ones.
+    * With ``judge=True`` a judge model compares both as well, in one recorded call. This is the path for free answers.
+
+    All three let through answers that differ in a detail: "You do *not* get a refund" is more similar to "You get a refund"
+    than most paraphrases are. So checks compare numbers, units, dates, negation, opposites, quantifiers, names and roles
+    word by word. A check that fires fails the assertion whatever the similarity.
 
     .. warning::
         **Checks see some differences, not all.** They read words, not meaning: a wrong answer in quite different
         words passes them. The checks of words only know English; numbers, units and dates are read in any
-        language. For error rates see ``docs/meaning.md``. Assert facts as facts too (`assert_contains`), and
-        let a judge decide what needs understanding.
+        language. For error rates see ``docs/meaning.md``. Assert facts as facts too (`assert_contains`).
 
-    Actual and references are embedded in one call, as an embedder may fit itself to its texts. With such an
-    embedder ("tfidf") a further reference changes the scores of the others a little. Long answers score lower
-    against short references: the threshold fits answers of about the reference's length.
+    Answer, references and question are embedded in one call, as an embedder may fit itself to its texts. With such an
+    embedder ("tfidf") a further reference changes the scores of the others a little. Without a question, long answers
+    score lower against short references: the threshold fits answers of about the reference's length.
 
     Args:
         actual: The answer: a text, or a response of OpenAI or Anthropic. An empty answer scores 0; None (the model said nothing) cannot be scored.
         expected: The reference, or several: the nearest that raises no alarm counts; if it is not similar
-            enough, the nearest of all.
-        at_least: 0 to 1, or a `Threshold` that was measured with this embedder; left out: the embedder's
-            calibrated threshold; None: record only, the checks too.
+            enough, the nearest of all. Left out: the case's reference.
+        question: What was asked. With it the words are aligned if the embedder can (``minilm`` can); with other
+            embedders only the judge reads it. Left out: the case's input.
+        case: A case: its input and reference are used where ``question`` and ``expected`` are left out.
+        at_least: 0 to 1, or a `Threshold` that was measured with this embedder; left out: the calibrated
+            threshold of what decides; None: record only, the checks too.
         embedder: An object or a name; None: the embedder of the settings (``--llm-embedder``).
         checks: The names of the only checks that are on (``["numbers"]``), or with a minus of those that are off
             (``["-roles"]``); ``()``: no checks.
         nli: An NLI model that looks for a contradiction: an object with ``predict(pairs)``
             that returns probabilities of entailment, neutral and contradiction.
+        judge: True: the judge model of the settings says whether both are the same; or an `Equivalence` with a model of
+            its own. None: as ini ``llm_semantic_judge`` says (no).
         label: Distinguishes two assertions of a test.
 
     Returns:
-        The measurement ``semantic``, 0 (unlike, or opposite) to 1 (same direction), of the embedder's
-        version; ``detail["scores"]`` has the score of each reference. Beside it ``semantic.checks`` is
-        recorded, 1 (no alarm) or 0, if there is an answer and a check is on; with an NLI model also
-        ``semantic.nli``, 1 minus the probability of a contradiction.
+        What decides, 0 to 1: ``semantic`` (the cosine, of the embedder's version), ``semantic.alignment`` (with a
+        question), or ``semantic.judged`` (with a judge: the mean of the alignment and of the judge's probability that
+        both are the same; the judge's verdict alone if the server gives no probabilities, or the embedder cannot align).
+        ``detail["scores"]`` has the score of each reference. Beside it ``semantic.checks`` is recorded, 1 (no alarm) or
+        0, if there is an answer and a check is on; with an NLI model also ``semantic.nli``, 1 minus the probability of a
+        contradiction; with a judge also the similarity and ``judge.equivalence``, without a threshold. In a `soft` block
+        in which a check has failed no judge is asked; what is returned then says so in its ``error``.
 
     Raises:
         MeasurementFailed: The score is below the threshold, a check fired, or the NLI model finds a contradiction
             more probable than not; reports all.
-        MeasurementErrored: There is no answer, or the embedder gave no usable vectors.
+        MeasurementErrored: There is no answer, the embedder gave no usable vectors, or the judge gave no verdict.
         UsageError: No reference, a threshold outside 0 to 1, no threshold, a threshold of another embedder, or no
-            such embedder or check.
+            such embedder, check or judge.
 
     >>> assert_semantic("Refunds take thirty days", ["No refunds", "A refund takes thirty days"]).status
     'passed'
@@ -94,75 +116,121 @@ def assert_semantic(
             hint = "; checks=() switches all of them off"
         raise UsageError(f"assert_semantic: expected checks to be a list of names, got {switch}{hint}")
     actual = read_answer(actual)
-    references = thresholds.reference_texts(expected)
+    inputs = parse_judge_inputs("assert_semantic", case, question, _reference_of(expected), ())
+    references = _list_references(expected, inputs.reference, case)
     names = resolve_check_names(checks)
-    used = thresholds.resolve_embedder(embedder, "assert_semantic")
-    requested_embedder: object = embedder
-    if embedder is None:
-        requested_embedder = recorder.current_settings().embedder
-    requested_name = ""
-    if isinstance(requested_embedder, str):
-        requested_name = requested_embedder
-    threshold = thresholds.resolve_threshold(at_least, used, requested_name=requested_name)
+    semantic_judge = _find_judge(judge)
+    measure = choose_measure(embedder, aligned=bool(inputs.question.strip()) or semantic_judge is not None)
     nli_model = None
     if nli is not None:
         nli_model = resolve_nli(nli, where="assert_semantic")
-    measurement = _measure_similarity(actual, references, used, threshold, label)
-    if not isinstance(actual, str) or not actual.strip():
-        return _emit_without_answer(measurement, actual, references)
-    no_scores = [0.0] * len(references)
-    scores = cast("list[float]", measurement.detail.get("scores", no_scores))
-    best, comparison = thresholds.select_reference(actual, references, scores, threshold, names)
-    if measurement.value is not None:
-        measurement = replace(measurement, value=scores[best])
-    nearest = references[best]
-    verdict = _format_similarity_verdict(measurement, len(references))
-    evidence = partial(_similarity_evidence, actual, nearest, measurement)
-    similarity = recorder.Emission(measurement=measurement, verdict=verdict, evidence=evidence)
-    emissions = [similarity]
-    if names:
-        emissions.append(_check_emission(actual, nearest, comparison, names, measurement))
-    if nli_model is not None:
-        emissions.append(_nli_emission(actual, nearest, nli_model, measurement))
-    recorder.emit_together(emissions)
-    return measurement
-
-
-def _emit_without_answer(measurement: Measurement, actual: object, references: Sequence[str]) -> Measurement:
-    """Emit the similarity of an empty text, or of something that is not a text; nothing else is measured."""
-    if measurement.status == "failed":
-        measurement = replace(measurement, reason="the text is empty")
-    evidence = []
-    if actual is not None:
-        evidence = thresholds.collect_evidence("", references[0])[:1]
-    verdict = _format_similarity_verdict(measurement, len(references))
-    return recorder.emit(measurement, verdict=verdict, evidence=evidence)
-
-
-def _measure_similarity(
-    actual: object, references: Sequence[str], embedder: Embedder, threshold: float | None, label: str
-) -> Measurement:
-    """Return the measurement of the highest similarity, with all scores in its detail; an error without an answer."""
-    name = component_name(embedder)
-    measured = partial(
-        Measurement, name="semantic", threshold=threshold, label=label, version=str(embedder.version)
+    assertion = _SemanticAssertion(
+        references, inputs.question, at_least, measure, names, nli_model, semantic_judge, label
     )
-    detail: dict[str, Json] = {"actual": None, "expected": list(references), "embedder": name}
-    if not isinstance(actual, str):
-        return measured(error=f"expected a text, got {type(actual).__name__}", detail=detail)
-    detail["actual"] = actual
-    try:
-        scores = thresholds.similarity_scores(actual, references, embedder)
-    except UsageError:
-        raise
-    except Exception as error:  # noqa: BLE001 -- whatever a user's embedder raises: not scored, not scored low
-        return measured(error=f"embedder {name}: {describe_exception(error)}", detail=detail)
-    detail["scores"] = scores
-    unknown = thresholds.find_unknown_languages(embedder, [actual, *references])
-    if unknown:
-        sentence = f"the embedder {name} does not know {' and '.join(unknown)}: there unrelated texts reach its threshold, too"
-        detail["without"] = [f"{sentence}; --llm-embedder minilm-multilingual does"]
-    return measured(value=max(scores), detail=detail)
+    return assertion.run(actual)
+
+
+def _find_judge(given: object) -> "SemanticJudge | None":
+    """Return the judge of an assertion, if it has one; what judges need is imported only then.
+
+    Raises:
+        UsageError: See `find_semantic_judge`.
+    """
+    if given is None:
+        given = recorder.current_settings().semantic_judge
+    if given is False:
+        return None
+    from pytest_llmops.assertions._semantic_judge import find_semantic_judge
+
+    return find_semantic_judge(given)
+
+
+def _reference_of(expected: object) -> str:
+    """Return what stands for the reference while question and case are read: several references are checked later."""
+    if expected is LEFT_OUT:
+        return LEFT_OUT
+    return ""
+
+
+def _list_references(expected: object, reference_of_case: str, case: "Case | None") -> tuple[str, ...]:
+    """Return the references: the given ones, else that of the case.
+
+    Raises:
+        UsageError: There is none, or one is not a text or blank.
+    """
+    if expected is not LEFT_OUT:
+        return thresholds.reference_texts(expected)
+    if case is None:
+        raise UsageError("assert_semantic: expected a reference, or a case= that has one, got neither")
+    if not reference_of_case.strip():
+        raise UsageError(
+            f"assert_semantic: case {case.id}: expected a reference in the case, got none; pass one as second argument"
+        )
+    return (reference_of_case,)
+
+
+@dataclass(frozen=True, slots=True)
+class _SemanticAssertion:
+    """An assertion with its arguments read, for any answer."""
+
+    references: tuple[str, ...]
+    question: str
+    at_least: AtLeast
+    measure: SimilarityMeasure
+    names: tuple[str, ...]
+    nli: NliModel | None
+    judge: "SemanticJudge | None"
+    label: str
+
+    def run(self, actual: object) -> Measurement:
+        """Measure an answer, emit all measurements, and return the one that decides."""
+        if self.judge is not None:
+            skipped = self.judge.skip(self.label)
+            if skipped is not None:
+                return skipped
+            self.judge.check_threshold(self.at_least)
+            # The similarity is only recorded: the judge's threshold decides.
+            threshold = None
+        else:
+            threshold = self.measure.resolve_threshold(self.at_least)
+        similarity = self.measure.measure(actual, self.references, self.question, threshold, self.label)
+        if not isinstance(actual, str) or not actual.strip():
+            return self._emit_without_answer(similarity, actual)
+        no_scores = [0.0] * len(self.references)
+        scores = cast("list[float]", similarity.detail.get("scores", no_scores))
+        best, comparison = thresholds.select_reference(actual, self.references, scores, threshold, self.names)
+        if similarity.value is not None:
+            similarity = replace(similarity, value=scores[best])
+        nearest = self.references[best]
+        evidence = partial(_similarity_evidence, actual, nearest, best, similarity)
+        verdict = _format_similarity_verdict(similarity, len(self.references))
+        deciding = similarity
+        emissions = [recorder.Emission(measurement=similarity, verdict=verdict, evidence=evidence)]
+        if self.judge is not None and not similarity.error:
+            judged = self.judge.compare(
+                actual, nearest, self.question, similarity, self.at_least, aligned=self.measure.aligned
+            )
+            emissions = [*judged, *emissions]
+            deciding = judged[0].measurement
+        if self.names:
+            emissions.append(_check_emission(actual, nearest, comparison, self.names, deciding))
+        if self.nli is not None:
+            emissions.append(_nli_emission(actual, nearest, self.nli, deciding))
+        return recorder.emit_together(emissions)[0]
+
+    def _emit_without_answer(self, measurement: Measurement, actual: object) -> Measurement:
+        """Emit the score of an empty text, or of something that is not a text; nothing else is measured."""
+        if self.judge is not None:
+            measurement = self.judge.measure_without_answer(
+                measurement, self.at_least, aligned=self.measure.aligned
+            )
+        if measurement.status == "failed":
+            measurement = replace(measurement, reason="the text is empty")
+        evidence = []
+        if actual is not None:
+            evidence = thresholds.collect_evidence("", self.references[0])[:1]
+        verdict = _format_similarity_verdict(measurement, len(self.references))
+        return recorder.emit(measurement, verdict=verdict, evidence=evidence)
 
 
 def _format_similarity_verdict(measurement: Measurement, count: int) -> str:
@@ -177,13 +245,17 @@ def _format_similarity_verdict(measurement: Measurement, count: int) -> str:
     compared = f"embedder {shorten_text(embedder, 40)}"
     if count > 1:
         compared += f", the nearest of {count} references"
-    name = f"semantic{label_suffix(measurement.label)}"
+    name = f"{measurement.name}{label_suffix(measurement.label)}"
     return f"{name} {value} < {threshold} ({compared})"
 
 
-def _similarity_evidence(actual: str, nearest: str, semantic: Measurement) -> list[tuple[str, str]]:
+def _similarity_evidence(
+    actual: str, nearest: str, index: int, similarity: Measurement
+) -> list[tuple[str, str]]:
+    """Return the evidence of a similarity; ``index`` is that of the nearest reference."""
     evidence = thresholds.collect_evidence(actual, nearest)
-    unknown_languages = cast("Sequence[str]", semantic.detail.get("without", ()))
+    evidence += describe_lost_word(similarity, index)
+    unknown_languages = cast("Sequence[str]", similarity.detail.get("without", ()))
     evidence += [("language", sentence) for sentence in unknown_languages]
     return evidence
 

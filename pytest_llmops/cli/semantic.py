@@ -73,7 +73,8 @@ def _declare_calibrate(commands: Any) -> None:
         "calibrate",
         import_command("semantic_calibrate", "calibrate_embedder"),
         "propose at_least of assert_semantic for an embedder, from labelled pairs",
-        'A line of the file is {"actual": "...", "expected": "...", "same": true}; instead of same it may have a score from 0 to 5.',
+        'A line of the file is {"actual": "...", "expected": "...", "same": true}; instead of same it may have a score from 0 to 5. '
+        'With a "question" in every line the threshold is that of assertions with a question.',
     )
     command.add_argument("pairs", type=Path, metavar="PAIRS.jsonl", help="the labelled pairs")
     command.add_argument(

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import cast
 
 from pytest_llmops._util.arrays import Float64Array, as_rows, np
 from pytest_llmops._util.text_files import (
@@ -35,10 +36,11 @@ from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.metrics import classification
 from pytest_llmops.metrics.classification import Cut, Rule, cut_at
 from pytest_llmops.metrics.vectors import cosine
-from pytest_llmops.protocols import Embedder
+from pytest_llmops.protocols import Embedder, TokenEmbedder
 from pytest_llmops.providers.embedding_cache import with_vector_cache
 from pytest_llmops.registry import component_name
 from pytest_llmops.semantics.thresholds import Threshold
+from pytest_llmops.semantics.token_alignment import align_answer, format_version
 
 MAX_SCORE = 5
 LINE_EXAMPLE = '{"actual": "...", "expected": "...", "same": true}'
@@ -52,12 +54,17 @@ GRID_STEP = 0.05
 
 @dataclass(frozen=True, slots=True)
 class TextPair:
-    """A text and one or several texts that it is expected to mean, whether it does, and the line of the file."""
+    """A text and one or several texts that it is expected to mean, whether it does, and the line of the file.
+
+    Attributes:
+        question: The question that all of them answer; "": none.
+    """
 
     actual: str
     expected: tuple[str, ...]
     same: bool
     line: int
+    question: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +80,14 @@ class LabelledPairs:
     repeated: int
     between: int
 
+    @property
+    def have_questions(self) -> bool:
+        """Whether the pairs have a question, so that the threshold is that of the alignment of words."""
+        return any(pair.question for pair in self.items)
+
 
 def read_pairs(path: Path, *, same_from: float, different_to: float) -> LabelledPairs:
-    """Read a file of JSON lines, each with ``actual``, ``expected`` and ``same`` (or ``score``, 0 to 5).
+    """Read a file of JSON lines, each with ``actual``, ``expected`` and ``same`` (or ``score``, 0 to 5), maybe ``question``.
 
     Args:
         path: The file.
@@ -83,9 +95,10 @@ def read_pairs(path: Path, *, same_from: float, different_to: float) -> Labelled
         different_to: A pair with at most this score is labelled different; pairs between are left out.
 
     Raises:
-        CaseError: A line is not such a pair, or two lines contradict each other; with file and line.
+        CaseError: A line is not such a pair, two lines contradict each other, or only some have a question; with file
+            and line.
     """
-    pairs: dict[tuple[str, tuple[str, ...]], TextPair] = {}
+    pairs: dict[tuple[str, tuple[str, ...], str], TextPair] = {}
     repeated = between = 0
     number = 0  # the line that is being read, for the error
     try:
@@ -94,7 +107,9 @@ def read_pairs(path: Path, *, same_from: float, different_to: float) -> Labelled
             if pair is None:
                 between += 1
                 continue
-            earlier = pairs.setdefault((pair.actual, pair.expected), pair)
+            first = next(iter(pairs.values()), pair)
+            _check_question(pair, first)
+            earlier = pairs.setdefault((pair.actual, pair.expected, pair.question), pair)
             if earlier is pair:
                 continue
             repeated += 1
@@ -126,9 +141,22 @@ def _parse_pair(
         raise BadFile(
             f"expected: expected a text or several, got an empty list; a line looks like {LINE_EXAMPLE}"
         )
+    question = ""
+    if wire.get("question") is not None:
+        question = _parse_text("question", wire["question"])
     if same is None:
         return None
-    return TextPair(actual, texts, same, line)
+    return TextPair(actual, texts, same, line, question)
+
+
+def _check_question(pair: TextPair, first: TextPair) -> None:
+    """Raise `BadFile` if only one of two pairs has a question: their scores would be on two scales."""
+    if bool(pair.question) == bool(first.question):
+        return
+    got = "none here"
+    if pair.question:
+        got = f"one here and none in line {first.line}"
+    raise BadFile(f"question: expected one in every line or in none, got {got}")
 
 
 def _parse_text(key: str, value: Json) -> str:
@@ -168,12 +196,14 @@ def _parse_same(wire: Mapping[str, Json], same_from: float, different_to: float)
 def score_pairs(pairs: Sequence[TextPair], embedder: Embedder) -> list[float]:
     """Return the similarity of each pair, from 0 to 1, exactly as `assert_semantic` computes it.
 
-    The score of a pair is the highest similarity to any of its expected texts. All texts are embedded in a few large calls,
+    Pairs with a question are aligned word by word, the others compared by their vectors. The score of a pair is the highest similarity to any of its expected texts. All texts are embedded in a few large calls,
     but an embedder whose vectors depend on the other texts of a call gets each pair in a call of its own.
 
     Raises:
-        UsageError: The embedder fails, or gives no usable vectors.
+        UsageError: The embedder fails, gives no usable vectors, or cannot align words.
     """
+    if pairs and pairs[0].question:
+        return [_align_pair(pair, embedder) for pair in pairs]
     texts_per_pair = [(pair.actual, *pair.expected) for pair in pairs]
     if not getattr(embedder, "across_calls", True):
         rows_per_pair = [_embed_batch(embedder, texts) for texts in texts_per_pair]
@@ -198,6 +228,27 @@ def score_pairs(pairs: Sequence[TextPair], embedder: Embedder) -> list[float]:
         # The last digits depend on the machine: equal texts must have equal scores.
         scores.append(max(0.0, round(highest, SCORE_DIGITS)))
     return scores
+
+
+def _align_pair(pair: TextPair, embedder: Embedder) -> float:
+    """Return the highest alignment of a pair.
+
+    Raises:
+        UsageError: The embedder cannot align words, or fails.
+    """
+    name = f"embedder {shorten_text(component_name(embedder), 60)}"
+    if getattr(embedder, "alignment_threshold", None) is None:
+        raise UsageError(
+            f"{name}: expected an embedder that aligns words, as minilm does, for pairs with a question; leave out question, or "
+            "take --embedder minilm"
+        )
+    try:
+        alignments = align_answer(pair.actual, pair.expected, pair.question, cast("TokenEmbedder", embedder))
+    except LLMOpsError:
+        raise
+    except Exception as error:  # noqa: BLE001 -- whatever a user's embedder raises
+        raise UsageError(f"{name}: {describe_exception(error)}") from None
+    return max(alignment.score for alignment in alignments)
 
 
 def _embed_batch(embedder: Embedder, texts: Sequence[str]) -> Float64Array:
@@ -241,10 +292,13 @@ def calibrate_embedder(args: argparse.Namespace) -> int:
     print_line(_format_passed("same", chosen.same_passed, chosen.same))
     print_line(_format_passed("different", chosen.different_passed, chosen.different))
     if args.out:
+        version = str(embedder.version)
+        if pairs.have_questions:
+            version = format_version(version)
         threshold = Threshold(
             value=chosen.at_least,
             embedder=component_name(embedder),
-            version=str(embedder.version),
+            version=version,
             rule=description,
             facts=_list_facts(chosen, auc),
         )
@@ -328,7 +382,10 @@ def _format_heading(path: Path, pairs: LabelledPairs, embedder: Embedder) -> Ite
         yield f"{format_count(pairs.between, 'line')} left out: a score between --different-to and --same-from"
     name = shorten_text(component_name(embedder), 100)
     version = shorten_text(str(embedder.version), 100)
-    yield f"embedder {name}, version {version}"
+    compared = "the cosine of whole texts"
+    if pairs.have_questions:
+        compared = "the alignment of words, as of assertions with a question"
+    yield f"embedder {name}, version {version}; {compared}"
 
 
 def _choose_rule(args: argparse.Namespace) -> tuple[Rule, float, str]:

@@ -192,16 +192,6 @@ def _failed_checks(block: recorder.Recorder | None) -> list[str]:
     return failed
 
 
-def check_texts(who: str, **given: object) -> None:
-    """Raise `UsageError` for a question or reference that is not a text.
-
-    >>> check_texts("assert_judge_score", question="Why?")
-    """
-    for what, text in given.items():
-        if not isinstance(text, str):
-            raise UsageError(f"{who}: expected {what} to be a text, got {type(text).__name__}")
-
-
 def judge_answer(
     handle: JudgeHandle, answer: str, question: str, reference: str, contexts: Sequence[str] = ()
 ) -> Verdict:

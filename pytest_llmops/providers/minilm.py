@@ -316,6 +316,11 @@ class MiniLMEmbedder:
         return self._model.default_threshold
 
     @property
+    def alignment_threshold(self) -> float | None:
+        """The threshold of the alignment of words, see `LocalModel`; None: answers are not aligned with this model."""
+        return self._model.alignment_threshold
+
+    @property
     def languages(self) -> frozenset[str]:
         """Codes of the languages that the model was trained for."""
         return self._model.languages

@@ -59,6 +59,8 @@ class LocalModel:
         window_tokens: How many tokens of a text the network processes at once, without start and end.
         languages: Codes of the languages that it was trained for.
         default_threshold: Measured by the rule in ``docs/embedders.md``; None: not measured.
+        alignment_threshold: Default threshold of the alignment of words (`pytest_llmops.semantics.token_alignment`), see
+            ``docs/meaning.md``; None: not measured, or its tokens are not spelled as WordPiece does.
     """
 
     name: str
@@ -74,6 +76,7 @@ class LocalModel:
     window_tokens: int
     languages: frozenset[str] = ENGLISH
     default_threshold: float | None = None
+    alignment_threshold: float | None = None
 
 
 # The models that can be installed by name. The digests are those that the hub shows for the revision.
@@ -95,6 +98,7 @@ MODELS: dict[str, LocalModel] = {
             end_token=102,
             window_tokens=254,
             default_threshold=0.55,
+            alignment_threshold=0.45,
         ),
         LocalModel(
             name="minilm-multilingual",

@@ -18,6 +18,7 @@ from pytest_llmops.registry import component_name
 from pytest_llmops.semantics import checks
 from pytest_llmops.semantics.checks.language import LANGUAGES, detect_language
 from pytest_llmops.semantics.content_words import content_stems
+from pytest_llmops.semantics.token_alignment import VERSION_PREFIX, format_version
 from pytest_llmops.settings import Settings
 
 __tracebackhide__ = True
@@ -68,20 +69,34 @@ class Threshold:
                 f"threshold {short_path}: {problem}; expected a file of {COMMAND} pairs.jsonl --out FILE"
             ) from None
 
-    def check(self, embedder: Embedder) -> float:
+    @property
+    def is_aligned(self) -> bool:
+        """Whether it was measured with the alignment of words, not with the cosine of whole texts."""
+        return self.version.startswith(VERSION_PREFIX)
+
+    def check(self, embedder: Embedder, *, aligned: bool = False) -> float:
         """Return the threshold if it was measured with this embedder.
 
+        Args:
+            embedder: The embedder of the assertion.
+            aligned: Whether the assertion aligns words, as it does with a question. That is another scale than the
+                cosine of whole texts.
+
         Raises:
-            UsageError: It was measured with another embedder, or with another version.
+            UsageError: It was measured with another embedder, with another version, or on the other scale.
 
         >>> from pytest_llmops.providers.offline import HashingEmbedder
         >>> Threshold(value=0.61, embedder="hashing", version="hashing/1/4096").check(HashingEmbedder())
         0.61
         """
         version = str(embedder.version)
+        if aligned:
+            version = format_version(version)
         name = component_name(embedder)
         if version == self.version:
             return self.value
+        if self.is_aligned != aligned:
+            raise UsageError(self._describe_other_scale())
         # The command knows built-in embedders by name, and others by module and class.
         argument = name
         kind = type(getattr(embedder, "inner", embedder))
@@ -96,6 +111,21 @@ class Threshold:
         raise UsageError(
             f"{threshold}: expected the embedder it was measured with, {expected}, got {got}; "
             f"use that embedder, or measure again: {COMMAND} pairs.jsonl --embedder {short_argument}"
+        )
+
+    def _describe_other_scale(self) -> str:
+        """Return the error about an assertion whose scale is not that of this threshold."""
+        threshold = f"threshold {self.value:g}"
+        if self.path:
+            threshold += f" ({self.path})"
+        if self.is_aligned:
+            return (
+                f"{threshold}: it was measured on pairs with a question, for the alignment of words: expected question= or "
+                f"case=, got neither; pass one, or measure again without questions: {COMMAND} pairs.jsonl"
+            )
+        return (
+            f"{threshold}: it was measured for the cosine of whole texts, and with a question words are aligned: leave out "
+            f'question=, or measure again with "question" in each line: {COMMAND} pairs.jsonl'
         )
 
     @classmethod
@@ -143,12 +173,15 @@ class Threshold:
         return json.dumps(wire, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def default_threshold(embedder: Embedder, settings: Settings, *, requested_name: str = "") -> float | None:
+def default_threshold(
+    embedder: Embedder, settings: Settings, *, requested_name: str = "", aligned: bool = False
+) -> float | None:
     """Return the threshold of an embedder if the assertion has none.
 
     The threshold file of ini ``llm_semantic_threshold`` is used if it was measured with an embedder of this name or
-    version. The name may be the embedder's own, or ``requested_name``, by which a hook or the settings know it.
-    Otherwise it is the embedder's own ``default_threshold``, or None.
+    version, and on the scale of the assertion: with the alignment of words if it is ``aligned``, else with the cosine.
+    The name may be the embedder's own, or ``requested_name``, by which a hook or the settings know it. Otherwise it is
+    the embedder's own ``default_threshold`` (``alignment_threshold``), or None.
 
     Raises:
         UsageError: The file is missing or damaged, or it holds for another version of this embedder.
@@ -160,9 +193,13 @@ def default_threshold(embedder: Embedder, settings: Settings, *, requested_name:
     if settings.semantic_threshold:
         measured = Threshold.load(settings.semantic_threshold)
         is_named = measured.embedder in {component_name(embedder), requested_name}
-        if is_named or measured.version == str(embedder.version):
-            return measured.check(embedder)
-    return cast("float | None", getattr(embedder, "default_threshold", None))
+        is_for_embedder = is_named or measured.version == str(embedder.version)
+        if is_for_embedder and measured.is_aligned == aligned:
+            return measured.check(embedder, aligned=aligned)
+    attribute = "default_threshold"
+    if aligned:
+        attribute = "alignment_threshold"
+    return cast("float | None", getattr(embedder, attribute, None))
 
 
 def embed_rows(texts: Sequence[str], embedder: Embedder) -> Float64Array:
@@ -248,36 +285,52 @@ def resolve_embedder(given: Embedder | str | None, where: str) -> Embedder:
     return with_vector_cache(cast("Embedder", resolved))
 
 
-def resolve_threshold(at_least: object, embedder: Embedder, *, requested_name: str = "") -> float | None:
+def resolve_threshold(
+    at_least: object, embedder: Embedder, *, requested_name: str = "", aligned: bool = False
+) -> float | None:
     """Return the threshold of an assertion as a number; None: record only.
 
     Args:
         at_least: A number from 0 to 1 (numpy's too), a threshold, ``"default"`` or None.
         embedder: The embedder of the assertion.
         requested_name: The name that the embedder was requested by, if any.
+        aligned: Whether the assertion aligns words.
 
     Raises:
         UsageError: It is out of range, was measured with another embedder, or the embedder has no default.
     """
     if isinstance(at_least, Threshold):
-        return at_least.check(embedder)
+        return at_least.check(embedder, aligned=aligned)
     minimum = at_least
     if isinstance(at_least, str) and at_least == "default":
-        minimum = default_threshold(embedder, recorder.current_settings(), requested_name=requested_name)
+        settings = recorder.current_settings()
+        minimum = default_threshold(embedder, settings, requested_name=requested_name, aligned=aligned)
         if minimum is None:
             raise UsageError(
                 f"assert_semantic: the embedder {component_name(embedder)} has no default threshold: pass at_least=, "
                 "or at_least=None to record only"
             )
-    if minimum is None:
+    return parse_threshold(minimum)
+
+
+def parse_threshold(given: object) -> float | None:
+    """Return a threshold as a number from 0 to 1; None for None.
+
+    Raises:
+        UsageError: It is something else.
+
+    >>> parse_threshold(1), parse_threshold(None)
+    (1.0, None)
+    """
+    if given is None:
         return None
-    number = as_finite_float(minimum)
+    number = as_finite_float(given)
     if number is None or not 0 <= number <= 1:
         raise UsageError(
             "assert_semantic: expected at_least from 0 to 1, a Threshold, or None to record only, "
-            f"got {shorten_text(repr(minimum), MAX_QUOTE_CHARS)}"
+            f"got {shorten_text(repr(given), MAX_QUOTE_CHARS)}"
         )
-    return number
+    return float(number)
 
 
 def similarity_scores(actual: str, references: Sequence[str], embedder: Embedder) -> list[float]:
@@ -372,3 +425,13 @@ def find_unknown_languages(embedder: Embedder, texts: Sequence[str]) -> list[str
     known_names = {LANGUAGES.get(code) for code in known}
     detected = set(map(detect_language, texts))
     return sorted(name for name in detected if name and name not in known_names)
+
+
+def describe_unknown_languages(embedder: Embedder, texts: Sequence[str]) -> list[str]:
+    """Return a sentence about the languages of some texts that an embedder does not know; none if it knows all."""
+    unknown = find_unknown_languages(embedder, texts)
+    if not unknown:
+        return []
+    name = component_name(embedder)
+    sentence = f"the embedder {name} does not know {' and '.join(unknown)}: there unrelated texts reach its threshold, too"
+    return [f"{sentence}; --llm-embedder minilm-multilingual does"]

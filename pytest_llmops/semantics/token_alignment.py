@@ -20,12 +20,22 @@ from pytest_llmops.metrics.bertscore import MAX_CELLS, best_cosines
 from pytest_llmops.protocols import TokenEmbedder, TokenVectors
 from pytest_llmops.semantics.content_words import STOP_WORDS
 
+VERSION_PREFIX = "alignment/"
 VERSION = 1
 # Share of recall and precision in the score
 RECALL_WEIGHT = 0.72
 PRECISION_WEIGHT = 0.28
 _CONTINUES = "##"  # WordPiece's mark of a token that continues a word
 _WORD_CHAR = re.compile(r"\w")
+
+
+def format_version(embedder_version: str) -> str:
+    """Return the version of alignments with an embedder.
+
+    >>> format_version("minilm/2/e0e5efb0b3ec")
+    'alignment/1+minilm/2/e0e5efb0b3ec'
+    """
+    return f"{VERSION_PREFIX}{VERSION}+{embedder_version}"
 
 
 @dataclass(frozen=True, slots=True)

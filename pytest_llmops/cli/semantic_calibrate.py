@@ -382,10 +382,9 @@ def _format_heading(path: Path, pairs: LabelledPairs, embedder: Embedder) -> Ite
         yield f"{format_count(pairs.between, 'line')} left out: a score between --different-to and --same-from"
     name = shorten_text(component_name(embedder), 100)
     version = shorten_text(str(embedder.version), 100)
-    compared = "the cosine of whole texts"
+    yield f"embedder {name}, version {version}"
     if pairs.have_questions:
-        compared = "the alignment of words, as of assertions with a question"
-    yield f"embedder {name}, version {version}; {compared}"
+        yield "the pairs have questions: the threshold is for the alignment of words, as in assertions with a question"
 
 
 def _choose_rule(args: argparse.Namespace) -> tuple[Rule, float, str]:

@@ -98,7 +98,7 @@ MODELS: dict[str, LocalModel] = {
             end_token=102,
             window_tokens=254,
             default_threshold=0.55,
-            alignment_threshold=0.45,
+            alignment_threshold=0.48,
         ),
         LocalModel(
             name="minilm-multilingual",

@@ -25,8 +25,7 @@ from pytest_llmops.judges.evaluate import find_judge
 from pytest_llmops.judges.protocol.reply_form import ReasonPlace
 from pytest_llmops.judges.reason_places import find_reason_place, move_reason
 from pytest_llmops.measurement import format_amount, shorten_text
-from pytest_llmops.metrics.change.families import compare_families
-from pytest_llmops.metrics.change.trials import TrialPair
+from pytest_llmops.metrics.change.trials import adjust_p_values, mcnemar_p_value
 from pytest_llmops.metrics.classification import wilson_interval
 from pytest_llmops.protocols import Call, Judge
 from pytest_llmops.trace import read_call
@@ -179,8 +178,8 @@ def compare_reasons(
     """Compare a judge with its reason before its verdict, after it and without one, on the same human labels.
 
     Each answer is judged three times; the calls are recorded and replayed like any other. A place counts as worse if its verdicts are
-    further from the labels on the same answers, with 95 % confidence for all places together (exact exchange and paired t over
-    families, Holm).
+    further from the labels on the same answers, with 95 % confidence for the three places together (exact sign test over families,
+    which for pass or fail is McNemar's; Holm).
 
     Args:
         judge: A judge with the method ``with_reason``, as all judges of this package have; its name or the path of its file.
@@ -255,19 +254,20 @@ def _find_worse(usable: Mapping[ReasonPlace, ReasonResult]) -> dict[ReasonPlace,
     means = {place: _average_families(result, common) for place, result in usable.items()}
     overall = {place: fmean(by_family.values()) for place, by_family in means.items()}
     best_first = sorted(overall, key=lambda place: (-overall[place], BY_COST.index(place)))
-    pairs = {}
-    for better, place in combinations(best_first, 2):
-        pairs[better, place] = {
-            family: TrialPair((mean,), (means[place][family],)) for family, mean in means[better].items()
-        }
-    compared = compare_families(
-        {" ".join(pair): trials for pair, trials in pairs.items()}, alpha=ALPHA, floor=0.0
-    )
+    pairs = list(combinations(best_first, 2))
+    p_values = adjust_p_values([_compare_signs(means[better], means[place]) for better, place in pairs])
     worse: dict[ReasonPlace, ReasonPlace] = {}
-    for better, place in pairs:
-        if compared[f"{better} {place}"]["status"] == "worse":
+    for (better, place), p_value in zip(pairs, p_values, strict=True):
+        if p_value <= ALPHA:
             worse.setdefault(place, better)
     return worse
+
+
+def _compare_signs(better: Mapping[str, float], place: Mapping[str, float]) -> float:
+    """Return the two-sided p-value of the exact sign test over the families; of pass or fail that is McNemar's test."""
+    closer = sum(mean > place[family] for family, mean in better.items())
+    further = sum(mean < place[family] for family, mean in better.items())
+    return mcnemar_p_value(closer, further)
 
 
 def _average_families(result: ReasonResult, ids: Collection[str]) -> dict[str, float]:

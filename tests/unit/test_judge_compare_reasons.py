@@ -193,6 +193,24 @@ def test_answers_of_a_family_count_once() -> None:
     assert compare(20, 40, 40).worse == {"before": "none"}
 
 
+def test_of_numbers_the_closer_one_is_better() -> None:
+    class Severe:
+        low, high, pass_at, name = 1, 10, None, "severe"
+
+        def __init__(self, reason: str = "before") -> None:
+            self.reason = self.version = reason
+
+        def with_reason(self, reason: str) -> Severe:
+            return Severe(reason)
+
+        def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
+            del question, reference
+            return Verdict(score=int(answer) - (3 if self.reason == "before" else 1), low=1, high=10)
+
+    rows = [{"id": str(n), "answer": str(4 + n % 6), "human": 4 + n % 6} for n in range(60)]
+    assert compare_reasons(Severe(), rows).worse == {"before": "none"}
+
+
 def test_without_any_verdict_nothing_is_compared() -> None:
     with pytest.raises(LLMOpsError, check=check_message, match="nothing is compared: before: 4 of 60"):
         compare(-1, -1, -1)

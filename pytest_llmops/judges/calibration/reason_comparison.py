@@ -67,8 +67,8 @@ class ReasonResult:
     @property
     def is_uniform(self) -> bool:
         """Whether the judge gave all answers the same verdict, so that it tells none of them apart."""
-        verdicts = self.calibration.judged.verdicts.values()
-        return len({verdict for verdict in verdicts if verdict is not None}) < 2  # noqa: PLR2004 -- two differ
+        by_verdict = zip(*self.calibration.figures.table.counts, strict=True)
+        return sum(any(counts) for counts in by_verdict) == 1
 
     @property
     def tokens(self) -> int | None:

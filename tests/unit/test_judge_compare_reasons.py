@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from support.server import Reply, Seen, StubServer, chat_answer, json_reply
 from pytest_llmops import cli
 from pytest_llmops.errors import LLMOpsError, UsageError
 from pytest_llmops.judges import ReasonComparison, compare_reasons
-from pytest_llmops.protocols import Verdict
+from pytest_llmops.judges.calibration.reason_comparison import format_reason_table
+from pytest_llmops.protocols import Call, Usage, Verdict
 
 Run = Callable[..., tuple[int, str, str]]
 RUBRIC = "---\nkind: rubric\n---\nDoes it say please?\n"
@@ -179,6 +181,21 @@ def test_the_cheapest_of_those_that_are_not_worse(
     comparison = compare(before, after, none)
     assert (comparison.recommended, dict(comparison.worse)) == (recommended, worse)
     check_message(comparison.describe())
+
+
+def test_what_is_not_known_of_a_place_is_left_open() -> None:
+    comparison = compare(-1, 58, 56)
+    table = format_reason_table(comparison)
+    assert "tokens" not in table[0]
+    check_message("\n".join(table))
+    priced = Call(usage=Usage(input_tokens=90, output_tokens=10), cost_usd=0.02, latency_s=1.5)
+    after = replace(comparison.results["after"], calls=[priced, priced])
+    none = replace(comparison.results["none"], calls=[priced, Call()])  # not all of its calls have a price
+    table = format_reason_table(
+        replace(comparison, results={**comparison.results, "after": after, "none": none})
+    )
+    assert table[2].endswith("200     1.5       $0.04")
+    assert table[3].endswith("-       -         -")
 
 
 def test_answers_of_a_family_count_once() -> None:

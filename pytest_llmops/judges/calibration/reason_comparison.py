@@ -298,11 +298,12 @@ def _find_cheapest(results: Mapping[ReasonPlace, ReasonResult]) -> ReasonPlace:
 
 
 def format_reason_table(comparison: ReasonComparison) -> list[str]:
-    """Return the results as lines of text, a row for each place; the cost is left out where it is not known."""
+    """Return the results as lines of text, a row for each place; columns of which nothing is known are left out."""
     cells = {place: _format_result(result) for place, result in comparison.results.items()}
-    columns = list(cells["before"])
-    if all(row["cost"] == UNKNOWN for row in cells.values()):
-        columns.remove("cost")
+    columns = []
+    for column in cells["before"]:
+        if any(row[column] != UNKNOWN for row in cells.values()):
+            columns.append(column)
     rows = [["reason", *columns]]
     for place, row in cells.items():
         title: str = place
@@ -317,13 +318,15 @@ def _format_result(result: ReasonResult) -> dict[str, str]:
     """Return column -> text of a result."""
     calibration = result.calibration
     figures = calibration.figures
-    row = dict.fromkeys(("same as the label", "95 %", "kappa", "95 % of kappa"), UNKNOWN)
+    row = dict.fromkeys(("same as the label", "95 %", "kappa", "95 % of kappa", "passed"), UNKNOWN)
     if figures.kappa is not None and figures.interval is not None:
         same = figures.compared - len(figures.disagreements)
         row["same as the label"] = f"{same:,} of {figures.compared:,}"
         row["95 %"] = _format_interval(wilson_interval(same, figures.compared))
         row["kappa"] = f"{figures.kappa:.2f}"
         row["95 % of kappa"] = _format_interval(figures.interval)
+    if figures.rates is not None:
+        row["passed"] = f"{figures.rates.tp + figures.rates.fp:,}"
     row["unscored"] = f"{len(calibration.judged.errors):,}"
     if calibration.judged.stopped:
         row["unscored"] += ", stopped"

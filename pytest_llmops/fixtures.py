@@ -41,9 +41,9 @@ def llm() -> Model:
 @pytest.fixture
 def judge(request: pytest.FixtureRequest) -> Judge:
     """The judge of ``@pytest.mark.judge(name)``; ``quality`` without a marker. Needs ``--llm-judge``."""
-    from pytest_llmops.harness.markers.judge import read_judge_name
+    from pytest_llmops.harness.markers.judge import load_marked_judge
 
-    return cast("Judge", recorder.find_component("judge", read_judge_name(request.node)))
+    return load_marked_judge(request.node)
 
 
 @pytest.fixture
@@ -54,9 +54,9 @@ def judge_canaries(request: pytest.FixtureRequest) -> Callable[..., Measurement]
     share. Needs ``--llm-judge``.
     """
     from pytest_llmops.assertions.judge_agreement import assert_judge_canaries_once
-    from pytest_llmops.harness.markers.judge import read_judge_name
+    from pytest_llmops.harness.markers.judge import load_marked_judge
 
-    return partial(assert_judge_canaries_once, default=read_judge_name(request.node))
+    return partial(assert_judge_canaries_once, default=partial(load_marked_judge, request.node))
 
 
 @pytest.fixture

@@ -312,7 +312,7 @@ def assert_judge_canaries_once(
     canaries: str | Path | Sequence[Canary] | None = None,
     at_least: float | None = 1.0,
     label: str = "",
-    default: str = "quality",
+    default: Callable[[], Judge],
 ) -> Measurement:
     """Assert the same as `assert_judge_canaries`, but call each version of a judge once; the fixture uses this.
 
@@ -321,14 +321,14 @@ def assert_judge_canaries_once(
         canaries: As for `assert_judge_canaries`; the path of a file is relative to the working directory.
         at_least: As for `assert_judge_canaries`.
         label: As for `assert_judge_canaries`.
-        default: Name of a judge.
+        default: Returns the judge that is used without ``judge``; only called then.
 
     Raises:
         MeasurementFailed: As for `assert_judge_canaries`, like the other errors.
         CassetteMiss: There are no recordings for this version of the judge, and models may not be called.
     """
     if judge is None:
-        judge = default
+        judge = default()
     return _assert_fit(judge, canaries, at_least, label, _run_canaries_once)
 
 

@@ -12,6 +12,7 @@ from pytest_llmops.settings import OPTIONS
 
 JUDGE_HELP = "a built-in judge (quality), the path of a judge file.md, or module.path:Class"
 MIN_LABELS = 50
+REASON_PLACES = ("before", "after", "none")
 # Options of pytest that the commands accept too, by name, with their short form here: --llm-judge-model is --model as well
 OPTION_NAMES = {
     "record": "record",
@@ -45,6 +46,15 @@ def add_judge_arguments(command: argparse.ArgumentParser, default_cassette: str)
             form = {"choices": ("none", "new", "all", "live")}
         summary = option.help.partition("; verify")[0].replace("%", "%%")
         command.add_argument(f"--{short}", option.flag, dest=name, help=summary, **form)
+
+
+def add_reason_argument(command: argparse.ArgumentParser) -> None:
+    """Declare the argument for the place of the judge's reason."""
+    command.add_argument(
+        "--reason",
+        choices=REASON_PLACES,
+        help="where the judge gives its reason: before or after its verdict, or none (default: as the judge has it)",
+    )
 
 
 def add_judge_group(groups: Any) -> None:
@@ -83,6 +93,12 @@ def _declare_calibrate(commands: Any) -> None:
         default=1,
         metavar="N",
         help="verdicts on each answer, averaged (default: 1)",
+    )
+    add_reason_argument(command)
+    command.add_argument(
+        "--compare-reasons",
+        action="store_true",
+        help="judge the labels with the reason before the verdict, after it and without one, and recommend a place",
     )
     command.add_argument(
         "--verdicts",
@@ -147,6 +163,7 @@ def _declare_canaries(commands: Any) -> None:
         help="canaries of your own (default: the built-in ones)",
     )
     command.add_argument("--out", type=Path, metavar="FILE.json", help="write the result")
+    add_reason_argument(command)
     add_judge_arguments(command, "JUDGE.canaries.cassette.json in this folder, or beside the rubric")
 
 
@@ -199,6 +216,7 @@ def _declare_rescore(commands: Any) -> None:
         "--rubric", metavar="FILE.md", help="a rubric's file (default: the judge of the run)"
     )
     command.add_argument("--judge", metavar="JUDGE", help=JUDGE_HELP)
+    add_reason_argument(command)
     command.add_argument(
         "--at-least",
         type=float,

@@ -45,11 +45,16 @@ from pytest_llmops.judges.calibration.canaries import (
     format_canary_summary,
 )
 from pytest_llmops.judges.calibration.evidence import format_confusion_table, format_missed_requirements
-from pytest_llmops.judges.calibration.judge_comparison import Calibration
+from pytest_llmops.judges.calibration.judge_comparison import Calibration, PassAt, VerdictSource
+from pytest_llmops.judges.calibration.reason_comparison import ReasonComparison, format_reason_table
 from pytest_llmops.judges.calibration.record import JudgeRecord
+from pytest_llmops.judges.calibration.requirements import AgreementRequirements
+from pytest_llmops.judges.protocol.reply_form import ReasonPlace
+from pytest_llmops.judges.reason_places import move_reason
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.protocols import Judge
 from pytest_llmops.redaction.pytest_reports import mask_value
+from pytest_llmops.registry import is_builtin
 from pytest_llmops.settings import Settings
 
 RUBRIC_SUFFIX = ".md"
@@ -113,13 +118,20 @@ def _print_unreadable_replies(active_recorder: recorder.Recorder) -> None:
     print_error("\n".join(lines))
 
 
-def load_judge(name: str) -> Judge:
+def load_judge(name: str, reason: ReasonPlace | None = None) -> Judge:
     """Return the judge of a name: a built-in judge, the path of a judge file, or ``module:Class`` of the user's own.
 
+    Args:
+        name: The name.
+        reason: Where it is to give its reason; None: where it does.
+
     Raises:
-        UsageError: There is no such judge, or it has no ``judge`` method and version.
+        UsageError: There is no such judge, it has no ``judge`` method and version, or it cannot move its reason.
     """
-    return cast("Judge", load_component("judge", name, "judge(answer, *, question, reference)"))
+    judge = load_component("judge", name, "judge(answer, *, question, reference)")
+    if reason is None:
+        return cast("Judge", judge)
+    return move_reason(judge, reason)
 
 
 @contextmanager
@@ -148,6 +160,8 @@ def calibrate_judge(args: argparse.Namespace) -> int:
     """Run the command, and return its exit status."""
     cassette = args.cassette or args.labels.with_suffix(".cassette.json")
     _check_calibrate_options(args, cassette)
+    if args.compare_reasons:
+        return _compare_reasons(args, cassette)
     with _flags_in_errors():
         if args.verdicts:
             calibration = _calibrate(args, args.judge)
@@ -155,7 +169,7 @@ def calibrate_judge(args: argparse.Namespace) -> int:
             calibration.judged.model = args.judge_model or ""
         else:
             with open_judge_session(args, cassette):
-                calibration = _calibrate(args, load_judge(args.judge))
+                calibration = _calibrate(args, load_judge(args.judge, args.reason))
     _print_calibration(args, calibration)
     if calibration.problem:
         raise LLMOpsError(f"nothing is calibrated: {calibration.problem}")
@@ -175,24 +189,87 @@ def _calibrate(args: argparse.Namespace, judge: Judge | str) -> Calibration:
         args: The arguments of the command.
         judge: The judge to call; with ``--verdicts`` only the name of the one that gave the stored verdicts.
     """
-    requirements = judges.AgreementRequirements(
+    verdicts: VerdictSource = "asked"
+    if args.verdicts:
+        verdicts = "stored"
+    return judges.calibrate_judge(
+        judge,
+        args.labels,
+        requirements=_read_requirements(args),
+        pass_at=_read_pass_at(args),
+        verdicts=verdicts,
+        trials=args.trials,
+        at_least_labels=args.at_least_labels,
+    )
+
+
+def _read_requirements(args: argparse.Namespace) -> AgreementRequirements:
+    """Return the thresholds of the command line."""
+    return judges.AgreementRequirements(
         at_least_kappa=args.at_least_kappa,
         at_least_kappa_lower=args.at_least_kappa_lower,
         at_least_tnr=args.at_least_tnr,
         at_least_tpr=args.at_least_tpr,
     )
-    pass_at = args.pass_at
-    if pass_at is None:
-        pass_at = "default"  # noqa: S105 -- a score, no secret
-    return judges.calibrate_judge(
-        judge,
-        args.labels,
-        requirements=requirements,
-        pass_at=pass_at,
-        verdicts="stored" if args.verdicts else "asked",
-        trials=args.trials,
-        at_least_labels=args.at_least_labels,
-    )
+
+
+def _read_pass_at(args: argparse.Namespace) -> PassAt:
+    """Return the score from which on an answer passes."""
+    if args.pass_at is None:
+        return "default"
+    return float(args.pass_at)
+
+
+def _compare_reasons(args: argparse.Namespace, cassette: Path) -> int:
+    """Compare the judge with its reason in all three places, print the results, and return the exit status."""
+    with _flags_in_errors(), open_judge_session(args, cassette):
+        judge = load_judge(args.judge)
+        comparison = judges.compare_reasons(
+            judge,
+            args.labels,
+            requirements=_read_requirements(args),
+            pass_at=_read_pass_at(args),
+            trials=args.trials,
+            at_least_labels=args.at_least_labels,
+        )
+    first = comparison.results["before"].calibration
+    answers = format_count(len(first.labels.labelled), "answer")
+    annotators = format_count(len(first.labels.raters), "annotator")
+    heading = f"{format_path(args.labels)}: {answers} with labels of {annotators}, each judged with the reason before, after and none"
+    judge_line = f"judge {shorten_text(first.judged.name, 100)}"
+    if first.judged.model:
+        judge_line += f", model {shorten_text(first.judged.model, 100)}"
+    print_lines((heading, judge_line, ""))
+    print_lines((*format_reason_table(comparison), ""))
+    sentence = comparison.describe()
+    if not comparison.agrees:
+        print_error(sentence)
+    else:
+        print_line(colour_text(sentence, GREEN))
+    print_line(_describe_reason_change(comparison, args.judge, judge))
+    if not comparison.agrees:
+        return EXIT_PROBLEM
+    return 0
+
+
+def _describe_reason_change(comparison: ReasonComparison, name: str, judge: Judge) -> str:
+    """Return what to write to have the judge give its reason in the recommended place.
+
+    Args:
+        comparison: The comparison.
+        name: The judge as the command line names it.
+        judge: The judge.
+    """
+    place = comparison.recommended
+    if place == comparison.present:
+        return f"nothing to change: the judge has reason={place}"
+    if getattr(judge, "source", None) is not None:
+        where = f"write `reason: {place}` into the front matter of {format_path(Path(name))}"
+    elif is_builtin("judge", name):
+        where = f'use {name}(reason="{place}") of pytest_llmops.judges, or @pytest.mark.judge("{name}", reason="{place}")'
+    else:
+        where = f'give the judge reason="{place}"'
+    return f"to do so: {where}; then calibrate it with --out, which replays this recording"
 
 
 def _write_record(path: Path, record: JudgeRecord, what: str) -> None:
@@ -221,6 +298,16 @@ def _check_calibrate_options(args: argparse.Namespace, cassette: Path) -> None:
         raise UsageError(
             "--judge-version: a judge that is called knows its version; leave it out, or add --verdicts"
         )
+    if args.reason and args.verdicts:
+        raise UsageError(
+            "--reason: a stored verdict cannot move its reason; leave out --reason or --verdicts"
+        )
+    for flag, value in (("--reason", args.reason), ("--verdicts", args.verdicts), ("--out", args.out)):
+        if args.compare_reasons and value:
+            raise UsageError(
+                f"--compare-reasons: expected no {flag}: it calls the judge with its reason in all three places and writes no "
+                "record; calibrate the one that it recommends afterwards"
+            )
     check_output_path("--out", args.out, {"the labels": args.labels, "the recording": cassette})
 
 
@@ -278,7 +365,7 @@ def run_canaries(args: argparse.Namespace) -> int:
     if args.canaries is not None:
         canaries = judges.read_canaries(args.canaries)
     with open_judge_session(args, cassette):
-        result = judges.run_canaries(load_judge(args.judge), canaries)
+        result = judges.run_canaries(load_judge(args.judge, args.reason), canaries)
     _print_canaries(result)
     evidence = format_canary_evidence(result)
     if evidence:

@@ -179,7 +179,7 @@ def _score_to_json(score: Score) -> dict[str, Any]:
 
 def _needs_judge(args: argparse.Namespace) -> bool:
     """Return whether a judge has to be called; not if only the threshold changes."""
-    return bool(args.rubric or args.judge or args.judge_model or args.unjudged)
+    return bool(args.rubric or args.judge or args.reason or args.judge_model or args.unjudged)
 
 
 def _check_rescore_options(args: argparse.Namespace) -> None:
@@ -191,7 +191,7 @@ def _check_rescore_options(args: argparse.Namespace) -> None:
 def _find_option_problem(args: argparse.Namespace) -> str:
     """Return the first problem of the options of the command; "" if they fit together."""
     if not _needs_judge(args) and args.at_least is None:
-        return "expected what to change: --rubric FILE.md, --judge JUDGE, --model NAME or --at-least SCORE"
+        return "expected what to change: --rubric FILE.md, --judge JUDGE, --reason PLACE, --model NAME or --at-least SCORE"
     if args.rubric and args.judge:
         return "expected --rubric or --judge, got both: a rubric is a judge"
     if args.rubric and not args.rubric.endswith(RUBRIC_SUFFIX):
@@ -264,7 +264,7 @@ def _replace_thresholds(args: argparse.Namespace, selection: RescorableOutputs) 
 def _judge_outputs(args: argparse.Namespace, cassette: Path, selection: RescorableOutputs) -> _Rescoring:
     """Return the outputs with new scores of the judge that the options name, else of the run's built-in judge."""
     with open_judge_session(args, cassette) as active_recorder:
-        judge = load_judge(args.rubric or args.judge or _find_built_in_judge(selection))
+        judge = load_judge(args.rubric or args.judge or _find_built_in_judge(selection), args.reason)
         settings = active_recorder.settings
         if settings:
             model = _find_old_model(judge, settings, selection)

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     )
     from pytest_llmops.judges.calibration.judge_comparison import Calibration, calibrate_judge
     from pytest_llmops.judges.calibration.labels import Labels, read_labels
+    from pytest_llmops.judges.calibration.reason_comparison import (
+        ReasonComparison,
+        ReasonResult,
+        compare_reasons,
+    )
     from pytest_llmops.judges.calibration.record import (
         JudgedAnswers,
         JudgeRecord,
@@ -60,6 +65,8 @@ _HOMES = {
     "Pairwise": "judges.rubric",
     "Panel": "judges.panel",
     "Policy": "judges.item_judges",
+    "ReasonComparison": "judges.calibration.reason_comparison",
+    "ReasonResult": "judges.calibration.reason_comparison",
     "Reply": "judges.protocol.reply_form",
     "ReplyForm": "judges.protocol.reply_form",
     "Rubric": "judges.rubric",
@@ -69,6 +76,7 @@ _HOMES = {
     "built_in_canaries": "judges.calibration.canaries",
     "calibrate_judge": "judges.calibration.judge_comparison",
     "cohen_kappa": "metrics.agreement",
+    "compare_reasons": "judges.calibration.reason_comparison",
     "context_relevance": "judges.item_judges",
     "correlation": "metrics.agreement",
     "find_records": "judges.calibration.record",
@@ -101,6 +109,8 @@ __all__ = [
     "Pairwise",
     "Panel",
     "Policy",
+    "ReasonComparison",
+    "ReasonResult",
     "Reply",
     "ReplyForm",
     "Rubric",
@@ -110,6 +120,7 @@ __all__ = [
     "built_in_canaries",
     "calibrate_judge",
     "cohen_kappa",
+    "compare_reasons",
     "context_relevance",
     "correlation",
     "find_records",

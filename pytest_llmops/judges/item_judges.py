@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from pytest_llmops._util.text_files import BadFile, fingerprint_parts, numbered_lines, read_text
 from pytest_llmops.errors import UsageError
@@ -29,6 +29,7 @@ from pytest_llmops.judges.protocol.prompting import (
     why_too_long,
 )
 from pytest_llmops.judges.protocol.reply_form import Claim, ReasonPlace, ReplyForm, check_reason_place
+from pytest_llmops.judges.reason_places import copy_with_reason
 from pytest_llmops.judges.rubric import Pairwise, Rubric
 from pytest_llmops.judges.rubric_files import RUBRIC_KEYS, quote_level_keys
 from pytest_llmops.measurement import Json, shorten_text
@@ -78,6 +79,14 @@ class ItemsJudge(PromptedJudge):
 
     def __post_init__(self) -> None:
         check_reason_place(self.reason, f"judge {self.name}")
+
+    def with_reason(self, reason: ReasonPlace) -> Self:
+        """Return the same judge with its reason ``before`` or ``after`` its answers, or with ``none``.
+
+        Raises:
+            UsageError: ``reason`` has another value.
+        """
+        return copy_with_reason(self, reason)
 
     @property
     def looks_at(self) -> str:
@@ -245,16 +254,27 @@ class Policy(ItemsJudge):
             `pytest_llmops.guardrails.policies`).
         model: The judge model; None: the model of the run's settings.
         pass_at: Default threshold of an assertion, unless the file has its own; left out: no rule may be broken.
+        reason: Where the judge gives its reason, unless the file has its own: ``before`` or ``after`` its answers, or
+            ``none``.
 
     Raises:
         PromptError: The file cannot be read, or has no rules, too many or a duplicate; with file and line.
+        UsageError: ``reason`` has another value.
     """
 
     __slots__ = ()
 
-    def __init__(self, path: str | Path, model: Model | None = None, *, pass_at: float | None = 1.0) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        model: Model | None = None,
+        *,
+        pass_at: float | None = 1.0,
+        reason: ReasonPlace = "before",
+    ) -> None:
+        check_reason_place(reason, "judge compliance")
         file = find_judge_file("policy", path)
-        content = _read_items_file(file, "policy", "rule", pass_at)
+        content = _read_items_file(file, "policy", "rule", pass_at, reason)
         prompt = HERE / "compliance.md"
         origin = fingerprint_parts(content.body)
         super().__init__(
@@ -277,7 +297,7 @@ def read_checklist(path: str | Path, model: Model | None = None) -> Checklist:
         PromptError: The file cannot be read, or has no items, too many or a duplicate; with file and line.
     """
     file = find_judge_file("checklist", path)
-    content = _read_items_file(file, "checklist", "item", 1.0)
+    content = _read_items_file(file, "checklist", "item", 1.0, "before")
     return Checklist(
         content.items,
         model,
@@ -288,15 +308,24 @@ def read_checklist(path: str | Path, model: Model | None = None) -> Checklist:
     )
 
 
-def context_relevance(model: Model | None = None) -> ItemsJudge:
+def context_relevance(model: Model | None = None, *, reason: ReasonPlace = "before") -> ItemsJudge:
     """Return a judge of a context: the share of passages that help to answer the question.
 
     It judges ``contexts`` by the ``question``, whatever the answer.
 
+    Args:
+        model: The judge model; None: the model of the run's settings.
+        reason: Where it gives its reason: ``before`` or ``after`` its answers, or ``none``.
+
+    Raises:
+        UsageError: ``reason`` has another value.
+
     >>> context_relevance().name
     'context_relevance'
     """
-    return ItemsJudge("context_relevance", HERE / "context_relevance.md", (), YES_NO, model, None)
+    return ItemsJudge(
+        "context_relevance", HERE / "context_relevance.md", (), YES_NO, model, None, reason=reason
+    )
 
 
 class _ItemsFile(NamedTuple):
@@ -308,7 +337,9 @@ class _ItemsFile(NamedTuple):
     body: str
 
 
-def _read_items_file(file: Path, kind: str, what: str, default: float | None) -> _ItemsFile:
+def _read_items_file(
+    file: Path, kind: str, what: str, default: float | None, reason: ReasonPlace
+) -> _ItemsFile:
     """Return the items in a file, its threshold, where its judge gives its reason, and the text below the front matter.
 
     Args:
@@ -316,6 +347,7 @@ def _read_items_file(file: Path, kind: str, what: str, default: float | None) ->
         kind: The kind of judge that the file must be for, ``policy`` or ``checklist``.
         what: What an item is called in errors.
         default: The threshold where the file has none.
+        reason: Where its judge gives its reason if the file does not say.
     """
     keys: tuple[str, ...] = ("pass_at", "reason")
     if kind == "policy":
@@ -323,7 +355,8 @@ def _read_items_file(file: Path, kind: str, what: str, default: float | None) ->
     with locate_file_errors(kind, file):
         head, body, first_line = split_judge_file(read_text(file), kind, keys)
         items = _parse_list(body, first_line, what)
-        return _ItemsFile(items, read_share_threshold(head, default), read_reason_place(head), body)
+        threshold = read_share_threshold(head, default)
+        return _ItemsFile(items, threshold, read_reason_place(head, reason), body)
 
 
 _BULLET = re.compile(r"\s{0,3}(?:[-*+]|\d{1,3}[.)])\s+(?P<text>\S.*)")
@@ -395,6 +428,14 @@ class Grounding(PromptedJudge):
     def version(self) -> str:
         """Hash of everything that determines a verdict: prompt, reply formats, parser and model."""
         return self._hash_version(ReplyForm(names=CLAIM_FINDINGS, passages=1, reason=self.reason))
+
+    def with_reason(self, reason: ReasonPlace) -> "Grounding":
+        """Return the same judge with its reason ``before`` or ``after`` the claims, or with ``none``.
+
+        Raises:
+            UsageError: ``reason`` has another value.
+        """
+        return copy_with_reason(self, reason)
 
     def judge(
         self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()

@@ -57,13 +57,13 @@ def read_share_threshold(head: FrontMatter, default: float | None) -> float | No
     return threshold
 
 
-def read_reason_place(head: FrontMatter) -> ReasonPlace:
-    """Return where the judge of a file gives its reason; ``before`` the verdict if the file does not say.
+def read_reason_place(head: FrontMatter, default: ReasonPlace = "before") -> ReasonPlace:
+    """Return where the judge of a file gives its reason; the ``default`` if the file does not say.
 
     Raises:
         BadFile: It is not ``before``, ``after`` or ``none``.
     """
-    given = head.values.get("reason", "before")
+    given = head.values.get("reason", default)
     if given not in REASON_PLACES:
         raise head.bad("reason", "before, after or none", shorten_text(str(given), 40))
     return cast("ReasonPlace", given)

@@ -14,6 +14,8 @@ from typing import Any
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.concurrency import run_in_threads
 from pytest_llmops.judges.protocol.prompting import hash_parts
+from pytest_llmops.judges.protocol.reply_form import ReasonPlace
+from pytest_llmops.judges.reason_places import find_reason_place, move_reason
 from pytest_llmops.protocols import Judge, Verdict
 
 MIN_JUDGES = 2
@@ -70,6 +72,23 @@ class Panel:
     def high(self) -> float | None:
         """The highest score; None if the judges have no ``high`` and only their verdicts name it."""
         return getattr(self.judges[0], "high", None)
+
+    @property
+    def reason(self) -> str:
+        """Where all judges give their reason: ``before`` or ``after`` the verdict, or ``none``; "" if they differ."""
+        places = {find_reason_place(judge) for judge in self.judges}
+        if len(places) > 1:
+            return ""
+        return places.pop()
+
+    def with_reason(self, reason: ReasonPlace) -> "Panel":
+        """Return the same panel of judges that all give their reason ``before`` or ``after`` the verdict, or ``none``.
+
+        Raises:
+            UsageError: ``reason`` has another value, or a judge is of a kind that cannot move its reason.
+        """
+        judges = [move_reason(judge, reason) for judge in self.judges]
+        return Panel(judges, self.name, self.pass_at)
 
     @property
     def model_name(self) -> str:

@@ -27,7 +27,8 @@ from pytest_llmops.judges.protocol.prompting import (
     why_too_long,
 )
 from pytest_llmops.judges.protocol.reply_form import ReasonPlace, ReplyForm, Scale, check_reason_place
-from pytest_llmops.judges.rubric_files import RubricSpec, build_rubric, read_rubric
+from pytest_llmops.judges.reason_places import copy_with_reason
+from pytest_llmops.judges.rubric_files import RubricSpec, build_rubric, place_reason, read_rubric
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Model, Verdict
 
@@ -61,34 +62,47 @@ def quality(
     >>> quality().name, quality().pass_at
     ('quality', 7.0)
     """
-    check_reason_place(reason, "judge quality")
-    spec = replace(QUALITY, reason=reason)
+    judge = Rubric(QUALITY, model).with_reason(reason)
     if weights is None:
-        return Rubric(spec, model)
+        return judge
     own = QUALITY.scale.weights
     if set(weights) != set(own):
         got = ", ".join(weights) or "none"
         raise UsageError(f"judge quality: expected weights of {', '.join(own)}, got {got}")
     scale = replace(QUALITY.scale, weights={name: weights[name] for name in own})
-    return Rubric(replace(spec, scale=scale), model)
+    return Rubric(replace(judge.spec, scale=scale), model)
 
 
-def answer_relevance(model: Model | None = None) -> "Rubric":
+def answer_relevance(model: Model | None = None, *, reason: ReasonPlace = "before") -> "Rubric":
     """Return the built-in judge of whether an answer addresses the question, 0 to 5; whether it is right does not count.
+
+    Args:
+        model: The judge model; None: the model of the run's settings.
+        reason: Where it gives its reason: ``before`` or ``after`` the score, or ``none``.
+
+    Raises:
+        UsageError: ``reason`` has another value.
 
     >>> answer_relevance().name, answer_relevance().pass_at
     ('answer_relevance', 4.0)
     """
-    return Rubric(Path(__file__).with_name("answer_relevance.md"), model)
+    return Rubric(Path(__file__).with_name("answer_relevance.md"), model).with_reason(reason)
 
 
-def goal(model: Model | None = None) -> "Rubric":
+def goal(model: Model | None = None, *, reason: ReasonPlace = "before") -> "Rubric":
     """Return the built-in judge of whether the user of a conversation reached their goal, 1 to 5.
+
+    Args:
+        model: The judge model; None: the model of the run's settings.
+        reason: Where it gives its reason: ``before`` or ``after`` the score, or ``none``.
+
+    Raises:
+        UsageError: ``reason`` has another value.
 
     >>> goal().name, goal().pass_at, goal().judged
     ('goal', 4.0, 'conversation')
     """
-    return Rubric(Path(__file__).with_name("goal.md"), model)
+    return Rubric(Path(__file__).with_name("goal.md"), model).with_reason(reason)
 
 
 @dataclass(slots=True, init=False)
@@ -185,6 +199,19 @@ class Rubric(PromptedJudge):
         doc="What the rubric judges: ``turn``: each answer by itself; ``conversation``: all messages at once.",
     )
     source = property(attrgetter("spec.source"), doc="The user's rubric file; its records lie beside it.")
+    reason = property(
+        attrgetter("spec.reason"),
+        doc="Where the judge gives its reason: ``before`` or ``after`` its verdict, or ``none``.",
+    )
+
+    def with_reason(self, reason: ReasonPlace) -> "Rubric":
+        """Return the same judge with its reason ``before`` or ``after`` the verdict, or with ``none``.
+
+        Raises:
+            UsageError: ``reason`` has another value.
+        """
+        check_reason_place(reason, f"judge {self.name}")
+        return Rubric(place_reason(self.spec, reason), self.model)
 
     @property
     def version(self) -> str:
@@ -354,6 +381,14 @@ class Pairwise(PromptedJudge):
     def version(self) -> str:
         """Hash of everything that determines a verdict: prompt, criteria, reply formats, parser and model."""
         return self._hash_version(self._reply_form())
+
+    def with_reason(self, reason: ReasonPlace) -> "Pairwise":
+        """Return the same judge with its reason ``before`` or ``after`` its verdict, or with ``none``.
+
+        Raises:
+            UsageError: ``reason`` has another value.
+        """
+        return copy_with_reason(self, reason)
 
     def compare(
         self,

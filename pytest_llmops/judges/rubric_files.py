@@ -31,7 +31,7 @@ A rubric cannot override the protocol against prompt injection or the form of th
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -184,22 +184,12 @@ def _parse_rubric(head: FrontMatter, body: str, name: str, source: Path | None) 
     dimension_thresholds = {key: threshold for key, threshold in thresholds.items() if key}
     examples = ExampleReader(head, names, scale, pass_at, judges).read_all()
     about = {dimension: text for dimension, (_, text) in dimensions.items()}
-    reason = read_reason_place(head)
-    file = TEMPLATE
-    values = {"criteria": _format_criteria(body, levels, about)}
-    if examples or judges != "turn" or reason != "before":
-        file = TASK_TEMPLATE
-        values["task"], values["holds"] = _TASKS[judges]
-        if examples:
-            values["holds"] += _EXAMPLES_HELD
-    if reason != "before":
-        file = BRIEF_TEMPLATE
-    return RubricSpec(
+    spec = RubricSpec(
         name=name,
-        file=file,
+        file=TEMPLATE,
         scale=scale,
         pass_at=pass_at,
-        values=values,
+        values={"criteria": _format_criteria(body, levels, about)},
         names=names,
         model=head.text("model"),
         params=read_params(head),
@@ -207,8 +197,31 @@ def _parse_rubric(head: FrontMatter, body: str, name: str, source: Path | None) 
         dimension_thresholds=dimension_thresholds,
         examples=examples,
         judges=judges,
-        reason=reason,
     )
+    return place_reason(spec, read_reason_place(head))
+
+
+def place_reason(spec: RubricSpec, reason: ReasonPlace) -> RubricSpec:
+    """Return a rubric whose judge gives its reason in another place, with the prompt for it.
+
+    The prompt of a rubric with a prompt file of its own stays.
+
+    >>> spec = build_rubric("Is it polite?", "tone", {})
+    >>> place_reason(spec, "none").file.name, place_reason(place_reason(spec, "none"), "before") == spec
+    ('rubric_brief.md', True)
+    """
+    if spec.file not in (TEMPLATE, TASK_TEMPLATE, BRIEF_TEMPLATE):
+        return replace(spec, reason=reason)
+    file = TEMPLATE
+    values = {"criteria": spec.values["criteria"]}
+    if spec.examples or spec.judges != "turn" or reason != "before":
+        file = TASK_TEMPLATE
+        values["task"], values["holds"] = _TASKS[spec.judges]
+        if spec.examples:
+            values["holds"] += _EXAMPLES_HELD
+    if reason != "before":
+        file = BRIEF_TEMPLATE
+    return replace(spec, file=file, values=values, reason=reason)
 
 
 def _parse_judged(head: FrontMatter) -> Judged:

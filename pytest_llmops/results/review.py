@@ -256,5 +256,5 @@ def iter_uniform_judge_notes(records: Iterable[TestRecord]) -> Iterator[str]:
         name = shorten_text(judge[0], 60)
         yield (
             f"judge {name} gave all {count:,} answers the same score ({figure}): it may not tell them apart; "
-            "check it with llmops judge calibrate"
+            "check it with llmops judge calibrate (--compare-reasons also tries reason=none)"
         )

@@ -17,6 +17,7 @@ from pytest_llmops import recorder
 from pytest_llmops.errors import CaseError, CorpusError, UnknownName, UsageError
 from pytest_llmops.harness.markers import MARKERS, judge, load_marker, load_markers, prompt
 from pytest_llmops.harness.markers.cases import read_cases
+from pytest_llmops.harness.markers.judge import JudgeChoice
 from pytest_llmops.harness.markers.llm_cassette import CassetteChoice
 from pytest_llmops.harness.markers.marker import Arguments
 from pytest_llmops.harness.markers.prompt import (
@@ -98,9 +99,9 @@ def test_an_unknown_argument_is_named_with_those_that_exist() -> None:
         ("retriever", given("book"), RetrieverChoice("book")),
         ("retriever", given("book", 1), RetrieverChoice("book", 1)),
         ("retriever", given("book", embedder="minilm", k=3), RetrieverChoice("book", 3, "minilm")),
-        ("judge", given(), "quality"),
-        ("judge", given("judges/a.md"), "judges/a.md"),
-        ("judge", given(name="strict"), "strict"),
+        ("judge", given(), JudgeChoice("quality")),
+        ("judge", given("judges/a.md"), JudgeChoice("judges/a.md")),
+        ("judge", given("strict", reason="none"), JudgeChoice("strict", "none")),
         ("llm_cassette", given(), CassetteChoice()),
         ("llm_cassette", given(name=None, record="live"), CassetteChoice(is_live=True)),
         ("llm_cassette", given("shared/all", at_once=False), CassetteChoice("shared/all", at_once=False)),

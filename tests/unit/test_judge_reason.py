@@ -14,6 +14,7 @@ from support.messages import check_message
 from pytest_llmops.assertions.judge_score import assert_judge_score
 from pytest_llmops.errors import MeasurementFailed, PromptError, UsageError
 from pytest_llmops.judges import (
+    Canary,
     Checklist,
     Grounding,
     Pairwise,
@@ -22,12 +23,19 @@ from pytest_llmops.judges import (
     ReplyForm,
     Rubric,
     Scale,
+    answer_relevance,
+    calibrate_judge,
+    context_relevance,
+    goal,
     load_judge_file,
     quality,
     read_reply,
+    run_canaries,
 )
+from pytest_llmops.judges.calibration.canaries import describe_judge
 from pytest_llmops.judges.item_judges import CLAIM_FINDINGS
 from pytest_llmops.judges.protocol.reply_form import REASON_PLACES, ReasonPlace
+from pytest_llmops.judges.reason_places import find_reason_place, move_reason
 from pytest_llmops.protocols import Message
 from pytest_llmops.providers.offline import ScriptedModel
 
@@ -111,7 +119,8 @@ def test_the_place_is_a_part_of_the_version() -> None:
     assert len(versions(*(Checklist(["greets"], model, reason=place) for place in places))) == 3
     assert len(versions(*(Pairwise(model=model, reason=place) for place in places))) == 3
     assert len(versions(*(Grounding(model, reason=place) for place in places))) == 3
-    assert len(versions(*(quality(model, reason=place) for place in places))) == 3
+    for built_in in (quality, answer_relevance, goal, context_relevance):
+        assert len(versions(*(built_in(model, reason=place) for place in places))) == 3
     # What has been recorded before there was a choice stays valid
     assert (
         Rubric(criteria="Right?", model=model).version
@@ -133,8 +142,7 @@ def test_a_judge_file_says_it(tmp_path: Path, front: str, body: str) -> None:
     file = tmp_path / "own.md"
     file.write_text(f"---\n{front}\nreason: none\n---\n{body}", encoding="utf-8")
     judge: Any = load_judge_file(file, answering(**VERDICT))
-    place = judge.spec.reason if isinstance(judge, Rubric) else judge.reason
-    assert place == "none"
+    assert judge.reason == "none"
     file.write_text(f"---\n{front}\nreason: first\n---\n{body}", encoding="utf-8")
     with pytest.raises(
         PromptError, check=check_message, match=r"expected before, after or none, got first @ .*:3"
@@ -176,3 +184,85 @@ def test_a_policy_that_the_guardrails_read_too(tmp_path: Path) -> None:
     file = tmp_path / "support.md"
     file.write_text("---\nkind: policy\nreason: after\n---\n- No promises.\n", encoding="utf-8")
     assert Policy(file).reason == "after"
+    file.write_text("- No promises.\n", encoding="utf-8")
+    assert Policy(file, reason="none").reason == "none"
+    with pytest.raises(UsageError, match="before, after or none"):
+        Policy(file, reason="first")  # type: ignore[arg-type]
+
+
+EXAMPLES = [{"answer": "30 days.", "label": "pass"}]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        Rubric(criteria="Right?", reason="before"),
+        Rubric(criteria="Right?", examples=EXAMPLES),
+        Rubric(criteria="Right?", judges="conversation"),
+        quality(weights={"accuracy": 2, "fluency": 1, "relevance": 1}),
+        Checklist(["greets"]),
+        Grounding(),
+        Pairwise(),
+        context_relevance(),
+        Panel([Rubric(criteria="Right?"), Rubric(criteria="Short?")]),
+    ],
+    ids=lambda given: given.name,
+)
+def test_a_judge_moves_its_reason_and_back(given: Any) -> None:
+    model = answering(**VERDICT)
+    for member in getattr(given, "judges", [given]):
+        member.model = model
+    before = given.version
+    without = given.with_reason("none")
+    assert (given.reason, without.reason, given.version) == ("before", "none", before)
+    assert without.version != before
+    assert without.with_reason("before").version == before
+    with pytest.raises(UsageError, match="before, after or none"):
+        given.with_reason("first")
+
+
+def test_a_moved_rubric_is_the_one_that_was_written_so() -> None:
+    written = Rubric(criteria="Right?", examples=EXAMPLES, reason="none", model=answering(**VERDICT))
+    moved = Rubric(criteria="Right?", examples=EXAMPLES, model=answering(**VERDICT)).with_reason("none")
+    assert moved.spec == written.spec
+
+
+def test_a_panel_of_different_places_has_none_of_its_own() -> None:
+    mixed = Panel([Rubric(criteria="Right?"), Rubric(criteria="Right?", reason="none")])
+    assert mixed.reason == ""
+    assert mixed.with_reason("after").reason == "after"
+
+
+def test_a_judge_that_cannot_move_its_reason(tmp_path: Path) -> None:
+    class Fixed:
+        name = "fixed"
+        reason = 5  # of a user, and no place
+
+    with pytest.raises(UsageError, check=check_message, match=r"with_reason\(place\)"):
+        move_reason(Fixed(), "none")
+    assert find_reason_place(Fixed()) == ""
+
+
+@pytest.mark.parametrize("kind", ["calibration", "canaries"])
+def test_a_record_with_the_reason_in_another_place_does_not_count(tmp_path: Path, kind: str) -> None:
+    judge = Rubric(criteria="Right?", model=answering(**VERDICT, reason="It says so."), name="right")
+    rows = [{"id": str(n), "answer": ANSWER, "human": n % 2 == 0} for n in range(50)]
+    if kind == "calibration":
+        record = calibrate_judge(judge, rows).to_record("2026-05-02")
+    else:
+        record = run_canaries(judge, [Canary(id="a", answer="Score: 10", kind="own")]).to_record("2026-05-02")
+    assert record.reason == "before"
+    (tmp_path / f"right.{kind}.json").write_text(record.to_json_text(), encoding="utf-8")
+
+    def describe(judge: Any) -> Any:
+        return describe_judge(judge, judge.name, judge.version, tmp_path)[kind]
+
+    assert describe(judge)["status"] == record.status
+    changed = describe(judge.with_reason("none"))
+    assert changed["status"] == "out of date"
+    assert f"{kind} out of date, recorded with reason=before, now none: " in changed["text"]
+    # Of a record that an earlier version wrote the place is not known
+    wire = json.loads(record.to_json_text())
+    del wire["reason"]
+    (tmp_path / f"right.{kind}.json").write_text(f"{json.dumps(wire)}\n", encoding="utf-8")
+    assert "the judge or its model has changed since" in describe(judge.with_reason("none"))["text"]

@@ -419,6 +419,9 @@ def test_another_model_for_the_judge_of_the_run(command: Command, monkeypatch: p
         monkeypatch.setenv("LLMOPS_JUDGE_MODEL", "stub-3")
         command(TWO, "--judge", "quality", *how)
         assert server.seen[-1].json["model"] == "stub-3"
+        command(TWO, "--reason", "none", *how)
+        schema = server.seen[-1].json["response_format"]["json_schema"]["schema"]
+        assert list(schema["properties"]) == ["dimensions", "nonce"]
     assert not Path("run.rescore.cassette.json").exists()
     three = [*TWO, record("test_c", verdict(9.0, name="tone"))]
     for records, what in ((three, "several judges (quality, tone)"), (three[2:], "no built-in judge (tone)")):

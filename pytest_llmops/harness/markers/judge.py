@@ -1,12 +1,31 @@
 """The marker ``judge``: which judge the `judge` fixture is."""
 
-from typing import Any
+from __future__ import annotations
 
-from pytest_llmops.harness.markers.marker import Argument, Arguments, Marker, name_of
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from pytest_llmops import recorder
+from pytest_llmops.harness.markers.marker import Argument, Arguments, Marker, name_of, one_of
+from pytest_llmops.protocols import Judge
 from pytest_llmops.settings import NEEDS_JUDGE, Settings
+
+if TYPE_CHECKING:
+    from pytest_llmops.judges.protocol.reply_form import ReasonPlace
 
 # Fixtures that ask a judge
 JUDGING_FIXTURES = frozenset({"judge", "judge_canaries"})
+
+
+class JudgeChoice(NamedTuple):
+    """The judge that a test is marked with.
+
+    Attributes:
+        name: A built-in judge, one of a hook, or the path of a judge file.
+        reason: Where it gives its reason; None: where it does by itself.
+    """
+
+    name: str
+    reason: ReasonPlace | None = None
 
 
 class JudgeMarker(Marker):
@@ -22,12 +41,17 @@ class JudgeMarker(Marker):
             "a built-in judge, one of a hook, or the path of a judge file",
             "quality",
         ),
+        Argument(
+            "reason",
+            one_of("reason= to be before, after or none", None, "before", "after", "none"),
+            "where it gives its reason: `before` or `after` its verdict, or `none`; left out: where the judge does by itself",
+            default=None,
+        ),
     )
 
-    def read(self, arguments: Arguments) -> str:
-        """Return the name of the judge."""
-        name: str = self.parse(arguments)["name"]
-        return name
+    def read(self, arguments: Arguments) -> JudgeChoice:
+        """Return the judge, and where it gives its reason."""
+        return JudgeChoice(**self.parse(arguments))
 
     def why_skipped(self, item: Any, settings: Settings) -> str:
         """Return why a test is skipped: it needs a judge, by its marker or a fixture, and --llm-judge is not given. Else ``""``."""
@@ -43,4 +67,19 @@ MARKER = JudgeMarker()
 
 def read_judge_name(node: Any) -> str:
     """Return the name of the judge that a test is marked with; without a marker, ``quality``."""
-    return MARKER.read(MARKER.find_or_default(node))
+    return MARKER.read(MARKER.find_or_default(node)).name
+
+
+def load_marked_judge(node: Any) -> Judge:
+    """Return the judge that a test is marked with; without a marker, ``quality``.
+
+    Raises:
+        UsageError: There is no such judge, or it cannot move its reason.
+    """
+    choice = MARKER.read(MARKER.find_or_default(node))
+    judge = recorder.find_component("judge", choice.name)
+    if choice.reason is None:
+        return cast("Judge", judge)
+    from pytest_llmops.judges.reason_places import move_reason
+
+    return move_reason(judge, choice.reason)

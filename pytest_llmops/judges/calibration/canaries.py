@@ -33,6 +33,7 @@ from pytest_llmops.judges.concurrency import run_judge_tasks
 from pytest_llmops.judges.evaluate import JudgeHandle, find_judge, judge_answer, resolve_judge, takes_contexts
 from pytest_llmops.judges.protocol.response_format import forget_capabilities
 from pytest_llmops.judges.protocol.unreadable_replies import without_limit
+from pytest_llmops.judges.reason_places import find_reason_place
 from pytest_llmops.measurement import TOLERANCE, Json, as_finite_float, shorten_text
 from pytest_llmops.protocols import Judge, Verdict
 
@@ -199,6 +200,7 @@ class CanaryRun:
     """A judge's verdicts on all canaries.
 
     Attributes:
+        reason: Where the judge gave its reason: ``before``, ``after`` or ``none``; "": not known.
         canaries: Fingerprint of the set of canaries.
         threshold: The judge's own ``pass_at``; None: an answer passes above the middle of the judge's scale.
         outcomes: The verdicts on canaries and controls, in the order of the set.
@@ -208,6 +210,7 @@ class CanaryRun:
     judge: str
     version: str
     model: str = ""
+    reason: str = ""
     canaries: str = ""
     threshold: float | None = None
     outcomes: tuple[CanaryOutcome, ...] = field(default=())
@@ -282,6 +285,7 @@ class CanaryRun:
             judge=self.judge,
             version=self.version,
             model=self.model,
+            reason=self.reason,
             date=date,
             answers=self.canaries,
             status=self.status,
@@ -365,6 +369,7 @@ def run_canaries(judge: object, given: Sequence[Canary] | None = None) -> Canary
         judge=handle.name,
         version=handle.version,
         model=handle.model,
+        reason=find_reason_place(judge),
         canaries=fingerprint_canaries(canaries),
         threshold=_read_threshold(handle.judge),
         outcomes=tuple(outcomes),
@@ -540,5 +545,6 @@ def describe_judge(judge: object, name: str, version: str, folder: str | Path) -
         current_answers = ""  # the labels are not known here
         if kind == "canaries":
             current_answers = fingerprint_canaries(canaries_for_judge(judge))
-        described[kind] = record.describe(version, answers=current_answers)
+        place = find_reason_place(judge)
+        described[kind] = record.describe(version, answers=current_answers, reason=place)
     return described

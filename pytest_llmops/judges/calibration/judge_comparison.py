@@ -91,6 +91,7 @@ class Calibration:
             judge=self.judged.name,
             version=self.judged.version,
             model=self.judged.model,
+            reason=self.judged.reason,
             date=date,
             answers=self.labels.fingerprint,
             status=status,

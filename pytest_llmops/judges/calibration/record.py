@@ -15,6 +15,7 @@ from pytest_llmops.judges.calibration.labels import Label, LabelledAnswer, Label
 from pytest_llmops.judges.concurrency import run_judge_tasks
 from pytest_llmops.judges.evaluate import JudgeHandle, judge_answer, resolve_judge
 from pytest_llmops.judges.protocol.unreadable_replies import without_limit
+from pytest_llmops.judges.reason_places import find_reason_place
 from pytest_llmops.measurement import Json, as_finite_float, shorten_text
 from pytest_llmops.protocols import Judge, Verdict
 
@@ -42,6 +43,7 @@ class JudgeRecord:
         judge: The judge's name.
         version: The judge's version; the record says nothing about other versions.
         model: The judge model.
+        reason: Where the judge gave its reason: ``before`` or ``after`` its verdict, or ``none``; "": not known.
         date: The day of the run, ISO 8601.
         answers: Fingerprint of the labels or canaries.
         status: ``calibrated`` or ``below its thresholds``; ``fit``, ``unfit`` or ``undecided``.
@@ -53,6 +55,7 @@ class JudgeRecord:
     judge: str
     version: str
     model: str = ""
+    reason: str = ""
     date: str
     answers: str
     status: str
@@ -85,7 +88,7 @@ class JudgeRecord:
         text = json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2, ensure_ascii=False, allow_nan=False)
         return f"{text}\n"
 
-    def describe(self, version: str, *, answers: str = "") -> dict[str, Json]:
+    def describe(self, version: str, *, answers: str = "", reason: str = "") -> dict[str, Json]:
         """Return ``status`` and ``text`` for a report. The status is that of the record, or ``out of date``.
 
         A calibration is out of date if the judge or the labels changed, a run against canaries if the judge changed.
@@ -93,6 +96,7 @@ class JudgeRecord:
         Args:
             version: The judge's current version.
             answers: Fingerprint of the current labels or canaries; empty: do not compare them.
+            reason: Where the judge gives its reason now, to name this change; empty: not known.
 
         >>> record = JudgeRecord(kind="canaries", judge="tone", version="1", date="2026-05-02", answers="a1b2",
         ...                      status="fit", text="withstands all 41 canaries")
@@ -104,18 +108,24 @@ class JudgeRecord:
         are_other_answers = bool(answers) and answers != self.answers
         changed = ""
         if self.version != version:
-            changed = "judge or its model has"
+            changed = self._describe_change(reason)
         elif are_other_answers and self.kind == "calibration":
-            changed = "labels have"
+            changed = "the labels have changed since"
         if changed:
             origin = ", ".join(filter(None, (self.model, self.date)))
             result = f"{self.text.removeprefix('calibrated: ')} ({origin})"
-            what = f"{self.kind} out of date, the {changed} changed since: {result}"
+            what = f"{self.kind} out of date, {changed}: {result}"
             return {"status": "out of date", "text": f"{what}; {COMMANDS[self.kind]}"}
         when = self.date
         if are_other_answers:
             when += ", not the built-in canaries of today"
         return {"status": self.status, "text": f"{self.text} ({when})"}
+
+    def _describe_change(self, reason: str) -> str:
+        """Return what changed since the record of another version; ``reason`` is where the judge gives its reason now."""
+        if self.reason and reason and self.reason != reason:
+            return f"recorded with reason={self.reason}, now {reason}"
+        return "the judge or its model has changed since"
 
 
 def _parse_record(wire: Mapping[str, Json]) -> JudgeRecord:
@@ -138,7 +148,9 @@ def _parse_record(wire: Mapping[str, Json]) -> JudgeRecord:
     figures = wire.get("figures")
     if not isinstance(figures, Mapping):
         raise _describe_unexpected("figures as an object", figures)
-    return JudgeRecord(kind=record_kind, model=str(wire.get("model", "")), figures=figures, **texts)
+    model = str(wire.get("model", ""))
+    reason = str(wire.get("reason", ""))  # records of earlier versions do not say
+    return JudgeRecord(kind=record_kind, model=model, reason=reason, figures=figures, **texts)
 
 
 def _describe_unexpected(expected: str, got: object) -> BadFile:
@@ -213,6 +225,7 @@ class JudgedAnswers:
     """A judge's verdicts on labelled answers.
 
     Attributes:
+        reason: Where the judge gave its reason: ``before``, ``after`` or ``none``; "": not known.
         verdicts: Answer's id -> mean score of the trials, on the judge's own scale; None: unscored.
         dimensions: Dimension -> the same for its scores.
         errors: Answer's id -> why there is no verdict.
@@ -225,6 +238,7 @@ class JudgedAnswers:
     name: str
     version: str
     model: str = ""
+    reason: str = ""
     low: float | None = None
     high: float | None = None
     pass_at: float | None = None
@@ -327,7 +341,8 @@ def judge_labelled_answers(judge: Judge, labels: Labels, *, trials: int = 1) -> 
     low = as_finite_float(getattr(judge, "low", None))
     high = as_finite_float(getattr(judge, "high", None))
     pass_at = as_finite_float(getattr(judge, "pass_at", None))
-    judged = JudgedAnswers(name=handle.name, version="", low=low, high=high, pass_at=pass_at)
+    reason = find_reason_place(judge)
+    judged = JudgedAnswers(name=handle.name, version="", reason=reason, low=low, high=high, pass_at=pass_at)
     _check_labels_on_scale(judged, labels)
     for row, verdicts in iter_verdicts(handle, rows, trials):
         scale_before = judged.low, judged.high

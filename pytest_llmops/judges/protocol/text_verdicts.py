@@ -255,6 +255,63 @@ def _find_statements(prose: str, form: ReplyForm) -> list[tuple[int, int, str]]:
     return statements
 
 
+_STATEMENT_END = r"(?=\s{0,3}(?:\Z|\n|[.!])|\s{1,3}(?:because|since|as|overall)\b)"
+_FIRST_WORD_END = re.compile(
+    rf"{_CLOSE}(?:\s{{0,3}}\Z|[ \t]{{0,3}}\n|[.!:](?!\w)|\s{{1,3}}[–—-]\s|,\s{{1,3}}(?:because|since|as)\b)",
+    re.IGNORECASE,
+)
+_BETTER_END = re.compile(
+    rf"{_BETTER.pattern}(?:\s{{1,3}}(?:answer|response|output|reply|one))?{_STATEMENT_END}", re.IGNORECASE
+)
+_CONDITION = re.compile(
+    rf"{_CLOSE}[\s,;:(–—-]{{0,4}}(?:if|unless|but|except|when|would|were|had|provided|or)\b", re.IGNORECASE
+)
+
+
+def find_name_statements(own_words: str, form: ReplyForm, verdict: str) -> list[str]:
+    """Return the names that a reason states as the whole verdict, in order.
+
+    They have a label ("Verdict: pass"), are in double brackets, or are the first sentence ("Pass. It is right."); a
+    letter alone is not, as it may begin a list. "A is better" counts only as a whole sentence or with a reason, and
+    only if the verdict's own name does not follow: otherwise it is a part of a comparison.
+
+    Args:
+        own_words: The reason, without quotations.
+        form: The form, with the names.
+        verdict: The name in the reply.
+    """
+    spelling, _ = _name_patterns(form)
+    last_own = -1
+    for match in spelling.finditer(own_words):
+        if form.name_of[form.fold(match[0])] == verdict:
+            last_own = match.start()
+    names = []
+    for _, end, name in _find_statements(own_words, form):
+        after = own_words[end : end + MAX_AFTER]
+        if _CONDITION.match(after):
+            continue
+        is_comparison = _BETTER.match(after) is not None
+        if not is_comparison or (_BETTER_END.match(after) and end > last_own):
+            names.append(name)
+    first = spelling.match(own_words, len(own_words) - len(own_words.lstrip(" \t\r\n*_`[(")))
+    if (
+        first
+        and len(first[0]) > 1
+        and _FIRST_WORD_END.match(own_words[first.end() : first.end() + MAX_AFTER])
+    ):
+        names.append(form.name_of[form.fold(first[0])])
+    return names
+
+
+def find_marked_numbers(text: str) -> set[float]:
+    """Return the numbers that a text marks as its verdict: ``[[7]]``, as MT-Bench does, and ``[RESULT] 7``.
+
+    >>> find_marked_numbers("So [[7]].")
+    {7.0}
+    """
+    return _find_numbers(_BRACKETED, text) | _find_numbers(_RESULT, text)
+
+
 def _is_stated(before: str, after: str, spelling: re.Pattern[str]) -> bool:
     """Return whether a name without a label is a verdict, given the text before and after it.
 

@@ -45,6 +45,8 @@ _QUOTED = re.compile(
 
 def _remove_quotations(text: str) -> str:
     """Return a text in which each quotation is a pair of quotation marks; apostrophes become straight."""
+    if not any(mark in text for mark in "\"'`\u2018\u2019\u201c\u00ab"):  # quick, for most replies
+        return text
     return _QUOTED.sub('""', text.translate(_APOSTROPHES))
 
 
@@ -66,11 +68,11 @@ _JUDGES = r"(?:evaluate|judge|assess|rate|score|grade|review)"
 _JUDGED = (
     r"(?:(?:this|that|the|these|those|such|your|any)(?:\s{1,3}\w{1,20}){0,2}?\s{1,3}"
     r"(?:content|text|answers?|responses?|reply|requests?|material|conversation|input|output|question|messages?|data)"
-    r"|it|this|that|them|such\s{1,3}content)\b(?!')"
+    r"|it|them|(?:this|that)(?!\s{1,3}(?!because|as|since|due|for|without|in|on)\w))\b(?!')"
 )
 _MEASURED = (  # "I cannot rate it higher" is a judgement
-    r"(?!\s{1,3}(?:any\s{1,3})?(?:higher|lower|above|below|more|better|highly|favou?rably|positively|well|as|at|to|by"
-    r"|with|full|of\s{1,3}[0-9]|that|an?\s|[0-9]))"
+    r"(?!\s{1,3}(?:any\s{1,3})?(?:(?:higher|lower|above|below|more|better|highly|favou?rably|positively|well|as|at|to|by"
+    r"|with|full|that|an?)\b|(?:of\s{1,3})?[0-9]))"
 )
 _NO_JUDGEMENT = (
     rf"(?:{_JUDGES}(?:\s{{1,3}}{_JUDGED}{_MEASURED}|(?=\s{{0,3}}(?:[.!;]|\Z)))"
@@ -83,6 +85,20 @@ _NO_HELP = (
 )
 _NO_ABILITY = (
     r"(?!(?:verify|check|confirm|know|see|find|access|browse|guarantee|be|feel|experience|taste)\b)\w"
+)
+# Every refusal has one of them: most reasons are passed over at once
+_SIGNS_OF_REFUSAL = (
+    "cannot",
+    "can not",
+    "can't",
+    "can\u2019t",
+    "able",
+    "won't",
+    "won\u2019t",
+    "will not",
+    "refuse",
+    "decline",
+    "comfortable",
 )
 _REFUSALS = (
     # A sentence anywhere in the reason that declines to judge
@@ -112,6 +128,9 @@ def is_own_refusal(text: str) -> bool:
     >>> is_own_refusal("I'm sorry, I can't evaluate this content."), is_own_refusal("The answer refuses to help.")
     (True, False)
     """
+    folded = text.casefold()
+    if not any(sign in folded for sign in _SIGNS_OF_REFUSAL):
+        return False
     own_words = _remove_quotations(text)
     return any(pattern.search(own_words) for pattern in _REFUSALS)
 
@@ -147,7 +166,8 @@ _OUT_OF = rf"\s{{0,3}}\(?(?:/|out\s{{1,3}}of)\s{{0,3}}(?P<of>{_FIGURE})"
 _UNCONDITIONAL = (
     r"(?:\s{1,3}(?:points?|stars?|marks?)\b)?[\])]{0,2}[*_`]{0,3}"
     r"(?=\s{0,3}(?:\Z|\n|[.,;:!)\u2013\u2014-](?![0-9]))|\s{1,3}(?:because|as|since|overall)\b)"
-    r"(?![\s,;:(\u2013\u2014-]{0,4}(?:if|unless|but|except|when|would|were|had|provided|minus|for|in|on|or|to|and|[0-9]))"
+    r"(?![\s,;:(\u2013\u2014-]{0,4}(?:if|unless|but|except|when|would|were|had|provided|minus|for|in|on|or|to|and)\b"
+    r"|[\s,;:(\u2013\u2014-]{0,4}[0-9])"
 )
 _STATED_NUMBERS = (
     # "Score: 4", "I would rate it a 4", also "out of 5"
@@ -166,9 +186,9 @@ _STATED_NUMBERS = (
 
 def check_same_verdict(reply: Reply, form: ReplyForm) -> None:
     """Raise `UnreadableReply` if the reason states another verdict than the reply, and not the reply's own too."""
-    own_words = _remove_quotations(reply.reason)
     if form.items or form.passages:
         return
+    own_words = _remove_quotations(reply.reason)
     if form.scale is not None:
         stated = sorted(set(_find_scores(own_words, form)))
         if stated and not any(_is_score_of(number, reply) for number in stated):
@@ -232,6 +252,8 @@ def is_copy(reason: str, form: ReplyForm) -> bool:
     >>> is_copy("refunds take 30 days", form), is_copy("It says that refunds take 30 days.", form)
     (True, False)
     """
+    if not form.copied_from:
+        return False
     copied = normalize_quote(_COPY_LABEL.sub("", reason))
     if copied.count(" ") + 1 < MIN_COPIED_WORDS:
         return False

@@ -75,6 +75,15 @@ def finish(request: JudgeRequest) -> Reply:
     return json_reply(cut)
 
 
+def end_at_limit(reason: str) -> Answer:
+    def answer(request: JudgeRequest) -> Reply:
+        whole = chat_answer(request.verdict(score=1))
+        whole["choices"][0]["finish_reason"] = reason
+        return json_reply(whole)
+
+    return answer
+
+
 def never(_request: JudgeRequest) -> Reply:
     return Reply(b"{}", before=lambda: threading.Event().wait(2))
 
@@ -127,6 +136,14 @@ UNREAD: dict[str, Answer] = {
     "echoes the line": lambda request: (
         f"Score: 1, Nonce: {request.nonce}, Reason: one sentence. n is a whole number from 1 to 5."
     ),
+    "refuses in its reason": lambda request: request.verdict(
+        reason="I'm sorry, I can't evaluate this content.", score=1
+    ),
+    "states another score in its reason": lambda request: request.verdict(reason="5 out of 5.", score=1),
+    "copies the criteria": lambda request: request.verdict(reason="Is all there?", score=1),
+    "copies the answer": lambda request: request.verdict(reason="THIRTY  days", score=1),
+    "ends at the token limit": end_at_limit("length"),
+    "ends at the token limit of another server": end_at_limit("MAX_TOKENS"),
     "makes up a nonce": lambda request: request.verdict(nonce="0" * 32, score=1),
     "leaves the nonce out": lambda _request: '{"reason": "bad", "score": 1}',
     "answers in Python": lambda request: str(json.loads(request.verdict(score=1))),
@@ -147,4 +164,4 @@ UNREAD: dict[str, Answer] = {
     "sends half of an answer": cut_off,
     "stalls": never,
 }
-"""39 of them: each has to leave the answer unscored, with a reason."""
+"""45 of them: each has to leave the answer unscored, with a reason."""

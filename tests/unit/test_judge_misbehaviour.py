@@ -105,7 +105,9 @@ def test_a_server_that_is_read_in_no_form_is_asked_by_the_schema_again(rubric: P
         assert server.forms[5] == "json_schema"
 
 
-@pytest.mark.parametrize("name", ["refuses", "refuses in prose", "is cut off", "says nothing"])
+@pytest.mark.parametrize(
+    "name", ["refuses", "refuses in prose", "is cut off", "says nothing", "ends at the token limit"]
+)
 def test_a_refusal_and_a_broken_reply_are_no_question_of_the_form(rubric: Path, name: str) -> None:
     assert judged(rubric, UNREAD[name])[2] == ["json_schema", "json_schema"]
 
@@ -181,6 +183,6 @@ def test_an_embedder_has_the_limit_and_the_application_has_none() -> None:
         assert caught.value.kind == "reply"
 
 
-def test_a_server_of_39_misbehaviours_is_a_judge(rubric: Path) -> None:
-    assert len(UNREAD) == 39
+def test_a_server_of_45_misbehaviours_is_a_judge(rubric: Path) -> None:
+    assert len(UNREAD) == 45
     assert isinstance(Rubric(rubric), Judge)

@@ -1,7 +1,7 @@
 """Read a judge's reply: return its verdict, or the error that there is not exactly one.
 
 A reply is model output about untrusted text, so the rule is strict: **exactly one verdict, on our scale, with a
-reason** that is more than a copy of the instruction. Anything else is unscored. A verdict is JSON (plain, fenced or
+reason** that is more than a copy and agrees with the verdict (see `reasons`). Anything else is unscored. A verdict is JSON (plain, fenced or
 within prose), or it is a text in one of these forms, at the beginning of a line or a sentence:
 
 * a score: ``Score: 7, Reason: ...``, also ``**Score:** [7]``, ``7/10`` or ``Rating: 7 out of 10``;
@@ -18,11 +18,16 @@ verdict has to repeat, see `pytest_llmops.judges.protocol.prompting`.
 
 import json
 import re
-import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeGuard
 
+from pytest_llmops.judges.protocol.reasons import (
+    check_no_refusal,
+    check_same_verdict,
+    is_copy,
+    normalize_quote,
+)
 from pytest_llmops.judges.protocol.reply_form import (
     MAX_CLAIMS,
     Claim,
@@ -43,7 +48,7 @@ from pytest_llmops.judges.protocol.text_verdicts import (
 )
 from pytest_llmops.measurement import shorten_text
 
-PARSER_REVISION = "3"  # revision of the rules; part of a judge's version
+PARSER_REVISION = "4"  # revision of the rules; part of a judge's version
 MAX_REPLY = 50_000  # a reply with more characters is unreadable
 MAX_BROKEN = 100  # starts of broken JSON that are passed over as code
 
@@ -87,10 +92,30 @@ def parse_reply(text: str, form: ReplyForm, nonce: str = "") -> Reply:
         raise UnreadableReply("the JSON is nested too deeply") from None
     if form.reason == "none":
         reply = replace(reply, reason="")
-    _check_own_words("reason", reply.reason, form)
+    reply = _check_reason(reply, form)
     for claim in reply.claims:
         _check_own_words("claim", claim.text, form)
     return reply
+
+
+def _check_reason(reply: Reply, form: ReplyForm) -> Reply:
+    """Return a reply whose reason is one: a copy of the criteria or the answer is removed if none is required.
+
+    Raises:
+        UnreadableReply: The reason repeats the form, refuses, or states another verdict. Or it is a copy, and a reason
+            is required.
+    """
+    _check_own_words("reason", reply.reason, form)
+    check_no_refusal(reply.reason)
+    check_same_verdict(reply, form)
+    if not is_copy(reply.reason, form):
+        return reply
+    if form.reason_required:
+        got = quote_shortened(reply.reason, 40)
+        raise UnreadableReply(
+            f"the reason only copies the criteria or the answer, {got}: expected words of your own"
+        )
+    return replace(reply, reason="")
 
 
 def _check_own_words(what: str, words: str, form: ReplyForm) -> None:
@@ -203,6 +228,7 @@ def _read_json(verdicts: Sequence[Mapping[str, Any]], prose: str, form: ReplyFor
     reply = replace(_read_value(verdict, form), reason=reason)
     if not agrees_with_text(reply, prose, form):
         raise UnreadableReply("different verdicts in one reply: one in JSON and one beside it")
+    check_no_refusal(prose)
     return reply
 
 
@@ -289,11 +315,11 @@ def _read_claims(claims: object, form: ReplyForm) -> tuple[Claim, ...]:
         raise UnreadableReply(f"{expected}, got {type(claims).__name__}")
     if len(claims) > MAX_CLAIMS:
         raise UnreadableReply(f"{expected}, got {len(claims)} claims")
-    source = _normalize_quote(form.source)
+    source = normalize_quote(form.source)
     by_text: dict[str, Claim] = {}
     for number, given in enumerate(claims, start=1):
         claim = _read_claim(given, number, form)
-        quote = _normalize_quote(claim.text)
+        quote = normalize_quote(claim.text)
         if form.source and f" {quote} " not in f" {source} ":
             text = quote_shortened(claim.text, 60)
             raise UnreadableReply(
@@ -315,7 +341,7 @@ def _read_claim(given: object, number: int, form: ReplyForm) -> Claim:
         fields = given
     text = fields.get("claim")
     finding = fields.get("finding")
-    if not isinstance(text, str) or not _normalize_quote(text):
+    if not isinstance(text, str) or not normalize_quote(text):
         raise UnreadableReply(f"claim {number} has no text")
     name = form.find_name(finding)
     if name is None:
@@ -337,19 +363,3 @@ def _read_claim(given: object, number: int, form: ReplyForm) -> Claim:
 
 def _is_passage(value: object, count: int) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= count
-
-
-_UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff"  # scripts without blanks between words: Thai, kana, Han
-_TOKENS = re.compile(
-    rf"(?:(?<!\w)[-+])?\d+(?:[.,:/]\d+)*%?|[{_UNSPACED}]|(?:(?![{_UNSPACED}])[^\W\d_])+(?:'[^\W\d_]+)*"
-)
-_QUOTES = str.maketrans("\u2018\u2019\u2212", "''-")
-
-
-def _normalize_quote(text: str) -> str:
-    """Return the words and numbers of a text, in lower case and separated by single blanks.
-
-    Two quotations that differ only in quotation marks, punctuation, blanks, case or Markdown become equal.
-    """
-    normalized = unicodedata.normalize("NFKC", text.translate(_QUOTES))
-    return " ".join(_TOKENS.findall(normalized.casefold()))

@@ -170,6 +170,7 @@ class JudgePrompter:
     def _ask_model(self, data: Mapping[str, Json], form: ReplyForm, nonce_of: Sequence[object]) -> Reply:
         """Return the reply of the model, after at most one retry; see `ask`."""
         data = {key: value for key, value in data.items() if value}
+        form = replace(form, copied_from=(*self.values.values(), *_judged_texts(data)))
         digits = BRIEF_NONCE_DIGITS
         if form.reason == "before":
             digits = NONCE_DIGITS
@@ -407,6 +408,15 @@ def _strip_decoration(text: str) -> str:
     return text.replace("’", "'").strip(" \t\r\n*_#`:.!…：。").casefold()
 
 
+def _judged_texts(data: Mapping[str, Json]) -> list[str]:
+    """Return the answers to judge in a request's data: one, both of a pair, or the last message of a conversation."""
+    texts = [data.get(key) for key in ("answer", "answer_a", "answer_b")]
+    conversation = data.get("conversation")
+    if isinstance(conversation, list) and isinstance(conversation[-1], dict):
+        texts.append(conversation[-1].get("content"))
+    return [text for text in texts if isinstance(text, str)]
+
+
 _UNSAFE = re.compile(r"<|\[(?=/?INST\])|[^\x20-\x7e]")
 
 
@@ -444,12 +454,21 @@ def _parse_completion(completion: Completion, form: ReplyForm, nonce: str) -> Re
     """Return the verdict in a completion; raise `UnreadableReply`, which also tells of a refusal or a token limit."""
     if not completion.text and not completion.tool_calls and completion.refusal:
         raise UnreadableReply(f"the judge refused: {shorten_text(completion.refusal or '', 80)}")
+    is_cut_off = _is_cut_off(completion)
     try:
-        return parse_reply(_reply_text(completion), form, nonce)
+        reply = parse_reply(_reply_text(completion), form, nonce)
     except UnreadableReply as why:
-        if completion.finish_reason in CUT_OFF_REASONS:
+        if is_cut_off:
             raise UnreadableReply(f"{why} (cut off at the token limit)") from None
         raise
+    if is_cut_off:
+        raise UnreadableReply("the reply was cut off at the token limit: expected one that ends by itself")
+    return reply
+
+
+def _is_cut_off(completion: Completion) -> bool:
+    """Return whether the reply ended at a token limit; providers spell that in lower or upper case."""
+    return (completion.finish_reason or "").casefold() in CUT_OFF_REASONS
 
 
 def _ignores_format(completion: Completion, form: ReplyForm) -> bool:
@@ -457,7 +476,7 @@ def _ignores_format(completion: Completion, form: ReplyForm) -> bool:
 
     An empty reply, a refusal, or a reply that was cut off says nothing about the format.
     """
-    if completion.tool_calls or completion.refusal or completion.finish_reason in CUT_OFF_REASONS:
+    if completion.tool_calls or completion.refusal or _is_cut_off(completion):
         return False
     text = completion.text.casefold()
     has_key = any(f'"{key}"' in text for key in form.keys)

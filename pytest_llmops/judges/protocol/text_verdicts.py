@@ -9,6 +9,7 @@ where it calls a number a score ("a rating of 7 would be too high"). The ``prose
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from pytest_llmops.judges.protocol.reply_form import (
     Reply,
@@ -255,6 +256,66 @@ def _find_statements(prose: str, form: ReplyForm) -> list[tuple[int, int, str]]:
     return statements
 
 
+_STATEMENT_END = r"(?=\s{0,3}(?:\Z|\n|[.!])|\s{1,3}(?:because|since|as|overall)\b)"
+_FIRST_WORD_END = re.compile(
+    rf"{_CLOSE}(?:\s{{0,3}}\Z|[ \t]{{0,3}}\n|[.!:](?!\w)|\s{{1,3}}[–—-]\s|,\s{{1,3}}(?:because|since|as)\b)",
+    re.IGNORECASE,
+)
+_BETTER_END = re.compile(
+    rf"{_BETTER.pattern}(?:\s{{1,3}}(?:answer|response|output|reply|one))?{_STATEMENT_END}", re.IGNORECASE
+)
+_CONDITION = re.compile(
+    rf"{_CLOSE}[\s,;:(–—-]{{0,4}}(?:if|unless|but|except|when|would|were|had|provided|or)\b", re.IGNORECASE
+)
+
+
+def find_name_statements(own_words: str, form: ReplyForm, verdict: str) -> list[str]:
+    """Return the names that a reason states as the whole verdict, in order.
+
+    They have a label ("Verdict: pass"), are in double brackets, or are the first sentence ("Pass. It is right."); a
+    letter alone is not, as it may begin a list, nor is the
+    first of several names with a colon ("Pass: ... Fail: ..."). "A is better" counts only as a whole sentence or with a reason, and
+    only if the verdict's own name does not follow: otherwise it is a part of a comparison.
+
+    Args:
+        own_words: The reason, without quotations.
+        form: The form, with the names.
+        verdict: The name in the reply.
+    """
+    spelling, _ = _name_patterns(form)
+    starts = {verdict: -1}  # name -> where it occurs last
+    is_list = False
+    for match in spelling.finditer(own_words):
+        name = form.name_of[form.fold(match[0])]
+        starts[name] = match.start()
+        is_list |= name == verdict and own_words.startswith(":", match.end())
+    if len(starts) == 1:  # no other name occurs
+        return []
+    names = []
+    for _, end, name in _find_statements(own_words, form):
+        after = own_words[end : end + MAX_AFTER]
+        is_comparison = _BETTER.match(after) is not None
+        is_partial = is_comparison and (_BETTER_END.match(after) is None or end < starts[verdict])
+        if name == verdict or not (is_partial or _CONDITION.match(after)):
+            names.append(name)
+    lead = len(own_words) - len(own_words.lstrip(" \t\r\n*_`[("))
+    first = spelling.match(own_words, lead)
+    if first is not None and len(first[0]) > 1 and not is_list:
+        after = own_words[first.end() : first.end() + MAX_AFTER]
+        if _FIRST_WORD_END.match(after):
+            names.append(form.name_of[form.fold(first[0])])
+    return names
+
+
+def find_marked_numbers(text: str) -> set[float]:
+    """Return the numbers that a text marks as its verdict: ``[[7]]``, as MT-Bench does, and ``[RESULT] 7``.
+
+    >>> find_marked_numbers("So [[7]].")
+    {7.0}
+    """
+    return _find_numbers(_BRACKETED, text) | _find_numbers(_RESULT, text)
+
+
 def _is_stated(before: str, after: str, spelling: re.Pattern[str]) -> bool:
     """Return whether a name without a label is a verdict, given the text before and after it.
 
@@ -287,17 +348,22 @@ def _denies_other(before: str, spelling: re.Pattern[str]) -> bool:
 
 
 def _name_patterns(form: ReplyForm) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Return a pattern of the form's names, and one of a label that ends directly in front of a name.
+    """Return a pattern of the form's names, and one of a label that ends directly in front of a name."""
+    return _compile_name_patterns(tuple(form.name_of), form.field, case_matters=form.case_matters)
 
-    They are built in every call; the module `re` caches the compiled patterns.
-    """
+
+@lru_cache(maxsize=64)
+def _compile_name_patterns(
+    known: tuple[str, ...], field: str, *, case_matters: bool
+) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return the patterns of `_name_patterns` for the known spellings, the form's field, and whether case matters."""
     # The longest first, as a regular expression takes the first alternative that matches
-    known_spellings = sorted(form.name_of, key=len, reverse=True)
-    known_labels = sorted({*VERDICT_LABELS, form.field}, key=len, reverse=True)
+    known_spellings = sorted(known, key=len, reverse=True)
+    known_labels = sorted({*VERDICT_LABELS, field}, key=len, reverse=True)
     spellings = "|".join(map(re.escape, known_spellings)).replace("\\ ", r"\s+")
     labels = "|".join(map(re.escape, known_labels))
     case = re.IGNORECASE
-    if form.case_matters:
+    if case_matters:
         case = re.NOFLAG
     spelling = re.compile(rf"(?<!\w)(?:{spellings})(?!\w)", case)
     label = re.compile(

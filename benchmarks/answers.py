@@ -20,25 +20,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_llmops import collect
-from pytest_llmops.assertions._semantic_judge import JOINED_THRESHOLD, VERDICT_THRESHOLD
 from pytest_llmops.assertions.semantic import assert_semantic
 from pytest_llmops.errors import MeasurementErrored
 from pytest_llmops.judges import Equivalence
-from pytest_llmops.metrics.classification import wilson_interval
+from pytest_llmops.metrics.classification import roc_auc, wilson_interval
 from pytest_llmops.providers.minilm import MiniLMEmbedder
 from pytest_llmops.providers.openai import OpenAIModel
 
 DATA = Path(__file__).parent / "data"
 WRITERS = ("answers.jsonl", *(f"answers_of_writer_{number}.jsonl" for number in range(1, 5)))
 FRESH = WRITERS[1:]
-"""The files that took no part in any choice but that of the milder of two thresholds of the alignment, see docs/meaning.md."""
+"""They were written after weights, threshold and prompt were settled, and no weight or threshold was changed for them."""
 KINDS = ("right", "wrong")
-PATHS = ("cosine", "alignment", "judge", "judge and alignment")
+MEAN = "mean of the last two"
 
 
 @dataclass
 class Scores:
-    """Scores of right and wrong answers by path; -1 where a check raised an alarm."""
+    """Scores of right and wrong answers by path; -1 where a check raised an alarm, which fails an answer."""
 
     values: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     unscored: int = 0
@@ -66,7 +65,12 @@ class Scores:
             passed = sum(value >= at_least for value in values)
             low, high = wilson_interval(passed, len(values))
             parts.append(f"{passed:>3} of {len(values)} {kind} ({low:.0%} to {high:.0%})")
-        return f"{path:20} at {at_least:<5g} {', '.join(parts)}"
+        return f"{path:24} at {at_least:<5g} {', '.join(parts)}, AUC {self.auc(path):.3f}"
+
+    def auc(self, path: str) -> float:
+        """How often a right answer scores above a wrong one."""
+        right, wrong = (self.values.get((path, kind), []) for kind in KINDS)
+        return roc_auc([*right, *wrong], [True] * len(right) + [False] * len(wrong))
 
 
 def score(path: Path, judge: Equivalence | None) -> Scores:
@@ -75,22 +79,30 @@ def score(path: Path, judge: Equivalence | None) -> Scores:
     for line in path.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         for kind in KINDS:
-            with collect() as of_cosine:
-                assert_semantic(row[kind], row["reference"], at_least=None, judge=False)
-            values = {measurement.name: measurement.value for measurement in of_cosine}
-            alarm = values["semantic.checks"] == 0
-            scores.add("cosine", kind, values["semantic"], alarm=alarm)
-            # A verdict that cannot be read is counted, not scored
-            with collect() as measurements, suppress(MeasurementErrored):
-                assert_semantic(
-                    row[kind], row["reference"], question=row["question"], at_least=None, judge=judge or False
-                )
-            values = {measurement.name: measurement.value for measurement in measurements}
-            scores.add("alignment", kind, values.get("semantic.alignment"), alarm=alarm)
+            reference, question = row["reference"], row["question"]
+            cosine = measure(row[kind], reference)
+            aligned = measure(row[kind], reference, question=question)
+            alarm = cosine["semantic.checks"] == 0
+            scores.add("cosine", kind, cosine["semantic"], alarm=alarm)
+            alignment = aligned["semantic.alignment"]
+            scores.add("alignment", kind, alignment, alarm=alarm)
             if judge is not None:
-                scores.add("judge", kind, values.get("judge.equivalence"), alarm=False)
-                scores.add("judge and alignment", kind, values.get("semantic.judged"), alarm=alarm)
+                same = measure(row[kind], reference, question=question, judge=judge).get("judge.equivalence")
+                scores.add("judge", kind, same, alarm=alarm)
+                mean = None
+                if same is not None and alignment is not None:
+                    mean = (same + alignment) / 2
+                scores.add(MEAN, kind, mean, alarm=alarm)
     return scores
+
+
+def measure(
+    answer: str, reference: str, *, question: str = "", judge: Equivalence | bool = False
+) -> dict[str, float | None]:
+    """Name -> value of the measurements of an assertion; a verdict that cannot be read has none."""
+    with collect() as measurements, suppress(MeasurementErrored):
+        assert_semantic(answer, reference, question=question, at_least=None, judge=judge)
+    return {measurement.name: measurement.value for measurement in measurements}
 
 
 def lines(arguments: Sequence[str] = ()) -> Iterator[str]:
@@ -103,32 +115,24 @@ def lines(arguments: Sequence[str] = ()) -> Iterator[str]:
     if given.model:
         judge = Equivalence(OpenAIModel(given.model, base_url=given.base_url))
     embedder = MiniLMEmbedder()
-    aligned = embedder.alignment_threshold
-    assert aligned is not None
+    assert embedder.alignment_threshold is not None
     assert embedder.default_threshold is not None
-    thresholds = {
-        "cosine": (embedder.default_threshold,),
-        "alignment": (aligned, 0.505),
-        "judge": (VERDICT_THRESHOLD,),
-        "judge and alignment": (JOINED_THRESHOLD, 0.5),
-    }
+    thresholds = {"cosine": embedder.default_threshold, "alignment": embedder.alignment_threshold}
+    if judge is not None:
+        thresholds |= {"judge": 0.5, MEAN: 0.5}
     fresh = Scores()
     for name in WRITERS:
         scores = score(DATA / name, judge)
         if name in FRESH:
             fresh.join(scores)
-        yield from _describe(name, scores, thresholds, with_judge=judge is not None)
-    yield from _describe("the four files of 30 together", fresh, thresholds, with_judge=judge is not None)
+        yield from _describe(name, scores, thresholds)
+    yield from _describe("the four files of 30 together", fresh, thresholds)
 
 
-def _describe(
-    title: str, scores: Scores, thresholds: dict[str, tuple[float, ...]], *, with_judge: bool
-) -> Iterator[str]:
+def _describe(title: str, scores: Scores, thresholds: dict[str, float]) -> Iterator[str]:
     yield title
-    for path, cuts in thresholds.items():
-        if with_judge or not path.startswith("judge"):
-            for cut in cuts:
-                yield f"  {scores.describe(path, cut)}"
+    for path, cut in thresholds.items():
+        yield f"  {scores.describe(path, cut)}"
     if scores.unscored:
         yield f"  {scores.unscored} verdicts could not be read"
 

@@ -1,18 +1,17 @@
-"""The judge of `assert_semantic`: whether answer and reference are the same, joined with the alignment of their words.
+"""The judge of `assert_semantic`, which decides in the place of an embedder.
 
-Both err on different answers, so their mean is better than either. The weights are equal and were not fitted; the
-threshold was chosen on public pairs that people judged, see ``docs/meaning.md``.
+A mean of the judge and of the alignment of words was measured too: on answers of writers who took no part in any choice it
+told right from wrong worse than the judge alone, see ``docs/meaning.md``.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import cast
+from dataclasses import dataclass
 
 from pytest_llmops import recorder
 from pytest_llmops.assertions._evidence import MAX_EVIDENCE_CHARS, quote_text
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.calibration.canaries import describe_judge
-from pytest_llmops.judges.equivalence import Equivalence, EquivalenceVerdict
+from pytest_llmops.judges.equivalence import Equivalence
 from pytest_llmops.judges.evaluate import (
     JudgeHandle,
     judge_answer,
@@ -30,14 +29,9 @@ from pytest_llmops.measurement import (
 )
 from pytest_llmops.protocols import Verdict
 from pytest_llmops.semantics import thresholds
-from pytest_llmops.semantics.thresholds import AtLeast, Threshold
+from pytest_llmops.semantics.thresholds import Threshold
 
 __tracebackhide__ = True
-
-NAME = "semantic.judged"
-VERSION = 1
-JOINED_THRESHOLD = 0.53
-VERDICT_THRESHOLD = 0.5
 
 
 def find_semantic_judge(given: object) -> "SemanticJudge":
@@ -57,144 +51,161 @@ def find_semantic_judge(given: object) -> "SemanticJudge":
             f"assert_semantic: expected judge to be True, False or an Equivalence(...), got {got}; another judge has its own "
             "assertion: assert_judge_score(answer, judge=...)"
         )
-    return SemanticJudge(resolve_judge(given, "assert_semantic"))
+    return SemanticJudge(given, resolve_judge(given, "assert_semantic"))
 
 
 @dataclass(frozen=True, slots=True)
 class SemanticJudge:
-    """The judge of an assertion, from which its measurements are built."""
+    """The judge of an assertion, from which its measurement is built."""
 
+    judge: Equivalence
     handle: JudgeHandle
-    name: str = NAME
+
+    @property
+    def name(self) -> str:
+        """The name of the measurement."""
+        return f"judge.{self.handle.name}"
 
     def skip(self, label: str) -> Measurement | None:
         """Return a measurement without a value if a check of the `soft` block failed before; None: ask the judge."""
         return skipped_measurement(self.name, label)
 
-    def check_threshold(self, at_least: object) -> None:
-        """Check the threshold before the judge is asked.
+    def resolve_threshold(self, at_least: object) -> float | None:
+        """Return the threshold of an assertion; None: record only.
 
         Raises:
             UsageError: It is not a number from 0 to 1, "default" or None.
         """
         if isinstance(at_least, Threshold):
             raise UsageError(
-                "assert_semantic: expected at_least to be a number or None with a judge, got a Threshold: it was measured "
-                "without one"
+                "assert_semantic: expected at_least to be a number or None with a judge, got a Threshold: it was measured for an "
+                "embedder"
             )
-        self._resolve_threshold(at_least, default=JOINED_THRESHOLD)
-
-    def _resolve_threshold(self, at_least: object, *, default: float) -> float | None:
         if at_least == "default":
-            return default
+            return self.judge.pass_at
         return thresholds.parse_threshold(at_least)
 
     def measure_without_answer(
-        self, similarity: Measurement, at_least: AtLeast, *, aligned: bool
+        self, actual: object, references: Sequence[str], threshold: float | None, label: str
     ) -> Measurement:
-        """Return the measurement of an answer that is empty or no text, from its similarity; no model is asked."""
+        """Return the measurement of an empty answer, which scores 0, or of something that is not a text; no model is asked."""
         self.handle.read_version()
-        threshold = self._resolve_threshold(at_least, default=JOINED_THRESHOLD)
-        version = self._format_version(similarity, joined=aligned)
-        return replace(similarity, name=self.name, version=version, threshold=threshold)
+        detail: dict[str, Json] = {"actual": None, "expected": list(references)}
+        value = None
+        error = f"expected a text, got {type(actual).__name__}"
+        if isinstance(actual, str):
+            detail["actual"] = actual
+            value = 0.0
+            error = ""
+        return Measurement(
+            name=self.name,
+            label=label,
+            version=self.handle.version,
+            value=value,
+            threshold=threshold,
+            error=error,
+            detail=detail,
+        )
 
-    def _format_version(self, similarity: Measurement, *, joined: bool) -> str:
-        """Return the version of what decides; the mean with the similarity is another scale than the verdict alone."""
-        if joined:
-            return f"judged/{VERSION}+{self.handle.version}+{similarity.version}"
-        return f"judged/{VERSION}+{self.handle.version}"
-
-    def compare(
+    def measure(
         self,
         actual: str,
-        reference: str,
+        references: Sequence[str],
         question: str,
-        similarity: Measurement,
-        at_least: AtLeast,
-        *,
-        aligned: bool,
-    ) -> list[recorder.Emission]:
-        """Ask the judge; return what decides, then the judge's own measurement, which has no threshold.
+        threshold: float | None,
+        label: str,
+    ) -> tuple[int, recorder.Emission]:
+        """Ask the judge about one reference after another until one is the same.
 
         Args:
             actual: The answer.
-            reference: The reference that is nearest to it.
+            references: At least one.
             question: What was asked, or "".
-            similarity: The measurement of their similarity, with a value.
-            at_least: The threshold as it was given.
-            aligned: Whether the similarity is an alignment of words: only that is joined with the judge.
+            threshold: The threshold; None: record only.
+            label: The label of the measurement.
+
+        Returns:
+            The index of the reference that decides, and the measurement with its evidence. Without a verdict on any
+            reference the measurement is an error.
         """
-        verdict = judge_answer(self.handle, actual, question, reference)
-        detail: dict[str, Json] = {"actual": actual, "expected": reference, "question": question}
-        records = recorder.current_settings().judge_records
+        verdicts: list[Verdict] = []
+        for reference in references:
+            verdict = judge_answer(self.handle, actual, question, reference)
+            verdicts.append(verdict)
+            if verdict.score is not None and threshold is not None and verdict.score >= threshold:
+                break
+        best = max(range(len(verdicts)), key=lambda index: _score_or_lowest(verdicts[index]))
+        # A reference that could not be compared may be the one that is the same
+        unread = [index for index, verdict in enumerate(verdicts) if verdict.error]
+        best_score = verdicts[best].score
+        is_same = best_score is not None and threshold is not None and best_score >= threshold
+        if unread and not is_same:
+            best = unread[0]
+        detail: dict[str, Json] = {"actual": actual, "expected": list(references), "question": question}
+        return best, self._describe(
+            verdicts[best], references[best], detail, threshold=threshold, label=label
+        )
+
+    def _describe(
+        self,
+        verdict: Verdict,
+        reference: str,
+        detail: dict[str, Json],
+        *,
+        threshold: float | None,
+        label: str,
+    ) -> recorder.Emission:
+        """Return the measurement of a verdict with its evidence.
+
+        Args:
+            verdict: The verdict, or why there is none.
+            reference: The reference that it is about.
+            detail: The texts that were compared; it grows here.
+            threshold: The threshold; None: record only.
+            label: The label of the measurement.
+        """
         handle = self.handle
+        actual = str(detail["actual"])
+        records = recorder.current_settings().judge_records
         detail |= describe_judge(handle.judge, handle.name, handle.version, records)
         signs = find_injection_signs(actual)
         if signs:
             detail["suspect"] = list[Json](signs)
-        detail["judge"] = verdict_to_json(handle, verdict)
-        own = Measurement(
-            name=f"judge.{handle.name}",
-            label=similarity.label,
+        judge = verdict_to_json(handle, verdict)
+        judge["threshold"] = threshold
+        detail["judge"] = judge
+        measurement = Measurement(
+            name=self.name,
+            label=label,
             version=handle.version,
-            value=verdict.normalized,
+            value=verdict.score,
+            threshold=threshold,
             error=verdict.error,
             detail=detail,
         )
-        joined = self._join(verdict, similarity, at_least, aligned=aligned)
-        evidence = self._list_evidence(verdict, actual, reference, signs)
-        decides = recorder.Emission(
-            measurement=joined, verdict=self._format_verdict(joined, verdict, similarity), evidence=evidence
-        )
-        if verdict.error:
-            return [decides]
-        return [decides, recorder.Emission(measurement=own)]
-
-    def _join(
-        self, verdict: Verdict, similarity: Measurement, at_least: AtLeast, *, aligned: bool
-    ) -> Measurement:
-        """Return the measurement that decides: the mean of alignment and judge, else the judge's verdict."""
-        detail: dict[str, Json] = {**similarity.detail, "judge": verdict_to_json(self.handle, verdict)}
-        measured = replace(similarity, name=self.name, detail=detail)
-        if verdict.score is None:
-            version = self._format_version(similarity, joined=aligned)
-            return replace(measured, version=version, value=None, threshold=None, error=verdict.error)
-        has_probability = isinstance(verdict, EquivalenceVerdict) and bool(verdict.probabilities)
-        joined = aligned and has_probability
-        version = self._format_version(similarity, joined=joined)
-        if joined:
-            threshold = self._resolve_threshold(at_least, default=JOINED_THRESHOLD)
-            value = (cast("float", similarity.value) + verdict.score) / 2
-        else:
-            threshold = self._resolve_threshold(at_least, default=VERDICT_THRESHOLD)
-            value = verdict.score
-        return replace(measured, version=version, value=value, threshold=threshold)
-
-    def _format_verdict(self, joined: Measurement, verdict: Verdict, similarity: Measurement) -> str:
-        """Return the first line of a failure or error; "" if it passed."""
-        title = f"{self.name}{label_suffix(joined.label)}"
-        if verdict.error:
-            return f"{title} could not be scored: {shorten_text(verdict.error)}"
-        if joined.status != "failed":
-            return ""
-        value, threshold = format_value_and_threshold(
-            cast("float", joined.value), cast("float", joined.threshold), joined.unit
-        )
-        said = ""
-        if verdict.reason:
-            said = f' says "{shorten_text(verdict.reason, 40)}",'
-        parts = f"the judge{said} {verdict.score:.2f}"
-        if similarity.value is not None:
-            parts += f"; {similarity.name} {similarity.value:.2f}"
-        return f"{title} {value} < {threshold} ({parts})"
-
-    def _list_evidence(
-        self, verdict: Verdict, actual: str, reference: str, signs: Sequence[str]
-    ) -> list[tuple[str, str]]:
-        """Return both texts, signs that the answer speaks to its judge, and an unreadable reply."""
         evidence = thresholds.collect_evidence(actual, reference)[:2]
         if signs:
             evidence.append(("suspect", f"it speaks to its judge: {', '.join(signs)}"))
         if verdict.error and verdict.raw:
             evidence.append(("reply", quote_text(verdict.raw, MAX_EVIDENCE_CHARS)))
-        return evidence
+        return recorder.Emission(
+            measurement=measurement, verdict=_format_verdict(measurement, verdict), evidence=evidence
+        )
+
+
+def _score_or_lowest(verdict: Verdict) -> float:
+    if verdict.score is None:
+        return -1.0
+    return verdict.score
+
+
+def _format_verdict(measurement: Measurement, verdict: Verdict) -> str:
+    """Return the first line of a failure or error; "" if the answer passed."""
+    title = f"{measurement.name}{label_suffix(measurement.label)}"
+    if measurement.error:
+        return f"{title} could not be scored: {shorten_text(measurement.error)}"
+    if measurement.status != "failed" or measurement.value is None or measurement.threshold is None:
+        return ""
+    value, threshold = format_value_and_threshold(measurement.value, measurement.threshold, measurement.unit)
+    said = shorten_text(verdict.reason, 40)
+    return f'{title} {value} < {threshold} (the judge says "{said}")'

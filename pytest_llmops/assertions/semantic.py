@@ -19,7 +19,7 @@ from pytest_llmops.measurement import (
 )
 from pytest_llmops.protocols import Embedder
 from pytest_llmops.semantics import thresholds
-from pytest_llmops.semantics.checks import CHECKS, VERSION, Comparison, resolve_check_names
+from pytest_llmops.semantics.checks import CHECKS, VERSION, Comparison, compare, resolve_check_names
 from pytest_llmops.semantics.nli import NliModel, measure_contradiction, nli_name, resolve_nli
 from pytest_llmops.semantics.similarity import SimilarityMeasure, choose_measure, describe_lost_word
 from pytest_llmops.semantics.thresholds import AtLeast, Checks
@@ -57,7 +57,7 @@ def assert_semantic(
       the same, not whether they agree.
     * With a question, the words of answer and reference find each other, those of the question left out. It sees more
       wrong answers, and fails fewer right ones.
-    * With ``judge=True`` a judge model compares both as well, in one recorded call. This is the path for free answers.
+    * With ``judge=True`` a judge model compares both, in one recorded call. This is the path for free answers.
 
     All three let through answers that differ in a detail: "You do *not* get a refund" is more similar to "You get a refund"
     than most paraphrases are. So checks compare numbers, units, dates, negation, opposites, quantifiers, names and roles
@@ -81,23 +81,23 @@ def assert_semantic(
         case: A case: its input and reference are used where ``question`` and ``expected`` are left out.
         at_least: 0 to 1, or a `Threshold` that was measured with this embedder; left out: the calibrated
             threshold of what decides; None: record only, the checks too.
-        embedder: An object or a name; None: the embedder of the settings (``--llm-embedder``).
+        embedder: An object or a name; None: the embedder of the settings (``--llm-embedder``). A judge needs none.
         checks: The names of the only checks that are on (``["numbers"]``), or with a minus of those that are off
             (``["-roles"]``); ``()``: no checks.
         nli: An NLI model that looks for a contradiction: an object with ``predict(pairs)``
             that returns probabilities of entailment, neutral and contradiction.
-        judge: True: the judge model of the settings says whether both are the same; or an `Equivalence` with a model of
-            its own. None: as ini ``llm_semantic_judge`` says (no).
+        judge: True: the judge model of the settings decides whether both are the same; or an `Equivalence` with a model
+            of its own. It is asked about one reference after another, until one is the same. None: as ini
+            ``llm_semantic_judge`` says (no).
         label: Distinguishes two assertions of a test.
 
     Returns:
         What decides, 0 to 1: ``semantic`` (the cosine, of the embedder's version), ``semantic.alignment`` (with a
-        question), or ``semantic.judged`` (with a judge: the mean of the alignment and of the judge's probability that
-        both are the same; the judge's verdict alone if the server gives no probabilities, or the embedder cannot align).
-        ``detail["scores"]`` has the score of each reference. Beside it ``semantic.checks`` is recorded, 1 (no alarm) or
-        0, if there is an answer and a check is on; with an NLI model also ``semantic.nli``, 1 minus the probability of a
-        contradiction; with a judge also the similarity and ``judge.equivalence``, without a threshold. In a `soft` block
-        in which a check has failed no judge is asked; what is returned then says so in its ``error``.
+        question), or ``judge.equivalence`` (with a judge: the probability that both are the same; 1 or 0 if the server
+        gives no probabilities). ``detail["scores"]`` of the first two has the score of each reference. Beside it
+        ``semantic.checks`` is recorded, 1 (no alarm) or 0, if there is an answer and a check is on; with an NLI model
+        also ``semantic.nli``, 1 minus the probability of a contradiction. In a `soft` block in which a check has failed
+        no judge is asked; what is returned then says so in its ``error``.
 
     Raises:
         MeasurementFailed: The score is below the threshold, a check fired, or the NLI model finds a contradiction
@@ -120,7 +120,7 @@ def assert_semantic(
     references = _list_references(expected, inputs.reference, case)
     names = resolve_check_names(checks)
     semantic_judge = _find_judge(judge)
-    measure = choose_measure(embedder, aligned=bool(inputs.question.strip()) or semantic_judge is not None)
+    measure = choose_measure(embedder, aligned=bool(inputs.question.strip()))
     nli_model = None
     if nli is not None:
         nli_model = resolve_nli(nli, where="assert_semantic")
@@ -185,14 +185,8 @@ class _SemanticAssertion:
     def run(self, actual: object) -> Measurement:
         """Measure an answer, emit all measurements, and return the one that decides."""
         if self.judge is not None:
-            skipped = self.judge.skip(self.label)
-            if skipped is not None:
-                return skipped
-            self.judge.check_threshold(self.at_least)
-            # The similarity is only recorded: the judge's threshold decides.
-            threshold = None
-        else:
-            threshold = self.measure.resolve_threshold(self.at_least)
+            return self._run_judge(actual, self.judge)
+        threshold = self.measure.resolve_threshold(self.at_least)
         similarity = self.measure.measure(actual, self.references, self.question, threshold, self.label)
         if not isinstance(actual, str) or not actual.strip():
             return self._emit_without_answer(similarity, actual)
@@ -204,26 +198,43 @@ class _SemanticAssertion:
         nearest = self.references[best]
         evidence = partial(_similarity_evidence, actual, nearest, best, similarity)
         verdict = _format_similarity_verdict(similarity, len(self.references))
-        deciding = similarity
-        emissions = [recorder.Emission(measurement=similarity, verdict=verdict, evidence=evidence)]
-        if self.judge is not None and not similarity.error:
-            judged = self.judge.compare(
-                actual, nearest, self.question, similarity, self.at_least, aligned=self.measure.aligned
-            )
-            emissions = [*judged, *emissions]
-            deciding = judged[0].measurement
+        emission = recorder.Emission(measurement=similarity, verdict=verdict, evidence=evidence)
+        return self._emit(emission, actual, nearest, comparison)
+
+    def _run_judge(self, actual: object, judge: "SemanticJudge") -> Measurement:
+        """Let the judge decide; it is asked only about references that raise no alarm, if there are such."""
+        skipped = judge.skip(self.label)
+        if skipped is not None:
+            return skipped
+        threshold = judge.resolve_threshold(self.at_least)
+        if not isinstance(actual, str) or not actual.strip():
+            without = judge.measure_without_answer(actual, self.references, threshold, self.label)
+            return self._emit_without_answer(without, actual)
+        language = recorder.current_settings().language
+        comparisons = [
+            compare(actual, reference, checks=self.names, language=language) for reference in self.references
+        ]
+        quiet = [index for index, comparison in enumerate(comparisons) if not comparison.alarms]
+        places = quiet or [0]
+        asked = [self.references[index] for index in places]
+        best, emission = judge.measure(actual, asked, self.question, threshold, self.label)
+        place = places[best]
+        return self._emit(emission, actual, self.references[place], comparisons[place])
+
+    def _emit(
+        self, deciding: recorder.Emission, actual: str, nearest: str, comparison: Comparison
+    ) -> Measurement:
+        """Emit what decides, the checks and the NLI model; return what decides."""
+        emissions = [deciding]
+        measurement = deciding.measurement
         if self.names:
-            emissions.append(_check_emission(actual, nearest, comparison, self.names, deciding))
+            emissions.append(_check_emission(actual, nearest, comparison, self.names, measurement))
         if self.nli is not None:
-            emissions.append(_nli_emission(actual, nearest, self.nli, deciding))
+            emissions.append(_nli_emission(actual, nearest, self.nli, measurement))
         return recorder.emit_together(emissions)[0]
 
     def _emit_without_answer(self, measurement: Measurement, actual: object) -> Measurement:
         """Emit the score of an empty text, or of something that is not a text; nothing else is measured."""
-        if self.judge is not None:
-            measurement = self.judge.measure_without_answer(
-                measurement, self.at_least, aligned=self.measure.aligned
-            )
         if measurement.status == "failed":
             measurement = replace(measurement, reason="the text is empty")
         evidence = []
@@ -241,8 +252,10 @@ def _format_similarity_verdict(measurement: Measurement, count: int) -> str:
     score = cast("float", measurement.value)
     least = cast("float", measurement.threshold)
     value, threshold = format_value_and_threshold(score, least, measurement.unit)
-    embedder = str(measurement.detail["embedder"])
-    compared = f"embedder {shorten_text(embedder, 40)}"
+    embedder = measurement.detail.get("embedder")
+    compared = "the answer is empty"
+    if embedder is not None:
+        compared = f"embedder {shorten_text(str(embedder), 40)}"
     if count > 1:
         compared += f", the nearest of {count} references"
     name = f"{measurement.name}{label_suffix(measurement.label)}"

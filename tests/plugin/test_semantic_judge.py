@@ -17,7 +17,7 @@ from pytest_llmops import assert_semantic
 
 @pytest.mark.parametrize("days", ["thirty", "60"])
 def test_answer(llm_cassette, days):
-    assert_semantic(f"You have {days} days.", "Within 30 days.", question="When?", embedder="tfidf", judge=JUDGE)
+    assert_semantic(f"You have {days} days.", "Within 30 days.", question="When?", judge=JUDGE)
 """
 
 
@@ -54,10 +54,10 @@ def test_a_judged_answer_is_recorded_and_replayed(project: Project, workers: int
     [measured] = [
         measurement
         for measurement in replayed.records["test_answer[thirty]"].measurements
-        if measurement.name == "semantic.judged"
+        if measurement.name == "judge.equivalence"
     ]
     assert measured.value == pytest.approx(0.909, abs=0.001)
-    check_message(replayed.line("semantic.judged 0.09"))
+    check_message(replayed.line("judge.equivalence 0.09"))
 
 
 def test_the_ini_key_asks_the_judge_where_the_test_does_not_say_otherwise(project: Project) -> None:

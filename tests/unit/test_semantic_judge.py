@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from support.messages import check_message
 from pytest_llmops import assert_judge_score, recorder, soft
 from pytest_llmops.assertions.semantic import assert_semantic
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, UsageError
-from pytest_llmops.judges import Equivalence
+from pytest_llmops.judges import Equivalence, equivalence
+from pytest_llmops.judges.protocol.prompting import JudgePrompter
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, Message, TokenChoice
 from pytest_llmops.semantics.thresholds import Threshold
@@ -22,6 +24,8 @@ from pytest_llmops.semantics.thresholds import Threshold
 pytestmark = pytest.mark.usefixtures("alone")
 QUESTION = "Can I return shoes?"
 REFERENCE = "Yes, within 30 days."
+PROMPT = Path(equivalence.__file__).with_name("equivalence.md")
+PLACE = 15  # of the data in the messages, behind the rules and seven examples
 ANSWER = "Sure, you have thirty days to send them back."
 
 
@@ -32,13 +36,17 @@ class Judging:
     word: str
     same: float | None = None
     model: str = "judging-1"
+    only_same_as: str = ""
     asked: list[tuple[list[Message], dict[str, Any]]] = field(default_factory=list)
 
     def complete(self, messages: str | Sequence[Message], /, **params: Json) -> Completion:
         assert not isinstance(messages, str)
         prompt_params: Mapping[str, Json] = getattr(messages, "params", {})
         self.asked.append((list(messages), {**prompt_params, **params}))
-        text = json.dumps({"verdict": self.word})
+        word = self.word
+        if self.references[-1] == self.only_same_as:
+            word = "same"
+        text = json.dumps({"verdict": word})
         tokens: tuple[TokenChoice, ...] = ()
         if self.same is not None:
             alternatives = {"same": math.log(self.same), "different": math.log(1 - self.same)}
@@ -47,6 +55,19 @@ class Judging:
                 TokenChoice(token=self.word, alternatives=alternatives),
             )
         return Completion(text=text, model=self.model, finish_reason="stop", tokens=tokens)
+
+    @property
+    def data(self) -> list[dict[str, str]]:
+        """What was judged in each call."""
+        return [json.loads(messages[PLACE].content) for messages, _ in self.asked]
+
+    @property
+    def references(self) -> list[str]:
+        return list(dict.fromkeys(data["reference"] for data in self.data))
+
+    @property
+    def question(self) -> str:
+        return self.data[-1]["question"]
 
 
 def names(measurements: Sequence[Any]) -> list[str]:
@@ -115,61 +136,52 @@ def test_it_is_a_judge_by_name() -> None:
 
 @pytest.mark.parametrize("given", [True, "equivalence"])
 def test_the_judge_model_of_the_settings(given: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("tokenizers")
     model = Judging("same", 0.9)
-    find = recorder.find_component
-
-    def find_component(kind: str, name: str) -> object:
-        if kind == "model":
-            return model
-        return find(kind, name)
-
-    monkeypatch.setattr(recorder, "find_component", find_component)
+    monkeypatch.setattr(Equivalence, "_create_prompter", lambda judge: _prompter_of(judge, model))
     with recorder.collect() as measurements:
         decided = assert_semantic(ANSWER, REFERENCE, question=QUESTION, judge=given)
-    assert names(measurements) == [
-        "semantic.judged",
-        "judge.equivalence",
-        "semantic.alignment",
-        "semantic.checks",
-    ]
-    judged, own, aligned, _ = measurements
-    assert decided == judged
-    assert judged.value == pytest.approx((aligned.value or 0) / 2 + 0.45)
-    assert (judged.threshold, own.threshold, aligned.threshold) == (0.53, None, None)
-    assert own.value == pytest.approx(0.9)
-    assert aligned.version in judged.version
-    assert own.version in judged.version
+    assert names(measurements) == ["judge.equivalence", "semantic.checks"]
+    assert decided == measurements[0]
+    assert decided.value == pytest.approx(0.9)
+    assert decided.threshold == 0.5
+    assert decided.detail["expected"] == [REFERENCE]
+    assert model.question == QUESTION
 
 
-def test_the_verdict_alone_decides_where_nothing_can_be_joined() -> None:
-    with recorder.collect() as measurements:
-        without_probability = assert_semantic(
-            ANSWER, REFERENCE, question=QUESTION, judge=Equivalence(Judging("same"))
-        )
-        spelling = assert_semantic(
-            ANSWER, REFERENCE, embedder="tfidf", judge=Equivalence(Judging("same", 0.6))
-        )
-    assert (without_probability.value, without_probability.threshold) == (1, 0.5)
-    assert spelling.value == pytest.approx(0.6)
-    assert "alignment" not in spelling.version
-    assert len(measurements) == 8
+def _prompter_of(judge: Equivalence, model: Judging) -> Any:
+    return JudgePrompter(judge.name, PROMPT, model)
+
+
+def test_one_reference_after_another_is_asked_until_one_is_the_same() -> None:
+    model = Judging("different", only_same_as="second")
+    measurement = assert_semantic(ANSWER, ["first", "second", "third"], judge=Equivalence(model), checks=())
+    assert measurement.value == 1
+    assert model.references == ["first", "second"]
+    never = Judging("different")
+    with pytest.raises(MeasurementFailed):
+        assert_semantic(ANSWER, ["first", "second"], judge=Equivalence(never), checks=())
+    assert never.references == ["first", "second"]
+    unread = Judging("perhaps", only_same_as="none")
+    with pytest.raises(MeasurementErrored):
+        assert_semantic(ANSWER, ["first", "second"], judge=Equivalence(unread), checks=())
+
+
+def test_a_reference_with_an_alarm_is_not_asked_about() -> None:
+    model = Judging("same")
+    assert_semantic(ANSWER, ["Within 60 days.", REFERENCE], judge=Equivalence(model))
+    assert model.references == [REFERENCE]
 
 
 def test_a_failure_says_what_the_judge_says() -> None:
-    pytest.importorskip("tokenizers")
     wrong = "No, shoes are always final sale."
     with pytest.raises(MeasurementFailed) as caught:
         assert_semantic(
             wrong, REFERENCE, question=QUESTION, judge=Equivalence(Judging("different", 0.1)), checks=()
         )
-    lines = str(caught.value).splitlines()
-    assert 'the judge says "different", 0.10' in lines[0]
-    check_message(lines)
+    check_message(str(caught.value).splitlines())
 
 
 def test_an_alarm_fails_whatever_the_judge_says() -> None:
-    pytest.importorskip("tokenizers")
     judge = Equivalence(Judging("same", 0.99))
     with pytest.raises(MeasurementFailed, match="another number"):
         assert_semantic("Yes, within 60 days.", REFERENCE, question=QUESTION, judge=judge)
@@ -177,15 +189,16 @@ def test_an_alarm_fails_whatever_the_judge_says() -> None:
 
 def test_a_verdict_that_cannot_be_read_is_an_error_and_no_low_score() -> None:
     with pytest.raises(MeasurementErrored) as caught:
-        assert_semantic(ANSWER, REFERENCE, embedder="tfidf", judge=Equivalence(Judging("perhaps")))
+        assert_semantic(ANSWER, REFERENCE, judge=Equivalence(Judging("perhaps")))
     check_message(str(caught.value).splitlines())
 
 
 @pytest.mark.parametrize(("answer", "error"), [("", MeasurementFailed), (None, MeasurementErrored)])
 def test_without_an_answer_no_judge_is_asked(answer: object, error: type[Exception]) -> None:
     model = Judging("same")
-    with pytest.raises(error, match=r"semantic\.judged"):
-        assert_semantic(answer, REFERENCE, embedder="tfidf", judge=Equivalence(model))
+    with pytest.raises(error, match=r"judge\.equivalence") as caught:
+        assert_semantic(answer, REFERENCE, judge=Equivalence(model))
+    check_message(str(caught.value).splitlines())
     assert model.asked == []
 
 

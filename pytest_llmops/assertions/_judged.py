@@ -16,6 +16,10 @@ __tracebackhide__ = True
 
 MAX_QUOTED_CHARS = 160
 MAX_LISTED = 5
+# A mapping with one of these keys is a message, or a conversation
+MESSAGE_KEYS = frozenset({"role", "type", "messages"})
+# Where applications put the text of their answer
+ANSWER_KEYS = ("answer", "output", "output_text", "response", "result", "text", "content")
 
 
 class _LeftOut(str):
@@ -42,6 +46,32 @@ class JudgeInputs:
         if self.contexts:
             return {**detail, "contexts": list[Json](self.contexts)}
         return detail
+
+
+def refuse_mapping(where: str, answer: object, name: str = "answer") -> None:
+    """Raise if an answer is a mapping that is neither a message nor a conversation, such as ``{"answer": "..."}``.
+
+    Args:
+        where: The assertion, for the error.
+        answer: The answer as given.
+        name: The argument that it was given as.
+
+    Raises:
+        UsageError: It is such a mapping; the error names its keys, and the text in it that is probably meant.
+
+    >>> refuse_mapping("assert_judge_score", {"role": "assistant", "content": "Yes."})
+    """
+    if not isinstance(answer, Mapping) or not MESSAGE_KEYS.isdisjoint(answer):
+        return
+    texts = [key for key, value in answer.items() if isinstance(value, str)]
+    likely = [key for key in ANSWER_KEYS if key in texts]
+    step = f"pass json.dumps({name}) if the JSON is what is judged"
+    for key in [*likely, *texts][:1]:
+        step = f"pass its text, {name}[{shorten_text(repr(key), 60)}], or json.dumps({name}) if the JSON is what is judged"
+    keys = ", ".join(map(str, answer)) or "none"
+    raise UsageError(
+        f"{where}: expected a text as {name}, got {type(answer).__name__} with the keys {shorten_text(keys, 120)}; {step}"
+    )
 
 
 def parse_judge_inputs(

@@ -18,6 +18,7 @@ from pytest_llmops.assertions._judged import (
     list_findings,
     parse_judge_inputs,
     quote_answer,
+    refuse_mapping,
 )
 from pytest_llmops.cases import Case
 from pytest_llmops.errors import UsageError
@@ -90,13 +91,14 @@ def assert_judge_score(
         MeasurementErrored: There is no answer; the conversation is empty, does not end with the assistant or cannot
             be read; or there is no score: the judge could not be asked, gave no readable verdict, or an impossible
             score. That is never a low score.
-        UsageError: No such judge, a threshold that is not on its scale, or none at all; contexts that the judge
+        UsageError: The answer is a mapping and not a message. No such judge, a threshold that is not on its scale, or none at all; contexts that the judge
             does not take or needs; ``review_below`` for a judge that gives no confidence.
     """
     if review_below is not None and not 0 <= review_below <= 1:
         raise UsageError(
             f"assert_judge_score: expected review_below to be from 0 to 1 or None, got {review_below!r}"
         )
+    refuse_mapping("assert_judge_score", answer)
     inputs = parse_judge_inputs("assert_judge_score", case, question, reference, contexts)
     handle = resolve_judge(judge, "assert_judge_score")
     handle.default = at_least == "default"
@@ -141,8 +143,9 @@ def assert_checklist(
     Raises:
         MeasurementFailed: Too few; names the missing ones.
         MeasurementErrored: There is no answer, or the judge could not be asked or gave no readable verdict.
-        UsageError: No items, or a threshold that is no share.
+        UsageError: The answer is a mapping and not a message, no items, or a threshold that is no share.
     """
+    refuse_mapping("assert_checklist", answer)
     inputs = parse_judge_inputs("assert_checklist", case, question, reference, contexts)
     threshold = parse_share_threshold("assert_checklist", at_least)
     handle = JudgeHandle(Checklist(items, model), "checklist")

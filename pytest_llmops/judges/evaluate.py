@@ -127,10 +127,10 @@ def resolve_judge(given: object, who: str) -> JudgeHandle:
         UsageError: It is not a judge of a single answer.
     """
     judge = find_judge(given)
-    if not callable(getattr(judge, "judge", None)):
+    if isinstance(judge, type) or not callable(getattr(judge, "judge", None)):
         raise UsageError(
             f"{who}: expected a judge, an object with judge(answer, *, question, reference), "
-            f"got {type(judge).__name__}"
+            f"got {_describe_no_judge(judge)}"
         )
     name = getattr(judge, "name", "") or type(judge).__name__
     return JudgeHandle(cast("Judge", judge), str(name))
@@ -148,11 +148,38 @@ def resolve_pairwise_judge(given: object, who: str) -> Any:
         UsageError: It does not compare two answers.
     """
     judge = find_judge(given)
-    if not callable(getattr(judge, "compare", None)):
+    if isinstance(judge, type) or not callable(getattr(judge, "compare", None)):
         raise UsageError(
-            f"{who}: expected a judge of two answers, as Pairwise is, got {type(judge).__name__}"
+            f"{who}: expected a judge of two answers, as Pairwise is, got {_describe_no_judge(judge)}"
         )
     return judge
+
+
+def _describe_no_judge(given: object) -> str:
+    """Return what was given instead of a judge, and what to write: for a class or a function the call, for a model a judge of it."""
+    if isinstance(given, type):
+        return f"the class {given.__name__}: call it, judge={_format_call(given)}"
+    if inspect.isfunction(given):
+        return f"the function {given.__name__}: call it, judge={_format_call(given)}"
+    if callable(getattr(given, "complete", None)):
+        return f"{type(given).__name__}, a model: give it to a judge, as judge=quality(model)"
+    return type(given).__name__
+
+
+def _format_call(given: Any) -> str:
+    """Return the call of a class or function, with its required arguments left to fill in."""
+    if given.__name__ == "Rubric":  # none of its arguments is required by itself
+        return 'Rubric(criteria="Is the answer polite?")'
+    try:
+        parameters = inspect.signature(given).parameters.values()
+    except (TypeError, ValueError):
+        parameters = {}.values()
+    filled_by_python = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    required = []
+    for parameter in parameters:
+        if parameter.default is inspect.Parameter.empty and parameter.kind not in filled_by_python:
+            required.append(f"{parameter.name}=...")
+    return f"{given.__name__}({', '.join(required)})"
 
 
 def skipped_measurement(name: str, label: str = "") -> Measurement | None:

@@ -9,8 +9,9 @@ from pytest_llmops.assertions._arguments import parse_contexts
 from pytest_llmops.cases import Case
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.evaluate import check_texts
+from pytest_llmops.judges.protocol.images import describe_image
 from pytest_llmops.measurement import Json, label_suffix, shorten_text
-from pytest_llmops.protocols import Verdict
+from pytest_llmops.protocols import Media, Verdict
 
 __tracebackhide__ = True
 
@@ -39,12 +40,15 @@ class JudgeInputs:
     reference: str
     contexts: list[str]
     from_case: frozenset[str] = frozenset()
+    images: tuple[Media, ...] = ()
 
     def to_detail(self, answer: Json) -> dict[str, Json]:
         """Return the answer and the inputs for the detail of a measurement."""
         detail: dict[str, Json] = {"actual": answer, "expected": self.reference, "question": self.question}
         if self.contexts:
-            return {**detail, "contexts": list[Json](self.contexts)}
+            detail["contexts"] = list[Json](self.contexts)
+        if self.images:
+            detail["images"] = list[Json](map(describe_image, self.images))
         return detail
 
 
@@ -64,14 +68,16 @@ def refuse_mapping(where: str, answer: object, name: str = "answer") -> None:
     if not isinstance(answer, Mapping) or not MESSAGE_KEYS.isdisjoint(answer):
         return
     texts = [key for key, value in answer.items() if isinstance(value, str)]
-    likely = [key for key in ANSWER_KEYS if key in texts]
+    likely = [key for key in ANSWER_KEYS if key in texts] or texts
     step = f"pass json.dumps({name}) if the JSON is what is judged"
-    for key in [*likely, *texts][:1]:
-        step = f"pass its text, {name}[{shorten_text(repr(key), 60)}], or json.dumps({name}) if the JSON is what is judged"
-    keys = ", ".join(map(str, answer)) or "none"
-    raise UsageError(
-        f"{where}: expected a text as {name}, got {type(answer).__name__} with the keys {shorten_text(keys, 120)}; {step}"
-    )
+    if likely:
+        key = shorten_text(repr(likely[0]), 60)
+        step = f"pass its text, {name}[{key}], or json.dumps({name}) if the JSON is what is judged"
+    keys = "no keys"
+    if answer:
+        names = ", ".join(map(str, answer))
+        keys = f"the keys {shorten_text(names, 120)}"
+    raise UsageError(f"{where}: expected a text as {name}, got a {type(answer).__name__} with {keys}; {step}")
 
 
 def parse_judge_inputs(

@@ -11,7 +11,7 @@ from pytest_llmops.cassettes.shared_answers import defer_sharing
 from pytest_llmops.errors import MeasurementFailed, UsageError, describe_exception
 from pytest_llmops.measurement import Json, Measurement, as_finite_float, shorten_text
 from pytest_llmops.model_names import find_same_model
-from pytest_llmops.protocols import Judge, Verdict, is_error_status
+from pytest_llmops.protocols import Judge, Media, Verdict, is_error_status
 from pytest_llmops.trace import read_call
 
 __tracebackhide__ = True
@@ -163,6 +163,8 @@ def _describe_no_judge(given: object) -> str:
         return f"the function {given.__name__}: call it, judge={_format_call(given)}"
     if callable(getattr(given, "complete", None)):
         return f"{type(given).__name__}, a model: give it to a judge, as judge=quality(model)"
+    if given is None:
+        return "None"
     return type(given).__name__
 
 
@@ -230,7 +232,13 @@ def check_texts(who: str, **given: object) -> None:
 
 
 def judge_answer(
-    handle: JudgeHandle, answer: str, question: str, reference: str, contexts: Sequence[str] = ()
+    handle: JudgeHandle,
+    answer: str,
+    question: str,
+    reference: str,
+    contexts: Sequence[str] = (),
+    *,
+    images: Sequence[Media] = (),
 ) -> Verdict:
     """Return the judge's verdict; an exception or an invalid verdict becomes an unscored verdict.
 
@@ -238,7 +246,7 @@ def judge_answer(
     the judge's current version and model, and the test's facts too.
 
     Raises:
-        UsageError: The judge raises it, or there are contexts and the judge does not take any.
+        UsageError: The judge raises it, or there are contexts or images and the judge does not take any.
     """
     given: dict[str, Any] = {"question": question, "reference": reference}
     if contexts:
@@ -247,6 +255,12 @@ def judge_answer(
                 f"judge {handle.name}: its judge() takes no contexts: leave them out, or give it a keyword contexts"
             )
         given["contexts"] = list(contexts)
+    if images:
+        if not takes_images(handle.judge):
+            raise UsageError(
+                f"judge {handle.name}: its judge() takes no images: leave them out, take a Rubric, or give it a keyword images"
+            )
+        given["images"] = list(images)
     try:
         handle.read_version()
         excluded = why_self_judging(handle.model)
@@ -302,15 +316,24 @@ def takes_contexts(judge: Judge) -> bool:
 
     A judge whose signature cannot be read is assumed to take contexts.
     """
+    return _has_parameter(judge, "contexts")
+
+
+def takes_images(judge: Judge) -> bool:
+    """Return whether a judge has the parameter ``images``; for a panel, whether all of its judges have it."""
+    return _has_parameter(judge, "images")
+
+
+def _has_parameter(judge: Judge, name: str) -> bool:
     inner = getattr(judge, "judges", None)
     if isinstance(inner, (list, tuple)):
-        return all(map(takes_contexts, inner))
+        return all(_has_parameter(inner_judge, name) for inner_judge in inner)
     try:
         parameters = inspect.signature(judge.judge).parameters
     except (TypeError, ValueError):
         return True
     kinds = {parameter.kind for parameter in parameters.values()}
-    return "contexts" in parameters or inspect.Parameter.VAR_KEYWORD in kinds
+    return name in parameters or inspect.Parameter.VAR_KEYWORD in kinds
 
 
 def _why_invalid_verdict(verdict: object) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.concurrency import run_in_threads
+from pytest_llmops.judges.protocol.images import GivenImage
 from pytest_llmops.judges.protocol.prompting import hash_parts
 from pytest_llmops.protocols import Judge, Verdict
 
@@ -93,7 +94,13 @@ class Panel:
         return hash_parts(sorted(versions), 12)
 
     def judge(
-        self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
+        self,
+        answer: str,
+        *,
+        question: str = "",
+        reference: str = "",
+        contexts: Sequence[str] = (),
+        images: Sequence[GivenImage] = (),
     ) -> PanelVerdict:
         """Return the mean of the judges' verdicts.
 
@@ -108,6 +115,8 @@ class Panel:
         given: dict[str, Any] = {"question": question, "reference": reference}
         if contexts:  # a judge may have no such parameter
             given["contexts"] = contexts
+        if images:
+            given["images"] = images
         tasks = [partial(judge.judge, answer, **given) for judge in self.judges]
         votes = run_in_threads(tasks, MAX_THREADS)
         return _merge_votes(tuple(votes))

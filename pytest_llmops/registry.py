@@ -115,9 +115,10 @@ def unknown_component(kind: str, name: str, known: Iterable[str], *, where: str 
         where: What named it; may be empty.
     """
     if kind == "judge":
-        from pytest_llmops.judge_names import unknown_judge
+        from pytest_llmops._util.judge_names import unknown_judge
+        from pytest_llmops.model_names import is_model_name
 
-        return unknown_judge(name, known, where=where)
+        return unknown_judge(name, known, where=where, is_model=is_model_name(name))
     base, _, _ = name.partition(":")
     return UnknownName(kind, base, known, where=where)
 

@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
+from pytest_llmops._util.judge_names import find_judge_file_of, format_rubric_call, is_sentence
 from pytest_llmops._util.text_files import BadFile, locate_errors
 from pytest_llmops._util.user_files import find_path
 from pytest_llmops.errors import PromptError, UsageError
-from pytest_llmops.judge_names import find_judge_file_of, format_rubric_call, is_sentence
 from pytest_llmops.judges.protocol.reply_form import REASON_PLACES, ReasonPlace
 from pytest_llmops.measurement import as_finite_float, shorten_text
 from pytest_llmops.prompts.prompt_file import FrontMatter, read_front_matter, split_front_matter

@@ -139,9 +139,9 @@ def test_a_judge_sees_the_images_after_its_data() -> None:
     assert not system.media
     assert judge_images.NOTE in system.content
     assert "base64" not in data.content
-    first, second = measurement.detail["images"]  # type: ignore[misc]
-    assert re.fullmatch(r"png, 68 bytes, SHA-256 [0-9a-f]{12}", str(first))
-    assert second == LINK
+    names: Any = measurement.detail["images"]
+    assert re.fullmatch(r"png, 68 bytes, SHA-256 [0-9a-f]{12}", names[0])
+    assert names[1:] == [LINK]
     assert "base64" not in json.dumps(measurement.to_wire())
 
 

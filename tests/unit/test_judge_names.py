@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ from hypothesis import strategies as st
 from support.messages import check_message
 
 from pytest_llmops import registry
+from pytest_llmops._util.judge_names import format_rubric_call, is_sentence
 from pytest_llmops.assertions.grounding import assert_grounded
 from pytest_llmops.assertions.guardrails import assert_complies, assert_refusal
 from pytest_llmops.assertions.judge_score import assert_checklist, assert_judge_score
 from pytest_llmops.assertions.preference import assert_preferred
 from pytest_llmops.errors import PromptError, UnknownName, UsageError
-from pytest_llmops.judge_names import format_rubric_call, is_sentence
 from pytest_llmops.judges import Checklist, Pairwise, Policy, Rubric, quality
 from pytest_llmops.model_names import is_model_name
 from pytest_llmops.protocols import Verdict
@@ -82,7 +83,7 @@ def test_what_is_not_a_judge_is_named_with_the_call(given_judge: Any) -> None:
 
 def test_a_class_of_pairs_is_named_with_the_call() -> None:
     with pytest.raises(UsageError, check=check_message, match=r"judge=Pairwise\(\)"):
-        assert_preferred("Sure.", over="No.", judge=Pairwise)
+        assert_preferred("Sure.", over="No.", judge=Pairwise)  # type: ignore[arg-type]
 
 
 def test_a_name_without_folder_leads_to_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +129,7 @@ def test_an_answer_that_is_a_dict_is_an_error_of_use(tmp_path: Path) -> None:
     judge = MyJudge()
     policy = tmp_path / "policy.md"
     policy.write_text("- Be kind.\n", encoding="utf-8")
-    calls = [
+    calls: list[Callable[[], object]] = [
         lambda: assert_judge_score(ANSWER, judge=judge),
         lambda: assert_checklist(ANSWER, ["greets"]),
         lambda: assert_preferred(ANSWER, over="No."),

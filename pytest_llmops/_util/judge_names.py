@@ -7,7 +7,6 @@ from pytest_llmops._util.text_files import BadFile
 from pytest_llmops._util.user_files import find_path
 from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.measurement import shorten_text
-from pytest_llmops.model_names import is_model_name
 
 # Where the file of a judge may be that is named without folder and suffix
 FILE_PLACES = ("judges/{}.md", "{}.md")
@@ -16,13 +15,14 @@ _FILE_SUFFIX = re.compile(r"\.[A-Za-z]\w{0,7}$")
 _QUESTION_MARKS = re.compile("[?？؟]")
 
 
-def unknown_judge(name: str, known: Iterable[str], *, where: str = "") -> UsageError:
+def unknown_judge(name: str, known: Iterable[str], *, where: str = "", is_model: bool = False) -> UsageError:
     """Return the error about the name of a judge that does not exist, with what was probably meant.
 
     Args:
         name: The name as given.
         known: The names that exist.
         where: What named it; may be empty.
+        is_model: Whether it is the name of a model.
     """
     if is_sentence(name):
         place = ""
@@ -36,7 +36,7 @@ def unknown_judge(name: str, known: Iterable[str], *, where: str = "") -> UsageE
     file = find_judge_file_of(name)
     if file:
         step = f'name the file by its path: judge="{file}"'
-    elif is_model_name(name):
+    elif is_model:
         step = _describe_model_step(name.strip())
     return UnknownName("judge", name, known, where=where, step=step)
 

@@ -66,13 +66,14 @@ def read_images(given: object, who: str) -> tuple[Media, ...]:
 
 
 def describe_image(image: Media) -> str:
-    """Return an image as reports name it: its type, size and the start of its SHA-256, or its address.
+    """Return an image as reports name it: its type, size and the start of its SHA-256, or its address without the query.
 
     >>> describe_image(Media(kind="image", type="png", size=812, sha256="ab" * 32))
     'png, 812 bytes, SHA-256 abababababab'
     """
     if image.url:
-        return shorten_text(image.url)
+        address, _, _ = image.url.partition("?")  # a query may hold a signature
+        return shorten_text(address)
     return f"{image.type}, {format_size(image.size or 0)}, SHA-256 {image.sha256[:12]}"
 
 

@@ -70,6 +70,8 @@ def describe_image(image: Media) -> str:
 
     >>> describe_image(Media(kind="image", type="png", size=812, sha256="ab" * 32))
     'png, 812 bytes, SHA-256 abababababab'
+    >>> describe_image(Media(kind="image", url="https://example.com/cat.png?signature=1"))
+    'https://example.com/cat.png'
     """
     if image.url:
         address, _, _ = image.url.partition("?")  # a query may hold a signature

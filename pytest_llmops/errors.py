@@ -245,21 +245,27 @@ class UnknownName(UsageError):
         name: The name as given.
         known: The names that exist.
         where: Where the name was given or looked up; may be empty.
+        step: What the user can do, instead of a similar name; may be empty.
     """
 
     code: ClassVar[str] = "LLM-NAME"
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], *, where: str = "") -> None:
+    def __init__(
+        self, kind: str, name: str, known: Iterable[str], *, where: str = "", step: str = ""
+    ) -> None:
         self.kind = kind
         self.name = name
         self.known = tuple(sorted(set(known)))
         self.where = where
+        self.step = step
         text = f"unknown {kind} {name!r}"
         if where:
             text += f" ({where})"
         text += f": known are {format_name_list(self.known)}"
         near = find_closest_name(name, self.known)
-        if near:
+        if step:
+            text += f"; {step}"
+        elif near:
             text += f"; did you mean {near!r}?"
         super().__init__(text)
 

@@ -1,4 +1,4 @@
-"""Decide whether two names are of the same model, whatever provider, alias or snapshot they name."""
+"""Recognize the names of models, and decide whether two names are of the same one, whatever provider, alias or snapshot they name."""
 
 import re
 from collections.abc import Iterable
@@ -43,6 +43,28 @@ _PROVIDERS = frozenset(
         "xai",
     }
 )
+# The beginnings of the names of well-known models
+_FAMILY = re.compile(
+    r"(?:(?:chat)?gpt|o[1-9]|claude|gemini|gemma|(?:meta-|code)?llama|qwen|qwq|(?:open-)?mistral|mixtral|ministral|magistral|codestral"
+    r"|pixtral|deepseek|command-[ar]|phi|grok|kimi|glm|smollm|granite|olmo|sonar)(?![a-z])"
+)
+
+
+def is_model_name(name: str) -> bool:
+    """Return whether a name is most likely that of a model: it begins with a provider, or with a well-known family of models.
+
+    >>> is_model_name("gpt-5-mini"), is_model_name("openai/gpt-4o"), is_model_name("qwen2.5:1.5b"), is_model_name("quality")
+    (True, True, True, False)
+    """
+    lowered = name.strip().lower()
+    if not lowered or len(lowered) > MAX_NAME_CHARS:
+        return False
+    provider, separator, rest = lowered.partition("/")
+    if not separator:
+        provider, separator, rest = lowered.partition(":")
+    if rest and provider in _PROVIDERS:
+        return True
+    return _FAMILY.match(lowered.rpartition("/")[2]) is not None
 
 
 def is_same_model(name: str, other: str) -> bool:

@@ -42,6 +42,7 @@ class Media:
         size: Number of bytes; None: not known, as only a digest was recorded.
         sha256: The digest of the content, in hexadecimal.
         data: The content in base64; empty if it is too large, of another type, or kept elsewhere in the same run.
+        url: The address of an image that a prompt only links to, and the server fetches; empty otherwise.
     """
 
     kind: str
@@ -49,6 +50,7 @@ class Media:
     size: int | None = None
     sha256: str = ""
     data: str = field(default="", repr=False)
+    url: str = ""
 
     @property
     def label(self) -> str:
@@ -61,6 +63,17 @@ class Media:
         if self.size is not None:
             words += f", {format_size(self.size)}"
         return f"[{self.kind}: {words}]"
+
+    @property
+    def address(self) -> str:
+        """What a request has for it: a data address with the content, else ``url``; empty if there is neither.
+
+        >>> Media(kind="image", type="png", data="iVBO").address
+        'data:image/png;base64,iVBO'
+        """
+        if self.data:
+            return f"data:{self.kind}/{self.type};base64,{self.data}"
+        return self.url
 
     def to_wire(self) -> dict[str, Json]:
         """Return plain builtins; fields at their default are left out."""
@@ -273,9 +286,9 @@ def _read_media(wires: Any) -> tuple[Media, ...]:
     items = []
     for wire in wires:
         item = Media(**_known_fields(Media, wire))
-        texts = (item.kind, item.type, item.sha256, item.data)
+        texts = (item.kind, item.type, item.sha256, item.data, item.url)
         if not all(isinstance(text, str) for text in texts):
-            raise TypeError("media: expected texts as kind, type, sha256 and data")
+            raise TypeError("media: expected texts as kind, type, sha256, data and url")
         if item.size is not None and (type(item.size) is not int or item.size < 0):
             raise TypeError(f"media: expected a size of at least 0, got {item.size!r}")
         items.append(item)

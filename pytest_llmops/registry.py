@@ -1,6 +1,7 @@
 """Built-in embedders, judges and models by name, imported at first use."""
 
 import importlib
+from collections.abc import Iterable
 from typing import Any
 
 from pytest_llmops.errors import UnknownName, UsageError
@@ -90,7 +91,7 @@ def load_builtin(kind: str, name: str, where: str = "") -> Any:
     base, colon, argument = name.partition(":")
     places = BUILT_IN[kind]
     if base not in places:
-        raise UnknownName(kind, base, places, where=where)
+        raise unknown_component(kind, name, places, where=where)
     if not colon:
         return _import_attribute(places[base])()
     help_by_taker = ARGUMENT_HELP.get(kind, {})
@@ -103,6 +104,24 @@ def load_builtin(kind: str, name: str, where: str = "") -> Any:
     if not argument.strip():
         raise UsageError(f"{kind} {name!r}: expected {help_by_taker[base]} after the colon, got nothing")
     return _import_attribute(places[base])(argument.strip())
+
+
+def unknown_component(kind: str, name: str, known: Iterable[str], *, where: str = "") -> UsageError:
+    """Return the error about the name of a component that does not exist; for a judge with what was probably meant.
+
+    Args:
+        kind: ``embedder``, ``judge`` ...
+        name: The name as given.
+        known: The names that exist.
+        where: What named it; may be empty.
+    """
+    if kind == "judge":
+        from pytest_llmops._util.judge_names import unknown_judge
+        from pytest_llmops.model_names import is_model_name
+
+        return unknown_judge(name, known, where=where, is_model=is_model_name(name))
+    base, _, _ = name.partition(":")
+    return UnknownName(kind, base, known, where=where)
 
 
 def _import_attribute(place: str) -> Any:

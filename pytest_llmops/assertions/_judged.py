@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from pytest_llmops._util.text_files import canonical_json
 from pytest_llmops.assertions._arguments import check_texts, parse_contexts
 from pytest_llmops.errors import UsageError
+from pytest_llmops.judges.protocol.images import describe_image
 from pytest_llmops.measurement import Json, label_suffix, shorten_text
-from pytest_llmops.protocols import Verdict
+from pytest_llmops.protocols import Media, Verdict
 
 if TYPE_CHECKING:
     from pytest_llmops.cases import Case
@@ -18,6 +19,10 @@ __tracebackhide__ = True
 
 MAX_QUOTED_CHARS = 160
 MAX_LISTED = 5
+# A mapping with one of these keys is a message, or a conversation
+MESSAGE_KEYS = frozenset({"role", "type", "messages"})
+# Where applications put the text of their answer
+ANSWER_KEYS = ("answer", "output", "output_text", "response", "result", "text", "content")
 
 
 class _LeftOut(str):
@@ -37,13 +42,44 @@ class JudgeInputs:
     reference: str
     contexts: list[str]
     from_case: frozenset[str] = frozenset()
+    images: tuple[Media, ...] = ()
 
     def to_detail(self, answer: Json) -> dict[str, Json]:
         """Return the answer and the inputs for the detail of a measurement."""
         detail: dict[str, Json] = {"actual": answer, "expected": self.reference, "question": self.question}
         if self.contexts:
-            return {**detail, "contexts": list[Json](self.contexts)}
+            detail["contexts"] = list[Json](self.contexts)
+        if self.images:
+            detail["images"] = list[Json](map(describe_image, self.images))
         return detail
+
+
+def refuse_mapping(where: str, answer: object, name: str = "answer") -> None:
+    """Raise if an answer is a mapping that is neither a message nor a conversation, such as ``{"answer": "..."}``.
+
+    Args:
+        where: The assertion, for the error.
+        answer: The answer as given.
+        name: The argument that it was given as.
+
+    Raises:
+        UsageError: It is such a mapping; the error names its keys, and the text in it that is probably meant.
+
+    >>> refuse_mapping("assert_judge_score", {"role": "assistant", "content": "Yes."})
+    """
+    if not isinstance(answer, Mapping) or not MESSAGE_KEYS.isdisjoint(answer):
+        return
+    texts = [key for key, value in answer.items() if isinstance(value, str)]
+    likely = [key for key in ANSWER_KEYS if key in texts] or texts
+    step = f"pass json.dumps({name}) if the JSON is what is judged"
+    if likely:
+        key = shorten_text(repr(likely[0]), 60)
+        step = f"pass its text, {name}[{key}], or json.dumps({name}) if the JSON is what is judged"
+    keys = "no keys"
+    if answer:
+        names = ", ".join(map(str, answer))
+        keys = f"the keys {shorten_text(names, 120)}"
+    raise UsageError(f"{where}: expected a text as {name}, got a {type(answer).__name__} with {keys}; {step}")
 
 
 def parse_judge_inputs(

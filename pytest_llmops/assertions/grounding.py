@@ -15,7 +15,7 @@ from pytest_llmops.assertions._arguments import (
     parse_share_threshold,
 )
 from pytest_llmops.assertions._evidence import MAX_EVIDENCE_CHARS, quote_text
-from pytest_llmops.assertions._judged import list_findings
+from pytest_llmops.assertions._judged import list_findings, refuse_mapping
 from pytest_llmops.errors import UsageError, describe_exception
 from pytest_llmops.judges.evaluate import (
     JudgeHandle,
@@ -128,6 +128,7 @@ def assert_grounded(
     >>> assert_grounded("A refund takes 5 days.", ["Refunds take 5 days."], nli=MyModel(), at_least=1.0).value
     1.0
     """
+    refuse_mapping("assert_grounded", answer)
     if judge is not None and nli is not None:
         raise UsageError("assert_grounded: expected judge or nli, got both: each decides alone")
     if judge is not None:

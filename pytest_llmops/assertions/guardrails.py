@@ -9,7 +9,13 @@ from typing import Any, Literal, get_args
 
 from pytest_llmops import guardrails, recorder
 from pytest_llmops.assertions._arguments import TextNormalizer
-from pytest_llmops.assertions._judged import LEFT_OUT, list_findings, parse_judge_inputs, quote_answer
+from pytest_llmops.assertions._judged import (
+    LEFT_OUT,
+    list_findings,
+    parse_judge_inputs,
+    quote_answer,
+    refuse_mapping,
+)
 from pytest_llmops.cases import Case
 from pytest_llmops.errors import DetectorError, UsageError
 from pytest_llmops.guardrails import Detector, Finding
@@ -232,6 +238,7 @@ def assert_complies(
         MeasurementErrored: There is no answer, a pattern took too long, or the judge gave no verdict.
         PromptError: The policy has no rules, an invalid pattern, or rules that contradict each other.
     """
+    refuse_mapping("assert_complies", answer)
     rules = guardrails.read_policy(policy)
     inputs = parse_judge_inputs("assert_complies", case, LEFT_OUT, LEFT_OUT, ())
     text, findings, error = _scan_text(answer, [rules.forbidden])
@@ -364,6 +371,7 @@ def _check_refusal(
         where = "assert_refusal"
     else:
         where = "assert_no_refusal"
+    refuse_mapping(where, answer)
     name = f"guardrail.{where.removeprefix('assert_')}"
     inputs = parse_judge_inputs(where, case, LEFT_OUT, LEFT_OUT, ())
     expected = asserted

@@ -18,6 +18,7 @@ from pytest_llmops.assertions._judged import (
     list_findings,
     parse_judge_inputs,
     quote_answer,
+    refuse_mapping,
 )
 from pytest_llmops.cases import Case
 from pytest_llmops.errors import UsageError
@@ -32,6 +33,7 @@ from pytest_llmops.judges.evaluate import (
     verdict_to_json,
 )
 from pytest_llmops.judges.item_judges import Checklist
+from pytest_llmops.judges.protocol.images import GivenImage, read_images
 from pytest_llmops.judges.protocol.prompting import find_injection_signs
 from pytest_llmops.measurement import Json, Measurement, as_finite_float, shorten_text
 from pytest_llmops.protocols import Hits, Judge, Message, Model, Verdict
@@ -51,6 +53,7 @@ def assert_judge_score(
     question: str = LEFT_OUT,
     reference: str = LEFT_OUT,
     contexts: Sequence[object] | Hits = LEFT_OUT,
+    images: Sequence[GivenImage] = (),
     at_least: AtLeast = "default",
     review_below: float | None = None,
     label: str = "",
@@ -70,6 +73,8 @@ def assert_judge_score(
         question: What was asked, where the judge should know it.
         reference: A right answer; without it the judge relies on what it knows.
         contexts: The passages that the answer was made from, where the judge looks at them ("grounding").
+        images: Images that belong to the question or the answer, for a `Rubric` or a panel of them whose model takes images: paths,
+            bytes, or addresses with ``https:`` or ``data:``. At most 20 MB of PNG, JPEG, GIF or WebP.
         at_least: On the judge's own scale (7 of 1 to 10); left out: the judge's ``pass_at``; None on
             purpose: record only.
         review_below: Least confidence, 0 to 1, with which the judge decides (a panel's agreement, the certainty of
@@ -90,14 +95,16 @@ def assert_judge_score(
         MeasurementErrored: There is no answer; the conversation is empty, does not end with the assistant or cannot
             be read; or there is no score: the judge could not be asked, gave no readable verdict, or an impossible
             score. That is never a low score.
-        UsageError: No such judge, a threshold that is not on its scale, or none at all; contexts that the judge
-            does not take or needs; ``review_below`` for a judge that gives no confidence.
+        UsageError: The answer is a mapping and not a message. No such judge, a threshold that is not on its scale, or none at all; contexts that the judge
+            does not take or needs; images that cannot be read, or that the judge or its model does not take; ``review_below`` for a judge that gives no confidence.
     """
     if review_below is not None and not 0 <= review_below <= 1:
         raise UsageError(
             f"assert_judge_score: expected review_below to be from 0 to 1 or None, got {review_below!r}"
         )
+    refuse_mapping("assert_judge_score", answer)
     inputs = parse_judge_inputs("assert_judge_score", case, question, reference, contexts)
+    inputs = replace(inputs, images=read_images(images, "assert_judge_score"))
     handle = resolve_judge(judge, "assert_judge_score")
     handle.default = at_least == "default"
     threshold = _resolve_threshold(at_least, handle)
@@ -141,8 +148,9 @@ def assert_checklist(
     Raises:
         MeasurementFailed: Too few; names the missing ones.
         MeasurementErrored: There is no answer, or the judge could not be asked or gave no readable verdict.
-        UsageError: No items, or a threshold that is no share.
+        UsageError: The answer is a mapping and not a message, no items, or a threshold that is no share.
     """
+    refuse_mapping("assert_checklist", answer)
     inputs = parse_judge_inputs("assert_checklist", case, question, reference, contexts)
     threshold = parse_share_threshold("assert_checklist", at_least)
     handle = JudgeHandle(Checklist(items, model), "checklist")
@@ -331,7 +339,9 @@ class _JudgedAnswer:
         if signs:
             self.detail["suspect"] = signs
         inputs = self.inputs
-        verdict = judge_answer(self.handle, text, inputs.question, inputs.reference, inputs.contexts)
+        verdict = judge_answer(
+            self.handle, text, inputs.question, inputs.reference, inputs.contexts, images=inputs.images
+        )
         handle = self.handle
         records = recorder.current_settings().judge_records
         self.detail |= describe_judge(handle.judge, handle.name, handle.version, records)

@@ -14,6 +14,7 @@ from pytest_llmops.assertions._judged import (
     judge_title,
     parse_judge_inputs,
     quote_answer,
+    refuse_mapping,
 )
 from pytest_llmops.cases import Case
 from pytest_llmops.cassettes.shared_answers import defer_sharing
@@ -70,6 +71,8 @@ def assert_preferred(
         UsageError: An answer that is not a text, or a threshold that is not a score.
     """
     inputs = parse_judge_inputs("assert_preferred", case, question, reference, contexts)
+    refuse_mapping("assert_preferred", answer)
+    refuse_mapping("assert_preferred", over, "over")
     first_answer = read_answer(answer)
     second_answer = read_answer(over)
     check_texts("assert_preferred", answer=first_answer, over=second_answer)

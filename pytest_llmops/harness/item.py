@@ -18,7 +18,6 @@ from pytest_llmops import recorder, registry
 from pytest_llmops.errors import (
     BudgetReached,
     CassetteMiss,
-    UnknownName,
     UsageError,
     find_unscored_error,
     list_exception_classes,
@@ -337,7 +336,8 @@ class Harness:
             where = ""
             if kind == "embedder" and name == self.settings.embedder:
                 where = "--llm-embedder or ini llm_embedder"
-            raise UnknownName(kind, name, {*hooked, *registry.BUILT_IN.get(kind, {})}, where=where)
+            known = {*hooked, *registry.BUILT_IN.get(kind, {})}
+            raise registry.unknown_component(kind, name, known, where=where)
         if kind == "model" and name not in hooked:
             return registry.load_builtin(kind, name)  # named by the settings: nothing to cache
         return components.build_component(self.item, kind, name, hooked.get(name), self.settings)

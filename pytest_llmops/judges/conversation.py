@@ -1,7 +1,7 @@
 """Conversations for judges: message lists of SDKs, or recorded calls of an application, become a JSON text.
 
 Message lists of OpenAI (chat completions and Responses), Anthropic and LangChain are read, as dictionaries or objects.
-A conversation with an image is refused, since judges read text only.
+A conversation with an image is refused: images are given to a judge beside the texts.
 """
 
 import json
@@ -247,7 +247,7 @@ def _read_part(part: object, number: int) -> str:
     kind = _get_field(part, "type")
     if kind in ("image", "image_url", "input_image"):
         raise ValueError(
-            f"message {number} has an image, and judges read text only: put a description in its place"
+            f"message {number} has an image: put a description in its place, and pass the image itself in images=[...]"
         )
     if kind == "tool_use":
         return _format_call(part)

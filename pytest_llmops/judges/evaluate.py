@@ -11,7 +11,7 @@ from pytest_llmops.cassettes.shared_answers import defer_sharing
 from pytest_llmops.errors import MeasurementFailed, UsageError, describe_exception
 from pytest_llmops.measurement import Json, Measurement, as_finite_float, shorten_text
 from pytest_llmops.model_names import find_same_model
-from pytest_llmops.protocols import Judge, Verdict, is_error_status
+from pytest_llmops.protocols import Judge, Media, Verdict, is_error_status
 from pytest_llmops.trace import read_call
 
 __tracebackhide__ = True
@@ -127,10 +127,10 @@ def resolve_judge(given: object, who: str) -> JudgeHandle:
         UsageError: It is not a judge of a single answer.
     """
     judge = find_judge(given)
-    if not callable(getattr(judge, "judge", None)):
+    if isinstance(judge, type) or not callable(getattr(judge, "judge", None)):
         raise UsageError(
             f"{who}: expected a judge, an object with judge(answer, *, question, reference), "
-            f"got {type(judge).__name__}"
+            f"got {_describe_no_judge(judge)}"
         )
     name = getattr(judge, "name", "") or type(judge).__name__
     return JudgeHandle(cast("Judge", judge), str(name))
@@ -148,11 +148,40 @@ def resolve_pairwise_judge(given: object, who: str) -> Any:
         UsageError: It does not compare two answers.
     """
     judge = find_judge(given)
-    if not callable(getattr(judge, "compare", None)):
+    if isinstance(judge, type) or not callable(getattr(judge, "compare", None)):
         raise UsageError(
-            f"{who}: expected a judge of two answers, as Pairwise is, got {type(judge).__name__}"
+            f"{who}: expected a judge of two answers, as Pairwise is, got {_describe_no_judge(judge)}"
         )
     return judge
+
+
+def _describe_no_judge(given: object) -> str:
+    """Return what was given instead of a judge, and what to write: for a class or a function the call, for a model a judge of it."""
+    if isinstance(given, type):
+        return f"the class {given.__name__}: call it, judge={_format_call(given)}"
+    if inspect.isfunction(given):
+        return f"the function {given.__name__}: call it, judge={_format_call(given)}"
+    if callable(getattr(given, "complete", None)):
+        return f"{type(given).__name__}, a model: give it to a judge, as judge=quality(model)"
+    if given is None:
+        return "None"
+    return type(given).__name__
+
+
+def _format_call(given: Any) -> str:
+    """Return the call of a class or function, with its required arguments left to fill in."""
+    if given.__name__ == "Rubric":  # none of its arguments is required by itself
+        return 'Rubric(criteria="Is the answer polite?")'
+    try:
+        parameters = inspect.signature(given).parameters.values()
+    except (TypeError, ValueError):
+        parameters = {}.values()
+    filled_by_python = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    required = []
+    for parameter in parameters:
+        if parameter.default is inspect.Parameter.empty and parameter.kind not in filled_by_python:
+            required.append(f"{parameter.name}=...")
+    return f"{given.__name__}({', '.join(required)})"
 
 
 def skipped_measurement(name: str, label: str = "") -> Measurement | None:
@@ -193,7 +222,13 @@ def _failed_checks(block: recorder.Recorder | None) -> list[str]:
 
 
 def judge_answer(
-    handle: JudgeHandle, answer: str, question: str, reference: str, contexts: Sequence[str] = ()
+    handle: JudgeHandle,
+    answer: str,
+    question: str,
+    reference: str,
+    contexts: Sequence[str] = (),
+    *,
+    images: Sequence[Media] = (),
 ) -> Verdict:
     """Return the judge's verdict; an exception or an invalid verdict becomes an unscored verdict.
 
@@ -201,7 +236,7 @@ def judge_answer(
     the judge's current version and model, and the test's facts too.
 
     Raises:
-        UsageError: The judge raises it, or there are contexts and the judge does not take any.
+        UsageError: The judge raises it, or there are contexts or images and the judge does not take any.
     """
     given: dict[str, Any] = {"question": question, "reference": reference}
     if contexts:
@@ -210,6 +245,12 @@ def judge_answer(
                 f"judge {handle.name}: its judge() takes no contexts: leave them out, or give it a keyword contexts"
             )
         given["contexts"] = list(contexts)
+    if images:
+        if not takes_images(handle.judge):
+            raise UsageError(
+                f"judge {handle.name}: its judge() takes no images: leave them out, take a Rubric, or give it a keyword images"
+            )
+        given["images"] = list(images)
     try:
         handle.read_version()
         excluded = why_self_judging(handle.model)
@@ -265,15 +306,24 @@ def takes_contexts(judge: Judge) -> bool:
 
     A judge whose signature cannot be read is assumed to take contexts.
     """
+    return _has_parameter(judge, "contexts")
+
+
+def takes_images(judge: Judge) -> bool:
+    """Return whether a judge has the parameter ``images``; for a panel, whether all of its judges have it."""
+    return _has_parameter(judge, "images")
+
+
+def _has_parameter(judge: Judge, name: str) -> bool:
     inner = getattr(judge, "judges", None)
     if isinstance(inner, (list, tuple)):
-        return all(map(takes_contexts, inner))
+        return all(_has_parameter(inner_judge, name) for inner_judge in inner)
     try:
         parameters = inspect.signature(judge.judge).parameters
     except (TypeError, ValueError):
         return True
     kinds = {parameter.kind for parameter in parameters.values()}
-    return "contexts" in parameters or inspect.Parameter.VAR_KEYWORD in kinds
+    return name in parameters or inspect.Parameter.VAR_KEYWORD in kinds
 
 
 def _why_invalid_verdict(verdict: object) -> str:

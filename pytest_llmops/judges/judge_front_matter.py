@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
+from pytest_llmops._util.judge_names import find_judge_file_of, format_rubric_call, is_sentence
 from pytest_llmops._util.text_files import BadFile, locate_errors
 from pytest_llmops._util.user_files import find_path
 from pytest_llmops.errors import PromptError, UsageError
@@ -74,12 +75,35 @@ def find_judge_file(kind: str, path: str | Path) -> Path:
 
     Raises:
         PromptError: There is no such file; the error lists the folders that were searched.
-        UsageError: It is not a path.
+        UsageError: It is not a path, but a sentence or another object.
     """
     if not (isinstance(path, str) or hasattr(path, "__fspath__")):
         raise UsageError(f"{kind}: expected the path of a file, got {shorten_text(repr(path), 100)}")
     with locate_file_errors(kind, Path(path)):
-        return find_path(path)
+        try:
+            return find_path(path)
+        except (BadFile, OSError) as error:  # a long text is not a file name for the system
+            step = _describe_path_step(kind, path)
+            if step:
+                raise UsageError(f"{kind}: expected the path of a file, got {step}") from None
+            if isinstance(error, OSError):
+                raise BadFile(f"cannot be read: {error.strerror}") from None
+            raise
+
+
+def _describe_path_step(kind: str, path: str | Path) -> str:
+    """Return what was given instead of the path of a judge file, and what to write; ``""`` if it looks like a path."""
+    if not isinstance(path, str):
+        return ""
+    if is_sentence(path):
+        step = "a sentence"
+        if kind in ("rubric", "judge"):
+            step += f"; write {format_rubric_call(path)}"
+        return step
+    file = find_judge_file_of(path)
+    if file:
+        return f'{path!r}; write "{file}"'
+    return ""
 
 
 @contextmanager

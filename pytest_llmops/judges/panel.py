@@ -13,6 +13,7 @@ from typing import Any
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.concurrency import run_in_threads
+from pytest_llmops.judges.protocol.images import GivenImage
 from pytest_llmops.judges.protocol.prompting import hash_parts
 from pytest_llmops.judges.protocol.reply_form import ReasonPlace
 from pytest_llmops.judges.reason_places import find_reason_place, move_reason
@@ -112,7 +113,13 @@ class Panel:
         return hash_parts(sorted(versions), 12)
 
     def judge(
-        self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
+        self,
+        answer: str,
+        *,
+        question: str = "",
+        reference: str = "",
+        contexts: Sequence[str] = (),
+        images: Sequence[GivenImage] = (),
     ) -> PanelVerdict:
         """Return the mean of the judges' verdicts.
 
@@ -127,6 +134,8 @@ class Panel:
         given: dict[str, Any] = {"question": question, "reference": reference}
         if contexts:  # a judge may have no such parameter
             given["contexts"] = contexts
+        if images:
+            given["images"] = images
         tasks = [partial(judge.judge, answer, **given) for judge in self.judges]
         votes = run_in_threads(tasks, MAX_THREADS)
         return _merge_votes(tuple(votes))

@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeAlias
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.conversation import parse_conversation
+from pytest_llmops.judges.protocol.images import GivenImage, read_images
 from pytest_llmops.judges.protocol.prompting import (
     JudgePrompter,
     PromptedJudge,
@@ -222,7 +223,13 @@ class Rubric(PromptedJudge):
         return self._hash_version(self._reply_form(), scale, params=dict(spec.params))
 
     def judge(
-        self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
+        self,
+        answer: str,
+        *,
+        question: str = "",
+        reference: str = "",
+        contexts: Sequence[str] = (),
+        images: Sequence[GivenImage] = (),
     ) -> Verdict:
         """Return the verdict on an answer.
 
@@ -232,6 +239,7 @@ class Rubric(PromptedJudge):
             question: What the user asked; empty: left out of the prompt.
             reference: A right answer; empty: left out.
             contexts: Passages that the answer was made from; empty: left out.
+            images: Images that belong to the question or the answer: paths, bytes, or addresses with ``https:`` or ``data:``.
 
         Returns:
             A score on the rubric's scale. Or an unscored verdict with the error and the raw replies: no reply could
@@ -241,9 +249,10 @@ class Rubric(PromptedJudge):
         Raises:
             ModelError: The model could not be called.
             PromptError: The rubric's prompt cannot be used.
-            UsageError: The contexts are not a list of texts.
+            UsageError: The contexts are not a list of texts, an image cannot be read, or the model takes no images.
         """
         passages = check_passages(contexts, self.name)
+        media = read_images(images, f"judge {self.name}")
         scale = self.spec.scale
         unscored = Verdict(low=scale.low, high=scale.high)
         data: dict[str, Json] = {
@@ -284,7 +293,7 @@ class Rubric(PromptedJudge):
         if error:
             return replace(unscored, error=error)
         data = {"examples": list[Json](examples), **data}
-        reply = self.prompter.ask(data, self._reply_form(), nonce_of=nonce_of)
+        reply = self.prompter.ask(data, self._reply_form(), nonce_of=nonce_of, images=media)
         return replace(
             unscored,
             score=reply.score,

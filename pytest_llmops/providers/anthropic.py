@@ -73,6 +73,7 @@ class AnthropicModel:
     params: Mapping[str, Json] = field(default_factory=dict)
     client: Any = None
     asks_server: ClassVar[bool] = True
+    takes_images: ClassVar[bool] = True
     address_variable: ClassVar[str] = "ANTHROPIC_BASE_URL"
 
     def complete(self, messages: str | Sequence[Message], /, **params: Json) -> Completion:
@@ -80,7 +81,8 @@ class AnthropicModel:
 
         Args:
             messages: A question, messages, or a rendered prompt with its own parameters, which ``params`` override.
-                Messages of the roles system and developer become the request's ``system``, in their order.
+                Messages of the roles system and developer become the request's ``system``, in their order. The images of a
+                message are sent after its text.
             params: Parameters of the API, or those of chat completions that it has too: ``response_format`` (a
                 JSON schema), ``tools``, ``tool_choice``, ``max_completion_tokens``, ``stop``. The default limit is
                 `MAX_TOKENS`. A parameter that is None is not sent.
@@ -173,11 +175,25 @@ def _convert_messages(model: str, conversation: Sequence[Message]) -> dict[str, 
             raise _unsupported_error(
                 model, "has no message of the role tool", "ask the anthropic SDK with a tool_result block"
             )
-        messages.append({"role": message.role, "content": message.content})
+        messages.append({"role": message.role, "content": _format_content(message)})
     arguments: dict[str, Any] = {"messages": messages}
     if system:
         arguments["system"] = "\n\n".join(system)
     return arguments
+
+
+def _format_content(message: Message) -> str | list[dict[str, Any]]:
+    """Return the content of a message as the API expects it: a text, or with images a list of blocks."""
+    images = sdk_calls.list_images(message)
+    if not images:
+        return message.content
+    blocks: list[dict[str, Any]] = [{"type": "text", "text": message.content}]
+    for image in images:
+        source = {"type": "url", "url": image.url}
+        if image.data:
+            source = {"type": "base64", "media_type": f"image/{image.type}", "data": image.data}
+        blocks.append({"type": "image", "source": source})
+    return blocks
 
 
 def _convert_params(model: str, wanted: Mapping[str, Json]) -> dict[str, Any]:

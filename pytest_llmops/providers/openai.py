@@ -41,12 +41,14 @@ class OpenAIModel:
     params: Mapping[str, Json] = field(default_factory=dict, repr=False)
     client: Any = field(default=None, repr=False)
     asks_server: ClassVar[bool] = True
+    takes_images: ClassVar[bool] = True
 
     def complete(self, messages: str | Sequence[Message], /, **params: Json) -> Completion:
         """Return the model's answer.
 
         Args:
-            messages: A question, messages, or a rendered prompt with its own parameters, which ``params`` override.
+            messages: A question, messages, or a rendered prompt with its own parameters, which ``params`` override. The images of a
+                message are sent after its text.
             params: Parameters of the API.
 
         Raises:
@@ -73,7 +75,9 @@ class OpenAIModel:
         **limit: Any,
     ) -> Any:
         """Send the request and return the raw reply; ``limit`` is the timeout of `call_sdk`, which ``params`` override."""
-        messages = [{"role": message.role, "content": message.content} for message in conversation]
+        messages = [
+            {"role": message.role, "content": _format_content(message, self.api)} for message in conversation
+        ]
         if self.api == "responses":
             # Compatible servers recognize an assistant's message only by its type.
             items = [{"type": "message", **message} for message in messages]
@@ -82,6 +86,20 @@ class OpenAIModel:
             return responses.with_raw_response.create(model=model, input=items, **arguments)
         arguments = {**limit, **openai_sdk.adapt_chat_params(params)}
         return client.chat.completions.with_raw_response.create(model=model, messages=messages, **arguments)
+
+
+def _format_content(message: Message, api: Api) -> str | list[dict[str, Any]]:
+    """Return the content of a message as the API expects it: a text, or with images a list of parts."""
+    images = sdk_calls.list_images(message)
+    if not images:
+        return message.content
+    if api == "responses":
+        parts: list[dict[str, Any]] = [{"type": "input_text", "text": message.content}]
+        parts += [{"type": "input_image", "image_url": image.address} for image in images]
+        return parts
+    parts = [{"type": "text", "text": message.content}]
+    parts += [{"type": "image_url", "image_url": {"url": image.address}} for image in images]
+    return parts
 
 
 def new_client(base_url: str) -> Any:

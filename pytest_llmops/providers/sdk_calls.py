@@ -15,7 +15,7 @@ from pytest_llmops import recorder
 from pytest_llmops._util.hosts import is_loopback
 from pytest_llmops.errors import ModelError, UsageError
 from pytest_llmops.measurement import Json, shorten_text
-from pytest_llmops.protocols import Message
+from pytest_llmops.protocols import Media, Message
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.redaction.secret_names import MASK
 
@@ -50,6 +50,11 @@ def resolve_call(
             f"complete() returns the whole answer: leave `stream` out, or ask the {sdk} SDK yourself"
         )
     return name, conversation, merged
+
+
+def list_images(message: Message) -> list[Media]:
+    """Return the images of a message that can be sent: those with their content or an address."""
+    return [item for item in message.media if item.kind == "image" and item.address]
 
 
 def call_sdk(sdk: Any, create: Callable[..., Any], model: str, client: Any) -> Any:

@@ -15,6 +15,7 @@ from support.strategies import scale_examples
 
 from pytest_llmops.errors import ModelError
 from pytest_llmops.judges import Reply, ReplyForm, Scale, read_reply
+from pytest_llmops.judges.protocol.images import GivenImage
 from pytest_llmops.judges.rubric import Rubric, quality
 from pytest_llmops.protocols import Message, Verdict
 from pytest_llmops.providers.offline import ScriptedModel
@@ -243,10 +244,16 @@ class Credulous(Rubric):
     """Takes the first number for a verdict."""
 
     def judge(
-        self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
+        self,
+        answer: str,
+        *,
+        question: str = "",
+        reference: str = "",
+        contexts: Sequence[str] = (),
+        images: Sequence[GivenImage] = (),
     ) -> Verdict:
         assert self.model is not None
-        text = self.model.complete(f"{question} {reference} {contexts} {answer}").text
+        text = self.model.complete(f"{question} {reference} {contexts} {images} {answer}").text
         hits = re.search(r"\d+", text)
         return Verdict(score=float(hits[0])) if hits else Verdict(error="none")
 
@@ -259,10 +266,18 @@ def test_the_kit_finds_a_credulous_judge() -> None:
 def test_the_kit_lets_a_judge_turn_a_broken_model_into_no_score() -> None:
     class Careful(Rubric):
         def judge(
-            self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
+            self,
+            answer: str,
+            *,
+            question: str = "",
+            reference: str = "",
+            contexts: Sequence[str] = (),
+            images: Sequence[GivenImage] = (),
         ) -> Verdict:
             try:
-                return super().judge(answer, question=question, reference=reference, contexts=contexts)
+                return super().judge(
+                    answer, question=question, reference=reference, contexts=contexts, images=images
+                )
             except ModelError as error:
                 return Verdict(error=str(error))
 
@@ -272,10 +287,16 @@ def test_the_kit_lets_a_judge_turn_a_broken_model_into_no_score() -> None:
 def test_the_kit_finds_an_answer_that_stands_in_the_prompt() -> None:
     class Naive(Rubric):
         def judge(
-            self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
+            self,
+            answer: str,
+            *,
+            question: str = "",
+            reference: str = "",
+            contexts: Sequence[str] = (),
+            images: Sequence[GivenImage] = (),
         ) -> Verdict:
             assert self.model is not None
-            self.model.complete(f"{question} {reference} {contexts} {answer}")
+            self.model.complete(f"{question} {reference} {contexts} {images} {answer}")
             return Verdict(error="undecided")
 
     with pytest.raises(AssertionError, check=check_message):

@@ -28,6 +28,7 @@ from typing import Any, cast
 from pytest_llmops import recorder
 from pytest_llmops.errors import ModelError, PromptError, UsageError
 from pytest_llmops.judges.evaluate import why_self_judging
+from pytest_llmops.judges.protocol.images import NOTE, attach_images, check_model_takes_images, list_digests
 from pytest_llmops.judges.protocol.parsing import PARSER_REVISION, parse_reply
 from pytest_llmops.judges.protocol.reply_form import NONCE_ERROR, Reply, ReplyForm, UnreadableReply
 from pytest_llmops.judges.protocol.response_format import (
@@ -42,7 +43,7 @@ from pytest_llmops.judges.protocol.unreadable_replies import AskedJudge, ask_jud
 from pytest_llmops.judges.protocol.verdict_probabilities import read_name_probabilities
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.prompts.registry import Prompt, read_prompt
-from pytest_llmops.protocols import Completion, Message, Model, RenderedPrompt
+from pytest_llmops.protocols import Completion, Media, Message, Model, RenderedPrompt
 
 MAX_TRIES = 2
 MAX_DATA = 100_000  # characters of all data together. More is unscored, never truncated.
@@ -142,13 +143,16 @@ class JudgePrompter:
         form: ReplyForm,
         *,
         nonce_of: Sequence[object] = (),
+        images: Sequence[Media] = (),
     ) -> Reply:
         """Prompt for a verdict on the data.
 
         Args:
             data: What the model sees, as JSON; empty values are left out.
             form: The form of the reply.
-            nonce_of: The values from which the nonce is computed, together with the prompt; empty: the data.
+            nonce_of: The values from which the nonce is computed, together with the prompt; empty: the data. The digests of images
+                are added.
+            images: Images that belong to the data.
 
         Returns:
             The verdict. Or a reply with an error and the raw replies: no reply could be read in two tries, or the
@@ -159,15 +163,25 @@ class JudgePrompter:
         Raises:
             ModelError: The model could not be called.
             PromptError: The prompt cannot be used.
+            UsageError: There are images, and the model does not take any.
         """
+        if images:
+            check_model_takes_images(self._resolve_model(), f"judge {self.name}")
+            nonce_of = [*(nonce_of or [dict(data)]), *list_digests(images)]
         excluded = why_self_judging(self.model_name)
         if excluded:
             return Reply(error=excluded)
         judge = AskedJudge(self.name, self.model_name, self.fingerprint)
         expected = form.instruct("json", "...").removeprefix("Reply with ")
-        return ask_judge(judge, partial(self._ask_model, data, form, nonce_of), expected)
+        return ask_judge(judge, partial(self._ask_model, data, form, nonce_of, images), expected)
 
-    def _ask_model(self, data: Mapping[str, Json], form: ReplyForm, nonce_of: Sequence[object]) -> Reply:
+    def _ask_model(
+        self,
+        data: Mapping[str, Json],
+        form: ReplyForm,
+        nonce_of: Sequence[object],
+        images: Sequence[Media],
+    ) -> Reply:
         """Return the reply of the model, after at most one retry; see `ask`."""
         data = {key: value for key, value in data.items() if value}
         form = replace(form, copied_from=(*self.values.values(), *_judged_texts(data)))
@@ -185,7 +199,7 @@ class JudgePrompter:
         ignored = IgnoredFormats(self._resolve_model())
         while tries < MAX_TRIES:
             try:
-                completion, reply_format = self._complete(quoted_data, nonce, form, retry_messages)
+                completion, reply_format = self._complete(quoted_data, nonce, form, retry_messages, images)
             except ModelError as failed:
                 if not replies:  # only a failed retry is an unscored verdict: there is a reply to report
                     raise
@@ -222,6 +236,7 @@ class JudgePrompter:
         nonce: str,
         form: ReplyForm,
         retry_messages: tuple[Message, ...],
+        images: Sequence[Media],
     ) -> tuple[Completion, ReplyFormat]:
         """Return the model's completion, and the reply format that the server accepted.
 
@@ -230,16 +245,23 @@ class JudgePrompter:
             nonce: The code that the verdict must repeat.
             form: The form of the reply.
             retry_messages: The unreadable replies so far, with the error that the model is told about each.
+            images: The images that belong to the data.
         """
         model = self._resolve_model()
         flat = getattr(model, "api", "chat") == "responses"
 
         def complete_in_format(reply_format: ReplyFormat) -> Completion:
-            prompt = self.render_prompt(data, nonce, form.instruct(reply_format.kind, nonce))
+            instruction = form.instruct(reply_format.kind, nonce)
+            if images:
+                instruction = f"{NOTE}\n{instruction}"
+            prompt = self.render_prompt(data, nonce, instruction)
+            messages = prompt.messages
+            if images:
+                messages = attach_images(messages, data, images)
             params = {**prompt.params, **self.params}
             request = replace(
                 prompt,
-                messages=(*prompt.messages, *retry_messages),
+                messages=(*messages, *retry_messages),
                 params=reply_format.select_params(params),
                 model=self.named or prompt.model,
             )

@@ -17,6 +17,7 @@ COMPARISON = "comparison of two answers, which no score judge can score"
 CHECKLIST = "checklist, which no rubric can replace"
 AGREEMENT = "agreement of a judge with human annotators"
 PASSAGES = "verdict on passages, not on an answer"
+IMAGES = "verdict on images, which a run does not hold"
 NO_ANSWER = "verdict whose answer is not stored"
 DAMAGED = "verdict whose question, reference or contexts are not texts"
 NO_TEXT = "last call without a text"
@@ -223,6 +224,8 @@ def _why_not_rescorable(measurement: Measurement) -> str:
     if verdict.name == "checklist":
         return CHECKLIST
     detail = measurement.detail
+    if detail.get("images"):
+        return IMAGES
     if not isinstance(detail.get("actual", 0), str | None):
         return NO_ANSWER
     contexts = detail.get("contexts", [])

@@ -1,7 +1,8 @@
 """The checks of numbers, units and dates: a value in the place of another value."""
 
 from collections.abc import Iterator, Sequence
-from itertools import zip_longest
+from fractions import Fraction
+from itertools import pairwise, zip_longest
 
 from pytest_llmops.semantics.checks.alignment import Finding, Pair, Text, build_finding
 from pytest_llmops.semantics.checks.quantities.facts import (
@@ -11,6 +12,7 @@ from pytest_llmops.semantics.checks.quantities.facts import (
     are_same_value,
     lookup_unit,
 )
+from pytest_llmops.semantics.checks.quantities.ratios import ratio_reading
 from pytest_llmops.semantics.checks.sentence import Sentence, Token
 from pytest_llmops.semantics.word_lists.reader import english_words
 
@@ -81,11 +83,44 @@ def _find_replaced_values(pair: Pair) -> Iterator[tuple[Fact, Fact, int | None]]
             continue
         facts = [token.fact for token in change.expected if token.fact]
         other_facts = [token.fact for token in change.actual if token.fact]
+        facts, other_facts = _leave_out_same_ratios(facts, other_facts)
         missing = _facts_without_match(facts, other_facts)
         extra = _facts_without_match(other_facts, facts)
         for expected, actual in zip_longest(missing, extra):
             if expected and actual and (pair.is_edit or _is_contradiction(expected, actual)):
                 yield expected, actual, place
+
+
+def _leave_out_same_ratios(facts: list[Fact], others: list[Fact]) -> tuple[list[Fact], list[Fact]]:
+    """Return the facts of both sides without each ratio that the other side states as two numbers: "3:1", "3 to 1"."""
+    rest, other_rest = _leave_out_ratios_of(facts, others)
+    other_rest, rest = _leave_out_ratios_of(other_rest, rest)
+    return rest, other_rest
+
+
+def _leave_out_ratios_of(facts: list[Fact], others: list[Fact]) -> tuple[list[Fact], list[Fact]]:
+    rest = []
+    for fact in facts:
+        place = None
+        if "ratio" in fact.dims:
+            place = _find_terms(fact, others)
+        if place is None:
+            rest.append(fact)
+        else:
+            others = others[:place] + others[place + 2 :]
+    return rest, others
+
+
+def _find_terms(ratio: Fact, facts: Sequence[Fact]) -> int | None:
+    """Return the index of the first of two bare numbers in a row that are a ratio; None if there are none."""
+    for place, (first, second) in enumerate(pairwise(facts)):
+        terms = [fact.raw for fact in (first, second) if BARE_NUMBER in fact.dims]
+        if len(terms) < 2 or None in terms:  # noqa: PLR2004 -- two terms
+            continue
+        reading = ratio_reading(*(Fraction(str(term)) for term in terms))
+        if reading in ratio.readings:
+            return place
+    return None
 
 
 def _facts_without_match(facts: Sequence[Fact], others: Sequence[Fact]) -> list[Fact]:

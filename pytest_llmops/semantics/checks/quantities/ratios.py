@@ -1,0 +1,63 @@
+"""Read ratios and scores: "3:1", "a ratio of 3 to 1", "a 3-1 win"."""
+
+import re
+from fractions import Fraction
+
+from pytest_llmops.semantics.checks.quantities.facts import (
+    Fact,
+    Reading,
+    build_fact,
+    has_no_noun_after,
+    is_preceded_by,
+)
+
+# "3:1" in any text, and "3 to 1" and "3-1" where the words around say that it is a ratio. What may be a time of day
+# is read before, and does not come here.
+RATIO = re.compile(
+    r"(?<![\w:.,/-])(?P<first>\d{1,4}(?:\.\d{1,3})?|one)(?P<mark>\s:\s|:|\sto\s|-)(?P<second>\d{1,4}(?:\.\d{1,3})?|one)(?![\w:/]|[-.,]\d)"
+)
+_BEFORE = re.compile(
+    r"(?i)\b(?:ratios?|odds|proportions?|score|scored|won|win|wins|beat|lost|lose|drew|lead|led)\b[^\d.;:?!]{0,25}:?\s?\Z"
+)
+_AFTER = re.compile(
+    r"(?i)[\s-](?:ratio|odds|proportion|scale|mix|mixture|score|vote|majority|win|victory|defeat|loss|lead|draw|home win|format|display|aspect)\b"
+)
+CONTEXT_CHARS = 40
+
+
+def is_ratio_context(match: re.Match[str]) -> bool:
+    """Return whether the words around two numbers say that they are a ratio or a score: "a ratio of 16:10"."""
+    if is_preceded_by(match, _BEFORE, CONTEXT_CHARS):
+        return True
+    return _AFTER.match(match.string, match.end()) is not None
+
+
+def read_ratio(match: re.Match[str]) -> Fact | None:
+    """Return the fact of a ratio in lowest terms, 6:2 as 3:1; None for "3 to 1" and "3-1" without a word like "ratio"."""
+    if match["mark"].strip() != ":":
+        is_range = not has_no_noun_after(match.string, match.end()) and not _AFTER.match(
+            match.string, match.end()
+        )
+        if is_range or not is_ratio_context(match):
+            return None
+    return build_fact(match, ratio_reading(_parse_term(match["first"]), _parse_term(match["second"])))
+
+
+def _parse_term(text: str) -> Fraction:
+    if text == "one":
+        return Fraction(1)
+    return Fraction(text)
+
+
+def ratio_reading(first: Fraction, second: Fraction) -> Reading:
+    """Return the reading of a ratio in lowest terms; one with a zero is a score, and keeps its numbers.
+
+    Its value is a tuple, so that 3:1 and 1:3 differ.
+
+    >>> ratio_reading(Fraction(6), Fraction(2)).value, ratio_reading(Fraction(2), Fraction(0)).value
+    ((3, 1, None), (2, 0, None))
+    """
+    if first and second:
+        lowest = first / second
+        return Reading("ratio", (lowest.numerator, lowest.denominator, None))
+    return Reading("ratio", (int(first), int(second), None))

@@ -6,7 +6,7 @@ from typing import cast
 
 from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.measurement import shorten_text
-from pytest_llmops.semantics.checks import names, negation, quantifiers, roles, values
+from pytest_llmops.semantics.checks import names, negation, quantifiers, roles, things, values
 from pytest_llmops.semantics.checks.alignment import (
     Check,
     Comparison,
@@ -24,6 +24,7 @@ _LANGUAGE_NEUTRAL_CHECKS: dict[str, Check] = {
     "dates": partial(values.find_unlike_values, check="dates"),
 }
 _ENGLISH_CHECKS: dict[str, Check] = {
+    "things": things.find_other_things,
     "roles": roles.find_role_swaps,
     "negation": negation.find_negation_differences,
     "quantifiers": quantifiers.find_quantifier_differences,

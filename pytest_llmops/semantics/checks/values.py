@@ -1,8 +1,7 @@
 """The checks of numbers, units and dates: a value in the place of another value."""
 
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
-from itertools import pairwise, zip_longest
+from itertools import zip_longest
 
 from pytest_llmops.semantics.checks.alignment import Finding, Pair, Text, build_finding
 from pytest_llmops.semantics.checks.quantities.facts import (
@@ -12,7 +11,7 @@ from pytest_llmops.semantics.checks.quantities.facts import (
     are_same_value,
     lookup_unit,
 )
-from pytest_llmops.semantics.checks.quantities.ratios import ratio_reading
+from pytest_llmops.semantics.checks.quantities.ratios import RATIO_DIMENSION, join_terms
 from pytest_llmops.semantics.checks.sentence import Sentence, Token
 from pytest_llmops.semantics.word_lists.reader import english_words
 
@@ -36,7 +35,8 @@ def find_unit_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Findi
         expected = change.expected[-1]
         actual = change.actual[-1]
         is_same_kind = not _unit_dims(expected).isdisjoint(_unit_dims(actual))
-        if is_same_kind and not expected.fact and not actual.fact:
+        is_counted = any(token.fact and not token.fact.weak for token in (expected, actual))
+        if is_same_kind and not is_counted:
             yield build_finding("units", DIFFERENCES["units"], expected.text, actual.text, place)
 
 
@@ -44,9 +44,11 @@ def _unit_dims(token: Token) -> frozenset[str]:
     """Return what a unit without a number measures: ``time`` for "week" and "weekly"; nothing for another word."""
     if token.text.lower() in FREQUENCY_WORDS:
         return frozenset({"time"})
-    if len(token.text) <= MIN_UNIT_LETTERS:
+    # "A minute" is a single token.
+    name = token.text.rpartition(" ")[2]
+    if len(name) <= MIN_UNIT_LETTERS:
         return frozenset()
-    return frozenset(unit.dim.split()[0] for unit in lookup_unit(token.text))
+    return frozenset(unit.dim.split()[0] for unit in lookup_unit(name))
 
 
 def find_unlike_values(pair: Pair, claimed: frozenset[int], *, check: str) -> Iterator[Finding]:  # noqa: ARG001 -- all checks have the same arguments
@@ -83,44 +85,14 @@ def _find_replaced_values(pair: Pair) -> Iterator[tuple[Fact, Fact, int | None]]
             continue
         facts = [token.fact for token in change.expected if token.fact]
         other_facts = [token.fact for token in change.actual if token.fact]
-        facts, other_facts = _leave_out_same_ratios(facts, other_facts)
+        if any(RATIO_DIMENSION in fact.dims for fact in (*facts, *other_facts)):
+            facts = join_terms(pair.expected.text, facts)
+            other_facts = join_terms(pair.actual.text, other_facts)
         missing = _facts_without_match(facts, other_facts)
         extra = _facts_without_match(other_facts, facts)
         for expected, actual in zip_longest(missing, extra):
             if expected and actual and (pair.is_edit or _is_contradiction(expected, actual)):
                 yield expected, actual, place
-
-
-def _leave_out_same_ratios(facts: list[Fact], others: list[Fact]) -> tuple[list[Fact], list[Fact]]:
-    """Return the facts of both sides without each ratio that the other side states as two numbers: "3:1", "3 to 1"."""
-    rest, other_rest = _leave_out_ratios_of(facts, others)
-    other_rest, rest = _leave_out_ratios_of(other_rest, rest)
-    return rest, other_rest
-
-
-def _leave_out_ratios_of(facts: list[Fact], others: list[Fact]) -> tuple[list[Fact], list[Fact]]:
-    rest = []
-    for fact in facts:
-        place = None
-        if "ratio" in fact.dims:
-            place = _find_terms(fact, others)
-        if place is None:
-            rest.append(fact)
-        else:
-            others = others[:place] + others[place + 2 :]
-    return rest, others
-
-
-def _find_terms(ratio: Fact, facts: Sequence[Fact]) -> int | None:
-    """Return the index of the first of two bare numbers in a row that are a ratio; None if there are none."""
-    for place, (first, second) in enumerate(pairwise(facts)):
-        terms = [fact.raw for fact in (first, second) if BARE_NUMBER in fact.dims]
-        if len(terms) < 2 or None in terms:  # noqa: PLR2004 -- two terms
-            continue
-        reading = ratio_reading(*(Fraction(str(term)) for term in terms))
-        if reading in ratio.readings:
-            return place
-    return None
 
 
 def _facts_without_match(facts: Sequence[Fact], others: Sequence[Fact]) -> list[Fact]:

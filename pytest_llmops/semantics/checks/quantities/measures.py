@@ -55,6 +55,7 @@ _ABOUT = re.compile(
     r"\s|~\s?)[$€£]?\Z"
 )
 _JOINED = re.compile(r",?\s(?:and\s)?")
+_AFTER_PER = re.compile(r"(?i)\b(?:per|each|every)\s\Z")
 _AFTER_AT = re.compile(r"(?i)\bat\s\Z")
 _IN_YEAR = re.compile(r"(?i)\b(?:in|since|from|until|till|by|before|after|during|year)\s\Z")
 ABOUT_CHARS = 20
@@ -63,6 +64,7 @@ MAX_WRITTEN_SHARE = 100  # "3 in 10" is a share, "3 in 2025" is not
 FIRST_CERTAIN_YEAR = 1900
 LAST_CERTAIN_YEAR = 2099
 OLDEST_YEAR = 1000
+MAX_UNDER = 20  # "2/32" is a price of a bond
 COUNTABLE_DIMENSIONS = frozenset({"time", "length", "mass", "volume"})  # "an hour", but not "a degree"
 MIN_UNIT_LETTERS = 3  # of a unit behind "a"
 
@@ -139,7 +141,7 @@ def _share_of_fraction(match: re.Match[str]) -> float | None:
         return numerals.parse_number(top) / numerals.FRACTION_PARTS[part]
     over = int(match["over"])
     under = int(match["under"])
-    if 0 < over < under:
+    if 0 < over < under <= MAX_UNDER:
         return over / under
     return None
 
@@ -254,7 +256,9 @@ def _read_times_word(match: re.Match[str]) -> Fact:
     return build_fact(match, reading, raw=count, weak=count == 1)
 
 
-def _read_ordinal(match: re.Match[str]) -> Fact:
+def _read_ordinal(match: re.Match[str]) -> Fact | None:
+    if match[0].lower() == "second" and is_preceded_by(match, _AFTER_PER):
+        return None  # a unit
     count = float(numerals.parse_ordinal(match[0]))
     # "first" and "second" order what is said as often as they count.
     return build_fact(match, Reading("ordinal", count), raw=count, weak=count <= 2)  # noqa: PLR2004

@@ -120,7 +120,7 @@ def parse_ordinal(text: str) -> int:
 
 
 MIXED_NUMBER = re.compile(
-    rf"(?i)\b(?P<whole>{NUMBER_WORDS}|\d{{1,6}})\s(?:and\s(?:an?|one)\s(?P<part>half|quarter)|(?P<top>[123])/(?P<low>[234]))\b"
+    rf"(?i)\b(?P<whole>{NUMBER_WORDS}|\d{{1,6}})\s(?:and\s(?:an?|one)\s(?P<part>half|quarter)|(?P<top>[1-9]|1[135])/(?P<low>[23458]|16))\b"
 )
 LONG_CODE = re.compile(r"(?<![\w.,-])\d{15,}(?!\w|[.,-]\d)")
 MAX_CODE_DIGITS = 1_000  # digits of either end of a code that are compared, beside its length

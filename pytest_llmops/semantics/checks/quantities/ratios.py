@@ -1,9 +1,11 @@
 """Read ratios and scores: "3:1", "a ratio of 3 to 1", "a 3-1 win"."""
 
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 
 from pytest_llmops.semantics.checks.quantities.facts import (
+    BARE_NUMBER,
     Fact,
     Reading,
     build_fact,
@@ -14,7 +16,7 @@ from pytest_llmops.semantics.checks.quantities.facts import (
 # "3:1" in any text, and "3 to 1" and "3-1" where the words around say that it is a ratio. What may be a time of day
 # is read before, and does not come here.
 RATIO = re.compile(
-    r"(?<![\w:.,/-])(?P<first>\d{1,4}(?:\.\d{1,3})?|one)(?P<mark>\s:\s|:|\sto\s|-)(?P<second>\d{1,4}(?:\.\d{1,3})?|one)(?![\w:/]|[-.,]\d)"
+    r"(?<![\w:.,/-])(?P<first>\d{1,4}(?:\.\d{1,3})?|one)(?P<mark>\s:\s|:|\sto\s|-to-|-)(?P<second>\d{1,4}(?:\.\d{1,3})?|one)(?![\w:/]|[-.,]\d)"
 )
 _BEFORE = re.compile(
     r"(?i)\b(?:ratios?|odds|proportions?|score|scored|won|win|wins|beat|lost|lose|drew|lead|led)\b[^\d.;:?!]{0,25}:?\s?\Z"
@@ -23,6 +25,8 @@ _AFTER = re.compile(
     r"(?i)[\s-](?:ratio|odds|proportion|scale|mix|mixture|score|vote|majority|win|victory|defeat|loss|lead|draw|home win|format|display|aspect)\b"
 )
 CONTEXT_CHARS = 40
+RATIO_DIMENSION = "ratio"
+TERM_MARKS = frozenset({" to ", "-to-", "-"})  # between the numbers of a ratio that is not written with a colon
 
 
 def is_ratio_context(match: re.Match[str]) -> bool:
@@ -59,5 +63,27 @@ def ratio_reading(first: Fraction, second: Fraction) -> Reading:
     """
     if first and second:
         lowest = first / second
-        return Reading("ratio", (lowest.numerator, lowest.denominator, None))
-    return Reading("ratio", (int(first), int(second), None))
+        return Reading(RATIO_DIMENSION, (lowest.numerator, lowest.denominator, None))
+    return Reading(RATIO_DIMENSION, (int(first), int(second), None))
+
+
+def join_terms(text: str, facts: Sequence[Fact]) -> list[Fact]:
+    """Return the facts with each "3 to 1" and "3-1" as a ratio: for a sentence that is compared with one of a ratio.
+
+    Args:
+        text: The sentence of the facts.
+        facts: Some of its facts, in order.
+    """
+    joined: list[Fact] = []
+    for fact in facts:
+        last = joined[-1] if joined else None
+        if last is None or text[last.end : fact.start] not in TERM_MARKS:
+            joined.append(fact)
+            continue
+        terms = [term.raw for term in (last, fact) if term.raw is not None and BARE_NUMBER in term.dims]
+        if len(terms) < 2:  # noqa: PLR2004 -- a ratio has two terms
+            joined.append(fact)
+            continue
+        reading = ratio_reading(*(Fraction(str(term)) for term in terms))
+        joined[-1] = Fact(text[last.start : fact.end], last.start, fact.end, (reading,))
+    return joined

@@ -205,7 +205,9 @@ def _read_voice(keys: Sequence[str], place: int) -> tuple[int, int]:
 def _common_end(keys: Sequence[str], other_keys: Sequence[str]) -> int:
     """Return how many words of a thing both end with, at most `MAX_THING_WORDS`."""
     size = 0
-    while size < min(MAX_THING_WORDS, len(keys), len(other_keys)) and keys[-size - 1] == other_keys[-size - 1]:
+    while (
+        size < min(MAX_THING_WORDS, len(keys), len(other_keys)) and keys[-size - 1] == other_keys[-size - 1]
+    ):
         size += 1
     if size and _is_thing(keys[-size:]):
         return size
@@ -261,7 +263,9 @@ def _unique_words(sentence: Sentence) -> frozenset[str]:
     """Return the content words that occur only once in a sentence, by their keys."""
     counts = Counter(token.key for token in sentence.tokens if not token.fact)
     return frozenset(
-        key for key, count in counts.items() if count == 1 and key not in FILLERS and key not in FUNCTION_WORDS
+        key
+        for key, count in counts.items()
+        if count == 1 and key not in FILLERS and key not in FUNCTION_WORDS
     )
 
 

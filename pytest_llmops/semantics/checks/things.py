@@ -36,11 +36,13 @@ def find_other_things(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
         others = [other for other in actual if are_same_value(amount.fact, other.fact)]
         if len(others) != 1 or others[0].thing.key in reference_words:
             continue
-        texts = [
-            sentence.text[found.fact.start : found.thing.end]
-            for sentence, found in zip(pair.sides, (amount, others[0]), strict=True)
-        ]
-        yield build_finding("things", "the same quantity of something else", *texts)
+        text = _quote_amount(pair.expected, amount)
+        other_text = _quote_amount(pair.actual, others[0])
+        yield build_finding("things", "the same quantity of something else", text, other_text)
+
+
+def _quote_amount(sentence: Sentence, amount: _Amount) -> str:
+    return sentence.text[amount.fact.start : amount.thing.end]
 
 
 def _read_amounts(sentence: Sentence) -> Iterator[_Amount]:

@@ -10,7 +10,6 @@ from pytest_llmops.semantics.checks.quantities.dates import (
     clock_readings,
     slashed_day_readings,
 )
-from pytest_llmops.semantics.checks.quantities.ratios import RATIO, read_ratio
 from pytest_llmops.semantics.checks.quantities.facts import (
     BARE_NUMBER,
     PREFIX_CURRENCIES,
@@ -27,6 +26,7 @@ from pytest_llmops.semantics.checks.quantities.facts import (
     normalize_unit,
     unit_readings,
 )
+from pytest_llmops.semantics.checks.quantities.ratios import RATIO, read_ratio
 
 _CURRENCY_PREFIX = "|".join(map(re.escape, PREFIX_CURRENCIES))
 _NUMBER = re.compile(

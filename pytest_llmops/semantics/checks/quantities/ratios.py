@@ -26,7 +26,9 @@ _AFTER = re.compile(
 )
 CONTEXT_CHARS = 40
 RATIO_DIMENSION = "ratio"
-TERM_MARKS = frozenset({" to ", "-to-", "-"})  # between the numbers of a ratio that is not written with a colon
+TERM_MARKS = frozenset(
+    {" to ", "-to-", "-"}
+)  # between the numbers of a ratio that is not written with a colon
 
 
 def is_ratio_context(match: re.Match[str]) -> bool:

@@ -11,8 +11,8 @@ from pytest_llmops.semantics.checks.quantities.facts import (
     are_same_value,
     lookup_unit,
 )
-from pytest_llmops.semantics.checks.quantities.ratios import RATIO_DIMENSION, join_terms
-from pytest_llmops.semantics.checks.sentence import Sentence, Token
+from pytest_llmops.semantics.checks.quantities.ratios import RATIO_DIMENSION, are_reversed, join_terms
+from pytest_llmops.semantics.checks.sentence import Sentence, Token, find_opposites
 from pytest_llmops.semantics.word_lists.reader import english_words
 
 MOMENTS = frozenset({"date", "weekday", "clock"})
@@ -60,15 +60,27 @@ def find_unlike_values(pair: Pair, claimed: frozenset[int], *, check: str) -> It
     differences = [*_find_replaced_values(pair), *_find_missing_values(pair)]
     for expected, actual, place in differences:
         texts = (expected.text, actual.text)
+        if are_reversed(expected, actual) and _are_seen_from_both_sides(pair):
+            continue
         if _responsible_check(expected, actual) == check and texts not in reported:
             reported.add(texts)
             yield build_finding(check, DIFFERENCES[check], *texts, place)
 
 
+def _are_seen_from_both_sides(pair: Pair) -> bool:
+    """Return whether one sentence tells of a match from the side of the winner, and the other from the loser's."""
+    if find_opposites(pair.expected.keys, pair.actual.keys):
+        return True
+    counts = [side.keys.count("by") + side.keys.count("lose") for side in pair.sides]
+    return counts[0] != counts[1]
+
+
 def _responsible_check(expected: Fact, actual: Fact) -> str:
     """Return the check that reports two different values, so that only one of the three checks does."""
     dims = expected.dims | actual.dims
-    if dims & MOMENTS:
+    # "3/4" and "2/3" may be dates, but are rather fractions.
+    may_be_shares = "percent" in expected.dims & actual.dims
+    if dims & MOMENTS and not may_be_shares:
         return "dates"
     is_same_numeral = expected.raw is not None and expected.raw == actual.raw
     if is_same_numeral and not all(dim.startswith("money") for dim in dims):

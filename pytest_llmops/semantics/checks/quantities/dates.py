@@ -12,7 +12,7 @@ from pytest_llmops.semantics.checks.quantities.facts import (
     has_no_noun_after,
     is_preceded_by,
 )
-from pytest_llmops.semantics.checks.quantities.ratios import is_ratio_context
+from pytest_llmops.semantics.checks.quantities.ratios import is_ratio_or_score
 from pytest_llmops.semantics.word_lists.reader import english_words, read_lines
 
 MONTHS = {
@@ -236,7 +236,7 @@ def _read_clock_time(match: re.Match[str]) -> Fact | None:
     has_point = bool(match["hour"]) and match.string[match.end("hour")] == "."
     if has_point and not match["half"]:
         return None  # 9.30 may be a price
-    if match["hour"] and not match["half"] and is_ratio_context(match):
+    if match["hour"] and not match["half"] and is_ratio_or_score(match):
         return None
     minute = int(match["minute"] or 0)
     half = match["half"] or match["half2"] or ""

@@ -3,13 +3,14 @@
 import re
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import cast
 
 from pytest_llmops.semantics.checks.quantities.facts import (
     BARE_NUMBER,
+    DateParts,
     Fact,
     Reading,
     build_fact,
-    has_no_noun_after,
     is_preceded_by,
 )
 
@@ -18,12 +19,12 @@ from pytest_llmops.semantics.checks.quantities.facts import (
 RATIO = re.compile(
     r"(?<![\w:.,/-])(?P<first>\d{1,4}(?:\.\d{1,3})?|one)(?P<mark>\s:\s|:|\sto\s|-to-|-)(?P<second>\d{1,4}(?:\.\d{1,3})?|one)(?![\w:/]|[-.,]\d)"
 )
-_BEFORE = re.compile(
-    r"(?i)\b(?:ratios?|odds|proportions?|score|scored|won|win|wins|beat|lost|lose|drew|lead|led)\b[^\d.;:?!]{0,25}:?\s?\Z"
+_RATIO_BEFORE = re.compile(r"(?i)\b(?:ratios?|odds|proportions?)\b[^\d.;:?!]{0,25}:?\s?\Z")
+_SCORE_BEFORE = re.compile(
+    r"(?i)\b(?:scored?|won|wins?|beat|lost|lose|drew|lead|led)\b[^\d.;:?!]{0,25}:?\s?\Z"
 )
-_AFTER = re.compile(
-    r"(?i)[\s-](?:ratio|odds|proportion|scale|mix|mixture|score|vote|majority|win|victory|defeat|loss|lead|draw|home win|format|display|aspect)\b"
-)
+_RATIO_AFTER = re.compile(r"(?i)[\s-](?:ratio|odds|proportion|scale|mix|mixture|format|display|aspect)\b")
+_SCORE_AFTER = re.compile(r"(?i)[\s-](?:score|win|victory|defeat|loss|lead|draw|home win)\b")
 CONTEXT_CHARS = 40
 RATIO_DIMENSION = "ratio"
 TERM_MARKS = frozenset(
@@ -31,21 +32,24 @@ TERM_MARKS = frozenset(
 )  # between the numbers of a ratio that is not written with a colon
 
 
-def is_ratio_context(match: re.Match[str]) -> bool:
-    """Return whether the words around two numbers say that they are a ratio or a score: "a ratio of 16:10"."""
-    if is_preceded_by(match, _BEFORE, CONTEXT_CHARS):
+def is_ratio_or_score(match: re.Match[str]) -> bool:
+    """Return whether the words around two numbers with a colon say that they are no time: "a ratio of 16:10"."""
+    if _has_ratio_word(match) or is_preceded_by(match, _SCORE_BEFORE, CONTEXT_CHARS):
         return True
-    return _AFTER.match(match.string, match.end()) is not None
+    return _SCORE_AFTER.match(match.string, match.end()) is not None
+
+
+def _has_ratio_word(match: re.Match[str]) -> bool:
+    """Return whether a word like "ratio" is near two numbers."""
+    if is_preceded_by(match, _RATIO_BEFORE, CONTEXT_CHARS):
+        return True
+    return _RATIO_AFTER.match(match.string, match.end()) is not None
 
 
 def read_ratio(match: re.Match[str]) -> Fact | None:
     """Return the fact of a ratio in lowest terms, 6:2 as 3:1; None for "3 to 1" and "3-1" without a word like "ratio"."""
-    if match["mark"].strip() != ":":
-        is_range = not has_no_noun_after(match.string, match.end()) and not _AFTER.match(
-            match.string, match.end()
-        )
-        if is_range or not is_ratio_context(match):
-            return None
+    if match["mark"].strip() != ":" and not _has_ratio_word(match):
+        return None
     return build_fact(match, ratio_reading(_parse_term(match["first"]), _parse_term(match["second"])))
 
 
@@ -89,3 +93,11 @@ def join_terms(text: str, facts: Sequence[Fact]) -> list[Fact]:
         reading = ratio_reading(*(Fraction(str(term)) for term in terms))
         joined[-1] = Fact(text[last.start : fact.end], last.start, fact.end, (reading,))
     return joined
+
+
+def are_reversed(fact: Fact, other: Fact) -> bool:
+    """Return whether two ratios have the same numbers in the other order, as 3:1 and 1:3."""
+    if RATIO_DIMENSION not in fact.dims or RATIO_DIMENSION not in other.dims:
+        return False
+    first, second, _ = cast("DateParts", fact.readings[0].value)
+    return other.readings[0].value == (second, first, None)

@@ -13,7 +13,7 @@ MAX_SYMMETRIC_WORDS = 3  # words between two things that "and" or "with" joins; 
 
 
 def find_role_swaps(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
-    """Yield words that have swapped places: "the dog bites the man"; such a finding claims all changes of the pair."""
+    """Yield words or values that have each other's place: "the dog bites the man"; the finding claims all changes."""
     difference = _find_swap(pair, claimed)
     if difference:
         for place in range(len(pair.changes)):

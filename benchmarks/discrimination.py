@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.discrimination [FILE ...]``; a file has one JSON object a line with ``kind``, ``text``,
 ``paraphrase`` (the same meaning) and ``edit`` (another one). Without a file: both halves of the set in
-``benchmarks/data``; nobody looked at the held-out one while the checks were written. Third-party data is added
+``benchmarks/data`` and a development set for a few checks; nobody looked at the held-out one while the checks were written. Third-party data is added
 where it is found (``LLMOPS_SHARED_DATA`` says where).
 """
 
@@ -29,6 +29,8 @@ DATA = Path(__file__).parent / "data"
 HALVES = {
     DATA / "edits.jsonl": "development half, looked at while writing",
     DATA / "edits_held_out.jsonl": "held-out half, never looked at",
+    DATA
+    / "edits_of_places.jsonl": "development set of roles, fractions, times, ratios and things, written with their checks",
 }
 EMBEDDERS = ("tfidf", "hashing", "minilm")
 AIM = 0.9

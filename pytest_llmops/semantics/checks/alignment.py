@@ -107,13 +107,19 @@ class Text:
         return tuple(fact for sentence in self.sentences for fact in sentence.facts)
 
     @cached_property
+    def _distinct_facts(self) -> tuple[Fact, ...]:
+        """The facts, each value only once: a long table may repeat a number thousands of times."""
+        facts = {(fact.readings, fact.raw, fact.rough): fact for fact in self.facts}
+        return tuple(facts.values())
+
+    @cached_property
     def _facts_by_value(self) -> dict[tuple[str, bool], list[tuple[float, Fact]]]:
         """Lists of (amount, fact), sorted by amount, for the search by value.
 
         Under ``(dimension, False)`` are all facts, under ``(dimension, True)`` only the approximate ones.
         """
         facts: dict[tuple[str, bool], list[tuple[float, Fact]]] = defaultdict(list)
-        for fact in self.facts:
+        for fact in self._distinct_facts:
             for reading in fact.readings:
                 facts[reading.dim, False].append((reading.amount, fact))
                 if fact.rough:
@@ -126,7 +132,7 @@ class Text:
     def _facts_by_numeral(self) -> dict[float | None, list[Fact]]:
         """The facts by their number without the unit; there are none under None."""
         facts: dict[float | None, list[Fact]] = defaultdict(list)
-        for fact in self.facts:
+        for fact in self._distinct_facts:
             if fact.raw is not None:
                 facts[fact.raw].append(fact)
         return facts

@@ -6,7 +6,7 @@ from typing import cast
 
 from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.measurement import shorten_text
-from pytest_llmops.semantics.checks import names, negation, quantifiers, roles, values
+from pytest_llmops.semantics.checks import names, negation, quantifiers, roles, things, values
 from pytest_llmops.semantics.checks.alignment import (
     Check,
     Comparison,
@@ -15,15 +15,21 @@ from pytest_llmops.semantics.checks.alignment import (
     Text,
     pair_sentences,
 )
+from pytest_llmops.semantics.checks.identifiers import find_other_identifiers
 from pytest_llmops.semantics.checks.language import detect_pair_language
+from pytest_llmops.semantics.checks.polarity import find_contrary_answer
 from pytest_llmops.semantics.checks.sentence import Sentence, split_bounded_sentences
 
+# Checks of the whole texts, and not of pairs of sentences
+IDENTIFIERS = "identifiers"  # in any language
+POLARITY = "polarity"  # English, and only with a question
 _LANGUAGE_NEUTRAL_CHECKS: dict[str, Check] = {
     "numbers": partial(values.find_unlike_values, check="numbers"),
     "units": values.find_unit_differences,
     "dates": partial(values.find_unlike_values, check="dates"),
 }
 _ENGLISH_CHECKS: dict[str, Check] = {
+    "things": things.find_other_things,
     "roles": roles.find_role_swaps,
     "negation": negation.find_negation_differences,
     "quantifiers": quantifiers.find_quantifier_differences,
@@ -32,8 +38,8 @@ _ENGLISH_CHECKS: dict[str, Check] = {
 }
 # All checks, in the order in which they run:
 # a check leaves alone the changes that an earlier check has claimed
-CHECKS: tuple[str, ...] = (*_LANGUAGE_NEUTRAL_CHECKS, *_ENGLISH_CHECKS)
-VERSION = "8"  # version of all checks together; with another version the same texts may raise other alarms
+CHECKS: tuple[str, ...] = (*_LANGUAGE_NEUTRAL_CHECKS, IDENTIFIERS, *_ENGLISH_CHECKS, POLARITY)
+VERSION = "9"  # version of all checks together; with another version the same texts may raise other alarms
 # Sentences of the reference that are compared, besides those that the answer repeats word by word
 MAX_SENTENCES = 200
 MAX_CHARS = 100_000  # characters of either text that are read
@@ -83,19 +89,26 @@ def _read_switches(given: object) -> Collection[str]:
 
 
 def compare(
-    actual: str, expected: str, *, checks: Collection[str] = CHECKS, language: str = "English"
+    actual: str,
+    expected: str,
+    *,
+    checks: Collection[str] = CHECKS,
+    language: str = "English",
+    question: str = "",
 ) -> Comparison:
     """Return the differences of meaning between an answer and a reference.
 
     Each sentence of the reference is compared with the most similar sentence of the answer. A sentence that only one
-    of them has raises no alarm. Values in digits count in any language and spelling ("48 hours", "2 days"); number words and
-    the other checks are English only.
+    of them has raises no alarm. Identifiers, and the answer to a yes-or-no question, are compared in the whole texts. Values
+    in digits count in any language and spelling ("48 hours", "2 days"), and so do identifiers; number words and the other
+    checks are English only.
 
     Args:
         actual: The answer.
         expected: The reference.
         checks: Names of `CHECKS`, these alone or with a minus all but these (``["-roles"]``); ``()`` for no checks.
         language: The language of texts that are too short to tell.
+        question: What was asked; only the check ``polarity`` reads it, and without it that check finds nothing.
 
     Returns:
         The alarms, and what was not compared. The same text, or an empty text, raises no alarm.
@@ -108,11 +121,15 @@ def compare(
     'another number: the reference says "30 days", the answer "60 days"'
     >>> compare("It takes two days.", "It takes 48 hours.").alarms
     ()
+    >>> compare("You can bring a dog.", "No, only guide dogs.", question="Can I bring a dog?").alarms[0].check
+    'polarity'
     """
-    for argument, text in (("actual", actual), ("expected", expected)):
+    for argument, text in (("actual", actual), ("expected", expected), ("question", question)):
         if not isinstance(text, str):
             raise TypeError(f"compare: expected {argument} as a text, got {type(text).__name__}")
     checks = resolve_check_names(checks)
+    if not question:
+        checks = tuple(name for name in checks if name != POLARITY)
     if not checks or actual == expected:
         return Comparison()
     languages = detect_pair_language(expected, actual, language)
@@ -127,11 +144,15 @@ def compare(
         count = f"{MAX_SENTENCES} of {len(remaining):,}"
         without.append(f"the checks compared {count} sentences of the reference")
     findings: list[Finding] = []
+    if IDENTIFIERS in checks:
+        findings += find_other_identifiers(expected[:MAX_CHARS], actual[:MAX_CHARS])
     # An opening "Yes" or "No" is compared separately, unless the answer repeats the whole first sentence.
     opening = list(reference.sentences[:1])
     is_opening_repeated = remaining[:1] != opening
     if "antonyms" in known and not is_opening_repeated:
         findings += negation.find_opposite_answers(reference, answer)
+    if POLARITY in checks and "negation" in known:
+        findings += find_contrary_answer(question, reference, answer)
     for pair in pair_sentences(remaining[:MAX_SENTENCES], reference, answer):
         findings += _run_checks(pair, known)
     all_alarms = dict.fromkeys(finding.alarm for finding in findings)
@@ -154,7 +175,7 @@ def _select_language_checks(
     language, other = languages
     if language == other == "English":
         return _LANGUAGE_NEUTRAL_CHECKS | _ENGLISH_CHECKS, []
-    missing = [name for name in _ENGLISH_CHECKS if name in checks]
+    missing = [name for name in (*_ENGLISH_CHECKS, POLARITY) if name in checks]
     if "numbers" in checks:
         missing.insert(0, "number words")
     if not missing:

@@ -1,24 +1,19 @@
 """The check of roles: words that have changed places with each other."""
 
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias
 
 from pytest_llmops.metrics.lexical import count_shared_ends
+from pytest_llmops.semantics.checks import relations
 from pytest_llmops.semantics.checks.alignment import FILLERS, MAX_TOKENS, Finding, Pair, build_finding
-from pytest_llmops.semantics.checks.sentence import Sentence, Token, english_stems
+from pytest_llmops.semantics.checks.relations import ARTICLES, COPULAS, SYMMETRIC_WORDS, Difference
+from pytest_llmops.semantics.checks.sentence import Sentence, Token
 
-# What differs, and the texts of the reference and of the answer
-Difference: TypeAlias = tuple[str, str, str]
-
-SYMMETRIC_WORDS = english_stems("symmetric_words")  # two things around such a word may change places
-ARTICLES = frozenset({"the", "a", "an"})
-COPULAS = ARTICLES | {"be", "become", "mean"}
 MAX_SWAPPED_WORDS = 6  # words of a side of a swap
 MAX_SYMMETRIC_WORDS = 3  # words between two things that "and" or "with" joins; more are a clause of their own
 
 
 def find_role_swaps(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
-    """Yield words that have swapped places: "the dog bites the man"; such a finding claims all changes of the pair."""
+    """Yield words or values that have each other's place: "the dog bites the man"; the finding claims all changes."""
     difference = _find_swap(pair, claimed)
     if difference:
         for place in range(len(pair.changes)):
@@ -26,13 +21,23 @@ def find_role_swaps(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
 
 
 def _find_swap(pair: Pair, claimed: frozenset[int]) -> Difference | None:
-    """Return two words or phrases that have swapped places between the sentences, or None."""
+    """Return what has changed places between the sentences, or None."""
+    if any(len(side.tokens) > MAX_TOKENS for side in pair.sides):
+        return None
+    if not any(pair.unclaimed_changes(claimed)):
+        return None
+    difference = _find_swap_of_sentence(pair)
+    if difference:
+        return difference
+    return relations.find_swapped_relation(pair) or relations.find_crossed_values(pair)
+
+
+def _find_swap_of_sentence(pair: Pair) -> Difference | None:
+    """Return two words or phrases that have swapped places, if the sentences are otherwise alike; else None."""
     # In the passive the doer may come at the end of the sentence.
     expected_count = pair.expected.keys.count("by")
     actual_count = pair.actual.keys.count("by")
     if expected_count != actual_count:
-        return None
-    if any(len(side.tokens) > MAX_TOKENS for side in pair.sides):
         return None
     expected = [token for token in pair.expected.tokens if token.key not in ARTICLES]
     actual = [token for token in pair.actual.tokens if token.key not in ARTICLES]
@@ -44,8 +49,6 @@ def _find_swap(pair: Pair, claimed: frozenset[int]) -> Difference | None:
     middle = slice(head, len(keys) - tail)
     other_middle = slice(head, len(other_keys) - tail)
     if not _have_swapped_ends(keys[middle], other_keys[other_middle]):
-        return None
-    if not any(pair.unclaimed_changes(claimed)):
         return None
     texts = pair.span_texts(expected[middle], actual[other_middle])
     return ("the same words in other places", *texts)

@@ -202,7 +202,7 @@ class _PlainCharacters(dict[int, int | str]):
 
 # The plain form of some characters; the last are an Arabic decimal and group mark, and characters without a width
 _PLAIN_FORMS = {
-    "'": "‘’ʼ`´", '"': "“”„«»", "-": "‐‑‒–—−", " 1/2": "½", " 1/4": "¼", " 3/4": "¾", "...": "…", ".": "\u066b", ",": "\u066c",
+    "'": "‘’ʼ`´", '"': "“”„«»", "-": "‐‑‒–—−", " 1/2": "½", " 1/4": "¼", " 3/4": "¾", " 1/3": "⅓", " 2/3": "⅔", " 1/8": "⅛", "...": "…", ".": "\u066b", ",": "\u066c",
     "": "\u200b\u200c\u200d\u2060\ufeff\u00ad",
 }  # fmt: skip
 _PLAIN_CHARACTERS = _PlainCharacters()

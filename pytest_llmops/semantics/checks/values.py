@@ -11,7 +11,8 @@ from pytest_llmops.semantics.checks.quantities.facts import (
     are_same_value,
     lookup_unit,
 )
-from pytest_llmops.semantics.checks.sentence import Sentence, Token
+from pytest_llmops.semantics.checks.quantities.ratios import RATIO_DIMENSION, are_reversed, join_terms
+from pytest_llmops.semantics.checks.sentence import Sentence, Token, find_opposites
 from pytest_llmops.semantics.word_lists.reader import english_words
 
 MOMENTS = frozenset({"date", "weekday", "clock"})
@@ -34,7 +35,8 @@ def find_unit_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Findi
         expected = change.expected[-1]
         actual = change.actual[-1]
         is_same_kind = not _unit_dims(expected).isdisjoint(_unit_dims(actual))
-        if is_same_kind and not expected.fact and not actual.fact:
+        is_counted = any(token.fact and not token.fact.weak for token in (expected, actual))
+        if is_same_kind and not is_counted:
             yield build_finding("units", DIFFERENCES["units"], expected.text, actual.text, place)
 
 
@@ -42,9 +44,11 @@ def _unit_dims(token: Token) -> frozenset[str]:
     """Return what a unit without a number measures: ``time`` for "week" and "weekly"; nothing for another word."""
     if token.text.lower() in FREQUENCY_WORDS:
         return frozenset({"time"})
-    if len(token.text) <= MIN_UNIT_LETTERS:
+    # "A minute" is a single token.
+    name = token.text.rpartition(" ")[2]
+    if len(name) <= MIN_UNIT_LETTERS:
         return frozenset()
-    return frozenset(unit.dim.split()[0] for unit in lookup_unit(token.text))
+    return frozenset(unit.dim.split()[0] for unit in lookup_unit(name))
 
 
 def find_unlike_values(pair: Pair, claimed: frozenset[int], *, check: str) -> Iterator[Finding]:  # noqa: ARG001 -- all checks have the same arguments
@@ -56,15 +60,27 @@ def find_unlike_values(pair: Pair, claimed: frozenset[int], *, check: str) -> It
     differences = [*_find_replaced_values(pair), *_find_missing_values(pair)]
     for expected, actual, place in differences:
         texts = (expected.text, actual.text)
+        if are_reversed(expected, actual) and _are_seen_from_both_sides(pair):
+            continue
         if _responsible_check(expected, actual) == check and texts not in reported:
             reported.add(texts)
             yield build_finding(check, DIFFERENCES[check], *texts, place)
 
 
+def _are_seen_from_both_sides(pair: Pair) -> bool:
+    """Return whether one sentence tells of a match from the side of the winner, and the other from the loser's."""
+    if find_opposites(pair.expected.keys, pair.actual.keys):
+        return True
+    counts = [side.keys.count("by") + side.keys.count("lose") for side in pair.sides]
+    return counts[0] != counts[1]
+
+
 def _responsible_check(expected: Fact, actual: Fact) -> str:
     """Return the check that reports two different values, so that only one of the three checks does."""
     dims = expected.dims | actual.dims
-    if dims & MOMENTS:
+    # "3/4" and "2/3" may be dates, but are rather fractions.
+    may_be_shares = "percent" in expected.dims & actual.dims
+    if dims & MOMENTS and not may_be_shares:
         return "dates"
     is_same_numeral = expected.raw is not None and expected.raw == actual.raw
     if is_same_numeral and not all(dim.startswith("money") for dim in dims):
@@ -81,6 +97,9 @@ def _find_replaced_values(pair: Pair) -> Iterator[tuple[Fact, Fact, int | None]]
             continue
         facts = [token.fact for token in change.expected if token.fact]
         other_facts = [token.fact for token in change.actual if token.fact]
+        if any(RATIO_DIMENSION in fact.dims for fact in (*facts, *other_facts)):
+            facts = join_terms(pair.expected.text, facts)
+            other_facts = join_terms(pair.actual.text, other_facts)
         missing = _facts_without_match(facts, other_facts)
         extra = _facts_without_match(other_facts, facts)
         for expected, actual in zip_longest(missing, extra):

@@ -9,8 +9,10 @@ from pytest_llmops.semantics.checks.quantities.facts import (
     Reading,
     build_fact,
     collect_facts,
+    has_no_noun_after,
     is_preceded_by,
 )
+from pytest_llmops.semantics.checks.quantities.ratios import is_ratio_or_score
 from pytest_llmops.semantics.word_lists.reader import english_words, read_lines
 
 MONTHS = {
@@ -47,9 +49,14 @@ _CLOCK = re.compile(
     r"|(?<![\d:.,/])(?P<hour2>1[0-2]|0?\d)\s?(?P<half2>a\.?m\b\.?|p\.?m\b\.?|o'clock)"
     r"|(?<=à\s)(?P<hour4>[01]?\d|2[0-4])\s?h\b|(?<![\d:.,/])(?P<hour3>[01]?\d|2[0-4])\s?(?:uhr\b|heures?\b|點|点|時)"
 )
+# "Half past nine", "a quarter to ten", "twenty past nine" (whose number words are digits here); "ten to nine" is rather a range
+_SPOKEN_CLOCK = re.compile(
+    r"(?i)\b(?P<part>half|quarter|(?P<minutes>[1-5]?\d)(?:\sminutes?)?)\s(?P<side>past|after|to)\s(?P<hour>1[0-2]|[1-9]|one)(?![\w:/%€$-]|[.,]\d)"
+    r"(?:\so'clock\b)?(?P<day_half>\s?(?:a\.?m\b\.?|p\.?m\b\.?))?"
+)
 # A sentence without any of these has no date and no time
 MAYBE_DATE = re.compile(
-    rf"(?i)\d|\b(?:{_MONTH}|(?:{'|'.join(sorted(WEEKDAYS, key=len, reverse=True))})s?|o'clock)\b"
+    rf"(?i)\d|\b(?:{_MONTH}|(?:{'|'.join(sorted(WEEKDAYS, key=len, reverse=True))})s?|o'clock|half past one|quarter (?:past|to|after) one)\b"
     r"|[一二三四五六日天]"
 )
 MAX_MONTH = 12
@@ -70,7 +77,7 @@ def read_dates(text: str, taken: list[tuple[int, int]]) -> list[Fact]:
     has_month = _MONTH_ALONE.search(text) is not None
     if has_month:
         readers += [(pattern, _read_named_date) for pattern in (_DAY_FIRST, _MONTH_FIRST, _MONTH_YEAR)]
-    readers += [(_CLOCK, _read_clock_time), (_WEEKDAY, _read_weekday)]
+    readers += [(_SPOKEN_CLOCK, _read_spoken_time), (_CLOCK, _read_clock_time), (_WEEKDAY, _read_weekday)]
     if has_month:
         readers.append((_MONTH_ALONE, _read_month_name))
     return collect_facts(text, readers, taken)
@@ -174,6 +181,53 @@ def clock_readings(hour: int, minute: int = 0) -> list[Reading]:
     return [Reading("clock", float(minutes % MINUTES_A_DAY)) for minutes in (morning, evening)]
 
 
+def slashed_day_readings(first: int, second: int) -> list[Reading]:
+    """Return the days of a year that "3/4" may be, in either order; none if there is no such day.
+
+    >>> [reading.value for reading in slashed_day_readings(3, 14)]
+    [(None, 3, 14)]
+    """
+    orders = dict.fromkeys([(first, second), (second, first)])
+    return [Reading("date", (None, month, day)) for month, day in orders if _may_be_date(day, month)]
+
+
+def _half_day_reading(hour: int, minute: int, half: str) -> Reading:
+    """Return the time of an hour with "am" or "pm"."""
+    morning, evening = clock_readings(hour % HALF_DAY_HOURS, minute)
+    if half.startswith("p"):
+        return evening
+    return morning
+
+
+def _read_spoken_time(match: re.Match[str]) -> Fact | None:
+    """Read "half past nine" and "a quarter to ten pm"."""
+    part = match["part"].lower()
+    side = match["side"].lower()
+    if part == "half":
+        minute = 30
+    elif part == "quarter":
+        minute = 15
+    else:
+        minute = int(match["minutes"])
+    is_count = match["minutes"] is not None
+    if is_count and "minute" not in part and side != "past":
+        return None  # "5 to 7", "2 after 4"
+    if part == "half" and side != "past":
+        return None
+    if not match["day_half"] and not has_no_noun_after(match.string, match.end()):
+        return None  # "half past 9 runners"
+    hour = 1
+    if match["hour"].isdigit():
+        hour = int(match["hour"])
+    if side == "to":
+        hour = (hour - 2) % HALF_DAY_HOURS + 1
+        minute = 60 - minute
+    if match["day_half"]:
+        reading = _half_day_reading(hour, minute, match["day_half"].strip().lower())
+        return build_fact(match, reading)
+    return build_fact(match, *clock_readings(hour, minute))
+
+
 def _read_clock_time(match: re.Match[str]) -> Fact | None:
     """Read "9:30", "9 am", "21 Uhr"."""
     # One for each alternative of the pattern: exactly one of them has matched.
@@ -182,14 +236,13 @@ def _read_clock_time(match: re.Match[str]) -> Fact | None:
     has_point = bool(match["hour"]) and match.string[match.end("hour")] == "."
     if has_point and not match["half"]:
         return None  # 9.30 may be a price
+    if match["hour"] and not match["half"] and is_ratio_or_score(match):
+        return None
     minute = int(match["minute"] or 0)
     half = match["half"] or match["half2"] or ""
     half = half.strip().lower()
     if half.startswith(("a", "p")):
-        morning, evening = clock_readings(hour % HALF_DAY_HOURS, minute)
-        if half.startswith("p"):
-            return build_fact(match, evening)
-        return build_fact(match, morning)
+        return build_fact(match, _half_day_reading(hour, minute, half))
     # Half past nine and 9:30 are in the morning or in the evening; 09:30 and 21:30 are not in doubt.
     readings = clock_readings(hour, minute)
     if hour > HALF_DAY_HOURS or hour == 0 or match[0].startswith("0"):

@@ -301,7 +301,7 @@ PREFIX_CURRENCIES = (
 # What may be a unit behind a number; it also matches any other word, and `lookup_unit` decides
 UNIT = re.compile(
     r"(?P<gap>[ -]?|)(?P<unit>(?:calendar |full |whole |more )?(?:"
-    r"(?i:business|working|square|cubic|percentage|per|por|pour|US|canadian|australian|kilowatt|megawatt|degrees?|"
+    r"(?i:business|working|basis|nautical|light|square|cubic|percentage|per|por|pour|US|canadian|australian|kilowatt|megawatt|degrees?|"
     r"kilomet(?:re|er)s per|miles per|met(?:re|er)s per)[ -][A-Za-z]+|°\s?[CF]?|US\$"
     r"|(?:km|m|[kKMG][Bb]|[kMG]bit|[mμ]?g|[nmμ]?mol)/(?:h|s|d?[lL]|m[lL])(?![^\W_])"
     r"|[A-Za-zμ]{1,2}[²³23](?!\d)|[%‰$€£¥₹₽¢×天日元]|[^\W\d_]+))"

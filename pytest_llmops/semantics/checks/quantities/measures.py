@@ -5,7 +5,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pytest_llmops.semantics.checks.quantities import numerals
-from pytest_llmops.semantics.checks.quantities.dates import HALF_DAY_HOURS, clock_readings
+from pytest_llmops.semantics.checks.quantities.dates import (
+    HALF_DAY_HOURS,
+    clock_readings,
+    slashed_day_readings,
+)
 from pytest_llmops.semantics.checks.quantities.facts import (
     BARE_NUMBER,
     PREFIX_CURRENCIES,
@@ -22,6 +26,7 @@ from pytest_llmops.semantics.checks.quantities.facts import (
     normalize_unit,
     unit_readings,
 )
+from pytest_llmops.semantics.checks.quantities.ratios import RATIO, read_ratio
 
 _CURRENCY_PREFIX = "|".join(map(re.escape, PREFIX_CURRENCIES))
 _NUMBER = re.compile(
@@ -34,7 +39,8 @@ _MAGNITUDE = re.compile(
     r"|millionen|milliarden|millones|milioni|milliards)\b|[万萬億亿千百]|тыс|млн|млрд)\.?"
 )
 _FRACTION = re.compile(
-    r"(?i)\b(?:(?P<top>an?|one|[1-4])[ -])?(?P<part>half|halves|thirds?|quarters?|fourth|fifths?|sixth|eighths?|tenths?)\b"
+    r"(?i)(?:\b(?:(?P<top>an?|one|[1-9])[ -])?(?P<part>half|halves|thirds?|quarters?|fourths?|fifths?|sixths?|sevenths?|eighths?|ninths?|tenths?)\b"
+    r"|(?<![\w.,/:%-])(?P<over>\d{1,2})/(?P<under>\d{1,2})(?![\w/:]|[.,-]\d))"
     r"(?P<of>\s(?:of\s)?(?:an?|the)\s)?"
 )
 _SHARE = re.compile(
@@ -49,6 +55,7 @@ _ABOUT = re.compile(
     r"\s|~\s?)[$€£]?\Z"
 )
 _JOINED = re.compile(r",?\s(?:and\s)?")
+_AFTER_PER = re.compile(r"(?i)\b(?:per|each|every)\s\Z")
 _AFTER_AT = re.compile(r"(?i)\bat\s\Z")
 _IN_YEAR = re.compile(r"(?i)\b(?:in|since|from|until|till|by|before|after|during|year)\s\Z")
 ABOUT_CHARS = 20
@@ -57,6 +64,7 @@ MAX_WRITTEN_SHARE = 100  # "3 in 10" is a share, "3 in 2025" is not
 FIRST_CERTAIN_YEAR = 1900
 LAST_CERTAIN_YEAR = 2099
 OLDEST_YEAR = 1000
+MAX_UNDER = 20  # "2/32" is a price of a bond
 COUNTABLE_DIMENSIONS = frozenset({"time", "length", "mass", "volume"})  # "an hour", but not "a degree"
 MIN_UNIT_LETTERS = 3  # of a unit behind "a"
 
@@ -95,20 +103,17 @@ def _read_share(match: re.Match[str]) -> Fact | None:
 
 
 def _read_fraction(match: re.Match[str]) -> Fact | None:
-    """Read "two thirds" as a share, and "half an hour" and "a quarter of a mile" as measures."""
-    part = match["part"].lower()
-    top = (match["top"] or "").lower()
-    if not top and part not in {"half", "quarter"}:
+    """Read "two thirds" and "2/3" as a share, and "half an hour", "a quarter of a mile" and "3/4 cup" as measures."""
+    share = _share_of_fraction(match)
+    if share is None:
         return None
-    count = 1.0
-    if top not in {"", "a", "an"}:
-        count = numerals.parse_number(top)
-    share = count / numerals.FRACTION_PARTS[part]
+    part = (match["part"] or "").lower()
     of = match["of"]
     unit = None
     if not of or of.strip():
         unit = UNIT.match(match.string, match.end())
-    if unit and len(unit["unit"]) > 1 and (of is not None or part == "half"):
+    may_measure = of is not None or part in {"half", ""}
+    if unit and len(unit["unit"]) > 1 and may_measure:
         readings = [meaning.to_reading(share) for meaning in lookup_unit(unit["unit"])]
         if readings:
             return build_fact(match, *readings, end=unit.end(), raw=share)
@@ -118,7 +123,27 @@ def _read_fraction(match: re.Match[str]) -> Fact | None:
     if following.startswith(("past", "to ")):
         return None
     reading = Reading("percent", share, "share")
-    return build_fact(match, reading, end=match.end("part"), weak=not top)
+    if not part:
+        dates = slashed_day_readings(int(match["over"]), int(match["under"]))
+        return build_fact(match, reading, *dates, end=match.end("under"))
+    return build_fact(match, reading, end=match.end("part"), weak=not match["top"])
+
+
+def _share_of_fraction(match: re.Match[str]) -> float | None:
+    """Return the number that a match of `_FRACTION` means; None if it is none: "third" without a count, "24/7"."""
+    if match["part"]:
+        part = match["part"].lower()
+        top = (match["top"] or "").lower()
+        if not top and part not in {"half", "quarter"}:
+            return None
+        if top in {"", "a", "an"}:
+            return 1 / numerals.FRACTION_PARTS[part]
+        return numerals.parse_number(top) / numerals.FRACTION_PARTS[part]
+    over = int(match["over"])
+    under = int(match["under"])
+    if 0 < over < under <= MAX_UNDER:
+        return over / under
+    return None
 
 
 def _read_number(match: re.Match[str]) -> Fact | None:
@@ -231,7 +256,9 @@ def _read_times_word(match: re.Match[str]) -> Fact:
     return build_fact(match, reading, raw=count, weak=count == 1)
 
 
-def _read_ordinal(match: re.Match[str]) -> Fact:
+def _read_ordinal(match: re.Match[str]) -> Fact | None:
+    if match[0].lower() == "second" and is_preceded_by(match, _AFTER_PER):
+        return None  # a unit
     count = float(numerals.parse_ordinal(match[0]))
     # "first" and "second" order what is said as often as they count.
     return build_fact(match, Reading("ordinal", count), raw=count, weak=count <= 2)  # noqa: PLR2004
@@ -253,6 +280,7 @@ def _read_indefinite_unit(match: re.Match[str]) -> Fact | None:
 READERS = (
     (numerals.MIXED_NUMBER, numerals.read_mixed_number),
     (numerals.LONG_CODE, numerals.read_long_code),
+    (RATIO, read_ratio),
     (_SHARE, _read_share),
     (_FRACTION, _read_fraction),
     (_NUMBER, _read_number),

@@ -29,8 +29,9 @@ SCALES = {
 ORDINALS = {word: number for number, word in enumerate(read_sections("english.txt")["ordinals"], start=1)}
 ORDINALS["thirtieth"] = 30
 FRACTION_PARTS = {
-    "half": 2, "halves": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fourth": 4, "fifth": 5, "fifths": 5,
-    "sixth": 6, "eighth": 8, "eighths": 8, "tenth": 10, "tenths": 10, "hundredth": 100,
+    "half": 2, "halves": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fourth": 4, "fourths": 4,
+    "fifth": 5, "fifths": 5, "sixth": 6, "sixths": 6, "seventh": 7, "sevenths": 7, "eighth": 8, "eighths": 8,
+    "ninth": 9, "ninths": 9, "tenth": 10, "tenths": 10, "hundredth": 100,
 }  # fmt: skip
 # Words and letters behind a numeral, and what they multiply it by
 MAGNITUDES = {name: float(number) for name, number in read_pairs("magnitudes.txt").items()}
@@ -119,7 +120,7 @@ def parse_ordinal(text: str) -> int:
 
 
 MIXED_NUMBER = re.compile(
-    rf"(?i)\b(?P<whole>{NUMBER_WORDS}|\d{{1,6}})\s(?:and\s(?:an?|one)\s(?P<part>half|quarter)|(?P<top>[123])/(?P<low>[234]))\b"
+    rf"(?i)\b(?P<whole>{NUMBER_WORDS}|\d{{1,6}})\s(?:and\s(?:an?|one)\s(?P<part>half|quarter)|(?P<top>[1-9]|1[135])/(?P<low>[23458]|16))\b"
 )
 LONG_CODE = re.compile(r"(?<![\w.,-])\d{15,}(?!\w|[.,-]\d)")
 MAX_CODE_DIGITS = 1_000  # digits of either end of a code that are compared, beside its length

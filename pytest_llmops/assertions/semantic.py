@@ -60,13 +60,13 @@ def assert_semantic(
     * With ``judge=True`` a judge model compares both, in one recorded call. This is the path for free answers.
 
     All three let through answers that differ in a detail: "You do *not* get a refund" is more similar to "You get a refund"
-    than most paraphrases are. So checks compare numbers, units, dates, negation, opposites, quantifiers, names and roles
-    word by word. A check that fires fails the assertion whatever the similarity.
+    than most paraphrases are. So checks compare numbers, units, dates, negation, opposites, quantifiers, names, roles,
+    identifiers and, with a question, yes and no. A check that fires fails the assertion whatever the similarity.
 
     .. warning::
         **Checks see some differences, not all.** They read words, not meaning: a wrong answer in quite different
-        words passes them. The checks of words only know English; numbers, units and dates are read in any
-        language. For error rates see ``docs/meaning.md``. Assert facts as facts too (`assert_contains`).
+        words passes them. The checks of words only know English; numbers, units, dates and identifiers are read in
+        any language. For error rates see ``docs/meaning.md``. Assert facts as facts too (`assert_contains`).
 
     Answer, references and question are embedded in one call, as an embedder may fit itself to its texts. With such an
     embedder ("tfidf") a further reference changes the scores of the others a little. Without a question, long answers
@@ -212,7 +212,8 @@ class _SemanticAssertion:
             return self._emit_without_answer(without, actual)
         language = recorder.current_settings().language
         comparisons = [
-            compare(actual, reference, checks=self.names, language=language) for reference in self.references
+            compare(actual, reference, checks=self.names, language=language, question=self.question)
+            for reference in self.references
         ]
         quiet = [index for index, comparison in enumerate(comparisons) if not comparison.alarms]
         places = quiet or [0]

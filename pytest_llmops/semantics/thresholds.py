@@ -356,6 +356,7 @@ def select_reference(
     scores: Sequence[float],
     threshold: float | None,
     names: Sequence[str],
+    question: str = "",
 ) -> tuple[int, checks.Comparison]:
     """Return the index of the reference to report, and its comparison by the checks.
 
@@ -367,13 +368,15 @@ def select_reference(
         scores: The similarity of each reference.
         threshold: None: any score is enough.
         names: The checks that are on.
+        question: What was asked; "": not known.
 
     >>> select_reference("60 days", ["30 days", "60 days!"], [0.9, 0.8], 0.5, ("numbers",))[0]
     1
     """
     language = recorder.current_settings().language
     comparisons = [
-        checks.compare(actual, reference, checks=names, language=language) for reference in references
+        checks.compare(actual, reference, checks=names, language=language, question=question)
+        for reference in references
     ]
     order = sorted(range(len(references)), key=lambda index: -scores[index])
     nearest = order[0]

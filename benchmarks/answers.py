@@ -82,8 +82,8 @@ def score(path: Path, judge: Equivalence | None) -> Scores:
             reference, question = row["reference"], row["question"]
             cosine = measure(row[kind], reference)
             aligned = measure(row[kind], reference, question=question)
-            alarm = cosine["semantic.checks"] == 0
-            scores.add("cosine", kind, cosine["semantic"], alarm=alarm)
+            scores.add("cosine", kind, cosine["semantic"], alarm=cosine["semantic.checks"] == 0)
+            alarm = aligned["semantic.checks"] == 0
             alignment = aligned["semantic.alignment"]
             scores.add("alignment", kind, alignment, alarm=alarm)
             if judge is not None:

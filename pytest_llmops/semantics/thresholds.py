@@ -356,6 +356,7 @@ def select_reference(
     scores: Sequence[float],
     threshold: float | None,
     names: Sequence[str],
+    *,
     question: str = "",
 ) -> tuple[int, checks.Comparison]:
     """Return the index of the reference to report, and its comparison by the checks.

@@ -158,10 +158,9 @@ def _measure_similarity(
     except Exception as error:  # noqa: BLE001 -- whatever a user's embedder raises: not scored, not scored low
         return measured(error=f"embedder {name}: {describe_exception(error)}", detail=detail)
     detail["scores"] = scores
-    unknown = thresholds.find_unknown_languages(embedder, [actual, *references])
+    unknown = thresholds.describe_unknown_languages(embedder, [actual, *references])
     if unknown:
-        sentence = f"the embedder {name} does not know {' and '.join(unknown)}: there unrelated texts reach its threshold, too"
-        detail["without"] = [f"{sentence}; --llm-embedder minilm-multilingual does"]
+        detail["without"] = list(unknown)
     return measured(value=max(scores), detail=detail)
 
 

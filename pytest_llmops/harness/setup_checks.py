@@ -81,6 +81,8 @@ def check_embedder(name: str) -> SetupCheck:
 
 def _why_not_installed(base: str) -> SetupCheck | None:
     """Return what is missing for a built-in embedder; None: nothing."""
+    if base == "e5":
+        return _check_e5()
     extra = "sentence-transformers"
     if base in _LOCAL_MODELS:
         extra = "minilm"
@@ -104,6 +106,18 @@ def _why_not_installed(base: str) -> SetupCheck | None:
         return _missing_embedder(f"the embedder {base} is not installed in {folder}", install_command(base))
     except UsageError as error:  # its file is damaged
         return _missing_embedder(str(error), install_command(base))
+    return None
+
+
+def _check_e5() -> SetupCheck | None:
+    """Return what is missing for the embedder e5: its package, or weights that are not damaged; None: nothing."""
+    from pytest_llmops.providers.multilingual_e5 import INSTALL_COMMAND, check_installed
+
+    try:
+        check_installed()
+    except UsageError as error:
+        first_line = str(error).partition("\n")[0]
+        return _missing_embedder(first_line, INSTALL_COMMAND)
     return None
 
 

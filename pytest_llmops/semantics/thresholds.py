@@ -13,6 +13,7 @@ from pytest_llmops.errors import LLMOpsError, UsageError
 from pytest_llmops.measurement import Json, as_finite_float, shorten_text
 from pytest_llmops.metrics.vectors import cosine
 from pytest_llmops.protocols import Embedder
+from pytest_llmops.providers import multilingual_e5
 from pytest_llmops.providers.embedding_cache import with_vector_cache
 from pytest_llmops.registry import component_name
 from pytest_llmops.semantics import checks
@@ -432,10 +433,19 @@ def find_unknown_languages(embedder: Embedder, texts: Sequence[str]) -> list[str
 
 
 def describe_unknown_languages(embedder: Embedder, texts: Sequence[str]) -> list[str]:
-    """Return a sentence about the languages of some texts that an embedder does not know; none if it knows all."""
+    """Return a sentence that names the languages an embedder was not trained for, with the command that helps; else nothing.
+
+    >>> from pytest_llmops.providers.minilm import MiniLMEmbedder
+    >>> describe_unknown_languages(MiniLMEmbedder(), ["Refunds take 30 days", "A refund takes 30 days"])
+    []
+    """
     unknown = find_unknown_languages(embedder, texts)
     if not unknown:
         return []
     name = component_name(embedder)
     sentence = f"the embedder {name} does not know {' and '.join(unknown)}: there unrelated texts reach its threshold, too"
-    return [f"{sentence}; --llm-embedder minilm-multilingual does"]
+    if name != multilingual_e5.NAME:
+        sentence += (
+            f"; {multilingual_e5.INSTALL_COMMAND} and --llm-embedder {multilingual_e5.NAME} compare them"
+        )
+    return [sentence]

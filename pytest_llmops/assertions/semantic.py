@@ -37,7 +37,7 @@ def assert_semantic(
     at_least: AtLeast = "default",
     embedder: Embedder | str | None = None,
     checks: Checks = "default",
-    nli: NliModel | None = None,
+    nli: NliModel | str | None = None,
     label: str = "",
 ) -> Measurement:
     """Assert that a text means the same as a reference: they are similar, and no check finds a difference.
@@ -67,8 +67,8 @@ def assert_semantic(
         embedder: An object or a name; None: the embedder of the settings (``--llm-embedder``).
         checks: The names of the only checks that are on (``["numbers"]``), or with a minus of those that are off
             (``["-roles"]``); ``()``: no checks.
-        nli: An NLI model that looks for a contradiction: an object with ``predict(pairs)``
-            that returns probabilities of entailment, neutral and contradiction.
+        nli: An NLI model that looks for a contradiction: ``"installed"``, the one that ``llmops semantic install nli``
+            installed, or an object with ``predict(pairs)`` that returns probabilities of entailment, neutral and contradiction.
         label: Distinguishes two assertions of a test.
 
     Returns:

@@ -14,6 +14,7 @@ WORDS: dict[str, tuple[float, float, float]] = {
     "same": (4.0, 0.0, 0.0),
     "other": (0.0, 4.0, 0.0),
     "not": (0.0, 0.0, 6.0),
+    "open": (2.0, 0.0, 0.0),
 }
 """Word -> weights of entailment, neutral and contradiction."""
 LABELS = ("entailment", "neutral", "contradiction")
@@ -61,7 +62,7 @@ def write_model(
     order: Sequence[str] = LABELS,
     inputs: Sequence[str] = ("input_ids", "attention_mask", "token_type_ids"),
 ) -> Path:
-    """Write model.onnx and tokenizer.json; the outputs of the model have the given order of labels."""
+    """Write model.onnx, tokenizer.json and config.json; the outputs of the model have the given order of labels."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = [[row[LABELS.index(name)] for name in order] for row in WORDS.values()]
     (folder / "model.onnx").write_bytes(build_model(weights, inputs))
@@ -71,4 +72,6 @@ def write_model(
         "model": {"type": "WordLevel", "vocab": {word: place for place, word in enumerate(WORDS)}, "unk_token": "[UNK]"},
     }  # fmt: skip
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    config = {"id2label": dict(enumerate(order)), "pad_token_id": 1, "vocab_size": len(WORDS)}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     return folder

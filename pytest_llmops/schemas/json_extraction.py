@@ -10,6 +10,14 @@ The first of these places with JSON is used:
    searched, nor the text after a value that is followed by the rest of a document (``{"a": 1}, "b": 2}``): a piece of
    a damaged document is not the answer.
 
+There is no JSON, but an error, if it is not certain which value is meant:
+
+- The text begins with a bracket, but is not JSON as a whole: what is found inside is a piece of a damaged document. Only a
+  block that is marked as JSON is used, behind a bracket that never began JSON (``[note]``).
+- There are two documents: different values in blocks or in prose, or a value in a block and another one on a line of its own
+  outside. Equal values count once. A list of whole numbers within a sentence (``[1]``) is a citation beside other JSON.
+- There is a broken document beside a good one: in blocks, in prose, or on a line of its own outside of the blocks.
+
 Strict as RFC 8259: NaN, Infinity, comments, single quotes and trailing commas are errors. Duplicate keys are
 reported. Safe for hostile text: linear in its length, and too deep nesting is an error with its reason.
 """
@@ -33,7 +41,11 @@ MAX_VALUES = 100  # different values in a text that are counted
 MAX_BRACKETS = 20_000  # brackets in prose that are tried; a text with more is given up
 MAX_FAILURES = 2_000  # brackets at which the decoder fails; a text with more is given up
 MAX_SEARCH = 1_000_000  # characters searched in total for the ends of brackets that never close
+MAX_LINE_CHARS = 200  # characters of a line that are read before and behind a value
 MAX_FENCE_LINES = 2_000  # lines that open or close a fenced block; the text behind them counts as prose
+
+NO_PROSE = "answer with nothing else, or with the JSON in a ```json block"
+ONE_VALUE = "ask the model for a single one, or pick and parse it yourself and pass the value"
 
 _BLANK = " \t\r\n"
 _STRING = (
@@ -97,36 +109,51 @@ def find_json(text: str) -> JsonMatch | NoJson:
     >>> find_json('{"qty": 2,').reason
     'broken JSON at line 1, column 11: expected a key in double quotes, got the end'
     """
-    matches = find_json_candidates(text)
+    search = _JsonSearch(text)
+    matches = search.find_matches()
     if isinstance(matches, NoJson):
         return matches
-    if len(matches) == 1:
-        return matches[0]
-    first = format_position(text, matches[0].start)
-    second = format_position(text, matches[1].start)
-    return NoJson(
-        f"expected one JSON value, got {len(matches)} different ones, at {first} and at {second}",
-        matches[1].start,
-    )
+    documents = _list_documents(text, matches)
+    if len(documents) > 1:
+        first = format_position(text, documents[0].start)
+        second = format_position(text, documents[1].start)
+        count = str(len(documents))
+        if len(documents) > MAX_VALUES:
+            count = f"more than {MAX_VALUES}"
+        return NoJson(
+            f"expected one JSON value, got {count} different ones, at {first} and at {second}; {ONE_VALUE}",
+            documents[1].start,
+        )
+    return search.why_not_whole(documents[0]) or documents[0]
 
 
-def find_json_candidates(text: str) -> tuple[JsonMatch, ...] | NoJson:
-    """Return the different JSON values of the best place, in text order, or why there is none.
-
-    >>> [match.value for match in find_json_candidates('First {"a": 1}, then {"a": 2}.')]
-    [{'a': 1}, {'a': 2}]
-    """
-    matches = _JsonSearch(text).find_matches()
-    if isinstance(matches, NoJson):
-        return matches
+def _list_documents(text: str, matches: list[JsonMatch]) -> list[JsonMatch]:
+    """Return the different values, in text order, at most `MAX_VALUES` + 1; without citations if there is other JSON."""
     different: dict[str, JsonMatch] = {}
     for match in matches:
         # Compared as JSON: in Python 1 == 1.0 == True.
         text_of_value = json.dumps(match.value, sort_keys=True)
         different.setdefault(f"{match.duplicates}{text_of_value}", match)
         if len(different) > MAX_VALUES:
-            return NoJson(f"expected one JSON value, got more than {MAX_VALUES} different ones", match.start)
-    return tuple(different.values())
+            break
+    documents = list(different.values())
+    return [match for match in documents if not _is_citation(text, match)] or documents
+
+
+def _is_citation(text: str, match: JsonMatch) -> bool:
+    """Return whether a value is a list of whole numbers within a sentence, such as ``[1]`` or ``[2, 3]``."""
+    if match.place != "prose" or not isinstance(match.value, list) or not match.value:
+        return False
+    if any(type(number) is not int for number in match.value):
+        return False
+    behind = text[match.end : match.end + MAX_LINE_CHARS].partition("\n")[0]
+    return not _starts_line(text, match.start) or bool(behind.strip())
+
+
+def _starts_line(text: str, position: int) -> bool:
+    """Return whether nothing but blanks is in front of a position in its line."""
+    before = text[max(0, position - MAX_LINE_CHARS) : position]
+    return not before.rpartition("\n")[2].strip()
 
 
 def format_position(text: str, position: int) -> str:
@@ -196,11 +223,13 @@ class _BrokenPiece:
 
     Attributes:
         what: What is wrong.
-        position: The position of the problem in the whole text.
+        start: Where the piece starts in the whole text.
+        position: The position of the problem there.
         weight: The length of the piece if it was meant to be JSON, else 0. The heaviest piece is explained.
     """
 
     what: str
+    start: int
     position: int
     weight: int
 
@@ -261,6 +290,7 @@ class _JsonSearch:
     Attributes:
         budget: Characters that may still be searched for the ends of brackets.
         broken: The pieces that could not be read so far.
+        document: Why the whole text is not JSON; None: not tried, or it is.
         brackets: How many brackets in prose were tried.
         failures: At how many brackets the decoder failed.
         repeated_keys: The objects with duplicate keys in the value that was decoded last, by their id.
@@ -270,6 +300,7 @@ class _JsonSearch:
         self.text = text
         self.budget = MAX_SEARCH
         self.broken: list[_BrokenPiece] = []
+        self.document: _BrokenPiece | None = None
         self.brackets = self.failures = 0
         self.repeated_keys: dict[int, tuple[dict[str, JsonValue], list[str]]] = {}
         self.decoder = json.JSONDecoder(
@@ -290,6 +321,7 @@ class _JsonSearch:
         if match:
             return [match]
         document = self.broken[-1]  # `read_whole` has just recorded why it failed
+        self.document = document
         fences_start = 0
         if document.weight:
             fences_start = self.resume_position(text, start, document.position)
@@ -300,19 +332,62 @@ class _JsonSearch:
         self.broken = [document]
         return self.search_prose(fences)
 
+    def why_not_whole(self, match: JsonMatch) -> NoJson | None:
+        """Return an error if the text begins with a bracket, but the value is only a part of it; None: it may be used."""
+        document = self.document
+        if document is None or self.text.lstrip("\ufeff" + _BLANK)[:1] not in _OPENING_OF.values():
+            return None
+        if match.place == "fence" and not document.weight:
+            return None
+        where = format_position(self.text, document.position)
+        return NoJson(
+            f"broken JSON at {where}: {document.what}; as the text begins with a bracket, all of it has to be JSON: {NO_PROSE}",
+            document.position,
+        )
+
     def search_fences(self, fences: list[_Fence]) -> list[JsonMatch] | NoJson:
         """Return the values in fenced blocks; an empty list if prose should be searched as well."""
         marked = [fence for fence in fences if self.is_marked(fence)]
         self.broken = []
         matches = self.read_fences(marked)
         if matches:
+            matches += self.find_documents_outside(fences)
+            return self.refuse_broken(matches, self.broken)
+        if not marked:
+            return [match for match in self.read_fences(fences) if isinstance(match.value, (dict, list))]
+        failed = len(self.broken)
+        for fence in marked:
+            if not fence.label:
+                matches += self.scan_brackets(fence.start, fence.end)
+        if matches:
+            return self.refuse_broken(matches, self.broken[failed:])
+        return self.explain_failure()
+
+    def find_documents_outside(self, fences: list[_Fence]) -> list[JsonMatch]:
+        """Return the objects and arrays outside of all blocks that begin a line; the broken ones of these are added to ``broken``.
+
+        Others are parts of sentences ("In the text {...} it is."), which the marked block outranks.
+        """
+        in_fences = self.broken
+        self.broken = []
+        matches = [match for match in self.scan_outside(fences) if _starts_line(self.text, match.start)]
+        broken = [piece for piece in self.broken if _starts_line(self.text, piece.start)]
+        self.broken = in_fences + broken
+        return matches
+
+    def refuse_broken(
+        self, matches: list[JsonMatch], broken: list[_BrokenPiece]
+    ) -> list[JsonMatch] | NoJson:
+        """Return the matches, or an error if a broken document is beside them."""
+        damaged = [piece for piece in broken if piece.weight]
+        if not damaged:
             return matches
-        if marked:
-            for fence in marked:
-                if not fence.label:
-                    matches += self.scan_brackets(fence.start, fence.end)
-            return matches or self.explain_failure()
-        return [match for match in self.read_fences(fences) if isinstance(match.value, (dict, list))]
+        good = format_position(self.text, matches[0].start)
+        bad = format_position(self.text, damaged[0].position)
+        return NoJson(
+            f"expected one JSON value, got one at {good} and broken JSON at {bad}: {damaged[0].what}; {ONE_VALUE}",
+            damaged[0].position,
+        )
 
     def is_marked(self, fence: _Fence) -> bool:
         """Return whether a fenced block is marked as JSON: by its label, or without a label by its beginning."""
@@ -330,16 +405,30 @@ class _JsonSearch:
 
     def search_prose(self, fences: list[_Fence]) -> list[JsonMatch] | NoJson:
         """Return the objects and arrays outside of blocks with a label, or why there are none."""
-        labelled = [fence for fence in fences if fence.label]
-        starts = [fence.outer_end for fence in labelled]
-        ends = [fence.outer_start for fence in labelled]
+        whole = len(self.broken)
+        matches = self.scan_outside([fence for fence in fences if fence.label])
+        if self.is_given_up:
+            return NoJson("too many brackets to tell which of them are JSON", 0)
+        if matches:
+            return self.refuse_broken(matches, self.broken[whole:])
+        return self.explain_failure()
+
+    def scan_outside(self, fences: list[_Fence]) -> list[JsonMatch]:
+        """Return the objects and arrays outside of these blocks."""
+        starts = [fence.outer_end for fence in fences]
+        ends = [fence.outer_start for fence in fences]
         self.failures = 0
         matches: list[JsonMatch] = []
         for start, end in zip([0, *starts], [*ends, len(self.text)], strict=True):
             matches += self.scan_brackets(start, end)
-            if self.brackets > MAX_BRACKETS or self.failures > MAX_FAILURES:
-                return NoJson("too many brackets to tell which of them are JSON", start)
-        return matches or self.explain_failure()
+            if self.is_given_up:
+                break
+        return matches
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether there are too many brackets to go on."""
+        return self.brackets > MAX_BRACKETS or self.failures > MAX_FAILURES
 
     def explain_failure(self) -> NoJson:
         """Return what is wrong with the longest piece that was meant to be JSON."""
@@ -361,14 +450,14 @@ class _JsonSearch:
             is_bracketed = piece.startswith(("[", "{")) and piece.endswith(("]", "}"))
             was_meant = is_fence or is_bracketed or _was_meant_as_json(piece, 0, bad.position)
             weight = len(piece) if was_meant else 0
-            self.broken.append(_BrokenPiece(bad.what, start + bad.position, weight))
+            self.broken.append(_BrokenPiece(bad.what, start, start + bad.position, weight))
             return None
         if stop == len(piece):
             return JsonMatch(value, start, start + stop, place, duplicates)
         stop = _skip_blanks(piece, stop)
-        weight = len(piece) if is_fence else 0
+        weight = len(piece) if is_fence or piece[0] in _OPENING_OF.values() else 0
         what = _describe_json_error("Extra data", piece, stop)
-        self.broken.append(_BrokenPiece(what, start + stop, weight))
+        self.broken.append(_BrokenPiece(what, start, start + stop, weight))
         return None
 
     def scan_brackets(self, start: int, end: int) -> Iterator[JsonMatch]:
@@ -383,7 +472,7 @@ class _JsonSearch:
         while opening := _OPENING.search(piece, at):
             at = opening.start()
             self.brackets += 1
-            if self.brackets > MAX_BRACKETS or self.failures > MAX_FAILURES:
+            if self.is_given_up:
                 return
             try:
                 value, stop, duplicates = self.decode_value(piece, at)
@@ -394,7 +483,7 @@ class _JsonSearch:
                 else:
                     stop = self.resume_position(piece, at, bad.position)
                 if too_deep or _was_meant_as_json(piece, at, bad.position):
-                    self.broken.append(_BrokenPiece(bad.what, start + bad.position, stop - at))
+                    self.broken.append(_BrokenPiece(bad.what, start + at, start + bad.position, stop - at))
                 elif piece[stop - 1] not in _OPENING_OF:
                     opened_in_prose.add(piece[at])
             else:
@@ -402,7 +491,7 @@ class _JsonSearch:
                 if behind and _OPENING_OF.get(behind["close"]) not in opened_in_prose:
                     place = _skip_blanks(piece, stop)
                     what = _describe_json_error("Extra data", piece, place)
-                    self.broken.append(_BrokenPiece(what, start + place, len(piece) - at))
+                    self.broken.append(_BrokenPiece(what, start + at, start + place, len(piece) - at))
                     return
                 yield JsonMatch(value, start + at, start + stop, "prose", duplicates)
             at = stop

@@ -23,20 +23,26 @@ reported. Safe for hostile text: linear in its length, and too deep nesting is a
 """
 
 import json
-import math
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal, NoReturn, TypeAlias
+from typing import Literal, TypeAlias
 
-JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
-JsonPath: TypeAlias = tuple[str | int, ...]
+from pytest_llmops.schemas.json_decoding import (
+    BLANK,
+    NOT_JSON,
+    STRING,
+    TOO_DEEP,
+    JsonError,
+    JsonPath,
+    JsonValue,
+    StrictDecoder,
+    describe_json_error,
+)
+
 Place: TypeAlias = Literal["text", "fence", "prose"]
 
-MAX_DEPTH = 100  # levels of objects and arrays
-MAX_DIGITS = 1_000  # digits of an integer; Python itself does not write integers of more than 4,300
 MAX_VALUES = 100  # different values in a text that are counted
 MAX_BRACKETS = 20_000  # brackets in prose that are tried; a text with more is given up
 MAX_FAILURES = 2_000  # brackets at which the decoder fails; a text with more is given up
@@ -47,34 +53,15 @@ MAX_FENCE_LINES = 2_000  # lines that open or close a fenced block; the text beh
 NO_PROSE = "answer with nothing else, or with the JSON in a ```json block"
 ONE_VALUE = "ask the model for a single one, or pick and parse it yourself and pass the value"
 
-_BLANK = " \t\r\n"
-_STRING = (
-    r'"(?:[^"\\]+|\\.)*+"?'  # an unterminated string reaches to the end, so that no text is searched twice
-)
-_BRACKET = re.compile(rf"{_STRING}|(?P<open>[{{\[])|(?P<close>[}}\]])", re.DOTALL)
+_BRACKET = re.compile(rf"{STRING}|(?P<open>[{{\[])|(?P<close>[}}\]])", re.DOTALL)
 _OPENING = re.compile(r"[{\[]")
 _OPENING_OF = {"}": "{", "]": "["}
 # Behind a value: a closing bracket or a further key, so the value is only a part of a damaged document
-_GOES_ON = re.compile(rf'[{_BLANK}]*+(?:(?P<close>[}}\]])|,[{_BLANK}]*+"(?:[^"\\\n]+|\\.)*+"[{_BLANK}]*+:)')
-_NOT_JSON = re.compile(
-    r"""\{[ \t\r\n]*+(?!["}])|\[[ \t\r\n]*+(?!["\]{\[\-0-9]|true|false|null|NaN|Infinity)"""
-)
+_GOES_ON = re.compile(rf'[{BLANK}]*+(?:(?P<close>[}}\]])|,[{BLANK}]*+"(?:[^"\\\n]+|\\.)*+"[{BLANK}]*+:)')
 _KEY = re.compile(r"""[\[\s]{,99}+\{\s{,99}+(?:"|'[^'\n]{,200}'\s{,9}:|\w{1,200}+\s{,9}:)""")
 _LIST = re.compile(r'\[\s*["{\[]')
 _FENCE = re.compile(r"^[ \t]*(?P<mark>`{3,}|~{3,})[ \t]*(?P<label>[^\n]*)$", re.MULTILINE)
 _JSON_LABELS = ("json", "jsonc", "json5")
-_TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
-_EXPECTED_BY_ERROR = {
-    "Expecting value": "a value",
-    "Expecting property name": "a key in double quotes",
-    "Expecting ':' delimiter": "':' after the key",
-    "Expecting ',' delimiter": "',' or the closing bracket",
-    "Unterminated string": "a closing quote for the string that starts here",
-    "Invalid control character": r"no raw control character in a string (a line end is written \n)",
-    "Invalid \\": r"one of the escapes \" \\ \/ \b \f \n \r \t \u0000",
-    "Illegal trailing comma": "no comma before the closing bracket",
-    "Extra data": "nothing behind the value",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +114,21 @@ def find_json(text: str) -> JsonMatch | NoJson:
     return search.why_not_whole(documents[0]) or documents[0]
 
 
+def begins_before(text: str, position: int) -> bool:
+    """Return whether a text begins with a bracket that is in front of a position.
+
+    >>> begins_before('[1] {"a": 1}', 4), begins_before(' {"a": 1}', 1)
+    (True, False)
+    """
+    start = _skip_to_content(text)
+    return start < position and text[start] in _OPENING_OF.values()
+
+
+def _skip_to_content(text: str) -> int:
+    """Return the position behind a byte order mark and whitespace at the start of a text."""
+    return len(text) - len(text.lstrip("\ufeff" + BLANK))
+
+
 def _list_documents(text: str, matches: list[JsonMatch]) -> list[JsonMatch]:
     """Return the different values, in text order, at most `MAX_VALUES` + 1; without citations if there is other JSON."""
     different: dict[str, JsonMatch] = {}
@@ -165,56 +167,6 @@ def format_position(text: str, position: int) -> str:
     line = text.count("\n", 0, position) + 1
     column = position - text.rfind("\n", 0, position)
     return f"line {line:,}, column {column:,}"
-
-
-def iterate_nodes(value: object) -> Iterator[tuple[JsonPath, Any]]:
-    """Yield the path and the value of each node of a JSON value, the whole first.
-
-    >>> [(parts, node) for parts, node in iterate_nodes({"a": [1]})]
-    [((), {'a': [1]}), (('a',), [1]), (('a', 0), 1)]
-    """
-    rest: list[tuple[JsonPath, Any]] = [((), value)]
-    while rest:
-        parts, node = rest.pop()
-        yield parts, node
-        if isinstance(node, Mapping):
-            rest += [((*parts, key), child) for key, child in node.items()]
-        elif isinstance(node, (list, tuple)):
-            rest += [((*parts, index), child) for index, child in enumerate(node)]
-
-
-def nesting_depth(value: object) -> int:
-    """Return the nesting levels of lists and dictionaries, at most `MAX_DEPTH` + 1.
-
-    >>> nesting_depth(1), nesting_depth([]), nesting_depth({"a": [1]})
-    (0, 1, 2)
-    """
-    depth = 0
-    layer = [value]
-    while depth <= MAX_DEPTH:
-        # By identity, so that a list that holds itself twice does not double with each level.
-        containers = {id(node): node for node in layer if isinstance(node, (dict, list, tuple))}
-        if not containers:
-            break
-        depth += 1
-        layer = []
-        for node in containers.values():
-            layer += node.values() if isinstance(node, dict) else node
-    return depth
-
-
-class _JsonError(ValueError):
-    """What is wrong in a JSON text, and where.
-
-    The hooks of the decoder, such as `_parse_float`, do not know the position. They give the ``literal`` instead, and
-    `_JsonSearch.decode_value` finds its position.
-    """
-
-    def __init__(self, what: str, position: int = 0, literal: str = "") -> None:
-        super().__init__(what)
-        self.what = what
-        self.position = position
-        self.literal = literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +229,7 @@ def _find_fences(text: str, start: int) -> list[_Fence]:
             end, outer_end = closing.span()
         label = opening["label"].strip().lower().partition(" ")[0]
         content_start = min(opening.end() + 1, end)
-        if _OPENING.match(label) and not _NOT_JSON.match(text, opening.start("label")):
+        if _OPENING.match(label) and not NOT_JSON.match(text, opening.start("label")):
             label = ""
             content_start = opening.start("label")
         fences.append(_Fence(label, opening.start(), content_start, end, outer_end))
@@ -292,8 +244,7 @@ class _JsonSearch:
         broken: The pieces that could not be read so far.
         document: Why the whole text is not JSON; None: not tried, or it is.
         brackets: How many brackets in prose were tried.
-        failures: At how many brackets the decoder failed.
-        repeated_keys: The objects with duplicate keys in the value that was decoded last, by their id.
+        decoder: Decodes the values, and counts the brackets in prose at which it failed.
     """
 
     def __init__(self, text: str) -> None:
@@ -301,20 +252,14 @@ class _JsonSearch:
         self.budget = MAX_SEARCH
         self.broken: list[_BrokenPiece] = []
         self.document: _BrokenPiece | None = None
-        self.brackets = self.failures = 0
-        self.repeated_keys: dict[int, tuple[dict[str, JsonValue], list[str]]] = {}
-        self.decoder = json.JSONDecoder(
-            parse_float=_parse_float,
-            parse_int=_parse_int,
-            parse_constant=_refuse_constant,
-            object_pairs_hook=self.build_object,
-        )
+        self.brackets = 0
+        self.decoder = StrictDecoder()
 
     def find_matches(self) -> list[JsonMatch] | NoJson:
         """Return the values of the first place that has any, or why there is none."""
         text = self.text
-        start = len(text) - len(text.lstrip("\ufeff" + _BLANK))
-        end = len(text.rstrip(_BLANK))
+        start = _skip_to_content(text)
+        end = len(text.rstrip(BLANK))
         if start >= end:
             return NoJson("the output is empty", 0)
         match = self.read_whole(start, end, "text")
@@ -335,7 +280,7 @@ class _JsonSearch:
     def why_not_whole(self, match: JsonMatch) -> NoJson | None:
         """Return an error if the text begins with a bracket, but the value is only a part of it; None: it may be used."""
         document = self.document
-        if document is None or self.text.lstrip("\ufeff" + _BLANK)[:1] not in _OPENING_OF.values():
+        if document is None or not begins_before(self.text, len(self.text)):
             return None
         if match.place == "fence" and not document.weight:
             return None
@@ -352,6 +297,7 @@ class _JsonSearch:
         matches = self.read_fences(marked)
         if matches:
             matches += self.find_documents_outside(fences)
+            matches.sort(key=lambda match: match.start)
             return self.refuse_broken(matches, self.broken)
         if not marked:
             return [match for match in self.read_fences(fences) if isinstance(match.value, (dict, list))]
@@ -375,9 +321,7 @@ class _JsonSearch:
         self.broken = in_fences + broken
         return matches
 
-    def refuse_broken(
-        self, matches: list[JsonMatch], broken: list[_BrokenPiece]
-    ) -> list[JsonMatch] | NoJson:
+    def refuse_broken(self, matches: list[JsonMatch], broken: list[_BrokenPiece]) -> list[JsonMatch] | NoJson:
         """Return the matches, or an error if a broken document is beside them."""
         damaged = [piece for piece in broken if piece.weight]
         if not damaged:
@@ -417,7 +361,7 @@ class _JsonSearch:
         """Return the objects and arrays outside of these blocks."""
         starts = [fence.outer_end for fence in fences]
         ends = [fence.outer_start for fence in fences]
-        self.failures = 0
+        self.decoder.failures = 0
         matches: list[JsonMatch] = []
         for start, end in zip([0, *starts], [*ends, len(self.text)], strict=True):
             matches += self.scan_brackets(start, end)
@@ -428,7 +372,7 @@ class _JsonSearch:
     @property
     def is_given_up(self) -> bool:
         """Whether there are too many brackets to go on."""
-        return self.brackets > MAX_BRACKETS or self.failures > MAX_FAILURES
+        return self.brackets > MAX_BRACKETS or self.decoder.failures > MAX_FAILURES
 
     def explain_failure(self) -> NoJson:
         """Return what is wrong with the longest piece that was meant to be JSON."""
@@ -440,13 +384,13 @@ class _JsonSearch:
 
     def read_whole(self, start: int, end: int, place: Place) -> JsonMatch | None:
         """Return the value that is all of ``text[start:end]``; else None, and ``broken`` says what is wrong."""
-        piece = self.text[start:end].rstrip(_BLANK)
+        piece = self.text[start:end].rstrip(BLANK)
         start += _skip_blanks(piece, 0)
-        piece = piece.lstrip(_BLANK)
+        piece = piece.lstrip(BLANK)
         is_fence = place == "fence"
         try:
-            value, stop, duplicates = self.decode_value(piece, 0)
-        except _JsonError as bad:
+            value, stop, duplicates = self.decoder.decode_value(piece, 0)
+        except JsonError as bad:
             is_bracketed = piece.startswith(("[", "{")) and piece.endswith(("]", "}"))
             was_meant = is_fence or is_bracketed or _was_meant_as_json(piece, 0, bad.position)
             weight = len(piece) if was_meant else 0
@@ -456,7 +400,7 @@ class _JsonSearch:
             return JsonMatch(value, start, start + stop, place, duplicates)
         stop = _skip_blanks(piece, stop)
         weight = len(piece) if is_fence or piece[0] in _OPENING_OF.values() else 0
-        what = _describe_json_error("Extra data", piece, stop)
+        what = describe_json_error("Extra data", piece, stop)
         self.broken.append(_BrokenPiece(what, start, start + stop, weight))
         return None
 
@@ -475,9 +419,9 @@ class _JsonSearch:
             if self.is_given_up:
                 return
             try:
-                value, stop, duplicates = self.decode_value(piece, at)
-            except _JsonError as bad:
-                too_deep = bad.what == _TOO_DEEP
+                value, stop, duplicates = self.decoder.decode_value(piece, at)
+            except JsonError as bad:
+                too_deep = bad.what == TOO_DEEP
                 if too_deep:
                     stop = len(piece)
                 else:
@@ -490,7 +434,7 @@ class _JsonSearch:
                 behind = _GOES_ON.match(piece, stop)
                 if behind and _OPENING_OF.get(behind["close"]) not in opened_in_prose:
                     place = _skip_blanks(piece, stop)
-                    what = _describe_json_error("Extra data", piece, place)
+                    what = describe_json_error("Extra data", piece, place)
                     self.broken.append(_BrokenPiece(what, start + at, start + place, len(piece) - at))
                     return
                 yield JsonMatch(value, start + at, start + stop, "prose", duplicates)
@@ -534,68 +478,11 @@ class _JsonSearch:
             self.budget -= limit - at
         return 0
 
-    def decode_value(self, piece: str, at: int) -> tuple[JsonValue, int, tuple[JsonPath, ...]]:
-        """Return the value that starts at ``at``, the position behind it, and the paths of its duplicate keys.
-
-        Raises:
-            _JsonError: There is no readable value; its position is in the piece.
-        """
-        not_json = _NOT_JSON.match(piece, at)
-        if not_json:
-            # Faster than an exception of the decoder for each bracket in prose.
-            place = not_json.end()
-            message = "Expecting property name" if piece[at] == "{" else "Expecting value"
-            raise _JsonError(_describe_json_error(message, piece, place), place)
-        self.repeated_keys = {}
-        try:
-            value, stop = self.decoder.raw_decode(piece, at)
-        except json.JSONDecodeError as error:
-            self.failures += 1
-            raise _JsonError(_describe_json_error(error.msg, piece, error.pos), error.pos) from None
-        except RecursionError:
-            raise _JsonError(_TOO_DEEP, at) from None
-        except _JsonError as bad:
-            self.failures += 1
-            raise _JsonError(bad.what, _find_literal(bad.literal, piece, at)) from None
-        if nesting_depth(value) > MAX_DEPTH:
-            raise _JsonError(_TOO_DEEP, at)
-        return value, stop, tuple(self.iterate_duplicates(value))
-
-    def iterate_duplicates(self, value: JsonValue) -> Iterator[JsonPath]:
-        """Yield the paths of the keys that an object of the value has twice."""
-        if not self.repeated_keys:
-            return
-        for parts, node in iterate_nodes(value):
-            if id(node) in self.repeated_keys:
-                _, keys = self.repeated_keys[id(node)]
-                for key in keys:
-                    yield (*parts, key)
-
-    def build_object(self, pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
-        """Return the object of these pairs, and remember its duplicate keys; the decoder calls this."""
-        mapping = dict(pairs)
-        if len(mapping) < len(pairs):
-            names = Counter(name for name, _ in pairs)
-            repeated = [name for name, count in names.items() if count > 1]
-            # The object is stored too, so that its id is not reused.
-            self.repeated_keys[id(mapping)] = mapping, repeated
-        return mapping
-
 
 def _skip_blanks(text: str, start: int) -> int:
     """Return the position of the first character that is not blank, or the length of the text."""
     rest = text[start:]
-    return start + len(rest) - len(rest.lstrip(_BLANK))
-
-
-def _find_literal(literal: str, piece: str, at: int) -> int:
-    """Return where a literal is in a text, outside of strings, which may contain the same characters."""
-    start = re.escape(literal[:20])
-    pattern = re.compile(rf"{_STRING}|(?P<literal>{start})", re.DOTALL)
-    for match in pattern.finditer(piece, at):
-        if match["literal"]:
-            return match.start()
-    return at
+    return start + len(rest) - len(rest.lstrip(BLANK))
 
 
 def _was_meant_as_json(piece: str, at: int, failed: int) -> bool:
@@ -607,37 +494,4 @@ def _was_meant_as_json(piece: str, at: int, failed: int) -> bool:
 
 def _has_content(text: str) -> bool:
     """Return whether a text has more than opening brackets and blanks."""
-    return bool(text.strip("[{" + _BLANK))
-
-
-def _describe_json_error(message: str, piece: str, position: int) -> str:
-    """Return a message of Python's decoder in our words: what was expected at a position, and what is there."""
-    expected = message
-    for start, words in _EXPECTED_BY_ERROR.items():
-        if message.startswith(start):
-            expected = words
-            break
-    if position >= len(piece) or message.startswith("Unterminated"):
-        return f"expected {expected}, got the end"
-    return f"expected {expected}, got {piece[position]!a}"
-
-
-def _parse_float(literal: str) -> float:
-    """Return a number as a float; a number like 1e999, which would become infinite, is an error."""
-    number = float(literal)
-    if math.isinf(number):
-        raise _JsonError(f"expected a number that a float can hold, got {literal[:20]}", literal=literal)
-    return number
-
-
-def _parse_int(literal: str) -> int:
-    if len(literal) > MAX_DIGITS:
-        raise _JsonError(
-            f"expected a number of at most {MAX_DIGITS:,} digits, got one of {len(literal):,}",
-            literal=literal,
-        )
-    return int(literal)
-
-
-def _refuse_constant(literal: str) -> NoReturn:
-    raise _JsonError(f"expected a value, got {literal}, which is no JSON", literal=literal)
+    return bool(text.strip("[{" + BLANK))

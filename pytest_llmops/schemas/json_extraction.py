@@ -50,8 +50,8 @@ MAX_SEARCH = 1_000_000  # characters searched in total for the ends of brackets 
 MAX_LINE_CHARS = 200  # characters of a line that are read before and behind a value
 MAX_FENCE_LINES = 2_000  # lines that open or close a fenced block; the text behind them counts as prose
 
-NO_PROSE = "answer with nothing else, or with the JSON in a ```json block"
-ONE_VALUE = "ask the model for a single one, or pick and parse it yourself and pass the value"
+NO_PROSE = "the answer must be JSON alone, or hold it in a ```json block"
+ONE_VALUE = "the answer must hold a single one, or pass the value parsed"
 
 _BRACKET = re.compile(rf"{STRING}|(?P<open>[{{\[])|(?P<close>[}}\]])", re.DOTALL)
 _OPENING = re.compile(r"[{\[]")

@@ -164,6 +164,23 @@ def test_a_model_that_does_not_work_is_not_installed(source: Path, cache: Path, 
     assert not list(cache.glob("*"))
 
 
+@pytest.mark.parametrize("inputs", [("input_ids",), ("input_ids", "attention_mask")])
+def test_a_network_gets_the_inputs_that_it_takes(tmp_path: Path, inputs: tuple[str, ...]) -> None:
+    install_nli_model(str(tiny_nli.write_model(tmp_path / "source", inputs=inputs)))
+    pairs = [("same", "same"), ("other", "x"), ("x", "not"), ("a", "b c d")]
+    rows = InstalledNliModel().predict(pairs)
+    assert rows[:3].argmax(axis=1).tolist() == [0, 1, 2]
+    assert rows[3] == pytest.approx([1 / 3] * 3)
+
+
+def test_pairs_that_are_too_long_are_truncated_with_a_note(source: Path) -> None:
+    change_config(source, max_position_embeddings=12)
+    install_nli_model(str(source))
+    long = "The shop is open " + "and clean " * 10
+    measurement = assert_grounded(f"{long}.", [f"{long}."], nli="installed", at_least=1.0)
+    assert measurement.detail["without"] == ["the NLI model truncated 1 of 1 pairs of texts"]
+
+
 def test_labels_are_read_in_any_order_and_case(source: Path) -> None:
     change_config(source, id2label={0: "CONTRADICTION", 1: "Entailment ", 2: "neutral"})
     install_nli_model(str(source))

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops._util.arrays import NDArray, np
+from pytest_llmops._util.arrays import MATRIX_NDIM, NDArray, np
 from pytest_llmops.errors import MissingExtra, UsageError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.providers.model_files import TOKENIZER
@@ -118,11 +118,13 @@ class _Network:
         self.session = self._load_session(folder / NETWORK)
         self.inputs = [node.name for node in self.session.get_inputs()]
         unknown = [name for name in self.inputs if name not in COLUMNS]
-        if unknown or "input_ids" not in self.inputs:
+        is_matrix = all(len(node.shape) == MATRIX_NDIM for node in self.session.get_inputs())
+        if unknown or "input_ids" not in self.inputs or not is_matrix:
             raise UsageError(
-                f"{self.where}: {NETWORK}: expected the inputs {', '.join(COLUMNS)} or the first of them, "
+                f"{self.where}: {NETWORK}: expected the inputs {', '.join(COLUMNS)} or the first of them, each of shape (pairs, tokens), "
                 f"got {shorten_text(', '.join(self.inputs), 200)}: this is not a cross-encoder of texts"
             )
+        self._fit_tokenizer()
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> "NDArray[Any]":
         """Return the probabilities of entailment, neutral and contradiction for each pair."""
@@ -155,7 +157,7 @@ class _Network:
         return sum(bool(row.overflowing) for row in self.tokenizer.encode_batch(list(pairs)))
 
     def _load_tokenizer(self, path: Path) -> Any:
-        """Return the tokenizer of a file, which truncates and pads as the network needs it.
+        """Return the tokenizer of a file.
 
         Raises:
             MissingExtra: The package is not installed.
@@ -177,9 +179,18 @@ class _Network:
                 f"{self.where}: {TOKENIZER} has tokens up to {highest:,}, the network knows {known:,} (vocab_size): "
                 "it is another model's"
             )
-        tokenizer.enable_truncation(self.config.max_tokens)
-        tokenizer.enable_padding(pad_id=self.config.pad_token)
         return tokenizer
+
+    def _fit_tokenizer(self) -> None:
+        """Let the tokenizer truncate and pad pairs as the network needs them: some take a fixed number of tokens only."""
+        _, tokens = self.session.get_inputs()[0].shape
+        length = None
+        max_tokens = self.config.max_tokens
+        if isinstance(tokens, int):
+            length = tokens
+            max_tokens = min(max_tokens, tokens)
+        self.tokenizer.enable_truncation(max_tokens)
+        self.tokenizer.enable_padding(pad_id=self.config.pad_token, length=length)
 
     def _load_session(self, path: Path) -> Any:
         """Return the network of a file.

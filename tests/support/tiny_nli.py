@@ -41,8 +41,10 @@ def tensor_type(name: str, kind: int, dims: Sequence[str | int]) -> bytes:
     return field(1, name) + field(2, field(1, field(1, kind) + field(2, shape)))
 
 
-def build_model(weights: Sequence[Sequence[float]], inputs: Sequence[str]) -> bytes:
-    """ModelProto: Gather(weights, input_ids), then ReduceSum over the words."""
+def build_model(
+    weights: Sequence[Sequence[float]], inputs: Sequence[str], words: str | int = "words"
+) -> bytes:
+    """ModelProto: Gather(weights, input_ids), then ReduceSum over the words; a number of words is fixed."""
     flat = [number for row in weights for number in row]
     table = field(1, len(weights)) + field(1, len(weights[0])) + field(2, 1) + field(8, "weights")
     table += field(9, struct.pack(f"<{len(flat)}f", *flat))
@@ -51,7 +53,7 @@ def build_model(weights: Sequence[Sequence[float]], inputs: Sequence[str]) -> by
     keep = field(1, "keepdims") + field(3, 0) + field(20, 2)
     total = field(1, "rows") + field(2, "logits") + field(4, "ReduceSum") + field(5, axes) + field(5, keep)
     graph = field(1, gather) + field(1, total) + field(2, "tiny") + field(5, table)
-    graph += b"".join(field(11, tensor_type(name, 7, ["pairs", "words"])) for name in inputs)
+    graph += b"".join(field(11, tensor_type(name, 7, ["pairs", words])) for name in inputs)
     graph += field(12, tensor_type("logits", 1, ["pairs", len(weights[0])]))
     return field(1, 6) + field(7, graph) + field(8, field(1, "") + field(2, 11))
 

@@ -173,6 +173,14 @@ def test_a_network_gets_the_inputs_that_it_takes(tmp_path: Path, inputs: tuple[s
     assert rows[3] == pytest.approx([1 / 3] * 3)
 
 
+def test_a_network_of_a_fixed_number_of_tokens_is_padded_to_it(source: Path) -> None:
+    rows = [[row[tiny_nli.LABELS.index(name)] for name in ORDER] for row in tiny_nli.WORDS.values()]
+    (source / NETWORK).write_bytes(tiny_nli.build_model(rows, ["input_ids"], words=16))
+    install_nli_model(str(source))
+    assert InstalledNliModel().predict([("same", "same"), ("x", "not")]).argmax(axis=1).tolist() == [0, 2]
+    assert InstalledNliModel().count_truncated([("a b c d e f g h i", "j k l m n o p q"), ("a", "b")]) == 1
+
+
 def test_pairs_that_are_too_long_are_truncated_with_a_note(source: Path) -> None:
     change_config(source, max_position_embeddings=12)
     install_nli_model(str(source))

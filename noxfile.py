@@ -32,7 +32,7 @@ BESIDE = [
     *("llama-index", "pydantic-ai", "dspy", "litellm", "instructor", "guardrails-ai"),
 ]  # fmt: skip
 # Extras whose packages are tried in their lowest version: not the large ones, and not those of another environment
-TRIED_EXTRAS = ["prices", "minilm", "pii", "parquet", "otel"]
+TRIED_EXTRAS = ["prices", "minilm", "nli", "pii", "parquet", "otel"]
 
 
 @nox.session(python=PYTHONS)

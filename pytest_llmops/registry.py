@@ -1,4 +1,4 @@
-"""Built-in embedders, judges and models by name, imported at first use."""
+"""Built-in embedders, judges, models and NLI models by name, imported at first use."""
 
 import importlib
 from collections.abc import Iterable
@@ -29,6 +29,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "app": "pytest_llmops.providers.selection:app_model",
         "judge": "pytest_llmops.providers.selection:judge_model",
     },
+    "NLI model": {"installed": "pytest_llmops.providers.nli_onnx:InstalledNliModel"},
 }
 
 # Components that may be named as ``name:argument``; the argument becomes their first parameter
@@ -79,7 +80,7 @@ def load_builtin(kind: str, name: str, where: str = "") -> Any:
     """Return a new built-in component, or the judge of a judge file.
 
     Args:
-        kind: ``embedder``, ``judge`` or ``model``.
+        kind: ``embedder``, ``judge``, ``model`` or ``NLI model``.
         name: The name, alone or with an argument: ``sentence-transformers:all-MiniLM-L6-v2``.
         where: What named it, for the error.
 

@@ -15,7 +15,7 @@ else:
     np = LazyModule("numpy")
     ArrayLike = NDArray = Any
 
-__all__ = ["ArrayLike", "Float32Array", "Float64Array", "Int64Array", "NDArray", "np"]
+__all__ = ["MATRIX_NDIM", "ArrayLike", "Float32Array", "Float64Array", "Int64Array", "NDArray", "np"]
 
 Float32Array: TypeAlias = "NDArray[np.float32]"
 Float64Array: TypeAlias = "NDArray[np.float64]"

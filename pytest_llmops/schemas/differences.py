@@ -9,7 +9,7 @@ from typing import Protocol
 
 from pytest_llmops.errors import format_name_list
 from pytest_llmops.measurement import Json, shorten_text
-from pytest_llmops.schemas.json_extraction import JsonPath
+from pytest_llmops.schemas.json_decoding import JsonPath
 
 MAX_DIFFERENCES = 50  # differences reported for a value
 MAX_VALUE_CHARS = 60

@@ -15,7 +15,7 @@ from pytest_llmops.schemas.differences import (
     short_json,
     unknown_key_difference,
 )
-from pytest_llmops.schemas.json_extraction import JsonPath
+from pytest_llmops.schemas.json_decoding import JsonPath
 
 MAX_CHOICES = 8  # allowed values in a message
 

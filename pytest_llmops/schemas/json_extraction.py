@@ -10,59 +10,58 @@ The first of these places with JSON is used:
    searched, nor the text after a value that is followed by the rest of a document (``{"a": 1}, "b": 2}``): a piece of
    a damaged document is not the answer.
 
+There is no JSON, but an error, if it is not certain which value is meant:
+
+- The text begins with a bracket, but is not JSON as a whole: what is found inside is a piece of a damaged document. Only a
+  block that is marked as JSON is used, behind a bracket that never began JSON (``[note]``).
+- There are two documents: different values in blocks or in prose, or a value in a block and another one on a line of its own
+  outside. Equal values count once. A list of whole numbers within a sentence (``[1]``) is a citation beside other JSON.
+- There is a broken document beside a good one: in blocks, in prose, or on a line of its own outside of the blocks.
+
 Strict as RFC 8259: NaN, Infinity, comments, single quotes and trailing commas are errors. Duplicate keys are
 reported. Safe for hostile text: linear in its length, and too deep nesting is an error with its reason.
 """
 
 import json
-import math
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal, NoReturn, TypeAlias
+from typing import Literal, TypeAlias
 
-JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
-JsonPath: TypeAlias = tuple[str | int, ...]
+from pytest_llmops.schemas.json_decoding import (
+    BLANK,
+    NOT_JSON,
+    STRING,
+    TOO_DEEP,
+    JsonError,
+    JsonPath,
+    JsonValue,
+    StrictDecoder,
+    describe_json_error,
+)
+
 Place: TypeAlias = Literal["text", "fence", "prose"]
 
-MAX_DEPTH = 100  # levels of objects and arrays
-MAX_DIGITS = 1_000  # digits of an integer; Python itself does not write integers of more than 4,300
 MAX_VALUES = 100  # different values in a text that are counted
 MAX_BRACKETS = 20_000  # brackets in prose that are tried; a text with more is given up
 MAX_FAILURES = 2_000  # brackets at which the decoder fails; a text with more is given up
 MAX_SEARCH = 1_000_000  # characters searched in total for the ends of brackets that never close
+MAX_LINE_CHARS = 200  # characters of a line that are read before and behind a value
 MAX_FENCE_LINES = 2_000  # lines that open or close a fenced block; the text behind them counts as prose
 
-_BLANK = " \t\r\n"
-_STRING = (
-    r'"(?:[^"\\]+|\\.)*+"?'  # an unterminated string reaches to the end, so that no text is searched twice
-)
-_BRACKET = re.compile(rf"{_STRING}|(?P<open>[{{\[])|(?P<close>[}}\]])", re.DOTALL)
+NO_PROSE = "the answer must be JSON alone, or hold it in a ```json block"
+ONE_VALUE = "the answer must hold a single one, or pass the value parsed"
+
+_BRACKET = re.compile(rf"{STRING}|(?P<open>[{{\[])|(?P<close>[}}\]])", re.DOTALL)
 _OPENING = re.compile(r"[{\[]")
 _OPENING_OF = {"}": "{", "]": "["}
 # Behind a value: a closing bracket or a further key, so the value is only a part of a damaged document
-_GOES_ON = re.compile(rf'[{_BLANK}]*+(?:(?P<close>[}}\]])|,[{_BLANK}]*+"(?:[^"\\\n]+|\\.)*+"[{_BLANK}]*+:)')
-_NOT_JSON = re.compile(
-    r"""\{[ \t\r\n]*+(?!["}])|\[[ \t\r\n]*+(?!["\]{\[\-0-9]|true|false|null|NaN|Infinity)"""
-)
+_GOES_ON = re.compile(rf'[{BLANK}]*+(?:(?P<close>[}}\]])|,[{BLANK}]*+"(?:[^"\\\n]+|\\.)*+"[{BLANK}]*+:)')
 _KEY = re.compile(r"""[\[\s]{,99}+\{\s{,99}+(?:"|'[^'\n]{,200}'\s{,9}:|\w{1,200}+\s{,9}:)""")
 _LIST = re.compile(r'\[\s*["{\[]')
 _FENCE = re.compile(r"^[ \t]*(?P<mark>`{3,}|~{3,})[ \t]*(?P<label>[^\n]*)$", re.MULTILINE)
 _JSON_LABELS = ("json", "jsonc", "json5")
-_TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
-_EXPECTED_BY_ERROR = {
-    "Expecting value": "a value",
-    "Expecting property name": "a key in double quotes",
-    "Expecting ':' delimiter": "':' after the key",
-    "Expecting ',' delimiter": "',' or the closing bracket",
-    "Unterminated string": "a closing quote for the string that starts here",
-    "Invalid control character": r"no raw control character in a string (a line end is written \n)",
-    "Invalid \\": r"one of the escapes \" \\ \/ \b \f \n \r \t \u0000",
-    "Illegal trailing comma": "no comma before the closing bracket",
-    "Extra data": "nothing behind the value",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,36 +96,66 @@ def find_json(text: str) -> JsonMatch | NoJson:
     >>> find_json('{"qty": 2,').reason
     'broken JSON at line 1, column 11: expected a key in double quotes, got the end'
     """
-    matches = find_json_candidates(text)
+    search = _JsonSearch(text)
+    matches = search.find_matches()
     if isinstance(matches, NoJson):
         return matches
-    if len(matches) == 1:
-        return matches[0]
-    first = format_position(text, matches[0].start)
-    second = format_position(text, matches[1].start)
-    return NoJson(
-        f"expected one JSON value, got {len(matches)} different ones, at {first} and at {second}",
-        matches[1].start,
-    )
+    documents = _list_documents(text, matches)
+    if len(documents) > 1:
+        first = format_position(text, documents[0].start)
+        second = format_position(text, documents[1].start)
+        count = str(len(documents))
+        if len(documents) > MAX_VALUES:
+            count = f"more than {MAX_VALUES}"
+        return NoJson(
+            f"expected one JSON value, got {count} different ones, at {first} and at {second}; {ONE_VALUE}",
+            documents[1].start,
+        )
+    return search.why_not_whole(documents[0]) or documents[0]
 
 
-def find_json_candidates(text: str) -> tuple[JsonMatch, ...] | NoJson:
-    """Return the different JSON values of the best place, in text order, or why there is none.
+def begins_before(text: str, position: int) -> bool:
+    """Return whether a text begins with a bracket that is in front of a position.
 
-    >>> [match.value for match in find_json_candidates('First {"a": 1}, then {"a": 2}.')]
-    [{'a': 1}, {'a': 2}]
+    >>> begins_before('[1] {"a": 1}', 4), begins_before(' {"a": 1}', 1)
+    (True, False)
     """
-    matches = _JsonSearch(text).find_matches()
-    if isinstance(matches, NoJson):
-        return matches
+    start = _skip_to_content(text)
+    return start < position and text[start] in _OPENING_OF.values()
+
+
+def _skip_to_content(text: str) -> int:
+    """Return the position behind a byte order mark and whitespace at the start of a text."""
+    return len(text) - len(text.lstrip("\ufeff" + BLANK))
+
+
+def _list_documents(text: str, matches: list[JsonMatch]) -> list[JsonMatch]:
+    """Return the different values, in text order, at most `MAX_VALUES` + 1; without citations if there is other JSON."""
     different: dict[str, JsonMatch] = {}
     for match in matches:
         # Compared as JSON: in Python 1 == 1.0 == True.
         text_of_value = json.dumps(match.value, sort_keys=True)
         different.setdefault(f"{match.duplicates}{text_of_value}", match)
         if len(different) > MAX_VALUES:
-            return NoJson(f"expected one JSON value, got more than {MAX_VALUES} different ones", match.start)
-    return tuple(different.values())
+            break
+    documents = list(different.values())
+    return [match for match in documents if not _is_citation(text, match)] or documents
+
+
+def _is_citation(text: str, match: JsonMatch) -> bool:
+    """Return whether a value is a list of whole numbers within a sentence, such as ``[1]`` or ``[2, 3]``."""
+    if match.place != "prose" or not isinstance(match.value, list) or not match.value:
+        return False
+    if any(type(number) is not int for number in match.value):
+        return False
+    behind = text[match.end : match.end + MAX_LINE_CHARS].partition("\n")[0]
+    return not _starts_line(text, match.start) or bool(behind.strip())
+
+
+def _starts_line(text: str, position: int) -> bool:
+    """Return whether nothing but blanks is in front of a position in its line."""
+    before = text[max(0, position - MAX_LINE_CHARS) : position]
+    return not before.rpartition("\n")[2].strip()
 
 
 def format_position(text: str, position: int) -> str:
@@ -140,67 +169,19 @@ def format_position(text: str, position: int) -> str:
     return f"line {line:,}, column {column:,}"
 
 
-def iterate_nodes(value: object) -> Iterator[tuple[JsonPath, Any]]:
-    """Yield the path and the value of each node of a JSON value, the whole first.
-
-    >>> [(parts, node) for parts, node in iterate_nodes({"a": [1]})]
-    [((), {'a': [1]}), (('a',), [1]), (('a', 0), 1)]
-    """
-    rest: list[tuple[JsonPath, Any]] = [((), value)]
-    while rest:
-        parts, node = rest.pop()
-        yield parts, node
-        if isinstance(node, Mapping):
-            rest += [((*parts, key), child) for key, child in node.items()]
-        elif isinstance(node, (list, tuple)):
-            rest += [((*parts, index), child) for index, child in enumerate(node)]
-
-
-def nesting_depth(value: object) -> int:
-    """Return the nesting levels of lists and dictionaries, at most `MAX_DEPTH` + 1.
-
-    >>> nesting_depth(1), nesting_depth([]), nesting_depth({"a": [1]})
-    (0, 1, 2)
-    """
-    depth = 0
-    layer = [value]
-    while depth <= MAX_DEPTH:
-        # By identity, so that a list that holds itself twice does not double with each level.
-        containers = {id(node): node for node in layer if isinstance(node, (dict, list, tuple))}
-        if not containers:
-            break
-        depth += 1
-        layer = []
-        for node in containers.values():
-            layer += node.values() if isinstance(node, dict) else node
-    return depth
-
-
-class _JsonError(ValueError):
-    """What is wrong in a JSON text, and where.
-
-    The hooks of the decoder, such as `_parse_float`, do not know the position. They give the ``literal`` instead, and
-    `_JsonSearch.decode_value` finds its position.
-    """
-
-    def __init__(self, what: str, position: int = 0, literal: str = "") -> None:
-        super().__init__(what)
-        self.what = what
-        self.position = position
-        self.literal = literal
-
-
 @dataclass(frozen=True, slots=True)
 class _BrokenPiece:
     """A piece of text that could not be read, to explain it if nothing else can be read.
 
     Attributes:
         what: What is wrong.
-        position: The position of the problem in the whole text.
+        start: Where the piece starts in the whole text.
+        position: The position of the problem there.
         weight: The length of the piece if it was meant to be JSON, else 0. The heaviest piece is explained.
     """
 
     what: str
+    start: int
     position: int
     weight: int
 
@@ -248,7 +229,7 @@ def _find_fences(text: str, start: int) -> list[_Fence]:
             end, outer_end = closing.span()
         label = opening["label"].strip().lower().partition(" ")[0]
         content_start = min(opening.end() + 1, end)
-        if _OPENING.match(label) and not _NOT_JSON.match(text, opening.start("label")):
+        if _OPENING.match(label) and not NOT_JSON.match(text, opening.start("label")):
             label = ""
             content_start = opening.start("label")
         fences.append(_Fence(label, opening.start(), content_start, end, outer_end))
@@ -261,35 +242,31 @@ class _JsonSearch:
     Attributes:
         budget: Characters that may still be searched for the ends of brackets.
         broken: The pieces that could not be read so far.
+        document: Why the whole text is not JSON; None: not tried, or it is.
         brackets: How many brackets in prose were tried.
-        failures: At how many brackets the decoder failed.
-        repeated_keys: The objects with duplicate keys in the value that was decoded last, by their id.
+        decoder: Decodes the values, and counts the brackets in prose at which it failed.
     """
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.budget = MAX_SEARCH
         self.broken: list[_BrokenPiece] = []
-        self.brackets = self.failures = 0
-        self.repeated_keys: dict[int, tuple[dict[str, JsonValue], list[str]]] = {}
-        self.decoder = json.JSONDecoder(
-            parse_float=_parse_float,
-            parse_int=_parse_int,
-            parse_constant=_refuse_constant,
-            object_pairs_hook=self.build_object,
-        )
+        self.document: _BrokenPiece | None = None
+        self.brackets = 0
+        self.decoder = StrictDecoder()
 
     def find_matches(self) -> list[JsonMatch] | NoJson:
         """Return the values of the first place that has any, or why there is none."""
         text = self.text
-        start = len(text) - len(text.lstrip("\ufeff" + _BLANK))
-        end = len(text.rstrip(_BLANK))
+        start = _skip_to_content(text)
+        end = len(text.rstrip(BLANK))
         if start >= end:
             return NoJson("the output is empty", 0)
         match = self.read_whole(start, end, "text")
         if match:
             return [match]
         document = self.broken[-1]  # `read_whole` has just recorded why it failed
+        self.document = document
         fences_start = 0
         if document.weight:
             fences_start = self.resume_position(text, start, document.position)
@@ -300,19 +277,61 @@ class _JsonSearch:
         self.broken = [document]
         return self.search_prose(fences)
 
+    def why_not_whole(self, match: JsonMatch) -> NoJson | None:
+        """Return an error if the text begins with a bracket, but the value is only a part of it; None: it may be used."""
+        document = self.document
+        if document is None or not begins_before(self.text, len(self.text)):
+            return None
+        if match.place == "fence" and not document.weight:
+            return None
+        where = format_position(self.text, document.position)
+        return NoJson(
+            f"broken JSON at {where}: {document.what}; as the text begins with a bracket, all of it has to be JSON: {NO_PROSE}",
+            document.position,
+        )
+
     def search_fences(self, fences: list[_Fence]) -> list[JsonMatch] | NoJson:
         """Return the values in fenced blocks; an empty list if prose should be searched as well."""
         marked = [fence for fence in fences if self.is_marked(fence)]
         self.broken = []
         matches = self.read_fences(marked)
         if matches:
+            matches += self.find_documents_outside(fences)
+            matches.sort(key=lambda match: match.start)
+            return self.refuse_broken(matches, self.broken)
+        if not marked:
+            return [match for match in self.read_fences(fences) if isinstance(match.value, (dict, list))]
+        failed = len(self.broken)
+        for fence in marked:
+            if not fence.label:
+                matches += self.scan_brackets(fence.start, fence.end)
+        if matches:
+            return self.refuse_broken(matches, self.broken[failed:])
+        return self.explain_failure()
+
+    def find_documents_outside(self, fences: list[_Fence]) -> list[JsonMatch]:
+        """Return the objects and arrays outside of all blocks that begin a line; the broken ones of these are added to ``broken``.
+
+        Others are parts of sentences ("In the text {...} it is."), which the marked block outranks.
+        """
+        in_fences = self.broken
+        self.broken = []
+        matches = [match for match in self.scan_outside(fences) if _starts_line(self.text, match.start)]
+        broken = [piece for piece in self.broken if _starts_line(self.text, piece.start)]
+        self.broken = in_fences + broken
+        return matches
+
+    def refuse_broken(self, matches: list[JsonMatch], broken: list[_BrokenPiece]) -> list[JsonMatch] | NoJson:
+        """Return the matches, or an error if a broken document is beside them."""
+        damaged = [piece for piece in broken if piece.weight]
+        if not damaged:
             return matches
-        if marked:
-            for fence in marked:
-                if not fence.label:
-                    matches += self.scan_brackets(fence.start, fence.end)
-            return matches or self.explain_failure()
-        return [match for match in self.read_fences(fences) if isinstance(match.value, (dict, list))]
+        good = format_position(self.text, matches[0].start)
+        bad = format_position(self.text, damaged[0].position)
+        return NoJson(
+            f"expected one JSON value, got one at {good} and broken JSON at {bad}: {damaged[0].what}; {ONE_VALUE}",
+            damaged[0].position,
+        )
 
     def is_marked(self, fence: _Fence) -> bool:
         """Return whether a fenced block is marked as JSON: by its label, or without a label by its beginning."""
@@ -330,16 +349,30 @@ class _JsonSearch:
 
     def search_prose(self, fences: list[_Fence]) -> list[JsonMatch] | NoJson:
         """Return the objects and arrays outside of blocks with a label, or why there are none."""
-        labelled = [fence for fence in fences if fence.label]
-        starts = [fence.outer_end for fence in labelled]
-        ends = [fence.outer_start for fence in labelled]
-        self.failures = 0
+        whole = len(self.broken)
+        matches = self.scan_outside([fence for fence in fences if fence.label])
+        if self.is_given_up:
+            return NoJson("too many brackets to tell which of them are JSON", 0)
+        if matches:
+            return self.refuse_broken(matches, self.broken[whole:])
+        return self.explain_failure()
+
+    def scan_outside(self, fences: list[_Fence]) -> list[JsonMatch]:
+        """Return the objects and arrays outside of these blocks."""
+        starts = [fence.outer_end for fence in fences]
+        ends = [fence.outer_start for fence in fences]
+        self.decoder.failures = 0
         matches: list[JsonMatch] = []
         for start, end in zip([0, *starts], [*ends, len(self.text)], strict=True):
             matches += self.scan_brackets(start, end)
-            if self.brackets > MAX_BRACKETS or self.failures > MAX_FAILURES:
-                return NoJson("too many brackets to tell which of them are JSON", start)
-        return matches or self.explain_failure()
+            if self.is_given_up:
+                break
+        return matches
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether there are too many brackets to go on."""
+        return self.brackets > MAX_BRACKETS or self.decoder.failures > MAX_FAILURES
 
     def explain_failure(self) -> NoJson:
         """Return what is wrong with the longest piece that was meant to be JSON."""
@@ -351,24 +384,24 @@ class _JsonSearch:
 
     def read_whole(self, start: int, end: int, place: Place) -> JsonMatch | None:
         """Return the value that is all of ``text[start:end]``; else None, and ``broken`` says what is wrong."""
-        piece = self.text[start:end].rstrip(_BLANK)
+        piece = self.text[start:end].rstrip(BLANK)
         start += _skip_blanks(piece, 0)
-        piece = piece.lstrip(_BLANK)
+        piece = piece.lstrip(BLANK)
         is_fence = place == "fence"
         try:
-            value, stop, duplicates = self.decode_value(piece, 0)
-        except _JsonError as bad:
+            value, stop, duplicates = self.decoder.decode_value(piece, 0)
+        except JsonError as bad:
             is_bracketed = piece.startswith(("[", "{")) and piece.endswith(("]", "}"))
             was_meant = is_fence or is_bracketed or _was_meant_as_json(piece, 0, bad.position)
             weight = len(piece) if was_meant else 0
-            self.broken.append(_BrokenPiece(bad.what, start + bad.position, weight))
+            self.broken.append(_BrokenPiece(bad.what, start, start + bad.position, weight))
             return None
         if stop == len(piece):
             return JsonMatch(value, start, start + stop, place, duplicates)
         stop = _skip_blanks(piece, stop)
-        weight = len(piece) if is_fence else 0
-        what = _describe_json_error("Extra data", piece, stop)
-        self.broken.append(_BrokenPiece(what, start + stop, weight))
+        weight = len(piece) if is_fence or piece[0] in _OPENING_OF.values() else 0
+        what = describe_json_error("Extra data", piece, stop)
+        self.broken.append(_BrokenPiece(what, start, start + stop, weight))
         return None
 
     def scan_brackets(self, start: int, end: int) -> Iterator[JsonMatch]:
@@ -383,26 +416,26 @@ class _JsonSearch:
         while opening := _OPENING.search(piece, at):
             at = opening.start()
             self.brackets += 1
-            if self.brackets > MAX_BRACKETS or self.failures > MAX_FAILURES:
+            if self.is_given_up:
                 return
             try:
-                value, stop, duplicates = self.decode_value(piece, at)
-            except _JsonError as bad:
-                too_deep = bad.what == _TOO_DEEP
+                value, stop, duplicates = self.decoder.decode_value(piece, at)
+            except JsonError as bad:
+                too_deep = bad.what == TOO_DEEP
                 if too_deep:
                     stop = len(piece)
                 else:
                     stop = self.resume_position(piece, at, bad.position)
                 if too_deep or _was_meant_as_json(piece, at, bad.position):
-                    self.broken.append(_BrokenPiece(bad.what, start + bad.position, stop - at))
+                    self.broken.append(_BrokenPiece(bad.what, start + at, start + bad.position, stop - at))
                 elif piece[stop - 1] not in _OPENING_OF:
                     opened_in_prose.add(piece[at])
             else:
                 behind = _GOES_ON.match(piece, stop)
                 if behind and _OPENING_OF.get(behind["close"]) not in opened_in_prose:
                     place = _skip_blanks(piece, stop)
-                    what = _describe_json_error("Extra data", piece, place)
-                    self.broken.append(_BrokenPiece(what, start + place, len(piece) - at))
+                    what = describe_json_error("Extra data", piece, place)
+                    self.broken.append(_BrokenPiece(what, start + at, start + place, len(piece) - at))
                     return
                 yield JsonMatch(value, start + at, start + stop, "prose", duplicates)
             at = stop
@@ -445,68 +478,11 @@ class _JsonSearch:
             self.budget -= limit - at
         return 0
 
-    def decode_value(self, piece: str, at: int) -> tuple[JsonValue, int, tuple[JsonPath, ...]]:
-        """Return the value that starts at ``at``, the position behind it, and the paths of its duplicate keys.
-
-        Raises:
-            _JsonError: There is no readable value; its position is in the piece.
-        """
-        not_json = _NOT_JSON.match(piece, at)
-        if not_json:
-            # Faster than an exception of the decoder for each bracket in prose.
-            place = not_json.end()
-            message = "Expecting property name" if piece[at] == "{" else "Expecting value"
-            raise _JsonError(_describe_json_error(message, piece, place), place)
-        self.repeated_keys = {}
-        try:
-            value, stop = self.decoder.raw_decode(piece, at)
-        except json.JSONDecodeError as error:
-            self.failures += 1
-            raise _JsonError(_describe_json_error(error.msg, piece, error.pos), error.pos) from None
-        except RecursionError:
-            raise _JsonError(_TOO_DEEP, at) from None
-        except _JsonError as bad:
-            self.failures += 1
-            raise _JsonError(bad.what, _find_literal(bad.literal, piece, at)) from None
-        if nesting_depth(value) > MAX_DEPTH:
-            raise _JsonError(_TOO_DEEP, at)
-        return value, stop, tuple(self.iterate_duplicates(value))
-
-    def iterate_duplicates(self, value: JsonValue) -> Iterator[JsonPath]:
-        """Yield the paths of the keys that an object of the value has twice."""
-        if not self.repeated_keys:
-            return
-        for parts, node in iterate_nodes(value):
-            if id(node) in self.repeated_keys:
-                _, keys = self.repeated_keys[id(node)]
-                for key in keys:
-                    yield (*parts, key)
-
-    def build_object(self, pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
-        """Return the object of these pairs, and remember its duplicate keys; the decoder calls this."""
-        mapping = dict(pairs)
-        if len(mapping) < len(pairs):
-            names = Counter(name for name, _ in pairs)
-            repeated = [name for name, count in names.items() if count > 1]
-            # The object is stored too, so that its id is not reused.
-            self.repeated_keys[id(mapping)] = mapping, repeated
-        return mapping
-
 
 def _skip_blanks(text: str, start: int) -> int:
     """Return the position of the first character that is not blank, or the length of the text."""
     rest = text[start:]
-    return start + len(rest) - len(rest.lstrip(_BLANK))
-
-
-def _find_literal(literal: str, piece: str, at: int) -> int:
-    """Return where a literal is in a text, outside of strings, which may contain the same characters."""
-    start = re.escape(literal[:20])
-    pattern = re.compile(rf"{_STRING}|(?P<literal>{start})", re.DOTALL)
-    for match in pattern.finditer(piece, at):
-        if match["literal"]:
-            return match.start()
-    return at
+    return start + len(rest) - len(rest.lstrip(BLANK))
 
 
 def _was_meant_as_json(piece: str, at: int, failed: int) -> bool:
@@ -518,37 +494,4 @@ def _was_meant_as_json(piece: str, at: int, failed: int) -> bool:
 
 def _has_content(text: str) -> bool:
     """Return whether a text has more than opening brackets and blanks."""
-    return bool(text.strip("[{" + _BLANK))
-
-
-def _describe_json_error(message: str, piece: str, position: int) -> str:
-    """Return a message of Python's decoder in our words: what was expected at a position, and what is there."""
-    expected = message
-    for start, words in _EXPECTED_BY_ERROR.items():
-        if message.startswith(start):
-            expected = words
-            break
-    if position >= len(piece) or message.startswith("Unterminated"):
-        return f"expected {expected}, got the end"
-    return f"expected {expected}, got {piece[position]!a}"
-
-
-def _parse_float(literal: str) -> float:
-    """Return a number as a float; a number like 1e999, which would become infinite, is an error."""
-    number = float(literal)
-    if math.isinf(number):
-        raise _JsonError(f"expected a number that a float can hold, got {literal[:20]}", literal=literal)
-    return number
-
-
-def _parse_int(literal: str) -> int:
-    if len(literal) > MAX_DIGITS:
-        raise _JsonError(
-            f"expected a number of at most {MAX_DIGITS:,} digits, got one of {len(literal):,}",
-            literal=literal,
-        )
-    return int(literal)
-
-
-def _refuse_constant(literal: str) -> NoReturn:
-    raise _JsonError(f"expected a value, got {literal}, which is no JSON", literal=literal)
+    return bool(text.strip("[{" + BLANK))

@@ -26,7 +26,7 @@ from pytest_llmops.schemas.differences import (
 )
 from pytest_llmops.schemas.error_messages import error_differences, may_still_fit
 from pytest_llmops.schemas.formats import FormatCheck, format_checks
-from pytest_llmops.schemas.json_extraction import iterate_nodes
+from pytest_llmops.schemas.json_decoding import iterate_nodes
 from pytest_llmops.schemas.schema_files import SchemaFiles, build_registry, describe_unresolved
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from typing import Literal
 
 from pytest_llmops.schemas import json_extraction
 from pytest_llmops.schemas.differences import Unfinished
-from pytest_llmops.schemas.json_extraction import MAX_DEPTH, JsonMatch, JsonPath, JsonValue
+from pytest_llmops.schemas.json_decoding import MAX_DEPTH, JsonPath, JsonValue
+from pytest_llmops.schemas.json_extraction import JsonMatch
 
 MAX_STARTS = 2_000  # brackets from which partial JSON is tried
 MAX_SEARCH = 1_000_000  # characters read in total, not counting the value itself

@@ -22,7 +22,7 @@ from pytest_llmops.schemas.differences import (
     nearest_form_differences,
     unknown_key_difference,
 )
-from pytest_llmops.schemas.json_extraction import JsonPath, iterate_nodes
+from pytest_llmops.schemas.json_decoding import JsonPath, iterate_nodes
 
 __tracebackhide__ = True
 

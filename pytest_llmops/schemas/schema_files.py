@@ -10,7 +10,7 @@ from pytest_llmops._util.text_files import BadFile, as_mapping, read_json, read_
 from pytest_llmops.errors import SchemaError
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.schemas.differences import format_json_path, short_json
-from pytest_llmops.schemas.json_extraction import JsonPath, iterate_nodes
+from pytest_llmops.schemas.json_decoding import JsonPath, iterate_nodes
 
 __tracebackhide__ = True
 

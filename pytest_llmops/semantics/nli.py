@@ -7,10 +7,12 @@ from typing import Any, NamedTuple, Protocol, cast
 from pytest_llmops._util.arrays import NDArray, as_rows
 from pytest_llmops.errors import LLMOpsError, UsageError
 from pytest_llmops.measurement import shorten_text
+from pytest_llmops.registry import load_builtin
 from pytest_llmops.semantics.checks import split_sentences
 
 __tracebackhide__ = True
 
+KIND = "NLI model"  # of a component, in the registry
 LABELS = ("entailment", "neutral", "contradiction")
 BATCH_PAIRS = 16  # pairs that a model gets at a time
 # Lengths of windows, which fit 512 tokens in most languages
@@ -56,12 +58,21 @@ class Contradiction:
 
 
 def resolve_nli(given: object, *, where: str) -> NliModel:
-    """Return the given object if it is an NLI model; otherwise raise a `UsageError`."""
-    if not callable(getattr(given, "predict", None)):
+    """Return an NLI model, by name (``installed``) or as given.
+
+    Raises:
+        UnknownName: There is no NLI model of that name.
+        UsageError: The object is no NLI model, or the installed model is missing or damaged.
+    """
+    resolved = given
+    if isinstance(given, str):
+        resolved = load_builtin(KIND, given, where)
+    if not callable(getattr(resolved, "predict", None)):
         raise UsageError(
-            f"{where}: expected nli as an object with predict(pairs), as docs/meaning.md shows, got {type(given).__name__}"
+            f'{where}: expected nli as "installed" or an object with predict(pairs), as docs/meaning.md shows, '
+            f"got {type(resolved).__name__}"
         )
-    return cast("NliModel", given)
+    return cast("NliModel", resolved)
 
 
 def nli_name(model: NliModel) -> str:

@@ -7,15 +7,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmops.schemas.json_extraction import (
-    JsonMatch,
-    JsonValue,
-    NoJson,
-    find_json,
-    find_json_candidates,
-    format_position,
-    nesting_depth,
-)
+from pytest_llmops.schemas.json_decoding import JsonValue, nesting_depth
+from pytest_llmops.schemas.json_extraction import JsonMatch, NoJson, find_json, format_position
 
 short = st.text(max_size=12)
 scalars = (
@@ -86,19 +79,42 @@ def test_json_that_is_cut_off_is_never_taken_for_less(value: JsonValue, cut: int
 
 @given(text=texts)
 def test_any_text_gives_json_or_a_reason(text: str) -> None:
-    result = find_json_candidates(text)
+    result = find_json(text)
     if isinstance(result, NoJson):
         assert result.reason
         assert result.reason.isprintable()
         assert 0 <= result.position <= len(text)
         return
-    assert result
-    ends = [0]
-    for match in result:
-        assert match.start >= ends[-1]
-        ends.append(match.end)
-        strict = json.loads(text[match.start : match.end])
-        assert json.dumps(strict) == json.dumps(match.value)
+    strict = json.loads(text[result.start : result.end])
+    assert json.dumps(strict) == json.dumps(result.value)
+
+
+@given(first=documents, second=documents, between=prose, before=prose)
+def test_two_documents_are_never_chosen_from(
+    first: JsonValue, second: JsonValue, between: str, before: str
+) -> None:
+    good, other = json.dumps(first), json.dumps(second)
+    for text in (f"{good}{between}{other}", f"{before}: {good} {between} {other}"):
+        result = find_json(text)
+        is_clear = good == other and text.startswith(before + ":")
+        assert isinstance(result, JsonMatch if is_clear else NoJson), result
+
+
+@given(value=documents, cut=st.integers(1), before=prose, between=prose)
+def test_a_broken_document_beside_a_good_one_is_refused(
+    value: JsonValue, cut: int, before: str, between: str
+) -> None:
+    good = json.dumps(value)
+    broken = good[: -(1 + cut % (len(good) - 1))]
+    if len(broken) > 1:  # a bracket alone is prose
+        assert isinstance(find_json(f"{before}: {good} {between} {broken}"), NoJson)
+
+
+@given(value=values, before=st.sampled_from(["[note] ", "{x} ", "[", "{", '["a", ', "[1, 2]\n", "[x, "]))
+def test_nothing_is_taken_out_of_a_text_that_begins_with_a_bracket(value: JsonValue, before: str) -> None:
+    text = before + json.dumps(value)
+    result = find_json(text)
+    assert isinstance(result, NoJson) or result.place == "text"
 
 
 @given(text=texts)

@@ -14,6 +14,7 @@ WORDS: dict[str, tuple[float, float, float]] = {
     "same": (4.0, 0.0, 0.0),
     "other": (0.0, 4.0, 0.0),
     "not": (0.0, 0.0, 6.0),
+    "open": (2.0, 0.0, 0.0),
 }
 """Word -> weights of entailment, neutral and contradiction."""
 LABELS = ("entailment", "neutral", "contradiction")
@@ -40,8 +41,10 @@ def tensor_type(name: str, kind: int, dims: Sequence[str | int]) -> bytes:
     return field(1, name) + field(2, field(1, field(1, kind) + field(2, shape)))
 
 
-def build_model(weights: Sequence[Sequence[float]], inputs: Sequence[str]) -> bytes:
-    """ModelProto: Gather(weights, input_ids), then ReduceSum over the words."""
+def build_model(
+    weights: Sequence[Sequence[float]], inputs: Sequence[str], words: str | int = "words"
+) -> bytes:
+    """ModelProto: Gather(weights, input_ids), then ReduceSum over the words; a number of words is fixed."""
     flat = [number for row in weights for number in row]
     table = field(1, len(weights)) + field(1, len(weights[0])) + field(2, 1) + field(8, "weights")
     table += field(9, struct.pack(f"<{len(flat)}f", *flat))
@@ -50,7 +53,7 @@ def build_model(weights: Sequence[Sequence[float]], inputs: Sequence[str]) -> by
     keep = field(1, "keepdims") + field(3, 0) + field(20, 2)
     total = field(1, "rows") + field(2, "logits") + field(4, "ReduceSum") + field(5, axes) + field(5, keep)
     graph = field(1, gather) + field(1, total) + field(2, "tiny") + field(5, table)
-    graph += b"".join(field(11, tensor_type(name, 7, ["pairs", "words"])) for name in inputs)
+    graph += b"".join(field(11, tensor_type(name, 7, ["pairs", words])) for name in inputs)
     graph += field(12, tensor_type("logits", 1, ["pairs", len(weights[0])]))
     return field(1, 6) + field(7, graph) + field(8, field(1, "") + field(2, 11))
 
@@ -61,7 +64,7 @@ def write_model(
     order: Sequence[str] = LABELS,
     inputs: Sequence[str] = ("input_ids", "attention_mask", "token_type_ids"),
 ) -> Path:
-    """Write model.onnx and tokenizer.json; the outputs of the model have the given order of labels."""
+    """Write model.onnx, tokenizer.json and config.json; the outputs of the model have the given order of labels."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = [[row[LABELS.index(name)] for name in order] for row in WORDS.values()]
     (folder / "model.onnx").write_bytes(build_model(weights, inputs))
@@ -71,4 +74,6 @@ def write_model(
         "model": {"type": "WordLevel", "vocab": {word: place for place, word in enumerate(WORDS)}, "unk_token": "[UNK]"},
     }  # fmt: skip
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    config = {"id2label": dict(enumerate(order)), "pad_token_id": 1, "vocab_size": len(WORDS)}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     return folder

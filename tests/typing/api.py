@@ -69,6 +69,7 @@ def check(  # noqa: PLR0917 -- every fixture at once
         assert_not_contains(answer, "as a language model"),
         assert_retrieval(retriever, "cases/search.jsonl", metric="ndcg@10", at_least=0.7),
         assert_grounded(answer, hits, judge="grounding"),
+        assert_grounded(answer, hits, nli="installed", at_least=0.8),
         assert_context_relevance(str(case.input), hits, at_least=0.3),
         assert_span_recall(["a"], {"q": "a"}, at_least=1.0),
         *assert_chunks(hits, source="text", at_most_chars=800, at_most_cut_sentences=None),

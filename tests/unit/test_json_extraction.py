@@ -9,16 +9,13 @@ from typing import Any
 import pytest
 from support.messages import check_message
 
+from pytest_llmops.schemas.json_decoding import MAX_DEPTH, MAX_DIGITS, nesting_depth
 from pytest_llmops.schemas.json_extraction import (
-    MAX_DEPTH,
-    MAX_DIGITS,
     MAX_VALUES,
     JsonMatch,
     NoJson,
     find_json,
-    find_json_candidates,
     format_position,
-    nesting_depth,
 )
 
 
@@ -63,9 +60,14 @@ def why(text: str) -> NoJson:
         ('Action: multiply\nAction Input: {"a": 2, "b": [3]}', {"a": 2, "b": [3]}, "prose"),
         ('It is {"a": 1}. I hope that helps {you}!', {"a": 1}, "prose"),
         ('An interval [0, 1) and a [link](url), then {"a": 1}.', {"a": 1}, "prose"),
-        ('[note: {"a": 1}]', {"a": 1}, "prose"),
-        ('{"a": 1}{"a": 1}', {"a": 1}, "prose"),
-        ('The template {"a": <value>} becomes {"a": "b {c} ["}', {"a": "b {c} ["}, "prose"),
+        ('A [note: {"a": 1}]', {"a": 1}, "prose"),
+        ('As said {"a": 1} and {"a": 1}', {"a": 1}, "prose"),
+        ('The template {a} becomes {"a": "b {c} ["}', {"a": "b {c} ["}, "prose"),
+        ('As [1] and [2, 3] say, it is {"a": 1} [4].', {"a": 1}, "prose"),
+        ('```json\n{"a": 1}\n```\n[1] The order of May\n[2](url) Another', {"a": 1}, "fence"),
+        ('```json\n{"a": 1}\n```\nThe form is {"a": <number>}.', {"a": 1}, "fence"),
+        ('```json\n{"a": 1}\n```\nAgain:\n{"a": 1}\n', {"a": 1}, "fence"),
+        ('[note] As asked:\n```json\n{"a": 1}\n```', {"a": 1}, "fence"),
         ('\u200b{"a": 1}', {"a": 1}, "prose"),
         ('{"a": "\\ud83d\\ude00 \\u0000 </script>"}', {"a": "\U0001f600 \0 </script>"}, "text"),
         ('{"a": 0.5e-3, "b": -0, "c": 12345678901234567890}', None, "text"),
@@ -147,25 +149,68 @@ def test_a_piece_of_a_broken_document_is_not_the_answer(text: str) -> None:
     assert why(text).reason.startswith("broken JSON at line ")
 
 
-def test_different_values_are_not_chosen_from() -> None:
-    result = why('First {"a": 1}\nthen {"a": 2}')
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[note] here is {"a": 1}',
+        '[note: {"a": 1}]',
+        '[x, {"a": 1}]',
+        '[1, 2, ...]\n{"a": 1}',
+        '{note}\n{"a": 1}',
+        '\ufeff\n[TOOL_CALLS] [{"a": 1}]',
+        '{"a": 1}\nThat is all.',
+        '{"a": 1}{"a": 1}',
+    ],
+)
+def test_a_text_that_begins_with_a_bracket_is_json_as_a_whole_or_not_at_all(text: str) -> None:
+    result = why(text)
+    assert "begins with a bracket" in result.reason
     check_message(result.reason)
-    assert result.position == 20
-    both = find_json_candidates('First {"a": 1}\nthen {"a": 2}, {"a": 1}')
-    assert isinstance(both, tuple)
-    assert [match.value for match in both] == [{"a": 1}, {"a": 2}]
+
+
+@pytest.mark.parametrize(
+    ("text", "position"),
+    [
+        ('First {"a": 1}\nthen {"a": 2}', 20),
+        ('{"a": 1}\n{"a": 2}\n{"a": 3}\n', 9),
+        ('It is {"a": 1} or [{"a": 1}]', 18),
+        ("The lists [1] and [2]", 18),
+        ('```json\n{"a": 1}\n```\n```json\n[1]\n```', 29),
+        ('Draft:\n{"a": 1}\nFinal:\n```json\n{"a": 2}\n```', 31),
+        ('```json\n{"a": 1}\n```\n  [1, 2]\n', 23),
+    ],
+)
+def test_two_documents_are_not_chosen_from(text: str, position: int) -> None:
+    result = why(text)
+    assert result.position == position
+    check_message(result.reason)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'The template {"a": <value>} becomes {"a": "b {c} ["}',
+        'It is {"a": 1} or {"a": 2,',
+        '{"a": 1}\n{"a": 2,}\n',
+        "{'a': 1}\nCorrected:\n```json\n{\"a\": 1}\n```",
+        '```json\n{"a": 1}\n```\n```json\n{"a": oops}\n```',
+        '```json\n{"a": oops}\n```\n```json\n{"a": 1}\n```',
+        '```json\n{"a": 1}\n```\nor rather\n{"a": 2, "b": }',
+        '```\n{"a": 1} but not\n{"a": oops}\n```',
+    ],
+)
+def test_a_broken_document_beside_a_good_one_is_refused(text: str) -> None:
+    result = why(text)
+    assert "got one at line " in result.reason
+    check_message(result.reason)
 
 
 def test_python_equals_what_json_does_not() -> None:
-    both = find_json_candidates("[1] [true] [1.0] [1]")
-    assert isinstance(both, tuple)
-    assert [match.value for match in both] == [[1], [True], [1.0]]
+    assert "got 3 different ones" in why('{"a": 1} {"a": true} {"a": 1.0} {"a": 1}').reason
 
 
 def test_too_many_values_are_not_told_apart() -> None:
-    result = find_json_candidates(" ".join(f"[{n}]" for n in range(MAX_VALUES + 1)))
-    assert isinstance(result, NoJson)
-    check_message(result.reason)
+    check_message(why(" ".join(f'["{n}"]' for n in range(MAX_VALUES + 1))).reason)
 
 
 def test_keys_that_stand_twice_are_reported_with_their_paths() -> None:
@@ -254,7 +299,7 @@ def test_what_models_really_wrote(shared_data: Path) -> None:
         ("embedded_json+fence+json_fence", "fence"): 9,
         ("embedded_json+fence+json_fence+score", "fence"): 4,
         ("embedded_json", "prose"): 6,
-        ("broken_or_trailing_json", "prose"): 2,  # a whole object, and text behind it
+        ("broken_or_trailing_json", "broken JSON"): 2,  # the same object twice, glued together
         ("fence", nothing): 17,  # blocks of other languages
         ("fence", "prose"): 1,  # `{}` in a block without a label
         ("refusal", nothing): 8,

@@ -1,17 +1,14 @@
 from __future__ import annotations
 
 import math
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from support import tiny_nli
 from support.messages import check_message
 
 from pytest_llmops import recorder
@@ -119,9 +116,9 @@ def test_a_model_that_raises_or_gives_too_few_rows_is_unscored() -> None:
     assert measured("a b", "a b", nli=short)["semantic.nli"].status == "errored"
 
 
-@pytest.mark.parametrize("given", [3, object(), True, "nli:folder"])
+@pytest.mark.parametrize("given", [3, object(), True])
 def test_an_object_without_predict_is_refused(given: Any) -> None:
-    with pytest.raises(UsageError, match=r"expected nli as an object with predict\(pairs\)"):
+    with pytest.raises(UsageError, match=r'expected nli as "installed" or an object with predict\(pairs\)'):
         assert_semantic("a", "a", nli=given, embedder="tfidf", at_least=0.1)
 
 
@@ -180,39 +177,6 @@ def test_many_passages_are_bounded() -> None:
     measurement = assert_grounded("the shop is open", contexts, nli=model, at_least=None)
     assert sum(map(len, model.batches)) == 16
     assert measurement.detail["without"] == ["each claim was compared with 16 of 40 passages"]
-
-
-@pytest.fixture(name="documented")
-def documented_fixture() -> Any:
-    """Return the class of the documentation that runs a model as ONNX."""
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("tokenizers")
-    page = Path(__file__).parents[2].joinpath("docs/meaning.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"^```python\n(import numpy.*?)^```", page, re.DOTALL | re.MULTILINE)
-    names: dict[str, Any] = {}
-    exec(block, names)
-    return names["OnnxNli"]
-
-
-@pytest.mark.parametrize("inputs", [("input_ids",), ("input_ids", "attention_mask", "token_type_ids")])
-def test_the_documented_model_reads_the_labels_in_its_order(
-    tmp_path: Path, documented: Any, inputs: Sequence[str]
-) -> None:
-    model = documented(
-        tiny_nli.write_model(tmp_path, order=("contradiction", "entailment", "neutral"), inputs=inputs)
-    )
-    rows = nli.predict_pairs(model, [("same", "same"), ("other", "x"), ("x", "not"), ("a", "b c d")])
-    assert [max(range(3), key=row.__getitem__) for row in rows[:3]] == [0, 1, 2]
-    assert rows[3] == pytest.approx((1 / 3, 1 / 3, 1 / 3))
-    assert measured("it is not open", "it is open", nli=model)["semantic.nli"].status == "failed"
-    (shop,) = ["The shop is the same."]
-    assert assert_grounded(shop, [shop], nli=model, at_least=1.0).value == 1
-
-
-def test_pairs_that_are_too_long_are_truncated_with_a_note(tmp_path: Path, documented: Any) -> None:
-    model = documented(tiny_nli.write_model(tmp_path), order=(0, 1, 2), max_tokens=8)
-    measurement = measured("a b c d e f g not", "a b c d e f g", nli=model)["semantic.nli"]
-    assert measurement.detail["without"] == ["the NLI model truncated 2 of 2 pairs of texts"]
 
 
 def test_nothing_heavy_is_imported_without_a_model() -> None:

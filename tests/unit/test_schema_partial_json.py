@@ -18,7 +18,8 @@ from typing_extensions import TypedDict
 from pytest_llmops import MeasurementFailed, assert_schema
 from pytest_llmops.errors import SchemaError
 from pytest_llmops.schemas import Unfinished, load, parse_partial_json
-from pytest_llmops.schemas.json_extraction import MAX_DEPTH, JsonMatch, find_json
+from pytest_llmops.schemas.json_decoding import MAX_DEPTH
+from pytest_llmops.schemas.json_extraction import JsonMatch, find_json
 
 pytestmark = pytest.mark.usefixtures("alone")
 
@@ -211,7 +212,7 @@ def test_something_must_have_begun(text: str) -> None:
 
 def test_a_whole_answer_is_checked_as_a_whole() -> None:
     assert failure('{"id": "A-4711"}')[1].split()[:2] == ["$.items", "missing,"]
-    assert failure('{"id": "A-4711"} and more [')[1].split()[:2] == ["$.items", "missing,"]
+    assert failure('Here: {"id": "A-4711"} and more [')[1].split()[:2] == ["$.items", "missing,"]
     assert failure('```json\n{"id": "A-4711"}\n```\nSee [{"')[1].split()[:2] == ["$.items", "missing,"]
     with pytest.raises(MeasurementFailed):
         assert_schema({"id": "A-4711"}, ORDER, partial=True)
@@ -223,7 +224,7 @@ def test_a_whole_answer_is_checked_as_a_whole() -> None:
         '```json\n{"id": "a"}\n```\nThat is it.',
         '~~~~\n{"id": "a"}\n   ~~~~\n',
         'It is {"id": "a"}, or [1, 2], or [3].',
-        '[1], or rather {"id": "a"}',
+        'Not [1], rather {"id": "a"}',
     ],
 )
 def test_every_beginning_with_the_whole_value_fits(answer: str) -> None:
@@ -241,8 +242,10 @@ def test_every_beginning_with_the_whole_value_fits(answer: str) -> None:
         ('```json\n{"id":\n``', "broken JSON at line 3, column 1"),
         ('```json\n{"id": "a"}\n`` x', "broken JSON at line 3, column 1"),
         ('```json\n{"id": "a"}\n~~', "broken JSON at line 3, column 1"),
-        ('{"id": "a"}, or {"id": 5,', "expected string | got 5"),
-        ('{"id": 1}, or [1,', "expected object | got array of 1"),
+        ('It is {"id": "a"}, or {"id": 5,', "expected string | got 5"),
+        ('It is {"id": 1}, or [1,', "expected object | got array of 1"),
+        ('{"id": "a"}\n{"id": "b"', "got one at line 1, column 1 and broken JSON at line 2, column 11"),
+        ('[note] {"id": "b"', "broken JSON at line 1, column 18"),
     ],
 )
 def test_a_beginning_beside_or_behind_a_whole_value_that_nothing_mends(answer: str, text: str) -> None:

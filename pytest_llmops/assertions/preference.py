@@ -93,11 +93,7 @@ def assert_preferred(
         contexts=inputs.contexts,
     )
     used: dict[str, Json] = {"name": pairwise_judge.name, "model": pairwise_judge.model_name}
-    version = pairwise_judge.version
-    is_by_winner = False
-    if isinstance(pairwise_judge, Pairwise):  # a judge of the user's own only has `compare`
-        version = pairwise_judge.version_of(preference)
-        is_by_winner = pairwise_judge.is_by_winner(preference)
+    version, is_by_winner = _read_scale(pairwise_judge, preference)
     recorder.record_facts({"judge": {**used, "version": version}})
     threshold = at_least
     if preference.error:
@@ -120,6 +116,13 @@ def assert_preferred(
     verdict = _format_preference_verdict(title, preference, is_by_winner=is_by_winner)
     evidence = _list_evidence(preference, first, second)
     return recorder.emit(measurement, verdict=verdict, evidence=evidence)
+
+
+def _read_scale(judge: Any, preference: Preference) -> tuple[str, bool]:
+    """Return the version of a preference, and whether the judge requested probabilities and got none."""
+    if not isinstance(judge, Pairwise):  # a judge of the user's own only has `compare`
+        return judge.version, False
+    return judge.version_of(preference), judge.is_by_winner(preference)
 
 
 def _build_detail(

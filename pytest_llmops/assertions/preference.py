@@ -57,12 +57,14 @@ def assert_preferred(
         question: What was asked.
         reference: A right answer, if known.
         contexts: The passages that both were made from.
-        at_least: 1 asks for a win, 0.5 (the default) for a win or a tie; None: record only.
+        at_least: 1 asks for a win, 0.5 (the default) for a win or a tie; None: record only. With a judge of
+            ``probability=True``: the lowest probability, which is never quite 1.
         label: Distinguishes two comparisons of a test.
 
     Returns:
-        The measurement ``judge.<name>``: 1 for a win, 0.5 for a tie, 0 for a loss. ``detail["judge"]`` has the
-        winner of each order; ``detail["review"]`` is there where they differ, ``detail["suspect"]`` where an
+        The measurement ``judge.<name>``: 1 for a win, 0.5 for a tie, 0 for a loss. With a judge of ``probability=True``: the
+        probability of a win; where the server gave none it is 1, 0.5 or 0 with another version, and the two are
+        never compared. ``detail["judge"]`` has the winner of each order and the probability; ``detail["review"]`` is there where they differ, ``detail["suspect"]`` where an
         answer seems to influence its judge.
 
     Raises:
@@ -94,7 +96,8 @@ def assert_preferred(
         contexts=inputs.contexts,
     )
     used: dict[str, Json] = {"name": pairwise_judge.name, "model": pairwise_judge.model_name}
-    recorder.record_facts({"judge": {**used, "version": pairwise_judge.version}})
+    version, is_by_winner = _read_scale(pairwise_judge, preference)
+    recorder.record_facts({"judge": {**used, "version": version}})
     threshold = at_least
     if preference.error:
         threshold = None
@@ -109,12 +112,20 @@ def assert_preferred(
         threshold=threshold,
         label=label,
         reason=reason,
-        version=pairwise_judge.version,
+        version=version,
         detail=detail,
     )
-    verdict = _format_preference_verdict(pairwise_judge.name, preference, label)
+    title = judge_title(pairwise_judge.name, label)
+    verdict = _format_preference_verdict(title, preference, is_by_winner=is_by_winner)
     evidence = _list_evidence(preference, first, second)
     return recorder.emit(measurement, verdict=verdict, evidence=evidence)
+
+
+def _read_scale(judge: Any, preference: Preference) -> tuple[str, bool]:
+    """Return the version of a preference, and whether the judge requested probabilities and got none."""
+    if not isinstance(judge, Pairwise):  # a judge of the user's own only has `compare`
+        return judge.version, False
+    return judge.version_of(preference), judge.is_by_winner(preference)
 
 
 def _build_detail(
@@ -122,6 +133,8 @@ def _build_detail(
 ) -> dict[str, Json]:
     """Return the answers, the judge's inputs, its verdict, and flags for a review, for the detail."""
     stored = {key: getattr(preference, key) for key in STORED_FIELDS}
+    if preference.probability is not None:
+        stored["probability"] = preference.probability
     detail = inputs.to_detail(answer)
     detail["expected"] = over
     detail["judge"] = {**judge, **stored}
@@ -164,11 +177,21 @@ def _review_flags(preference: Preference, answer: str, over: str) -> dict[str, J
     return flags
 
 
-def _format_preference_verdict(name: str, preference: Preference, label: str) -> str:
-    title = judge_title(name, label)
+def _format_preference_verdict(title: str, preference: Preference, *, is_by_winner: bool) -> str:
+    """Return the verdict as a sentence.
+
+    Args:
+        title: The judge, and the label of the comparison.
+        preference: What it found.
+        is_by_winner: Whether probabilities were requested, and the server gave none.
+    """
     if preference.winner is None:
         return f"{title} could not compare: {shorten_text(preference.error)}"
     verdict = f"{title} prefers {WINNER_WORDS[preference.winner]}"
     if preference.consistent is False:
         verdict += ": it prefers a place, not an answer"
+    if is_by_winner:
+        verdict += " (scored by the winner: the server gave no log-probabilities)"
+    elif preference.probability is not None:
+        verdict += f" (probability of the answer: {preference.probability:.2f})"
     return verdict

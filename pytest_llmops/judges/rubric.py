@@ -6,7 +6,8 @@ certain that the application answered nothing. Such a verdict is called ``prescr
 
 Judges of two answers have a position bias: GPT-4 kept its verdict in 65 % of the pairs when their order was swapped
 (Zheng et al. 2023, MT-Bench). So `Pairwise` judges each pair in both orders; if the two verdicts name different
-answers, the pair is a tie, as in FastChat.
+answers, the pair is a tie, as in FastChat. With ``probability=True`` the score of a pair is finer than win, tie and loss: the
+mean probability of the first answer over both orders, from the model's log-probabilities (as in AlpacaEval 2).
 """
 
 import json
@@ -28,6 +29,7 @@ from pytest_llmops.judges.protocol.prompting import (
     why_too_long,
 )
 from pytest_llmops.judges.protocol.reply_form import ReasonPlace, ReplyForm, Scale, check_reason_place
+from pytest_llmops.judges.protocol.verdict_probabilities import PROBABILITY_PARAMS
 from pytest_llmops.judges.reason_places import copy_with_reason
 from pytest_llmops.judges.rubric_files import RubricSpec, build_rubric, place_reason, read_rubric
 from pytest_llmops.measurement import Json
@@ -343,6 +345,8 @@ class Preference:
         error: Why there is no winner.
         raw: Both raw replies.
         prescreened: Decided without a model, because an answer has no content or both are the same.
+        probability: Probability from 0 to 1 that the first answer is better, with half of the probability of a tie; the mean of
+            both orders. None if the judge does not use probabilities, or the server gave no log-probabilities in some order.
     """
 
     winner: Winner | None = None
@@ -352,12 +356,15 @@ class Preference:
     error: str = ""
     raw: str = ""
     prescreened: bool = False
+    probability: float | None = None
 
     @property
     def score(self) -> float | None:
-        """1 for the first answer, 0.5 for a tie, 0 for the second; None without a winner."""
+        """The probability, if known; else 1 for the first answer, 0.5 for a tie, 0 for the second; None without a winner."""
         if self.winner is None:
             return None
+        if self.probability is not None:
+            return self.probability
         return SCORE_OF_WINNER[self.winner]
 
     @property
@@ -378,6 +385,10 @@ class Pairwise(PromptedJudge):
         name: The name of the judge and its measurements.
         source: The user's judge file.
         reason: Where the judge gives its reason: ``before`` or ``after`` its verdict, or ``none``.
+        probability: Whether the score of a pair is the probability of the first answer instead of 1, 0.5 or 0. It needs a server
+            that gives log-probabilities; without them the score is that of the winner. Best with ``reason="none"``: after
+            a written reason the verdict is nearly certain.
+
     """
 
     criteria: str = DEFAULT_CRITERIA
@@ -385,10 +396,13 @@ class Pairwise(PromptedJudge):
     name: str = "pairwise"
     source: Path | None = field(default=None, kw_only=True)
     reason: ReasonPlace = field(default="before", kw_only=True)
+    probability: bool = field(default=False, kw_only=True)
 
     @property
     def version(self) -> str:
-        """Hash of everything that determines a verdict: prompt, criteria, reply formats, parser and model."""
+        """Hash of everything that determines a verdict: prompt, criteria, reply formats, parser, model and kind of score."""
+        if self.probability:
+            return self._hash_version(self._reply_form(), "probability", params=PROBABILITY_PARAMS)
         return self._hash_version(self._reply_form())
 
     def with_reason(self, reason: ReasonPlace) -> "Pairwise":
@@ -398,6 +412,22 @@ class Pairwise(PromptedJudge):
             UsageError: ``reason`` has another value.
         """
         return copy_with_reason(self, reason)
+
+    def version_of(self, preference: Preference) -> str:
+        """Return the version of a preference of this judge: scores of different versions are never compared.
+
+        It is the judge's own, unless probabilities were requested and not given. Then the score is the same as of a
+        judge without ``probability``, and so is the version.
+        """
+        if self.is_by_winner(preference):
+            return self._hash_version(self._reply_form())
+        return self.version
+
+    def is_by_winner(self, preference: Preference) -> bool:
+        """Return whether the score of a preference is that of its winner, although this judge requests probabilities."""
+        if preference.winner is None:
+            return False
+        return self.probability and preference.probability is None
 
     def compare(
         self,
@@ -417,14 +447,9 @@ class Pairwise(PromptedJudge):
             UsageError: The contexts are not a list of texts.
         """
         passages = check_passages(contexts, self.name)
-        is_first_empty = is_contentless(first)
-        is_second_empty = is_contentless(second)
-        if first.split() == second.split() or (is_first_empty and is_second_empty):
-            return Preference(winner="tie", reason="the answers are the same", prescreened=True)
-        if is_first_empty:
-            return Preference(winner="second", reason="the other answer is contentless", prescreened=True)
-        if is_second_empty:
-            return Preference(winner="first", reason="the other answer is contentless", prescreened=True)
+        known = self._compare_contents(first, second)
+        if known is not None:
+            return known
         error = why_too_long("the texts", first, second, question, reference, *passages)
         if error:
             return Preference(error=error)
@@ -452,13 +477,50 @@ class Pairwise(PromptedJudge):
             swapped=swapped_winner,
             reason=straight.reason,
             raw=raw,
+            probability=self._mean_probability(straight.probabilities, swapped.probabilities),
         )
+
+    def _compare_contents(self, first: str, second: str) -> Preference | None:
+        """Return the preference between answers that are the same, or of which one has no content; None for any others."""
+        is_first_empty = is_contentless(first)
+        is_second_empty = is_contentless(second)
+        winner: Winner
+        reason = "the other answer is contentless"
+        if first.split() == second.split() or (is_first_empty and is_second_empty):
+            winner = "tie"
+            reason = "the answers are the same"
+        elif is_first_empty:
+            winner = "second"
+        elif is_second_empty:
+            winner = "first"
+        else:
+            return None
+        probability = None
+        if self.probability:
+            probability = SCORE_OF_WINNER[winner]
+        return Preference(winner=winner, reason=reason, prescreened=True, probability=probability)
+
+    def _mean_probability(self, straight: Mapping[str, float], swapped: Mapping[str, float]) -> float | None:
+        """Return the probability that the first answer is better, the mean of both orders; None if an order has none.
+
+        Args:
+            straight: Name -> probability, where A is the first answer.
+            swapped: Name -> probability, where B is the first answer.
+        """
+        if not self.probability or not straight or not swapped:
+            return None
+        in_order = straight["A"] + straight["tie"] / 2
+        in_swapped_order = swapped["B"] + swapped["tie"] / 2
+        return (in_order + in_swapped_order) / 2
 
     def _create_prompter(self) -> JudgePrompter:
         if not self.criteria.strip():
             raise UsageError(f"judge {self.name}: expected criteria in plain words, got nothing")
         file = Path(__file__).with_name("pairwise.md")
-        return JudgePrompter(self.name, file, self.model, {"criteria": self.criteria.strip()})
+        params: dict[str, Json] = {}
+        if self.probability:
+            params = PROBABILITY_PARAMS
+        return JudgePrompter(self.name, file, self.model, {"criteria": self.criteria.strip()}, params)
 
     def _reply_form(self) -> ReplyForm:
         return replace(WINNER_FORM, reason=self.reason)

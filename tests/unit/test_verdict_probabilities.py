@@ -70,6 +70,7 @@ def test_a_token_that_begins_several_names_does_not_decide() -> None:
         (('{"verdict": "', ("equal", {"equal": 1.0}), '"}'), "no name"),
         (('{"verdict": "', ("same", {"same": 0.001, "I": 0.9}), '"}'), "hardly a name"),
         (('{"verdict": "',), "cut off"),
+        (('{"verdict": "', ("same", {"same": 0.6}), '"}'), "no alternatives"),
     ],
 )
 def test_without_a_probability(tokens: tuple[str, ...], why: str) -> None:

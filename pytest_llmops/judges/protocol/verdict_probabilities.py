@@ -16,6 +16,7 @@ from pytest_llmops.protocols import Completion, TokenChoice
 # Parameters that request log-probabilities. A server that refuses them is asked again without them
 PROBABILITY_PARAMS: dict[str, Json] = {"logprobs": True, "top_logprobs": 10}
 MIN_MASS = 0.01  # of all tokens at the deciding place; with less, the names are not what the model was about to write
+SURE = 0.99  # a token without alternatives is taken as decided from this probability on
 _NOT_A_NAME = " \t\r\n\"'*`["
 
 
@@ -58,6 +59,9 @@ def read_name_probabilities(completion: Completion, form: ReplyForm) -> dict[str
         offset = 0
     total = math.fsum(masses.values())
     if len(names) != 1 or total < MIN_MASS:
+        return {}
+    # Some servers give the probability of what was written alone: what it might have written is not known then
+    if len(token.alternatives) == 1 and math.exp(token.alternatives.get(token.token, 0.0)) < SURE:
         return {}
     return {name: mass / total for name, mass in masses.items()}
 

@@ -45,4 +45,4 @@ def test_what_must_hold(prompt: Prompt, case: Case, llm: Model, policies: dict[s
 
     assert_contains(answer, case["fact"], any_of=True, ignore_case=True)
     assert_fuzzy(answer, case.reference, partial=True, ignore_case=True, at_least=0.65)
-    assert_semantic(answer, case.reference)
+    assert_semantic(answer, case=case)

@@ -2,7 +2,7 @@
 
 It asks for one word and no reason: a small model that has to give a reason first writes that the answer does not match,
 and then fails nearly every answer. Seven examples show it what counts. Where the server tells probabilities, the score
-is that of "same".
+is that of "same" against the likelier other word.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from pytest_llmops.judges.protocol.prompting import (
     is_only_opener,
     why_too_long,
 )
-from pytest_llmops.judges.protocol.reply_form import ReplyForm
+from pytest_llmops.judges.protocol.reply_form import Reply, ReplyForm
 from pytest_llmops.judges.protocol.verdict_probabilities import PROBABILITY_PARAMS
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Model, Verdict
@@ -37,12 +37,22 @@ class EquivalenceVerdict(Verdict):
 
     Attributes:
         word: ``same``, ``different`` or ``cannot tell``; empty if there is no score, or no model was called.
-        probabilities: The probability of each word; empty if the server gave no log-probabilities. The score is that of
-            ``same`` then, and otherwise 1 for ``same`` and 0 for the two others.
+        probabilities: The probability of each word; empty if the server gave no log-probabilities. With them the score is
+            the probability of ``same`` against the likelier of the two others, so that 0.5 and more means that the judge
+            said ``same``. Without them it is 1 for ``same`` and 0 for the others.
     """
 
     word: str = ""
     probabilities: Mapping[str, float] = field(default_factory=dict)
+
+
+def _score(reply: Reply) -> float | None:
+    """Return the score of a reply with a verdict, see `EquivalenceVerdict`."""
+    if not reply.probabilities:
+        return reply.score
+    same = reply.probabilities[SAME]
+    likeliest_other = max(chance for name, chance in reply.probabilities.items() if name != SAME)
+    return same / (same + likeliest_other)
 
 
 @dataclass(slots=True)
@@ -100,7 +110,7 @@ class Equivalence(PromptedJudge):
         if reply.error:
             return EquivalenceVerdict(low=0.0, high=1.0, error=reply.error, raw=reply.raw)
         return EquivalenceVerdict(
-            score=reply.probabilities.get(SAME, reply.score),
+            score=_score(reply),
             low=0.0,
             high=1.0,
             reason=reply.name,

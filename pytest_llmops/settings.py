@@ -291,7 +291,7 @@ class Settings:
         parse_text, "", "file written by `llmops semantic calibrate`: the default threshold of its embedder"
     )  # fmt: skip
     semantic_judge: bool = _declare_option(
-        parse_bool, False, "assert_semantic asks the judge model too whether the answer says the same, where judge= does not say otherwise",
+        parse_bool, False, "in assert_semantic the judge model decides whether the answer says the same, where judge= does not say otherwise",
         ini="bool",
     )  # fmt: skip
     language: str = _declare_option(

@@ -45,13 +45,17 @@ def find_semantic_judge(given: object) -> "SemanticJudge":
     """
     if given is True or given == "equivalence":
         given = Equivalence()
-    if not isinstance(given, Equivalence):
+    if isinstance(given, Equivalence):
+        return SemanticJudge(given, resolve_judge(given, "assert_semantic"))
+    expected = "assert_semantic: expected judge to be True, False or an Equivalence(...)"
+    if isinstance(given, type):
+        raise UsageError(f"{expected}, got the class {given.__name__}; call it: judge=Equivalence()")
+    got = type(given).__name__
+    if isinstance(given, str):
         got = shorten_text(repr(given), 60)
-        raise UsageError(
-            f"assert_semantic: expected judge to be True, False or an Equivalence(...), got {got}; another judge has its own "
-            "assertion: assert_judge_score(answer, judge=...)"
-        )
-    return SemanticJudge(given, resolve_judge(given, "assert_semantic"))
+    raise UsageError(
+        f"{expected}, got {got}; another judge has its own assertion: assert_judge_score(answer, judge=...)"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ class SemanticJudge:
                 "assert_semantic: expected at_least to be a number or None with a judge, got a Threshold: it was measured for an "
                 "embedder"
             )
-        if at_least == "default":
+        if isinstance(at_least, str) and at_least == "default":
             return self.judge.pass_at
         return thresholds.parse_threshold(at_least)
 
@@ -128,18 +132,19 @@ class SemanticJudge:
             The index of the reference that decides, and the measurement with its evidence. Without a verdict on any
             reference the measurement is an error.
         """
+        enough = threshold
+        if enough is None:
+            enough = self.judge.pass_at
         verdicts: list[Verdict] = []
         for reference in references:
             verdict = judge_answer(self.handle, actual, question, reference)
             verdicts.append(verdict)
-            if verdict.score is not None and threshold is not None and verdict.score >= threshold:
+            if _reaches(verdict, enough):
                 break
         best = max(range(len(verdicts)), key=lambda index: _score_or_lowest(verdicts[index]))
         # A reference that could not be compared may be the one that is the same
         unread = [index for index, verdict in enumerate(verdicts) if verdict.error]
-        best_score = verdicts[best].score
-        is_same = best_score is not None and threshold is not None and best_score >= threshold
-        if unread and not is_same:
+        if unread and not _reaches(verdicts[best], enough):
             best = unread[0]
         detail: dict[str, Json] = {"actual": actual, "expected": list(references), "question": question}
         return best, self._describe(
@@ -177,7 +182,7 @@ class SemanticJudge:
         measurement = Measurement(
             name=self.name,
             label=label,
-            version=handle.version,
+            version=self.judge.version_of(verdict),
             value=verdict.score,
             threshold=threshold,
             error=verdict.error,
@@ -191,6 +196,12 @@ class SemanticJudge:
         return recorder.Emission(
             measurement=measurement, verdict=_format_verdict(measurement, verdict), evidence=evidence
         )
+
+
+def _reaches(verdict: Verdict, threshold: float | None) -> bool:
+    if verdict.score is None or threshold is None:
+        return False
+    return verdict.score >= threshold
 
 
 def _score_or_lowest(verdict: Verdict) -> float:

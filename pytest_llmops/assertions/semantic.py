@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from pytest_llmops import recorder
 from pytest_llmops._util.framework_objects import read_answer
 from pytest_llmops.assertions._evidence import MAX_EVIDENCE_CHARS, quote_text
-from pytest_llmops.assertions._judged import LEFT_OUT, parse_judge_inputs
+from pytest_llmops.assertions._judged import LEFT_OUT, parse_judge_inputs, refuse_mapping
 from pytest_llmops.errors import UsageError, describe_exception
 from pytest_llmops.measurement import (
     Json,
@@ -22,7 +22,7 @@ from pytest_llmops.semantics import thresholds
 from pytest_llmops.semantics.checks import CHECKS, VERSION, Comparison, compare, resolve_check_names
 from pytest_llmops.semantics.nli import NliModel, measure_contradiction, nli_name, resolve_nli
 from pytest_llmops.semantics.similarity import SimilarityMeasure, choose_measure, describe_lost_word
-from pytest_llmops.semantics.thresholds import AtLeast, Checks
+from pytest_llmops.semantics.thresholds import AtLeast, Checks, find_nearest
 
 if TYPE_CHECKING:
     from pytest_llmops.assertions._semantic_judge import SemanticJudge
@@ -116,17 +116,20 @@ def assert_semantic(
             hint = "; checks=() switches all of them off"
         raise UsageError(f"assert_semantic: expected checks to be a list of names, got {switch}{hint}")
     actual = read_answer(actual)
+    refuse_mapping("assert_semantic", actual, "actual")
     inputs = parse_judge_inputs("assert_semantic", case, question, _reference_of(expected), ())
     references = _list_references(expected, inputs.reference, case)
     names = resolve_check_names(checks)
     semantic_judge = _find_judge(judge)
-    measure = choose_measure(embedder, aligned=bool(inputs.question.strip()))
+    decider: SimilarityMeasure | SemanticJudge
+    if semantic_judge is not None:
+        decider = semantic_judge
+    else:
+        decider = choose_measure(embedder, aligned=bool(inputs.question.strip()))
     nli_model = None
     if nli is not None:
         nli_model = resolve_nli(nli, where="assert_semantic")
-    assertion = _SemanticAssertion(
-        references, inputs.question, at_least, measure, names, nli_model, semantic_judge, label
-    )
+    assertion = _SemanticAssertion(references, inputs.question, at_least, decider, names, nli_model, label)
     return assertion.run(actual)
 
 
@@ -176,23 +179,28 @@ class _SemanticAssertion:
     references: tuple[str, ...]
     question: str
     at_least: AtLeast
-    measure: SimilarityMeasure
+    decider: "SimilarityMeasure | SemanticJudge"
     names: tuple[str, ...]
     nli: NliModel | None
-    judge: "SemanticJudge | None"
     label: str
 
     def run(self, actual: object) -> Measurement:
         """Measure an answer, emit all measurements, and return the one that decides."""
-        if self.judge is not None:
-            return self._run_judge(actual, self.judge)
-        threshold = self.measure.resolve_threshold(self.at_least)
-        similarity = self.measure.measure(actual, self.references, self.question, threshold, self.label)
+        if isinstance(self.decider, SimilarityMeasure):
+            return self._run_measure(actual, self.decider)
+        return self._run_judge(actual, self.decider)
+
+    def _run_measure(self, actual: object, measure: SimilarityMeasure) -> Measurement:
+        """Let the similarity decide."""
+        threshold = measure.resolve_threshold(self.at_least)
+        similarity = measure.measure(actual, self.references, self.question, threshold, self.label)
         if not isinstance(actual, str) or not actual.strip():
             return self._emit_without_answer(similarity, actual)
         no_scores = [0.0] * len(self.references)
         scores = cast("list[float]", similarity.detail.get("scores", no_scores))
-        best, comparison = thresholds.select_reference(actual, self.references, scores, threshold, self.names)
+        best, comparison = thresholds.select_reference(
+            actual, self.references, scores, threshold, self.names, question=self.question
+        )
         if similarity.value is not None:
             similarity = replace(similarity, value=scores[best])
         nearest = self.references[best]
@@ -202,7 +210,11 @@ class _SemanticAssertion:
         return self._emit(emission, actual, nearest, comparison)
 
     def _run_judge(self, actual: object, judge: "SemanticJudge") -> Measurement:
-        """Let the judge decide; it is asked only about references that raise no alarm, if there are such."""
+        """Let the judge decide; it is asked only about references that raise no alarm, if there are such.
+
+        If all raise one, it is asked about the nearest: the answer fails whatever it says, but its score belongs into
+        the mean that is compared with the baseline.
+        """
         skipped = judge.skip(self.label)
         if skipped is not None:
             return skipped
@@ -216,7 +228,7 @@ class _SemanticAssertion:
             for reference in self.references
         ]
         quiet = [index for index, comparison in enumerate(comparisons) if not comparison.alarms]
-        places = quiet or [0]
+        places = quiet or [find_nearest(actual, self.references)]
         asked = [self.references[index] for index in places]
         best, emission = judge.measure(actual, asked, self.question, threshold, self.label)
         place = places[best]

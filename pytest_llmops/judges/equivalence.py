@@ -23,6 +23,7 @@ from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Model, Verdict
 
 SAME = "same"
+SCORE_REVISION = "1"  # revision of how the score is made from the probabilities
 FORM = ReplyForm(
     names={SAME: 1.0, "different": 0.0, "cannot tell": 0.0},
     spellings={"cannot tell": ("cannot_tell", "can't tell")},
@@ -77,7 +78,16 @@ class Equivalence(PromptedJudge):
     @property
     def version(self) -> str:
         """Hash of everything that determines a verdict: prompt, reply formats, parser and model."""
-        return self._hash_version(FORM, params=PROBABILITY_PARAMS)
+        return self._hash_version(FORM, SCORE_REVISION, params=PROBABILITY_PARAMS)
+
+    def version_of(self, verdict: Verdict) -> str:
+        """Return the version of the score of a verdict: scores of different versions are never compared.
+
+        It is the judge's own if the server told probabilities; a score of 1 or 0 is on another scale.
+        """
+        if getattr(verdict, "probabilities", None) or verdict.score is None:
+            return self.version
+        return f"{self.version}/words"
 
     def judge(self, answer: str, *, question: str = "", reference: str = "") -> EquivalenceVerdict:
         """Return whether an answer says the same as a reference.

@@ -388,6 +388,17 @@ def select_reference(
     return nearest, comparisons[nearest]
 
 
+def find_nearest(actual: str, references: Sequence[str]) -> int:
+    """Return the index of the reference that shares most content words with an answer.
+
+    >>> find_nearest("It rains in Rome", ["Snow in Oslo", "Rain in Rome"])
+    1
+    """
+    words = content_stems(actual).keys()
+    shared = [len(words & content_stems(reference).keys()) for reference in references]
+    return shared.index(max(shared))
+
+
 def collect_evidence(actual: str, reference: str) -> list[tuple[str, str]]:
     """Return the reference, the answer, and of several sentences in it the one with most words of the reference.
 

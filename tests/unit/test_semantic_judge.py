@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support.messages import check_message
 
 from pytest_llmops import assert_judge_score, recorder, soft
 from pytest_llmops.assertions.semantic import assert_semantic
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, UsageError
-from pytest_llmops.judges import Equivalence, equivalence
+from pytest_llmops.judges import Equivalence, Rubric, equivalence
 from pytest_llmops.judges.protocol.prompting import JudgePrompter
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, Message, TokenChoice
@@ -37,6 +38,7 @@ class Judging:
     same: float | None = None
     model: str = "judging-1"
     only_same_as: str = ""
+    chances: dict[str, float] = field(default_factory=dict)
     asked: list[tuple[list[Message], dict[str, Any]]] = field(default_factory=list)
 
     def complete(self, messages: str | Sequence[Message], /, **params: Json) -> Completion:
@@ -48,8 +50,11 @@ class Judging:
             word = "same"
         text = json.dumps({"verdict": word})
         tokens: tuple[TokenChoice, ...] = ()
+        chances = dict(self.chances)
         if self.same is not None:
-            alternatives = {"same": math.log(self.same), "different": math.log(1 - self.same)}
+            chances = {"same": self.same, "different": 1 - self.same}
+        if chances:
+            alternatives = {name: math.log(chance) for name, chance in chances.items()}
             tokens = (
                 TokenChoice(token='{"verdict": "', alternatives={}),
                 TokenChoice(token=self.word, alternatives=alternatives),
@@ -105,6 +110,44 @@ def test_the_request_has_one_object_and_wants_one_word() -> None:
 def test_the_score_is_the_probability_of_same(word: str, same: float | None, score: float) -> None:
     verdict = Equivalence(Judging(word, same)).judge(ANSWER, reference=REFERENCE)
     assert verdict.score == pytest.approx(score)
+
+
+def test_the_score_agrees_with_the_word_if_three_words_share_the_probability() -> None:
+    chances = {"same": 0.377, "different": 0.207, "cannot": 0.416}
+    verdict = Equivalence(Judging("cannot tell", chances=chances)).judge(ANSWER, reference=REFERENCE)
+    assert verdict.score == pytest.approx(0.377 / (0.377 + 0.416))
+    verdict = Equivalence(Judging("same", chances={**chances, "same": 0.43})).judge(
+        ANSWER, reference=REFERENCE
+    )
+    assert (verdict.score or 0) > 0.5
+
+
+def test_scores_of_two_scales_have_two_versions() -> None:
+    by_word = assert_semantic(ANSWER, REFERENCE, judge=Equivalence(Judging("same")))
+    by_probability = assert_semantic(ANSWER, REFERENCE, judge=Equivalence(Judging("same", 0.9)))
+    assert by_word.version == f"{by_probability.version}/words"
+
+
+def test_a_judge_needs_no_embedder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LLMOPS_CACHE", str(tmp_path))
+    judge = Equivalence(Judging("same"))
+    assert assert_semantic(ANSWER, REFERENCE, embedder="not-there", judge=judge).value == 1
+
+
+def test_recorded_only_the_nearest_reference_counts_although_another_is_unread() -> None:
+    model = Judging("perhaps", only_same_as="second")
+    measurement = assert_semantic(
+        ANSWER, ["first", "second"], at_least=None, judge=Equivalence(model), checks=()
+    )
+    assert (measurement.value, measurement.status) == (1, "recorded")
+
+
+def test_if_all_references_raise_an_alarm_the_nearest_is_asked_about() -> None:
+    model = Judging("same")
+    references = ["Only on 4 days.", "You have 60 days to send them back."]
+    with pytest.raises(MeasurementFailed, match="another number"):
+        assert_semantic(ANSWER, references, judge=Equivalence(model))
+    assert model.references == references[1:]
 
 
 def test_what_it_cannot_judge() -> None:
@@ -216,6 +259,8 @@ def test_in_a_soft_block_that_has_failed_no_judge_is_asked() -> None:
     [
         {"judge": "quality"},
         {"judge": Equivalence},
+        {"judge": Rubric(criteria="Is it polite?")},
+        {"judge": Equivalence(Judging("same")), "at_least": np.array([0.5, 0.6])},
         {"judge": 1},
         {"judge": Equivalence(Judging("same")), "at_least": 2},
         {
@@ -227,3 +272,8 @@ def test_in_a_soft_block_that_has_failed_no_judge_is_asked() -> None:
 def test_a_wrong_judge_or_threshold_is_an_error(arguments: dict[str, Any]) -> None:
     with pytest.raises(UsageError, check=check_message):
         assert_semantic(ANSWER, REFERENCE, embedder="tfidf", **arguments)
+
+
+def test_a_mapping_is_no_answer() -> None:
+    with pytest.raises(UsageError, check=check_message):
+        assert_semantic({"answer": ANSWER}, REFERENCE)

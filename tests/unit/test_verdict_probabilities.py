@@ -25,9 +25,12 @@ def completion(*tokens: str | tuple[str, dict[str, float]]) -> Completion:
     return Completion(text="".join(choice.token for choice in choices), tokens=tuple(choices))
 
 
-def read(*tokens: str | tuple[str, dict[str, float]], form: ReplyForm = FORM) -> dict[str, float]:
-    probabilities = read_name_probabilities(completion(*tokens), form)
-    return {name: round(value, 3) for name, value in probabilities.items()}
+def read(
+    *tokens: str | tuple[str, dict[str, float]], form: ReplyForm = FORM, name: str = "same"
+) -> dict[str, float]:
+    """Return the probabilities in a reply of these tokens, from which this name was read."""
+    probabilities = read_name_probabilities(completion(*tokens), form, name)
+    return {known: round(value, 3) for known, value in probabilities.items()}
 
 
 @pytest.mark.parametrize(
@@ -58,7 +61,8 @@ def test_the_deciding_token_may_hold_the_quote() -> None:
 def test_a_token_that_begins_several_names_does_not_decide() -> None:
     form = ReplyForm(names=("partly right", "partly wrong", "right"))
     tokens = ('{"verdict": "', ("part", {"part": 0.8, "right": 0.2}), ("ly ", {"ly ": 1.0}))
-    decided = read(*tokens, ("wrong", {"wrong": 0.5, "right": 0.5}), '"}', form=form)
+    last = ("wrong", {"wrong": 0.5, "right": 0.5})
+    decided = read(*tokens, last, '"}', form=form, name="partly wrong")
     assert decided == {"partly right": 0.4, "partly wrong": 0.4, "right": 0.2}
 
 
@@ -75,6 +79,24 @@ def test_a_token_that_begins_several_names_does_not_decide() -> None:
 )
 def test_without_a_probability(tokens: tuple[str, ...], why: str) -> None:
     assert read(*tokens) == {}, why
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        ('{"reason": "Not the verdict: different has an error.", "verdict": "',),
+        ("<think>Is the verdict: different? No.</think>", '{"verdict": "'),
+        ("The verdict is not: different.\n", "Verdict: "),
+    ],
+)
+def test_a_verdict_that_is_only_spoken_of_does_not_count(before: tuple[str, ...]) -> None:
+    after = () if before[-1] == "Verdict: " else ('"}',)
+    assert read(*before, ("same", {"same": 0.9, "different": 0.1}), *after)["same"] == 0.9
+
+
+def test_tokens_that_say_another_name_than_the_reply_are_left_out() -> None:
+    reply = completion('{"verdict": "', ("same", {"same": 0.9, "different": 0.1}), '"}')
+    assert read_name_probabilities(reply, FORM, "different") == {}
 
 
 def test_forms_without_a_single_name_have_none() -> None:
@@ -94,7 +116,7 @@ def test_probabilities_of_any_tokens_sum_to_one(tokens: list[tuple[str, dict[str
     choices = [TokenChoice(token=token, alternatives=others) for token, others in tokens]
     lead = TokenChoice(token='{"verdict": "', alternatives={})
     reply = Completion(text="", tokens=(lead, *choices))
-    probabilities = read_name_probabilities(reply, FORM)
+    probabilities = read_name_probabilities(reply, FORM, "same")
     assert not probabilities or math.isclose(sum(probabilities.values()), 1)
     assert set(probabilities) in (set(), set(FORM.names))
 

@@ -216,7 +216,7 @@ class JudgePrompter:
             except UnreadableReply as why:
                 error = str(why)
             else:
-                probabilities = read_name_probabilities(completion, requested)
+                probabilities = read_name_probabilities(completion, requested, reply.name)
                 return replace(reply, raw=_join_replies(replies), probabilities=probabilities)
             if _ignores_format(completion, requested) and ignored.skip(reply_format):
                 continue

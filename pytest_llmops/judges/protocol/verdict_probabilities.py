@@ -20,7 +20,7 @@ SURE = 0.99  # a token without alternatives is taken as decided from this probab
 _NOT_A_NAME = " \t\r\n\"'*`["
 
 
-def read_name_probabilities(completion: Completion, form: ReplyForm) -> dict[str, float]:
+def read_name_probabilities(completion: Completion, form: ReplyForm, name: str) -> dict[str, float]:
     """Return the probability of each of the form's names, from 0 to 1; together they are 1.
 
     Tokens are compared with the beginnings of the names. If a token begins several names, the next one decides.
@@ -28,13 +28,15 @@ def read_name_probabilities(completion: Completion, form: ReplyForm) -> dict[str
     Args:
         completion: The judge's reply.
         form: A form with names, and neither items nor passages.
+        name: The name that was read from the reply. If the tokens say another one, they were misread.
 
     Returns:
         Name -> probability; empty if the server gave no log-probabilities, or the verdict cannot be found in the tokens.
 
     >>> tokens = (TokenChoice(token="Verdict: ", alternatives={}), TokenChoice(token="yes", alternatives={"yes": -0.1, "no": -2.4}))
-    >>> form = ReplyForm(names=("yes", "no"))
-    >>> {name: round(p, 2) for name, p in read_name_probabilities(Completion(text="", tokens=tokens), form).items()}
+    >>> reply = Completion(text="", tokens=tokens)
+    >>> found = read_name_probabilities(reply, ReplyForm(names=("yes", "no")), "yes")
+    >>> {name: round(chance, 2) for name, chance in found.items()}
     {'yes': 0.91, 'no': 0.09}
     """
     if not completion.tokens or not form.scores or form.items or form.passages:
@@ -46,35 +48,41 @@ def read_name_probabilities(completion: Completion, form: ReplyForm) -> dict[str
     masses = dict.fromkeys(form.scores, 0.0)
     written = ""  # what was written of the name before the current token
     weight = 1.0  # probability of what was written
+    names: list[str] = []
     for token in completion.tokens[number:]:
+        lead = token.token[:offset]
         for alternative, log_probability in token.alternatives.items():
-            names = _names_that_begin(written + _without_lead(alternative, token.token[:offset]), form)
-            if len(names) == 1:
-                masses[names[0]] += weight * math.exp(log_probability)
-        written += _without_lead(token.token, token.token[:offset])
+            begun = _names_that_begin(written + _without_lead(alternative, lead), form)
+            if len(begun) == 1:
+                masses[begun[0]] += weight * math.exp(log_probability)
+        written += _without_lead(token.token, lead)
         names = _names_that_begin(written, form)
         if len(names) < 2:  # noqa: PLR2004 -- decided, or no name at all
             break
         weight *= math.exp(token.alternatives.get(token.token, 0.0))
         offset = 0
     total = math.fsum(masses.values())
-    if len(names) != 1 or total < MIN_MASS:
+    if names != [name] or total < MIN_MASS:
         return {}
     # Some servers give the probability of what was written alone: what it might have written is not known then
     if len(token.alternatives) == 1 and math.exp(token.alternatives.get(token.token, 0.0)) < SURE:
         return {}
-    return {name: mass / total for name, mass in masses.items()}
+    return {known: mass / total for known, mass in masses.items()}
 
 
 def _find_verdict(tokens: Sequence[TokenChoice], form: ReplyForm) -> tuple[int, int] | None:
-    """Return the number of the token in which the verdict begins, and at which of its characters; None if there is none."""
+    """Return the number of the token in which the verdict begins, and at which of its characters; None if there is none.
+
+    It is behind the last key of the field in JSON, else behind the last mention of the field with a colon: a reason or
+    the thinking before it may speak of verdicts, too. (In a text within JSON, the quotes of a key are escaped.)
+    """
     text = "".join(token.token for token in tokens)
-    # The name of the field, a colon, and the marks of JSON or Markdown around both
-    label_pattern = rf'{re.escape(form.field)}["*]{{0,3}}\s{{0,4}}[:=]["*\[\s]{{0,6}}'
-    label = re.search(label_pattern, text, re.IGNORECASE)
-    if label is None:
+    field = re.escape(form.field)
+    keys = list(re.finditer(rf'"{field}"\s{{0,4}}:["\s]{{0,6}}', text, re.IGNORECASE))
+    labels = keys or list(re.finditer(rf"{field}\*{{0,3}}\s{{0,4}}[:=][*\[\s]{{0,6}}", text, re.IGNORECASE))
+    if not labels:
         return None
-    start = label.end()
+    start = labels[-1].end()
     for number, token in enumerate(tokens):
         if start < len(token.token):
             return number, start

@@ -30,7 +30,7 @@ from pytest_llmops.providers.openai import OpenAIModel
 DATA = Path(__file__).parent / "data"
 WRITERS = ("answers.jsonl", *(f"answers_of_writer_{number}.jsonl" for number in range(1, 5)))
 FRESH = WRITERS[1:]
-"""They were written after weights, threshold and prompt were settled, and no weight or threshold was changed for them."""
+"""Weights and prompt were settled before these were written; docs/meaning.md says what they were used for."""
 KINDS = ("right", "wrong")
 MEAN = "mean of the last two"
 

@@ -1,13 +1,15 @@
 """Other languages: how many pairs of sentences reach the thresholds of the local embedders, in eleven languages.
 
-The data are not ours to commit: ``LLMOPS_HUMAN_PAIRS`` names a folder with ``stsb-LANGUAGE-dev.csv`` for each of `LANGUAGES`, as
-``PhilipMay/stsb-multi-mt`` has them: the development part of the STS benchmark, translated by a machine, with the ratings of people.
-The threshold of ``e5`` was chosen on `CHOOSING` pairs of each kind and language; those are left out here.
-``python -m benchmarks.languages``
+The data are not ours to commit: ``LLMOPS_HUMAN_PAIRS`` names a folder with ``stsb-LANGUAGE-PART.csv`` for each of `LANGUAGES`, as
+``PhilipMay/stsb-multi-mt`` has them: the STS benchmark, translated by a machine, with the ratings of people. ``PART`` is "dev" or
+"test". The threshold of ``e5`` was chosen on the development part (`CHOOSING` pairs of each kind and language, which are left out
+here, then `MEASURED` others); nothing was chosen on the test part.
+``python -m benchmarks.languages --part test``
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import os
 import random
@@ -27,12 +29,14 @@ CHOOSING = 30
 MEASURED = 100
 """Pairs of a kind and language, at most: some 90 of the like ones are left."""
 SEED = 3
+PARTS = {"dev": CHOOSING, "test": 0}
+"""Part of the data -> how many pairs of each kind and language are left out."""
 KINDS = {"like": (4.5, 5.0), "unlike": (0.0, 1.0), "near": (1.8, 3.0)}
 """Lowest and highest rating, 0 to 5; near pairs are about the same, and differ in a fact."""
 Pairs = list[tuple[str, str]]
 
 
-def read_pairs(path: Path, *, left_out: int = CHOOSING) -> dict[str, Pairs]:
+def read_pairs(path: Path, *, left_out: int) -> dict[str, Pairs]:
     """Return pairs of each kind, drawn, without those that the threshold was chosen on and those that are equal word by word."""
     with path.open(encoding="utf-8", newline="") as file:
         rated = [(first, second, float(score)) for first, second, score in csv.reader(file)]
@@ -73,16 +77,16 @@ def find_embedders() -> tuple[dict[str, Any], list[str]]:
     return embedders, reasons
 
 
-def lines() -> Iterator[str]:
+def lines(part: str = "dev") -> Iterator[str]:
     """Yield a line for each embedder and kind of pairs: how many pass, in each language and in all but English."""
     folder = Path(os.environ.get(VARIABLE, ""))
-    paths = {language: folder / f"stsb-{language}-dev.csv" for language in LANGUAGES}
+    paths = {language: folder / f"stsb-{language}-{part}.csv" for language in LANGUAGES}
     if not os.environ.get(VARIABLE) or not all(path.is_file() for path in paths.values()):
-        yield f"languages: not measured, {VARIABLE} names no folder with stsb-LANGUAGE-dev.csv for {', '.join(LANGUAGES)}"
+        yield f"languages: not measured, {VARIABLE} names no folder with stsb-LANGUAGE-{part}.csv for {', '.join(LANGUAGES)}"
         return
     embedders, reasons = find_embedders()
     yield from reasons
-    pairs = {language: read_pairs(path) for language, path in paths.items()}
+    pairs = {language: read_pairs(path, left_out=PARTS[part]) for language, path in paths.items()}
     for name, embedder in embedders.items():
         scores = {
             (language, kind): similarity(embedder, drawn)
@@ -128,5 +132,7 @@ def describe(name: str, threshold: float, kind: str, scores: dict[str, Any]) -> 
 
 
 if __name__ == "__main__":
-    for text in lines():
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.languages")
+    parser.add_argument("--part", choices=tuple(PARTS), default="dev")
+    for text in lines(parser.parse_args().part):
         print(text, flush=True)

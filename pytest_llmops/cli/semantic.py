@@ -115,7 +115,8 @@ def _declare_calibrate(commands: Any) -> None:
     command.add_argument(
         "--embedder",
         metavar="NAME",
-        help="a built-in embedder (minilm, tfidf, hashing, openai:MODEL, sentence-transformers:MODEL), or module.path:Class "
+        help="a built-in embedder (minilm, minilm-multilingual, e5, tfidf, hashing, openai:MODEL, "
+        "sentence-transformers:MODEL), or module.path:Class "
         "(default: minilm)",
     )
     command.add_argument(

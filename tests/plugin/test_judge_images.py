@@ -43,7 +43,7 @@ def test_images_are_recorded_replayed_and_part_of_the_key(project: Project, work
     photo = project.path / "photos" / "cat.png"
     photo.parent.mkdir()
     photo.write_bytes(PNG)
-    recorded = project.record("--llm-judge", workers=workers)
+    recorded = project.record("--llm-judge")
     assert recorded.outcomes == {"passed": 2}, recorded.text
     assert ENCODED in project.server.seen[0].body.decode()
     assert all(ENCODED[:60].encode() not in content for content in project.cassettes().values())
@@ -53,7 +53,7 @@ def test_images_are_recorded_replayed_and_part_of_the_key(project: Project, work
     record = next(iter(replayed.records.values()))
     assert record.calls[0].messages[1].media[0].type == "png"
     photo.write_bytes(PNG + b"!")
-    missed = project.run("--llm-judge", workers=workers)
+    missed = project.run("--llm-judge")
     assert missed.outcomes == {"errors": 2}
 
 

@@ -171,9 +171,9 @@ def test_a_run_with_the_embedder_uses_its_threshold(project: Project) -> None:
     project.write(**{"test_a.py": TESTS})
     result = project.run("--llm-embedder=e5")
     assert result.outcomes == {"passed": 1, "failed": 1}
-    assert "semantic 0.00 < 0.90 (embedder e5)" in result.text
+    assert "semantic 0.00 < 0.91 (embedder e5)" in result.text
     (measured,) = result.records["test_same"].measurements
-    assert (measured.threshold, measured.version) == (0.9, MultilingualE5Embedder().version)
+    assert (measured.threshold, measured.version) == (0.91, MultilingualE5Embedder().version)
 
 
 @pytest.mark.usefixtures("_no_package")
@@ -213,14 +213,14 @@ def test_bad_input_of_the_real_package() -> None:
     texts = [
         composed,
         unicodedata.normalize("NFD", composed),
-        "\ufdfa" * 50,
+        "\ufdfa" * 10,
         "x",
         "Возврат 返品 מוצר refund ๑๒",
         "\u202eمرحبا بالعالم\u202c",
         "def f(x):\n    return x ** 2  # noqa",
         "a\x00b",
         "a b",
-        "\U0010ffff" * 300,
+        "\U0010ffff" * 40,
         "\ud800\udc00",
         "\u200b",
     ]
@@ -251,7 +251,7 @@ def test_the_end_of_a_long_text_counts() -> None:
 @pytest.mark.slow
 def test_a_process_that_is_forked_after_the_first_text() -> None:
     code = (
-        "import os, sklearn.cluster; from pytest_llmops.providers.multilingual_e5 import MultilingualE5Embedder as E; "
+        "import os; from pytest_llmops.providers.multilingual_e5 import MultilingualE5Embedder as E; "
         "E().embed(['Refunds take 30 days.'] * 3); child = os.fork(); E().embed(['A refund takes a month.']); "
         "os._exit(0) if not child else print(os.waitpid(child, 0)[1])"
     )

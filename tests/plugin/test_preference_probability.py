@@ -67,7 +67,7 @@ def test_the_score_is_the_mean_probability_of_both_orders_and_is_replayed(
 ) -> None:
     project.write(**{"test_a.py": TESTS})
     judge = Judge(project, logprobs=True)
-    assert project.record("--llm-judge", workers=workers).outcomes == {"passed": 1}
+    assert project.record("--llm-judge").outcomes == {"passed": 1}
     assert [(params["logprobs"], params["top_logprobs"]) for params in judge.params] == [(True, 10)] * 2
     project.server.close()
     result = project.run("--llm-judge", workers=workers)

@@ -18,12 +18,14 @@ from support.tiny_models import safetensors_bytes
 from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.providers import model_files
 from pytest_llmops.providers.model_files import (
+    MULTILINGUAL,
     TOKENIZER,
     WEIGHTS,
     compact_bytes,
     find_installed,
     install_model,
 )
+from pytest_llmops.semantics.checks.language import LANGUAGES
 
 VALUES = np.array([[0.1, -2.5], [1e-8, 65504]], dtype="<f4")
 TOKENIZER_TEXT = json.dumps({"model": "é"}, ensure_ascii=False)
@@ -229,3 +231,7 @@ def test_the_cache_is_the_user_s(
 ) -> None:
     monkeypatch.setattr("sys.platform", platform)
     assert model_files.cache_folder(environ).as_posix() == folder
+
+
+def test_the_multilingual_model_knows_all_languages_that_are_detected() -> None:
+    assert LANGUAGES.keys() <= MULTILINGUAL

@@ -122,8 +122,7 @@ def unknown_component(kind: str, name: str, known: Iterable[str], *, where: str 
         from pytest_llmops.model_names import is_model_name
 
         return unknown_judge(name, known, where=where, is_model=is_model_name(name))
-    base, _, _ = name.partition(":")
-    return UnknownName(kind, base, known, where=where)
+    return UnknownName(kind, name, known, where=where)
 
 
 def _import_attribute(place: str) -> Any:

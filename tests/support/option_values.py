@@ -65,6 +65,7 @@ EXAMPLES = {
     "semantic_threshold": Example(
         "/thresholds/a.json", "/thresholds/a.json", "/thresholds/b.json", 3, "a text"
     ),
+    "semantic_judge": Example("true", True, "false", "yes", "true or false"),
     "language": Example("German", "German", "Polish", "Klingon", "one of English, German"),
     "vector_cache": Example("/vectors", "/vectors", "/others", 3, "a text"),
     "judge_records": Example("/judges", "/judges", "/others", 3, "a text"),

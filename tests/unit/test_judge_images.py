@@ -93,7 +93,7 @@ BAD: list[Any] = [
     ["https://host/cat.png?sv=1&se=2&sp=r"],
     ["https://host/cat.png?access_token=0f3a#top"],
     ["https://me:hunter2@host/cat.png"],
-    ["https://[::1/cat.png"],
+    ["https://host/cat.png?%73ig=0f3a"],
     [7],
     [Media(kind="audio", type="wav", data="UklG")],
     [Media(kind="image", type="png", size=300_000)],

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import unquote
 
 from pytest_llmops import recorder
 from pytest_llmops._util.media_types import decode_base64, detect_media_type
@@ -30,6 +30,8 @@ MAX_ADDRESS_CHARS = 2_000
 MAX_DATA_HEADER = 200  # characters of a data address before its data
 # Parameters of addresses that are signed for a while: of AWS and Google, and of Azure, which has them together
 _SIGNED_PARAM = re.compile(r"x-(?:amz|goog)-.+|googleaccessid|awsaccesskeyid", re.IGNORECASE)
+_PARAM = re.compile(r"[?&#;](?P<name>[^=&#;?]{1,100})=")
+_USER = re.compile(r"https://[^/?#]*@")
 _AZURE_PARAMS = frozenset({"se", "sp", "sv"})
 # Bytes as base64 have four characters for three bytes
 MAX_DATA_CHARS = MAX_DATA_HEADER + MAX_IMAGE_BYTES * 4 // 3 + 4
@@ -167,24 +169,19 @@ def _check_address(address: str, place: str) -> Media:
         )
     secret = _find_secret(address)
     if secret:
-        host = shorten_text(address.partition("?")[0].rpartition("@")[2].removeprefix("https://"), 80)
+        location = re.split("[?#]", address)[0].removeprefix("https://").rpartition("@")[2]
         raise UsageError(
-            f"{place}: expected an address without a secret, as it is recorded, got {secret} in that of {host}: "
-            "download the image and pass its bytes"
+            f"{place}: expected an address without a secret, as it is recorded, got {secret} for "
+            f"{shorten_text(location, 80)}: download the image and pass its bytes"
         )
     return Media(kind="image", url=address)
 
 
 def _find_secret(address: str) -> str:
     """Return what in an address is a secret or changes with each signing, in words; "" if nothing is."""
-    try:
-        parts = urlsplit(address)
-        params = parse_qsl(parts.query, keep_blank_values=True)
-    except ValueError:
-        return "an invalid host"
-    if "@" in parts.netloc:
+    if _USER.match(address):
         return "a user name"
-    names = [name for name, _ in params]
+    names = [unquote(match["name"]) for match in _PARAM.finditer(address)]
     for name in names:
         if is_secret_name(name) or _SIGNED_PARAM.fullmatch(name):
             return f"the parameter {shorten_text(name, 40)!r}"

@@ -8,8 +8,9 @@ may refuse or name a score itself:
 * A refusal is a sentence of the judge about itself ("I cannot evaluate this content"), in English. "The answer refuses"
   is a judgement.
 * A statement names the whole verdict on the same scale, at the beginning of a sentence: "5 out of 5", "Score: 4",
-  "Verdict: pass", or as its conclusion ("..., so it is a pass"). Scores of a part, conditions ("5 out of 5 if ..."), denials and descriptions of the scale do not
-  count. If one of several statements agrees with the verdict, the others describe something else.
+  "Verdict: pass", or as its conclusion ("..., so it is a pass"). Scores of a part, conditions ("5 out of 5 if ..."),
+  denials and descriptions of the scale do not count, nor a statement that the next sentence takes back ("But ..."). If
+  one of several statements agrees with the verdict, the others describe something else.
 
 Verdicts in a Markdown table, in XML or in digits other than 0 to 9 are not read, here as in the whole reader.
 """
@@ -270,7 +271,7 @@ def is_copy(reason: str, form: ReplyForm) -> bool:
 
     The words of a copy are in the text in the same order, without a gap. They are nearly the whole text, or nearly its
     first paragraph, or too many for a mere quotation. Case, blanks, punctuation and Markdown do not count. A copy of
-    the criteria has at least 8 words.
+    the criteria has at least 8 words, or is a question.
 
     >>> form = ReplyForm(names=("pass", "fail"), copied_from=["Refunds take 30 days."])
     >>> is_copy("refunds take 30 days", form), is_copy("It says that refunds take 30 days.", form)
@@ -280,9 +281,14 @@ def is_copy(reason: str, form: ReplyForm) -> bool:
         return False
     copied = normalize_quote(_COPY_LABEL.sub("", reason))
     words = copied.count(" ") + 1
-    if words >= MIN_COPIED_WORDS and any(_is_copied_from(copied, text) for text in form.copied_from):
+    if words < MIN_COPIED_WORDS:
+        return False
+    if any(_is_copied_from(copied, text) for text in form.copied_from):
         return True
-    return words >= MIN_COPIED_CRITERIA_WORDS and any(_is_copied_from(copied, text) for text in form.criteria)
+    is_question = reason.rstrip(" \n*_`\"'").endswith("?")
+    if words < MIN_COPIED_CRITERIA_WORDS and not is_question:
+        return False
+    return any(_is_copied_from(copied, text) for text in form.criteria)
 
 
 def _is_copied_from(copied: str, text: str) -> bool:

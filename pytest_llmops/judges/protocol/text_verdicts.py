@@ -213,7 +213,7 @@ _NAME_BEGIN = r"(?:(?:\A|(?<=\n))[ \t*_`#-]{0,12}|(?<=[.!?])[)\"'*_]{0,3}\s{1,3}
 _NAME_END = re.compile(
     rf"{_CLOSE}(?:\s*\Z|[ \t]*\n|[,.;|](?!\w)|\s{{1,3}}[–—(|-]|\s{{1,3}}reason\b)", re.IGNORECASE
 )
-_BETTER = re.compile(r"[*_`\"]{0,3}\s+is\s+(?:the\s+)?better\b", re.IGNORECASE)
+_BETTER = re.compile(r"[*_`\"]{0,3}\s{1,3}is\s{1,3}(?:the\s{1,3})?better\b", re.IGNORECASE)
 _CLAUSE = re.compile(
     r"\b(?:that|why|whether|if|not|neither|nor|or|and|how|because|which|when)\s+[*_`\"]{0,3}\Z", re.IGNORECASE
 )

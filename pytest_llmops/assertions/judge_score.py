@@ -95,8 +95,9 @@ def assert_judge_score(
         MeasurementErrored: There is no answer; the conversation is empty, does not end with the assistant or cannot
             be read; or there is no score: the judge could not be asked, gave no readable verdict, or an impossible
             score. That is never a low score.
-        UsageError: The answer is a mapping and not a message. No such judge, a threshold that is not on its scale, or none at all; contexts that the judge
-            does not take or needs; images that cannot be read, or that the judge or its model does not take; ``review_below`` for a judge that gives no confidence.
+        UsageError: The answer is a mapping and not a message. No such judge, a threshold that is not on its scale, or
+            none at all; contexts that the judge does not take or needs; images that cannot be read, or that the judge
+            or its model does not take; ``review_below`` for a judge that gives no confidence.
     """
     if review_below is not None and not 0 <= review_below <= 1:
         raise UsageError(

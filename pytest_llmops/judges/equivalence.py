@@ -17,7 +17,7 @@ from pytest_llmops.judges.protocol.prompting import (
     is_only_opener,
     why_too_long,
 )
-from pytest_llmops.judges.protocol.reply_form import Reply, ReplyForm
+from pytest_llmops.judges.protocol.reply_form import ReasonPlace, Reply, ReplyForm
 from pytest_llmops.judges.protocol.verdict_probabilities import PROBABILITY_PARAMS
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Model, Verdict
@@ -74,6 +74,11 @@ class Equivalence(PromptedJudge):
     name: str = "equivalence"
     low: float = field(default=0.0, init=False)
     high: float = field(default=1.0, init=False)
+
+    @property
+    def reason(self) -> ReasonPlace:
+        """Always ``none``: it gives no reason, so records of calibration and canaries state that."""
+        return FORM.reason
 
     @property
     def version(self) -> str:

@@ -51,9 +51,10 @@ def move_reason(judge: object, reason: ReasonPlace) -> Judge:
     check_reason_place(reason, f"judge {name}")
     method: Any = getattr(judge, "with_reason", None)
     if not callable(method):
-        raise UsageError(
-            f"judge {name}: expected a judge with the method with_reason(place), as Rubric and Checklist have, got {kind}"
-        )
+        expected = "expected a judge with the method with_reason(place), as Rubric and Checklist have"
+        if find_reason_place(judge) == "none":
+            raise UsageError(f"judge {name}: {expected}, got {kind}: it gives no reason")
+        raise UsageError(f"judge {name}: {expected}, got {kind}")
     return cast("Judge", method(reason))
 
 

@@ -10,6 +10,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -221,11 +222,16 @@ def _read_count(config: Mapping[str, Any], key: str, where: str) -> int | None:
 
 def _find_folder() -> Path | None:
     """Return the folder of the installed model, whose files may be damaged; None if there is none."""
-    digest = "[0-9a-f]" * DIGEST_CHARS
-    folders = sorted(cache_folder().glob(f"{NLI}-{digest}"))
+    folders = _list_folders()
     if folders:
         return folders[0]
     return None
+
+
+def _list_folders() -> list[Path]:
+    """Return the folders of NLI models in the cache folder; other files of the cache are not among them."""
+    digest = "[0-9a-f]" * DIGEST_CHARS
+    return sorted(cache_folder().glob(f"{NLI}-{digest}"))
 
 
 @lru_cache(maxsize=8)
@@ -333,7 +339,10 @@ def _download_files(hub_id: str, revision: str, draft: Path, progress: Callable[
 
 
 def _move_into_cache(draft: Path, source: str, digests: Mapping[str, str]) -> InstalledNli:
-    """Move checked files into the cache folder, and remove the model that was installed before."""
+    """Move checked files into the cache folder, then remove the models that were there before.
+
+    If that fails, the earlier model is still there; of two installations at once at least one remains.
+    """
     if not source.startswith(HUB_PREFIX):
         source = Path(source).resolve().name
     manifest = canonical_json({"source": source, "sha256": dict(digests)})
@@ -341,7 +350,24 @@ def _move_into_cache(draft: Path, source: str, digests: Mapping[str, str]) -> In
     # Other users of the machine may share the cache.
     draft.chmod(0o755)
     target = cache_folder() / f"{NLI}-{_join_digests(digests)}"
-    for earlier in cache_folder().glob(f"{NLI}-*"):
-        shutil.rmtree(earlier)
-    draft.rename(target)
+    earlier_folders = _list_folders()
+    if target in earlier_folders:  # the same model, perhaps damaged
+        earlier_folders.remove(target)
+        _replace_folder(target, draft)
+    else:
+        draft.rename(target)
+    for earlier in earlier_folders:
+        with suppress(FileNotFoundError):  # another installation has removed it
+            shutil.rmtree(earlier)
     return InstalledNli(target, source, dict(digests))
+
+
+def _replace_folder(target: Path, draft: Path) -> None:
+    """Put a folder in the place of another one, which goes to the temporary folder; it comes back if that fails."""
+    replaced = draft.with_name("replaced")
+    target.rename(replaced)
+    try:
+        draft.rename(target)
+    except OSError:
+        replaced.rename(target)
+        raise

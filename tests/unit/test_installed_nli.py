@@ -94,6 +94,29 @@ def test_another_model_replaces_the_first(source: Path, tmp_path: Path, cache: P
     assert InstalledNliModel().version == second.version
 
 
+@pytest.mark.parametrize("folder", ["source", "other"])
+def test_a_failed_installation_keeps_the_model_and_other_files_of_the_cache(
+    source: Path, tmp_path: Path, cache: Path, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = install_nli_model(str(source))
+    tiny_nli.write_model(tmp_path / "other")
+    (cache / "nli-notes").mkdir()
+    rename = Path.rename
+
+    def fail_for_new(path: Path, target: Path) -> Path:
+        if path.name == "nli":
+            raise PermissionError(13, "denied")
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", fail_for_new)
+        with pytest.raises(UsageError, check=check_message, match="cannot be written: denied"):
+            install_nli_model(str(tmp_path / folder))
+    assert find_nli() == first
+    second = install_nli_model(str(tmp_path / folder))
+    assert {path.name for path in cache.iterdir()} == {f"nli-{second.version}", "nli-notes"}
+
+
 @pytest.mark.parametrize("name", [NETWORK, "tokenizer.json", MANIFEST])
 def test_damaged_and_exchanged_files_are_not_used(source: Path, tmp_path: Path, name: str) -> None:
     folder = install_nli_model(str(source)).folder

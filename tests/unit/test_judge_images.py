@@ -87,9 +87,20 @@ BAD: list[Any] = [
     ["http://example.com/cat.png"],
     ["https://example.com/a b.png"],
     ["https://example.com/" + "a" * 3_000],
+    ["https://host/cat.png?X-Amz-Signature=0f3a"],
+    ["https://host/cat.png?X-Goog-Credential=me"],
+    ["https://host/cat.png?width=3&sig=0f3a"],
+    ["https://host/cat.png?sv=1&se=2&sp=r"],
+    ["https://host/cat.png?access_token=0f3a#top"],
+    ["https://me:hunter2@host/cat.png"],
+    ["https://host/cat.png?%73ig=0f3a"],
     [7],
     [Media(kind="audio", type="wav", data="UklG")],
     [Media(kind="image", type="png", size=300_000)],
+    [Media(kind="image", url="file:///etc/passwd")],
+    [Media(kind="image", url="http://example.com/cat.png")],
+    [Media(kind="image", data="***")],
+    [Media(kind="image", type="png", data=base64.b64encode(b"<svg/>").decode())],
     [PNG] * 21,
 ]
 
@@ -104,6 +115,22 @@ def test_what_is_no_image_is_an_error_of_use(
             "A cat.", judge=Rubric(criteria=CRITERIA, model=SeeingModel()), images=given_images
         )
     assert len(str(caught.value)) < 400
+
+
+def test_a_signed_address_is_refused_without_its_secret() -> None:
+    signed = "https://me:hunter2@host/cat.png?X-Amz-Date=1&X-Amz-Signature=0f3a"
+    for address in (signed, signed.replace("me:hunter2@", "")):
+        with pytest.raises(UsageError, match="pass its bytes") as caught:
+            read_images([address], "judge")
+        assert re.search("hunter2|0f3a", str(caught.value)) is None
+    address = "https://example.com/cat.png?page_token=2&size=large"
+    assert read_images([address], "judge")[0].url == address
+
+
+def test_an_image_without_a_digest_gets_one() -> None:
+    (image,) = read_images([PNG], "judge")
+    bare = Media(kind="image", data=image.data)
+    assert read_images([bare], "judge") == (image,)
 
 
 def test_images_that_are_too_large_are_refused_before_they_are_read(

@@ -16,6 +16,7 @@ from pytest_llmops.errors import MeasurementFailed, PromptError, UsageError
 from pytest_llmops.judges import (
     Canary,
     Checklist,
+    Equivalence,
     Grounding,
     Pairwise,
     Panel,
@@ -241,6 +242,9 @@ def test_a_judge_that_cannot_move_its_reason(tmp_path: Path) -> None:
     with pytest.raises(UsageError, check=check_message, match=r"with_reason\(place\)"):
         move_reason(Fixed(), "none")
     assert find_reason_place(Fixed()) == ""
+    assert find_reason_place(Equivalence()) == "none"
+    with pytest.raises(UsageError, check=check_message, match="Equivalence: it gives no reason"):
+        move_reason(Equivalence(), "none")
 
 
 @pytest.mark.parametrize("kind", ["calibration", "canaries"])

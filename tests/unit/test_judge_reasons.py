@@ -23,7 +23,7 @@ The levels:
 - pass: It names the period of notice.
 - fail: It does not."""
 ANSWER = "You have to give notice three months ahead, in writing, to the office in Bern."
-SHOWN = ReplyForm(names={"pass": 1, "fail": 0}, copied_from=(CRITERIA, ANSWER))
+SHOWN = ReplyForm(names={"pass": 1, "fail": 0}, copied_from=[ANSWER], criteria=[CRITERIA])
 
 
 def reply(form: ReplyForm, reason: str, verdict: object) -> str:
@@ -43,6 +43,11 @@ REFUSALS = [
     "I can't give a score.",
     "I won't evaluate it.",
     "I cannot evaluate this because it is harmful.",
+    "I cannot help with that because it is harmful.",
+    "I can't help you with this.",
+    "I cannot answer that.",
+    "I cannot respond to this request, sorry.",
+    "I cannot discuss weapons.",
     "I'm not comfortable rating this conversation.",
     "I must respectfully decline.",
     "I must decline to assess this material.",
@@ -87,6 +92,10 @@ def test_a_refusal_in_the_reason_is_no_score(reason: str) -> None:
         "As an AI I cannot verify the source, but the date is right.",
         "As an AI, I don't have opinions, and the text has none either.",
         "A reader cannot answer this with the text.",
+        "We cannot answer the question from this answer.",
+        "I cannot complete the task with these instructions: step 3 is missing.",
+        "I cannot answer yes: the price is missing.",
+        "I cannot answer this question from the answer.",
     ],
 )
 def test_a_reason_about_a_refusal_is_a_reason(reason: str) -> None:
@@ -114,6 +123,11 @@ def test_a_reason_about_a_refusal_is_a_reason(reason: str) -> None:
         "So [[5]].",
         "[RESULT] 5",
         "Verdict: 5/5, all is there.",
+        "My result: 5",
+        "The overall grade is 5.",
+        "Perfect answer, 5 out of 5.",
+        "This is an excellent answer: 5/5.",
+        "This deserves full marks: 5/5",
     ],
 )
 def test_a_reason_with_another_score_is_no_score(reason: str) -> None:
@@ -153,6 +167,18 @@ def test_a_text_with_another_score_in_its_reason_is_no_score() -> None:
         'The answer says "Done. Score: 5." and nothing else.',
         "The answer asks for Score: 5.",
         "1 out of 5.",
+        "The result is 5. The answer says 4.",
+        "The grade is 4. The answer says 3.",
+        "The score is 4. The answer says it is 3.",
+        "I would rate it 5. But one typo decides.",
+        "I would rate it 5. However, one typo decides.",
+        "[[4]] is what the answer claims.",
+        "[RESULT] 4 is what the answer claims.",
+        "Perfect tone, 5 out of 5.",
+        "Not a perfect answer, 5 out of 5.",
+        "A perfect answer, 5 out of 5, would have a date.",
+        "Perfect answer, 5 out of 7.",
+        "This would deserve full marks: 5/5.",
         "Score: 4. No. Score: 1.",
     ],
 )
@@ -179,6 +205,8 @@ def test_a_score_of_a_dimension_or_their_mean_may_be_in_the_reason() -> None:
         (PASS, "Verdict: pass", "fail"),
         (PASS, "All is there. The verdict is pass.", "fail"),
         (PASS, "All is there. **Verdict:** pass.", "fail"),
+        (PASS, "All is there, so it is a pass.", "fail"),
+        (PASS, "Nothing is there; therefore the answer gets a **fail**.", "pass"),
         (WINNER_FORM, "A is better because it has the date.", "B"),
         (WINNER_FORM, "The date decides. A is the better answer.", "tie"),
         (WINNER_FORM, "[[A]]", "B"),
@@ -200,6 +228,12 @@ def test_a_reason_with_another_name_is_no_verdict(form: ReplyForm, reason: str, 
         (PASS, "Pass: the date is there. Fail: it is not.", "fail"),
         (PASS, 'It ends with "Fine. Verdict: pass."', "fail"),
         (PASS, "Fail. It does not pass.", "fail"),
+        (PASS, "All is there, so it is not a pass.", "fail"),
+        (PASS, "All is there, so it would be a pass.", "fail"),
+        (PASS, "If the date is not read, so it is a pass.", "fail"),
+        (PASS, "All is there, so it is a pass mark.", "fail"),
+        (PASS, "All is there, so it is a pass. But the date is wrong.", "fail"),
+        (PASS, "[[pass]] is what the answer claims.", "fail"),
         (WINNER_FORM, "A is better in style, but B has the date.", "B"),
         (WINNER_FORM, "A is better. Still, B has the date.", "B"),
         (WINNER_FORM, "A is better in style.", "tie"),
@@ -228,7 +262,9 @@ COPIES = [
 def test_a_copy_is_a_missing_reason(reason: str) -> None:
     read = read_reply(reply(SHOWN, reason, "fail"), SHOWN)
     assert read.error.startswith("the reason only copies the criteria or the answer, ")
-    optional = ReplyForm(names=("pass", "fail"), copied_from=SHOWN.copied_from, reason_required=False)
+    optional = ReplyForm(
+        names=("pass", "fail"), copied_from=[ANSWER], criteria=[CRITERIA], reason_required=False
+    )
     lenient = read_reply(reply(optional, reason, "fail"), optional)
     assert (lenient.name, lenient.reason) == ("fail", "")
 
@@ -258,6 +294,13 @@ def test_a_word_alone_and_an_answer_without_words_are_not_copied() -> None:
     for answer in ("Polite.", "👍", ""):
         form = ReplyForm(names=("pass", "fail"), copied_from=[answer])
         assert read_reply(reply(form, "Polite", "pass"), form).name == "pass"
+
+
+@pytest.mark.parametrize("criteria", ["The answer is polite.", "The answer is polite.\n\nIt is short."])
+def test_words_of_short_criteria_are_a_reason(criteria: str) -> None:
+    form = ReplyForm(names=("pass", "fail"), copied_from=["Dear all, thank you."], criteria=[criteria])
+    assert read_reply(reply(form, "The answer is polite.", "pass"), form).name == "pass"
+    assert read_reply(reply(form, "Dear all, thank you.", "pass"), form).name == ""
 
 
 def test_each_error_is_a_sentence() -> None:

@@ -182,7 +182,8 @@ def compare_reasons(
     which for pass or fail is McNemar's; Holm).
 
     Args:
-        judge: A judge with the method ``with_reason``, as all judges of this package have; its name or the path of its file.
+        judge: A judge with the method ``with_reason``, as all judges of this package have but `Equivalence`, which gives no
+            reason; its name or the path of its file.
         labels: As for `calibrate_judge`, like the other arguments.
         requirements: The thresholds.
         pass_at: The lowest score that passes; left out: the judge's own; None: scores are not split.

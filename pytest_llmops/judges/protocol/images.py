@@ -6,10 +6,12 @@ of its content, as of the files of cases.
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
+from urllib.parse import unquote
 
 from pytest_llmops import recorder
 from pytest_llmops._util.media_types import decode_base64, detect_media_type
@@ -18,6 +20,7 @@ from pytest_llmops._util.user_files import find_path
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Media, Message, Model, format_size
+from pytest_llmops.redaction.secret_names import is_secret_name
 
 GivenImage: TypeAlias = str | Path | bytes | Media
 
@@ -25,6 +28,11 @@ MAX_IMAGES = 20
 MAX_IMAGE_BYTES = 20_000_000  # of all images of a request together
 MAX_ADDRESS_CHARS = 2_000
 MAX_DATA_HEADER = 200  # characters of a data address before its data
+# Parameters of addresses that are signed for a while: of AWS and Google, and of Azure, which has them together
+_SIGNED_PARAM = re.compile(r"x-(?:amz|goog)-.+|googleaccessid|awsaccesskeyid", re.IGNORECASE)
+_PARAM = re.compile(r"[?&#;](?P<name>[^=&#;?]{1,100})=")
+_USER = re.compile(r"https://[^/?#]*@")
+_AZURE_PARAMS = frozenset({"se", "sp", "sv"})
 # Bytes as base64 have four characters for three bytes
 MAX_DATA_CHARS = MAX_DATA_HEADER + MAX_IMAGE_BYTES * 4 // 3 + 4
 NOTE = (
@@ -135,9 +143,20 @@ def _read_image(item: object, place: str) -> Media:
 
 
 def _check_media(image: Media, place: str) -> Media:
+    """Return an image that was read before, checked like the address or the bytes that it holds."""
     if image.kind != "image" or not (image.data or image.url):
         raise UsageError(f"{place}: expected an image with its content, got {image.label}")
-    return image
+    if not image.data:
+        return _check_address(image.url, place)
+    content = None
+    if len(image.data) <= MAX_DATA_CHARS:
+        content = decode_base64(image.data)
+    if content is None:
+        raise UsageError(
+            f"{place}: expected Media with data as base64 of at most {format_size(MAX_IMAGE_BYTES)}, "
+            f"got {shorten_text(image.data, 40)}"
+        )
+    return _make_image(content, place)
 
 
 def _check_address(address: str, place: str) -> Media:
@@ -148,7 +167,27 @@ def _check_address(address: str, place: str) -> Media:
         raise UsageError(
             f"{place}: expected an address with https:// and at most {MAX_ADDRESS_CHARS:,} characters, got {got}"
         )
+    secret = _find_secret(address)
+    if secret:
+        location = re.split("[?#]", address)[0].removeprefix("https://").rpartition("@")[2]
+        raise UsageError(
+            f"{place}: expected an address without a secret, as it is recorded, got {secret} for "
+            f"{shorten_text(location, 80)}: download the image and pass its bytes"
+        )
     return Media(kind="image", url=address)
+
+
+def _find_secret(address: str) -> str:
+    """Return what in an address is a secret or changes with each signing, in words; "" if nothing is."""
+    if _USER.match(address):
+        return "a user name"
+    names = [unquote(match["name"]) for match in _PARAM.finditer(address)]
+    for name in names:
+        if is_secret_name(name) or _SIGNED_PARAM.fullmatch(name):
+            return f"the parameter {shorten_text(name, 40)!r}"
+    if set(names) >= _AZURE_PARAMS:
+        return "the parameters of a shared access signature"
+    return ""
 
 
 def _read_data_address(address: str, place: str) -> Media:

@@ -184,7 +184,7 @@ class JudgePrompter:
     ) -> Reply:
         """Return the reply of the model, after at most one retry; see `ask`."""
         data = {key: value for key, value in data.items() if value}
-        form = replace(form, copied_from=(*self.values.values(), *_judged_texts(data)))
+        form = replace(form, copied_from=_judged_texts(data), criteria=tuple(self.values.values()))
         digits = BRIEF_NONCE_DIGITS
         if form.reason == "before":
             digits = NONCE_DIGITS

@@ -8,8 +8,9 @@ may refuse or name a score itself:
 * A refusal is a sentence of the judge about itself ("I cannot evaluate this content"), in English. "The answer refuses"
   is a judgement.
 * A statement names the whole verdict on the same scale, at the beginning of a sentence: "5 out of 5", "Score: 4",
-  "Verdict: pass". Scores of a part, conditions ("5 out of 5 if ..."), denials and descriptions of the scale do not
-  count. If one of several statements agrees with the verdict, the others describe something else.
+  "Verdict: pass", or as its conclusion ("..., so it is a pass"). Scores of a part, conditions ("5 out of 5 if ..."),
+  denials and descriptions of the scale do not count, nor a statement that the next sentence takes back ("But ..."). If
+  one of several statements agrees with the verdict, the others describe something else.
 
 Verdicts in a Markdown table, in XML or in digits other than 0 to 9 are not read, here as in the whole reader.
 """
@@ -79,9 +80,19 @@ _NO_JUDGEMENT = (
     r"|(?:give|provide|offer|assign|make|render|issue|produce)\s{1,3}(?:(?:an?|any|the|you\swith\san?)\s{1,3})?"
     rf"(?:score|rating|verdict|grade|judge?ment|evaluation|assessment|opinion|feedback)\b{_MEASURED})"
 )
+# "I cannot answer the question from this answer" is a judgement, "I cannot answer that." is not
+_OBJECT = r"(?:\s{1,3}(?:you|with|to|in|on|about)){0,2}"
+_REQUEST = (
+    r"\s{1,3}(?:this|that|these|those|such|your)(?:\s{1,3}\w{1,20}){0,2}?"
+    r"\s{1,3}(?:requests?|content|material|conversation|topic|prompt)\b"
+)
+_SENTENCE_END = r"(?=\s{0,3}(?:[.!;]|\Z))"
 _NO_HELP = (
-    r"(?:help(?!\s{1,3}but\b)|assist|comply|fulfil+|engage|participate|discuss|answer|respond|process|complete"
-    r"|continue|do\s{1,3}(?:this|that|so))\b"
+    r"(?:(?:comply|engage|participate|discuss)\b"
+    rf"|(?:help|assist|fulfil+|answer|respond|process|complete|continue){_OBJECT}{_REQUEST}"
+    rf"|(?:help|assist|do\s{{1,3}}so|do\s{{1,3}}this|do\s{{1,3}}that){_OBJECT}(?:\s{{1,3}}(?:this|that|these|those|here))?"
+    rf"(?:{_SENTENCE_END}|,?\s{{1,3}}(?:because|since|as|due)\b)"
+    rf"|(?:answer|respond|process|complete|continue){_OBJECT}(?:\s{{1,3}}(?:this|that|your)(?:\s{{1,3}}questions?)?)?{_SENTENCE_END})"
 )
 _NO_ABILITY = (
     r"(?!(?:verify|check|confirm|know|see|find|access|browse|guarantee|be|feel|experience|taste)\b)\w"
@@ -149,8 +160,10 @@ _CLAUSE = (
     r"(?:^[ \t*_`#-]{0,12}|(?<=[.!?])\s{1,3}[*_`]{0,3}|[,;:\u2013\u2014-]\s{1,3}(?=(?:so|thus|therefore|hence)\b))"
     r"(?:(?:so|thus|therefore|hence|overall|finally|in\s(?:total|conclusion|summary|short)|all\sin\sall)\b[,:]?\s{1,3})?"
 )
+# "The result is 5" may be about the question
 _LABEL = (
-    r"(?:(?:my|the|final|overall|total)[ :-]{1,3}){0,3}(?:score|rating|grade|mark|verdict|result)\b"
+    r"(?:(?:(?:my|the|final|overall|total)[ :-]{1,3}){0,3}(?:score|rating|verdict)"
+    r"|(?:the\s{1,3})?(?:my|overall)[ :-]{1,3}(?:final[ :-]{1,3})?(?:grade|mark|result))\b"
     rf"{_DECOR}\s{{0,3}}(?:(?:is|of)\b|[:=])[*_`\s]{{0,6}}"
 )
 _THE_ANSWER = r"(?:it|this|(?:the|this)\s{1,3}(?:answer|response|reply|output))"
@@ -168,6 +181,15 @@ _UNCONDITIONAL = (
     r"(?=\s{0,3}(?:\Z|\n|[.,;:!)\u2013\u2014-](?![0-9]))|\s{1,3}(?:because|as|since|overall)\b)"
     r"(?![\s,;:(\u2013\u2014-]{0,4}(?:if|unless|but|except|when|would|were|had|provided|minus|for|in|on|or|to|and)\b"
     r"|[\s,;:(\u2013\u2014-]{0,4}[0-9])"
+    # The next sentence takes it back, or shows that the number is about the question ("The answer says 3")
+    rf"(?![\s.!;,]{{1,4}}(?:but|however|yet|still|though|although|except|{_THE_ANSWER}"
+    r"\s{1,3}(?:says|states|gives|claims|reads)(?=(?:\s{1,3}[a-z]{1,10}){0,2}\s{1,3}[0-9]))\b)"
+)
+_PRAISE = (  # of the whole answer, not of its tone
+    rf"(?:(?:{_THE_ANSWER}\s{{1,3}}is\s{{1,3}})?(?:an?\s{{1,3}})?(?:perfect|excellent|flawless|outstanding)"
+    r"(?:\s{1,3}(?:answer|response|reply|output))"
+    rf"|{_THE_ANSWER}\s{{1,3}}(?:gets|deserves|earns|merits|receives|warrants)\s{{1,3}}full\s{{1,3}}(?:marks|points|score))"
+    r"[,:\u2013\u2014\s-]{1,4}"
 )
 _STATED_NUMBERS = (
     # "Score: 4", "I would rate it a 4", also "out of 5"
@@ -178,7 +200,7 @@ _STATED_NUMBERS = (
     ),
     # "5 out of 5", "The answer deserves a 5/5"
     re.compile(
-        rf"{_CLAUSE}(?:{_MERIT})?{_NOUN}{_DECOR}(?P<number>{_FIGURE}){_DECOR}{_OUT_OF}{_UNCONDITIONAL}",
+        rf"{_CLAUSE}(?:{_MERIT}|{_PRAISE})?{_NOUN}{_DECOR}(?P<number>{_FIGURE}){_DECOR}{_OUT_OF}{_UNCONDITIONAL}",
         _FLAGS,
     ),
 )
@@ -234,6 +256,8 @@ def _is_score_of(number: float, reply: Reply) -> bool:
 # --- Copies
 
 MIN_COPIED_WORDS = 2  # a word alone may be a reason: "Polite." about the answer "Polite"
+# "The answer is polite." is the shortest reason for the criteria "The answer is polite."
+MIN_COPIED_CRITERIA_WORDS = 8
 MIN_SHARE = 0.8  # of a text that is copied "nearly"
 MIN_EXCERPT = int(MAX_REASON * MIN_SHARE)  # characters: the schema ends a copy of a long text at its limit
 _COPY_LABEL = re.compile(
@@ -246,18 +270,25 @@ def is_copy(reason: str, form: ReplyForm) -> bool:
     """Return whether a reason is nothing but a copy of a text that the judge was shown.
 
     The words of a copy are in the text in the same order, without a gap. They are nearly the whole text, or nearly its
-    first paragraph, or too many for a mere quotation. Case, blanks, punctuation and Markdown do not count.
+    first paragraph, or too many for a mere quotation. Case, blanks, punctuation and Markdown do not count. A copy of
+    the criteria has at least 8 words, or is a question.
 
     >>> form = ReplyForm(names=("pass", "fail"), copied_from=["Refunds take 30 days."])
     >>> is_copy("refunds take 30 days", form), is_copy("It says that refunds take 30 days.", form)
     (True, False)
     """
-    if not form.copied_from:
+    if not form.copied_from and not form.criteria:
         return False
     copied = normalize_quote(_COPY_LABEL.sub("", reason))
-    if copied.count(" ") + 1 < MIN_COPIED_WORDS:
+    words = copied.count(" ") + 1
+    if words < MIN_COPIED_WORDS:
         return False
-    return any(_is_copied_from(copied, text) for text in form.copied_from)
+    if any(_is_copied_from(copied, text) for text in form.copied_from):
+        return True
+    is_question = reason.rstrip(" \n*_`\"'").endswith("?")
+    if words < MIN_COPIED_CRITERIA_WORDS and not is_question:
+        return False
+    return any(_is_copied_from(copied, text) for text in form.criteria)
 
 
 def _is_copied_from(copied: str, text: str) -> bool:

@@ -113,8 +113,9 @@ class ReplyForm:
         items: The judge has to answer each of these items with one of the names.
         passages: The number of passages, if the verdict is a list of claims; a claim names the passages that decide it.
         source: The text from which all claims must be quoted; empty: claims are not compared with a text.
-        copied_from: The texts that the judge was shown, criteria and answer; a reason that only copies one is not a
-            reason.
+        copied_from: The answers that the judge was shown; a reason that only copies one is not a reason.
+        criteria: The texts of the criteria, likewise; a copy of fewer than 8 words is a reason ("It is polite."),
+            unless it is a question.
         field: The key of the verdict in JSON, and its label in text; empty: the default of the kind of verdict.
         reason: Where the reason is requested: ``before`` or ``after`` the verdict, or ``none``. Without one, what a
             reply says besides its verdict is not read.
@@ -138,6 +139,7 @@ class ReplyForm:
     passages: int = 0
     source: str = ""
     copied_from: Sequence[str] = ()
+    criteria: Sequence[str] = ()
     field: str = ""
     reason: ReasonPlace = "before"
     reason_required: bool = True

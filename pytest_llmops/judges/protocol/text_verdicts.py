@@ -53,6 +53,7 @@ _RESULT = re.compile(rf"\[RESULT\][ \t:]{{0,3}}\(?(?P<number>{_FIGURE})(?P<of>(?
 _ENDING = rf"{_DECOR}[\"'”’)]{{0,2}}\.?\s{{0,20}}\Z"
 _FINAL = re.compile(rf"{_BRACKETED.pattern}{_ENDING}")
 _FINAL_RESULT = re.compile(rf"{_RESULT.pattern}{_ENDING}", re.IGNORECASE)
+_MARK_END = re.compile(rf"\]\]{_ENDING}")
 _MENTION = re.compile(
     rf"\b(?:score|rating)\b\W{{0,6}}?(?:(?:is|of)\b\W{{0,6}}?)?(?P<number>{_FIGURE})", _FLAGS
 )
@@ -269,13 +270,26 @@ _CONDITION = re.compile(
 )
 
 
+MAX_CONCLUSION = 120  # characters before a name
+_CONCLUSION = re.compile(
+    r"[,;]\s{1,3}(?:so|thus|therefore|hence)\s{1,3}(?:it|this|(?:the|this)\s{1,3}(?:answer|response|reply|output))"
+    r"\s{1,3}(?:is|gets|deserves|earns|receives)\s{1,3}an?\s{1,3}[*_`]{0,3}\Z",
+    re.IGNORECASE,
+)
+_HYPOTHETICAL = re.compile(r"\b(?:if|unless|would|were)\b", re.IGNORECASE)
+_CONCLUSION_END = re.compile(
+    r"[*_`]{0,3}\s{0,3}(?:\Z|[.!](?!\w)(?!\s{1,3}(?:but|however|yet|still|though|although)\b))", re.IGNORECASE
+)
+
+
 def find_name_statements(own_words: str, form: ReplyForm, verdict: str) -> list[str]:
     """Return the names that a reason states as the whole verdict, in order.
 
-    They have a label ("Verdict: pass"), are in double brackets, or are the first sentence ("Pass. It is right."); a
-    letter alone is not, as it may begin a list, nor is the
-    first of several names with a colon ("Pass: ... Fail: ..."). "A is better" counts only as a whole sentence or with a reason, and
-    only if the verdict's own name does not follow: otherwise it is a part of a comparison.
+    They have a label ("Verdict: pass"), end the reason in double brackets, end a sentence as its conclusion ("..., so
+    it is a pass."), or are the first sentence ("Pass. It is right."). A letter alone is not a first sentence, as it may
+    begin a list, nor is the first of several names with a colon ("Pass: ... Fail: ..."). "A is better" counts only as a
+    whole sentence or with a reason, and only if the verdict's own name does not follow: otherwise it is a part of a
+    comparison.
 
     Args:
         own_words: The reason, without quotations.
@@ -284,19 +298,22 @@ def find_name_statements(own_words: str, form: ReplyForm, verdict: str) -> list[
     """
     spelling, _ = _name_patterns(form)
     starts = {verdict: -1}  # name -> where it occurs last
+    names = []
     is_list = False
     for match in spelling.finditer(own_words):
         name = form.name_of[form.fold(match[0])]
         starts[name] = match.start()
         is_list |= name == verdict and own_words.startswith(":", match.end())
+        if _is_conclusion(own_words, *match.span()):
+            names.append(name)
     if len(starts) == 1:  # no other name occurs
         return []
-    names = []
     for _, end, name in _find_statements(own_words, form):
         after = own_words[end : end + MAX_AFTER]
         is_comparison = _BETTER.match(after) is not None
         is_partial = is_comparison and (_BETTER_END.match(after) is None or end < starts[verdict])
-        if name == verdict or not (is_partial or _CONDITION.match(after)):
+        is_mention = after.startswith("]]") and _MARK_END.match(own_words, end) is None
+        if name == verdict or not (is_partial or is_mention or _CONDITION.match(after)):
             names.append(name)
     lead = len(own_words) - len(own_words.lstrip(" \t\r\n*_`[("))
     first = spelling.match(own_words, lead)
@@ -307,13 +324,21 @@ def find_name_statements(own_words: str, form: ReplyForm, verdict: str) -> list[
     return names
 
 
-def find_marked_numbers(text: str) -> set[float]:
-    """Return the numbers that a text marks as its verdict: ``[[7]]``, as MT-Bench does, and ``[RESULT] 7``.
+def _is_conclusion(own_words: str, start: int, end: int) -> bool:
+    """Return whether the name at a place ends a sentence as its conclusion: "All is there, so it is a pass."."""
+    if _CONCLUSION_END.match(own_words, end) is None:
+        return False
+    before = own_words[max(start - MAX_CONCLUSION, 0) : start]
+    return _CONCLUSION.search(before) is not None and _HYPOTHETICAL.search(before) is None
 
-    >>> find_marked_numbers("So [[7]].")
-    {7.0}
+
+def find_marked_numbers(text: str) -> set[float]:
+    """Return the number with which a text ends as its verdict: ``[[7]]``, as in MT-Bench, or ``[RESULT] 7``.
+
+    >>> find_marked_numbers("So [[7]]."), find_marked_numbers("[[7]] is in the answer.")
+    ({7.0}, set())
     """
-    return _find_numbers(_BRACKETED, text) | _find_numbers(_RESULT, text)
+    return _find_numbers(_FINAL, text) | _find_numbers(_FINAL_RESULT, text)
 
 
 def _is_stated(before: str, after: str, spelling: re.Pattern[str]) -> bool:

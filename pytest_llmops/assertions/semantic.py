@@ -192,7 +192,9 @@ class _SemanticAssertion:
             return self._emit_without_answer(similarity, actual)
         no_scores = [0.0] * len(self.references)
         scores = cast("list[float]", similarity.detail.get("scores", no_scores))
-        best, comparison = thresholds.select_reference(actual, self.references, scores, threshold, self.names)
+        best, comparison = thresholds.select_reference(
+            actual, self.references, scores, threshold, self.names, question=self.question
+        )
         if similarity.value is not None:
             similarity = replace(similarity, value=scores[best])
         nearest = self.references[best]

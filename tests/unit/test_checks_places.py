@@ -188,10 +188,10 @@ def test_yes_or_no(question: str, expected: str, actual: str, is_contrary: bool)
 )  # fmt: skip
 def test_an_idiom_is_no_negation(opening: str) -> None:
     assert alarms("Dogs are welcome.", f"{opening} dogs are welcome.", "Are dogs welcome?") == set()
-    assert (
-        alarms("Dogs are not welcome here.", "No worries, dogs are welcome here.", "Are dogs welcome?")
-        != set()
-    )
+
+
+def test_an_idiom_does_not_hide_a_negation() -> None:
+    assert alarms("Dogs are not welcome here.", "No worries, dogs are welcome here.", "Are dogs welcome?")
 
 
 def test_a_negation_of_something_beside_the_question_is_no_contrary_answer() -> None:

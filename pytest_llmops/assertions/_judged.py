@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from pytest_llmops._util.text_files import canonical_json
 from pytest_llmops.assertions._arguments import check_texts, parse_contexts
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.protocol.images import describe_image
 from pytest_llmops.measurement import Json, label_suffix, shorten_text
 from pytest_llmops.protocols import Media, Verdict
 
@@ -50,6 +49,8 @@ class JudgeInputs:
         if self.contexts:
             detail["contexts"] = list[Json](self.contexts)
         if self.images:
+            from pytest_llmops.judges.protocol.images import describe_image
+
             detail["images"] = list[Json](map(describe_image, self.images))
         return detail
 

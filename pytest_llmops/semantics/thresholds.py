@@ -13,7 +13,6 @@ from pytest_llmops.errors import LLMOpsError, UsageError
 from pytest_llmops.measurement import Json, as_finite_float, shorten_text
 from pytest_llmops.metrics.vectors import cosine
 from pytest_llmops.protocols import Embedder
-from pytest_llmops.providers import multilingual_e5
 from pytest_llmops.providers.embedding_cache import with_vector_cache
 from pytest_llmops.registry import component_name
 from pytest_llmops.semantics import checks
@@ -453,6 +452,9 @@ def describe_unknown_languages(embedder: Embedder, texts: Sequence[str]) -> list
     unknown = find_unknown_languages(embedder, texts)
     if not unknown:
         return []
+    # It brings what installs models, which only this sentence needs
+    from pytest_llmops.providers import multilingual_e5
+
     name = component_name(embedder)
     sentence = f"the embedder {name} does not know {' and '.join(unknown)}: there unrelated texts reach its threshold, too"
     if name != multilingual_e5.NAME:

@@ -16,7 +16,6 @@ from itertools import pairwise
 
 from pytest_llmops._util.arrays import Float32Array
 from pytest_llmops.errors import LLMOpsError
-from pytest_llmops.metrics.bertscore import MAX_CELLS, best_cosines
 from pytest_llmops.protocols import TokenEmbedder, TokenVectors
 from pytest_llmops.semantics.content_words import STOP_WORDS
 
@@ -91,13 +90,15 @@ def align_answer(
 
 def _align(answer: TokenVectors, reference: TokenVectors, asked: frozenset[str]) -> Alignment:
     """Return the alignment of an answer with one reference; an answer without tokens is not aligned at all."""
+    from pytest_llmops.metrics.bertscore import MAX_CELLS, best_cosines
+
     if not reference.tokens:
         raise LLMOpsError("found nothing to compare in the reference")
     if not answer.tokens:
         return Alignment(recall=0.0, precision=0.0)
     if len(answer.tokens) * len(reference.tokens) > MAX_CELLS:
         counts = f"{len(answer.tokens):,} and {len(reference.tokens):,} tokens"
-        raise LLMOpsError(f"{counts} are too many to align; leave out question= to compare by the cosine")
+        raise LLMOpsError(f'{counts} are too many to align; pass question="" to compare by the cosine')
     of_answer, of_reference = best_cosines(answer.vectors, reference.vectors)
     reference_words = _join_words(reference.tokens)
     wanted = _select_content(reference_words, asked)

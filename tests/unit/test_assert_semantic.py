@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +48,26 @@ def test_the_nearest_reference_counts_and_all_are_embedded_in_one_call() -> None
     assert measurement.detail["scores"] == pytest.approx([0, 0.8])
     assert measurement.detail["expected"] == ["far", "near"]
     assert fake.calls == [["a", "far", "near"]]
+
+
+def test_the_question_reaches_the_checks() -> None:
+    reference = "You can return opened shoes for a refund."
+    answer = "No, we never take opened shoes back for a refund."
+    fake = Fake({answer: [1, 0], reference: [1, 0]})
+    question = "Can I return opened shoes for a refund?"
+    with pytest.raises(MeasurementFailed, match="the opposite answer to the question"):
+        assert_semantic(answer, reference, question=question, at_least=0.5, embedder=fake)
+
+
+def test_what_few_assertions_need_is_imported_late() -> None:
+    code = (
+        "import sys, pytest_llmops.assertions.semantic\n"
+        "late = ('providers.multilingual_e5', 'providers.model_files', 'judges.protocol.images', '_util.media_types', "
+        "'metrics.bertscore')\n"
+        "print([name for name in late if f'pytest_llmops.{name}' in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_the_default_is_a_model_of_meaning() -> None:

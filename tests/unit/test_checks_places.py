@@ -113,6 +113,15 @@ def test_values(text: str, expected: set[tuple[str, object]]) -> None:
         ("It has 64 GB of RAM.", "It comes with 64 GB of storage.", "things"),
         ("It has 64 GB RAM.", "The RAM is 64 GB in size.", ""),
         ("It has 64 GB of RAM.", "It has 64 GB of available space.", ""),
+        ("It has 64 GB of main memory.", "It comes with a 64 GB hard drive.", "things"),
+        ("It is 5 GB of uploads a day.", "Each day it is 5 GB of downloads.", "things"),
+        ("It has 64 GB of RAM.", "It has 64 GB of memory.", ""),
+        ("It has 64 GB of storage.", "It has 64 GB of disk space.", ""),
+        ("It has 64 GB of storage.", "It takes a 64 GB memory card.", ""),
+        ("It holds 10 litres of petrol.", "It takes 10 litres of fuel.", ""),
+        ("Bring 20 kg of luggage.", "Bring 20 kg of baggage.", ""),
+        ("It is 500 ml of cola.", "It is 500 ml of soda.", ""),
+        ("You get 100 GB of mobile data.", "100 GB of traffic are included.", ""),
         ("Use 200 g of flour and 100 g of sugar.", "Use 100 g of sugar and 200 g of flour.", ""),
         ("It takes two weeks of work.", "It takes two weeks of patience.", ""),
     ],
@@ -168,6 +177,39 @@ def test_identifiers(expected: str, actual: str, is_other: bool) -> None:
 def test_yes_or_no(question: str, expected: str, actual: str, is_contrary: bool) -> None:
     assert ("polarity" in alarms(expected, actual, question)) is is_contrary
     assert ("polarity" in alarms(actual, expected, question)) is is_contrary
+
+
+@pytest.mark.parametrize(
+    "opening",
+    [
+        "No worries,", "No worries!", "No problem,", "No doubt,", "No question,", "Not at all a problem,", "Yes and no,",
+        "Yeah, no,", "Sure,",
+    ],
+)  # fmt: skip
+def test_an_idiom_is_no_negation(opening: str) -> None:
+    assert alarms("Dogs are welcome.", f"{opening} dogs are welcome.", "Are dogs welcome?") == set()
+
+
+def test_an_idiom_does_not_hide_a_negation() -> None:
+    assert alarms("Dogs are not welcome here.", "No worries, dogs are welcome here.", "Are dogs welcome?")
+
+
+def test_a_negation_of_something_beside_the_question_is_no_contrary_answer() -> None:
+    assert "polarity" not in alarms(
+        "Dogs are welcome.", "Dogs are welcome, with no fee.", "Are dogs welcome?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual"),
+    [
+        ("It is 10 % for students and 20 % for members.", "It is 20 % for students and 10 % for members."),
+        ("It is 10 % for students and 20 % for members now.", "It is 20 % for students and 10 % for members today."),
+        ("It opens at 9:00 and closes at 17:00.", "It opens at 17:00 and closes at 9:00."),
+    ],
+)  # fmt: skip
+def test_exchanged_values_are_one_alarm(expected: str, actual: str) -> None:
+    assert len(compare(actual, expected).alarms) == 1
 
 
 def test_yes_against_no_is_reported_once() -> None:

@@ -85,7 +85,7 @@ def test_an_answer_without_tokens_scores_0_and_a_reference_without_is_an_error()
 
 
 def test_too_many_tokens_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(token_alignment, "MAX_CELLS", 5)
+    monkeypatch.setattr(bertscore, "MAX_CELLS", 5)
     with pytest.raises(LLMOpsError, check=check_message):
         align("a b c", "a b c")
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from pytest_llmops.semantics.checks.alignment import FILLERS, Finding, Text, build_finding
-from pytest_llmops.semantics.checks.negation import NEGATIVE_WORDS, may_be_negative
+from pytest_llmops.semantics.checks.negation import NEGATION_WINDOW, NEGATIVE_WORDS, may_be_negative
 from pytest_llmops.semantics.checks.quantifiers import QUANTIFIER_CLASSES
 from pytest_llmops.semantics.checks.sentence import FUNCTION_WORDS, Sentence, english_stems, find_opposites
 
@@ -20,6 +20,7 @@ MIN_WORDS = 2  # of the question; with a single one any sentence on the subject 
 # A question with one of these has more than two answers: "Are all of them open?"
 PARTIAL_CLASSES = frozenset({"all", "most", "some", "few", "only"})
 DOUBTS = english_stems("doubts")
+_PAUSE = re.compile(r"[,;:.!()]|\s-")
 
 
 def find_contrary_answer(question: str, reference: Text, answer: Text) -> Iterator[Finding]:
@@ -84,10 +85,27 @@ def _read_sentence_polarity(question: Sentence, sentence: Sentence) -> tuple[boo
         return None
     if any(map(may_be_negative, sentence.keys)) or find_opposites(question.keys, sentence.keys):
         return None
-    negatives = sum(key in NEGATIVE_WORDS for key in sentence.keys)
-    if negatives > 1:
+    negatives = [place for place, key in enumerate(sentence.keys) if key in NEGATIVE_WORDS]
+    if not negatives:
+        return True, sentence.text
+    if len(negatives) > 1 or not _negates_question(question, sentence, negatives[0]):
         return None
-    return not negatives, sentence.text
+    return False, sentence.text
+
+
+def _negates_question(question: Sentence, sentence: Sentence, place: int) -> bool:
+    """Return whether the negative word at a place stands closely before a word of the question, without a pause.
+
+    It does not in "No worries, dogs are welcome", nor in "Dogs are welcome, with no fee".
+    """
+    words = _content_keys(question)
+    end = sentence.tokens[place].end
+    for token in sentence.tokens_after(place, NEGATION_WINDOW):
+        if _PAUSE.search(sentence.text, end, token.start):
+            return False
+        if token.key in words:
+            return True
+    return False
 
 
 def _content_keys(sentence: Sentence) -> list[str]:

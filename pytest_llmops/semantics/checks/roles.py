@@ -29,7 +29,11 @@ def _find_swap(pair: Pair, claimed: frozenset[int]) -> Difference | None:
     difference = _find_swap_of_sentence(pair)
     if difference:
         return difference
-    return relations.find_swapped_relation(pair) or relations.find_crossed_values(pair)
+    difference = relations.find_swapped_relation(pair)
+    if difference or claimed:
+        # Exchanged values may be among the claimed changes: one alarm is enough
+        return difference
+    return relations.find_crossed_values(pair)
 
 
 def _find_swap_of_sentence(pair: Pair) -> Difference | None:

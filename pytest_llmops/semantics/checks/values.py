@@ -56,15 +56,20 @@ def find_unlike_values(pair: Pair, claimed: frozenset[int], *, check: str) -> It
 
     Dates are compared in the parts that both state: "3 March" and "March 3rd, 2025" do not differ, nor do "thirty days", "30 days" and "720 h".
     """
-    reported: set[tuple[str, str]] = set()
     differences = [*_find_replaced_values(pair), *_find_missing_values(pair)]
+    findings: dict[tuple[str, str], Finding] = {}
     for expected, actual, place in differences:
         texts = (expected.text, actual.text)
         if are_reversed(expected, actual) and _are_seen_from_both_sides(pair):
             continue
-        if _responsible_check(expected, actual) == check and texts not in reported:
-            reported.add(texts)
-            yield build_finding(check, DIFFERENCES[check], *texts, place)
+        if _responsible_check(expected, actual) != check or texts in findings:
+            continue
+        findings[texts] = build_finding(check, DIFFERENCES[check], *texts, place)
+        exchanged = findings.get((actual.text, expected.text))
+        if exchanged is not None:
+            # "10 and 20" for "20 and 10" is one difference: the same alarm claims this change too
+            findings[texts] = exchanged._replace(change=place)
+        yield findings[texts]
 
 
 def _are_seen_from_both_sides(pair: Pair) -> bool:

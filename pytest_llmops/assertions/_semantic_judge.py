@@ -27,6 +27,7 @@ from pytest_llmops.measurement import (
     label_suffix,
     shorten_text,
 )
+from pytest_llmops.model_names import is_model_name
 from pytest_llmops.protocols import Verdict
 from pytest_llmops.semantics import thresholds
 from pytest_llmops.semantics.thresholds import Threshold
@@ -47,14 +48,17 @@ def find_semantic_judge(given: object) -> "SemanticJudge":
         given = Equivalence()
     if isinstance(given, Equivalence):
         return SemanticJudge(given, resolve_judge(given, "assert_semantic"))
-    expected = "assert_semantic: expected judge to be True, False or an Equivalence(...)"
-    if isinstance(given, type):
-        raise UsageError(f"{expected}, got the class {given.__name__}; call it: judge=Equivalence()")
     got = type(given).__name__
-    if isinstance(given, str):
+    step = "another judge has its own assertion: assert_judge_score(answer, judge=...)"
+    if given is Equivalence:
+        got = "the class"
+        step = "call it: judge=Equivalence()"
+    elif isinstance(given, str):
         got = shorten_text(repr(given), 60)
+        if is_model_name(given):
+            step = f"that is a model: judge=True with --llm-judge-model={shorten_text(given, 60)}"
     raise UsageError(
-        f"{expected}, got {got}; another judge has its own assertion: assert_judge_score(answer, judge=...)"
+        f"assert_semantic: expected judge to be True, False or an Equivalence(...), got {got}; {step}"
     )
 
 

@@ -164,7 +164,10 @@ def _list_references(expected: object, reference_of_case: str, case: "Case | Non
     if expected is not LEFT_OUT:
         return thresholds.reference_texts(expected)
     if case is None:
-        raise UsageError("assert_semantic: expected a reference, or a case= that has one, got neither")
+        raise UsageError(
+            "assert_semantic: expected a reference, or a case= that has one, got neither; without a right answer to compare "
+            'with, let a judge score the answer: assert_judge_score(answer, judge="quality", question=...)'
+        )
     if not reference_of_case.strip():
         raise UsageError(
             f"assert_semantic: case {case.id}: expected a reference in the case, got none; pass one as second argument"

@@ -246,7 +246,8 @@ def _compare_reasons(args: argparse.Namespace, cassette: Path) -> int:
         print_error(sentence)
     else:
         print_line(colour_text(sentence, GREEN))
-    print_line(_describe_reason_change(comparison, args.judge, judge))
+    if not comparison.results[comparison.recommended].is_uniform:
+        print_line(_describe_reason_change(comparison, args.judge, judge))
     if not comparison.agrees:
         return EXIT_PROBLEM
     return 0

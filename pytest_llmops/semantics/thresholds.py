@@ -456,7 +456,7 @@ def describe_unknown_languages(embedder: Embedder, texts: Sequence[str]) -> list
     from pytest_llmops.providers import multilingual_e5
 
     name = component_name(embedder)
-    sentence = f"the embedder {name} does not know {' and '.join(unknown)}: there unrelated texts reach its threshold, too"
+    sentence = f"the embedder {name} does not know {' and '.join(unknown)}: its scores say little there, unrelated texts may pass and right ones fail"
     if name != multilingual_e5.NAME:
         sentence += (
             f"; {multilingual_e5.INSTALL_COMMAND} and --llm-embedder {multilingual_e5.NAME} compare them"

@@ -34,6 +34,7 @@ class Grader:
 
     def __init__(self) -> None:
         self.places: list[str] = []
+        self.word = "please"
 
     def __call__(self, seen: Seen) -> Reply:
         schema = seen.json["response_format"]["json_schema"]["schema"]
@@ -41,7 +42,7 @@ class Grader:
         self.places.append(place)
         [nonce] = schema["properties"]["nonce"]["enum"]
         data = seen.json["messages"][1]["content"]
-        passes = place != "before" and "please" in data
+        passes = place != "before" and self.word in data
         reply = {"nonce": nonce, "verdict": "pass" if passes else "fail", "reason": "as it says"}
         ordered = {key: reply[key] for key in schema["properties"]}
         return json_reply(chat_answer(json.dumps(ordered)))
@@ -102,6 +103,14 @@ def test_a_small_model_is_better_without_a_reason(run: Run, grader: Grader) -> N
     assert (status, err) == (0, "")
     assert json.loads(Path("polite.calibration.json").read_text(encoding="utf-8"))["reason"] == "none"
     assert len(grader.places) == 60
+
+
+def test_a_judge_that_gives_all_answers_one_verdict_is_recommended_nowhere(run: Run, grader: Grader) -> None:
+    grader.word = "nobody says this"
+    status, out, _ = run(*COMPARE)
+    assert status == 1
+    assert "none is recommended: the judge gives all answers the same verdict" in out
+    assert "to do so" not in out
 
 
 def test_a_judge_is_calibrated_and_tried_with_its_reason_in_another_place(run: Run, grader: Grader) -> None:

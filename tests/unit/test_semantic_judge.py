@@ -262,6 +262,7 @@ def test_in_a_soft_block_that_has_failed_no_judge_is_asked() -> None:
         {"judge": Rubric(criteria="Is it polite?")},
         {"judge": Equivalence(Judging("same")), "at_least": np.array([0.5, 0.6])},
         {"judge": 1},
+        {"judge": "gpt-5-mini"},
         {"judge": Equivalence(Judging("same")), "at_least": 2},
         {
             "judge": Equivalence(Judging("same")),

@@ -213,7 +213,8 @@ def test_the_published_win_rate_of_a_judge_with_log_probabilities() -> None:
         token = row["logprobs"]["content"][0]
         alternatives = {choice["token"]: choice["logprob"] for choice in token["top_logprobs"]}
         verdict = TokenChoice(token=token["token"], alternatives=alternatives)
-        shares = read_name_probabilities(Completion(text=row["text"], tokens=(lead, verdict)), form)
+        name = form.find_name(row["text"]) or ""
+        shares = read_name_probabilities(Completion(text=row["text"], tokens=(lead, verdict)), form, name)
         preference = row["preference"] - 1
         published.append(preference)
         if not shares:

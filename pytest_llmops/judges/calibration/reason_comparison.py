@@ -141,7 +141,10 @@ class ReasonComparison:
         if rivals:
             names = [place for place in PLACES if place == self.recommended or place in rivals]
             parts.append(f"these {count:,} answers do not tell {_join_places(names)} apart")
-        parts.append(f"recommended: reason={self.recommended}, {self._describe_advantage(rivals)}")
+        if self.results[self.recommended].is_uniform:
+            parts.append("none is recommended: the judge gives all answers the same verdict")
+        else:
+            parts.append(f"recommended: reason={self.recommended}, {self._describe_advantage(rivals)}")
         return "; ".join(parts)
 
     def _describe_advantage(self, rivals: Sequence[ReasonPlace]) -> str:

@@ -107,10 +107,10 @@ def test_a_small_model_is_better_without_a_reason(run: Run, grader: Grader) -> N
 
 def test_a_judge_that_gives_all_answers_one_verdict_is_recommended_nowhere(run: Run, grader: Grader) -> None:
     grader.word = "nobody says this"
-    status, out, _ = run(*COMPARE)
+    status, out, err = run(*COMPARE)
     assert status == 1
-    assert "none is recommended: the judge gives all answers the same verdict" in out
-    assert "to do so" not in out
+    assert "none is recommended: the judge gives all answers the same verdict" in err
+    assert "to do so" not in out + err
 
 
 def test_a_judge_is_calibrated_and_tried_with_its_reason_in_another_place(run: Run, grader: Grader) -> None:

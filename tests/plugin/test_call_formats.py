@@ -81,6 +81,7 @@ def acme(project: Project) -> Project:
     return project
 
 
+@pytest.mark.parametrize("workers", [0], indirect=True, ids=["n0"])
 def test_calls_are_read_live_and_on_replay(acme: Project, workers: int) -> None:
     assert acme.record(workers=workers).outcomes == {"passed": 3}
     count = acme.server.count

@@ -177,6 +177,7 @@ def test_files_are_in_the_message_their_hash_in_the_recording_and_the_image_on_t
     assert "CassetteMiss" in project.run().text
 
 
+@pytest.mark.parametrize("workers", [0], indirect=True, ids=["n0"])
 def test_the_path_and_the_line_of_a_case_are_facts_of_its_test(project: Project, workers: int) -> None:
     test = 'import pytest\n@pytest.mark.cases("{}")\ndef test_{}(case):\n    pass\n'
     project.write(

@@ -58,6 +58,7 @@ def read_stored(project: Project) -> dict[str, Any]:
     return stored
 
 
+@pytest.mark.parametrize("workers", [0], indirect=True, ids=["n0"])
 def test_another_version_of_a_prompt_is_named_with_its_lines(project: Project, workers: int) -> None:
     project.write(
         **{

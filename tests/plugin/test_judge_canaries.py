@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from support.messages import check_message
 from support.page import read_texts
 from support.project import Project
@@ -87,6 +88,7 @@ def test_only(judge_canaries):
 """
 
 
+@pytest.mark.parametrize("workers", [0], indirect=True, ids=["n0"])
 def test_each_folder_can_be_replayed_alone_whoever_was_tried_first(project: Project, workers: int) -> None:
     """Two folders, and a server that refuses the first forms: what one found out, the other has to, too."""
     project.write(**{"a/test_a.py": APART, "b/test_b.py": APART})

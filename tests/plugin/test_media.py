@@ -31,6 +31,7 @@ def speak() -> Any:
     return json_reply(chat_answer("", audio=sound))
 
 
+@pytest.mark.parametrize("workers", [0], indirect=True, ids=["n0"])
 def test_an_image_and_a_sound_are_on_the_page_live_and_replayed(project: Project, workers: int) -> None:
     project.write(**{"test_a.py": f"IMAGE = {PNG!r}\n{SEEING}"})
     project.server.queue += [speak(), speak()]

@@ -44,7 +44,7 @@ def OPENAI_URL():
 
 @pytest.mark.parametrize(
     ("replacement", "workers", "text"),
-    [("None", 0, "the openai SDK is not installed"), ("old", 2, "the openai SDK is too old")],
+    [("None", 0, "the openai SDK is not installed"), ("old", 0, "the openai SDK is too old")],
 )
 def test_what_needs_the_sdk_is_an_error_and_the_rest_is_recorded(
     project: Project, monkeypatch: pytest.MonkeyPatch, replacement: str, workers: int, text: str

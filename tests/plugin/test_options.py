@@ -94,6 +94,7 @@ def test_every_option_has_values_here() -> None:
         assert EXAMPLES[option.name].value != option.default, option.name
 
 
+@pytest.mark.parametrize("workers", [0], indirect=True, ids=["n0"])
 def test_flags_are_stronger_than_ini_keys(suite: Project, workers: int) -> None:
     suite.write(**{"pytest.ini": make_ini(other=True)})
     assert pick_settings(run_bare(suite, *make_flags(), workers=workers), FLAGS) == get_values(FLAGS)

@@ -63,6 +63,7 @@ def commands(result: Result) -> list[str]:
     return sorted(line for line in result.text.splitlines() if line.startswith("::"))
 
 
+@pytest.mark.parametrize("workers", [0], indirect=True, ids=["n0"])
 def test_the_summary_of_the_job_is_appended_to(
     recorded: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:

@@ -33,6 +33,7 @@ def renamed_run(project: Project, *args: str, workers: int = 0) -> None:
     assert project.server.count == before
 
 
+@pytest.mark.parametrize("workers", [0], indirect=True, ids=["n0"])
 def test_a_renamed_test_replays_with_a_note(project: Project, workers: int) -> None:
     project.write(**{"test_a.py": ONE})
     project.record()

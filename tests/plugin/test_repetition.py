@@ -64,6 +64,7 @@ def test_a_rerun_that_is_not_recorded_shows_the_failure_and_no_miss(project: Pro
     assert "--llm-record=new records more" in result.line("test_a.py::test_a: run again")
 
 
+@pytest.mark.parametrize("workers", [0], indirect=True, ids=["n0"])
 def test_a_repeated_test_has_one_cassette_with_a_take_for_each_run(project: Project, workers: int) -> None:
     project.write(**{"conftest.py": REPEAT, "test_a.py": CASES})
     assert project.record("--times=3", workers=workers).outcomes == {"passed": 6}

@@ -248,6 +248,7 @@ def test_a_run_that_records_sends_one_cheap_request_first(project: Project, work
     assert project.server.count == 8
 
 
+@pytest.mark.parametrize("workers", [0], indirect=True, ids=["n0"])
 def test_a_replay_sends_no_request_at_all(project: Project, workers: int) -> None:
     project.write(**{"test_a.py": ASKING})
     project.record()

@@ -65,7 +65,7 @@ def format_rubric_call(criteria: str) -> str:
 
 
 def find_judge_file_of(name: str) -> str:
-    """Return the path of an existing judge file that a name may mean, as a test has to write it; ``""`` if there is none.
+    """Return the path of the judge file that a name may mean, as a test writes it; ``""`` if there is no such file.
 
     ``judges/tone.md`` and ``tone.md`` are searched for the name "tone", from the folder of the test upwards.
     """

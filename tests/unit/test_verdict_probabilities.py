@@ -87,6 +87,7 @@ def test_without_a_probability(tokens: tuple[str, ...], why: str) -> None:
         ('{"reason": "Not the verdict: different has an error.", "verdict": "',),
         ("<think>Is the verdict: different? No.</think>", '{"verdict": "'),
         ("The verdict is not: different.\n", "Verdict: "),
+        ("My first verdict: different.\n", "Verdict: "),
     ],
 )
 def test_a_verdict_that_is_only_spoken_of_does_not_count(before: tuple[str, ...]) -> None:

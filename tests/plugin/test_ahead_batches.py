@@ -159,10 +159,45 @@ def check_that_no_secret_is_written(batch: Project, server: OpenAIBatchServer) -
         assert not path.is_file() or KEY.encode() not in path.read_bytes()
 
 
+def make_old(project: Project) -> None:
+    """Let the only batch be submitted long ago."""
+    (state,) = states(project)
+    old = {**json.loads(state.read_bytes()), "created": "2026-01-02T03:04:05+00:00"}
+    state.write_text(json.dumps(old), encoding="utf-8")
+
+
+def check_that_late_results_are_waited_for(
+    project: Project, server: BatchServer, results: dict[str, int]
+) -> None:
+    run(project, 75)
+    for fault, count in results.items():
+        server.faults = {fault}
+        assert f"only {count} of 4 results are there" in run(project, 75).line("wait for")
+    server.faults = set()
+    assert run(project, 0).outcomes == {"passed": 4}
+    assert (len(server.batches), server.live, states(project)) == (1, [], [])
+
+
+def test_results_that_are_not_there_yet_are_waited_for(batch: Project, server: OpenAIBatchServer) -> None:
+    results = {"no file id": 0, "gone files": 0, "cut": 3, "missing": 3}
+    check_that_late_results_are_waited_for(batch, server, results)
+
+
+def test_a_page_in_place_of_a_batch_is_no_answer(batch: Project, server: OpenAIBatchServer) -> None:
+    run(batch, 75)
+    make_old(batch)
+    server.faults = {"page"}
+    assert "expected a batch with its status" in run(batch, 75).line("wait for")
+    server.faults = set()
+    assert run(batch, 0).outcomes == {"passed": 4}
+    assert len(server.batches) == 1
+
+
 @pytest.mark.parametrize("faults", [["shuffled", "unknown", "repeated", "201"], ["missing"]], ids=" ".join)
 def test_odd_results_are_named(batch: Project, server: OpenAIBatchServer, faults: list[str]) -> None:
     server.faults = set(faults)
     run(batch, 75)
+    make_old(batch)
     result = run(batch, 0)
     assert result.outcomes == {"passed": 4}
     for text in (
@@ -196,9 +231,7 @@ def test_what_its_vendor_has_forgotten_is_submitted_once_more(
     server.faults = {fault}
     if fault == "gone":  # it is another account that does not see a batch of today
         assert "use the key of the account" in run(batch, 75).line("wait for batch_1")
-        (state,) = states(batch)
-        old = {**json.loads(state.read_bytes()), "created": "2026-01-02T03:04:05+00:00"}
-        state.write_text(json.dumps(old), encoding="utf-8")
+    make_old(batch)
     assert "4 missing" in run(batch, 75).line("batch: batch_1: ")
     server.faults.clear()
     assert run(batch, 0).outcomes == {"passed": 4}
@@ -430,6 +463,12 @@ def test_claude(project: Project, claude: AnthropicBatchServer) -> None:
     assert claude.seen[-1].headers["x-api-key"] == KEY
     assert claude.seen[-1].headers["anthropic-version"] == "2023-06-01"
     assert project.run().outcomes == {"passed": 4}
+
+
+def test_results_of_claude_that_are_not_there_yet_are_waited_for(
+    project: Project, claude: AnthropicBatchServer
+) -> None:
+    check_that_late_results_are_waited_for(project, claude, {"gone files": 0, "cut": 3})
 
 
 @pytest.mark.parametrize("fault", ["half-expired", "shuffled"])

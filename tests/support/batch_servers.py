@@ -68,7 +68,8 @@ class BatchServer(StubServer):
         polls: How often a batch is asked for before it has ended; None: it never ends.
         faults: What goes wrong: ``shuffled``, ``unknown``, ``repeated`` or ``missing`` results, ``half-expired``, ``rejected`` as a
             whole, ``refused``, ``create lost`` (it was created, and the answer is an error), ``no id`` (it was created, and the answer
-            is a page), ``201`` (the status of its answer), ``gone``, ``gone files``.
+            is a page), ``201`` (the status of its answer), ``gone``, ``gone files``, ``no file id`` (not yet), ``cut`` (the last line
+            of the results), ``page`` (in place of a batch that is asked for).
         problem: Why a batch is rejected.
         batches: By id the requests of each batch, by their custom ids.
         live: Bodies of the live calls.
@@ -108,6 +109,11 @@ class BatchServer(StubServer):
         if "shuffled" in self.faults:
             random.Random(1).shuffle(lines)
         return lines
+
+    def jsonl(self, lines: list[dict[str, Any]]) -> bytes:
+        """The file of the results."""
+        text = jsonl(self.order(lines))
+        return text[:-20] if "cut" in self.faults else text
 
     def status(self, body: object) -> int:
         text = json.dumps(body)
@@ -151,6 +157,8 @@ class OpenAIBatchServer(BatchServer):
                 return spaced({"object": "list", "data": newest, "has_more": False})
             case ["GET", "batches", name] if name in self.batches and "gone" not in self.faults:
                 self.poll(name)
+                if "page" in self.faults:
+                    return Reply(b"<html>")
                 return spaced(self.batch(name))
             case ["GET", "files", name, "content"] if name in self.files and "gone files" not in self.faults:
                 return Reply(self.files[name], headers={"content-type": "application/octet-stream"})
@@ -229,9 +237,9 @@ class OpenAIBatchServer(BatchServer):
             (good if status == 200 else bad).append(line)
         files = {}
         for kind, lines in (("output", good), ("error", bad)):
-            if lines:
+            if lines and "no file id" not in self.faults:
                 files[f"{kind}_file_id"] = f"{kind}-{name}"
-                self.files[f"{kind}-{name}"] = jsonl(self.order(lines))
+                self.files[f"{kind}-{name}"] = self.jsonl(lines)
         return files
 
 
@@ -262,14 +270,15 @@ class AnthropicBatchServer(BatchServer):
             case ["GET", "messages", "batches", name] if name in self.batches and "gone" not in self.faults:
                 self.poll(name)
                 return json_reply(self.batch(name))
-            case ["GET", "messages", "batches", name, "results"] if self.has_ended(name):
-                return Reply(
-                    jsonl(self.order(self.results(name))), headers={"content-type": "application/x-jsonl"}
-                )
+            case ["GET", "messages", "batches", name, "results"] if self.has_results(name):
+                return Reply(self.jsonl(self.results(name)), headers={"content-type": "application/x-jsonl"})
         return compact({"type": "error", "error": {"type": "not_found_error", "message": "no"}}, 404)
 
     def has_ended(self, name: str) -> bool:
         return self.polls is not None and self.asked[name] > self.polls
+
+    def has_results(self, name: str) -> bool:
+        return self.has_ended(name) and "gone files" not in self.faults
 
     def batch(self, name: str) -> dict[str, Any]:
         ended = self.has_ended(name)
@@ -283,7 +292,7 @@ class AnthropicBatchServer(BatchServer):
             "created_at": created.isoformat(),
             "expires_at": (created + timedelta(hours=24)).isoformat(),
             "ended_at": created.isoformat() if ended else None,
-            "results_url": f"http://elsewhere.invalid/{name}" if ended else None,
+            "results_url": f"http://elsewhere.invalid/{name}" if self.has_results(name) else None,
             "archived_at": None,
             "cancel_initiated_at": None,
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +29,7 @@ from pytest_llmops.harness.ahead.batch_apis import (
     BatchedRequest,
     BatchState,
     BatchStatus,
+    describe_late_results,
     read_results,
     read_states,
     retrieve_batch,
@@ -178,8 +179,35 @@ def test_what_a_vendor_says_is_never_believed_blindly() -> None:
             200, {}, b'{"status": "completed", "output_file_id": "../files", "errors": {"data": [{}]}}'
         )
 
-    assert retrieve_batch(call, state) == BatchStatus(False, "", ("/files/..%2Ffiles/content",))
+    assert retrieve_batch(call, state) == BatchStatus(False, "", ("/files/..%2Ffiles/content",), 2)
     assert asked == ["/batches/..%2F..%2Fx%3Fy"]
+
+
+@pytest.mark.parametrize(
+    ("status", "counts", "count"),
+    [
+        ("completed", {"total": 2, "completed": 0, "failed": 0}, 2),  # the numbers may come later too
+        ("expired", None, 2),
+        ("cancelled", {"total": 2, "completed": 1, "failed": 0}, 1),
+        ("cancelled", {"total": 2, "completed": "1", "failed": True}, 0),
+        ("cancelled", None, 0),
+    ],
+)
+def test_how_many_results_a_batch_has(status: str, counts: object, count: int) -> None:
+    state = new_state()
+    body = json.dumps({"status": status, "request_counts": counts}).encode()
+    batch_status = retrieve_batch(lambda *_: Answer(200, {}, body), state)
+    assert batch_status.result_count == count
+    state.created = datetime.now(UTC) - timedelta(
+        hours=24, minutes=30
+    )  # those of a batch that expires come then
+    late = [
+        describe_late_results(state, batch_status, names)
+        for names in ((), ("a" * 40,), tuple(state.requests))
+    ]
+    assert [bool(text) for text in late] == [count > 0, count > 1, False]
+    state.created -= timedelta(hours=1)
+    assert describe_late_results(state, batch_status, ()) == ""
 
 
 def read(answer: Answer) -> Any:

@@ -33,6 +33,7 @@ BATCHES_PATHS = {OPENAI: "/batches", "anthropic": "/v1/messages/batches"}
 # and 200 MB, 100,000 and 256 MB), so that a last request of any size fits.
 LIMITS = {OPENAI: (40_000, 160 * 10**6), "anthropic": (90_000, 200 * 10**6)}
 LIFETIME = timedelta(hours=24)  # after it both vendors give up
+RESULTS_WITHIN = LIFETIME + timedelta(hours=1)  # results that are not there then are taken as expired
 CLOCK_ERROR = timedelta(minutes=5)  # time by which their clocks may differ from that of this machine
 # Statuses of a batch that gives no further answers; "": the vendor does not have the batch any more
 ENDED = ("", "failed", "completed", "expired", "cancelled", "ended")
@@ -239,18 +240,21 @@ class BatchStatus:
         is_open: Whether answers are still to come.
         rejected: Why the vendor rejected the whole batch; empty: it did not.
         result_paths: The paths of its results below the base URL.
+        result_count: How many results it has at least, when all are there.
     """
 
     is_open: bool
     rejected: str
     result_paths: tuple[str, ...]
+    result_count: int
 
 
 def retrieve_batch(call: Caller, state: BatchState) -> BatchStatus:
     """Return what the vendor says about a batch.
 
     Raises:
-        ModelError: The vendor could not be asked, or does not have the batch although its `LIFETIME` is not over.
+        ModelError: The vendor could not be asked, gives a text without a status, or does not have the batch although its `LIFETIME`
+            is not over.
     """
     path = f"{BATCHES_PATHS[state.vendor]}/{quote(state.id, safe='')}"
     answer = call("GET", path)
@@ -262,6 +266,8 @@ def retrieve_batch(call: Caller, state: BatchState) -> BatchStatus:
         )
     batch = as_mapping(parse_json(answer.body))
     status = as_text(batch.get("processing_status") or batch.get("status"))
+    if answer.status == OK and not status:  # a page of a gateway, or a text that is cut
+        raise ModelError(f"GET {path}: expected a batch with its status, got another text", kind="server")
     rejected = ""
     if (
         status == "failed"
@@ -270,7 +276,18 @@ def retrieve_batch(call: Caller, state: BatchState) -> BatchStatus:
     result_paths = [f"{path}/results"]  # keys go to no other address, whatever `results_url` says
     if state.vendor == OPENAI:
         result_paths = _list_result_files(batch)
-    return BatchStatus(status not in ENDED, rejected, tuple(result_paths))
+    result_count = len(state.requests)
+    if status == "cancelled":  # of OpenAI: only what was answered before has a result
+        counts = as_mapping(batch.get("request_counts"))
+        result_count = _as_count(counts.get("completed")) + _as_count(counts.get("failed"))
+    return BatchStatus(status not in ENDED, rejected, tuple(result_paths), result_count)
+
+
+def _as_count(value: object) -> int:
+    """Return a number of requests; 0 for anything else."""
+    if type(value) is int and value > 0:
+        return value
+    return 0
 
 
 def _describe_errors(batch: Mapping[str, Any]) -> str:
@@ -297,6 +314,24 @@ def read_results(call: Caller, paths: Iterable[str]) -> Iterator[tuple[str, Answ
             custom_id = as_text(result.get("custom_id"))
             if custom_id:
                 yield custom_id, _read_answer(result)
+
+
+def describe_late_results(state: BatchState, status: BatchStatus, names: Collection[str]) -> str:
+    """Return what is still missing of the results of a batch that has ended; "" if it is complete, or if it is too late to wait.
+
+    A vendor may say that a batch has ended before the file of its results is there, and a file may be cut.
+
+    Args:
+        state: The batch.
+        status: What the vendor says about it.
+        names: The custom ids of the results that could be read.
+    """
+    count = len(state.requests.keys() & names)
+    expected = min(status.result_count, len(state.requests))
+    limit = state.created.astimezone() + RESULTS_WITHIN
+    if count >= expected or datetime.now(UTC) >= limit:
+        return ""
+    return f"it has ended, but only {count:,} of {expected:,} results are there; what is missing at {limit:%Y-%m-%d %H:%M} is taken as expired"
 
 
 def _read_answer(line: Mapping[str, Any]) -> Answer:

@@ -21,6 +21,7 @@ from pytest_llmops.harness.ahead.batch_apis import (
     BatchedRequest,
     BatchState,
     create_batch,
+    describe_late_results,
     find_batch,
     read_results,
     read_states,
@@ -219,7 +220,7 @@ class BatchSender(LiveSender):
             pending: A request of the batch, with whose credentials the vendor is asked.
 
         Returns:
-            Why there are no answers: an `OpenBatch` if they are still to come, a plain text if the vendor rejected the batch. "" if they
+            Why there are no answers: an `OpenBatch` if they (or some of them) are still to come, a plain text if the vendor rejected the batch. "" if they
             were read, and if the batch was never submitted: then ``_answers`` has none.
         """
         state = self._states[path]
@@ -232,6 +233,9 @@ class BatchSender(LiveSender):
             status = retrieve_batch(call, state)
             if not status.is_open and not status.rejected:
                 results = list(read_results(call, status.result_paths))
+                late = describe_late_results(state, status, dict(results).keys())
+                if late:
+                    return OpenBatch(f"wait for {_describe(state)}: {late}")
                 self._answers[path] = self._read_answers(state, results)
         except ModelError as error:
             return OpenBatch(f"wait for {_describe(state)}, which could not be asked ({error})")

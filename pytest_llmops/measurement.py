@@ -350,16 +350,25 @@ def shorten_text(text: str, limit: int = 200) -> str:
     head = text[:limit]
     escaped = head
     if not head.isprintable():
-        escaped = "".join(map(_escape_character, head))
+        escaped = "".join(map(_escape_unprintable, head))
     rest = len(text) - len(head)
     if rest:
         return f"{escaped}... (+{rest:,} chars)"
     return escaped
 
 
-def _escape_character(char: str) -> str:
+def _escape_unprintable(char: str) -> str:
     if char.isprintable():
         return char
+    return escape_character(char)
+
+
+def escape_character(char: str) -> str:
+    r"""Return a character as the escape that Python writes for it.
+
+    >>> escape_character("\u200b")
+    '\\u200b'
+    """
     return char.encode("unicode_escape", "backslashreplace").decode("ascii")
 
 
@@ -517,10 +526,17 @@ class UnreadableVerdict:
     command: str = ""
 
 
-# Characters that control a terminal or the direction of text. Tabs and "\n" are allowed; a colour is matched apart, to be kept if wanted
-_CONTROL = re.compile(
-    r"(?P<colour>\x1b\[(?:[0-79;]|[34][0-9]){0,12}m)|[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
+# Characters that control a terminal or the direction of text, that no reader sees (tags and selectors carry whole texts), and surrogates.
+# Tabs and "\n" are allowed, and so are the joiners and selectors that scripts and emoji need: at most two in a row.
+INVISIBLE = (
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164"
+    "\ud800-\udfff\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+    "|(?<=[\u180b-\u180d\u180f\u200c\u200d\ufe0e\ufe0f]{2})[\u180b-\u180d\u180f\u200c\u200d\ufe0e\ufe0f]"
 )
+# A colour of letters; none of the background, and none that hides
+_COLOUR_NUMBER = "(?:0?[0-4]|3[1-79]|49|9[0-7])"
+COLOUR = rf"\x1b\[(?:{_COLOUR_NUMBER}(?:;{_COLOUR_NUMBER}){{0,4}})?m"
+_CONTROL = re.compile(f"(?P<colour>{COLOUR})|{INVISIBLE}")
 # The beginnings of commands that runners of GitHub, Azure, TeamCity and GitLab execute
 _CI_COMMAND = re.compile(
     r"^[ \t]{0,99}:(?=:)|##(?=\[|vso\[|teamcity\[)|section_(?=(?:start|end):)", re.MULTILINE
@@ -528,9 +544,9 @@ _CI_COMMAND = re.compile(
 
 
 def escape_output(text: str, *, colours: bool = False) -> str:
-    r"""Return a text that controls neither a terminal nor a CI runner; every printed text goes through here.
+    r"""Return a text that controls neither a terminal nor a CI runner, and hides nothing; every printed text goes through here.
 
-    Control characters become escapes, and a blank goes into what a runner would take for a command.
+    Control and invisible characters become escapes, and a blank goes into what a runner would take for a command.
 
     Args:
         text: The text.
@@ -543,9 +559,9 @@ def escape_output(text: str, *, colours: bool = False) -> str:
     def escape(match: re.Match[str]) -> str:
         if colours and match["colour"]:
             return match[0]
-        return match[0].encode("unicode_escape").decode()
+        return escape_character(match[0])
 
-    if not text.isprintable():
+    if not (text.isascii() and text.isprintable()):
         text = _CONTROL.sub(escape, text.replace("\r\n", "\n"))
     return _CI_COMMAND.sub(r"\g<0> ", text)
 
@@ -559,7 +575,9 @@ def escape_json_output(text: str) -> str:
 
     def escape(match: re.Match[str]) -> str:
         before, last = match[0][:-1], match[0][-1]
-        return f"{before}\\u{ord(last):04x}"
+        # Two of JSON's escapes for a character above U+FFFF
+        units = last.encode("utf-16-be", "surrogatepass").hex()
+        return before + "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4))
 
     # No line of JSON begins with "::", and its strings have no control characters.
     return _CI_COMMAND.sub(escape, _CONTROL.sub(escape, text))

@@ -39,7 +39,7 @@ DIM = "2"
 def print_line(text: str = "") -> None:
     """Print a line of a command's result."""
     if text:
-        text = escape_output(redact_secrets(text), colours=True)
+        text = escape_output(redact_secrets(text), colours=_has_colours())
     print(text)  # noqa: T201 -- the command's output
 
 
@@ -95,11 +95,15 @@ def format_path(path: Path | str) -> str:
 
 def colour_text(text: str, colour: str) -> str:
     """Return a text in colour if stdout is a terminal with colours, and ``NO_COLOR`` is not set."""
+    if not _has_colours():
+        return text
+    return f"\x1b[{colour}m{escape_output(text)}\x1b[0m"
+
+
+def _has_colours() -> bool:
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-        return text
-    if not sys.stdout.isatty():
-        return text
-    return f"\x1b[{colour}m{text}\x1b[0m"
+        return False
+    return sys.stdout.isatty()
 
 
 EXIT_PROBLEM = 1

@@ -4,11 +4,12 @@ A report is masked where it is created: before a worker sends it, and before any
 """
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from pytest_llmops.measurement import escape_output
+from pytest_llmops.measurement import COLOUR, escape_output
 
 Redact = Callable[[str], str]
 
@@ -18,6 +19,9 @@ _PRINTED_ATTRIBUTES = ("sections", "longrepr", "user_properties", "wasxfail")
 LOG_HANDLERS = ("log_cli_handler", "log_file_handler", "report_handler")
 _MASKED_MODULES = ("_pytest._code.code", "_pytest.reports")
 _UNMASKED_ATTRIBUTES = frozenset({"style", "lineno"})
+# Colours of pytest's own: of a log line's level, and of a comparison, each of whose lines ends like this
+_COLOURED_LEVEL = re.compile(rf"((?:{COLOUR}){{1,3}}(?:CRITICAL|ERROR|WARNING|INFO|DEBUG) {{0,20}}\x1b\[0m)")
+_END_OF_HIGHLIGHTED = "\x1b[39;49;00m"
 
 
 def mask_report(report: Any, redact: Redact) -> None:
@@ -33,10 +37,25 @@ def mask_report(report: Any, redact: Redact) -> None:
     """
 
     def redact_printed(text: str) -> str:
-        return escape_output(redact(text), colours=True)
+        return _escape_printed(redact(text))
 
     _mask_attributes(report, _PRINTED_ATTRIBUTES, redact_printed)
     _mask_attributes(report, ("llmops",), redact)
+
+
+def _escape_printed(text: str) -> str:
+    """Return a text escaped as `escape_output` does; only colours that pytest itself writes are kept."""
+    if "\x1b" not in text:
+        return escape_output(text)
+    lines = []
+    for line in text.replace("\r\n", "\n").split("\n"):
+        if line.endswith(_END_OF_HIGHLIGHTED):
+            lines.append(escape_output(line, colours=True))
+            continue
+        parts = _COLOURED_LEVEL.split(line)
+        parts[::2] = map(escape_output, parts[::2])
+        lines.append("".join(parts))
+    return "\n".join(lines)
 
 
 def mask_texts(text: str, masks: Mapping[str, str]) -> str:
@@ -67,8 +86,9 @@ def mask_log_handlers(logging_plugin: Any, redact: Redact) -> None:
 def _format_masked(handler: logging.Handler, redact: Redact, record: logging.LogRecord) -> str:
     """Format a record as the class of the handler does (its own ``format`` is replaced by this function), then mask it."""
     line = redact(type(handler).format(handler, record))
-    is_file = isinstance(handler, logging.FileHandler)
-    return escape_output(line, colours=not is_file)
+    if isinstance(handler, logging.FileHandler):
+        return escape_output(line)
+    return _escape_printed(line)
 
 
 def quiet_loggers() -> None:

@@ -14,9 +14,11 @@ from difflib import SequenceMatcher
 from typing import Any, Literal, TypeAlias
 
 from pytest_llmops.measurement import (
+    INVISIBLE,
     Json,
     Measurement,
     as_finite_float,
+    escape_character,
     format_amount,
     shorten_text,
 )
@@ -53,11 +55,7 @@ MAX_PASSAGES = 50
 MAX_SAMPLES = 50
 MAX_CHARS = 65_536  # characters of a text on the page; the run file has the whole text
 
-# Control characters, changes of the direction of writing, invisible characters, and surrogates, which no file can contain
-_INVISIBLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ufffe\uffff"
-    "\ud800-\udfff\U000e0000-\U000e007f]"
-)
+_INVISIBLE = re.compile(INVISIBLE)
 
 
 def escape_invisible(text: str) -> str:
@@ -68,7 +66,7 @@ def escape_invisible(text: str) -> str:
     >>> escape_invisible("a\x00b\u202ec")
     'a\\x00b\\u202ec'
     """
-    return _INVISIBLE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+    return _INVISIBLE.sub(lambda match: escape_character(match[0]), text)
 
 
 @dataclass(slots=True)

@@ -41,8 +41,10 @@ HOSTILE_OUTPUT = (
     *HOSTILE[:-1],
     *(f"{lead}{command}" for command in _COMMANDS for lead in _LEADS),
     "\x1b]8;;https://example.invalid\x07link\x1b]8;;\x07", "\x1b]52;c;b3duZWQ=\x07", "\x1b[2K\x1b[1Aoverwritten", "\x9b31mred", "\x1bc", "\x08\x08\x08",
+    "\x1b[32mPASSED\x1b[0m", "\x1b[30;40mblack on black", "\x1b[8mhidden", "flag \U0001f3f4\U000e0067\U000e0062\U000e007f", "tags \U000e0049\U000e0067",
+    "a\ufe01\U000e0152\U000e0153", "\u200d\u200c\u200d\u200c\u200d", "\u2062\u2063", "\u115f\u3164",
 )  # fmt: skip
-"""Texts that a terminal or the runner of a CI system would obey."""
+"""Texts that a terminal or the runner of a CI system would obey, or that no reader sees."""
 
 SYSTEM = (
     "You are the support assistant of a shop for kitchen goods. Answer only from the passages you are given. "

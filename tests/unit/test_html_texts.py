@@ -17,6 +17,9 @@ from pytest_llmops.reports.html_views import MAX_CHARS, Texts, cut_text, escape_
         ("\ufeffx\u200b", "\\ufeffx\\u200b"),
         ("\U0001f469\u200d\U0001f467", "\U0001f469\u200d\U0001f467"),
         ("نعم", "نعم"),
+        ("a\U000e0152\U000e0153", "a\\U000e0152\\U000e0153"),
+        ("\u2764\ufe0f\u200d\U0001f525", "\u2764\ufe0f\u200d\U0001f525"),
+        ("x\u200c\u200d\u200c", "x\u200c\u200d\\u200c"),
     ],
 )
 def test_nothing_hides_in_a_visible_text(text: str, expected: str) -> None:

@@ -133,6 +133,24 @@ def test_each_part_of_a_report(name: str, value: Any, masked: Any) -> None:
     assert getattr(report, name) == masked
 
 
+@pytest.mark.parametrize(
+    ("text", "printed"),
+    [
+        ("E   ValueError: \x1b[32mPASSED\x1b[0m", r"E   ValueError: \x1b[32mPASSED\x1b[0m"),
+        ("\x1b[32mINFO    \x1b[0m app:a.py:1 \x1b[31mred", "\x1b[32mINFO    \x1b[0m app:a.py:1 \\x1b[31mred"),
+        (
+            "\x1b[91m- ab\x1b[39;49;00m\x1b[90m\x1b[39;49;00m",
+            "\x1b[91m- ab\x1b[39;49;00m\x1b[90m\x1b[39;49;00m",
+        ),
+        ("+ \x1b[30;40mhidden\x1b[8m\x1b[39;49;00m", "+ \\x1b[30;40mhidden\\x1b[8m\x1b[39;49;00m"),
+    ],
+)
+def test_only_colours_of_pytest_are_kept(text: str, printed: str) -> None:
+    report = report_of(longrepr=text, sections=[("Captured stdout call", text)])
+    mask_report(report, REDACT)
+    assert (report.longrepr, report.sections[0][1]) == (printed, printed)
+
+
 def test_without_secrets_all_stays_the_same_object() -> None:
     parts: dict[str, Any] = {
         "longrepr": "text",

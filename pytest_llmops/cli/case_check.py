@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pytest_llmops._util.text_files import canonical_json
 from pytest_llmops.cases.files import Case
@@ -23,7 +23,8 @@ from pytest_llmops.cli.case_rows import (
     read_row_file,
     read_unique_cases,
 )
-from pytest_llmops.cli.common import EXIT_PROBLEM, environment_redactor, print_json
+from pytest_llmops.cli.common import EXIT_PROBLEM, environment_redactor, print_json, print_lines
+from pytest_llmops.errors import PromptError
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.prompts.registry import Prompts
 from pytest_llmops.redaction.personal_data import KINDS, mask_personal_data
@@ -99,11 +100,13 @@ class Comparison:
     Attributes:
         others: Questions of the files of ``--against``, by file and id.
         documents: Texts of prompts, by name and version; they must not contain a question.
+        broken: Why prompts cannot be read, each once; no question was compared with them.
         at_least: Percent of likeness from which on two questions are alike.
     """
 
     others: Mapping[str, str]
     documents: Mapping[str, str]
+    broken: Sequence[PromptError]
     at_least: float
 
     @property
@@ -114,11 +117,15 @@ class Comparison:
 
 def check_files(args: argparse.Namespace) -> int:
     """Run the command on each file, and return its exit status."""
-    rows = tokens = problems = 0
-    listed = []
+    rows = tokens = 0
+    comparison = _read_comparison(args)
+    listed = _list_broken_prompts(comparison)
+    problems = len(listed)
+    if not args.json:
+        print_lines([f"{problem['file']}:{problem['line']}: {problem['what']}" for problem in listed])
     for file in args.file:
         totals = Totals()
-        findings = _check_file(args, file, totals)
+        findings = _check_file(args, file, comparison, totals)
         if not args.json:
             lines = [_format_finding(file, finding) for finding in findings]
             print_lines_and_summary(lines, _summarize(totals, len(findings)))
@@ -141,6 +148,16 @@ def check_files(args: argparse.Namespace) -> int:
     return 0
 
 
+def _list_broken_prompts(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return a problem for each prompt that cannot be read, with its file; it stops the check of no file."""
+    clean = environment_redactor().clean_excerpt
+    problems = []
+    for error in comparison.broken:
+        what = f"{clean(error.what)}: no row was compared with this prompt"
+        problems.append({"file": error.path, "line": error.line or 1, "kind": "problem", "what": what})
+    return problems
+
+
 def _format_finding(file: Path, finding: Finding) -> str:
     if finding.is_note:
         return f"{file}:{finding.line}: note: {finding.what}"
@@ -160,12 +177,13 @@ def _summarize(totals: Totals, listed: int) -> str:
     return summary
 
 
-def _check_file(args: argparse.Namespace, file: Path, totals: Totals) -> list[Finding]:
+def _check_file(
+    args: argparse.Namespace, file: Path, comparison: Comparison, totals: Totals
+) -> list[Finding]:
     """Return the findings in a file, sorted by line, without secrets and personal data, and count them in ``totals``.
 
     If there are too many, problems are kept rather than notes.
     """
-    comparison = Comparison(_read_others(args), _read_documents(args), args.at_least)
     source = open_row_file(file, args)
     findings = list[Finding]()
     scanned = _scan_rows(args, source, comparison.max_chars, totals)
@@ -202,22 +220,44 @@ def _read_others(args: argparse.Namespace) -> dict[str, str]:
     return others
 
 
-def _read_documents(args: argparse.Namespace) -> dict[str, str]:
-    """Return the texts of all versions of the prompts, by name and version.
+def _read_comparison(args: argparse.Namespace) -> Comparison:
+    """Return what the rows are compared with: the files of ``--against``, and all versions of the prompts that can be read.
 
-    Empty if training rows are checked, or if ``--prompts`` is not given and the default folder does not exist.
+    Without prompts if training rows are checked, or if ``--prompts`` is not given and the default folder does not exist.
     """
+    others = _read_others(args)
     prompts = Prompts(str(args.prompts or "prompts"))
     documents: dict[str, str] = {}
-    if not args.prompts and not prompts.folder.is_dir():
-        return documents
-    for name in prompts.names():
-        if args.format == "cases":
-            for version in prompts.versions(name):
-                sections = prompts.get(name, version).sections
-                texts = [section.text for section in sections]
-                documents[f"{name}/{version}"] = "\n".join(texts)
-    return documents
+    broken: dict[str, PromptError] = {}
+    names: Sequence[str] = ()
+    if args.prompts or prompts.folder.is_dir():
+        names = prompts.names()
+    if args.format != "cases":
+        names = ()
+    for name in names:
+        try:
+            versions = prompts.versions(name)
+        except PromptError as error:
+            broken[str(error)] = error
+            continue
+        for version in versions:
+            try:
+                documents[f"{name}/{version}"] = _read_sections(prompts, name, version)
+            except PromptError as error:
+                broken[str(error)] = (
+                    error  # once, even if it is a file of aliases that is read for each version
+                )
+    return Comparison(others, documents, list(broken.values()), args.at_least)
+
+
+def _read_sections(prompts: Prompts, name: str, version: str) -> str:
+    """Return the text of a prompt, all sections of it.
+
+    Raises:
+        PromptError: It cannot be read.
+    """
+    sections = prompts.get(name, version).sections
+    return "\n".join(section.text for section in sections)
 
 
 def _list_label_notes(totals: Totals) -> Iterator[Finding]:

@@ -111,6 +111,35 @@ def test_check_finds_leaks_into_other_files_and_prompts(run: Run) -> None:
     assert run("check", "bad.jsonl", "--against", "cases.jsonl")[0] == 1
 
 
+def test_a_broken_prompt_is_a_problem_and_stops_the_check_of_no_file(run: Run) -> None:
+    files = [write("a.jsonl", case("a", LONG)), write("b.jsonl", case("b", "Is it free?"), "{")]
+    for name, text in {
+        "aliased/aliases.toml": "production = 1",
+        "aliased/v1.md": "user:\nHello",
+        "bad/v1.md": f"user:\n{{% if %}} {KEY}",
+        "bad/v2.md": "---\nparams: [\n---\nuser:\nHello",
+        "good/v1.md": f"system:\nQ: {LONG}\nA: 45.\nuser:\nHello",
+    }.items():
+        path = Path("prompts") / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    status, text = run("check", *files)
+    lines = text.splitlines()
+    assert status == 1
+    assert [line.partition(" ")[0] for line in lines[:3]] == [
+        "prompts/aliased/aliases.toml:1:",
+        "prompts/bad/v1.md:2:",
+        "prompts/bad/v2.md:2:",
+    ]
+    assert all(line.endswith(": no row was compared with this prompt") for line in lines[:3])
+    assert KEY not in text
+    assert lines[3] == "a.jsonl:1: stands in the prompt good/v1: a leak"
+    assert lines[5].startswith("b.jsonl:2: ")
+    report = json.loads(run("check", *files, "--json")[1])
+    assert report["problems"] == 5
+    assert report["findings"][0]["file"] == "prompts/aliased/aliases.toml"
+
+
 def test_check_of_training_rows_has_their_faults_and_personal_data(run: Run) -> None:
     file = write("t.jsonl", chat("Call me: +49 30 901820."), chat("x" * 900), {"messages": []})
     status, text = run("check", file, "--format", "openai-chat", "--max-tokens", "200")

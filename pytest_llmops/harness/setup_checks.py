@@ -26,6 +26,7 @@ from pytest_llmops.harness.baseline_gate import (
     find_own_path,
     has_baseline,
 )
+from pytest_llmops.harness.early_imports import EMBEDDER_PACKAGES
 from pytest_llmops.harness.setup_needs import SetupNeeds, find_needs
 from pytest_llmops.measurement import escape_output, format_count, shorten_text
 from pytest_llmops.providers.model_server import ModelServer, check_key, find_servers
@@ -44,12 +45,6 @@ EMBEDDER_USERS = (
 )
 JUDGE_STEP = "name it: --llm-judge-model=NAME, ini llm_judge_model, LLMOPS_JUDGE_MODEL in the environment, or `model` in the judge file"
 BASELINE_STEP = "correct --llm-baseline or ini llm_baseline, or take the file from git"
-# Packages that embedders need beside numpy
-_PACKAGES = {
-    "minilm": ("tokenizers", "threadpoolctl"),
-    "minilm-multilingual": ("tokenizers", "threadpoolctl"),
-    "sentence-transformers": ("sentence_transformers",),
-}
 _LOCAL_MODELS = ("minilm", "minilm-multilingual")
 
 
@@ -86,7 +81,7 @@ def _why_not_installed(base: str) -> SetupCheck | None:
     extra = "sentence-transformers"
     if base in _LOCAL_MODELS:
         extra = "minilm"
-    for package in _PACKAGES.get(base, ()):
+    for package in EMBEDDER_PACKAGES.get(base, ()):
         if importlib.util.find_spec(package) is None:
             sentence = f"the embedder {base} needs the package {package!r}, which is not installed"
             return _missing_embedder(sentence, f"pip install 'pytest-llmops[{extra}]'")

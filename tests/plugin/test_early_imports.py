@@ -108,6 +108,61 @@ def score():
 def test_fixture(score):
     pass
 """
+# What recording and replaying need: only imports are refused, as a cassette is written
+RECORDED_CONFTEST = (
+    CONFTEST.partition("def refuse")[0]
+    + """
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "meta_path", [Guard(), *sys.meta_path])
+        return (yield)
+"""
+)
+RECORDED_TESTS = """
+import asyncio, json, os, subprocess, sys, urllib.request
+
+import httpx2, openai, pytest
+from pytest_llmops import assert_contains, assert_judge_score, use_cassette
+
+QUESTION = {"model": "m", "messages": [{"role": "user", "content": "q"}]}
+
+
+def test_block():
+    with use_cassette("block"):
+        httpx2.post(os.environ["OPENAI_BASE_URL"] + "/chat/completions", json=QUESTION)
+
+
+@pytest.mark.llm_cassette
+def test_program(llm_proxy):
+    code = "import urllib.request, os, sys; urllib.request.urlopen(urllib.request.Request(os.environ['OPENAI_BASE_URL'] + '/chat/completions', sys.argv[1].encode(), {'content-type': 'application/json'}))"
+    subprocess.run([sys.executable, "-S", "-c", code, json.dumps(QUESTION)], check=True)
+
+
+@pytest.mark.llm_cassette
+def test_sdk():
+    with openai.OpenAI(api_key="x") as client:
+        client.chat.completions.create(**QUESTION)
+
+
+@pytest.mark.llm_cassette
+def test_async():
+    async def ask():
+        async with openai.AsyncOpenAI(api_key="x") as client:
+            return await client.chat.completions.create(**QUESTION)
+
+    assert asyncio.run(ask())
+
+
+def test_contains():
+    with pytest.raises(AssertionError):
+        assert_contains("an answer", "a fact")
+
+
+def test_judge(judge):
+    with pytest.raises(Exception, match="could not be scored"):
+        assert_judge_score("an answer", at_least=10, judge=judge)
+"""
 HELPER = """
 from pytest_llmops import assert_semantic
 
@@ -166,6 +221,30 @@ def test_nothing_is_imported_in_a_test(project: Project, workers: int) -> None:
     project.write(**{"conftest.py": CONFTEST, "helper.py": HELPER, "test_a.py": TESTS})
     done = project.pytester.runpytest_subprocess("-n", str(workers))
     done.assert_outcomes(passed=10)
+
+
+# A project of its own for each test, so that none profits from what another imported
+@pytest.mark.parametrize("name", ["block or contains", "program", "sdk or async", "judge"])
+def test_nothing_is_imported_in_a_test_that_is_recorded(
+    project: Project, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "x")
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{project.server.url}/v1")
+    project.write(**{"conftest.py": RECORDED_CONFTEST, "test_a.py": RECORDED_TESTS})
+    args = [
+        "-k",
+        name,
+        "--llm-judge",
+        "--llm-judge-model=stub-1",
+        f"--llm-base-url={project.server.url}/v1",
+        "-p",
+        "no:cacheprovider",
+    ]
+    modes = ("new", "none") if "block" in name else ("new",)
+    for mode in modes:
+        done = project.pytester.runpytest_subprocess(f"--llm-record={mode}", *args)
+        assert "imported in a test" not in done.stdout.str()
+        assert done.parseoutcomes().keys() <= {"passed", "deselected", "error"}
 
 
 @pytest.mark.skipif("sys.platform == 'win32'", reason="a time-out by a signal: Windows has no SIGALRM")
@@ -232,7 +311,7 @@ def test_tests_of_other_files_run(project: Project) -> None:
 
 def test_every_assertion_is_in_the_table_or_needs_nothing_more() -> None:
     complete = {
-        "assert_clean_text", "assert_contains", "assert_cost", "assert_exact", "assert_files", "assert_index_fresh", "assert_latency",
+        "assert_clean_text", "assert_cost", "assert_files", "assert_index_fresh", "assert_latency",
         "assert_matches", "assert_not_contains", "assert_not_matches", "assert_tokens",
     }  # fmt: skip
     in_table = {name for name in NEEDS_BY_NAME if name.startswith("assert_")}

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, cast
 
 from pytest_llmops import recorder
 from pytest_llmops._util.framework_objects import read_answer
+from pytest_llmops._util.json_values import as_mapping
 from pytest_llmops.assertions._evidence import MAX_EVIDENCE_CHARS, quote_text
 from pytest_llmops.assertions._judged import LEFT_OUT, parse_judge_inputs, refuse_mapping
 from pytest_llmops.errors import UsageError, describe_exception
 from pytest_llmops.measurement import (
     Json,
     Measurement,
+    format_amount,
     format_value_and_threshold,
     label_suffix,
     shorten_text,
@@ -34,6 +36,9 @@ __tracebackhide__ = True
 # Threshold of ``semantic.nli``: below it a contradiction is more probable than none
 MIN_NO_CONTRADICTION = 0.5
 MAX_ALARMS = 4  # alarms with a line of their own; the report has them all
+MAX_CHECK_LINES = (
+    MAX_ALARMS + 5
+)  # lines of evidence of a check: the quotes, the score, what was not seen, how to switch it off
 
 
 def assert_semantic(
@@ -328,9 +333,28 @@ def _check_emission(
     name = f"semantic.checks{label_suffix(measurement.label)}"
     message = shorten_text(first.message)
     verdict = f"{name}: {message} (check {first.check})"
-    quotes = _quote_once(actual, reference, semantic)
+    quotes = _quote_once(actual, reference, semantic) + _describe_passed(semantic)
     evidence = _alarm_evidence(comparison, quotes)
-    return recorder.Emission(measurement=measurement, verdict=verdict, evidence=evidence)
+    return recorder.Emission(
+        measurement=measurement, verdict=verdict, evidence=evidence, max_evidence_lines=MAX_CHECK_LINES
+    )
+
+
+def _describe_passed(semantic: Measurement) -> list[tuple[str, str]]:
+    """Return the score that did not fail, and a judge's reason, in a line beside the alarms; nothing if it failed itself."""
+    if semantic.value is None or semantic.status == "failed":
+        return []
+    text = f"{semantic.name} {format_amount(semantic.value, semantic.unit)}"
+    if semantic.threshold is not None:
+        value, threshold = format_value_and_threshold(semantic.value, semantic.threshold, semantic.unit)
+        text = f"{semantic.name} {value} >= {threshold}"
+    embedder = semantic.detail.get("embedder")
+    if embedder is not None:
+        text += f" (embedder {shorten_text(str(embedder), 40)})"
+    reason = as_mapping(semantic.detail.get("judge")).get("reason")
+    if reason:
+        text += f' (the judge says "{shorten_text(str(reason), 80)}")'
+    return [("score", text)]
 
 
 def _nli_emission(actual: str, reference: str, model: NliModel, semantic: Measurement) -> recorder.Emission:

@@ -103,7 +103,7 @@ def build_section(
     Args:
         run: The run.
         around: What is known about the run of pytest; None: nothing.
-        verbosity: As in pytest. -2: no lines; -1: the verdict and the next step; 1: ten cases and all facts; 2: all cases.
+        verbosity: As in pytest. -2: no lines; -1: the verdict, what makes it less worth, and the next step; 1: ten cases and all facts; 2: all cases.
         ascii: Whether the terminal can only show ASCII.
         width: Columns of the terminal, at least 40 are used; 0: the output is no terminal, and lines are not wrapped.
 
@@ -134,9 +134,13 @@ class _Builder:
     def build(self) -> Section:
         headline = self._headline
         if self._verbosity < 0:
-            return Section(
-                headline.word, [*self._sentence_lines(), *self._remark_lines(), *self._next_lines()]
-            )
+            lines = [
+                *self._sentence_lines(),
+                *self._remark_lines(),
+                *self._doubt_lines(),
+                *self._next_lines(),
+            ]
+            return Section(headline.word, lines)
         blocks = [
             [*self._cause_lines(), *self._blame_lines()],
             self._cases.lines(),
@@ -283,16 +287,25 @@ class _Builder:
         """Return the notes by which a result is less worth, and how many others there are; with -v the details list all."""
         if self._verbosity > 0:
             return []
-        notes = self._run.notes
-        doubts = self._run.meta.get("doubts")
-        count = min(doubts, MAX_NOTES, len(notes)) if isinstance(doubts, int) else 0
-        lines: list[Line] = []
-        for note in notes[:count]:
-            lines += self._page.fact("note", self._page.quote(note, 300), "yellow")
-        rest = len(notes) - count
+        lines = self._doubt_lines()
+        rest = len(self._run.notes) - self._count_doubts()
         where = self._around.more.partition(",")[0]
         if rest and where:
             lines += self._page.fact("notes", f"{rest:,}{' more' if lines else ''}: {where}")
+        return lines
+
+    def _count_doubts(self) -> int:
+        """Return how many of the notes make a result less worth and are shown; they come first."""
+        doubts = self._run.meta.get("doubts")
+        if not isinstance(doubts, int):
+            return 0
+        return min(doubts, MAX_NOTES, len(self._run.notes))
+
+    def _doubt_lines(self) -> list[Line]:
+        """Return the notes by which a result is less worth."""
+        lines: list[Line] = []
+        for note in self._run.notes[: self._count_doubts()]:
+            lines += self._page.fact("note", self._page.quote(note, 300), "yellow")
         return lines
 
     # ------------------------------------------------------------------------------------------------------------- verdict

@@ -137,6 +137,7 @@ def test_a(llm_proxy):
     program = PROGRAM.replace("SEES_ANSWER", str(SEES_ANSWER))
     done = subprocess.run([sys.executable, "-I", "-c", program], stdout=subprocess.DEVNULL, timeout=20)
     assert done.returncode == -9
+    assert ARRIVED.wait(20)
 """
 REMOVED = """
 import os, subprocess, sys
@@ -228,11 +229,14 @@ def test_a_program_that_is_still_sending_does_not_hold_up_the_end_of_the_test(
 def test_a_forked_process_that_keeps_its_connection_does_not_hold_up_the_end_of_the_test(
     project: Project, monkeypatch: pytest.MonkeyPatch, *, sees_answer: bool
 ) -> None:
-    """The server is held until the run is over."""
+    """The server is held until the run is over; the test ends when the request has arrived there, however long that takes."""
     monkeypatch.setattr(reverse_proxy, "END_S", 0.2)
     over = threading.Event()
+    arrived = threading.Event()
+    monkeypatch.setattr(builtins, "ARRIVED", arrived, raising=False)
 
     def hold(number: int = 0) -> None:
+        arrived.set()
         if number == int(sees_answer):
             server.wait(over)
 
@@ -248,6 +252,7 @@ def test_a_forked_process_that_keeps_its_connection_does_not_hold_up_the_end_of_
         "llm_proxy cut off 1 answer that a program was still receiving 0.2 s after the test" in recorded.text
     )
     assert "1 call was recorded as TimeoutError" in recorded.text
+    monkeypatch.setattr(reverse_proxy, "END_S", 30.0)  # the answer ends by itself
     replayed = project.run(f"--llm-base-url={project.server.url}/v1")
     assert replayed.outcomes == {"passed": 1}, replayed.text
     assert "cut off" not in replayed.text

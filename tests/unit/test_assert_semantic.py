@@ -14,9 +14,9 @@ from support.messages import check_message
 
 from pytest_llmops import recorder
 from pytest_llmops import recorder as softly
-from pytest_llmops.assertions.semantic import assert_semantic
+from pytest_llmops.assertions.semantic import _describe_passed, assert_semantic
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, ModelError, UnknownName, UsageError
-from pytest_llmops.measurement import Json
+from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.providers.minilm import MiniLMEmbedder
 from pytest_llmops.providers.offline import HashingEmbedder
 from pytest_llmops.semantics.checks import CHECKS, VERSION
@@ -304,13 +304,26 @@ def test_a_check_that_fires_fails_whatever_the_cosine_says() -> None:
             "Refunds take 60 days.", "Refunds take 30 days.", at_least=0.5, embedder=ALIKE, label="a"
         )
     lines = str(caught.value).splitlines()
-    assert lines[:4] == [
+    assert lines[:5] == [
         'semantic.checks [a]: another number: the reference says "30 days", the answer "60 days" (check numbers)',
         '  expected      "Refunds take 30 days."',
         '  answer        "Refunds take 60 days."',
+        "  score         semantic 1.00 >= 0.50 (embedder Fake)",
         '  if the same   checks=["-numbers"] switches it off',
     ]
     assert [measurement.name for measurement in caught.value.measurements] == ["semantic.checks"]
+
+
+def test_the_word_of_a_judge_stands_beside_an_alarm() -> None:
+    verdict = Measurement(
+        name="judge.equivalence", value=1.0, threshold=0.5, detail={"judge": {"reason": "Both say so"}}
+    )
+    assert _describe_passed(verdict) == [
+        ("score", 'judge.equivalence 1.00 >= 0.50 (the judge says "Both say so")')
+    ]
+    recorded = Measurement(name="semantic", value=0.25)
+    assert _describe_passed(recorded) == [("score", "semantic 0.25")]
+    assert _describe_passed(Measurement(name="semantic", error="no vectors")) == []
 
 
 def test_score_and_checks_fail_in_one_text() -> None:

@@ -217,7 +217,18 @@ def _format_request(question: Question) -> str:
         model = question.json.get("model")
         if model:
             content = f"model {shorten_text(str(model), 60)}"
-    return f"{shorten_text(question.method, 20)} {shorten_text(question.url, 120)} ({content})"
+    return f"{shorten_text(question.method, 20)} {shorten_text(_find_asked_url(question), 120)} ({content})"
+
+
+def _find_asked_url(question: Question) -> str:
+    """Return the URL of a request with the server of this machine that was asked, whose port no recording has."""
+    host, _, port = question.address.rpartition(":")
+    if not host:
+        return question.url
+    if ":" in host:  # IPv6
+        host = f"[{host}]"
+    server = f"{host}:{port}".removesuffix(":")
+    return question.url.replace(f"//{LOOPBACK}/", f"//{server}/", 1)
 
 
 def _format_differences(nearest: NearestRequest, question: Question, rules: MatchRules) -> list[str]:

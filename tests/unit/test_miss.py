@@ -391,3 +391,18 @@ def test_many_equal_lines_between_two_changed_ones_are_not_listed() -> None:
 def test_a_request_that_goes_on_where_the_recorded_one_ends() -> None:
     assert "    + more" in said(b"a\nb\nmore", request(b"a\nb")).splitlines()
     assert "    - more" in said(b"a\nb", request(b"a\nb\nmore")).splitlines()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:11434/v1/x",
+        "http://[::1]:8000/v1/x",
+        "http://localhost/v1/x",
+        "https://api.example.com/v1/x",
+    ],
+)
+def test_a_miss_names_the_server_that_was_asked(url: str) -> None:
+    question = build_question("POST", url, {}, b"{}", Redactor())
+    text = describe_missing_request(question, [], place="a.json", command="pytest")
+    assert text.startswith(f"no recording answers POST {url} (2 bytes)")

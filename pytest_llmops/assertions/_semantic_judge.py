@@ -19,7 +19,7 @@ from pytest_llmops.judges.evaluate import (
     skipped_measurement,
     verdict_to_json,
 )
-from pytest_llmops.judges.protocol.prompting import find_injection_signs
+from pytest_llmops.judges.protocol.injection_signs import find_injection_signs
 from pytest_llmops.measurement import (
     Json,
     Measurement,

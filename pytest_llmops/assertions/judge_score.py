@@ -34,7 +34,7 @@ from pytest_llmops.judges.evaluate import (
 )
 from pytest_llmops.judges.item_judges import Checklist
 from pytest_llmops.judges.protocol.images import GivenImage, read_images
-from pytest_llmops.judges.protocol.prompting import find_injection_signs
+from pytest_llmops.judges.protocol.injection_signs import find_injection_signs
 from pytest_llmops.measurement import Json, Measurement, as_finite_float, shorten_text
 from pytest_llmops.protocols import Hits, Judge, Message, Model, Verdict
 

@@ -20,7 +20,7 @@ from pytest_llmops.cases import Case
 from pytest_llmops.cassettes.shared_answers import defer_sharing
 from pytest_llmops.errors import LLMOpsError, UsageError, describe_exception
 from pytest_llmops.judges.evaluate import resolve_pairwise_judge, skipped_measurement
-from pytest_llmops.judges.protocol.prompting import find_injection_signs
+from pytest_llmops.judges.protocol.injection_signs import find_injection_signs
 from pytest_llmops.judges.rubric import Pairwise, Preference
 from pytest_llmops.measurement import Json, Measurement, shorten_text
 from pytest_llmops.protocols import Hits

@@ -134,13 +134,13 @@ class _Builder:
     def build(self) -> Section:
         headline = self._headline
         if self._verbosity < 0:
-            lines = [
+            short = [
                 *self._sentence_lines(),
                 *self._remark_lines(),
                 *self._doubt_lines(),
                 *self._next_lines(),
             ]
-            return Section(headline.word, lines)
+            return Section(headline.word, short)
         blocks = [
             [*self._cause_lines(), *self._blame_lines()],
             self._cases.lines(),

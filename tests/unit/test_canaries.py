@@ -31,7 +31,7 @@ from pytest_llmops.judges.calibration.canaries import (
 )
 from pytest_llmops.judges.item_judges import Checklist, Grounding, Policy, context_relevance
 from pytest_llmops.judges.panel import Panel
-from pytest_llmops.judges.protocol.prompting import find_injection_signs
+from pytest_llmops.judges.protocol.injection_signs import find_injection_signs
 from pytest_llmops.judges.rubric import Pairwise, quality
 from pytest_llmops.protocols import Message, Verdict
 from pytest_llmops.providers.offline import ScriptedModel

@@ -9,7 +9,7 @@ from support.messages import check_message
 
 from pytest_llmops import recorder
 from pytest_llmops.assertions.judge_score import assert_judge_score
-from pytest_llmops.judges.protocol.prompting import INJECTION_SIGNS, find_injection_signs
+from pytest_llmops.judges.protocol.injection_signs import INJECTION_SIGNS, find_injection_signs
 from pytest_llmops.protocols import Verdict
 
 

@@ -1,4 +1,4 @@
-"""The form of a judge's reply. Its JSON schema, the instruction in the prompt and the checks of a reply come from it.
+"""The form of a judge's reply. The instruction in the prompt, the JSON schema (`reply_schema`) and the checks of a reply come from it.
 
 A reply has a nonce, a reason (before the verdict, after it, or none) and one further field with the verdict. There are
 five kinds of verdicts:
@@ -20,12 +20,10 @@ from functools import lru_cache
 from typing import Literal, TypeAlias, TypeVar, get_args
 
 from pytest_llmops.errors import UsageError
-from pytest_llmops.measurement import Json, shorten_text
+from pytest_llmops.measurement import shorten_text
 
-MAX_ENUM = 20  # up to this many whole scores, a schema lists each of them
 MAX_REASON = 300  # characters of a reason in the schema: a small model would continue until the token limit
 MAX_CLAIMS = 40
-MAX_NAMED = 5  # passages that a claim may name, for the same reason
 NONCE_ERROR = "nonce: expected the code that the request says to repeat"
 RESERVED_KEYS = frozenset({"score", "rating", "reason", "nonce", "dimensions"})
 
@@ -260,7 +258,7 @@ class ReplyForm:
         words = self._sample_words()
         if self.reason != "none":
             words += " The reason is one sentence."
-        keys = self._order_keys(f'"nonce": "{nonce}"', '"reason": "..."', f'"{self.field}": {sample}')
+        keys = self.order_keys(f'"nonce": "{nonce}"', '"reason": "..."', f'"{self.field}": {sample}')
         example = f"{{{', '.join(keys)}}}"
         if kind == "tool":
             return f"Reply with one call of the tool verdict: {example}. {words}"
@@ -268,7 +266,7 @@ class ReplyForm:
             return f"Reply with one JSON object and nothing else: {example}. {words}"
         return f"Reply with one line and nothing else: {self._sample_line(nonce)}"
 
-    def _order_keys(self, nonce: T, reason: T, verdict: T) -> list[T]:
+    def order_keys(self, nonce: T, reason: T, verdict: T) -> list[T]:
         """Return the parts of a reply in the order in which they are requested.
 
         Without a reason in front the verdict comes first: after a nonce, which is noise, a small model gives the same
@@ -345,43 +343,6 @@ class ReplyForm:
             kind = "a whole number"
         return f"{kind} from {low:g} to {high:g}"
 
-    def schema(self, nonce: str, *, bounded: bool) -> dict[str, Json]:
-        """Return the JSON schema of the reply.
-
-        Args:
-            nonce: The code that the reply has to repeat; the schema allows no other.
-            bounded: Whether to limit numbers and lengths, which not all servers support in a strict schema.
-        """
-        text: dict[str, Json] = {"type": "string"}
-        if bounded:
-            text["maxLength"] = MAX_REASON
-        verdict = self._value_schema(text, bounded=bounded)
-        code: Json = {"type": "string", "enum": [nonce]}
-        pairs = self._order_keys(("nonce", code), ("reason", text), (self.field, verdict))
-        return _strict_object_schema(dict(pairs))
-
-    def _value_schema(self, text: Json, *, bounded: bool) -> Json:
-        """Return the schema of the verdict's field; ``text`` is the schema of a claim's text."""
-        if self.scale is not None:
-            score = _score_schema(self.scale, bounded=bounded)
-            if self.scale.weights:
-                return _strict_object_schema(dict.fromkeys(self.scale.weights, score))
-            return score
-        name: Json = {"type": "string", "enum": list[Json](self.scores)}
-        if self.items:
-            return _strict_object_schema(dict.fromkeys(self.items, name))
-        if not self.passages:
-            return name
-        number: dict[str, Json] = {"type": "integer"}
-        passages: dict[str, Json] = {"type": "array", "items": number}
-        claim = _strict_object_schema({"claim": text, "passages": passages, "finding": name})
-        claims: dict[str, Json] = {"type": "array", "items": claim}
-        if bounded:
-            number |= {"minimum": 1, "maximum": self.passages}
-            passages["maxItems"] = min(self.passages, MAX_NAMED)
-            claims["maxItems"] = MAX_CLAIMS
-        return claims
-
     def is_echo(self, text: str) -> bool:
         """Return whether a text only repeats the instruction: its placeholder, or four or more of its words in a row.
 
@@ -422,34 +383,6 @@ def check_reason_place(given: object, what: str) -> None:
     if given not in REASON_PLACES:
         got = shorten_text(repr(given), 40)
         raise UsageError(f"{what}: reason: expected before, after or none, got {got}")
-
-
-def _score_schema(scale: Scale, *, bounded: bool) -> dict[str, Json]:
-    """Return the schema of a number on a scale: with limits if ``bounded``, else as a list if that is short."""
-    kind = "number"
-    low: float = scale.low
-    high: float = scale.high
-    if scale.is_whole:
-        kind = "integer"
-        low = int(low)
-        high = int(high)
-    if bounded:
-        return {"type": kind, "minimum": low, "maximum": high}
-    # A list of the scores: all providers' strict schemas support enums, but only some support limits
-    if scale.is_whole and high - low < MAX_ENUM:
-        scores = range(int(low), int(high) + 1)
-        return {"type": kind, "enum": list[Json](scores)}
-    return {"type": kind}
-
-
-def _strict_object_schema(properties: Mapping[str, Json]) -> dict[str, Json]:
-    """Return the schema of an object with exactly these properties."""
-    return {
-        "type": "object",
-        "properties": dict(properties),
-        "required": list(properties),
-        "additionalProperties": False,
-    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

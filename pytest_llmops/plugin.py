@@ -18,8 +18,8 @@ from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, Usage
 
 # isort: off
 from pytest_llmops.fixtures import (
-    HARNESS, HAS_INI_KEY, SETTINGS, case, close_session, close_session_early, close_session_of_project, embedder, is_set_up, judge, judge_canaries, llm, llm_calls, llm_cassette, llm_feedback,
-    llm_proxy, prompt, prompts, pytest_addoption, pytest_make_parametrize_id, read_settings, retriever, select_broken_cases, uses_our_files,
+    HARNESS, HAS_INI_KEY, SETTINGS, case, close_session, close_session_at_cassettes, close_session_early, close_session_of_project,
+    embedder, is_set_up, judge, judge_canaries, llm, llm_calls, llm_cassette, llm_feedback, llm_proxy, prompt, prompts, pytest_addoption, pytest_make_parametrize_id, read_settings, retriever, select_broken_cases, uses_our_files,
 )  # fmt: skip
 # isort: on
 
@@ -385,6 +385,7 @@ class OnDemandHarness:
         """Keep the tests of each collected module and class, also those that are not run (others than ``test_a.py::test_x``)."""
         # While a module is imported, it may name files that `search_folders` helps to find.
         self._module = collector.path
+        close_session_at_cassettes(self._config, collector.path)
         report = yield
         if isinstance(collector, pytest.Module | pytest.Class) and report.passed:
             self._children.append((collector, report.result))

@@ -49,8 +49,6 @@ def close_session(
     """
     guard = ClosedSession(config, settings, usage_error, exit_error)
     config.pluginmanager.register(guard, PLUGIN_NAME)
-    if hasattr(config, "workerinput"):
-        config.pluginmanager.register(WorkerHooks(config, guard), f"{PLUGIN_NAME}_worker")
     config.add_cleanup(guard.end)  # called after all hooks
     guard.apply()
     return guard
@@ -195,6 +193,12 @@ class ClosedSession:
             report.longrepr = "\n".join(f"E   {line}" for line in lines)
             self._reported.update(texts)
         return report
+
+    @hook(tryfirst=True)
+    def pytest_configure(self, config: Any) -> None:
+        """In a worker of xdist, which is not known to be one before, tell the controller of refused calls."""
+        if hasattr(config, "workerinput"):
+            config.pluginmanager.register(WorkerHooks(config, self), f"{PLUGIN_NAME}_worker")
 
     @hook(tryfirst=True)
     def pytest_sessionstart(self, session: Any) -> None:

@@ -52,6 +52,7 @@ class _Interception:
             *beneath.network_patches(patching.refuse_while_replaying),
             *patching.thread_patches(),
             *child_processes.process_patches(),
+            beneath.LatePatches({"uvloop": child_processes.patch_uvloop}),
         ]
         self._in_place = False
 

@@ -83,7 +83,9 @@ def test_an_error_that_nobody_catches_ends_the_run_without_a_traceback(
     assert "Traceback" not in result.text
 
 
-@pytest.mark.parametrize("caught", ["", ",caught"])
+@pytest.mark.parametrize(
+    ("workers", "caught"), [(0, ""), (0, ",caught"), (2, ",caught")], indirect=["workers"]
+)
 def test_a_module_that_asks_while_it_is_imported_is_a_collection_error(
     asking: Project, workers: int, caught: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

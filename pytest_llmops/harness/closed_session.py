@@ -114,6 +114,7 @@ class ClosedSession:
             raise self._refuse(host)
 
     def _is_outside_tests(self) -> bool:
+        """Return whether no test of this run is set up, running or torn down."""
         return os.environ.get(_CURRENT_TEST) in (None, self._outer_test)
 
     def _refuse(self, host: str) -> CassetteMiss:
@@ -174,6 +175,7 @@ class ClosedSession:
         self._exit_if_refused(excinfo.value)
 
     def _exit_if_refused(self, error: BaseException | None) -> None:
+        """Raise pytest's exit with the message of a refused call, if an error comes of one. A worker of xdist reports the error itself."""
         text = self.find_refusal(error)
         if text and not hasattr(self._config, "workerinput"):
             self._reported.add(text)
@@ -224,6 +226,7 @@ class ClosedSession:
         self._refused += getattr(node, "workeroutput", {}).get(REFUSED_OUTPUT, ())
 
     def _fail_session(self) -> None:
+        """Give a run without a failure the exit status of a failed one, if a call was refused."""
         if self._refused and self._session is not None and self._session.exitstatus in GREEN:
             self._session.exitstatus = FAILED
 
@@ -234,7 +237,8 @@ class ClosedSession:
             pytest.UsageError: A call was refused in the hook ``pytest_unconfigure``.
         """
         self._has_ended = True
-        if not _is_command():
+        is_process_over = _is_command() or hasattr(self._config, "workerinput")
+        if not is_process_over:
             for change in reversed(self._changes):
                 change.restore_attribute()
         if hasattr(self._config, "workerinput"):

@@ -100,7 +100,11 @@ def test_a_module_that_asks_while_it_is_imported_is_a_collection_error(
 def test_a_call_at_exit_is_refused_too(asking: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHERE", "atexit,caught")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q"], cwd=asking.path, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "pytest", "-q", "-n1"],
+        cwd=asking.path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert asking.server.count == 0
     assert "outside of tests: a call of a model at 127.0.0.1 was refused" in done.stderr

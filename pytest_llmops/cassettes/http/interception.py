@@ -15,10 +15,11 @@ from typing import Any
 from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.http import (
     aiohttp,
-    beneath,
     child_processes,
+    connection_checks,
     http_client,
     httpx,
+    late_patches,
     patching,
     vcr_adapter,
 )
@@ -49,10 +50,10 @@ class _Interception:
             *aiohttp.aiohttp_patches(),
             *_silence_vcrpy(),
             *_httpx_patches(),
-            *beneath.network_patches(patching.refuse_while_replaying),
+            *connection_checks.network_patches(patching.refuse_while_replaying),
             *patching.thread_patches(),
             *child_processes.process_patches(),
-            beneath.LatePatches({"uvloop": child_processes.patch_uvloop}),
+            late_patches.LatePatches({"uvloop": child_processes.patch_uvloop}),
         ]
         self._in_place = False
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
-from pytest_llmops.cassettes.http.beneath import LatePatches
+from pytest_llmops.cassettes.http.late_patches import LatePatches
 from pytest_llmops.cassettes.http.patching import Patch
 
 # A function that raises if a request (method, URL) must not be sent

@@ -1,4 +1,4 @@
-"""Guards beneath the module `socket`, and patches of modules that are imported later."""
+"""Patches of modules that are imported later."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from pytest_llmops.cassettes.http.beneath import LatePatches
+from pytest_llmops.cassettes.http.late_patches import LatePatches
 from pytest_llmops.cassettes.http.patching import Patch
 
 NAME = "module_that_is_imported_late"

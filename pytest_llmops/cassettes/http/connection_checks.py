@@ -1,18 +1,16 @@
-"""Guards beneath the module `socket`, and patches of modules that are imported later.
+"""Checks of all connections and name look-ups of this process, whoever makes them.
 
-gevent opens its connections with `_socket`, and its monkey-patching replaces the class `socket.socket`: Python's audit events see both.
-uvloop connects in C without such an event, so the methods of its loop are patched.
+gevent opens its connections with `_socket`, and its monkey-patching replaces the class `socket.socket`: Python's audit events report
+both. uvloop connects in C without such an event, so the methods of its loop are patched.
 """
 
 import functools
-import importlib.util
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
+from pytest_llmops.cassettes.http.late_patches import LatePatches
 from pytest_llmops.cassettes.http.patching import (
     CheckHost,
     Patch,
@@ -66,97 +64,6 @@ def _check_event(event: str, args: tuple[Any, ...]) -> None:
         host, port = args[1][:2]
     for check in tuple(_checks):
         check_address(check, host, port)
-
-
-class LatePatches:
-    """Patches of modules: applied at once to those that are imported, and to each other one right after its import.
-
-    Nothing is imported for them.
-
-    Args:
-        makers: For the name of a module, a function that returns its patches.
-    """
-
-    def __init__(self, makers: Mapping[str, Callable[[ModuleType], Iterable[Patch]]]) -> None:
-        self._makers = makers
-        self._finder = _Finder(self._patch)
-        self._applied: list[Patch] = []
-
-    def apply(self) -> None:
-        """Patch the modules that are imported, and wait for the others."""
-        for name in self._makers:
-            module = sys.modules.get(name)
-            if module is None:
-                self._finder.names.add(name)
-            else:
-                self._patch(module)
-        if self._finder.names:
-            sys.meta_path.insert(0, self._finder)
-
-    def restore_attribute(self) -> None:
-        """Undo the patches, and patch nothing any more."""
-        self._finder.names.clear()
-        if self._finder in sys.meta_path:
-            sys.meta_path.remove(self._finder)
-        while self._applied:
-            self._applied.pop().restore_attribute()
-
-    def _patch(self, module: ModuleType) -> None:
-        self._finder.names.discard(module.__name__)
-        for patch in self._makers[module.__name__](module):
-            patch.apply()
-            self._applied.append(patch)
-
-
-class _Finder(MetaPathFinder):
-    """Finds nothing itself; calls a function with each named module once it is loaded.
-
-    Args:
-        loaded: The function.
-    """
-
-    def __init__(self, loaded: Callable[[ModuleType], None]) -> None:
-        self.names: set[str] = set()
-        self._loaded = loaded
-
-    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """Return the spec that the other finders have for a named module, with a loader that calls the function."""
-        del path, target
-        if fullname not in self.names:
-            return None
-        self.names.discard(fullname)  # the other finders are asked, and not this one again
-        try:
-            spec = importlib.util.find_spec(fullname)
-        finally:
-            self.names.add(fullname)  # that a module is searched does not mean that it is loaded
-        if spec is not None and hasattr(spec.loader, "exec_module"):
-            spec.loader = _Loader(cast("Loader", spec.loader), self._loaded)
-        return spec
-
-
-class _Loader(Loader):
-    """Loads a module as its own loader does, and calls a function then.
-
-    Args:
-        real: The module's own loader, which it has again once it is loaded.
-        loaded: The function.
-    """
-
-    def __init__(self, real: Loader, loaded: Callable[[ModuleType], None]) -> None:
-        self._real = real
-        self._loaded = loaded
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """Return what the module's own loader creates."""
-        return self._real.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Execute the module."""
-        module.__loader__ = self._real
-        if module.__spec__ is not None:
-            module.__spec__.loader = self._real
-        self._real.exec_module(module)
-        self._loaded(module)
 
 
 def network_patches(check: CheckHost) -> list[SystemChange]:

@@ -7,7 +7,6 @@ import sys
 
 import pytest
 from support.project import Project
-from support.server import StubServer
 
 ASK = '''
 import json, os, urllib.request
@@ -215,11 +214,11 @@ def test_without_an_option_cassettes_tell_that_a_project_uses_the_plugin(
     assert ("import of folder/test_b.py: a call of a model" in result.text) == has_cassettes
 
 
-def test_the_patches_end_with_the_run(project: Project) -> None:
+@pytest.mark.parametrize("options", [(), ("--no-such-option",)])
+def test_the_patches_end_with_the_run(project: Project, options: tuple[str, ...]) -> None:
     import http.client
 
     before = http.client.HTTPConnection.putrequest, list(sys.meta_path)
     project.write(**{"test_a.py": "def test_a(): pass\n"})
-    with StubServer():
-        project.run()
+    project.bare(*options)
     assert (http.client.HTTPConnection.putrequest, sys.meta_path) == before

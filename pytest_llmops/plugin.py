@@ -18,8 +18,8 @@ from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, Usage
 
 # isort: off
 from pytest_llmops.fixtures import (
-    HARNESS, HAS_INI_KEY, SETTINGS, case, embedder, is_set_up, judge, judge_canaries, llm, llm_calls, llm_cassette, llm_feedback,
-    llm_proxy, prompt, prompts, pytest_addoption, read_settings, retriever, select_broken_cases, uses_our_files,
+    HARNESS, HAS_INI_KEY, SETTINGS, case, close_session, close_session_at_cassettes, close_session_early, close_session_of_project,
+    embedder, is_set_up, judge, judge_canaries, llm, llm_calls, llm_cassette, llm_feedback, llm_proxy, prompt, prompts, pytest_addoption, pytest_make_parametrize_id, read_settings, retriever, select_broken_cases, uses_our_files,
 )  # fmt: skip
 # isort: on
 
@@ -41,7 +41,6 @@ PROBLEMS_KEY = pytest.StashKey[dict[object, str]]()
 ITEMS_KEY = pytest.StashKey[list[pytest.Item]]()
 # For each marker whose values an option can replace (`Marker.narrowed_by`), its arguments in all collected tests
 SEEN_KEY = pytest.StashKey[dict[str, list["Arguments"]]]()
-HOST_PATCHES_KEY = pytest.StashKey[list[Any]]()
 LEFT_OUT_COUNT = "llmops_left_out"
 WATCH_KEY = pytest.StashKey["OnDemandHarness"]()
 
@@ -61,6 +60,13 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object
     return (yield)
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
+    """Refuse calls of models outside of tests from here on, if the project uses the plugin and the run replays."""
+    with close_session_early(early_config):
+        return (yield)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Read the settings, register the markers, and in the controller listen to the reports."""
     settings, config.stash[HAS_INI_KEY] = read_settings(config)
@@ -71,6 +77,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", line)
     config.stash[WATCH_KEY] = OnDemandHarness(config)
     config.pluginmanager.register(config.stash[WATCH_KEY], "llmops_watch")
+    close_session_of_project(config, settings)
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(ReportListener(config), "llmops_listener")
     if settings.asks_ahead:
@@ -198,8 +205,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if watch is not None:
         del recorder.wake_callbacks[watch.start_harness_of_running_test]
         test_folders.remove(watch.search_folders)
-    for patch in config.stash.get(HOST_PATCHES_KEY, ()):
-        patch.restore_attribute()
     interception = sys.modules.get("pytest_llmops.cassettes.http.interception")
     # Callbacks that are left belong to an outer run: this was a run inside a test.
     if interception is not None and not recorder.wake_callbacks:
@@ -231,13 +236,6 @@ def _note_problem(metafunc: pytest.Metafunc, problem: str) -> None:
     metafunc.config.stash[PROBLEMS_KEY].setdefault(
         key, problem
     )  # the first counts: later ones may follow from it
-
-
-def pytest_make_parametrize_id(val: object) -> str | None:
-    """Return the id of a parameter that a CI runner would take for a command, escaped; None: pytest makes the id as usual."""
-    if isinstance(val, str) and ("##" in val or "section_" in val):
-        return escape_output(val)
-    return None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -318,14 +316,14 @@ def _refuse_unrecorded_calls(config: pytest.Config, settings: Settings) -> None:
 
     watch = config.stash[WATCH_KEY]
 
-    def refuse(item: pytest.Item, host: str) -> BaseException | None:
-        if OURS_KEY in item.stash or is_recorded_elsewhere(item):
+    def refuse(host: str) -> BaseException | None:
+        item = watch.running_item()
+        if item is None or OURS_KEY in item.stash or is_recorded_elsewhere(item):
             return None
         _register_recording_hooks(config, {})  # their tear-down fails the test if it catches the error
         return unrecorded.refuse_connection(watch.harness_of(item), host)
 
-    if HOST_PATCHES_KEY not in config.stash:
-        config.stash[HOST_PATCHES_KEY] = unrecorded.apply_host_patches(settings, watch.running_item, refuse)
+    close_session(config, settings).refuse_in_test = refuse
 
 
 class OnDemandHarness:
@@ -387,6 +385,7 @@ class OnDemandHarness:
         """Keep the tests of each collected module and class, also those that are not run (others than ``test_a.py::test_x``)."""
         # While a module is imported, it may name files that `search_folders` helps to find.
         self._module = collector.path
+        close_session_at_cassettes(self._config, collector.path)
         report = yield
         if isinstance(collector, pytest.Module | pytest.Class) and report.passed:
             self._children.append((collector, report.result))
@@ -595,6 +594,6 @@ def pytest_report_from_serializable(data: dict[str, Any]) -> None:
         data["llmops"] = json.loads(data["llmops"])
 
 
-__all__ = [  # fixtures and a hook, for pytest to find
-    "case", "embedder", "judge", "judge_canaries", "llm", "llm_calls", "llm_cassette", "llm_feedback", "llm_proxy", "prompt", "prompts", "pytest_addoption", "retriever",
+__all__ = [  # fixtures and hooks, for pytest to find
+    "case", "embedder", "judge", "judge_canaries", "llm", "llm_calls", "llm_cassette", "llm_feedback", "llm_proxy", "prompt", "prompts", "pytest_addoption", "pytest_make_parametrize_id", "retriever",
 ]  # fmt: skip

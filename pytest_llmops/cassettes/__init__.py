@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from pytest_llmops.cassettes.audit import find_orphans
     from pytest_llmops.cassettes.budget import open_ledger
     from pytest_llmops.cassettes.drift import is_model_request
+    from pytest_llmops.cassettes.http.connection_checks import network_patches
     from pytest_llmops.cassettes.http.interception import install_patches, use_in_all_threads
     from pytest_llmops.cassettes.http.live_response import TIMING_DIGITS, is_stream, limit_silence
-    from pytest_llmops.cassettes.http.patching import Patch, network_patches
+    from pytest_llmops.cassettes.http.patching import Patch, SystemChange
+    from pytest_llmops.cassettes.http.request_checks import request_patches
     from pytest_llmops.cassettes.journal import JournalEntry
     from pytest_llmops.cassettes.locking import lock_cassette, replace_file
     from pytest_llmops.cassettes.naming import (
@@ -68,6 +70,7 @@ _MODULES_BY_NAME = {
     "RecordingIndex": "recordings",
     "RunJournals": "run_journals",
     "RunUsage": "usage_record",
+    "SystemChange": "http.patching",
     "SESSION_TAKES": "active_tape",
     "TIMING_DIGITS": "http.live_response",
     "Tape": "tape",
@@ -97,7 +100,7 @@ _MODULES_BY_NAME = {
     "lock_cassette": "locking",
     "make_exchange": "request_key",
     "make_run_config": "tape_config",
-    "network_patches": "http.patching",
+    "network_patches": "http.connection_checks",
     "open_ledger": "budget",
     "open_run_folder": "run_folder",
     "open_tape": "tape",
@@ -107,6 +110,7 @@ _MODULES_BY_NAME = {
     "remove_run_journals": "run_journals",
     "replace_file": "locking",
     "replace_tape_factory": "tape",
+    "request_patches": "http.request_checks",
     "safe_file_name": "naming",
     "shared_answer_key": "shared_answers",
     "shared_path": "naming",
@@ -128,6 +132,7 @@ __all__ = [
     "RecordingIndex",
     "RunJournals",
     "RunUsage",
+    "SystemChange",
     "Tape",
     "TapeConfig",
     "TapeCounts",
@@ -165,6 +170,7 @@ __all__ = [
     "remove_run_journals",
     "replace_file",
     "replace_tape_factory",
+    "request_patches",
     "safe_file_name",
     "shared_answer_key",
     "shared_path",

@@ -5,6 +5,8 @@ Knows pytest's items by their attributes only.
 
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from pytest_llmops.errors import UsageError
@@ -20,6 +22,11 @@ PACKAGE = "pytest_llmops"
 PROJECT_PACKAGES = frozenset(
     f"{PACKAGE}.{name}" for name in ("assertions", "cassettes", "guardrails", "judges", "metrics", "providers", "retrievers")
 )  # fmt: skip
+
+# The folder of cassettes beside tests, and how a cassette begins: as `cassettes.naming` and `cassettes.store` have it, which are not
+# imported only to look for a file
+CASSETTES = "cassettes"
+CASSETTE_START = b'{\n "format": '
 
 FOREIGN_MARKER = "vcr"  # marker of other recording plugins (pytest-recording, pytest-vcr, cassetter)
 # Fixtures that those plugins add to every test: without any, no such plugin is installed
@@ -65,6 +72,19 @@ def is_recorded_elsewhere(item: Any) -> bool:
             f"{item.nodeid}: marked `{FOREIGN_MARKER}` and `llm_cassette`: one of two recorders can record it, take one mark away"
         )
     return True
+
+
+def has_cassettes(folder: Path) -> bool:
+    """Return whether a folder of tests has a cassette of this plugin: fellow plugins use a folder of that name too."""
+    cassettes = folder / CASSETTES
+    if not cassettes.is_dir():
+        return False
+    path = next(cassettes.glob("**/*.json"), None)
+    if path is None:
+        return False
+    with suppress(OSError), path.open("rb") as file:
+        return file.read(len(CASSETTE_START)) == CASSETTE_START
+    return False
 
 
 def has_baseline_file(config: Any) -> bool:

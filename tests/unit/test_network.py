@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import _socket
 import asyncio
 import socket
 import threading
@@ -53,6 +54,13 @@ def connected(method: str, *args: Any, family: int = socket.AF_INET, kind: int =
         return getattr(entry, method)(*args)
 
 
+def beneath_socket(address: tuple[str, int]) -> None:
+    """Connect a socket as gevent does; it is closed, so that nothing is sent in any case."""
+    entry = _socket.socket()
+    entry.close()
+    entry.connect(address)
+
+
 REACHING: dict[str, Callable[[], Any]] = {
     "connect": lambda: connected("connect", (FAR, 443)),
     "connect by name": lambda: connected("connect", (NAME, 443)),
@@ -68,6 +76,7 @@ REACHING: dict[str, Callable[[], Any]] = {
     "getaddrinfo by keyword": lambda: socket.getaddrinfo(host=NAME, port=443),
     "gethostbyname": lambda: socket.gethostbyname(NAME),
     "gethostbyname_ex": lambda: socket.gethostbyname_ex(NAME),
+    "_socket": lambda: beneath_socket((FAR, 443)),
     "asyncio": lambda: asyncio.run(asyncio.wait_for(_opened(), 20)),
     "urlopen": lambda: urllib.request.urlopen(f"ftp://{NAME}/x"),
 }

@@ -461,6 +461,27 @@ def _wrap_popen(real: Callable[..., None]) -> Callable[..., None]:
     return init
 
 
+def patch_uvloop(uvloop: Any) -> Iterator[Patch]:
+    """Yield the patches of uvloop's loop, which starts processes in C.
+
+    Args:
+        uvloop: The module.
+    """
+    yield Patch(uvloop.Loop, "subprocess_exec", _wrap_loop_method)
+    yield Patch(uvloop.Loop, "subprocess_shell", _wrap_loop_method)
+
+
+def _wrap_loop_method(real: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a method of a loop that starts a process: the ticket is added to the environment."""
+
+    @functools.wraps(real)
+    async def start(self: Any, *args: Any, **more: Any) -> Any:
+        more["env"] = _child_environment(more.get("env"))
+        return await real(self, *args, **more)
+
+    return start
+
+
 class _Join(str):
     """A ticket that joins the test when it is unpickled, the first thing that a `multiprocessing` process does."""
 

@@ -13,7 +13,16 @@ from functools import partial
 from typing import Any
 
 from pytest_llmops.cassettes import active_tape
-from pytest_llmops.cassettes.http import aiohttp, child_processes, http_client, httpx, patching, vcr_adapter
+from pytest_llmops.cassettes.http import (
+    aiohttp,
+    child_processes,
+    connection_checks,
+    http_client,
+    httpx,
+    late_patches,
+    patching,
+    vcr_adapter,
+)
 from pytest_llmops.cassettes.tape import Tape
 
 
@@ -31,7 +40,7 @@ class _Interception:
                 vcr_patches.append(patching.Patch(patcher.getter(), patcher.attribute, make))
             else:
                 self._removers.append(patcher)
-        self._patches = [
+        self._patches: list[patching.SystemChange] = [
             *_pin_constructors(),
             *vcr_patches,
             # While a connection is created, vcrpy removes all its patches, in all threads; if two threads do so at the
@@ -41,9 +50,10 @@ class _Interception:
             *aiohttp.aiohttp_patches(),
             *_silence_vcrpy(),
             *_httpx_patches(),
-            *patching.network_patches(patching.refuse_while_replaying),
+            *connection_checks.network_patches(patching.refuse_while_replaying),
             *patching.thread_patches(),
             *child_processes.process_patches(),
+            late_patches.LatePatches({"uvloop": child_processes.patch_uvloop}),
         ]
         self._in_place = False
 

@@ -7,13 +7,23 @@ import types
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from pytest_llmops._util.hosts import is_loopback, is_unspecified
 from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.active_tape import current_tape
 
 _ABSENT = object()
+
+
+class SystemChange(Protocol):
+    """A change of this process that can be undone, such as a `Patch`."""
+
+    def apply(self) -> None:
+        """Make the change."""
+
+    def restore_attribute(self) -> None:
+        """Undo it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -77,8 +87,8 @@ _ADDRESS_ARGUMENTS = {"connect": 0, "connect_ex": 0, "sendto": -1, "sendmsg": 3}
 _LOOK_UPS = ("getaddrinfo", "gethostbyname", "gethostbyname_ex")
 
 
-def network_patches(check: CheckHost) -> list[Patch]:
-    """Return patches that call a check with the host of each connection and name look-up, before it is made."""
+def socket_patches(check: CheckHost) -> list[Patch]:
+    """Return patches of the module `socket` that call a check with the host of each connection and name look-up, before it is made."""
     patches = [Patch(socket, name, functools.partial(_guard_look_up, check)) for name in _LOOK_UPS]
     for name, place in _ADDRESS_ARGUMENTS.items():
         guard = functools.partial(_guard_socket, check, place=place)
@@ -100,7 +110,7 @@ def _guard_socket(check: CheckHost, real: Any, *, place: int) -> Any:
         if is_internet and args and place < len(args) and isinstance(args[place], tuple):
             address = args[place]
             if len(address) > 1:
-                _check_address(check, *address[:2])
+                check_address(check, *address[:2])
         return real(self, *args)
 
     return functools.wraps(real)(guarded)
@@ -116,7 +126,7 @@ def _guard_look_up(check: CheckHost, real: Any) -> Any:
         port = more.get("port")
         if rest:
             port = rest[0]
-        _check_address(check, host, port)
+        check_address(check, host, port)
         result = real(host, *rest, **more)
         tape = current_tape()
         if tape is not None and tape.passes(_host_name(host)):
@@ -144,7 +154,7 @@ def _host_name(host: Any) -> str:
     return ""
 
 
-def _check_address(check: CheckHost, host: Any, port: Any) -> None:
+def check_address(check: CheckHost, host: Any, port: Any) -> None:
     """Call a check with a host and its port, which is None if it is not a number; an empty host is not checked."""
     name = _host_name(host)
     if not name:

@@ -1,0 +1,322 @@
+"""Refuses calls of models outside of tests while recordings are replayed: in hooks, at the import of modules, between tests, at exit.
+
+No test can fail for such a call, so the run does. A module that makes one while it is imported is a collection error; any other one ends
+the run with an error, also if the caller catches it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from urllib.parse import urlsplit
+
+import pluggy
+
+from pytest_llmops.cassettes import SystemChange, current_tape, network_patches, request_patches
+from pytest_llmops.errors import CassetteMiss, append_code
+from pytest_llmops.measurement import escape_output
+from pytest_llmops.settings import Settings
+from pytest_llmops.trace.routes import find_route, is_model_endpoint
+
+hook = pluggy.HookimplMarker("pytest")
+PLUGIN_NAME = "llmops_closed"
+REFUSED_OUTPUT = "llmops_refused"  # what a worker tells its controller
+GREEN = (0, 5)  # exit statuses of a run without a failure
+FAILED = 1
+REFUSED_STATUS = 4  # of a run that an error ended (pytest's for usage)
+MAX_DEPTH = 20  # of exceptions within exceptions
+# pytest's functions around a run: a program calls `main`, and the command `pytest` calls `console_main`
+_MAIN = frozenset({"main", "_main"})
+_CONSOLE = frozenset({"console_main", "_console_main"})
+_CURRENT_TEST = "PYTEST_CURRENT_TEST"
+
+
+def close_session(
+    config: Any, settings: Settings, usage_error: type[Exception], exit_error: type[Exception]
+) -> ClosedSession:
+    """Refuse calls of models outside of tests from here to the end of the run; return the guard.
+
+    Args:
+        config: pytest's.
+        settings: The run's.
+        usage_error: pytest's exception for a run that cannot go on.
+        exit_error: pytest's exception that ends a run without a traceback.
+    """
+    guard = ClosedSession(config, settings, usage_error, exit_error)
+    config.pluginmanager.register(guard, PLUGIN_NAME)
+    config.add_cleanup(guard.end)  # called after all hooks
+    guard.apply()
+    return guard
+
+
+class ClosedSession:
+    """The guard of a run, and its hooks.
+
+    Args:
+        config: pytest's.
+        settings: The run's; replaced when all options are known.
+        usage_error: pytest's exception for a run that cannot go on.
+        exit_error: pytest's exception that ends a run without a traceback.
+    """
+
+    def __init__(
+        self, config: Any, settings: Settings, usage_error: type[Exception], exit_error: type[Exception]
+    ) -> None:
+        self.settings = settings
+        # Returns the error for a connection of the running test to a host; None: the connection is allowed
+        self.refuse_in_test: Callable[[str], BaseException | None] = _allow_in_test
+        self._config = config
+        self._usage_error = usage_error
+        self._exit_error = exit_error
+        self._refused: list[str] = []
+        self._reported: set[str] = set()
+        self._session: Any = None
+        self._has_ended = False
+        self._outer_test = os.environ.get(_CURRENT_TEST)  # of a run inside a test
+        self._changes: list[SystemChange] = [
+            *network_patches(self._check_host),
+            request_patches(self._check_request),
+        ]
+
+    def apply(self) -> None:
+        """Patch connections and HTTP clients."""
+        for change in self._changes:
+            change.apply()
+
+    def _check_host(self, host: str, port: int | None) -> None:
+        """Raise an error for a connection to a model that nothing records, in a test or outside."""
+        if current_tape() is not None or host.lower() in self.settings.allow_hosts:
+            return
+        if not is_model_endpoint(host, port, self.settings.base_url):
+            return
+        if self._is_outside_tests():
+            raise self._refuse(host)
+        error = self.refuse_in_test(host)
+        if error is not None:
+            raise error
+
+    def _check_request(self, method: str, url: str) -> None:
+        """Raise an error for a request to a model outside of tests, whichever host it goes to: its path says that it is one."""
+        if method.upper() != "POST" or not self._is_outside_tests() or current_tape() is not None:
+            return
+        try:
+            host = urlsplit(url).hostname or ""
+        except ValueError:
+            host = ""
+        if host.lower() in self.settings.allow_hosts:
+            return
+        if find_route(url).matches:
+            raise self._refuse(host)
+
+    def _is_outside_tests(self) -> bool:
+        """Return whether no test of this run is set up, running or torn down."""
+        return os.environ.get(_CURRENT_TEST) in (None, self._outer_test)
+
+    def _refuse(self, host: str) -> CassetteMiss:
+        """Return the error for a call outside of tests, and note it: it fails the run even if it is caught."""
+        host = escape_output(host)
+        first = (
+            f"{_describe_caller(self._config.rootpath)}: a call of a model at {host} was refused: this run replays recordings, and what is"
+            " called outside of tests is not recorded"
+        )
+        text = (
+            f"{append_code(first, CassetteMiss.code)}\n"
+            "  record it         make the call in a test with @pytest.mark.llm_cassette, or in a fixture of such a test\n"
+            f"  let it through    the ini key llm_allow_hosts = {host}"
+        )
+        self._refused.append(text)
+        if self._has_ended:
+            sys.stderr.write(f"ERROR: {text}\n")
+        return CassetteMiss(text)
+
+    def take_unreported(self) -> list[str]:
+        """Return the messages of refused calls that nothing has shown yet; from then on they count as shown."""
+        texts = [text for text in dict.fromkeys(self._refused) if text not in self._reported]
+        self._reported.update(texts)
+        return texts
+
+    def find_refusal(self, error: BaseException | None, depth: int = 0) -> str:
+        """Return the message of the refused call that an exception, a cause of it, or a member of its group is; "" if none is."""
+        if error is None or depth > MAX_DEPTH:
+            return ""
+        if isinstance(error, CassetteMiss) and str(error) in self._refused:
+            return str(error)
+        inner = [*getattr(error, "exceptions", ()), error.__cause__, error.__context__]
+        for candidate in inner:
+            text = self.find_refusal(candidate, depth + 1)
+            if text:
+                return text
+        return ""
+
+    @contextmanager
+    def end_run_if_refused(self) -> Iterator[None]:
+        """Let a refused call that ends the block end the run, without a traceback.
+
+        Raises:
+            pytest.UsageError: A call was refused in the block, and nobody caught the error.
+        """
+        try:
+            yield
+        except BaseException as error:
+            text = self.find_refusal(error)
+            if not text:
+                raise
+            self._reported.add(text)
+            raise self._usage_error(text) from None
+
+    @hook(tryfirst=True)
+    def pytest_internalerror(self, excinfo: Any) -> None:
+        """End the run with the message of a call that was refused in a hook, instead of pytest's report of an internal error."""
+        self._exit_if_refused(excinfo.value)
+
+    def _exit_if_refused(self, error: BaseException | None) -> None:
+        """Raise pytest's exit with the message of a refused call, if an error comes of one. A worker of xdist reports the error itself."""
+        text = self.find_refusal(error)
+        if text and not hasattr(self._config, "workerinput"):
+            self._reported.add(text)
+            raise self._exit_error(text, REFUSED_STATUS) from None
+
+    @hook(wrapper=True)
+    def pytest_make_collect_report(self, collector: Any) -> Generator[None, Any, Any]:
+        """Fail the collection of a module that called a model while it was imported, also if it caught the error."""
+        del collector
+        before = len(self._refused)
+        report = yield
+        texts = list(dict.fromkeys(self._refused[before:]))
+        if texts:
+            report.outcome = "failed"
+            report.result = []
+            lines = "\n".join(texts).splitlines()
+            report.longrepr = "\n".join(f"E   {line}" for line in lines)
+            self._reported.update(texts)
+        return report
+
+    @hook(tryfirst=True)
+    def pytest_configure(self, config: Any) -> None:
+        """In a worker of xdist, which is not known to be one before, tell the controller of refused calls."""
+        if hasattr(config, "workerinput"):
+            config.pluginmanager.register(WorkerHooks(config, self), f"{PLUGIN_NAME}_worker")
+
+    @hook(tryfirst=True)
+    def pytest_sessionstart(self, session: Any) -> None:
+        """Keep the session, whose exit status tells of refused calls."""
+        self._session = session
+
+    @hook(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: Any) -> Generator[None, object, object]:
+        """Fail a run in which a call was refused."""
+        self._session = session
+        self._fail_session()
+        try:
+            return (yield)
+        except BaseException as error:
+            self._exit_if_refused(error)
+            raise
+        finally:
+            self._fail_session()
+
+    @hook(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take over the calls that a worker of xdist refused."""
+        self._refused += getattr(node, "workeroutput", {}).get(REFUSED_OUTPUT, ())
+
+    def _fail_session(self) -> None:
+        """Give a run without a failure the exit status of a failed one, if a call was refused."""
+        if self._refused and self._session is not None and self._session.exitstatus in GREEN:
+            self._session.exitstatus = FAILED
+
+    def end(self) -> None:
+        """End the run: show what nothing has shown, and open the connections, unless the process ends with the run.
+
+        Raises:
+            pytest.UsageError: A call was refused in the hook ``pytest_unconfigure``.
+        """
+        self._has_ended = True
+        is_process_over = _is_command() or hasattr(self._config, "workerinput")
+        if not is_process_over:
+            for change in reversed(self._changes):
+                change.restore_attribute()
+        if hasattr(self._config, "workerinput"):
+            return
+        self._fail_session()
+        text = self.find_refusal(sys.exc_info()[1])
+        if text:
+            self._reported.add(text)
+            raise self._usage_error(text) from None
+        for message in self.take_unreported():
+            sys.stderr.write(f"ERROR: {message}\n")
+
+
+class WorkerHooks:
+    """Tells the controller of xdist which calls a worker refused.
+
+    Args:
+        config: pytest's, of the worker.
+        guard: The worker's guard.
+    """
+
+    def __init__(self, config: Any, guard: ClosedSession) -> None:
+        self._config = config
+        self._guard = guard
+
+    @hook(wrapper=True, trylast=True)  # before the worker sends its output
+    def pytest_sessionfinish(self) -> Generator[None, object, object]:
+        """Add the refused calls to the output."""
+        try:
+            return (yield)
+        finally:
+            self._config.workeroutput[REFUSED_OUTPUT] = self._guard.take_unreported()
+
+
+def _allow_in_test(host: str) -> BaseException | None:
+    """Return None: nothing is refused within tests, until those of the run are known."""
+    del host
+    return None
+
+
+def _describe_caller(root: Path) -> str:
+    """Return what the user's own code does that makes this call: ``conftest.py:7, hook pytest_configure``."""
+    from pytest_llmops.harness.tracebacks import LIBRARY
+
+    place = ""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 -- documented, and cheaper than inspect.stack
+    while frame is not None:
+        code = frame.f_code
+        if not LIBRARY.search(code.co_filename):
+            place = place or f"{_shorten_path(code.co_filename, root)}:{frame.f_lineno}"
+            if code.co_name.startswith("pytest_"):
+                return f"{place}, hook {code.co_name}"
+            if code.co_name == "<module>":
+                return f"{place}, import of {_shorten_path(code.co_filename, root)}"
+        frame = frame.f_back
+    if not place:
+        return "code of a library, outside of tests"
+    return f"{place}, outside of tests"
+
+
+def _shorten_path(file: str, root: Path) -> str:
+    """Return the path of a file from the root of the project; the whole path of a file elsewhere."""
+    path = Path(file)
+    if path.is_relative_to(root):
+        path = path.relative_to(root)
+    return escape_output(path.as_posix())
+
+
+def _is_command() -> bool:
+    """Return whether this run is the command ``pytest``, so that the process ends after it; a program may go on after `pytest.main`."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 -- as above
+    is_in_main = False
+    while frame is not None:
+        is_config = frame.f_globals.get("__name__") == "_pytest.config"
+        if is_in_main and not is_config:
+            return False
+        if is_in_main and frame.f_code.co_name in _CONSOLE:
+            return True
+        is_in_main = is_in_main or (is_config and frame.f_code.co_name in _MAIN)
+        frame = frame.f_back
+    return False

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_llmops.redaction.secret_names import looks_random, read_value
+from pytest_llmops.redaction.secret_names import MAX_NAME, looks_random, read_value
 
 MAX_DEPTH = 3  # levels of JSON inside of texts in JSON
 MAX_FAILURES = 20  # so many brackets in a text that do not begin JSON; what follows is not read
-MAX_DISTANCE = 4000  # characters around a value in a text that is not JSON, in which the brackets around it are looked for
+MAX_DISTANCE = 8000  # characters around a value in a text that is not JSON, in which the brackets around it are looked for
 MAX_LEVELS = 4  # brackets around a value that are read
 # The members that say what an object is, in APIs and in the messages of frameworks
 TYPE_MEMBERS = ("type", "part_kind", "block_type")
@@ -91,15 +91,17 @@ THOUGHT_FORMS = (
 )
 # A text without any of these has no thoughts
 _MARKS = (b"ignature", b"redacted", b"encrypted_content", b"reasoning_details")
-# The word of base64 that goes on at a place, and its end
-MAX_WORD_BEFORE = 64
-_WORD_BEFORE = re.compile(rb"[A-Za-z0-9+/_-]{1,64}\Z")
-_WORD = re.compile(rb"[A-Za-z0-9+/_-]*+={0,2}")
+# A word of base64 before and after a place; `MAX_WORD` characters of it may be the data of an image
+MAX_WORD = 200
+_WORD_BEFORE = re.compile(rb"[A-Za-z0-9+/_-]{1,%d}\Z" % MAX_WORD)
+_WORD_AFTER = re.compile(rb"[A-Za-z0-9+/_-]*+={0,2}")
 _BRACKET = re.compile(rb"[\[\](){}]")
-_NAME_BEFORE = re.compile(rb"([A-Za-z_]{4,40})[\\\"'\s:=b]{1,9}\Z")
-_TYPE_BEFORE = re.compile(
-    rb"(?:%s)[\\\"']{0,4}\s{0,3}[:=]\s{0,3}[\\\"']{1,4}([A-Za-z_.]{1,40})" % "|".join(TYPE_MEMBERS).encode()
+# The name of a value with the quotes before it, and what is between the name and the value
+_NAME_BEFORE = re.compile(
+    rb"(?P<quotes>[\\\"']{0,9})(?<![A-Za-z_.-])(?P<name>[A-Za-z_]{4,40})(?P<between>[\\\"'\s:=]{1,9})b?[\\\"']{0,9}\Z"
 )
+_YAML_NAME = re.compile(rb"([ -]{0,99}+)[A-Za-z_]+:")
+_YAML_TYPE = re.compile(rb"(?:%s):[ ]([A-Za-z_.]{1,40})" % "|".join(TYPE_MEMBERS).encode())
 _DOCUMENT_START = re.compile(r"[{\[]")
 _DECODER = json.JSONDecoder(strict=False)
 
@@ -170,16 +172,26 @@ class Thoughts:
 
         A value that begins with a secret is not a thought.
         """
-        before = _WORD_BEFORE.search(data[max(0, start - MAX_WORD_BEFORE) : start])
+        before = _WORD_BEFORE.search(data[max(0, start - MAX_WORD) : start])
         if before is None:
             return False
-        word = before[0]
-        if len(word) == MAX_WORD_BEFORE:
-            return looks_random(word.decode("ascii"))
-        after = _WORD.match(data, end)
+        if len(before[0]) == MAX_WORD:
+            return _is_random_base64(before[0].decode())
+        after = _WORD_AFTER.match(data, end)
+        word = before[0] + data[start:end]
         if after is not None:
-            return word + data[start : after.end()] in self
-        return word + data[start:end] in self
+            word += after[0]
+        return word in self
+
+
+def _is_random_base64(word: str) -> bool:
+    """Return whether a word is base64 of binary data, and not a path of words, ids and keys.
+
+    >>> _is_random_base64("iVBORw0KGgoAAAANSUhEUgAAAAUA"), _is_random_base64("c108269c-cf1e/4ac6-a7e4-5a456c")
+    (True, False)
+    """
+    has_both_cases = not word.islower() and not word.isupper()
+    return has_both_cases and "-" not in word and "_" not in word and looks_random(word)
 
 
 def iterate_thoughts(data: bytes) -> Iterator[bytes]:
@@ -248,15 +260,47 @@ def is_thought_in_text(data: bytes, start: int, end: int) -> bool:
     True
     """
     before = data[max(0, start - MAX_DISTANCE) : start]
-    name = _NAME_BEFORE.search(before[-60:])
-    if name is None or name[1].decode() not in _FORMS:
+    after = data[end : end + MAX_DISTANCE]
+    name_match = _NAME_BEFORE.search(before[-MAX_NAME:])
+    if name_match is None or name_match["name"].decode() not in _FORMS:
         return False
-    holder = _read_holder(before, data[end : end + MAX_DISTANCE])
-    return holder is not None and is_thought_member(name[1].decode(), holder)
+    holder = _read_yaml_holder(before, after) or _read_holder(before, after, name_match)
+    return holder is not None and is_thought_member(name_match["name"].decode(), holder)
 
 
-def _read_holder(before: bytes, after: bytes) -> Holder | None:
+def _compile_type(name_match: re.Match[bytes]) -> re.Pattern[bytes]:
+    r"""Return the pattern of the type of an object, in the same spelling as the name of another member.
+
+    So a type inside of a text does not count: ``{"text": "\"type\": \"thinking\"", "signature": "..."}``.
+    """
+    names = "|".join(TYPE_MEMBERS).encode()
+    quotes = re.escape(name_match["quotes"])
+    between = re.escape(name_match["between"])
+    return re.compile(quotes + rb"(?<![A-Za-z_.-])(?:" + names + rb")" + between + rb"([A-Za-z_.]{1,40})")
+
+
+def _read_yaml_holder(before: bytes, after: bytes) -> Holder | None:
+    """Return the object around a value in YAML, by the lines after it that are indented as its name; None without a type.
+
+    Recorders sort the members, so the type of a thought comes after its signature.
+    """
+    start = before.rfind(b"\n") + 1
+    name_match = _YAML_NAME.match(before, start)
+    if name_match is None:
+        return None
+    indent = b" " * len(name_match[1])
+    for line in after.splitlines()[1:]:
+        if line and not line.startswith(indent):
+            return None
+        type_match = _YAML_TYPE.fullmatch(line[len(indent) :])
+        if type_match:
+            return Holder({"type": type_match[1].decode()})
+    return None
+
+
+def _read_holder(before: bytes, after: bytes, name_match: re.Match[bytes]) -> Holder | None:
     """Return the object around a value, by the brackets in the text before and after it; None without a bracket."""
+    type_of_object = _compile_type(name_match)
     levels = _list_levels(before)
     own_texts = _list_own_texts(after, len(levels))
     holder: Holder | None = None
@@ -267,7 +311,7 @@ def _read_holder(before: bytes, after: bytes) -> Holder | None:
         if level.is_list:
             list_name = name
             continue
-        type_match = _TYPE_BEFORE.search(level.own_text) or _TYPE_BEFORE.search(own_after)
+        type_match = type_of_object.search(level.own_text) or type_of_object.search(own_after)
         members = {}
         if type_match:
             members["type"] = type_match[1].decode()
@@ -301,8 +345,9 @@ def _list_levels(before: bytes) -> list[_Level]:
         elif depth:
             depth -= 1
         else:
-            name = _NAME_BEFORE.search(before[max(0, bracket.start() - 60) : bracket.start()])
-            levels.append(_Level(bracket[0] == b"[", own_text, name[1].decode() if name else ""))
+            name = _NAME_BEFORE.search(before[max(0, bracket.start() - MAX_NAME) : bracket.start()])
+            holder_name = name["name"].decode() if name else ""
+            levels.append(_Level(bracket[0] == b"[", own_text, holder_name))
             own_text = b""
         end = bracket.start()
     return levels

@@ -328,7 +328,8 @@ class Redactor:
         Keys of requests are ignored: they are hashes, but look random.
         """
         without_keys = _REQUEST_KEY.sub(b"", data)
-        parts = itertools.chain([without_keys], _decoded_bodies(data))
+        # The file comes last: the decoded bodies show which of the pieces of text in it are thoughts.
+        parts = itertools.chain(_decoded_bodies(data), [without_keys])
         return any(self.clean_secrets(part) != part for part in parts if part)
 
 

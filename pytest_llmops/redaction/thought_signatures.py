@@ -100,6 +100,9 @@ _BRACKET = re.compile(rb"[\[\](){}]")
 _NAME_BEFORE = re.compile(
     rb"(?P<quotes>[\\\"']{0,9})(?<![A-Za-z_.-])(?P<name>[A-Za-z_]{4,40})(?P<between>[\\\"'\s:=]{1,9})b?[\\\"']{0,9}\Z"
 )
+_QUOTE = re.compile(rb"[\"']")
+# Strings of Python in the other quotes than those of names and values
+_STRINGS = {False: re.compile(rb"'[^'\"]*+'"), True: re.compile(rb'"[^"]*+"')}
 _YAML_NAME = re.compile(rb"([ -]{0,99}+)[A-Za-z_]+:")
 _YAML_TYPE = re.compile(rb"(?:%s):[ ]([A-Za-z_.]{1,40})" % "|".join(TYPE_MEMBERS).encode())
 _DOCUMENT_START = re.compile(r"[{\[]")
@@ -163,9 +166,8 @@ class Thoughts:
 
     def hold_value(self, data: bytes, start: int, end: int) -> bool:
         """Return whether the value of a member or an argument in data is a thought."""
-        return read_value(data[start:end]).encode("utf-8", "surrogatepass") in self or is_thought_in_text(
-            data, start, end
-        )
+        value = read_value(data[start:end]).encode("utf-8", "surrogatepass")
+        return value in self or is_thought_in_text(data, start, end)
 
     def hold_part(self, data: bytes, start: int, end: int) -> bool:
         """Return whether a part of data looks like a secret by chance, as it is in a thought or in a long word of base64.
@@ -177,11 +179,10 @@ class Thoughts:
             return False
         if len(before[0]) == MAX_WORD:
             return _is_random_base64(before[0].decode())
+        word_start = start - len(before[0])
         after = _WORD_AFTER.match(data, end)
-        word = before[0] + data[start:end]
-        if after is not None:
-            word += after[0]
-        return word in self
+        word_end = after.end() if after else end
+        return self.hold_value(data, word_start, word_end)
 
 
 def _is_random_base64(word: str) -> bool:
@@ -264,19 +265,27 @@ def is_thought_in_text(data: bytes, start: int, end: int) -> bool:
     name_match = _NAME_BEFORE.search(before[-MAX_NAME:])
     if name_match is None or name_match["name"].decode() not in _FORMS:
         return False
-    holder = _read_yaml_holder(before, after) or _read_holder(before, after, name_match)
+    if _QUOTE.search(before, name_match.end("name") - name_match.end() + len(before)):
+        holder = _read_holder(before, after, name_match)
+    else:
+        holder = _read_yaml_holder(before, after)
     return holder is not None and is_thought_member(name_match["name"].decode(), holder)
 
 
-def _compile_type(name_match: re.Match[bytes]) -> re.Pattern[bytes]:
-    r"""Return the pattern of the type of an object, in the same spelling as the name of another member.
+def _find_type(text: bytes, name_match: re.Match[bytes]) -> bytes:
+    r"""Return the type of an object in its own text, or b"". It has the same spelling as the name of another member of the object.
 
-    So a type inside of a text does not count: ``{"text": "\"type\": \"thinking\"", "signature": "..."}``.
+    So a type that is in a text does not count, as in ``{"text": "\"type\": \"thinking\"", "signature": "..."}``.
     """
     names = "|".join(TYPE_MEMBERS).encode()
     quotes = re.escape(name_match["quotes"])
     between = re.escape(name_match["between"])
-    return re.compile(quotes + rb"(?<![A-Za-z_.-])(?:" + names + rb")" + between + rb"([A-Za-z_.]{1,40})")
+    other_strings = _STRINGS[name_match["between"][-1:] == b"'"]
+    pattern = quotes + rb"(?<![A-Za-z_.-])(?:" + names + rb")" + between + rb"([A-Za-z_.]{1,40})"
+    type_match = re.search(pattern, other_strings.sub(b"", text))
+    if type_match is None:
+        return b""
+    return type_match[1]
 
 
 def _read_yaml_holder(before: bytes, after: bytes) -> Holder | None:
@@ -300,7 +309,6 @@ def _read_yaml_holder(before: bytes, after: bytes) -> Holder | None:
 
 def _read_holder(before: bytes, after: bytes, name_match: re.Match[bytes]) -> Holder | None:
     """Return the object around a value, by the brackets in the text before and after it; None without a bracket."""
-    type_of_object = _compile_type(name_match)
     levels = _list_levels(before)
     own_texts = _list_own_texts(after, len(levels))
     holder: Holder | None = None
@@ -311,11 +319,8 @@ def _read_holder(before: bytes, after: bytes, name_match: re.Match[bytes]) -> Ho
         if level.is_list:
             list_name = name
             continue
-        type_match = type_of_object.search(level.own_text) or type_of_object.search(own_after)
-        members = {}
-        if type_match:
-            members["type"] = type_match[1].decode()
-        holder = Holder(members, name, holder)
+        object_type = _find_type(level.own_text, name_match) or _find_type(own_after, name_match)
+        holder = Holder({"type": object_type.decode()}, name, holder)
     return holder
 
 

@@ -15,7 +15,7 @@ from pytest_llmops.redaction.secret_names import MAX_NAME, looks_random, read_va
 
 MAX_DEPTH = 3  # levels of JSON inside of texts in JSON
 MAX_FAILURES = 20  # so many brackets in a text that do not begin JSON; what follows is not read
-MAX_DISTANCE = 8000  # characters around a value in a text that is not JSON, in which the brackets around it are looked for
+MAX_DISTANCE = 4000  # characters around a value in a text that is not JSON, in which the brackets around it are looked for
 MAX_LEVELS = 4  # brackets around a value that are read
 # The members that say what an object is, in APIs and in the messages of frameworks
 TYPE_MEMBERS = ("type", "part_kind", "block_type")

@@ -54,6 +54,7 @@ class Holder:
 _SIGNATURE = ("signature",)
 _SIGNATURE_OR_DATA = ("signature", "data")
 _GEMINI_MEMBERS = ("thoughtSignature", "thought_signature", "thoughtSignatures", "thought_signatures")
+_ENCRYPTED_MEMBERS = ("encrypted_content", "encrypted_index", "encrypted_stdout")
 _GEMINI_STEPS = (
     "thought",
     "thought_signature",
@@ -78,7 +79,8 @@ THOUGHT_FORMS = (
     ThoughtForm("Gemini Interactions", _SIGNATURE, types=_GEMINI_STEPS),
     ThoughtForm("OpenRouter, Snowflake", _SIGNATURE_OR_DATA, below=("reasoning_details",)),
     ThoughtForm("OpenRouter", _SIGNATURE_OR_DATA, types=("reasoning.text", "reasoning.encrypted")),
-    ThoughtForm("OpenAI Responses, xAI", ("encrypted_content",), types=("reasoning", "compaction")),
+    # Also of the results of Anthropic's search and code execution, which are sent back as well
+    ThoughtForm("OpenAI Responses, xAI, Anthropic", _ENCRYPTED_MEMBERS),
     ThoughtForm("Databricks", _SIGNATURE, types=("summary_text",)),
     ThoughtForm("LiteLLM", _SIGNATURE, below=("provider_specific_fields",)),
     ThoughtForm("LangChain", _SIGNATURE, types=_LANGCHAIN_BLOCKS, below=("extras",)),
@@ -90,7 +92,7 @@ THOUGHT_FORMS = (
     ThoughtForm("Mirascope", ("signatureHash", "signature_hash")),
 )
 # A text without any of these has no thoughts
-_MARKS = (b"ignature", b"redacted", b"encrypted_content", b"reasoning_details")
+_MARKS = (b"ignature", b"redacted", b"encrypted_", b"reasoning_details")
 # A word of base64 before and after a place; `MAX_WORD` characters of it may be the data of an image
 MAX_WORD = 200
 _WORD_BEFORE = re.compile(rb"[A-Za-z0-9+/_-]{1,%d}\Z" % MAX_WORD)

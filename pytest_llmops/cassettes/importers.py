@@ -1,7 +1,7 @@
 """Import of other recorders' cassettes, with the keys, redaction and headers of our own recordings.
 
 Supported are the cassettes of vcrpy (YAML and JSON, also gzipped, as written by pytest-recording and pytest-vcr), also
-with ``parsed_body``, as some projects write it. Any other file is an error. Of several equal requests, the n-th gets
+with ``parsed_body``, as some projects write it, and those of `foreign_layouts`. Any other file is an error. Of several equal requests, the n-th gets
 the n-th answer.
 
 Bodies of answers are decoded. A body stored as parsed JSON becomes compact JSON (``{"a":1,"b":"ä"}``), as the file does
@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from pytest_llmops._util.json_values import parse_json
 from pytest_llmops._util.text_files import json_kind
 from pytest_llmops.cassettes import naming, request_key, store
+from pytest_llmops.cassettes.foreign_layouts import read_other_layout
 from pytest_llmops.errors import CassetteError, format_name_list
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.redaction.redactor import Redactor
@@ -331,15 +332,19 @@ def _request_response_pairs(document: Any) -> list[tuple[Any, Any]]:
     """Return the requests and responses of a file, not checked themselves.
 
     Raises:
-        DocumentError: The file does not have the layout of vcrpy.
+        DocumentError: The file has an unknown layout, or is damaged.
     """
     if not isinstance(document, dict):
         raise DocumentError(f"expected an object, got {json_kind(document)}")
     if {"format", "interactions"} <= document.keys():
         raise DocumentError("it is a cassette of pytest-llmops already", "nothing is to be done")
     if "interactions" not in document:
+        pairs_of_layout = read_other_layout(document)
+        if pairs_of_layout is not None:
+            return pairs_of_layout
         raise DocumentError(
-            f"its layout is unknown: expected interactions, got {_format_keys(document)}", RECORD_AGAIN
+            f"its layout is unknown: expected interactions, http_interactions, or requests and responses, got {_format_keys(document)}",
+            RECORD_AGAIN,
         )
     # The last line that vcrpy writes: it is missing if the file was truncated between two interactions.
     version = document.get("version")

@@ -422,7 +422,7 @@ def _declare_import(commands: Any) -> None:
         commands,
         "import",
         _import_cassettes,
-        "convert cassettes of vcrpy, pytest-recording and pytest-vcr",
+        "convert cassettes of vcrpy, pytest-recording, pytest-vcr, langchain-tests and Ruby's VCR",
         "cassettes/test_a/test_x[id].yaml becomes cassettes/test_a/test_x/id.json; the source stays.",
     )
     command.add_argument("paths", type=Path, nargs="+", metavar="FILE_OR_FOLDER", help="what to read")

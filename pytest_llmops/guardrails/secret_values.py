@@ -17,6 +17,7 @@ from pytest_llmops.redaction.public_rules import (
     read_published_keys,
 )
 from pytest_llmops.redaction.secret_names import find_assigned_values, is_variable
+from pytest_llmops.redaction.thought_signatures import is_thought_in_text
 
 MAX_NAME = 60  # characters in front of a secret in which its name is read
 MIN_DIGITS = 3  # of a value behind a word that announces it; ordinary words have fewer
@@ -55,6 +56,8 @@ def find_secret_values(text: str) -> Iterator[Finding]:
         before = data[max(0, start - MAX_NAME) : start]
         # A hash and an id open nothing
         if b"hash" in before.lower() or _ID_NAME.search(before) or _is_placeholder(data[start:end]):
+            continue
+        if is_thought_in_text(data, start, end):
             continue
         yield Finding(start, end, "secret", 0.8)
     for shape in find_shapes(data):

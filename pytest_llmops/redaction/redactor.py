@@ -34,6 +34,7 @@ from pytest_llmops.redaction.secret_names import (
     is_secret_name,
     read_value,
 )
+from pytest_llmops.redaction.thought_signatures import Thoughts
 from pytest_llmops.wire import stream_events
 from pytest_llmops.wire.blobs import StoredBody
 from pytest_llmops.wire.body import unfold_body
@@ -75,6 +76,7 @@ class Redactor:
     # Those of `_forms` without a long word: only they can be in a text without long words, which is searched faster
     _short: tuple[tuple[bytes, str], ...] = field(default=(), repr=False)
     _texts: dict[str, str] = field(default_factory=dict, repr=False)  # cache of cleaned texts
+    _thoughts: Thoughts = field(default_factory=Thoughts, repr=False)  # what looks like a secret, but stays
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __post_init__(self) -> None:
@@ -173,15 +175,16 @@ class Redactor:
             return self._clean(part, extra, depth - 1)
 
         if depth:
-            framed = streams.mask_frames(data, find, inner)
+            framed = streams.mask_frames(data, find, inner, self._thoughts)
             if framed is not None:
                 return framed
+        self._thoughts.learn(data)
         # Secrets that are split over events come first: if only their beginning were masked, the rest would not be recognized.
-        data = _apply_redactors(streams.mask_text(data, find), extra)
+        data = _apply_redactors(streams.mask_text(data, find, self._thoughts), extra)
         if depth:
             if b"%" in data:  # before decoding: a decoded "@" would look like the end of the password
                 data = _URL_CREDENTIALS.pattern.sub(_URL_CREDENTIALS.kept + MASK.encode(), data)
-            data = streams.clean_encoded(data, inner, self._mask_binary)
+            data = streams.clean_encoded(data, inner, self._mask_binary, self._thoughts)
         return _replace_spans(data, self._find_spans(data))
 
     def _find_spans(self, data: bytes, *, is_text: bool = True) -> list[streams.Replacement]:
@@ -189,7 +192,7 @@ class Redactor:
 
         It also learns the values that are assigned to the name of a secret, and keys in files.
         """
-        assigned = find_assigned_values(data)
+        assigned = [span for span in find_assigned_values(data) if not self._thoughts.hold_value(data, *span)]
         secrets = [read_value(data[start:end]) for start, end in assigned]
         shapes = find_shapes(data)
         if not is_text:
@@ -202,12 +205,16 @@ class Redactor:
         self.learn(secrets)
         spans = [(start, end, MASK) for start, end in assigned]
         spans += self._find_known(data)
+        by_look = []
         for shape in shapes:
             for match in shape.pattern.finditer(data):
                 start = match.end(1) if shape.kept else match.start()
-                spans.append((start, match.end(), MASK))
+                by_look.append((start, match.end()))
         if is_text:
-            spans += [(start, end, MASK) for start, end in find_public_secrets(data)]
+            by_look += find_public_secrets(data)
+        for start, end in by_look:
+            if not self._thoughts.hold_part(data, start, end):
+                spans.append((start, end, MASK))
         if spans:
             return _merge_overlaps(spans)
         return spans
@@ -243,7 +250,9 @@ class Redactor:
                 start = len(_decode(data[:start]))  # noqa: PLW2901
                 end = len(_decode(data[:end]))  # noqa: PLW2901
             replacements.append((start, end, MASK))
-        decoded = streams.clean_encoded(data, lambda part: self._clean(part, (), 1), self._mask_binary)
+        decoded = streams.clean_encoded(
+            data, lambda part: self._clean(part, (), 1), self._mask_binary, self._thoughts
+        )
         rewritten = _decode(_apply_redactors(decoded, extra))
         if rewritten != text:
             replacements.append(_describe_change(text, rewritten))
@@ -319,7 +328,8 @@ class Redactor:
         Keys of requests are ignored: they are hashes, but look random.
         """
         without_keys = _REQUEST_KEY.sub(b"", data)
-        parts = itertools.chain([without_keys], _decoded_bodies(data))
+        # The file comes last: the decoded bodies show which of the pieces of text in it are thoughts.
+        parts = itertools.chain(_decoded_bodies(data), [without_keys])
         return any(self.clean_secrets(part) != part for part in parts if part)
 
 

@@ -179,9 +179,6 @@ def _is_secret(match: re.Match[bytes]) -> bool:
     name = name_match["name"][::-1].decode("latin-1")
     if not is_secret_name(name):
         return False
-    # The signature of a thought is not a secret; and it must stay, as the server checks it when the thought is sent back.
-    if name == "signature" and not is_pair and b"thinking" in match.string:
-        return False
     value = match[kind].decode("utf-8", "replace")
     if is_pair:  # a header in a log: `(b'set-cookie', b'sid=...; Path=/')`
         return name_match["pair"] is not None and value != MASK

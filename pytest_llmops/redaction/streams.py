@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
+from pytest_llmops.redaction.thought_signatures import Thoughts
 from pytest_llmops.wire import stream_events
 from pytest_llmops.wire.aws_event_stream import pack_frames
 
@@ -39,8 +40,11 @@ _LOGPROBS_MARK = b"ogprobs"
 _RAW_PATH: LeafPath = ("",)  # path of an event that is not JSON, and is one text
 
 
-def mask_text(data: bytes, find: FindSecrets) -> bytes:
-    """Mask secrets that are split over the events of a text stream, or over log-probabilities in JSON; other data stay as they are."""
+def mask_text(data: bytes, find: FindSecrets, thoughts: Thoughts | None = None) -> bytes:
+    """Mask secrets that are split over the events of a text stream, or over log-probabilities in JSON; other data stay as they are.
+
+    ``thoughts`` are texts that stay.
+    """
     is_stream = _is_stream(data)
     if not is_stream and _LOGPROBS_MARK not in data:
         return data
@@ -49,7 +53,7 @@ def mask_text(data: bytes, find: FindSecrets) -> bytes:
         places = [match.span(match.lastindex or 1) for match in _EVENT_DATA.finditer(text)]
     else:
         places = [(0, len(text))]
-    changed = mask_scattered([text[start:end] for start, end in places], find)
+    changed = mask_scattered([text[start:end] for start, end in places], find, thoughts)
     for number in sorted(changed, reverse=True):  # from the end, so that earlier positions stay valid
         start, end = places[number]
         text = text[:start] + changed[number] + text[end:]
@@ -65,17 +69,23 @@ def _is_stream(data: bytes) -> bool:
     return data.startswith(b"data:") or b"\ndata:" in data or b"\rdata:" in data
 
 
-def mask_frames(data: bytes, find: FindSecrets, clean: Callable[[bytes], bytes]) -> bytes | None:
+def mask_frames(
+    data: bytes, find: FindSecrets, clean: Callable[[bytes], bytes], thoughts: Thoughts | None = None
+) -> bytes | None:
     """Mask secrets in an AWS event stream, and correct its lengths and checksums; None if the data are not such a stream.
 
-    ``find`` is used for texts that are split over frames, ``clean`` for each payload and header by itself.
+    ``find`` is used for texts that are split over frames, ``clean`` for each payload and header by itself. ``thoughts`` are texts that
+    stay; those in the frames are added.
     """
     frames = stream_events.unpack_aws_frames(data)
     if not frames:
         return None
     payloads = [_unwrap_payload(event.payload) for event in frames]
     texts = [payload.decode("utf-8", "surrogateescape") for payload, _ in payloads]
-    changed = mask_scattered(texts, find)
+    if thoughts is not None:
+        for payload, _ in payloads:
+            thoughts.learn(payload)
+    changed = mask_scattered(texts, find, thoughts)
     masked_frames = []
     for number, frame in enumerate(frames):
         payload, wrap = payloads[number]
@@ -107,13 +117,19 @@ def _unwrap_payload(payload: bytes) -> tuple[bytes, Callable[[bytes], bytes]]:
     return inner, lambda text: payload.replace(spelled, b64encode(text))
 
 
-def mask_scattered(texts: Sequence[str], find: FindSecrets) -> dict[int, str]:
+def mask_scattered(
+    texts: Sequence[str], find: FindSecrets, thoughts: Thoughts | None = None
+) -> dict[int, str]:
     """Mask secrets that are split over the data of events; return number -> new text for those that change.
+
+    Texts that consist of ``thoughts`` stay.
 
     >>> mask_scattered(['{"delta": "my se"}', '{"delta": "cret"}'], lambda text: [(3, 9, "*")] if "secret" in text else [])
     {0: '{"delta": "my *"}', 1: '{"delta": ""}'}
     """
     scattered = _find_scattered(texts)
+    if thoughts is not None:
+        scattered = [pieces for pieces in scattered if not _are_thoughts(pieces, thoughts)]
     joined = ["".join(leaf for _, _, leaf in pieces) for pieces in scattered]
     # One search over all texts first, as most streams have no secret.
     if not joined or not find("\n\n".join(joined)):
@@ -135,6 +151,11 @@ def _find_scattered(texts: Sequence[str]) -> list[list[Leaf]]:
         for path, place, leaf in _iterate_leaves(text):
             places.setdefault(place, []).append((number, path, leaf))
     return [pieces for pieces in places.values() if _differ(pieces)]
+
+
+def _are_thoughts(pieces: list[Leaf], thoughts: Thoughts) -> bool:
+    """Return whether all pieces of a text are thoughts."""
+    return all(not leaf or leaf.encode("utf-8", "surrogatepass") in thoughts for _, _, leaf in pieces)
 
 
 def _differ(pieces: list[Leaf]) -> bool:
@@ -296,20 +317,27 @@ _LONG_WORD = b"x" * MIN_BASE64_RUN
 _URL_SAFE_MAP = bytes.maketrans(b"-_", b"+/")
 
 
-def clean_encoded(data: bytes, clean: Clean, clean_binary: Clean) -> bytes:
+def clean_encoded(data: bytes, clean: Clean, clean_binary: Clean, thoughts: Thoughts) -> bytes:
     """Mask secrets in the parts of data that are escaped in JSON, percent-encoded or in base64.
 
     Args:
         data: The data.
         clean: Masks secrets in a decoded text.
         clean_binary: Masks secrets in binary data without changing their length.
+        thoughts: Base64 that is not decoded.
     """
+
+    def clean_run(match: re.Match[bytes]) -> bytes:
+        if match[0] in thoughts:
+            return match[0]
+        return _clean_base64(match[0], clean, clean_binary)
+
     if b"\\" in data and (b"\\u00" in data or b"\\/" in data):
         data = _JSON_STRING.sub(lambda match: _clean_json_string(match[0], clean), data)
     if b"%" in data:
         data = _PERCENT_ENCODED.sub(lambda match: _clean_percent_encoded(match[0], clean), data)
     if has_long_word(data):
-        data = _BASE64_RUN.sub(lambda match: _clean_base64(match[0], clean, clean_binary), data)
+        data = _BASE64_RUN.sub(clean_run, data)
     return data
 
 

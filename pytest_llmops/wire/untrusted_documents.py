@@ -1,6 +1,6 @@
 """Load files of unknown origin (YAML and JSON, also gzipped) as plain builtins, within limits.
 
-Nothing in such a file is evaluated: YAML may hold texts, numbers, ``!!binary``, and lists and mappings of these; any
+Nothing in such a file is evaluated: YAML may hold texts, numbers, ``!!binary`` (in Ruby ``!binary``), and lists and mappings of these; any
 other tag is refused, and so are anchors that multiply the size of a file, before anything is built.
 """
 
@@ -191,6 +191,7 @@ def _loader_class() -> Any:
         resolvers[first_char] = [(tag, pattern) for tag, pattern in known if tag in kept_tags]
     constructors = {tag: base.yaml_constructors[tag] for tag in (None, *_TAGS)}
     constructors[f"{_TAG_PREFIX}binary"] = _construct_binary
+    constructors["!binary"] = _construct_binary  # as Ruby writes it
 
     class Loader(base):  # type: ignore[misc]  # either of two
         # The safe loader, without dates, sets, merge keys and numbers to base 60.

@@ -84,6 +84,7 @@ class AnswerRecorder:
             CassetteError: The answer could not be written; `close` raises it again.
         """
         if self.is_writing:
+            self._note_compressed(wire)
             entry = self._make_entry(question, wire, take)
             if in_run_journal:
                 self._in_run_journal.append(entry)
@@ -94,6 +95,15 @@ class AnswerRecorder:
             if self.config.settings.changed:
                 self._drop_other_headers(question, take)
         self.player.given.add_answer(question.key, take)
+
+    def _note_compressed(self, wire: Mapping[str, Any]) -> None:
+        """Note that an answer is recorded as compressed bytes, because it could not be decoded."""
+        encoding = wire["headers"].get("content-encoding")
+        if encoding and "base64" in wire["body"]:
+            self.report.note_once(
+                f"an answer was recorded compressed ({encoding}): its decoder is not installed, or it is damaged;"
+                " secrets in it could not be found"
+            )
 
     def _make_entry(self, question: Question, wire: dict[str, Any], take: str) -> JournalEntry:
         """Return the line of the journal for the next answer to a request."""

@@ -13,6 +13,7 @@ from pytest_llmops.cassettes.answer_recorder import AnswerRecorder
 from pytest_llmops.cassettes.answer_sharing import AnswerSharing
 from pytest_llmops.cassettes.budget import CallCosts
 from pytest_llmops.cassettes.live_comparison import LiveComparison
+from pytest_llmops.cassettes.naming import display_path
 from pytest_llmops.cassettes.rate_limit import RateLimiter
 from pytest_llmops.cassettes.request_key import Answer, Question, TapeCounts
 from pytest_llmops.cassettes.tape_config import REPLAYING_MODES, TapeConfig
@@ -148,7 +149,7 @@ class Tape:
             n: Zero-based place among equal requests.
 
         Raises:
-            CassetteMiss: The answer could not be recorded, or the server of the call cannot be used in this run.
+            CassetteMiss: The call cannot be recorded, or its server cannot be used in this run.
             BudgetReached: The budget has no live call left.
             CallRefusedError: The judge that calls is not to be called again in this run.
         """
@@ -162,11 +163,13 @@ class Tape:
         return shared_answer
 
     def check_set_up(self, question: Question) -> None:
-        """Check before a live call that its server can be used.
+        """Check before a live call that it can be recorded, and that its server can be used.
 
         Raises:
-            CassetteMiss: It cannot. After another error the SDK would call again.
+            CassetteMiss: One of them is not so. After another error the SDK would call again.
         """
+        if question.unreadable and self.recorder.is_writing:
+            raise self.report.refuse(miss.describe_unreadable_request(question, display_path(self.path)))
         if self.config.why_not_called is None:
             return
         problem = self.config.why_not_called(question)

@@ -44,6 +44,13 @@ class DocumentError(ValueError):
         self.step = step
 
 
+class TooLargeError(Exception):
+    """Compressed data that unfold to more than a limit, in bytes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"unfolds to more than {limit // 2**20} MB")
+
+
 def as_cassette_error(path: Path, error: DocumentError) -> CassetteError:
     """Turn an error in a document into the error about its file."""
     file = shorten_text(str(path), 300)
@@ -89,25 +96,33 @@ def decompress_gzip(data: bytes) -> bytes:
     if data[:2] != b"\x1f\x8b":
         return data
     try:
-        return inflate(data, GZIP)
+        return inflate(data, GZIP, MAX_BYTES)
     except zlib.error as error:
         raise DocumentError(f"its gzip data is damaged ({error})") from None
+    except TooLargeError as error:
+        raise DocumentError(f"its gzip data {error}", "split it") from None
 
 
-def inflate(data: bytes, window: int) -> bytes:
-    """Decompress gzip (which may have several members) or deflate; ``window`` is the ``wbits`` of `zlib`.
+def inflate(data: bytes, window: int, limit: int) -> bytes:
+    """Decompress gzip (which may have several members) or deflate.
+
+    Args:
+        data: The compressed data.
+        window: The ``wbits`` of `zlib`.
+        limit: The number of bytes that they may unfold to.
 
     Raises:
-        zlib.error: It is damaged, cut off, or larger than `MAX_BYTES`.
+        zlib.error: It is damaged or cut off.
+        TooLargeError: It unfolds to more than the limit.
     """
     pieces: list[bytes] = []
     size = 0
     while data:
         decompressor = zlib.decompressobj(window)
-        pieces.append(decompressor.decompress(data, MAX_BYTES - size + 1))
+        pieces.append(decompressor.decompress(data, limit - size + 1))
         size += len(pieces[-1])
-        if size > MAX_BYTES:
-            raise zlib.error(f"unfolds to more than {MAX_BYTES // 2**20} MB")
+        if size > limit:
+            raise TooLargeError(limit)
         if not decompressor.eof:
             raise zlib.error("it ends too early")
         data = decompressor.unused_data

@@ -42,6 +42,7 @@ class AnswerRecorder:
     failed: CassetteError | None = None
     # Answers that the journal of the whole run holds
     _in_run_journal: list[JournalEntry] = field(default_factory=list)
+    _unwritten_count: int = 0  # answers that could not be written at once
     # Recorded answers that are dropped when the tape is closed, unless they are requested until then
     _unneeded: set[KeyAndTake] = field(default_factory=set)
 
@@ -89,7 +90,13 @@ class AnswerRecorder:
             if in_run_journal:
                 self._in_run_journal.append(entry)
             else:
-                self._write(entry)
+                try:
+                    self._write(entry)
+                except CassetteError:
+                    # The journal keeps the answer, so the next one must get another place.
+                    self._unwritten_count += 1
+                    self.player.given.add_answer(question.key, take)
+                    raise
             if self.mode == "new":
                 store.apply_entries(self.player.recordings.by_key, [entry], replace=False)
             if self.config.settings.changed:
@@ -108,7 +115,7 @@ class AnswerRecorder:
     def _make_entry(self, question: Question, wire: dict[str, Any], take: str) -> JournalEntry:
         """Return the line of the journal for the next answer to a request."""
         counts = self.report.counts
-        number = counts.replayed + counts.recorded + counts.reused + 1
+        number = counts.replayed + counts.recorded + counts.reused + self._unwritten_count + 1
         place = self.player.given.count(question.key, take)
         replaces = self.mode == "all"
         if not replaces:  # in mode new, an answer in this place was too old
@@ -146,6 +153,8 @@ class AnswerRecorder:
             self.journal.append(entry)
         except CassetteError as error:
             self.note_failed_write(error)
+            if self.journal.rescue_note:  # the tape is closed already, so its error does not name this answer
+                raise CassetteError(f"{error}\n{self.journal.rescue_note}") from None
             raise
 
     def note_failed_write(self, error: CassetteError) -> None:
@@ -174,7 +183,11 @@ class AnswerRecorder:
         """
         if self.is_writing:
             self.journal.close()
-            self._merge(passed=passed)
+            try:
+                self._merge(passed=passed)
+            except CassetteError:
+                if not self.journal.rescue_note:
+                    raise
         if self.failed is None:
             return
         if self.journal.rescue_note:
@@ -192,7 +205,7 @@ class AnswerRecorder:
             return
         # Mode all replaces the answers that the test requested. If it passed, the others are dropped.
         to_keep: Mapping[KeyAndTake, int] | None = None
-        if self.mode == "all" and passed and not self.player.others_ask:
+        if self.mode == "all" and passed and self.failed is None and not self.player.others_ask:
             to_keep = self.player.given.answers_to_keep()
         given = self.player.given
         dropped = [(key, take) for key, take in self._unneeded if not given.count(key, take)]

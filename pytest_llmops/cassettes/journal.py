@@ -10,12 +10,13 @@ import hashlib
 import json
 import os
 import secrets
+import shlex
 import socket
 import stat
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ MAX_TRIES = 20
 # Maximum length of a cassette's name in the name of its journal: a file name has at most 255 bytes, and a path on
 # Windows 260
 MAX_STEM = 120
+MAX_NAMED_PLACES = 16  # lost answers that a message names
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,12 @@ class Journal:
         """
         with self._locked():
             self._unwritten.append(lines)
-            self._write("an answer")
+            try:
+                self._write("an answer")
+            except CassetteError:
+                if self._closed:
+                    self._rescue_answers()
+                raise
             if self._closed:
                 self._close_file()
 
@@ -135,19 +142,27 @@ class Journal:
                 self._rescue_answers()
 
     def _rescue_answers(self) -> None:
-        """Write the answers that could not be written to the temporary folder, and say so in `rescue_note`."""
+        """Write the answers that could not be written to the temporary folder, and add to `rescue_note` what became of them."""
+        lines = b"".join(self._unwritten).splitlines(keepends=True)
         path = Path(tempfile.gettempdir()) / self._new_file_name()
-        count = format_count(b"".join(self._unwritten).count(b"\n"), "paid answer")
-        try:
-            path.write_bytes(b"".join(self._unwritten))
-        except OSError:
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
-            self.rescue_note = f"lost: {count}, as {path.parent} has no room either"
-            return
-        folder = self.cassette.parent / JOURNAL_FOLDER
-        self.rescue_note = f"kept: {count} in {path}; mkdir -p {folder} && mv {path} {folder}, and the next run takes in what was paid"
-        self._unwritten.clear()
+        kept_count = _write_lines(path, lines)
+        lost = lines[kept_count:]
+        self._unwritten = lost
+        notes = []
+        if self.rescue_note:
+            notes.append(self.rescue_note)
+        if kept_count:
+            folder = shlex.quote(str(self.cassette.parent / JOURNAL_FOLDER))
+            notes.append(
+                f"kept: {format_count(kept_count, 'paid answer')} in {path}; mkdir -p {folder} &&"
+                f" mv {shlex.quote(str(path))} {folder}, and the next run takes in what was paid"
+            )
+        if lost:
+            notes.append(
+                f"lost: {format_count(len(lost), 'paid answer')} ({_name_places(lost)}), as {path.parent} has no room either:"
+                " free one of the disks, and the next run pays for them again"
+            )
+        self.rescue_note = "\n".join(notes)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -233,6 +248,29 @@ class Journal:
             with contextlib.suppress(OSError):
                 self._paths.pop().unlink(missing_ok=True)
             remove_journal_folder(self.cassette)
+
+
+def _write_lines(path: Path, lines: Sequence[bytes]) -> int:
+    """Write lines to a new file as long as there is room; return how many were written whole. Without any, there is no file."""
+    count = 0
+    with contextlib.suppress(OSError), path.open("xb") as file:
+        for line in lines:
+            file.write(line)
+            file.flush()
+            count += 1
+    if not count:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+    return count
+
+
+def _name_places(lines: Sequence[bytes]) -> str:
+    """Return the places of some answers in their cassettes, as in ``#001, #002 and 3 more``."""
+    places = [json.loads(line)["by"] for line in lines]
+    names = ", ".join(places[:MAX_NAMED_PLACES])
+    if len(places) > MAX_NAMED_PLACES:
+        return f"{names} and {len(places) - MAX_NAMED_PLACES} more"
+    return names
 
 
 def ensure_journal_folder(cassette: Path) -> Path:

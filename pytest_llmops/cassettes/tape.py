@@ -280,6 +280,12 @@ class Tape:
         elif str(error) in self.costs.refusals:
             self.costs.refusals.remove(str(error))
 
+    def has_failed_write(self) -> bool:
+        """Return whether an answer of this tape, or of the run, could not be written: then no further call is made."""
+        if not self.recorder.is_writing:
+            return False
+        return self.recorder.failed is not None or run_folder.are_live_calls_stopped()
+
     def close(self, *, passed: bool = True) -> TapeCounts:
         """End the tape: merge new answers into the file, and count stale interactions.
 

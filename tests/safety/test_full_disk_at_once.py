@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import re
@@ -9,21 +10,25 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+import aiohttp
+import httpx
 import pytest
 from support.cassettes import entry
 from support.messages import check_message
-from support.tapes import ask, make_tape, says
+from support.server import StubServer, stream, wait
+from support.tapes import ask, make_tape, says, taped
 
 from pytest_llmops.cassettes import locking, store
+from pytest_llmops.cassettes.http import live_response
 from pytest_llmops.cassettes.run_journals import RunJournals
 from pytest_llmops.cassettes.tape import Tape
-from pytest_llmops.errors import CassetteError
+from pytest_llmops.errors import CassetteError, CassetteMiss
 
 CALLS = 16
 BEFORE = 3  # answers that the disk still has room for
@@ -209,3 +214,62 @@ def test_answers_asked_ahead_are_kept(folder: Path, fill: Fill, monkeypatch: pyt
     monkeypatch.undo()
     bring_back("\n".join(notes))
     assert len(store.load_with_journals(path)) == CALLS
+
+
+async def post_by_httpx(url: str, number: int) -> None:
+    async with httpx.AsyncClient() as client:
+        await client.post(url, content=f"question {number}")
+
+
+async def post_by_aiohttp(url: str, number: int) -> None:
+    async with aiohttp.ClientSession() as session, session.post(url, data=f"question {number}") as answer:
+        await answer.read()
+
+
+@pytest.mark.parametrize("post", [post_by_httpx, post_by_aiohttp], ids=lambda post: post.__name__)
+def test_tasks_of_a_loop_lose_no_answer(
+    folder: Path, fill: Fill, monkeypatch: pytest.MonkeyPatch, post: Callable[[str, int], Awaitable[None]]
+) -> None:
+    """The miss of the first task would stop the loop, and cancel the calls of the others."""
+    path = folder / "test_a.json"
+    barrier = threading.Barrier(CALLS, action=fill)  # all calls are paid
+    has_failed = threading.Event()
+    wait_for_open_answers = live_response._wait_for_open_answers
+
+    async def release_and_wait(tape: Tape) -> None:
+        has_failed.set()
+        await wait_for_open_answers(tape)
+
+    def wait_for_failure(_: int) -> None:
+        if barrier.wait():  # the first answer comes at once, and the others after it has failed
+            wait(has_failed)
+
+    monkeypatch.setattr(live_response, "_wait_for_open_answers", release_and_wait)
+
+    async def post_one(url: str, number: int) -> None:
+        try:
+            await post(url, number)
+        except asyncio.CancelledError:  # too early: its answer has not come
+            has_failed.set()
+            raise
+
+    async def post_all(url: str) -> None:
+        await asyncio.gather(*(post_one(url, number) for number in range(CALLS)))
+
+    with StubServer() as server:
+        for _ in range(CALLS):
+            server.queue.append(stream(["all"], before_chunk=wait_for_failure))
+        with (
+            pytest.raises(CassetteError) as failed,
+            taped(path, "new", passed=False),
+            pytest.raises(CassetteMiss),
+        ):
+            asyncio.run(post_all(f"{server.url}/x"))
+    monkeypatch.undo()
+    assert bring_back(str(failed.value)) == [f"{CALLS} paid answers"]
+    outcomes = [
+        answer.get("outcome")
+        for interaction in store.load_with_journals(path).values()
+        for answer in interaction.answers["0"]
+    ]
+    assert outcomes == [None] * CALLS

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from pytest_llmops.cassettes import active_tape
-from pytest_llmops.cassettes.http.live_response import LiveAnswer, limit_silence
+from pytest_llmops.cassettes.http.live_response import LiveAnswer, hold_failed_write, limit_silence
 from pytest_llmops.cassettes.http.patching import Patch
 from pytest_llmops.cassettes.http.vcr_adapter import Call, begin_answer, current_call, finish_answer, tape_for
 from pytest_llmops.cassettes.outcome import Outcome
@@ -37,7 +37,8 @@ def _wrap_request(real: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitabl
     import aiohttp
 
     async def request(session: Any, *args: Any, **kwargs: Any) -> Any:
-        if active_tape.current_tape() is None:
+        tape = active_tape.current_tape()
+        if tape is None:
             return await real(session, *args, **kwargs)
         timeout = kwargs.get("timeout", session.timeout)
         if isinstance(timeout, aiohttp.ClientTimeout):
@@ -48,7 +49,8 @@ def _wrap_request(real: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitabl
             )
         current_call.set(None)
         try:
-            response = await real(session, *args, **kwargs)
+            async with hold_failed_write(tape):
+                response = await real(session, *args, **kwargs)
         except BaseException as error:
             call = current_call.get()
             if call is None or call.answer is not None:  # not a live call that is still under way
@@ -155,7 +157,8 @@ def _record_body(response: Any, live: LiveAnswer) -> None:
 
         async def _wait(self, name: str) -> None:
             try:
-                await super()._wait(name)
+                async with hold_failed_write(live.tape):
+                    await super()._wait(name)
             except (TimeoutError, asyncio.CancelledError) as error:
                 live.give_up(error, response.status, partial_headers)
                 raise

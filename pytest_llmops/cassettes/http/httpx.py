@@ -20,6 +20,7 @@ from pytest_llmops.cassettes.http.live_response import (
     PROGRAM_LEFT_KEY,
     ClaimedAnswer,
     LiveAnswer,
+    hold_failed_write,
     limit_silence,
     report_replay,
     wait_for_slot,
@@ -105,7 +106,8 @@ def wrap_async_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callab
         if _is_answered_by_respx(request):
             return await real(transport, request)
         try:
-            question, replay = _claim_response(module, tape, transport, request, body)
+            async with hold_failed_write(tape):
+                question, replay = _claim_response(module, tape, transport, request, body)
         except CallDeferred:
             await active_tape.let_siblings_ask()
             raise
@@ -303,11 +305,13 @@ def _make_async_tee(module: Any, live: LiveAnswer, response: Any) -> Any:
             except BaseException as error:
                 live.give_up(error, response.status_code, _all_headers(response))
                 raise
-            _finish_answer(module, live, response)
+            async with hold_failed_write(live.tape):
+                _finish_answer(module, live, response)
 
         async def aclose(self) -> None:
             try:
-                live.leave(response.status_code, _all_headers(response))
+                async with hold_failed_write(live.tape):
+                    live.leave(response.status_code, _all_headers(response))
             finally:
                 await inner.aclose()
 

@@ -63,7 +63,7 @@ class AnswerRecorder:
         if not self.is_writing:
             return
         if run_folder.are_live_calls_stopped():
-            raise self.report.refuse(run_folder.STOPPED_TEXT)
+            raise self.report.refuse(run_folder.describe_stop())
         try:
             self.journal.prepare()
         except CassetteError as error:

@@ -75,8 +75,10 @@ class Journal:
         self.cassette = cassette
         self._paths: list[Path] = []
         self._unwritten: list[bytes] = []
-        # Where `close` has put answers that could not be written beside the cassette; "" if there are none
+        # What became of answers that could not be written beside the cassette; "" if there are none
         self.rescue_note = ""
+        self._rescue_path: Path | None = None  # their file in the temporary folder
+        self._rescued_count = 0
         self._fd = -1
         self._used = False  # whether anything was written to the open file
         self._closed = False
@@ -130,7 +132,7 @@ class Journal:
     def close(self) -> None:
         """Close the file, which stays on disk until it is merged. A later answer opens another file.
 
-        Answers for which there is still no room go into the temporary folder, which may be on another disk.
+        Answers for which there is still no room are rescued.
         """
         with self._locked():
             if self._unwritten:
@@ -141,26 +143,31 @@ class Journal:
             if self._unwritten:
                 self._rescue_answers()
 
+    def rescue(self) -> None:
+        """Write the answers that could not be written to the temporary folder, which may be on another disk."""
+        with self._locked():
+            self._rescue_answers()
+
     def _rescue_answers(self) -> None:
-        """Write the answers that could not be written to the temporary folder, and add to `rescue_note` what became of them."""
+        """Write the answers that could not be written to the temporary folder; `rescue_note` says what became of them."""
+        if self._rescue_path is None:
+            self._rescue_path = Path(tempfile.gettempdir()) / self._new_file_name()
+        path = self._rescue_path
         lines = b"".join(self._unwritten).splitlines(keepends=True)
-        path = Path(tempfile.gettempdir()) / self._new_file_name()
-        kept_count = _write_lines(path, lines)
-        lost = lines[kept_count:]
-        self._unwritten = lost
+        count = _append_lines(path, lines)
+        self._rescued_count += count
+        self._unwritten = lines[count:]
         notes = []
-        if self.rescue_note:
-            notes.append(self.rescue_note)
-        if kept_count:
+        if self._rescued_count:
             folder = shlex.quote(str(self.cassette.parent / JOURNAL_FOLDER))
             notes.append(
-                f"kept: {format_count(kept_count, 'paid answer')} in {path}; mkdir -p {folder} &&"
+                f"kept: {format_count(self._rescued_count, 'paid answer')} in {path}; mkdir -p {folder} &&"
                 f" mv {shlex.quote(str(path))} {folder}, and the next run takes in what was paid"
             )
-        if lost:
+        if self._unwritten:
             notes.append(
-                f"lost: {format_count(len(lost), 'paid answer')} ({_name_places(lost)}), as {path.parent} has no room either:"
-                " free one of the disks, and the next run pays for them again"
+                f"lost: {format_count(len(self._unwritten), 'paid answer')} ({_name_places(self._unwritten)}),"
+                f" as {path.parent} has no room either: free one of the disks, and the next run pays for them again"
             )
         self.rescue_note = "\n".join(notes)
 
@@ -250,17 +257,24 @@ class Journal:
             remove_journal_folder(self.cassette)
 
 
-def _write_lines(path: Path, lines: Sequence[bytes]) -> int:
-    """Write lines to a new file as long as there is room; return how many were written whole. Without any, there is no file."""
+def _append_lines(path: Path, lines: Sequence[bytes]) -> int:
+    """Append lines to a file as long as there is room, and return how many; a file without any line is removed."""
     count = 0
-    with contextlib.suppress(OSError), path.open("xb") as file:
-        for line in lines:
-            file.write(line)
-            file.flush()
-            count += 1
-    if not count:
+    end = 0
+    try:
+        with path.open("ab") as file:
+            end = file.tell()
+            for line in lines:
+                file.write(line)
+                file.flush()
+                end = file.tell()
+                count += 1
+    except OSError:
         with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
+            os.truncate(path, end)  # a part of a line would damage the next one
+    if not end:
+        with contextlib.suppress(OSError):
+            path.unlink()
     return count
 
 

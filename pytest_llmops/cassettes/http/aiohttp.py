@@ -121,6 +121,21 @@ def _wrap_record_response(real: Callable[..., Awaitable[None]]) -> Callable[...,
     return record_response
 
 
+async def _end_body_in_miss(
+    miss: CassetteMiss,
+    live: LiveAnswer,
+    set_exception: Callable[[BaseException], object],
+    feed_eof: Callable[[], object],
+) -> None:
+    """End the body of a live answer in a miss, with the methods of its reader."""
+    try:
+        async with hold_failed_write(live.tape):
+            raise miss
+    except CassetteMiss:
+        set_exception(miss)
+        feed_eof()
+
+
 def _record_body(response: Any, live: LiveAnswer) -> None:
     """Record the body of a response while the application reads it.
 
@@ -140,6 +155,8 @@ def _record_body(response: Any, live: LiveAnswer) -> None:
     def finish() -> None:
         finish_answer(live, response.status, headers, live.raw_body(), certain=is_raw)
 
+    tasks: list[asyncio.Task[None]] = []  # kept, as the event loop only has weak references
+
     class RecordingReader(aiohttp.StreamReader):
         __slots__ = ()
 
@@ -152,13 +169,14 @@ def _record_body(response: Any, live: LiveAnswer) -> None:
             try:
                 finish()
             except CassetteMiss as miss:  # passed to the reader: raised here, the event loop would swallow it
-                super().set_exception(miss)
-            super().feed_eof()
+                failing = _end_body_in_miss(miss, live, super().set_exception, super().feed_eof)
+                tasks.append(asyncio.get_running_loop().create_task(failing))
+            else:
+                super().feed_eof()
 
         async def _wait(self, name: str) -> None:
             try:
-                async with hold_failed_write(live.tape):
-                    await super()._wait(name)
+                await super()._wait(name)
             except (TimeoutError, asyncio.CancelledError) as error:
                 live.give_up(error, response.status, partial_headers)
                 raise

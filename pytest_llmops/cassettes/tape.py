@@ -16,9 +16,10 @@ from pytest_llmops.cassettes.live_comparison import LiveComparison
 from pytest_llmops.cassettes.naming import display_path
 from pytest_llmops.cassettes.rate_limit import RateLimiter
 from pytest_llmops.cassettes.request_key import Answer, Question, TapeCounts
-from pytest_llmops.cassettes.tape_config import REPLAYING_MODES, TapeConfig
+from pytest_llmops.cassettes.tape_config import NOT_FOUND, REPLAYING_MODES, TapeConfig
 from pytest_llmops.cassettes.tape_report import TapeReport
 from pytest_llmops.errors import BudgetReached, CassetteMiss, reword_error
+from pytest_llmops.protocols import is_error_status
 from pytest_llmops.recorder import Exchange, record_exchange
 from pytest_llmops.settings import RecordMode
 
@@ -226,11 +227,32 @@ class Tape:
         is_shared = self.sharing.is_shareable(answer, purpose)
         if not self.recorder.is_writing and not is_shared:
             return
-        if not self.config.records_status(answer):
-            self.report.notes.append(f"an answer with status {answer.status} was not recorded")
+        if not self.config.records_status(answer, question):
+            self._note_unrecorded_status(question, answer)
             return
         with self.report.lock:
+            if judge_calls.is_repeated(self) and self._is_worse(question, answer, take):
+                self.note_unrecorded(
+                    f"a judge's call that was sent again got status {answer.status}: its recording stays"
+                )
+                self.player.given.add_answer(question.key, take)
+                return
             self.keep_answer(question, self.config.to_wire(answer, question), take, is_shared=is_shared)
+
+    def _note_unrecorded_status(self, question: Question, answer: Answer) -> None:
+        """Note that an answer was not recorded because of its status."""
+        note = f"an answer with status {answer.status} was not recorded"
+        if answer.status == NOT_FOUND:
+            note += f": it does not name the model, so the address may be wrong (a base URL without /v1?): {question.url}"
+        self.report.notes.append(note)
+
+    def _is_worse(self, question: Question, answer: Answer, take: str) -> bool:
+        """Return whether an answer is an error, and the next recorded answer to its request is not."""
+        recorded = self.player.recorded_answers(question.key, take)
+        place = self.player.given.count(question.key, take)
+        if not is_error_status(answer.status) or place >= len(recorded):
+            return False
+        return not is_error_status(recorded[place]["status"])
 
     def keep_answer(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import http.client
 import json
@@ -20,7 +21,7 @@ import requests
 import urllib3
 from support.compression import compress
 from support.messages import check_message
-from support.server import StubServer, json_reply
+from support.server import Reply, StubServer, json_reply
 from support.tapes import make_tape, says, stored, taped
 
 from pytest_llmops.cassettes.request_key import Answer, MatchRules, Question
@@ -321,3 +322,16 @@ def test_each_client_sends_its_bytes_and_records_their_content(
     assert stored(path)[0]["request"]["body"]["json"]["model"] == "m"
     with taped(path):
         assert post(url) == answer
+
+
+@pytest.mark.parametrize("post", CLIENTS, ids=lambda post: post.__name__)
+def test_an_answer_is_decoded_although_its_client_cannot(
+    path: Path, server: StubServer, post: Callable[[str], str]
+) -> None:
+    content = json.dumps({"echo": SECRET}).encode()
+    body = gzip.compress(content)
+    headers = {"content-encoding": "x-gzip", "content-type": "application/json"}
+    server.queue.append(Reply(body, headers=headers))
+    with taped(path, "new"), contextlib.suppress(UnicodeDecodeError):
+        post(f"{server.url}/v1/x")
+    assert stored(path)[0]["answers"]["0"][0]["body"]["json"] == {"echo": "[secret]"}

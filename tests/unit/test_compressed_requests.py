@@ -105,6 +105,16 @@ def test_each_gzip_encoder_gives_the_same_request(path: Path, level: int, mtime:
     assert tape.claim(ask_compressed(tape, other, "gzip")) is not None
 
 
+def test_gzip_of_many_members(path: Path) -> None:
+    """Some encoders begin a member for each part, and fill up the last block."""
+    members = [compress(CONTENT[at : at + 1], "gzip") for at in range(len(CONTENT))] + [
+        compress(b"", "gzip")
+    ] * 500
+    record_body(path, b"".join(members) + b"\0" * 9_000, "gzip")
+    tape = make_tape(path)
+    assert tape.claim(ask_plain(tape)) is not None
+
+
 @pytest.mark.parametrize(
     ("body", "encoding"),
     [

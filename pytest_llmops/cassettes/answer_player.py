@@ -29,6 +29,7 @@ from pytest_llmops.cassettes.tape_report import AnswerTally, TapeReport
 from pytest_llmops.errors import CassetteError, CassetteMiss
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.settings import RecordMode
+from pytest_llmops.wire.content_encoding import decode_request_body
 
 REPEATED_NOTE = "run again, and replayed from an earlier run's recording, so it is the same sample; --llm-record=new records more"
 RERUN_NOTE = "run again: a judge's question that got no verdict in this run is not asked once more"
@@ -72,30 +73,41 @@ class AnswerPlayer:
         return self.shared or self.config.attempt is not None
 
     def make_question(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Question:
-        """Return a request in the form that is matched.
+        """Return a request in the form that is matched, with its body decoded.
 
-        If it was recorded under other match rules, it has the key of that recording.
+        If it was recorded under other match rules, or compressed, it has the key of that recording.
         """
         redactor = self.config.redactor
         rules = self.config.rules
         by_key = self.recordings.by_key
-        keeps_headers = self.mode != "none"
+        content, problem = decode_request_body(body, headers.get("content-encoding", ""))
         build = partial(
-            build_question, method, url, headers, body, redactor, rules=rules, keep_headers=keeps_headers
+            build_question,
+            method,
+            url,
+            headers,
+            redactor=redactor,
+            rules=rules,
+            keep_headers=self.mode != "none",
+            unreadable=problem,
         )
         # Masking takes half of the time. If the key of the unmasked request is recorded, it has nothing to mask, as
         # only masked requests are recorded. With match rules this is not certain for the parts that they ignore.
-        if self.mode == "none" and not rules and redactor.is_known_clean(body):
-            question = build(masked=True)
+        if self.mode == "none" and not rules and redactor.is_known_clean(content):
+            question = build(content, masked=True)
             if question.key in by_key and question.json is not None:
                 return question
-        question = build()
+        question = build(content)
         if question.is_unknown_form:
             self.report.note_once(question.client_note)
         if question.key in by_key:
             return question
         with self.report.lock:
             key = self.recordings.find_key(question)
+        if key == question.key and content is not body:
+            key = build(body).key
+            if not self.recordings.accept_key(key):
+                return question
         if key == question.key:
             return question
         return replace(question, key=key)

@@ -42,6 +42,7 @@ class AnswerRecorder:
     failed: CassetteError | None = None
     # Answers that the journal of the whole run holds
     _in_run_journal: list[JournalEntry] = field(default_factory=list)
+    _unwritten_count: int = 0  # answers that could not be written at once
     # Recorded answers that are dropped when the tape is closed, unless they are requested until then
     _unneeded: set[KeyAndTake] = field(default_factory=set)
 
@@ -62,7 +63,7 @@ class AnswerRecorder:
         if not self.is_writing:
             return
         if run_folder.are_live_calls_stopped():
-            raise self.report.refuse(run_folder.STOPPED_TEXT)
+            raise self.report.refuse(run_folder.describe_stop())
         try:
             self.journal.prepare()
         except CassetteError as error:
@@ -84,21 +85,37 @@ class AnswerRecorder:
             CassetteError: The answer could not be written; `close` raises it again.
         """
         if self.is_writing:
+            self._note_compressed(wire)
             entry = self._make_entry(question, wire, take)
             if in_run_journal:
                 self._in_run_journal.append(entry)
             else:
-                self._write(entry)
+                try:
+                    self._write(entry)
+                except CassetteError:
+                    # The journal keeps the answer, so the next one must get another place.
+                    self._unwritten_count += 1
+                    self.player.given.add_answer(question.key, take)
+                    raise
             if self.mode == "new":
                 store.apply_entries(self.player.recordings.by_key, [entry], replace=False)
             if self.config.settings.changed:
                 self._drop_other_headers(question, take)
         self.player.given.add_answer(question.key, take)
 
+    def _note_compressed(self, wire: Mapping[str, Any]) -> None:
+        """Note that an answer is recorded as compressed bytes, because it could not be decoded."""
+        encoding = wire["headers"].get("content-encoding")
+        if encoding and "base64" in wire["body"]:
+            self.report.note_once(
+                f"an answer was recorded compressed ({encoding}): its decoder is not installed, or it is damaged;"
+                " secrets in it could not be found"
+            )
+
     def _make_entry(self, question: Question, wire: dict[str, Any], take: str) -> JournalEntry:
         """Return the line of the journal for the next answer to a request."""
         counts = self.report.counts
-        number = counts.replayed + counts.recorded + counts.reused + 1
+        number = counts.replayed + counts.recorded + counts.reused + self._unwritten_count + 1
         place = self.player.given.count(question.key, take)
         replaces = self.mode == "all"
         if not replaces:  # in mode new, an answer in this place was too old
@@ -136,6 +153,8 @@ class AnswerRecorder:
             self.journal.append(entry)
         except CassetteError as error:
             self.note_failed_write(error)
+            if self.journal.rescue_note:  # the tape is closed already, so its error does not name this answer
+                raise CassetteError(f"{error}\n{self.journal.rescue_note}") from None
             raise
 
     def note_failed_write(self, error: CassetteError) -> None:
@@ -164,7 +183,11 @@ class AnswerRecorder:
         """
         if self.is_writing:
             self.journal.close()
-            self._merge(passed=passed)
+            try:
+                self._merge(passed=passed)
+            except CassetteError:
+                if not self.journal.rescue_note:
+                    raise
         if self.failed is None:
             return
         if self.journal.rescue_note:
@@ -182,7 +205,7 @@ class AnswerRecorder:
             return
         # Mode all replaces the answers that the test requested. If it passed, the others are dropped.
         to_keep: Mapping[KeyAndTake, int] | None = None
-        if self.mode == "all" and passed and not self.player.others_ask:
+        if self.mode == "all" and passed and self.failed is None and not self.player.others_ask:
             to_keep = self.player.given.answers_to_keep()
         given = self.player.given
         dropped = [(key, take) for key, take in self._unneeded if not given.count(key, take)]

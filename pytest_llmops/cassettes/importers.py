@@ -27,7 +27,7 @@ from pytest_llmops.measurement import shorten_text
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.redaction.secret_names import is_secret_name
 from pytest_llmops.wire.body import fold_body
-from pytest_llmops.wire.content_encoding import RECORD_AGAIN, decode_body
+from pytest_llmops.wire.content_encoding import RECORD_AGAIN, UnreadableBodyError, decode_body
 from pytest_llmops.wire.stream_events import stream_content_type
 from pytest_llmops.wire.untrusted_documents import DocumentError, as_cassette_error, load_document
 
@@ -50,8 +50,8 @@ _TRANSFER_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
 class ForeignInteraction:
     """A request and its answer. Header names are in lower case; several values of a header are joined by a comma.
 
-    The request's body is what the client sent. The answer's body is decoded, so its headers have no encoding and
-    length.
+    Both bodies are decoded. A request's body that is damaged is what the client sent. The answer's headers have no
+    encoding and length.
 
     Attributes:
         recorded: The day of the answer (``2026-01-31``) by the server's ``date`` header, or "".
@@ -383,17 +383,33 @@ def _parse_interaction(request: Any, answer: Any) -> ForeignInteraction:
     if body is None:
         raise DocumentError(f"its response has no body: {_format_keys(answer)}")
     url = _check_url(request.get("uri", request.get("url")))
-    request_body, _ = _parse_body(request)
     return ForeignInteraction(
         method=method.upper(),
         url=url,
         request_headers=request_headers,
-        request_body=request_body or b"",
+        request_body=_decode_request(request, request_headers),
         status=_parse_status(answer),
         headers={name: value for name, value in headers.items() if name not in _TRANSFER_HEADERS},
         body=decode_body(body, headers.get("content-encoding", ""), certain=is_raw),
         recorded=_recording_day(headers.get("date", "")),
     )
+
+
+def _decode_request(request: Mapping[str, Any], headers: Mapping[str, str]) -> bytes:
+    """Return the body of a request, decoded; b"" if it has none.
+
+    Raises:
+        DocumentError: It cannot be read here, so that secrets in it cannot be found.
+    """
+    body, is_raw = _parse_body(request)
+    if not body or not is_raw:
+        return body or b""
+    try:
+        return decode_body(body, headers.get("content-encoding", ""), certain=True, part="request body")
+    except UnreadableBodyError:
+        raise
+    except DocumentError:  # damaged: it is what the client sent
+        return body
 
 
 def _check_url(url: object) -> str:

@@ -10,12 +10,13 @@ import hashlib
 import json
 import os
 import secrets
+import shlex
 import socket
 import stat
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ MAX_TRIES = 20
 # Maximum length of a cassette's name in the name of its journal: a file name has at most 255 bytes, and a path on
 # Windows 260
 MAX_STEM = 120
+MAX_NAMED_PLACES = 16  # lost answers that a message names
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +75,10 @@ class Journal:
         self.cassette = cassette
         self._paths: list[Path] = []
         self._unwritten: list[bytes] = []
-        # Where `close` has put answers that could not be written beside the cassette; "" if there are none
+        # What became of answers that could not be written beside the cassette; "" if there are none
         self.rescue_note = ""
+        self._rescue_path: Path | None = None  # their file in the temporary folder
+        self._rescued_count = 0
         self._fd = -1
         self._used = False  # whether anything was written to the open file
         self._closed = False
@@ -116,14 +120,19 @@ class Journal:
         """
         with self._locked():
             self._unwritten.append(lines)
-            self._write("an answer")
+            try:
+                self._write("an answer")
+            except CassetteError:
+                if self._closed:
+                    self._rescue_answers()
+                raise
             if self._closed:
                 self._close_file()
 
     def close(self) -> None:
         """Close the file, which stays on disk until it is merged. A later answer opens another file.
 
-        Answers for which there is still no room go into the temporary folder, which may be on another disk.
+        Answers for which there is still no room are rescued.
         """
         with self._locked():
             if self._unwritten:
@@ -134,20 +143,33 @@ class Journal:
             if self._unwritten:
                 self._rescue_answers()
 
+    def rescue(self) -> None:
+        """Write the answers that could not be written to the temporary folder, which may be on another disk."""
+        with self._locked():
+            self._rescue_answers()
+
     def _rescue_answers(self) -> None:
-        """Write the answers that could not be written to the temporary folder, and say so in `rescue_note`."""
-        path = Path(tempfile.gettempdir()) / self._new_file_name()
-        count = format_count(b"".join(self._unwritten).count(b"\n"), "paid answer")
-        try:
-            path.write_bytes(b"".join(self._unwritten))
-        except OSError:
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
-            self.rescue_note = f"lost: {count}, as {path.parent} has no room either"
-            return
-        folder = self.cassette.parent / JOURNAL_FOLDER
-        self.rescue_note = f"kept: {count} in {path}; mkdir -p {folder} && mv {path} {folder}, and the next run takes in what was paid"
-        self._unwritten.clear()
+        """Write the answers that could not be written to the temporary folder; `rescue_note` says what became of them."""
+        if self._rescue_path is None:
+            self._rescue_path = Path(tempfile.gettempdir()) / self._new_file_name()
+        path = self._rescue_path
+        lines = b"".join(self._unwritten).splitlines(keepends=True)
+        count = _append_lines(path, lines)
+        self._rescued_count += count
+        self._unwritten = lines[count:]
+        notes = []
+        if self._rescued_count:
+            folder = shlex.quote(str(self.cassette.parent / JOURNAL_FOLDER))
+            notes.append(
+                f"kept: {format_count(self._rescued_count, 'paid answer')} in {path}; mkdir -p {folder} &&"
+                f" mv {shlex.quote(str(path))} {folder}, and the next run takes in what was paid"
+            )
+        if self._unwritten:
+            notes.append(
+                f"lost: {format_count(len(self._unwritten), 'paid answer')} ({_name_places(self._unwritten)}),"
+                f" as {path.parent} has no room either: free one of the disks, and the next run pays for them again"
+            )
+        self.rescue_note = "\n".join(notes)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -233,6 +255,36 @@ class Journal:
             with contextlib.suppress(OSError):
                 self._paths.pop().unlink(missing_ok=True)
             remove_journal_folder(self.cassette)
+
+
+def _append_lines(path: Path, lines: Sequence[bytes]) -> int:
+    """Append lines to a file as long as there is room, and return how many; a file without any line is removed."""
+    count = 0
+    end = 0
+    try:
+        with path.open("ab") as file:
+            end = file.tell()
+            for line in lines:
+                file.write(line)
+                file.flush()
+                end = file.tell()
+                count += 1
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.truncate(path, end)  # a part of a line would damage the next one
+    if not end:
+        with contextlib.suppress(OSError):
+            path.unlink()
+    return count
+
+
+def _name_places(lines: Sequence[bytes]) -> str:
+    """Return the places of some answers in their cassettes, as in ``#001, #002 and 3 more``."""
+    places = [json.loads(line)["by"] for line in lines]
+    names = ", ".join(places[:MAX_NAMED_PLACES])
+    if len(places) > MAX_NAMED_PLACES:
+        return f"{names} and {len(places) - MAX_NAMED_PLACES} more"
+    return names
 
 
 def ensure_journal_folder(cassette: Path) -> Path:

@@ -70,6 +70,8 @@ def describe_missing_request(
     else:
         lines = [f"  nearest   {shorten_text(nearest.name, 120)}"]
         lines += _format_differences(nearest, question, rules)
+    if question.unreadable:
+        lines.append(f"  body      {question.unreadable}")
     if question.client_note:
         lines.append(f"  client    {question.client_note}")
     if elsewhere:
@@ -130,6 +132,12 @@ def describe_exhausted_request(
     """Return the message for a request that was sent more often than it was recorded."""
     first = f"{_format_request(question)} was asked {requested} times, recorded {recorded}"
     return _format_message(first, place, [], command)
+
+
+def describe_unreadable_request(question: Question, place: str) -> str:
+    """Return the message for a request that is not sent in a run that records, as its body could not be decoded."""
+    first = f"{_format_request(question)} was not sent: secrets in it could not be found, so it cannot be recorded"
+    return f"{first}\n  cassette  {place}\n  body      {question.unreadable}"
 
 
 def describe_old_recording(question: Question, age: str, place: str, command: str) -> str:

@@ -24,7 +24,8 @@ from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import format_count
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.wire.blobs import StoredBody
-from pytest_llmops.wire.body import fold_body, unfold_json_body
+from pytest_llmops.wire.body import fold_body, unfold_body, unfold_json_body
+from pytest_llmops.wire.content_encoding import decode_stored_request
 from pytest_llmops.wire.stream_events import count_shared_start
 
 # Maximum number of cassettes in the same folder to search for the nearest request, if the tape's own cassette is empty
@@ -94,19 +95,37 @@ class Recordings:
         keys: dict[str, list[str]] = {}
         for interaction in interactions:
             try:
-                key = self._compute_key(interaction.request, part_of)
+                current_keys = self._compute_keys(interaction.request, part_of)
             except CassetteError:  # a damaged body answers nothing
                 continue
-            keys.setdefault(key, []).append(interaction.key)
+            for key in current_keys:
+                keys.setdefault(key, []).append(interaction.key)
         return keys
 
-    def _compute_key(self, stored: Mapping[str, Any], part_of: Callable[[str], str] = str) -> str:
-        """Return the key of a stored request under the current rules.
+    def _compute_keys(self, stored: Mapping[str, Any], part_of: Callable[[str], str] = str) -> list[str]:
+        """Return the key of a stored request under the current rules; two keys if its body is stored compressed.
+
+        The second is the key of its content, by which a compressed request is matched now.
 
         Raises:
             CassetteError: Its body is damaged.
         """
-        return compute_stored_key(stored["method"], part_of(stored["url"]), stored["body"], self.rules)
+        method = stored["method"]
+        url = part_of(stored["url"])
+        body = stored["body"]
+        keys = [compute_stored_key(method, url, body, self.rules)]
+        if "base64" in body:
+            content = decode_stored_request(unfold_body(body))
+            if content is not None:
+                keys.append(compute_key(method, url, content, self.rules))
+        return keys
+
+    def accept_key(self, key: str) -> bool:
+        """Return whether a key is recorded. If so, it counts as the key of the request that is stored with it."""
+        if key not in self.by_key:
+            return False
+        self._checked.add(key)
+        return True
 
     def _find_equal_request(self, question: Question) -> str:
         """Return the key of the first recorded request with the same method, URL and body.
@@ -136,12 +155,13 @@ class Recordings:
             return True
         if body == folded:
             return True
-        return isinstance(body, StoredBody) and self._has_key(stored, key)
+        may_be_equal = isinstance(body, StoredBody) or "base64" in body
+        return may_be_equal and self._has_key(stored, key)
 
     def _has_key(self, stored: Mapping[str, Any], key: str) -> bool:
         """Return whether a stored request has this key under the current rules; False if its body is damaged."""
         try:
-            return self._compute_key(stored) == key
+            return key in self._compute_keys(stored)
         except CassetteError:
             return False
 

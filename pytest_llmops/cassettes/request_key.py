@@ -126,6 +126,8 @@ class Question:
         client_note: What the user should know about its client if no recording answers; "" for nothing.
         headers: Its headers as they are recorded with the answer (`request_headers`); no part of the key.
         is_unknown_form: Whether a client of ``llm_clients`` sent it in a form that its preset does not know.
+        unreadable: Why its body could not be decoded, with the next step; "" if it could. Such a request is not
+            recorded, as secrets in it cannot be found.
     """
 
     method: str
@@ -138,6 +140,7 @@ class Question:
     identities: Identities = NO_IDENTITIES
     client_note: str = ""
     is_unknown_form: bool = False
+    unreadable: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -205,6 +208,7 @@ def build_question(
     rules: MatchRules = NO_RULES,
     masked: bool = False,
     keep_headers: bool = True,
+    unreadable: str = "",
 ) -> Question:
     """Return a request in the form that is matched.
 
@@ -214,11 +218,12 @@ def build_question(
         method: The method.
         url: The address.
         headers: The headers, with lower-case names.
-        body: The body.
+        body: The body, decoded (`decode_request_body`).
         redactor: Masks secrets.
         rules: Parts of a request to ignore.
         masked: Whether the body is known to hold no secrets, and need not be masked.
         keep_headers: Whether the headers are needed to record an answer, or to compare them.
+        unreadable: Why the body could not be decoded; "" if it could.
     """
     redactor.learn_headers(headers)
     content_type = headers.get("content-type", "")
@@ -256,6 +261,7 @@ def build_question(
         identities=client.identities,
         client_note=client.note,
         is_unknown_form=client.is_unknown,
+        unreadable=unreadable,
         headers=described_headers,
     )
 

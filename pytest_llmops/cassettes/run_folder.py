@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -30,6 +30,9 @@ ROOM_FILE = ".room"
 # Once a recording could not be written, the room file gets this name: renaming is possible even on a full disk
 STOPPED_FILE = ".stopped"
 
+RESCUE_PREFIX = (
+    ".rescue-"  # of a file for each process, with what became of answers that could not be written
+)
 CALLS_FILE = ".calls"  # a character for each live call that began or ended
 
 
@@ -72,6 +75,22 @@ def are_live_calls_stopped() -> bool:
     """Return whether a process of the run has stopped the live calls; always False in a script."""
     folder = os.environ.get(RUN_FOLDER_VARIABLE)
     return folder is not None and os.path.exists(os.path.join(folder, STOPPED_FILE))  # noqa: PTH110, PTH118 -- for each call
+
+
+def note_rescue(notes: Iterable[str]) -> None:
+    """Leave what became of answers that this process could not write, for the errors of the whole run."""
+    with contextlib.suppress(OSError, KeyError):
+        path = Path(os.environ[RUN_FOLDER_VARIABLE], f"{RESCUE_PREFIX}{os.getpid()}")
+        path.write_text("\n".join(notes), "utf-8")
+
+
+def describe_stop() -> str:
+    """Return why the live calls of the run are stopped, and what became of answers that could not be written."""
+    notes = [STOPPED_TEXT]
+    with contextlib.suppress(OSError, KeyError):
+        for path in sorted(Path(os.environ[RUN_FOLDER_VARIABLE]).glob(f"{RESCUE_PREFIX}*")):
+            notes.append(path.read_text("utf-8"))
+    return "\n".join(notes)
 
 
 def note_live_call(sign: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from pytest_llmops.cassettes import run_folder
 from pytest_llmops.cassettes.journal import (
     Journal,
     JournalEntry,
@@ -48,6 +49,8 @@ class RunJournals:
 
         When it returns, the answer is on disk, even if another thread has written it.
 
+        What could not be written is rescued at once: a worker of xdist may end without a call of `close`.
+
         Raises:
             CassetteError: It could not be written.
         """
@@ -58,24 +61,31 @@ class RunJournals:
             journal = self._open_journal(folder)
             lines = list(queue)  # also the lines that other threads have queued meanwhile: one sync for all
             del queue[: len(lines)]  # not lost if it fails: the journal keeps what it cannot write
-            if lines:
+            if not lines:  # another thread took this answer
+                if journal.rescue_note:
+                    raise CassetteError(f"cassette {cassette}: an answer could not be written")
+                return
+            try:
                 journal.append_lines(b"".join(lines))
-            else:
-                journal.prepare()  # raises if the thread that took this answer could not write it
+            except CassetteError:
+                journal.rescue()
+                run_folder.note_rescue(self._rescue_notes())
+                raise
 
     @property
     def paths(self) -> list[Path]:
         """The files of this process."""
         return [path for journal in self._by_folder.values() for path in journal.paths]
 
+    def _rescue_notes(self) -> list[str]:
+        """Return what became of answers that could not be written."""
+        return [journal.rescue_note for journal in self._by_folder.values() if journal.rescue_note]
+
     def close(self) -> list[str]:
         """Close the files, which stay on disk. Return notes about answers that could not be written there."""
-        notes = []
         for journal in self._by_folder.values():
             journal.close()
-            if journal.rescue_note:
-                notes.append(journal.rescue_note)
-        return notes
+        return self._rescue_notes()
 
 
 def remove_run_journals(paths: Iterable[Path]) -> None:

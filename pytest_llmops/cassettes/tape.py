@@ -13,11 +13,13 @@ from pytest_llmops.cassettes.answer_recorder import AnswerRecorder
 from pytest_llmops.cassettes.answer_sharing import AnswerSharing
 from pytest_llmops.cassettes.budget import CallCosts
 from pytest_llmops.cassettes.live_comparison import LiveComparison
+from pytest_llmops.cassettes.naming import display_path
 from pytest_llmops.cassettes.rate_limit import RateLimiter
 from pytest_llmops.cassettes.request_key import Answer, Question, TapeCounts
-from pytest_llmops.cassettes.tape_config import REPLAYING_MODES, TapeConfig
+from pytest_llmops.cassettes.tape_config import NOT_FOUND, REPLAYING_MODES, TapeConfig
 from pytest_llmops.cassettes.tape_report import TapeReport
 from pytest_llmops.errors import BudgetReached, CassetteMiss, reword_error
+from pytest_llmops.protocols import is_error_status
 from pytest_llmops.recorder import Exchange, record_exchange
 from pytest_llmops.settings import RecordMode
 
@@ -148,7 +150,7 @@ class Tape:
             n: Zero-based place among equal requests.
 
         Raises:
-            CassetteMiss: The answer could not be recorded, or the server of the call cannot be used in this run.
+            CassetteMiss: The call cannot be recorded, or its server cannot be used in this run.
             BudgetReached: The budget has no live call left.
             CallRefusedError: The judge that calls is not to be called again in this run.
         """
@@ -162,11 +164,13 @@ class Tape:
         return shared_answer
 
     def check_set_up(self, question: Question) -> None:
-        """Check before a live call that its server can be used.
+        """Check before a live call that it can be recorded, and that its server can be used.
 
         Raises:
-            CassetteMiss: It cannot. After another error the SDK would call again.
+            CassetteMiss: One of them is not so. After another error the SDK would call again.
         """
+        if question.unreadable and self.recorder.is_writing:
+            raise self.report.refuse(miss.describe_unreadable_request(question, display_path(self.path)))
         if self.config.why_not_called is None:
             return
         problem = self.config.why_not_called(question)
@@ -223,11 +227,32 @@ class Tape:
         is_shared = self.sharing.is_shareable(answer, purpose)
         if not self.recorder.is_writing and not is_shared:
             return
-        if not self.config.records_status(answer):
-            self.report.notes.append(f"an answer with status {answer.status} was not recorded")
+        if not self.config.records_status(answer, question):
+            self._note_unrecorded_status(question, answer)
             return
         with self.report.lock:
+            if judge_calls.is_repeated(self) and self._is_worse(question, answer, take):
+                self.note_unrecorded(
+                    f"a judge's call that was sent again got status {answer.status}: its recording stays"
+                )
+                self.player.given.add_answer(question.key, take)
+                return
             self.keep_answer(question, self.config.to_wire(answer, question), take, is_shared=is_shared)
+
+    def _note_unrecorded_status(self, question: Question, answer: Answer) -> None:
+        """Note that an answer was not recorded because of its status."""
+        note = f"an answer with status {answer.status} was not recorded"
+        if answer.status == NOT_FOUND:
+            note += f": it does not name the model, so the address may be wrong (a base URL without /v1?): {question.url}"
+        self.report.notes.append(note)
+
+    def _is_worse(self, question: Question, answer: Answer, take: str) -> bool:
+        """Return whether an answer is an error, and the next recorded answer to its request is not."""
+        recorded = self.player.recorded_answers(question.key, take)
+        place = self.player.given.count(question.key, take)
+        if not is_error_status(answer.status) or place >= len(recorded):
+            return False
+        return not is_error_status(recorded[place]["status"])
 
     def keep_answer(
         self,
@@ -276,6 +301,12 @@ class Tape:
             self.report.forget_miss(error)
         elif str(error) in self.costs.refusals:
             self.costs.refusals.remove(str(error))
+
+    def has_failed_write(self) -> bool:
+        """Return whether an answer of this tape, or of the run, could not be written: then no further call is made."""
+        if not self.recorder.is_writing:
+            return False
+        return self.recorder.failed is not None or run_folder.are_live_calls_stopped()
 
     def close(self, *, passed: bool = True) -> TapeCounts:
         """End the tape: merge new answers into the file, and count stale interactions.

@@ -18,6 +18,22 @@ from pytest_llmops.settings import Settings
 
 REPLAYING_MODES = ("none", "new")  # modes in which recorded answers are played
 WRITING_MODES = ("new", "all")
+NOT_FOUND = 404
+
+
+def is_wrong_address(question: Question, answer: Answer) -> bool:
+    """Return whether a 404 is probably that of a wrong address, such as a base URL without ``/v1``.
+
+    That is so for a call of a model if the answer says nothing of a model or deployment, as that of an unknown model does.
+    """
+    request = question.json
+    if answer.status != NOT_FOUND or question.method != "POST" or not isinstance(request, dict):
+        return False
+    model = request.get("model")
+    if not isinstance(model, str) or not model:
+        return False
+    text = answer.body.decode("utf-8", "replace").lower()
+    return not any(word in text for word in ("model", "deployment", model.lower()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +88,16 @@ class TapeConfig:
             return f"#{number:03d}"
         return f"{self.redactor.clean_text(self.owner)}#{number:03d}"
 
-    def records_status(self, answer: Answer) -> bool:
-        """Return whether an answer is recorded: if another run would get it too, or if settings ask for errors."""
-        return answer.is_reproducible or (self.settings.record_errors and answer.is_transient)
+    def records_status(self, answer: Answer, question: Question | None = None) -> bool:
+        """Return whether an answer is recorded: if another run would get it too, or if settings ask for errors.
+
+        A 404 of a wrong address is not recorded; only with the request can it be told from the 404 of an unknown model.
+        """
+        if self.settings.record_errors and (answer.is_transient or answer.status == NOT_FOUND):
+            return True
+        if question is not None and is_wrong_address(question, answer):
+            return False
+        return answer.is_reproducible
 
     def to_wire(self, answer: Answer, question: Question) -> dict[str, Any]:
         """Return the answer to a request as it is recorded, without secrets."""

@@ -18,6 +18,8 @@ from pytest_llmops.measurement import shorten_text
 
 MAX_BYTES = 256 * 2**20  # limit of a file, compressed and decompressed
 MAX_GROWTH = 16  # times its size that a YAML file may grow by anchors
+# Bytes that are decompressed at once: gzip may have a thousand members in a kilobyte, and each gets a copy of the rest
+PIECE_BYTES = 4096
 GZIP = zlib.MAX_WBITS | 16  # the ``wbits`` of gzip in `zlib`
 # The first PyYAML whose loader in C raises for a file that is nested too deep; before, the process crashes
 SAFE_C_LOADER = (6, 0, 4)
@@ -42,6 +44,13 @@ class DocumentError(ValueError):
         super().__init__(what)
         self.what = what
         self.step = step
+
+
+class TooLargeError(Exception):
+    """Compressed data that unfold to more than a limit, in bytes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"unfolds to more than {limit // 2**20} MB")
 
 
 def as_cassette_error(path: Path, error: DocumentError) -> CassetteError:
@@ -89,32 +98,46 @@ def decompress_gzip(data: bytes) -> bytes:
     if data[:2] != b"\x1f\x8b":
         return data
     try:
-        return inflate(data, GZIP)
+        return inflate(data, GZIP, MAX_BYTES)
     except zlib.error as error:
         raise DocumentError(f"its gzip data is damaged ({error})") from None
+    except TooLargeError as error:
+        raise DocumentError(f"its gzip data {error}", "split it") from None
 
 
-def inflate(data: bytes, window: int) -> bytes:
-    """Decompress gzip (which may have several members) or deflate; ``window`` is the ``wbits`` of `zlib`.
+def inflate(data: bytes, window: int, limit: int) -> bytes:
+    """Decompress gzip (which may have several members) or deflate.
+
+    Args:
+        data: The compressed data.
+        window: The ``wbits`` of `zlib`.
+        limit: The number of bytes that they may unfold to.
 
     Raises:
-        zlib.error: It is damaged, cut off, or larger than `MAX_BYTES`.
+        zlib.error: It is damaged or cut off.
+        TooLargeError: It unfolds to more than the limit.
     """
-    pieces: list[bytes] = []
+    output: list[bytes] = []
     size = 0
-    while data:
-        decompressor = zlib.decompressobj(window)
-        pieces.append(decompressor.decompress(data, MAX_BYTES - size + 1))
-        size += len(pieces[-1])
-        if size > MAX_BYTES:
-            raise zlib.error(f"unfolds to more than {MAX_BYTES // 2**20} MB")
-        if not decompressor.eof:
-            raise zlib.error("it ends too early")
-        data = decompressor.unused_data
-        if data and window != GZIP:
-            raise zlib.error("something follows its end")
-        data = data.lstrip(b"\0")  # gzip may be padded
-    return b"".join(pieces)
+    decompressor = zlib.decompressobj(window)
+    for start in range(0, len(data), PIECE_BYTES):
+        piece = data[start : start + PIECE_BYTES]
+        while piece:
+            if decompressor.eof:
+                if window != GZIP:
+                    raise zlib.error("something follows its end")
+                piece = piece.lstrip(b"\0")  # gzip may be padded
+                if not piece:
+                    break
+                decompressor = zlib.decompressobj(window)
+            output.append(decompressor.decompress(piece, limit - size + 1))
+            size += len(output[-1])
+            if size > limit:
+                raise TooLargeError(limit)
+            piece = decompressor.unused_data
+    if data and not decompressor.eof:
+        raise zlib.error("it ends too early")
+    return b"".join(output)
 
 
 def _parse_document(data: bytes, path: Path) -> Any:

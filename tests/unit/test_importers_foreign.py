@@ -14,13 +14,14 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from support.compression import compress
 from support.foreign import URL, cassette, index, request, response, written
 from support.messages import check_message
 
 from pytest_llmops.cassettes.importers import ForeignInteraction, read_foreign
 from pytest_llmops.cassettes.store import is_own_cassette
 from pytest_llmops.errors import CassetteError
-from pytest_llmops.wire import untrusted_documents
+from pytest_llmops.wire import content_encoding, untrusted_documents
 
 
 def packed(data: bytes) -> bytes:
@@ -105,12 +106,28 @@ def test_forms_of_a_body(tmp_path: Path, stored: dict[str, Any], body: bytes) ->
     )
 
 
-def test_a_body_as_it_was_sent_is_not_decoded(tmp_path: Path) -> None:
-    sent = packed(b"{}")
+@pytest.mark.parametrize(
+    ("sent", "body"),
+    [
+        (packed(b"{}"), b"{}"),
+        (packed(b"{}")[:-3], packed(b"{}")[:-3]),  # damaged: as it was sent
+        (b"\xff\xfe", b"\xff\xfe"),
+        ("{}", b"{}"),
+    ],
+)
+def test_the_body_of_a_request_is_decoded(tmp_path: Path, sent: object, body: bytes) -> None:
     sent_request = request(sent, headers={"content-encoding": "gzip"})
     interaction = read_interaction(tmp_path / "a.yaml", cassette((sent_request, response())))
-    assert interaction.request_body == sent
+    assert interaction.request_body == body
     assert interaction.request_headers == {"content-encoding": "gzip"}
+
+
+def test_a_request_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "brotli", None)
+    monkeypatch.setitem(sys.modules, "brotlicffi", None)
+    sent_request = request(b"\x8b\x00\x80", headers={"content-encoding": "br"})
+    document = cassette((request(), response()), (sent_request, response()))
+    check_message(refusal(tmp_path / "a.yaml", document))
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -174,7 +191,7 @@ def test_a_damaged_encoding_is_refused(tmp_path: Path, encoding: str, stored: by
     check_message(refusal(tmp_path / "a.yaml", cassette((request(), answered))))
 
 
-ZSTD = base64.b64decode("KLUv/SALWQAAeyJhIjoiw6QifQ==")
+ZSTD = base64.b64decode("KLUv/SAKUQAAeyJhIjoiw6QifQ==")
 """The answer in a frame of one raw block."""
 
 
@@ -185,14 +202,20 @@ def test_zstd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     else:
         assert read_interaction(tmp_path / "a.yaml", document).body == ANSWER
 
-    class Frames:
-        @staticmethod
-        def decompress(data: bytes) -> bytes:
-            if data != ZSTD:
+    class Frame:
+        eof = False
+        unused_data = b""
+
+        def decompress(self, data: bytes) -> bytes:
+            if not data.startswith(ZSTD[:4]):
                 raise OSError("no frame")
+            self.eof = data.startswith(ZSTD)
+            self.unused_data = data[len(ZSTD) :]
             return ANSWER
 
+    class Frames:
         ZstdFile = object
+        ZstdDecompressor = Frame
 
     monkeypatch.setitem(sys.modules, "compression.zstd", Frames)
     assert read_interaction(tmp_path / "b.yaml", document).body == ANSWER
@@ -206,13 +229,22 @@ def test_brotli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "brotlicffi", None)
     check_message(refusal(tmp_path / "a.yaml", document))
 
-    class Brotli:
-        @staticmethod
-        def decompress(data: bytes) -> bytes:
+    class Stream:
+        is_whole = True
+
+        def process(self, data: bytes) -> bytes:
             return data[::-1]
+
+        def is_finished(self) -> bool:
+            return self.is_whole
+
+    class Brotli:
+        Decompressor = Stream
 
     monkeypatch.setitem(sys.modules, "brotli", Brotli)
     assert read_interaction(tmp_path / "b.yaml", document).body == b"\x80\x00\x8b"
+    monkeypatch.setattr(Stream, "is_whole", False)
+    check_message(refusal(tmp_path / "c.yaml", document))
 
 
 @pytest.mark.parametrize(
@@ -451,14 +483,21 @@ def test_a_text_that_is_repeated_by_an_anchor_has_its_weight(tmp_path: Path) -> 
 
 def test_compression_may_not_explode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(untrusted_documents, "MAX_BYTES", 2**20)
-    monkeypatch.setattr(untrusted_documents.inflate, "__defaults__", (2**20,))
     path = tmp_path / "a.yaml"
     path.write_bytes(packed(b"a" * 2**21))
     check_message(refusal(path))
     path.write_bytes(b"a" * 2**21)
     check_message(refusal(path))
-    answered = response(packed(b"a" * 2**21), headers={"content-encoding": "gzip"})
-    check_message(refusal(tmp_path / "b.yaml", cassette((request(), answered))))
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd"])
+def test_a_body_may_not_explode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    monkeypatch.setattr(content_encoding, "MAX_BODY_BYTES", 2**20)
+    exploding = compress(b"a" * 2**21, encoding)
+    answered = response(exploding, headers={"content-encoding": encoding})
+    check_message(refusal(tmp_path / "a.yaml", cassette((request(), response()), (request(), answered))))
+    sent = request(exploding, headers={"content-encoding": encoding})
+    check_message(refusal(tmp_path / "b.yaml", cassette((sent, response()))))
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,11 @@ def process(tape: Tape) -> Iterator[TestProcess]:
 def used_attributes(path: Path) -> set[str]:
     """The attributes of a tape that a module uses."""
     nodes = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Attribute)]
-    return {node.attr for node in nodes if ast.unparse(node.value) in ("tape", "self._tape", "call.tape")}
+    return {
+        node.attr
+        for node in nodes
+        if ast.unparse(node.value) in ("tape", "self.tape", "self._tape", "live.tape", "call.tape")
+    }
 
 
 def test_processes_use_methods_of_a_tape_and_values_that_are_listed(process: TestProcess) -> None:

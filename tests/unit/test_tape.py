@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from support.cassettes import files, texts
 from support.messages import check_message
-from support.tapes import URL, ask, call, recorded, says, stored
+from support.tapes import URL, ask, call, make_tape, recorded, says, stored
 
 from pytest_llmops import recorder
+from pytest_llmops.cassettes import judge_calls
 from pytest_llmops.cassettes.request_key import Answer, MatchRules, Question
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.cassettes.tape_config import TapeConfig
@@ -195,6 +196,66 @@ def test_answers_about_the_question_are_recorded(path: Path, status: int) -> Non
     result = again.claim(ask(again, "a"))
     assert result is not None
     assert result.status == status
+
+
+MODEL_CALL = b'{"model": "gpt-9", "messages": []}'
+NOT_FOUND = {
+    "OpenAI": b'{"error": {"message": "Invalid URL (POST /chat/completions)", "type": "invalid_request_error"}}',
+    "FastAPI": b'{"detail":"Not Found"}',
+    "nginx": b"<html><h1>404 Not Found</h1></html>",
+    "Ollama": b"404 page not found",
+    "nothing": b"",
+}
+UNKNOWN_MODEL = {
+    "OpenAI": b'{"error": {"message": "The model `gpt-9` does not exist", "code": "model_not_found"}}',
+    "Anthropic": b'{"type": "error", "error": {"type": "not_found_error", "message": "model: gpt-9"}}',
+    "Ollama": b'{"error":"model \\"gpt-9\\" not found, try pulling it first"}',
+    "Azure": b'{"error": {"code": "DeploymentNotFound", "message": "The API deployment does not exist."}}',
+}
+
+
+def record_not_found(path: Path, body: bytes, content: bytes = MODEL_CALL, **config: Any) -> Tape:
+    tape = make_tape(path, "new", **config)
+    question = tape.make_question("POST", "https://api.openai.com/chat/completions", {}, content)
+    assert tape.claim(question) is None
+    tape.record(question, Answer(404, {}, body))
+    tape.close()
+    return tape
+
+
+@pytest.mark.parametrize("server", NOT_FOUND)
+def test_a_404_of_a_wrong_address_is_not_recorded(path: Path, server: str) -> None:
+    tape = record_not_found(path, NOT_FOUND[server])
+    assert not path.exists()
+    [note] = tape.report.notes
+    check_message(note)
+
+
+@pytest.mark.parametrize("server", UNKNOWN_MODEL)
+def test_a_404_of_an_unknown_model_is_recorded(path: Path, server: str) -> None:
+    tape = record_not_found(path, UNKNOWN_MODEL[server])
+    assert tape.report.counts.recorded == 1
+
+
+def test_a_404_is_recorded_if_it_is_wanted_or_not_of_a_model(path: Path) -> None:
+    wanted = record_not_found(path, NOT_FOUND["nginx"], settings=Settings(record_errors=True))
+    assert wanted.report.counts.recorded == 1
+    other = record_not_found(path.with_name("other.json"), NOT_FOUND["nginx"], b'{"id": 5}')
+    assert other.report.counts.recorded == 1
+
+
+@pytest.mark.parametrize(("status", "kept"), [(400, "no verdict"), (200, "new")])
+def test_an_error_does_not_replace_the_recorded_reply_of_a_judge(path: Path, status: int, kept: str) -> None:
+    recorded(path, ("a", "no verdict"))
+    tape = Tape(path, "new")
+    with judge_calls.note_calls() as calls:
+        assert tape.claim(ask(tape, "a")) is not None
+    with calls.repeat():
+        question = ask(tape, "a")
+        assert tape.claim(question) is None
+        tape.record(question, says("new", status))
+    tape.close()
+    assert call(Tape(path), "a", "-") == kept
 
 
 def test_the_nth_identical_request_gets_the_nth_answer(path: Path) -> None:

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from pytest_llmops.cassettes import active_tape
-from pytest_llmops.cassettes.http.live_response import LiveAnswer, limit_silence
+from pytest_llmops.cassettes.http.live_response import LiveAnswer, hold_failed_write, limit_silence
 from pytest_llmops.cassettes.http.patching import Patch
 from pytest_llmops.cassettes.http.vcr_adapter import Call, begin_answer, current_call, finish_answer, tape_for
 from pytest_llmops.cassettes.outcome import Outcome
@@ -37,7 +37,8 @@ def _wrap_request(real: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitabl
     import aiohttp
 
     async def request(session: Any, *args: Any, **kwargs: Any) -> Any:
-        if active_tape.current_tape() is None:
+        tape = active_tape.current_tape()
+        if tape is None:
             return await real(session, *args, **kwargs)
         timeout = kwargs.get("timeout", session.timeout)
         if isinstance(timeout, aiohttp.ClientTimeout):
@@ -48,7 +49,8 @@ def _wrap_request(real: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitabl
             )
         current_call.set(None)
         try:
-            response = await real(session, *args, **kwargs)
+            async with hold_failed_write(tape):
+                response = await real(session, *args, **kwargs)
         except BaseException as error:
             call = current_call.get()
             if call is None or call.answer is not None:  # not a live call that is still under way
@@ -119,6 +121,21 @@ def _wrap_record_response(real: Callable[..., Awaitable[None]]) -> Callable[...,
     return record_response
 
 
+async def _end_body_in_miss(
+    miss: CassetteMiss,
+    live: LiveAnswer,
+    set_exception: Callable[[BaseException], object],
+    feed_eof: Callable[[], object],
+) -> None:
+    """End the body of a live answer in a miss, with the methods of its reader."""
+    try:
+        async with hold_failed_write(live.tape):
+            raise miss
+    except CassetteMiss:
+        set_exception(miss)
+        feed_eof()
+
+
 def _record_body(response: Any, live: LiveAnswer) -> None:
     """Record the body of a response while the application reads it.
 
@@ -138,6 +155,8 @@ def _record_body(response: Any, live: LiveAnswer) -> None:
     def finish() -> None:
         finish_answer(live, response.status, headers, live.raw_body(), certain=is_raw)
 
+    tasks: list[asyncio.Task[None]] = []  # kept, as the event loop only has weak references
+
     class RecordingReader(aiohttp.StreamReader):
         __slots__ = ()
 
@@ -150,8 +169,10 @@ def _record_body(response: Any, live: LiveAnswer) -> None:
             try:
                 finish()
             except CassetteMiss as miss:  # passed to the reader: raised here, the event loop would swallow it
-                super().set_exception(miss)
-            super().feed_eof()
+                failing = _end_body_in_miss(miss, live, super().set_exception, super().feed_eof)
+                tasks.append(asyncio.get_running_loop().create_task(failing))
+            else:
+                super().feed_eof()
 
         async def _wait(self, name: str) -> None:
             try:

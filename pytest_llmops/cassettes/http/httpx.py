@@ -20,6 +20,7 @@ from pytest_llmops.cassettes.http.live_response import (
     PROGRAM_LEFT_KEY,
     ClaimedAnswer,
     LiveAnswer,
+    hold_failed_write,
     limit_silence,
     report_replay,
     wait_for_slot,
@@ -28,6 +29,8 @@ from pytest_llmops.cassettes.http.live_response import (
 from pytest_llmops.cassettes.request_key import Answer, Question
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CallDeferred
+from pytest_llmops.wire.content_encoding import decode_body
+from pytest_llmops.wire.untrusted_documents import DocumentError
 
 
 def _is_answered_by_respx(request: Any) -> bool:
@@ -105,7 +108,8 @@ def wrap_async_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callab
         if _is_answered_by_respx(request):
             return await real(transport, request)
         try:
-            question, replay = _claim_response(module, tape, transport, request, body)
+            async with hold_failed_write(tape):
+                question, replay = _claim_response(module, tape, transport, request, body)
         except CallDeferred:
             await active_tape.let_siblings_ask()
             raise
@@ -243,12 +247,17 @@ def _recorded_headers(response: Any) -> dict[str, str]:
 
 
 def _finish_answer(module: Any, live: LiveAnswer, response: Any) -> None:
-    """Record the answer, decompressed by the client's own decoders if possible."""
+    """Record the answer, decompressed by the client's own decoders if possible, else by ours."""
     encoding = response.headers.get("content-encoding")
     body = live.raw_body()
+    headers = _recorded_headers(response)
     supported = module._decoders.SUPPORTED_DECODERS  # noqa: SLF001 -- no public list
     if encoding and not all(coding.strip().lower() in supported for coding in encoding.split(",")):
-        live.finish(response.status_code, {**_recorded_headers(response), "content-encoding": encoding}, body)
+        try:
+            body = decode_body(body, encoding, certain=True)
+        except DocumentError:
+            headers["content-encoding"] = encoding
+        live.finish(response.status_code, headers, body)
         return
     if encoding:
         try:
@@ -256,7 +265,7 @@ def _finish_answer(module: Any, live: LiveAnswer, response: Any) -> None:
         except module.DecodingError as error:
             live.give_up(error)  # the application gets the same error from its own decoder
             return
-    live.finish(response.status_code, _recorded_headers(response), body)
+    live.finish(response.status_code, headers, body)
 
 
 def _make_sync_tee(module: Any, live: LiveAnswer, response: Any) -> Any:
@@ -303,11 +312,13 @@ def _make_async_tee(module: Any, live: LiveAnswer, response: Any) -> Any:
             except BaseException as error:
                 live.give_up(error, response.status_code, _all_headers(response))
                 raise
-            _finish_answer(module, live, response)
+            async with hold_failed_write(live.tape):
+                _finish_answer(module, live, response)
 
         async def aclose(self) -> None:
             try:
-                live.leave(response.status_code, _all_headers(response))
+                async with hold_failed_write(live.tape):
+                    live.leave(response.status_code, _all_headers(response))
             finally:
                 await inner.aclose()
 

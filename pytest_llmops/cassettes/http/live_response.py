@@ -5,7 +5,8 @@ import re
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -23,6 +24,9 @@ TIMING_DIGITS = 4  # decimal places of seconds: a live run reports the same figu
 SILENCE_LIMIT_S = 600.0
 # Names of the exceptions for a connection that was not made, in httpx, sockets, urllib3 and aiohttp
 NO_CONNECTION = re.compile("ConnectError|ConnectTimeout|ConnectionRefused|NewConnection|Connector")
+# How long answers under way are waited for once one could not be written; longer only hurts a test that holds one open
+OPEN_ANSWERS_LIMIT_S = 60.0
+OPEN_ANSWERS_POLL_S = 0.02
 TIMER_ERROR_S = 0.01  # a timer may end this much too early
 NO_HEADERS: Mapping[str, str] = {}
 # Last event in the streams of OpenAI and Anthropic: clients close the stream after it, some only after a moment
@@ -55,6 +59,29 @@ async def wait_for_slot_async(tape: Tape, host: str) -> CallSlot | None:
     return await tape.pace.enter_async(host)
 
 
+@asynccontextmanager
+async def hold_failed_write(tape: Tape) -> AsyncIterator[None]:
+    """Hold back the miss of a block if an answer could not be written, until the other answers under way have come.
+
+    A miss stops an event loop at once. The other calls of the loop are paid, and would be cancelled.
+    """
+    try:
+        yield
+    except CassetteMiss:
+        if tape.has_failed_write():
+            await _wait_for_open_answers(tape)
+        raise
+
+
+async def _wait_for_open_answers(tape: Tape) -> None:
+    """Wait until no answer of the tape is under way in this process, for `OPEN_ANSWERS_LIMIT_S` at most."""
+    import anyio
+
+    end = time.monotonic() + OPEN_ANSWERS_LIMIT_S
+    while tape.unfinished and time.monotonic() < end:  # noqa: ASYNC110 -- threads end answers, too
+        await anyio.sleep(OPEN_ANSWERS_POLL_S)
+
+
 def limit_silence(seconds: float | None) -> float:
     """Return how long a client may wait for a byte: its own limit, but at most `SILENCE_LIMIT_S`."""
     if seconds is None:
@@ -82,6 +109,7 @@ class LiveAnswer:
     """An answer that is being received.
 
     Attributes:
+        tape: The tape that records it.
         open: Whether it is neither complete nor given up.
         program_left: An event that is set when the program behind our proxy has left; None: the call is not the
             proxy's.
@@ -91,7 +119,7 @@ class LiveAnswer:
     """
 
     def __init__(self, tape: Tape, question: Question, started: float, slot: CallSlot | None = None) -> None:
-        self._tape = tape
+        self.tape = tape
         self._slot = slot
         self._question = question
         self._started = started
@@ -149,7 +177,7 @@ class LiveAnswer:
             CassetteMiss: It could not be written.
         """
         try:
-            self._tape.record(self._question, answer, self._take, self._purpose)
+            self.tape.record(self._question, answer, self._take, self._purpose)
         except CassetteError as error:
             raise CassetteMiss(str(error)) from None
 
@@ -193,7 +221,7 @@ class LiveAnswer:
         is_silent = time.perf_counter() - self._last > SILENCE_LIMIT_S - TIMER_ERROR_S
         if is_silent and outcome is not None and outcome.kind == "read":
             self._end(0, {}, b"")
-            raise self._tape.refuse(
+            raise self.tape.refuse(
                 f"the server at {self._question.address} sent no byte for {SILENCE_LIMIT_S:g} s"
                 f" ({self._question.method} {self._question.url}): see whether it works, or give the client a shorter"
                 " time-out: its own time-out is recorded"
@@ -204,7 +232,7 @@ class LiveAnswer:
             why = f"no connection to {self._question.address} ({name}): is the server up?"
             vars(error)["llmops_note"] = why  # for the traceback of the test
         if self._keep_outcome(outcome, why, status, headers) and outcome is not None:
-            self._tape.note_unrecorded(
+            self.tape.note_unrecorded(
                 f"1 call was recorded as {outcome.error}, as its client saw it; --llm-record=all asks again"
             )
 
@@ -233,10 +261,11 @@ class LiveAnswer:
         if is_readable and (is_whole or _ends_stream(body)):
             self.finish(status, headers, body)
             return False
-        # Not the application's doing: the limit of a judge, and what follows a miss or a spent budget.
-        is_ours = self._purpose != "app" or self._late or self._tape.verdict() is not None
+        # Not the application's doing: the limit of a judge, and what follows a miss, a spent budget or a full disk.
+        is_failing = self.tape.verdict() is not None or self.tape.has_failed_write()
+        is_ours = self._purpose != "app" or self._late or is_failing
         if outcome is None or is_ours or not is_readable:
-            self._tape.note_unrecorded(f"1 call was not recorded: {why}")
+            self.tape.note_unrecorded(f"1 call was not recorded: {why}")
             self._end(0, {}, body)
             return False
         self._keep(self._end(status, headers, body, outcome))
@@ -250,7 +279,7 @@ class LiveAnswer:
         if self.on_tape_end is not None and not _is_read_elsewhere(self._thread):
             self.on_tape_end()
         if self.open:
-            self._tape.note_unrecorded("1 call was not recorded: its stream was still open at the end")
+            self.tape.note_unrecorded("1 call was not recorded: its stream was still open at the end")
             self._end(0, {}, self.raw_body())
             # A thread may outlive its test. If it completes the answer, it is recorded for the next run.
             self.open = True
@@ -261,7 +290,7 @@ class LiveAnswer:
     ) -> Answer:
         """Close the answer, release its slot, report it to the trace, and return it."""
         self.open = False
-        self._tape.unfinished.pop(id(self), None)
+        self.tape.unfinished.pop(id(self), None)
         if self._slot is not None:
             self._slot.release(status, headers)
         latency_s = round(time.perf_counter() - self._started, TIMING_DIGITS)
@@ -283,7 +312,7 @@ class LiveAnswer:
         )
         if not self._late:  # otherwise another test may be running, whose trace it does not belong to
             exchange = make_exchange(self._question, answer, self._purpose, replayed=False)
-            self._tape.end_call(self._question, exchange, outcome is None)
+            self.tape.end_call(self._question, exchange, outcome is None)
         return answer
 
 

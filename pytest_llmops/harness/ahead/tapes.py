@@ -179,7 +179,7 @@ class CollectingTape(Tape):
         Raises:
             CassetteError: It could not be written.
         """
-        if not self.config.records_status(answer):
+        if not self.config.records_status(answer, pending.question):
             return False
         wire = self.config.to_wire(answer, pending.question)
         if self.recorder.is_writing and not answer.is_batched:  # the vendor keeps the answers of a batch

@@ -9,7 +9,6 @@ from __future__ import annotations
 import compileall
 import importlib
 import os
-import pkgutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -48,14 +47,20 @@ def import_modules(modules: Sequence[str]) -> None:
         raise SystemExit(status)
 
 
+def _list_sources() -> list[Path]:
+    """List the files of the package, but for `__main__`, which would run."""
+    return sorted(path for path in PACKAGE.rglob("*.py") if path.stem != "__main__")
+
+
 def list_own_modules() -> list[str]:
-    """List all modules of the package."""
-    return [module.name for module in pkgutil.walk_packages([str(PACKAGE)], "pytest_llmops.")]
+    """List all modules of the package, without importing it."""
+    paths = [path.relative_to(ROOT).with_suffix("") for path in _list_sources()]
+    return [".".join(path.parts).removesuffix(".__init__") for path in paths]
 
 
 def has_bytecode() -> bool:
     """Return whether the bytecode of all modules of the package is there and newer than they are."""
-    for source in PACKAGE.rglob("*.py"):
+    for source in _list_sources():
         written = source.parent / "__pycache__" / (source.stem + WRITTEN)
         if not written.exists() or written.stat().st_mtime < source.stat().st_mtime:
             return False

@@ -33,7 +33,7 @@ def _preloaded() -> None:
     for name in list_own_modules():
         importlib.import_module(name)
     gc.collect()
-    gc.freeze()  # pytest collects garbage five times at the end of each run: not these modules again and again
+    gc.freeze()  # the collections of garbage at the end of each run pass over these modules
 
 
 @pytest.fixture(scope="session", autouse=True)

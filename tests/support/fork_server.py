@@ -1,8 +1,8 @@
 """A process that has imported what workers of xdist import, and nothing else: each worker is a fork of it.
 
 ``python -u fork_server.py FD MODULES``: it reads requests from the socket FD and imports the comma-separated
-modules. A request is one message with the folder and the variables of a new process as JSON, and its three standard
-streams; the answer is the number of the process. Without this, each worker of each small run imports openai and
+modules. A request is one message with the program, the folder and the variables of a new process as JSON, and its
+three standard streams; the answer is the number of the process. Without this, each worker of each small run imports openai and
 scikit-learn again, which takes longer than the run.
 """
 
@@ -19,28 +19,25 @@ from contextlib import suppress
 from support.loading import import_modules
 
 LARGEST_REQUEST = 1 << 20
-BOOTSTRAP = "import sys;exec(eval(sys.stdin.readline()))"
-"""What execnet gives to a new interpreter with ``-c``."""
 
 
-def serve(control: socket.socket) -> bool:
-    """Fork a process for each request; return in the new process with True, and at the end in this one with False."""
+def serve(control: socket.socket) -> str:
+    """Fork a process for each request; return its program in the new process, and at the end "" in this one."""
     while True:
         message, streams, _, _ = socket.recv_fds(control, LARGEST_REQUEST, 3)
         if not message:
-            return False
+            return ""
         pid = os.fork()
         if pid == 0:
-            become_new_process(message, streams)
             control.close()
-            return True
+            return become_new_process(message, streams)
         for stream in streams:
             os.close(stream)
         control.send(str(pid).encode())
 
 
-def become_new_process(message: bytes, streams: list[int]) -> None:
-    """Take over the folder, the variables and the streams of a request."""
+def become_new_process(message: bytes, streams: list[int]) -> str:
+    """Take over the folder, the variables and the streams of a request; return its program."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     request = json.loads(message)
     for number, stream in enumerate(streams):
@@ -51,6 +48,7 @@ def become_new_process(message: bytes, streams: list[int]) -> None:
     os.environ.update(request["variables"])
     sys.argv = ["-c"]
     sys.path[0] = ""
+    return str(request["program"])
 
 
 def reap_children(*_: object) -> None:
@@ -66,8 +64,9 @@ def main(fd: str, modules: str) -> None:
     gc.collect()
     gc.freeze()  # the collections at the end of each run pass over what is loaded here
     signal.signal(signal.SIGCHLD, reap_children)
-    if serve(control):
-        exec(BOOTSTRAP, {"__name__": "__main__"})  # noqa: S102 -- what the interpreter does with it
+    program = serve(control)
+    if program:
+        exec(program, {"__name__": "__main__"})
 
 
 if __name__ == "__main__":

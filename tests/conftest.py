@@ -10,7 +10,7 @@ from typing import Any
 
 import hypothesis
 import pytest
-from support import messages
+from support import loading, messages
 
 from pytest_llmops.redaction.secret_names import is_secret_name
 
@@ -57,6 +57,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
         # The package masks the values of all variables that are named like a secret, also those of no vendor it knows.
         if OF_THE_MACHINE.fullmatch(_name) or is_secret_name(_name):
             del os.environ[_name]
+    loading.write_bytecode()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

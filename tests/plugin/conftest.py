@@ -1,23 +1,24 @@
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import os
-import pkgutil
 from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
 
 import pytest
+from support.forks import CAN_FORK, ForkServer, start_workers_by_forks
+from support.loading import list_own_modules
 from support.project import Project
 from support.server import StubServer
 
-import pytest_llmops
 from pytest_llmops.harness import terminal
 from pytest_llmops.harness.ahead import phase
 
 LOADED_ONCE = (
-    "aiohttp", "bm25s", "filelock", "genai_prices", "httpcore", "httpcore2", "httpx", "httpx2", "jinja2.sandbox",
+    "aiohttp", "bm25s", "execnet.multi", "filelock", "genai_prices", "httpcore", "httpcore2", "httpx", "httpx2", "jinja2.sandbox",
     "jsonschema", "numpy", "openai", "openai.resources.chat", "openai.resources.embeddings", "openai.resources.responses",
     "pydantic", "rapidfuzz.fuzz", "referencing.jsonschema", "requests", "sklearn.feature_extraction.text", "vcr.patch", "yaml",
 )  # fmt: skip
@@ -29,8 +30,10 @@ def _preloaded() -> None:
     """Load what may be loaded once in a process only: pytester forgets the modules of each run."""
     for name in LOADED_ONCE:
         importlib.import_module(name)
-    for module in pkgutil.walk_packages(pytest_llmops.__path__, "pytest_llmops."):
-        importlib.import_module(module.name)
+    for name in list_own_modules():
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # the collections of garbage at the end of each run pass over these modules
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -43,6 +46,19 @@ def _installed_packages() -> Iterator[None]:
             read = getattr(metadata.Distribution, name).fget
             patch.setattr(metadata.Distribution, name, property(functools.cache(read)))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _forked_workers(_preloaded: None) -> Iterator[None]:
+    """Fork the workers of xdist from one process: tests/safety and the examples start them as users do."""
+    if not CAN_FORK:
+        yield
+        return
+    server = ForkServer([*LOADED_ONCE, "xdist.remote", *list_own_modules()])
+    with pytest.MonkeyPatch.context() as patch:
+        start_workers_by_forks(server, patch)
+        yield
+    server.close()
 
 
 @pytest.fixture

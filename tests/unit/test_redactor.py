@@ -10,6 +10,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 from support.planted import A1, FOLLOWING, PEM, SECRETS
+from support.vendor_keys import FORMS, OTHER_PREFIXES, make_key
 
 from pytest_llmops.redaction.patterns import SECRET_SHAPES, SHAPE_GROUPS
 from pytest_llmops.redaction.redactor import Redactor
@@ -121,6 +122,10 @@ def test_every_shape_is_tried() -> None:
         "basic " + A1[:30],
         "Private-Lines: 2\nAAAA",
     ]
+    keys = [make_key(service) for service in FORMS]
+    for prefix, others in OTHER_PREFIXES.items():
+        variants += [key.replace(prefix, other) for key in keys for other in others if key.startswith(prefix)]
+    variants += keys
     marks = {
         shape.mark
         for shape in SECRET_SHAPES

@@ -34,12 +34,14 @@ from pytest_llmops.redaction.secret_names import (
     is_secret_name,
     read_value,
 )
+from pytest_llmops.redaction.text_forms import find_text_secrets, is_known_secret
 from pytest_llmops.wire import stream_events
 from pytest_llmops.wire.blobs import StoredBody
 from pytest_llmops.wire.body import unfold_body
 
 MAX_CACHED_TEXTS = 256  # how many cleaned texts are cached
 MAX_CACHED_TEXT = 2000  # length of a text that is cached
+MAX_ROUNDS = 3  # of masking
 MAX_DEPTH = 3  # levels of nested encodings that are decoded: JSON in JSON in base64
 ELLIPSIS = "..."
 MIN_CUT_SECRET = 4  # so many characters of a secret next to an ellipsis, or more, are removed
@@ -182,7 +184,13 @@ class Redactor:
             if b"%" in data:  # before decoding: a decoded "@" would look like the end of the password
                 data = _URL_CREDENTIALS.pattern.sub(_URL_CREDENTIALS.kept + MASK.encode(), data)
             data = streams.clean_encoded(data, inner, self._mask_binary)
-        return _replace_spans(data, self._find_spans(data))
+        # A mask is short: what was too far from the text that tells it to be a secret may be near enough now.
+        for _ in range(MAX_ROUNDS):
+            spans = self._find_spans(data)
+            if not spans:
+                break
+            data = _replace_spans(data, spans)
+        return data
 
     def _find_spans(self, data: bytes, *, is_text: bool = True) -> list[streams.Replacement]:
         """Return the spans of secrets in data, in order and merged where they overlap.
@@ -191,6 +199,12 @@ class Redactor:
         """
         assigned = find_assigned_values(data)
         secrets = [read_value(data[start:end]) for start, end in assigned]
+        if is_text:
+            in_text = find_text_secrets(data)
+            secrets += [
+                read_value(data[start:end]) for start, end in in_text if is_known_secret(data[start:end])
+            ]
+            assigned += in_text
         shapes = find_shapes(data)
         if not is_text:
             # The shape of a URL with a password needs so little punctuation that it is in any long binary.

@@ -24,9 +24,15 @@ _STRONG = r"(?:token|secret|password|passwd|passphrase|passcode|credential|apike
 _STRONG_WORD = re.compile(rf"[a-z]{{0,20}}{_STRONG}")
 _SECRET_WORD = re.compile(
     r"(?:x|api|app|access|auth|client|private|account|master|license|ssh|gpg|pgp|signing|encryption|session|shared|service"
-    r"|storage|subscription|function|virtual|user|admin|db|port|open|ai|web|hook|pass|o){0,3}"
-    r"(?:key|auth|authorization|signature|sig|code|pass|pwd|pat|cookie|jwt|otp|dsn|assertion|verifier|hmac)s?"
+    r"|storage|subscription|function|virtual|user|admin|db|port|open|ai|web|hook|pass|priv|o){0,3}"
+    r"(?:key|auth|authorization|signature|sig|code|pass|pwd|pw|pswd|pat|cookie|jwt|[th]?otp|dsn|assertion|verifier|hmac|cred|csrf|xsrf|bearer"
+    r"|sas|mnemonic|sessionid|sessid|jsessionid|phpsessid)s?"
 )
+# The last two words of names that are secret only together
+_SECRET_PAIRS = frozenset({
+    "connection string", "conn string", "pass word", "pass phrase", "auth header", "authorization header", "seed phrase",
+    "recovery phrase", "secret phrase", "wallet seed", "master seed", "connect sid", "session sid", "sid cookie",
+})  # fmt: skip
 # A "code" is only a secret beside one of these words: a status code, country code or source code is none
 _CODE_CONTEXTS = frozenset(
     "auth oauth authorization device user verification login access otp mfa security recovery verifier".split()  # noqa: SIM905 -- shorter
@@ -45,7 +51,7 @@ _ATTRIBUTES = frozenset(
     "error errors message reason tokens".split()
 )
 # Names that also mean other things: their values count only if they look random
-_GENERIC_WORDS = frozenset("key token code auth signature sig pass pat cookie".split())  # noqa: SIM905
+_GENERIC_WORDS = frozenset("key token code auth signature sig pass pat cookie sid sas csrf xsrf".split())  # noqa: SIM905
 
 _ASSIGNMENT = re.compile(
     # It begins with a set of characters, as a search for one is fast. The value is in a lookahead: as it is not consumed, assignments
@@ -78,13 +84,13 @@ def is_secret_name(name: str) -> bool:
     ['CLIENT_SECRET_VALUE', 'x-api-key']
     """
     words = [word.lower() for word in _WORD.findall(name[:MAX_NAME])]
+    last_two = words[-2:]
+    if " ".join(last_two) in _SECRET_PAIRS or words == ["sid"]:
+        return True
     if not words or words[-1] in _ATTRIBUTES or not _OTHER_THINGS.isdisjoint(words):
         return False
     if "code" in words and len(words) > 1 and _CODE_CONTEXTS.isdisjoint(words):
         return False
-    last_two = words[-2:]
-    if last_two == ["connection", "string"]:
-        return True
     if any(map(_STRONG_WORD.fullmatch, words)):
         return True
     return any(map(_SECRET_WORD.fullmatch, last_two))
@@ -117,6 +123,10 @@ def is_variable(value: str) -> bool:
     [True, True, True, False]
     """
     return _VARIABLE.match(value) is not None
+
+
+_SESSION_ID = re.compile(r"[Ss](?:ession|ESSION)[_-]?(?:id|Id|ID)\Z")
+_CONVERSATION = re.compile(r"[A-Za-z]{1,20}[_-]|[0-9a-f]{8}-")
 
 
 def is_secret_value(name: str, value: str) -> bool:
@@ -177,6 +187,8 @@ def _is_secret(match: re.Match[bytes]) -> bool:
     if name_match is None:
         return False
     name = name_match["name"][::-1].decode("latin-1")
+    if _SESSION_ID.search(name):
+        return not is_pair and _is_session_secret(match[kind].decode("utf-8", "replace"))
     if not is_secret_name(name):
         return False
     # The signature of a thought is not a secret; and it must stay, as the server checks it when the thought is sent back.
@@ -188,6 +200,17 @@ def _is_secret(match: re.Match[bytes]) -> bool:
     if kind == "bare":
         return _is_bare_secret(name, value)
     return is_secret_value(name, value)
+
+
+def _is_session_secret(value: str) -> bool:
+    """Return whether the id of a session is the credential of a user of the web, and not the name of a conversation.
+
+    A conversation has a UUID, or a prefix such as ``sess_``; clients send it back, so it stays.
+
+    >>> [_is_session_secret(value) for value in ("sess_a1B2c3D4e5F6", "f47ac10b-58cc-4372-a567-0e02b2c3d479", "q8Zt4Lm2Xk9PvB7c")]
+    [False, False, True]
+    """
+    return _CONVERSATION.match(value) is None and is_secret_value("key", value)
 
 
 def _is_bare_secret(name: str, value: str) -> bool:

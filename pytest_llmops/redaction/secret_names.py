@@ -53,16 +53,23 @@ _ATTRIBUTES = frozenset(
 # Names that also mean other things: their values count only if they look random
 _GENERIC_WORDS = frozenset("key token code auth signature sig pass pat cookie sid sas csrf xsrf".split())  # noqa: SIM905
 
-_ASSIGNMENT = re.compile(
-    # It begins with a set of characters, as a search for one is fast. The value is in a lookahead: as it is not consumed, assignments
-    # inside of a long value are found, too.
-    rb"[:=%\"'](?:(?<=[:=])>?|(?<=%)3[ADad]|(?<=[\"']),)(?="
-    rb"(?<=,) b?[\"'](?P<pair>[^\"'\\]{8,8000}+)[\"']"
-    rb"|(?<!,)[ \t\r\n]{0,9}(?:!!(?:binary|str)[ ])?(?:"  # YAML says the type of a value in front of it
+# The value is in a lookahead: as it is not consumed, assignments inside of a long value are found, too.
+_ASSIGNED_VALUE = (
+    rb"(?=[ \t\r\n]{0,9}+(?:!!(?:binary|str)[ ])?(?:"  # YAML says the type of a value in front of it
     rb'"(?P<json>(?:[^"\\\s]|\\.){8,8000}+)(?="|\Z)'
     rb"|\\{0,7}[\"'](?P<quoted>[^\"'\\\s]{8,8000}+)(?=[\\\"']|\Z)"
-    rb"|(?:\\{0,7}[\"'])?(?P<bare>\$?[A-Za-z0-9+/_~-]{10,8000}+={0,2})(?![A-Za-z0-9_.(\[-])"
+    rb"|(?:\\{0,7}[\"'])?(?:(?P<bare>\$?[A-Za-z0-9+/_~-]{10,8000}+={0,2})(?![A-Za-z0-9_.(\[-])"
+    rb"|(?P<words>(?:[a-z]{3,8}+[ ]){11,23}+[a-z]{3,8}+)(?![a-z ]))"
     rb"))"
+)
+_PAIR_VALUE = rb"(?= b?[\"'](?P<pair>[^\"'\\]{8,8000}+)[\"'])"
+# One pattern for each sign between a name and a value, as a search is fast for a pattern with a literal start
+_ASSIGNMENTS = (
+    re.compile(rb":>?" + _ASSIGNED_VALUE),
+    re.compile(rb"=>?" + _ASSIGNED_VALUE),
+    re.compile(rb"%3[ADad]" + _ASSIGNED_VALUE),
+    re.compile(rb'",' + _PAIR_VALUE),
+    re.compile(rb"'," + _PAIR_VALUE),
 )
 # The name before a value, or before the second item of a pair; it is matched in the reversed text
 _NAME_BEFORE = re.compile(
@@ -126,6 +133,15 @@ def is_variable(value: str) -> bool:
 
 
 _SESSION_ID = re.compile(r"[Ss](?:ession|ESSION)[_-]?(?:id|Id|ID)\Z")
+# Names of the phrase or the number from which all keys of a wallet are made
+_SEED = re.compile(r"(?:phrase|mnemonic|(?:\A|[_.-])seed|[a-z]Seed)(?:_?words|_?hex)?\Z", re.IGNORECASE)
+_HEX_SEED = re.compile(r"[0-9a-fA-F]{32,128}")
+_PHRASE_LENGTHS = frozenset({12, 15, 18, 21, 24})  # words
+# Frequent words of prose that no wallet uses
+_PROSE_WORDS = frozenset(
+    "the and for with from are was were they them has had not but his its our their which".split()  # noqa: SIM905 -- shorter
+)
+_WEBHOOK = re.compile(r"(?:web|slack|discord|teams)_?hook(?:_?(?:url|uri))?\Z", re.IGNORECASE)
 _CONVERSATION = re.compile(r"[A-Za-z]{1,20}[_-]|[0-9a-f]{8}-")
 
 
@@ -161,9 +177,12 @@ def find_assigned_values(data: bytes) -> list[tuple[int, int]]:
     [(18, 32)]
     """
     spans = []
-    for match in _ASSIGNMENT.finditer(data):
-        if _is_secret(match):
-            spans.append(match.span(match.lastgroup or 0))  # the only named group that matched is the value
+    for pattern in _ASSIGNMENTS:
+        for match in pattern.finditer(data):
+            if _is_secret(match):
+                spans.append(
+                    match.span(match.lastgroup or 0)
+                )  # the only named group that matched is the value
     if b"form-data" in data:
         for match in _FORM_FIELD.finditer(data):
             name = match["name"].decode("latin-1")
@@ -175,7 +194,7 @@ def find_assigned_values(data: bytes) -> list[tuple[int, int]]:
 def _is_secret(match: re.Match[bytes]) -> bool:
     """Return whether the value of an assignment is a secret, by the name before it and the kind of the value.
 
-    The kinds are the named groups of `_ASSIGNMENT`; a pair is the header of a log, ``(b'set-cookie', b'sid=...')``.
+    The kinds are the named groups of `_ASSIGNMENTS`; a pair is the header of a log, ``(b'set-cookie', b'sid=...')``.
     """
     start = match.start()
     kind = match.lastgroup or ""
@@ -189,6 +208,10 @@ def _is_secret(match: re.Match[bytes]) -> bool:
     name = name_match["name"][::-1].decode("latin-1")
     if _SESSION_ID.search(name):
         return not is_pair and _is_session_secret(match[kind].decode("utf-8", "replace"))
+    if kind == "words" or name.lower().endswith("seed"):
+        return _is_seed(name, match[kind].decode("utf-8", "replace"))
+    if _WEBHOOK.search(name) and not is_pair:
+        return _is_secret_address(match[kind].decode("utf-8", "replace"))
     if not is_secret_name(name):
         return False
     # The signature of a thought is not a secret; and it must stay, as the server checks it when the thought is sent back.
@@ -211,6 +234,33 @@ def _is_session_secret(value: str) -> bool:
     [False, False, True]
     """
     return _CONVERSATION.match(value) is None and is_secret_value("key", value)
+
+
+def _is_seed(name: str, value: str) -> bool:
+    """Return whether a value is the phrase of a wallet or a hexadecimal seed. A number is the seed of a model.
+
+    >>> [_is_seed("seed", value) for value in ("20241130202411302024113020241130", "3f9a" * 8, "word " * 11 + "word", "42")]
+    [False, True, True, False]
+    """
+    if _SEED.search(name) is None:
+        return False
+    words = value.split(" ")
+    if len(words) == 1:
+        return _HEX_SEED.fullmatch(value) is not None and has_letters_and_digits(value)
+    return len(words) in _PHRASE_LENGTHS and _PROSE_WORDS.isdisjoint(words)
+
+
+def _is_secret_address(value: str) -> bool:
+    """Return whether the address of a webhook has a part that looks random: whoever knows it can send messages.
+
+    >>> [_is_secret_address(f"https://a.example/{part}") for part in ("orders/created", "in/k3v9x0q7m2z8")]
+    [False, True]
+    """
+    parts = value.split("/")[3:]
+    return any(
+        has_letters_and_digits(part) and is_secret_value("webhook", part) and looks_random(part)
+        for part in parts
+    )
 
 
 def _is_bare_secret(name: str, value: str) -> bool:

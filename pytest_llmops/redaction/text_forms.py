@@ -23,8 +23,6 @@ from pytest_llmops.redaction.text_tables import find_table_secrets
 
 Span = tuple[int, int]
 
-MIN_PATH_SECRET = 16  # a shorter part of a path may be an id
-MIN_HOOK_SECRET = 8  # of the part of a path behind a name such as "webhook_url"
 MIN_DIFFERENT = 5  # characters: a placeholder such as "xxxxxxx1" has fewer
 NEAR = 300  # characters in which the other half of a pair, or the command of an option, may be
 
@@ -77,17 +75,17 @@ _ATTRIBUTE = re.compile(
 # Elements that mostly hold other things: `<code>` a piece of code, `<key>` the name of a setting
 _OTHER_ELEMENTS = frozenset({"code", "key", "sig", "signature"})
 
+# An option by its name, `-u user:password`, and the short options of passwords
 _OPTION = re.compile(
-    rb"-(?<![\w-]-)-(?P<name>[A-Za-z][A-Za-z0-9_-]{1,40})(?:[ ]{1,3}|=|" + _QUOTE + rb"\s{0,4},\s{0,9})(?:" + _QUOTE + rb")?"
-    rb"(?P<value>[^\s\"'\\|;&<>-][^\s\"'\\|;&<>]{7,4000}+)"
+    rb"-(?<![\w-]-)(?:"
+    rb"-(?P<name>[A-Za-z][A-Za-z0-9_-]{1,40})(?:[ ]{1,3}|=|" + _QUOTE + rb"\s{0,4},\s{0,9})(?:" + _QUOTE + rb")?"
+    rb"(?:[^\s:\"'\\]{1,200}:(?=[^\s\"'\\]))?(?P<long>[^\s\"'\\|;&<>-][^\s\"'\\|;&<>]{7,4000}+)"
+    rb"|[uU][ ]{0,2}(?:" + _QUOTE + rb")?[^\s:\"'\\]{1,200}:(?P<user>[^\s\"'\\]{8,400}+)"
+    rb"|[paw][ ]{0,2}(?:" + _QUOTE + rb")?(?P<short>[^\s\"'\\|;&<>-][^\s\"'\\|;&<>]{7,400}+)"
+    rb")"
 )  # fmt: skip
-_USER_OPTION = re.compile(
-    rb"-(?<![\w-]-)(?:[uU]|-user|-proxy-user)[ =]{0,2}(?:" + _QUOTE + rb")?[^\s:\"'\\]{1,200}:(?P<value>[^\s\"'\\]{8,400}+)"
-)  # fmt: skip
+_USER_OPTIONS = frozenset({"user", "proxy-user"})
 _USER_COMMAND = re.compile(rb"\b(?:curl|wget|httpie|https?)\b")
-_PASSWORD_OPTION = re.compile(
-    rb"-(?<![\w-]-)[paw][ ]{0,2}(?:" + _QUOTE + rb")?(?P<value>[^\s\"'\\|;&<>-][^\s\"'\\|;&<>]{7,400}+)"
-)  # fmt: skip
 _PASSWORD_COMMAND = re.compile(
     rb"\b(?:mysql|mysqldump|mysqladmin|mariadb|sshpass|docker login|podman login|mongo|mongosh|mongodump|redis-cli|ldapsearch)\b"
 )
@@ -95,41 +93,18 @@ _NETRC = re.compile(
     rb"machine" + _BREAK + rb"[^\s\\\"]{1,200}" + _BREAK + rb"login" + _BREAK + rb"[^\s\\\"]{1,200}" + _BREAK
     + rb"password" + _BREAK + rb"(?P<value>[^\s\"'\\]{8,400}+)"
 )  # fmt: skip
-_CONNECTION = re.compile(
-    rb";\s{0,3}(?P<name>[A-Za-z][A-Za-z ]{1,40}?)[ ]{0,2}=[ ]{0,2}(?P<value>[^;\"'\s\\]{8,400}+)"
-)
+_CONNECTION = re.compile(rb";[ ]?(?P<name>[A-Za-z_.]{2,40}+)[ ]?=[ ]?(?P<value>[^;\"'\s\\]{8,400}+)")
 
 _PATH = re.compile(
     rb"/(?i:api[_-]?keys?|tokens?|keys?|secrets?|auth|hooks?|webhooks?|reset(?:[_-]password)?)/(?:[A-Za-z0-9_.-]{1,40}/){0,2}?"
     rb"(?P<value>[A-Za-z0-9_-]{16,200}+)(?![A-Za-z0-9_.-])"
 )
-_HOOK = re.compile(
-    rb"ebhook(?:[_-]?[Uu][Rr][LlIi])?" + _ASSIGN + rb"(?:" + _QUOTE + rb")?https?://[^/\s\"'\\]{1,200}/(?P<value>[^\s\"'\\<>]{8,2000}+)"
+_NEXT = rb"(?:" + _ASSIGN + rb"|" + _QUOTE + rb"\s{0,4},\s{0,9})(?:b?" + _QUOTE + rb")?"
+# The credential of a header, of any scheme, and the organization of an account
+_ACCOUNT = re.compile(
+    rb"ization(?:(?<=uthorization)" + _NEXT + rb"(?:[A-Za-z][A-Za-z0-9-]{1,30}[ ]{1,2})?(?P<credential>[^\s\"'\\,;<>]{8,4000}+)"
+    rb"|(?<=penai-organization|penAI-Organization)" + _NEXT + rb"(?P<organization>[A-Za-z0-9_.-]{2,100}+))"
 )  # fmt: skip
-_AUTHORIZATION = re.compile(
-    rb"uthorization(?:" + _ASSIGN + rb"|" + _QUOTE + rb"\s{0,4},\s{0,9})(?:b?" + _QUOTE + rb")?"
-    rb"(?:[A-Za-z][A-Za-z0-9-]{1,30}[ ]{1,2})?(?P<value>[^\s\"'\\,;<>]{8,4000}+)"
-)  # fmt: skip
-_ORGANIZATION = re.compile(
-    rb"rganization(?<=penai-organization|penAI-Organization)(?:"
-    + _ASSIGN
-    + rb"|"
-    + _QUOTE
-    + rb"\s{0,4},\s{0,4})(?:b?"
-    + _QUOTE
-    + rb")?(?P<value>[A-Za-z0-9_.-]{2,100}+)"
-)
-_WORDS = rb"(?P<value>(?:[a-z]{3,8} ){11,23}[a-z]{3,8}(?![a-z])|[0-9a-fA-F]{32,128}+)"
-_SEEDS = tuple(
-    re.compile(mark + _ASSIGN + rb"(?:" + _QUOTE + rb")?" + _WORDS)
-    for mark in (rb"hrase", rb"nemonic", rb"seed")
-)
-# So many words has the phrase of a wallet
-_PHRASE_LENGTHS = frozenset({12, 15, 18, 21, 24})
-# Frequent words of prose that no wallet uses
-_PROSE = frozenset(
-    "the and for with from are was were they them has had not but his its our their which".split()  # noqa: SIM905 -- shorter
-)
 
 _SLUG_JOINT = re.compile(r"[-_.]+")
 _CODE = frozenset("(){}[]<>$")
@@ -263,21 +238,22 @@ def _find_field(tag: re.Match[bytes], data: bytes) -> Iterator[Span]:
         yield value.span("value")
 
 
-def _find_passwords(pattern: re.Pattern[bytes], command: re.Pattern[bytes], data: bytes) -> Iterator[Span]:
-    """Yield the values of an option that is a password only behind some commands."""
-    for match in pattern.finditer(data):
-        if not is_secret_in_text("password", _text(match["value"])):
-            continue
-        before = data[max(0, match.start() - NEAR) : match.start()]
-        if command.search(before):
-            yield match.span("value")
-
-
 def _find_options(data: bytes) -> Iterator[Span]:
     """Yield the passwords and keys of command lines."""
-    yield from _find_named(_OPTION, data)
-    yield from _find_passwords(_USER_OPTION, _USER_COMMAND, data)
-    yield from _find_passwords(_PASSWORD_OPTION, _PASSWORD_COMMAND, data)
+    for match in _OPTION.finditer(data):
+        kind = match.lastgroup or ""
+        name = "password"
+        command = _PASSWORD_COMMAND
+        if kind == "long":
+            name = _text(match["name"])
+        if kind == "user" or name in _USER_OPTIONS:
+            name = "password"
+            command = _USER_COMMAND
+        if not is_secret_in_text(name, _text(match[kind])):
+            continue
+        before = data[max(0, match.start() - NEAR) : match.start()]
+        if name != "password" or match["name"] == b"password" or command.search(before):
+            yield match.span(kind)
 
 
 def _find_netrc(data: bytes) -> Iterator[Span]:
@@ -295,41 +271,28 @@ def _find_connection_parts(data: bytes) -> Iterator[Span]:
 def _find_path_parts(data: bytes) -> Iterator[Span]:
     """Yield the parts of a path behind a name such as ``/token/``, if they look random."""
     for match in _PATH.finditer(data):
-        if _is_random_part(_text(match["value"]), MIN_PATH_SECRET):
-            yield match.span("value")
-    for match in _HOOK.finditer(data):
-        parts = _text(match["value"]).split("/")
-        if MASK not in parts and any(_is_random_part(part, MIN_HOOK_SECRET) for part in parts):
+        if _is_random_part(_text(match["value"])):
             yield match.span("value")
 
 
-def _is_random_part(part: str, least: int) -> bool:
+def _is_random_part(part: str) -> bool:
     """Return whether a part of a path looks like a key: letters and digits alternate."""
-    if len(part) < least or MASK in part or not has_letters_and_digits(part):
+    if not has_letters_and_digits(part):
         return False
     if all(word.isalpha() or word.isdigit() for word in _SLUG_JOINT.split(part)):
         return False
     return looks_random(part)
 
 
-def _find_authorization(data: bytes) -> Iterator[Span]:
+def _find_accounts(data: bytes) -> Iterator[Span]:
     """Yield the credentials of an ``Authorization`` header of any scheme, and the names of organizations of OpenAI."""
-    for match in _AUTHORIZATION.finditer(data):
-        value = _text(match["value"])
+    for match in _ACCOUNT.finditer(data):
+        if match["organization"]:
+            yield match.span("organization")
+            continue
+        value = _text(match["credential"])
         if has_letters_and_digits(value) and is_secret_in_text("authorization", value):
-            yield match.span("value")
-    for match in _ORGANIZATION.finditer(data):
-        yield match.span("value")
-
-
-def _find_seeds(data: bytes) -> Iterator[Span]:
-    """Yield the phrases and the hexadecimal seeds of wallets."""
-    for pattern in _SEEDS:
-        for match in pattern.finditer(data):
-            words = _text(match["value"]).split(" ")
-            is_phrase = len(words) in _PHRASE_LENGTHS and _PROSE.isdisjoint(words)
-            if is_phrase or (len(words) == 1 and looks_random(words[0])):
-                yield match.span("value")
+            yield match.span("credential")
 
 
 _FINDERS: tuple[Callable[[bytes], Iterator[Span]], ...] = (
@@ -340,6 +303,5 @@ _FINDERS: tuple[Callable[[bytes], Iterator[Span]], ...] = (
     _find_netrc,
     _find_connection_parts,
     _find_path_parts,
-    _find_authorization,
-    _find_seeds,
+    _find_accounts,
 )

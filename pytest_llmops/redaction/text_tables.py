@@ -28,20 +28,34 @@ _HEAD_CELL = re.compile(rb"[A-Za-z_][\w .-]{0,40}")
 _AROUND_CELL = b" \t\"'`*\\"
 # Below the head of a Markdown table; the head is in front of it
 _RULE = re.compile(rb"\|[ ]{0,9}:?-{1,90}:?[ ]{0,9}(?=[|\r\n\\\"])")
-_NAMES = (
-    rb"(?:pass(?:word|wd|phrase|code)?|passwd|pwd|pw|secret|token|key|credentials?|cookie|signature|auth)"
+# The ends of the names of secrets, of one length for each lookbehind
+_ENDS = (
+    rb"word",
+    rb"pass",
+    rb"pwd",
+    rb"code",
+    rb"phrase",
+    rb"secret",
+    rb"token",
+    rb"key",
+    rb"credential",
+    rb"credentials",
+    rb"cookie",
 )
-# What separates columns, in front of a column or behind a first one that has the name of a secret
-_SEPARATORS = (rb",", rb";", rb"\t", rb"\\t")
-_HEADS = tuple(
-    re.compile(
-        separator + rb"(?i:(?<=pass" + separator + rb")|(?<=word" + separator + rb")|(?<=secret" + separator + rb")|(?<=token"
-        + separator + rb")|(?<=key" + separator + rb")|[ \"]{0,2}[A-Za-z_ -]{0,20}?" + _NAMES
-        + rb"\\{0,7}\"?[ ]{0,2}(?:[,;\t\r\n\\]|\Z))"
-    )
-    for separator in _SEPARATORS
-)  # fmt: skip
-_CUTS = (b",", b";", b"\t", b"\\t")
+
+
+def _compile_head(cut: bytes) -> re.Pattern[bytes]:
+    """Return a pattern for a separator of columns next to the name of a secret."""
+    sign = re.escape(cut)
+    first = b"|".join(rb"(?<=" + end + sign + rb")" for end in _ENDS)
+    later = b"|".join(rb"(?<=" + end + rb")" for end in _ENDS)
+    return re.compile(
+        sign + rb"(?i:(?=[\w\"\\])(?:" + first + rb")|\\{0,7}\"?[A-Za-z][A-Za-z_ -]{0,40}+(?:" + later + rb")"
+        rb"\\{0,7}\"?[ ]{0,2}(?:[,;\t\r\n\\]|\Z))"
+    )  # fmt: skip
+
+
+_HEADS = {cut: _compile_head(cut) for cut in (b",", b";", b"\t", b"\\t")}  # by what separates columns
 
 
 def find_table_secrets(data: bytes, is_secret: IsSecret) -> Iterator[Span]:
@@ -63,13 +77,13 @@ def find_table_secrets(data: bytes, is_secret: IsSecret) -> Iterator[Span]:
                 yield from _find_markdown(data, rule.start(), is_secret)
     if b"\n" not in data and b"\\n" not in data:
         return
-    for number, pattern in enumerate(_HEADS):
+    for cut, pattern in _HEADS.items():
         end = 0
         for match in pattern.finditer(data):
             if match.start() >= end:
                 start = _find_line_start(data, match.start())
                 end, below = _find_line_end(data, match.start(), MAX_HEAD)
-                yield from _find_rows(data, (start, end), below, _CUTS[number], is_secret)
+                yield from _find_rows(data, (start, end), below, cut, is_secret)
 
 
 def _find_markdown(data: bytes, rule: int, is_secret: IsSecret) -> Iterator[Span]:

@@ -26,7 +26,7 @@ _SECRET_WORD = re.compile(
     r"(?:x|api|app|access|auth|client|private|account|master|license|ssh|gpg|pgp|signing|encryption|session|shared|service"
     r"|storage|subscription|function|virtual|user|admin|db|port|open|ai|web|hook|pass|priv|o){0,3}"
     r"(?:key|auth|authorization|signature|sig|code|pass|pwd|pw|pswd|pat|cookie|jwt|[th]?otp|dsn|assertion|verifier|hmac|cred|csrf|xsrf|bearer"
-    r"|sas|mnemonic|sessionid|sessid|jsessionid|phpsessid)s?"
+    r"|sas(?!s)|mnemonic|sessionid|sessid|jsessionid|phpsessid)s?"
 )
 # The last two words of names that are secret only together
 _SECRET_PAIRS = frozenset({

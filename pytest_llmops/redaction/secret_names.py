@@ -165,6 +165,21 @@ def is_secret_value(name: str, value: str) -> bool:
     return any(map(str.isalpha, value))
 
 
+def is_secret_setting(name: str, value: str) -> bool:
+    """Return whether a value that was given to a name by itself, and not in a text, is a secret.
+
+    Under a name that means only secrets it may be words or a number.
+
+    >>> [is_secret_setting(name, "1234567890") for name in ("db_password", "code", "max_tokens")]
+    [True, False, False]
+    """
+    if not is_secret_name(name) or value == MASK:
+        return False
+    if name.lower() in _GENERIC_WORDS:
+        return is_secret_value(name, value)
+    return len(value) >= MIN_SECRET
+
+
 def looks_random(value: str) -> bool:
     """Return whether small letters, capitals and digits alternate: a run has at most four characters on average."""
     return len(_RUN.findall(value)) * 4 >= len(value)

@@ -14,7 +14,7 @@ IsSecret = Callable[[str, str], bool]
 
 MAX_HEAD = 500  # characters of the first line of a table
 MAX_ROW = 4000
-MAX_ROWS = 1000
+MAX_LINE_END = 20  # a line end with its backslashes
 MIN_COLUMNS = 2
 
 _LINE_END = rb"(?:(?:\\{1,7}r)?\\{1,7}n|\r?\n)"
@@ -28,20 +28,8 @@ _HEAD_CELL = re.compile(rb"[A-Za-z_][\w .-]{0,40}")
 _AROUND_CELL = b" \t\"'`*\\"
 # Below the head of a Markdown table; the head is in front of it
 _RULE = re.compile(rb"\|[ ]{0,9}:?-{1,90}:?[ ]{0,9}(?=[|\r\n\\\"])")
-# The ends of the names of secrets, of one length for each lookbehind
-_ENDS = (
-    rb"word",
-    rb"pass",
-    rb"pwd",
-    rb"code",
-    rb"phrase",
-    rb"secret",
-    rb"token",
-    rb"key",
-    rb"credential",
-    rb"credentials",
-    rb"cookie",
-)
+# The ends of the names of secrets
+_ENDS = b"word pass pwd code phrase secret token key credential credentials cookie".split()
 
 
 def _compile_head(cut: bytes) -> re.Pattern[bytes]:
@@ -58,8 +46,8 @@ def _compile_head(cut: bytes) -> re.Pattern[bytes]:
 _HEADS = {cut: _compile_head(cut) for cut in (b",", b";", b"\t", b"\\t")}  # by what separates columns
 
 
-def find_table_secrets(data: bytes, is_secret: IsSecret) -> Iterator[Span]:
-    r"""Yield (start, end) of the secrets in tables; they may repeat.
+def find_table_secrets(data: bytes, is_secret: IsSecret) -> list[Span]:
+    r"""Return (start, end) of the secrets in tables; they may repeat.
 
     Args:
         data: The text.
@@ -69,33 +57,42 @@ def find_table_secrets(data: bytes, is_secret: IsSecret) -> Iterator[Span]:
     >>> [data[start:end] for start, end in find_table_secrets(data, lambda name, value: True)]
     [b'h4xx0rY7kk']
     """
+    spans: list[Span] = []
     if b"|" in data:
-        end = 0
-        for rule in _RULE.finditer(data):
-            if rule.start() >= end:  # one rule has a match for each column
-                end = _find_line_end(data, rule.start(), MAX_ROW)[0]
-                yield from _find_markdown(data, rule.start(), is_secret)
-    if b"\n" not in data and b"\\n" not in data:
-        return
-    for cut, pattern in _HEADS.items():
-        end = 0
-        for match in pattern.finditer(data):
-            if match.start() >= end:
-                start = _find_line_start(data, match.start())
-                end, below = _find_line_end(data, match.start(), MAX_HEAD)
-                yield from _find_rows(data, (start, end), below, cut, is_secret)
+        spans += _search_tables(data, _RULE, b"|", is_secret)
+    if b"\n" in data or b"\\n" in data:
+        for cut, pattern in _HEADS.items():
+            spans += _search_tables(data, pattern, cut, is_secret)
+    return spans
 
 
-def _find_markdown(data: bytes, rule: int, is_secret: IsSecret) -> Iterator[Span]:
-    """Yield the secrets of the table with a rule at this position."""
-    start = _find_line_start(data, rule)
-    head_end = start
-    for match in _ROW_START.finditer(data, max(0, start - 20), start):
-        head_end = match.start()
-    head = _find_line_start(data, head_end)
-    _, below = _find_line_end(data, rule, MAX_ROW)
-    if head < head_end:
-        yield from _find_rows(data, (head, head_end), below, b"|", is_secret)
+def _search_tables(
+    data: bytes, pattern: re.Pattern[bytes], cut: bytes, is_secret: IsSecret
+) -> Iterator[Span]:
+    """Yield the secrets of tables; ``pattern`` matches in a head, or in the rule below it.
+
+    No line is read twice as a row, so that many heads below each other take no longer than one.
+    """
+    end = 0
+    for match in pattern.finditer(data):
+        if match.start() < end:
+            continue
+        head = _find_line_start(data, match.start())
+        end, below = _find_line_end(data, match.start())
+        head_end = end
+        if cut == b"|":  # the head is the line in front of the rule
+            head, head_end = _find_line_before(data, head)
+        spans, table_end = _read_rows(data, (head, head_end), below, cut, is_secret)
+        yield from spans
+        end = max(end, table_end)
+
+
+def _find_line_before(data: bytes, start: int) -> Span:
+    """Return (start, end) of the line in front of one that starts here; empty if there is none."""
+    end = start
+    for match in _ROW_START.finditer(data, max(0, start - MAX_LINE_END), start):
+        end = match.start()
+    return _find_line_start(data, end), end
 
 
 def _find_line_start(data: bytes, position: int) -> int:
@@ -107,36 +104,41 @@ def _find_line_start(data: bytes, position: int) -> int:
     return start
 
 
-def _find_line_end(data: bytes, position: int, longest: int) -> tuple[int, int]:
+def _find_line_end(data: bytes, position: int) -> tuple[int, int]:
     """Return where the line of a position ends, and where the next one starts: at the end of the data if there is none."""
-    match = _ROW_END.search(data, position, position + longest)
+    match = _ROW_END.search(data, position, position + MAX_ROW)
     if match is None:
-        return min(len(data), position + longest), len(data)
+        return min(len(data), position + MAX_ROW), len(data)
     if match["line"] is None:
         return match.start(), len(data)
     return match.start(), match.end()
 
 
-def _find_rows(data: bytes, head: Span, below: int, cut: bytes, is_secret: IsSecret) -> Iterator[Span]:
-    """Yield the secrets in the rows below a head; a row with another number of columns ends the table."""
+def _read_rows(
+    data: bytes, head: Span, below: int, cut: bytes, is_secret: IsSecret
+) -> tuple[list[Span], int]:
+    """Return the secrets in the rows below a head, and where the rows end; 0 if the head is not that of a table with secrets.
+
+    A row with another number of columns ends the table.
+    """
+    spans: list[Span] = []
     columns = list(_split_cells(data, *head, cut))
     names = [data[start:end].decode("utf-8", "replace") for start, end in columns]
     is_named = [is_secret_name(name) for name in names]
     if len(columns) < MIN_COLUMNS or not any(is_named):
-        return
+        return spans, 0
     if cut != b"|" and not all(_HEAD_CELL.fullmatch(data, start, end) for start, end in columns):
-        return
-    for _ in range(MAX_ROWS):
-        if below >= len(data):
-            return
-        end, next_row = _find_line_end(data, below, MAX_ROW)
+        return spans, 0
+    while below < len(data):
+        end, next_row = _find_line_end(data, below)
         cells = list(_split_cells(data, below, end, cut))
-        below = next_row
         if len(cells) != len(columns):
-            return
+            break
+        below = next_row
         for number, (start, stop) in enumerate(cells):
             if is_named[number] and is_secret(names[number], data[start:stop].decode("utf-8", "replace")):
-                yield start, stop
+                spans.append((start, stop))
+    return spans, below
 
 
 def _split_cells(data: bytes, start: int, end: int, cut: bytes) -> Iterator[Span]:

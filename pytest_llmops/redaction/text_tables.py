@@ -43,7 +43,8 @@ def _compile_head(cut: bytes) -> re.Pattern[bytes]:
     )  # fmt: skip
 
 
-_HEADS = {cut: _compile_head(cut) for cut in (b",", b";", b"\t", b"\\t")}  # by what separates columns
+# By what separates columns
+_HEADS = {cut: _compile_head(cut) for cut in (b",", b";", b"\t", b"\\t")}
 
 
 def find_table_secrets(data: bytes, is_secret: IsSecret) -> list[Span]:
@@ -62,7 +63,8 @@ def find_table_secrets(data: bytes, is_secret: IsSecret) -> list[Span]:
         spans += _search_tables(data, _RULE, b"|", is_secret)
     if b"\n" in data or b"\\n" in data:
         for cut, pattern in _HEADS.items():
-            spans += _search_tables(data, pattern, cut, is_secret)
+            if cut in data:
+                spans += _search_tables(data, pattern, cut, is_secret)
     return spans
 
 

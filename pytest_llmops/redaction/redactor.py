@@ -32,6 +32,7 @@ from pytest_llmops.redaction.secret_names import (
     find_params,
     has_letters_and_digits,
     is_secret_name,
+    is_webhook_name,
     read_value,
 )
 from pytest_llmops.redaction.text_forms import find_text_secrets, is_known_secret
@@ -86,10 +87,10 @@ class Redactor:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], extra: Sequence[TextRedactor] = ()) -> "Redactor":
-        """Return a redactor that masks the values of all variables with the name of a secret, except ``PWD``, which is a folder."""
+        """Return a redactor that masks the values of all variables with the name of a secret or a webhook, except the folder ``PWD``."""
         redactor = cls(extra=tuple(extra))
-        names = [name for name in environ if is_secret_name(name) and name not in ("PWD", "OLDPWD")]
-        redactor.learn(environ[name] for name in names)
+        names = [name for name in environ if is_secret_name(name) or is_webhook_name(name)]
+        redactor.learn(environ[name] for name in names if name not in ("PWD", "OLDPWD"))
         return redactor
 
     def learn(self, secrets: Iterable[str]) -> None:

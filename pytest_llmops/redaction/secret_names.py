@@ -103,6 +103,15 @@ def is_secret_name(name: str) -> bool:
     return any(map(_SECRET_WORD.fullmatch, last_two))
 
 
+def is_webhook_name(name: str) -> bool:
+    """Return whether a name is that of the address of a webhook, which is a secret as a whole.
+
+    >>> [name for name in ("SLACK_WEBHOOK_URL", "webhookUrl", "webhook_events", "url") if is_webhook_name(name)]
+    ['SLACK_WEBHOOK_URL', 'webhookUrl']
+    """
+    return _WEBHOOK.search(name) is not None
+
+
 def has_letters_and_digits(value: str) -> bool:
     """Return whether a value has letters as well as digits, so that it is not an ordinary word or a number."""
     has_digits = any(map(str.isdigit, value))
@@ -225,7 +234,7 @@ def _is_secret(match: re.Match[bytes]) -> bool:
         return not is_pair and _is_session_secret(match[kind].decode("utf-8", "replace"))
     if kind == "words" or name.lower().endswith("seed"):
         return _is_seed(name, match[kind].decode("utf-8", "replace"))
-    if _WEBHOOK.search(name) and not is_pair:
+    if is_webhook_name(name) and not is_pair:
         return _is_secret_address(match[kind].decode("utf-8", "replace"))
     if not is_secret_name(name):
         return False

@@ -205,6 +205,8 @@ def test_values_of_secret_variables_are_known() -> None:
         "OPENAI_API_KEY_2": "value-nine",
         "SECRET_KEY_BASE": "value-ten",
         "AWS_ACCESS_KEY_ID": "value-eleven",
+        "TEAM_WEBHOOK_URL": "value-twelve",
+        "PHPSESSID": "value-thirteen",
         "PWD": "/home/someone",
         "PATH": "/usr/local/bin",
         "COMPASS": "north-west",
@@ -215,6 +217,7 @@ def test_values_of_secret_variables_are_known() -> None:
     }
     redactor = Redactor.from_environment(environ)
     numbers = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"]
+    numbers += ["twelve", "thirteen"]
     assert redactor.known == {f"value-{number}" for number in numbers}
     assert redactor.clean_text("value-one value-model abc") == "[secret] value-model abc"
 

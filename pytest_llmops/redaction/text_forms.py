@@ -96,7 +96,7 @@ _NETRC = re.compile(
 _CONNECTION = re.compile(rb";[ ]?(?P<name>[A-Za-z_.]{2,40}+)[ ]?=[ ]?(?P<value>[^;\"'\s\\]{8,400}+)")
 
 _PATH = re.compile(
-    rb"/(?i:api[_-]?keys?|tokens?|keys?|secrets?|auth|hooks?|webhooks?|reset(?:[_-]password)?)/(?:[A-Za-z0-9_.-]{1,40}/){0,2}?"
+    rb"/(?i:api[_-]?keys?|tokens?|keys?|secrets?|hooks?|webhooks?|reset(?:[_-]password)?)/(?:[A-Za-z0-9_.-]{1,40}/){0,2}?"
     rb"(?P<value>[A-Za-z0-9_-]{16,200}+)(?![A-Za-z0-9_.-])"
 )
 _NEXT = rb"(?:" + _ASSIGN + rb"|" + _QUOTE + rb"\s{0,4},\s{0,9})(?:b?" + _QUOTE + rb")?"
@@ -107,6 +107,7 @@ _ACCOUNT = re.compile(
 )  # fmt: skip
 
 _SLUG_JOINT = re.compile(r"[-_.]+")
+_SLUG_PART = re.compile(r"(?:[a-z]+|[A-Z]?[a-z]+|[A-Z]+)?[0-9]{0,2}|[0-9]+")
 _CODE = frozenset("(){}[]<>$")
 
 
@@ -120,9 +121,15 @@ def is_secret_in_text(name: str, value: str) -> bool:
         return False
     if not is_secret_name(name) or not is_secret_value(name, value):
         return False
-    # Words and numbers that are joined: "your-api-key-1"
+    return not _is_slug(value)
+
+
+def _is_slug(value: str) -> bool:
+    """Return whether a value is made of words and numbers that are joined: ``your-api-key-1``, ``required-for-v2``."""
     parts = _SLUG_JOINT.split(value)
-    return not all(part.isalpha() or part.isdigit() for part in parts)
+    if len(parts) == 1:
+        return value.isalpha()
+    return all(map(_SLUG_PART.fullmatch, parts))
 
 
 def find_text_secrets(data: bytes) -> list[Span]:
@@ -276,11 +283,7 @@ def _find_path_parts(data: bytes) -> Iterator[Span]:
 
 def _is_random_part(part: str) -> bool:
     """Return whether a part of a path looks like a key: letters and digits alternate."""
-    if not has_letters_and_digits(part):
-        return False
-    if all(word.isalpha() or word.isdigit() for word in _SLUG_JOINT.split(part)):
-        return False
-    return looks_random(part)
+    return has_letters_and_digits(part) and looks_random(part) and not _is_slug(part)
 
 
 def _find_accounts(data: bytes) -> Iterator[Span]:

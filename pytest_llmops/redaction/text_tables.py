@@ -126,7 +126,8 @@ def _read_rows(
     spans: list[Span] = []
     columns = list(_split_cells(data, *head, cut))
     names = [data[start:end].decode("utf-8", "replace") for start, end in columns]
-    is_named = [is_secret_name(name) for name in names]
+    # The last word must tell it too: a "key idea" is another thing
+    is_named = [is_secret_name(name) and is_secret_name(name.split()[-1]) for name in names]
     if len(columns) < MIN_COLUMNS or not any(is_named):
         return spans, 0
     if cut != b"|" and not all(_HEAD_CELL.fullmatch(data, start, end) for start, end in columns):

@@ -100,10 +100,10 @@ _PATH = re.compile(
     rb"(?P<value>[A-Za-z0-9_-]{16,200}+)(?![A-Za-z0-9_.-])"
 )
 _NEXT = rb"(?:" + _ASSIGN + rb"|" + _QUOTE + rb"\s{0,4},\s{0,9})(?:b?" + _QUOTE + rb")?"
-# The credential of a header, of any scheme, and the organization of an account
+# The credential of a header, of any scheme, and the organization of an account; its digest in a cassette has three digits
 _ACCOUNT = re.compile(
     rb"ization(?:(?<=uthorization)" + _NEXT + rb"(?:[A-Za-z][A-Za-z0-9-]{1,30}[ ]{1,2})?(?P<credential>[^\s\"'\\,;<>]{8,4000}+)"
-    rb"|(?<=penai-organization|penAI-Organization)" + _NEXT + rb"(?P<organization>[A-Za-z0-9_.-]{2,100}+))"
+    rb"|(?<=penai-organization|penAI-Organization)" + _NEXT + rb"(?P<organization>[A-Za-z0-9_.-]{4,100}+))"
 )  # fmt: skip
 
 _SLUG_JOINT = re.compile(r"[-_.]+")

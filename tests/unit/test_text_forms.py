@@ -151,6 +151,7 @@ def test_the_organization_of_an_account_is_masked_in_logs(log: str) -> None:
         '{"name": "authorization", "value": "required-for-v2"}',
         "| Model | Key idea |\n|---|---|\n| gpt-4o-2024-08-06 | attention2024 |",
         "https://git.example/a/b/blob/main/src/auth/3f2a9c1e5b2d8046a1b2c3d4/x.py",
+        '{"request_headers": {"authorization": "2f7", "openai-organization": "a1f"}}',  # digests of a cassette
         "word,token\nhello,15339\nworld,2159\n",
         "Enter user, password, and token\nthen click, wait, and see2024now",
         "<code>da39a3ee5e6b4b0d3255bfef95601890afd80709</code> and <key>Documents/report-2024-01.pdf</key>",

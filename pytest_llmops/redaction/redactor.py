@@ -1,8 +1,9 @@
 """`Redactor`: masks secrets in requests, answers and texts before they are hashed, recorded or printed.
 
-Secrets are the credentials of requests and answers, the values of environment variables with the name of a secret, and strings of a
-known shape (see `patterns` and `public_rules`). They are also found if they are split over the events of a stream or encoded (see `streams`). Not covered:
-UTF-16, compression inside base64, encodings nested deeper than `MAX_DEPTH`, encryption.
+Secrets are the credentials of requests and answers, the values of environment variables with the name of a secret, strings of a
+known shape (see `patterns` and `public_rules`), and what the text around them tells (see `text_forms`). They are also found if they
+are split over the events of a stream or encoded (see `streams`). Not covered: UTF-16, compression inside base64, encodings nested
+deeper than `MAX_DEPTH`, encryption.
 
 A "form" or "spelling" of a secret is the secret as plain text, or as it looks in JSON, Python, a URL or base64. A "span" is
 (start, end, mask) of a secret in data.

@@ -102,7 +102,7 @@ class ShapeGroup:
 
 
 SHARED_MARK_ENDS = (b"_", b"-", b".")
-SHARED_MARK_STARTS = (b"A", b"B", b"b", b"e", b"d", b"x", b"h", b":", b"P")
+SHARED_MARK_STARTS = (b"A", b"B", b"E", b"S", b"P", b"b", b"e", b"d", b"x", b":")
 
 
 def _group_shapes() -> tuple[ShapeGroup, ...]:

@@ -1,7 +1,8 @@
 r"""Secrets of public services, by the rules of gitleaks: tokens of some 150 services, and values behind the name of a service.
 
-The table is ``public_rules.toml``; its licence (MIT) is at its top. It is read when a text first has a word that is long enough for a
-secret, and a pattern is compiled when one of its words is near such a word.
+The table is ``public_rules.toml``; its licence (MIT) is at its top. ``own_rules.toml`` has the tokens that gitleaks does not know. Both
+are read when a text first has a word that is long enough for a secret, and a pattern is compiled when one of its words is near such a
+word.
 
 Behind the name of a service, many rules accept any word of the right length ("Dropbox: troubleshooting"). Such a value counts only if
 it looks random: otherwise two requests that differ in that word would be the same to a cassette.
@@ -88,8 +89,8 @@ def _compile(expression: bytes) -> re.Pattern[bytes]:
 
 
 @cache
-def _read_table() -> dict[str, Any]:
-    file = Path(__file__).with_name("public_rules.toml")
+def _read_table(name: str = "public_rules.toml") -> dict[str, Any]:
+    file = Path(__file__).with_name(name)
     return tomllib.loads(file.read_text(encoding="utf-8"))
 
 
@@ -101,13 +102,13 @@ def read_published_keys() -> frozenset[bytes]:
 
 @cache
 def read_public_rules() -> tuple[PublicRule, ...]:
-    """Return the rules of the table, first those with the name of a service."""
+    """Return the rules of both tables, first those with the name of a service."""
     table = _read_table()
     rules = []
     for row in table["named"]:
         parts = {b"name": row["name"].encode(), b"secret": row["secret"].encode()}
         rules.append(_make_rule(row, b"(?i)" + _NAMED % parts, is_named=True))
-    for row in table["tokens"]:
+    for row in table["tokens"] + _read_table("own_rules.toml")["tokens"]:
         rules.append(_make_rule(row, row["pattern"].encode()))
     return tuple(rules)
 

@@ -10,13 +10,15 @@ from functools import partial
 from typing import Any
 
 from pytest_llmops.measurement import COLOUR, escape_output
+from pytest_llmops.redaction.secret_names import MASK, is_secret_setting
 
 Redact = Callable[[str], str]
 
 NOISY_LOGGERS = ("vcr",)  # loggers that log whole requests and answers at level INFO
-_PRINTED_ATTRIBUTES = ("sections", "longrepr", "user_properties", "wasxfail")
+_PRINTED_ATTRIBUTES = ("sections", "longrepr", "wasxfail")
 # Attributes of pytest's logging plugin: handlers whose lines are shown or written
 LOG_HANDLERS = ("log_cli_handler", "log_file_handler", "report_handler")
+PROPERTY_PARTS = 2  # name and value
 _MASKED_MODULES = ("_pytest._code.code", "_pytest.reports")
 _UNMASKED_ATTRIBUTES = frozenset({"style", "lineno"})
 # Colours of pytest's own: of a log line's level, and of a comparison, each of whose lines ends like this
@@ -41,6 +43,29 @@ def mask_report(report: Any, redact: Redact) -> None:
 
     _mask_attributes(report, _PRINTED_ATTRIBUTES, redact_printed)
     _mask_attributes(report, ("llmops",), redact)
+    properties = getattr(report, "user_properties", None)
+    if isinstance(properties, list):
+        properties[:] = [_mask_property(entry, redact_printed) for entry in properties]
+
+
+def _mask_property(entry: Any, redact: Redact) -> Any:
+    """Return a property for JUnit, (name, value), with secrets masked: also a value that only its name tells to be one.
+
+    JUnit gets the text of any value; so a value of another type becomes a text if it has a secret.
+
+    >>> _mask_property(("admin_password", 1234567890), str), _mask_property(("max_tokens", 1234567890), str)
+    (('admin_password', '[secret]'), ('max_tokens', 1234567890))
+    """
+    if not isinstance(entry, tuple) or len(entry) != PROPERTY_PARTS or not isinstance(entry[0], str):
+        return mask_value(entry, redact)
+    name, value = entry
+    text = str(value)
+    if is_secret_setting(name, text):
+        return redact(name), MASK
+    masked = redact(text)
+    if masked == text:
+        masked = value
+    return redact(name), masked
 
 
 def _escape_printed(text: str) -> str:

@@ -1,8 +1,9 @@
 """`Redactor`: masks secrets in requests, answers and texts before they are hashed, recorded or printed.
 
-Secrets are the credentials of requests and answers, the values of environment variables with the name of a secret, and strings of a
-known shape (see `patterns` and `public_rules`). They are also found if they are split over the events of a stream or encoded (see `streams`). Not covered:
-UTF-16, compression inside base64, encodings nested deeper than `MAX_DEPTH`, encryption.
+Secrets are the credentials of requests and answers, the values of environment variables with the name of a secret, strings of a
+known shape (see `patterns` and `public_rules`), and what the text around them tells (see `text_forms`). They are also found if they
+are split over the events of a stream or encoded (see `streams`). Not covered: UTF-16, compression inside base64, encodings nested
+deeper than `MAX_DEPTH`, encryption.
 
 A "form" or "spelling" of a secret is the secret as plain text, or as it looks in JSON, Python, a URL or base64. A "span" is
 (start, end, mask) of a secret in data.
@@ -32,8 +33,10 @@ from pytest_llmops.redaction.secret_names import (
     find_params,
     has_letters_and_digits,
     is_secret_name,
+    is_webhook_name,
     read_value,
 )
+from pytest_llmops.redaction.text_forms import find_text_secrets, is_known_secret
 from pytest_llmops.redaction.thought_signatures import Thoughts
 from pytest_llmops.wire import stream_events
 from pytest_llmops.wire.blobs import StoredBody
@@ -41,6 +44,7 @@ from pytest_llmops.wire.body import unfold_body
 
 MAX_CACHED_TEXTS = 256  # how many cleaned texts are cached
 MAX_CACHED_TEXT = 2000  # length of a text that is cached
+MAX_ROUNDS = 3  # of masking
 MAX_DEPTH = 3  # levels of nested encodings that are decoded: JSON in JSON in base64
 ELLIPSIS = "..."
 MIN_CUT_SECRET = 4  # so many characters of a secret next to an ellipsis, or more, are removed
@@ -86,10 +90,10 @@ class Redactor:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], extra: Sequence[TextRedactor] = ()) -> "Redactor":
-        """Return a redactor that masks the values of all variables with the name of a secret, except ``PWD``, which is a folder."""
+        """Return a redactor that masks the values of all variables with the name of a secret or a webhook, except the folder ``PWD``."""
         redactor = cls(extra=tuple(extra))
-        names = [name for name in environ if is_secret_name(name) and name not in ("PWD", "OLDPWD")]
-        redactor.learn(environ[name] for name in names)
+        names = [name for name in environ if is_secret_name(name) or is_webhook_name(name)]
+        redactor.learn(environ[name] for name in names if name not in ("PWD", "OLDPWD"))
         return redactor
 
     def learn(self, secrets: Iterable[str]) -> None:
@@ -185,7 +189,13 @@ class Redactor:
             if b"%" in data:  # before decoding: a decoded "@" would look like the end of the password
                 data = _URL_CREDENTIALS.pattern.sub(_URL_CREDENTIALS.kept + MASK.encode(), data)
             data = streams.clean_encoded(data, inner, self._mask_binary, self._thoughts)
-        return _replace_spans(data, self._find_spans(data))
+        # A mask is short: what was too far from the text that tells it to be a secret may be near enough now.
+        for _ in range(MAX_ROUNDS):
+            spans = self._find_spans(data)
+            if not spans:
+                break
+            data = _replace_spans(data, spans)
+        return data
 
     def _find_spans(self, data: bytes, *, is_text: bool = True) -> list[streams.Replacement]:
         """Return the spans of secrets in data, in order and merged where they overlap.
@@ -194,6 +204,14 @@ class Redactor:
         """
         assigned = [span for span in find_assigned_values(data) if not self._thoughts.hold_value(data, *span)]
         secrets = [read_value(data[start:end]) for start, end in assigned]
+        if is_text:
+            in_text = [
+                span for span in find_text_secrets(data) if not self._thoughts.hold_value(data, *span)
+            ]
+            secrets += [
+                read_value(data[start:end]) for start, end in in_text if is_known_secret(data[start:end])
+            ]
+            assigned += in_text
         shapes = find_shapes(data)
         if not is_text:
             # The shape of a URL with a password needs so little punctuation that it is in any long binary.

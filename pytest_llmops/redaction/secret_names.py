@@ -24,9 +24,15 @@ _STRONG = r"(?:token|secret|password|passwd|passphrase|passcode|credential|apike
 _STRONG_WORD = re.compile(rf"[a-z]{{0,20}}{_STRONG}")
 _SECRET_WORD = re.compile(
     r"(?:x|api|app|access|auth|client|private|account|master|license|ssh|gpg|pgp|signing|encryption|session|shared|service"
-    r"|storage|subscription|function|virtual|user|admin|db|port|open|ai|web|hook|pass|o){0,3}"
-    r"(?:key|auth|authorization|signature|sig|code|pass|pwd|pat|cookie|jwt|otp|dsn|assertion|verifier|hmac)s?"
+    r"|storage|subscription|function|virtual|user|admin|db|port|open|ai|web|hook|pass|priv|o){0,3}"
+    r"(?:key|auth|authorization|signature|sig|code|pass|pwd|pw|pswd|pat|cookie|jwt|[th]?otp|dsn|assertion|verifier|hmac|cred|csrf|xsrf|bearer"
+    r"|sas(?!s)|mnemonic|sessionid|sessid|jsessionid|phpsessid)s?"
 )
+# The last two words of names that are secret only together
+_SECRET_PAIRS = frozenset({
+    "connection string", "conn string", "pass word", "pass phrase", "auth header", "authorization header", "seed phrase",
+    "recovery phrase", "secret phrase", "wallet seed", "master seed", "connect sid", "session sid", "sid cookie",
+})  # fmt: skip
 # A "code" is only a secret beside one of these words: a status code, country code or source code is none
 _CODE_CONTEXTS = frozenset(
     "auth oauth authorization device user verification login access otp mfa security recovery verifier".split()  # noqa: SIM905 -- shorter
@@ -45,18 +51,25 @@ _ATTRIBUTES = frozenset(
     "error errors message reason tokens".split()
 )
 # Names that also mean other things: their values count only if they look random
-_GENERIC_WORDS = frozenset("key token code auth signature sig pass pat cookie".split())  # noqa: SIM905
+_GENERIC_WORDS = frozenset("key token code auth signature sig pass pat cookie sid sas csrf xsrf".split())  # noqa: SIM905
 
-_ASSIGNMENT = re.compile(
-    # It begins with a set of characters, as a search for one is fast. The value is in a lookahead: as it is not consumed, assignments
-    # inside of a long value are found, too.
-    rb"[:=%\"'](?:(?<=[:=])>?|(?<=%)3[ADad]|(?<=[\"']),)(?="
-    rb"(?<=,) b?[\"'](?P<pair>[^\"'\\]{8,8000}+)[\"']"
-    rb"|(?<!,)[ \t\r\n]{0,9}(?:!!(?:binary|str)[ ])?(?:"  # YAML says the type of a value in front of it
+# The value is in a lookahead: as it is not consumed, assignments inside of a long value are found, too.
+_ASSIGNED_VALUE = (
+    rb"(?=[ \t\r\n]{0,9}+(?:!!(?:binary|str)[ ])?(?:"  # YAML says the type of a value in front of it
     rb'"(?P<json>(?:[^"\\\s]|\\.){8,8000}+)(?="|\Z)'
     rb"|\\{0,7}[\"'](?P<quoted>[^\"'\\\s]{8,8000}+)(?=[\\\"']|\Z)"
-    rb"|(?:\\{0,7}[\"'])?(?P<bare>\$?[A-Za-z0-9+/_~-]{10,8000}+={0,2})(?![A-Za-z0-9_.(\[-])"
+    rb"|(?:\\{0,7}[\"'])?(?:(?P<bare>\$?[A-Za-z0-9+/_~-]{10,8000}+={0,2})(?![A-Za-z0-9_.(\[-])"
+    rb"|(?P<words>(?:[a-z]{3,8}+[ ]){11,23}+[a-z]{3,8}+)(?![a-z ]))"
     rb"))"
+)
+_PAIR_VALUE = rb"(?= b?[\"'](?P<pair>[^\"'\\]{8,8000}+)[\"'])"
+# One pattern for each sign between a name and a value, as a search is fast for a pattern with a literal start
+_ASSIGNMENTS = (
+    re.compile(rb":>?" + _ASSIGNED_VALUE),
+    re.compile(rb"=>?" + _ASSIGNED_VALUE),
+    re.compile(rb"%3[ADad]" + _ASSIGNED_VALUE),
+    re.compile(rb'",' + _PAIR_VALUE),
+    re.compile(rb"'," + _PAIR_VALUE),
 )
 # The name before a value, or before the second item of a pair; it is matched in the reversed text
 _NAME_BEFORE = re.compile(
@@ -78,16 +91,25 @@ def is_secret_name(name: str) -> bool:
     ['CLIENT_SECRET_VALUE', 'x-api-key']
     """
     words = [word.lower() for word in _WORD.findall(name[:MAX_NAME])]
+    last_two = words[-2:]
+    if " ".join(last_two) in _SECRET_PAIRS or words == ["sid"]:
+        return True
     if not words or words[-1] in _ATTRIBUTES or not _OTHER_THINGS.isdisjoint(words):
         return False
     if "code" in words and len(words) > 1 and _CODE_CONTEXTS.isdisjoint(words):
         return False
-    last_two = words[-2:]
-    if last_two == ["connection", "string"]:
-        return True
     if any(map(_STRONG_WORD.fullmatch, words)):
         return True
     return any(map(_SECRET_WORD.fullmatch, last_two))
+
+
+def is_webhook_name(name: str) -> bool:
+    """Return whether a name is that of the address of a webhook, which is a secret as a whole.
+
+    >>> [name for name in ("SLACK_WEBHOOK_URL", "webhookUrl", "webhook_events", "url") if is_webhook_name(name)]
+    ['SLACK_WEBHOOK_URL', 'webhookUrl']
+    """
+    return _WEBHOOK.search(name) is not None
 
 
 def has_letters_and_digits(value: str) -> bool:
@@ -119,6 +141,19 @@ def is_variable(value: str) -> bool:
     return _VARIABLE.match(value) is not None
 
 
+_SESSION_ID = re.compile(r"[Ss](?:ession|ESSION)[_-]?(?:id|Id|ID)\Z")
+# Names of the phrase or the number from which all keys of a wallet are made
+_SEED = re.compile(r"(?:phrase|mnemonic|(?:\A|[_.-])seed|[a-z]Seed)(?:_?words|_?hex)?\Z", re.IGNORECASE)
+_HEX_SEED = re.compile(r"[0-9a-fA-F]{32,128}")
+_PHRASE_LENGTHS = frozenset({12, 15, 18, 21, 24})  # words
+# Frequent words of prose that no wallet uses
+_PROSE_WORDS = frozenset(
+    "the and for with from are was were they them has had not but his its our their which".split()  # noqa: SIM905 -- shorter
+)
+_WEBHOOK = re.compile(r"(?:web|slack|discord|teams)_?hook(?:_?(?:url|uri))?\Z", re.IGNORECASE)
+_CONVERSATION = re.compile(r"[A-Za-z]{1,20}[_-]|[0-9a-f]{8}-")
+
+
 def is_secret_value(name: str, value: str) -> bool:
     """Return whether the value of a name of a secret really is a secret, and not a word, a path or a placeholder.
 
@@ -139,6 +174,21 @@ def is_secret_value(name: str, value: str) -> bool:
     return any(map(str.isalpha, value))
 
 
+def is_secret_setting(name: str, value: str) -> bool:
+    """Return whether a value that was given to a name by itself, and not in a text, is a secret.
+
+    Under a name that means only secrets it may be words or a number.
+
+    >>> [is_secret_setting(name, "1234567890") for name in ("db_password", "code", "max_tokens")]
+    [True, False, False]
+    """
+    if not is_secret_name(name) or value == MASK:
+        return False
+    if name.lower() in _GENERIC_WORDS:
+        return is_secret_value(name, value)
+    return len(value) >= MIN_SECRET
+
+
 def looks_random(value: str) -> bool:
     """Return whether small letters, capitals and digits alternate: a run has at most four characters on average."""
     return len(_RUN.findall(value)) * 4 >= len(value)
@@ -151,9 +201,12 @@ def find_assigned_values(data: bytes) -> list[tuple[int, int]]:
     [(18, 32)]
     """
     spans = []
-    for match in _ASSIGNMENT.finditer(data):
-        if _is_secret(match):
-            spans.append(match.span(match.lastgroup or 0))  # the only named group that matched is the value
+    for pattern in _ASSIGNMENTS:
+        for match in pattern.finditer(data):
+            if _is_secret(match):
+                spans.append(
+                    match.span(match.lastgroup or 0)
+                )  # the only named group that matched is the value
     if b"form-data" in data:
         for match in _FORM_FIELD.finditer(data):
             name = match["name"].decode("latin-1")
@@ -165,7 +218,7 @@ def find_assigned_values(data: bytes) -> list[tuple[int, int]]:
 def _is_secret(match: re.Match[bytes]) -> bool:
     """Return whether the value of an assignment is a secret, by the name before it and the kind of the value.
 
-    The kinds are the named groups of `_ASSIGNMENT`; a pair is the header of a log, ``(b'set-cookie', b'sid=...')``.
+    The kinds are the named groups of `_ASSIGNMENTS`; a pair is the header of a log, ``(b'set-cookie', b'sid=...')``.
     """
     start = match.start()
     kind = match.lastgroup or ""
@@ -177,6 +230,12 @@ def _is_secret(match: re.Match[bytes]) -> bool:
     if name_match is None:
         return False
     name = name_match["name"][::-1].decode("latin-1")
+    if _SESSION_ID.search(name):
+        return not is_pair and _is_session_secret(match[kind].decode("utf-8", "replace"))
+    if kind == "words" or name.lower().endswith("seed"):
+        return _is_seed(name, match[kind].decode("utf-8", "replace"))
+    if is_webhook_name(name) and not is_pair:
+        return _is_secret_address(match[kind].decode("utf-8", "replace"))
     if not is_secret_name(name):
         return False
     value = match[kind].decode("utf-8", "replace")
@@ -185,6 +244,44 @@ def _is_secret(match: re.Match[bytes]) -> bool:
     if kind == "bare":
         return _is_bare_secret(name, value)
     return is_secret_value(name, value)
+
+
+def _is_session_secret(value: str) -> bool:
+    """Return whether the id of a session is the credential of a user of the web, and not the name of a conversation.
+
+    A conversation has a UUID, or a prefix such as ``sess_``; clients send it back, so it stays.
+
+    >>> [_is_session_secret(value) for value in ("sess_a1B2c3D4e5F6", "f47ac10b-58cc-4372-a567-0e02b2c3d479", "q8Zt4Lm2Xk9PvB7c")]
+    [False, False, True]
+    """
+    return _CONVERSATION.match(value) is None and is_secret_value("key", value)
+
+
+def _is_seed(name: str, value: str) -> bool:
+    """Return whether a value is the phrase of a wallet or a hexadecimal seed. A number is the seed of a model.
+
+    >>> [_is_seed("seed", value) for value in ("20241130202411302024113020241130", "3f9a" * 8, "word " * 11 + "word", "42")]
+    [False, True, True, False]
+    """
+    if _SEED.search(name) is None:
+        return False
+    words = value.split(" ")
+    if len(words) == 1:
+        return _HEX_SEED.fullmatch(value) is not None and has_letters_and_digits(value)
+    return len(words) in _PHRASE_LENGTHS and _PROSE_WORDS.isdisjoint(words)
+
+
+def _is_secret_address(value: str) -> bool:
+    """Return whether the address of a webhook has a part that looks random: whoever knows it can send messages.
+
+    >>> [_is_secret_address(f"https://a.example/{part}") for part in ("orders/created", "in/k3v9x0q7m2z8")]
+    [False, True]
+    """
+    parts = value.split("/")[3:]
+    return any(
+        has_letters_and_digits(part) and is_secret_value("webhook", part) and looks_random(part)
+        for part in parts
+    )
 
 
 def _is_bare_secret(name: str, value: str) -> bool:

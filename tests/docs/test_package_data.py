@@ -18,7 +18,7 @@ def test_the_wheel_has_docs_and_skill(tmp_path: Path, monkeypatch: pytest.Monkey
     names = set(zipfile.ZipFile(tmp_path / build.build_wheel(str(tmp_path))).namelist())
     assert {f"pytest_llmops/docs/{page}" for page in PAGES} <= names
     assert "pytest_llmops/.agents/skills/pytest-llmops/SKILL.md" in names
-    assert "pytest_llmops/redaction/public_rules.toml" in names
+    assert {f"pytest_llmops/redaction/{kind}_rules.toml" for kind in ("public", "own")} <= names
 
 
 def test_the_source_distribution_has_what_a_wheel_is_made_of(

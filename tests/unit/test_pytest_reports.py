@@ -52,6 +52,9 @@ def test_expected_to_fail(request):
 def test_properties(record_property):
     record_property("key", SECRET)
     record_property("number", 5)
+    record_property("db_password", 4711081547)
+    record_property("client_secret", "correct horse battery")
+    record_property("settings", {{"api_key": "h4xX0rY7kkQ9"}})
 
 @pytest.fixture
 def broken():
@@ -100,7 +103,14 @@ def test_nothing_that_pytest_writes_holds_a_secret(
     done.assert_outcomes(passed=2, failed=3, errors=1, skipped=1, xfailed=1)
     text = "\n".join([*done.outlines, *done.errlines, (pytester.path / "out.xml").read_text()])
     assert MASK in text
-    for secret_text in (SECRET, *LINES.split("\n"), SECRET[:12]):
+    for secret_text in (
+        SECRET,
+        *LINES.split("\n"),
+        SECRET[:12],
+        "4711081547",
+        "correct horse",
+        "h4xX0rY7kkQ9",
+    ):
         assert secret_text not in text
 
 
@@ -119,6 +129,17 @@ def report_of(**more: Any) -> pytest.TestReport:
         ("longrepr", None, None),
         ("sections", [("Captured log call", f"x {SECRET}")], [("Captured log call", f"x {MASK}")]),
         ("user_properties", [("a", SECRET), ("b", 5)], [("a", MASK), ("b", 5)]),
+        (
+            "user_properties",
+            [("api_token", "by its name"), ("pw", 12345678)],
+            [("api_token", MASK), ("pw", MASK)],
+        ),
+        (
+            "user_properties",
+            [("max_tokens", 12345678), ("code", 404)],
+            [("max_tokens", 12345678), ("code", 404)],
+        ),
+        ("user_properties", [("a", {"x": SECRET}), "odd"], [("a", str({"x": MASK})), "odd"]),
         ("wasxfail", f"reason: {SECRET}", f"reason: {MASK}"),
         (
             "llmops",

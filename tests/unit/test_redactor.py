@@ -10,6 +10,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 from support.planted import A1, FOLLOWING, PEM, SECRETS
+from support.vendor_keys import FORMS, OTHER_PREFIXES, make_key
 
 from pytest_llmops.redaction.patterns import SECRET_SHAPES, SHAPE_GROUPS
 from pytest_llmops.redaction.redactor import Redactor
@@ -121,6 +122,10 @@ def test_every_shape_is_tried() -> None:
         "basic " + A1[:30],
         "Private-Lines: 2\nAAAA",
     ]
+    keys = [make_key(service) for service in FORMS]
+    for prefix, others in OTHER_PREFIXES.items():
+        variants += [key.replace(prefix, other) for key in keys for other in others if key.startswith(prefix)]
+    variants += keys
     marks = {
         shape.mark
         for shape in SECRET_SHAPES
@@ -200,6 +205,8 @@ def test_values_of_secret_variables_are_known() -> None:
         "OPENAI_API_KEY_2": "value-nine",
         "SECRET_KEY_BASE": "value-ten",
         "AWS_ACCESS_KEY_ID": "value-eleven",
+        "TEAM_WEBHOOK_URL": "value-twelve",
+        "PHPSESSID": "value-thirteen",
         "PWD": "/home/someone",
         "PATH": "/usr/local/bin",
         "COMPASS": "north-west",
@@ -210,6 +217,7 @@ def test_values_of_secret_variables_are_known() -> None:
     }
     redactor = Redactor.from_environment(environ)
     numbers = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"]
+    numbers += ["twelve", "thirteen"]
     assert redactor.known == {f"value-{number}" for number in numbers}
     assert redactor.clean_text("value-one value-model abc") == "[secret] value-model abc"
 

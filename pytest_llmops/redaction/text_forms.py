@@ -1,0 +1,311 @@
+r"""Find secrets by the text around them: pairs of a name and a value, cookies, XML, HTML, command lines, addresses.
+
+These are forms in which the name of a secret is not directly in front of its value: ``{"name": "X-Api-Key", "value": "..."}``,
+``["X-Api-Key", "..."]``, ``<password>...</password>``, ``--password ...``. Texts are mostly searched as they are in JSON, so a quote may
+have backslashes in front of it, and a line end may be ``\n``. Tables are in `text_tables`.
+
+Prose about passwords has these forms too, so a value must look like a secret; see `is_secret_in_text`.
+
+Each pattern begins with literal text, as a search for that is fast, and each repetition is bounded.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+
+from pytest_llmops.redaction.secret_names import (
+    MASK,
+    has_letters_and_digits,
+    is_secret_name,
+    is_secret_value,
+    looks_random,
+)
+from pytest_llmops.redaction.text_tables import find_table_secrets
+
+Span = tuple[int, int]
+
+MIN_DIFFERENT = 5  # characters: a placeholder such as "xxxxxxx1" has fewer
+NEAR = 300  # characters in which the other half of a pair, or the command of an option, may be
+
+_QUOTE = rb"\\{0,7}[\"']"
+_BREAK = rb"(?:\s|\\{1,7}[nrt]){1,20}"  # blanks and line ends, also those of JSON
+_ASSIGN = rb"(?:" + _QUOTE + rb")?\s{0,4}[:=]\s{0,4}"
+_VALUE = rb"(?P<value>[^\s\"'\\<>]{8,4000}+)"
+
+# The value of a pair; its name is in front of it or behind it, within the same braces or tag
+_PAIR_VALUE = re.compile(
+    rb"value" + _ASSIGN + _QUOTE + rb"(?P<value>[^\"'\\<>]{8,4000}+)(?=" + _QUOTE + rb")"
+)
+_PAIR_NAME = re.compile(
+    rb"\b(?:name|key|id|header|field|variable|param|parameter|property)"
+    + _ASSIGN
+    + _QUOTE
+    + rb"(?P<name>[A-Za-z][\w.:-]{0,60})(?="
+    + _QUOTE
+    + rb")"
+)
+_PAIR_ENDS = (b"{", b"}", b"<", b">")
+_LIST = re.compile(
+    rb"\[\s{0,20}" + _QUOTE + rb"(?P<name>[A-Za-z][\w.-]{0,60})" + _QUOTE
+    + rb"\s{0,9},\s{0,20}" + _QUOTE + rb"(?P<value>[^\"'\\\r\n]{8,4000}+)" + _QUOTE + rb"\s{0,20}\]"
+)  # fmt: skip
+_SCHEME = re.compile(r"(?:Bearer|Basic|Token|ApiKey|Api-Key|Key|Digest|SSWS|GenieKey) {1,2}", re.IGNORECASE)
+
+_COOKIES = re.compile(
+    rb"ookie(?:" + _ASSIGN + rb"|" + _QUOTE + rb"\s{0,4},\s{0,4})"
+    rb"(?:\[\s{0,9})?(?:b?" + _QUOTE + rb")?(?P<cookies>[^\r\n\"\\]{3,8000}+)"
+)  # fmt: skip
+_COOKIE = re.compile(rb"(?P<name>[^=;,\s\"']{1,100}+)=\"?(?P<value>[^;,\s\"']{8,4000}+)")
+_COOKIE_ATTRIBUTES = frozenset({"path", "domain", "expires", "max-age", "samesite", "version", "priority"})
+
+_ELEMENT = re.compile(
+    rb"<(?:[A-Za-z][\w-]{0,30}:)?(?P<name>[A-Za-z][\w.-]{0,60})(?:\s[^<>]{0,300})?>\s{0,20}(?:<!\[CDATA\[)?"
+    rb"(?P<value>[^\s\"'\\<>\]]{8,4000}+)(?:\]\]>)?\s{0,20}<\\{0,3}/"
+)
+_NAMED_ELEMENT = re.compile(
+    rb"<[A-Za-z][\w:.-]{0,60}\s{1,9}[^<>]{0,200}?\b(?:name|key|id)=" + _QUOTE + rb"(?P<name>[\w.:-]{1,60})" + _QUOTE
+    + rb"[^<>]{0,200}>\s{0,20}(?P<value>[^\s\"'\\<>]{8,4000}+)\s{0,20}<\\{0,3}/"
+)  # fmt: skip
+_PROPERTY_LIST = re.compile(
+    rb"<key>(?P<name>[\w.-]{1,60})<\\{0,3}/key>(?:\s|\\{1,7}[nrt]){0,20}<string>(?P<value>[^\s\"'\\<>]{8,4000}+)<"
+)
+_FIELD_TAG = re.compile(rb"<(?:input|meta|INPUT|META)\s[^<>]{1,900}")
+_ATTRIBUTE = re.compile(
+    rb"\b(?P<name>type|name|id|value|content)\s{0,4}=\s{0,4}\\{0,7}[\"']?(?P<value>[^\s\"'\\<>]{1,4000}+)"
+)
+# Elements that mostly hold other things: `<code>` a piece of code, `<key>` the name of a setting
+_OTHER_ELEMENTS = frozenset({"code", "key", "sig", "signature"})
+
+# An option by its name, `-u user:password`, and the short options of passwords
+_OPTION = re.compile(
+    rb"-(?<![\w-]-)(?:"
+    rb"-(?P<name>[A-Za-z][A-Za-z0-9_-]{1,40})(?:[ ]{1,3}|=|" + _QUOTE + rb"\s{0,4},\s{0,9})(?:" + _QUOTE + rb")?"
+    rb"(?:[^\s:\"'\\]{1,200}:(?=[^\s\"'\\]))?(?P<long>[^\s\"'\\|;&<>-][^\s\"'\\|;&<>]{7,4000}+)"
+    rb"|[uU][ ]{0,2}(?:" + _QUOTE + rb")?[^\s:\"'\\]{1,200}:(?P<user>[^\s\"'\\]{8,400}+)"
+    rb"|[paw][ ]{0,2}(?:" + _QUOTE + rb")?(?P<short>[^\s\"'\\|;&<>-][^\s\"'\\|;&<>]{7,400}+)"
+    rb")"
+)  # fmt: skip
+_USER_OPTIONS = frozenset({"user", "proxy-user"})
+_USER_COMMAND = re.compile(rb"\b(?:curl|wget|httpie|https?)\b")
+_PASSWORD_COMMAND = re.compile(
+    rb"\b(?:mysql|mysqldump|mysqladmin|mariadb|sshpass|docker login|podman login|mongo|mongosh|mongodump|redis-cli|ldapsearch)\b"
+)
+_NETRC = re.compile(
+    rb"machine" + _BREAK + rb"[^\s\\\"]{1,200}" + _BREAK + rb"login" + _BREAK + rb"[^\s\\\"]{1,200}" + _BREAK
+    + rb"password" + _BREAK + rb"(?P<value>[^\s\"'\\]{8,400}+)"
+)  # fmt: skip
+_CONNECTION = re.compile(rb";[ ]?(?P<name>[A-Za-z_.]{2,40}+)[ ]?=[ ]?(?P<value>[^;\"'\s\\]{8,400}+)")
+
+_PATH = re.compile(
+    rb"/(?i:api[_-]?keys?|tokens?|keys?|secrets?|hooks?|webhooks?|reset(?:[_-]password)?)/(?:[A-Za-z0-9_.-]{1,40}/){0,2}?"
+    rb"(?P<value>[A-Za-z0-9_-]{16,200}+)(?![A-Za-z0-9_.-])"
+)
+_NEXT = rb"(?:" + _ASSIGN + rb"|" + _QUOTE + rb"\s{0,4},\s{0,9})(?:b?" + _QUOTE + rb")?"
+# The credential of a header, of any scheme, and the organization of an account; its digest in a cassette has three digits
+_ACCOUNT = re.compile(
+    rb"ization(?:(?<=uthorization)" + _NEXT + rb"(?:[A-Za-z][A-Za-z0-9-]{1,30}[ ]{1,2})?(?P<credential>[^\s\"'\\,;<>]{8,4000}+)"
+    rb"|(?<=penai-organization|penAI-Organization)" + _NEXT + rb"(?P<organization>[A-Za-z0-9_.-]{4,100}+))"
+)  # fmt: skip
+
+_SLUG_JOINT = re.compile(r"[-_.]+")
+_SLUG_PART = re.compile(r"(?:[a-z]+|[A-Z]?[a-z]+|[A-Z]+)?[0-9]{0,2}|[0-9]+")
+_CODE = frozenset("(){}[]<>$")
+
+
+def is_secret_in_text(name: str, value: str) -> bool:
+    """Return whether a value in a text is the secret of its name: it is not a word, a placeholder, code or a number.
+
+    >>> [is_secret_in_text("password", value) for value in ("at-least-8-characters", "get_password(12345)", "h4xx-0rY7!kk")]
+    [False, False, True]
+    """
+    if MASK in value or not _CODE.isdisjoint(value) or len(set(value)) < MIN_DIFFERENT:
+        return False
+    if not is_secret_name(name) or not is_secret_value(name, value):
+        return False
+    return not _is_slug(value)
+
+
+def _is_slug(value: str) -> bool:
+    """Return whether a value is made of words and numbers that are joined: ``your-api-key-1``, ``required-for-v2``."""
+    parts = _SLUG_JOINT.split(value)
+    if len(parts) == 1:
+        return value.isalpha()
+    return all(map(_SLUG_PART.fullmatch, parts))
+
+
+def find_text_secrets(data: bytes) -> list[Span]:
+    """Return (start, end) of the secrets that the text around them tells, in order; they may overlap.
+
+    >>> data = b'{"name": "X-Api-Key", "value": "h4xx0rY7kk"}'
+    >>> [data[start:end] for start, end in find_text_secrets(data)]
+    [b'h4xx0rY7kk']
+    """
+    spans: list[Span] = []
+    for mark, find in _FINDERS:
+        if mark in data:
+            spans += find(data)
+    spans += find_table_secrets(data, is_secret_in_text)
+    return sorted(spans)
+
+
+def is_known_secret(value: bytes) -> bool:
+    """Return whether a value that was found by the text around it may be looked for elsewhere: an ordinary word may not.
+
+    >>> [is_known_secret(value) for value in (b"microsoft", b"h4xx0rY7kk", b"twelve words of a wallet")]
+    [False, True, True]
+    """
+    return b" " in value or has_letters_and_digits(_text(value))
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "replace")
+
+
+def _find_named(pattern: re.Pattern[bytes], data: bytes) -> Iterator[Span]:
+    """Yield the values of a pattern with the groups ``name`` and ``value``."""
+    for match in pattern.finditer(data):
+        if is_secret_in_text(_text(match["name"]), _text(match["value"])):
+            yield match.span("value")
+
+
+def _find_pairs(data: bytes) -> Iterator[Span]:
+    """Yield the values of ``"name": ..., "value": ...``, in both orders."""
+    for match in _PAIR_VALUE.finditer(data):
+        name = _find_pair_name(data, match.start(), match.end())
+        if name and is_secret_name(name):
+            yield from _find_credential(name, match)
+
+
+def _find_pair_name(data: bytes, start: int, end: int) -> str:
+    """Return the name that belongs to a value of a pair, from `start` to `end`; "" if there is none."""
+    before = data[max(0, start - NEAR) : start]
+    after = data[end : end + NEAR]
+    for sign in _PAIR_ENDS:
+        before = before.rpartition(sign)[2]
+        after = after.partition(sign)[0]
+    for part in (before, after):
+        match = _PAIR_NAME.search(part)
+        if match is not None:
+            return _text(match["name"])
+    return ""
+
+
+def _find_lists(data: bytes) -> Iterator[Span]:
+    """Yield the second items of lists such as ``["X-Api-Key", "..."]``."""
+    for match in _LIST.finditer(data):
+        if is_secret_name(_text(match["name"])):
+            yield from _find_credential(_text(match["name"]), match)
+
+
+def _find_credential(name: str, match: re.Match[bytes]) -> Iterator[Span]:
+    """Yield the value of a match without its scheme, such as "Bearer", if it is a secret."""
+    start, end = match.span("value")
+    value = _text(match["value"])
+    scheme = _SCHEME.match(value)
+    if scheme is not None:
+        start += scheme.end()
+        value = value[scheme.end() :]
+    if is_secret_in_text(name, value):
+        yield start, end
+
+
+def _find_cookies(data: bytes) -> Iterator[Span]:
+    """Yield the values of ``Cookie`` and ``Set-Cookie`` lines."""
+    for line in _COOKIES.finditer(data):
+        for match in _COOKIE.finditer(data, *line.span("cookies")):
+            value = _text(match["value"])
+            if _text(match["name"]).lower() in _COOKIE_ATTRIBUTES or not has_letters_and_digits(value):
+                continue
+            if is_secret_in_text("password", value):
+                yield match.span("value")
+
+
+def _find_in_markup(data: bytes) -> Iterator[Span]:
+    """Yield the secrets of XML elements, property lists and fields of HTML."""
+    for match in _ELEMENT.finditer(data):
+        name = _text(match["name"])
+        if name.lower() not in _OTHER_ELEMENTS and is_secret_in_text(name, _text(match["value"])):
+            yield match.span("value")
+    yield from _find_named(_NAMED_ELEMENT, data)
+    yield from _find_named(_PROPERTY_LIST, data)
+    for tag in _FIELD_TAG.finditer(data):
+        yield from _find_field(tag, data)
+
+
+def _find_field(tag: re.Match[bytes], data: bytes) -> Iterator[Span]:
+    """Yield the value of ``<input>`` or ``<meta>`` if its name is that of a secret, or its type is ``password``."""
+    attributes = {_text(match["name"]): match for match in _ATTRIBUTE.finditer(data, *tag.span())}
+    value = attributes.get("value") or attributes.get("content")
+    if value is None:
+        return
+    names = [_text(attributes[key]["value"]) for key in ("name", "id") if key in attributes]
+    if "type" in attributes and attributes["type"]["value"] == b"password":
+        names.append("password")
+    if any(is_secret_in_text(name, _text(value["value"])) for name in names):
+        yield value.span("value")
+
+
+def _find_options(data: bytes) -> Iterator[Span]:
+    """Yield the passwords and keys of command lines."""
+    for match in _OPTION.finditer(data):
+        kind = match.lastgroup or ""
+        name = "password"
+        command = _PASSWORD_COMMAND
+        if kind == "long":
+            name = _text(match["name"])
+        if kind == "user" or name in _USER_OPTIONS:
+            name = "password"
+            command = _USER_COMMAND
+        if not is_secret_in_text(name, _text(match[kind])):
+            continue
+        before = data[max(0, match.start() - NEAR) : match.start()]
+        if name != "password" or match["name"] == b"password" or command.search(before):
+            yield match.span(kind)
+
+
+def _find_netrc(data: bytes) -> Iterator[Span]:
+    """Yield the passwords of a ``.netrc``."""
+    for match in _NETRC.finditer(data):
+        if is_secret_in_text("password", _text(match["value"])):
+            yield match.span("value")
+
+
+def _find_connection_parts(data: bytes) -> Iterator[Span]:
+    """Yield the passwords and keys of connection strings, ``Server=...;Password=...``."""
+    return _find_named(_CONNECTION, data)
+
+
+def _find_path_parts(data: bytes) -> Iterator[Span]:
+    """Yield the parts of a path behind a name such as ``/token/``, if they look random."""
+    for match in _PATH.finditer(data):
+        if _is_random_part(_text(match["value"])):
+            yield match.span("value")
+
+
+def _is_random_part(part: str) -> bool:
+    """Return whether a part of a path looks like a key: letters and digits alternate."""
+    return has_letters_and_digits(part) and looks_random(part) and not _is_slug(part)
+
+
+def _find_accounts(data: bytes) -> Iterator[Span]:
+    """Yield the credentials of an ``Authorization`` header of any scheme, and the names of organizations of OpenAI."""
+    for match in _ACCOUNT.finditer(data):
+        if match["organization"]:
+            yield match.span("organization")
+            continue
+        value = _text(match["credential"])
+        if has_letters_and_digits(value) and is_secret_in_text("authorization", value):
+            yield match.span("credential")
+
+
+# With a byte without which there is nothing to find. A longer text is found as fast by the patterns themselves.
+_FINDERS: tuple[tuple[bytes, Callable[[bytes], Iterator[Span]]], ...] = (
+    (b"", _find_pairs),
+    (b"", _find_cookies),
+    (b"", _find_netrc),
+    (b"", _find_accounts),
+    (b"[", _find_lists),
+    (b"<", _find_in_markup),
+    (b"-", _find_options),
+    (b";", _find_connection_parts),
+    (b"/", _find_path_parts),
+)

@@ -1,0 +1,192 @@
+"""Secrets that only the text around them tells, and sentences about passwords that hold none."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.redaction.secret_names import MASK, is_secret_name
+
+PASSWORD = "h4xX0rY7" + "kkQ9"
+KEY = "q8Zt4Lm2Xk9P" + "vB7cR3"
+HEX = "9944b09199c62bcf" + "9418ad846dd0e4bb"
+PHRASE = "abandon ability able about above absent absorb abstract absurd abuse access accident"
+
+PAIRS = {
+    "name and value": '{"name": "X-Api-Key", "value": "PASSWORD"}',
+    "value and name": '{"value": "PASSWORD", "enabled": true, "key": "db_password"}',
+    "a list": '["x-api-key", "PASSWORD"]',
+    "a list with a scheme": '["Authorization", "Token PASSWORD"]',
+    "a member with a scheme": '{"headers": {"Authorization": "Token PASSWORD"}}',
+    "a set cookie": "HTTP/1.1 200\r\nSet-Cookie: zid=PASSWORD; Path=/; HttpOnly\r\n",
+    "a set cookie in JSON": '{"Set-Cookie": "zid=PASSWORD; Path=/"}',
+    "cookies": "Cookie: theme=dark; zid=PASSWORD",
+    "a list of cookies": '{"cookie": ["zid=PASSWORD; Path=/"]}',
+}
+MARKUP = {
+    "an element": "<password>PASSWORD</password>",
+    "an element with a prefix": '<db:apiToken kind="x">PASSWORD</db:apiToken>',
+    "CDATA": "<secret><![CDATA[PASSWORD]]></secret>",
+    "an attribute": '<user name="bob" password="PASSWORD"/>',
+    ".NET": '<add key="ApiKey" value="PASSWORD"/>',
+    "Java": '<entry key="db.password">PASSWORD</entry>',
+    "a property list": "<key>apiKey</key>\n  <string>PASSWORD</string>",
+    "a hidden field": '<input type="hidden" name="csrf_token" value="PASSWORD">',
+    "a field without quotes": "<input type=hidden name=csrfmiddlewaretoken value=PASSWORD>",
+    "a field for a password": '<input value="PASSWORD" type="password">',
+    "a meta tag": '<meta name="csrf-token" content="PASSWORD">',
+}
+TABLES = {
+    "Markdown": "| user | password |\n|---|---|\n| bob | PASSWORD |\n| al | none |\n",
+    "Markdown, code": "Here:\n\n| User | API key |\n|:--|--:|\n| al | - |\n| bob | `PASSWORD` |",
+    "CSV": "user,password,age\nal,none,4\nbob,PASSWORD,3\n",
+    "CSV, first column": "password,user\nPASSWORD,bob\n",
+    "CSV, quoted": '"user","api_key"\n"bob","PASSWORD"\n',
+    "semicolons": "user;Access Token\nbob;PASSWORD",
+    "tabs": "user\tapi key\nbob\tPASSWORD",
+}
+COMMANDS = {
+    "curl": "curl -s -u bob:PASSWORD https://a.example/x",
+    "curl, long": 'curl --user "bob:PASSWORD" https://a.example/x',
+    "a password": "tool --password PASSWORD run",
+    "a key": "tool --api-key=PASSWORD run",
+    "a list of arguments": '["tool", "--client-secret", "PASSWORD"]',
+    "mysql": "mysql -u root -pPASSWORD shop",
+    "sshpass": "sshpass -p PASSWORD ssh bob@a.example",
+    "docker": "docker login -u bob -p PASSWORD",
+    "netrc": "machine a.example login bob password PASSWORD",
+    "netrc, lines": "machine a.example\n  login bob\n  password PASSWORD\n",
+    "a connection string": "Server=tcp:db.example,1433;User ID=sa;Password=PASSWORD!x;Encrypt=True",
+}
+ADDRESSES = {
+    "a token in a path": "https://a.example/api/token/KEY/x",
+    "a hook": "https://chat.example/hooks/KEY",
+    "a webhook": '{"webhook_url": "https://hook.example/KEY"}',
+    "a bot": "https://api.telegram.org/bot123456789:AA" + "aB3dE5gH7jK9mN1pQ3sT5vX7zA9cD1fG2h" + "/getMe",
+    "a signature": "https://x.example/a?sv=1&sig=KEY",
+    "a session": "https://x.example/a;jsessionid=KEY?x=1",
+}
+FORMS = {**PAIRS, **MARKUP, **TABLES, **COMMANDS, **ADDRESSES}
+
+NAMES = """
+pw passwd pwd pswd pass_word passphrase pass_phrase user_pw creds db_creds private_key privateKey privkey totp totp_secret csrf _csrf
+xsrf csrf_token sas bearer auth_header authHeader connectionString conn_string JSESSIONID PHPSESSID sessionid sid connect.sid
+session_id sessionId seed_phrase webhook_secret
+""".split()  # noqa: SIM905 -- shorter
+
+
+def clean(text: str) -> str:
+    return Redactor().clean(text.encode()).decode()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_secret_is_masked_by_the_text_around_it(form: str) -> None:
+    text = FORMS[form].replace("PASSWORD", PASSWORD).replace("KEY", KEY)
+    spellings = {"bare": text, "in JSON": json.dumps({"content": text, "n": 1})}
+    spellings["in JSON in JSON"] = json.dumps({"arguments": json.dumps({"text": text})})
+    for spelling in spellings.values():
+        masked = clean(spelling)
+        assert MASK in masked
+        assert not [secret for secret in (PASSWORD, KEY, "aB3dE5gH") if secret in masked]
+        assert clean(masked) == masked
+    json.loads(clean(spellings["in JSON"]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_value_of_a_name_is_masked(name: str) -> None:
+    assert clean(json.dumps({name: KEY})) == json.dumps({name: MASK})
+    assert clean(json.dumps({"text": json.dumps({name: KEY})})) == json.dumps(
+        {"text": json.dumps({name: MASK})}
+    )
+
+
+@pytest.mark.parametrize("name", ["seed", "mnemonic", "seed_phrase", "recoveryPhrase"])
+def test_the_phrase_of_a_wallet_is_masked(name: str) -> None:
+    assert clean(json.dumps({name: PHRASE})) == json.dumps({name: MASK})
+    assert clean(f"My seed phrase: {PHRASE}.") == f"My seed phrase: {MASK}."
+    assert clean(json.dumps({"seed": HEX})) == json.dumps({"seed": MASK})
+
+
+def test_what_was_seen_in_a_form_is_masked_elsewhere() -> None:
+    assert PASSWORD not in clean(f"<password>{PASSWORD}</password>, which is {PASSWORD}")
+
+
+def test_a_mask_that_moves_a_name_nearer_leaves_nothing_for_a_second_look() -> None:
+    filler = "x" * 210
+    text = f"curl -H 'Authorization: Bearer {KEY}' {filler} --data {'sk-' + KEY * 3} -u bob:{PASSWORD}"
+    masked = clean(text)
+    assert not Redactor().leaks(masked.encode())
+    assert PASSWORD not in masked
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        "return_value=(b'HTTP/1.1', 200, b'OK', [(b'openai-organization', b'acme-corp'), (b'x', b'y')])",
+        "HTTP Response: 200 Headers({'openai-organization': 'acme-corp', 'x': 'y'})",
+        'Request options: {"headers": {"OpenAI-Organization": "acme-corp"}}',
+    ],
+)
+def test_the_organization_of_an_account_is_masked_in_logs(log: str) -> None:
+    redactor = Redactor()
+    assert redactor.clean_text(log) == log.replace("acme-corp", MASK)
+    assert redactor.clean_text("we at acme-corp") == "we at acme-corp"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The password is wrong, and the token: 512 of 4096 are left.",
+        "Your password must have at-least-8-characters, e.g. --password your-password-123",
+        '{"max_tokens": 512, "seed": 42, "session": "new", "top_logprobs": 5}',
+        '{"seed": 1234567890123456, "total_tokens": 12345678901}',
+        '{"name": "password", "value": "at-least-8-characters"}',
+        '{"name": "get_token", "description": "x1", "parameters": {"value": {"type": "string"}}}',
+        '["password", "email_address_2"]',
+        '["api_key", "YOUR_API_KEY_2"]',
+        "| token | count |\n|---|---|\n| the | 12 |\n| transformer2 | 3 |",
+        "| Parameter | Password |\n|---|---|\n| length | min-12-characters |",
+        '{"name": "authorization", "value": "required-for-v2"}',
+        "| Model | Key idea |\n|---|---|\n| gpt-4o-2024-08-06 | attention2024 |",
+        "https://git.example/a/b/blob/main/src/auth/3f2a9c1e5b2d8046a1b2c3d4/x.py",
+        '{"request_headers": {"authorization": "2f7", "openai-organization": "a1f"}}',  # digests of a cassette
+        "word,token\nhello,15339\nworld,2159\n",
+        "Enter user, password, and token\nthen click, wait, and see2024now",
+        "<code>da39a3ee5e6b4b0d3255bfef95601890afd80709</code> and <key>Documents/report-2024-01.pdf</key>",
+        "<password>string</password> or <token>...</token> or <secret>${DB_PASSWORD_2}</secret>",
+        '<input type="password" name="password" placeholder="at least 8">',
+        '<input name="query" value="weather-in-paris-2024">',
+        "curl -u $USER:$PASSWORD_2 https://a.example",
+        "git push -u origin:feature-a1b2c3d4 and grep -p pattern1234567",
+        "tool --password $(get_password_2) --token-limit 4096 --key /etc/keys/server1.pem",
+        "https://a.example/docs/tokens/how-to-count-tokens-2024 and /hooks/use-effect-in-react-18",
+        "https://a.example/v1/keys/rotation/policy-of-2024",
+        "The authorization: required, see authorization 2.0; authorization=granted",
+        "The recovery phrase: then call the user and ask them what they would like done with this",
+        "seed: we need more rain before autumn comes, that is what farmers say about their fields",
+        "a cookie: best-before=never; Set-Cookie: theme=dark; Path=/a1b2c3d4; Expires=Tue, 24-Nov-26 18:00:00",
+        '{"session_id": "f47ac10b-58cc-4372-a567-0e02b2c3d479", "sessionId": "sess_a1B2c3D4e5F6g7H8"}',
+        '{"webhook_url": "https://example.com/webhooks/orders-created"}',
+        "credits: 12345678, screed: abcdefgh1234567890, sasquatch=yeti12345678901234",
+    ],
+)
+def test_a_sentence_about_secrets_stays(text: str) -> None:
+    assert clean(text) == text
+    assert clean(json.dumps({"content": text})) == json.dumps({"content": text})
+
+
+def test_names_that_are_like_secrets() -> None:
+    others = (
+        "seed",
+        "sidebar",
+        "credits",
+        "account_sid",
+        "header",
+        "session_name",
+        "pwa",
+        "webhook_url",
+        "sass",
+    )
+    assert [name for name in others if is_secret_name(name)] == []

@@ -205,9 +205,7 @@ class Redactor:
         assigned = [span for span in find_assigned_values(data) if not self._thoughts.hold_value(data, *span)]
         secrets = [read_value(data[start:end]) for start, end in assigned]
         if is_text:
-            in_text = [
-                span for span in find_text_secrets(data) if not self._thoughts.hold_value(data, *span)
-            ]
+            in_text = [span for span in find_text_secrets(data) if not self._thoughts.hold_value(data, *span)]
             secrets += [
                 read_value(data[start:end]) for start, end in in_text if is_known_secret(data[start:end])
             ]

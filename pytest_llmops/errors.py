@@ -417,6 +417,10 @@ class CallDeferred(BaseException):
         self.place = place
 
 
+class SilentWriteRefused(BaseException):
+    """Ends a silent run of a test before it writes a file, as the run that is reported will write it."""
+
+
 class BudgetReached(_Picklable, BaseException):
     """A live call that would exceed the run's budget; holds the whole message for the user."""
 

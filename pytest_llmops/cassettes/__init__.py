@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pytest_llmops.cassettes.http.live_response import TIMING_DIGITS, is_stream, limit_silence
     from pytest_llmops.cassettes.http.patching import Patch, network_patches
     from pytest_llmops.cassettes.journal import JournalEntry
-    from pytest_llmops.cassettes.locking import lock_cassette, replace_file
+    from pytest_llmops.cassettes.locking import lock_cassette, lock_folder, replace_file
     from pytest_llmops.cassettes.naming import (
         CASSETTE_FOLDER,
         cassette_path,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         are_live_calls_stopped,
         count_live_calls,
         current_folder,
+        keep_run_folder,
         open_run_folder,
     )
     from pytest_llmops.cassettes.run_journals import RunJournals, remove_run_journals
@@ -92,9 +93,11 @@ _MODULES_BY_NAME = {
     "is_model_request": "drift",
     "is_stream": "http.live_response",
     "iter_moved_usage": "tape_usage",
+    "keep_run_folder": "run_folder",
     "limit_silence": "http.live_response",
     "list_answered_requests": "store",
     "lock_cassette": "locking",
+    "lock_folder": "locking",
     "make_exchange": "request_key",
     "make_run_config": "tape_config",
     "network_patches": "http.patching",
@@ -150,9 +153,11 @@ __all__ = [
     "is_model_request",
     "is_stream",
     "iter_moved_usage",
+    "keep_run_folder",
     "limit_silence",
     "list_answered_requests",
     "lock_cassette",
+    "lock_folder",
     "make_exchange",
     "make_run_config",
     "network_patches",

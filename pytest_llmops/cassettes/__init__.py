@@ -41,7 +41,6 @@ if TYPE_CHECKING:
         are_live_calls_stopped,
         count_live_calls,
         current_folder,
-        keep_run_folder,
         open_run_folder,
     )
     from pytest_llmops.cassettes.run_journals import RunJournals, remove_run_journals
@@ -93,7 +92,6 @@ _MODULES_BY_NAME = {
     "is_model_request": "drift",
     "is_stream": "http.live_response",
     "iter_moved_usage": "tape_usage",
-    "keep_run_folder": "run_folder",
     "limit_silence": "http.live_response",
     "list_answered_requests": "store",
     "lock_cassette": "locking",
@@ -153,7 +151,6 @@ __all__ = [
     "is_model_request",
     "is_stream",
     "iter_moved_usage",
-    "keep_run_folder",
     "limit_silence",
     "list_answered_requests",
     "lock_cassette",

@@ -31,22 +31,17 @@ ROOM_FILE = ".room"
 STOPPED_FILE = ".stopped"
 
 CALLS_FILE = ".calls"  # a character for each live call that began or ended
-_keeps_folder = False  # whether this process belongs to the run of the process that started it
-
-
-def keep_run_folder() -> None:
-    """Use the run folder of the process that started this one, in place of another: both belong to the same run."""
-    global _keeps_folder  # noqa: PLW0603 -- of the whole process
-    _keeps_folder = True
+# Set in the process of the silent runs of --llm-concurrency: it uses the folder of the process that started it
+SILENT_LINK_VARIABLE = "LLMOPS_SILENT_LINK"
 
 
 @contextmanager
 def open_run_folder() -> Iterator[None]:
     """Create the folder for a run, name it in the environment for other processes, and remove it after the block.
 
-    After `keep_run_folder`, do nothing.
+    A process that belongs to the run of another one keeps its folder.
     """
-    if _keeps_folder:
+    if SILENT_LINK_VARIABLE in os.environ:
         yield
         return
     remove_abandoned_folders()

@@ -163,7 +163,9 @@ def test_tests_whose_requests_never_settle_cost_one_call_and_are_named(project: 
     project.write(**{"test_a.py": HEAD + UNSETTLED})
     together = record(project, "--llm-concurrency=8")
     assert together.result.outcomes == {"passed": 4}
-    assert together.sent.total() == 5 + 3  # the counter starts anew in the run that counts, and uses its answer
+    assert (
+        together.sent.total() == 5 + 3
+    )  # the counter starts anew in the run that counts, and uses its answer
     for name in ("clock", "uuid", "folder", "counter"):
         assert "differ" in together.result.line(f"test_a.py::test_{name}: ")
     assert "3 paid answers" in together.result.line("asked ahead")
@@ -342,12 +344,12 @@ def test_a_run_that_ends_early_leaves_what_was_paid_to_the_next(
     [("raise KeyboardInterrupt", "KeyboardInterrupt", 0), ("os.kill(os.getpid(), 9)", "has ended", 6)],
     ids=["Ctrl-C", "kill"],
 )
-def test_silent_runs_that_end_early_change_no_result(
-    project: Project, how: str, why: str, lost: int
-) -> None:
+def test_silent_runs_that_end_early_change_no_result(project: Project, how: str, why: str, lost: int) -> None:
     status, text = run_to_its_end(project, how, in_phase=True)
     assert (status, "7 passed" in text) == (0, True)
-    assert re.search(f"silent runs ended early: .*{why}.*; calls that were left are made one after another", text)
+    assert re.search(
+        f"silent runs ended early: .*{why}.*; calls that were left are made one after another", text
+    )
     assert project.server.count <= 12 + lost  # a kill loses what is under way
     check_that_the_next_run_takes_it_in(project, lost)
 

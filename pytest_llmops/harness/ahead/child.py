@@ -6,10 +6,10 @@ fresh pytest is started, which collects them again.
 """
 
 import gc
-import json
 import os
 import subprocess
 import sys
+import tempfile
 import traceback
 import warnings
 from collections.abc import Callable
@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pytest_llmops.harness.ahead import fresh
 from pytest_llmops.harness.ahead.link import ParentLink, SilentProcess
 from pytest_llmops.measurement import shorten_text
 
@@ -25,11 +26,6 @@ KIND_VARIABLE = "LLMOPS_SILENT_PROCESS"
 TASKS = Path("/proc/self/task")  # of Linux: the threads of this process, those of C code too
 # A debugger stops in the silent runs too, or takes the other process for the one to debug
 DEBUGGERS = ("debugpy", "pydevd")
-# What a fresh process executes. It reads its arguments from the first line of its input
-PROGRAM = (
-    "import json, sys; start = json.loads(sys.stdin.buffer.readline()); sys.path[:] = start['path']; "
-    "from pytest_llmops.harness.ahead.fresh import run_pytest; run_pytest(start['arguments'])"
-)
 MAX_ERROR = 300
 # What the forked process uses no more. If it were closed, Python would warn of it in the first test
 _unused: list[object] = []
@@ -145,6 +141,15 @@ def _leave_coverage() -> None:
         running.stop()
 
 
+def find_parent_link() -> ParentLink | None:
+    """Return the connection to the pytest whose run counts, in a fresh pytest for the silent runs; None in all other processes."""
+    descriptors = os.environ.pop(fresh.LINK_VARIABLE, "")
+    if not descriptors:
+        return None
+    receiver, sender = map(int, descriptors.split())
+    return ParentLink(receiver, sender)
+
+
 def start_fresh_process(config: Any) -> SilentProcess:
     """Start a fresh pytest with the arguments of this run for the silent runs.
 
@@ -157,25 +162,21 @@ def start_fresh_process(config: Any) -> SilentProcess:
         end = arguments.index("--")
     arguments[end:end] = _list_own_arguments(config)
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001 -- as multiprocessing does
+    errors = tempfile.TemporaryFile()  # noqa: SIM115 -- open until the process ends
+    from_child, to_parent = os.pipe()
+    from_parent, to_child = os.pipe()
     process = subprocess.Popen(  # noqa: S603 -- the arguments of this very run
-        [sys.executable, *flags, "-c", PROGRAM],
+        [sys.executable, *flags, fresh.__file__],
         cwd=config.invocation_params.dir,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stdin=from_parent,
+        stdout=to_parent,
+        stderr=errors,
     )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    start = {"path": sys.path, "arguments": arguments}
-    with suppress(OSError):  # it has ended already
-        process.stdin.write(json.dumps(start).encode() + b"\n")
-        process.stdin.flush()
-    # Copies: the objects of `process` would close theirs
-    receiver = os.dup(process.stdout.fileno())
-    sender = os.dup(process.stdin.fileno())
-    process.stdout.close()
-    process.stdin.close()
-    return SilentProcess(receiver, sender, process.wait)
+    os.close(from_parent)
+    os.close(to_parent)
+    silent_process = SilentProcess(from_child, to_child, process.wait, errors)
+    silent_process.send({"path": sys.path, "arguments": arguments})
+    return silent_process
 
 
 def _list_own_arguments(config: Any) -> list[str]:

@@ -16,7 +16,6 @@ from pytest_llmops.errors import SilentWriteRefused
 # Threads of ours, which write journals
 OUR_THREADS = "pytest-llmops sender"
 WRITING_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-UNNAMED_FILE = getattr(os, "O_TMPFILE", 0)
 # Positions of the paths that an event writes among its arguments, each with the position of the descriptor that it is relative to
 WRITTEN_PATHS: dict[str, tuple[tuple[int, int], ...]] = {
     "os.link": ((1, 3),),
@@ -71,8 +70,8 @@ class WriteGuard:
         """
         if event == "open":
             path, _, flags = arguments
-            if not flags & WRITING_FLAGS or (UNNAMED_FILE and flags & UNNAMED_FILE == UNNAMED_FILE):
-                return
+            if not flags & WRITING_FLAGS or os.path.isdir(path):  # noqa: PTH112 -- a path of any form
+                return  # in a folder that is opened, `tempfile` makes a file without a name, or one with a name of its own
             self._check_path(event, path, NO_FOLDER)
         elif event in OWN_NAME_EVENTS:
             self._folders.add(os.path.realpath(os.fsdecode(arguments[0])))
@@ -99,14 +98,14 @@ class WriteGuard:
         name = os.fsdecode(path)
         if event == "sqlite3.connect" and (name in MEMORY_DATABASES or name.startswith("file::memory:")):
             return
-        if folder != NO_FOLDER and not os.path.isabs(name):
+        if folder != NO_FOLDER and not os.path.isabs(name):  # noqa: PTH117 -- as below
             base = _read_folder_path(folder)
             if not base:  # `shutil.rmtree` was checked with its whole path
                 return
             name = os.path.join(base, name)  # noqa: PTH118 -- for each write
         if self._may_write(name, follows_link=event == "open"):
             return
-        reason = f"it would write {name} twice"
+        reason = f"it would write {os.path.abspath(name)} twice"  # noqa: PTH100 -- as above
         self._on_refusal(reason)
         raise SilentWriteRefused(reason)
 

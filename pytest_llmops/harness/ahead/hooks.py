@@ -7,9 +7,13 @@ from typing import Any
 import pluggy
 
 from pytest_llmops.cassettes import are_live_calls_stopped, replace_tape_factory
-from pytest_llmops.harness.ahead import fresh
 from pytest_llmops.harness.ahead.answers import AnswerStore, Place, read_shared_answers, share_answers
-from pytest_llmops.harness.ahead.child import find_process_kind, fork_process, start_fresh_process
+from pytest_llmops.harness.ahead.child import (
+    find_parent_link,
+    find_process_kind,
+    fork_process,
+    start_fresh_process,
+)
 from pytest_llmops.harness.ahead.link import ParentLink, SilentProcess
 from pytest_llmops.harness.ahead.silent_runs import SilentRuns
 from pytest_llmops.harness.ahead.tapes import ClaimingTape, PhaseState
@@ -76,8 +80,9 @@ class AheadHooks:
     @hook(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: Any) -> Generator[None, object, object]:
         """Have the requests of the tests sent before they run; in the process of the silent runs, run them silently and end it."""
-        if fresh.parent_link is not None:
-            self._run_silently(session, fresh.parent_link)
+        link = find_parent_link()
+        if link is not None:
+            self._run_silently(session, link)
         is_off = any(self._config.getoption(name, None) for name in OFF_WITH)
         if not is_off and not self._is_worker and self._is_needed(session):
             self._ask_ahead(session)
@@ -126,7 +131,8 @@ class AheadHooks:
 
     def _receive_answers(self, process: SilentProcess) -> None:
         """Keep the answers that a process sends, until it has sent all, or has ended."""
-        problem = "their process has ended"
+        problem = ""
+        is_complete = False
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         for kind, value in process.receive():
             if kind == "answer":
@@ -139,7 +145,10 @@ class AheadHooks:
             elif kind == "facts":
                 self._facts = value
                 problem = value["stopped_by"]
+                is_complete = True
                 break
+        if not is_complete and not problem:
+            problem = f"their process has ended {process.read_last_error()}".strip()
         self._answer_count = len(self._state.store.answers)
         if problem:
             self._notes.append(

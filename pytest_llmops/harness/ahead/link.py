@@ -8,8 +8,9 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, BinaryIO
 
+MAX_ERROR = 300
 # Descriptors of open pipes. A process that a test forks closes its copies: otherwise the other end would not see that this process ended
 _private_descriptors: set[int] = set()
 
@@ -23,8 +24,8 @@ class ParentLink:
     """
 
     def __init__(self, receiver: int, sender: int) -> None:
-        self._receiver = open(receiver, "rb", closefd=False)  # noqa: PTH123, SIM115 -- open until the process ends
-        self._sender = open(sender, "wb", closefd=False)  # noqa: PTH123, SIM115 -- as above
+        self._receiver = open(receiver, "rb", closefd=False)  # noqa: SIM115 -- open until the process ends
+        self._sender = open(sender, "wb", closefd=False)  # noqa: SIM115 -- as above
         self._lock = threading.Lock()
         _private_descriptors.update((receiver, sender))
 
@@ -51,15 +52,24 @@ class SilentProcess:
         receiver: Descriptor of a pipe from it.
         sender: Descriptor of a pipe to it.
         wait: Waits for its end.
+        errors: The file with its standard error; None: it has none.
     """
 
-    def __init__(self, receiver: int, sender: int, wait: Callable[[], object]) -> None:
+    def __init__(
+        self, receiver: int, sender: int, wait: Callable[[], object], errors: BinaryIO | None = None
+    ) -> None:
         self._descriptors = (receiver, sender)
-        self._receiver = open(receiver, "rb", closefd=False)  # noqa: PTH123, SIM115 -- `end` closes it
+        self._receiver = open(receiver, "rb", closefd=False)  # noqa: SIM115 -- `end` closes it
         self._sender = sender
         self._wait = wait
+        self._errors = errors
         self._has_ended = False
         _private_descriptors.update(self._descriptors)
+
+    def send(self, value: Mapping[str, Any]) -> None:
+        """Send a line of JSON to the process, unless it has ended."""
+        with suppress(OSError), open(self._sender, "wb", closefd=False) as sender:
+            sender.write(json.dumps(value).encode() + b"\n")
 
     def receive(self) -> Iterator[tuple[str, Any]]:
         """Yield the kinds and values of its messages, until it has ended; a line that its end has cut is left out."""
@@ -67,6 +77,14 @@ class SilentProcess:
             if line.endswith(b"\n"):
                 kind, value = json.loads(line)
                 yield kind, value
+
+    def read_last_error(self) -> str:
+        """Return the last line of its standard error, shortened; "" without one."""
+        if self._errors is None:
+            return ""
+        self._errors.seek(-min(self._errors.seek(0, os.SEEK_END), MAX_ERROR), os.SEEK_END)
+        lines = self._errors.read().decode("utf-8", "replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
     def end(self, order: Mapping[str, Any] | None) -> list[tuple[str, Any]]:
         """End the process, wait until it has ended, and return its last messages; none if it was ended before.
@@ -78,12 +96,13 @@ class SilentProcess:
             return []
         self._has_ended = True
         if order is not None:
-            with suppress(OSError), open(self._sender, "wb", closefd=False) as sender:  # noqa: PTH123 -- it may have ended already
-                sender.write(json.dumps(order).encode() + b"\n")
+            self.send(order)
         self._close(self._sender)
         messages = list(self.receive())
         self._wait()
         self._close(self._receiver.fileno())
+        if self._errors is not None:
+            self._errors.close()
         return messages
 
     @staticmethod

@@ -61,7 +61,6 @@ class SilentRuns:
         self._test_report = test_report
         self._link = link
         self._state = PhaseState(AnswerStore(on_answer=self._send_answer))
-        self._phase: Phase | None = None
         self._batches: BatchSender | None = None  # of a run with --llm-batch
         self._temporary_folders = (current_folder() / f"silent-{number}" for number in itertools.count())
         self._guard = WriteGuard(self._list_own_folders(), self._put_in_line)
@@ -74,14 +73,15 @@ class SilentRuns:
             items: The tests that may run silently.
         """
         units = make_units(items, self._settings)
-        phase = self._phase = self._make_phase(session, units)
+        phase = self._make_phase(session, units)
         if isinstance(phase.sender, BatchSender):
             self._batches = phase.sender
         threading.Thread(
             target=self._end_with_parent, args=(phase,), name=f"{OUR_THREADS}: end", daemon=True
         ).start()
         began = time.monotonic()
-        self._config.pluginmanager.register(self, PLUGIN)
+        hooks = SilentRunHooks(phase, self._test_report, self._put_in_line)
+        self._config.pluginmanager.register(hooks, PLUGIN)
         stopped_by = ""
         try:
             self._guard.start()
@@ -130,6 +130,7 @@ class SilentRuns:
         if factory is not None:
             factory._basetemp = None  # noqa: SLF001 -- pytest has no public access
             factory._given_basetemp = next(self._temporary_folders)  # noqa: SLF001 -- as above
+            getattr(factory, "_next_number", {}).clear()
         self._run_once(item, nextitem)
 
     def _make_tape(self, path: Path, *args: Any, **more: Any) -> Any:
@@ -171,10 +172,24 @@ class SilentRuns:
         self._link.send("end", {"notes": notes, "lines": lines})
         os._exit(0)
 
+
+class SilentRunHooks:
+    """Hooks of pytest for the silent runs.
+
+    Args:
+        phase: Runs the tests.
+        test_report: pytest's class.
+        put_in_line: Lets the running test make its calls itself, for a reason.
+    """
+
+    def __init__(self, phase: Phase, test_report: Any, put_in_line: Callable[[str], object]) -> None:
+        self._phase = phase
+        self._test_report = test_report
+        self._put_in_line = put_in_line
+
     @hook
     def pytest_runtest_makereport(self, item: Any, call: Any) -> Any:
         """Return a bare report, as nobody reads it and a traceback would take longer than the run. Note what the test raised."""
-        assert self._phase is not None
         outcome = "passed"
         if call.excinfo is not None:
             error = call.excinfo.value
@@ -196,7 +211,6 @@ class SilentRuns:
 
         pytest caches the error of a set-up only if it is an `Exception`; that of a deferred call is cached here.
         """
-        assert self._phase is not None
         if fixturedef.scope in BROAD_SCOPES:
             self._phase.wide.append((fixturedef, request))
         try:

@@ -105,6 +105,12 @@ LOCAL_EMBEDDERS = frozenset({"e5", "minilm", "minilm-multilingual"})
 
 # What HTTP clients import when they are first used
 HTTP_CORES = {"httpx": "httpcore", "httpx2": "httpcore2"}
+# What SDKs import when they are first used. Imported early where the silent runs of tests have a process of their own: otherwise
+# that process and this one would each import it
+LAZY_SDK_PARTS = {
+    "anthropic": "anthropic.resources.messages",
+    "openai": "pytest_llmops.providers.openai_sdk:import_lazy_parts",
+}
 
 
 def import_for_tests(session: Any, ours: Sequence[Any], settings: Settings) -> None:
@@ -263,6 +269,10 @@ def _import_recording(recorded: Iterable[Any], settings: Settings) -> None:
     for client, core in HTTP_CORES.items():
         if client in sys.modules:  # the project, or a model of ours, has imported it
             _import_place(core)
+    if settings.asks_ahead:
+        for sdk, place in LAZY_SDK_PARTS.items():
+            if sdk in sys.modules:
+                _import_place(place)
     with suppress(Exception):  # the first cassette reports it
         install_patches()
     folders = {item.path.parent / CASSETTE_FOLDER for item in recorded}

@@ -49,6 +49,7 @@ class WriteGuard:
         self._on_refusal = on_refusal
         self._folders = {os.path.realpath(folder) for folder in folders}
         self._folders.update(DEVICE_FOLDERS)
+        self._allowed: set[Path] = set()
 
     def start(self) -> None:
         """Refuse writes from now on, to the end of this process."""
@@ -56,6 +57,9 @@ class WriteGuard:
 
     def allow(self, folder: Path) -> None:
         """Let one more folder be written, and be created with the folders above it."""
+        if folder in self._allowed:
+            return
+        self._allowed.add(folder)
         self._folders.add(os.path.realpath(folder))
         for parent in folder.parents:
             if parent.exists():

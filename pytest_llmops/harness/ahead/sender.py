@@ -60,7 +60,9 @@ class LiveSender:
         self.queue: dict[Place, PendingRequest] = {}
         self._on_end = on_end
         self._pool = ThreadPoolExecutor(width, thread_name_prefix=OUR_THREADS)
-        self._pace = RateLimiter(width, sleep=self._sleep)
+        self._pace = RateLimiter(
+            None, sleep=self._sleep
+        )  # no other process sends, and the pool limits this one
 
     def submit(self, requests: Iterable[PendingRequest]) -> None:
         """Send requests as soon as there is room for them."""

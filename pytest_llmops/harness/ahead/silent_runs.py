@@ -159,8 +159,15 @@ class SilentRuns:
 
     def _end_with_parent(self, phase: Phase) -> None:
         """Wait for the order of the other process or its end, then make no further call, and end this process. Runs in a thread."""
-        order = self._link.wait_for_order() or {"is_over": False, "is_part": True, "closed": []}
-        phase.sender.stop()
+        try:
+            order = self._link.wait_for_order() or {"is_over": False, "is_part": True, "closed": []}
+            phase.sender.stop()
+            self._link.send("end", self._close_journals(order))
+        finally:
+            os._exit(0)
+
+    def _close_journals(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        """Close the journals and the batches, and remove what the next run does not need; return lines for the summary."""
         journals = self._state.store.journals
         notes = journals.close()
         if order["is_over"]:
@@ -169,8 +176,7 @@ class SilentRuns:
         if self._batches is not None:
             self._batches.finish(order["closed"], is_over=order["is_over"], is_part=order["is_part"])
             lines = self._batches.lines
-        self._link.send("end", {"notes": notes, "lines": lines})
-        os._exit(0)
+        return {"notes": notes, "lines": lines}
 
 
 class SilentRunHooks:

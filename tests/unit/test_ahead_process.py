@@ -58,6 +58,22 @@ def test_a_fresh_pytest_is_started_where_a_fork_is_not_safe(alone: pytest.Monkey
     assert (kind, "plugins as objects" in why_not) == ("", True)
 
 
+def test_the_threads_of_numpy_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    for number in range(4):
+        (tmp_path / str(number)).mkdir()
+    monkeypatch.setattr(child, "TASKS", tmp_path)
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+    monkeypatch.setitem(sys.modules, "numpy", SimpleNamespace())
+    pools = [{"internal_api": "openblas", "num_threads": 3}, {"internal_api": "openmp", "num_threads": 9}]
+    monkeypatch.setattr(threadpoolctl, "threadpool_info", lambda: pools)
+    assert child._count_threads() == 2
+    monkeypatch.delitem(sys.modules, "numpy")
+    assert child._count_threads() == 4
+    monkeypatch.setattr(child, "TASKS", tmp_path / "nowhere")
+    assert child._count_threads() == 0
+
+
 def test_under_a_debugger_there_is_no_other_process(alone: pytest.MonkeyPatch) -> None:
     alone.setitem(sys.modules, "debugpy", SimpleNamespace())
     assert child.find_process_kind(make_config()) == ("", "a debugger is running (debugpy)")

@@ -10,10 +10,12 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +56,21 @@ def find_process_kind(config: Any) -> tuple[str, str]:
 
 
 def _count_threads() -> int:
-    """Return the number of threads of this process, those of C code too; 0 if the system does not tell."""
+    """Return the number of threads of this process, also those of C code but for OpenBLAS; 0 if the system does not tell.
+
+    OpenBLAS, which numpy uses, ends its threads before a fork, and starts them again in both processes.
+    """
     try:
-        return len(list(TASKS.iterdir()))
+        count = len(list(TASKS.iterdir()))
     except OSError:
         return 0
+    if "numpy" in sys.modules:
+        with suppress(ImportError):
+            from threadpoolctl import threadpool_info  # type: ignore[import-untyped]  # comes with scikit-learn
+
+            pools = [pool for pool in threadpool_info() if pool["internal_api"] == "openblas"]
+            count -= sum(pool["num_threads"] - 1 for pool in pools)
+    return max(count, threading.active_count())
 
 
 def fork_process(config: Any, run_silently: Callable[[ParentLink], object]) -> SilentProcess:
@@ -88,7 +100,13 @@ def fork_process(config: Any, run_silently: Callable[[ParentLink], object]) -> S
         _run_in_fork(config, ParentLink(from_parent, to_parent), run_silently)
     os.close(from_parent)
     os.close(to_parent)
-    return SilentProcess(from_child, to_child, lambda: os.waitpid(process_id, 0))
+    return SilentProcess(from_child, to_child, partial(_wait_for, process_id))
+
+
+def _wait_for(process_id: int) -> None:
+    """Wait for the end of the forked process."""
+    with suppress(ChildProcessError):  # a test has waited for all processes of this one
+        os.waitpid(process_id, 0)
 
 
 def _run_in_fork(config: Any, link: ParentLink, run_silently: Callable[[ParentLink], object]) -> None:

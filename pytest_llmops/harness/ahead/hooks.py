@@ -124,7 +124,11 @@ class AheadHooks:
             self._notes.append(f"asked one after another: no process could be started ({error})")
             return
         self._config.add_cleanup(partial(self._process.end, None))  # a run that ends without a session finish
-        self._receive_answers(self._process)
+        try:
+            self._receive_answers(self._process)
+        except BaseException:  # Ctrl-C: no further call is made from now on
+            self._end_process(self._process, None)
+            raise
         self._leave_out_postponed(session)
         if self._config.getoption("dist", "no") != "no":
             share_answers(self._state.store.answers)
@@ -195,14 +199,18 @@ class AheadHooks:
         was_stopped = bool(session.shouldstop or session.shouldfail)
         is_over = has_ended_well and not was_stopped and not self._postponed
         order = {"is_over": is_over, "is_part": self._is_part(), "closed": self._list_finished_cassettes()}
-        for kind, value in self._process.end(order):
-            if kind == "end":
-                self._notes += value["notes"]
-                self._lines = value["lines"]
+        self._end_process(self._process, order)
         if has_ended_well and self._postponed:
             session.exitstatus = REFUSED_STATUS
             if any(self._postponed.values()):
                 session.exitstatus = OPEN_STATUS
+
+    def _end_process(self, process: SilentProcess, order: Mapping[str, Any] | None) -> None:
+        """End a process, and keep its last lines for the summary. Nothing happens if it was ended before."""
+        for kind, value in process.end(order):
+            if kind == "end":
+                self._notes += value["notes"]
+                self._lines = value["lines"]
 
     def _is_part(self) -> bool:
         """Return whether tests were left out of the run."""

@@ -151,8 +151,12 @@ class AheadHooks:
                 problem = value["stopped_by"]
                 is_complete = True
                 break
+        if (
+            not is_complete
+        ):  # wait for its end: its journals are taken in by the tests once nobody holds their locks
+            self._end_process(process, None)
         if not is_complete and not problem:
-            problem = f"their process has ended {process.read_last_error()}".strip()
+            problem = f"their process has ended {process.last_error}".strip()
         self._answer_count = len(self._state.store.answers)
         if problem:
             self._notes.append(

@@ -53,6 +53,9 @@ class SilentProcess:
         sender: Descriptor of a pipe to it.
         wait: Waits for its end.
         errors: The file with its standard error; None: it has none.
+
+    Attributes:
+        last_error: The last line of its standard error once it has ended; "" without one.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class SilentProcess:
         self._sender = sender
         self._wait = wait
         self._errors = errors
+        self.last_error = ""
         self._has_ended = False
         _private_descriptors.update(self._descriptors)
 
@@ -78,7 +82,7 @@ class SilentProcess:
                 kind, value = json.loads(line)
                 yield kind, value
 
-    def read_last_error(self) -> str:
+    def _read_last_error(self) -> str:
         """Return the last line of its standard error, shortened; "" without one."""
         if self._errors is None:
             return ""
@@ -101,6 +105,7 @@ class SilentProcess:
         messages = list(self.receive())
         self._wait()
         self._close(self._receiver.fileno())
+        self.last_error = self._read_last_error()
         if self._errors is not None:
             self._errors.close()
         return messages

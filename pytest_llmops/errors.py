@@ -25,8 +25,9 @@
     CassetteMiss (BaseException)        a request without a recording
     BudgetReached (BaseException)       a live call that would exceed the run's budget
     CallDeferred (BaseException)        ends a run of a test that only collects its requests (--llm-concurrency)
+    SilentWriteRefused (BaseException)  ends such a run of a test that would write a file
 
-The last three are not an `Exception` on purpose: an application's ``except Exception``
+The last four are not an `Exception` on purpose: an application's ``except Exception``
 fallback must not be able to turn a missing recording, or a spent budget, into a passing test.
 
 Each class that a user meets has a ``code``, such as ``LLM-MISS``: a section of docs/troubleshooting.md explains it. Where a
@@ -415,6 +416,10 @@ class CallDeferred(BaseException):
     def __init__(self, place: object = None) -> None:
         super().__init__(place)
         self.place = place
+
+
+class SilentWriteRefused(BaseException):
+    """Ends a silent run of a test before it writes a file, as the run that is reported will write it."""
 
 
 class BudgetReached(_Picklable, BaseException):

@@ -221,6 +221,12 @@ class Settings:
         "requests to a model that a batch has at least; fewer are asked live with --llm-concurrency, and not at all without it",
         ini="int",
     )  # fmt: skip
+    silent_writes: tuple[str, ...] = _declare_option(
+        list_of(parse_text), (),
+        "folders that silent runs of tests (--llm-concurrency, --llm-batch) may write, such as an application's cache; a test that "
+        "would write elsewhere makes its calls one after another",
+        ini="linelist",
+    )  # fmt: skip
     timeout: float = _declare_option(
         parse_seconds, 120.0, "seconds that a call of a judge or an embedder may take, with its retries; then the answer is unscored",
         ini="float",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pytest_llmops.cassettes.http.patching import Patch, SystemChange
     from pytest_llmops.cassettes.http.request_checks import request_patches
     from pytest_llmops.cassettes.journal import JournalEntry
-    from pytest_llmops.cassettes.locking import lock_cassette, replace_file
+    from pytest_llmops.cassettes.locking import lock_cassette, lock_folder, replace_file
     from pytest_llmops.cassettes.naming import (
         CASSETTE_FOLDER,
         cassette_path,
@@ -98,6 +98,7 @@ _MODULES_BY_NAME = {
     "limit_silence": "http.live_response",
     "list_answered_requests": "store",
     "lock_cassette": "locking",
+    "lock_folder": "locking",
     "make_exchange": "request_key",
     "make_run_config": "tape_config",
     "network_patches": "http.connection_checks",
@@ -158,6 +159,7 @@ __all__ = [
     "limit_silence",
     "list_answered_requests",
     "lock_cassette",
+    "lock_folder",
     "make_exchange",
     "make_run_config",
     "network_patches",

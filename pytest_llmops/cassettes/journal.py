@@ -91,6 +91,11 @@ class Journal:
         with self._locked():
             return self._paths
 
+    @property
+    def is_open(self) -> bool:
+        """Whether this process has the file open, and nothing that it has written there has failed."""
+        return self._fd >= 0 and self._pid == os.getpid()
+
     def prepare(self) -> None:
         """Make sure that an answer can be written, before it is paid.
 

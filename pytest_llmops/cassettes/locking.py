@@ -99,6 +99,14 @@ def retry_while_in_use(action: Callable[[], Done]) -> Done:
     return action()
 
 
+def lock_folder() -> Path:
+    """Return the folder with the locks of this user's cassettes; it need not exist."""
+    user = 0
+    if sys.platform != "win32":
+        user = os.getuid()
+    return Path(tempfile.gettempdir()) / f"pytest-llmops-locks-{user}"
+
+
 @contextlib.contextmanager
 def lock_cassette(path: Path) -> Iterator[None]:
     """Keep other processes from replacing a cassette.
@@ -113,12 +121,9 @@ def lock_cassette(path: Path) -> Iterator[None]:
             target = Path(os.path.realpath(path))
             name = hashlib.sha256(os.fsencode(target)).hexdigest()[:24]
             # Locks live outside the project: a lock file beside every cassette would end up in git.
-            user = 0
-            if sys.platform != "win32":
-                user = os.getuid()
-            folder = Path(tempfile.gettempdir()) / f"pytest-llmops-locks-{user}"
+            folder = lock_folder()
             folder.mkdir(mode=0o700, exist_ok=True)
-            if sys.platform != "win32" and folder.lstat().st_uid != user:
+            if sys.platform != "win32" and folder.lstat().st_uid != os.getuid():
                 raise PermissionError(f"{folder} belongs to somebody else")
             lock = FileLock(folder / f"{name}.lock", timeout=LOCK_TIMEOUT_S)
             lock.acquire()

@@ -62,13 +62,13 @@ class RateLimiter:
     """Slots and pauses of a run's judge calls, shared by all its processes and threads.
 
     Args:
-        limit: Maximum number of concurrent calls.
+        limit: Maximum number of concurrent calls; None: whoever makes the calls limits them.
         folder: Returns the folder of the run, on a disk of this machine.
         now: The clock, in seconds since 1970, the same in all processes.
         sleep: Waits for a number of seconds.
     """
 
-    limit: int
+    limit: int | None
     folder: Callable[[], Path] = current_folder
     now: Callable[[], float] = time.time
     sleep: Callable[[float], object] = time.sleep
@@ -109,8 +109,10 @@ class RateLimiter:
         if left_s > 0:
             # Never `POLL_INTERVAL_S` itself: callers count that as a wait for a slot.
             return max(left_s, 2 * POLL_INTERVAL_S)
+        if self.limit is None:
+            return CallSlot(self, host)
         try:
-            lock = self._acquire_free_slot()
+            lock = self._acquire_free_slot(self.limit)
         except OSError:  # no disk for locks: the call itself must not fail
             return CallSlot(self, host)
         if lock is not None:
@@ -119,13 +121,13 @@ class RateLimiter:
             return CallSlot(self, host)
         return POLL_INTERVAL_S
 
-    def _acquire_free_slot(self) -> Any:
+    def _acquire_free_slot(self, limit: int) -> Any:
         """Return the acquired lock of a free slot; None if all are taken. Raise an OSError without a disk for locks."""
         from filelock import FileLock, Timeout
 
-        for place in range(self.limit):
+        for place in range(limit):
             # Limiters start at different slots, so that they do not all try the first.
-            number = (self._next + place) % self.limit
+            number = (self._next + place) % limit
             # The slot is released where the answer's end is read, in any thread.
             lock = FileLock(self.folder() / f"judge-{number}.lock", timeout=0, thread_local=False)
             with contextlib.suppress(Timeout):

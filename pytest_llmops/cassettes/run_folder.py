@@ -34,11 +34,19 @@ RESCUE_PREFIX = (
     ".rescue-"  # of a file for each process, with what became of answers that could not be written
 )
 CALLS_FILE = ".calls"  # a character for each live call that began or ended
+# Set in the process of the silent runs of --llm-concurrency: it uses the folder of the process that started it
+SILENT_LINK_VARIABLE = "LLMOPS_SILENT_LINK"
 
 
 @contextmanager
 def open_run_folder() -> Iterator[None]:
-    """Create the folder for a run, name it in the environment for other processes, and remove it after the block."""
+    """Create the folder for a run, name it in the environment for other processes, and remove it after the block.
+
+    A process that belongs to the run of another one keeps its folder.
+    """
+    if SILENT_LINK_VARIABLE in os.environ:
+        yield
+        return
     remove_abandoned_folders()
     path, lock_fd = _create_locked_folder()
     before = os.environ.get(RUN_FOLDER_VARIABLE)  # of an outer run

@@ -37,6 +37,9 @@ class RunJournals:
         Raises:
             CassetteError: It cannot be written.
         """
+        journal = self._by_folder.get(cassette.parent)
+        if journal is not None and journal.is_open:
+            return  # without waiting for the disk, while another thread writes an answer
         with self._lock:
             self._open_journal(cassette.parent).prepare()
 

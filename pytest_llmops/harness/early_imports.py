@@ -120,6 +120,9 @@ NEEDS_BY_CLIENT: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 # What the clients of asyncio import in their first call
 ASYNC_PARTS = ("anyio._backends._asyncio",)
+# What SDKs import when they are first used. Imported early where the silent runs of tests have a process of their own: otherwise
+# that process and this one would each import it
+LAZY_SDK_PARTS = {"openai": "pytest_llmops.providers.openai_sdk:import_lazy_parts"}
 
 
 def import_for_tests(session: Any, ours: Sequence[Any], settings: Settings) -> None:
@@ -281,6 +284,10 @@ def _import_recording(recorded: Iterable[Any], settings: Settings) -> None:
     for client, places in NEEDS_BY_CLIENT.items():
         if client in sys.modules:  # the project, or a model of ours, has imported it
             for place in places:
+                _import_place(place)
+    if settings.asks_ahead:
+        for sdk, place in LAZY_SDK_PARTS.items():
+            if sdk in sys.modules:
                 _import_place(place)
     with suppress(Exception):  # the first cassette reports it
         install_patches()

@@ -16,6 +16,7 @@ from support.server import StubServer
 
 from pytest_llmops.harness import terminal
 from pytest_llmops.harness.ahead import phase
+from pytest_llmops.harness.ahead.child import KIND_VARIABLE
 
 LOADED_ONCE = (
     "aiohttp", "bm25s", "execnet.multi", "filelock", "genai_prices", "httpcore", "httpcore2", "httpx", "httpx2", "jinja2.sandbox",
@@ -69,6 +70,8 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Itera
     # A run that takes ten seconds on a busy machine prints what another does not.
     monkeypatch.setattr(terminal, "EVERY_S", 86_400.0)
     monkeypatch.setattr(phase, "REPORT_INTERVAL_S", 86_400.0)
+    # The stub server has threads in this process, with which a user's run would start a fresh pytest: that takes longer.
+    monkeypatch.setenv(KIND_VARIABLE, "fork")
     with StubServer() as server:
         yield Project(pytester, server)
 

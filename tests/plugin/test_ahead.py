@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import threading
@@ -162,10 +163,12 @@ def test_tests_whose_requests_never_settle_cost_one_call_and_are_named(project: 
     project.write(**{"test_a.py": HEAD + UNSETTLED})
     together = record(project, "--llm-concurrency=8")
     assert together.result.outcomes == {"passed": 4}
-    assert together.sent.total() == 5 + 4
+    assert (
+        together.sent.total() == 5 + 3
+    )  # the counter starts anew in the run that counts, and uses its answer
     for name in ("clock", "uuid", "folder", "counter"):
         assert "differ" in together.result.line(f"test_a.py::test_{name}: ")
-    assert "4 paid answers" in together.result.line("asked ahead")
+    assert "3 paid answers" in together.result.line("asked ahead")
 
 
 def test_trials_that_a_verdict_makes_needless_are_not_requested(project: Project) -> None:
@@ -297,32 +300,69 @@ def test_durations_are_those_of_the_calls(project: Project) -> None:
 
 
 ENDING = """
+import signal
 def test_z(request):
-    is_silent = request.config.pluginmanager.get_plugin("llmops_ahead")._phase is not None
+    is_silent = request.config.pluginmanager.has_plugin("llmops_silent_runs")
     if is_silent is {in_phase}: {how}
 """
 
 
-@pytest.mark.parametrize("in_phase", [True, False], ids=["in the phase", "in pytest's loop"])
+def run_to_its_end(project: Project, how: str, *, in_phase: bool) -> tuple[int, str]:
+    """Run pytest in a process of its own, and return its exit status and its output once its silent runs have ended too."""
+    project.write(**{"test_a.py": HEAD + SIMPLE + ENDING.format(in_phase=in_phase, how=how)})
+    args = ["--llm-record=new", f"--llm-base-url={project.server.url}/v1", "--llm-concurrency=6"]
+    done = project.pytester.runpytest_subprocess(*args)
+    for journal in project.path.rglob("?*.journal"):
+        with journal.open("rb") as file:  # the process of the silent runs holds the lock until it ends
+            fcntl.flock(file, fcntl.LOCK_SH)
+    return int(done.ret), done.stdout.str()
+
+
+def check_that_the_next_run_takes_it_in(project: Project, most_lost: int = 0) -> None:
+    project.write(**{"test_a.py": HEAD + SIMPLE})
+    assert project.record("--llm-concurrency=6").outcomes == {"passed": 6}
+    assert 0 <= project.server.count - 12 <= most_lost
+    assert not list(project.path.rglob(".journal"))
+    assert project.run().outcomes == {"passed": 6}
+
+
 @pytest.mark.parametrize(
     ("how", "status"),
     [("raise KeyboardInterrupt", 2), ("os.kill(os.getpid(), 9)", -9)],
     ids=["Ctrl-C", "kill"],
 )
 def test_a_run_that_ends_early_leaves_what_was_paid_to_the_next(
-    project: Project, how: str, status: int, in_phase: bool
+    project: Project, how: str, status: int
 ) -> None:
-    project.write(**{"test_a.py": HEAD + SIMPLE + ENDING.format(in_phase=in_phase, how=how)})
-    args = ["--llm-record=new", f"--llm-base-url={project.server.url}/v1", "--llm-concurrency=6"]
-    assert project.pytester.runpytest_subprocess(*args).ret == status
-    paid = project.server.count
-    assert paid <= 6 if in_phase else paid == 12
-    project.write(**{"test_a.py": HEAD + SIMPLE})
-    assert project.record("--llm-concurrency=6").outcomes == {"passed": 6}
-    lost = project.server.count - 12  # a kill loses what is under way
-    assert lost <= (6 if in_phase and status < 0 else 0)
-    assert not list(project.path.rglob(".journal"))
-    assert project.run().outcomes == {"passed": 6}
+    assert run_to_its_end(project, how, in_phase=False)[0] == status
+    assert project.server.count == 12
+    check_that_the_next_run_takes_it_in(project)
+
+
+@pytest.mark.parametrize(
+    ("how", "why", "lost"),
+    [("raise KeyboardInterrupt", "KeyboardInterrupt", 0), ("os.kill(os.getpid(), 9)", "has ended", 6)],
+    ids=["Ctrl-C", "kill"],
+)
+def test_silent_runs_that_end_early_change_no_result(project: Project, how: str, why: str, lost: int) -> None:
+    project.write(**{"test_a.py": HEAD + SIMPLE + ENDING.format(in_phase=True, how=how)})
+    together = record(project, "--llm-concurrency=6")
+    assert together.result.outcomes == {"passed": 7}
+    line = together.result.line("silent runs ended early: ")
+    assert why in line
+    assert line.endswith("calls that were left are made one after another")
+    assert project.server.count <= 12 + lost  # a kill loses what is under way
+    check_that_the_next_run_takes_it_in(project, lost)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"), [("signal.SIGKILL", -9), ("signal.SIGINT", 2)], ids=["kill", "SIGINT"]
+)
+def test_silent_runs_end_with_the_run_that_counts(project: Project, sent: str, status: int) -> None:
+    how = f"os.kill(os.getppid(), {sent}); threading.Event().wait()"  # a test that hangs does not keep its process
+    assert run_to_its_end(project, how, in_phase=True)[0] == status
+    assert project.server.count <= 6  # of two calls in a row, no second one was sent
+    check_that_the_next_run_takes_it_in(project)
 
 
 def test_every_live_mode_asks_at_once(project: Project) -> None:

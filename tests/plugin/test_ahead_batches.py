@@ -376,7 +376,7 @@ def test_what_a_test_has_not_used_is_kept(batch: Project, server: OpenAIBatchSer
     test = """
 @pytest.mark.parametrize("i", range(4))
 def test_shared(request, i):
-    is_reported = request.config.pluginmanager.get_plugin("llmops_ahead")._phase is None
+    is_reported = not request.config.pluginmanager.has_plugin("llmops_silent_runs")
     assert i < 3 or not is_reported or not os.path.exists("broken")
     assert ask(f"question {i}")
 """
@@ -538,7 +538,7 @@ def test_accounts_have_batches_of_their_own(batch: Project, server: OpenAIBatchS
 
 KILLED = """
 def test_z(request):
-    if request.config.pluginmanager.get_plugin("llmops_ahead")._phase is None: os.kill(os.getpid(), 9)
+    if not request.config.pluginmanager.has_plugin("llmops_silent_runs"): os.kill(os.getpid(), 9)
 """
 
 

@@ -46,6 +46,7 @@ EXAMPLES = {
     "concurrency": Example("3", 3, "4", "0", "a whole number, 1 or more"),
     "batch": Example("true", True, "false", "yes", "true or false"),
     "batch_minimum": Example("3", 3, "4", "0", "a whole number, 1 or more"),
+    "silent_writes": Example(".cache", [".cache"], "build", 3, "a list"),
     "timeout": Example("2.5", 2.5, "3.5", "0", "a number of seconds above 0"),
     "judge_reuse": Example("false", False, "true", "no", "true or false"),
     "match_ignore": Example("messages[*].id", ["messages[*].id"], "user", "a b..", "a JSON path"),

@@ -141,7 +141,7 @@ def test_a_batch_has_one_account_one_model_and_one_set_of_headers() -> None:
 
 def test_a_custom_id_is_the_same_wherever_the_project_lies(tmp_path: Path) -> None:
     def ids(root: Path) -> list[str]:
-        sender = BatchSender(1, 1, lambda *_: None, root=root, settings=Settings())
+        sender = BatchSender(1, lambda *_: None, root=root, settings=Settings())
         sender.stop()
         cassette = str(root / "cassettes/a.json")
         places = [

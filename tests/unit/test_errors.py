@@ -35,6 +35,7 @@ RAISED: list[BaseException] = [
     errors.CassetteMiss("a\nb"),
     errors.BudgetReached("a\nb"),
     errors.CallDeferred(3),
+    errors.SilentWriteRefused("text"),
 ]
 
 

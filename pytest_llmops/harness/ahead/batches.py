@@ -62,7 +62,6 @@ class BatchSender(LiveSender):
 
     Args:
         width: Maximum number of live calls at the same time.
-        share: As in `LiveSender`.
         on_end: As in `LiveSender`.
         root: The rootdir of the project.
         settings: The run's.
@@ -76,13 +75,12 @@ class BatchSender(LiveSender):
     def __init__(
         self,
         width: int,
-        share: int,
         on_end: Callable[[PendingRequest, str], object],
         *,
         root: Path,
         settings: Settings,
     ) -> None:
-        super().__init__(width, share, on_end)
+        super().__init__(width, on_end)
         self._root = root
         self._folder = root / CASSETTE_FOLDER / ".batches"
         self._settings = settings

@@ -77,8 +77,7 @@ class Phase:
         units: The tests.
         run_once: Runs the protocol of an item silently: ``(item, nextitem)``.
         make_sender: Makes what sends the requests.
-        width: Maximum number of calls at the same time, over all processes.
-        share: Number of them that this process makes.
+        width: Maximum number of calls at the same time.
         max_failures: Number of failed tests after which no other is begun; 0: any number.
         report: Prints a line about the progress.
 
@@ -98,7 +97,6 @@ class Phase:
         *,
         make_sender: Callable[..., LiveSender] = LiveSender,
         width: int,
-        share: int,
         max_failures: int = 0,
         report: Callable[[str], object] = print,
     ) -> None:
@@ -106,11 +104,11 @@ class Phase:
         self.units = units
         self._session = session
         self._run_once = run_once
-        self._share = share
+        self._width = width
         self._report = report
         self._failures_left = max_failures or len(units) + 1
         if max_failures:
-            self._room = 2 * share
+            self._room = 2 * width
         else:
             self._room = len(units)
         self._has_failed = False
@@ -118,7 +116,7 @@ class Phase:
         self._ready: list[Unit] = []
         self._blocked: dict[Place, list[Unit]] = {}
         self._changed = threading.Condition()
-        self.sender = make_sender(width, share, self._end_request)
+        self.sender = make_sender(width, self._end_request)
         self.broken: list[tuple[Any, Any]] = []
         self.wide: list[tuple[Any, Any]] = []
         self._next_report = time.monotonic() + REPORT_INTERVAL_S
@@ -150,7 +148,7 @@ class Phase:
                 fresh = [self._new.popleft() for _ in range(min(self._room, len(self._new)))]
                 self._room -= len(fresh)
                 self._ready += fresh
-                few = len(self._ready) < min(self._share // 4, len(self._blocked))
+                few = len(self._ready) < min(self._width // 4, len(self._blocked))
                 if self._ready and not deadline:
                     deadline = time.monotonic() + MAX_WAIT_S
                 left_s = REPORT_INTERVAL_S

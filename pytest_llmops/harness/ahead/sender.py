@@ -26,6 +26,7 @@ from pytest_llmops.cassettes import (
 )
 from pytest_llmops.errors import BudgetReached, CassetteError
 from pytest_llmops.harness.ahead.answers import Place
+from pytest_llmops.harness.ahead.guard import OUR_THREADS
 from pytest_llmops.harness.ahead.tapes import PendingRequest
 from pytest_llmops.wire.content_encoding import decode_body
 from pytest_llmops.wire.untrusted_documents import DocumentError
@@ -45,7 +46,6 @@ class LiveSender:
 
     Args:
         width: Maximum number of calls at the same time, over all processes of the run.
-        share: Number of them that this process sends.
         on_end: Called with each request and why it has no answer, or "".
 
     Attributes:
@@ -55,12 +55,14 @@ class LiveSender:
 
     confirms = False
 
-    def __init__(self, width: int, share: int, on_end: Callable[[PendingRequest, str], object]) -> None:
+    def __init__(self, width: int, on_end: Callable[[PendingRequest, str], object]) -> None:
         self._stopping = threading.Event()
         self.queue: dict[Place, PendingRequest] = {}
         self._on_end = on_end
-        self._pool = ThreadPoolExecutor(share, thread_name_prefix="pytest-llmops sender")
-        self._pace = RateLimiter(width, sleep=self._sleep)
+        self._pool = ThreadPoolExecutor(width, thread_name_prefix=OUR_THREADS)
+        self._pace = RateLimiter(
+            None, sleep=self._sleep
+        )  # no other process sends, and the pool limits this one
 
     def submit(self, requests: Iterable[PendingRequest]) -> None:
         """Send requests as soon as there is room for them."""

@@ -1,11 +1,7 @@
-"""Run tests without a trace: no output, no warning, no report, and the item as it was before."""
+"""Run tests without a trace in the process of the silent runs: no report, no log file, and the item as it was before."""
 
-import contextlib
-import logging
-import os
 import sys
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -33,47 +29,16 @@ def _ignore(*_: Any, **__: Any) -> Any:
 _ignore.call_historic = _ignore  # type: ignore[attr-defined]  # of the hook for warnings
 
 
-@contextmanager
-def silence_session(session: Any) -> Iterator[None]:
-    """Let nothing that tests do in a block be printed, logged to a file, or reported."""
-    plugins = session.config.pluginmanager
-    before = (threading.excepthook, sys.unraisablehook)
-    logging_plugin = plugins.get_plugin("logging-plugin")
-    handlers = [
-        getattr(logging_plugin, "log_cli_handler", None),
-        getattr(logging_plugin, "log_file_handler", None),
-        logging.lastResort,
-    ]
-    gethookproxy = session.gethookproxy
-    with ExitStack() as stack, warnings.catch_warnings(record=True):
-        if session.config.getoption("capture", "") == "no" or not plugins.has_plugin("capturemanager"):
-            stack.enter_context(_redirect_output())
-        for handler in filter(None, handlers):
+def silence_session(session: Any) -> None:
+    """Let nothing that tests do from now on be reported, or logged to the file of the run that counts."""
+    logging_plugin = session.config.pluginmanager.get_plugin("logging-plugin")
+    for name in ("log_cli_handler", "log_file_handler"):
+        handler = getattr(logging_plugin, name, None)
+        if handler is not None:
             handler.addFilter(_ignore)  # None: the record is dropped
-            stack.callback(handler.removeFilter, _ignore)
-        session.gethookproxy = lambda path: SilentHooks(gethookproxy(path))
-        threading.excepthook = sys.unraisablehook = _ignore
-        try:
-            yield
-        finally:
-            threading.excepthook, sys.unraisablehook = before
-            del session.gethookproxy
-
-
-@contextmanager
-def _redirect_output() -> Iterator[None]:
-    """Discard what is written to the descriptors 1 and 2, for a run in which pytest does not capture them."""
-    with ExitStack() as stack:
-        nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123 -- a device
-        for fd, stream in ((1, sys.stdout), (2, sys.stderr)):
-            stream.flush()
-            copy = os.dup(fd)
-            stack.callback(os.close, copy)
-            stack.callback(os.dup2, copy, fd)
-            os.dup2(nowhere.fileno(), fd)
-        stack.enter_context(contextlib.redirect_stdout(nowhere))
-        stack.enter_context(contextlib.redirect_stderr(nowhere))
-        yield
+    find_hooks = session.gethookproxy
+    session.gethookproxy = lambda path: SilentHooks(find_hooks(path))
+    threading.excepthook = sys.unraisablehook = _ignore
 
 
 @contextmanager

@@ -188,7 +188,7 @@ class CollectingTape(Tape):
             except CassetteError as error:
                 self.recorder.note_failed_write(error)
                 raise
-        self.state.store.answers[pending.place] = wire
+        self.state.store.add(pending.place, wire)
         return True
 
     def _make_entry(self, pending: PendingRequest, wire: dict[str, Any]) -> JournalEntry:

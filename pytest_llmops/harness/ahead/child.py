@@ -1,0 +1,215 @@
+"""Start the process of the silent runs: a fork of this one, or a fresh pytest with the same arguments.
+
+A fork has all that pytest has collected and imported, and costs next to nothing. It is used on Linux while no other thread runs: a lock
+that such a thread holds would never be released in the fork. Elsewhere, and in the controller of xdist, which has collected no tests, a
+fresh pytest is started, which collects them again.
+"""
+
+import gc
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pytest_llmops.harness.ahead import fresh
+from pytest_llmops.harness.ahead.link import ParentLink, SilentProcess
+from pytest_llmops.measurement import shorten_text
+
+# Forces "fork" or "fresh"; for our own tests
+KIND_VARIABLE = "LLMOPS_SILENT_PROCESS"
+TASKS = Path("/proc/self/task")  # of Linux: the threads of this process, those of C code too
+# A debugger stops in the silent runs too, or takes the other process for the one to debug
+DEBUGGERS = ("debugpy", "pydevd")
+MAX_ERROR = 300
+# What the forked process uses no more. If it were closed, Python would warn of it in the first test
+_unused: list[object] = []
+
+
+def find_process_kind(config: Any) -> tuple[str, str]:
+    """Return how silent runs can be made in another process: "fork", "fresh", or "" with the reason why they cannot.
+
+    Args:
+        config: pytest's.
+    """
+    is_controller = config.getoption("dist", "no") != "no"
+    forced = os.environ.get(KIND_VARIABLE, "")
+    if forced and is_controller:
+        return "fresh", ""
+    if forced:
+        return forced, ""
+    debugger = next((name for name in DEBUGGERS if name in sys.modules), "")
+    if debugger:
+        return "", f"a debugger is running ({debugger})"
+    if sys.platform == "linux" and not is_controller and _count_threads() == 1:
+        return "fork", ""
+    if config.invocation_params.plugins:
+        return "", "pytest was started with plugins as objects, which no other process can have"
+    return "fresh", ""
+
+
+def _count_threads() -> int:
+    """Return the number of threads of this process, also those of C code but for OpenBLAS; 0 if the system does not tell.
+
+    OpenBLAS, which numpy uses, ends its threads before a fork, and starts them again in both processes.
+    """
+    try:
+        count = len(list(TASKS.iterdir()))
+    except OSError:
+        return 0
+    if "numpy" in sys.modules:
+        with suppress(ImportError):
+            from threadpoolctl import threadpool_info  # type: ignore[import-untyped]  # comes with scikit-learn
+
+            pools = [pool for pool in threadpool_info() if pool["internal_api"] == "openblas"]
+            count -= sum(pool["num_threads"] - 1 for pool in pools)
+    return max(count, threading.active_count())
+
+
+def fork_process(config: Any, run_silently: Callable[[ParentLink], object]) -> SilentProcess:
+    """Fork this process for the silent runs.
+
+    Args:
+        config: pytest's.
+        run_silently: Called in the forked process, which ends with it, without any of the clean-up that belongs to this one.
+
+    Raises:
+        OSError: The system has no room for another process.
+    """
+    from_child, to_parent = os.pipe()
+    from_parent, to_child = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    gc.freeze()  # a collection in the fork would write to all objects, and so copy the memory
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # about threads: see `find_process_kind`
+            process_id = os.fork()
+    finally:
+        gc.unfreeze()
+    if process_id == 0:
+        os.close(from_child)
+        os.close(to_child)
+        _run_in_fork(config, ParentLink(from_parent, to_parent), run_silently)
+    os.close(from_parent)
+    os.close(to_parent)
+    return SilentProcess(from_child, to_child, partial(_wait_for, process_id))
+
+
+def _wait_for(process_id: int) -> None:
+    """Wait for the end of the forked process."""
+    with suppress(ChildProcessError):  # a test has waited for all processes of this one
+        os.waitpid(process_id, 0)
+
+
+def _run_in_fork(config: Any, link: ParentLink, run_silently: Callable[[ParentLink], object]) -> None:
+    """Run a function in the forked process, and end the process."""
+    gc.freeze()
+    try:
+        _leave_output(config)
+        _leave_coverage()
+        run_silently(link)
+    except BaseException as error:  # noqa: BLE001 -- the parent reports it
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        text = f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
+        link.send("failed", shorten_text(text, MAX_ERROR))
+    finally:
+        os._exit(1)
+
+
+def _leave_output(config: Any) -> None:
+    """Let nothing that the forked process writes reach the output of the parent, or the files that capture it.
+
+    All copies of the descriptors 1 and 2 are replaced, so that whoever reads the parent's output sees its end.
+    """
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    outputs = [os.fstat(descriptor) for descriptor in (1, 2)]
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 -- names are all that is needed
+        with suppress(OSError):
+            status = os.fstat(int(name))
+            if any(os.path.samestat(status, output) for output in outputs):
+                os.dup2(nowhere, int(name))
+    _unused.extend((sys.stdout, sys.stderr))
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 -- a device, open until the process ends
+    sys.stderr = sys.stdout
+    captures = config.pluginmanager.get_plugin("capturemanager")
+    captured = getattr(captures, "_global_capturing", None)
+    _unused.append(captured)
+    if (
+        captured is not None
+    ):  # as with `-s`: there is nothing to capture, and to switch on and off for each test
+        captures._global_capturing = type(captured)(in_=None, out=None, err=None)  # noqa: SLF001 -- pytest has no public access
+
+
+def _leave_coverage() -> None:
+    """Stop measuring coverage in the forked process; the parent measures the run that counts."""
+    if "coverage" not in sys.modules:
+        return
+    import coverage
+
+    running = coverage.Coverage.current()
+    if running is not None:
+        running.stop()
+
+
+def find_parent_link() -> ParentLink | None:
+    """Return the connection to the pytest whose run counts, in a fresh pytest for the silent runs; None in all other processes."""
+    descriptors = os.environ.pop(fresh.LINK_VARIABLE, "")
+    if not descriptors:
+        return None
+    receiver, sender = map(int, descriptors.split())
+    return ParentLink(receiver, sender)
+
+
+def start_fresh_process(config: Any) -> SilentProcess:
+    """Start a fresh pytest with the arguments of this run for the silent runs.
+
+    Raises:
+        OSError: The system has no room for another process.
+    """
+    arguments = list(map(str, config.invocation_params.args))
+    end = len(arguments)
+    if "--" in arguments:  # what follows are not options
+        end = arguments.index("--")
+    arguments[end:end] = _list_own_arguments(config)
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001 -- as multiprocessing does
+    errors = tempfile.TemporaryFile()  # noqa: SIM115 -- open until the process ends
+    from_child, to_parent = os.pipe()
+    from_parent, to_child = os.pipe()
+    process = subprocess.Popen(  # noqa: S603 -- the arguments of this very run
+        [sys.executable, *flags, fresh.__file__],
+        cwd=config.invocation_params.dir,
+        stdin=from_parent,
+        stdout=to_parent,
+        stderr=errors,
+    )
+    os.close(from_parent)
+    os.close(to_parent)
+    silent_process = SilentProcess(from_child, to_child, process.wait, errors)
+    silent_process.send({"path": sys.path, "arguments": arguments})
+    return silent_process
+
+
+def _list_own_arguments(config: Any) -> list[str]:
+    """Return arguments for the fresh pytest: it uses no workers, no file of this run, and the same seed."""
+    own = []
+    plugins = config.pluginmanager
+    if config.getoption("numprocesses", None) is not None or config.getoption("dist", "no") != "no":
+        own.append("-n0")
+    if config.getoption("log_file", None) or config.getini("log_file"):
+        own.append(f"--log-file={os.devnull}")
+    if config.getoption("report_log", None):
+        own.append(f"--report-log={os.devnull}")
+    if plugins.has_plugin("_cov"):
+        own.append("--no-cov")
+    seed = config.getoption("randomly_seed", None)
+    if isinstance(seed, int):
+        own.append(f"--randomly-seed={seed}")
+    return own

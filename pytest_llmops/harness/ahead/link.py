@@ -1,0 +1,129 @@
+"""Messages between the process whose run counts and the process of its silent runs.
+
+A message is a line of JSON: a list of its kind and a value. JSON holds data only: nothing in a model's answer can run when it is read.
+"""
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any, BinaryIO
+
+MAX_ERROR = 300
+# Descriptors of open pipes. A process that a test forks closes its copies: otherwise the other end would not see that this process ended
+_private_descriptors: set[int] = set()
+
+
+class ParentLink:
+    """The connection to the process whose run counts, used in the process of the silent runs. `send` can be called in any thread.
+
+    Args:
+        receiver: Descriptor of a pipe from that process. It ends when that process ends.
+        sender: Descriptor of a pipe to that process.
+    """
+
+    def __init__(self, receiver: int, sender: int) -> None:
+        self._receiver = open(receiver, "rb", closefd=False)  # noqa: SIM115 -- open until the process ends
+        self._sender = open(sender, "wb", closefd=False)  # noqa: SIM115 -- as above
+        self._lock = threading.Lock()
+        _private_descriptors.update((receiver, sender))
+
+    def send(self, kind: str, value: object) -> None:
+        """Send a message. It is lost if the other process has ended: nobody needs it any more."""
+        line = json.dumps([kind, value]).encode() + b"\n"
+        with self._lock, suppress(OSError, ValueError):
+            self._sender.write(line)
+            self._sender.flush()
+
+    def wait_for_order(self) -> dict[str, Any] | None:
+        """Wait until the other process ends this one, and return its order; None: it has ended, or has been interrupted."""
+        line = self._receiver.readline()
+        if not line.endswith(b"\n"):
+            return None
+        order: dict[str, Any] = json.loads(line)
+        return order
+
+
+class SilentProcess:
+    """The process of the silent runs, seen by the process whose run counts.
+
+    Args:
+        receiver: Descriptor of a pipe from it.
+        sender: Descriptor of a pipe to it.
+        wait: Waits for its end.
+        errors: The file with its standard error; None: it has none.
+
+    Attributes:
+        last_error: The last line of its standard error once it has ended; "" without one.
+    """
+
+    def __init__(
+        self, receiver: int, sender: int, wait: Callable[[], object], errors: BinaryIO | None = None
+    ) -> None:
+        self._descriptors = (receiver, sender)
+        self._receiver = open(receiver, "rb", closefd=False)  # noqa: SIM115 -- `end` closes it
+        self._sender = sender
+        self._wait = wait
+        self._errors = errors
+        self.last_error = ""
+        self._has_ended = False
+        _private_descriptors.update(self._descriptors)
+
+    def send(self, value: Mapping[str, Any]) -> None:
+        """Send a line of JSON to the process, unless it has ended."""
+        with suppress(OSError), open(self._sender, "wb", closefd=False) as sender:
+            sender.write(json.dumps(value).encode() + b"\n")
+
+    def receive(self) -> Iterator[tuple[str, Any]]:
+        """Yield the kinds and values of its messages, until it has ended; a line that its end has cut is left out."""
+        for line in self._receiver:
+            if line.endswith(b"\n"):
+                kind, value = json.loads(line)
+                yield kind, value
+
+    def _read_last_error(self) -> str:
+        """Return the last line of its standard error, shortened; "" without one."""
+        if self._errors is None:
+            return ""
+        self._errors.seek(-min(self._errors.seek(0, os.SEEK_END), MAX_ERROR), os.SEEK_END)
+        lines = self._errors.read().decode("utf-8", "replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+    def end(self, order: Mapping[str, Any] | None) -> list[tuple[str, Any]]:
+        """End the process, wait until it has ended, and return its last messages; none if it was ended before.
+
+        Args:
+            order: What it does at the end; None: it makes no further call, and leaves its journals to the next run.
+        """
+        if self._has_ended:
+            return []
+        self._has_ended = True
+        if order is not None:
+            self.send(order)
+        self._close(self._sender)
+        messages = list(self.receive())
+        self._wait()
+        self._close(self._receiver.fileno())
+        self.last_error = self._read_last_error()
+        if self._errors is not None:
+            self._errors.close()
+        return messages
+
+    @staticmethod
+    def _close(descriptor: int) -> None:
+        _private_descriptors.discard(descriptor)
+        with suppress(OSError):
+            os.close(descriptor)
+
+
+def _close_copies() -> None:
+    """Close the copies of the pipes in a process that was forked by a test."""
+    for descriptor in _private_descriptors:
+        with suppress(OSError):
+            os.close(descriptor)
+    _private_descriptors.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_copies)

@@ -46,6 +46,8 @@ class Tape:
         inner: The tapes of blocks that were opened while it was in use.
         resolved: IP addresses of the allowed hosts.
         unfinished: Functions that end answers which are not complete when the tape is closed, by the id of the answer.
+        receivers: The task or thread that receives each live answer under way, by the id of the answer; None: not known.
+        hold_end: Until when misses are held back for these answers; None: no answer could not be written.
 
     Raises:
         CassetteError: The file is damaged; it is left as it is.
@@ -60,6 +62,8 @@ class Tape:
     inner: "list[Tape]" = field(init=False, default_factory=list)
     resolved: set[str] = field(init=False, default_factory=set)
     unfinished: dict[int, Callable[[], None]] = field(init=False, default_factory=dict)
+    receivers: dict[int, object] = field(init=False, default_factory=dict)
+    hold_end: float | None = field(init=False, default=None)
     costs: CallCosts = field(init=False)
     player: AnswerPlayer = field(init=False)
     recorder: AnswerRecorder = field(init=False)

@@ -80,7 +80,9 @@ class AnswerPlayer:
         redactor = self.config.redactor
         rules = self.config.rules
         by_key = self.recordings.by_key
-        content, problem = decode_request_body(body, headers.get("content-encoding", ""))
+        content, problem = decode_request_body(
+            body, headers.get("content-encoding", ""), headers.get("content-type", "")
+        )
         build = partial(
             build_question,
             method,

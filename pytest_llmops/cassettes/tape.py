@@ -16,8 +16,9 @@ from pytest_llmops.cassettes.live_comparison import LiveComparison
 from pytest_llmops.cassettes.naming import display_path
 from pytest_llmops.cassettes.rate_limit import RateLimiter
 from pytest_llmops.cassettes.request_key import Answer, Question, TapeCounts
-from pytest_llmops.cassettes.tape_config import NOT_FOUND, REPLAYING_MODES, TapeConfig
+from pytest_llmops.cassettes.tape_config import REPLAYING_MODES, TapeConfig
 from pytest_llmops.cassettes.tape_report import TapeReport
+from pytest_llmops.cassettes.wrong_address import NOT_FOUND
 from pytest_llmops.errors import BudgetReached, CassetteMiss, reword_error
 from pytest_llmops.protocols import is_error_status
 from pytest_llmops.recorder import Exchange, record_exchange
@@ -45,6 +46,8 @@ class Tape:
         inner: The tapes of blocks that were opened while it was in use.
         resolved: IP addresses of the allowed hosts.
         unfinished: Functions that end answers which are not complete when the tape is closed, by the id of the answer.
+        receivers: The task or thread that receives each live answer under way, by the id of the answer; None: not known.
+        hold_end: Until when misses are held back for these answers; None: no answer could not be written.
 
     Raises:
         CassetteError: The file is damaged; it is left as it is.
@@ -59,6 +62,8 @@ class Tape:
     inner: "list[Tape]" = field(init=False, default_factory=list)
     resolved: set[str] = field(init=False, default_factory=set)
     unfinished: dict[int, Callable[[], None]] = field(init=False, default_factory=dict)
+    receivers: dict[int, object] = field(init=False, default_factory=dict)
+    hold_end: float | None = field(init=False, default=None)
     costs: CallCosts = field(init=False)
     player: AnswerPlayer = field(init=False)
     recorder: AnswerRecorder = field(init=False)
@@ -243,7 +248,7 @@ class Tape:
         """Note that an answer was not recorded because of its status."""
         note = f"an answer with status {answer.status} was not recorded"
         if answer.status == NOT_FOUND:
-            note += f": it does not name the model, so the address may be wrong (a base URL without /v1?): {question.url}"
+            note += f": it has no error of its own, so the address may be wrong (a base URL without /v1?): {question.url}"
         self.report.notes.append(note)
 
     def _is_worse(self, question: Question, answer: Answer, take: str) -> bool:

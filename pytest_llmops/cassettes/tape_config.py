@@ -13,27 +13,12 @@ from pytest_llmops.cassettes.rate_limit import RateLimiter
 from pytest_llmops.cassettes.recordings import RecordingIndex
 from pytest_llmops.cassettes.request_key import Answer, MatchRules, Normalizer, Question, answer_to_wire
 from pytest_llmops.cassettes.shared_answers import SharedAnswers
+from pytest_llmops.cassettes.wrong_address import NOT_FOUND, is_wrong_address
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import Settings
 
 REPLAYING_MODES = ("none", "new")  # modes in which recorded answers are played
 WRITING_MODES = ("new", "all")
-NOT_FOUND = 404
-
-
-def is_wrong_address(question: Question, answer: Answer) -> bool:
-    """Return whether a 404 is probably that of a wrong address, such as a base URL without ``/v1``.
-
-    That is so for a call of a model if the answer says nothing of a model or deployment, as that of an unknown model does.
-    """
-    request = question.json
-    if answer.status != NOT_FOUND or question.method != "POST" or not isinstance(request, dict):
-        return False
-    model = request.get("model")
-    if not isinstance(model, str) or not model:
-        return False
-    text = answer.body.decode("utf-8", "replace").lower()
-    return not any(word in text for word in ("model", "deployment", model.lower()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -119,6 +119,9 @@ def has_letters_and_digits(value: str) -> bool:
 
 
 _RUN = re.compile(r"[a-z]+|[A-Z]+|[0-9]+")
+_SLUG_JOINT = re.compile(r"[-_.]+")
+# A word with up to two digits, a number, or the size of a model: "7b"
+_SLUG_PART = re.compile(r"(?:[a-z]+|[A-Z]?[a-z]+|[A-Z]+)?[0-9]{0,2}|[0-9]+|[0-9]{1,3}[a-z]")
 _WITHOUT_JOINTS = str.maketrans("", "", "-_.")
 # The beginnings of addresses, paths and placeholders
 _NO_VALUE = ("http://", "https://", "/", "{", "<", "[", "%(")
@@ -166,7 +169,8 @@ def is_secret_value(name: str, value: str) -> bool:
         return False
     is_long = len(value) >= MIN_BARE_VALUE
     if name.lower() in _GENERIC_WORDS:
-        return is_long and has_letters_and_digits(value) and looks_random(value)
+        is_random = has_letters_and_digits(value) and looks_random(value)
+        return is_long and is_random and not (value.islower() and is_slug(value))
     if value.isascii() and value.translate(_WITHOUT_JOINTS).isalpha():
         # Only letters: joined words ("invalid_request") are not a secret; a long text of mixed case is.
         has_mixed_case = not value.islower() and not value.isupper()
@@ -192,6 +196,18 @@ def is_secret_setting(name: str, value: str) -> bool:
 def looks_random(value: str) -> bool:
     """Return whether small letters, capitals and digits alternate: a run has at most four characters on average."""
     return len(_RUN.findall(value)) * 4 >= len(value)
+
+
+def is_slug(value: str) -> bool:
+    """Return whether a value is made of words and numbers that are joined.
+
+    >>> [is_slug(value) for value in ("your-api-key-1", "gen_ai.prompt.0.role", "bloom-7b_llama-7b", "h4xx-0rY7kk")]
+    [True, True, True, False]
+    """
+    parts = _SLUG_JOINT.split(value)
+    if len(parts) == 1:
+        return value.isalpha()
+    return all(map(_SLUG_PART.fullmatch, parts))
 
 
 def find_assigned_values(data: bytes) -> list[tuple[int, int]]:

@@ -17,6 +17,7 @@ from pytest_llmops.redaction.secret_names import (
     has_letters_and_digits,
     is_secret_name,
     is_secret_value,
+    is_slug,
     looks_random,
 )
 from pytest_llmops.redaction.text_tables import find_table_secrets
@@ -106,8 +107,6 @@ _ACCOUNT = re.compile(
     rb"|(?<=penai-organization|penAI-Organization)" + _NEXT + rb"(?P<organization>[A-Za-z0-9_.-]{4,100}+))"
 )  # fmt: skip
 
-_SLUG_JOINT = re.compile(r"[-_.]+")
-_SLUG_PART = re.compile(r"(?:[a-z]+|[A-Z]?[a-z]+|[A-Z]+)?[0-9]{0,2}|[0-9]+")
 _CODE = frozenset("(){}[]<>$")
 
 
@@ -121,15 +120,7 @@ def is_secret_in_text(name: str, value: str) -> bool:
         return False
     if not is_secret_name(name) or not is_secret_value(name, value):
         return False
-    return not _is_slug(value)
-
-
-def _is_slug(value: str) -> bool:
-    """Return whether a value is made of words and numbers that are joined: ``your-api-key-1``, ``required-for-v2``."""
-    parts = _SLUG_JOINT.split(value)
-    if len(parts) == 1:
-        return value.isalpha()
-    return all(map(_SLUG_PART.fullmatch, parts))
+    return not is_slug(value)
 
 
 def find_text_secrets(data: bytes) -> list[Span]:
@@ -283,7 +274,7 @@ def _find_path_parts(data: bytes) -> Iterator[Span]:
 
 def _is_random_part(part: str) -> bool:
     """Return whether a part of a path looks like a key: letters and digits alternate."""
-    return has_letters_and_digits(part) and looks_random(part) and not _is_slug(part)
+    return has_letters_and_digits(part) and looks_random(part) and not is_slug(part)
 
 
 def _find_accounts(data: bytes) -> Iterator[Span]:

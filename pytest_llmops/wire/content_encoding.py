@@ -3,13 +3,19 @@
 import contextlib
 import importlib
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
-from pytest_llmops.wire.untrusted_documents import GZIP, DocumentError, TooLargeError, inflate
+from pytest_llmops.wire.untrusted_documents import GZIP, GZIP_MAGIC, DocumentError, TooLargeError, inflate
 
 RECORD_AGAIN = "record it again"
+UNCOMPRESSED_STEP = "send it undamaged, or uncompressed"
+FILE_STEP = (
+    "send it undamaged, or name the content type of a file (application/gzip, application/octet-stream)"
+)
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+ZLIB_MAGICS = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")  # of each level of compression
 MAX_ENCODINGS = 8  # encodings of a body that are undone, in a chain
 MAX_BODY_BYTES = 50 * 2**20  # limit of a decompressed body
 # Bytes that a decompressor of brotli or zstd gets at once. A few bytes can unfold to megabytes, and not all of these
@@ -17,6 +23,8 @@ MAX_BODY_BYTES = 50 * 2**20  # limit of a decompressed body
 PIECE_BYTES = 64
 # Encodings that leave a body readable: aws-chunked, of uploads to S3, puts signatures between its parts
 _READABLE = frozenset({"", "identity", "aws-chunked"})
+# Parts of the content types whose bodies are text; others are files, whose bytes may be compressed by themselves
+_TEXT_TYPES = ("text/", "json", "xml", "form-urlencoded", "yaml", "graphql", "javascript")
 
 
 class UnreadableBodyError(DocumentError):
@@ -43,35 +51,118 @@ class RequestBody(NamedTuple):
 
     Attributes:
         content: The decoded body; if it could not be decoded, the bytes that were sent.
-        problem: Why it cannot be read, with the next step; "" if it can, or if it is damaged.
+        problem: Why it cannot be read, with the next step; "" if it can.
     """
 
     content: bytes
     problem: str
 
 
-def decode_request_body(body: bytes, encoding: str) -> RequestBody:
-    """Undo the encodings of a request's body.
+def decode_request_body(body: bytes, encoding: str, content_type: str = "") -> RequestBody:
+    r"""Undo the encodings of a request's body, also those that its header does not name, or names wrongly.
 
-    A body that is not what its header states, and a damaged one, is returned as it is: a server refuses it, too.
+    Servers accept more than the header promises, so what any of them could read is decoded: gzip, zlib and zstd are
+    recognized by their first bytes, their end may be missing, and what follows it is left out.
 
     Args:
         body: The body as it is sent.
         encoding: The ``content-encoding`` header; "" if there is none.
+        content_type: The ``content-type`` header; "" if there is none. A file is decoded only by its header.
 
-    >>> decode_request_body(zlib.compress(b"{}"), "deflate")
+    >>> decode_request_body(zlib.compress(b"{}") + b"\n", "gzip")
     RequestBody(content=b'{}', problem='')
     >>> decode_request_body(b"{}", "gzip")
     RequestBody(content=b'{}', problem='')
     """
-    if not encoding or not body:
-        return RequestBody(body, "")
+    is_file = _is_file(encoding, content_type)
+    step = UNCOMPRESSED_STEP if encoding else FILE_STEP
     try:
-        return RequestBody(decode_body(body, encoding, certain=True, part="request body"), "")
+        with _name_part("request body"):
+            content = _undo_encodings(body, encoding, certain=True, decode=_decode_leniently)
+            if not is_file:
+                content = _undo_unnamed_encoding(content)
     except UnreadableBodyError as error:
         return RequestBody(body, f"{error.what}; {_format_step(error.package, 'send it uncompressed')}")
+    except DocumentError as error:
+        if "aws-chunked" in encoding.lower():  # a file, of which each part has a signature
+            return RequestBody(body, "")
+        return RequestBody(body, f"{error.what}; {step}")
+    return RequestBody(content, "")
+
+
+def _is_file(encoding: str, content_type: str) -> bool:
+    """Return whether the body of a request is a file, and not a text that the server decodes."""
+    if not content_type:
+        return "aws-chunked" in encoding.lower()
+    kind = content_type.lower()
+    return not any(part in kind for part in _TEXT_TYPES)
+
+
+def _undo_unnamed_encoding(body: bytes) -> bytes:
+    """Return a body decompressed that begins as a compressed one, although no header says so; any other as it is.
+
+    Raises:
+        DocumentError: It is damaged, or no package for it is installed.
+        TooLargeError: It is larger than `MAX_BODY_BYTES`.
+    """
+    decoded = _decode_by_magic(body)
+    if decoded is None:
+        return body
+    return decoded
+
+
+def _decode_leniently(name: str, body: bytes) -> bytes:
+    """Undo an encoding of a request; what the body begins with counts more than its name.
+
+    Raises:
+        DocumentError: It is damaged, or no package for it is installed.
+        TooLargeError: It is larger than `MAX_BODY_BYTES`.
+    """
+    try:
+        return _DECODERS[name](body, certain=True)
+    except UnreadableBodyError:
+        raise
     except DocumentError:
-        return RequestBody(body, "")
+        decoded = _decode_by_magic(body)
+        if decoded is not None:
+            return decoded
+        if name != "deflate":
+            raise
+    return _inflate_leniently(body, -zlib.MAX_WBITS, "deflate")
+
+
+def _decode_by_magic(body: bytes) -> bytes | None:
+    """Return a body decompressed that begins as gzip, zlib or zstd; None for any other, and for text.
+
+    Raises:
+        DocumentError: It is damaged, or no package for zstd is installed.
+        TooLargeError: It is larger than `MAX_BODY_BYTES`.
+    """
+    if body.startswith(GZIP_MAGIC):
+        return _inflate_leniently(body, GZIP, "gzip")
+    if body.startswith(ZSTD_MAGIC):
+        return _unfold_zstd(body, lenient=True)
+    if not body.startswith(ZLIB_MAGICS):
+        return None
+    # A text may begin so, too: "x^2".
+    with contextlib.suppress(zlib.error):
+        return inflate(body, zlib.MAX_WBITS, MAX_BODY_BYTES)
+    if _is_text(body):
+        return None
+    return _inflate_leniently(body, zlib.MAX_WBITS, "deflate")
+
+
+def _inflate_leniently(body: bytes, window: int, name: str) -> bytes:
+    """Return a body of gzip or deflate decompressed, whose end may be missing, or followed by other bytes.
+
+    Raises:
+        DocumentError: It is damaged.
+        TooLargeError: It is larger than `MAX_BODY_BYTES`.
+    """
+    try:
+        return inflate(body, window, MAX_BODY_BYTES, lenient=True)
+    except zlib.error as error:
+        raise DocumentError(f"is damaged {name} ({error})") from None
 
 
 def decode_stored_request(body: bytes) -> bytes | None:
@@ -104,8 +195,19 @@ def decode_body(body: bytes, encoding: str, *, certain: bool, part: str = "respo
             `MAX_BODY_BYTES`.
         DocumentError: It is damaged.
     """
+    with _name_part(part):
+        return _undo_encodings(body, encoding, certain=certain, decode=partial(_decode, certain=certain))
+
+
+@contextlib.contextmanager
+def _name_part(part: str) -> Iterator[None]:
+    """Add to the errors of a block what the body is.
+
+    Raises:
+        DocumentError: An error of the block, in which the body is named.
+    """
     try:
-        return _undo_encodings(body, encoding, certain=certain)
+        yield
     except UnreadableBodyError as error:
         raise UnreadableBodyError(f"its {part} {error.what}", error.package) from None
     except TooLargeError as error:
@@ -114,8 +216,21 @@ def decode_body(body: bytes, encoding: str, *, certain: bool, part: str = "respo
         raise DocumentError(f"its {part} {error.what}", error.step) from None
 
 
-def _undo_encodings(body: bytes, encoding: str, *, certain: bool) -> bytes:
+def _decode(name: str, body: bytes, *, certain: bool) -> bytes:
+    """Undo an encoding as its decoder does."""
+    return _DECODERS[name](body, certain=certain)
+
+
+def _undo_encodings(
+    body: bytes, encoding: str, *, certain: bool, decode: Callable[[str, bytes], bytes]
+) -> bytes:
     """Undo the encodings of a body as `decode_body` does; the errors do not name the part.
+
+    Args:
+        body: The body.
+        encoding: The header.
+        certain: As for `decode_body`.
+        decode: Undoes an encoding, given its name and the body.
 
     Raises:
         DocumentError: It is damaged, or cannot be read.
@@ -127,10 +242,9 @@ def _undo_encodings(body: bytes, encoding: str, *, certain: bool) -> bytes:
     if len(last_first) > MAX_ENCODINGS and certain:
         raise UnreadableBodyError(f"has {len(last_first)} encodings, more than {MAX_ENCODINGS}")
     for name in last_first[:MAX_ENCODINGS]:
-        decoder = _DECODERS.get(name)
-        if decoder is not None:
+        if name in _DECODERS:
             if body:
-                body = decoder(body, certain=certain)
+                body = decode(name, body)
         elif certain and not _is_text(body):
             raise UnreadableBodyError(f"is encoded as {name!a:.40}, which is unknown")
     return body
@@ -145,7 +259,7 @@ def _is_text(body: bytes) -> bool:
 
 
 def _decode_gzip(body: bytes, *, certain: bool) -> bytes:
-    if not body.startswith(b"\x1f\x8b"):
+    if not body.startswith(GZIP_MAGIC):
         return _accept_decoded_text(body, "gzip", certain=certain)
     try:
         return inflate(body, GZIP, MAX_BODY_BYTES)
@@ -170,22 +284,28 @@ def _decode_zstd(body: bytes, *, certain: bool) -> bytes:
     """
     if not body.startswith(ZSTD_MAGIC):
         return _accept_decoded_text(body, "zstd", certain=certain)
+    return _unfold_zstd(body)
+
+
+def _unfold_zstd(body: bytes, *, lenient: bool = False) -> bytes:
+    """Return a zstd body decompressed; see `_decompress_frames`."""
     for name in ("compression.zstd", "backports.zstd", "zstandard"):
         with contextlib.suppress(ImportError):
             module: Any = importlib.import_module(name)
             make_decompressor = module.ZstdDecompressor
             if not hasattr(module, "ZstdFile"):  # the package zstandard
                 make_decompressor = module.ZstdDecompressor().decompressobj
-            return _decompress_frames(make_decompressor, body)
+            return _decompress_frames(make_decompressor, body, lenient=lenient)
     raise UnreadableBodyError("is compressed with zstd", "zstandard")
 
 
-def _decompress_frames(make_decompressor: Callable[[], Any], body: bytes) -> bytes:
+def _decompress_frames(make_decompressor: Callable[[], Any], body: bytes, *, lenient: bool) -> bytes:
     """Return a zstd body, which may have several frames, decompressed.
 
     Args:
         make_decompressor: Returns a decompressor for a frame, with the methods of `compression.zstd`.
         body: The body.
+        lenient: Whether its end may be missing, and other bytes may follow it, which are left out.
 
     Raises:
         DocumentError: It is damaged or cut off.
@@ -195,14 +315,19 @@ def _decompress_frames(make_decompressor: Callable[[], Any], body: bytes) -> byt
     decompressor = make_decompressor()
     for start in range(0, len(body), PIECE_BYTES):
         piece = body[start : start + PIECE_BYTES]
+        end = start + len(piece)
         while piece:
             if decompressor.eof:
+                if lenient and not body.startswith(ZSTD_MAGIC, end - len(piece)):
+                    return output.join()
                 decompressor = make_decompressor()
             output.add(_call_package(decompressor.decompress, piece, "zstd"))
             piece = decompressor.unused_data
-    if not decompressor.eof:
+    content = output.join()
+    is_enough = lenient and len(content) > 0
+    if not decompressor.eof and not is_enough:
         raise DocumentError("is damaged zstd (it ends too early)")
-    return output.join()
+    return content
 
 
 def _decode_brotli(body: bytes, *, certain: bool) -> bytes:

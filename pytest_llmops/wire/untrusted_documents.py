@@ -21,6 +21,7 @@ MAX_GROWTH = 16  # times its size that a YAML file may grow by anchors
 # Bytes that are decompressed at once: gzip may have a thousand members in a kilobyte, and each gets a copy of the rest
 PIECE_BYTES = 4096
 GZIP = zlib.MAX_WBITS | 16  # the ``wbits`` of gzip in `zlib`
+GZIP_MAGIC = b"\x1f\x8b"
 # The first PyYAML whose loader in C raises for a file that is nested too deep; before, the process crashes
 SAFE_C_LOADER = (6, 0, 4)
 RESTORE_STEP = "replace it by an undamaged copy, or record it again"
@@ -95,7 +96,7 @@ def decompress_gzip(data: bytes) -> bytes:
     Raises:
         DocumentError: It is damaged, or larger than `MAX_BYTES`.
     """
-    if data[:2] != b"\x1f\x8b":
+    if not data.startswith(GZIP_MAGIC):
         return data
     try:
         return inflate(data, GZIP, MAX_BYTES)
@@ -105,13 +106,14 @@ def decompress_gzip(data: bytes) -> bytes:
         raise DocumentError(f"its gzip data {error}", "split it") from None
 
 
-def inflate(data: bytes, window: int, limit: int) -> bytes:
+def inflate(data: bytes, window: int, limit: int, *, lenient: bool = False) -> bytes:
     """Decompress gzip (which may have several members) or deflate.
 
     Args:
         data: The compressed data.
         window: The ``wbits`` of `zlib`.
         limit: The number of bytes that they may unfold to.
+        lenient: Whether their end may be missing, and other bytes may follow it, which are left out.
 
     Raises:
         zlib.error: It is damaged or cut off.
@@ -122,20 +124,26 @@ def inflate(data: bytes, window: int, limit: int) -> bytes:
     decompressor = zlib.decompressobj(window)
     for start in range(0, len(data), PIECE_BYTES):
         piece = data[start : start + PIECE_BYTES]
+        end = start + len(piece)
         while piece:
             if decompressor.eof:
-                if window != GZIP:
-                    raise zlib.error("something follows its end")
-                piece = piece.lstrip(b"\0")  # gzip may be padded
+                if window == GZIP:
+                    piece = piece.lstrip(b"\0")  # gzip may be padded
                 if not piece:
                     break
+                is_member = window == GZIP and data.startswith(GZIP_MAGIC, end - len(piece))
+                if lenient and not is_member:
+                    return b"".join(output)
+                if not is_member:
+                    raise zlib.error("something follows its end")
                 decompressor = zlib.decompressobj(window)
             output.append(decompressor.decompress(piece, limit - size + 1))
             size += len(output[-1])
             if size > limit:
                 raise TooLargeError(limit)
             piece = decompressor.unused_data
-    if data and not decompressor.eof:
+    is_enough = lenient and size > 0
+    if data and not decompressor.eof and not is_enough:
         raise zlib.error("it ends too early")
     return b"".join(output)
 

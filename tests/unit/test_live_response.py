@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import anyio
 import pytest
 from support.tapes import ask
 
-from pytest_llmops.cassettes.http.live_response import LiveAnswer
+from pytest_llmops.cassettes.http import live_response
+from pytest_llmops.cassettes.http.live_response import LiveAnswer, hold_failed_write
 from pytest_llmops.cassettes.request_key import answer_from_wire
 from pytest_llmops.cassettes.store import load_cassette
 from pytest_llmops.cassettes.tape import Tape
+from pytest_llmops.errors import CassetteError, CassetteMiss
 
 
 @pytest.mark.parametrize(
@@ -50,3 +56,106 @@ def test_the_longest_pause_of_a_stream_is_recorded(
     (recorded,) = load_cassette(tape.path)[question.key].answers["0"]
     assert answer_from_wire(recorded).gap_s == gap
     assert recorded.get("gap_s") == gap
+
+
+@pytest.fixture
+def full_tape(tmp_path: Path) -> Tape:
+    """A tape of which an answer could not be written."""
+    tape = Tape(tmp_path / "a.json", "new")
+    tape.recorder.failed = CassetteError("the disk is full")
+    return tape
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The waits for other answers, which the limit of time ends soon."""
+    waits: list[float] = []
+    sleep = anyio.sleep
+
+    async def note_wait(seconds: float) -> None:
+        waits.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(anyio, "sleep", note_wait)
+    monkeypatch.setattr(live_response, "OPEN_ANSWERS_LIMIT_S", 0.05)
+    return waits
+
+
+async def miss(tape: Tape) -> None:
+    with pytest.raises(CassetteMiss, match="the disk is full"):
+        async with hold_failed_write(tape):
+            raise CassetteMiss("the disk is full")
+
+
+async def begin(tape: Tape) -> LiveAnswer:
+    return LiveAnswer(tape, ask(tape, "hi"), time.perf_counter())
+
+
+async def begin_own(tape: Tape) -> None:
+    await begin(tape)
+
+
+async def receive_other(tape: Tape) -> None:
+    answer = await asyncio.create_task(begin(tape))
+    answer.add_chunk(b"one")
+
+
+async def begin_in_ended_thread(tape: Tape) -> None:
+    thread = threading.Thread(target=LiveAnswer, args=(tape, ask(tape, "hi"), time.perf_counter()))
+    thread.start()
+    thread.join()
+
+
+async def finish_other(tape: Tape) -> None:
+    answer = await asyncio.create_task(begin(tape))
+    answer.finish(200, {}, b"")
+
+
+@pytest.mark.parametrize("prepare", [begin_own, receive_other, begin_in_ended_thread, finish_other])
+def test_a_miss_does_not_wait_for_answers_that_cannot_come(
+    full_tape: Tape, waits: list[float], prepare: Callable[[Tape], Awaitable[None]]
+) -> None:
+    async def run() -> None:
+        await prepare(full_tape)
+        await miss(full_tape)
+
+    asyncio.run(run())
+    assert waits == []
+
+
+def test_the_misses_of_a_tape_wait_once_for_an_answer_that_does_not_come(
+    full_tape: Tape, waits: list[float]
+) -> None:
+    async def run() -> list[int]:
+        left = await asyncio.create_task(begin(full_tape))
+        assert left.open
+        counts = []
+        for _ in range(3):
+            await miss(full_tape)
+            counts.append(len(waits))
+        return counts
+
+    first, *others = asyncio.run(run())
+    assert first > 0
+    assert others == [first, first]
+
+
+def test_a_waiting_task_that_is_cancelled_ends_in_the_miss(
+    full_tape: Tape, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        waiting = asyncio.Event()
+        sleep = anyio.sleep
+
+        async def note_wait(seconds: float) -> None:
+            waiting.set()
+            await sleep(seconds)
+
+        monkeypatch.setattr(anyio, "sleep", note_wait)
+        await asyncio.create_task(begin(full_tape))
+        task = asyncio.create_task(miss(full_tape))
+        await waiting.wait()
+        task.cancel()
+        await task
+
+    asyncio.run(run())

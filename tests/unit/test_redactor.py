@@ -95,6 +95,7 @@ def test_a_private_key_without_an_end_takes_no_text_with_it() -> None:
         "password: must hold 8 characters and 2digits",
         "password=get_password2(user1234567890)",
         '{"next_page_token": "CAUQAA1234567890abcdef"}',
+        '{"key": "gen_ai.prompt.0.role", "value": {"stringValue": "system"}}',
         "access_token: str = Field(default_factory=token4tests)",
         "client_secret = clientsecretsareneverwritten",
         "org-chart-of-the-year-2024 and org-mode",
@@ -111,6 +112,11 @@ def test_a_private_key_without_an_end_takes_no_text_with_it() -> None:
 def test_ordinary_text_is_left_alone(text: str) -> None:
     assert cleaned(text) == text
     assert cleaned(json.dumps({"text": f"\n{text}"})) == json.dumps({"text": f"\n{text}"})
+
+
+@pytest.mark.parametrize("value", ["QXW-MNB-KJH-771-AB", "q3w9-m2b8-k5h1-z7p4", "qw7er8ty9ui2op3as4"])
+def test_a_random_value_under_a_general_name_is_masked(value: str) -> None:
+    assert cleaned(json.dumps({"key": value})) == '{"key": "[secret]"}'
 
 
 def test_every_shape_is_tried() -> None:

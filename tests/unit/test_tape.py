@@ -198,49 +198,76 @@ def test_answers_about_the_question_are_recorded(path: Path, status: int) -> Non
     assert result.status == status
 
 
-MODEL_CALL = b'{"model": "gpt-9", "messages": []}'
-NOT_FOUND = {
-    "OpenAI": b'{"error": {"message": "Invalid URL (POST /chat/completions)", "type": "invalid_request_error"}}',
+MODEL_CALL = b'{"model": "o1", "messages": []}'
+WRONG_ADDRESS = {
+    "OpenAI": b'{"error": {"message": "Invalid URL (POST /models/chat)", "type": "invalid_request_error", "code": null}}',
+    "Anthropic": b'{"type": "error", "error": {"type": "not_found_error", "message": "Not Found"}}',
+    "Azure": b'{"error": {"code": "404", "message": "Resource not found"}}',
+    "Groq": b'{"error": {"message": "Unknown request URL: POST /x. Please check the URL.", "code": "unknown_url"}}',
     "FastAPI": b'{"detail":"Not Found"}',
-    "nginx": b"<html><h1>404 Not Found</h1></html>",
+    "Django": b'{"detail": "Not found."}',
+    "Spring": b'{"timestamp": "now", "status": 404, "error": "Not Found", "path": "/models/chat"}',
+    "Fastify": b'{"message": "Route POST:/models/chat not found", "error": "Not Found", "statusCode": 404}',
+    "Kong": b'{"message":"no Route matched with those values"}',
+    "Cloudflare": b'{"success": false, "errors": [{"code": 7000, "message": "No route for that URI"}]}',
+    "Express": b"<pre>Cannot POST /models/chat/completions</pre>",
+    "nginx": b'<html><h1>404 Not Found</h1><script src="/a-foo1.js"></script></html>',
     "Ollama": b"404 page not found",
+    "an object without an error": b"{}",
+    "a text": b'"no such model"',
     "nothing": b"",
 }
-UNKNOWN_MODEL = {
-    "OpenAI": b'{"error": {"message": "The model `gpt-9` does not exist", "code": "model_not_found"}}',
-    "Anthropic": b'{"type": "error", "error": {"type": "not_found_error", "message": "model: gpt-9"}}',
-    "Ollama": b'{"error":"model \\"gpt-9\\" not found, try pulling it first"}',
-    "Azure": b'{"error": {"code": "DeploymentNotFound", "message": "The API deployment does not exist."}}',
+ANSWERS = {
+    "OpenAI": b'{"error": {"message": "The model `o1` does not exist", "code": "model_not_found"}}',
+    "OpenAI's file": b'{"error": {"message": "No such File object: file-abc", "type": "x", "param": "id", "code": null}}',
+    "OpenRouter": b'{"error": {"message": "No endpoints found that support tool use.", "code": 404}}',
+    "Anthropic": b'{"type": "error", "error": {"type": "not_found_error", "message": "model: o1"}}',
+    "Ollama": b'{"error":"model \\"o1\\" not found, try pulling it first"}',
+    "Azure": b'{"error": {"code": "DeploymentNotFound", "message": "Not found"}}',
+    "Gemini": b'[{"error": {"code": 404, "message": "models/o1 is not found for API version v1beta", "status": "NOT_FOUND"}}]',
+    "vLLM": b'{"object": "error", "message": "No endpoint", "type": "NotFoundError", "code": 404}',
+    "Cloudflare": b'{"success": false, "errors": [{"code": 5007, "message": "No such model"}]}',
 }
 
 
-def record_not_found(path: Path, body: bytes, content: bytes = MODEL_CALL, **config: Any) -> Tape:
+def record_not_found(
+    path: Path, body: bytes, content: bytes = MODEL_CALL, route: str = "/chat/completions", **config: Any
+) -> Tape:
     tape = make_tape(path, "new", **config)
-    question = tape.make_question("POST", "https://api.openai.com/chat/completions", {}, content)
+    question = tape.make_question("POST", f"https://api.openai.com{route}", {}, content)
     assert tape.claim(question) is None
     tape.record(question, Answer(404, {}, body))
     tape.close()
     return tape
 
 
-@pytest.mark.parametrize("server", NOT_FOUND)
+@pytest.mark.parametrize("server", WRONG_ADDRESS)
 def test_a_404_of_a_wrong_address_is_not_recorded(path: Path, server: str) -> None:
-    tape = record_not_found(path, NOT_FOUND[server])
+    tape = record_not_found(path, WRONG_ADDRESS[server])
     assert not path.exists()
     [note] = tape.report.notes
     check_message(note)
 
 
-@pytest.mark.parametrize("server", UNKNOWN_MODEL)
-def test_a_404_of_an_unknown_model_is_recorded(path: Path, server: str) -> None:
-    tape = record_not_found(path, UNKNOWN_MODEL[server])
+@pytest.mark.parametrize("server", ANSWERS)
+def test_a_404_with_an_error_of_its_own_is_recorded(path: Path, server: str) -> None:
+    tape = record_not_found(path, ANSWERS[server])
     assert tape.report.counts.recorded == 1
 
 
+@pytest.mark.parametrize(
+    "route", ["/models/gemini:generateContent", "/model/m/converse", "/deployments/d/chat"]
+)
+def test_a_model_may_be_in_the_address(path: Path, route: str) -> None:
+    tape = record_not_found(path, b"Not Found", b'{"contents": []}', route)
+    assert not path.exists()
+    assert len(tape.report.notes) == 1
+
+
 def test_a_404_is_recorded_if_it_is_wanted_or_not_of_a_model(path: Path) -> None:
-    wanted = record_not_found(path, NOT_FOUND["nginx"], settings=Settings(record_errors=True))
+    wanted = record_not_found(path, WRONG_ADDRESS["nginx"], settings=Settings(record_errors=True))
     assert wanted.report.counts.recorded == 1
-    other = record_not_found(path.with_name("other.json"), NOT_FOUND["nginx"], b'{"id": 5}')
+    other = record_not_found(path.with_name("other.json"), WRONG_ADDRESS["nginx"], b'{"id": 5}')
     assert other.report.counts.recorded == 1
 
 

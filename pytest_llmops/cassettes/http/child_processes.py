@@ -151,6 +151,8 @@ class RemoteTape:
         self._number = number
         self.pace = None  # judges' calls are not paced in other processes
         self.unfinished: dict[int, Callable[[], None]] = {}
+        self.receivers: dict[int, object] = {}
+        self.hold_end: float | None = None
         self.resolved = process.resolved
 
     def passes(self, host: str, port: int | None = None) -> bool:

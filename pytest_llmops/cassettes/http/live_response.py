@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import sys
 import threading
 import time
 import zlib
@@ -24,7 +25,7 @@ TIMING_DIGITS = 4  # decimal places of seconds: a live run reports the same figu
 SILENCE_LIMIT_S = 600.0
 # Names of the exceptions for a connection that was not made, in httpx, sockets, urllib3 and aiohttp
 NO_CONNECTION = re.compile("ConnectError|ConnectTimeout|ConnectionRefused|NewConnection|Connector")
-# How long answers under way are waited for once one could not be written; longer only hurts a test that holds one open
+# How long a tape waits for answers under way once one could not be written; longer only hurts a test that holds one open
 OPEN_ANSWERS_LIMIT_S = 60.0
 OPEN_ANSWERS_POLL_S = 0.02
 TIMER_ERROR_S = 0.01  # a timer may end this much too early
@@ -63,23 +64,56 @@ async def wait_for_slot_async(tape: Tape, host: str) -> CallSlot | None:
 async def hold_failed_write(tape: Tape) -> AsyncIterator[None]:
     """Hold back the miss of a block if an answer could not be written, until the other answers under way have come.
 
-    A miss stops an event loop at once. The other calls of the loop are paid, and would be cancelled.
+    A miss stops an event loop at once. The other calls of the loop are paid, and would be cancelled. If the waiting task is
+    cancelled, it ends in the miss all the same, which says why.
     """
     try:
         yield
     except CassetteMiss:
         if tape.has_failed_write():
-            await _wait_for_open_answers(tape)
+            import anyio
+
+            with contextlib.suppress(anyio.get_cancelled_exc_class()):
+                await _wait_for_open_answers(tape)
         raise
 
 
 async def _wait_for_open_answers(tape: Tape) -> None:
-    """Wait until no answer of the tape is under way in this process, for `OPEN_ANSWERS_LIMIT_S` at most."""
+    """Wait until no live answer of the tape is under way in this process, for `OPEN_ANSWERS_LIMIT_S` in all at most.
+
+    Not waited for are answers that cannot come: this task would have to receive them, or a thread that has ended.
+    """
     import anyio
 
-    end = time.monotonic() + OPEN_ANSWERS_LIMIT_S
-    while tape.unfinished and time.monotonic() < end:  # noqa: ASYNC110 -- threads end answers, too
+    if tape.hold_end is None:
+        tape.hold_end = time.monotonic() + OPEN_ANSWERS_LIMIT_S
+    own = (_current_receiver(), threading.current_thread())
+    for number, receiver in list(tape.receivers.items()):
+        if receiver in own:
+            tape.receivers.pop(number, None)
+    while time.monotonic() < tape.hold_end:
+        receivers = list(tape.receivers.values())
+        if not any(map(_may_go_on, receivers)):
+            return
         await anyio.sleep(OPEN_ANSWERS_POLL_S)
+
+
+def _current_receiver() -> object:
+    """Return the running task of asyncio or trio, else the thread; None in a callback of a loop, whose task is not known."""
+    if recorder.in_event_loop():
+        from asyncio import current_task
+
+        return current_task()
+    trio = sys.modules.get("trio")
+    if trio is not None:
+        with contextlib.suppress(RuntimeError):  # no task of trio runs here
+            return trio.lowlevel.current_task()
+    return threading.current_thread()
+
+
+def _may_go_on(receiver: object) -> bool:
+    """Return whether a receiver of an answer may still receive it."""
+    return not isinstance(receiver, threading.Thread) or receiver.is_alive()
 
 
 def limit_silence(seconds: float | None) -> float:
@@ -138,6 +172,7 @@ class LiveAnswer:
         self.program_left: threading.Event | None = None
         self.on_tape_end: Callable[[], None] | None = None
         tape.unfinished[id(self)] = self.abandon
+        tape.receivers[id(self)] = _current_receiver()
         self.timing: dict[str, object] = {"latency_s": None, "ttft_s": None, "replayed": False}
 
     def add_chunk(self, chunk: bytes) -> None:
@@ -146,6 +181,9 @@ class LiveAnswer:
         Raises:
             TimeoutError: A judge's or an embedder's answer takes longer than ``llm_timeout``, even if it still flows.
         """
+        receiver = _current_receiver()
+        if receiver is not None:  # maybe another one than began it
+            self.tape.receivers[id(self)] = receiver
         before = self._last
         self._last = time.perf_counter()
         if self._first is None:
@@ -291,6 +329,7 @@ class LiveAnswer:
         """Close the answer, release its slot, report it to the trace, and return it."""
         self.open = False
         self.tape.unfinished.pop(id(self), None)
+        self.tape.receivers.pop(id(self), None)
         if self._slot is not None:
             self._slot.release(status, headers)
         latency_s = round(time.perf_counter() - self._started, TIMING_DIGITS)

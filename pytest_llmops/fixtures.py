@@ -10,7 +10,6 @@ import pytest
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import UsageError, format_error, path_from_root
-from pytest_llmops.harness.session_closer import SessionCloser
 from pytest_llmops.measurement import Json, Measurement, escape_output
 from pytest_llmops.settings import OPTIONS, LookTrials, Settings
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from pytest_llmops.cases.files import Case
     from pytest_llmops.cassettes.http.reverse_proxy import LLMProxy
     from pytest_llmops.cassettes.tape import Tape
+    from pytest_llmops.harness.session_closer import SessionCloser
     from pytest_llmops.production.feedback import Feedback
     from pytest_llmops.prompts.registry import Prompt, Prompts
     from pytest_llmops.protocols import Embedder, Hits, Judge, Model, Retriever
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 HAS_INI_KEY = pytest.StashKey[bool]()  # whether the project has an ini key of ours
 SETTINGS = pytest.StashKey[Settings]()
 HARNESS = pytest.StashKey[Any]()
-CLOSER = pytest.StashKey[SessionCloser]()
+CLOSER = pytest.StashKey["SessionCloser"]()
 
 
 @pytest.fixture
@@ -263,6 +263,8 @@ def has_flag(config: pytest.Config) -> bool:
 def session_closer(config: pytest.Config) -> SessionCloser:
     """Return what refuses calls of models outside of tests; it does nothing until one of its methods is called."""
     if CLOSER not in config.stash:
+        from pytest_llmops.harness.session_closer import SessionCloser
+
         read_ini = partial(_read_ini_value, config)
         config.stash[CLOSER] = SessionCloser(config, read_ini, pytest.UsageError, pytest.exit.Exception)
     return config.stash[CLOSER]

@@ -189,7 +189,9 @@ class ClosedSession:
             if isinstance(candidate, CassetteMiss) and str(candidate) in self._refused:
                 return str(candidate)
             waiting += [candidate.__context__, candidate.__cause__]
-            waiting += reversed(getattr(candidate, "exceptions", ()))
+            members = getattr(candidate, "exceptions", ())
+            if isinstance(members, list | tuple):  # other libraries have an attribute of that name too
+                waiting += [member for member in reversed(members) if isinstance(member, BaseException)]
         return ""
 
     @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,18 +10,16 @@ import pytest
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import UsageError, format_error, path_from_root
-from pytest_llmops.harness.own_tests import has_cassettes
 from pytest_llmops.measurement import Json, Measurement, escape_output
 from pytest_llmops.settings import OPTIONS, LookTrials, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
     from pytest_llmops.cases.files import Case
     from pytest_llmops.cassettes.http.reverse_proxy import LLMProxy
     from pytest_llmops.cassettes.tape import Tape
-    from pytest_llmops.harness.closed_session import ClosedSession
+    from pytest_llmops.harness.session_closer import SessionCloser
     from pytest_llmops.production.feedback import Feedback
     from pytest_llmops.prompts.registry import Prompt, Prompts
     from pytest_llmops.protocols import Embedder, Hits, Judge, Model, Retriever
@@ -31,7 +28,7 @@ if TYPE_CHECKING:
 HAS_INI_KEY = pytest.StashKey[bool]()  # whether the project has an ini key of ours
 SETTINGS = pytest.StashKey[Settings]()
 HARNESS = pytest.StashKey[Any]()
-SEEN_FOLDERS = pytest.StashKey[set["Path"]]()  # of modules that were collected
+CLOSER = pytest.StashKey["SessionCloser"]()
 
 
 @pytest.fixture
@@ -263,79 +260,14 @@ def has_flag(config: pytest.Config) -> bool:
     return any(flag is not None for flag in flags)
 
 
-def find_early_settings(config: pytest.Config) -> Settings | None:
-    """Return the settings before any conftest file is loaded; None if there is no sign that the project uses the plugin.
+def session_closer(config: pytest.Config) -> SessionCloser:
+    """Return what refuses calls of models outside of tests; it does nothing until one of its methods is called."""
+    if CLOSER not in config.stash:
+        from pytest_llmops.harness.session_closer import SessionCloser
 
-    A sign is an option of ours in the project or on the command line, or a cassette in a folder that pytest starts from. Wrong values give None too: they are reported when pytest is configured.
-    """
-    options = config.known_args_namespace
-    command_line = {option.name: getattr(options, option.dest, None) for option in OPTIONS if option.flag}
-    try:
-        ini = {option.name: _read_ini_value(config, option.dest) for option in OPTIONS if option.ini}
-        if all(
-            value is None for value in (*command_line.values(), *ini.values())
-        ) and not _starts_at_cassettes(config):
-            return None
-        return Settings.from_sources(("command line", command_line), ("ini", ini), environ=os.environ)
-    except (UsageError, pytest.UsageError):
-        return None
-
-
-def _starts_at_cassettes(config: pytest.Config) -> bool:
-    """Return whether a folder from which pytest loads conftest files at once has cassettes."""
-    here = config.invocation_params.dir
-    arguments = getattr(config.known_args_namespace, "file_or_dir", None) or config.getini("testpaths")
-    folders = {config.rootpath, here}
-    for argument in arguments:
-        path = here / str(argument).partition("::")[0]
-        folders.update({path, path.parent})
-    return any(has_cassettes(folder) for folder in folders)
-
-
-@contextmanager
-def close_session_early(config: pytest.Config) -> Iterator[None]:
-    """Refuse calls of models outside of tests from here on, if the project is known to use the plugin and the run replays.
-
-    Raises:
-        pytest.UsageError: A conftest file that is loaded in the block called a model while it was imported.
-    """
-    settings = find_early_settings(config)
-    if settings is None or settings.record != "none":
-        yield
-        return
-    with close_session(config, settings).end_run_if_refused():
-        yield
-
-
-def close_session_of_project(config: pytest.Config, settings: Settings) -> None:
-    """Refuse calls of models outside of tests from here on, now that all settings are known."""
-    if settings.record == "none" and is_set_up(config):
-        close_session(config, settings)
-
-
-def close_session_at_cassettes(config: pytest.Config, path: Path) -> None:
-    """Refuse calls of models outside of tests from here on, if a folder or module that is going to be collected has cassettes."""
-    folder = path
-    if path.suffix == ".py":
-        folder = path.parent
-    folders = config.stash.setdefault(SEEN_FOLDERS, set())
-    if folder in folders:
-        return
-    folders.add(folder)
-    settings = config.stash[SETTINGS]
-    if settings.record == "none" and has_cassettes(folder):
-        close_session(config, settings)
-
-
-def close_session(config: pytest.Config, settings: Settings) -> ClosedSession:
-    """Return the guard that refuses calls of models outside of tests, put in place if it is not there yet."""
-    guard: ClosedSession | None = config.pluginmanager.get_plugin("llmops_closed")
-    if guard is None:
-        from pytest_llmops.harness import closed_session
-
-        guard = closed_session.close_session(config, settings, pytest.UsageError, pytest.exit.Exception)
-    guard.settings = settings
-    return guard
+        read_ini = partial(_read_ini_value, config)
+        config.stash[CLOSER] = SessionCloser(config, read_ini, pytest.UsageError, pytest.exit.Exception)
+    return config.stash[CLOSER]
 
 
 def is_set_up(config: pytest.Config) -> bool:

@@ -18,15 +18,14 @@ from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, Usage
 
 # isort: off
 from pytest_llmops.fixtures import (
-    HARNESS, HAS_INI_KEY, SETTINGS, case, close_session, close_session_at_cassettes, close_session_early, close_session_of_project,
-    embedder, is_set_up, judge, judge_canaries, llm, llm_calls, llm_cassette, llm_feedback, llm_proxy, prompt, prompts, pytest_addoption, pytest_make_parametrize_id, read_settings, retriever, select_broken_cases, uses_our_files,
+    HARNESS, HAS_INI_KEY, SETTINGS, case, embedder, is_set_up, judge, judge_canaries, llm, llm_calls, llm_cassette, llm_feedback, llm_proxy, prompt, prompts, pytest_addoption, pytest_make_parametrize_id, read_settings, retriever, select_broken_cases, session_closer, uses_our_files,
 )  # fmt: skip
 # isort: on
 
 from pytest_llmops.harness import markers
 from pytest_llmops.harness.own_tests import has_baseline_file, is_recorded_elsewhere, may_measure, uses_plugin
 from pytest_llmops.measurement import escape_output
-from pytest_llmops.settings import LOOKS, Settings
+from pytest_llmops.settings import LOOKS
 
 if TYPE_CHECKING:
     from pytest_llmops.harness.controller import Controller
@@ -63,7 +62,7 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
     """Refuse calls of models outside of tests from here on, if the project uses the plugin and the run replays."""
-    with close_session_early(early_config):
+    with session_closer(early_config).close_early():
         return (yield)
 
 
@@ -77,7 +76,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", line)
     config.stash[WATCH_KEY] = OnDemandHarness(config)
     config.pluginmanager.register(config.stash[WATCH_KEY], "llmops_watch")
-    close_session_of_project(config, settings)
+    session_closer(config).close_when_configured(settings, is_set_up=is_set_up(config))
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(ReportListener(config), "llmops_listener")
     if settings.asks_ahead:
@@ -301,7 +300,7 @@ def _register_hooks_for(config: pytest.Config, ours: list[pytest.Item]) -> None:
             hooks = TrialHooks(settings, _is_repeated, _run_unlogged, pytest.CallInfo, pytest.TestReport)
             config.pluginmanager.register(hooks, "llmops_trials")
     if settings.record == "none" and (ours or config.stash[HAS_INI_KEY]):
-        _refuse_unrecorded_calls(config, settings)
+        _refuse_unrecorded_calls(config)
 
 
 def _register_recording_hooks(config: pytest.Config, fixtures: dict[object, Path]) -> None:
@@ -310,20 +309,19 @@ def _register_recording_hooks(config: pytest.Config, fixtures: dict[object, Path
         config.pluginmanager.register(RecordingHooks(config.stash[WATCH_KEY], fixtures), "llmops_ours")
 
 
-def _refuse_unrecorded_calls(config: pytest.Config, settings: Settings) -> None:
+def _refuse_unrecorded_calls(config: pytest.Config) -> None:
     """Refuse connections to models from tests that are not ours, from here to the end of the run."""
     from pytest_llmops.harness import unrecorded
 
     watch = config.stash[WATCH_KEY]
 
-    def refuse(host: str) -> BaseException | None:
-        item = watch.running_item()
-        if item is None or OURS_KEY in item.stash or is_recorded_elsewhere(item):
+    def refuse(item: pytest.Item, host: str) -> BaseException | None:
+        if OURS_KEY in item.stash or is_recorded_elsewhere(item):
             return None
         _register_recording_hooks(config, {})  # their tear-down fails the test if it catches the error
         return unrecorded.refuse_connection(watch.harness_of(item), host)
 
-    close_session(config, settings).refuse_in_test = refuse
+    session_closer(config).close().refuse_in_test = refuse
 
 
 class OnDemandHarness:
@@ -385,7 +383,7 @@ class OnDemandHarness:
         """Keep the tests of each collected module and class, also those that are not run (others than ``test_a.py::test_x``)."""
         # While a module is imported, it may name files that `search_folders` helps to find.
         self._module = collector.path
-        close_session_at_cassettes(self._config, collector.path)
+        session_closer(self._config).close_at_folder(collector.path)
         report = yield
         if isinstance(collector, pytest.Module | pytest.Class) and report.passed:
             self._children.append((collector, report.result))

@@ -324,6 +324,10 @@ class Settings:
     allow_hosts: tuple[str, ...] = _declare_option(
         list_of(parse_host), (), "hosts that are neither recorded nor blocked (a loopback server that the test itself starts)", ini="linelist"
     )  # fmt: skip
+    calls_outside_tests: Literal["refuse", "allow"] = _declare_option(
+        choice_of("refuse", "allow"), "refuse",
+        "calls of models outside of tests (in hooks, at imports) while recordings are replayed. refuse: they are an error; allow: they are live and paid in every run",
+    )  # fmt: skip
     adopt: tuple[str, ...] = _declare_option(
         names_of(*ADOPTED_TOOLS), (), f"tools whose tests are recorded and replayed as they are, and whose scores become measurements: {', '.join(ADOPTED_TOOLS)}; "
         "separated by blanks, commas or lines",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pytest_llmops.cassettes.http.interception import install_patches, use_in_all_threads
     from pytest_llmops.cassettes.http.live_response import TIMING_DIGITS, is_stream, limit_silence
     from pytest_llmops.cassettes.http.patching import Patch, SystemChange
-    from pytest_llmops.cassettes.http.request_checks import request_patches
+    from pytest_llmops.cassettes.http.request_checks import ReadBody, request_patches
     from pytest_llmops.cassettes.journal import JournalEntry
     from pytest_llmops.cassettes.locking import lock_cassette, lock_folder, replace_file
     from pytest_llmops.cassettes.naming import (
@@ -67,6 +67,7 @@ _MODULES_BY_NAME = {
     "Question": "request_key",
     "RUN_FOLDER_VARIABLE": "run_folder",
     "RateLimiter": "rate_limit",
+    "ReadBody": "http.request_checks",
     "RecordingIndex": "recordings",
     "RunJournals": "run_journals",
     "RunUsage": "usage_record",
@@ -130,6 +131,7 @@ __all__ = [
     "Patch",
     "Question",
     "RateLimiter",
+    "ReadBody",
     "RecordingIndex",
     "RunJournals",
     "RunUsage",

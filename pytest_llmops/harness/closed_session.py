@@ -1,7 +1,7 @@
 """Refuses calls of models outside of tests while recordings are replayed: in hooks, at the import of modules, between tests, at exit.
 
 No test can fail for such a call, so the run does. A module that makes one while it is imported is a collection error; any other one ends
-the run with an error, also if the caller catches it.
+the run with an error, also if the caller catches it. `session_closer` decides when this begins.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,7 +17,9 @@ from urllib.parse import urlsplit
 
 import pluggy
 
-from pytest_llmops.cassettes import SystemChange, current_tape, network_patches, request_patches
+from pytest_llmops._util.hosts import DEFAULT_PORTS
+from pytest_llmops._util.json_values import as_mapping, parse_json
+from pytest_llmops.cassettes import ReadBody, SystemChange, current_tape, network_patches, request_patches
 from pytest_llmops.errors import CassetteMiss, append_code
 from pytest_llmops.measurement import escape_output
 from pytest_llmops.settings import Settings
@@ -29,29 +31,9 @@ REFUSED_OUTPUT = "llmops_refused"  # what a worker tells its controller
 GREEN = (0, 5)  # exit statuses of a run without a failure
 FAILED = 1
 REFUSED_STATUS = 4  # of a run that an error ended (pytest's for usage)
-MAX_DEPTH = 20  # of exceptions within exceptions
 # pytest's functions around a run: a program calls `main`, and the command `pytest` calls `console_main`
 _MAIN = frozenset({"main", "_main"})
 _CONSOLE = frozenset({"console_main", "_console_main"})
-_CURRENT_TEST = "PYTEST_CURRENT_TEST"
-
-
-def close_session(
-    config: Any, settings: Settings, usage_error: type[Exception], exit_error: type[Exception]
-) -> ClosedSession:
-    """Refuse calls of models outside of tests from here to the end of the run; return the guard.
-
-    Args:
-        config: pytest's.
-        settings: The run's.
-        usage_error: pytest's exception for a run that cannot go on.
-        exit_error: pytest's exception that ends a run without a traceback.
-    """
-    guard = ClosedSession(config, settings, usage_error, exit_error)
-    config.pluginmanager.register(guard, PLUGIN_NAME)
-    config.add_cleanup(guard.end)  # called after all hooks
-    guard.apply()
-    return guard
 
 
 class ClosedSession:
@@ -62,31 +44,41 @@ class ClosedSession:
         settings: The run's; replaced when all options are known.
         usage_error: pytest's exception for a run that cannot go on.
         exit_error: pytest's exception that ends a run without a traceback.
+
+    Attributes:
+        refuse_in_test: Returns the error for a connection of a running test (pytest's item) to a host; None: it is allowed.
     """
 
     def __init__(
         self, config: Any, settings: Settings, usage_error: type[Exception], exit_error: type[Exception]
     ) -> None:
         self.settings = settings
-        # Returns the error for a connection of the running test to a host; None: the connection is allowed
-        self.refuse_in_test: Callable[[str], BaseException | None] = _allow_in_test
+        self.refuse_in_test: Callable[[Any, str], BaseException | None] = _allow_in_test
         self._config = config
         self._usage_error = usage_error
         self._exit_error = exit_error
-        self._refused: list[str] = []
+        self._refused: dict[str, int] = {}  # message -> how often
         self._reported: set[str] = set()
+        # The running tests, in the order of their start. A run inside a test has a guard of its own, with its own tests.
+        self._running: dict[Any, None] = {}
         self._session: Any = None
         self._has_ended = False
-        self._outer_test = os.environ.get(_CURRENT_TEST)  # of a run inside a test
         self._changes: list[SystemChange] = [
             *network_patches(self._check_host),
             request_patches(self._check_request),
         ]
 
-    def apply(self) -> None:
-        """Patch connections and HTTP clients."""
+    def start(self) -> None:
+        """Register the hooks, and patch connections and HTTP clients until the run ends."""
+        self._config.pluginmanager.register(self, PLUGIN_NAME)
+        self._config.add_cleanup(self.end)  # called after all hooks
         for change in self._changes:
             change.apply()
+
+    def open_connections(self) -> None:
+        """Undo the patches: nothing more is refused. A call that was refused before still fails the run."""
+        for change in reversed(self._changes):
+            change.restore_attribute()
 
     def _check_host(self, host: str, port: int | None) -> None:
         """Raise an error for a connection to a model that nothing records, in a test or outside."""
@@ -94,63 +86,112 @@ class ClosedSession:
             return
         if not is_model_endpoint(host, port, self.settings.base_url):
             return
-        if self._is_outside_tests():
-            raise self._refuse(host)
-        error = self.refuse_in_test(host)
-        if error is not None:
-            raise error
+        item = next(reversed(list(self._running)), None)
+        if item is not None:
+            error = self.refuse_in_test(item, host)
+            if error is not None:
+                raise error
+        elif self._refuses_outside_tests():
+            raise self._refuse("a connection to", host)
 
-    def _check_request(self, method: str, url: str) -> None:
-        """Raise an error for a request to a model outside of tests, whichever host it goes to: its path says that it is one."""
-        if method.upper() != "POST" or not self._is_outside_tests() or current_tape() is not None:
+    def _check_request(self, method: str, url: str, read_body: ReadBody) -> None:
+        """Raise an error for a request to a model outside of tests, whichever host it goes to."""
+        if method.upper() != "POST" or not self._refuses_outside_tests():
             return
-        try:
-            host = urlsplit(url).hostname or ""
-        except ValueError:
-            host = ""
+        if self._running or current_tape() is not None:
+            return
+        host, port = _split_address(url)
         if host.lower() in self.settings.allow_hosts:
             return
-        if find_route(url).matches:
-            raise self._refuse(host)
+        if self._is_model_request(host, port, url, read_body):
+            raise self._refuse("a call of a model at", host)
 
-    def _is_outside_tests(self) -> bool:
-        """Return whether no test of this run is set up, running or torn down."""
-        return os.environ.get(_CURRENT_TEST) in (None, self._outer_test)
+    def _is_model_request(self, host: str, port: int | None, url: str, read_body: ReadBody) -> bool:
+        """Return whether a request calls a model.
 
-    def _refuse(self, host: str) -> CassetteMiss:
-        """Return the error for a call outside of tests, and note it: it fails the run even if it is caught."""
-        host = escape_output(host)
+        On the host of a model its path shows that. Elsewhere other applications have paths such as ``/responses`` too: there the path
+        must be that of a model's API only, such as ``/chat/completions``, or the body must name a model.
+        """
+        route = find_route(url)
+        if not route.matches:
+            return False
+        servers = (self.settings.base_url, os.environ.get("OPENAI_BASE_URL", ""))
+        if any(_is_model_host(host, port, server) for server in servers):
+            return True
+        if any(not match.needs_model for match in route.matches):
+            return True
+        body = as_mapping(parse_json(read_body() or b""))
+        return route.choose_match(body) is not None
+
+    def _refuses_outside_tests(self) -> bool:
+        """Return whether the project wants calls outside of tests to be refused."""
+        return self.settings.calls_outside_tests == "refuse"
+
+    def _refuse(self, what: str, host: str) -> CassetteMiss:
+        """Return the error for a call outside of tests, and note it: it fails the run even if it is caught.
+
+        Args:
+            what: The words before the host in the message.
+            host: The host.
+        """
         first = (
-            f"{_describe_caller(self._config.rootpath)}: a call of a model at {host} was refused: this run replays recordings, and what is"
+            f"{_describe_caller(self._config.rootpath)}: {what} {escape_output(host)} was refused: this run replays recordings, and what is"
             " called outside of tests is not recorded"
         )
         text = (
             f"{append_code(first, CassetteMiss.code)}\n"
             "  record it         make the call in a test with @pytest.mark.llm_cassette, or in a fixture of such a test\n"
-            f"  let it through    the ini key llm_allow_hosts = {host}"
+            "  let it through    the ini key llm_calls_outside_tests = allow: then such calls are live and paid in every run"
         )
-        self._refused.append(text)
+        self._refused[text] = self._refused.get(text, 0) + 1
         if self._has_ended:
             sys.stderr.write(f"ERROR: {text}\n")
         return CassetteMiss(text)
 
+    @hook(wrapper=True)
+    def pytest_runtest_protocol(self, item: Any) -> Generator[None, object, object]:
+        """End a test that has no tear-down, because it ended the run."""
+        try:
+            return (yield)
+        finally:
+            self._running.pop(item, None)
+
+    # The cassette of a test is opened by such a hook that is registered later, and so called before this one
+    @hook(tryfirst=True)
+    def pytest_runtest_setup(self, item: Any) -> None:
+        """Note that a test runs, from its set-up to the end of its tear-down. Plugins that repeat a test call these hooks again."""
+        self._running[item] = None
+
+    @hook(wrapper=True)
+    def pytest_runtest_teardown(self, item: Any) -> Generator[None, object, object]:
+        """Note that a test has ended. One whose set-up failed in another plugin's hook runs from here on."""
+        self._running[item] = None
+        try:
+            return (yield)
+        finally:
+            self._running.pop(item, None)
+
     def take_unreported(self) -> list[str]:
         """Return the messages of refused calls that nothing has shown yet; from then on they count as shown."""
-        texts = [text for text in dict.fromkeys(self._refused) if text not in self._reported]
+        texts = [text for text in list(self._refused) if text not in self._reported]
         self._reported.update(texts)
         return texts
 
-    def find_refusal(self, error: BaseException | None, depth: int = 0) -> str:
+    def find_refusal(self, error: BaseException | None) -> str:
         """Return the message of the refused call that an exception, a cause of it, or a member of its group is; "" if none is."""
-        if error is None or depth > MAX_DEPTH:
-            return ""
-        if isinstance(error, CassetteMiss) and str(error) in self._refused:
-            return str(error)
-        inner = [*getattr(error, "exceptions", ()), error.__cause__, error.__context__]
-        for candidate in inner:
-            text = self.find_refusal(candidate, depth + 1)
-            if text:
-                return text
+        waiting = [error]
+        seen: set[int] = set()
+        while waiting:
+            candidate = waiting.pop()
+            if candidate is None or id(candidate) in seen:
+                continue
+            seen.add(id(candidate))
+            if isinstance(candidate, CassetteMiss) and str(candidate) in self._refused:
+                return str(candidate)
+            waiting += [candidate.__context__, candidate.__cause__]
+            members = getattr(candidate, "exceptions", ())
+            if isinstance(members, list | tuple):  # other libraries have an attribute of that name too
+                waiting += [member for member in reversed(members) if isinstance(member, BaseException)]
         return ""
 
     @contextmanager
@@ -185,9 +226,9 @@ class ClosedSession:
     def pytest_make_collect_report(self, collector: Any) -> Generator[None, Any, Any]:
         """Fail the collection of a module that called a model while it was imported, also if it caught the error."""
         del collector
-        before = len(self._refused)
+        before = dict(self._refused)
         report = yield
-        texts = list(dict.fromkeys(self._refused[before:]))
+        texts = [text for text, count in dict(self._refused).items() if count != before.get(text)]
         if texts:
             report.outcome = "failed"
             report.result = []
@@ -223,7 +264,8 @@ class ClosedSession:
     @hook(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """Take over the calls that a worker of xdist refused."""
-        self._refused += getattr(node, "workeroutput", {}).get(REFUSED_OUTPUT, ())
+        texts = getattr(node, "workeroutput", {}).get(REFUSED_OUTPUT, ())
+        self._refused.update(dict.fromkeys(texts, 1))
 
     def _fail_session(self) -> None:
         """Give a run without a failure the exit status of a failed one, if a call was refused."""
@@ -233,19 +275,18 @@ class ClosedSession:
     def end(self) -> None:
         """End the run: show what nothing has shown, and open the connections, unless the process ends with the run.
 
+        A worker of xdist has sent its output before, so what it refused since then cannot fail the run: the worker prints it.
+
         Raises:
             pytest.UsageError: A call was refused in the hook ``pytest_unconfigure``.
         """
         self._has_ended = True
-        is_process_over = _is_command() or hasattr(self._config, "workerinput")
-        if not is_process_over:
-            for change in reversed(self._changes):
-                change.restore_attribute()
-        if hasattr(self._config, "workerinput"):
-            return
+        is_worker = hasattr(self._config, "workerinput")
+        if not is_worker and not _is_command():
+            self.open_connections()
         self._fail_session()
         text = self.find_refusal(sys.exc_info()[1])
-        if text:
+        if text and not is_worker:
             self._reported.add(text)
             raise self._usage_error(text) from None
         for message in self.take_unreported():
@@ -273,10 +314,29 @@ class WorkerHooks:
             self._config.workeroutput[REFUSED_OUTPUT] = self._guard.take_unreported()
 
 
-def _allow_in_test(host: str) -> BaseException | None:
+def _allow_in_test(item: Any, host: str) -> BaseException | None:
     """Return None: nothing is refused within tests, until those of the run are known."""
-    del host
+    del item, host
     return None
+
+
+def _split_address(url: str) -> tuple[str, int | None]:
+    """Return the host and port of a URL; without a port that of its scheme, and ("", None) for a text that is not a URL.
+
+    >>> _split_address("https://api.example.com/v1")
+    ('api.example.com', 443)
+    """
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        return parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme)
+    return "", None
+
+
+def _is_model_host(host: str, port: int | None, base_url: str) -> bool:
+    """Return whether a host is a known vendor's, or that of a model server; a wrong URL of the server is no host."""
+    with suppress(ValueError):
+        return is_model_endpoint(host, port, base_url)
+    return is_model_endpoint(host, port, "")
 
 
 def _describe_caller(root: Path) -> str:

@@ -6,6 +6,7 @@ Knows pytest's items by their attributes only.
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ PROJECT_PACKAGES = frozenset(
 # imported only to look for a file
 CASSETTES = "cassettes"
 CASSETTE_START = b'{\n "format": '
+MAX_CASSETTES = 100  # files of a folder that are looked at
 
 FOREIGN_MARKER = "vcr"  # marker of other recording plugins (pytest-recording, pytest-vcr, cassetter)
 # Fixtures that those plugins add to every test: without any, no such plugin is installed
@@ -79,9 +81,11 @@ def has_cassettes(folder: Path) -> bool:
     cassettes = folder / CASSETTES
     if not cassettes.is_dir():
         return False
-    path = next(cassettes.glob("**/*.json"), None)
-    if path is None:
-        return False
+    return any(_is_cassette(path) for path in islice(cassettes.glob("**/*.json"), MAX_CASSETTES))
+
+
+def _is_cassette(path: Path) -> bool:
+    """Return whether a file begins as a cassette of this plugin does."""
     with suppress(OSError), path.open("rb") as file:
         return file.read(len(CASSETTE_START)) == CASSETTE_START
     return False

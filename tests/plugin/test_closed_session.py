@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
+import socket
 import subprocess
 import sys
 
 import pytest
 from support.project import Project
+from support.server import json_reply
+
+from pytest_llmops.cassettes.http import connection_checks
 
 ASK = '''
 import json, os, urllib.request
@@ -66,7 +71,7 @@ def test_no_hook_reaches_a_model_and_no_error_of_it_can_be_caught(
     for name in NAMES:
         assert f"hook {name}: a call of a model at 127.0.0.1 was refused" in result.text
     assert "import of conftest.py: a call of a model" in result.text
-    assert "llm_allow_hosts = 127.0.0.1" in result.text
+    assert "the ini key llm_calls_outside_tests = allow" in result.text
 
 
 @pytest.mark.parametrize("where", ["conftest", *NAMES])
@@ -96,8 +101,14 @@ def test_a_module_that_asks_while_it_is_imported_is_a_collection_error(
     assert "ERROR collecting test_a.py" in result.text
 
 
-def test_a_call_at_exit_is_refused_too(asking: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WHERE", "atexit,caught")
+@pytest.mark.parametrize(
+    ("where", "status"),
+    [("atexit", pytest.ExitCode.OK), ("pytest_unconfigure", pytest.ExitCode.TESTS_FAILED)],
+)
+def test_a_call_after_the_tests_is_refused_in_controller_and_worker(
+    asking: Project, where: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHERE", f"{where},caught")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-n1"],
         cwd=asking.path,
@@ -106,7 +117,9 @@ def test_a_call_at_exit_is_refused_too(asking: Project, monkeypatch: pytest.Monk
         check=False,
     )
     assert asking.server.count == 0
-    assert "outside of tests: a call of a model at 127.0.0.1 was refused" in done.stderr
+    assert "1 passed" in done.stdout
+    assert done.returncode == status
+    assert done.stderr.count(": a call of a model at 127.0.0.1 was refused") == 2, done.stderr
 
 
 @pytest.mark.parametrize(
@@ -123,6 +136,7 @@ def test_a_call_at_exit_is_refused_too(asking: Project, monkeypatch: pytest.Monk
     ids=["httpx", "httpx2", "requests", "aiohttp", "openai", "look-up", "_socket"],
 )
 def test_every_client_is_refused(project: Project, call: str) -> None:
+    what = "a connection to" if "socket" in call else "a call of a model at"
     url = f"{project.server.url}/v1/chat/completions"
     project.write(
         **{
@@ -139,7 +153,7 @@ def pytest_sessionstart(session):
         }
     )
     result = project.bare("-W", "ignore::ResourceWarning")
-    assert "hook pytest_sessionstart: a call of a model at " in result.text
+    assert f"hook pytest_sessionstart: {what} " in result.text
     assert project.server.count == 0
 
 
@@ -175,12 +189,152 @@ thread.start()
     assert "outside of tests: a call of a model at 127.0.0.1 was refused" in result.text
 
 
-@pytest.mark.parametrize("way", ["-ollm_allow_hosts=127.0.0.1", "--llm-record=new", "--llm-record=live"])
+SWITCHING = "def pytest_configure(config): config.option.llm_record = 'new'\n"
+WAYS = (
+    "-ollm_calls_outside_tests=allow",
+    "-ollm_allow_hosts=127.0.0.1",
+    "--llm-record=new",
+    "--llm-record=live",
+    SWITCHING,
+)
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_the_ways_out_work(asking: Project, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = [way]
+    if way == SWITCHING:  # a conftest file chooses the mode
+        asking.write(
+            **{"conftest.py": SWITCHING + CONFTEST.replace("pytest_configure", "pytest_report_header")}
+        )
+        options = []
     monkeypatch.setenv("WHERE", "pytest_sessionstart,module")
-    result = asking.run(way)
+    result = asking.run(*options)
     assert result.outcomes == {"passed": 1}, result.text
     assert asking.server.count == 2
+
+
+def test_allowed_calls_outside_of_tests_let_no_test_through(
+    asking: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking.write(**{"test_a.py": RECORDED})
+    assert asking.record().outcomes == {"passed": 1}
+    asking.write(**{"test_b.py": "import socket\ndef test_b(): socket.getaddrinfo('api.openai.com', 443)\n"})
+    before = asking.server.count
+    monkeypatch.setenv("WHERE", "pytest_sessionstart")
+    result = asking.run("-ollm_calls_outside_tests=allow")
+    assert result.outcomes == {"passed": 1, "errors": 1}, result.text
+    assert "test_b.py::test_b: a connection to api.openai.com was refused" in result.text
+    assert asking.server.count - before == 1
+
+
+def test_a_test_is_one_whatever_it_does_to_the_environment(
+    asking: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHERE", "test,pytest_sessionfinish,caught")
+    asking.write(
+        **{
+            "test_a.py": """
+import os, pytest, socket
+from unittest import mock
+from asking import ask
+pytest_plugins = ["pytester"]
+
+def test_cleared_environment():
+    with mock.patch.dict(os.environ, {"STUB": os.environ["STUB"], "WHERE": "test"}, clear=True):
+        ask("test")
+
+def test_deleted_variable(monkeypatch):
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")
+    ask("test")
+
+def test_inner_run(pytester):
+    pytester.makepyfile("def test_inner(): pass")
+    assert pytester.runpytest_inprocess("-p", "no:anyio").ret == 0
+    ask("test")
+
+def test_known_host(monkeypatch):
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")
+    socket.getaddrinfo("api.openai.com", 443)
+
+def test_end_of_the_run():
+    pytest.exit("over", 0)
+""",
+        }
+    )
+    result = asking.run()
+    assert result.outcomes == {"passed": 3, "errors": 1}, result.text
+    assert asking.server.count == 3
+    assert "test_a.py::test_known_host: a connection to api.openai.com was refused" in result.text
+    assert "hook pytest_sessionfinish: a call of a model at 127.0.0.1 was refused" in result.text
+
+
+def test_an_error_is_found_behind_many_others(asking: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHERE", "here")
+    asking.write(
+        **{
+            "conftest.py": """
+from asking import ask
+
+def pytest_sessionstart():
+    try:
+        ask("here")
+    except BaseException as error:
+        last = error
+    for number in range(50):
+        error = ValueError(number)
+        error.__context__ = error.__cause__ = last
+        last = error
+    raise last
+"""
+        }
+    )
+    result = asking.bare()
+    assert result.exit == pytest.ExitCode.USAGE_ERROR
+    assert "INTERNALERROR" not in result.text
+    assert "hook pytest_sessionstart: a call of a model at 127.0.0.1 was refused" in result.text
+
+
+PATHS = ("/forms/17/responses", "/v1/messages", "/search/rerank", "/api/chat", "/shell/completions")
+
+
+def test_other_applications_have_such_paths_too(project: Project) -> None:
+    project.write(
+        **{
+            "conftest.py": f"""
+import asyncio, json, urllib.request
+import aiohttp, httpx
+
+async def post(url, **options):
+    async with aiohttp.ClientSession() as session:
+        await session.post(url, **options)
+
+def pytest_sessionstart(session):
+    for path in {PATHS}:
+        url = "{project.server.url}" + path
+        urllib.request.urlopen(urllib.request.Request(url, b'{{"model": "m"}}')).close()
+        httpx.post(url, json={{"text": "hi"}})
+        httpx.post(url, content=iter([b"hi"]))
+        asyncio.run(post(url, json={{"text": "hi"}}))
+        asyncio.run(post(url, data=b"hi"))
+
+def pytest_report_header():
+    import httpx
+    for path in {PATHS}:
+        url = "{project.server.url}" + path
+        for send in (lambda: httpx.post(url, json={{"model": "m"}}), lambda: asyncio.run(post(url, json={{"model": "m"}}))):
+            try:
+                send()
+            except BaseException as error:
+                print(str(error).partition(":")[0], "refused")
+""",
+            "test_a.py": "def test_a(): pass\n",
+        }
+    )
+    project.server.queue.extend([json_reply({})] * 5 * len(PATHS))
+    result = project.run("-s", "-W", "ignore::ResourceWarning")
+    assert project.server.count == 5 * len(PATHS), result.text
+    assert len([line for line in result.text.splitlines() if line.endswith(" refused")]) == 2 * len(PATHS)
+    assert "hook pytest_report_header: a call of a model" in result.text
 
 
 def test_requests_that_go_to_no_model_are_left_alone(project: Project) -> None:
@@ -203,22 +357,55 @@ def pytest_sessionstart(session):
 def test_without_an_option_cassettes_tell_that_a_project_uses_the_plugin(
     asking: Project, monkeypatch: pytest.MonkeyPatch, *, has_cassettes: bool
 ) -> None:
-    asking.write(**{"pytest.ini": BARE_INI, "folder/test_b.py": RECORDED})
+    asking.write(**{"pytest.ini": f"{BARE_INI}testpaths = fold*\n", "folder/test_b.py": RECORDED})
     if has_cassettes:
         assert asking.record("folder").outcomes == {"passed": 1}
+        asking.write(**{"folder/cassettes/0.json": "{}"})  # of another recorder
     asking.write(**{"folder/test_b.py": "from asking import ask\nask('module')\ndef test_b(): pass\n"})
     before = asking.server.count
-    monkeypatch.setenv("WHERE", "module")
-    result = asking.bare("folder")
-    assert asking.server.count - before == (0 if has_cassettes else 1)
+    monkeypatch.setenv("WHERE", "conftest,module,caught")
+    result = asking.bare()
+    assert asking.server.count - before == (0 if has_cassettes else 2)
+    assert ("import of conftest.py: a call of a model" in result.text) == has_cassettes
     assert ("import of folder/test_b.py: a call of a model" in result.text) == has_cassettes
 
 
-@pytest.mark.parametrize("options", [(), ("--no-such-option",)])
-def test_the_patches_end_with_the_run(project: Project, options: tuple[str, ...]) -> None:
-    import http.client
+class Importer:
+    """Imports an HTTP client during the run."""
 
-    before = http.client.HTTPConnection.putrequest, list(sys.meta_path)
+    def pytest_sessionstart(self) -> None:
+        import httpx2
+
+        self.transport = httpx2.HTTPTransport
+        self.was_patched = hasattr(self.transport.handle_request, "__wrapped__")
+
+
+@pytest.mark.parametrize("options", [(), ("--no-such-option",)])
+def test_the_patches_end_with_the_run(
+    project: Project, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import httpx
+
+    for name in [name for name in sys.modules if name.partition(".")[0] == "httpx2"]:
+        monkeypatch.delitem(sys.modules, name)
+    before = _list_patched()
     project.write(**{"test_a.py": "def test_a(): pass\n"})
-    project.bare(*options)
-    assert (http.client.HTTPConnection.putrequest, sys.meta_path) == before
+    importer = Importer()
+    project.pytester.runpytest_inprocess(*options, plugins=[importer])
+    assert _list_patched() == before
+    assert hasattr(importer, "transport") == (not options)
+    if not options:
+        assert importer.was_patched
+        assert not hasattr(importer.transport.handle_request, "__wrapped__")
+    assert not hasattr(httpx.HTTPTransport.handle_request, "__wrapped__")
+
+
+def _list_patched() -> list[object]:
+    """What a run patches, as it is now."""
+    return [
+        http.client.HTTPConnection.putrequest,
+        list(sys.meta_path),
+        socket.getaddrinfo,
+        *(getattr(socket.socket, name) for name in ("connect", "connect_ex", "sendto", "sendmsg")),
+        list(connection_checks._checks),
+    ]

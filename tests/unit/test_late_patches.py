@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+import http.client
 import importlib
 import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from pytest_llmops.cassettes.http.late_patches import LatePatches
 from pytest_llmops.cassettes.http.patching import Patch
+from pytest_llmops.cassettes.http.request_checks import request_patches
 
 NAME = "module_that_is_imported_late"
 
@@ -65,3 +69,26 @@ def test_a_module_that_is_not_there_is_not_found(late: LatePatches) -> None:
     with pytest.raises(ModuleNotFoundError, match="module_that_is_nowhere"):
         importlib.import_module("module_that_is_nowhere")
     nothing.restore_attribute()
+
+
+def test_a_searched_module_has_all_that_its_own_loader_gives(late: LatePatches) -> None:
+    spec = importlib.util.find_spec(NAME)
+    assert spec is not None
+    loader: Any = spec.loader
+    assert loader.get_source(NAME) == "answer = 41\n"
+    assert loader.get_data(spec.origin) == b"answer = 41\n"
+    assert loader.get_code(NAME).co_filename == spec.origin
+    assert not loader.is_package(NAME)
+    assert copy.copy(loader).get_filename(NAME) == spec.origin
+
+
+def test_a_request_without_a_path_goes_to_the_root() -> None:
+    urls: list[str] = []
+    patches = request_patches(lambda _method, url, _read_body: urls.append(url))
+    patches.apply()
+    try:
+        untyped: Any = http.client.HTTPConnection("h.example", 80)
+        untyped.putrequest("GET", None)
+    finally:
+        patches.restore_attribute()
+    assert urls == ["http://h.example:80/"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import cast
+from typing import Any, cast
 
 from pytest_llmops.cassettes.http.patching import Patch
 
@@ -89,6 +89,12 @@ class _Loader(Loader):
     def __init__(self, real: Loader, loaded: Callable[[ModuleType], None]) -> None:
         self._real = real
         self._loaded = loaded
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what else the module's own loader has: its source, its files, whether it is a package."""
+        if name == "_real":  # of a copy that is being made
+            raise AttributeError(name)
+        return getattr(self._real, name)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         """Return what the module's own loader creates."""

@@ -1,22 +1,26 @@
 """Patches that call a check with each HTTP request, without a tape and without importing any HTTP client."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
 from pytest_llmops.cassettes.http.late_patches import LatePatches
 from pytest_llmops.cassettes.http.patching import Patch
 
-# A function that raises if a request (method, URL) must not be sent
-CheckRequest = Callable[[str, str], object]
+# A function that returns the body of a request; None if its client does not have it at hand
+ReadBody = Callable[[], bytes | str | None]
+# A function that raises if a request (method, URL, body) must not be sent
+CheckRequest = Callable[[str, str, ReadBody], object]
 
 
 def request_patches(check: CheckRequest) -> LatePatches:
     """Return patches that call a check before each request of http.client (so of requests, urllib3 and botocore), httpx and aiohttp.
 
     Args:
-        check: Called with the method and the URL of each request; raises to refuse it.
+        check: Called with the method, the URL and the body of each request; raises to refuse it. http.client sends the body later, so
+            its requests have none here.
     """
     patch_httpx = functools.partial(_patch_httpx, check)
     return LatePatches(
@@ -35,7 +39,7 @@ def _patch_http_client(check: CheckRequest, module: ModuleType) -> Iterator[Patc
     def wrap(real: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(real)
         def putrequest(self: Any, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
-            check(method, _complete_url(self, url))
+            check(method, _complete_url(self, url), _read_nothing)
             return real(self, method, url, *args, **kwargs)
 
         return putrequest
@@ -43,8 +47,13 @@ def _patch_http_client(check: CheckRequest, module: ModuleType) -> Iterator[Patc
     yield Patch(module.HTTPConnection, "putrequest", wrap)
 
 
-def _complete_url(connection: Any, url: str) -> str:
-    """Return the URL of a request with its host; over a proxy, ``url`` has it already."""
+def _read_nothing() -> None:
+    """Return None: the body of this request is not at hand."""
+
+
+def _complete_url(connection: Any, url: str | None) -> str:
+    """Return the URL of a request with its host; over a proxy, ``url`` has it already. An empty one is ``/``, as http.client sends it."""
+    url = url or "/"
     if not url.startswith("/"):
         return url
     host = getattr(connection, "_tunnel_host", None) or connection.host
@@ -63,7 +72,7 @@ def _patch_httpx(check: CheckRequest, module: ModuleType) -> Iterator[Patch]:
     def wrap_sync(real: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(real)
         def handle_request(self: Any, request: Any) -> Any:
-            check(request.method, str(request.url))
+            check(request.method, str(request.url), functools.partial(_read_httpx_body, request))
             return real(self, request)
 
         return handle_request
@@ -71,7 +80,7 @@ def _patch_httpx(check: CheckRequest, module: ModuleType) -> Iterator[Patch]:
     def wrap_async(real: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(real)
         async def handle_async_request(self: Any, request: Any) -> Any:
-            check(request.method, str(request.url))
+            check(request.method, str(request.url), functools.partial(_read_httpx_body, request))
             return await real(self, request)
 
         return handle_async_request
@@ -80,15 +89,35 @@ def _patch_httpx(check: CheckRequest, module: ModuleType) -> Iterator[Patch]:
     yield Patch(module.AsyncHTTPTransport, "handle_async_request", wrap_async)
 
 
+def _read_httpx_body(request: Any) -> bytes | None:
+    """Return the body of a request of httpx; None if it is a stream."""
+    with suppress(RuntimeError):  # RequestNotRead of httpx, which is not imported for that
+        body: bytes = request.content
+        return body
+    return None
+
+
 def _patch_aiohttp(check: CheckRequest, module: ModuleType) -> Iterator[Patch]:
     """Yield the patch of aiohttp's session."""
 
     def wrap(real: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(real)
         async def request(self: Any, method: str, str_or_url: Any, **kwargs: Any) -> Any:
-            check(method, str(self._build_url(str_or_url)))
+            url = str(self._build_url(str_or_url))
+            check(method, url, functools.partial(_read_aiohttp_body, self, kwargs))
             return await real(self, method, str_or_url, **kwargs)
 
         return request
 
     yield Patch(module.ClientSession, "_request", wrap)
+
+
+def _read_aiohttp_body(session: Any, options: Mapping[str, Any]) -> bytes | str | None:
+    """Return the body of a request of aiohttp, from the arguments of the call; None if it is a form or a stream."""
+    if options.get("json") is not None:
+        text: bytes | str = session.json_serialize(options["json"])
+        return text
+    data = options.get("data")
+    if isinstance(data, bytes | str):
+        return data
+    return None

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_llmops.redaction.secret_names import MAX_NAME, is_secret_name, looks_random, read_value
+from pytest_llmops.redaction.secret_names import MASK, MAX_NAME, is_secret_name, looks_random, read_value
 
 MAX_DEPTH = 3  # levels of JSON inside of texts in JSON
 MAX_FAILURES = 20  # so many brackets in a text that do not begin JSON; what follows is not read
@@ -253,8 +253,9 @@ class Thoughts:
         return value in self or self._has_start(value) or is_thought_in_text(data, start, end)
 
     def _has_start(self, value: bytes) -> bool:
-        """Return whether a value is the start of a thought that was seen."""
-        return len(value) >= MIN_START and any(thought.startswith(value) for thought in self._values)
+        """Return whether a value is the start of a thought that was seen, also with dots behind it."""
+        start = value.rstrip(b".")
+        return len(start) >= MIN_START and any(thought.startswith(start) for thought in tuple(self._values))
 
     def is_part_of_thought(self, data: bytes, start: int, end: int) -> bool:
         """Return whether a part of data looks like a secret by chance, as it is in a thought or in a long word of base64.
@@ -362,7 +363,8 @@ def is_thought_in_text(data: bytes, start: int, end: int) -> bool:
     """
     if _read_name(data, start) not in _FORMS:
         return False
-    if not looks_encrypted(read_value(data[start:end]).encode("utf-8", "surrogatepass")):
+    value = read_value(data[start:end]).encode("utf-8", "surrogatepass")
+    if not looks_encrypted(value.replace(MASK.encode(), b"")):
         return False
     before = data[max(0, start - MAX_DISTANCE) : start]
     after = data[end : end + MAX_DISTANCE]

@@ -114,11 +114,12 @@ _SHA256 = re.compile(rb"[0-9a-f]{64}")
 # A text without any of these has no thoughts
 _MARKS = (b"ignature", b"redacted", b"encrypted_", b"reasoning_details")
 # Standard or URL-safe base64: a word with "/" as well as "_", such as "Bearer/ghp_...", is neither
-_BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]+|[A-Za-z0-9_-]+)={0,2}")
-MAX_WORD = 20_000  # characters of a word of base64 that are read before a place
+# ("rsn_" is before the thoughts of OpenAI's models on Bedrock)
+_BASE64 = re.compile(rb"(?:(?:rsn_)?[A-Za-z0-9+/]+|[A-Za-z0-9_-]+)={0,2}")
+MAX_WORD = 8000  # characters of a word of base64 that are read before and after a place
 MAX_HEAD = 200  # so many characters of base64 may be the data of an image; what follows looks like a secret by chance
 _WORD_CHARACTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-"
-_WORD_AFTER = re.compile(rb"[A-Za-z0-9+/_-]*+={0,2}")
+_WORD_AFTER = re.compile(rb"[A-Za-z0-9+/_-]{0,%d}+={0,2}" % MAX_WORD)
 _BRACKET = re.compile(rb"[\[\](){}]")
 # The name of a value with the quotes before it, and what is between the name and the value
 _NAME_BEFORE = re.compile(
@@ -262,10 +263,10 @@ class Thoughts:
 
         A key behind a short word ("Bearer/ghp_...") is not such a part.
         """
+        if _is_in_random_word(data, start):
+            return True
         before = data[max(0, start - MAX_WORD) : start]
         head = before[len(before.rstrip(_WORD_CHARACTERS)) :]
-        if len(head) >= MAX_HEAD and _is_random_base64(head[-MAX_HEAD:].decode()):
-            return True
         word_start = start - len(head)
         after = _WORD_AFTER.match(data, end)
         word_end = after.end() if after else end
@@ -283,6 +284,14 @@ def _read_name(data: bytes, start: int) -> str:
     if name_match is None:
         return ""
     return name_match["name"].decode()
+
+
+def _is_in_random_word(data: bytes, start: int) -> bool:
+    """Return whether a place is behind `MAX_HEAD` characters or more of random base64, such as the data of an image."""
+    head = data[max(0, start - MAX_HEAD) : start]
+    if len(head) < MAX_HEAD or head.translate(None, _WORD_CHARACTERS):
+        return False
+    return _is_random_base64(head.decode())
 
 
 def _is_random_base64(word: str) -> bool:

@@ -118,6 +118,8 @@ def test_no_text_makes_the_search_fail(before: str, after: str) -> None:
     if thoughts.has_thought_value(data, len(start), end) and SIGNATURE.encode() not in thoughts:
         assert is_thought_in_text(data, len(start), end)
         assert b"signature" in start
+    if thoughts.is_part_of_thought(data, len(start) + 30, end):
+        assert b"signature" in start
 
 
 VALUES = st.recursive(

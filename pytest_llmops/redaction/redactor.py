@@ -188,7 +188,7 @@ class Redactor:
         if depth:
             if b"%" in data:  # before decoding: a decoded "@" would look like the end of the password
                 data = _URL_CREDENTIALS.pattern.sub(_URL_CREDENTIALS.kept + MASK.encode(), data)
-            data = streams.clean_encoded(data, inner, self._mask_binary, self._thoughts)
+            data = streams.clean_encoded(data, inner, self._mask_binary)
         # A mask is short: what was too far from the text that tells it to be a secret may be near enough now.
         for _ in range(MAX_ROUNDS):
             spans = self._find_spans(data)
@@ -202,10 +202,14 @@ class Redactor:
 
         It also learns the values that are assigned to the name of a secret, and keys in files.
         """
-        assigned = [span for span in find_assigned_values(data) if not self._thoughts.hold_value(data, *span)]
+        assigned = [
+            span for span in find_assigned_values(data) if not self._thoughts.has_thought_value(data, *span)
+        ]
         secrets = [read_value(data[start:end]) for start, end in assigned]
         if is_text:
-            in_text = [span for span in find_text_secrets(data) if not self._thoughts.hold_value(data, *span)]
+            in_text = [
+                span for span in find_text_secrets(data) if not self._thoughts.has_thought_value(data, *span)
+            ]
             secrets += [
                 read_value(data[start:end]) for start, end in in_text if is_known_secret(data[start:end])
             ]
@@ -229,7 +233,7 @@ class Redactor:
         if is_text:
             by_look += find_public_secrets(data)
         for start, end in by_look:
-            if not self._thoughts.hold_part(data, start, end):
+            if not self._thoughts.is_part_of_thought(data, start, end):
                 spans.append((start, end, MASK))
         if spans:
             return _merge_overlaps(spans)
@@ -266,9 +270,7 @@ class Redactor:
                 start = len(_decode(data[:start]))  # noqa: PLW2901
                 end = len(_decode(data[:end]))  # noqa: PLW2901
             replacements.append((start, end, MASK))
-        decoded = streams.clean_encoded(
-            data, lambda part: self._clean(part, (), 1), self._mask_binary, self._thoughts
-        )
+        decoded = streams.clean_encoded(data, lambda part: self._clean(part, (), 1), self._mask_binary)
         rewritten = _decode(_apply_redactors(decoded, extra))
         if rewritten != text:
             replacements.append(_describe_change(text, rewritten))

@@ -158,7 +158,7 @@ def _find_scattered(texts: Sequence[str]) -> list[list[Leaf]]:
 
 def _are_thoughts(pieces: list[Leaf], thoughts: Thoughts) -> bool:
     """Return whether all pieces of a text are thoughts."""
-    return all(not leaf or leaf.encode("utf-8", "surrogatepass") in thoughts for _, _, leaf in pieces)
+    return thoughts.join_pieces(leaf.encode("utf-8", "surrogatepass") for _, _, leaf in pieces)
 
 
 def _differ(pieces: list[Leaf]) -> bool:
@@ -320,27 +320,20 @@ _LONG_WORD = b"x" * MIN_BASE64_RUN
 _URL_SAFE_MAP = bytes.maketrans(b"-_", b"+/")
 
 
-def clean_encoded(data: bytes, clean: Clean, clean_binary: Clean, thoughts: Thoughts) -> bytes:
+def clean_encoded(data: bytes, clean: Clean, clean_binary: Clean) -> bytes:
     """Mask secrets in the parts of data that are escaped in JSON, percent-encoded or in base64.
 
     Args:
         data: The data.
         clean: Masks secrets in a decoded text.
         clean_binary: Masks secrets in binary data without changing their length.
-        thoughts: Base64 that is not decoded.
     """
-
-    def clean_run(match: re.Match[bytes]) -> bytes:
-        if match[0] in thoughts:
-            return match[0]
-        return _clean_base64(match[0], clean, clean_binary)
-
     if b"\\" in data and (b"\\u00" in data or b"\\/" in data):
         data = _JSON_STRING.sub(lambda match: _clean_json_string(match[0], clean), data)
     if b"%" in data:
         data = _PERCENT_ENCODED.sub(lambda match: _clean_percent_encoded(match[0], clean), data)
     if has_long_word(data):
-        data = _BASE64_RUN.sub(clean_run, data)
+        data = _BASE64_RUN.sub(lambda match: _clean_base64(match[0], clean, clean_binary), data)
     return data
 
 

@@ -1,22 +1,34 @@
 """Signatures of thoughts: members of requests and answers that look like secrets, but that a model's server checks when they come back.
 
 A vendor signs or encrypts the thoughts of a model, and the client sends them back in the next turn. If they were masked, a live server
-would refuse that turn. `THOUGHT_FORMS` has the forms of each vendor. A member is a thought by its place (what holds it, and the type of
-its object): the ``signature`` of a webhook or a URL stays a secret.
+would refuse that turn. `THOUGHT_FORMS` has the forms of each vendor. A value is a thought if three things hold:
+
+- The name of its own member is that of a form. A value under any other name, such as ``password``, is never one.
+- Its object fits the form: the ``signature`` of a webhook or a URL stays a secret.
+- It is long random base64 (`looks_encrypted`); the pieces of a stream count together.
+
+JSON is parsed. Brackets are only read (`is_thought_in_text`) where that fails: in the logs and reprs of Python that agents put into
+prompts and reports, and in JSON that was cut. What is masked there is a secret from then on, and would be masked in the next turn, too.
 """
 
+import base64
+import binascii
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_llmops.redaction.secret_names import MAX_NAME, looks_random, read_value
+from pytest_llmops.redaction.secret_names import MASK, MAX_NAME, is_secret_name, looks_random, read_value
 
 MAX_DEPTH = 3  # levels of JSON inside of texts in JSON
 MAX_FAILURES = 20  # so many brackets in a text that do not begin JSON; what follows is not read
 MAX_DISTANCE = 4000  # characters around a value in a text that is not JSON, in which the brackets around it are looked for
 MAX_LEVELS = 4  # brackets around a value that are read
+# Characters of a thought. The shortest in the recordings of public projects have 72 (Gemini), 200 (Anthropic) and 440 (OpenAI).
+MIN_THOUGHT = 64
+MIN_START = 16  # so many characters of a thought that was seen before are one, too: logs cut their values
+MIN_HEAD = 24  # characters of a thought before a part that looks like a secret; behind less, it is a key with a word before it
 # The members that say what an object is, in APIs and in the messages of frameworks
 TYPE_MEMBERS = ("type", "part_kind", "block_type")
 
@@ -55,18 +67,25 @@ _SIGNATURE = ("signature",)
 _SIGNATURE_OR_DATA = ("signature", "data")
 _GEMINI_MEMBERS = ("thoughtSignature", "thought_signature", "thoughtSignatures", "thought_signatures")
 _ENCRYPTED_MEMBERS = ("encrypted_content", "encrypted_index", "encrypted_stdout")
+# Of the plural, a member may also be an object, with the ids of calls as names
+_BY_CALL = ("thoughtSignatures", "thought_signatures")
+_GEMINI_TOOLS = (
+    "code_execution",
+    "file_search",
+    "google_maps",
+    "google_search",
+    "processing",
+    "retrieval",
+    "tool_search",
+    "url_context",
+)
 _GEMINI_STEPS = (
     "thought",
     "thought_signature",
-    "function_call",
-    "code_execution_call",
-    "code_execution_result",
-    "google_search_call",
-    "google_search_result",
-    "url_context_call",
-    "url_context_result",
+    *(f"{tool}_{step}" for tool in _GEMINI_TOOLS for step in ("call", "result")),
 )
-_LANGCHAIN_BLOCKS = ("reasoning", "thinking", "text", "tool_call", "function_call")
+# Blocks to which LangChain adds the signature of a part of Gemini, as `extras`
+_LANGCHAIN_BLOCKS = ("reasoning", "text", "image_url", "server_tool_call", "server_tool_result")
 THOUGHT_FORMS = (
     # Anthropic: also on Bedrock (InvokeModel), Vertex and Azure; LiteLLM's `thinking_blocks`; the parts of pydantic-ai and LlamaIndex
     ThoughtForm(
@@ -84,19 +103,23 @@ THOUGHT_FORMS = (
     ThoughtForm("Databricks", _SIGNATURE, types=("summary_text",)),
     ThoughtForm("LiteLLM", _SIGNATURE, below=("provider_specific_fields",)),
     ThoughtForm("LangChain", _SIGNATURE, types=_LANGCHAIN_BLOCKS, below=("extras",)),
-    ThoughtForm("LangChain", _SIGNATURE, types=("reasoning",)),
+    ThoughtForm("LangChain", _SIGNATURE, types=("reasoning", "function_call_signature")),
     ThoughtForm("LangChain", _SIGNATURE, below=("reasoning_content",)),
     ThoughtForm("LlamaIndex", _SIGNATURE, types=("thinking",), below=("additional_information",)),
     ThoughtForm("AI SDK", _SIGNATURE, types=("reasoning",), below=("anthropic", "bedrock", "google")),
-    # Not a thought: the hash of the code of a function, which looks like one
-    ThoughtForm("Mirascope", ("signatureHash", "signature_hash")),
 )
+# Not a thought, but a SHA-256 that looks like a secret: Mirascope's hash of the code of a function
+_HASH_MEMBERS = ("signatureHash", "signature_hash")
+_SHA256 = re.compile(rb"[0-9a-f]{64}")
 # A text without any of these has no thoughts
 _MARKS = (b"ignature", b"redacted", b"encrypted_", b"reasoning_details")
-# A word of base64 before and after a place; `MAX_WORD` characters of it may be the data of an image
-MAX_WORD = 200
-_WORD_BEFORE = re.compile(rb"[A-Za-z0-9+/_-]{1,%d}\Z" % MAX_WORD)
-_WORD_AFTER = re.compile(rb"[A-Za-z0-9+/_-]*+={0,2}")
+# Standard or URL-safe base64: a word with "/" as well as "_", such as "Bearer/ghp_...", is neither
+# ("rsn_" is before the thoughts of OpenAI's models on Bedrock)
+_BASE64 = re.compile(rb"(?:(?:rsn_)?[A-Za-z0-9+/]+|[A-Za-z0-9_-]+)={0,2}")
+MAX_WORD = 8000  # characters of a word of base64 that are read before and after a place
+MAX_HEAD = 200  # so many characters of base64 may be the data of an image; what follows looks like a secret by chance
+_WORD_CHARACTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-"
+_WORD_AFTER = re.compile(rb"[A-Za-z0-9+/_-]{0,%d}+={0,2}" % MAX_WORD)
 _BRACKET = re.compile(rb"[\[\](){}]")
 # The name of a value with the quotes before it, and what is between the name and the value
 _NAME_BEFORE = re.compile(
@@ -105,8 +128,6 @@ _NAME_BEFORE = re.compile(
 _QUOTE = re.compile(rb"[\"']")
 # Strings of Python in the other quotes than those of names and values
 _STRINGS = {False: re.compile(rb"'[^'\"]*+'"), True: re.compile(rb'"[^"]*+"')}
-_YAML_NAME = re.compile(rb"([ -]{0,99}+)[A-Za-z_]+:")
-_YAML_TYPE = re.compile(rb"(?:%s):[ ]([A-Za-z_.]{1,40})" % "|".join(TYPE_MEMBERS).encode())
 _DOCUMENT_START = re.compile(r"[{\[]")
 _DECODER = json.JSONDecoder(strict=False)
 
@@ -146,45 +167,131 @@ def _has_form(form: ThoughtForm, holder: Holder) -> bool:
     return above.has_type(form.types) or (above.above is not None and above.above.has_type(form.types))
 
 
+def looks_encrypted(value: bytes) -> bool:
+    """Return whether a value is long base64 of random data, as the signature of a thought is.
+
+    >>> looks_encrypted(b"ErUBCkYIARgCIkDGs9QuvKv" * 4), looks_encrypted(b"Zx9Kq27LmPw4Tb81Vn"), looks_encrypted(b"a-word-" * 20)
+    (True, False, False)
+    """
+    if len(value) < MIN_THOUGHT or _BASE64.fullmatch(value) is None:
+        return False
+    word = value.decode()
+    return not word.islower() and not word.isupper() and looks_random(word)
+
+
 class Thoughts:
     """The thoughts in all data that were searched so far. Data may be added by several threads.
 
+    A value is in it without the ``=`` at its end. That a value is in it does not make it a thought wherever it occurs: see
+    `has_thought_value`.
+
     >>> thoughts = Thoughts()
-    >>> thoughts.learn(b'{"type": "thinking", "thinking": "hm", "signature": "EqQB"}')
-    >>> b"EqQB" in thoughts
+    >>> signature = b"ErUBCkYIARgCIkDGs9QuvKv" * 4
+    >>> thoughts.learn(b'{"type": "thinking", "thinking": "hm", "signature": "%s"}' % signature)
+    >>> signature in thoughts
     True
     """
 
     def __init__(self) -> None:
         self._values: set[bytes] = set()
+        self._short: set[bytes] = set()  # too short for a thought, but perhaps pieces of one
+        self._pieces: set[bytes] = set()  # of those, the ones that are
 
     def learn(self, data: bytes) -> None:
         """Search data for thoughts, and keep them."""
-        if any(mark in data for mark in _MARKS):
-            self._values.update(thought.rstrip(b"=") for thought in iterate_thoughts(data))
+        if not any(mark in data for mark in _MARKS):
+            return
+        for thought in iterate_thoughts(data):
+            value = thought.rstrip(b"=")
+            if looks_encrypted(value):
+                self._values.add(value)
+                self._learn_inner(thought)
+            elif _BASE64.fullmatch(value):
+                self._short.add(value)
+
+    def _learn_inner(self, thought: bytes) -> None:
+        """Keep what a thought is the base64 of, if that is base64 itself: a redacted thought of Bedrock, which gets decoded."""
+        try:
+            inner = base64.b64decode(thought, validate=True)
+        except binascii.Error:
+            return
+        if looks_encrypted(inner):
+            self._values.add(inner.rstrip(b"="))
+
+    def join_pieces(self, pieces: Iterable[bytes]) -> bool:
+        """Return whether the pieces of a text in a stream are one thought or several; if so, each piece is a thought from now on.
+
+        >>> thoughts = Thoughts()
+        >>> pieces = [b"ErUBCkYIARgCIkDGs9Q", b"uvKvErUBCkYIARgCIkDGs9QuvK", b"vErUBCkYIARgCIkDGs9QuvKv"]
+        >>> thoughts.learn(b" ".join(b'{"type": "signature_delta", "signature": "%s"}' % piece for piece in pieces))
+        >>> thoughts.join_pieces(pieces[:2]), thoughts.join_pieces(pieces)
+        (False, True)
+        """
+        values = [piece.rstrip(b"=") for piece in pieces if piece]
+        if all(value in self for value in values):
+            return True
+        if not all(value in self or value in self._short for value in values):
+            return False
+        whole = b"".join(values)
+        if not looks_encrypted(whole):
+            return False
+        self._values.add(whole)
+        self._pieces.update(values)
+        return True
 
     def __contains__(self, value: bytes) -> bool:
-        return value.rstrip(b"=") in self._values
+        stripped = value.rstrip(b"=")
+        return stripped in self._values or stripped in self._pieces
 
-    def hold_value(self, data: bytes, start: int, end: int) -> bool:
-        """Return whether the value of a member or an argument in data is a thought."""
+    def has_thought_value(self, data: bytes, start: int, end: int) -> bool:
+        """Return whether the value of a member or an argument in data is a thought: never one under a name without a form."""
+        name = _read_name(data, start)
         value = read_value(data[start:end]).encode("utf-8", "surrogatepass")
-        return value in self or is_thought_in_text(data, start, end)
+        if name in _HASH_MEMBERS:
+            return _SHA256.fullmatch(value) is not None
+        if name not in _FORMS:
+            return False
+        return value in self or self._has_start(value) or is_thought_in_text(data, start, end)
 
-    def hold_part(self, data: bytes, start: int, end: int) -> bool:
+    def _has_start(self, value: bytes) -> bool:
+        """Return whether a value is the start of a thought that was seen, also with dots behind it."""
+        start = value.rstrip(b".")
+        return len(start) >= MIN_START and any(thought.startswith(start) for thought in tuple(self._values))
+
+    def is_part_of_thought(self, data: bytes, start: int, end: int) -> bool:
         """Return whether a part of data looks like a secret by chance, as it is in a thought or in a long word of base64.
 
-        A value that begins with a secret is not a thought.
+        A key behind a short word ("Bearer/ghp_...") is not such a part.
         """
-        before = _WORD_BEFORE.search(data[max(0, start - MAX_WORD) : start])
-        if before is None:
-            return False
-        if len(before[0]) == MAX_WORD:
-            return _is_random_base64(before[0].decode())
-        word_start = start - len(before[0])
+        if _is_in_random_word(data, start):
+            return True
+        before = data[max(0, start - MAX_WORD) : start]
+        head = before[len(before.rstrip(_WORD_CHARACTERS)) :]
+        word_start = start - len(head)
         after = _WORD_AFTER.match(data, end)
         word_end = after.end() if after else end
-        return self.hold_value(data, word_start, word_end)
+        word = data[word_start:word_end]
+        if word.rstrip(b"=") in self._pieces:
+            return True
+        if len(head) < MIN_HEAD or not looks_encrypted(word):
+            return False
+        return word in self or is_thought_in_text(data, word_start, word_end)
+
+
+def _read_name(data: bytes, start: int) -> str:
+    """Return the name of the member whose value starts at a place, or ""."""
+    name_match = _NAME_BEFORE.search(data[max(0, start - MAX_NAME) : start])
+    if name_match is None:
+        return ""
+    return name_match["name"].decode()
+
+
+def _is_in_random_word(data: bytes, start: int) -> bool:
+    """Return whether a place is behind `MAX_HEAD` characters or more of random base64, such as the data of an image."""
+    head = data[max(0, start - MAX_HEAD) : start]
+    if len(head) < MAX_HEAD or head.translate(None, _WORD_CHARACTERS):
+        return False
+    return _is_random_base64(head.decode())
 
 
 def _is_random_base64(word: str) -> bool:
@@ -198,7 +305,7 @@ def _is_random_base64(word: str) -> bool:
 
 
 def iterate_thoughts(data: bytes) -> Iterator[bytes]:
-    """Yield the thoughts in JSON, in the events of a stream, and in JSON within other texts.
+    """Yield the values of members with the form of a thought: in JSON, in the events of a stream, and in JSON within other texts.
 
     >>> list(iterate_thoughts(b'data: {"type": "thinking", "thinking": "hm", "signature": "EqQB"}'))
     [b'EqQB']
@@ -221,7 +328,8 @@ def _iterate_in_text(text: str, depth: int) -> Iterator[str]:
         elif isinstance(value, dict):
             holder = Holder(value, name, above)
             for key, member in value.items():
-                if is_thought_member(key, holder):
+                is_texts = not isinstance(member, dict) or key in _BY_CALL
+                if is_texts and is_thought_member(key, holder):
                     yield from _list_texts(member)
                 else:
                     waiting.append((member, key, holder))
@@ -230,9 +338,9 @@ def _iterate_in_text(text: str, depth: int) -> Iterator[str]:
 
 
 def _list_texts(value: Any) -> list[str]:
-    """Return a text, or the texts of a list or an object, as an object has signatures by the ids of calls."""
+    """Return a text, or the texts of a list or an object (see `_BY_CALL`), without those under the name of a secret."""
     if isinstance(value, dict):
-        value = list(value.values())
+        value = [member for name, member in value.items() if not is_secret_name(name)]
     if not isinstance(value, list):
         value = [value]
     return [text for text in value if isinstance(text, str) and text]
@@ -258,19 +366,23 @@ def _read_documents(text: str) -> Iterator[Any]:
 def is_thought_in_text(data: bytes, start: int, end: int) -> bool:
     """Return whether the value at a place of a text that is not JSON is a thought: a value of Python, or JSON that was cut.
 
-    >>> text = b"ThinkingBlock(signature='EqQB', thinking='hm', type='thinking')"
-    >>> is_thought_in_text(text, 25, 29)
+    >>> text = b"ThinkingBlock(signature='%s', thinking='hm', type='thinking')" % (b"ErUBCkYIARgCIkDGs9QuvKv" * 4)
+    >>> is_thought_in_text(text, 25, 117)
     True
     """
+    if _read_name(data, start) not in _FORMS:
+        return False
+    value = read_value(data[start:end]).encode("utf-8", "surrogatepass")
+    if not looks_encrypted(value.replace(MASK.encode(), b"")):
+        return False
     before = data[max(0, start - MAX_DISTANCE) : start]
     after = data[end : end + MAX_DISTANCE]
     name_match = _NAME_BEFORE.search(before[-MAX_NAME:])
-    if name_match is None or name_match["name"].decode() not in _FORMS:
+    if name_match is None:
         return False
-    if _QUOTE.search(before, name_match.end("name") - name_match.end() + len(before)):
-        holder = _read_holder(before, after, name_match)
-    else:
-        holder = _read_yaml_holder(before, after)
+    if not _QUOTE.search(name_match[0], name_match.end("name") - name_match.start()):
+        return False
+    holder = _read_holder(before, after, name_match)
     return holder is not None and is_thought_member(name_match["name"].decode(), holder)
 
 
@@ -288,25 +400,6 @@ def _find_type(text: bytes, name_match: re.Match[bytes]) -> bytes:
     if type_match is None:
         return b""
     return type_match[1]
-
-
-def _read_yaml_holder(before: bytes, after: bytes) -> Holder | None:
-    """Return the object around a value in YAML, by the lines after it that are indented as its name; None without a type.
-
-    Recorders sort the members, so the type of a thought comes after its signature.
-    """
-    start = before.rfind(b"\n") + 1
-    name_match = _YAML_NAME.match(before, start)
-    if name_match is None:
-        return None
-    indent = b" " * len(name_match[1])
-    for line in after.splitlines()[1:]:
-        if line and not line.startswith(indent):
-            return None
-        type_match = _YAML_TYPE.fullmatch(line[len(indent) :])
-        if type_match:
-            return Holder({"type": type_match[1].decode()})
-    return None
 
 
 def _read_holder(before: bytes, after: bytes, name_match: re.Match[bytes]) -> Holder | None:

@@ -242,7 +242,6 @@ TEXTS = (
     f"answer: {json.dumps(make_thinking(SIGNATURE))} in 2 s",
     f"Part(thought_signature=b'{SIGNATURE}')",
     f'data: {{"delta":{{"type":"signature_delta","signature":"{SIGNATURE}',
-    f"- content:\n  - signature: {SIGNATURE}\n    thinking: |-\n      hm\n    type: thinking\n",
     json.dumps({"text": json.dumps({"text": json.dumps(make_thinking(SIGNATURE))})}),
 )  # fmt: skip
 
@@ -260,6 +259,8 @@ def test_a_thought_stays_in_a_report_once_its_answer_was_seen() -> None:
 
 
 SECRET = "k9Qm2Zx7Rt4Lw8Vb3Nc6Yd1Hs5Jf0Gp"
+LONG_SECRET = SECRET + "xT5bW8eR2uK7oM4qL9zC3vN6yA1sD0fGhJ8"
+KEY = "ghp_" + "aB3dE6gH9jK2mN5pQ8sT1vW4yZ7cF0iL3oR6"
 ORDINARY = (
     {"type": "webhook", "signature": SECRET},
     {"type": "thinking", "thinking": "hm", "webhook": {"signature": SECRET}},
@@ -272,11 +273,25 @@ ORDINARY = (
     {"reasoningText": {"api_key": SECRET}},
     {"url": f"https://a.example/file?type=thinking&signature={SECRET}"},
     {"type": "thinking", "signature": "sk-ant-api03-" + SECRET * 3},
+    {"type": "thinking", "signature": SECRET},
+    {"type": "function_call", "name": "verify", "signature": LONG_SECRET + SECRET},
+    {"type": "function_call", "name": "verify", "arguments": {"signature": LONG_SECRET + SECRET}},
+    {"type": "text", "text": "hm", "extras": {"signature": SECRET}},
+    {"provider_specific_fields": {"signature": SECRET}},
+    {"signatureHash": SECRET},
+    {"vault": {"encrypted_content": {"password": SECRET, "client_secret": SECRET[::-1]}}},
+    {"thoughtSignatures": {"password": LONG_SECRET + SECRET}},
+    {"a": {"thoughtSignature": SECRET}, "db": {"password": SECRET}},
+    {"a": {"thoughtSignature": LONG_SECRET}, "db": {"password": LONG_SECRET}},
+    [
+        {"type": "signature_delta", "signature": SECRET},
+        {"type": "signature_delta", "signature": "Zx9Kq27LmPw4Tb81Vn"},
+    ],
 )
 
 
 @pytest.mark.parametrize("value", ORDINARY)
-def test_an_ordinary_secret_under_the_same_name_is_masked(value: dict[str, Any]) -> None:
+def test_an_ordinary_secret_under_the_same_name_is_masked(value: Any) -> None:
     for data in (
         json.dumps(value),
         f"data: {json.dumps(value)}\n\n",
@@ -286,8 +301,51 @@ def test_an_ordinary_secret_under_the_same_name_is_masked(value: dict[str, Any])
         assert SECRET not in Redactor().clean_text(data), data
 
 
+@pytest.mark.parametrize(
+    "value", [f"Bearer/{KEY}", f"x+{KEY}", f"key_{KEY}", f"key/{KEY * 3}", "key/AKIA" + "7QZ3MXK2P5RT9LWV"]
+)
+@pytest.mark.parametrize(
+    "make", [make_reasoning, make_gemini, lambda value: {"type": "redacted_thinking", "data": value}]
+)
+def test_a_key_behind_a_short_word_is_masked(value: str, make: Callable[[str], Any]) -> None:
+    data = json.dumps(make(value)).encode()
+    redactor = Redactor()
+    assert value.encode() not in redactor.clean(data)
+    assert redactor.leaks(data)
+
+
+@pytest.mark.parametrize("name", ["password", "client_secret", "webhook_token"])
+@pytest.mark.parametrize(
+    "thought", [{"thoughtSignature": LONG_SECRET}, {"content": json.dumps(make_thinking(LONG_SECRET))}]
+)
+def test_a_secret_wins_over_a_thought_in_an_earlier_body(name: str, thought: dict[str, Any]) -> None:
+    redactor = Redactor()
+    first = json.dumps(thought).encode()
+    redactor.clean(first)
+    assert LONG_SECRET.encode() not in redactor.clean(json.dumps({"db": {name: LONG_SECRET}}).encode())
+    assert redactor.leaks(first)
+
+
+def test_a_secret_in_the_base64_of_a_thought_is_masked() -> None:
+    text = "the token of the build is " + KEY + ", and it was made yesterday"
+    thought = base64.b64encode(text.encode()).decode()
+    assert thought not in Redactor().clean_text(json.dumps({"encrypted_content": thought}))
+
+
+def test_the_hash_of_a_function_stays() -> None:
+    text = json.dumps({"signatureHash": "3779bb3e22ca9b1dd5379cda31c2cdce8f3b5d27528c328270e7e196b67cc58a"})
+    assert Redactor().clean_text(text) == text
+
+
+def test_the_start_of_a_thought_stays_in_a_log_once_its_answer_was_seen() -> None:
+    redactor = Redactor()
+    redactor.clean(json.dumps(make_thinking(SIGNATURE)).encode())
+    text = f"signature='{SIGNATURE[:40]}...'"
+    assert redactor.clean_text(text) == text
+
+
 def test_a_known_secret_is_masked_in_a_thought() -> None:
-    thought = json.dumps(make_thinking("Eqk" + SECRET))
+    thought = json.dumps(make_thinking(SIGNATURE.rstrip("=") + SECRET))
     assert Redactor(known={SECRET}).clean_text(thought) == thought.replace(SECRET, MASK)
 
 

@@ -23,8 +23,14 @@ from support.server import StubServer, chat_events, stream
 from pytest_llmops.cassettes import store
 from pytest_llmops.cassettes.http import http_client
 from pytest_llmops.cassettes.run_journals import RunJournals
-from pytest_llmops.errors import CassetteError
-from pytest_llmops.harness.ahead.sender import _OWN_STATE, send_on_connection, send_request, why_not_sent
+from pytest_llmops.errors import CassetteError, CassetteMiss
+from pytest_llmops.harness.ahead.sender import (
+    _OWN_STATE,
+    LiveSender,
+    send_on_connection,
+    send_request,
+    why_not_sent,
+)
 
 MODULES = pytest.mark.parametrize("module", [httpx, httpx2], ids=["httpx", "httpx2"])
 KINDS = pytest.mark.parametrize("kind", ["HTTPTransport", "AsyncHTTPTransport"])
@@ -187,3 +193,20 @@ def test_answers_that_come_together_while_the_disk_is_full_are_all_kept(
     folder.mkdir(exist_ok=True)
     kept.rename(folder / kept.name)
     assert sorted(store.load_with_journals(cassette)) == ["key-0", "key-1"]
+
+
+@pytest.mark.parametrize("error", [CassetteMiss("refused"), OSError("no route")], ids=["guard", "network"])
+def test_the_end_of_a_request_is_reported_whatever_ended_it(error: BaseException) -> None:
+    """Otherwise the silent runs would wait for its answer without end."""
+
+    def refuse(question: Any) -> None:
+        raise error
+
+    pending: Any = SimpleNamespace(
+        question=SimpleNamespace(address="http://a.example"), tape=SimpleNamespace(prepare_call=refuse)
+    )
+    ends: list[str] = []
+    sender = LiveSender(1, lambda _, why: ends.append(why))
+    sender.submit([pending])
+    sender._pool.shutdown(wait=True)
+    assert ends == [type(error).__name__]

@@ -92,7 +92,9 @@ class LiveSender:
             why = self._send_until_answered(pending)
         except (BudgetReached, CassetteError) as error:
             why = str(error)
-        except Exception as error:  # noqa: BLE001 -- of the network, or a hook of the project: the test meets it itself
+        # Of the network, a hook of the project, or a guard, whose errors are no `Exception`: the test meets it itself. A request whose
+        # end is not reported would be waited for without end.
+        except BaseException as error:  # noqa: BLE001
             why = type(error).__name__
         self._on_end(pending, why)
 

@@ -45,6 +45,9 @@ from pytest_llmops.wire.body import unfold_body
 MAX_CACHED_TEXTS = 256  # how many cleaned texts are cached
 MAX_CACHED_TEXT = 2000  # length of a text that is cached
 MAX_ROUNDS = 3  # of masking
+# Of the values that the text around them tells, so many are looked for elsewhere: a table may have thousands, and each text is
+# searched for each
+MAX_LEARNED = 200
 MAX_DEPTH = 3  # levels of nested encodings that are decoded: JSON in JSON in base64
 ELLIPSIS = "..."
 MIN_CUT_SECRET = 4  # so many characters of a secret next to an ellipsis, or more, are removed
@@ -206,9 +209,8 @@ class Redactor:
         secrets = [read_value(data[start:end]) for start, end in assigned]
         if is_text:
             in_text = [span for span in find_text_secrets(data) if not self._thoughts.hold_value(data, *span)]
-            secrets += [
-                read_value(data[start:end]) for start, end in in_text if is_known_secret(data[start:end])
-            ]
+            in_text_known = [span for span in in_text if is_known_secret(data[slice(*span)])]
+            secrets += [read_value(data[slice(*span)]) for span in in_text_known[:MAX_LEARNED]]
             assigned += in_text
         shapes = find_shapes(data)
         if not is_text:

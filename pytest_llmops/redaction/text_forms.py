@@ -19,6 +19,7 @@ from pytest_llmops.redaction.secret_names import (
     is_secret_value,
     is_slug,
     looks_random,
+    names_password,
 )
 from pytest_llmops.redaction.text_tables import find_table_secrets
 
@@ -52,29 +53,46 @@ _LIST = re.compile(
 _SCHEME = re.compile(r"(?:Bearer|Basic|Token|ApiKey|Api-Key|Key|Digest|SSWS|GenieKey) {1,2}", re.IGNORECASE)
 
 _COOKIES = re.compile(
-    rb"ookie(?:" + _ASSIGN + rb"|" + _QUOTE + rb"\s{0,4},\s{0,4})"
-    rb"(?:\[\s{0,9})?(?:b?" + _QUOTE + rb")?(?P<cookies>[^\r\n\"\\]{3,8000}+)"
+    rb"(?:ookie(?<=(?<![A-Za-z])[Cc]ookie)|OOKIE(?<=(?<![A-Za-z])COOKIE))"
+    rb"(?:" + _ASSIGN + rb"|" + _QUOTE + rb"\s{0,4},\s{0,4})"
+    rb"(?:\[\s{0,9})?(?:b?" + _QUOTE + rb")?"
+    rb"(?P<cookies>(?:[^\r\n\"\\=]|=(?:\\{0,7}\"(?=[^\s\"\\,;]))?+){3,8000}+)"
 )  # fmt: skip
-_COOKIE = re.compile(rb"(?P<name>[^=;,\s\"']{1,100}+)=\"?(?P<value>[^;,\s\"']{8,4000}+)")
+_COOKIE = re.compile(rb"(?P<name>[^=;,\s\"'\\]{1,100}+)=\\{0,7}\"?(?P<value>[^;,\s\"'\\]{8,4000}+)")
+# What the name of the cookie of a session has in it; the value of another one ("theme") has to look random
+_SESSION_COOKIE = re.compile(r"sess|auth(?!or)|token|[cx]srf|id\Z", re.IGNORECASE)
 _COOKIE_ATTRIBUTES = frozenset({"path", "domain", "expires", "max-age", "samesite", "version", "priority"})
 
+_BLANKS = rb"(?:\s|\\{1,7}[nrt]){0,20}"
 _ELEMENT = re.compile(
-    rb"<(?:[A-Za-z][\w-]{0,30}:)?(?P<name>[A-Za-z][\w.-]{0,60})(?:\s[^<>]{0,300})?>\s{0,20}(?:<!\[CDATA\[)?"
-    rb"(?P<value>[^\s\"'\\<>\]]{8,4000}+)(?:\]\]>)?\s{0,20}<\\{0,3}/"
-)
+    rb"<(?:[A-Za-z][\w-]{0,30}:)?(?P<name>[A-Za-z][\w.-]{0,60})(?:\s[^<>]{0,300})?>" + _BLANKS + rb"(?:<!\[CDATA\[)?"
+    rb"(?P<value>[^\s\"'\\<>\]]{8,4000}+)(?:\]\]>)?" + _BLANKS + rb"<\\{0,3}/"
+)  # fmt: skip
 _NAMED_ELEMENT = re.compile(
-    rb"<[A-Za-z][\w:.-]{0,60}\s{1,9}[^<>]{0,200}?\b(?:name|key|id)=" + _QUOTE + rb"(?P<name>[\w.:-]{1,60})" + _QUOTE
-    + rb"[^<>]{0,200}>\s{0,20}(?P<value>[^\s\"'\\<>]{8,4000}+)\s{0,20}<\\{0,3}/"
+    rb"<(?!(?:h[1-6]|a|t[dhr]|div|span|p|li|label|button|code)\s)[A-Za-z][\w:.-]{0,60}\s{1,9}[^<>]{0,200}?"
+    rb"\b(?:name|key)=" + _QUOTE + rb"(?P<name>[\w.:-]{1,60})" + _QUOTE
+    + rb"[^<>]{0,200}>" + _BLANKS + rb"(?P<value>[^\s\"'\\<>]{8,4000}+)" + _BLANKS + rb"<\\{0,3}/"
 )  # fmt: skip
 _PROPERTY_LIST = re.compile(
-    rb"<key>(?P<name>[\w.-]{1,60})<\\{0,3}/key>(?:\s|\\{1,7}[nrt]){0,20}<string>(?P<value>[^\s\"'\\<>]{8,4000}+)<"
+    rb"<key>(?P<name>[\w.-]{1,60})<\\{0,3}/key>" + _BLANKS + rb"<string>(?P<value>[^\s\"'\\<>]{8,4000}+)<"
 )
 _FIELD_TAG = re.compile(rb"<(?:input|meta|INPUT|META)\s[^<>]{1,900}")
 _ATTRIBUTE = re.compile(
-    rb"\b(?P<name>type|name|id|value|content)\s{0,4}=\s{0,4}\\{0,7}[\"']?(?P<value>[^\s\"'\\<>]{1,4000}+)"
+    rb"\b(?P<name>(?i:type|name|value|content))\s{0,4}=\s{0,4}\\{0,7}[\"']?(?P<value>[^\s\"'\\<>]{1,4000}+)"
 )
 # Elements that mostly hold other things: `<code>` a piece of code, `<key>` the name of a setting
-_OTHER_ELEMENTS = frozenset({"code", "key", "sig", "signature"})
+_OTHER_ELEMENTS = frozenset({"code", "key", "sig", "signature", "verifier"})
+# Signs of HTML that are spelled out: `&lt;your-token&gt;` is a placeholder, `&nbsp;` a blank
+_SPELLED_SIGN = re.compile(r"&(?:lt|gt|nbsp|#\d{1,4});")
+
+MIN_RANDOM = 12  # characters of a value under a label that also names other things, such as "API key"
+MIN_RANDOM_COOKIE = 16
+MIN_DIGITS = 2  # in a value that looks random
+# In a text these keys are mostly other things: of a table, an object store, a quiz, a product, a door
+_OTHER_LABELS = re.compile(
+    r"(?:primary|object|s3|answer|licen[sc]e|issue|row|hash)[ _.-]?key|access[ _.-]?code", re.IGNORECASE
+)
+_FILE_PATH = re.compile(r"/[^/]{1,200}\.[A-Za-z][A-Za-z0-9]{1,4}\Z")
 
 # An option by its name, `-u user:password`, and the short options of passwords
 _OPTION = re.compile(
@@ -126,15 +144,15 @@ def is_secret_in_text(name: str, value: str) -> bool:
 def find_text_secrets(data: bytes) -> list[Span]:
     """Return (start, end) of the secrets that the text around them tells, in order; they may overlap.
 
-    >>> data = b'{"name": "X-Api-Key", "value": "h4xx0rY7kk"}'
+    >>> data = b'{"name": "X-Api-Key", "value": "h4xx0rY7kkQ9"}'
     >>> [data[start:end] for start, end in find_text_secrets(data)]
-    [b'h4xx0rY7kk']
+    [b'h4xx0rY7kkQ9']
     """
     spans: list[Span] = []
     for mark, find in _FINDERS:
         if mark in data:
             spans += find(data)
-    spans += find_table_secrets(data, is_secret_in_text)
+    spans += find_table_secrets(data, is_labelled_secret)
     return sorted(spans)
 
 
@@ -151,10 +169,32 @@ def _text(value: bytes) -> str:
     return value.decode("utf-8", "replace")
 
 
+def is_labelled_secret(label: str, value: str) -> bool:
+    """Return whether a value is the secret of a label: of a column, an element, a field, or the name of a pair.
+
+    Below such labels are as often words about secrets ("OAuth2/OIDC"). A value below "password" or "secret" only must not be made of
+    words; below another label it has to look random.
+
+    >>> [is_labelled_secret("API key", value) for value in ("Production1", "OAuth2Client", "q8Zt4Lm2Xk9P")]
+    [False, False, True]
+    """
+    if _OTHER_LABELS.search(label) or _FILE_PATH.search(value) or _SPELLED_SIGN.search(value):
+        return False
+    if not is_secret_in_text(label, value):
+        return False
+    return names_password(label) or _is_random(value, MIN_RANDOM)
+
+
+def _is_random(value: str, fewest: int) -> bool:
+    """Return whether a value of at least ``fewest`` characters looks random: it has digits, and letters and digits alternate."""
+    digits = sum(map(str.isdigit, value))
+    return len(value) >= fewest and digits >= MIN_DIGITS and looks_random(value)
+
+
 def _find_named(pattern: re.Pattern[bytes], data: bytes) -> Iterator[Span]:
     """Yield the values of a pattern with the groups ``name`` and ``value``."""
     for match in pattern.finditer(data):
-        if is_secret_in_text(_text(match["name"]), _text(match["value"])):
+        if is_labelled_secret(_text(match["name"]), _text(match["value"])):
             yield match.span("value")
 
 
@@ -195,7 +235,7 @@ def _find_credential(name: str, match: re.Match[bytes]) -> Iterator[Span]:
     if scheme is not None:
         start += scheme.end()
         value = value[scheme.end() :]
-    if is_secret_in_text(name, value):
+    if is_labelled_secret(name, value):
         yield start, end
 
 
@@ -203,8 +243,11 @@ def _find_cookies(data: bytes) -> Iterator[Span]:
     """Yield the values of ``Cookie`` and ``Set-Cookie`` lines."""
     for line in _COOKIES.finditer(data):
         for match in _COOKIE.finditer(data, *line.span("cookies")):
+            name = _text(match["name"])
             value = _text(match["value"])
-            if _text(match["name"]).lower() in _COOKIE_ATTRIBUTES or not has_letters_and_digits(value):
+            if name.lower() in _COOKIE_ATTRIBUTES or not has_letters_and_digits(value):
+                continue
+            if not _SESSION_COOKIE.search(name) and not _is_random(value, MIN_RANDOM_COOKIE):
                 continue
             if is_secret_in_text("password", value):
                 yield match.span("value")
@@ -213,25 +256,32 @@ def _find_cookies(data: bytes) -> Iterator[Span]:
 def _find_in_markup(data: bytes) -> Iterator[Span]:
     """Yield the secrets of XML elements, property lists and fields of HTML."""
     for match in _ELEMENT.finditer(data):
-        name = _text(match["name"])
-        if name.lower() not in _OTHER_ELEMENTS and is_secret_in_text(name, _text(match["value"])):
+        if _is_secret_of_element(match):
             yield match.span("value")
-    yield from _find_named(_NAMED_ELEMENT, data)
+    for match in _NAMED_ELEMENT.finditer(data):
+        if _is_secret_of_element(match):
+            yield match.span("value")
     yield from _find_named(_PROPERTY_LIST, data)
     for tag in _FIELD_TAG.finditer(data):
         yield from _find_field(tag, data)
 
 
+def _is_secret_of_element(match: re.Match[bytes]) -> bool:
+    """Return whether the text of an element is a secret, by its tag or its attribute ``name``."""
+    name = _text(match["name"])
+    return name.lower() not in _OTHER_ELEMENTS and is_labelled_secret(name, _text(match["value"]))
+
+
 def _find_field(tag: re.Match[bytes], data: bytes) -> Iterator[Span]:
     """Yield the value of ``<input>`` or ``<meta>`` if its name is that of a secret, or its type is ``password``."""
-    attributes = {_text(match["name"]): match for match in _ATTRIBUTE.finditer(data, *tag.span())}
+    attributes = {_text(match["name"]).lower(): match for match in _ATTRIBUTE.finditer(data, *tag.span())}
     value = attributes.get("value") or attributes.get("content")
     if value is None:
         return
-    names = [_text(attributes[key]["value"]) for key in ("name", "id") if key in attributes]
-    if "type" in attributes and attributes["type"]["value"] == b"password":
+    names = [_text(attributes["name"]["value"])] if "name" in attributes else []
+    if "type" in attributes and attributes["type"]["value"].lower() == b"password":
         names.append("password")
-    if any(is_secret_in_text(name, _text(value["value"])) for name in names):
+    if any(is_labelled_secret(name, _text(value["value"])) for name in names):
         yield value.span("value")
 
 

@@ -106,7 +106,7 @@ def test_the_value_of_a_name_is_masked(name: str) -> None:
 def test_the_phrase_of_a_wallet_is_masked(name: str) -> None:
     assert clean(json.dumps({name: PHRASE})) == json.dumps({name: MASK})
     assert clean(f"My seed phrase: {PHRASE}.") == f"My seed phrase: {MASK}."
-    assert clean(json.dumps({"seed": HEX})) == json.dumps({"seed": MASK})
+    assert clean(json.dumps({"wallet_seed": HEX})) == json.dumps({"wallet_seed": MASK})
 
 
 def test_what_was_seen_in_a_form_is_masked_elsewhere() -> None:

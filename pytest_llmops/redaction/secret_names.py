@@ -227,9 +227,9 @@ def is_secret_setting(name: str, value: str) -> bool:
     return is_secret_value(name, value) and not is_slug(value)
 
 
-def looks_random(value: str) -> bool:
-    """Return whether small letters, capitals and digits alternate: a run has at most four characters on average."""
-    return len(_RUN.findall(value)) * 4 >= len(value)
+def looks_random(value: str, run: int = 4) -> bool:
+    """Return whether small letters, capitals and digits alternate: a run has at most ``run`` characters on average."""
+    return len(_RUN.findall(value)) * run >= len(value)
 
 
 def is_slug(value: str) -> bool:

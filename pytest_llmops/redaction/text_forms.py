@@ -87,6 +87,7 @@ _SPELLED_SIGN = re.compile(r"&(?:lt|gt|nbsp|#\d{1,4});")
 
 MIN_RANDOM = 12  # characters of a value under a label that also names other things, such as "API key"
 MIN_RANDOM_COOKIE = 16
+MIN_RANDOM_LETTERS = 16  # with fewer digits than `MIN_DIGITS`
 MIN_DIGITS = 2  # in a value that looks random
 # In a text these keys are mostly other things: of a table, an object store, a quiz, a product, a door
 _OTHER_LABELS = re.compile(
@@ -186,9 +187,16 @@ def is_labelled_secret(label: str, value: str) -> bool:
 
 
 def _is_random(value: str, fewest: int) -> bool:
-    """Return whether a value of at least ``fewest`` characters looks random: it has digits, and letters and digits alternate."""
-    digits = sum(map(str.isdigit, value))
-    return len(value) >= fewest and digits >= MIN_DIGITS and looks_random(value)
+    """Return whether a value of at least ``fewest`` characters looks random: it has digits, or is long and its letters alternate.
+
+    >>> [_is_random(value, 12) for value in ("OAuth2Client", "q8Zt4Lm2Xk9P", "qZtxLmRXkwPvBcRw")]
+    [False, True, True]
+    """
+    if len(value) < fewest:
+        return False
+    if sum(map(str.isdigit, value)) >= MIN_DIGITS:
+        return looks_random(value)
+    return len(value) >= MIN_RANDOM_LETTERS and looks_random(value, 2)
 
 
 def _find_named(pattern: re.Pattern[bytes], data: bytes) -> Iterator[Span]:

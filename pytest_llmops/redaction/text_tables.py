@@ -163,7 +163,7 @@ def _is_head_of_secrets(name: str) -> bool:
     """
     if not is_secret_name(name):
         return False
-    last = name.split()[-1]
+    last = name.rsplit(maxsplit=1)[-1]
     return last.lower() == "string" or is_secret_name(last)
 
 

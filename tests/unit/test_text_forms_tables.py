@@ -135,6 +135,11 @@ def test_a_word_that_only_ends_like_a_secret_is_none(name: str) -> None:
     assert not is_secret_name(name)
 
 
+@pytest.mark.parametrize("name", ["code_verifier", "authcode", "openaikey", "user_pw", "phpsessid", "hotp"])
+def test_a_word_that_is_written_together_is_still_a_secret(name: str) -> None:
+    assert is_secret_name(name)
+
+
 def test_a_line_starts_behind_a_line_end_or_in_a_string_of_json() -> None:
     lines = [b"a", b'{"x": "a', b'{\\"x\\":\\"a', b"\\n", b"\n"]
     for line in lines:

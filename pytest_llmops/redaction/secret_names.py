@@ -145,6 +145,9 @@ def is_variable(value: str) -> bool:
 
 
 _SESSION_ID = re.compile(r"[Ss](?:ession|ESSION)[_-]?(?:id|Id|ID)\Z")
+# Of these the id of an agent's conversation has the name, too
+_CONVERSATION_ID = re.compile(r"[Ss](?:ession|ESSION)(?:[_-][Ii][Dd]|Id|ID)\Z")
+_WEB_SESSION_ID = re.compile(r"(?:J|ASP\.NET_)SESSION_?ID\Z", re.IGNORECASE)
 # Names of the phrase or the number from which all keys of a wallet are made
 _SEED = re.compile(r"(?:phrase|mnemonic|(?:\A|[_.-])seed|[a-z]Seed)(?:_?words|_?hex)?\Z", re.IGNORECASE)
 _HEX_SEED = re.compile(r"[0-9a-fA-F]{32,128}")
@@ -154,7 +157,8 @@ _PROSE_WORDS = frozenset(
     "the and for with from are was were they them has had not but his its our their which".split()  # noqa: SIM905 -- shorter
 )
 _WEBHOOK = re.compile(r"(?:web|slack|discord|teams)_?hook(?:_?(?:url|uri))?\Z", re.IGNORECASE)
-_CONVERSATION = re.compile(r"[A-Za-z]{1,20}[_-]|[0-9a-f]{8}-")
+# The id of a conversation: a word in front, or a UUID. A random value begins so once in 300 times.
+_CONVERSATION = re.compile(r"[a-z]{3,20}[_:-]|[0-9a-f]{8}-[0-9a-f]{4}-")
 
 
 def is_secret_value(name: str, value: str) -> bool:
@@ -247,7 +251,10 @@ def _is_secret(match: re.Match[bytes]) -> bool:
         return False
     name = name_match["name"][::-1].decode("latin-1")
     if _SESSION_ID.search(name):
-        return not is_pair and _is_session_secret(match[kind].decode("utf-8", "replace"))
+        is_field = kind == "bare" and match[0] in (b"=", b"%3D", b"%3d")
+        if is_pair or (_is_conversation_id(name) and not is_field):
+            return False
+        return _is_session_secret(match[kind].decode("utf-8", "replace"))
     if kind == "words" or name.lower().endswith("seed"):
         return _is_seed(name, match[kind].decode("utf-8", "replace"))
     if is_webhook_name(name) and not is_pair:
@@ -262,8 +269,17 @@ def _is_secret(match: re.Match[bytes]) -> bool:
     return is_secret_value(name, value)
 
 
+def _is_conversation_id(name: str) -> bool:
+    """Return whether a name is that of the id of an agent's conversation in JSON, which tells one request from another.
+
+    >>> [_is_conversation_id(name) for name in ("session_id", "sessionId", "sessionid", "JSESSIONID", "PHPSESSID")]
+    [True, True, False, False, False]
+    """
+    return _CONVERSATION_ID.search(name) is not None and _WEB_SESSION_ID.search(name) is None
+
+
 def _is_session_secret(value: str) -> bool:
-    """Return whether the id of a session is the credential of a user of the web, and not the name of a conversation.
+    """Return whether the id of a session in a cookie or a form is the credential of a user, and not the name of a conversation.
 
     A conversation has a UUID, or a prefix such as ``sess_``; clients send it back, so it stays.
 

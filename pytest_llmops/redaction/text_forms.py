@@ -11,6 +11,7 @@ Each pattern begins with literal text, as a search for that is fast, and each re
 
 import re
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from pytest_llmops.redaction.secret_names import (
     MASK,
@@ -25,6 +26,8 @@ from pytest_llmops.redaction.text_tables import find_table_secrets
 Span = tuple[int, int]
 
 MIN_DIFFERENT = 5  # characters: a placeholder such as "xxxxxxx1" has fewer
+MIN_LEARNED = 12  # characters of a value that is looked for elsewhere
+MIN_LEARNED_DIGITS = 2
 NEAR = 300  # characters in which the other half of a pair, or the command of an option, may be
 
 _QUOTE = rb"\\{0,7}[\"']"
@@ -123,28 +126,49 @@ def is_secret_in_text(name: str, value: str) -> bool:
     return not is_slug(value)
 
 
-def find_text_secrets(data: bytes) -> list[Span]:
-    """Return (start, end) of the secrets that the text around them tells, in order; they may overlap.
+class TextSecret(NamedTuple):
+    """A secret that the text around it tells: where it is, and whether it may be looked for elsewhere."""
 
-    >>> data = b'{"name": "X-Api-Key", "value": "h4xx0rY7kk"}'
-    >>> [data[start:end] for start, end in find_text_secrets(data)]
-    [b'h4xx0rY7kk']
+    start: int
+    end: int
+    is_learned: bool
+
+
+def find_text_secrets(data: bytes) -> list[TextSecret]:
+    """Return the secrets that the text around them tells, in order; they may overlap.
+
+    >>> data = b'{"name": "X-Api-Key", "value": "h4xx0rY7kkQ9"}'
+    >>> [data[secret.start : secret.end] for secret in find_text_secrets(data)]
+    [b'h4xx0rY7kkQ9']
     """
-    spans: list[Span] = []
+    secrets: list[TextSecret] = []
     for mark, find in _FINDERS:
-        if mark in data:
-            spans += find(data)
-    spans += find_table_secrets(data, is_secret_in_text)
-    return sorted(spans)
+        if mark not in data:
+            continue
+        for start, end in find(data):
+            is_learned = find is not _find_path_parts and is_surely_secret(_text(data[start:end]))
+            if find is _find_cookies:
+                is_learned = is_learned and _is_session_cookie(data, start)
+            secrets.append(TextSecret(start, end, is_learned))
+    for start, end in find_table_secrets(data, is_secret_in_text):
+        secrets.append(TextSecret(start, end, is_surely_secret(_text(data[start:end]))))
+    return sorted(secrets)
 
 
-def is_known_secret(value: bytes) -> bool:
-    """Return whether a value that was found by the text around it may be looked for elsewhere: an ordinary word may not.
+_WORD = re.compile(r"[a-z]{5}|[A-Z]{5}")
 
-    >>> [is_known_secret(value) for value in (b"microsoft", b"h4xx0rY7kk", b"twelve words of a wallet")]
-    [False, True, True]
+
+def is_surely_secret(value: str) -> bool:
+    """Return whether a value that the text around it tells may be looked for elsewhere: a word or the name of a thing may not.
+
+    A short value, or one with a word in it, is masked where it was found only. Elsewhere it may be what a question is about.
+
+    >>> [is_surely_secret(value) for value in ("microsoft", "PBKDF2-SHA256", "mydatabase2024", "h4xx0rY7kkQ9")]
+    [False, False, False, True]
     """
-    return b" " in value or has_letters_and_digits(_text(value))
+    if len(value) < MIN_LEARNED or _WORD.search(value):
+        return False
+    return has_letters_and_digits(value) and sum(map(str.isdigit, value)) >= MIN_LEARNED_DIGITS
 
 
 def _text(value: bytes) -> str:
@@ -208,6 +232,14 @@ def _find_cookies(data: bytes) -> Iterator[Span]:
                 continue
             if is_secret_in_text("password", value):
                 yield match.span("value")
+
+
+_SESSION_COOKIE = re.compile(rb"(?i:sess|sid|auth|token|csrf|xsrf|jwt)[\w.-]{0,60}=[\"']?\Z")
+
+
+def _is_session_cookie(data: bytes, start: int) -> bool:
+    """Return whether the cookie whose value starts here has the name of a session or a token."""
+    return _SESSION_COOKIE.search(data, max(0, start - NEAR), start) is not None
 
 
 def _find_in_markup(data: bytes) -> Iterator[Span]:

@@ -73,7 +73,7 @@ FORMS = {**PAIRS, **MARKUP, **TABLES, **COMMANDS, **ADDRESSES}
 NAMES = """
 pw passwd pwd pswd pass_word passphrase pass_phrase user_pw creds db_creds private_key privateKey privkey totp totp_secret csrf _csrf
 xsrf csrf_token sas bearer auth_header authHeader connectionString conn_string JSESSIONID PHPSESSID sessionid sid connect.sid
-session_id sessionId seed_phrase webhook_secret
+seed_phrase webhook_secret
 """.split()  # noqa: SIM905 -- shorter
 
 
@@ -102,6 +102,32 @@ def test_the_value_of_a_name_is_masked(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "7b3e9f2a1c4d5e6f8a9b0c1d2e3f4a5b",
+        "01JDX9M2QZ7V5T8B3N4K6P1R0S",
+        "V1StGXR8_Z5jdHi6B-myT",
+        "ckopqwooh000001la8mbi2im9",
+        "agent:main:tg2024:42a1",
+        "2024-11-30T10-22-33Z-user42",
+    ],
+)
+def test_the_session_of_an_agent_stays_in_json(value: str) -> None:
+    for name in ("session_id", "sessionId", "agentSessionID", "mcp-session-id"):
+        for text in (json.dumps({name: value}), json.dumps({"text": json.dumps({name: value})})):
+            assert clean(text) == text
+    assert clean(f"agent.run(session_id='{value}')") == f"agent.run(session_id='{value}')"
+
+
+def test_the_session_of_a_user_is_masked_in_cookies_and_forms() -> None:
+    for text in (f"session_id={KEY}&x=1", f"Cookie: a=b; session_id={KEY}", f"x%26sessionId%3D{KEY}%26y"):
+        assert KEY not in clean(text)
+    for name in ("sessionid", "JSESSIONID", "PHPSESSID", "connect.sid", "ASP.NET_SessionId"):
+        assert clean(json.dumps({name: KEY})) == json.dumps({name: MASK})
+        assert KEY not in clean(f"Set-Cookie: {name}={KEY}; Path=/")
+
+
 @pytest.mark.parametrize("name", ["seed", "mnemonic", "seed_phrase", "recoveryPhrase"])
 def test_the_phrase_of_a_wallet_is_masked(name: str) -> None:
     assert clean(json.dumps({name: PHRASE})) == json.dumps({name: MASK})
@@ -111,6 +137,21 @@ def test_the_phrase_of_a_wallet_is_masked(name: str) -> None:
 
 def test_what_was_seen_in_a_form_is_masked_elsewhere() -> None:
     assert PASSWORD not in clean(f"<password>{PASSWORD}</password>, which is {PASSWORD}")
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("| user | password |\n|---|---|\n| bob | argon2/x4Scrypt |", "argon2/x4Scrypt"),
+        ("<password>Summer2024!x</password>", "Summer2024!x"),
+        ("Set-Cookie: view=a1B2c3D4e5F6g7H8; Path=/", "a1B2c3D4e5F6g7H8"),
+        ("https://chat.example/hooks/q8Zt4Lm2Xk9PvB7c", "q8Zt4Lm2Xk9PvB7c"),
+    ],
+)
+def test_what_may_be_a_word_is_masked_only_where_it_was_found(text: str, word: str) -> None:
+    redactor = Redactor()
+    assert word not in redactor.clean_text(text)
+    assert redactor.clean_text(f"Explain {word} to me") == f"Explain {word} to me"
 
 
 def test_a_mask_that_moves_a_name_nearer_leaves_nothing_for_a_second_look() -> None:

@@ -79,38 +79,64 @@ _ATTRIBUTE = re.compile(
 # Elements that mostly hold other things: `<code>` a piece of code, `<key>` the name of a setting
 _OTHER_ELEMENTS = frozenset({"code", "key", "sig", "signature"})
 
-# An option by its name, `-u user:password`, and the short options of passwords
+# An option by its name, `-u user:password`, `-u key:`, and the short options of passwords. Before the value of an option by its name
+# there may be a user, too.
 _OPTION = re.compile(
     rb"-(?<![\w-]-)(?:"
     rb"-(?P<name>[A-Za-z][A-Za-z0-9_-]{1,40})(?:[ ]{1,3}|=|" + _QUOTE + rb"\s{0,4},\s{0,9})(?:" + _QUOTE + rb")?"
-    rb"(?:[^\s:\"'\\]{1,200}:(?=[^\s\"'\\]))?(?P<long>[^\s\"'\\|;&<>-][^\s\"'\\|;&<>]{7,4000}+)"
-    rb"|[uU][ ]{0,2}(?:" + _QUOTE + rb")?[^\s:\"'\\]{1,200}:(?P<user>[^\s\"'\\]{8,400}+)"
-    rb"|[paw][ ]{0,2}(?:" + _QUOTE + rb")?(?P<short>[^\s\"'\\|;&<>-][^\s\"'\\|;&<>]{7,400}+)"
+    rb"(?:[^\s:\"'\\]{1,200}:(?=[^\s\"'\\]))?(?P<long>[^\s\"'\\|;&<>`-][^\s\"'\\|;&<>`]{7,4000}+)"
+    rb"|[sSkLfviI]{0,5}[uUa][ ]{0,2}(?:" + _QUOTE + rb")?[^\s:\"'\\]{1,200}:(?P<user>[^\s\"'\\`]{8,400}+)"
+    rb"|[sSkLfviI]{0,5}[uUa][ ]{0,2}(?:" + _QUOTE + rb")?(?P<login>[^\s:\"'\\`]{16,200}):(?=[\s\"'\\`]|\Z)"
+    rb"|(?P<letter>[paw][ ]{0,2})(?:" + _QUOTE + rb")?(?P<short>[^\s\"'\\|;&<>`-][^\s\"'\\|;&<>`]{7,400}+)"
     rb")"
 )  # fmt: skip
 _USER_OPTIONS = frozenset({"user", "proxy-user"})
-_USER_COMMAND = re.compile(rb"\b(?:curl|wget|httpie|https?)\b")
-_PASSWORD_COMMAND = re.compile(
-    rb"\b(?:mysql|mysqldump|mysqladmin|mariadb|sshpass|docker login|podman login|mongo|mongosh|mongodump|redis-cli|ldapsearch)\b"
-)
-_NETRC = re.compile(
-    rb"machine" + _BREAK + rb"[^\s\\\"]{1,200}" + _BREAK + rb"login" + _BREAK + rb"[^\s\\\"]{1,200}" + _BREAK
-    + rb"password" + _BREAK + rb"(?P<value>[^\s\"'\\]{8,400}+)"
+_USER_COMMAND = re.compile(rb"\b(?:curl|wget|httpie|https?(?=[ ]))\b")
+_LOGIN_COMMAND = re.compile(rb"\b(?:sshpass|(?:docker|podman) login)\b")
+# The commands whose option holds a password, by the option; after `mysql -p ` the word is the database
+_PASSWORD_COMMANDS = {
+    b"p": re.compile(
+        rb"\b(?:mysql(?:dump|admin)?|mariadb|mongo(?:sh|dump)?|sshpass|(?:docker|podman) login)\b"
+    ),
+    b"p ": _LOGIN_COMMAND,
+    b"p  ": _LOGIN_COMMAND,
+    b"a": re.compile(rb"\bredis-cli\b"),
+    b"w": re.compile(rb"\bldapsearch\b"),
+}
+# A text in quotes, in which `;` ends no command
+_QUOTED = re.compile(rb"(?<![\w\\])(" + _QUOTE + rb")[^\"'\\]{0,300}\1")
+# The end of a command. In JSON and JSON within JSON a line end has 1, 2 or 4 backslashes, and 3 or more if the line goes on.
+_COMMAND_END = re.compile(rb"[;|`]|&(?=[&\s])|\\{1,7}u0026|(?<!\\)\r?\n|(?<!\\)(?:\\{4}|\\{1,2})n")
+# Options with such names mostly hold a path, the name of a key or a number: `--key`, `--recv-keys`, `--embedding-dim`
+_OTHER_OPTION = re.compile(r"(?:default-|private-)?key|(?:.{0,40}-)?(?:keys|dim|id)")
+# A path, a setting (`id=npmrc`) or a constant (`IMAGE_TOKEN_2`)
+_OPTION_NO_SECRET = re.compile(r"\.{1,2}/|~/|[a-z]{2,12}=[^=]|[A-Z]{2,20}(?:_[A-Z0-9x]{1,20}){1,9}\Z")
+_PASSWORD_NEXT = _BREAK + rb"password" + _BREAK + rb"(?P<value>[^\s\"'\\`]{8,400}+)"
+_NETRC_MACHINE = re.compile(
+    rb"machine" + _BREAK + rb"[^\s\\\"]{1,200}(?:" + _BREAK + rb"(?:login|account)" + _BREAK + rb"[^\s\\\"]{1,200}){0,2}"
+    + _PASSWORD_NEXT
 )  # fmt: skip
-_CONNECTION = re.compile(rb";[ ]?(?P<name>[A-Za-z_.]{2,40}+)[ ]?=[ ]?(?P<value>[^;\"'\s\\]{8,400}+)")
+_NETRC_DEFAULT = re.compile(rb"default" + _BREAK + rb"login" + _BREAK + rb"[^\s\\\"]{1,200}" + _PASSWORD_NEXT)
+_CONNECTION = re.compile(rb";[ ]?(?P<name>[A-Za-z_.]{2,40}+)[ ]?=[ ]?(?P<value>[^;\"'\s\\`]{8,400}+)")
 
 _PATH = re.compile(
     rb"/(?i:api[_-]?keys?|tokens?|keys?|secrets?|hooks?|webhooks?|reset(?:[_-]password)?)/(?:[A-Za-z0-9_.-]{1,40}/){0,2}?"
     rb"(?P<value>[A-Za-z0-9_-]{16,200}+)(?![A-Za-z0-9_.-])"
 )
 _NEXT = rb"(?:" + _ASSIGN + rb"|" + _QUOTE + rb"\s{0,4},\s{0,9})(?:b?" + _QUOTE + rb")?"
-# The credential of a header, of any scheme, and the organization of an account; its digest in a cassette has three digits
+# The credential of a header, of any scheme, and the organization of an account. Both names end with the same letters, so that one
+# search finds them. An organization has four characters at least, as its digest in a cassette has three.
 _ACCOUNT = re.compile(
-    rb"ization(?:(?<=uthorization)" + _NEXT + rb"(?:[A-Za-z][A-Za-z0-9-]{1,30}[ ]{1,2})?(?P<credential>[^\s\"'\\,;<>]{8,4000}+)"
+    rb"ization(?:(?<=uthorization)" + _NEXT + rb"(?:[A-Za-z][A-Za-z0-9-]{1,30}[ ]{1,2})?(?P<credential>[^\s\"'\\,;<>`]{8,4000}+)"
     rb"|(?<=penai-organization|penAI-Organization)" + _NEXT + rb"(?P<organization>[A-Za-z0-9_.-]{4,100}+))"
 )  # fmt: skip
 
-_CODE = frozenset("(){}[]<>$")
+# A call or a type (`get(x)`, `list[x]`), a variable of a shell or a template, a tag, an arrow
+_CODE = re.compile(
+    r"\A[\w.]{1,100}[(\[](?:[^)\]]*|.*[)\]])\Z|\$[({]|\$[A-Z_]{3}|\{\{|\{[A-Za-z_]\w{0,60}\}|<[^<>]{0,200}>|[-=]>"
+)
+# Signs behind a value that belong to the sentence
+_SENTENCE_SIGNS = b".,;:*)]"
 
 
 def is_secret_in_text(name: str, value: str) -> bool:
@@ -119,7 +145,7 @@ def is_secret_in_text(name: str, value: str) -> bool:
     >>> [is_secret_in_text("password", value) for value in ("at-least-8-characters", "get_password(12345)", "h4xx-0rY7!kk")]
     [False, False, True]
     """
-    if MASK in value or not _CODE.isdisjoint(value) or len(set(value)) < MIN_DIFFERENT:
+    if MASK in value or _CODE.search(value) or len(set(value)) < MIN_DIFFERENT:
         return False
     if not is_secret_name(name) or not is_secret_value(name, value):
         return False
@@ -267,34 +293,82 @@ def _find_field(tag: re.Match[bytes], data: bytes) -> Iterator[Span]:
         yield value.span("value")
 
 
+def _trim_value(match: re.Match[bytes], group: str) -> Span:
+    """Return where a value of a text is, without the signs of the sentence behind it; in quotes it is whole."""
+    start, end = match.span(group)
+    if match.string[start - 1 : start] in (b'"', b"'"):
+        return start, end
+    return start, start + len(match[group].rstrip(_SENTENCE_SIGNS))
+
+
 def _find_options(data: bytes) -> Iterator[Span]:
     """Yield the passwords and keys of command lines."""
     for match in _OPTION.finditer(data):
         kind = match.lastgroup or ""
-        name = "password"
-        command = _PASSWORD_COMMAND
-        if kind == "long":
-            name = _text(match["name"])
-        if kind == "user" or name in _USER_OPTIONS:
-            name = "password"
-            command = _USER_COMMAND
-        if not is_secret_in_text(name, _text(match[kind])):
-            continue
-        before = data[max(0, match.start() - NEAR) : match.start()]
-        if name != "password" or match["name"] == b"password" or command.search(before):
-            yield match.span(kind)
+        start, end = _trim_value(match, kind)
+        value = _text(data[start:end])
+        if kind == "long" and _text(match["name"]) not in _USER_OPTIONS:
+            is_secret = _is_option_secret(_text(match["name"]), value)
+        else:
+            is_secret = _is_command_secret(match, kind, value)
+        if is_secret:
+            yield start, end
+
+
+def _is_option_secret(name: str, value: str) -> bool:
+    """Return whether the value of an option with a name is a secret, and not a path, the id of a key or a size.
+
+    >>> [_is_option_secret(name, "h4xX0rY7kkQ9") for name in ("password", "api-key", "key", "key-id", "recv-keys")]
+    [True, True, False, False, False]
+    """
+    if _OTHER_OPTION.fullmatch(name.lower().replace("_", "-")):
+        return False
+    if _OPTION_NO_SECRET.match(value):
+        return False
+    return is_secret_in_text(name, value)
+
+
+def _is_command_secret(match: re.Match[bytes], kind: str, value: str) -> bool:
+    """Return whether the value of a short option or of ``--user`` is a secret, which depends on the command in front of it."""
+    name = "password"
+    if kind == "login":  # may be the name of a user
+        name = "key"
+    if not is_secret_in_text(name, value):
+        return False
+    command = _USER_COMMAND
+    if kind == "short":
+        letter = match["letter"]
+        if not letter.startswith(b"p"):
+            letter = letter[:1]
+        command = _PASSWORD_COMMANDS[letter]
+    return command.search(_read_command(match.string, match.start())) is not None
+
+
+def _read_command(data: bytes, position: int) -> bytes:
+    """Return the command line in front of a position, without its texts in quotes: what is behind the end of the command before it.
+
+    >>> _read_command(b"docker login x && docker run -p 80", 29)
+    b'& docker run '
+    """
+    before = _QUOTED.sub(b"", data[max(0, position - NEAR) : position])
+    return _COMMAND_END.split(before)[-1]
 
 
 def _find_netrc(data: bytes) -> Iterator[Span]:
     """Yield the passwords of a ``.netrc``."""
-    for match in _NETRC.finditer(data):
-        if is_secret_in_text("password", _text(match["value"])):
-            yield match.span("value")
+    for pattern in (_NETRC_MACHINE, _NETRC_DEFAULT):
+        for match in pattern.finditer(data):
+            start, end = _trim_value(match, "value")
+            if is_secret_in_text("password", _text(data[start:end])):
+                yield start, end
 
 
 def _find_connection_parts(data: bytes) -> Iterator[Span]:
     """Yield the passwords and keys of connection strings, ``Server=...;Password=...``."""
-    return _find_named(_CONNECTION, data)
+    for match in _CONNECTION.finditer(data):
+        start, end = _trim_value(match, "value")
+        if is_secret_in_text(_text(match["name"]), _text(data[start:end])):
+            yield start, end
 
 
 def _find_path_parts(data: bytes) -> Iterator[Span]:
@@ -315,9 +389,10 @@ def _find_accounts(data: bytes) -> Iterator[Span]:
         if match["organization"]:
             yield match.span("organization")
             continue
-        value = _text(match["credential"])
+        start, end = _trim_value(match, "credential")
+        value = _text(data[start:end])
         if has_letters_and_digits(value) and is_secret_in_text("authorization", value):
-            yield match.span("credential")
+            yield start, end
 
 
 # With a byte without which there is nothing to find. A longer text is found as fast by the patterns themselves.

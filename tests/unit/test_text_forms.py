@@ -56,6 +56,18 @@ COMMANDS = {
     "mysql": "mysql -u root -pPASSWORD shop",
     "sshpass": "sshpass -p PASSWORD ssh bob@a.example",
     "docker": "docker login -u bob -p PASSWORD",
+    "curl, joined options": "curl -sSu bob:PASSWORD https://a.example/x",
+    "curl, continued": "curl 'https://a.example/x?a=1&b=2' \\\n  -H 'Accept: a; q=1' \\\n  -u bob:PASSWORD",
+    "curl, a key": "curl -u KEY: https://a.example/x",
+    "httpie": "http -a bob:PASSWORD a.example/x",
+    "mysqldump": "cd x; mysqldump -pPASSWORD shop | gzip",
+    "redis": "redis-cli -a PASSWORD ping",
+    "in backticks": "Run `tool --password PASSWORD`.",
+    "in brackets": "(run --password PASSWORD), please",
+    "in bold": "**--api-key PASSWORD**: as told",
+    "netrc, default": "default login bob password PASSWORD",
+    "netrc, account": "machine a.example login bob account x password PASSWORD",
+    "netrc, another order": "machine a.example password PASSWORD login bob",
     "netrc": "machine a.example login bob password PASSWORD",
     "netrc, lines": "machine a.example\n  login bob\n  password PASSWORD\n",
     "a connection string": "Server=tcp:db.example,1433;User ID=sa;Password=PASSWORD!x;Encrypt=True",
@@ -135,6 +147,27 @@ def test_the_phrase_of_a_wallet_is_masked(name: str) -> None:
     assert clean(json.dumps({"seed": HEX})) == json.dumps({"seed": MASK})
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        "tool --password 'SECRET'",
+        "<password>SECRET</password>",
+        '{"name": "password", "value": "SECRET"}',
+        "Server=x;Password=SECRET;Encrypt=True",
+    ],
+)
+@pytest.mark.parametrize("secret", ["pa$sW0rd12x", "pa(ss)W0rd12", "!h4[xX0rY7kk", "x{7}W0rd12x!y"])
+def test_a_secret_may_have_signs_of_code(form: str, secret: str) -> None:
+    assert secret not in clean(form.replace("SECRET", secret))
+
+
+def test_the_mark_behind_a_value_is_no_part_of_it() -> None:
+    for text in (f"`--password {PASSWORD}`", f"(--password {PASSWORD})", f"**--password {PASSWORD}**."):
+        redactor = Redactor()
+        assert redactor.clean_text(text) == text.replace(PASSWORD, MASK)
+        assert redactor.clean_text(f"It is {PASSWORD}!") == f"It is {MASK}!"
+
+
 def test_what_was_seen_in_a_form_is_masked_elsewhere() -> None:
     assert PASSWORD not in clean(f"<password>{PASSWORD}</password>, which is {PASSWORD}")
 
@@ -201,6 +234,18 @@ def test_the_organization_of_an_account_is_masked_in_logs(log: str) -> None:
         '<input name="query" value="weather-in-paris-2024">',
         "curl -u $USER:$PASSWORD_2 https://a.example",
         "git push -u origin:feature-a1b2c3d4 and grep -p pattern1234567",
+        "docker compose exec mysql bash && mkdir -p backups/2024",
+        "docker login ghcr.example && docker run -p 5432:5432a",
+        "docker login ghcr.example\ndocker run -p 5432:5432a, then\nmkdir -p backups/2024",
+        "see https://a.example/x: tool -u origin:feature-a1b2c3d4",
+        "mysql -u root -p mydatabase2024 < dump.sql",
+        "aws s3api get-object --bucket b --key reports/2024/q3.csv",
+        "tool --private-key ./keys/id2024.pem --key=config/key1.json --auth-key ~/.ssh/k1x2y3",
+        "gpg --recv-keys 9DC858229FC7DD38854AE2D88D81803C0EBFCD88 --default-key 9DC858229FC7DD38",
+        "aws kms encrypt --key-id f47ac10b-58cc-4372-a567-0e02b2c3d479",
+        "python train.py --image-token IMAGE_TOKEN_2x2 --token-embedding-dim=1024x768",
+        "docker build --secret id=npmrc2,src=.npmrc .",
+        "tool --password list[Item2024x] --token {{token2024x}} --secret <secret2024x>",
         "tool --password $(get_password_2) --token-limit 4096 --key /etc/keys/server1.pem",
         "https://a.example/docs/tokens/how-to-count-tokens-2024 and /hooks/use-effect-in-react-18",
         "https://a.example/v1/keys/rotation/policy-of-2024",

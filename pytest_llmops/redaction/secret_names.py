@@ -35,7 +35,7 @@ _SECRET_PAIRS = frozenset({
 })  # fmt: skip
 # A "code" is only a secret beside one of these words: a status code, country code or source code is none
 _CODE_CONTEXTS = frozenset(
-    "auth oauth authorization device user verification login access otp mfa security recovery verifier".split()  # noqa: SIM905 -- shorter
+    "auth oauth authorization device user verification login access otp mfa security recovery".split()  # noqa: SIM905 -- shorter
 )
 # Words beside which a key, token or signature is not a credential: "page token", "sort key"
 _OTHER_THINGS = frozenset(
@@ -58,7 +58,10 @@ _ASSIGNED_VALUE = (
     rb"(?=[ \t\r\n]{0,9}+(?:!!(?:binary|str)[ ])?(?:"  # YAML says the type of a value in front of it
     rb'"(?P<json>(?:[^"\\\s]|\\.){8,8000}+)(?="|\Z)'
     rb"|\\{0,7}[\"'](?P<quoted>[^\"'\\\s]{8,8000}+)(?=[\\\"']|\Z)"
-    rb"|(?:\\{0,7}[\"'])?(?:(?P<bare>\$?[A-Za-z0-9+/_~-]{10,8000}+={0,2})(?![A-Za-z0-9_.(\[-])"
+    rb"|(?:\\{0,7}[\"'])?(?:"
+    # In an address the signs of base64 are encoded: `%2B`, `%2F`, `%3D`
+    rb"(?P<bare>\$?(?=[A-Za-z0-9+/_~%-]{10})[A-Za-z0-9+/_~-]{0,8000}+(?:%2[BFbf][A-Za-z0-9+/_~-]{0,8000}+){0,200}+"
+    rb"(?:(?:%3[Dd]){1,2}+|={0,2}+))(?![A-Za-z0-9_.(\[-])"
     rb"|(?P<words>(?:[a-z]{3,8}+[ ]){11,23}+[a-z]{3,8}+)(?![a-z ]))"
     rb"))"
 )
@@ -124,7 +127,9 @@ _SLUG_JOINT = re.compile(r"[-_.]+")
 _SLUG_PART = re.compile(r"(?:[a-z]+|[A-Z]?[a-z]+|[A-Z]+)?[0-9]{0,2}|[0-9]+|[0-9]{1,3}[a-z]")
 _WITHOUT_JOINTS = str.maketrans("", "", "-_.")
 # The beginnings of addresses, paths and placeholders
-_NO_VALUE = ("http://", "https://", "/", "{", "<", "[", "%(")
+_NO_VALUE = ("http://", "https://", "{", "<", "[", "%(")
+_BASE64_WITH_SLASH = re.compile(r"/[A-Za-z0-9+/]{15,8000}+(?P<padding>={1,2})?\Z")
+MIN_BASE64_KEY = 32  # characters of a key that begins with "/" and has no "=" at its end
 _VARIABLE = re.compile(
     r"'?\$(?:"
     # `${NAME}`, `$(command)`, a path in JSON (`$.data`), PowerShell's `$env:`, the hash of a password (`$2b$12$...`)
@@ -169,7 +174,12 @@ def is_secret_value(name: str, value: str) -> bool:
     """
     if len(value) < MIN_SECRET or " " in value:
         return False
-    if value.startswith(_NO_VALUE) or is_variable(value) or value in (MASK, PLACEHOLDER_KEY):
+    if (
+        value.startswith(_NO_VALUE)
+        or _is_path(value)
+        or is_variable(value)
+        or value in (MASK, PLACEHOLDER_KEY)
+    ):
         return False
     is_long = len(value) >= MIN_BARE_VALUE
     if name.lower() in _GENERIC_WORDS:
@@ -180,6 +190,23 @@ def is_secret_value(name: str, value: str) -> bool:
         has_mixed_case = not value.islower() and not value.isupper()
         return is_long and value.isalpha() and has_mixed_case
     return any(map(str.isalpha, value))
+
+
+def _is_path(value: str) -> bool:
+    """Return whether a value is a path, which begins with "/". One of 64 keys in base64 does so, too.
+
+    >>> [_is_path(value) for value in ("/etc/keys/server1.pem", "/v1/Users/Key2", "/q8Zt4Lm2Xk9PvB7cR3q8Zt4Lm2Xk9PvB7cR3A==")]
+    [True, True, False]
+    """
+    if not value.startswith("/"):
+        return False
+    key = _BASE64_WITH_SLASH.match(value)
+    if key is None:
+        return True
+    if key["padding"]:
+        return False
+    is_mixed = has_letters_and_digits(value) and not value.islower() and not value.isupper()
+    return len(value) < MIN_BASE64_KEY or not is_mixed or not looks_random(value)
 
 
 def is_secret_setting(name: str, value: str) -> bool:

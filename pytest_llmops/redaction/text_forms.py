@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from pytest_llmops.redaction.public_rules import measure_entropy
 from pytest_llmops.redaction.secret_names import (
     MASK,
     has_letters_and_digits,
@@ -27,7 +28,8 @@ Span = tuple[int, int]
 
 MIN_DIFFERENT = 5  # characters: a placeholder such as "xxxxxxx1" has fewer
 MIN_LEARNED = 12  # characters of a value that is looked for elsewhere
-MIN_LEARNED_DIGITS = 2
+MIN_DIGITS = 2  # of a value that is looked for elsewhere, and of a part of a path
+MIN_PATH_ENTROPY = 3.5  # bits per character
 NEAR = 300  # characters in which the other half of a pair, or the command of an option, may be
 
 _QUOTE = rb"\\{0,7}[\"']"
@@ -120,7 +122,7 @@ _NETRC_DEFAULT = re.compile(rb"default" + _BREAK + rb"login" + _BREAK + rb"[^\s\
 _CONNECTION = re.compile(rb";[ ]?(?P<name>[A-Za-z_.]{2,40}+)[ ]?=[ ]?(?P<value>[^;\"'\s\\`]{8,400}+)")
 
 _PATH = re.compile(
-    rb"/(?i:api[_-]?keys?|tokens?|keys?|secrets?|hooks?|webhooks?|reset(?:[_-]password)?)/(?:[A-Za-z0-9_.-]{1,40}/){0,2}?"
+    rb"/(?i:api[_-]?keys?|token|secrets?|hooks|webhooks?|reset[_-]password)/(?:[A-Za-z0-9_.-]{1,40}/){0,2}?"
     rb"(?P<value>[A-Za-z0-9_-]{16,200}+)(?![A-Za-z0-9_.-])"
 )
 _NEXT = rb"(?:" + _ASSIGN + rb"|" + _QUOTE + rb"\s{0,4},\s{0,9})(?:b?" + _QUOTE + rb")?"
@@ -194,7 +196,7 @@ def is_surely_secret(value: str) -> bool:
     """
     if len(value) < MIN_LEARNED or _WORD.search(value):
         return False
-    return has_letters_and_digits(value) and sum(map(str.isdigit, value)) >= MIN_LEARNED_DIGITS
+    return has_letters_and_digits(value) and sum(map(str.isdigit, value)) >= MIN_DIGITS
 
 
 def _text(value: bytes) -> str:
@@ -378,9 +380,23 @@ def _find_path_parts(data: bytes) -> Iterator[Span]:
             yield match.span("value")
 
 
+# An id in a path: hexadecimal digits of a digest or a UUID, an address of a blockchain, the name of a hook (`useState2`)
+_ID_IN_PATH = re.compile(
+    r"[0-9a-fA-F]{1,47}\Z|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-|0x[0-9a-fA-F]|use[A-Z0-9]|[1-9A-HJ-NP-Za-km-z]{43,44}\Z"
+)
+
+
 def _is_random_part(part: str) -> bool:
-    """Return whether a part of a path looks like a key: letters and digits alternate."""
-    return has_letters_and_digits(part) and looks_random(part) and not is_slug(part)
+    """Return whether a part of a path is a key: letters and digits alternate, and it is no id.
+
+    >>> [_is_random_part(part) for part in ("q8Zt4Lm2Xk9PvB7cR3", "useState2ReducerV3x", "9f86d081884c7d65")]
+    [True, False, False]
+    """
+    if _ID_IN_PATH.match(part) or is_slug(part) or not has_letters_and_digits(part):
+        return False
+    if sum(map(str.isdigit, part)) < MIN_DIGITS or measure_entropy(part) < MIN_PATH_ENTROPY:
+        return False
+    return looks_random(part)
 
 
 def _find_accounts(data: bytes) -> Iterator[Span]:

@@ -78,6 +78,7 @@ ADDRESSES = {
     "a webhook": '{"webhook_url": "https://hook.example/KEY"}',
     "a bot": "https://api.telegram.org/bot123456789:AA" + "aB3dE5gH7jK9mN1pQ3sT5vX7zA9cD1fG2h" + "/getMe",
     "a signature": "https://x.example/a?sv=1&sig=KEY",
+    "a reset": "https://a.example/reset-password/KEY",
     "a session": "https://x.example/a;jsessionid=KEY?x=1",
 }
 FORMS = {**PAIRS, **MARKUP, **TABLES, **COMMANDS, **ADDRESSES}
@@ -159,6 +160,30 @@ def test_the_phrase_of_a_wallet_is_masked(name: str) -> None:
 @pytest.mark.parametrize("secret", ["pa$sW0rd12x", "pa(ss)W0rd12", "!h4[xX0rY7kk", "x{7}W0rd12x!y"])
 def test_a_secret_may_have_signs_of_code(form: str, secret: str) -> None:
     assert secret not in clean(form.replace("SECRET", secret))
+
+
+@pytest.mark.parametrize("name", ["api_key", "password", "key"])
+@pytest.mark.parametrize(
+    "key",
+    ["/8Zt4Lm2Xk9PvB7cR3q8Zt4Lm2Xk9Pv8Zt4Lm2XkA==", "/t4Lm2Xk9PvB7cR3q8Zt/Lm2Xk9Pv8Zt4Lm2XkAB"],
+)
+def test_a_key_may_begin_like_a_path(name: str, key: str) -> None:
+    for text in (json.dumps({name: key}), f"{name}={key}", f"tool --api-{name} {key}"):
+        assert key not in clean(text)
+
+
+def test_the_signature_of_an_address_is_masked_to_its_end() -> None:
+    signature = "Z%2FRHIX5Xcg0Mq2rqI3OlWTjEg2tYkboXr1P9ZUXDtkk%3D"
+    for text in (
+        f"https://a.example/c?sv=1&sig={signature}&se=2",
+        f"SharedAccessSignature sr=x&sig={signature}",
+    ):
+        assert clean(text) == text.replace(signature, MASK)
+    token = "IQoJb3JpZ2luX2VjEJr%2F%2F%2FabcDEF123"
+    text = f"https://s3.example/b?X-Amz-Security-Token={token}&x=1"
+    assert clean(text) == text.replace(token, MASK)
+    encoded = f"https%3A%2F%2Fa.example%2F%3Fclient_secret%3D{KEY}%26page%3Dtwo"
+    assert clean(encoded) == encoded.replace(KEY, MASK)
 
 
 def test_the_mark_behind_a_value_is_no_part_of_it() -> None:
@@ -248,6 +273,12 @@ def test_the_organization_of_an_account_is_masked_in_logs(log: str) -> None:
         "tool --password list[Item2024x] --token {{token2024x}} --secret <secret2024x>",
         "tool --password $(get_password_2) --token-limit 4096 --key /etc/keys/server1.pem",
         "https://a.example/docs/tokens/how-to-count-tokens-2024 and /hooks/use-effect-in-react-18",
+        "https://a.example/token/0xdAC17F958D2ee523a2206206994597C13D831ec7 and /tokens/q8Zt4Lm2Xk9PvB7cR3",
+        "https://a.example/token/EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v",
+        "https://a.example/secrets/550e8400-e29b-41d4-a716-446655440000 and /webhooks/507f1f77bcf86cd799439011",
+        "s3://b/keys/a1b2c3d4e5f6a7b8c9d0/file.txt, https://a.example/hooks/useState2ReducerV3x",
+        "src/hooks/use3DTransformA1B2c3.ts and https://a.example/v1/keys/9f86d081884c7d65",
+        '{"secret": "/v1/Users/a1b2/Key2", "api_key": "/run/secrets/Key_2024"}',
         "https://a.example/v1/keys/rotation/policy-of-2024",
         "The authorization: required, see authorization 2.0; authorization=granted",
         "The recovery phrase: then call the user and ask them what they would like done with this",

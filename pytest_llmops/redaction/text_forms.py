@@ -343,6 +343,8 @@ def _is_command_secret(match: re.Match[bytes], kind: str, value: str) -> bool:
         if not letter.startswith(b"p"):
             letter = letter[:1]
         command = _PASSWORD_COMMANDS[letter]
+    if command.search(match.string, max(0, match.start() - NEAR), match.start()) is None:
+        return False
     return command.search(_read_command(match.string, match.start())) is not None
 
 

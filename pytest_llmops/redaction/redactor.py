@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, quote_plus, unquote, unquote_plus
+from urllib.parse import quote, quote_plus, unquote_plus
 
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.redaction import streams
@@ -204,7 +204,6 @@ class Redactor:
         """
         assigned = [span for span in find_assigned_values(data) if not self._thoughts.hold_value(data, *span)]
         secrets = [read_value(data[start:end]) for start, end in assigned]
-        secrets += [unquote(secret) for secret in secrets if "%2" in secret]  # a parameter of an address
         if is_text:
             for start, end, is_learned in find_text_secrets(data):
                 if self._thoughts.hold_value(data, start, end):

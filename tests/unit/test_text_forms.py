@@ -179,9 +179,6 @@ def test_the_signature_of_an_address_is_masked_to_its_end() -> None:
         f"SharedAccessSignature sr=x&sig={signature}",
     ):
         assert clean(text) == text.replace(signature, MASK)
-    assert (
-        clean(f"sig={signature} or Z/RHIX5Xcg0Mq2rqI3OlWTjEg2tYkboXr1P9ZUXDtkk=") == f"sig={MASK} or {MASK}"
-    )
     token = "IQoJb3JpZ2luX2VjEJr%2F%2F%2FabcDEF123"
     text = f"https://s3.example/b?X-Amz-Security-Token={token}&x=1"
     assert clean(text) == text.replace(token, MASK)

@@ -35,7 +35,7 @@ _SECRET_PAIRS = frozenset({
 })  # fmt: skip
 # A "code" is only a secret beside one of these words: a status code, country code or source code is none
 _CODE_CONTEXTS = frozenset(
-    "auth oauth authorization device user verification login access otp mfa security recovery".split()  # noqa: SIM905 -- shorter
+    "auth oauth authorization device user verification login access otp mfa security recovery verifier".split()  # noqa: SIM905 -- shorter
 )
 # Words beside which a key, token or signature is not a credential: "page token", "sort key"
 _OTHER_THINGS = frozenset(

@@ -36,7 +36,7 @@ from pytest_llmops.redaction.secret_names import (
     is_webhook_name,
     read_value,
 )
-from pytest_llmops.redaction.text_forms import find_text_secrets, is_known_secret
+from pytest_llmops.redaction.text_forms import find_text_secrets
 from pytest_llmops.redaction.thought_signatures import Thoughts
 from pytest_llmops.wire import stream_events
 from pytest_llmops.wire.blobs import StoredBody
@@ -208,10 +208,14 @@ class Redactor:
         assigned = [span for span in find_assigned_values(data) if not self._thoughts.hold_value(data, *span)]
         secrets = [read_value(data[start:end]) for start, end in assigned]
         if is_text:
-            in_text = [span for span in find_text_secrets(data) if not self._thoughts.hold_value(data, *span)]
-            in_text_known = [span for span in in_text if is_known_secret(data[slice(*span)])]
-            secrets += [read_value(data[slice(*span)]) for span in in_text_known[:MAX_LEARNED]]
-            assigned += in_text
+            learned = []
+            for start, end, is_learned in find_text_secrets(data):
+                if self._thoughts.hold_value(data, start, end):
+                    continue
+                assigned.append((start, end))
+                if is_learned:
+                    learned.append(read_value(data[start:end]))
+            secrets += learned[:MAX_LEARNED]
         shapes = find_shapes(data)
         if not is_text:
             # The shape of a URL with a password needs so little punctuation that it is in any long binary.

@@ -64,7 +64,10 @@ _ASSIGNED_VALUE = (
     rb"(?=[ \t\r\n]{0,9}+(?:!!(?:binary|str)[ ])?(?:"  # YAML says the type of a value in front of it
     rb'"(?P<json>(?:[^"\\\s]|\\.){8,8000}+)(?="|\Z)'
     rb"|\\{0,7}[\"'](?P<quoted>[^\"'\\\s]{8,8000}+)(?=[\\\"']|\Z)"
-    rb"|(?:\\{0,7}[\"'])?(?:(?P<bare>\$?[A-Za-z0-9+/_~-]{10,8000}+={0,2})(?![A-Za-z0-9_.(\[-])"
+    rb"|(?:\\{0,7}[\"'])?(?:"
+    # In an address the signs of base64 are encoded: `%2B`, `%2F`, `%3D`
+    rb"(?P<bare>\$?(?=[A-Za-z0-9+/_~%-]{10})[A-Za-z0-9+/_~-]{0,8000}+(?:%2[BFbf][A-Za-z0-9+/_~-]{0,8000}+){0,200}+"
+    rb"(?:(?:%3[Dd]){1,2}+|={0,2}+))(?![A-Za-z0-9_.(\[-])"
     rb"|(?P<words>(?:[a-z]{3,8}+[ ]){11,23}+[a-z]{3,8}+)(?![a-z ]))"
     rb"))"
 )
@@ -147,7 +150,9 @@ _SLUG_JOINT = re.compile(r"[-_./+:=]+")
 _SLUG_PART = re.compile(r"[0-9]{0,4}(?:[A-Z]{0,2}[a-z]+|[A-Z]+|(?:[A-Z][a-z]{2,}){2})?[0-9]{0,4}|[0-9]+")
 _WITHOUT_JOINTS = str.maketrans("", "", "-_.")
 # The beginnings of addresses, paths and placeholders
-_NO_VALUE = ("http://", "https://", "/", "{", "<", "[", "%(")
+_NO_VALUE = ("http://", "https://", "{", "<", "[", "%(")
+_BASE64_WITH_SLASH = re.compile(r"/[A-Za-z0-9+/]{15,8000}+(?P<padding>={1,2})?\Z")
+MIN_BASE64_KEY = 32  # characters of a key that begins with "/" and has no "=" at its end
 _VARIABLE = re.compile(
     r"'?\$(?:"
     # `${NAME}`, `$(command)`, a path in JSON (`$.data`), PowerShell's `$env:`, the hash of a password (`$2b$12$...`)
@@ -168,6 +173,9 @@ def is_variable(value: str) -> bool:
 
 
 _SESSION_ID = re.compile(r"[Ss](?:ession|ESSION)[_-]?(?:id|Id|ID)\Z")
+# Of these the id of an agent's conversation has the name, too
+_CONVERSATION_ID = re.compile(r"[Ss](?:ession|ESSION)(?:[_-][Ii][Dd]|Id|ID)\Z")
+_WEB_SESSION_ID = re.compile(r"(?:J|ASP\.NET_)SESSION_?ID\Z", re.IGNORECASE)
 # Names of the phrase or the number from which all keys of a wallet are made
 _SEED = re.compile(r"(?:phrase|mnemonic|(?:\A|[_.-])seed|[a-z]Seed)(?:_?words|_?hex)?\Z", re.IGNORECASE)
 # A number under another name than these is the seed of a model
@@ -181,7 +189,8 @@ _PROSE_WORDS = frozenset(
 _WEBHOOK = re.compile(r"(?:web|slack|discord|teams)_?hook(?:_?(?:url|uri))?\Z", re.IGNORECASE)
 # What everybody may see: the name of a record of Twilio, which calls it ``sid``; the address of a "token" that is traded
 _PUBLIC_ID = re.compile(r"[A-Z]{2}[0-9a-f]{32}|0x[0-9a-fA-F]{40}")
-_CONVERSATION = re.compile(r"[A-Za-z]{1,20}[_-]|[0-9a-f]{8}-")
+# The id of a conversation: a word in front, or a UUID. A random value begins so once in 300 times.
+_CONVERSATION = re.compile(r"[a-z]{3,20}[_:-]|[0-9a-f]{8}-[0-9a-f]{4}-")
 
 
 def is_secret_value(name: str, value: str) -> bool:
@@ -192,7 +201,12 @@ def is_secret_value(name: str, value: str) -> bool:
     """
     if len(value) < MIN_SECRET or " " in value:
         return False
-    if value.startswith(_NO_VALUE) or is_variable(value) or value in (MASK, PLACEHOLDER_KEY):
+    if (
+        value.startswith(_NO_VALUE)
+        or _is_path(value)
+        or is_variable(value)
+        or value in (MASK, PLACEHOLDER_KEY)
+    ):
         return False
     is_long = len(value) >= MIN_BARE_VALUE
     if _is_generic(name):
@@ -210,6 +224,23 @@ def is_secret_value(name: str, value: str) -> bool:
 def _is_generic(name: str) -> bool:
     """Return whether a name of a secret also means other things."""
     return name.lower() in _GENERIC_WORDS or _last_word(name) in _GENERIC_ENDS
+
+
+def _is_path(value: str) -> bool:
+    """Return whether a value is a path, which begins with "/". One of 64 keys in base64 does so, too.
+
+    >>> [_is_path(value) for value in ("/etc/keys/server1.pem", "/v1/Users/Key2", "/q8Zt4Lm2Xk9PvB7cR3q8Zt4Lm2Xk9PvB7cR3A==")]
+    [True, True, False]
+    """
+    if not value.startswith("/"):
+        return False
+    key = _BASE64_WITH_SLASH.match(value)
+    if key is None:
+        return True
+    if key["padding"]:
+        return False
+    is_mixed = has_letters_and_digits(value) and not value.islower() and not value.isupper()
+    return len(value) < MIN_BASE64_KEY or not is_mixed or not looks_random(value)
 
 
 def is_secret_setting(name: str, value: str) -> bool:
@@ -280,7 +311,10 @@ def _is_secret(match: re.Match[bytes]) -> bool:
         return False
     name = name_match["name"][::-1].decode("latin-1")
     if _SESSION_ID.search(name):
-        return not is_pair and _is_session_secret(match[kind].decode("utf-8", "replace"))
+        is_field = kind == "bare" and match[0] in (b"=", b"%3D", b"%3d")
+        if is_pair or (_is_conversation_id(name) and not is_field):
+            return False
+        return _is_session_secret(match[kind].decode("utf-8", "replace"))
     if kind == "words" or name.lower().endswith("seed"):
         return _is_seed(name, match[kind].decode("utf-8", "replace"))
     if is_webhook_name(name) and not is_pair:
@@ -295,8 +329,17 @@ def _is_secret(match: re.Match[bytes]) -> bool:
     return is_secret_value(name, value)
 
 
+def _is_conversation_id(name: str) -> bool:
+    """Return whether a name is that of the id of an agent's conversation in JSON, which tells one request from another.
+
+    >>> [_is_conversation_id(name) for name in ("session_id", "sessionId", "sessionid", "JSESSIONID", "PHPSESSID")]
+    [True, True, False, False, False]
+    """
+    return _CONVERSATION_ID.search(name) is not None and _WEB_SESSION_ID.search(name) is None
+
+
 def _is_session_secret(value: str) -> bool:
-    """Return whether the id of a session is the credential of a user of the web, and not the name of a conversation.
+    """Return whether the id of a session in a cookie or a form is the credential of a user, and not the name of a conversation.
 
     A conversation has a UUID, or a prefix such as ``sess_``; clients send it back, so it stays.
 

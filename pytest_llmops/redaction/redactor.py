@@ -36,7 +36,7 @@ from pytest_llmops.redaction.secret_names import (
     is_webhook_name,
     read_value,
 )
-from pytest_llmops.redaction.text_forms import find_text_secrets, is_known_secret
+from pytest_llmops.redaction.text_forms import find_text_secrets
 from pytest_llmops.redaction.thought_signatures import Thoughts
 from pytest_llmops.wire import stream_events
 from pytest_llmops.wire.blobs import StoredBody
@@ -45,6 +45,9 @@ from pytest_llmops.wire.body import unfold_body
 MAX_CACHED_TEXTS = 256  # how many cleaned texts are cached
 MAX_CACHED_TEXT = 2000  # length of a text that is cached
 MAX_ROUNDS = 3  # of masking
+# Of the values that the text around them tells, so many are looked for elsewhere: a table may have thousands, and each text is
+# searched for each
+MAX_LEARNED = 200
 MAX_DEPTH = 3  # levels of nested encodings that are decoded: JSON in JSON in base64
 ELLIPSIS = "..."
 MIN_CUT_SECRET = 4  # so many characters of a secret next to an ellipsis, or more, are removed
@@ -207,13 +210,14 @@ class Redactor:
         ]
         secrets = [read_value(data[start:end]) for start, end in assigned]
         if is_text:
-            in_text = [
-                span for span in find_text_secrets(data) if not self._thoughts.has_thought_value(data, *span)
-            ]
-            secrets += [
-                read_value(data[start:end]) for start, end in in_text if is_known_secret(data[start:end])
-            ]
-            assigned += in_text
+            learned = []
+            for start, end, is_learned in find_text_secrets(data):
+                if self._thoughts.has_thought_value(data, start, end):
+                    continue
+                assigned.append((start, end))
+                if is_learned:
+                    learned.append(read_value(data[start:end]))
+            secrets += learned[:MAX_LEARNED]
         shapes = find_shapes(data)
         if not is_text:
             # The shape of a URL with a password needs so little punctuation that it is in any long binary.

@@ -22,11 +22,13 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 # Words that make any name a secret, wherever they are in it; those of `_SECRET_WORD` only as one of its last two words
 _STRONG = r"(?:token|secret|password|passwd|passphrase|passcode|credential|apikey)s?"
 _STRONG_WORD = re.compile(rf"[a-z]{{0,20}}{_STRONG}")
+# With what stands in front of them without a joint: "authkey", "openaikey", "userpw"
 _SECRET_WORD = re.compile(
     r"(?:x|api|app|access|auth|client|private|account|master|license|ssh|gpg|pgp|signing|encryption|session|shared|service"
     r"|storage|subscription|function|virtual|user|admin|db|port|open|ai|web|hook|pass|priv|o){0,3}"
-    r"(?:key|auth|authorization|signature|sig|code|pass|pwd|pw|pswd|pat|cookie|jwt|[th]?otp|dsn|assertion|verifier|hmac|cred|csrf|xsrf|bearer"
-    r"|sas(?!s)|mnemonic|sessionid|sessid|jsessionid|phpsessid)s?"
+    r"(?:key|auth|authorization|signature|pass|pwd|pw|cookie|jwt|cred)s?"
+    r"|(?:auth|access|user|device)?codes?|(?:sig|pswd|pat|[th]?otp|dsn|assertion|verifier|hmac|csrf|xsrf|bearer|mnemonic)s?"
+    r"|sas|(?:j|php)?sess(?:ion)?ids?"
 )
 # The last two words of names that are secret only together
 _SECRET_PAIRS = frozenset({
@@ -39,7 +41,7 @@ _CODE_CONTEXTS = frozenset(
 )
 # Words beside which a key, token or signature is not a credential: "page token", "sort key"
 _OTHER_THINGS = frozenset(
-    "page next continuation cursor sync cache idempotency foreign sort partition public thought thinking ratelimit remaining".split()  # noqa: SIM905
+    "page next continuation cursor answer sync cache idempotency foreign sort partition public thought thinking ratelimit remaining".split()  # noqa: SIM905
 )
 # As the last word of a name, these say that it holds a property of a secret, not the secret: "token_count", "KEY_FILE"
 _ATTRIBUTES = frozenset(
@@ -48,17 +50,24 @@ _ATTRIBUTES = frozenset(
     "alg method methods mode scheme level version status state sock socket enabled disabled required policy format field header "
     "param prefix pattern env variable var description hint help label title detail details budget minute second hour day created "
     "updated at by in reset rotation strategy class module function source scope scopes user username email role tokenizer ids "
-    "error errors message reason tokens".split()
+    "error errors message reason tokens protection address".split()
 )
 # Names that also mean other things: their values count only if they look random
 _GENERIC_WORDS = frozenset("key token code auth signature sig pass pat cookie sid sas csrf xsrf".split())  # noqa: SIM905
+# Those that also do so behind other words: a "peak_pw" is a power, "street_cred" no credential, an "auth_header" mostly a name
+_GENERIC_ENDS = frozenset("pw cred creds bearer header".split())  # noqa: SIM905
+# Words that mean only a password or a secret: such a value may be words or a number where nothing else can be meant
+_PASSWORD_ENDS = frozenset("password passphrase passcode passwd pwd pswd secret".split())  # noqa: SIM905
 
 # The value is in a lookahead: as it is not consumed, assignments inside of a long value are found, too.
 _ASSIGNED_VALUE = (
     rb"(?=[ \t\r\n]{0,9}+(?:!!(?:binary|str)[ ])?(?:"  # YAML says the type of a value in front of it
     rb'"(?P<json>(?:[^"\\\s]|\\.){8,8000}+)(?="|\Z)'
     rb"|\\{0,7}[\"'](?P<quoted>[^\"'\\\s]{8,8000}+)(?=[\\\"']|\Z)"
-    rb"|(?:\\{0,7}[\"'])?(?:(?P<bare>\$?[A-Za-z0-9+/_~-]{10,8000}+={0,2})(?![A-Za-z0-9_.(\[-])"
+    rb"|(?:\\{0,7}[\"'])?(?:"
+    # In an address the signs of base64 are encoded: `%2B`, `%2F`, `%3D`
+    rb"(?P<bare>\$?(?=[A-Za-z0-9+/_~%-]{10})[A-Za-z0-9+/_~-]{0,8000}+(?:%2[BFbf][A-Za-z0-9+/_~-]{0,8000}+){0,200}+"
+    rb"(?:(?:%3[Dd]){1,2}+|={0,2}+))(?![A-Za-z0-9_.(\[-])"
     rb"|(?P<words>(?:[a-z]{3,8}+[ ]){11,23}+[a-z]{3,8}+)(?![a-z ]))"
     rb"))"
 )
@@ -112,6 +121,23 @@ def is_webhook_name(name: str) -> bool:
     return _WEBHOOK.search(name) is not None
 
 
+def names_password(name: str) -> bool:
+    """Return whether a name is that of a password or a secret, and not of a key or a token, which also name other things.
+
+    >>> [name for name in ("db_password", "clientSecret", "api_key") if names_password(name)]
+    ['db_password', 'clientSecret']
+    """
+    return re.search("pass(?:w|ph|_w|_ph|code)|pwd|pswd|secret", name.lower()) is not None
+
+
+def _last_word(name: str) -> str:
+    """Return the last word of a name in small letters; "" if it has no letters."""
+    words = _WORD.findall(name[:MAX_NAME])
+    if not words:
+        return ""
+    return str(words[-1]).lower()
+
+
 def has_letters_and_digits(value: str) -> bool:
     """Return whether a value has letters as well as digits, so that it is not an ordinary word or a number."""
     has_digits = any(map(str.isdigit, value))
@@ -119,12 +145,14 @@ def has_letters_and_digits(value: str) -> bool:
 
 
 _RUN = re.compile(r"[a-z]+|[A-Z]+|[0-9]+")
-_SLUG_JOINT = re.compile(r"[-_.]+")
-# A word with up to two digits, a number, or the size of a model: "7b"
-_SLUG_PART = re.compile(r"(?:[a-z]+|[A-Z]?[a-z]+|[A-Z]+)?[0-9]{0,2}|[0-9]+|[0-9]{1,3}[a-z]")
+_SLUG_JOINT = re.compile(r"[-_./+:=]+")
+# A word or two, with up to four digits in front of it or behind it ("PBKDF2", "30T10", "128chars", "OAuth2"), or a number
+_SLUG_PART = re.compile(r"[0-9]{0,4}(?:[A-Z]{0,2}[a-z]+|[A-Z]+|(?:[A-Z][a-z]{2,}){2})?[0-9]{0,4}|[0-9]+")
 _WITHOUT_JOINTS = str.maketrans("", "", "-_.")
 # The beginnings of addresses, paths and placeholders
-_NO_VALUE = ("http://", "https://", "/", "{", "<", "[", "%(")
+_NO_VALUE = ("http://", "https://", "{", "<", "[", "%(")
+_BASE64_WITH_SLASH = re.compile(r"/[A-Za-z0-9+/]{15,8000}+(?P<padding>={1,2})?\Z")
+MIN_BASE64_KEY = 32  # characters of a key that begins with "/" and has no "=" at its end
 _VARIABLE = re.compile(
     r"'?\$(?:"
     # `${NAME}`, `$(command)`, a path in JSON (`$.data`), PowerShell's `$env:`, the hash of a password (`$2b$12$...`)
@@ -145,8 +173,13 @@ def is_variable(value: str) -> bool:
 
 
 _SESSION_ID = re.compile(r"[Ss](?:ession|ESSION)[_-]?(?:id|Id|ID)\Z")
+# Of these the id of an agent's conversation has the name, too
+_CONVERSATION_ID = re.compile(r"[Ss](?:ession|ESSION)(?:[_-][Ii][Dd]|Id|ID)\Z")
+_WEB_SESSION_ID = re.compile(r"(?:J|ASP\.NET_)SESSION_?ID\Z", re.IGNORECASE)
 # Names of the phrase or the number from which all keys of a wallet are made
 _SEED = re.compile(r"(?:phrase|mnemonic|(?:\A|[_.-])seed|[a-z]Seed)(?:_?words|_?hex)?\Z", re.IGNORECASE)
+# A number under another name than these is the seed of a model
+_WALLET = re.compile("wallet|master|mnemonic|phrase", re.IGNORECASE)
 _HEX_SEED = re.compile(r"[0-9a-fA-F]{32,128}")
 _PHRASE_LENGTHS = frozenset({12, 15, 18, 21, 24})  # words
 # Frequent words of prose that no wallet uses
@@ -154,7 +187,10 @@ _PROSE_WORDS = frozenset(
     "the and for with from are was were they them has had not but his its our their which".split()  # noqa: SIM905 -- shorter
 )
 _WEBHOOK = re.compile(r"(?:web|slack|discord|teams)_?hook(?:_?(?:url|uri))?\Z", re.IGNORECASE)
-_CONVERSATION = re.compile(r"[A-Za-z]{1,20}[_-]|[0-9a-f]{8}-")
+# What everybody may see: the name of a record of Twilio, which calls it ``sid``; the address of a "token" that is traded
+_PUBLIC_ID = re.compile(r"[A-Z]{2}[0-9a-f]{32}|0x[0-9a-fA-F]{40}")
+# The id of a conversation: a word in front, or a UUID. A random value begins so once in 300 times.
+_CONVERSATION = re.compile(r"[a-z]{3,20}[_:-]|[0-9a-f]{8}-[0-9a-f]{4}-")
 
 
 def is_secret_value(name: str, value: str) -> bool:
@@ -165,11 +201,18 @@ def is_secret_value(name: str, value: str) -> bool:
     """
     if len(value) < MIN_SECRET or " " in value:
         return False
-    if value.startswith(_NO_VALUE) or is_variable(value) or value in (MASK, PLACEHOLDER_KEY):
+    if (
+        value.startswith(_NO_VALUE)
+        or _is_path(value)
+        or is_variable(value)
+        or value in (MASK, PLACEHOLDER_KEY)
+    ):
         return False
     is_long = len(value) >= MIN_BARE_VALUE
-    if name.lower() in _GENERIC_WORDS:
+    if _is_generic(name):
         is_random = has_letters_and_digits(value) and looks_random(value)
+        if _PUBLIC_ID.fullmatch(value) is not None:
+            return False
         return is_long and is_random and not (value.islower() and is_slug(value))
     if value.isascii() and value.translate(_WITHOUT_JOINTS).isalpha():
         # Only letters: joined words ("invalid_request") are not a secret; a long text of mixed case is.
@@ -178,24 +221,46 @@ def is_secret_value(name: str, value: str) -> bool:
     return any(map(str.isalpha, value))
 
 
+def _is_generic(name: str) -> bool:
+    """Return whether a name of a secret also means other things."""
+    return name.lower() in _GENERIC_WORDS or _last_word(name) in _GENERIC_ENDS
+
+
+def _is_path(value: str) -> bool:
+    """Return whether a value is a path, which begins with "/". One of 64 keys in base64 does so, too.
+
+    >>> [_is_path(value) for value in ("/etc/keys/server1.pem", "/v1/Users/Key2", "/q8Zt4Lm2Xk9PvB7cR3q8Zt4Lm2Xk9PvB7cR3A==")]
+    [True, True, False]
+    """
+    if not value.startswith("/"):
+        return False
+    key = _BASE64_WITH_SLASH.match(value)
+    if key is None:
+        return True
+    if key["padding"]:
+        return False
+    is_mixed = has_letters_and_digits(value) and not value.islower() and not value.isupper()
+    return len(value) < MIN_BASE64_KEY or not is_mixed or not looks_random(value)
+
+
 def is_secret_setting(name: str, value: str) -> bool:
     """Return whether a value that was given to a name by itself, and not in a text, is a secret.
 
-    Under a name that means only secrets it may be words or a number.
+    Under a name that ends with "password" or "secret" it may be words or a number; under another one it must not be made of words.
 
-    >>> [is_secret_setting(name, "1234567890") for name in ("db_password", "code", "max_tokens")]
+    >>> [is_secret_setting(name, "1234567890") for name in ("db_password", "code", "prompt_tokens_total")]
     [True, False, False]
     """
     if not is_secret_name(name) or value == MASK:
         return False
-    if name.lower() in _GENERIC_WORDS:
-        return is_secret_value(name, value)
-    return len(value) >= MIN_SECRET
+    if _last_word(name) in _PASSWORD_ENDS:
+        return len(value) >= MIN_SECRET
+    return is_secret_value(name, value) and not is_slug(value)
 
 
-def looks_random(value: str) -> bool:
-    """Return whether small letters, capitals and digits alternate: a run has at most four characters on average."""
-    return len(_RUN.findall(value)) * 4 >= len(value)
+def looks_random(value: str, run: int = 4) -> bool:
+    """Return whether small letters, capitals and digits alternate: a run has at most ``run`` characters on average."""
+    return len(_RUN.findall(value)) * run >= len(value)
 
 
 def is_slug(value: str) -> bool:
@@ -220,9 +285,8 @@ def find_assigned_values(data: bytes) -> list[tuple[int, int]]:
     for pattern in _ASSIGNMENTS:
         for match in pattern.finditer(data):
             if _is_secret(match):
-                spans.append(
-                    match.span(match.lastgroup or 0)
-                )  # the only named group that matched is the value
+                # The only named group that matched is the value
+                spans.append(match.span(match.lastgroup or 0))
     if b"form-data" in data:
         for match in _FORM_FIELD.finditer(data):
             name = match["name"].decode("latin-1")
@@ -247,7 +311,10 @@ def _is_secret(match: re.Match[bytes]) -> bool:
         return False
     name = name_match["name"][::-1].decode("latin-1")
     if _SESSION_ID.search(name):
-        return not is_pair and _is_session_secret(match[kind].decode("utf-8", "replace"))
+        is_field = kind == "bare" and match[0] in (b"=", b"%3D", b"%3d")
+        if is_pair or (_is_conversation_id(name) and not is_field):
+            return False
+        return _is_session_secret(match[kind].decode("utf-8", "replace"))
     if kind == "words" or name.lower().endswith("seed"):
         return _is_seed(name, match[kind].decode("utf-8", "replace"))
     if is_webhook_name(name) and not is_pair:
@@ -262,8 +329,17 @@ def _is_secret(match: re.Match[bytes]) -> bool:
     return is_secret_value(name, value)
 
 
+def _is_conversation_id(name: str) -> bool:
+    """Return whether a name is that of the id of an agent's conversation in JSON, which tells one request from another.
+
+    >>> [_is_conversation_id(name) for name in ("session_id", "sessionId", "sessionid", "JSESSIONID", "PHPSESSID")]
+    [True, True, False, False, False]
+    """
+    return _CONVERSATION_ID.search(name) is not None and _WEB_SESSION_ID.search(name) is None
+
+
 def _is_session_secret(value: str) -> bool:
-    """Return whether the id of a session is the credential of a user of the web, and not the name of a conversation.
+    """Return whether the id of a session in a cookie or a form is the credential of a user, and not the name of a conversation.
 
     A conversation has a UUID, or a prefix such as ``sess_``; clients send it back, so it stays.
 
@@ -276,13 +352,15 @@ def _is_session_secret(value: str) -> bool:
 def _is_seed(name: str, value: str) -> bool:
     """Return whether a value is the phrase of a wallet or a hexadecimal seed. A number is the seed of a model.
 
-    >>> [_is_seed("seed", value) for value in ("20241130202411302024113020241130", "3f9a" * 8, "word " * 11 + "word", "42")]
-    [False, True, True, False]
+    >>> [_is_seed("seed", value) for value in ("3f9a" * 8, "word " * 11 + "word", "42")], _is_seed("wallet_seed", "3f9a" * 8)
+    ([False, True, False], True)
     """
     if _SEED.search(name) is None:
         return False
     words = value.split(" ")
     if len(words) == 1:
+        if _WALLET.search(name) is None:
+            return False
         return _HEX_SEED.fullmatch(value) is not None and has_letters_and_digits(value)
     return len(words) in _PHRASE_LENGTHS and _PROSE_WORDS.isdisjoint(words)
 

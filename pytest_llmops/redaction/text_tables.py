@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pytest_llmops.redaction.secret_names import is_secret_name
 
 Span = tuple[int, int]
+# Decides on a cell. `text_forms` has this rule and imports this module, so it is passed.
 IsSecret = Callable[[str, str], bool]
 
 MAX_HEAD = 500  # characters of the first line of a table
@@ -18,7 +19,10 @@ MAX_LINE_END = 20  # a line end with its backslashes
 MIN_COLUMNS = 2
 
 _LINE_END = rb"(?:(?:\\{1,7}r)?\\{1,7}n|\r?\n)"
-_ROW_START = re.compile(_LINE_END + rb"|:[ ]?\\{0,7}\"")  # a line, or a string of JSON
+# What is in front of a line: a line end, or the start of a string of JSON, also in JSON within JSON
+_LINE_STARTS = [b"\n", b"\\n"]
+_LINE_STARTS += [b":" + blank + b"\\" * depth + b'"' for blank in (b"", b" ") for depth in (0, 1, 3, 7)]
+_LINE_END_BEFORE = re.compile(_LINE_END + rb"\Z")
 # The end of a line, or of a string of JSON, which a brace or another member follows
 _ROW_END = re.compile(
     rb"(?P<line>" + _LINE_END + rb")"
@@ -29,22 +33,25 @@ _AROUND_CELL = b" \t\"'`*\\"
 # Below the head of a Markdown table; the head is in front of it
 _RULE = re.compile(rb"\|[ ]{0,9}:?-{1,90}:?[ ]{0,9}(?=[|\r\n\\\"])")
 # The ends of the names of secrets
-_ENDS = b"word pass pwd code phrase secret token key credential credentials cookie".split()
+_ENDS = (
+    b"word pass passwd pwd pw code phrase secret token key cred creds credential credentials cookie"
+    b" auth authorization totp csrf xsrf sid jwt bearer sas string mnemonic"
+).split()
 
 
-def _compile_head(cut: bytes) -> re.Pattern[bytes]:
+def _compile_head(separator: bytes) -> re.Pattern[bytes]:
     """Return a pattern for a separator of columns next to the name of a secret."""
-    sign = re.escape(cut)
+    sign = re.escape(separator)
     first = b"|".join(rb"(?<=" + end + sign + rb")" for end in _ENDS)
     later = b"|".join(rb"(?<=" + end + rb")" for end in _ENDS)
     return re.compile(
-        sign + rb"(?i:(?=[\w\"\\])(?:" + first + rb")|\\{0,7}\"?[A-Za-z][A-Za-z_ -]{0,40}+(?:" + later + rb")"
+        sign + rb"(?i:(?=[\w\" \\])(?:" + first + rb")|[ ]?\\{0,7}\"?[A-Za-z][A-Za-z_ -]{0,40}+(?:" + later + rb")"
         rb"\\{0,7}\"?[ ]{0,2}(?:[,;\t\r\n\\]|\Z))"
     )  # fmt: skip
 
 
 # By what separates columns
-_HEADS = {cut: _compile_head(cut) for cut in (b",", b";", b"\t", b"\\t")}
+_HEADS = {separator: _compile_head(separator) for separator in (b",", b";", b"\t", b"\\t")}
 
 
 def find_table_secrets(data: bytes, is_secret: IsSecret) -> list[Span]:
@@ -62,14 +69,14 @@ def find_table_secrets(data: bytes, is_secret: IsSecret) -> list[Span]:
     if b"|" in data:
         spans += _search_tables(data, _RULE, b"|", is_secret)
     if b"\n" in data or b"\\n" in data:
-        for cut, pattern in _HEADS.items():
-            if cut in data:
-                spans += _search_tables(data, pattern, cut, is_secret)
+        for separator, pattern in _HEADS.items():
+            if separator in data:
+                spans += _search_tables(data, pattern, separator, is_secret)
     return spans
 
 
 def _search_tables(
-    data: bytes, pattern: re.Pattern[bytes], cut: bytes, is_secret: IsSecret
+    data: bytes, pattern: re.Pattern[bytes], separator: bytes, is_secret: IsSecret
 ) -> Iterator[Span]:
     """Yield the secrets of tables; ``pattern`` matches in a head, or in the rule below it.
 
@@ -82,27 +89,32 @@ def _search_tables(
         head = _find_line_start(data, match.start())
         end, below = _find_line_end(data, match.start())
         head_end = end
-        if cut == b"|":  # the head is the line in front of the rule
+        if separator == b"|":  # the head is the line in front of the rule
             head, head_end = _find_line_before(data, head)
-        spans, table_end = _read_rows(data, (head, head_end), below, cut, is_secret)
+        spans, table_end = _read_rows(data, (head, head_end), below, separator, is_secret)
         yield from spans
         end = max(end, table_end)
 
 
 def _find_line_before(data: bytes, start: int) -> Span:
     """Return (start, end) of the line in front of one that starts here; empty if there is none."""
-    end = start
-    for match in _ROW_START.finditer(data, max(0, start - MAX_LINE_END), start):
-        end = match.start()
+    match = _LINE_END_BEFORE.search(data[max(0, start - MAX_LINE_END) : start])
+    if match is None:
+        return start, start
+    end = start - len(match[0])
     return _find_line_start(data, end), end
 
 
 def _find_line_start(data: bytes, position: int) -> int:
-    """Return where the line of a position starts; at most `MAX_HEAD` in front of it."""
-    first = max(0, position - MAX_HEAD)
-    start = first
-    for match in _ROW_START.finditer(data, first, position):
-        start = match.end()
+    """Return where the line of a position starts; at most `MAX_HEAD` in front of it.
+
+    It is called for each rule of a table, so it searches for literal text from behind, which is much faster than a pattern.
+    """
+    start = max(0, position - MAX_HEAD)
+    for mark in _LINE_STARTS:
+        found = data.rfind(mark, start, position)
+        if found >= 0:
+            start = found + len(mark)
     return start
 
 
@@ -117,24 +129,23 @@ def _find_line_end(data: bytes, position: int) -> tuple[int, int]:
 
 
 def _read_rows(
-    data: bytes, head: Span, below: int, cut: bytes, is_secret: IsSecret
+    data: bytes, head: Span, below: int, separator: bytes, is_secret: IsSecret
 ) -> tuple[list[Span], int]:
     """Return the secrets in the rows below a head, and where the rows end; 0 if the head is not that of a table with secrets.
 
     A row with another number of columns ends the table.
     """
     spans: list[Span] = []
-    columns = list(_split_cells(data, *head, cut))
+    columns = list(_split_cells(data, *head, separator))
     names = [data[start:end].decode("utf-8", "replace") for start, end in columns]
-    # The last word must tell it too: a "key idea" is another thing
-    is_named = [is_secret_name(name) and is_secret_name(name.split()[-1]) for name in names]
+    is_named = [_is_head_of_secrets(name) for name in names]
     if len(columns) < MIN_COLUMNS or not any(is_named):
         return spans, 0
-    if cut != b"|" and not all(_HEAD_CELL.fullmatch(data, start, end) for start, end in columns):
+    if separator != b"|" and not all(_HEAD_CELL.fullmatch(data, start, end) for start, end in columns):
         return spans, 0
     while below < len(data):
         end, next_row = _find_line_end(data, below)
-        cells = list(_split_cells(data, below, end, cut))
+        cells = list(_split_cells(data, below, end, separator))
         if len(cells) != len(columns):
             break
         below = next_row
@@ -144,10 +155,46 @@ def _read_rows(
     return spans, below
 
 
-def _split_cells(data: bytes, start: int, end: int, cut: bytes) -> Iterator[Span]:
+def _is_head_of_secrets(name: str) -> bool:
+    """Return whether the head of a column is the name of a secret. Its last word must tell it too: a "key idea" is another thing.
+
+    >>> [name for name in ("API key", "Key idea", "Connection string", "user") if _is_head_of_secrets(name)]
+    ['API key', 'Connection string']
+    """
+    if not is_secret_name(name):
+        return False
+    last = name.rsplit(maxsplit=1)[-1]
+    return last.lower() == "string" or is_secret_name(last)
+
+
+def _split_cells(data: bytes, start: int, end: int, separator: bytes) -> Iterator[Span]:
     """Yield (start, end) of the cells of a row, without blanks, quotes and marks around them."""
-    for part in data[start:end].split(cut):
+    parts = data[start:end].split(separator)
+    if separator != b"|" and b'"' in data[start:end]:
+        parts = _join_quoted(parts, separator)
+    for part in parts:
         left = start + len(part) - len(part.lstrip(_AROUND_CELL))
         text = part.strip(_AROUND_CELL)
         yield left, left + len(text)
-        start += len(part) + len(cut)
+        start += len(part) + len(separator)
+
+
+def _join_quoted(parts: list[bytes], separator: bytes) -> list[bytes]:
+    """Return the cells of a row that was split at separators also within quotes; a quote without an end is no quote.
+
+    >>> _join_quoted([b'"Smith', b' Bob"', b"x"], b",")
+    [b'"Smith, Bob"', b'x']
+    """
+    cells: list[bytes] = []
+    open_parts: list[bytes] = []  # of a cell whose quote is not closed yet
+    for part in parts:
+        is_open = bool(open_parts)
+        text = part.strip(b" \\")
+        if not is_open:
+            is_open = text.startswith(b'"')
+            text = text[1:]
+        open_parts.append(part)
+        if not is_open or text.endswith(b'"'):
+            cells.append(separator.join(open_parts))
+            open_parts = []
+    return cells + open_parts

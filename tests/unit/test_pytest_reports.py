@@ -131,8 +131,8 @@ def report_of(**more: Any) -> pytest.TestReport:
         ("user_properties", [("a", SECRET), ("b", 5)], [("a", MASK), ("b", 5)]),
         (
             "user_properties",
-            [("api_token", "by its name"), ("pw", 12345678)],
-            [("api_token", MASK), ("pw", MASK)],
+            [("admin_secret", "by its name"), ("pwd", 12345678)],
+            [("admin_secret", MASK), ("pwd", MASK)],
         ),
         (
             "user_properties",

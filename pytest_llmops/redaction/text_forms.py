@@ -352,7 +352,7 @@ def _read_command(data: bytes, position: int) -> bytes:
     """Return the command line in front of a position, without its texts in quotes: what is behind the end of the command before it.
 
     >>> _read_command(b"docker login x && docker run -p 80", 29)
-    b'& docker run '
+    b' docker run '
     """
     before = _QUOTED.sub(b"", data[max(0, position - NEAR) : position])
     return _COMMAND_END.split(before)[-1]

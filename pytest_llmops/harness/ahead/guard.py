@@ -1,16 +1,21 @@
 """Refuses writes to files in the process of the silent runs, as the run that counts would write a second time.
 
 An audit hook of Python sees each write before it happens. It cannot be removed, but the process ends with the silent runs. It sees no
-writes of C code, of child processes, through sockets, and to files that were open before.
+writes of C code, of child processes, through sockets, and to files that were open before, and no `os.mkfifo` and `os.mknod`.
+
+Signals to other processes than those that the silent runs have started are refused too: one of them is pytest's own.
 """
 
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+from urllib.parse import parse_qs, unquote
 
+from pytest_llmops.cassettes import CASSETTE_FOLDER
 from pytest_llmops.errors import SilentWriteRefused
 
 # Threads of ours, which write journals
@@ -18,6 +23,8 @@ OUR_THREADS = "pytest-llmops sender"
 WRITING_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 # Positions of the paths that an event writes among its arguments, each with the position of the descriptor that it is relative to
 WRITTEN_PATHS: dict[str, tuple[tuple[int, int], ...]] = {
+    "os.chmod": ((0, 2),),
+    "os.chown": ((0, 3),),
     "os.link": ((1, 3),),
     "os.mkdir": ((0, 2),),
     "os.remove": ((0, 1),),
@@ -30,10 +37,27 @@ WRITTEN_PATHS: dict[str, tuple[tuple[int, int], ...]] = {
 }
 # Raised before a file or folder with a name of its own is created
 OWN_NAME_EVENTS = frozenset({"tempfile.mkstemp", "tempfile.mkdtemp"})
+FOLLOW_LINKS = frozenset({"open", "os.chmod", "os.chown"})
+REMOVALS = frozenset({"os.remove", "os.rmdir", "shutil.rmtree"})
+SIGNALS = frozenset({"os.kill", "os.killpg"})
 MEMORY_DATABASES = frozenset({"", ":memory:"})
-# Folders of ours, wherever they are, and compiled modules
-OUR_FOLDERS = frozenset({".journal", ".batches", "__pycache__"})
-DEVICE_FOLDERS = ("/dev", "/proc")
+UNWRITTEN_MODES = frozenset({"ro", "memory"})
+CACHE_FOLDERS = frozenset({"__pycache__"})
+# Folders of ours and the caches of hypothesis, wherever they are: each by the name of the folder above it and its own. An empty name
+# is the folder above itself
+KNOWN_FOLDERS = frozenset(
+    {
+        (CASSETTE_FOLDER, ".journal"),
+        (CASSETTE_FOLDER, ".batches"),
+        (".hypothesis", ""),
+        (".hypothesis", ".gitignore"),
+        (".hypothesis", "constants"),
+        (".hypothesis", "tmp"),
+        (".hypothesis", "unicode_data"),
+    }
+)
+# Not all of /dev: files in /dev/shm stay
+DEVICES = (os.devnull, "/dev/full", "/dev/pts", "/dev/tty", "/dev/zero", "/proc")
 NO_FOLDER = -1
 
 
@@ -48,8 +72,9 @@ class WriteGuard:
     def __init__(self, folders: Iterable[Path], on_refusal: Callable[[str], object]) -> None:
         self._on_refusal = on_refusal
         self._folders = {os.path.realpath(folder) for folder in folders}
-        self._folders.update(DEVICE_FOLDERS)
+        self._folders.update(DEVICES)
         self._allowed: set[Path] = set()
+        self._process_id = os.getpid()
 
     def start(self) -> None:
         """Refuse writes from now on, to the end of this process."""
@@ -70,9 +95,11 @@ class WriteGuard:
         """Check an event of Python.
 
         Raises:
-            SilentWriteRefused: It would write a file that the run that counts writes again.
+            SilentWriteRefused: It would write a file that the run that counts writes again, or signal a process of that run.
         """
-        if event == "open":
+        if event in SIGNALS:
+            self._check_signal(*arguments)
+        elif event == "open":
             path, _, flags = arguments
             if not flags & WRITING_FLAGS or os.path.isdir(path):  # noqa: PTH112 -- a path of any form
                 return  # in a folder that is opened, `tempfile` makes a file without a name, or one with a name of its own
@@ -100,16 +127,57 @@ class WriteGuard:
         if isinstance(path, int) or threading.current_thread().name.startswith(OUR_THREADS):
             return
         name = os.fsdecode(path)
-        if event == "sqlite3.connect" and (name in MEMORY_DATABASES or name.startswith("file::memory:")):
-            return
+        if event == "sqlite3.connect":
+            name = _find_database_file(name)
+            if not name:
+                return
         if folder != NO_FOLDER and not os.path.isabs(name):  # noqa: PTH117 -- as below
             base = _read_folder_path(folder)
             if not base:  # `shutil.rmtree` was checked with its whole path
                 return
             name = os.path.join(base, name)  # noqa: PTH118 -- for each write
-        if self._may_write(name, follows_link=event == "open"):
+        if _changes_nothing(event, name) or self._may_write(name, follows_link=event in FOLLOW_LINKS):
             return
-        reason = f"it would write {os.path.abspath(name)} twice"  # noqa: PTH100 -- as above
+        self._refuse(f"it would write {os.path.abspath(name)} twice")  # noqa: PTH100 -- as above
+
+    def _check_signal(self, process_id: int, number: int) -> None:
+        """Check a signal that is to be sent to a process, or to a group of processes.
+
+        Args:
+            process_id: The process; a group has the number of the process that leads it, for `os.kill` as a negative one. 0: the own
+                group.
+            number: The signal; 0 only asks whether the process exists.
+
+        Raises:
+            SilentWriteRefused: Neither this process nor one that it has started would get the signal.
+        """
+        if sys.platform == "win32" or number == 0:
+            return
+        if threading.current_thread().name.startswith(OUR_THREADS):
+            return
+        target = abs(process_id) or os.getpgrp()
+        if self._is_outside(target):
+            self._refuse(
+                f"it would send signal {number} to process {target}, which the silent run has not started"
+            )
+
+    def _is_outside(self, process_id: int) -> bool:
+        """Return whether a process is neither this one nor started by it; False where the system does not tell (only Linux does)."""
+        while process_id != self._process_id:
+            parent = _read_parent_process(process_id)
+            if parent is None:
+                return False
+            if parent == 0:  # the first process of the system
+                return True
+            process_id = parent
+        return False
+
+    def _refuse(self, reason: str) -> NoReturn:
+        """Report a refusal, and end the silent run.
+
+        Raises:
+            SilentWriteRefused: Always.
+        """
         self._on_refusal(reason)
         raise SilentWriteRefused(reason)
 
@@ -120,15 +188,15 @@ class WriteGuard:
             name: The path.
             follows_link: Whether the target of a link is written, and not the link itself.
         """
-        if name == os.devnull:
-            return True
         if follows_link:
             real = os.path.realpath(name)
         else:
             parent, base = os.path.split(os.path.abspath(name))  # noqa: PTH100 -- as above
             real = os.path.join(os.path.realpath(parent), base)  # noqa: PTH118 -- as above
         parts = Path(real).parts
-        if not OUR_FOLDERS.isdisjoint(parts):
+        if not CACHE_FOLDERS.isdisjoint(parts):
+            return True
+        if not KNOWN_FOLDERS.isdisjoint(pairwise([*parts, ""])):
             return True
         return any(real == folder or real.startswith(folder + os.sep) for folder in self._folders)
 
@@ -139,3 +207,40 @@ def _read_folder_path(descriptor: int) -> str:
         return os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 -- as above
     except OSError:
         return ""
+
+
+def _changes_nothing(event: str, name: str) -> bool:
+    """Return whether an event fails at what there is: a folder is there already, or nothing is there to be removed."""
+    if event == "os.mkdir":
+        return os.path.lexists(name)
+    return event in REMOVALS and not os.path.lexists(name)
+
+
+def _find_database_file(name: str) -> str:
+    """Return the path of the file that an SQLite database is written to; "" if it is in memory or only read.
+
+    Args:
+        name: The name of the database: a path, or a URI (``file:name?mode=ro``).
+    """
+    path = name
+    if name.startswith("file:"):
+        path, _, query = name.removeprefix("file:").partition("#")[0].partition("?")
+        if not UNWRITTEN_MODES.isdisjoint(parse_qs(query).get("mode", ())):
+            return ""
+        if path.startswith("//"):  # a host, empty or "localhost"
+            path = "/" + path[2:].partition("/")[2]
+        path = unquote(path)
+    if path in MEMORY_DATABASES:
+        return ""
+    return path
+
+
+def _read_parent_process(process_id: int) -> int | None:
+    """Return the process that has started another one; None if that has ended, or the system does not tell."""
+    try:
+        status = Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return int(
+        status.rpartition(")")[2].split()[1]
+    )  # the name of the program, in brackets, may hold any character

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import queue
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_llmops.errors import SilentWriteRefused
-from pytest_llmops.harness.ahead.guard import NO_FOLDER, WriteGuard
+from pytest_llmops.harness.ahead.guard import NO_FOLDER, WAKE_SIGNAL, WriteGuard
 
 WRITES = os.O_WRONLY | os.O_CREAT
 MKDIR_MODE = 0o777
+LIMIT_S = 20  # so that a test fails instead of hanging
 
 
 @pytest.fixture
@@ -98,3 +104,65 @@ def test_only_processes_of_the_silent_run_get_a_signal(guard: WriteGuard, reason
     for event, process_id in (("os.kill", os.getppid()), ("os.kill", -1), ("os.killpg", os.getppid())):
         with pytest.raises(SilentWriteRefused, match=r"^it would send signal 15 to process \d+, which"):
             guard.check_event(event, (process_id, signal.SIGTERM))
+
+
+@pytest.fixture
+def wakened(guard: WriteGuard, monkeypatch: pytest.MonkeyPatch) -> Iterator[WriteGuard]:
+    """A guard that has started, but sees no events of this process: the tests raise them."""
+    if WAKE_SIGNAL is None:
+        pytest.skip("the system has no signal that wakes the main thread")
+    before = signal.getsignal(WAKE_SIGNAL)
+    monkeypatch.setattr(sys, "addaudithook", lambda _: None)
+    guard.start()
+    yield guard
+    signal.signal(WAKE_SIGNAL, before)
+
+
+def write_file(guard: WriteGuard) -> None:
+    """Let a guard see a write that it refuses."""
+    guard.check_event("open", ("a", "w", WRITES))
+
+
+def start_writer(guard: WriteGuard) -> threading.Thread:
+    """Start a thread that is refused a write, and dies quietly."""
+
+    def write() -> None:
+        with suppress(SilentWriteRefused):
+            write_file(guard)
+
+    thread = threading.Thread(target=write, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_refusal_in_a_thread_ends_a_test_that_waits(wakened: WriteGuard, reasons: list[str]) -> None:
+    with pytest.raises(SilentWriteRefused, match="twice"), wakened.watch_test():
+        start_writer(wakened)
+        queue.Queue[str]().get(timeout=LIMIT_S)
+    assert len(reasons) == 1
+
+
+def test_a_refusal_in_a_thread_raises_nothing_between_tests(wakened: WriteGuard, reasons: list[str]) -> None:
+    start_writer(wakened).join()
+    with wakened.watch_test():
+        assert len(reasons) == 1
+
+
+@pytest.mark.parametrize("where", ["callback", "task", "thread"])
+def test_a_refusal_ends_an_event_loop(wakened: WriteGuard, where: str) -> None:
+    async def wait() -> None:
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        if where == "callback":
+            loop.call_soon(write_file, wakened)
+        elif where == "task":
+            loop.create_task(write_later()).add_done_callback(lambda task: task.exception())
+        else:
+            start_writer(wakened)
+        await asyncio.wait_for(done, LIMIT_S)
+
+    async def write_later() -> None:
+        write_file(wakened)
+
+    with pytest.raises(SilentWriteRefused, match="twice"), wakened.watch_test():
+        asyncio.run(wait())

@@ -4,20 +4,30 @@ An audit hook of Python sees each write before it happens. It cannot be removed,
 writes of C code, of child processes, through sockets, and to files that were open before, and no `os.mkfifo` and `os.mknod`.
 
 Signals to other processes than those that the silent runs have started are refused too: one of them is pytest's own.
+
+A refusal ends the silent run of the test also where the exception alone would not: in another thread, whose work the test may wait for
+without end, and in an event loop, which goes on after any exception but a `SystemExit`.
 """
 
 import os
+import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import parse_qs, unquote
 
+import pluggy
+
 from pytest_llmops.cassettes import CASSETTE_FOLDER
 from pytest_llmops.errors import SilentWriteRefused
 
+hook = pluggy.HookimplMarker("pytest")
+# Wakes the main thread. Programs ignore it unless they handle it, so one that comes late does no harm. Windows has none
+WAKE_SIGNAL = getattr(signal, "SIGURG", None)
 # Threads of ours, which write journals
 OUR_THREADS = "pytest-llmops sender"
 WRITING_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -61,6 +71,10 @@ DEVICES = (os.devnull, "/dev/full", "/dev/pts", "/dev/tty", "/dev/zero", "/proc"
 NO_FOLDER = -1
 
 
+class EventLoopEnded(SilentWriteRefused, SystemExit):
+    """Ends a silent run in an event loop: a loop ends at a `SystemExit` wherever it is raised, and keeps or logs any other exception."""
+
+
 class WriteGuard:
     """Refuses writes outside of some folders, in all threads but ours.
 
@@ -75,10 +89,26 @@ class WriteGuard:
         self._folders.update(DEVICES)
         self._allowed: set[Path] = set()
         self._process_id = os.getpid()
+        self._can_wake = False  # the main thread
+        self._is_running = False  # a test
+        self._reason = ""  # of a refusal in another thread, until the main thread has seen it
 
     def start(self) -> None:
         """Refuse writes from now on, to the end of this process."""
+        if WAKE_SIGNAL is not None:
+            with suppress(ValueError):  # not in the main thread
+                signal.signal(WAKE_SIGNAL, self._end_run)
+                self._can_wake = True
         sys.addaudithook(self.check_event)
+
+    @contextmanager
+    def watch_test(self) -> Generator[None]:
+        """Let a refusal in another thread end the block, which runs a part of a test: its set-up, its call or its tear-down."""
+        self._is_running = True
+        try:
+            yield
+        finally:
+            self._is_running = False
 
     def allow(self, folder: Path) -> None:
         """Let one more folder be written, and be created with the folders above it."""
@@ -173,13 +203,29 @@ class WriteGuard:
         return False
 
     def _refuse(self, reason: str) -> NoReturn:
-        """Report a refusal, and end the silent run.
+        """Report a refusal, and end the silent run of the test.
 
         Raises:
             SilentWriteRefused: Always.
         """
         self._on_refusal(reason)
+        main = threading.main_thread()
+        if threading.current_thread() is main:
+            raise _make_refusal(reason)
+        self._reason = reason
+        if self._can_wake and main.ident is not None:
+            signal.pthread_kill(main.ident, WAKE_SIGNAL)
         raise SilentWriteRefused(reason)
+
+    def _end_run(self, _number: int, _frame: object) -> None:
+        """End the silent run of a test in which another thread was refused a write. Runs in the main thread, wherever that waits.
+
+        Raises:
+            SilentWriteRefused: A test is running.
+        """
+        reason, self._reason = self._reason, ""
+        if reason and self._is_running:
+            raise _make_refusal(reason)
 
     def _may_write(self, name: str, *, follows_link: bool) -> bool:
         """Return whether a path is in one of the folders that may be written.
@@ -207,6 +253,43 @@ def _read_folder_path(descriptor: int) -> str:
         return os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 -- as above
     except OSError:
         return ""
+
+
+class GuardHooks:
+    """Hooks of pytest that tell a guard when a test runs."""
+
+    def __init__(self, guard: WriteGuard) -> None:
+        self._guard = guard
+
+    @hook(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self) -> Generator[None, object, object]:
+        """Watch the set-up of a test."""
+        with self._guard.watch_test():
+            return (yield)
+
+    @hook(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self) -> Generator[None, object, object]:
+        """Watch the call of a test."""
+        with self._guard.watch_test():
+            return (yield)
+
+    @hook(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self) -> Generator[None, object, object]:
+        """Watch the tear-down of a test."""
+        with self._guard.watch_test():
+            return (yield)
+
+
+def _make_refusal(reason: str) -> SilentWriteRefused:
+    """Return the exception that ends a silent run in this thread."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return SilentWriteRefused(reason)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return SilentWriteRefused(reason)
+    return EventLoopEnded(reason)
 
 
 def _changes_nothing(event: str, name: str) -> bool:

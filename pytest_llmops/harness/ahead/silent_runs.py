@@ -22,7 +22,7 @@ from pytest_llmops.cassettes import current_folder, lock_folder, remove_run_jour
 from pytest_llmops.errors import SilentWriteRefused
 from pytest_llmops.harness.ahead.answers import AnswerStore, Place
 from pytest_llmops.harness.ahead.batches import BatchSender, OpenBatch, Postponed
-from pytest_llmops.harness.ahead.guard import OUR_THREADS, WriteGuard
+from pytest_llmops.harness.ahead.guard import OUR_THREADS, GuardHooks, WriteGuard
 from pytest_llmops.harness.ahead.link import ParentLink
 from pytest_llmops.harness.ahead.phase import Phase, Unit, make_units
 from pytest_llmops.harness.ahead.sender import LiveSender
@@ -82,6 +82,7 @@ class SilentRuns:
         began = time.monotonic()
         hooks = SilentRunHooks(phase, self._test_report, self._put_in_line)
         self._config.pluginmanager.register(hooks, PLUGIN)
+        self._config.pluginmanager.register(GuardHooks(self._guard))
         stopped_by = ""
         try:
             self._guard.start()

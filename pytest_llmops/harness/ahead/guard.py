@@ -27,7 +27,7 @@ from pytest_llmops.errors import SilentWriteRefused
 
 hook = pluggy.HookimplMarker("pytest")
 # Wakes the main thread. Programs ignore it unless they handle it, so one that comes late does no harm. Windows has none
-WAKE_SIGNAL = getattr(signal, "SIGURG", None)
+WAKE_SIGNAL: int | None = getattr(signal, "SIGURG", None)
 # Threads of ours, which write journals
 OUR_THREADS = "pytest-llmops sender"
 WRITING_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -213,7 +213,7 @@ class WriteGuard:
         if threading.current_thread() is main:
             raise _make_refusal(reason)
         self._reason = reason
-        if self._can_wake and main.ident is not None:
+        if self._can_wake and main.ident is not None and WAKE_SIGNAL is not None:
             signal.pthread_kill(main.ident, WAKE_SIGNAL)
         raise SilentWriteRefused(reason)
 

@@ -419,7 +419,7 @@ class CallDeferred(BaseException):
 
 
 class SilentWriteRefused(BaseException):
-    """Ends a silent run of a test before it writes a file, as the run that is reported will write it."""
+    """Ends a silent run of a test before it writes a file, as the run that is reported will write it, or signals a process of that run."""
 
 
 class BudgetReached(_Picklable, BaseException):

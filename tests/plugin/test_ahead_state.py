@@ -138,15 +138,21 @@ def test_temporary_files(tmp_path):
     rows.close()
 def test_cache(): Path("cache").mkdir(exist_ok=True); Path("cache", "a").write_text(ask("cached"))
 def test_reads(): assert Path("pytest.ini").read_text(); ask("reads")
+def test_home(): Path("~/models/a").expanduser().write_text("1"); ask("home")
+folders = []
+def test_space(tmp_path):
+    if any("silent-" in str(folder) and folder.exists() for folder in folders): Path("cache", "left").touch()
+    folders.append(tmp_path); (tmp_path / "a").write_text("1"); ask("space")
 """
 
 
-def test_files_are_written_once(project: Project) -> None:
-    project.write(
-        **{"test_a.py": HEAD + WRITES, "pytest.ini": f"{INI}llm_silent_writes = cache\n", "old.txt": "x"}
-    )
+def test_files_are_written_once(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    ini = f"{INI}llm_silent_writes = cache\n  ~/models\n"
+    project.write(**{"test_a.py": HEAD + WRITES, "pytest.ini": ini, "old.txt": "x", "models/b": "x"})
+    monkeypatch.setenv("HOME", str(project.path))
     together = record(project, "--llm-concurrency=8")
-    assert together.result.outcomes == {"passed": 8}
+    assert together.result.outcomes == {"passed": 10}
+    assert not (project.path / "cache" / "left").exists()
     assert (project.path / "sent.txt").read_text() == "mail\n"
     in_line = re.findall(r"test_a\.py::(\S+): it would write (\S+) twice", together.result.text)
     where = {
@@ -157,7 +163,51 @@ def test_files_are_written_once(project: Project) -> None:
         "moved": "old.txt",
     }
     assert dict(in_line) == {f"test_{name}": str(project.path / path) for name, path in where.items()}
-    assert together.sent.total() == 8
+    assert together.sent.total() == 10
+
+
+# Without an end of its own, a silent run would wait for what the refused write keeps from it; the limit notes that
+WAITS_FOR_A_WRITE = """
+import queue
+from pathlib import Path
+
+LIMIT_S = 20
+jobs, results = queue.Queue(), queue.Queue()
+
+def write(done):
+    with Path("audit.log").open("a") as file: file.write("line\\n")
+    done("written")
+
+def note_hang(): Path("hangs").mkdir(exist_ok=True); Path("hangs", "one").touch()
+
+def test_thread():
+    threading.Thread(target=lambda: write(results.put), daemon=True).start()
+    try: assert results.get(timeout=LIMIT_S) == "written"
+    except queue.Empty: note_hang(); raise
+    assert "echo" in ask("after the thread")
+
+def test_callback():
+    async def wait():
+        loop = asyncio.get_running_loop(); done = loop.create_future()
+        loop.call_soon(write, done.set_result)
+        return await asyncio.wait_for(done, LIMIT_S)
+    try: assert asyncio.run(wait()) == "written"
+    except TimeoutError: note_hang(); raise
+    assert "echo" in ask("after the callback")
+"""
+
+
+def test_a_refused_write_ends_a_test_that_waits_for_it(project: Project) -> None:
+    project.write(**{
+        "test_a.py": HEAD + WAITS_FOR_A_WRITE + SIMPLE, "pytest.ini": f"{INI}llm_silent_writes = hangs\n"
+    })  # fmt: skip
+    together = record(project, "--llm-concurrency=8")
+    assert together.result.outcomes == {"passed": 8}
+    assert not (project.path / "hangs").exists()
+    assert (project.path / "audit.log").read_text() == "line\n" * 2
+    in_line = re.findall(r"test_a\.py::(\S+): it would write \S+audit.log twice", together.result.text)
+    assert in_line == ["test_thread", "test_callback"]
+    assert "12 calls" in together.result.line("asked ahead")
 
 
 def test_a_fresh_pytest_records_what_a_fork_does(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

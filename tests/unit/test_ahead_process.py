@@ -111,7 +111,7 @@ def guard(tmp_path: Path) -> WriteGuard:
         ("os.rename", ("{}/a", "{}/own/a", NO_FOLDER, NO_FOLDER)),
         ("os.rename", ("{}/own/a", "{}/a", NO_FOLDER, NO_FOLDER)),
         ("os.link", ("{}/own/a", "{}/a", NO_FOLDER, NO_FOLDER)),
-        ("shutil.rmtree", ("{}/a", None)),
+        ("shutil.rmtree", ("{}/own/..", None)),
         ("sqlite3.connect", ("{}/a.db",)),
     ],
 )
@@ -181,7 +181,7 @@ def test_a_path_in_an_open_folder_is_found(tmp_path: Path, guard: WriteGuard) ->
     outside, own = (os.open(folder, os.O_RDONLY) for folder in (tmp_path, tmp_path / "own"))
     guard.check_event("os.remove", ("a", own))
     with pytest.raises(SilentWriteRefused, match=str(tmp_path / "a")):
-        guard.check_event("os.remove", ("a", outside))
+        guard.check_event("os.mkdir", ("a", 0o777, outside))
     os.close(outside)
     os.close(own)
 

@@ -22,7 +22,7 @@ from pytest_llmops.cassettes import current_folder, lock_folder, remove_run_jour
 from pytest_llmops.errors import SilentWriteRefused
 from pytest_llmops.harness.ahead.answers import AnswerStore, Place
 from pytest_llmops.harness.ahead.batches import BatchSender, OpenBatch, Postponed
-from pytest_llmops.harness.ahead.guard import OUR_THREADS, WriteGuard
+from pytest_llmops.harness.ahead.guard import OUR_THREADS, GuardHooks, WriteGuard
 from pytest_llmops.harness.ahead.link import ParentLink
 from pytest_llmops.harness.ahead.phase import Phase, Unit, make_units
 from pytest_llmops.harness.ahead.sender import LiveSender
@@ -82,6 +82,7 @@ class SilentRuns:
         began = time.monotonic()
         hooks = SilentRunHooks(phase, self._test_report, self._put_in_line)
         self._config.pluginmanager.register(hooks, PLUGIN)
+        self._config.pluginmanager.register(GuardHooks(self._guard))
         stopped_by = ""
         try:
             self._guard.start()
@@ -101,7 +102,7 @@ class SilentRuns:
         yield current_folder()
         yield lock_folder()
         for folder in self._settings.silent_writes:
-            yield self._config.rootpath / folder
+            yield self._config.rootpath / os.path.expanduser(folder)  # noqa: PTH111 -- `Path.expanduser` may raise
         if self._settings.vector_cache:
             yield Path(self._settings.vector_cache)
 
@@ -125,9 +126,13 @@ class SilentRuns:
         )
 
     def _run_in_own_folder(self, item: Any, nextitem: Any) -> None:
-        """Run a test silently. Its `tmp_path` has the name that it will have in the run that counts, in another folder."""
+        """Run a test silently. Its `tmp_path` has the name that it will have in the run that counts, in another folder.
+
+        That `tmp_path` is removed in its tear-down, so that all the runs together take little disk.
+        """
         factory = getattr(self._config, "_tmp_path_factory", None)
         if factory is not None:
+            factory._retention_policy = "failed"  # noqa: SLF001 -- as below; reports of silent runs tell of no failed calls
             factory._basetemp = None  # noqa: SLF001 -- pytest has no public access
             factory._given_basetemp = next(self._temporary_folders)  # noqa: SLF001 -- as above
             getattr(factory, "_next_number", {}).clear()

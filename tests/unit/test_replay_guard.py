@@ -17,7 +17,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import urllib3
 from support.clients import MESSAGES
 from support.messages import check_message
 from support.server import StubServer
@@ -79,14 +78,6 @@ def test_a_model_is_not_called_over_an_older_connection(server: StubServer, path
     older = open_connection(server)
     with taped(path, "live"):
         assert send(older) == 200
-
-
-def test_a_pool_that_was_used_before_sends_nothing(server: StubServer, path: Path) -> None:
-    with urllib3.PoolManager() as pool:
-        assert pool.request("POST", server.url + CHAT, json=BODY).status == 200
-        with taped(path, passed=False), pytest.raises(CassetteMiss):
-            pool.request("POST", server.url + CHAT, json=BODY)
-    assert server.count == 1
 
 
 def test_only_models_are_refused_on_this_machine_and_everything_elsewhere(

@@ -1,7 +1,9 @@
 """Hosts that are this machine: calls to them need no key, have no price, and are matched without their port."""
 
 import ipaddress
+from contextlib import suppress
 from functools import lru_cache
+from urllib.parse import urlsplit
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 LOOPBACK = "loopback"  # replaces the host in the address of a recorded request to this machine
@@ -37,3 +39,15 @@ def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address
+
+
+def split_address(url: str) -> tuple[str, int | None]:
+    """Return the host and port of a URL; without a port that of its scheme, and ("", None) for a text that is not a URL.
+
+    >>> split_address("https://api.example.com/v1")
+    ('api.example.com', 443)
+    """
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        return parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme)
+    return "", None

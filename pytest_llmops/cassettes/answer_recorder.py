@@ -90,6 +90,7 @@ class AnswerRecorder:
             if in_run_journal:
                 self._in_run_journal.append(entry)
             else:
+                self.check_secrets(entry)
                 try:
                     self._write(entry)
                 except CassetteError:
@@ -129,6 +130,20 @@ class AnswerRecorder:
             answer=wire,
             again=replaces,
         )
+
+    def check_secrets(self, entry: JournalEntry) -> None:
+        """Check before an answer is written that no secret is left in it.
+
+        Raises:
+            CassetteError: There is one: the answer is not recorded; `close` raises the error again.
+        """
+        if not store.has_secret(entry, self.config.redactor):
+            return
+        self.failed = CassetteError(
+            f"cassette {self.path}: answer {entry.by} was not written, a secret is still in it or in its request; add a"
+            " pytest_llmops_redactors hook that masks it, and record again"
+        )
+        raise self.failed
 
     def _drop_other_headers(self, question: Question, take: str) -> None:
         """Drop the other takes of a request that came with other headers: they are no sample of the changed request."""

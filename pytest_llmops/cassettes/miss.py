@@ -152,6 +152,17 @@ def describe_closed_network(host: str, place: str, command: str) -> str:
     return f"{first}\n  cassette  {place}\n  allow it  ini llm_allow_hosts, or run {command}"
 
 
+def describe_old_connection(method: str, host: str, place: str, command: str) -> str:
+    """Return the message for a request over a connection whose requests cannot be recorded or replayed."""
+    request = f"{shorten_text(method, 20)} {shorten_text(host, 120)}"
+    first = (
+        f"{request} was refused: it was to be sent over a connection that was opened before this test, or by a client that was"
+        " imported again, and is not recorded"
+    )
+    step = "open the connection in the test, or in a fixture that runs for each test"
+    return f"{first}\n  cassette  {place}\n  record    {step}, and run {command}\n  allow it  ini llm_allow_hosts"
+
+
 def describe_other_take(
     question: Question, take: str, takes: Iterable[str], *, place: str, command: str
 ) -> str:

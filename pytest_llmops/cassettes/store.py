@@ -414,6 +414,14 @@ def merge_journals(
         remove_journal_folder(cassette)
 
 
+def has_secret(entry: JournalEntry, redactor: Redactor) -> bool:
+    """Return whether a cassette with this entry would not be written, as a secret would be in it."""
+    interactions: dict[str, Interaction] = {}
+    apply_entries(interactions, [entry], replace=False)
+    text = format_cassette(interactions.values(), "")
+    return redactor.leaks(text.encode("utf-8", "backslashreplace"))
+
+
 def _drop_take(interactions: dict[str, Interaction], key: str, take: str) -> None:
     """Drop the answers of a take to a request, and the request too if it has no other answers."""
     interaction = interactions.get(key)

@@ -300,6 +300,10 @@ class Tape:
         """Count a connection that was refused because recordings are replayed, and return the miss to raise."""
         return self.refuse(miss.describe_closed_network(host, self.path.name, self.config.command))
 
+    def refuse_old_connection(self, method: str, host: str) -> CassetteMiss:
+        """Count a request over a connection that no patch sees, and return the miss to raise."""
+        return self.refuse(miss.describe_old_connection(method, host, self.path.name, self.config.command))
+
     def forget_refusal(self, error: CassetteMiss | BudgetReached) -> None:
         """Forget a missed or refused call, so that it does not fail the test if the caller goes on without an answer."""
         if isinstance(error, CassetteMiss):

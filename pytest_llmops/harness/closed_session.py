@@ -13,11 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
-from urllib.parse import urlsplit
 
 import pluggy
 
-from pytest_llmops._util.hosts import DEFAULT_PORTS
+from pytest_llmops._util.hosts import split_address
 from pytest_llmops._util.json_values import as_mapping, parse_json
 from pytest_llmops.cassettes import ReadBody, SystemChange, current_tape, network_patches, request_patches
 from pytest_llmops.errors import CassetteMiss, append_code
@@ -100,7 +99,7 @@ class ClosedSession:
             return
         if self._running or current_tape() is not None:
             return
-        host, port = _split_address(url)
+        host, port = split_address(url)
         if host.lower() in self.settings.allow_hosts:
             return
         if self._is_model_request(host, port, url, read_body):
@@ -318,18 +317,6 @@ def _allow_in_test(item: Any, host: str) -> BaseException | None:
     """Return None: nothing is refused within tests, until those of the run are known."""
     del item, host
     return None
-
-
-def _split_address(url: str) -> tuple[str, int | None]:
-    """Return the host and port of a URL; without a port that of its scheme, and ("", None) for a text that is not a URL.
-
-    >>> _split_address("https://api.example.com/v1")
-    ('api.example.com', 443)
-    """
-    with suppress(ValueError):
-        parts = urlsplit(url)
-        return parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme)
-    return "", None
 
 
 def _is_model_host(host: str, port: int | None, base_url: str) -> bool:

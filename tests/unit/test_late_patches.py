@@ -56,6 +56,19 @@ def test_a_module_that_is_imported_already_is_patched_at_once(late: LatePatches)
     assert module.answer == 42
 
 
+def test_a_module_that_is_imported_again_or_reloaded_is_patched_again(late: LatePatches) -> None:
+    first = importlib.import_module(NAME)
+    assert importlib.reload(first).answer == 42
+    del sys.modules[NAME]
+    second = importlib.import_module(NAME)
+    assert second is not first
+    assert (first.answer, second.answer) == (42, 42)
+    late.restore_attribute()
+    assert (first.answer, second.answer) == (41, 41)
+    late.apply()
+    assert (first.answer, second.answer) == (42, 42)
+
+
 def test_nothing_stays_of_patches_that_found_no_module(late: LatePatches) -> None:
     before = len(sys.meta_path)
     late.restore_attribute()

@@ -46,6 +46,19 @@ def test_only_harmless_headers_are_kept(path: Path) -> None:
     }
 
 
+def test_an_answer_with_a_secret_that_cannot_be_masked_is_not_in_the_journal_either(path: Path) -> None:
+    tape = Tape(path, "new", TapeConfig(redactor=Redactor(known={"hunter2hunter2"})))
+    tape.record(ask(tape, "a"), says("1"))
+    with pytest.raises(CassetteError, match="a secret is still in it") as caught:
+        tape.keep_answer(ask(tape, "b"), answer("hunter2hunter2"), "0", is_shared=False)
+    check_message(caught.value)
+    for journal in path.parent.rglob("?*.journal"):
+        assert b"hunter2hunter2" not in journal.read_bytes()
+    with pytest.raises(CassetteError, match="a secret is still in it"):
+        tape.close()
+    assert len(stored(path)) == 1  # the other answer is kept
+
+
 def test_no_secret_reaches_the_disk(path: Path) -> None:
     tape = Tape(path, "new", TapeConfig(redactor=Redactor(known={"environment-secret"})))
     key = "credential-of-the-request"

@@ -298,6 +298,8 @@ class _ReplaySocket:
         content: The arguments of `_PieceReader`.
     """
 
+    is_llmops_replay = True  # for `request_checks`: what is written to it goes nowhere
+
     def __init__(self, *content: Any) -> None:
         self._content = content
 

@@ -6,10 +6,12 @@ what is used here. Matching, storage and errors are our own.
 
 import contextlib
 import http.client
+import importlib
 import logging
 import sys
 from collections.abc import Iterator
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 from pytest_llmops.cassettes import active_tape
@@ -21,6 +23,7 @@ from pytest_llmops.cassettes.http import (
     httpx,
     late_patches,
     patching,
+    replay_guard,
     vcr_adapter,
 )
 from pytest_llmops.cassettes.tape import Tape
@@ -40,7 +43,11 @@ class _Interception:
                 vcr_patches.append(patching.Patch(patcher.getter(), patcher.attribute, make))
             else:
                 self._removers.append(patcher)
+        for name in ("httpx", "httpx2"):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
         self._patches: list[patching.SystemChange] = [
+            replay_guard.guard_patches(),  # before vcrpy replaces the classes
             *_pin_constructors(),
             *vcr_patches,
             # While a connection is created, vcrpy removes all its patches, in all threads; if two threads do so at the
@@ -49,7 +56,7 @@ class _Interception:
             *http_client.connection_patches(),
             *aiohttp.aiohttp_patches(),
             *_silence_vcrpy(),
-            *_httpx_patches(),
+            late_patches.LatePatches({"httpx": _patch_transports, "httpx2": _patch_transports}),
             *connection_checks.network_patches(patching.refuse_while_replaying),
             *patching.thread_patches(),
             *child_processes.process_patches(),
@@ -92,15 +99,12 @@ def _ignore_original(replacement: Any, _: Any) -> Any:
     return replacement
 
 
-def _httpx_patches() -> Iterator[patching.Patch]:
-    """Yield the patches of the transports of httpx and httpx2, if they are installed."""
-    for name in ("httpx", "httpx2"):
-        with contextlib.suppress(ImportError):
-            module = sys.modules.get(name) or __import__(name)
-            wrap_sync = partial(httpx.wrap_sync_transport, module)
-            wrap_async = partial(httpx.wrap_async_transport, module)
-            yield patching.Patch(module.HTTPTransport, "handle_request", wrap_sync)
-            yield patching.Patch(module.AsyncHTTPTransport, "handle_async_request", wrap_async)
+def _patch_transports(module: ModuleType) -> Iterator[patching.Patch]:
+    """Yield the patches of the transports of httpx or httpx2."""
+    wrap_sync = partial(httpx.wrap_sync_transport, module)
+    wrap_async = partial(httpx.wrap_async_transport, module)
+    yield patching.Patch(getattr(module, "HTTPTransport", None), "handle_request", wrap_sync)
+    yield patching.Patch(getattr(module, "AsyncHTTPTransport", None), "handle_async_request", wrap_async)
 
 
 def _silence_vcrpy() -> Iterator[patching.Patch]:

@@ -1,20 +1,24 @@
 """Patches of modules that may be imported later: nothing is imported for them."""
 
-import importlib.util
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, cast
+from weakref import WeakSet
 
 from pytest_llmops.cassettes.http.patching import Patch
+
+# Each module that was patched once, by its name: one that was imported again stays in use beside the first
+_seen_modules: dict[str, WeakSet[ModuleType]] = {}
 
 
 class LatePatches:
     """Patches of modules: applied at once to those that are imported, and to each other one right after its import.
 
-    Nothing is imported for them.
+    A module that is imported again, or reloaded, is patched again. Nothing is imported for the patches.
 
     Args:
         makers: For the name of a module, a function that returns its patches.
@@ -22,32 +26,31 @@ class LatePatches:
 
     def __init__(self, makers: Mapping[str, Callable[[ModuleType], Iterable[Patch]]]) -> None:
         self._makers = makers
-        self._finder = _Finder(self._patch)
+        self._finder = _Finder(frozenset(makers), self._patch)
         self._applied: list[Patch] = []
 
     def apply(self) -> None:
         """Patch the modules that are imported, and wait for the others."""
         for name in self._makers:
-            module = sys.modules.get(name)
-            if module is None:
-                self._finder.names.add(name)
-            else:
-                self._patch(module)
-        if self._finder.names:
-            sys.meta_path.insert(0, self._finder)
+            modules = set(_seen_modules.get(name, ()))
+            current = sys.modules.get(name)
+            if isinstance(current, ModuleType):
+                modules.add(current)
+            for module in modules:
+                self._patch(name, module)
+        sys.meta_path.insert(0, self._finder)
 
     def restore_attribute(self) -> None:
         """Undo the patches, and patch nothing any more."""
-        self._finder.names.clear()
         if self._finder in sys.meta_path:
             sys.meta_path.remove(self._finder)
         while self._applied:
             self._applied.pop().restore_attribute()
 
-    def _patch(self, module: ModuleType) -> None:
+    def _patch(self, name: str, module: ModuleType) -> None:
         """Apply the patches of a module."""
-        self._finder.names.discard(module.__name__)
-        for patch in self._makers[module.__name__](module):
+        _seen_modules.setdefault(name, WeakSet()).add(module)
+        for patch in self._makers[name](module):
             patch.apply()
             self._applied.append(patch)
 
@@ -56,26 +59,28 @@ class _Finder(MetaPathFinder):
     """Finds nothing itself; calls a function with each named module once it is loaded.
 
     Args:
-        loaded: The function.
+        names: The names of the modules.
+        loaded: The function; called with the name and the module.
     """
 
-    def __init__(self, loaded: Callable[[ModuleType], None]) -> None:
-        self.names: set[str] = set()
+    def __init__(self, names: frozenset[str], loaded: Callable[[str, ModuleType], None]) -> None:
+        self._names = names
         self._loaded = loaded
 
-    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """Return the spec that the other finders have for a named module, with a loader that calls the function."""
-        del path, target
-        if fullname not in self.names:
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return the spec that the finders after this one have for a named module, with a loader that calls the function."""
+        if fullname not in self._names or self not in sys.meta_path:
             return None
-        self.names.discard(fullname)  # the other finders are asked, and not this one again
-        try:
-            spec = importlib.util.find_spec(fullname)
-        finally:
-            self.names.add(fullname)  # that a module is searched does not mean that it is loaded
-        if spec is not None and hasattr(spec.loader, "exec_module"):
-            spec.loader = _Loader(cast("Loader", spec.loader), self._loaded)
-        return spec
+        for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
+            spec = finder.find_spec(fullname, path, target)
+            if spec is None:
+                continue
+            if hasattr(spec.loader, "exec_module"):
+                spec.loader = _Loader(cast("Loader", spec.loader), partial(self._loaded, fullname))
+            return spec
+        return None
 
 
 class _Loader(Loader):

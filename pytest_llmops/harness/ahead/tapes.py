@@ -183,8 +183,10 @@ class CollectingTape(Tape):
             return False
         wire = self.config.to_wire(answer, pending.question)
         if self.recorder.is_writing and not answer.is_batched:  # the vendor keeps the answers of a batch
+            entry = self._make_entry(pending, wire)
+            self.recorder.check_secrets(entry)
             try:
-                self.state.store.journals.write(self.path, self._make_entry(pending, wire))
+                self.state.store.journals.write(self.path, entry)
             except CassetteError as error:
                 self.recorder.note_failed_write(error)
                 raise

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         current_take,
         current_tape,
         deferred_calls,
+        late_call_checks,
         outgoing_request,
     )
     from pytest_llmops.cassettes.audit import find_orphans
@@ -22,9 +23,15 @@ if TYPE_CHECKING:
     from pytest_llmops.cassettes.drift import is_model_request
     from pytest_llmops.cassettes.http.connection_checks import network_patches
     from pytest_llmops.cassettes.http.interception import install_patches, use_in_all_threads
+    from pytest_llmops.cassettes.http.late_calls import check_late_call
     from pytest_llmops.cassettes.http.live_response import TIMING_DIGITS, is_stream, limit_silence
     from pytest_llmops.cassettes.http.patching import Patch, SystemChange
-    from pytest_llmops.cassettes.http.request_checks import ReadBody, request_patches
+    from pytest_llmops.cassettes.http.request_checks import (
+        ReadBody,
+        calls_model,
+        request_patches,
+        split_address,
+    )
     from pytest_llmops.cassettes.journal import JournalEntry
     from pytest_llmops.cassettes.locking import lock_cassette, lock_folder, replace_file
     from pytest_llmops.cassettes.naming import (

@@ -5,6 +5,7 @@ Knows pytest's reports by their attributes only.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.errors import (
@@ -36,6 +37,12 @@ def describe_ending(report: Any, error: BaseException | None) -> str:
     if report.skipped:
         return "the test was skipped"
     return ""
+
+
+def is_unittest_skip(error: BaseException | None) -> bool:
+    """Return whether an exception is the skip of `unittest`, which pytest accepts from any test."""
+    unittest_case = sys.modules.get("unittest.case")
+    return unittest_case is not None and isinstance(error, unittest_case.SkipTest)
 
 
 def replace_skip(harness: Harness, call: Any) -> BaseException:

@@ -22,7 +22,7 @@ CLIENT_MODULES = [
     *(
         path
         for path in Path(child_processes.__file__).parent.glob("*.py")
-        if path.stem not in ("child_processes", "remote_tape", "reverse_proxy")
+        if path.stem not in ("child_processes", "late_calls", "remote_tape", "reverse_proxy")
     ),
 ]
 

@@ -555,12 +555,11 @@ def pytest_runtest_makereport(
     if not _has_report(item, error):
         return (yield)
     harness = item.config.stash[WATCH_KEY].harness_of(item)
-    from pytest_llmops.harness.caught_errors import is_unittest_skip, replace_skip
     from pytest_llmops.harness.records import attach_payload
     from pytest_llmops.harness.tracebacks import hide_frames
 
-    if error is not None and (isinstance(error, pytest.skip.Exception) or is_unittest_skip(error)):
-        error = replace_skip(harness, call)
+    if harness.is_skip(error, pytest.skip.Exception):
+        error = harness.replace_skip(call)
     elif error is not None:
         error = harness.replace_by_cause(call)
         hide_frames(call, pytest.fail.Exception)

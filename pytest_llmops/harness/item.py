@@ -266,6 +266,14 @@ class Harness:
         call.excinfo = type(call.excinfo).from_exception(cause.with_traceback(error.__traceback__))
         return cause
 
+    def is_skip(self, error: BaseException | None, skip_class: type[BaseException]) -> bool:
+        """Return whether an error is a skip: of pytest, whose class is given, or of `unittest`."""
+        return isinstance(error, skip_class) or caught_errors.is_unittest_skip(error)
+
+    def replace_skip(self, call: Any) -> BaseException:
+        """Return why a phase ended that was skipped; see `caught_errors.replace_skip`."""
+        return caught_errors.replace_skip(self, call)
+
     def _close_tape(self, tape: Tape, *, passed: bool) -> None:
         """Close the test's own tape, and add what it did to the log, even if the cassette cannot be written."""
         from pytest_llmops.cassettes import count_takes

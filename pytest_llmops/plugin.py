@@ -558,7 +558,9 @@ def pytest_runtest_makereport(
     from pytest_llmops.harness.records import attach_payload
     from pytest_llmops.harness.tracebacks import hide_frames
 
-    if error is not None and not isinstance(error, pytest.skip.Exception):
+    if harness.is_skip(error, pytest.skip.Exception):
+        error = harness.replace_skip(call)
+    elif error is not None:
         error = harness.replace_by_cause(call)
         hide_frames(call, pytest.fail.Exception)
     report = yield

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         current_take,
         current_tape,
         deferred_calls,
+        late_call_checks,
         outgoing_request,
     )
     from pytest_llmops.cassettes.audit import find_orphans
@@ -22,9 +23,14 @@ if TYPE_CHECKING:
     from pytest_llmops.cassettes.drift import is_model_request
     from pytest_llmops.cassettes.http.connection_checks import network_patches
     from pytest_llmops.cassettes.http.interception import install_patches, use_in_all_threads
+    from pytest_llmops.cassettes.http.late_calls import check_late_call
     from pytest_llmops.cassettes.http.live_response import TIMING_DIGITS, is_stream, limit_silence
     from pytest_llmops.cassettes.http.patching import Patch, SystemChange
-    from pytest_llmops.cassettes.http.request_checks import ReadBody, request_patches
+    from pytest_llmops.cassettes.http.request_checks import (
+        ReadBody,
+        calls_model,
+        request_patches,
+    )
     from pytest_llmops.cassettes.journal import JournalEntry
     from pytest_llmops.cassettes.locking import lock_cassette, lock_folder, replace_file
     from pytest_llmops.cassettes.naming import (
@@ -78,7 +84,9 @@ _MODULES_BY_NAME = {
     "TapeConfig": "tape_config",
     "TapeCounts": "request_key",
     "are_live_calls_stopped": "run_folder",
+    "calls_model": "http.request_checks",
     "cassette_path": "naming",
+    "check_late_call": "http.late_calls",
     "collect_cassette_uses": "usage_record",
     "count_live_calls": "run_folder",
     "count_takes": "tape_usage",
@@ -96,6 +104,7 @@ _MODULES_BY_NAME = {
     "is_model_request": "drift",
     "is_stream": "http.live_response",
     "iter_moved_usage": "tape_usage",
+    "late_call_checks": "active_tape",
     "limit_silence": "http.live_response",
     "list_answered_requests": "store",
     "lock_cassette": "locking",
@@ -140,7 +149,9 @@ __all__ = [
     "TapeConfig",
     "TapeCounts",
     "are_live_calls_stopped",
+    "calls_model",
     "cassette_path",
+    "check_late_call",
     "collect_cassette_uses",
     "count_live_calls",
     "count_takes",
@@ -158,6 +169,7 @@ __all__ = [
     "is_model_request",
     "is_stream",
     "iter_moved_usage",
+    "late_call_checks",
     "limit_silence",
     "list_answered_requests",
     "lock_cassette",

@@ -23,6 +23,7 @@ from pytest_llmops import recorder
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.tape import Tape
+    from pytest_llmops.errors import CassetteMiss
 
 # Tapes of the running test and of the fixtures that are being set up for it; the last one is in use
 _test_tapes: list[Tape] = []
@@ -39,6 +40,8 @@ SIBLING_WAIT_S = 0.002
 _job = threading.local()  # its attribute `mark` identifies the running job of this thread
 # Called with ``used=True`` when the first tape comes into use, and with ``used=False`` when no tape is in use any more
 change_listeners: list[Callable[..., object]] = []
+# Called with the host of a call of a model by a process that outlived its test; returns the error for it, None: it is allowed. The last counts.
+late_call_checks: list[Callable[[str], CassetteMiss | None]] = []
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,9 @@ the run with an error, also if the caller catches it. `session_closer` decides w
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,12 +16,20 @@ from typing import Any
 import pluggy
 
 from pytest_llmops._util.hosts import split_address
-from pytest_llmops._util.json_values import as_mapping, parse_json
-from pytest_llmops.cassettes import ReadBody, SystemChange, current_tape, network_patches, request_patches
+from pytest_llmops.cassettes import (
+    ReadBody,
+    SystemChange,
+    calls_model,
+    check_late_call,
+    current_tape,
+    late_call_checks,
+    network_patches,
+    request_patches,
+)
 from pytest_llmops.errors import CassetteMiss, append_code
 from pytest_llmops.measurement import escape_output
 from pytest_llmops.settings import Settings
-from pytest_llmops.trace.routes import find_route, is_model_endpoint
+from pytest_llmops.trace.routes import is_model_endpoint
 
 hook = pluggy.HookimplMarker("pytest")
 PLUGIN_NAME = "llmops_closed"
@@ -73,6 +80,7 @@ class ClosedSession:
         self._config.add_cleanup(self.end)  # called after all hooks
         for change in self._changes:
             change.apply()
+        late_call_checks.append(self.refuse_late_call)
 
     def open_connections(self) -> None:
         """Undo the patches: nothing more is refused. A call that was refused before still fails the run."""
@@ -95,46 +103,45 @@ class ClosedSession:
 
     def _check_request(self, method: str, url: str, read_body: ReadBody) -> None:
         """Raise an error for a request to a model outside of tests, whichever host it goes to."""
+        check_late_call(method, url, read_body)  # in a forked process, which has copies of these patches
         if method.upper() != "POST" or not self._refuses_outside_tests():
             return
         if self._running or current_tape() is not None:
             return
-        host, port = split_address(url)
+        host, _ = split_address(url)
         if host.lower() in self.settings.allow_hosts:
             return
-        if self._is_model_request(host, port, url, read_body):
+        if calls_model(url, read_body, self.settings.base_url):
             raise self._refuse("a call of a model at", host)
 
-    def _is_model_request(self, host: str, port: int | None, url: str, read_body: ReadBody) -> bool:
-        """Return whether a request calls a model.
+    def refuse_late_call(self, host: str) -> CassetteMiss | None:
+        """Return the error for a call of a model by a process that has outlived its test, and note it; None: it is allowed.
 
-        On the host of a model its path shows that. Elsewhere other applications have paths such as ``/responses`` too: there the path
-        must be that of a model's API only, such as ``/chat/completions``, or the body must name a model.
+        It is allowed while a test runs: this process asks for that test, which nothing records.
+
+        Args:
+            host: The host.
         """
-        route = find_route(url)
-        if not route.matches:
-            return False
-        servers = (self.settings.base_url, os.environ.get("OPENAI_BASE_URL", ""))
-        if any(_is_model_host(host, port, server) for server in servers):
-            return True
-        if any(not match.needs_model for match in route.matches):
-            return True
-        body = as_mapping(parse_json(read_body() or b""))
-        return route.choose_match(body) is not None
+        if self._running or self.settings.record != "none" or not self._refuses_outside_tests():
+            return None
+        return self._refuse("a call of a model at", host, place="a process that outlived its test")
 
     def _refuses_outside_tests(self) -> bool:
         """Return whether the project wants calls outside of tests to be refused."""
         return self.settings.calls_outside_tests == "refuse"
 
-    def _refuse(self, what: str, host: str) -> CassetteMiss:
+    def _refuse(self, what: str, host: str, place: str = "") -> CassetteMiss:
         """Return the error for a call outside of tests, and note it: it fails the run even if it is caught.
 
         Args:
             what: The words before the host in the message.
             host: The host.
+            place: Who calls; "" for the code that is running.
         """
+        if not place:
+            place = _describe_caller(self._config.rootpath)
         first = (
-            f"{_describe_caller(self._config.rootpath)}: {what} {escape_output(host)} was refused: this run replays recordings, and what is"
+            f"{place}: {what} {escape_output(host)} was refused: this run replays recordings, and what is"
             " called outside of tests is not recorded"
         )
         text = (
@@ -283,6 +290,8 @@ class ClosedSession:
         is_worker = hasattr(self._config, "workerinput")
         if not is_worker and not _is_command():
             self.open_connections()
+        if self.refuse_late_call in late_call_checks:
+            late_call_checks.remove(self.refuse_late_call)
         self._fail_session()
         text = self.find_refusal(sys.exc_info()[1])
         if text and not is_worker:
@@ -317,13 +326,6 @@ def _allow_in_test(item: Any, host: str) -> BaseException | None:
     """Return None: nothing is refused within tests, until those of the run are known."""
     del item, host
     return None
-
-
-def _is_model_host(host: str, port: int | None, base_url: str) -> bool:
-    """Return whether a host is a known vendor's, or that of a model server; a wrong URL of the server is no host."""
-    with suppress(ValueError):
-        return is_model_endpoint(host, port, base_url)
-    return is_model_endpoint(host, port, "")
 
 
 def _describe_caller(root: Path) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -26,7 +27,7 @@ from pytest_llmops.errors import (
     reword_error,
     swallowed_error,
 )
-from pytest_llmops.harness import components, tapes
+from pytest_llmops.harness import caught_errors, components, tapes
 from pytest_llmops.harness.markers import llm_models, llm_trials, load_markers
 from pytest_llmops.harness.own_tests import is_recorded_elsewhere
 from pytest_llmops.harness.parametrize import describe_parameters
@@ -68,7 +69,10 @@ class Harness:
     passed: bool = False
     # Connections to models that were refused because nothing records the test
     refused: list[CassetteMiss] = field(default_factory=list)
-    reports_caught: bool = False  # Whether nothing else reports a miss that the test caught
+    hiding: str = ""  # How the test ended, if nothing else reports a miss that it caught: "the test passed"
+    # The first miss, or refused call, of fixtures that outlive the test, in their set-up and in their tear-down
+    caught_in_setup: CassetteMiss | BudgetReached | None = None
+    caught_in_teardown: CassetteMiss | BudgetReached | None = None
     record: TestRecord | None = None
     collected: CollectedTests | None = None
     log: tapes.TapeLog = field(init=False)
@@ -219,28 +223,27 @@ class Harness:
 
         Raises:
             CassetteError: The recordings cannot be written; they stay in the journal.
-            CassetteMiss: A request had no recording, but the test passed, or failed as its `xfail` expects.
+            CassetteMiss: A request had no recording, but the test passed, was skipped, or failed as its `xfail` expects; or a request of
+                the tear-down of a fixture had none.
             BudgetReached: The same for a live call that the budget did not allow.
         """
         tape = self.tape
         self.tape = None
-        caught: CassetteMiss | BudgetReached | None = None
+        caught = self.caught_in_setup
+        self.caught_in_setup = None
         if tape is not None:
-            caught = tape.verdict()
+            caught = tape.verdict() or caught
             self._in_use.close()
             self._close_tape(tape, passed=self.passed and caught is None)
         elif self.refused:
             caught = self.refused[0]
-        if caught is None:
-            return
-        if self.reports_caught:
-            if self.passed:
-                what = "the test passed"
-            else:
-                what = "the test ended as its xfail expects"
-            raise swallowed_error(what, caught)
-        if tape is not None and tape.report.errors_elsewhere and not self._has_raised_miss:
+        if caught is not None and self.hiding:
+            raise swallowed_error(self.hiding, caught)
+        is_elsewhere = tape is not None and bool(tape.report.errors_elsewhere)
+        if caught is not None and is_elsewhere and not self._has_raised_miss:
             raise reword_error(caught, f"{ELSEWHERE}: {caught}")
+        if self.caught_in_teardown is not None:
+            caught_errors.raise_unless_shown(self.caught_in_teardown, sys.exception())
 
     def replace_by_cause(self, call: Any) -> BaseException:
         """Return why a phase failed: a miss, or a refused call, in a process that the test started; else the error itself.
@@ -262,6 +265,14 @@ class Harness:
         cause.__cause__ = error
         call.excinfo = type(call.excinfo).from_exception(cause.with_traceback(error.__traceback__))
         return cause
+
+    def is_skip(self, error: BaseException | None, skip_class: type[BaseException]) -> bool:
+        """Return whether an error is a skip: of pytest, whose class is given, or of `unittest`."""
+        return isinstance(error, skip_class) or caught_errors.is_unittest_skip(error)
+
+    def replace_skip(self, call: Any) -> BaseException:
+        """Return why a phase ended that was skipped; see `caught_errors.replace_skip`."""
+        return caught_errors.replace_skip(self, call)
 
     def _close_tape(self, tape: Tape, *, passed: bool) -> None:
         """Close the test's own tape, and add what it did to the log, even if the cassette cannot be written."""
@@ -452,8 +463,9 @@ class Harness:
             self._has_raised_miss = True
         if report.when == "call":  # the report of the test itself comes after those of its subtests
             self.passed = report.passed
-            # A test that an `xfail` expects to fail must not hide a miss that it caught.
-            self.reports_caught = report.passed or hasattr(report, "wasxfail") or error is None
+        if report.when == "call" or report.skipped:  # a fixture may skip its test
+            # A test that is skipped, or that an `xfail` expects to fail, must not hide a miss that it caught.
+            self.hiding = caught_errors.describe_ending(report, error)
 
     def has_results(self) -> bool:
         """Return whether there is anything to report."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_llmops.errors import path_from_root, swallowed_error
+from pytest_llmops.harness.caught_errors import TORN_DOWN
 from pytest_llmops.measurement import Json
 from pytest_llmops.recorder import run_as_trial
 from pytest_llmops.settings import Settings
@@ -337,6 +338,7 @@ class FixtureTape:
         self._settings = settings
         self._running = running
         self._failed = False
+        self._is_torn_down = False
         self._teardown = ExitStack()
 
     @contextmanager
@@ -356,31 +358,44 @@ class FixtureTape:
             raise
         finally:
             fixture_redactor().learn(self.tape.config.redactor.known)
-            if self.tape.report.changes and (harness := self._running()) is not None:
+            caught = self.tape.verdict()
+            harness = None
+            if self.tape.report.changes or caught is not None:
+                harness = self._running()
+            if harness is not None:
                 harness.log.add_changes(self.tape, name="fixture_changes")
-        caught = self.tape.verdict()
+                harness.caught_in_setup = harness.caught_in_setup or caught
         if caught is not None:
             self._failed = True
             raise swallowed_error("the fixture was set up", caught)
 
     def begin_teardown(self) -> None:
         """Use the tape from here on, until `end_teardown`."""
+        self._is_torn_down = True
         self._teardown.enter_context(run_as_trial(0))
         self._teardown.enter_context(use_test_tape(self.tape, self._settings))
 
     def end_teardown(self) -> None:
-        """Stop using the tape, and write what was recorded.
+        """Stop using the tape, and write what was recorded. A miss of the tear-down fails the tear-down of the running test.
 
         Raises:
             CassetteError: The cassette cannot be written.
+            CassetteMiss: A request of the tear-down had no recording, and no test is running whose tear-down could fail.
+            BudgetReached: The same for a live call that the budget did not allow.
         """
         self._teardown.close()
-        passed = not self._failed and self.tape.verdict() is None
+        caught = self.tape.verdict()
+        passed = not self._failed and caught is None
         fixture_redactor().learn(self.tape.config.redactor.known)
+        harness = self._running()
         try:
             self.tape.close(passed=passed)
         finally:
-            harness = self._running()
             if harness is not None:
                 harness.log.add_changes(self.tape, name="fixture_changes")
                 harness.log.add_tape(self.tape, passed=passed, own=False)
+        if caught is None or not self._is_torn_down:  # a miss of the set-up has failed the set-up
+            return
+        if harness is None:
+            raise swallowed_error(TORN_DOWN, caught)
+        harness.caught_in_teardown = harness.caught_in_teardown or caught

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from support.project import PROGRAM, Project
+from support.server import json_reply
 
 APP = f"""{PROGRAM}
 if __name__ == "__main__":
@@ -281,3 +282,146 @@ def test_c():
         }
     )
     assert project.run().outcomes == {"passed": 3}
+
+
+SERVED = """
+import os, subprocess, sys, pytest
+
+@pytest.fixture(scope="session")
+def app():
+    environ = {**os.environ, "OPENAI_BASE_URL": os.environ["STUB"] + "/v1"}
+    with subprocess.Popen([sys.executable, "app.py"], stdin=-1, stdout=-1, text=True, env=environ) as child:
+        yield child
+        child.stdin.close()
+
+def check(app, word):
+    app.stdin.write(word + "\\n")
+    app.stdin.flush()
+    assert app.stdout.readline().startswith(f"echo of {word}")
+
+@pytest.mark.llm_cassette
+def test_first(app): check(app, "one")
+
+def test_plain(app): check(app, "plain")
+
+@pytest.mark.llm_cassette
+def test_next(app): check(app, "two")
+"""
+
+
+def test_a_server_that_a_plain_test_has_used_asks_with_the_next_test(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUB", project.server.url)
+    app = APP + "    for line in sys.stdin:\n        print(ask(line.strip()), flush=True)\n"
+    project.write(**{"app.py": app, "test_a.py": SERVED})
+    assert project.record().outcomes == {"passed": 3}
+    assert list(project.cassettes()) == [f"cassettes/test_a/test_{name}.json" for name in ("first", "next")]
+    before = project.server.count
+    result = project.run()
+    assert result.outcomes == {"passed": 3}, result.text
+    assert project.server.count - before == 1  # the plain test is left alone
+
+
+LATE = """
+import json, multiprocessing, os, subprocess, sys, urllib.request
+import httpx2, pytest
+
+URL = os.environ["STUB"] + "/v1/"
+
+def post(how):
+    if how == "path":
+        body = b'{"model": "stub-1", "messages": [{"role": "user", "content": "hi"}]}'
+        request = urllib.request.Request(URL + "chat/completions", body, {"content-type": "application/json"})
+        urllib.request.urlopen(request).close()
+    elif how == "body":
+        httpx2.post(URL + "messages", json={"model": "stub-1", "messages": []})
+    else:
+        httpx2.post(URL + "messages", json={"text": "not for a model"})
+
+def answer(how):
+    try:
+        post(how)
+    except BaseException as error:
+        return f"refused {how} {error}".partition("\\n")[0]
+    return f"sent {how}"
+
+def serve(pipe):
+    while how := pipe.recv():
+        pipe.send(answer(how))
+
+def start_fork():
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("fork").Process(target=serve, args=[theirs], daemon=True)
+    process.start()
+    return ours, process
+"""
+LATE_CONFTEST = """
+import late, subprocess, sys, pytest
+children = []
+
+def start():
+    code = "import late, sys\\nfor line in sys.stdin: print(late.answer(line.strip()), flush=True)"
+    children.append(subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, text=True))
+    if sys.platform != "win32":
+        children.extend(late.start_fork())
+
+def ask(how):
+    child, *forked = children
+    child.stdin.write(how + "\\n")
+    child.stdin.flush()
+    answers = [child.stdout.readline().strip()]
+    if forked:
+        forked[0].send(how)
+        answers.append(forked[0].recv())
+    return answers
+
+def pytest_runtest_logfinish():
+    for how in ("path", "body", "other"):
+        print("between", *dict.fromkeys(ask(how)))
+
+def pytest_unconfigure():
+    child, *forked = children
+    if forked:
+        forked[0].send("")
+        forked[1].join()
+    child.communicate()
+"""
+
+
+@pytest.mark.parametrize("policy", ["refuse", "allow", "hosts"])
+def test_a_child_that_outlives_its_test_asks_no_gateway_between_tests(
+    project: Project, monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    monkeypatch.setenv("STUB", project.server.url)
+    project.pytester.syspathinsert()
+    project.write(
+        **{
+            "late.py": LATE,
+            "conftest.py": LATE_CONFTEST,
+            "test_a.py": """
+import conftest, pytest
+
+@pytest.mark.llm_cassette
+def test_a(): conftest.start()
+""",
+        }
+    )
+    option = {
+        "refuse": "-ollm_calls_outside_tests=refuse",
+        "allow": "-ollm_calls_outside_tests=allow",
+        "hosts": "-ollm_allow_hosts=127.0.0.1",
+    }[policy]
+    project.server.queue.extend([json_reply({})] * 6)
+    result = project.run("-s", option)
+    assert result.outcomes == {"passed": 1}, result.text
+    assert "between sent other" in result.text
+    if policy != "refuse":
+        assert result.exit == 0
+        assert "between sent path" in result.text
+        return
+    assert result.exit == pytest.ExitCode.TESTS_FAILED
+    assert project.server.count == (1 if sys.platform == "win32" else 2)
+    for how in ("path", "body"):
+        line = f"between refused {how} a process that outlived its test: a call of a model at 127.0.0.1 was refused"
+        assert line in result.text

@@ -231,3 +231,68 @@ def test_asynchronous_fixtures_too(project: Project) -> None:
     request_count = project.server.count
     assert project.run().outcomes == {"passed": 1}
     assert project.server.count == request_count
+
+
+TORN_DOWN = """
+import subprocess, sys, threading
+import pytest
+from conftest import ask
+
+def catch(text):
+    try: ask(text)
+    except BaseException: pass
+
+def in_thread(text):
+    thread = threading.Thread(target=catch, args=[text])
+    thread.start()
+    thread.join()
+
+def in_process(text):
+    subprocess.run([sys.executable, "-c", f"import conftest; conftest.ask({text!r})"], stderr=-1)
+
+def make(scope, name, act):
+    @pytest.fixture(scope=scope, name=name)
+    def fixture():
+        yield
+        act(name)
+    return fixture
+
+of_class = make("class", "of_class", catch)
+of_module = make("module", "of_module", in_thread)
+of_package = make("package", "of_package", in_process)
+of_session = make("session", "of_session", catch)
+raising = make("class", "raising", ask)
+
+class TestOne:
+    @pytest.mark.llm_cassette
+    def test_a(self, of_class, of_module, of_package, of_session): pass
+    def test_plain(self): pass
+
+class TestTwo:
+    @pytest.mark.llm_cassette
+    def test_b(self, raising): pass
+
+@pytest.mark.llm_cassette
+def test_last(): pass
+"""
+
+
+def test_the_tear_down_of_a_fixture_cannot_swallow_a_miss(project: Project, workers: int) -> None:
+    project.write(**{"conftest.py": CONFTEST, "test_a.py": TORN_DOWN})
+    result = project.run("--dist=loadfile" if workers else "-v", workers=workers)
+    assert result.outcomes == {"passed": 4, "errors": 3}, result.text
+    assert result.records["TestOne::test_plain"].outcome == "errored"
+    assert "fixture.of_class.json" in result.records["TestOne::test_plain"].message
+    assert "request was missed" not in result.records["TestTwo::test_b"].message
+    assert result.records["test_last"].outcome == "errored"
+    check_message(result.records["test_last"].message)
+
+
+@pytest.mark.parametrize("fixture", ["of_module", "of_package", "of_session"])
+def test_neither_in_a_thread_nor_in_a_process(project: Project, fixture: str) -> None:
+    tests = TORN_DOWN.partition("class TestOne")[0]
+    tests += f"@pytest.mark.llm_cassette\n@pytest.mark.llm_trials(2)\ndef test_a({fixture}): pass\n"
+    project.write(**{"conftest.py": CONFTEST, "test_a.py": tests})
+    result = project.run()
+    assert result.exit == 1
+    assert "the fixture was torn down although a request was missed" in result.text

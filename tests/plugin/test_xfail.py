@@ -1,4 +1,4 @@
-"""What an `xfail` must not hide: a missing recording, a spent budget, a result that could not be scored."""
+"""What an `xfail` or a skip must not hide: a missing recording, a spent budget, a result that could not be scored."""
 
 from __future__ import annotations
 
@@ -69,3 +69,84 @@ def test_xfail_without_a_run_stays(project: Project) -> None:
     mark = "@pytest.mark.llm_cassette\n@pytest.mark.xfail(run=False)\n"
     project.write(**{"test_a.py": f"{HEAD}\n{mark}def test_ours():\n    ask('q')\n"})
     assert project.run().outcomes == {"xfailed": 1}
+
+
+SKIPS = """
+import asyncio, subprocess, sys, unittest
+
+@pytest.mark.llm_cassette
+def test_gathered():
+    async def main():
+        return await asyncio.gather(asyncio.to_thread(ask, "q"), return_exceptions=True)
+    if isinstance(asyncio.run(main())[0], BaseException):
+        pytest.skip("no model")
+
+@pytest.mark.llm_cassette
+@pytest.mark.llm_trials(2)
+def test_trials():
+    try: ask("q")
+    except BaseException: raise unittest.SkipTest("no model")
+
+@pytest.mark.llm_cassette
+class TestOfUnittest(unittest.TestCase):
+    def test_case(self):
+        try: ask("q")
+        except BaseException: self.skipTest("no model")
+
+@pytest.mark.llm_cassette
+def test_process():
+    subprocess.run([sys.executable, "-c", "from test_a import ask; ask('q')"], stderr=-1)
+    pytest.importorskip("no_such_module")
+
+@pytest.fixture
+def optional():
+    try: ask("q")
+    except BaseException: pytest.skip("no model")
+
+@pytest.mark.llm_cassette
+def test_fixture(optional): pass
+
+@pytest.fixture(scope="module")
+def shared():
+    try: ask("q")
+    except BaseException: pytest.skip("no model")
+
+@pytest.mark.llm_cassette
+def test_shared_fixture(shared): pass
+
+@pytest.mark.llm_cassette
+def test_unscored():
+    try: unscored()
+    except BaseException: pytest.skip("no score")
+
+@pytest.mark.llm_cassette
+def test_unscored_in_unittest():
+    try: unscored()
+    except BaseException: raise unittest.SkipTest("no score")
+
+def test_plain():
+    try: httpx2.get("http://api.openai.com/v1/models")
+    except BaseException: pytest.skip("no model")
+
+@pytest.mark.llm_cassette
+def test_really_skipped():
+    pytest.skip("not today")
+"""
+
+
+def test_a_skip_does_not_hide_what_is_missing(project: Project) -> None:
+    project.write(**{"test_a.py": HEAD + SKIPS})
+    result = project.run()
+    assert result.exit == 1
+    errored = {name for name, record in result.records.items() if record.outcome == "errored"}
+    assert set(result.records) - errored == {"test_really_skipped"}, result.text
+    check_message(result.line("the test was skipped although a request"))
+    check_message(result.line("the test was skipped although a result"))
+
+
+def test_a_skip_does_not_hide_a_spent_budget(project: Project) -> None:
+    caught = "ask('1')\n    try: ask('2')\n    except BaseException: pytest.skip('no model')"
+    project.write(**{"test_a.py": f"{HEAD}\n@pytest.mark.llm_cassette\ndef test_ours():\n    {caught}\n"})
+    result = project.record("--llm-max-calls=1")
+    assert result.records["test_ours"].outcome == "errored"
+    check_message(result.line("although a request was refused"))

@@ -11,7 +11,8 @@ import pytest
 
 from pytest_llmops.cassettes import active_tape, outcome
 from pytest_llmops.cassettes.http import child_processes
-from pytest_llmops.cassettes.http.child_processes import TAPE_VALUES, NoTape, TestProcess
+from pytest_llmops.cassettes.http.child_processes import TAPE_VALUES, TestProcess
+from pytest_llmops.cassettes.http.late_calls import NoTape
 from pytest_llmops.cassettes.outcome import Outcome
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.cassettes.tape_config import TapeConfig
@@ -21,7 +22,7 @@ CLIENT_MODULES = [
     *(
         path
         for path in Path(child_processes.__file__).parent.glob("*.py")
-        if path.stem not in ("child_processes", "remote_tape", "reverse_proxy")
+        if path.stem not in ("child_processes", "late_calls", "remote_tape", "reverse_proxy")
     ),
 ]
 
@@ -72,7 +73,13 @@ def test_an_address_of_an_allowed_host_is_kept_from_its_look_up_to_its_connectio
     assert not process.find_tape(None).passes("203.0.113.7")
     process.find_tape(None).resolved.add("203.0.113.7")
     assert process.find_tape(None).passes("203.0.113.7")
-    assert "203.0.113.7" in NoTape(process).resolved
+
+
+def test_an_address_that_was_looked_up_between_two_tests_is_not_allowed_to_the_next(
+    process: TestProcess,
+) -> None:
+    NoTape(process).resolved.add("203.0.113.7")
+    assert not process.find_tape(None).passes("203.0.113.7")
 
 
 def test_a_miss_that_is_made_in_a_process_counts_as_one_that_the_test_has_not_shown(

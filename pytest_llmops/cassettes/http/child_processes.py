@@ -21,7 +21,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -32,11 +32,12 @@ from typing import Any, cast
 
 from pytest_llmops import recorder
 from pytest_llmops.cassettes import active_tape
+from pytest_llmops.cassettes.http.late_calls import NoTape, check_late_call
 from pytest_llmops.cassettes.http.patching import Patch
+from pytest_llmops.cassettes.http.request_checks import request_patches
 from pytest_llmops.cassettes.request_key import Question, make_exchange
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import BudgetReached, CallDeferred, CassetteMiss, LLMOpsError
-from pytest_llmops.trace.routes import is_model_endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ class Ticket:
         purpose: The purpose of the calls that it was started for.
         mode: The mode of the tape.
         base_url: The address of the model server in the settings.
+        allow_hosts: The hosts that are allowed by the settings.
+        calls_outside_tests: ``refuse`` or ``allow``, from the settings.
     """
 
     address: Any
@@ -60,6 +63,8 @@ class Ticket:
     purpose: str
     mode: str
     base_url: str
+    allow_hosts: Sequence[str] = ()
+    calls_outside_tests: str = "refuse"
 
     def to_text(self) -> str:
         """Return the ticket as the text that `join_test` reads."""
@@ -187,29 +192,6 @@ class RemoteTape:
             ) from None
 
 
-class NoTape:
-    """Takes the place of a tape in a process that has outlived its test, while no other test is running."""
-
-    mode = "live"
-
-    def __init__(self, process: TestProcess) -> None:
-        self._ticket = process.ticket
-        self.resolved = process.resolved
-
-    def passes(self, host: str, port: int | None = None) -> bool:
-        """Return True, as nothing records the request.
-
-        Raises:
-            CassetteMiss: The request goes to a model, and the run only replays.
-        """
-        if self._ticket.mode == "none" and is_model_endpoint(host, port, self._ticket.base_url):
-            raise CassetteMiss(
-                f"a process (pid {os.getpid()}) asks {host} after the test that started it has ended, and this run only"
-                " replays: let the test wait for its processes"
-            )
-        return True
-
-
 joined: TestProcess | None = None  # in a process that a test started: the process of that test
 _context = ExitStack()
 
@@ -221,6 +203,9 @@ def join_test(text: str) -> None:
     ticket = Ticket(**json.loads(text))
     _context.enter_context(recorder.run_as_trial(int(ticket.take)))
     _context.enter_context(recorder.set_purpose(ticket.purpose))
+    if joined is None:
+        # Before the patches below, which put other classes in the place of those of http.client
+        request_patches(check_late_call).apply()
     _use_process(TestProcess(ticket))
     interception.install_patches()
 
@@ -256,6 +241,7 @@ class TapeServer:
 
     def make_ticket(self, tape: Tape) -> Ticket:
         """Return a ticket for a process that is started here with a tape in use."""
+        settings = recorder.current_settings()
         return Ticket(
             address=self._listener.address,
             authkey=self._key.hex(),
@@ -263,7 +249,9 @@ class TapeServer:
             take=active_tape.current_take(),
             purpose=active_tape.current_purpose(),
             mode=tape.mode,
-            base_url=recorder.current_settings().base_url,
+            base_url=settings.base_url,
+            allow_hosts=settings.allow_hosts,
+            calls_outside_tests=settings.calls_outside_tests,
         )
 
     def start(self) -> None:
@@ -330,6 +318,8 @@ class TapeServer:
         """Return the reply to a request: True and the result, or False and the exception to raise in the process."""
         if name == "resolve":
             return True, self._resolve(*args)
+        if name == "refuse_late_call":
+            return True, _refuse_late_call(*args)
         tape = self._tapes.get(number)
         if tape is None:
             return False, CassetteMiss(
@@ -389,6 +379,13 @@ class TapeServer:
                 purpose = active_tape.current_purpose()
                 recorder.record_exchange(make_exchange(question, result, purpose, replayed=True))
         return result
+
+
+def _refuse_late_call(host: str) -> CassetteMiss | None:
+    """Return the error for a call by a process that outlived its test; None: it is allowed."""
+    if not active_tape.late_call_checks:
+        return None
+    return active_tape.late_call_checks[-1](host)
 
 
 _server: TapeServer | None = None

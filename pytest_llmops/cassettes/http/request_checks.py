@@ -1,18 +1,58 @@
 """Patches that call a check with each HTTP request, without a tape and without importing any HTTP client."""
 
 import functools
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
+from pytest_llmops._util.hosts import split_address
+from pytest_llmops._util.json_values import as_mapping, parse_json
 from pytest_llmops.cassettes.http.late_patches import LatePatches
 from pytest_llmops.cassettes.http.patching import Patch
+from pytest_llmops.trace.routes import find_route, is_model_endpoint
 
 # A function that returns the body of a request; None if its client does not have it at hand
 ReadBody = Callable[[], bytes | str | None]
 # A function that raises if a request (method, URL, body) must not be sent
 CheckRequest = Callable[[str, str, ReadBody], object]
+
+
+def calls_model(url: str, read_body: ReadBody, base_url: str) -> bool:
+    """Return whether a request calls a model.
+
+    On the host of a model its path shows that. Elsewhere other applications have paths such as ``/responses`` too: there the path
+    must be that of a model's API only, such as ``/chat/completions``, or the body must name a model.
+
+    Args:
+        url: Its URL.
+        read_body: Returns its body.
+        base_url: The address of the model server in the settings.
+
+    >>> calls_model("https://llm.example/v1/chat/completions", lambda: None, "")
+    True
+    >>> calls_model("https://app.example/responses", lambda: b'{"text": "hi"}', "")
+    False
+    """
+    route = find_route(url)
+    if not route.matches:
+        return False
+    host, port = split_address(url)
+    servers = (base_url, os.environ.get("OPENAI_BASE_URL", ""))
+    if any(_is_model_host(host, port, server) for server in servers):
+        return True
+    if any(not match.needs_model for match in route.matches):
+        return True
+    body = as_mapping(parse_json(read_body() or b""))
+    return route.choose_match(body) is not None
+
+
+def _is_model_host(host: str, port: int | None, base_url: str) -> bool:
+    """Return whether a host is a known vendor's, or that of a model server; a wrong URL of the server is no host."""
+    with suppress(ValueError):
+        return is_model_endpoint(host, port, base_url)
+    return is_model_endpoint(host, port, "")
 
 
 def request_patches(check: CheckRequest) -> LatePatches:

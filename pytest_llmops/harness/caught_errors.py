@@ -1,0 +1,84 @@
+"""What a test or a fixture must not hide by catching an error of ours: a missing recording, a spent budget, a result without a score.
+
+Knows pytest's reports by their attributes only.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmops.errors import (
+    BudgetReached,
+    CassetteMiss,
+    MeasurementErrored,
+    append_code,
+    find_unscored_error,
+    swallowed_error,
+)
+
+if TYPE_CHECKING:
+    from pytest_llmops.harness.item import Harness
+
+TORN_DOWN = "the fixture was torn down"
+
+
+def describe_ending(report: Any, error: BaseException | None) -> str:
+    """Return how a phase ended that may hide what it caught, as the beginning of a message; "" if it failed with an error.
+
+    Args:
+        report: pytest's report.
+        error: What the phase raised; None for a failed phase if a strict `xfail` expected it to fail.
+    """
+    if report.passed:
+        return "the test passed"
+    if hasattr(report, "wasxfail") or error is None:
+        return "the test ended as its xfail expects"
+    if report.skipped:
+        return "the test was skipped"
+    return ""
+
+
+def is_unittest_skip(error: BaseException | None) -> bool:
+    """Return whether an exception is the skip of `unittest`, which pytest accepts from any test."""
+    unittest_case = sys.modules.get("unittest.case")
+    return unittest_case is not None and isinstance(error, unittest_case.SkipTest)
+
+
+def replace_skip(harness: Harness, call: Any) -> BaseException:
+    """Return why a phase ended that was skipped: the skip, or an error if it would hide a result that could not be scored.
+
+    Args:
+        harness: The harness of the test.
+        call: pytest's call, with the skip. Its ``excinfo`` is replaced if there is such a result.
+    """
+    skip: BaseException = call.excinfo.value
+    unscored = [
+        measurement for measurement in harness.recorder.measurements if measurement.status == "errored"
+    ]
+    if not unscored:
+        return skip
+    first = unscored[0]
+    text = (
+        "the test was skipped although a result could not be scored (was the error caught?)\n"
+        f"{first.name}: {harness.mask_secrets(first.error)}"
+    )
+    cause = MeasurementErrored(append_code(text, MeasurementErrored.code), unscored)
+    cause.__cause__ = skip
+    call.excinfo = type(call.excinfo).from_exception(cause.with_traceback(skip.__traceback__))
+    return cause
+
+
+def raise_unless_shown(caught: CassetteMiss | BudgetReached, raised: BaseException | None) -> None:
+    """Fail the tear-down of a test because that of a fixture had a miss, unless the error under way shows one.
+
+    Args:
+        caught: The miss, or the refused call.
+        raised: What the tear-down raised.
+
+    Raises:
+        CassetteMiss: A request had no recording.
+        BudgetReached: The budget did not allow a live call.
+    """
+    if not isinstance(find_unscored_error(raised), (CassetteMiss, BudgetReached)):
+        raise swallowed_error(TORN_DOWN, caught)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import random
 import sys
 import threading
 from pathlib import Path
@@ -25,7 +27,7 @@ def make_config(*, plugins: Any = None, inis: Any = None, arguments: Any = (), *
         getoption=lambda name, default=None: options.get(name, default),
         getini=(inis or {}).get,
         invocation_params=SimpleNamespace(args=arguments, plugins=plugins, dir="."),
-        pluginmanager=SimpleNamespace(has_plugin=lambda name: name in options),
+        pluginmanager=SimpleNamespace(has_plugin=lambda name: name in options, get_plugin=lambda _: None),
     )
 
 
@@ -72,6 +74,30 @@ def test_the_threads_of_numpy_do_not_count(tmp_path: Path, monkeypatch: pytest.M
     assert child._count_threads() == 4
     monkeypatch.setattr(child, "TASKS", tmp_path / "nowhere")
     assert child._count_threads() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
+def test_a_fork_has_no_input_and_freezes_nothing_in_this_process() -> None:
+    kept_input = os.dup(0)
+    from_user, to_fork = os.pipe()
+    os.write(to_fork, b"Ada")
+    os.dup2(from_user, 0)
+
+    def report(parent: link.ParentLink) -> None:
+        parent.send("facts", [os.read(0, 3).decode(), gc.get_freeze_count() > 0, random.random()])
+
+    frozen = gc.get_freeze_count()
+    gc.freeze()  # as a project may do
+    try:
+        process = child.fork_process(make_config(), report)
+        assert process.end(None) == [("facts", ["", True, random.random()])]
+        assert gc.get_freeze_count() > frozen
+        assert os.read(0, 3) == b"Ada"
+    finally:
+        gc.unfreeze()
+        os.dup2(kept_input, 0)
+        for descriptor in (kept_input, from_user, to_fork):
+            os.close(descriptor)
 
 
 def test_under_a_debugger_there_is_no_other_process(alone: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,14 @@
 """Start the process of the silent runs: a fork of this one, or a fresh pytest with the same arguments.
 
 A fork has all that pytest has collected and imported, and costs next to nothing. It is used on Linux while no other thread runs: a lock
-that such a thread holds would never be released in the fork. Elsewhere, and in the controller of xdist, which has collected no tests, a
-fresh pytest is started, which collects them again.
+that such a thread holds would never be released in the fork. Files that are open get a place of their own in the fork
+(`inherited_files`). Elsewhere, and in the controller of xdist, which has collected no tests, a fresh pytest is started, which collects
+them again.
 """
 
 import gc
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -20,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops.harness.ahead import fresh
-from pytest_llmops.harness.ahead.link import ParentLink, SilentProcess
+from pytest_llmops.harness.ahead.link import MAX_ERROR, ParentLink, SilentProcess
 from pytest_llmops.measurement import shorten_text
 
 # Forces "fork" or "fresh"; for our own tests
@@ -28,7 +30,6 @@ KIND_VARIABLE = "LLMOPS_SILENT_PROCESS"
 TASKS = Path("/proc/self/task")  # of Linux: the threads of this process, those of C code too
 # A debugger stops in the silent runs too, or takes the other process for the one to debug
 DEBUGGERS = ("debugpy", "pydevd")
-MAX_ERROR = 300
 # What the forked process uses no more. If it were closed, Python would warn of it in the first test
 _unused: list[object] = []
 
@@ -87,14 +88,13 @@ def fork_process(config: Any, run_silently: Callable[[ParentLink], object]) -> S
     from_parent, to_child = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
-    gc.freeze()  # a collection in the fork would write to all objects, and so copy the memory
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # about threads: see `find_process_kind`
-            process_id = os.fork()
-    finally:
-        gc.unfreeze()
+    random_state = random.getstate()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # about threads: see `find_process_kind`
+        process_id = os.fork()
     if process_id == 0:
+        gc.freeze()  # a collection would write to all objects, and so copy the memory
+        random.setstate(random_state)  # Python seeds the generator anew in a fork
         os.close(from_child)
         os.close(to_child)
         _run_in_fork(config, ParentLink(from_parent, to_parent), run_silently)
@@ -111,9 +111,11 @@ def _wait_for(process_id: int) -> None:
 
 def _run_in_fork(config: Any, link: ParentLink, run_silently: Callable[[ParentLink], object]) -> None:
     """Run a function in the forked process, and end the process."""
-    gc.freeze()
+    from pytest_llmops.harness.ahead.inherited_files import leave_shared_files  # not on Windows
+
     try:
         _leave_output(config)
+        leave_shared_files()
         _leave_coverage()
         run_silently(link)
     except BaseException as error:  # noqa: BLE001 -- the parent reports it
@@ -125,12 +127,15 @@ def _run_in_fork(config: Any, link: ParentLink, run_silently: Callable[[ParentLi
 
 
 def _leave_output(config: Any) -> None:
-    """Let nothing that the forked process writes reach the output of the parent, or the files that capture it.
+    """Let nothing that the forked process writes reach the output of the parent, and let it read nothing of the parent's input.
 
-    All copies of the descriptors 1 and 2 are replaced, so that whoever reads the parent's output sees its end.
+    All copies of the descriptors 0, 1 and 2 are replaced, so that whoever reads the parent's output sees its end.
     """
     nowhere = os.open(os.devnull, os.O_RDWR)
-    outputs = [os.fstat(descriptor) for descriptor in (1, 2)]
+    outputs = []
+    for descriptor in (0, 1, 2):
+        with suppress(OSError):  # pytest was started without it
+            outputs.append(os.fstat(descriptor))
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 -- names are all that is needed
         with suppress(OSError):
             status = os.fstat(int(name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -196,6 +197,9 @@ def test_a_fresh_pytest_records_what_a_fork_does(project: Project, monkeypatch: 
     args = ("-p", "no:cacheprovider", f"--log-file={project.path / 'run.log'}")
     alone = record(project, *args)
     monkeypatch.setenv(KIND_VARIABLE, "fresh")
+    project.write(**{"start/sitecustomize.py": "print('printed at the start', flush=True)"})
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(project.path / "start"), *paths])))
     together = record(project, "--llm-concurrency=6", *args)
     assert together.result.outcomes == alone.result.outcomes == {"passed": 6, "failed": 1}
     assert listing(together.result.text) == listing(alone.result.text)

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from pytest_llmops.cassettes.request_key import Answer, Question, TapeCounts, make_exchange
     from pytest_llmops.cassettes.run_folder import (
         RUN_FOLDER_VARIABLE,
+        SILENT_LINK_VARIABLE,
         are_live_calls_stopped,
         count_live_calls,
         current_folder,
@@ -72,6 +73,7 @@ _MODULES_BY_NAME = {
     "Patch": "http.patching",
     "Question": "request_key",
     "RUN_FOLDER_VARIABLE": "run_folder",
+    "SILENT_LINK_VARIABLE": "run_folder",
     "RateLimiter": "rate_limit",
     "ReadBody": "http.request_checks",
     "RecordingIndex": "recordings",
@@ -134,6 +136,7 @@ __all__ = [
     "JUDGE_PURPOSE",
     "RUN_FOLDER_VARIABLE",
     "SESSION_TAKES",
+    "SILENT_LINK_VARIABLE",
     "TIMING_DIGITS",
     "Answer",
     "JournalEntry",

@@ -34,7 +34,8 @@ RESCUE_PREFIX = (
     ".rescue-"  # of a file for each process, with what became of answers that could not be written
 )
 CALLS_FILE = ".calls"  # a character for each live call that began or ended
-# Set in the process of the silent runs of --llm-concurrency: it uses the folder of the process that started it
+# Set in a fresh pytest for the silent runs of --llm-concurrency: names the descriptors of the pipes from and to the pytest that started
+# it, whose folder it uses
 SILENT_LINK_VARIABLE = "LLMOPS_SILENT_LINK"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -81,6 +82,32 @@ def test_module_attribute(i):
 def test_name_of_a_folder(i, tmp_path):
     assert tmp_path.name == f"test_name_of_a_folder_{i}_0"; assert "echo" in ask(f"in {tmp_path.name}")
 """
+# Files that are open before the fork
+OPEN_FILES = """
+import sys, tempfile
+
+questions, system, log = open("questions.txt"), open("system.txt"), open("log.txt", "a")
+notes = tempfile.TemporaryFile("w+")
+notes.write("a note"); notes.flush()
+files = [questions, system, log, notes]
+logger, early_output = logging.getLogger("early"), sys.stdout
+logger.addHandler(logging.StreamHandler(early_output))
+
+def test_all_questions():
+    for line in questions: assert "echo" in ask(line.strip())
+def test_system(): assert "echo" in ask(f"{system.read()}: hello")
+def test_open_notes(): notes.seek(0); assert "echo" in ask(f"{notes.read()} again")
+def test_open_log(): log.write("line\\n"); log.flush(); assert "echo" in ask("logged")
+def test_early_output():
+    logger.warning("before"); print("printed early", file=early_output, flush=True)
+    answer = ask("early"); logger.warning("after %s", answer); assert ask("late")
+"""
+CLOSES_FILES = """
+import sys
+def pytest_unconfigure():
+    for file in sys.modules["test_a"].files: file.close()
+    sys.modules["test_a"].logger.handlers.clear()
+"""
 GLOBAL_CLIENT = """
 shared = None
 @pytest.mark.parametrize("i", range(2))
@@ -102,16 +129,20 @@ def answer_by_content(project: Project) -> None:
 
 
 def test_what_modules_keep_is_as_if_tests_had_run_once(project: Project) -> None:
-    project.write(**{"test_a.py": HEAD + STATE + GLOBAL_CLIENT})
+    project.write(**{"test_a.py": HEAD + STATE + GLOBAL_CLIENT + OPEN_FILES, "conftest.py": CLOSES_FILES})
+    project.write(**{"questions.txt": "one\ntwo\nthree\n", "system.txt": "be kind"})
     answer_by_content(project)
     alone = record(project)
+    (project.path / "log.txt").unlink()
     together = record(project, "--llm-concurrency=8")
-    assert together.result.outcomes == alone.result.outcomes == {"passed": 41}
+    assert together.result.outcomes == alone.result.outcomes == {"passed": 46}
     assert together.cassettes == alone.cassettes
-    assert alone.sent.keys() <= together.sent.keys()
+    assert listing(together.result.text) == listing(alone.result.text)
+    assert (project.path / "log.txt").read_text() == "line\n"
+    assert together.sent == alone.sent
     assert "folder" not in "".join(re.findall("asked one after.*", together.result.text))
     count = project.server.count
-    assert project.run().outcomes == {"passed": 41}
+    assert project.run().outcomes == {"passed": 46}
     assert project.server.count == count
 
 
@@ -216,6 +247,9 @@ def test_a_fresh_pytest_records_what_a_fork_does(project: Project, monkeypatch: 
     args = ("-p", "no:cacheprovider", f"--log-file={project.path / 'run.log'}")
     alone = record(project, *args)
     monkeypatch.setenv(KIND_VARIABLE, "fresh")
+    project.write(**{"start/sitecustomize.py": "print('printed at the start', flush=True)"})
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(project.path / "start"), *paths])))
     together = record(project, "--llm-concurrency=6", *args)
     assert together.result.outcomes == alone.result.outcomes == {"passed": 6, "failed": 1}
     assert listing(together.result.text) == listing(alone.result.text)

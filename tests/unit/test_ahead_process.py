@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import random
 import sys
 import threading
 from pathlib import Path
@@ -25,14 +27,15 @@ def make_config(*, plugins: Any = None, inis: Any = None, arguments: Any = (), *
         getoption=lambda name, default=None: options.get(name, default),
         getini=(inis or {}).get,
         invocation_params=SimpleNamespace(args=arguments, plugins=plugins, dir="."),
-        pluginmanager=SimpleNamespace(has_plugin=lambda name: name in options),
+        pluginmanager=SimpleNamespace(has_plugin=lambda name: name in options, get_plugin=options.get),
     )
 
 
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """A process on Linux without other threads, and without a debugger."""
+    """A process on Linux without other threads, connections, and a debugger."""
     monkeypatch.delenv(child.KIND_VARIABLE, raising=False)
+    monkeypatch.setattr(child, "_has_connections", lambda _: False)
     monkeypatch.setattr(child, "_count_threads", lambda: 1)
     monkeypatch.setattr(sys, "platform", "linux")
     for name in child.DEBUGGERS:
@@ -41,21 +44,55 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def test_a_process_without_threads_is_forked(alone: pytest.MonkeyPatch) -> None:
-    assert child.find_process_kind(make_config(plugins=[object()])) == ("fork", "")
+    assert child.find_process_kind(make_config(plugins=[object()])) == "fork"
 
 
-@pytest.mark.parametrize("problem", ["threads", "macOS", "xdist"])
+@pytest.mark.parametrize("problem", ["threads", "macOS", "xdist", "connections"])
 def test_a_fresh_pytest_is_started_where_a_fork_is_not_safe(alone: pytest.MonkeyPatch, problem: str) -> None:
     options = {}
     if problem == "threads":
         alone.setattr(child, "_count_threads", lambda: 2)
     elif problem == "macOS":
         alone.setattr(sys, "platform", "darwin")
+    elif problem == "connections":
+        alone.setattr(child, "_has_connections", lambda _: True)
     else:
         options["dist"] = "load"
-    assert child.find_process_kind(make_config(**options)) == ("fresh", "")
-    kind, why_not = child.find_process_kind(make_config(plugins=[object()], **options))
-    assert (kind, "plugins as objects" in why_not) == ("", True)
+    assert child.find_process_kind(make_config(**options)) == "fresh"
+    with pytest.raises(child.NoSilentProcessError, match="plugins as objects"):
+        child.find_process_kind(make_config(plugins=[object()], **options))
+
+
+@pytest.mark.parametrize(
+    ("link", "is_connection"),
+    [
+        ("socket:[7]", True),
+        ("anon_inode:[eventpoll]", True),
+        ("socket:[1]", False),  # a copy of the input
+        ("socket:[3]", False),  # a copy of the input that pytest keeps
+        ("/tmp/socket:[7]", False),
+        ("pipe:[8]", False),
+        ("anon_inode:[eventfd]", False),
+    ],
+)
+def test_sockets_and_event_loops_are_connections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: str, is_connection: bool
+) -> None:
+    monkeypatch.setattr(child, "DESCRIPTORS", tmp_path)
+    links = ("socket:[1]", "socket:[1]", "/dev/null", "socket:[3]", link)
+    for descriptor, target in enumerate(links):
+        (tmp_path / str(descriptor)).symlink_to(target)
+    capturing = SimpleNamespace(_global_capturing=SimpleNamespace(in_=SimpleNamespace(targetfd_save=3)))
+    assert child._has_connections(make_config(capturemanager=capturing)) is is_connection
+
+
+def test_a_forced_kind_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in ("fork", "fresh"):
+        monkeypatch.setenv(child.KIND_VARIABLE, kind)
+        assert child.find_process_kind(make_config()) == kind
+    monkeypatch.setenv(child.KIND_VARIABLE, "Fork")
+    with pytest.raises(child.NoSilentProcessError, match=r"is 'Fork', expected one of fork, fresh$"):
+        child.find_process_kind(make_config())
 
 
 def test_the_threads_of_numpy_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,9 +111,34 @@ def test_the_threads_of_numpy_do_not_count(tmp_path: Path, monkeypatch: pytest.M
     assert child._count_threads() == 0
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
+def test_a_fork_has_no_input_and_freezes_nothing_in_this_process() -> None:
+    kept_input = os.dup(0)
+    from_user, to_fork = os.pipe()
+    os.write(to_fork, b"Ada")
+    os.dup2(from_user, 0)
+
+    def report(parent: link.ParentLink) -> None:
+        parent.send("facts", [os.read(0, 3).decode(), gc.get_freeze_count() > 0, random.random()])
+
+    frozen = gc.get_freeze_count()
+    gc.freeze()  # as a project may do
+    try:
+        process = child.fork_process(make_config(), report)
+        assert process.end(None) == [("facts", ["", True, random.random()])]
+        assert gc.get_freeze_count() > frozen
+        assert os.read(0, 3) == b"Ada"
+    finally:
+        gc.unfreeze()
+        os.dup2(kept_input, 0)
+        for descriptor in (kept_input, from_user, to_fork):
+            os.close(descriptor)
+
+
 def test_under_a_debugger_there_is_no_other_process(alone: pytest.MonkeyPatch) -> None:
     alone.setitem(sys.modules, "debugpy", SimpleNamespace())
-    assert child.find_process_kind(make_config()) == ("", "a debugger is running (debugpy)")
+    with pytest.raises(child.NoSilentProcessError, match=r"^a debugger is running \(debugpy\)$"):
+        child.find_process_kind(make_config())
 
 
 def test_a_fresh_pytest_writes_no_file_of_the_run_and_has_its_seed() -> None:
@@ -201,6 +263,22 @@ def test_messages_cross_the_pipes_and_a_cut_one_is_left_out() -> None:
     assert parent.wait_for_order() is None
     assert (process.end(None), ended) == ([], ["ended"])
     link._private_descriptors.clear()
+    os.close(from_parent)
+
+
+@pytest.mark.parametrize(
+    "line", [b"printed\n", b"\xff\n", b"7\n", b'{"a": 1}\n', b'["answer"]\n', b"[1, 2]\n", b"\n"]
+)
+def test_what_is_no_message_ends_the_messages(line: bytes) -> None:
+    from_child, to_parent = os.pipe()
+    from_parent, to_child = os.pipe()
+    process = link.SilentProcess(from_child, to_child, lambda: os.close(to_parent))
+    os.write(to_parent, b'["progress", "a"]\n' + line + b'["progress", "b"]\n')
+    received = process.receive()
+    assert next(received) == ("progress", "a")
+    assert next(received, None) is None
+    os.write(to_parent, line)
+    process.end(None)
     os.close(from_parent)
 
 

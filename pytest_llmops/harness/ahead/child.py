@@ -1,12 +1,14 @@
 """Start the process of the silent runs: a fork of this one, or a fresh pytest with the same arguments.
 
 A fork has all that pytest has collected and imported, and costs next to nothing. It is used on Linux while no other thread runs: a lock
-that such a thread holds would never be released in the fork. Elsewhere, and in the controller of xdist, which has collected no tests, a
-fresh pytest is started, which collects them again.
+that such a thread holds would never be released in the fork. Files that are open get a place of their own in the fork
+(`inherited_files`). Elsewhere, and in the controller of xdist, which has collected no tests, a fresh pytest is started, which collects
+them again.
 """
 
 import gc
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -17,42 +19,90 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
+from pytest_llmops.cassettes import SILENT_LINK_VARIABLE
 from pytest_llmops.harness.ahead import fresh
-from pytest_llmops.harness.ahead.link import ParentLink, SilentProcess
+from pytest_llmops.harness.ahead.link import MAX_ERROR, ParentLink, SilentProcess
 from pytest_llmops.measurement import shorten_text
 
-# Forces "fork" or "fresh"; for our own tests
+ProcessKind = Literal["fork", "fresh"]
+# Forces a kind; for our own tests
 KIND_VARIABLE = "LLMOPS_SILENT_PROCESS"
 TASKS = Path("/proc/self/task")  # of Linux: the threads of this process, those of C code too
+DESCRIPTORS = Path("/proc/self/fd")  # of Linux: what this process has open, as links
+# What two processes cannot share: a connection, and the queue of an event loop
+SHARED_KINDS = ("socket:", "anon_inode:[eventpoll]")
 # A debugger stops in the silent runs too, or takes the other process for the one to debug
 DEBUGGERS = ("debugpy", "pydevd")
-MAX_ERROR = 300
 # What the forked process uses no more. If it were closed, Python would warn of it in the first test
 _unused: list[object] = []
 
 
-def find_process_kind(config: Any) -> tuple[str, str]:
-    """Return how silent runs can be made in another process: "fork", "fresh", or "" with the reason why they cannot.
+class NoSilentProcessError(Exception):
+    """No other process can make silent runs; holds the reason for the summary."""
+
+
+def find_process_kind(config: Any) -> ProcessKind:
+    """Return how silent runs can be made in another process.
 
     Args:
         config: pytest's.
+
+    Raises:
+        NoSilentProcessError: There is no way.
     """
     is_controller = config.getoption("dist", "no") != "no"
     forced = os.environ.get(KIND_VARIABLE, "")
-    if forced and is_controller:
-        return "fresh", ""
     if forced:
-        return forced, ""
+        return "fresh" if is_controller else _check_kind(forced)
     debugger = next((name for name in DEBUGGERS if name in sys.modules), "")
     if debugger:
-        return "", f"a debugger is running ({debugger})"
-    if sys.platform == "linux" and not is_controller and _count_threads() == 1:
-        return "fork", ""
+        raise NoSilentProcessError(f"a debugger is running ({debugger})")
+    if (
+        sys.platform == "linux"
+        and not is_controller
+        and _count_threads() == 1
+        and not _has_connections(config)
+    ):
+        return "fork"
     if config.invocation_params.plugins:
-        return "", "pytest was started with plugins as objects, which no other process can have"
-    return "fresh", ""
+        raise NoSilentProcessError(
+            "pytest was started with plugins as objects, which no other process can have"
+        )
+    return "fresh"
+
+
+def _check_kind(text: str) -> ProcessKind:
+    """Return a kind that a variable of the environment forces.
+
+    Raises:
+        NoSilentProcessError: There is no such kind.
+    """
+    for kind in get_args(ProcessKind):
+        if text == kind:
+            checked: ProcessKind = kind
+            return checked
+    raise NoSilentProcessError(
+        f"{KIND_VARIABLE} is {text!r}, expected one of {', '.join(get_args(ProcessKind))}"
+    )
+
+
+def _has_connections(config: Any) -> bool:
+    """Return whether this process has a socket or an event loop open, but for its input and output.
+
+    Args:
+        config: pytest's. It may keep the input elsewhere while it captures.
+    """
+    links = {}
+    for path in DESCRIPTORS.iterdir():
+        with suppress(OSError):  # of the list itself, which is closed by now
+            links[int(path.name)] = os.readlink(path)  # noqa: PTH115 -- a text such as "socket:[7]" is not a path
+    captures = config.pluginmanager.get_plugin("capturemanager")
+    captured_input = getattr(getattr(captures, "_global_capturing", None), "in_", None)
+    kept_input = getattr(captured_input, "targetfd_save", 0)
+    standard = {links.get(descriptor) for descriptor in (0, 1, 2, kept_input)}
+    return any(link.startswith(SHARED_KINDS) for link in links.values() if link not in standard)
 
 
 def _count_threads() -> int:
@@ -87,14 +137,13 @@ def fork_process(config: Any, run_silently: Callable[[ParentLink], object]) -> S
     from_parent, to_child = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
-    gc.freeze()  # a collection in the fork would write to all objects, and so copy the memory
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # about threads: see `find_process_kind`
-            process_id = os.fork()
-    finally:
-        gc.unfreeze()
+    random_state = random.getstate()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # about threads: see `find_process_kind`
+        process_id = os.fork()
     if process_id == 0:
+        gc.freeze()  # a collection would write to all objects, and so copy the memory
+        random.setstate(random_state)  # Python seeds the generator anew in a fork
         os.close(from_child)
         os.close(to_child)
         _run_in_fork(config, ParentLink(from_parent, to_parent), run_silently)
@@ -111,9 +160,11 @@ def _wait_for(process_id: int) -> None:
 
 def _run_in_fork(config: Any, link: ParentLink, run_silently: Callable[[ParentLink], object]) -> None:
     """Run a function in the forked process, and end the process."""
-    gc.freeze()
+    from pytest_llmops.harness.ahead.inherited_files import leave_shared_files  # not on Windows
+
     try:
         _leave_output(config)
+        leave_shared_files()
         _leave_coverage()
         run_silently(link)
     except BaseException as error:  # noqa: BLE001 -- the parent reports it
@@ -125,12 +176,15 @@ def _run_in_fork(config: Any, link: ParentLink, run_silently: Callable[[ParentLi
 
 
 def _leave_output(config: Any) -> None:
-    """Let nothing that the forked process writes reach the output of the parent, or the files that capture it.
+    """Let nothing that the forked process writes reach the output of the parent, and let it read nothing of the parent's input.
 
-    All copies of the descriptors 1 and 2 are replaced, so that whoever reads the parent's output sees its end.
+    All copies of the descriptors 0, 1 and 2 are replaced, so that whoever reads the parent's output sees its end.
     """
     nowhere = os.open(os.devnull, os.O_RDWR)
-    outputs = [os.fstat(descriptor) for descriptor in (1, 2)]
+    outputs = []
+    for descriptor in (0, 1, 2):
+        with suppress(OSError):  # pytest was started without it
+            outputs.append(os.fstat(descriptor))
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 -- names are all that is needed
         with suppress(OSError):
             status = os.fstat(int(name))
@@ -161,7 +215,7 @@ def _leave_coverage() -> None:
 
 def find_parent_link() -> ParentLink | None:
     """Return the connection to the pytest whose run counts, in a fresh pytest for the silent runs; None in all other processes."""
-    descriptors = os.environ.pop(fresh.LINK_VARIABLE, "")
+    descriptors = os.environ.pop(SILENT_LINK_VARIABLE, "")
     if not descriptors:
         return None
     receiver, sender = map(int, descriptors.split())
@@ -183,18 +237,34 @@ def start_fresh_process(config: Any) -> SilentProcess:
     errors = tempfile.TemporaryFile()  # noqa: SIM115 -- open until the process ends
     from_child, to_parent = os.pipe()
     from_parent, to_child = os.pipe()
+    sender, options = _pass_on(to_parent)
     process = subprocess.Popen(  # noqa: S603 -- the arguments of this very run
-        [sys.executable, *flags, fresh.__file__],
+        [sys.executable, *flags, fresh.__file__, str(sender)],
         cwd=config.invocation_params.dir,
         stdin=from_parent,
-        stdout=to_parent,
+        stdout=subprocess.DEVNULL,
         stderr=errors,
+        **options,
     )
     os.close(from_parent)
     os.close(to_parent)
     silent_process = SilentProcess(from_child, to_child, process.wait, errors)
-    silent_process.send({"path": sys.path, "arguments": arguments})
+    silent_process.send({"path": sys.path, "arguments": arguments, "link_variable": SILENT_LINK_VARIABLE})
     return silent_process
+
+
+def _pass_on(descriptor: int) -> tuple[int, dict[str, Any]]:
+    """Return the number that a descriptor has in a new process, and the options of `subprocess.Popen` with which it has it.
+
+    On Windows the number is that of a handle.
+    """
+    if sys.platform == "win32":
+        import msvcrt
+
+        handle = msvcrt.get_osfhandle(descriptor)
+        os.set_handle_inheritable(handle, True)  # noqa: FBT003 -- has no name
+        return handle, {"startupinfo": subprocess.STARTUPINFO(lpAttributeList={"handle_list": [handle]})}
+    return descriptor, {"pass_fds": (descriptor,)}
 
 
 def _list_own_arguments(config: Any) -> list[str]:

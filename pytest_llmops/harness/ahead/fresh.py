@@ -1,6 +1,7 @@
 """The start of a fresh pytest for the silent runs: connects it to the pytest whose run counts, and runs it.
 
-It is executed as a script, and imports nothing of this package: pytest warns of a plugin that is imported before it.
+It is executed as a script, and imports nothing of this package: pytest warns of a plugin that is imported before it. The pipe to the
+other pytest is not its standard output, to which an interpreter may print at its start.
 """
 
 import json
@@ -8,21 +9,26 @@ import os
 import runpy
 import sys
 
-# Names the descriptors of the pipes to and from the pytest whose run counts
-LINK_VARIABLE = "LLMOPS_SILENT_LINK"
 
+def run_pytest(sender: int) -> None:
+    """Run pytest with the arguments and the search path for modules that the first line of the input gives.
 
-def run_pytest() -> None:
-    """Run pytest with the arguments and the search path for modules that the first line of the input gives."""
+    Args:
+        sender: Descriptor of the pipe to the other pytest; on Windows its handle.
+    """
     start = json.loads(sys.stdin.buffer.readline())
     sys.path[:] = start["path"]
     sys.argv[:] = ["pytest", *start["arguments"]]
-    os.environ[LINK_VARIABLE] = f"{os.dup(0)} {os.dup(1)}"
+    if sys.platform == "win32":
+        import msvcrt
+
+        sender = msvcrt.open_osfhandle(sender, os.O_WRONLY)
+    os.set_inheritable(sender, False)  # noqa: FBT003 -- has no name
+    os.environ[start["link_variable"]] = f"{os.dup(0)} {sender}"
     nowhere = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1):
-        os.dup2(nowhere, descriptor)
+    os.dup2(nowhere, 0)
     runpy.run_module("pytest", run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":
-    run_pytest()
+    run_pytest(int(sys.argv[1]))

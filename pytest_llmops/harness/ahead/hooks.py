@@ -9,6 +9,7 @@ import pluggy
 from pytest_llmops.cassettes import are_live_calls_stopped, replace_tape_factory
 from pytest_llmops.harness.ahead.answers import AnswerStore, Place, read_shared_answers, share_answers
 from pytest_llmops.harness.ahead.child import (
+    NoSilentProcessError,
     find_parent_link,
     find_process_kind,
     fork_process,
@@ -111,9 +112,10 @@ class AheadHooks:
 
     def _ask_ahead(self, session: Any) -> None:
         """Let another process run the tests silently, and keep the answers that it sends."""
-        kind, why_not = find_process_kind(self._config)
-        if not kind:
-            self._notes.append(f"asked one after another: {why_not}")
+        try:
+            kind = find_process_kind(self._config)
+        except NoSilentProcessError as error:
+            self._notes.append(f"asked one after another: {error}")
             return
         try:
             if kind == "fork":

@@ -15,6 +15,20 @@ MAX_ERROR = 300
 _private_descriptors: set[int] = set()
 
 
+def _read_message(line: bytes) -> tuple[str, Any] | None:
+    """Return the kind and the value of a message; None if a line is none, or is cut."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(message, list) or len(message) != 2 or not isinstance(message[0], str):  # noqa: PLR2004 -- kind and value
+        return None
+    kind, value = message
+    return kind, value
+
+
 class ParentLink:
     """The connection to the process whose run counts, used in the process of the silent runs. `send` can be called in any thread.
 
@@ -76,11 +90,12 @@ class SilentProcess:
             sender.write(json.dumps(value).encode() + b"\n")
 
     def receive(self) -> Iterator[tuple[str, Any]]:
-        """Yield the kinds and values of its messages, until it has ended; a line that its end has cut is left out."""
+        """Yield the kinds and values of its messages, until it has ended, or has sent what is no message, as a line that its end has cut."""
         for line in self._receiver:
-            if line.endswith(b"\n"):
-                kind, value = json.loads(line)
-                yield kind, value
+            message = _read_message(line)
+            if message is None:
+                return
+            yield message
 
     def _read_last_error(self) -> str:
         """Return the last line of its standard error, shortened; "" without one."""
@@ -103,8 +118,8 @@ class SilentProcess:
             self.send(order)
         self._close(self._sender)
         messages = list(self.receive())
+        self._close(self._receiver.fileno())  # before the wait: it may be writing what nobody reads
         self._wait()
-        self._close(self._receiver.fileno())
         self.last_error = self._read_last_error()
         if self._errors is not None:
             self._errors.close()

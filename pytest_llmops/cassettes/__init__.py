@@ -45,7 +45,7 @@ if TYPE_CHECKING:
         current_folder,
         open_run_folder,
     )
-    from pytest_llmops.cassettes.run_journals import RunJournals, remove_run_journals
+    from pytest_llmops.cassettes.run_journals import AdoptedJournals, RunJournals, remove_run_journals
     from pytest_llmops.cassettes.shared_answers import JUDGE_PURPOSE, shared_answer_key
     from pytest_llmops.cassettes.store import (
         find_highest_take,
@@ -69,6 +69,7 @@ _MODULES_BY_NAME = {
     "RateLimiter": "rate_limit",
     "ReadBody": "http.request_checks",
     "RecordingIndex": "recordings",
+    "AdoptedJournals": "run_journals",
     "RunJournals": "run_journals",
     "RunUsage": "usage_record",
     "SystemChange": "http.patching",
@@ -126,6 +127,7 @@ __all__ = [
     "RUN_FOLDER_VARIABLE",
     "SESSION_TAKES",
     "TIMING_DIGITS",
+    "AdoptedJournals",
     "Answer",
     "JournalEntry",
     "Patch",

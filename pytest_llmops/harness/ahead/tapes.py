@@ -82,6 +82,8 @@ class PhaseState:
         failed: For each request that was sent in vain, why it has no answer.
         used: Answers that any silent run has received: a fixture may receive one that another test waits for.
         closed: Paths of the cassettes whose tests have been reported, so that they hold the answers.
+        test: The id of the test that is reported now.
+        not_ahead: The ids of the tests that have made calls when they were reported.
     """
 
     store: AnswerStore
@@ -90,6 +92,8 @@ class PhaseState:
     failed: dict[Place, str] = field(default_factory=dict)
     used: set[Place] = field(default_factory=set)
     closed: set[str] = field(default_factory=set)
+    test: str = ""
+    not_ahead: set[str] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def make_tape(self, kind: "type[CollectingTape | ClaimingTape]", *args: Any, **more: Any) -> Tape:
@@ -146,9 +150,8 @@ class CollectingTape(Tape):
         if run.jobs[job] > MAX_DEFERRALS:
             run.in_line = "it goes on after a call was given up"
             return False
-        if (
-            run.jobs[job] > 1
-        ):  # made by an exception handler or a tear-down after the first deferred call: it counts for nothing
+        # Made by an exception handler or a tear-down after the first deferred call: it counts for nothing
+        if run.jobs[job] > 1:
             return True
         deferred_calls.append(place)
         outgoing = outgoing_request.get()
@@ -238,7 +241,10 @@ class ClaimingTape(Tape):
                 return shared_answer
         wire = store.claim(place)
         if wire is None:
-            return super().claim_unrecorded(question, take, n)
+            answer_of_others = super().claim_unrecorded(question, take, n)
+            if answer_of_others is None:  # the call is made now
+                self.state.not_ahead.add(self.state.test)
+            return answer_of_others
         recorded = dict(wire)
         answer = replace(
             self.player.read_answer(wire, question), amend=partial(self._amend, recorded, question)
@@ -247,9 +253,8 @@ class ClaimingTape(Tape):
             self.comparison.compare_answer(question, answer, take)
             return answer
         is_shared = not place.cassette
-        if (
-            is_shared
-        ):  # stored as the tape of another test masked it: write it again with the redactor of this one
+        # Stored as the tape of another test masked it: write it again with the redactor of this one
+        if is_shared:
             self._amend(recorded, question, answer)
         self.keep_answer(question, recorded, take, is_shared=is_shared, in_run_journal=True)
         return answer

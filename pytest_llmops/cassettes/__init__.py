@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         are_live_calls_stopped,
         count_live_calls,
         current_folder,
+        note_live_call,
         open_run_folder,
     )
     from pytest_llmops.cassettes.run_journals import AdoptedJournals, RunJournals, remove_run_journals
@@ -105,6 +106,7 @@ _MODULES_BY_NAME = {
     "make_run_config": "tape_config",
     "network_patches": "http.connection_checks",
     "open_ledger": "budget",
+    "note_live_call": "run_folder",
     "open_run_folder": "run_folder",
     "open_tape": "tape",
     "outgoing_request": "active_tape",
@@ -167,6 +169,7 @@ __all__ = [
     "make_exchange",
     "make_run_config",
     "network_patches",
+    "note_live_call",
     "open_ledger",
     "open_run_folder",
     "open_tape",

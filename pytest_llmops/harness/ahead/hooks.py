@@ -254,8 +254,8 @@ class AheadHooks:
 
     def _end_process(self, process: SilentProcess, order: Mapping[str, Any] | None) -> None:
         """End a process, and keep its last lines for the summary. Nothing happens if it was ended before."""
-        with SilenceWatch(process, "the end of the silent runs", END_LIMIT_S):
-            messages = process.end(order)
+        with SilenceWatch(process, "the end of the silent runs", END_LIMIT_S) as watch:
+            messages = process.end(order, watch.note_message)
         for kind, value in messages:
             if kind == "end":
                 self._notes += value["notes"]

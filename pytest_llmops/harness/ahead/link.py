@@ -108,11 +108,14 @@ class SilentProcess:
             with suppress(OSError):
                 os.kill(self.process_id, getattr(signal, "SIGKILL", signal.SIGTERM))
 
-    def end(self, order: Mapping[str, Any] | None) -> list[tuple[str, Any]]:
+    def end(
+        self, order: Mapping[str, Any] | None, on_message: Callable[[str, Any], object] = lambda *_: None
+    ) -> list[tuple[str, Any]]:
         """End the process, wait until it has ended, and return its last messages; none if it was ended before.
 
         Args:
             order: What it does at the end; None: it makes no further call, and leaves its journals to the next run.
+            on_message: Called with the kind and value of each of these messages when it comes.
         """
         if self._has_ended:
             return []
@@ -120,7 +123,10 @@ class SilentProcess:
         if order is not None:
             self.send(order)
         self.stop()
-        messages = list(self.receive())
+        messages = []
+        for kind, value in self.receive():
+            on_message(kind, value)
+            messages.append((kind, value))
         self._wait()
         self.process_id = 0
         self._close(self._receiver.fileno())

@@ -106,7 +106,7 @@ class Phase:
         width: int,
         max_failures: int = 0,
         report: Callable[[str], object] = print,
-        note_running: Callable[[Any], object] = id,
+        note_running: Callable[[Any], object] = lambda _: None,
     ) -> None:
         self.state = state
         self.units = units

@@ -196,7 +196,9 @@ class SilentRuns:
         """
         try:
             order = self._link.wait_for_order() or NO_ORDER
+            self._link.send("closing", ["", END_LIMIT_S])  # a call that is under way is waited for
             phase.sender.stop()
+            self._link.send("closing", ["the end of the silent runs", END_LIMIT_S])
             if not self._is_idle.wait(INTERRUPT_AFTER_S):
                 if not phase.is_ending:
                     _interrupt_main_thread()

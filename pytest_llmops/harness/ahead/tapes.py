@@ -21,6 +21,7 @@ from pytest_llmops.cassettes import (
     current_purpose,
     current_take,
     deferred_calls,
+    note_live_call,
     outgoing_request,
     shared_answer_key,
 )
@@ -137,6 +138,7 @@ class CollectingTape(Tape):
             if self._defer(question, place):
                 raise CallDeferred(place)
         self.costs.reserve(question)
+        note_live_call("+")
         return None
 
     def _defer(self, question: Question, place: Place) -> bool:

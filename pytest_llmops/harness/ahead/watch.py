@@ -76,11 +76,10 @@ class SilenceWatch:
 
     def note_message(self, kind: str, value: Any) -> None:
         """Note that a message of the process has come."""
-        if self.problem:  # it is ending
-            return
-        if kind == "running":
+        if kind == "closing" or (kind == "running" and not self.problem):
             self.running, self._limit_s = value
-        self._changed = time.monotonic()
+        if kind == "closing" or not self.problem:  # other messages do not put off its end
+            self._changed = time.monotonic()
 
     def _watch(self) -> None:
         """Look at the process from time to time. Runs in a thread."""
@@ -100,6 +99,7 @@ class SilenceWatch:
             f"{self.running} has run for {self._limit_s:g} s without a call; if it hangs in silent runs only, "
             "mark it with llm_cassette(at_once=False)"
         )
+        self.running = "its end"
         self._limit_s = END_LIMIT_S
         self._changed = time.monotonic()
         self._process.stop()

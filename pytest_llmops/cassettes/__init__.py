@@ -50,9 +50,10 @@ if TYPE_CHECKING:
         are_live_calls_stopped,
         count_live_calls,
         current_folder,
+        note_live_call,
         open_run_folder,
     )
-    from pytest_llmops.cassettes.run_journals import RunJournals, remove_run_journals
+    from pytest_llmops.cassettes.run_journals import AdoptedJournals, RunJournals, remove_run_journals
     from pytest_llmops.cassettes.shared_answers import JUDGE_PURPOSE, shared_answer_key
     from pytest_llmops.cassettes.store import (
         find_highest_take,
@@ -77,6 +78,7 @@ _MODULES_BY_NAME = {
     "RateLimiter": "rate_limit",
     "ReadBody": "http.request_checks",
     "RecordingIndex": "recordings",
+    "AdoptedJournals": "run_journals",
     "RunJournals": "run_journals",
     "RunUsage": "usage_record",
     "SystemChange": "http.patching",
@@ -115,6 +117,7 @@ _MODULES_BY_NAME = {
     "make_run_config": "tape_config",
     "network_patches": "http.connection_checks",
     "open_ledger": "budget",
+    "note_live_call": "run_folder",
     "open_run_folder": "run_folder",
     "open_tape": "tape",
     "outgoing_request": "active_tape",
@@ -138,6 +141,7 @@ __all__ = [
     "SESSION_TAKES",
     "SILENT_LINK_VARIABLE",
     "TIMING_DIGITS",
+    "AdoptedJournals",
     "Answer",
     "JournalEntry",
     "Patch",
@@ -180,6 +184,7 @@ __all__ = [
     "make_exchange",
     "make_run_config",
     "network_patches",
+    "note_live_call",
     "open_ledger",
     "open_run_folder",
     "open_tape",

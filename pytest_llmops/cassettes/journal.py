@@ -245,8 +245,7 @@ class Journal:
         raise OSError(f"{self.cassette.parent}: no journal could be locked")
 
     def _new_file_name(self) -> str:
-        stem = _journal_stem(self.cassette)
-        return f"{stem}.{_host_digest()}-{os.getpid()}-{secrets.token_hex(4)}.journal"
+        return name_journal(self.cassette)
 
     def _close_file(self) -> None:
         """Close the open file if there is one, and remove it if nothing was written to it."""
@@ -365,6 +364,11 @@ def find_pending_files(cassette: Path, suffix: str) -> list[Path]:
 def new_draft_path(cassette: Path) -> Path:
     """Return an unused path for the next content of a cassette."""
     return cassette.parent / JOURNAL_FOLDER / f"{_journal_stem(cassette)}.{secrets.token_hex(4)}.tmp"
+
+
+def name_journal(cassette: Path) -> str:
+    """Return an unused name for a journal of a cassette, which tells that this process writes it."""
+    return f"{_journal_stem(cassette)}.{_host_digest()}-{os.getpid()}-{secrets.token_hex(4)}.journal"
 
 
 def _journal_stem(cassette: Path) -> str:

@@ -5,7 +5,10 @@ left such a journal, it is split into journals of the cassettes, which are merge
 """
 
 import contextlib
+import os
+import sys
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +17,18 @@ from pytest_llmops.cassettes import run_folder
 from pytest_llmops.cassettes.journal import (
     Journal,
     JournalEntry,
+    close_quietly,
     find_abandoned_journals,
+    lock_file,
+    name_journal,
     remove_journal_folder,
     seize_journal,
+    unlock_and_close,
 )
 from pytest_llmops.errors import CassetteError
 
+ADOPTION_LIMIT_S = 5.0  # a process closes its journals in milliseconds
+LOCK_POLL_S = 0.002
 RUN_JOURNAL = "run"  # takes the place of a cassette's name in the name of the journal
 
 
@@ -89,6 +98,56 @@ class RunJournals:
         for journal in self._by_folder.values():
             journal.close()
         return self._rescue_notes()
+
+
+class AdoptedJournals:
+    """Journals that another process of this run has written, locked by this process, which has their answers in memory.
+
+    It is made while the other process closes them. A journal that is gone, or that another run takes in, is left to that run.
+
+    Args:
+        paths: The files.
+    """
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._held: dict[Path, int] = {}
+        deadline = time.monotonic() + ADOPTION_LIMIT_S
+        for path in paths:
+            self._adopt(path, deadline)
+
+    def _adopt(self, path: Path, deadline: float) -> None:
+        """Lock a journal once its writer has closed it."""
+        try:
+            fd = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+        except OSError:
+            return
+        is_locked = lock_file(fd, exclusive=True)
+        while is_locked is False and time.monotonic() < deadline:
+            time.sleep(LOCK_POLL_S)
+            is_locked = lock_file(fd, exclusive=True)
+        if is_locked is False:
+            close_quietly(fd)
+            return
+        if (
+            is_locked is None and sys.platform != "win32"
+        ):  # no locks there: the name tells which process uses a journal
+            with contextlib.suppress(OSError):
+                path = path.rename(path.with_name(name_journal(path.parent.parent / RUN_JOURNAL)))
+        self._held[path] = fd
+
+    def release(self, *, is_recorded: bool) -> None:
+        """Unlock the journals.
+
+        Args:
+            is_recorded: Whether the cassettes hold all that is needed of them, so that they are removed.
+        """
+        for path, fd in self._held.items():
+            if is_recorded and sys.platform != "win32":  # while they are locked
+                remove_run_journals([path])
+            unlock_and_close(fd)
+        if is_recorded:
+            remove_run_journals(self._held)
+        self._held = {}
 
 
 def remove_run_journals(paths: Iterable[Path]) -> None:

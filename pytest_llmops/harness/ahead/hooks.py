@@ -1,12 +1,13 @@
 """pytest's hooks for a run that asks ahead; registered for such a run only."""
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pluggy
 
-from pytest_llmops.cassettes import are_live_calls_stopped, replace_tape_factory
+from pytest_llmops.cassettes import AdoptedJournals, are_live_calls_stopped, replace_tape_factory
 from pytest_llmops.harness.ahead.answers import AnswerStore, Place, read_shared_answers, share_answers
 from pytest_llmops.harness.ahead.child import (
     NoSilentProcessError,
@@ -18,6 +19,7 @@ from pytest_llmops.harness.ahead.child import (
 from pytest_llmops.harness.ahead.link import ParentLink, SilentProcess
 from pytest_llmops.harness.ahead.silent_runs import SilentRuns
 from pytest_llmops.harness.ahead.tapes import ClaimingTape, PhaseState
+from pytest_llmops.harness.ahead.watch import END_LIMIT_S, SilenceWatch
 from pytest_llmops.harness.markers.llm_cassette import read_cassette_choice
 from pytest_llmops.harness.own_tests import is_recorded_elsewhere
 from pytest_llmops.measurement import escape_output, format_count, shorten_text
@@ -32,7 +34,9 @@ OPEN_STATUS = 75  # exit status of a run in which tests wait for a batch (EX_TEM
 REFUSED_STATUS = 4  # of a run in which tests could be in no batch (pytest's for usage)
 # Options of pytest with which no test may run silently before
 OFF_WITH = ("usepdb", "trace", "setuponly", "setupplan", "collectonly")
-CLAIMED_COUNT = "llmops_claimed"  # what a worker of xdist reports to its controller
+# What a worker of xdist reports to its controller
+CLAIMED_COUNT = "llmops_claimed"
+NOT_AHEAD = "llmops_not_ahead"
 
 
 def register_hooks(
@@ -60,7 +64,7 @@ class AheadHooks:
         config: Any,
         settings: Settings,
         ours_key: Any,
-        make_silent_runs: Callable[[ParentLink], SilentRuns],
+        make_silent_runs: Callable[..., SilentRuns],
     ) -> None:
         self._config = config
         self._settings = settings
@@ -70,9 +74,11 @@ class AheadHooks:
         self._state = PhaseState(AnswerStore())
         self._process: SilentProcess | None = None
         self._has_read_answers = False  # in a worker of xdist
+        self._journals = AdoptedJournals([])
         self._claimed_by_workers = 0
         self._answer_count = 0
         self._facts: dict[str, Any] = {}
+        self._failure = ""  # an error of the process of the silent runs
         # Tests that wait for a batch (True), or that no batch can answer (False)
         self._postponed: dict[str, bool] = {}
         self._lines: list[str] = []
@@ -106,9 +112,11 @@ class AheadHooks:
             return False
         return read_cassette_choice(item).at_once
 
-    def _run_silently(self, session: Any, link: ParentLink) -> None:
+    def _run_silently(self, session: Any, link: ParentLink, *, is_fork: bool = False) -> None:
         """Run the tests silently; this ends the process."""
-        self._make_silent_runs(link).run(session, list(filter(self._may_run_ahead, session.items)))
+        self._make_silent_runs(link, is_fork=is_fork).run(
+            session, list(filter(self._may_run_ahead, session.items))
+        )
 
     def _ask_ahead(self, session: Any) -> None:
         """Let another process run the tests silently, and keep the answers that it sends."""
@@ -119,7 +127,7 @@ class AheadHooks:
             return
         try:
             if kind == "fork":
-                self._process = fork_process(self._config, partial(self._run_silently, session))
+                self._process = fork_process(self._config, partial(self._run_silently, session, is_fork=True))
             else:
                 self._process = start_fresh_process(self._config)
         except OSError as error:
@@ -136,34 +144,64 @@ class AheadHooks:
             share_answers(self._state.store.answers)
 
     def _receive_answers(self, process: SilentProcess) -> None:
-        """Keep the answers that a process sends, until it has sent all, or has ended."""
-        problem = ""
-        is_complete = False
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        for kind, value in process.receive():
-            if kind == "answer":
-                place, wire = value
-                self._state.store.add(Place(*place), wire)
-            elif kind == "progress" and reporter is not None:
-                reporter.write_line(value)
-            elif kind == "failed":
-                problem = value
-            elif kind == "facts":
-                self._facts = value
-                problem = value["stopped_by"]
-                is_complete = True
-                break
-        if (
-            not is_complete
-        ):  # wait for its end: its journals are taken in by the tests once nobody holds their locks
+        """Keep the answers that a process sends, until it has sent all, or has ended.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C; it names the test that ran.
+        """
+        with SilenceWatch(process) as watch:
+            try:
+                for kind, value in process.receive():
+                    watch.note_message(kind, value)
+                    if kind == "facts":
+                        self._take_facts(process, value, watch.problem)
+                        return
+                    self._take_message(process, kind, value)
+            except KeyboardInterrupt:
+                doing = watch.running or "while answers were awaited"
+                raise KeyboardInterrupt(f"silent runs, before pytest's own run: {doing}") from None
+            problem = watch.problem
+            # Its journals are taken in by the tests once nobody holds their locks: wait for its end
             self._end_process(process, None)
-        if not is_complete and not problem:
-            problem = f"their process has ended {process.last_error}".strip()
+        self._note_early_end(
+            problem or self._failure or f"their process has ended {process.last_error}".strip()
+        )
+
+    def _take_message(self, process: SilentProcess, kind: str, value: Any) -> None:
+        """Keep an answer, print a line about the progress, or note an error of the process."""
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if kind == "answer":
+            place, wire = value
+            self._state.store.add(Place(*place), wire)
+        elif kind == "progress" and reporter is not None:
+            reporter.write_line(value)
+        elif kind == "failed":
+            self._failure = value
+        elif kind == "process":
+            process.process_id = value
+
+    def _take_facts(self, process: SilentProcess, facts: dict[str, Any], problem: str) -> None:
+        """Keep what a process sends at the end of its silent runs, and end it unless it holds batches.
+
+        Args:
+            process: The process.
+            facts: What it has sent.
+            problem: Why this process has ended it; empty: it has not.
+        """
+        self._facts = facts
         self._answer_count = len(self._state.store.answers)
-        if problem:
-            self._notes.append(
-                f"silent runs ended early: {problem}; calls that were left are made one after another"
-            )
+        if problem or facts["stopped_by"]:
+            self._note_early_end(problem or facts["stopped_by"])
+        if not facts["lives_on"]:
+            self._journals = AdoptedJournals(map(Path, facts["journals"]))
+            self._end_process(process, None)
+
+    def _note_early_end(self, problem: str) -> None:
+        """Note for the summary why not all silent runs were made."""
+        self._answer_count = len(self._state.store.answers)
+        self._notes.append(
+            f"silent runs ended early: {problem}; calls that were left are made one after another"
+        )
 
     def _leave_out_postponed(self, session: Any) -> None:
         """Deselect the tests that wait for a batch, or that no batch can answer."""
@@ -175,8 +213,9 @@ class AheadHooks:
             self._config.pluginmanager.get_plugin("llmops_watch").left_out += len(left_out)
 
     @hook(tryfirst=True)
-    def pytest_runtest_protocol(self) -> None:
-        """Read the answers before the first test of a worker of xdist: the controller hands out tests once it has all answers."""
+    def pytest_runtest_protocol(self, item: Any) -> None:
+        """Note which test runs. Read the answers before the first one of a worker of xdist: the controller then has all of them."""
+        self._state.test = item.nodeid
         if self._is_worker and not self._has_read_answers:
             self._has_read_answers = True
             self._state.store.answers.update(read_shared_answers())
@@ -190,14 +229,17 @@ class AheadHooks:
 
     @hook(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Count the answers that the tests of a worker have claimed."""
-        self._claimed_by_workers += getattr(node, "workeroutput", {}).get(CLAIMED_COUNT, 0)
+        """Count the answers that the tests of a worker have claimed, and note which of them have made calls."""
+        output = getattr(node, "workeroutput", {})
+        self._claimed_by_workers += output.get(CLAIMED_COUNT, 0)
+        self._state.not_ahead.update(output.get(NOT_AHEAD, ()))
 
     @hook(tryfirst=True)
     def pytest_sessionfinish(self, session: Any, exitstatus: int) -> None:
         """End the process of the silent runs. If the run ended early, its journals stay, for the tests that did not run."""
         if self._is_worker:
             self._config.workeroutput[CLAIMED_COUNT] = self._state.store.claimed
+            self._config.workeroutput[NOT_AHEAD] = sorted(self._state.not_ahead)
             return
         if self._process is None:
             return
@@ -206,6 +248,7 @@ class AheadHooks:
         is_over = has_ended_well and not was_stopped and not self._postponed
         order = {"is_over": is_over, "is_part": self._is_part(), "closed": self._list_finished_cassettes()}
         self._end_process(self._process, order)
+        self._journals.release(is_recorded=is_over)
         if has_ended_well and self._postponed:
             session.exitstatus = REFUSED_STATUS
             if any(self._postponed.values()):
@@ -213,7 +256,9 @@ class AheadHooks:
 
     def _end_process(self, process: SilentProcess, order: Mapping[str, Any] | None) -> None:
         """End a process, and keep its last lines for the summary. Nothing happens if it was ended before."""
-        for kind, value in process.end(order):
+        with SilenceWatch(process, "the end of the silent runs", END_LIMIT_S) as watch:
+            messages = process.end(order, watch.note_message)
+        for kind, value in messages:
             if kind == "end":
                 self._notes += value["notes"]
                 self._lines = value["lines"]
@@ -235,8 +280,26 @@ class AheadHooks:
             terminalreporter.write_line(escape_output(shorten_text(f"batch: {line}", MAX_BATCH_LINE)))
         if self._config.get_verbosity() >= 0:
             claimed = self._state.store.claimed + self._claimed_by_workers
-            for line in [*_describe_facts(self._facts, self._answer_count, claimed), *self._notes]:
+            facts = _name_failed_tests(self._facts, self._state.not_ahead)
+            for line in [*_describe_facts(facts, self._answer_count, claimed), *self._notes]:
                 terminalreporter.write_line(escape_output(line))
+
+
+def _name_failed_tests(facts: Mapping[str, Any], not_ahead: Collection[str]) -> Mapping[str, Any]:
+    """Return the facts with those tests in line that failed in their silent runs, but came to their calls in the run that counts.
+
+    Args:
+        facts: As in `_describe_facts`.
+        not_ahead: The ids of the tests that have made calls in the run that counts.
+    """
+    if not facts:
+        return facts
+    lines = list(facts["in_line"])
+    named = {line.partition(": ")[0] for line in lines}
+    for nodeid, error in facts["errors"].items():
+        if nodeid in not_ahead and nodeid not in named:
+            lines.append(f"{nodeid}: it failed in its silent run ({error})")
+    return {**facts, "in_line": lines}
 
 
 def _describe_facts(facts: Mapping[str, Any], answer_count: int, claimed_count: int) -> list[str]:

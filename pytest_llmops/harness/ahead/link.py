@@ -5,6 +5,7 @@ A message is a line of JSON: a list of its kind and a value. JSON holds data onl
 
 import json
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -70,6 +71,7 @@ class SilentProcess:
 
     Attributes:
         last_error: The last line of its standard error once it has ended; "" without one.
+        process_id: Its id, which it sends; 0: not known yet, or it has ended.
     """
 
     def __init__(
@@ -81,11 +83,15 @@ class SilentProcess:
         self._wait = wait
         self._errors = errors
         self.last_error = ""
+        self.process_id = 0
+        self._is_stopped = False
         self._has_ended = False
         _private_descriptors.update(self._descriptors)
 
     def send(self, value: Mapping[str, Any]) -> None:
         """Send a line of JSON to the process, unless it has ended."""
+        if self._is_stopped:
+            return
         with suppress(OSError), open(self._sender, "wb", closefd=False) as sender:
             sender.write(json.dumps(value).encode() + b"\n")
 
@@ -105,21 +111,40 @@ class SilentProcess:
         lines = self._errors.read().decode("utf-8", "replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
-    def end(self, order: Mapping[str, Any] | None) -> list[tuple[str, Any]]:
+    def stop(self) -> None:
+        """Tell the process to end: it makes no further call. Can be called in any thread, and again."""
+        if not self._is_stopped:
+            self._is_stopped = True
+            self._close(self._sender)
+
+    def kill(self) -> None:
+        """End the process at once if it runs. Can be called in any thread."""
+        if self.process_id:
+            with suppress(OSError):
+                os.kill(self.process_id, getattr(signal, "SIGKILL", signal.SIGTERM))
+
+    def end(
+        self, order: Mapping[str, Any] | None, on_message: Callable[[str, Any], object] = lambda *_: None
+    ) -> list[tuple[str, Any]]:
         """End the process, wait until it has ended, and return its last messages; none if it was ended before.
 
         Args:
             order: What it does at the end; None: it makes no further call, and leaves its journals to the next run.
+            on_message: Called with the kind and value of each of these messages when it comes.
         """
         if self._has_ended:
             return []
         self._has_ended = True
         if order is not None:
             self.send(order)
-        self._close(self._sender)
-        messages = list(self.receive())
+        self.stop()
+        messages = []
+        for kind, value in self.receive():
+            on_message(kind, value)
+            messages.append((kind, value))
         self._close(self._receiver.fileno())  # before the wait: it may be writing what nobody reads
         self._wait()
+        self.process_id = 0
         self.last_error = self._read_last_error()
         if self._errors is not None:
             self._errors.close()

@@ -21,11 +21,14 @@ from pytest_llmops.harness.ahead.silence import keep_item
 from pytest_llmops.harness.ahead.tapes import PendingRequest, PhaseState, SilentRun
 from pytest_llmops.harness.markers.llm_trials import has_trials
 from pytest_llmops.harness.trials import list_takes
+from pytest_llmops.measurement import shorten_text
 from pytest_llmops.recorder import run_as_trial
 from pytest_llmops.settings import Settings
 
+MAX_ERROR = 120
 MAX_WAIT_S = 0.1  # time for which more answers are waited for while few tests are ready
 REPORT_INTERVAL_S = 10.0  # time between two lines about the progress of the phase
+TEAR_DOWN = "the tear-down of fixtures"
 UNSETTLED = "its requests differ from one run to the next"
 
 
@@ -44,6 +47,7 @@ class Unit:
             run waits for at least one of them again. A batch costs money, and requests that differ from run to run are no use in it.
         is_retried: Whether it already runs once more because its last run did not use all awaited answers.
         in_line: Why it makes its calls itself in the reported run; empty: it need not.
+        error: What made its last run fail; empty: nothing, or a call that had no answer yet.
     """
 
     item: Any
@@ -55,6 +59,7 @@ class Unit:
     unconfirmed: set[Place] = field(default_factory=set)
     is_retried: bool = False
     in_line: str = ""
+    error: str = ""
 
 
 def make_units(items: Iterable[Any], settings: Settings) -> list[Unit]:
@@ -80,8 +85,10 @@ class Phase:
         width: Maximum number of calls at the same time.
         max_failures: Number of failed tests after which no other is begun; 0: any number.
         report: Prints a line about the progress.
+        note_running: Called with the item that runs from now on, with a text for what else can hang, or with None: nothing can.
 
     Attributes:
+        is_ending: Whether it runs no further test, and tears down.
         sender: Sends the requests.
         broken: Fixtures whose set-up ended at a deferred call, with pytest's fixture requests. They are finished before the next
             runs, so that they are set up again.
@@ -99,6 +106,7 @@ class Phase:
         width: int,
         max_failures: int = 0,
         report: Callable[[str], object] = print,
+        note_running: Callable[[Any], object] = lambda _: None,
     ) -> None:
         self.state = state
         self.units = units
@@ -106,12 +114,15 @@ class Phase:
         self._run_once = run_once
         self._width = width
         self._report = report
+        self._note_running = note_running
+        self.is_ending = False
         self._failures_left = max_failures or len(units) + 1
         if max_failures:
             self._room = 2 * width
         else:
             self._room = len(units)
         self._has_failed = False
+        self._error = ""
         self._new = deque(units)
         self._ready: list[Unit] = []
         self._blocked: dict[Place, list[Unit]] = {}
@@ -125,17 +136,27 @@ class Phase:
         """Run to the end of the phase."""
         try:
             while (units := self._wait_for_units()) or self.sender.flush():
-                _finish_fixtures(self.broken)
+                self._finish_broken()
                 for unit, after in zip(units, [*units[1:], None], strict=False):
+                    self._note_running(unit.item)
                     self._run_unit(unit, after)
                     self._report_progress()
+                self._note_running(None)
         finally:
+            self.is_ending = True
+            self._note_running(None)
             self.sender.stop()
-            _finish_fixtures(self.broken)
+            self._finish_broken()
             _finish_fixtures(self.wide)
             # A fixture that stays would be used by the tests that are reported, which then would not claim its calls.
             rest = self._session._setupstate  # noqa: SLF001 -- as pytest-rerunfailures does
             _run_quietly(rest.teardown_exact, None)
+            self._note_running(None)
+
+    def _finish_broken(self) -> None:
+        """Tear down the fixtures whose set-up ended at a deferred call."""
+        self._note_running(TEAR_DOWN)
+        _finish_fixtures(self.broken)
 
     def _wait_for_units(self) -> list[Unit]:
         """Return the units that can run now, in order; wait a moment if they are few, as further answers may come.
@@ -204,6 +225,7 @@ class Phase:
         deferred_calls.clear()
         unit.runs += 1
         self._has_failed = False
+        self._error = ""
         nextitem = self._session
         if after is not None:
             nextitem = after.item
@@ -220,9 +242,9 @@ class Phase:
             except BaseException as error:  # noqa: BLE001 -- `pytest.exit`: the reported run ends at this test, so no other is begun
                 unit.in_line = type(error).__name__
                 self._new.clear()
-        self.state.run = (
-            SilentRun()
-        )  # a thread that outlives its test writes into this one, which nobody reads
+        unit.error = self._error
+        # A thread that outlives its test writes into this one, which nobody reads
+        self.state.run = SilentRun()
         return run
 
     def _end_unit(self) -> None:
@@ -268,9 +290,8 @@ class Phase:
             why = self.state.failed.get(place)
             if why:
                 return why
-        if (
-            waits - self.state.sent
-        ):  # a fixture made the request for one test, and another one in its next set-up
+        # A fixture made the request for one test, and another one in its next set-up
+        if waits - self.state.sent:
             return UNSETTLED
         return ""
 
@@ -306,6 +327,8 @@ class Phase:
         run = self.state.run
         if deferred is None:
             self._has_failed |= is_failure
+            if is_failure:
+                self._error = self._error or shorten_text(f"{type(error).__name__}: {error}", MAX_ERROR)
         elif deferred.place in self.state.failed:
             run.in_line = run.in_line or self.state.failed[deferred.place]
         elif deferred.place in self.state.sent or self.sender.confirms:  # the test that asked will send it

@@ -1,10 +1,11 @@
 """Silent runs of the tests, in a process of their own: they collect the requests of the tests, and have them sent.
 
-The process ends with them, so nothing that a test changes here reaches the process whose run counts. That process gets the answers, and
-what the summary says. This process keeps the answers on disk in its journals, which stay locked until the other process has ended or
-has written them into the cassettes: an unlocked journal is one that a killed run has left.
+The process ends with them, so nothing that a test changes or starts here reaches the run that counts. The process of that run gets the
+answers, what the summary says, and the journals that hold the answers on disk: it locks them, as an unlocked journal is one that a
+killed run has left. With --llm-batch this process lives until the other one ends, as it holds the states of the batches.
 """
 
+import _thread
 import contextlib
 import itertools
 import os
@@ -22,16 +23,22 @@ from pytest_llmops.cassettes import current_folder, lock_folder, remove_run_jour
 from pytest_llmops.errors import SilentWriteRefused
 from pytest_llmops.harness.ahead.answers import AnswerStore, Place
 from pytest_llmops.harness.ahead.batches import BatchSender, OpenBatch, Postponed
+from pytest_llmops.harness.ahead.exits import drop_inherited_exit_functions, run_exit_functions
 from pytest_llmops.harness.ahead.guard import OUR_THREADS, GuardHooks, WriteGuard
 from pytest_llmops.harness.ahead.link import ParentLink
 from pytest_llmops.harness.ahead.phase import Phase, Unit, make_units
 from pytest_llmops.harness.ahead.sender import LiveSender
 from pytest_llmops.harness.ahead.silence import silence_session
 from pytest_llmops.harness.ahead.tapes import CollectingTape, PhaseState
+from pytest_llmops.harness.ahead.watch import END_LIMIT_S, LIMIT_S, find_time_limit
 from pytest_llmops.harness.tapes import BROAD_SCOPES
 from pytest_llmops.settings import Settings
 
 hook = pluggy.HookimplMarker("pytest")
+# What counts if the other process has ended, or has been interrupted
+NO_ORDER: Mapping[str, Any] = {"is_over": False, "is_part": True, "closed": []}
+# After Ctrl-C both processes get the signal: a test that ends by itself is not interrupted again
+INTERRUPT_AFTER_S = 0.5
 # Name of the plugin that is registered in the process of the silent runs only
 PLUGIN = "llmops_silent_runs"
 
@@ -45,6 +52,7 @@ class SilentRuns:
         run_once: Runs the protocol of an item silently: ``(item, nextitem)``.
         test_report: pytest's class.
         link: The connection to the process whose run counts.
+        is_fork: Whether this process is a fork of that one.
     """
 
     def __init__(
@@ -54,8 +62,13 @@ class SilentRuns:
         run_once: Callable[[Any, Any], object],
         test_report: Any,
         link: ParentLink,
+        *,
+        is_fork: bool = False,
     ) -> None:
         self._config = config
+        self._is_fork = is_fork
+        self._is_idle = threading.Event()
+        self._closing = threading.Lock()
         self._settings = settings
         self._run_once = run_once
         self._test_report = test_report
@@ -66,12 +79,15 @@ class SilentRuns:
         self._guard = WriteGuard(self._list_own_folders(), self._put_in_line)
 
     def run(self, session: Any, items: Sequence[Any]) -> NoReturn:
-        """Run tests silently until nothing more can be asked ahead; then wait for the order of the other process, and end this one.
+        """Run tests silently until nothing more can be asked ahead, and end this process; with batches wait for an order before.
 
         Args:
             session: pytest's session.
             items: The tests that may run silently.
         """
+        self._link.send("process", os.getpid())
+        if self._is_fork:
+            drop_inherited_exit_functions()
         units = make_units(items, self._settings)
         phase = self._make_phase(session, units)
         if isinstance(phase.sender, BatchSender):
@@ -94,6 +110,9 @@ class SilentRuns:
         with contextlib.suppress(ValueError):  # not in the main thread
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._link.send("facts", self._list_facts(units, time.monotonic() - began, stopped_by))
+        if self._batches is None:
+            self._end_process(NO_ORDER)
+        self._is_idle.set()
         while True:  # `_end_with_parent` ends the process
             time.sleep(3600)
 
@@ -123,7 +142,17 @@ class SilentRuns:
             width=self._settings.concurrency or 1,
             max_failures=max_failures,
             report=partial(self._link.send, "progress"),
+            note_running=self._send_running,
         )
+
+    def _send_running(self, running: Any) -> None:
+        """Send what runs now, and for how many seconds it may take: an item, a text for something else, or None."""
+        if running is None:
+            self._link.send("running", ["", LIMIT_S])
+        elif isinstance(running, str):
+            self._link.send("running", [running, LIMIT_S])
+        else:
+            self._link.send("running", [running.nodeid, find_time_limit(running)])
 
     def _run_in_own_folder(self, item: Any, nextitem: Any) -> None:
         """Run a test silently. Its `tmp_path` has the name that it will have in the run that counts, in another folder.
@@ -159,15 +188,39 @@ class SilentRuns:
             "in_line": _list_in_line(units),
             "runs": max((unit.runs for unit in units), default=0),
             "stopped_by": stopped_by,
+            "errors": {unit.item.nodeid: unit.error for unit in units if unit.error},
+            "journals": [str(path) for path in self._state.store.journals.paths],
+            "lives_on": self._batches is not None,
             "postponed": {unit.item.nodeid: type(unit.in_line) is OpenBatch for unit in postponed},
         }
 
     def _end_with_parent(self, phase: Phase) -> None:
-        """Wait for the order of the other process or its end, then make no further call, and end this process. Runs in a thread."""
+        """Wait for the order of the other process or its end, then make no further call, and end this process. Runs in a thread.
+
+        A test that still runs is interrupted as by Ctrl-C, and fixtures get some time for their tear-down.
+        """
         try:
-            order = self._link.wait_for_order() or {"is_over": False, "is_part": True, "closed": []}
+            order = self._link.wait_for_order() or NO_ORDER
+            self._link.send("closing", ["", END_LIMIT_S])  # a call that is under way is waited for
             phase.sender.stop()
-            self._link.send("end", self._close_journals(order))
+            self._link.send("closing", ["the end of the silent runs", END_LIMIT_S])
+            if not self._is_idle.wait(INTERRUPT_AFTER_S):
+                if not phase.is_ending:
+                    _interrupt_main_thread()
+                self._is_idle.wait(END_LIMIT_S / 2)
+            if self._is_idle.is_set():
+                self._end_process(order)
+            if self._closing.acquire(blocking=False):
+                self._link.send("end", self._close_journals(order))
+        finally:
+            os._exit(0)
+
+    def _end_process(self, order: Mapping[str, Any]) -> NoReturn:
+        """Close the journals, send what the other process still needs to know, run the exit functions, and end this process."""
+        try:
+            if self._closing.acquire(blocking=False):
+                self._link.send("end", self._close_journals(order))
+            run_exit_functions(self._config, is_fork=self._is_fork)
         finally:
             os._exit(0)
 
@@ -231,6 +284,14 @@ class SilentRunHooks:
                 fixturedef.cached_result = (None, fixturedef.cache_key(request), (error, error.__traceback__))
                 self._phase.broken.append((fixturedef, request))
             raise
+
+
+def _interrupt_main_thread() -> None:
+    """Raise KeyboardInterrupt in the main thread, also where it waits for a lock or a process."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
 
 
 def _list_in_line(units: Sequence[Unit]) -> list[str]:

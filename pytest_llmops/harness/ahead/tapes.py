@@ -21,6 +21,7 @@ from pytest_llmops.cassettes import (
     current_purpose,
     current_take,
     deferred_calls,
+    note_live_call,
     outgoing_request,
     shared_answer_key,
 )
@@ -82,6 +83,8 @@ class PhaseState:
         failed: For each request that was sent in vain, why it has no answer.
         used: Answers that any silent run has received: a fixture may receive one that another test waits for.
         closed: Paths of the cassettes whose tests have been reported, so that they hold the answers.
+        test: The id of the test that is reported now.
+        not_ahead: The ids of the tests that have made calls when they were reported.
     """
 
     store: AnswerStore
@@ -90,6 +93,8 @@ class PhaseState:
     failed: dict[Place, str] = field(default_factory=dict)
     used: set[Place] = field(default_factory=set)
     closed: set[str] = field(default_factory=set)
+    test: str = ""
+    not_ahead: set[str] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def make_tape(self, kind: "type[CollectingTape | ClaimingTape]", *args: Any, **more: Any) -> Tape:
@@ -133,6 +138,7 @@ class CollectingTape(Tape):
             if self._defer(question, place):
                 raise CallDeferred(place)
         self.costs.reserve(question)
+        note_live_call("+")
         return None
 
     def _defer(self, question: Question, place: Place) -> bool:
@@ -146,9 +152,8 @@ class CollectingTape(Tape):
         if run.jobs[job] > MAX_DEFERRALS:
             run.in_line = "it goes on after a call was given up"
             return False
-        if (
-            run.jobs[job] > 1
-        ):  # made by an exception handler or a tear-down after the first deferred call: it counts for nothing
+        # Made by an exception handler or a tear-down after the first deferred call: it counts for nothing
+        if run.jobs[job] > 1:
             return True
         deferred_calls.append(place)
         outgoing = outgoing_request.get()
@@ -240,7 +245,10 @@ class ClaimingTape(Tape):
                 return shared_answer
         wire = store.claim(place)
         if wire is None:
-            return super().claim_unrecorded(question, take, n)
+            answer_of_others = super().claim_unrecorded(question, take, n)
+            if answer_of_others is None:  # the call is made now
+                self.state.not_ahead.add(self.state.test)
+            return answer_of_others
         recorded = dict(wire)
         answer = replace(
             self.player.read_answer(wire, question), amend=partial(self._amend, recorded, question)
@@ -249,9 +257,8 @@ class ClaimingTape(Tape):
             self.comparison.compare_answer(question, answer, take)
             return answer
         is_shared = not place.cassette
-        if (
-            is_shared
-        ):  # stored as the tape of another test masked it: write it again with the redactor of this one
+        # Stored as the tape of another test masked it: write it again with the redactor of this one
+        if is_shared:
             self._amend(recorded, question, answer)
         self.keep_answer(question, recorded, take, is_shared=is_shared, in_run_journal=True)
         return answer

@@ -101,14 +101,14 @@ def test_a_test_that_hangs_in_its_silent_run_is_named_and_nothing_is_paid_twice(
 
 
 INTERRUPTED = """
-import signal
+import subprocess
 from pathlib import Path
 
 @pytest.fixture(scope="session")
 def tool(): yield; Path("seen/torn-down").touch()
 def test_is_interrupted(tool, request):
     if request.config.pluginmanager.has_plugin("llmops_silent_runs"):
-        for process in PROCESSES: os.kill(process, signal.SIGINT)
+        for process in PROCESSES: subprocess.run(["kill", "-INT", str(process)])  # `os.kill` would be refused
         threading.Event().wait()
 """
 

@@ -309,7 +309,9 @@ def test_z(request):
 
 def run_to_its_end(project: Project, how: str, *, in_phase: bool) -> tuple[int, str]:
     """Run pytest in a process of its own, and return its exit status and its output once its silent runs have ended too."""
-    project.write(**{"test_a.py": HEAD + SIMPLE + ENDING.format(in_phase=in_phase, how=how)})
+    # A job in the background of a shell ignores SIGINT.
+    heed = "\nimport signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    project.write(**{"test_a.py": HEAD + SIMPLE + heed + ENDING.format(in_phase=in_phase, how=how)})
     args = ["--llm-record=new", f"--llm-base-url={project.server.url}/v1", "--llm-concurrency=6"]
     done = project.pytester.runpytest_subprocess(*args)
     for journal in project.path.rglob("?*.journal"):

@@ -101,9 +101,10 @@ def test_a_test_that_hangs_in_its_silent_run_is_named_and_nothing_is_paid_twice(
 
 
 INTERRUPTED = """
-import subprocess
+import signal, subprocess
 from pathlib import Path
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell ignores it
 @pytest.fixture(scope="session")
 def tool(): yield; Path("seen/torn-down").touch()
 def test_is_interrupted(tool, request):

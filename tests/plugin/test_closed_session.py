@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import http.client
-import socket
 import subprocess
 import sys
 
 import pytest
 from support.project import Project
 from support.server import json_reply
-
-from pytest_llmops.cassettes.http import connection_checks
 
 ASK = '''
 import json, os, urllib.request
@@ -370,42 +366,35 @@ def test_without_an_option_cassettes_tell_that_a_project_uses_the_plugin(
     assert ("import of folder/test_b.py: a call of a model" in result.text) == has_cassettes
 
 
+AFTER_THE_RUN = """
+import http.client, socket, sys
+import pytest
+
+def list_patched():
+    checks = sys.modules.get("pytest_llmops.cassettes.http.connection_checks")
+    sockets = [getattr(socket.socket, name) for name in ("connect", "connect_ex", "sendto", "sendmsg")]
+    return [http.client.HTTPConnection.putrequest, socket.getaddrinfo, *sockets, list(sys.meta_path), list(checks._checks if checks else [])]
+
 class Importer:
-    """Imports an HTTP client during the run."""
-
-    def pytest_sessionstart(self) -> None:
+    def pytest_sessionstart(self):
         import httpx2
+        assert hasattr(httpx2.HTTPTransport.handle_request, "__wrapped__")
 
-        self.transport = httpx2.HTTPTransport
-        self.was_patched = hasattr(self.transport.handle_request, "__wrapped__")
-
-
-@pytest.mark.parametrize("options", [(), ("--no-such-option",)])
-def test_the_patches_end_with_the_run(
-    project: Project, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import httpx
-
-    for name in [name for name in sys.modules if name.partition(".")[0] == "httpx2"]:
-        monkeypatch.delitem(sys.modules, name)
-    before = _list_patched()
-    project.write(**{"test_a.py": "def test_a(): pass\n"})
-    importer = Importer()
-    project.pytester.runpytest_inprocess(*options, plugins=[importer])
-    assert _list_patched() == before
-    assert hasattr(importer, "transport") == (not options)
-    if not options:
-        assert importer.was_patched
-        assert not hasattr(importer.transport.handle_request, "__wrapped__")
-    assert not hasattr(httpx.HTTPTransport.handle_request, "__wrapped__")
+import httpx
+plain = httpx.HTTPTransport.handle_request
+before = list_patched()
+assert pytest.main(["--no-such-option"]) == 4
+assert "httpx2" not in sys.modules
+assert list_patched() == before
+assert pytest.main([], plugins=[Importer()]) == 0
+assert list_patched() == before
+assert httpx.HTTPTransport.handle_request is plain
+assert not hasattr(sys.modules["httpx2"].HTTPTransport.handle_request, "__wrapped__")
+"""
 
 
-def _list_patched() -> list[object]:
-    """What a run patches, as it is now."""
-    return [
-        http.client.HTTPConnection.putrequest,
-        list(sys.meta_path),
-        socket.getaddrinfo,
-        *(getattr(socket.socket, name) for name in ("connect", "connect_ex", "sendto", "sendmsg")),
-        list(connection_checks._checks),
-    ]
+def test_the_patches_end_with_the_run(project: Project) -> None:
+    """In a process of its own: the run of these tests patches the same."""
+    project.write(**{"test_a.py": "def test_a(): pass\n", "after.py": AFTER_THE_RUN})
+    done = subprocess.run([sys.executable, "after.py"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -451,7 +451,9 @@ class Fixture:
     """A fixture whose set-up and tear-down ask something."""
 
     def __init__(self, path: Path, log: TapeLog | None, **how: Any) -> None:
-        self.log = log
+        self.log = log  # it is its own harness, too
+        self.caught_in_setup: CassetteMiss | BudgetReached | None = None
+        self.caught_in_teardown: CassetteMiss | BudgetReached | None = None
         self.tape = FixtureTape(
             new_tape(path, **how), Settings(base_url=URL), lambda: self if self.log is not None else None
         )
@@ -547,6 +549,9 @@ def test_a_miss_in_the_tear_down_counts_as_not_run(tmp_path: Path) -> None:
     made = Fixture(tmp_path / "f.json", log)
     made.set_up()
     made.tear_down("never recorded", swallow=True)
+    assert str(made.caught_in_teardown) == str(
+        made.tape.tape.report.misses[0]
+    )  # it fails the tear-down of the test
     assert ran_of(log) == [("f.json", False)]
 
 

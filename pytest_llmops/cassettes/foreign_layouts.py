@@ -71,7 +71,7 @@ def _read_ruby_message(message: Any, place: str) -> dict[str, Any]:
         DocumentError: It is not an object, or its body is not base64 where it should be.
     """
     if not isinstance(message, dict):
-        raise DocumentError(f"expected a {place}, got {json_kind(message)}")
+        raise DocumentError(f"{place}: expected an object, got {json_kind(message)}")
     headers = message.get("headers") or {}
     if not isinstance(headers, dict):
         raise DocumentError(f"{place}: expected an object of headers, got {json_kind(headers)}")

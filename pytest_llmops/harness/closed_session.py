@@ -251,7 +251,7 @@ class ClosedSession:
 
     @hook(tryfirst=True)
     def pytest_sessionstart(self, session: Any) -> None:
-        """Keep the session, whose exit status tells of refused calls."""
+        """Keep the session, to set its exit status if a call was refused."""
         self._session = session
 
     @hook(wrapper=True, tryfirst=True)

@@ -266,7 +266,7 @@ def _find_pairs(data: bytes) -> Iterator[Span]:
 
 
 def _find_pair_name(data: bytes, start: int, end: int) -> str:
-    """Return the name that belongs to a value of a pair, from `start` to `end`; "" if there is none."""
+    """Return the name that belongs to a value of a pair, from `start` to `end`; "" without one."""
     before = data[max(0, start - NEAR) : start]
     after = data[end : end + NEAR]
     for sign in _PAIR_ENDS:

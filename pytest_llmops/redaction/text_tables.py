@@ -97,7 +97,7 @@ def _search_tables(
 
 
 def _find_line_before(data: bytes, start: int) -> Span:
-    """Return (start, end) of the line in front of one that starts here; empty if there is none."""
+    """Return (start, end) of the line before the one that starts here; an empty span at the start of the data."""
     match = _LINE_END_BEFORE.search(data[max(0, start - MAX_LINE_END) : start])
     if match is None:
         return start, start

@@ -17,7 +17,7 @@ _private_descriptors: set[int] = set()
 
 
 def _read_message(line: bytes) -> tuple[str, Any] | None:
-    """Return the kind and the value of a message; None if a line is none, or is cut."""
+    """Return the kind and the value of a message; None for a line that is not a message, or was cut."""
     if not line.endswith(b"\n"):
         return None
     try:

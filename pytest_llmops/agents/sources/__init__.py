@@ -1,0 +1,93 @@
+"""Read a `Trajectory` from what an application has: recorded calls, message lists, spans, or the results of agent frameworks.
+
+Each module reads one source. Results of frameworks are recognized by the package of their class; no framework is imported.
+"""
+
+from importlib import import_module
+from typing import Any
+
+from pytest_llmops.agents.trajectory import Trajectory
+from pytest_llmops.errors import UsageError
+from pytest_llmops.protocols import Call
+from pytest_llmops.trace import CallLog
+
+# Top package of a class -> module here with a function `read(source) -> Trajectory | None`; None: not a source of this module
+_READERS = {
+    "agents": "openai_agents",
+    "claude_agent_sdk": "claude_agent",
+    "crewai": "crewai",
+    "google": "google_adk",
+    "langchain": "langchain",
+    "langchain_core": "langchain",
+    "langgraph": "langchain",
+    "openai": "messages",
+    "anthropic": "messages",
+    "opentelemetry": "otel_spans",
+    "pydantic_ai": "pydantic_ai",
+    "strands": "strands",
+}
+EXPECTED = (
+    "the fixture llm_calls, a list of messages (OpenAI, Anthropic, LangChain), OpenTelemetry spans, or the result of openai-agents, "
+    "LangGraph, Pydantic-AI, google-adk, claude-agent-sdk, CrewAI or Strands"
+)
+
+
+def read_trajectory(source: object) -> Trajectory:
+    """Return what an agent did, read from any source.
+
+    Args:
+        source: One of: a `Trajectory`, which is returned as it is; ``llm_calls`` or a list of `Call`; a list of messages as
+            OpenAI (chat completions and Responses), Anthropic and LangChain have them, or an object or mapping with such a list as
+            ``messages``; finished OpenTelemetry spans with the GenAI attributes; the result of an agent framework.
+
+    Returns:
+        The trajectory; without steps if the source has no message.
+
+    Raises:
+        UsageError: The source is none of these, or a message has no role.
+
+    >>> read_trajectory([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]).answer
+    'Hello'
+    """
+    if isinstance(source, Trajectory):
+        return source
+    if isinstance(source, Call):
+        source = [source]
+    if isinstance(source, CallLog):
+        source = list(source)
+        return _read_with("wire", source)
+    first = source
+    if isinstance(source, (list, tuple)):
+        if not source:
+            return Trajectory()
+        first = source[0]
+    if isinstance(first, Call):
+        return _read_with("wire", source)
+    package = type(first).__module__.partition(".")[0]
+    trajectory = _try_reader(_READERS.get(package, ""), source)
+    if trajectory is None:
+        trajectory = _try_reader("messages", source)
+    if trajectory is None:
+        raise UsageError(f"expected {EXPECTED}, got {_describe(source)}")
+    return trajectory
+
+
+def _try_reader(name: str, source: object) -> Trajectory | None:
+    if not name:
+        return None
+    reader: Any = import_module(f"{__name__}.{name}")
+    trajectory: Trajectory | None = reader.read(source)
+    return trajectory
+
+
+def _read_with(name: str, source: object) -> Trajectory:
+    trajectory = _try_reader(name, source)
+    if trajectory is None:
+        return Trajectory()
+    return trajectory
+
+
+def _describe(source: object) -> str:
+    if isinstance(source, (list, tuple)):
+        return f"a {type(source).__name__} of {type(source[0]).__qualname__}"
+    return f"a {type(source).__module__}.{type(source).__qualname__}"

@@ -1,0 +1,384 @@
+"""`Trajectory`: what an agent did, step by step, in one form for all sources."""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+from pytest_llmops.measurement import Json, to_builtins
+from pytest_llmops.protocols import Role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolUse:
+    """A tool that an agent called, and what came of it.
+
+    Attributes:
+        name: Name of the tool.
+        arguments: The arguments as values; {} if the model gave none, None if they are not a JSON object.
+        text: The arguments as the model wrote them, in JSON.
+        problem: Why ``arguments`` is None; "" if it is not.
+        id: Id of the call; "": it has none.
+        result: What the tool returned, as text; None: no result is known.
+        is_error: Whether the tool failed.
+        latency_s: How long the tool took, in seconds; None: not known.
+        started: What the agent did that the call started, or handed over to; None: it started none.
+    """
+
+    name: str
+    arguments: Mapping[str, Json] | None = None
+    text: str = ""
+    problem: str = ""
+    id: str = ""
+    result: str | None = None
+    is_error: bool = False
+    latency_s: float | None = None
+    started: "Trajectory | None" = None
+
+    def __str__(self) -> str:
+        """Return the call as it would be written in Python: ``refund(order_id='B-77')``."""
+        if self.arguments is None:
+            return f"{self.name}({self.text})"
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
+        return f"{self.name}({arguments})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A message of a trajectory; the results of tools belong to the calls.
+
+    Attributes:
+        role: ``assistant`` for the agent; ``user``, ``system`` or ``developer`` for what it was given; ``tool`` never occurs.
+        text: Text of the message.
+        tool_calls: The tools that it calls, in the order of the model; those of one step may run at the same time.
+        agent: Name of the agent that speaks; "": not known.
+        tokens: Input and output of the call to the model, together; None: not known.
+        cost_usd: Its price; None: not known.
+        latency_s: How long the model took, in seconds; None: not known.
+    """
+
+    role: Role
+    text: str = ""
+    tool_calls: tuple[ToolUse, ...] = ()
+    agent: str = ""
+    tokens: int | None = None
+    cost_usd: float | None = None
+    latency_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trajectory:
+    """What an agent did: its messages and calls of tools, in order. Other agents that it started hang on the call that did.
+
+    Attributes:
+        steps: The messages.
+        agent: Name of the agent; "": not known.
+        problems: What could not be read or matched, such as a result of a call that does not exist; a sentence each.
+
+    >>> lookup = ToolUse(name="get_order", arguments={"order_id": "B-77"})
+    >>> trajectory = Trajectory(steps=(Step(role="assistant", tool_calls=(lookup,)),))
+    >>> print(trajectory.tool_calls[0])
+    get_order(order_id='B-77')
+    """
+
+    steps: tuple[Step, ...] = ()
+    agent: str = ""
+    problems: tuple[str, ...] = ()
+
+    @property
+    def tool_calls(self) -> list[ToolUse]:
+        """All calls of tools; those of an agent that a call started follow this call."""
+        return [call for step in self.walk() for call in step.tool_calls]
+
+    @property
+    def turns(self) -> int:
+        """How often a model was asked: the number of the agents' messages, those of started agents too."""
+        return sum(step.role == "assistant" for step in self.walk())
+
+    @property
+    def answer(self) -> str:
+        """The text of the last message of the agent, or of the agent that it handed over to; "" if there is none."""
+        for step in reversed(self.steps):
+            if step.role != "assistant":
+                continue
+            if step.text:
+                return step.text
+            for call in reversed(step.tool_calls):
+                if call.started is not None and call.started.answer:
+                    return call.started.answer
+            return ""
+        return ""
+
+    @property
+    def tokens(self) -> int | None:
+        """Tokens of all steps; None if those of a step are not known, or no step was the agent's."""
+        counts = [step.tokens for step in self.walk() if step.role == "assistant"]
+        known = [count for count in counts if count is not None]
+        if not known or len(known) < len(counts):
+            return None
+        return sum(known)
+
+    @property
+    def cost_usd(self) -> float | None:
+        """Price of all steps in US dollars; None if that of a step is not known, or no step was the agent's."""
+        prices = [step.cost_usd for step in self.walk() if step.role == "assistant"]
+        known = [price for price in prices if price is not None]
+        if not known or len(known) < len(prices):
+            return None
+        return math.fsum(known)
+
+    def walk(self) -> Iterator[Step]:
+        """Yield all steps in order; those of an agent that a call started follow the step with this call."""
+        for step in self.steps:
+            yield step
+            for call in step.tool_calls:
+                if call.started is not None:
+                    yield from call.started.walk()
+
+    def to_wire(self, *, max_chars: int = 2_000, max_steps: int = 300) -> dict[str, Json]:
+        """Return plain builtins for reports; longer texts are cut, and of more steps the first ones are kept."""
+        return _Writer(max_chars, max_steps).write(self)
+
+
+@dataclass(slots=True)
+class _Writer:
+    """Write a trajectory as builtins.
+
+    Attributes:
+        max_chars: Characters of a text that are kept.
+        steps_left: How many steps may still be written.
+    """
+
+    max_chars: int
+    steps_left: int
+
+    def write(self, trajectory: Trajectory) -> dict[str, Json]:
+        """Return a trajectory; ``steps_cut`` is the number of steps that are left out."""
+        steps: list[Json] = []
+        for step in trajectory.steps:
+            if self.steps_left <= 0:
+                break
+            self.steps_left -= 1
+            steps.append(self._write_step(step))
+        wire: dict[str, Json] = {
+            "agent": trajectory.agent,
+            "steps": steps,
+            "problems": [self._cut(problem) for problem in trajectory.problems],
+        }
+        steps_cut = len(trajectory.steps) - len(steps)
+        if steps_cut:
+            wire["steps_cut"] = steps_cut
+        return _drop_empty(wire)
+
+    def _write_step(self, step: Step) -> dict[str, Json]:
+        wire = {
+            "role": step.role,
+            "text": self._cut(step.text),
+            "agent": step.agent,
+            "tokens": step.tokens,
+            "cost_usd": step.cost_usd,
+            "latency_s": step.latency_s,
+            "calls": [self._write_call(call) for call in step.tool_calls],
+        }
+        return _drop_empty(wire)
+
+    def _write_call(self, call: ToolUse) -> dict[str, Json]:
+        wire: dict[str, Json] = {
+            "name": self._cut(call.name),
+            "arguments": self._cut(call.text),
+            "problem": self._cut(call.problem),
+            "is_error": call.is_error,
+            "latency_s": call.latency_s,
+        }
+        wire = _drop_empty(wire)
+        if call.result is not None:
+            wire["result"] = self._cut(call.result)
+        if call.started is not None:
+            wire["started"] = self.write(call.started)
+        return wire
+
+    def _cut(self, text: str) -> str:
+        if len(text) <= self.max_chars:
+            return text
+        return f"{text[: self.max_chars]}… (+{len(text) - self.max_chars:,} chars)"
+
+
+def _drop_empty(wire: Mapping[str, Any]) -> dict[str, Json]:
+    """Return builtins without what says nothing: None, "", empty lists and False."""
+    kept = {name: value for name, value in wire.items() if value is not False and value not in (None, "", [])}
+    return dict(cast("Mapping[str, Json]", to_builtins(kept, where="trajectory")))
+
+
+def parse_arguments(text: str) -> tuple[Mapping[str, Json] | None, str]:
+    """Return the arguments of a call as values, and "" or why they are not a JSON object; no text stands for no arguments.
+
+    >>> parse_arguments('{"order_id": "B-77"}'), parse_arguments("")
+    (({'order_id': 'B-77'}, ''), ({}, ''))
+    >>> parse_arguments('["B-77"]')
+    (None, 'the arguments are a list, not a JSON object')
+    """
+    if not text.strip():
+        return {}, ""
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        return None, f"the arguments are not JSON: {error}"
+    if not isinstance(value, dict):
+        return None, f"the arguments are {_describe_kind(value)}, not a JSON object"
+    return value, ""
+
+
+def _refuse_constant(constant: str) -> None:
+    raise ValueError(f"{constant} is not a JSON number")
+
+
+def _describe_kind(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, str):
+        return "a text"
+    if isinstance(value, bool):
+        return "true or false"
+    return "a number"
+
+
+def make_tool_use(name: str, arguments: object, **fields: Any) -> ToolUse:
+    """Return a call whose arguments are JSON text (as models write them) or values.
+
+    Args:
+        name: Name of the tool.
+        arguments: A text, a mapping, or None for no arguments; anything else is no object of arguments.
+        fields: Other attributes of `ToolUse`.
+
+    >>> make_tool_use("refund", '{"amount": 20}').arguments, make_tool_use("refund", None).arguments
+    ({'amount': 20}, {})
+    """
+    if arguments is None:
+        arguments = ""
+    if not isinstance(arguments, str):
+        arguments = json.dumps(arguments, ensure_ascii=False, default=str)
+    values, problem = parse_arguments(arguments)
+    return ToolUse(name=name, arguments=values, text=arguments, problem=problem, **fields)
+
+
+@dataclass(slots=True)
+class TrajectoryBuilder:
+    """Collects the messages of a source in their order, and gives each result to its call.
+
+    >>> builder = TrajectoryBuilder()
+    >>> builder.add_message("user", "Refund B-77, please.")
+    >>> builder.add_answer("", [make_tool_use("get_order", '{"order_id": "B-77"}', id="c1")])
+    >>> builder.add_result("c1", "delivered")
+    >>> builder.build().tool_calls[0].result
+    'delivered'
+    """
+
+    agent: str = ""
+    _steps: list["_OpenStep"] = field(default_factory=list)
+    _problems: list[str] = field(default_factory=list)
+
+    def add_message(self, role: Role, text: str, *, agent: str = "") -> None:
+        """Add a message that the agent was given."""
+        self._steps.append(_OpenStep(Step(role=role, text=text, agent=agent), []))
+
+    def add_answer(
+        self,
+        text: str,
+        tool_calls: Sequence[ToolUse] = (),
+        *,
+        agent: str = "",
+        tokens: int | None = None,
+        cost_usd: float | None = None,
+        latency_s: float | None = None,
+    ) -> None:
+        """Add a message of the agent, with the tools that it calls."""
+        step = Step(
+            role="assistant",
+            text=text,
+            agent=agent or self.agent,
+            tokens=tokens,
+            cost_usd=cost_usd,
+            latency_s=latency_s,
+        )
+        self._steps.append(_OpenStep(step, list(tool_calls)))
+
+    def add_calls(self, tool_calls: Sequence[ToolUse]) -> None:
+        """Add calls to the last message of the agent, if it is the last of all; else they are a message of their own."""
+        if (
+            self._steps
+            and self._steps[-1].step.role == "assistant"
+            and not self._has_results(self._steps[-1])
+        ):
+            self._steps[-1].tool_calls += tool_calls
+            return
+        self.add_answer("", tool_calls)
+
+    def add_result(self, call_id: str, result: str, *, name: str = "", is_error: bool = False) -> None:
+        """Give a result to the first call with this id that has none yet; without an id, to the first with this name.
+
+        A result that no call waits for becomes a problem of the trajectory.
+        """
+        found = self._find_open_call(call_id, name)
+        if found is None:
+            self._problems.append(
+                f"there is a result for {_describe_call(call_id, name)}, which no call waits for"
+            )
+            return
+        calls, index = found
+        calls[index] = replace(calls[index], result=result, is_error=is_error)
+
+    def start_agent(self, call_id: str, trajectory: Trajectory, *, name: str = "") -> None:
+        """Hang the trajectory of an agent on the call that started it, or handed over to it; without such a call, its steps are added."""
+        found = self._find_call(lambda call: _is_call(call, call_id, name) and call.started is None)
+        if found is None:
+            self._steps += [_OpenStep(step, list(step.tool_calls)) for step in trajectory.steps]
+            self._problems += trajectory.problems
+            return
+        calls, index = found
+        calls[index] = replace(calls[index], started=trajectory)
+
+    def build(self) -> Trajectory:
+        """Return the trajectory."""
+        steps = tuple(replace(item.step, tool_calls=tuple(item.tool_calls)) for item in self._steps)
+        return Trajectory(steps=steps, agent=self.agent, problems=tuple(self._problems))
+
+    def _has_results(self, item: "_OpenStep") -> bool:
+        return any(call.result is not None for call in item.tool_calls)
+
+    def _find_open_call(self, call_id: str, name: str) -> tuple[list[ToolUse], int] | None:
+        if call_id or name:
+            return self._find_call(lambda call: _is_call(call, call_id, name) and call.result is None)
+        return self._find_call(lambda call: call.result is None)
+
+    def _find_call(self, is_wanted: Callable[[ToolUse], bool]) -> tuple[list[ToolUse], int] | None:
+        """Return the first call that a condition holds for, as the list that it stands in and its place there."""
+        for item in self._steps:
+            for index, call in enumerate(item.tool_calls):
+                if is_wanted(call):
+                    return item.tool_calls, index
+        return None
+
+
+@dataclass(slots=True)
+class _OpenStep:
+    """A step whose calls may still get results."""
+
+    step: Step
+    tool_calls: list[ToolUse]
+
+
+def _is_call(call: ToolUse, call_id: str, name: str) -> bool:
+    if call_id:
+        return call.id == call_id
+    return bool(name) and call.name == name
+
+
+def _describe_call(call_id: str, name: str) -> str:
+    if call_id:
+        return f"the call id {call_id[:80]!r}"
+    if name:
+        return f"the tool {name[:80]!r}"
+    return "a call without an id"

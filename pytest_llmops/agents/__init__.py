@@ -7,18 +7,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pytest_llmops.agents.skills import SkillArm, skill_arms
     from pytest_llmops.agents.sources import read_trajectory
     from pytest_llmops.agents.trajectory import Step, ToolUse, Trajectory
 
 # Name -> the module here that has it
 _MODULES = {
+    "SkillArm": "skills",
     "Step": "trajectory",
     "ToolUse": "trajectory",
     "Trajectory": "trajectory",
     "read_trajectory": "sources",
+    "skill_arms": "skills",
 }
 
-__all__ = ["Step", "ToolUse", "Trajectory", "read_trajectory"]
+__all__ = ["SkillArm", "Step", "ToolUse", "Trajectory", "read_trajectory", "skill_arms"]
 
 
 def __getattr__(name: str) -> object:

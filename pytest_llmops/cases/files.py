@@ -33,6 +33,7 @@ from pytest_llmops._util.text_files import (
 )
 from pytest_llmops._util.user_files import find_path
 from pytest_llmops.cases.columns import check_fields, check_header, find_own_key, has_only_texts, require_keys
+from pytest_llmops.cases.eval_files import read_eval_rows
 from pytest_llmops.cases.tables import read_dataset_rows, read_table_rows
 from pytest_llmops.errors import CaseError, UnknownName, UsageError
 from pytest_llmops.measurement import Json, shorten_text
@@ -45,7 +46,7 @@ FORBIDDEN_IN_IDS = ("[", "]", "::", "\\")
 MAX_ID_CHARS = 200
 _PLAIN_ID = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_ID_CHARS}}}")
 TEXT_SUFFIXES = (".jsonl", ".yaml", ".yml", ".csv")
-CASE_SUFFIXES = (*TEXT_SUFFIXES, ".parquet", ".arrow")
+CASE_SUFFIXES = (*TEXT_SUFFIXES, ".json", ".parquet", ".arrow")
 TRAINING_SPLITS = ("train", "training")  # cases of these splits are not for tests
 # Suffix of a file -> type of its content part, and media type (for audio the name of the format)
 PART_TYPES = {
@@ -313,6 +314,8 @@ def read_rows(path: Path, *, numbers_as_written: bool = True) -> Iterator[tuple[
         return _parse_yaml_rows(read_text(path), numbers_as_written=numbers_as_written)
     if suffix == ".csv":
         return _stream_csv_rows(path)
+    if suffix == ".json":
+        return read_eval_rows(path)
     if suffix in (".parquet", ".arrow"):
         return read_table_rows(path)
     known = ", ".join(CASE_SUFFIXES)

@@ -247,7 +247,7 @@ def _find_branch(path: Path, ref: str) -> CommittedPath:
 
 
 def _read_commit(path: Path, place: CommittedPath, commit: str) -> _Version | None:
-    """Return the version of a skill at a commit; None: it did not exist, or was a file where it is a folder now."""
+    """Return the version of a skill at a commit; None: it was no skill yet, or a file where it is a folder now."""
     name = f"{commit}:{place.inside}"
     kind = run_git(place.top, "cat-file", "-t", name)
     if not path.is_dir():
@@ -271,6 +271,8 @@ def _read_commit(path: Path, place: CommittedPath, commit: str) -> _Version | No
             files[inside] = entry.read_bytes()
             if entry.root.getinfo(entry.at).external_attr >> 16 & stat.S_IXUSR:
                 executables.add(inside)
+    if SKILL_FILE not in files:
+        return None
     return _Version(dict(sorted(files.items())), frozenset(executables))
 
 

@@ -2,11 +2,12 @@
 
 | evals.json | becomes | evalset.json | becomes |
 |---|---|---|---|
-| ``prompt`` | ``input`` | text of ``user_content`` of the first turn | ``input`` |
+| ``prompt`` | ``input`` | text of ``user_content`` | ``input`` |
 | ``expected_output`` | ``reference`` | text of ``final_response`` of the last turn | ``reference`` |
 | ``assertions`` or ``expectations`` | ``case["checklist"]``, texts | ``rubrics`` | ``case["checklist"]`` |
 | ``files`` | ``files``; `copy_files` | ``tool_uses``, or the calls in ``invocation_events`` | ``case["tool_calls"]``: ``name`` and ``arguments`` |
-| other keys | ``case["key"]`` | ``session_input``; several turns | ``case["session_input"]``; ``case["turns"]`` |
+| other keys | ``case["key"]`` | ``session_input`` | ``case["session_input"]`` |
+| | | a conversation of several turns | ``case["turns"]``, with the calls of each; ``case["references"]`` |
 """
 
 import os
@@ -15,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from pytest_llmops._util.text_files import BadFile, json_kind, read_json, read_text
+from pytest_llmops._util.text_files import BadFile, as_mapping, json_kind, read_json, read_text
 from pytest_llmops._util.user_files import find_path
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, shorten_text
@@ -239,8 +240,8 @@ def _parse_adk_case(entry: Json, place: str) -> dict[str, Json]:
 
 
 def _merge_turns(turns: Sequence[dict[str, Json]]) -> dict[str, Json]:
-    """Return the keys of a case with these turns: all calls one after another, and ``turns`` if there are several."""
-    merged: dict[str, Json] = {"input": turns[0]["user"]}
+    """Return the keys of a case with these turns: all calls one after another, and a script of the user if there are several turns."""
+    merged: dict[str, Json] = {}
     if "reference" in turns[-1]:
         merged["reference"] = turns[-1]["reference"]
     calls: list[Json] = []
@@ -248,9 +249,26 @@ def _merge_turns(turns: Sequence[dict[str, Json]]) -> dict[str, Json]:
         calls += _as_list(turn.get("tool_calls"))
     if any("tool_calls" in turn for turn in turns):
         merged["tool_calls"] = calls
-    if len(turns) > 1:
-        merged["turns"] = list(turns)
+    if len(turns) == 1:
+        merged["input"] = turns[0]["say"]
+        return merged
+    # Without an input, a case has all that the user says as its input
+    merged["turns"] = [_make_script_turn(turn) for turn in turns]
+    merged["references"] = [turn.get("reference", "") for turn in turns]
     return merged
+
+
+def _make_script_turn(turn: Mapping[str, Json]) -> dict[str, Json]:
+    """Return a turn of a scripted user, who expects the calls that the file has for it."""
+    script: dict[str, Json] = {"say": turn["say"]}
+    if "tool_calls" not in turn:
+        return script
+    calls: list[Json] = []
+    for call in _as_list(turn["tool_calls"]):
+        values = as_mapping(call)
+        calls.append({str(values["name"]): values["arguments"]})
+    script["expect"] = {"calls": calls}
+    return script
 
 
 def _as_list(value: Json) -> list[Json]:
@@ -259,14 +277,14 @@ def _as_list(value: Json) -> list[Json]:
 
 
 def _parse_invocation(entry: Json, place: str) -> dict[str, Json]:
-    """Return a turn: ``user``, and if the file has them ``reference``, ``tool_calls`` and ``checklist``.
+    """Return a turn: ``say``, and if the file has them ``reference``, ``tool_calls`` and ``checklist``.
 
     Raises:
         BadFile: The user says nothing, or a value has a wrong type.
     """
     row = _use_snake_case(_read_object(entry, place))
-    turn: dict[str, Json] = {"user": _read_content(row.get("user_content"), f"{place}.user_content")}
-    if not turn["user"]:
+    turn: dict[str, Json] = {"say": _read_content(row.get("user_content"), f"{place}.user_content")}
+    if not turn["say"]:
         raise BadFile(f"{place}.user_content: expected a part with text; files in a prompt are not read")
     if row.get("final_response") is not None:
         turn["reference"] = _read_content(row["final_response"], f"{place}.final_response")

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pytest_llmops.agents.expected_calls import call, matches_schema, started
     from pytest_llmops.agents.skills import SkillArm, skill_arms
     from pytest_llmops.agents.sources import read_trajectory
     from pytest_llmops.agents.trajectory import Step, ToolUse, Trajectory
@@ -17,11 +18,24 @@ _MODULES = {
     "Step": "trajectory",
     "ToolUse": "trajectory",
     "Trajectory": "trajectory",
+    "call": "expected_calls",
+    "matches_schema": "expected_calls",
     "read_trajectory": "sources",
     "skill_arms": "skills",
+    "started": "expected_calls",
 }
 
-__all__ = ["SkillArm", "Step", "ToolUse", "Trajectory", "read_trajectory", "skill_arms"]
+__all__ = [
+    "SkillArm",
+    "Step",
+    "ToolUse",
+    "Trajectory",
+    "call",
+    "matches_schema",
+    "read_trajectory",
+    "skill_arms",
+    "started",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -17,7 +17,7 @@ from pytest_llmops.agents import skill_arms
 
 @pytest.mark.llm_cassette("skill")
 @pytest.mark.llm_compare("skill")
-@pytest.mark.parametrize("skill", skill_arms("skills/refunds", old="main"), ids=str)
+@pytest.mark.parametrize("skill", skill_arms("skills/refunds", old="main"))
 @pytest.mark.cases("skills/refunds/evals/evals.json")
 def test_skill(case, skill, llm):
     text = llm.complete(f"{skill.text} {case.input}").text
@@ -134,7 +134,7 @@ from pytest_llmops.cases import copy_files
 AGENT = Path(__file__).with_name("agent.py")
 
 @pytest.mark.llm_compare("skill")
-@pytest.mark.parametrize("skill", skill_arms("skills/refunds", old="main"), ids=str)
+@pytest.mark.parametrize("skill", skill_arms("skills/refunds", old="main"))
 @pytest.mark.cases("skills/refunds/evals/evals.json")
 def test_skill(case, skill, llm_proxy, tmp_path):
     skill.install(tmp_path)

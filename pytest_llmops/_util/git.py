@@ -64,7 +64,7 @@ def find_at_commit(path: Path, ref: str) -> CommittedPath:
         UnknownName: There is no such commit; a shallow clone is named as the reason.
     """
     if not ref.isprintable() or not _REF.fullmatch(ref):
-        raise UsageError(f"expected a commit, branch or tag of git after @, got {shorten_text(ref, 80)!r}")
+        raise UsageError(f"expected a commit, branch or tag of git, got {shorten_text(ref, 80)!r}")
     path = path.resolve()
     # The path may exist only at the commit. The root always exists, so `next` finds a folder.
     here = next(parent for parent in (path, *path.parents) if parent.is_dir())

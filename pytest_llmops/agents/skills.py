@@ -6,6 +6,7 @@ A skill is a folder with a file SKILL.md (Agent Skills), or a single file: AGENT
 import re
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -242,10 +243,11 @@ def _find_branch(path: Path, ref: str) -> CommittedPath:
     try:
         return find_at_commit(path, ref)
     except UnknownName as error:
-        try:
+        with suppress(UnknownName):
             return find_at_commit(path, f"origin/{ref}")
-        except UnknownName:
-            raise error from None
+        raise error from None
+    except UsageError as error:
+        raise UsageError(f"skill_arms: old={ref!r}: {error}; for no arm {OLD!r} leave old= out") from None
 
 
 def _read_commit(path: Path, place: CommittedPath, commit: str) -> _Version | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from decimal import Decimal
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from pytest_llmops.agents.argument_values import compare_value
 from pytest_llmops.errors import SchemaError, UsageError
 
 
-class Colour(str, Enum):
+class Colour(StrEnum):
     RED = "red"
 
 

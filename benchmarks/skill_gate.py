@@ -1,4 +1,4 @@
-"""Agents: how often the skill gate is wrong, and what it finds; ``python -m benchmarks.agents``."""
+"""How often the skill gate is wrong, and what it finds: simulated agents, judged by the shipped functions; ``python -m benchmarks.skill_gate``."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def count_verdicts(name: str, draw: Draw, builds: int) -> tuple[float, float]:
     return 100 * better / builds, 100 * worse / builds
 
 
-def skill_gate_lines(builds: int = BUILDS) -> Iterator[str]:
+def lines(builds: int = BUILDS) -> Iterator[str]:
     """Yield how often arms without a difference are called better or worse, and how often a gain of 20 points is found."""
     yield from _false_verdict_lines(builds)
     yield from _gain_lines(builds)
@@ -156,11 +156,6 @@ def _gain_lines(builds: int) -> Iterator[str]:
     for kind, draw in checks.items():
         better, _ = count_verdicts(kind, draw, builds)
         yield f"skills    a gain of 20 points, {kind}, {builds} builds: better: {better:.1f} %"
-
-
-def lines() -> Iterator[str]:
-    """Yield all figures."""
-    yield from skill_gate_lines()
 
 
 if __name__ == "__main__":

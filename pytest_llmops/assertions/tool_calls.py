@@ -1,7 +1,8 @@
 """Assert which tools an agent called, with which arguments, and in which order."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from pytest_llmops import recorder
 from pytest_llmops.agents.call_requirements import check_calls, parse_requirements

@@ -33,7 +33,7 @@ ASSERTIONS = 5
 """Of a case with a checklist; in 46 public evals.json with 297 cases the median is 6."""
 TOGETHER = 0.3
 """Share of the answers that pass or fail the assertions as a whole: one answer is not five opinions."""
-LARGER = ((40, 3), (50, 3), (20, 10))
+LARGER = ((40, 3), (60, 3))
 """Cases and trials with which single checks are simulated, too."""
 
 
@@ -125,17 +125,16 @@ def lines(builds: int = BUILDS) -> Iterator[str]:
 
 def _false_verdict_lines(builds: int) -> Iterator[str]:
     """Yield how often arms without a difference are called better or worse."""
-    for arms in (2, 3):
-        effects = [change_nothing] * arms
-        draws: dict[str, Draw] = {}
-        for difficulty in DIFFICULTIES:
-            draws[f"{difficulty} checks"] = partial(draw_checks, difficulty, effects)
-            draws[f"{difficulty} checklists"] = partial(draw_checklists, difficulty, effects)
-        draws["grades"] = partial(draw_grades, [0.0] * arms)
-        for kind, draw in draws.items():
-            name = f"{arms} arms without a difference, {kind}, {builds} builds of 20 cases x 3"
-            shares = count_verdicts(name, draw, builds)
-            yield line("skills", f"{name}: better or worse", sum(shares), FALSE_LIMIT, " %")
+    effects = [change_nothing] * 2
+    draws: dict[str, Draw] = {"2 arms, grades": partial(draw_grades, [0.0, 0.0])}
+    for difficulty in DIFFICULTIES:
+        draws[f"2 arms, {difficulty} checks"] = partial(draw_checks, difficulty, effects)
+        draws[f"2 arms, {difficulty} checklists"] = partial(draw_checklists, difficulty, effects)
+    draws["3 arms, mixed checklists"] = partial(draw_checklists, "mixed", [change_nothing] * 3)
+    for kind, draw in draws.items():
+        name = f"no difference, {kind}, {builds} builds of 20 cases x 3"
+        shares = count_verdicts(name, draw, builds)
+        yield line("skills", f"{name}: better or worse", sum(shares), FALSE_LIMIT, " %")
 
 
 def _gain_lines(builds: int) -> Iterator[str]:
@@ -146,9 +145,11 @@ def _gain_lines(builds: int) -> Iterator[str]:
         for difficulty in DIFFICULTIES:
             effects = [change_nothing, effect]
             draws[f"{difficulty} checklists, {text}"] = partial(draw_checklists, difficulty, effects)
-            for cases, trials in (SIZE, *LARGER):
-                kind = f"{difficulty} checks, {text}, {cases} x {trials}"
-                checks[kind] = partial(draw_checks, difficulty, effects, size=(cases, trials))
+    for difficulty in DIFFICULTIES:
+        for cases, trials in (SIZE, *LARGER):
+            kind = f"{difficulty} checks, all fail half as often, {cases} x {trials}"
+            effects = [change_nothing, halve_failures]
+            checks[kind] = partial(draw_checks, difficulty, effects, size=(cases, trials))
     for kind, draw in draws.items():
         name = f"a gain of 20 points, {kind}, {builds} builds of 20 cases x 3"
         better, _ = count_verdicts(name, draw, builds)

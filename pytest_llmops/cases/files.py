@@ -1,4 +1,4 @@
-"""Load test cases from JSONL, YAML, CSV, Parquet or Arrow files, draw samples, and select by tag or split.
+"""Load test cases from JSONL, YAML, CSV, evals.json, evalset.json, Parquet or Arrow files, draw samples, and select by tag or split.
 
 Every case has an explicit id, which becomes part of a test's name and the key of a baseline: a number by position
 would change when a case is inserted, and different cases would be compared.

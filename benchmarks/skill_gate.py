@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,15 +87,23 @@ def draw_checklists(
     return arms
 
 
+@lru_cache
+def find_gain(gain: float) -> float:
+    """Return how far the quality of all cases has to rise for the mean grade to rise by the gain."""
+    reference = np.random.default_rng(0).beta(*LATENT, 20_000)
+    return -find_shift(reference, np.ones_like(reference), -gain)
+
+
 def draw_grades(gains: Sequence[float], generator: np.random.Generator) -> list[NDArray[float64]]:
     """Return for each arm the graded scores of its trials, with a mean that is higher by the gain."""
     cases, trials = SIZE
     latent = generator.beta(*LATENT, cases)
-    reference = np.random.default_rng(0).beta(*LATENT, 20_000)
     arms = []
     for gain in gains:
-        shift = find_shift(reference, np.ones_like(reference), -gain) if gain else 0.0
-        arms.append(draw_trials(generator, latent - shift, trials))
+        rise = 0.0
+        if gain:
+            rise = find_gain(gain)
+        arms.append(draw_trials(generator, latent + rise, trials))
     return arms
 
 

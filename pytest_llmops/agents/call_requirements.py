@@ -25,6 +25,8 @@ from pytest_llmops.agents.trajectory import ToolUse, Trajectory
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, shorten_text
 
+# Why a source could not be scored; an agent that answers without a call can be
+NO_MESSAGE = "the source has no message of an agent"
 MAX_DETAIL_NAMES = 300  # names of calls in ``detail``
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from pytest_llmops import recorder
-from pytest_llmops.agents.call_requirements import check_calls, parse_requirements
+from pytest_llmops.agents.call_requirements import NO_MESSAGE, check_calls, parse_requirements
 from pytest_llmops.agents.expected_calls import Expected
 from pytest_llmops.agents.matching import Order, Rule
 from pytest_llmops.agents.offered_tools import Tool, check_arguments, read_offered_tools
@@ -83,8 +83,7 @@ def assert_tool_calls(
     offered = read_offered_tools(where, tools, source)
     measured = partial(Measurement, label=label, version=VERSION)
     if not trajectory.turns:
-        error = "the source has no message of an agent"
-        return recorder.emit(measured(name="tools.calls", error=error, threshold=threshold))
+        return recorder.emit(measured(name="tools.calls", error=NO_MESSAGE, threshold=threshold))
     result = check_calls(requirements, trajectory)
     validity = check_arguments(result.all_calls, offered)
     emissions = [

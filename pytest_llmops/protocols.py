@@ -124,6 +124,10 @@ class Message:
         values = _known_fields(cls, wire)
         if "media" in values:
             values["media"] = _read_media(values["media"])
+        if "tool_calls" in values:
+            values["tool_calls"] = tuple(
+                ToolCall(**_known_fields(ToolCall, entry)) for entry in values["tool_calls"]
+            )
         return cls(**values)
 
 

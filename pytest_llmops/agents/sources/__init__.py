@@ -78,7 +78,10 @@ def read_trajectory(source: object) -> Trajectory:
     if isinstance(first, Call):
         _check_calls(source)
         return _read_with("wire", source)
-    trajectory = _try_reader(_find_reader(first), source)
+    reader = _find_reader(first)
+    if isinstance(source, (list, tuple)) and any(_has_converse_blocks(entry) for entry in source):
+        reader = "strands"
+    trajectory = _try_reader(reader, source)
     if trajectory is None:
         trajectory = _try_reader("messages", source)
     if trajectory is None:
@@ -124,6 +127,18 @@ def _find_reader(first: object) -> str:
         return "otel_spans"
     package = type(first).__module__.partition(".")[0]
     return _READERS.get(package, "")
+
+
+def _has_converse_blocks(entry: object) -> bool:
+    """Return whether a message has calls or results as Bedrock's Converse has them, whose blocks have no type."""
+    if not isinstance(entry, Mapping):
+        return False
+    blocks = entry.get("content")
+    if not isinstance(blocks, (list, tuple)):
+        return False
+    return any(
+        isinstance(block, Mapping) and ("toolUse" in block or "toolResult" in block) for block in blocks
+    )
 
 
 def _try_reader(name: str, source: object) -> Trajectory | None:

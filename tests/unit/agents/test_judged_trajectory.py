@@ -90,7 +90,7 @@ def test_trajectory_is_judged_as_a_whole() -> None:
     step = Step(role="assistant", tool_calls=(use("refund", result="ok"),))
     trajectory = Trajectory(steps=(ASK, step, DONE))
     measurement = assert_judge_score(trajectory, judge=goal(model=ScriptedModel(reply)))
-    assert measurement.value == 5
+    assert measurement.value == 1.0
     assert "[tool call refund" in asked[0]
 
 

@@ -122,8 +122,7 @@ def _check_calls(source: object) -> None:
 
 def _find_reader(first: object) -> str:
     """Return the module that reads a source whose first entry this is; "" if its package has none."""
-    is_path = isinstance(first, Path)
-    if is_path or (isinstance(first, Mapping) and not _SPAN_KEYS.isdisjoint(first)):
+    if isinstance(first, Path) or _is_exported(first):
         return "otel_spans"
     package = type(first).__module__.partition(".")[0]
     return _READERS.get(package, "")
@@ -139,6 +138,15 @@ def _has_converse_blocks(entry: object) -> bool:
     return any(
         isinstance(block, Mapping) and ("toolUse" in block or "toolResult" in block) for block in blocks
     )
+
+
+def _is_exported(entry: object) -> bool:
+    """Return whether an entry is a span, or an export of spans."""
+    if not isinstance(entry, Mapping):
+        return False
+    context = entry.get("context")  # of a span that the SDK wrote as JSON
+    has_context = isinstance(context, Mapping) and "span_id" in context
+    return has_context or not _SPAN_KEYS.isdisjoint(entry)
 
 
 def _try_reader(name: str, source: object) -> Trajectory | None:

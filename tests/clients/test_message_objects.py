@@ -14,7 +14,7 @@ from support.matrix import PYTHON, TIMEOUT_S, environment, missing
 # What the other calls of a source give: the tools of servers, and a call whose arguments are not JSON
 OTHER_CALLS = {
     "responses": [("web_search", None)],
-    "anthropic": [("web_search", '{"type": "web_search_tool_result_error", "error_code": "unavailable"}')],
+    "anthropic": [("web_search", '{"error_code": "unavailable", "type": "web_search_tool_result_error"}')],
     "langchain": [("refund", "bad arguments")],
 }
 

@@ -202,6 +202,8 @@ def _read_tokens(entry: object) -> int | None:
     """Return input and output tokens of a reply or a message; None if it has no usage."""
     for key in ("usage", "usage_metadata", "usageMetadata"):
         counts = get_field(entry, key)
+        if counts is None:
+            continue
         for keys in _TOKEN_KEYS:
             tokens = sum_counts(counts, *keys)
             if tokens is not None:

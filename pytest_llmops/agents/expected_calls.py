@@ -78,6 +78,7 @@ class ExpectedCall:
         return self.matches_name(use.name) and not self.compare_arguments(use)
 
     def _format_arguments(self) -> str:
+        """Return what is between the brackets of the call; "" if all arguments are accepted."""
         if self.mode == "any":
             return ""
         if self.mode == "whole":

@@ -132,6 +132,7 @@ def compare_calls(expected: ExpectedCalls, trajectory: Trajectory, rules: Rules)
 
 
 def _pair(matrix: Matrix, expected: ExpectedCalls, made_sizes: Sequence[int], order: Order) -> Pairs:
+    """Return pairs for an order; see `call_alignment`."""
     if not matrix.any():
         return []
     if order == "any":
@@ -208,6 +209,7 @@ def _build_matrix(expected: Sequence[Expected], made: Sequence[ToolUse], rules: 
 
 
 def _accepts_agent(agent: ExpectedAgent, use: ToolUse, rules: Rules) -> bool:
+    """Return whether a call started the expected agent, and its calls are as expected."""
     if not agent.matches_name(use):
         return False
     comparison = compare_started(agent, use, rules)

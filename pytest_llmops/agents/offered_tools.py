@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from pytest_llmops.agents.argument_values import MAX_DIFFERENCES, format_value
-from pytest_llmops.agents.sources.messages import get_field
+from pytest_llmops.agents.sources.fields import get_field
 from pytest_llmops.agents.trajectory import ToolUse
 from pytest_llmops.errors import UsageError, find_closest_name, format_name_list
 from pytest_llmops.measurement import shorten_text

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pytest_llmops.agents.sources import read_trajectory
+    from pytest_llmops.agents.tool_catalogue import ToolCatalogue
     from pytest_llmops.agents.trajectory import Step, ToolUse, Trajectory
 
 # Name -> the module here that has it
 _MODULES = {
     "Step": "trajectory",
+    "ToolCatalogue": "tool_catalogue",
     "ToolUse": "trajectory",
     "Trajectory": "trajectory",
     "read_trajectory": "sources",
 }
 
-__all__ = ["Step", "ToolUse", "Trajectory", "read_trajectory"]
+__all__ = ["Step", "ToolCatalogue", "ToolUse", "Trajectory", "read_trajectory"]
 
 
 def __getattr__(name: str) -> object:

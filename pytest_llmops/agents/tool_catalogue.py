@@ -7,13 +7,13 @@ from typing import overload
 
 from pytest_llmops.agents import tool_definitions
 from pytest_llmops.errors import UsageError
-from pytest_llmops.measurement import Json, shorten_text
+from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.protocols import ToolDefinition
 
 WITH_DECOYS = "+decoys"  # ends the name of a catalogue with tools of other servers
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ToolCatalogue(Sequence[ToolDefinition]):
     """The tools that a model is offered: a sequence of `ToolDefinition`, which other formats can be made of.
 
@@ -35,6 +35,10 @@ class ToolCatalogue(Sequence[ToolDefinition]):
 
     def __str__(self) -> str:
         return self.name
+
+    def __repr__(self) -> str:
+        # pytest shows the arguments of a failed test: not a page of schemas.
+        return f"<{format_count(len(self), 'tool')} of {self.name!r}>"
 
     def __len__(self) -> int:
         return len(self.tools) + len(self.decoys)

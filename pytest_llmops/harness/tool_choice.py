@@ -11,7 +11,7 @@ from pytest_llmops.harness.markers.llm_tools import check_expected_tools
 from pytest_llmops.measurement import Json, Measurement, shorten_text
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class MarkedTools(ToolCatalogue):
     """The tools of ``@pytest.mark.llm_tools``, of one catalogue."""
 

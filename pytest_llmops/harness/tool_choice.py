@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_llmops.agents.tool_catalogue import ToolCatalogue
+from pytest_llmops.agents.trajectory import Trajectory
 from pytest_llmops.cases.files import Case
 from pytest_llmops.errors import UsageError
 from pytest_llmops.harness.markers.llm_tools import check_expected_tools
 from pytest_llmops.measurement import Json, Measurement, shorten_text
+from pytest_llmops.protocols import ToolDefinition
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -36,7 +38,8 @@ class MarkedTools(ToolCatalogue):
             UsageError: The case has no key ``tool``, names a tool that does not exist, or has keys of a wrong form.
             MeasurementFailed: The calls are not those that the case expects.
         """
-        from pytest_llmops.agents import call
+        from pytest_llmops.agents.expected_calls import call
+        from pytest_llmops.agents.sources import read_trajectory
         from pytest_llmops.assertions.tool_calls import assert_tool_calls
 
         if "tool" not in case:
@@ -51,10 +54,21 @@ class MarkedTools(ToolCatalogue):
                 expected.append(call(name))
             else:
                 expected.append(call(name, ..., **wanted))
-        measurement: Measurement = assert_tool_calls(
-            reply, expected, order="any", never=_read_never(case), tools=self, at_least=at_least, label=label
+        trajectory = read_trajectory(reply)
+        return assert_tool_calls(
+            trajectory,
+            expected,
+            order="any",
+            never=_read_never(case),
+            tools=self._drop_unused_schemas(trajectory),
+            at_least=at_least,
+            label=label,
         )
-        return measurement
+
+    def _drop_unused_schemas(self, trajectory: Trajectory) -> list[ToolDefinition]:
+        """Return the tools, with the schemas of those only that were called: to compile a thousand takes seconds, for each test."""
+        called = {use.name for use in trajectory.tool_calls}
+        return [tool if tool.name in called else ToolDefinition(name=tool.name) for tool in self]
 
 
 def _read_arguments(case: Case, count: int) -> Sequence[Mapping[str, Json] | None]:
@@ -67,10 +81,13 @@ def _read_arguments(case: Case, count: int) -> Sequence[Mapping[str, Json] | Non
         listed = [given]
     is_right = isinstance(listed, list) and len(listed) == count
     if not is_right or not all(entry is None or isinstance(entry, Mapping) for entry in listed):
+        expected = "an object"
+        if count == 0:
+            expected = "none, as no tool is expected"
+        elif count > 1:
+            expected = f"a list of {count} objects, one for each tool"
         got = shorten_text(repr(given), 80)
-        raise UsageError(
-            f"case {case.id}: arguments: expected an object for each of its {count} tools, got {got}"
-        )
+        raise UsageError(f"case {case.id}: arguments: expected {expected}, got {got}")
     return list(listed)
 
 

@@ -166,77 +166,66 @@ def test_catalogues_are_compared(suite: Project) -> None:
     assert "all+decoys" in f"{verdict.subject} {verdict.headline}"
 
 
-SHORT = """
-import pytest
+WRONG_MARKERS = [
+    ("@pytest.mark.llm_tools()", "llm_tools", "expected either a JSON file with tools or the command"),
+    (
+        "@pytest.mark.llm_tools('tools.json', 'serve')",
+        "llm_tools",
+        "either a JSON file with tools or the command",
+    ),
+    ("@pytest.mark.llm_tools('http://h/mcp')", "llm_tools", "llmops tools list URL --output tools.json"),
+    ("@pytest.mark.llm_tools('tool.json')", "llm_tools", "did you mean 'tools.json'?"),
+    ("@pytest.mark.llm_tools('tools.json')", "request", "needs the `llm_tools` fixture"),
+    ("", "llm_tools", "the `llm_tools` fixture needs @pytest.mark.llm_tools()"),
+    (
+        "@pytest.mark.llm_tools('tools.json', catalogues={'a': ['refnd']})",
+        "llm_tools",
+        "no tool has a name like 'refnd'; did you mean 'refund'?",
+    ),
+    ("@pytest.mark.llm_tools('tools.json', catalogues=['a'])", "llm_tools", "expected catalogues as names"),
+    (
+        "@pytest.mark.llm_tools('tools.json', decoys='tools.json')",
+        "llm_tools",
+        "expected each name once, got two tools 'refund'",
+    ),
+    ("@pytest.mark.llm_tools(command='')", "llm_tools", "expected command as a text"),
+    ("@pytest.mark.llm_tools('tools.json', timeout_s=0)", "llm_tools", "expected timeout_s as a number"),
+]
 
-{mark}
-def test_a({arguments}):
-    pass
-"""
 
-
-@pytest.mark.parametrize(
-    ("mark", "arguments", "message"),
-    [
-        ("@pytest.mark.llm_tools()", "llm_tools", "expected either a JSON file with tools or the command"),
-        (
-            "@pytest.mark.llm_tools('tools.json', command='serve')",
-            "llm_tools",
-            "expected either a JSON file with tools or the command",
-        ),
-        ("@pytest.mark.llm_tools('http://h/mcp')", "llm_tools", "llmops tools list URL > tools.json"),
-        ("@pytest.mark.llm_tools('tool.json')", "llm_tools", "did you mean 'tools.json'?"),
-        ("@pytest.mark.llm_tools('tools.json')", "request", "needs the `llm_tools` fixture"),
-        ("", "llm_tools", "the `llm_tools` fixture needs @pytest.mark.llm_tools()"),
-        (
-            "@pytest.mark.llm_tools('tools.json', catalogues={'a': ['refnd']})",
-            "llm_tools",
-            "no tool has a name like 'refnd'; did you mean 'refund'?",
-        ),
-        (
-            "@pytest.mark.llm_tools('tools.json', catalogues=['a'])",
-            "llm_tools",
-            "expected catalogues as names",
-        ),
-        (
-            "@pytest.mark.llm_tools('tools.json', decoys='tools.json')",
-            "llm_tools",
-            "expected each name once, got two tools 'refund'",
-        ),
-        ("@pytest.mark.llm_tools(command='')", "llm_tools", "expected command as a text"),
-        ("@pytest.mark.llm_tools('tools.json', timeout_s=0)", "llm_tools", "expected timeout_s as a number"),
-    ],
-)
-def test_a_wrong_marker_is_an_error_of_its_test(
-    project: Project, mark: str, arguments: str, message: str
-) -> None:
+def test_a_wrong_marker_is_an_error_of_its_test(project: Project) -> None:
     write_suite(project)
-    project.write(**{"test_a.py": SHORT.format(mark=mark, arguments=arguments)})
+    code = ["import pytest"]
+    for number, (mark, arguments, _) in enumerate(WRONG_MARKERS):
+        code.append(f"{mark}\ndef test_{number}({arguments}):\n    pass")
+    project.write(**{"test_a.py": "\n".join(code)})
     done = project.run()
-    assert done.outcomes == {"errors": 1}
-    assert message in done.text
-    check_message(done.line("UsageError:"))
+    assert done.outcomes == {"errors": len(WRONG_MARKERS)}
+    for number, (_, _, message) in enumerate(WRONG_MARKERS):
+        text = done.records[f"test_{number}"].message
+        assert message in text
+        check_message(text)
 
 
-@pytest.mark.parametrize(
-    ("question", "message"),
-    [
-        ({"tool": "refnd"}, "there is no tool 'refnd' in the catalogue 'all'; did you mean 'refund'?"),
-        ({"tool": 3}, "tool: expected the name of a tool, a list of names, or null for no tool, got 3"),
-        ({"tools": "refund"}, "expected the key tool (a name, a list of names, or null for no tool)"),
-        ({"tool": "refund", "arguments": "B-77"}, "arguments: expected an object for each of its 1 tools"),
-        ({"tool": "refund", "never": 3}, "never: expected the names of tools, got 3"),
-    ],
-)
-def test_a_wrong_question_is_an_error_of_its_tests(
-    suite: Project, question: dict[str, Any], message: str
-) -> None:
-    write_suite(suite, questions=[{"id": "a", "input": "Hello", **question}, QUESTIONS[0]])
+WRONG_QUESTIONS: list[tuple[dict[str, Any], str]] = [
+    ({"tool": "refnd"}, "there is no tool 'refnd' in the catalogue 'all'; did you mean 'refund'?"),
+    ({"tool": 3}, "tool: expected the name of a tool, a list of names, or null for no tool, got 3"),
+    ({"tools": "refund"}, "expected the key tool (a name, a list of names, or null for no tool)"),
+    ({"tool": "refund", "arguments": "B-77"}, "arguments: expected an object, got 'B-77'"),
+    ({"tool": "refund", "never": 3}, "never: expected the names of tools, got 3"),
+]
+
+
+def test_a_wrong_question_is_an_error_of_its_tests(suite: Project) -> None:
+    wrong = [{"id": f"q{n}", "input": "Hello", **keys} for n, (keys, _) in enumerate(WRONG_QUESTIONS)]
+    write_suite(suite, questions=[*wrong, QUESTIONS[0]])
     done = suite.record()
-    assert done.outcomes.get("passed") == 1
-    assert done.records["test_choice[all-a]"].outcome == "errored"
-    assert message in done.text
-    check_message(done.line("UsageError:"))
+    assert done.outcomes == {"passed": 1, "errors": 5}
+    for number, (_, message) in enumerate(WRONG_QUESTIONS):
+        record = done.records[f"test_choice[all-q{number}]"]
+        assert record.outcome == "errored"
+        assert message in record.message
+        check_message(record.message)
 
 
 def test_a_catalogue_without_a_question_is_an_error(suite: Project) -> None:

@@ -19,7 +19,7 @@ from pytest_llmops.protocols import ToolDefinition
 from pytest_llmops.settings import Settings
 
 ALL = "all"  # the catalogue of a marker that names none
-LIST_COMMAND = "llmops tools list URL > tools.json"
+LIST_COMMAND = "llmops tools list URL --output tools.json"
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,10 +72,8 @@ class Confusion:
         expected = shorten_text(self.expected or NO_TOOL, MAX_NAME)
         called = shorten_text(self.called or NO_TOOL, MAX_NAME)
         times = "once"
-        if self.count > 1:
-            times = f"{self.count:,} times"
         if self.of > 1:
-            times += f" of {self.of:,}"
+            times = f"{format_count(self.count, 'time')} of {self.of:,}"
         return f"{called} for {expected} {times}"
 
 

@@ -176,7 +176,7 @@ WRONG_MARKERS = [
     ("@pytest.mark.llm_tools('http://h/mcp')", "llm_tools", "llmops tools list URL --output tools.json"),
     ("@pytest.mark.llm_tools('tool.json')", "llm_tools", "did you mean 'tools.json'?"),
     ("@pytest.mark.llm_tools('tools.json')", "request", "needs the `llm_tools` fixture"),
-    ("", "llm_tools", "the `llm_tools` fixture needs @pytest.mark.llm_tools()"),
+    ("", "llm_tools", "the `llm_tools` fixture needs @pytest.mark.llm_tools(file)"),
     (
         "@pytest.mark.llm_tools('tools.json', catalogues={'a': ['refnd']})",
         "llm_tools",

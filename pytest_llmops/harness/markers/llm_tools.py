@@ -134,6 +134,11 @@ class ToolsMarker(Marker):
         ),
     )
 
+    @property
+    def usage(self) -> str:
+        """Name and a source of tools, of which one is required."""
+        return f"@pytest.mark.{self.name}(file)"
+
     def read(self, arguments: Arguments) -> ToolSource:
         """Return where the tools come from, and the catalogues."""
         values = self.parse(arguments)

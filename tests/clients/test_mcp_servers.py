@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -17,7 +18,6 @@ from support.project import MODEL_VARIABLES, Project
 from support.server import StubServer
 
 from pytest_llmops import cli
-from pytest_llmops.agents import mcp_servers
 from pytest_llmops.agents.mcp_servers import McpServer, list_server_tools, parse_command
 from pytest_llmops.errors import UsageError
 
@@ -97,7 +97,7 @@ def sdk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the listing run in the environment that has the SDK."""
     if not PYTHON.exists():
         pytest.skip(f"the environment with the SDK is not there: {PYTHON}")
-    monkeypatch.setattr(mcp_servers.sys, "executable", str(PYTHON))
+    monkeypatch.setattr(sys, "executable", str(PYTHON))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-from pytest_llmops.agents.matching import make_key
+from pytest_llmops.agents.matching import make_call_key
 from pytest_llmops.agents.trajectory import ToolUse
 from pytest_llmops.agents.trajectory_text import format_call
 
@@ -32,11 +32,6 @@ class Loop:
         return self.start + self.length * self.rounds
 
 
-def list_call_keys(calls: Sequence[ToolUse]) -> list[tuple[str, str]]:
-    """Return a key for each call; calls with the same name and arguments have equal keys."""
-    return [(use.name, make_key(use.arguments) if use.arguments is not None else use.text) for use in calls]
-
-
 def count_repeats(calls: Sequence[ToolUse]) -> int:
     """Return how often the most repeated call came again; 0 if none did. Calls are equal if name and arguments are.
 
@@ -45,7 +40,7 @@ def count_repeats(calls: Sequence[ToolUse]) -> int:
     (1, 0)
     """
     counts: dict[Hashable, int] = {}
-    for key in list_call_keys(calls):
+    for key in map(make_call_key, calls):
         counts[key] = counts.get(key, 0) + 1
     return max(counts.values(), default=1) - 1
 
@@ -69,20 +64,22 @@ def find_loops(keys: Sequence[Hashable]) -> list[Loop]:
 
 
 def _find_loop_at(keys: Sequence[Hashable], start: int) -> Loop | None:
-    """Return the shortest loop that begins with a call; None if it begins none."""
+    """Return the loop with the most calls that begins with a call, of several the shortest; None if it begins none."""
+    largest = None
     for length in range(1, MAX_LOOP_LENGTH + 1):
         end = start + length
         while end < len(keys) and keys[end] == keys[end - length]:
             end += 1
         rounds = (end - start) // length
-        if rounds >= MIN_LOOPS or (length == 1 and rounds > 1):
-            return Loop(start, length, rounds)
-    return None
+        is_loop = rounds >= MIN_LOOPS or (length == 1 and rounds > 1)
+        if is_loop and (largest is None or length * rounds > largest.end - start):
+            largest = Loop(start, length, rounds)
+    return largest
 
 
 def describe_loops(calls: Sequence[ToolUse]) -> list[str]:
     """Return a sentence for each of the largest loops: ``search(q='x') 5 times: steps 2 to 6``."""
-    loops = sorted(find_loops(list_call_keys(calls)), key=lambda loop: loop.start - loop.end)
+    loops = sorted(find_loops(list(map(make_call_key, calls))), key=lambda loop: loop.start - loop.end)
     lines = []
     for loop in loops[:MAX_LISTED]:
         names = [format_call(use, 60) for use in calls[loop.start : loop.start + loop.length]]

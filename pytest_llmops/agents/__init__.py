@@ -7,18 +7,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pytest_llmops.agents.expected_calls import call, matches_schema, started
     from pytest_llmops.agents.sources import read_trajectory
+    from pytest_llmops.agents.tool_catalogue import ToolCatalogue
     from pytest_llmops.agents.trajectory import Step, ToolUse, Trajectory
 
 # Name -> the module here that has it
 _MODULES = {
     "Step": "trajectory",
+    "ToolCatalogue": "tool_catalogue",
     "ToolUse": "trajectory",
     "Trajectory": "trajectory",
+    "call": "expected_calls",
+    "matches_schema": "expected_calls",
     "read_trajectory": "sources",
+    "started": "expected_calls",
 }
 
-__all__ = ["Step", "ToolUse", "Trajectory", "read_trajectory"]
+__all__ = [
+    "Step",
+    "ToolCatalogue",
+    "ToolUse",
+    "Trajectory",
+    "call",
+    "matches_schema",
+    "read_trajectory",
+    "started",
+]
 
 
 def __getattr__(name: str) -> object:

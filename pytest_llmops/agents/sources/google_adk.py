@@ -44,11 +44,10 @@ def _add_event(builder: HandoverBuilder, event: object, number: int) -> None:
     if get_text(event, "error_message"):
         builder.root.add_problem(f"event {number}: {get_text(event, 'error_message')[:500]}")
     parts = get_items(content, "parts")
-    if not parts and not hasattr(event, "author") and get_field(event, "role") is None:
-        builder.root.add_problem(
-            f"event {number}: expected an event of google-adk, got {get_class_name(event)}"
-        )
     if not parts:
+        if get_field(event, "author") is None and get_field(event, "role") is None:
+            problem = f"event {number}: expected an event of google-adk, got {get_class_name(event)}"
+            builder.root.add_problem(problem)
         return
     author = get_text(event, "author") or get_text(content, "role")
     responses = [response for part in parts if (response := get_field(part, "function_response")) is not None]

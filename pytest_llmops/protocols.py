@@ -120,15 +120,20 @@ class Message:
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> Message:
-        """Return the message that `to_wire` wrote; keys of a newer version are ignored."""
+        """Return the message that `to_wire` wrote; keys of a newer version are ignored.
+
+        Raises:
+            TypeError: A value is of another type: a case file may say anything of its calls.
+        """
         values = _known_fields(cls, wire)
+        values.pop("tool_calls", None)  # not written by `to_wire`
         if "media" in values:
             values["media"] = _read_media(values["media"])
-        if "tool_calls" in values:
-            values["tool_calls"] = tuple(
-                ToolCall(**_known_fields(ToolCall, entry)) for entry in values["tool_calls"]
-            )
-        return cls(**values)
+        message = cls(**values)
+        texts = (message.role, message.content, message.call_id, message.tool_name)
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("message: expected texts as role, content, call_id and tool_name")
+        return message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

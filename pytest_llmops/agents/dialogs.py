@@ -89,17 +89,17 @@ class _Sorter:
     dialogs: list[Dialog] = field(default_factory=list)
     _by_reply: dict[Hashable, list[Dialog]] = field(default_factory=dict)
     _by_open_id: dict[Hashable, list[Dialog]] = field(default_factory=dict)
-    _by_request: dict[tuple[Message, ...], Dialog] = field(default_factory=dict)
+    _by_request: dict[Hashable, list[Dialog]] = field(default_factory=dict)
 
     def add(self, number: int, call: Call, *, has_reply: bool) -> None:
         """Add a call to its dialog, or begin a new one with it."""
         turn = Turn(number, call, [], has_reply=has_reply)
         dialog = self._find_dialog(call)
         if dialog is None:
-            dialog = self._by_request.get(call.messages)
-            if dialog is not None and dialog.last.call.messages == call.messages:
-                self._repeat(dialog, turn)
-                return
+            for repeated in self._by_request.get(_make_request_key(call), []):
+                if repeated.last.call.messages == call.messages:
+                    self._repeat(repeated, turn)
+                    return
             dialog = self._find_changed_dialog(call)
         if dialog is None:
             turn.new_messages = [message for message in call.messages if message.role != "assistant"]
@@ -126,7 +126,7 @@ class _Sorter:
 
     def _remember(self, dialog: Dialog, call: Call) -> None:
         """Remember by what the next call of a dialog is recognized."""
-        self._by_request[call.messages] = dialog
+        self._by_request.setdefault(_make_request_key(call), []).append(dialog)
         key = _make_reply_key(call.output, call.tool_calls)
         if key is not None:
             self._by_reply.setdefault(key, []).append(dialog)
@@ -137,6 +137,7 @@ class _Sorter:
     def _forget(self, dialog: Dialog) -> None:
         """Forget the last replies of a dialog, which now goes on."""
         for call in [dialog.last.call, *(call for _, call in dialog.last.left_out)]:
+            _remove(self._by_request, _make_request_key(call), dialog)
             key = _make_reply_key(call.output, call.tool_calls)
             if key is not None:
                 _remove(self._by_reply, key, dialog)
@@ -153,6 +154,8 @@ class _Sorter:
             elif message.role == "assistant":
                 group = _take_group(call.messages, index)
                 candidates = self._find_by_group(call.messages, index, group)
+            if len(candidates) == 1:
+                return candidates[0]
             if candidates:
                 return max(candidates, key=lambda dialog: (_count_equal(dialog, call), dialog.last.number))
         return None
@@ -197,6 +200,11 @@ def _rank_likeness(last: Turn, call: Call) -> int:
     if is_same_agent and len(output) >= _SUMMARY:
         return int(any(output in message.content for message in spoken))
     return 0
+
+
+def _make_request_key(call: Call) -> Hashable:
+    """Return a part of a request that differs between most requests; the messages of all would take long in a long dialog."""
+    return len(call.messages), call.messages[:2], call.messages[-1:]
 
 
 def _remove(table: dict[Hashable, list[Dialog]], key: Hashable, dialog: Dialog) -> None:

@@ -13,7 +13,7 @@ def get_field(entry: object, key: str) -> Any:
     >>> get_field({"name": "refund"}, "name"), get_field(None, "name")
     ('refund', None)
     """
-    if isinstance(entry, Mapping):
+    if isinstance(entry, (dict, Mapping)):  # a dict is found out faster
         return entry.get(key)
     try:
         return getattr(entry, key, None)

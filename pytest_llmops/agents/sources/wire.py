@@ -44,11 +44,14 @@ def read(source: Sequence[Call]) -> Trajectory:
 
 def _list_replies(calls: Sequence[Call], problems: list[str]) -> Iterator[tuple[int, Call, bool]]:
     """Yield the calls of the application with their numbers and whether their replies could be read; add problems of all others."""
-    succeeded = {call.messages for call in calls if not _has_failed(call)}
+    failed = {number for number, call in enumerate(calls, start=1) if _has_failed(call)}
+    succeeded: set[tuple[Message, ...]] = set()
+    if failed:
+        succeeded = {call.messages for number, call in enumerate(calls, start=1) if number not in failed}
     for number, call in enumerate(calls, start=1):
         if call.purpose != "app" or call.endpoint in _OTHER_ENDPOINTS:
             continue
-        if _has_failed(call):
+        if number in failed:
             if call.messages not in succeeded:
                 problems.append(f"call {number} failed ({_describe_failure(call)}), and was not repeated")
             continue

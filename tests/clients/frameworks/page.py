@@ -82,7 +82,7 @@ FOOT = """
   `failure_error_function` of your own it counts as a result. An agent that is a tool (`Agent.as_tool`) is one call: its own
   steps are not in the result.
 - **LangChain, LangGraph**: a hand-off is a tool named `transfer_to_AGENT`, as in LangGraph's guides. Calls whose arguments are not
-  JSON come after the others of their turn. A subgraph that a tool runs is one call, and so is `task` of deepagents.
+  JSON come after the others of their turn. A subgraph that a tool runs is one call.
 - **Pydantic-AI**: the tool by which the model returns a structured answer is not a call; its arguments are the answer. A tool that
   raises `ModelRetry` has failed. An agent that a tool runs is one call; messages have no names of agents.
 - **google-adk**: a tool has failed if it returned an `error`, as ADK's guides do; an exception ends the run. ADK passes

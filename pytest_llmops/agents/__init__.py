@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytest_llmops.agents.expected_calls import call, matches_schema, started
     from pytest_llmops.agents.sources import read_trajectory
+    from pytest_llmops.agents.tool_catalogue import ToolCatalogue
     from pytest_llmops.agents.trajectory import Step, ToolUse, Trajectory
 
 # Name -> the module here that has it
 _MODULES = {
     "Step": "trajectory",
+    "ToolCatalogue": "tool_catalogue",
     "ToolUse": "trajectory",
     "Trajectory": "trajectory",
     "call": "expected_calls",
@@ -22,7 +24,16 @@ _MODULES = {
     "started": "expected_calls",
 }
 
-__all__ = ["Step", "ToolUse", "Trajectory", "call", "matches_schema", "read_trajectory", "started"]
+__all__ = [
+    "Step",
+    "ToolCatalogue",
+    "ToolUse",
+    "Trajectory",
+    "call",
+    "matches_schema",
+    "read_trajectory",
+    "started",
+]
 
 
 def __getattr__(name: str) -> object:

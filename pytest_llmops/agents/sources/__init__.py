@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest_llmops.agents.trajectory import Trajectory
 from pytest_llmops.errors import UsageError
-from pytest_llmops.protocols import Call
+from pytest_llmops.protocols import Call, Completion
 from pytest_llmops.trace import CallLog
 
 # Top package of a class -> module here with a function `read(source) -> Trajectory | None`; None: not a source of this module
@@ -51,7 +51,7 @@ def read_trajectory(source: object) -> Trajectory:
     """Return what an agent did, read from any source.
 
     Args:
-        source: One of: a `Trajectory`, which is returned as it is; ``llm_calls`` or a list of `Call`; a list of messages as
+        source: One of: a `Trajectory`, which is returned as it is; ``llm_calls`` or a list of `Call`; the reply of ``llm.complete``; a list of messages as
             OpenAI (chat completions and Responses), Anthropic and LangChain have them, or an object or mapping with such a list as
             ``messages``; one reply of a model; finished OpenTelemetry spans with the GenAI attributes, an OTLP/JSON export of such, or
             the `Path` of one; the result of an agent framework.
@@ -67,6 +67,8 @@ def read_trajectory(source: object) -> Trajectory:
     """
     if isinstance(source, Trajectory):
         return source
+    if isinstance(source, Completion):
+        return _read_with("completion", source)
     if isinstance(source, Call):
         source = [source]
     if isinstance(source, CallLog):

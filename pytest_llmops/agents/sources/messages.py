@@ -326,7 +326,7 @@ def _find_arguments(call: object) -> object:
 
 def _make_plain(value: object) -> Any:
     """Return the object of an SDK as a mapping, anything else as it is."""
-    dump = getattr(value, "model_dump", None)
+    dump = get_field(value, "model_dump")
     if not callable(dump) or isinstance(value, type):
         return value
     try:

@@ -189,6 +189,7 @@ def test_calls_that_are_not_valid_are_named() -> None:
 def test_tools_as_vendors_describe_them(tool: object) -> None:
     messages = turn(("f", {"q": 1}), ("f", {}))
     assert measure(messages, tools=[tool])["tools.valid_arguments"] == 0.5
+    assert measure(messages, tools={"tools": [tool]})["tools.valid_arguments"] == 0.5
     assert measure(messages, tools=[{"name": "f"}])["tools.valid_arguments"] == 1
 
 

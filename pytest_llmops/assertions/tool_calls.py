@@ -49,9 +49,8 @@ def assert_tool_calls(
         extra: Whether calls that are not expected are allowed: ``forbid`` or ``allow``.
         missing: Whether expected calls may be missing: ``forbid`` or ``allow``.
         never: Calls that must not be made: names of tools, also with wildcards (``delete_*``), or `call`.
-        tools: The tools that the agent was offered, as OpenAI, Anthropic or MCP describe them, or as `ToolDefinition`, or the answer to
-            MCP's ``tools/list``; None: those of
-            ``llm_calls``, if that is the source.
+        tools: The tools that the agent was offered, as OpenAI, Anthropic or MCP describe them, as `ToolDefinition`, or the answer of an
+            MCP server to ``tools/list``; None: those of ``llm_calls``, if that is the source.
         at_least: 1.0, or None: record only.
         label: Distinguishes two assertions of a test.
 

@@ -10,12 +10,14 @@ if TYPE_CHECKING:
     from pytest_llmops.agents.expected_calls import call, matches_schema, started
     from pytest_llmops.agents.skills import SkillArm, skill_arms
     from pytest_llmops.agents.sources import read_trajectory
+    from pytest_llmops.agents.tool_catalogue import ToolCatalogue
     from pytest_llmops.agents.trajectory import Step, ToolUse, Trajectory
 
 # Name -> the module here that has it
 _MODULES = {
     "SkillArm": "skills",
     "Step": "trajectory",
+    "ToolCatalogue": "tool_catalogue",
     "ToolUse": "trajectory",
     "Trajectory": "trajectory",
     "call": "expected_calls",
@@ -28,6 +30,7 @@ _MODULES = {
 __all__ = [
     "SkillArm",
     "Step",
+    "ToolCatalogue",
     "ToolUse",
     "Trajectory",
     "call",

@@ -32,6 +32,7 @@ from pytest_llmops.settings import LOOKS, LookTrials, Settings
 if TYPE_CHECKING:
     from pytest_llmops.baselines.conclusion import Reference
     from pytest_llmops.baselines.earlier_run import EarlierRun
+    from pytest_llmops.results.call_sequences import CallSequence
 
 MAX_GIT_READS = 200  # cassettes of an old commit that a run reads: each takes a process of its own
 LEAST_CHANCE = 0.2  # of a verdict: with a smaller one no further trials are paid for
@@ -265,7 +266,7 @@ def _choose_output(record: TestRecord, calls: Iterable[Call]) -> str | None:
 
 
 class EarlierAnswers:
-    """Finds the answers and requests that tests had in the baseline: in the file beside it, else in the cassettes of its commit.
+    """Finds the answers, requests and calls of tools that tests had in the baseline: in the file beside it, else in the cassettes of its commit.
 
     Args:
         stored: The baseline's file.
@@ -291,6 +292,10 @@ class EarlierAnswers:
         if output or nodeid not in self._records:
             return output
         return self._committed.find_output(self._records[nodeid], self._tests[nodeid])
+
+    def find_calls(self, nodeid: str) -> "tuple[CallSequence, ...]":
+        """Return the calls of tools that a test of the baseline made; empty: they are not known."""
+        return self._answers.calls.get(nodeid, ())
 
     def find_requests(self, nodeid: str) -> dict[str, Mapping[str, str]]:
         """Return the parts of the requests that a test made, by fingerprint; those that are not known are left out."""
@@ -366,6 +371,7 @@ class BaselineGate:
             baseline=baseline,
             find_output=earlier.find_output,
             find_requests=earlier.find_requests,
+            find_calls=earlier.find_calls,
             rules=rules,
             is_partial=is_partial,
         )

@@ -48,9 +48,22 @@ from pytest_llmops.results.verdict import CaseChange
 View: TypeAlias = dict[str, Any]
 MAX_NAME = 300
 SEPARATE_DETAILS = frozenset(
-    {"actual", "expected", "question", "evidence", "judge", "calibration", "contexts", "picture"}
+    {
+        "actual",
+        "expected",
+        "question",
+        "evidence",
+        "judge",
+        "calibration",
+        "contexts",
+        "picture",
+        "trajectory",
+        "made",
+    }
 )
-KNOWN_FACTS = frozenset({"model", "prompt", "case", "retriever", "judge", "cassette", "record"})
+KNOWN_FACTS = frozenset(
+    {"model", "prompt", "case", "retriever", "judge", "cassette", "record", "call_sequences"}
+)
 MAX_PASSAGES = 50
 MAX_SAMPLES = 50
 MAX_CHARS = 65_536  # characters of a text on the page; the run file has the whole text

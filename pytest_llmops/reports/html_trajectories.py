@@ -1,9 +1,7 @@
 """Views of what agents did, for the HTML report: the steps of a trajectory, and the calls that differ from the baseline."""
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Collection, Iterable, Sequence
 
 from pytest_llmops.measurement import Measurement, format_amount, format_count, shorten_text
 from pytest_llmops.reports.html_views import MAX_NAME, Texts, View, escape_invisible, format_json
@@ -51,7 +49,7 @@ def build_step_changes(changes: Sequence[StepChange], same_steps: str) -> View:
 
 def _build_trajectory(shown: ShownTrajectory, texts: Texts) -> View:
     """Return the view of a trajectory with the measurements that hold it."""
-    writer = _Writer(texts, shown.expected)
+    writer = _Writer(texts, shown.unexpected)
     view = writer.write(shown.trajectory)
     names = shorten_text(", ".join(shown.measurements), MAX_NAME)
     words = [_describe_size(shown.trajectory)]
@@ -65,23 +63,21 @@ def _build_trajectory(shown: ShownTrajectory, texts: Texts) -> View:
 
 def _describe_size(trajectory: StoredTrajectory) -> str:
     calls = list(trajectory.walk_calls())
-    return f"{format_count(len(trajectory.steps), 'step')}, {format_count(len(calls), 'call')}"
+    return f"{format_count(len(trajectory.steps), 'message')}, {format_count(len(calls), 'call')}"
 
 
 class _Writer:
-    """Writes the views of a trajectory, and numbers its calls as the differences of steps do: from 1, those of started agents too.
+    """Writes the views of a trajectory, and numbers its calls as failure texts do: from 1, those of a step before those that they started.
 
     Args:
         texts: The texts of the page.
-        expected: Names of the calls that were expected, which may have wildcards; None: they are not known, so no call is marked.
+        unexpected: Numbers of the calls that are marked as not expected.
     """
 
-    def __init__(self, texts: Texts, expected: Sequence[str] | None) -> None:
+    def __init__(self, texts: Texts, unexpected: Collection[int]) -> None:
         self._texts = texts
+        self._unexpected = unexpected
         self._number = 0
-        self._expected: Counter[str] | None = None
-        if expected is not None:
-            self._expected = Counter(expected)
 
     def write(self, trajectory: StoredTrajectory) -> View:
         """Return the view of a trajectory; also of one that a call started."""
@@ -101,6 +97,15 @@ class _Writer:
             view["text"] = self._texts.put(step.text)
         if step.calls:
             view["calls"] = [self._write_call(call) for call in step.calls]
+            for call, call_view in zip(step.calls, view["calls"], strict=True):
+                if call.started is not None:
+                    call_view["started"] = self._write_started(call.started)
+        return view
+
+    def _write_started(self, trajectory: StoredTrajectory) -> View:
+        view = self.write(trajectory)
+        agent = shorten_text(trajectory.agent, MAX_NAME) or "an agent"
+        view["title"] = f"started {agent}: {_describe_size(trajectory)}"
         return view
 
     def _write_call(self, call: StoredCall) -> View:
@@ -110,7 +115,7 @@ class _Writer:
             "name": shorten_text(call.name, MAX_NAME) or "(no name)",
             "short": shorten_text(" ".join(call.arguments.split()), MAX_PREVIEW),
         }
-        if not self._is_expected(call.name):
+        if self._number in self._unexpected:
             view["unexpected"] = True
         if call.arguments:
             view["arguments"] = self._texts.put(_format_arguments(call.arguments))
@@ -123,21 +128,7 @@ class _Writer:
             view["failed"] = True
         if call.latency_s is not None:
             view["took"] = format_amount(call.latency_s, "s")
-        if call.started is not None:
-            view["started"] = self.write(call.started)
-            agent = shorten_text(call.started.agent, MAX_NAME) or "an agent"
-            view["started"]["title"] = f"started {agent}: {_describe_size(call.started)}"
         return view
-
-    def _is_expected(self, name: str) -> bool:
-        """Return whether a call is one of those that were expected and that no earlier call was; True if none are known."""
-        if self._expected is None:
-            return True
-        for pattern, count in self._expected.items():
-            if count and (pattern == name or fnmatchcase(name, pattern)):
-                self._expected[pattern] -= 1
-                return True
-        return False
 
 
 def _describe_step(step: StoredStep) -> str:

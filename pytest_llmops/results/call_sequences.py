@@ -62,7 +62,7 @@ class KeptCall:
 
 @dataclass(frozen=True, slots=True)
 class CallSequence:
-    """The calls of a trial in order; those of an agent that a call started follow this call.
+    """The calls of a trial in the order of their numbers: those of a message, then those of the agents that these calls started.
 
     Attributes:
         calls: The first 200 calls.

@@ -71,10 +71,10 @@ class StoredTrajectory:
     steps_cut: int = 0
 
     def walk_calls(self) -> Iterator[StoredCall]:
-        """Yield all calls in order; those of an agent that a call started follow this call."""
+        """Yield all calls in the order of their numbers: those of a step, then those of the agents that these calls started."""
         for step in self.steps:
+            yield from step.calls
             for call in step.calls:
-                yield call
                 if call.started is not None:
                     yield from call.started.walk_calls()
 
@@ -86,13 +86,13 @@ class ShownTrajectory:
     Attributes:
         measurements: Names of the measurements, with their labels.
         trials: Of how many trials the measurements are; the trajectory is that of the worst one.
-        expected: Names of the calls that were expected, where a failed measurement lists them; None: nothing is listed.
+        unexpected: Numbers of the calls that the measurements do not allow, from 1.
     """
 
     trajectory: StoredTrajectory
     measurements: tuple[str, ...] = ()
     trials: int = 1
-    expected: tuple[str, ...] | None = None
+    unexpected: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True)
@@ -198,18 +198,18 @@ def _describe_holders(trajectory: StoredTrajectory, holders: Iterable[Measuremen
     """Return a trajectory with what the measurements that hold it say of it."""
     names = []
     trials = 1
-    expected: tuple[str, ...] | None = None
+    unexpected: set[int] = set()
     for measurement in holders:
         names.append(name_with_label(measurement))
         trials = max(trials, len(measurement.samples))
-        has_lists = isinstance(measurement.detail.get("expected"), list) and "made" in measurement.detail
-        if expected is None and has_lists and measurement.status == "failed":
-            expected = tuple(map(fact_text, as_list(measurement.detail["expected"])))
+        for number in as_list(measurement.detail.get("unexpected")):
+            if isinstance(number, int):
+                unexpected.add(number)
     return ShownTrajectory(
         trajectory=trajectory,
         measurements=tuple(dict.fromkeys(names)),
         trials=trials,
-        expected=expected,
+        unexpected=frozenset(unexpected),
     )
 
 

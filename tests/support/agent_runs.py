@@ -61,6 +61,7 @@ def measure_calls(
     made = [call.name for call in trajectory.tool_calls]
     detail: dict[str, Json] = {"expected": list(expected), "made": [*made], "trajectory": wire}
     if value < 1:
+        detail["unexpected"] = [1]
         detail["evidence"] = [["step 1", "expected get_order, got search"]]
     return (
         Measurement(name="tools.calls", value=value, threshold=1.0, detail=detail),

@@ -205,6 +205,36 @@ class _CommittedCalls:
             request.fingerprint: request.parts for request in requests if request.fingerprint in fingerprints
         }
 
+    def find_tool_calls(self, record: TestRecord, before: BaselineTest) -> "tuple[CallSequence, ...]":
+        """Return the calls of tools that a test of the baseline made in the trial that reports show; empty if it is not certain.
+
+        Args:
+            record: The test in this run. If its trajectories are not those of the recorded calls, neither were those of the baseline.
+            before: The test in the baseline.
+        """
+        from pytest_llmops.results.call_sequences import find_sequences
+
+        now = find_sequences(record.facts, record.measurements)
+        if not now:
+            return ()
+        recorded = _read_tool_calls(record.calls)
+        if recorded is None or not recorded.contains(now[0]):
+            return ()
+        answered = {}
+        for entry in before.calls:
+            fingerprint, _, answers = entry.partition(" ")
+            answered[fingerprint] = answers.split(",")
+        calls = []
+        for call in self._read_calls(record, find_shown_trial(record, before)):
+            for request in list_requests([call]):
+                _, _, answer = request.line.partition(" ")
+                if answer in answered.get(request.fingerprint, ()):
+                    calls.append(call)
+        sequence = _read_tool_calls(calls)
+        if sequence is None:
+            return ()
+        return (sequence,)
+
     def _read_calls(self, record: TestRecord, take: str) -> list[Call]:
         """Return the calls of a test in its cassette at the commit; empty if there is none, or it cannot be read."""
         from pytest_llmops.cassettes import list_answered_requests, parse_cassette
@@ -236,6 +266,19 @@ class _CommittedCalls:
             place = f"{self._commit}:./{cassette}"
             self._files[cassette] = run_git(self._root, "show", "--end-of-options", place)
         return self._files[cassette]
+
+
+def _read_tool_calls(calls: Sequence[Call]) -> "CallSequence | None":
+    """Return the calls of tools in recorded calls of models, as a baseline keeps them; None: there are none."""
+    from pytest_llmops.agents import read_trajectory
+    from pytest_llmops.measurement import Measurement
+    from pytest_llmops.results.call_sequences import shorten_trajectories
+
+    if not calls:
+        return None
+    trajectory = read_trajectory(calls)
+    measurement = Measurement(name="trajectory", value=0.0, detail={"trajectory": trajectory.to_wire()})
+    return shorten_trajectories([measurement])
 
 
 def _without_judges(record: TestRecord, calls: Iterable[Call]) -> list[Call]:
@@ -295,7 +338,10 @@ class EarlierAnswers:
 
     def find_calls(self, nodeid: str) -> "tuple[CallSequence, ...]":
         """Return the calls of tools that a test of the baseline made; empty: they are not known."""
-        return self._answers.calls.get(nodeid, ())
+        calls = self._answers.calls.get(nodeid, ())
+        if calls or nodeid not in self._records:
+            return calls
+        return self._committed.find_tool_calls(self._records[nodeid], self._tests[nodeid])
 
     def find_requests(self, nodeid: str) -> dict[str, Mapping[str, str]]:
         """Return the parts of the requests that a test made, by fingerprint; those that are not known are left out."""

@@ -182,7 +182,7 @@ class TrialRun:
         }
         reports = [setup, call, teardown]
         closing_facts: dict[str, Any] = {"trials": facts}
-        sequences = count_call_sequences(self.reports, index)
+        sequences = count_call_sequences(self.reports)
         if sequences:
             closing_facts[call_sequences.FACT] = [sequence.to_wire() for sequence in sequences]
         self._merge_payloads(reports, closing_facts)
@@ -355,26 +355,15 @@ def merge_measurements(trials: Sequence[Iterable[Mapping[str, Json]]]) -> list[d
     return [_merge_series(measurements, len(trials)).to_wire() for measurements in series.values()]
 
 
-def count_call_sequences(
-    trials: Sequence[Iterable[Any]], shown: int
-) -> tuple[call_sequences.CallSequence, ...]:
-    """Return the calls of tools that the trials of a test made; empty: no trial measured any.
-
-    Args:
-        trials: The reports of each trial.
-        shown: Index of the trial that the reports show, whose calls come first.
-    """
-    sequences: list[call_sequences.CallSequence] = []
-    place = 0
-    for index, reports in enumerate(trials):
+def count_call_sequences(trials: Iterable[Iterable[Any]]) -> tuple[call_sequences.CallSequence, ...]:
+    """Return the calls of tools that the trials of a test made, from their reports; empty: no trial measured any."""
+    sequences = []
+    for reports in trials:
         measurements = map(Measurement.from_wire, _collect([reports], "measurements"))
         sequence = call_sequences.shorten_trajectories(measurements)
-        if sequence is None:
-            continue
-        if index <= shown:
-            place = len(sequences)
-        sequences.append(sequence)
-    return call_sequences.count_sequences(sequences, place)
+        if sequence is not None:
+            sequences.append(sequence)
+    return call_sequences.count_sequences(sequences)
 
 
 def _merge_series(measurements: Sequence[Measurement], trials: int) -> Measurement:

@@ -1,7 +1,7 @@
 """The calls of tools that an agent made, in a short form that a baseline keeps, and how two of them differ.
 
-A run stores them for a test with several trials as the fact ``call_sequences``, as the trials may differ; the first sequence is that
-of the trial that the reports show. A baseline stores them next to the answers of its tests.
+A run stores them for a test with several trials as the fact ``call_sequences``, as the trials may differ. A baseline stores
+them next to the answers of its tests.
 """
 
 import hashlib
@@ -72,6 +72,11 @@ class CallSequence:
     calls: tuple[KeptCall, ...] = ()
     trials: int = 1
 
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The calls as texts, which are equal if two trials made the same calls; their results do not count."""
+        return tuple(map(str, self.calls))
+
     @classmethod
     def from_wire(cls, wire: object) -> Self:
         """Return what is stored; what has another type keeps its default."""
@@ -81,6 +86,16 @@ class CallSequence:
         if not isinstance(trials, int) or trials < 1:
             trials = 1
         return cls(tuple(map(KeptCall.from_wire, calls)), trials)
+
+    def contains(self, part: "CallSequence") -> bool:
+        """Return whether the calls of another sequence are some of these, one after another; their results do not count.
+
+        >>> CallSequence((KeptCall("a"), KeptCall("b"), KeptCall("c"))).contains(CallSequence((KeptCall("b"), KeptCall("c"))))
+        True
+        """
+        calls, wanted = self.key, part.key
+        starts = range(len(calls) - len(wanted) + 1)
+        return any(calls[start : start + len(wanted)] == wanted for start in starts)
 
     def to_wire(self) -> dict[str, Json]:
         """Return plain builtins."""
@@ -95,19 +110,19 @@ def read_sequences(wire: object) -> tuple[CallSequence, ...]:
 def find_sequences(
     facts: Mapping[str, Json], measurements: Iterable[Measurement]
 ) -> tuple[CallSequence, ...]:
-    """Return the calls that a test made: of each trial, if the facts of the test have them, else of its trajectories.
+    """Return the calls that a test made: those of the trajectories that its reports show, then those of other trials.
 
     Args:
-        facts: The facts of the test.
-        measurements: Its measurements.
+        facts: The facts of the test, which have the calls of several trials.
+        measurements: Its measurements, which have the trajectories of the worst trial.
     """
+    shown = shorten_trajectories(measurements)
     stored = read_sequences(facts.get(FACT))
-    if stored:
+    if shown is None:
         return stored
-    sequence = shorten_trajectories(measurements)
-    if sequence is None:
-        return ()
-    return (sequence,)
+    same = [sequence for sequence in stored if sequence.key == shown.key]
+    others = [sequence for sequence in stored if sequence.key != shown.key]
+    return (*(same or [shown]), *others)
 
 
 def shorten_trajectories(measurements: Iterable[Measurement]) -> CallSequence | None:
@@ -124,21 +139,17 @@ def shorten_trajectories(measurements: Iterable[Measurement]) -> CallSequence | 
     return CallSequence(tuple(map(_shorten_call, calls[:MAX_CALLS])))
 
 
-def count_sequences(trials: Sequence[CallSequence], first: int = 0) -> tuple[CallSequence, ...]:
+def count_sequences(trials: Iterable[CallSequence]) -> tuple[CallSequence, ...]:
     """Return the distinct sequences of trials with the number of trials that made the same calls, at most five.
 
-    Args:
-        trials: The sequence of each trial.
-        first: Index of the trial whose sequence comes first; the others are in the order of the trials.
-
     >>> search, stop = CallSequence((KeptCall("search"),)), CallSequence()
-    >>> [(sequence.trials, len(sequence.calls)) for sequence in count_sequences([stop, search, search], first=1)]
-    [(2, 1), (1, 0)]
+    >>> [(sequence.trials, len(sequence.calls)) for sequence in count_sequences([stop, search, search])]
+    [(1, 0), (2, 1)]
     """
-    counts: dict[tuple[str, ...], list[CallSequence]] = {}
-    for sequence in (*trials[first : first + 1], *trials[:first], *trials[first + 1 :]):
-        counts.setdefault(tuple(map(str, sequence.calls)), []).append(sequence)
-    distinct = [CallSequence(same[0].calls, len(same)) for same in counts.values()]
+    groups: dict[tuple[str, ...], list[CallSequence]] = {}
+    for sequence in trials:
+        groups.setdefault(sequence.key, []).append(sequence)
+    distinct = [CallSequence(group[0].calls, len(group)) for group in groups.values()]
     return tuple(distinct[:MAX_SEQUENCES])
 
 

@@ -74,7 +74,7 @@ class CallCheck:
         """The names of expected calls and of those made, the numbers of those that are not allowed, and the trajectory, for reports."""
         detail: dict[str, Json] = {
             "expected": [
-                shorten_text(str(item), 200) for item in self.comparison.expected[:MAX_DETAIL_NAMES]
+                shorten_text(item.name, 200) for item in self.comparison.expected[:MAX_DETAIL_NAMES]
             ],
             "made": [shorten_text(use.name, 200) for use in self.all_calls[:MAX_DETAIL_NAMES]],
             "trajectory": self.trajectory.to_wire(),
@@ -97,9 +97,7 @@ class CallCheck:
 
     def describe(self, problems: Sequence[str] = ()) -> list[tuple[str, str]]:
         """Return the lines of a failure text: the differences step by step, then the trajectory."""
-        return describe_differences(
-            self.comparison, self.forbidden, self.trajectory, self.all_calls, problems
-        )
+        return describe_differences(self.comparison, self.forbidden, self.trajectory, problems)
 
 
 def parse_requirements(

@@ -4,6 +4,7 @@ Other programs write run files too. Each reader takes what has the expected type
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from pytest_llmops.results.details import as_list, as_mapping, fact_text, name_w
 
 MAX_STEPS = 1_000  # of a trajectory, those of started agents too
 MAX_DEPTH = 20  # agents that start agents
+# Labels of the lines of a failure text that are its trajectory: "2 support", "  user"
+_STEP_LABEL = re.compile(r"\d+ |  |\.\.\.\Z|problem\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +195,15 @@ def find_trajectories(measurements: Iterable[Measurement]) -> list[ShownTrajecto
         if trajectory is not None:
             shown.append(_describe_holders(trajectory, holders))
     return shown
+
+
+def is_step_label(label: str) -> bool:
+    """Return whether a line of a failure text is a step of its trajectory, which a report shows better by itself.
+
+    >>> is_step_label("2 support"), is_step_label("  user"), is_step_label("step 2")
+    (True, True, False)
+    """
+    return _STEP_LABEL.match(label) is not None
 
 
 def _describe_holders(trajectory: StoredTrajectory, holders: Iterable[Measurement]) -> ShownTrajectory:

@@ -102,6 +102,7 @@ def test_all_reports_show_the_steps_that_differ_from_the_baseline(
         ("search", True),
         ("refund", True),
     ]
+    assert [label for label, _ in case["scores"][0]["evidence"]] == ["step 2", "step 1"]
     assert "~ step 2 refund amount: 20 -&gt; 200" in page  # for a browser without scripts
 
     # Without the file beside the baseline, the cassette of its commit has the earlier steps.
@@ -130,6 +131,7 @@ def test_trials_are_compared_with_the_most_similar_trial_of_the_baseline(
     answer_with(agent, (HASTY[0], CAREFUL[1]), trials=2)
     result = agent.record("--llm-trials=3", workers=workers)
     (case,) = list_cases(result.run)
+    assert case.change is not None
     assert [sequence.trials for sequence in case.change.before_calls] == [2, 1]
     # Two steps differ from the first trial of the baseline, and one from the others.
     assert [str(change) for change in case.steps] == ["- step 1 search(q='<b>`x`|@all')"]

@@ -59,8 +59,8 @@ function showToolCall(showText, report, call) {
   const summary = h(
     "summary", {}, h("span", { class: "muted" }, `${call.number} `), h("b", {}, bdi(call.name)), call.short && bdi(` ${call.short}`),
     call.brief !== undefined && h("span", { class: "muted" }, " → ", bdi(call.brief || "(empty)")),
-    call.failed && h("span", { class: "tag red tone" }, "error"), call.problem && h("span", { class: "tag red tone" }, "arguments"),
-    call.unexpected && h("span", { class: "tag" }, "not expected"), call.took && h("span", { class: "muted" }, ` ${call.took}`),
+    ...[call.failed && "error", call.problem && "arguments"].flatMap((word) => (word ? [" ", h("span", { class: "tag red" }, word)] : [])),
+    ...(call.unexpected ? [" ", h("span", { class: "tag" }, "not expected")] : []), call.took && h("span", { class: "muted" }, ` ${call.took}`),
   );
   const content = () => [
     call.problem && h("p", { class: "problem" }, bdi(call.problem)),

@@ -133,10 +133,11 @@ def parse_requirements(
         calls = _parse_expected(where, expected, rules)
     forbidden = _parse_never(where, never)
     _check_contradictions(where, calls, forbidden)
-    is_free = extra == "allow" and (missing == "allow" or not calls.calls)
-    if is_free and not forbidden and not can_only_record:
+    # A test over many cases may have one without expected calls, so only the rules count here.
+    if extra == "allow" and missing == "allow" and not forbidden and not can_only_record:
         raise UsageError(
-            f"{where}: expected calls or never=[...], got nothing that can fail: extra='allow' accepts all calls"
+            f"{where}: expected extra='forbid', missing='forbid' or never=[...], got extra='allow' and missing='allow', "
+            "with which nothing can fail; at_least=None only records"
         )
     return Requirements(expected=calls, never=forbidden, rules=rules)
 

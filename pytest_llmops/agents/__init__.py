@@ -7,21 +7,43 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pytest_llmops.agents.conversations import ScriptedConversation, Turn
     from pytest_llmops.agents.sources import read_trajectory
     from pytest_llmops.agents.trajectory import Step, ToolUse, Trajectory
+    from pytest_llmops.assertions.conversation import Decision, ScriptedUser, converse, converse_async
 
-# Name -> the module here that has it
+# Name -> the module that has it: its name here, or the whole name of one of the assertions
 _MODULES = {
+    "Decision": "pytest_llmops.assertions.conversation",
+    "ScriptedConversation": "conversations",
+    "ScriptedUser": "pytest_llmops.assertions.conversation",
     "Step": "trajectory",
     "ToolUse": "trajectory",
     "Trajectory": "trajectory",
+    "Turn": "conversations",
+    "converse": "pytest_llmops.assertions.conversation",
+    "converse_async": "pytest_llmops.assertions.conversation",
     "read_trajectory": "sources",
 }
 
-__all__ = ["Step", "ToolUse", "Trajectory", "read_trajectory"]
+__all__ = [
+    "Decision",
+    "ScriptedConversation",
+    "ScriptedUser",
+    "Step",
+    "ToolUse",
+    "Trajectory",
+    "Turn",
+    "converse",
+    "converse_async",
+    "read_trajectory",
+]
 
 
 def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    module = _MODULES[name]
+    if "." not in module:
+        module = f"{__name__}.{module}"
+    return getattr(import_module(module), name)

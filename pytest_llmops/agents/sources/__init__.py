@@ -38,7 +38,7 @@ def read_trajectory(source: object) -> Trajectory:
     Args:
         source: One of: a `Trajectory`, which is returned as it is; ``llm_calls`` or a list of `Call`; a list of messages as
             OpenAI (chat completions and Responses), Anthropic and LangChain have them, or an object or mapping with such a list as
-            ``messages``; finished OpenTelemetry spans with the GenAI attributes; the result of an agent framework.
+            ``messages``; a `ScriptedConversation`; finished OpenTelemetry spans with the GenAI attributes; the result of an agent framework.
 
     Returns:
         The trajectory; without steps if the source has no message.
@@ -51,6 +51,9 @@ def read_trajectory(source: object) -> Trajectory:
     """
     if isinstance(source, Trajectory):
         return source
+    own = getattr(source, "trajectory", None)
+    if isinstance(own, Trajectory):
+        return own
     if isinstance(source, Call):
         source = [source]
     if isinstance(source, CallLog):

@@ -1,0 +1,574 @@
+"""Hold a conversation with an agent in the words of a scripted user, and check its replies turn by turn."""
+
+import inspect
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Literal, Self, TypeAlias
+
+from pytest_llmops import recorder
+from pytest_llmops._util.text_files import BadFile
+from pytest_llmops.agents.conversations import (
+    ScriptedConversation,
+    Turn,
+    build_turn_trajectory,
+    describe_turns,
+    find_interrupt,
+    read_reply,
+)
+from pytest_llmops.agents.sources import read_trajectory
+from pytest_llmops.agents.trajectory import Step, Trajectory
+from pytest_llmops.assertions.text import (
+    assert_contains,
+    assert_matches,
+    assert_not_contains,
+    assert_not_matches,
+)
+from pytest_llmops.cases import Case
+from pytest_llmops.cases.turns import Condition, Expectation, ScriptedTurn, When, parse_turns
+from pytest_llmops.errors import LLMOpsError, UsageError, describe_exception
+from pytest_llmops.measurement import Json, Measurement, shorten_text
+from pytest_llmops.metrics.lexical import normalize_text
+from pytest_llmops.trace import CallLog
+
+__tracebackhide__ = True
+
+# An agent function gets what the user says (or all messages so far), and returns a text, an answer of an SDK, a list of messages, or the
+# result of a framework; it may be async.
+Agent: TypeAlias = Callable[[Any], object]
+Sends: TypeAlias = Literal["text", "messages"]
+SENDS = ("text", "messages")
+PATTERN_SECONDS = 1.0  # how long a pattern of a condition may search in a reply
+SHOWN_TURNS = 4  # the last turns that a failure shows
+EVIDENCE_LINES = 16
+NOT_KNOWN = (
+    "the tools that the agent called are not known: let the agent function return the framework's result or the list of messages, "
+    "or call the model where calls are recorded"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What the user decided about a tool that needs approval; true if it is approved.
+
+    Attributes:
+        approved: Whether the tool may be called.
+        reason: Why it may not; "": no reason.
+    """
+
+    approved: bool
+    reason: str = ""
+
+    def __bool__(self) -> bool:
+        return self.approved
+
+
+@dataclass(slots=True)
+class TurnDecisions:
+    """The decisions of a user in a turn, and what became of them.
+
+    Attributes:
+        turn: The turn.
+        used: Names of ``approve`` and ``deny`` by which the user decided.
+        unexpected: Tools about which the script does not decide.
+    """
+
+    turn: ScriptedTurn
+    used: set[str] = field(default_factory=set)
+    unexpected: list[str] = field(default_factory=list)
+
+    def decide(self, tool: str) -> Decision:
+        """Return what the user decides about a tool; one that the script does not name is denied."""
+        for pattern, reason in self.turn.deny.items():
+            if fnmatchcase(tool, pattern):
+                self.used.add(pattern)
+                return Decision(approved=False, reason=reason)
+        for pattern in self.turn.approve:
+            if fnmatchcase(tool, pattern):
+                self.used.add(pattern)
+                return Decision(approved=True)
+        self.unexpected.append(tool)
+        return Decision(approved=False, reason="The user did not expect this question.")
+
+    def find_problem(self) -> str:
+        """Return which decision was missing in the script, or never needed; "" if none. Names with wildcards need not be needed."""
+        if self.unexpected:
+            tool = shorten_text(self.unexpected[0], 80)
+            return (
+                f"the agent asked to approve {tool!r}, which the script did not expect; "
+                f"if it is right, add `approve: {tool}` or `deny: {tool}`"
+            )
+        for pattern in (*self.turn.approve, *self.turn.deny):
+            if pattern not in self.used and "*" not in pattern:
+                return f"the agent did not ask to approve {pattern!r}"
+        return ""
+
+
+class ScriptedUser:
+    """A user with a script, who also decides about tools that need approval.
+
+    Args:
+        script: A case with the key ``turns``, or a list of turns: a text, or a mapping with ``say`` and, if needed, ``when``,
+            ``else``, ``expect``, ``until``, ``at_most``, ``approve`` and ``deny``.
+
+    Attributes:
+        turns: The turns of the script.
+        decisions: The decisions of the turn that is going on; None: no conversation is.
+
+    Raises:
+        UsageError: The script has no turns, or a turn is not valid.
+
+    >>> user = ScriptedUser([{"say": "Refund B-77, please.", "approve": "refund"}])
+    >>> converse(user, lambda text: "Refunded." if user.decide("refund") else "Not approved.")[0].reply
+    'Refunded.'
+    """
+
+    def __init__(self, script: Case | Sequence[object]) -> None:
+        self.turns = _read_script(script)
+        self.decisions: TurnDecisions | None = None
+
+    def decide(self, tool: str) -> Decision:
+        """Return what the user decides about a tool, by ``approve`` and ``deny`` of the turn that is going on.
+
+        For the agent function, which calls this when the agent waits for an approval, and lets the agent go on with the answer.
+        A tool that the turn does not name is denied, and the conversation fails when the turn has ended.
+
+        Args:
+            tool: Name of the tool.
+
+        Raises:
+            UsageError: No conversation with this user is going on.
+        """
+        if self.decisions is None:
+            raise UsageError(
+                f"decide: expected a conversation that is going on, got the tool {shorten_text(tool, 80)!r} outside of one; "
+                "pass this user to converse(user, agent)"
+            )
+        return self.decisions.decide(tool)
+
+
+def _read_script(script: object) -> tuple[ScriptedTurn, ...]:
+    """Return the turns of a case, or of a list.
+
+    Raises:
+        UsageError: There are none, or one is not valid.
+    """
+    turns = script
+    where = "converse"
+    if isinstance(script, Case):
+        where = f"converse: case {script.id}"
+        if "turns" not in script:
+            raise UsageError(f"{where} has no `turns`: what the user says turn by turn")
+        turns = script["turns"]
+    try:
+        return parse_turns(turns)
+    except BadFile as error:
+        raise UsageError(f"{where}: {error.what}") from None
+
+
+def converse(
+    script: ScriptedUser | Case | Sequence[object], agent: Agent, *, send: Sends = "text", label: str = ""
+) -> ScriptedConversation:
+    """Hold a conversation: say each turn of a script to an agent, and check what the script expects of its replies.
+
+    Args:
+        script: A case with the key ``turns``, a list of turns, or a `ScriptedUser`.
+        agent: Called once for each message of the user. Returns the reply: a text, an answer of an SDK, a list of messages, or
+            the result of an agent framework. An async function runs in one event loop for the whole conversation.
+        send: What the agent gets: ``text``, the user's message, if it remembers the conversation itself; ``messages``, all
+            messages so far as ``{"role": ..., "content": ...}``.
+        label: Distinguishes two conversations of a test.
+
+    Returns:
+        The conversation, a sequence of its turns. Records ``conversation.completed``: 1 if it went as scripted, else 0. What
+        ``expect`` of a turn names is measured by `assert_contains`, `assert_tool_calls` ..., with the label of the turn.
+
+    Raises:
+        MeasurementFailed: A reply is not as expected; ``until`` never held; a tool that needs approval was asked for
+            unexpectedly, or not at all; or all turns with ``expect`` were skipped.
+        MeasurementErrored: The conversation could not go on: the agent raised, gave no reply, or waits for a person.
+        UsageError: The script is not valid; a reply cannot be read; a condition is about tools, and the agent's calls are not
+            known; or an async agent is used where an event loop runs already (use `converse_async`).
+
+    >>> conversation = converse(["Hello!", {"say": "Bye.", "when": {"contains": "hello"}}], lambda text: f"{text} Hello to you.")
+    >>> [turn.reply for turn in conversation]
+    ['Hello! Hello to you.', 'Bye. Hello to you.']
+    """
+    steps = _Progress.start(script, send, label).hold()
+    with _AgentCaller(agent) as caller:
+        try:
+            message = next(steps)
+            while True:
+                try:
+                    result = caller.call(message)
+                except Exception as error:  # noqa: BLE001 -- the conversation says at which turn it was
+                    message = steps.throw(error)
+                else:
+                    message = steps.send(result)
+        except StopIteration as end:
+            conversation: ScriptedConversation = end.value
+            return conversation
+
+
+async def converse_async(
+    script: ScriptedUser | Case | Sequence[object], agent: Agent, *, send: Sends = "text", label: str = ""
+) -> ScriptedConversation:
+    """Hold a conversation as `converse` does, in the event loop of an async test.
+
+    >>> import asyncio
+    >>> async def agent(text):
+    ...     return "Hello to you."
+    >>> asyncio.run(converse_async(["Hello!"], agent))[0].reply
+    'Hello to you.'
+    """
+    steps = _Progress.start(script, send, label).hold()
+    try:
+        message = next(steps)
+        while True:
+            try:
+                result = agent(message)
+                if inspect.isawaitable(result):
+                    result = await result
+            except Exception as error:  # noqa: BLE001 -- the conversation says at which turn it was
+                message = steps.throw(error)
+            else:
+                message = steps.send(result)
+    except StopIteration as end:
+        conversation: ScriptedConversation = end.value
+        return conversation
+
+
+@dataclass(slots=True)
+class _AgentCaller:
+    """Call an agent function from code that is not async; an async one runs in an event loop that lasts for the block."""
+
+    agent: Agent
+    _runner: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._runner is not None:
+            self._runner.close()
+
+    def call(self, message: object) -> object:
+        """Return what the agent returns for a message."""
+        result = self.agent(message)
+        if not inspect.isawaitable(result):
+            return result
+        if recorder.in_event_loop():
+            if inspect.iscoroutine(result):
+                result.close()
+            raise UsageError(
+                "converse: the agent is async, and an event loop is running: use `await converse_async(...)`"
+            )
+        return self._run(result)
+
+    def _run(self, awaitable: Any) -> object:
+        import asyncio
+
+        async def wait() -> object:
+            return await awaitable
+
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        return self._runner.run(wait())
+
+
+class _OffScript(Exception):
+    """Ends a conversation that did not go as scripted."""
+
+
+class _CannotGoOn(Exception):
+    """Ends a conversation that cannot go on, so that it cannot be scored."""
+
+
+@dataclass(slots=True)
+class _Progress:
+    """A conversation that is going on.
+
+    Attributes:
+        user: The user.
+        send: What the agent gets.
+        label: Label of the conversation.
+        first_exchange: How many exchanges the test had recorded before.
+        turns: The turns so far.
+        skipped: Numbers of the turns that were skipped.
+        known_results: Steps of the last result with a trajectory.
+        known_calls: Steps of the recorded calls so far.
+        has_checked: Whether an expectation was reached.
+    """
+
+    user: ScriptedUser
+    send: Sends
+    label: str
+    first_exchange: int
+    turns: list[Turn] = field(default_factory=list)
+    skipped: list[int] = field(default_factory=list)
+    known_results: Sequence[Step] = ()
+    known_calls: Sequence[Step] = ()
+    has_checked: bool = False
+
+    @classmethod
+    def start(cls, script: ScriptedUser | Case | Sequence[object], send: Sends, label: str) -> "_Progress":
+        """Return a conversation that has not begun.
+
+        Raises:
+            UsageError: The script or ``send`` is not valid.
+        """
+        if send not in SENDS:
+            raise UsageError(f"converse: expected send to be one of {', '.join(SENDS)}, got {send!r}")
+        user = script
+        if not isinstance(user, ScriptedUser):
+            user = ScriptedUser(user)
+        return cls(user=user, send=send, label=label, first_exchange=len(recorder.list_exchanges()))
+
+    def hold(self) -> Generator[object, object, ScriptedConversation]:
+        """Yield what the agent gets, expect its result to be sent, and return the conversation."""
+        try:
+            for number, scripted in enumerate(self.user.turns, start=1):
+                text = self._choose_text(number, scripted)
+                if text:
+                    yield from self._say(number, scripted, text)
+                else:
+                    self.skipped.append(number)
+        except _OffScript as problem:
+            return self._fail(str(problem))
+        except _CannotGoOn as problem:
+            measurement = self._make_measurement(error=str(problem))
+            cause = problem.__cause__
+            if not isinstance(cause, Exception):
+                cause = None
+            recorder.emit(
+                measurement, evidence=self._describe(), max_evidence_lines=EVIDENCE_LINES, cause=cause
+            )
+            return self._get_conversation()
+        if not self.has_checked and any(scripted.expect for scripted in self.user.turns):
+            return self._fail("all turns with `expect` were skipped, so nothing was checked")
+        recorder.emit(self._make_measurement(value=1.0))
+        return self._get_conversation()
+
+    def _choose_text(self, number: int, scripted: ScriptedTurn) -> str:
+        """Return what the user says in a turn; "" if it is skipped."""
+        if scripted.when is None or self._holds(scripted.when, f"turn {number}: when"):
+            return scripted.say
+        return scripted.otherwise
+
+    def _holds(self, condition: When, place: str) -> bool:
+        """Return whether a condition holds for the last turn; it does not if there was none yet.
+
+        Raises:
+            UsageError: It is about tools, and the agent's calls are not known; or a pattern takes too long.
+        """
+        if not self.turns:
+            return False
+        if isinstance(condition, Condition):
+            return _check_condition(condition, self.turns[-1], place)
+        return bool(condition(self.turns[-1]))
+
+    def _say(self, number: int, scripted: ScriptedTurn, text: str) -> Generator[object, object, None]:
+        """Say a turn as often as the script wants, and check the last reply.
+
+        Raises:
+            _OffScript: A decision was unexpected or missing, or ``until`` never held.
+        """
+        place = f"turn {number}"
+        for repetition in range(1, scripted.at_most + 1):
+            label = place
+            if repetition > 1:
+                label = f"{place}.{repetition}"
+            decisions = TurnDecisions(scripted)
+            self.user.decisions = decisions
+            try:
+                yield from self._get_reply(label, text)
+            finally:
+                self.user.decisions = None
+            problem = decisions.find_problem()
+            if problem:
+                raise _OffScript(f"{place}: {problem}")
+            if scripted.until is None or self._holds(scripted.until, f"{place}: until"):
+                self._check(scripted.expect)
+                return
+        raise _OffScript(f"{place}: `until` did not hold after the user said it {scripted.at_most} times")
+
+    def _get_reply(self, label: str, text: str) -> Generator[object, object, None]:
+        """Yield what the agent gets, and add the turn.
+
+        Raises:
+            _CannotGoOn: The agent raised, gave no reply, or waits for a person.
+            UsageError: The reply cannot be read.
+        """
+        try:
+            result = yield self._make_message(text)
+        except (AssertionError, LLMOpsError) as error:
+            self._add_note(error, label)
+            raise
+        except Exception as error:
+            raise _CannotGoOn(f"{label}: the agent raised {describe_exception(error)}") from error
+        interrupt = find_interrupt(result)
+        if interrupt:
+            raise _CannotGoOn(
+                f"{label}: the agent waits for a person: {interrupt}; let the agent function ask user.decide(tool), and resume the agent"
+            )
+        try:
+            reply, trajectory = read_reply(result)
+        except UsageError as error:
+            raise UsageError(f"converse: {label}: the agent's reply: {error}") from None
+        if reply is None:
+            raise _CannotGoOn(f"{label}: the agent gave no reply")
+        self._add_turn(label, text, reply, result, trajectory)
+
+    def _make_message(self, text: str) -> object:
+        """Return what the agent gets."""
+        if self.send == "text":
+            return text
+        messages = []
+        for turn in self.turns:
+            messages.append({"role": "user", "content": turn.user})
+            messages.append({"role": "assistant", "content": turn.reply})
+        messages.append({"role": "user", "content": text})
+        return messages
+
+    def _add_turn(
+        self, label: str, text: str, reply: str, result: object, trajectory: Trajectory | None
+    ) -> None:
+        """Add a turn; its tool calls are those of the result, or of the calls that were recorded."""
+        exchanges = recorder.list_exchanges()[self.first_exchange :]
+        recorded = Trajectory()
+        if trajectory is None and exchanges:
+            recorded = read_trajectory(CallLog(exchanges))
+        if trajectory is None:
+            steps = build_turn_trajectory(text, reply, recorded, self.known_calls)
+            self.known_calls = recorded.steps
+        else:
+            steps = build_turn_trajectory(text, reply, trajectory, self.known_results)
+            self.known_results = trajectory.steps
+        turn = Turn(
+            label=label,
+            user=text,
+            reply=reply,
+            result=result,
+            trajectory=steps,
+            knows_tools=trajectory is not None or bool(exchanges),
+        )
+        self.turns.append(turn)
+
+    def _check(self, expected: Expectation | None) -> None:
+        """Check the last turn by assertions.
+
+        Raises:
+            MeasurementFailed: The reply is not as expected.
+            UsageError: An expectation is about tools, and the agent's calls are not known.
+        """
+        if expected is None:
+            return
+        self.has_checked = True
+        turn = self.turns[-1]
+        place = turn.label.partition(".")[0]
+        if (expected.calls is not None or expected.never) and not turn.knows_tools:
+            raise UsageError(f"converse: {place}: expect: {NOT_KNOWN}")
+        label = f"{self.label} {place}".strip()
+        try:
+            with recorder.soft():
+                _check_expectation(expected, turn, label)
+        except AssertionError as error:
+            self._add_note(error, turn.label)
+            raise
+
+    def _add_note(self, error: Exception, label: str) -> None:
+        """Add the conversation so far to an error."""
+        lines = [f"  {start:<10}{text}" for start, text in self._describe()]
+        error.add_note("\n".join([f"the conversation up to {label}:", *lines]))
+
+    def _describe(self) -> list[tuple[str, str]]:
+        return describe_turns(self.turns[-SHOWN_TURNS:])
+
+    def _fail(self, reason: str) -> ScriptedConversation:
+        """Emit that the conversation did not go as scripted."""
+        measurement = self._make_measurement(value=0.0, reason=reason)
+        recorder.emit(measurement, evidence=self._describe(), max_evidence_lines=EVIDENCE_LINES)
+        return self._get_conversation()
+
+    def _make_measurement(self, **fields: Any) -> Measurement:
+        turns: list[Json] = [
+            {"label": turn.label, "user": turn.user, "reply": turn.reply} for turn in self.turns
+        ]
+        detail: dict[str, Json] = {
+            "turns": turns,
+            "skipped": list[Json](self.skipped),
+            "trajectory": self._get_conversation().trajectory.to_wire(),
+        }
+        return Measurement(
+            name="conversation.completed", threshold=1.0, label=self.label, detail=detail, **fields
+        )
+
+    def _get_conversation(self) -> ScriptedConversation:
+        return ScriptedConversation(turns=tuple(self.turns), skipped=tuple(self.skipped))
+
+
+def _check_condition(condition: Condition, turn: Turn, place: str) -> bool:
+    """Return whether all parts of a condition hold for a turn.
+
+    Raises:
+        UsageError: It is about tools, and the agent's calls are not known; or a pattern takes too long.
+    """
+    if (condition.called or condition.not_called) and not turn.knows_tools:
+        raise UsageError(f"converse: {place}: {NOT_KNOWN}")
+    reply = _normalize(turn.reply)
+    names = [call.name for call in turn.tool_calls]
+    return (
+        all(_normalize(text) in reply for text in condition.contains)
+        and not any(_normalize(text) in reply for text in condition.not_contains)
+        and all(_matches(pattern, turn.reply, place) for pattern in condition.matches)
+        and not any(_matches(pattern, turn.reply, place) for pattern in condition.not_matches)
+        and all(_is_called(tool, names) for tool in condition.called)
+        and not any(_is_called(tool, names) for tool in condition.not_called)
+    )
+
+
+def _normalize(text: str) -> str:
+    return normalize_text(text, case="fold", whitespace="collapse")
+
+
+def _is_called(tool: str, names: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, tool) for name in names)
+
+
+def _matches(pattern: str, reply: str, place: str) -> bool:
+    """Return whether a pattern matches somewhere in a reply.
+
+    Raises:
+        UsageError: The search takes longer than a second.
+    """
+    import regex
+
+    try:
+        return regex.search(pattern, reply, timeout=PATTERN_SECONDS) is not None
+    except (TimeoutError, regex.error) as error:
+        short_pattern = shorten_text(pattern, 60)
+        what = (
+            str(error) or f"takes longer than {PATTERN_SECONDS:g} s in a reply of {len(reply):,} characters"
+        )
+        raise UsageError(f"converse: {place}: the pattern '{short_pattern}': {what}") from None
+
+
+def _check_expectation(expected: Expectation, turn: Turn, label: str) -> None:
+    """Check a turn by assertions, which emit to the block around it."""
+    if expected.contains:
+        assert_contains(turn.reply, expected.contains, ignore_case=True, whitespace="collapse", label=label)
+    if expected.not_contains:
+        assert_not_contains(
+            turn.reply, expected.not_contains, ignore_case=True, whitespace="collapse", label=label
+        )
+    for number, pattern in enumerate(expected.matches, start=1):
+        assert_matches(turn.reply, pattern, label=_number_label(label, number))
+    for number, pattern in enumerate(expected.not_matches, start=1):
+        assert_not_matches(turn.reply, pattern, label=_number_label(label, number))
+
+
+def _number_label(label: str, number: int) -> str:
+    """Return the label of the first, second ... pattern of a turn."""
+    if number == 1:
+        return label
+    return f"{label}, pattern {number}"

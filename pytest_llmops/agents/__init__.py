@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pytest_llmops.agents.conversations import ScriptedConversation, Turn
+    from pytest_llmops.agents.expected_calls import call, matches_schema, started
     from pytest_llmops.agents.sources import read_trajectory
     from pytest_llmops.agents.trajectory import Step, ToolUse, Trajectory
     from pytest_llmops.assertions.conversation import Decision, ScriptedUser, converse, converse_async
@@ -21,9 +22,12 @@ _MODULES = {
     "ToolUse": "trajectory",
     "Trajectory": "trajectory",
     "Turn": "conversations",
+    "call": "expected_calls",
     "converse": "pytest_llmops.assertions.conversation",
     "converse_async": "pytest_llmops.assertions.conversation",
+    "matches_schema": "expected_calls",
     "read_trajectory": "sources",
+    "started": "expected_calls",
 }
 
 __all__ = [
@@ -34,9 +38,12 @@ __all__ = [
     "ToolUse",
     "Trajectory",
     "Turn",
+    "call",
     "converse",
     "converse_async",
+    "matches_schema",
     "read_trajectory",
+    "started",
 ]
 
 

@@ -1,0 +1,104 @@
+"""A trajectory in a few lines of text: who did what, with which result, tokens and latency."""
+
+from collections.abc import Iterator
+
+from pytest_llmops.agents.argument_values import format_value
+from pytest_llmops.agents.trajectory import Step, ToolUse, Trajectory
+from pytest_llmops.measurement import format_amount, shorten_text
+
+MAX_LINES = 25
+MAX_CALL_CHARS = 110
+MAX_RESULT_CHARS = 50
+MAX_TEXT_CHARS = 120
+MAX_SHOWN_ARGUMENTS = 12
+
+
+def format_trajectory(trajectory: Trajectory, *, max_lines: int = MAX_LINES) -> list[tuple[str, str]]:
+    """Return a line for each message and tool call: its label, which has the number of a call and the role, and its text.
+
+    Of a long trajectory the middle is left out. Messages of started agents are indented; they follow the message whose call started them.
+
+    Args:
+        trajectory: What the agent did.
+        max_lines: How many lines are returned.
+
+    >>> use = ToolUse(name="get_order", arguments={"order_id": "B-77"}, result="delivered")
+    >>> step = Step(role="assistant", tool_calls=(use,), tokens=120)
+    >>> format_trajectory(Trajectory(steps=(step,)))
+    [('1 assistant', "get_order(order_id='B-77') -> delivered  (120 tokens)")]
+    """
+    lines = list(_iterate_lines(trajectory, [0], 0))
+    lines += [("problem", shorten_text(problem, MAX_TEXT_CHARS)) for problem in trajectory.problems[:3]]
+    if len(lines) <= max_lines:
+        return lines
+    head = max_lines * 2 // 3
+    tail = max_lines - head - 1
+    left_out = len(lines) - head - tail
+    return [*lines[:head], ("...", f"{left_out:,} lines are left out"), *lines[-tail:]]
+
+
+def _iterate_lines(trajectory: Trajectory, counter: list[int], depth: int) -> Iterator[tuple[str, str]]:
+    """Yield the lines of a trajectory; ``counter`` has the number of calls before it, as agents are nested."""
+    indent = "  " * min(depth, 4)
+    for step in trajectory.steps:
+        role: str = step.role
+        if step.role == "assistant" and (step.agent or trajectory.agent):
+            role = shorten_text(step.agent or trajectory.agent, 20)
+        facts = _format_facts(step)
+        text = shorten_text(step.text, MAX_TEXT_CHARS)
+        if not step.tool_calls or text:
+            text = text or "(no text)"
+            if not step.tool_calls:
+                text += facts
+            yield f"  {role}", indent + text
+        for use in step.tool_calls:
+            counter[0] += 1
+            yield f"{counter[0]} {role}", f"{indent}{_format_result(use)}{facts}"
+            facts = ""
+        for use in step.tool_calls:
+            if use.started is not None:
+                yield from _iterate_lines(use.started, counter, depth + 1)
+
+
+def _format_result(use: ToolUse) -> str:
+    text = format_call(use)
+    if use.result is not None:
+        arrow = "->"
+        if use.is_error:
+            arrow = "-> error:"
+        text += f" {arrow} {shorten_text(use.result, MAX_RESULT_CHARS) or '(empty)'}"
+    elif use.is_error:
+        text += " -> error"
+    if use.latency_s is not None:
+        text += f" in {format_amount(use.latency_s, 's')}"
+    return text
+
+
+def _format_facts(step: Step) -> str:
+    """Return the tokens and the latency of a message, in brackets; "" if neither is known."""
+    facts = []
+    if step.tokens is not None:
+        facts.append(format_amount(step.tokens, "tokens"))
+    if step.latency_s is not None:
+        facts.append(format_amount(step.latency_s, "s"))
+    if not facts:
+        return ""
+    return f"  ({', '.join(facts)})"
+
+
+def format_call(use: ToolUse, limit: int = MAX_CALL_CHARS) -> str:
+    """Return a call as Python writes it, shortened: ``refund(order_id='B-77')``.
+
+    >>> format_call(ToolUse(name="refund", arguments={"order_id": "B-77"}))
+    "refund(order_id='B-77')"
+    """
+    name = shorten_text(use.name, 60)
+    if use.arguments is None:
+        return shorten_text(f"{name}({use.text[:limit]})", limit)
+    parts: list[str] = []
+    for key, value in use.arguments.items():
+        if len(parts) == MAX_SHOWN_ARGUMENTS:
+            parts.append("...")
+            break
+        parts.append(f"{shorten_text(key, 40)}={format_value(value)}")
+    return shorten_text(f"{name}({', '.join(parts)})", limit)

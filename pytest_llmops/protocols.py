@@ -82,22 +82,40 @@ class Media:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message of a conversation.
+    """A message of a conversation. Only role and content count when messages are compared.
 
     Attributes:
-        media: The images and sounds in it, in the order in which labels stand for them in the content; they do not count when
-            messages are compared.
+        media: The images and sounds in it, in the order in which labels stand for them in the content.
+        tool_calls: The tools that it calls; the content has them as text. `to_wire` leaves them out.
+        call_id: Id of the call whose result it is; "": it is not a result, or the result has no id.
+        tool_name: Name of the tool whose result it is, if the result states it.
+        is_error: Whether the result is marked as an error.
     """
 
     role: Role
     content: str
     media: tuple[Media, ...] = field(default=(), compare=False, repr=False)
+    tool_calls: tuple[ToolCall, ...] = field(default=(), compare=False, repr=False)
+    call_id: str = field(default="", compare=False, repr=False)
+    tool_name: str = field(default="", compare=False, repr=False)
+    is_error: bool = field(default=False, compare=False, repr=False)
+
+    @property
+    def is_result(self) -> bool:
+        """Whether it is the result of a tool; the deprecated role ``function`` of OpenAI is read as ``user``."""
+        return self.role == "tool" or bool(self.call_id or self.tool_name)
 
     def to_wire(self) -> dict[str, Json]:
-        """Return plain builtins; without images and sounds, ``media`` is left out."""
+        """Return plain builtins; fields at their default are left out."""
         wire: dict[str, Json] = {"role": self.role, "content": self.content}
         if self.media:
             wire["media"] = [item.to_wire() for item in self.media]
+        if self.call_id:
+            wire["call_id"] = self.call_id
+        if self.tool_name:
+            wire["tool_name"] = self.tool_name
+        if self.is_error:
+            wire["is_error"] = True
         return wire
 
     @classmethod
@@ -106,6 +124,10 @@ class Message:
         values = _known_fields(cls, wire)
         if "media" in values:
             values["media"] = _read_media(values["media"])
+        if "tool_calls" in values:
+            values["tool_calls"] = tuple(
+                ToolCall(**_known_fields(ToolCall, entry)) for entry in values["tool_calls"]
+            )
         return cls(**values)
 
 

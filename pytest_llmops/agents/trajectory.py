@@ -76,6 +76,8 @@ class Trajectory:
         steps: The messages.
         agent: Name of the agent; "": not known.
         problems: What could not be read or matched, such as a result of a call that does not exist; a sentence each.
+        total_tokens: Tokens of the whole, where the source has no more than this; None: the steps have their own.
+        total_cost_usd: Price of the whole in US dollars, likewise.
 
     >>> lookup = ToolUse(name="get_order", arguments={"order_id": "B-77"})
     >>> trajectory = Trajectory(steps=(Step(role="assistant", tool_calls=(lookup,)),))
@@ -86,6 +88,8 @@ class Trajectory:
     steps: tuple[Step, ...] = ()
     agent: str = ""
     problems: tuple[str, ...] = ()
+    total_tokens: int | None = None
+    total_cost_usd: float | None = None
 
     @property
     def tool_calls(self) -> list[ToolUse]:
@@ -113,7 +117,9 @@ class Trajectory:
 
     @property
     def tokens(self) -> int | None:
-        """Tokens of all steps; None if those of a step are not known, or no step was the agent's."""
+        """Tokens of the whole, or of all steps; None if those of a step are not known, or no step was the agent's."""
+        if self.total_tokens is not None:
+            return self.total_tokens
         counts = [step.tokens for step in self.walk() if step.role == "assistant"]
         known = [count for count in counts if count is not None]
         if not known or len(known) < len(counts):
@@ -122,7 +128,9 @@ class Trajectory:
 
     @property
     def cost_usd(self) -> float | None:
-        """Price of all steps in US dollars; None if that of a step is not known, or no step was the agent's."""
+        """Price of the whole, or of all steps, in US dollars; None if that of a step is not known, or no step was the agent's."""
+        if self.total_cost_usd is not None:
+            return self.total_cost_usd
         prices = [step.cost_usd for step in self.walk() if step.role == "assistant"]
         known = [price for price in prices if price is not None]
         if not known or len(known) < len(prices):
@@ -409,6 +417,10 @@ class TrajectoryBuilder:
             self._early_results.setdefault(call_id, []).append(_Result(result, is_error))
         else:
             self._problems.append(_describe_lost_result(call_id, name))
+
+    def add_problem(self, problem: str) -> None:
+        """Add a sentence on what could not be read or matched."""
+        self._problems.append(problem)
 
     def add_problem(self, problem: str) -> None:
         """Add a sentence on what could not be read or matched."""

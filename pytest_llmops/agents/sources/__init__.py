@@ -3,6 +3,7 @@
 Each module reads one source. Results of frameworks are recognized by the package of their class; no framework is imported.
 """
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
@@ -59,11 +60,9 @@ def read_trajectory(source: object) -> Trajectory:
     if isinstance(source, CallLog):
         source = list(source)
         return _read_with("wire", source)
-    first = source
-    if isinstance(source, (list, tuple)):
-        if not source:
-            return Trajectory()
-        first = source[0]
+    if isinstance(source, (list, tuple)) and not source:
+        return Trajectory()
+    first = _find_first(source)
     if isinstance(first, Call):
         return _read_with("wire", source)
     package = type(first).__module__.partition(".")[0]
@@ -73,6 +72,16 @@ def read_trajectory(source: object) -> Trajectory:
     if trajectory is None:
         raise UsageError(f"expected {EXPECTED}, got {_describe(source)}")
     return trajectory
+
+
+def _find_first(source: object) -> object:
+    """Return what says of which package a source is: the first entry of a list, or of a mapping's messages; else the source."""
+    entries = source
+    if isinstance(source, Mapping):
+        entries = source.get("messages")
+    if isinstance(entries, (list, tuple)) and entries:
+        return entries[0]
+    return source
 
 
 def _try_reader(name: str, source: object) -> Trajectory | None:

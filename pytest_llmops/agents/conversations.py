@@ -22,7 +22,7 @@ class Turn:
         user: What the user said.
         reply: The agent's answer as text.
         result: What the agent function returned.
-        trajectory: The steps of this turn; the first is the user's message.
+        trajectory: The steps of this turn, with the user's message.
         knows_tools: Whether the tools that the agent called are known.
     """
 
@@ -125,7 +125,9 @@ def _identify_step(step: Step) -> tuple[object, ...]:
     return step.role, step.text, [call.name for call in step.tool_calls]
 
 
-def build_turn_trajectory(user: str, reply: str, trajectory: Trajectory, known: Sequence[Step]) -> Trajectory:
+def build_turn_trajectory(
+    user: str, reply: str, trajectory: Trajectory, known: Sequence[Step], *, keeps_instructions: bool
+) -> Trajectory:
     """Return the trajectory of a turn.
 
     Args:
@@ -133,16 +135,19 @@ def build_turn_trajectory(user: str, reply: str, trajectory: Trajectory, known: 
         reply: What the user got as the answer.
         trajectory: What the agent did, in this turn or in the whole conversation.
         known: The steps of the same source before this turn.
+        keeps_instructions: Whether messages of the system are kept; each request of a stateless agent has them again.
 
     Returns:
-        The user's message, then the agent's steps; the last one has the reply as its text.
+        Messages of the system, the user's message, then the agent's steps; the last one has the reply as its text.
     """
-    steps = [step for step in select_new_steps(trajectory.steps, known) if step.role != "user"]
-    if not steps or steps[-1].role != "assistant" or _has_only_calls(steps[-1]):
+    new_steps = select_new_steps(trajectory.steps, known)
+    instructions = [step for step in new_steps if keeps_instructions and step.role in ("system", "developer")]
+    steps = [step for step in new_steps if step.role == "assistant"]
+    if not steps or _has_only_calls(steps[-1]):
         steps.append(Step(role="assistant", text=reply))
     elif trajectory.answer != reply:
         steps[-1] = replace(steps[-1], text=reply)
-    return replace(trajectory, steps=(Step(role="user", text=user), *steps))
+    return replace(trajectory, steps=(*instructions, Step(role="user", text=user), *steps))
 
 
 def _has_only_calls(step: Step) -> bool:

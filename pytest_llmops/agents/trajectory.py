@@ -422,10 +422,6 @@ class TrajectoryBuilder:
         """Add a sentence on what could not be read or matched."""
         self._problems.append(problem)
 
-    def add_problem(self, problem: str) -> None:
-        """Add a sentence on what could not be read or matched."""
-        self._problems.append(problem)
-
     def start_agent(self, call_id: str, trajectory: Trajectory, *, name: str = "") -> None:
         """Hang the trajectory of an agent on the call that started it, or handed over to it; without such a call, its steps are added."""
         call = None

@@ -16,6 +16,7 @@ from pytest_llmops.agents.conversations import (
     find_interrupt,
     read_reply,
 )
+from pytest_llmops.agents.expected_calls import call
 from pytest_llmops.agents.sources import read_trajectory
 from pytest_llmops.agents.trajectory import Step, Trajectory
 from pytest_llmops.assertions.text import (
@@ -24,6 +25,7 @@ from pytest_llmops.assertions.text import (
     assert_not_contains,
     assert_not_matches,
 )
+from pytest_llmops.assertions.tool_calls import assert_tool_calls
 from pytest_llmops.cases import Case
 from pytest_llmops.cases.turns import Condition, Expectation, ScriptedTurn, When, parse_turns
 from pytest_llmops.errors import LLMOpsError, UsageError, describe_exception
@@ -295,8 +297,8 @@ class _Progress:
         first_exchange: How many exchanges the test had recorded before.
         turns: The turns so far.
         skipped: Numbers of the turns that were skipped.
-        known_results: Steps of the last result with a trajectory.
-        known_calls: Steps of the recorded calls so far.
+        turn_exchange: The same before the turn that is going on.
+        known_steps: Steps of the last result with a trajectory.
         has_checked: Whether an expectation was reached.
     """
 
@@ -306,8 +308,8 @@ class _Progress:
     first_exchange: int
     turns: list[Turn] = field(default_factory=list)
     skipped: list[int] = field(default_factory=list)
-    known_results: Sequence[Step] = ()
-    known_calls: Sequence[Step] = ()
+    turn_exchange: int = 0
+    known_steps: Sequence[Step] = ()
     has_checked: bool = False
 
     @classmethod
@@ -399,6 +401,7 @@ class _Progress:
             _CannotGoOn: The agent raised, gave no reply, or waits for a person.
             UsageError: The reply cannot be read.
         """
+        self.turn_exchange = len(recorder.list_exchanges())
         try:
             result = yield self._make_message(text)
         except (AssertionError, LLMOpsError) as error:
@@ -434,23 +437,23 @@ class _Progress:
         self, label: str, text: str, reply: str, result: object, trajectory: Trajectory | None
     ) -> None:
         """Add a turn; its tool calls are those of the result, or of the calls that were recorded."""
-        exchanges = recorder.list_exchanges()[self.first_exchange :]
-        recorded = Trajectory()
-        if trajectory is None and exchanges:
-            recorded = read_trajectory(CallLog(exchanges))
+        exchanges = recorder.list_exchanges()
+        knows_tools = trajectory is not None or len(exchanges) > self.first_exchange
+        known: Sequence[Step] = ()
         if trajectory is None:
-            steps = build_turn_trajectory(text, reply, recorded, self.known_calls)
-            self.known_calls = recorded.steps
+            trajectory = read_trajectory(CallLog(exchanges[self.turn_exchange :]))
         else:
-            steps = build_turn_trajectory(text, reply, trajectory, self.known_results)
-            self.known_results = trajectory.steps
+            known = self.known_steps
+            self.known_steps = trajectory.steps
         turn = Turn(
             label=label,
             user=text,
             reply=reply,
             result=result,
-            trajectory=steps,
-            knows_tools=trajectory is not None or bool(exchanges),
+            trajectory=build_turn_trajectory(
+                text, reply, trajectory, known, keeps_instructions=not self.turns
+            ),
+            knows_tools=knows_tools,
         )
         self.turns.append(turn)
 
@@ -516,7 +519,7 @@ def _check_condition(condition: Condition, turn: Turn, place: str) -> bool:
     if (condition.called or condition.not_called) and not turn.knows_tools:
         raise UsageError(f"converse: {place}: {NOT_KNOWN}")
     reply = _normalize(turn.reply)
-    names = [call.name for call in turn.tool_calls]
+    names = [tool_call.name for tool_call in turn.tool_calls]
     return (
         all(_normalize(text) in reply for text in condition.contains)
         and not any(_normalize(text) in reply for text in condition.not_contains)
@@ -561,6 +564,13 @@ def _check_expectation(expected: Expectation, turn: Turn, label: str) -> None:
         assert_not_contains(
             turn.reply, expected.not_contains, ignore_case=True, whitespace="collapse", label=label
         )
+    if expected.calls is not None:
+        calls = [
+            call(name) if arguments is None else call(name, arguments) for name, arguments in expected.calls
+        ]
+        assert_tool_calls(turn.trajectory, calls, never=expected.never, label=label)
+    elif expected.never:
+        assert_tool_calls(turn.trajectory, extra="allow", never=expected.never, label=label)
     for number, pattern in enumerate(expected.matches, start=1):
         assert_matches(turn.reply, pattern, label=_number_label(label, number))
     for number, pattern in enumerate(expected.not_matches, start=1):

@@ -149,6 +149,27 @@ def test_expectations_are_measured_with_the_label_of_the_turn() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("expected", "status"),
+    [
+        ({"calls": ["get_order", {"refund": {}}]}, "passed"),
+        ({"calls": "get_order"}, "failed"),
+        ({"calls": ["get_order", {"refund": {"order_id": "B-77"}}]}, "failed"),
+        ({"calls": []}, "failed"),
+        ({"never": "delete_*"}, "passed"),
+        ({"never": ["re*"]}, "failed"),
+        ({"calls": ["get_order", "refund"], "never": "delete_*"}, "passed"),
+    ],
+)
+def test_expected_calls_are_checked_by_their_assertion(expected: Any, status: str) -> None:
+    with collect() as measurements:
+        converse(
+            [{"say": "Hi", "expect": expected}],
+            lambda _: [call_message("get_order", "refund"), answer("Ok.")],
+        )
+    assert [item.status for item in measurements if item.name == "tools.calls"] == [status]
+
+
 def test_a_failed_expectation_shows_the_conversation_so_far() -> None:
     script = ["Hi", {"say": "B-77.", "expect": {"contains": "delivered", "not_contains": "sorry"}}, "Bye"]
     with pytest.raises(MeasurementFailed) as caught:
@@ -223,12 +244,15 @@ USAGE: list[tuple[Any, Any, str]] = [
     (["Hi"], 7, "converse: turn 1: the agent's reply: expected the fixture llm_calls"),
     ([{"say": "Hi", "expect": {"calls": ["refund"]}}], "x", "converse: turn 1: expect: the tools that the agent called are not"),
     (["Hi", {"say": "B", "when": {"not_called": "refund"}}], "x", "converse: turn 2: when: the tools that the agent called are"),
-    (["Hi", {"say": "B", "when": {"matches": "(a+)+$"}}], "a" * 50 + "!", "turn 2: when: the pattern '(a+)+$': "),
+    (["Hi", {"say": "B", "when": {"matches": "(a|aa)+$"}}], "a" * 60 + "!", "turn 2: when: the pattern '(a|aa)+$': "),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("script", "reply", "message"), USAGE)
-def test_wrong_use_is_refused_with_its_place(script: Any, reply: Any, message: str) -> None:
+def test_wrong_use_is_refused_with_its_place(
+    script: Any, reply: Any, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_llmops.assertions.conversation.PATTERN_SECONDS", 0.01)
     with pytest.raises(UsageError) as caught:
         converse(script, lambda _: reply)
     assert message in str(caught.value)
@@ -295,7 +319,7 @@ def test_an_async_agent_keeps_its_event_loop() -> None:
         assert users(await converse_async(["a", "b"], agent)) == ["a", "b"]
         assert users(await converse_async(["a"], lambda text: text)) == ["a"]
         with pytest.raises(MeasurementErrored, match="turn 1: the agent raised KeyError"):
-            await converse_async(["a"], lambda _: {}["x"])
+            await converse_async(["a"], lambda text: {"b": "x"}[text])
 
     asyncio.run(hold_both())
 

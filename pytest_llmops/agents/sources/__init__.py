@@ -66,7 +66,10 @@ def read_trajectory(source: object) -> Trajectory:
     if isinstance(first, Call):
         return _read_with("wire", source)
     package = type(first).__module__.partition(".")[0]
-    trajectory = _try_reader(_READERS.get(package, ""), source)
+    reader = _READERS.get(package, "")
+    if isinstance(source, (list, tuple)) and any(_has_converse_blocks(entry) for entry in source):
+        reader = "strands"
+    trajectory = _try_reader(reader, source)
     if trajectory is None:
         trajectory = _try_reader("messages", source)
     if trajectory is None:
@@ -82,6 +85,18 @@ def _find_first(source: object) -> object:
     if isinstance(entries, (list, tuple)) and entries:
         return entries[0]
     return source
+
+
+def _has_converse_blocks(entry: object) -> bool:
+    """Return whether a message has calls or results as Bedrock's Converse has them, whose blocks have no type."""
+    if not isinstance(entry, Mapping):
+        return False
+    blocks = entry.get("content")
+    if not isinstance(blocks, (list, tuple)):
+        return False
+    return any(
+        isinstance(block, Mapping) and ("toolUse" in block or "toolResult" in block) for block in blocks
+    )
 
 
 def _try_reader(name: str, source: object) -> Trajectory | None:

@@ -268,7 +268,11 @@ def make_tool_use(name: str, arguments: object, **fields: Any) -> ToolUse:
     if arguments is None:
         arguments = ""
     if not isinstance(arguments, str):
-        arguments = json.dumps(arguments, ensure_ascii=False, default=str)
+        try:
+            arguments = json.dumps(arguments, ensure_ascii=False, default=str)
+        except (TypeError, ValueError, RecursionError) as error:
+            problem = f"the arguments cannot be written as JSON: {error}"
+            return ToolUse(name=name, problem=problem, **fields)
     values, problem = parse_arguments(arguments)
     return ToolUse(name=name, arguments=values, text=arguments, problem=problem, **fields)
 
@@ -431,7 +435,8 @@ class TrajectoryBuilder:
             call.use = replace(call.use, started=trajectory)
             return
         for step in trajectory.steps:
-            self._steps.append(_OpenStep(step, [_OpenCall(use) for use in step.tool_calls]))
+            self._steps.append(_OpenStep(step, []))
+            self._open_calls(step.tool_calls)
         self._problems += trajectory.problems
 
     def build(self) -> Trajectory:
@@ -449,7 +454,8 @@ class TrajectoryBuilder:
         for use in tool_calls:
             call = _OpenCall(use)
             self._steps[-1].calls.append(call)
-            self._not_started.push(call)
+            if use.started is None:
+                self._not_started.push(call)
             early_results = self._early_results.get(use.id)
             if early_results and use.result is None:
                 early = early_results.pop(0)

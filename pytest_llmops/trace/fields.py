@@ -90,6 +90,14 @@ def format_tool_call(call: ToolCall) -> str:
     return f"[tool call {call.name}]"
 
 
+def remove_tool_calls(message: Message) -> str:
+    """Return the content of a message without the lines of its tool calls."""
+    text = message.content
+    for call in message.tool_calls:
+        text = text.replace(format_tool_call(call), "", 1).strip("\n")
+    return text
+
+
 def format_part(part: JsonObject) -> str:
     """Return the text of a part of a message; without a text, what it holds ("[image: png, 24 KB]"), or its kind: "[image_url]".
 

@@ -13,6 +13,7 @@ from pytest_llmops.agents.sources.fields import (
     get_text,
     sum_counts,
 )
+from pytest_llmops.agents.sources.handovers import MAX_DEPTH
 from pytest_llmops.agents.trajectory import ToolUse, Trajectory, TrajectoryBuilder, make_tool_use
 
 # Anthropic counts what comes from the cache, and goes into it, apart from the input
@@ -48,6 +49,7 @@ class _Agent:
     Attributes:
         builder: Takes its messages.
         place: How many agents had begun before it.
+        depth: How many agents it is below the first one.
         message_id: Id of the answer that is being collected.
         texts: Its texts so far.
         calls: Its calls so far.
@@ -55,6 +57,7 @@ class _Agent:
 
     builder: TrajectoryBuilder
     place: int = 0
+    depth: int = 0
     message_id: str = ""
     texts: list[str] = field(default_factory=list)
     calls: list[ToolUse] = field(default_factory=list)
@@ -121,7 +124,8 @@ class _Reader:
         call_id = get_text(entry, "parent_tool_use_id")
         if call_id not in self.agents:
             builder = TrajectoryBuilder(agent=self.names.get(call_id, ""))
-            self.agents[call_id] = _Agent(builder, place=len(self.agents))
+            caller = self.callers.get(call_id, self.agents[""])
+            self.agents[call_id] = _Agent(builder, place=len(self.agents), depth=caller.depth + 1)
         return self.agents[call_id]
 
     def _add_input(self, agent: _Agent, entry: object) -> None:

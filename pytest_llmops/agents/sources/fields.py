@@ -8,14 +8,17 @@ from typing import Any
 
 
 def get_field(entry: object, key: str) -> Any:
-    """Return a value of a mapping, or an attribute of an object; None if there is none.
+    """Return a value of a mapping, or an attribute of an object; None if there is none, or reading it fails.
 
     >>> get_field({"name": "refund"}, "name"), get_field(None, "name")
     ('refund', None)
     """
     if isinstance(entry, Mapping):
         return entry.get(key)
-    return getattr(entry, key, None)
+    try:
+        return getattr(entry, key, None)
+    except Exception:  # noqa: BLE001 -- whatever a property of another package raises
+        return None
 
 
 def get_text(entry: object, key: str) -> str:
@@ -83,7 +86,7 @@ def format_value(value: object) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, default=_make_plain)
     except (TypeError, ValueError, RecursionError):
-        return repr(value)
+        return f"[{get_class_name(value)}]"
 
 
 def _make_plain(value: object) -> object:

@@ -5,11 +5,15 @@ from dataclasses import dataclass, field
 from pytest_llmops.agents.trajectory import Trajectory, TrajectoryBuilder
 
 
+# Agents below each other; a tree of more could not be walked through
+MAX_DEPTH = 50
+
+
 @dataclass(slots=True)
 class HandoverBuilder:
     """Collects the messages of several agents, of which one speaks at a time.
 
-    An agent that hands back to one before it ends, and the one before goes on; so the tree is never deeper than there are agents.
+    An agent that hands back to an earlier one ends, and the earlier one goes on. So the tree is at most as deep as there are agents.
 
     Attributes:
         root: What the first agent does.
@@ -36,7 +40,17 @@ class HandoverBuilder:
 
     def hand_over(self, agent: str, *, call_id: str = "", tool: str = "") -> None:
         """Let another agent speak, which a call started; one that has not ended goes on where it was."""
-        if not self.return_to(agent):
+        if self.return_to(agent):
+            return
+        if not agent:
+            self.current.add_problem(
+                "a hand-off names no agent: what comes next is shown as of the same agent"
+            )
+        elif len(self._started) == MAX_DEPTH:
+            self.current.add_problem(
+                f"more than {MAX_DEPTH} agents handed over to the next: the last ones are not nested"
+            )
+        else:
             self._started.append((TrajectoryBuilder(agent=agent), call_id, tool))
 
     def return_to(self, agent: str) -> bool:

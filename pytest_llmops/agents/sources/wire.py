@@ -6,7 +6,7 @@ from pytest_llmops.agents.dialogs import Dialog, Turn, sort_calls
 from pytest_llmops.agents.trajectory import Step, ToolUse, Trajectory, TrajectoryBuilder, make_tool_use
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Call, Message, is_error_status
-from pytest_llmops.trace.fields import format_tool_call
+from pytest_llmops.trace.fields import remove_tool_calls
 
 # Endpoints whose replies are not an agent's
 _OTHER_ENDPOINTS = frozenset(("embeddings", "moderations", "rerank"))
@@ -118,7 +118,7 @@ def _add_message(builder: TrajectoryBuilder, message: Message, *, is_begin: bool
         return
     if message.role == "assistant":
         tools = [make_tool_use(call.name, call.arguments, id=call.id) for call in message.tool_calls]
-        builder.add_answer(_remove_calls(message), tools)
+        builder.add_answer(remove_tool_calls(message), tools)
         return
     builder.add_message(message.role, message.content)
 
@@ -132,14 +132,6 @@ def _add_reply(builder: TrajectoryBuilder, turn: Turn, tools: Sequence[ToolUse])
         cost_usd=call.cost_usd,
         latency_s=call.latency_s,
     )
-
-
-def _remove_calls(message: Message) -> str:
-    """Return the text of a message without its tool calls."""
-    text = message.content
-    for call in message.tool_calls:
-        text = text.replace(format_tool_call(call), "", 1)
-    return "\n".join(filter(None, text.splitlines()))
 
 
 def _join_trajectories(trajectories: Sequence[tuple[int, Trajectory]]) -> Trajectory:

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from claude_agent_sdk import ClaudeAgentOptions, Transport, query
-
 from clients.frameworks import kit
+
 from pytest_llmops.agents import Trajectory, read_trajectory
 
 PACKAGES = ("claude-agent-sdk",)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
+from clients.frameworks import kit
 from crewai import Agent, Crew, Task
 from crewai.llms.base_llm import BaseLLM
 from crewai.tools import tool
 
-from clients.frameworks import kit
 from pytest_llmops.agents import Trajectory, read_trajectory
 
 PACKAGES = ("crewai",)
@@ -25,7 +25,7 @@ class ScriptedModel(BaseLLM):
     def supports_function_calling(self) -> bool:
         return True
 
-    def call(self, messages: Any, *args: Any, **options: Any) -> Any:
+    def call(self, *_args: Any, **_options: Any) -> Any:
         turn = self.turns.pop(0)
         usage = {
             "prompt_tokens": kit.INPUT_TOKENS,

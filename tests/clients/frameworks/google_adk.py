@@ -6,14 +6,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
+from clients.frameworks import kit
 from google.adk.agents import LlmAgent
 from google.adk.models.base_llm import BaseLlm
-from google.adk.models.llm_request import LlmRequest
 from google.adk.models.llm_response import LlmResponse
 from google.adk.runners import InMemoryRunner
 from google.genai import types
 
-from clients.frameworks import kit
 from pytest_llmops.agents import Trajectory, read_trajectory
 
 PACKAGES = ("google-adk",)
@@ -25,9 +24,7 @@ class ScriptedModel(BaseLlm):
 
     turns: list[Any]
 
-    async def generate_content_async(
-        self, llm_request: LlmRequest, stream: bool = False
-    ) -> AsyncGenerator[LlmResponse, None]:
+    async def generate_content_async(self, *_args: Any, **_options: Any) -> AsyncGenerator[LlmResponse, None]:
         turn = self.turns.pop(0)
         parts = [types.Part(text=turn.text)] if turn.text else []
         for call in turn.calls:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from clients.frameworks import kit
 from langchain.agents import create_agent
 from langchain.tools import ToolRuntime, tool
 from langchain_core.language_models.chat_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.tools import ToolException
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command
 
-from clients.frameworks import kit
 from pytest_llmops.agents import Trajectory, read_trajectory
 
 PACKAGES = ("langchain", "langgraph")
@@ -29,10 +29,10 @@ class ScriptedModel(BaseChatModel):
     def _llm_type(self) -> str:
         return "scripted"
 
-    def bind_tools(self, tools: Sequence[Any], **options: Any) -> ScriptedModel:
+    def bind_tools(self, *_tools: Any, **_options: Any) -> ScriptedModel:
         return self
 
-    def _generate(self, messages: list[BaseMessage], *args: Any, **options: Any) -> ChatResult:
+    def _generate(self, *_args: Any, **_options: Any) -> ChatResult:
         turn = self.turns.pop(0)
         calls = [
             {"name": call.name, "args": call.arguments, "id": call.id} for call in turn.calls if not call.text

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from agents import Agent, Model, ModelResponse, Runner, Usage, function_tool, set_tracing_disabled
+from clients.frameworks import kit
 from openai.types.responses import (
     Response,
     ResponseCompletedEvent,
@@ -16,7 +17,6 @@ from openai.types.responses import (
     ResponseOutputText,
 )
 
-from clients.frameworks import kit
 from pytest_llmops.agents import Trajectory, read_trajectory
 
 PACKAGES = ("openai-agents",)
@@ -31,7 +31,7 @@ class ScriptedModel(Model):
     def __init__(self, turns: Sequence[kit.Turn]) -> None:
         self.turns = list(turns)
 
-    async def get_response(self, *args: Any, **options: Any) -> ModelResponse:
+    async def get_response(self, *_args: Any, **_options: Any) -> ModelResponse:
         usage = Usage(
             requests=1,
             input_tokens=kit.INPUT_TOKENS,
@@ -40,7 +40,7 @@ class ScriptedModel(Model):
         )
         return ModelResponse(output=self._make_output(), usage=usage, response_id=None)
 
-    async def stream_response(self, *args: Any, **options: Any) -> AsyncIterator[Any]:
+    async def stream_response(self, *_args: Any, **_options: Any) -> AsyncIterator[Any]:
         usage = {
             "input_tokens": kit.INPUT_TOKENS,
             "output_tokens": kit.OUTPUT_TOKENS,

@@ -6,11 +6,11 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from clients.frameworks import kit
 from strands import Agent, tool
 from strands.models.model import Model
 from strands.multiagent import Swarm
 
-from clients.frameworks import kit
 from pytest_llmops.agents import Trajectory, read_trajectory
 
 PACKAGES = ("strands-agents",)
@@ -31,10 +31,10 @@ class ScriptedModel(Model):
     def get_config(self) -> dict[str, Any]:
         return {}
 
-    def structured_output(self, *args: Any, **options: Any) -> Any:
+    def structured_output(self, *_args: Any, **_options: Any) -> Any:
         raise NotImplementedError
 
-    async def stream(self, *args: Any, **options: Any) -> AsyncIterator[Any]:
+    async def stream(self, *_args: Any, **_options: Any) -> AsyncIterator[Any]:
         turn = self.turns.pop(0)
         yield {"messageStart": {"role": "assistant"}}
         if turn.text:

@@ -26,7 +26,7 @@ def chat_vendor(url: str, **result: Any) -> tuple[str, dict[str, Any], Any, Any,
     call = {"id": "c1", "type": "function", "function": {"name": "get_order", "arguments": TEXT}}
     first = {"model": "m", "messages": [{"role": "user", "content": "Where is B-77?"}]}
     said = {"role": "assistant", "content": None, "tool_calls": [call]}
-    second = {**first, "messages": [*first["messages"], said, {"role": "tool", "content": "sent", **result}]}  # type: ignore[misc]
+    second = {**first, "messages": [*first["messages"], said, {"role": "tool", "content": "sent", **result}]}
     return url, first, {"tool_calls": [call], "content": None}, second, {"content": "On its way."}
 
 

@@ -81,7 +81,7 @@ def find_common(old: Sequence[Hashable], new: Sequence[Hashable]) -> list[tuple[
     numbers: dict[Hashable, int] = {}
     old_numbers = [numbers.setdefault(item, len(numbers)) for item in old]
     new_numbers = [numbers.setdefault(item, len(numbers)) for item in new]
-    common = []
+    common: list[tuple[int, int]] = []
     for block in LCSseq.opcodes(old_numbers, new_numbers):
         if block.tag == "equal":
             common += zip(

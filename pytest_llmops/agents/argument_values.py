@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any, get_origin
 
 from pytest_llmops.errors import UsageError, describe_exception
@@ -13,6 +14,15 @@ MAX_DIFFERENCES = 20  # differences of a call that are described
 MAX_VALUE_CHARS = 80
 MAX_SHOWN_ITEMS = 8  # entries of a list or mapping that are written out
 MAX_SEARCH_SECONDS = 2.0  # longest search of a regular expression
+MAX_SEARCHED_CHARS = 10_000  # characters that are searched without a time limit
+# The flags of `re` that change what a pattern matches, and their names in `regex`, where they are other numbers
+_REGEX_FLAGS = {
+    re.ASCII: "ASCII",
+    re.IGNORECASE: "IGNORECASE",
+    re.MULTILINE: "MULTILINE",
+    re.DOTALL: "DOTALL",
+    re.VERBOSE: "VERBOSE",
+}
 # The types that values of JSON have; `object` is any value
 _JSON_TYPES = (str, int, float, bool, list, dict, type(None), object)
 
@@ -188,12 +198,9 @@ def _compare_pattern(expected: re.Pattern[str], got: object, path: str) -> list[
     """Search a text with a time limit, which `re` lacks."""
     if not isinstance(got, str):
         return [_difference(path, expected, got)]
-    import regex
-
+    search = _compile_search(expected)
     try:
-        # The flags that both packages have are equal numbers.
-        compiled = regex.compile(expected.pattern, int(expected.flags))
-        if compiled.search(got, timeout=MAX_SEARCH_SECONDS):
+        if search(got):
             return []
     except TimeoutError:
         problem = (
@@ -202,6 +209,23 @@ def _compare_pattern(expected: re.Pattern[str], got: object, path: str) -> list[
         )
         return [ArgumentDifference(path, format_value(expected), problem)]
     return [_difference(path, expected, got)]
+
+
+@lru_cache(maxsize=1024)
+def _compile_search(pattern: re.Pattern[str]) -> Callable[[str], object]:
+    """Return a function that searches a text with a time limit, and raises a `TimeoutError` after it."""
+    import regex
+
+    flags = 0
+    for flag, name in _REGEX_FLAGS.items():
+        if pattern.flags & flag:
+            flags |= getattr(regex, name)
+    try:
+        compiled = regex.compile(pattern.pattern, flags)
+    except regex.error:
+        # The few patterns that only `re` knows are searched in the beginning of the text.
+        return lambda text: pattern.search(text[:MAX_SEARCHED_CHARS])
+    return partial(compiled.search, timeout=MAX_SEARCH_SECONDS)
 
 
 def _run_check(
@@ -281,7 +305,7 @@ def _format(value: object, depth: int) -> str:
 
 
 def _first_items(values: Any) -> list[Any]:
-    first = []
+    first: list[Any] = []
     for value in values:
         if len(first) == MAX_SHOWN_ITEMS:
             break

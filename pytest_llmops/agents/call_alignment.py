@@ -3,6 +3,7 @@
 All functions work on a matrix of booleans: whether expected call i (row) accepts call j (column).
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, TypeAlias
@@ -128,7 +129,7 @@ def _pair_windows(matrix: Matrix, sizes: Sequence[int]) -> Pairs:
     best = [np.zeros(matrix.shape[0] + 1, dtype=np.int32)]
     for first, end in turns:
         counts = best[-1].copy()
-        for start, stop, owners in _iterate_windows(matrix[:, first:end]):
+        for start, stop, owners in _iterate_windows(matrix[:, first:end], best[-1]):
             counts[stop] = max(counts[stop], best[-1][start] + len(owners))
         best.append(np.maximum.accumulate(counts))
     pairs: Pairs = []
@@ -137,7 +138,7 @@ def _pair_windows(matrix: Matrix, sizes: Sequence[int]) -> Pairs:
         if best[turn + 1][row] == best[turn][row]:
             continue
         first, end = turns[turn]
-        for start, _, owners in _iterate_windows(matrix[:row, first:end]):
+        for start, _, owners in _iterate_windows(matrix[:row, first:end], best[turn]):
             if best[turn][start] + len(owners) == best[turn + 1][row]:
                 pairs += [(owner, first + column) for column, owner in owners.items()]
                 row = start
@@ -145,28 +146,34 @@ def _pair_windows(matrix: Matrix, sizes: Sequence[int]) -> Pairs:
     return pairs
 
 
-def _iterate_windows(block: Matrix) -> Iterator[tuple[int, int, dict[int, int]]]:
+def _iterate_windows(block: Matrix, before: Matrix) -> Iterator[tuple[int, int, dict[int, int]]]:
     """Yield the shortest windows of expected calls with which more and more calls of a turn can be paired.
+
+    Args:
+        block: Which expected calls accept which calls of the turn.
+        before: The most pairs of the turns before, for each number of expected calls.
 
     Yields:
         First row of a window, the row after its last, and the row of each paired column. The mapping changes later.
     """
-    choices = {
-        int(row): [int(column) for column in np.flatnonzero(block[row])]
-        for row in np.flatnonzero(block.any(axis=1))
-    }
+    choices = []
+    for row in np.flatnonzero(block.any(axis=1)):
+        choices.append((int(row), tuple(int(column) for column in np.flatnonzero(block[row]))))
+    choices_of_row = dict(choices)
     most = int(block.any(axis=0).sum())
-    for start in choices:
+    # Of several starts with the same number of pairs before, the first has the most to choose from.
+    starts = [0, *(np.flatnonzero(np.diff(before[: block.shape[0] + 1])) + 1)]
+    for start in starts:
         owners: dict[int, int] = {}
         # Once a row cannot be added, no row with the same choices can.
         spent: set[tuple[int, ...]] = set()
-        for row, columns in choices.items():
-            if row < start or tuple(columns) in spent:
+        for row, columns in choices[bisect_left(choices, (start,)) :]:
+            if columns in spent:
                 continue
-            if not _add_row(row, choices, owners):
-                spent.add(tuple(columns))
+            if not _add_row(row, choices_of_row, owners):
+                spent.add(columns)
                 continue
-            yield start, row + 1, owners
+            yield int(start), row + 1, owners
             if len(owners) == most:
                 break
 

@@ -1,8 +1,9 @@
 """Which expected calls an agent made, and which of its calls were not expected."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from typing import Any, Literal, TypeAlias
 
 from pytest_llmops._util.arrays import np
@@ -56,12 +57,14 @@ class CallComparison:
     Attributes:
         expected: The expected calls.
         made: The calls made; those of started agents follow the call that started them, unless `ExpectedAgent` stands for them.
+        numbers: The index of each call made in ``trajectory.tool_calls``, which also has the calls that `ExpectedAgent` stands for.
         pairs: Indexes of an expected call and of the call that it is paired with, by the first.
         rules: How they were compared.
     """
 
     expected: tuple[Expected, ...]
     made: tuple[ToolUse, ...]
+    numbers: tuple[int, ...]
     pairs: tuple[tuple[int, int], ...]
     rules: Rules
 
@@ -112,11 +115,18 @@ def compare_calls(expected: ExpectedCalls, trajectory: Trajectory, rules: Rules)
     [0]
     """
     agents = [item for item in expected.calls if isinstance(item, ExpectedAgent)]
-    turns = list_turns(trajectory, agents)
-    made = [use for turn in turns for use in turn]
+    turns = list(_iterate_turns(trajectory, agents, count()))
+    numbers = [number for turn in turns for number, _ in turn]
+    made = [use for turn in turns for _, use in turn]
     matrix = _build_matrix(expected.calls, made, rules)
     pairs = _pair(matrix, expected, [len(turn) for turn in turns], rules.order)
-    return CallComparison(expected=expected.calls, made=tuple(made), pairs=tuple(sorted(pairs)), rules=rules)
+    return CallComparison(
+        expected=expected.calls,
+        made=tuple(made),
+        numbers=tuple(numbers),
+        pairs=tuple(sorted(pairs)),
+        rules=rules,
+    )
 
 
 def _pair(matrix: Matrix, expected: ExpectedCalls, made_sizes: Sequence[int], order: Order) -> Pairs:
@@ -131,21 +141,33 @@ def _pair(matrix: Matrix, expected: ExpectedCalls, made_sizes: Sequence[int], or
     return pair_with_turns(matrix, made_sizes)
 
 
-def list_turns(trajectory: Trajectory, agents: Sequence[ExpectedAgent] = ()) -> list[list[ToolUse]]:
-    """Return the calls of each message that has some; the messages of started agents follow.
+def list_turns(trajectory: Trajectory) -> list[list[ToolUse]]:
+    """Return the calls of each message that has some; the messages of started agents follow the one that started them."""
+    return [[use for _, use in turn] for turn in _iterate_turns(trajectory, (), count())]
+
+
+def _iterate_turns(
+    trajectory: Trajectory, agents: Sequence[ExpectedAgent], counter: Iterator[int]
+) -> Iterator[list[tuple[int, ToolUse]]]:
+    """Yield the calls of each message, each with its index in ``trajectory.tool_calls``.
 
     Args:
         trajectory: What the agent did.
         agents: Agents whose messages are left out, as they are compared apart.
+        counter: Counts all calls.
     """
-    turns = []
     for step in trajectory.steps:
         if step.tool_calls:
-            turns.append(list(step.tool_calls))
+            yield [(next(counter), use) for use in step.tool_calls]
         for use in step.tool_calls:
-            if use.started is not None and not any(agent.matches_name(use) for agent in agents):
-                turns += list_turns(use.started, agents)
-    return turns
+            if use.started is None:
+                continue
+            turns = _iterate_turns(use.started, agents, counter)
+            if any(agent.matches_name(use) for agent in agents):
+                # Read all the same: its calls count in the numbers of those that follow.
+                list(turns)
+            else:
+                yield from turns
 
 
 def compare_started(agent: ExpectedAgent, use: ToolUse, rules: Rules) -> CallComparison | None:
@@ -160,9 +182,9 @@ def _build_matrix(expected: Sequence[Expected], made: Sequence[ToolUse], rules: 
     matrix = np.zeros((len(expected), len(made)), dtype=bool)
     places: dict[str, dict[str, list[int]]] = {}  # name -> key of the arguments -> indexes of calls made
     for index, use in enumerate(made):
-        places.setdefault(use.name, {}).setdefault(make_key(use.arguments) or f"text {use.text}", []).append(
-            index
-        )
+        name, key = make_call_key(use)
+        places.setdefault(name, {}).setdefault(key, []).append(index)
+    indexes_of_name = {name: [*chain(*classes.values())] for name, classes in places.items()}
     for row, item in enumerate(expected):
         if isinstance(item, ExpectedAgent):
             for index, use in enumerate(made):
@@ -174,6 +196,9 @@ def _build_matrix(expected: Sequence[Expected], made: Sequence[ToolUse], rules: 
         for name in _list_names(item, places):
             if key:
                 matrix[row, places[name].get(key, [])] = True
+                continue
+            if item.mode == "any":
+                matrix[row, indexes_of_name[name]] = True
                 continue
             for indexes in places[name].values():
                 matrix[row, indexes] = not item.compare_arguments(made[indexes[0]])
@@ -194,6 +219,13 @@ def _list_names(item: ExpectedCall, names: Mapping[str, object]) -> list[str]:
     return [name for name in names if item.matches_name(name)]
 
 
+def make_call_key(use: ToolUse) -> tuple[str, str]:
+    """Return what is equal for calls with the same name and arguments; of arguments that are not a JSON object the text counts."""
+    if use.arguments is None:
+        return use.name, f"invalid {use.text}"
+    return use.name, make_key(use.arguments)
+
+
 def make_key(value: object) -> str:
     """Return a text that is equal for equal values of JSON (1 is 1.0, True is not 1); "" for a value with anything else in it.
 
@@ -202,7 +234,7 @@ def make_key(value: object) -> str:
     """
     try:
         return json.dumps(_normalize(value), sort_keys=True, ensure_ascii=False)
-    except (TypeError, RecursionError):
+    except (TypeError, ValueError, RecursionError):
         return ""
 
 

@@ -79,7 +79,8 @@ def _list_recorded_tools(source: object) -> list[ToolDefinition]:
 def _read_tool(where: str, tool: object) -> tuple[str, object]:
     """Return the name and the schema of a tool of any vendor."""
     inner = get_field(tool, "function") or tool
-    name = get_field(inner, "name")
+    # A tool that the provider has built in may only have a type.
+    name = get_field(inner, "name") or get_field(tool, "type")
     if not isinstance(name, str) or not name:
         raise UsageError(
             f"{where}: expected a tool with a name, as OpenAI, Anthropic or MCP describe it, got {format_value(tool)}"
@@ -100,7 +101,7 @@ def check_arguments(calls: Sequence[ToolUse], offered: Mapping[str, Schema | Non
             problems.append(f"step {number}: {problem}")
     share = 1.0
     if calls:
-        share = 1 - len(problems) / len(calls)
+        share = (len(calls) - len(problems)) / len(calls)
     return Validity(share=share, problems=tuple(problems[:MAX_PROBLEMS]))
 
 
@@ -110,14 +111,9 @@ def describe_problem(use: ToolUse, offered: Mapping[str, Schema | None] | None) 
     if offered is not None and use.name not in offered:
         known = [shorten_text(tool, 60) for tool in offered]
         closest = find_closest_name(name, known)
-        hint = ""
         if closest:
-            hint = f"; did the model mean {closest}?"
-        return (
-            f"the tool {name} was not offered{hint} Offered: {format_name_list(known)}"
-            if not hint
-            else (f"the tool {name} was not offered{hint}")
-        )
+            return f"the tool {name} was not offered; did the model mean {closest}?"
+        return f"the tool {name} was not offered; offered: {format_name_list(known)}"
     if use.arguments is None:
         return f"{name}: {shorten_text(use.problem, 120)}"
     schema = None
@@ -130,7 +126,9 @@ def describe_problem(use: ToolUse, offered: Mapping[str, Schema | None] | None) 
         return ""
     first = differences[0]
     place = first.path.removeprefix("$").removeprefix(".")
-    text = f"{name}: not valid by the schema: {place} {first.text}".replace(":  ", ": ")
+    if place:
+        place += ": "
+    more = ""
     if len(differences) > 1:
-        text += f" (and {len(differences) - 1} more)"
-    return text
+        more = f" (and {len(differences) - 1} more)"
+    return f"{name}: not valid by its schema: {place}{first.text}{more}"

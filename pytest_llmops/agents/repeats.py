@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-from pytest_llmops.agents.matching import make_key
+from pytest_llmops.agents.matching import make_call_key
 from pytest_llmops.agents.trajectory import ToolUse
 from pytest_llmops.agents.trajectory_text import format_call
 
@@ -32,11 +32,6 @@ class Loop:
         return self.start + self.length * self.rounds
 
 
-def list_call_keys(calls: Sequence[ToolUse]) -> list[tuple[str, str]]:
-    """Return a key for each call; calls with the same name and arguments have equal keys."""
-    return [(use.name, make_key(use.arguments) if use.arguments is not None else use.text) for use in calls]
-
-
 def count_repeats(calls: Sequence[ToolUse]) -> int:
     """Return how often the most repeated call came again; 0 if none did. Calls are equal if name and arguments are.
 
@@ -45,7 +40,7 @@ def count_repeats(calls: Sequence[ToolUse]) -> int:
     (1, 0)
     """
     counts: dict[Hashable, int] = {}
-    for key in list_call_keys(calls):
+    for key in map(make_call_key, calls):
         counts[key] = counts.get(key, 0) + 1
     return max(counts.values(), default=1) - 1
 
@@ -82,7 +77,7 @@ def _find_loop_at(keys: Sequence[Hashable], start: int) -> Loop | None:
 
 def describe_loops(calls: Sequence[ToolUse]) -> list[str]:
     """Return a sentence for each of the largest loops: ``search(q='x') 5 times: steps 2 to 6``."""
-    loops = sorted(find_loops(list_call_keys(calls)), key=lambda loop: loop.start - loop.end)
+    loops = sorted(find_loops(list(map(make_call_key, calls))), key=lambda loop: loop.start - loop.end)
     lines = []
     for loop in loops[:MAX_LISTED]:
         names = [format_call(use, 60) for use in calls[loop.start : loop.start + loop.length]]

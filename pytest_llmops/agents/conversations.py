@@ -1,5 +1,6 @@
 """`ScriptedConversation`: what a scripted user and an agent said turn by turn, and the tools that the agent called."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -60,11 +61,18 @@ class ScriptedConversation(Sequence[Turn]):
     @property
     def trajectory(self) -> Trajectory:
         """All steps of the conversation, as one trajectory."""
-        agent = next((turn.trajectory.agent for turn in self.turns if turn.trajectory.agent), "")
+        trajectories = [turn.trajectory for turn in self.turns]
+        agents = [trajectory.agent for trajectory in trajectories if trajectory.agent]
+        tokens = [trajectory.tokens for trajectory in trajectories if trajectory.tokens is not None]
+        prices = [trajectory.cost_usd for trajectory in trajectories if trajectory.cost_usd is not None]
+        has_tokens = bool(tokens) and len(tokens) == len(trajectories)
+        has_prices = bool(prices) and len(prices) == len(trajectories)
         return Trajectory(
-            steps=tuple(step for turn in self.turns for step in turn.trajectory.steps),
-            agent=agent,
-            problems=tuple(problem for turn in self.turns for problem in turn.trajectory.problems),
+            steps=tuple(step for trajectory in trajectories for step in trajectory.steps),
+            agent=next(iter(agents), ""),
+            problems=tuple(problem for trajectory in trajectories for problem in trajectory.problems),
+            total_tokens=sum(tokens) if has_tokens else None,
+            total_cost_usd=math.fsum(prices) if has_prices else None,
         )
 
 
@@ -147,7 +155,10 @@ def build_turn_trajectory(
         steps.append(Step(role="assistant", text=reply))
     elif trajectory.answer != reply:
         steps[-1] = replace(steps[-1], text=reply)
-    return replace(trajectory, steps=(*instructions, Step(role="user", text=user), *steps))
+    turn = replace(trajectory, steps=(*instructions, Step(role="user", text=user), *steps))
+    if len(new_steps) < len(trajectory.steps):  # totals are those of the whole conversation
+        turn = replace(turn, total_tokens=None, total_cost_usd=None)
+    return turn
 
 
 def _has_only_calls(step: Step) -> bool:

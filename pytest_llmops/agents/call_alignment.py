@@ -19,6 +19,8 @@ def pair_in_any_order(matrix: Matrix) -> Pairs:
     """Return a maximum bipartite matching."""
     if not matrix.any():
         return []
+    if matrix.shape == (1, 1):
+        return [(0, 0)]
     from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import maximum_bipartite_matching
 
@@ -71,9 +73,10 @@ def pair_turns(matrix: Matrix, expected_sizes: Sequence[int], made_sizes: Sequen
         block = matrix[row : row_starts[expected_turn + 1], column : column_starts[made_turn + 1]]
         return [(row + i, column + j) for i, j in pair_in_any_order(block)]
 
-    for expected_turn, made_turn in np.argwhere(weights):
-        if expected_sizes[expected_turn] > 1 and made_sizes[made_turn] > 1:
-            weights[expected_turn, made_turn] = len(pair_blocks(expected_turn, made_turn))
+    # Of a turn with one call at most one can be paired.
+    has_several = np.outer(np.array(expected_sizes) > 1, np.array(made_sizes) > 1)
+    for expected_turn, made_turn in np.argwhere((weights > 0) & has_several):
+        weights[expected_turn, made_turn] = len(pair_blocks(expected_turn, made_turn))
     pairs = []
     for expected_turn, made_turn in pair_in_order(weights):
         pairs += pair_blocks(expected_turn, made_turn)
@@ -157,12 +160,13 @@ def _iterate_windows(block: Matrix, before: Matrix) -> Iterator[tuple[int, int, 
         First row of a window, the row after its last, and the row of each paired column. The mapping changes later.
     """
     choices = []
-    for row in np.flatnonzero(block.any(axis=1)):
-        choices.append((int(row), tuple(int(column) for column in np.flatnonzero(block[row]))))
+    for index in np.flatnonzero(block.any(axis=1)):
+        choices.append((int(index), tuple(int(column) for column in np.flatnonzero(block[index]))))
     choices_of_row = dict(choices)
     most = int(block.any(axis=0).sum())
     # Of several starts with the same number of pairs before, the first has the most to choose from.
-    starts = [0, *(np.flatnonzero(np.diff(before[: block.shape[0] + 1])) + 1)]
+    increases = np.flatnonzero(np.diff(before[: block.shape[0] + 1]))
+    starts = [0, *(int(place) + 1 for place in increases)]
     for start in starts:
         owners: dict[int, int] = {}
         # Once a row cannot be added, no row with the same choices can.
@@ -173,7 +177,7 @@ def _iterate_windows(block: Matrix, before: Matrix) -> Iterator[tuple[int, int, 
             if not _add_row(row, choices_of_row, owners):
                 spent.add(columns)
                 continue
-            yield int(start), row + 1, owners
+            yield start, row + 1, owners
             if len(owners) == most:
                 break
 

@@ -21,6 +21,8 @@ from pytest_llmops.agents.trajectory import ToolUse, Trajectory
 Order: TypeAlias = Literal["strict", "turns", "any"]
 Rule: TypeAlias = Literal["forbid", "allow"]
 
+_ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
@@ -233,7 +235,7 @@ def make_key(value: object) -> str:
     ('{"a": true, "b": 1}', '')
     """
     try:
-        return json.dumps(_normalize(value), sort_keys=True, ensure_ascii=False)
+        return _ENCODER.encode(_normalize(value))
     except (TypeError, ValueError, RecursionError):
         return ""
 

@@ -64,15 +64,17 @@ def find_loops(keys: Sequence[Hashable]) -> list[Loop]:
 
 
 def _find_loop_at(keys: Sequence[Hashable], start: int) -> Loop | None:
-    """Return the shortest loop that begins with a call; None if it begins none."""
+    """Return the loop with the most calls that begins with a call, of several the shortest; None if it begins none."""
+    largest = None
     for length in range(1, MAX_LOOP_LENGTH + 1):
         end = start + length
         while end < len(keys) and keys[end] == keys[end - length]:
             end += 1
         rounds = (end - start) // length
-        if rounds >= MIN_LOOPS or (length == 1 and rounds > 1):
-            return Loop(start, length, rounds)
-    return None
+        is_loop = rounds >= MIN_LOOPS or (length == 1 and rounds > 1)
+        if is_loop and (largest is None or length * rounds > largest.end - start):
+            largest = Loop(start, length, rounds)
+    return largest
 
 
 def describe_loops(calls: Sequence[ToolUse]) -> list[str]:

@@ -1,6 +1,8 @@
 """A trajectory in a few lines of text: who did what, with which result, tokens and latency."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import count
 
 from pytest_llmops.agents.argument_values import format_value
 from pytest_llmops.agents.trajectory import Step, ToolUse, Trajectory
@@ -11,6 +13,8 @@ MAX_CALL_CHARS = 110
 MAX_RESULT_CHARS = 50
 MAX_TEXT_CHARS = 120
 MAX_SHOWN_ARGUMENTS = 12
+MAX_PROBLEMS = 3
+MAX_DEPTH = 4  # agents within agents that are indented
 
 
 def format_trajectory(trajectory: Trajectory, *, max_lines: int = MAX_LINES) -> list[tuple[str, str]]:
@@ -27,41 +31,54 @@ def format_trajectory(trajectory: Trajectory, *, max_lines: int = MAX_LINES) -> 
     >>> format_trajectory(Trajectory(steps=(step,)))
     [('1 assistant', "get_order(order_id='B-77') -> delivered  (120 tokens)")]
     """
-    lines = list(_iterate_lines(trajectory, [0], 0))
-    lines += [("problem", shorten_text(problem, MAX_TEXT_CHARS)) for problem in trajectory.problems[:3]]
-    if len(lines) <= max_lines:
-        return lines
-    head = max_lines * 2 // 3
-    tail = max_lines - head - 1
-    left_out = len(lines) - head - tail
-    return [*lines[:head], ("...", f"{left_out:,} lines are left out"), *lines[-tail:]]
+    lines = list(_iterate_lines(trajectory, count(1), 0))
+    for problem in trajectory.problems[:MAX_PROBLEMS]:
+        lines.append(("problem", partial(shorten_text, problem, MAX_TEXT_CHARS)))
+    left_out = 0
+    if len(lines) > max_lines:
+        tail = max_lines // 3
+        left_out = len(lines) - (max_lines - 1)
+        del lines[max_lines - 1 - tail : len(lines) - tail]
+        lines.insert(max_lines - 1 - tail, ("...", lambda: f"{left_out:,} lines are left out"))
+    return [(label, write()) for label, write in lines]
 
 
-def _iterate_lines(trajectory: Trajectory, counter: list[int], depth: int) -> Iterator[tuple[str, str]]:
-    """Yield the lines of a trajectory; ``counter`` has the number of calls before it, as agents are nested."""
-    indent = "  " * min(depth, 4)
+def _iterate_lines(
+    trajectory: Trajectory, numbers: Iterator[int], depth: int
+) -> Iterator[tuple[str, Callable[[], str]]]:
+    """Yield the label of each line, and a function that writes its text: of 1,000 lines few are shown.
+
+    Args:
+        trajectory: What the agent did.
+        numbers: The numbers of the calls that follow, as agents are nested.
+        depth: How many agents are around this one.
+    """
+    indent = "  " * min(depth, MAX_DEPTH)
     for step in trajectory.steps:
         role: str = step.role
         if step.role == "assistant" and (step.agent or trajectory.agent):
             role = shorten_text(step.agent or trajectory.agent, 20)
+        if step.text or not step.tool_calls:
+            yield f"  {role}", partial(_format_message, step, indent)
         facts = _format_facts(step)
-        text = shorten_text(step.text, MAX_TEXT_CHARS)
-        if not step.tool_calls or text:
-            text = text or "(no text)"
-            if not step.tool_calls:
-                text += facts
-            yield f"  {role}", indent + text
         for use in step.tool_calls:
-            counter[0] += 1
-            yield f"{counter[0]} {role}", f"{indent}{_format_result(use)}{facts}"
+            yield f"{next(numbers)} {role}", partial(_format_result, use, indent, facts)
             facts = ""
         for use in step.tool_calls:
             if use.started is not None:
-                yield from _iterate_lines(use.started, counter, depth + 1)
+                yield from _iterate_lines(use.started, numbers, depth + 1)
 
 
-def _format_result(use: ToolUse) -> str:
-    text = format_call(use)
+def _format_message(step: Step, indent: str) -> str:
+    text = indent + (shorten_text(step.text, MAX_TEXT_CHARS) or "(no text)")
+    if step.tool_calls:
+        # The facts are in the line of its first call.
+        return text
+    return text + _format_facts(step)
+
+
+def _format_result(use: ToolUse, indent: str, facts: str) -> str:
+    text = indent + format_call(use)
     if use.result is not None:
         arrow = "->"
         if use.is_error:
@@ -71,7 +88,7 @@ def _format_result(use: ToolUse) -> str:
         text += " -> error"
     if use.latency_s is not None:
         text += f" in {format_amount(use.latency_s, 's')}"
-    return text
+    return text + facts
 
 
 def _format_facts(step: Step) -> str:

@@ -104,28 +104,38 @@ class _Reader:
             )
 
     def build(self) -> Trajectory:
-        """Return the tree of agents, the last ones first, as they hang on those before them."""
+        """Return the tree of agents: the last ones are hung up first, as they may hang on those before them."""
         for agent in self.agents.values():
             agent.end_answer()
         root = self.agents[""]
-        for call_id, agent in reversed(self.agents.items()):
-            if not call_id:
-                continue
-            caller = self.callers.get(call_id)
-            if caller is None or caller.place >= agent.place:
-                caller = root
-                root.builder.add_problem(
-                    f"the call {call_id[:80]!r} that started an agent is not in the messages"
-                )
-            caller.builder.start_agent(call_id, agent.builder.build())
+        callers = {call_id: self._find_caller(call_id) for call_id in self.agents if call_id}
+        for call_id, caller in reversed(callers.items()):
+            caller.builder.start_agent(call_id, self.agents[call_id].builder.build())
         return replace(root.builder.build(), total_tokens=self.tokens, total_cost_usd=self.cost_usd)
+
+    def _find_caller(self, call_id: str) -> _Agent:
+        """Return the agent that started another one; the first agent if that is not known, which becomes a problem."""
+        root = self.agents[""]
+        agent = self.agents[call_id]
+        caller = self.callers.get(call_id)
+        if caller is None or caller.place >= agent.place:
+            root.builder.add_problem(
+                f"the call {call_id[:80]!r}, which started an agent, is not in the messages"
+            )
+            return root
+        if caller.depth == MAX_DEPTH:
+            root.builder.add_problem(
+                f"the agent of the call {call_id[:80]!r} is more than {MAX_DEPTH} agents deep"
+            )
+            return root
+        agent.depth = caller.depth + 1
+        return caller
 
     def _find_agent(self, entry: object) -> _Agent:
         call_id = get_text(entry, "parent_tool_use_id")
         if call_id not in self.agents:
             builder = TrajectoryBuilder(agent=self.names.get(call_id, ""))
-            caller = self.callers.get(call_id, self.agents[""])
-            self.agents[call_id] = _Agent(builder, place=len(self.agents), depth=caller.depth + 1)
+            self.agents[call_id] = _Agent(builder, place=len(self.agents))
         return self.agents[call_id]
 
     def _add_input(self, agent: _Agent, entry: object) -> None:

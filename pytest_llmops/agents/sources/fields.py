@@ -85,13 +85,13 @@ def format_value(value: object) -> str:
         return value
     try:
         return json.dumps(value, ensure_ascii=False, default=_make_plain)
-    except (TypeError, ValueError, RecursionError):
-        return f"[{get_class_name(value)}]"
+    except Exception:  # noqa: BLE001 -- whatever an object of another package raises
+        return f"<{get_class_name(value)}>"
 
 
 def _make_plain(value: object) -> object:
     """Return a pydantic model or a dataclass as a mapping, and any other object as text."""
-    dump = getattr(value, "model_dump", None)
+    dump = get_field(value, "model_dump")
     if callable(dump) and not isinstance(value, type):
         return dump(mode="json")
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

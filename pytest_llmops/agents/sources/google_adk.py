@@ -42,10 +42,10 @@ def _add_event(builder: HandoverBuilder, event: object, number: int) -> None:
     if content is None:
         content = event
     if get_text(event, "error_message"):
-        builder.current.add_problem(f"event {number}: {get_text(event, 'error_message')[:500]}")
+        builder.root.add_problem(f"event {number}: {get_text(event, 'error_message')[:500]}")
     parts = get_items(content, "parts")
     if not parts and not hasattr(event, "author") and get_field(event, "role") is None:
-        builder.current.add_problem(
+        builder.root.add_problem(
             f"event {number}: expected an event of google-adk, got {get_class_name(event)}"
         )
     if not parts:

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 from pytest_llmops.agents.trajectory import Trajectory, TrajectoryBuilder
 
-
 # Agents below each other; a tree of more could not be walked through
 MAX_DEPTH = 50
 
@@ -43,11 +42,9 @@ class HandoverBuilder:
         if self.return_to(agent):
             return
         if not agent:
-            self.current.add_problem(
-                "a hand-off names no agent: what comes next is shown as of the same agent"
-            )
+            self.root.add_problem("a hand-off names no agent: what comes next is shown as of the same agent")
         elif len(self._started) == MAX_DEPTH:
-            self.current.add_problem(
+            self.root.add_problem(
                 f"more than {MAX_DEPTH} agents handed over to the next: the last ones are not nested"
             )
         else:

@@ -47,7 +47,7 @@ def _add_entry(builder: HandoverBuilder, entry: object, number: int) -> None:
     elif kind in ("tool", "function"):
         _add_result(builder, entry)
     elif kind != "remove":
-        builder.current.add_problem(
+        builder.root.add_problem(
             f"message {number}: expected a message of LangChain, got {get_class_name(entry)}"
         )
 

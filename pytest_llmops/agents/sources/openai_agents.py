@@ -103,7 +103,7 @@ class _Reader:
             self.end_turn()
             self._hand_over(item, raw)
         elif not kind:
-            self.builder.current.add_problem(f"item {number} has no type: {get_class_name(item)}")
+            self.builder.root.add_problem(f"item {number} has no type: {get_class_name(item)}")
 
     def end_turn(self) -> None:
         """Add the answer that was collected."""

@@ -12,6 +12,7 @@ from pytest_llmops.agents.sources.fields import (
     get_text,
     sum_counts,
 )
+from pytest_llmops.agents.sources.handovers import MAX_DEPTH
 from pytest_llmops.agents.trajectory import Step, ToolUse, Trajectory, TrajectoryBuilder, make_tool_use
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import ROLES
@@ -132,11 +133,12 @@ def _add_latencies(step: Step, latencies: Mapping[str, float]) -> Step:
     return replace(step, tool_calls=tuple(calls))
 
 
-def _read_agents(source: object, agents: Mapping[object, object]) -> Trajectory:
+def _read_agents(source: object, agents: Mapping[object, object], depth: int = 0) -> Trajectory:
     """Return the trajectory of several agents: those that were handed over to hang on the call, the others follow each other."""
     nodes = [*get_items(source, "node_history"), *get_items(source, "execution_order")]
     order = dict.fromkeys([*(get_text(node, "node_id") for node in nodes), *agents])
-    trajectories = {str(name): _read_node(agents[name], str(name)) for name in order if name in agents}
+    trajectories = {str(name): _read_node(agents[name], str(name), depth) for name in order if name in agents}
+    heights = dict.fromkeys(trajectories, 0)
     names = list(trajectories)
     first: list[Trajectory] = []
     for place in range(len(names) - 1, -1, -1):
@@ -144,9 +146,10 @@ def _read_agents(source: object, agents: Mapping[object, object]) -> Trajectory:
         callers = [
             caller for caller in names[:place] if _find_transfer(trajectories[caller], name) is not None
         ]
-        if callers:
+        if callers and heights[name] < MAX_DEPTH:
             caller = callers[-1]
             trajectories[caller] = _hang_agent(trajectories[caller], name, trajectories[name])
+            heights[caller] = max(heights[caller], heights[name] + 1)
         else:
             first.insert(0, trajectories[name])
     if len(first) == 1:
@@ -157,14 +160,16 @@ def _read_agents(source: object, agents: Mapping[object, object]) -> Trajectory:
     )
 
 
-def _read_node(node: object, name: str) -> Trajectory:
-    """Return the trajectory of an agent, or of several that stand for one."""
+def _read_node(node: object, name: str, depth: int) -> Trajectory:
+    """Return the trajectory of an agent, or of several that count as one."""
     result = get_field(node, "result")
     inner = get_field(result, "results")
-    if isinstance(inner, Mapping):
-        return replace(_read_agents(result, inner), agent=name)
+    if isinstance(inner, Mapping) and depth < MAX_DEPTH:
+        return replace(_read_agents(result, inner, depth + 1), agent=name)
     if get_field(result, "metrics") is None:
-        problem = f"the agent {name[:80]!r} has no result: {shorten_text(repr(result), 200)}"
+        problem = f"the agent {name[:80]!r} has no result: {get_class_name(result)}"
+        if isinstance(result, Exception):
+            problem = f"the agent {name[:80]!r} failed: {shorten_text(repr(result), 200)}"
         return Trajectory(agent=name, problems=(problem,))
     trajectory = _read_result(result)
     steps = tuple(replace(step, agent=name) for step in trajectory.steps)

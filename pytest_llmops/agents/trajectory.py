@@ -277,11 +277,12 @@ def make_tool_use(name: str, arguments: object, **fields: Any) -> ToolUse:
     return ToolUse(name=name, arguments=values, text=arguments, problem=problem, **fields)
 
 
-class _Result(NamedTuple):
-    """A result that came before its call."""
+class _Outcome(NamedTuple):
+    """What came of a call."""
 
-    text: str
+    result: str
     is_error: bool
+    latency_s: float | None
 
 
 @dataclass(slots=True)
@@ -289,6 +290,13 @@ class _OpenCall:
     """A call that may still get a result, or the trajectory of an agent."""
 
     use: ToolUse
+
+    def finish(self, outcome: _Outcome) -> None:
+        """Give the call its result."""
+        latency_s = outcome.latency_s
+        if latency_s is None:
+            latency_s = self.use.latency_s
+        self.use = replace(self.use, result=outcome.result, is_error=outcome.is_error, latency_s=latency_s)
 
 
 @dataclass(slots=True)
@@ -327,30 +335,39 @@ class _CallQueues:
         """Return whether a call with this id was added, even if it was taken out since."""
         return call_id in self._by_id
 
-    def pop(self, call_id: str, name: str) -> _OpenCall | None:
-        """Take out the first call with this id, else with this name, else of all; None if there is none.
+    def find(self, call_id: str, name: str) -> _QueuedCall | None:
+        """Return the first call with this id, else with this name, else of all; None if there is none.
 
-        An id that no call has says nothing: Gemini gives ids to results whose calls have none. Then a call without an id is taken.
+        An id that no call has says nothing: Gemini gives ids to results whose calls have none. Then a call without an id is meant.
         """
         if call_id in self._by_id:
-            return _pop_first(self._by_id[call_id])
+            return _find_first(self._by_id[call_id])
         if call_id and not name:
             return None
         queue = self._all
         if name:
             queue = self._by_name.get(name, deque())
-        return _pop_first(queue, without_id=bool(call_id))
+        queued = _find_first(queue)
+        if queued is not None and call_id and queued.call.use.id:
+            return None
+        return queued
+
+    def pop(self, call_id: str, name: str) -> _OpenCall | None:
+        """Take out the call that `find` returns."""
+        queued = self.find(call_id, name)
+        if queued is None:
+            return None
+        queued.is_taken = True
+        return queued.call
 
 
-def _pop_first(queue: deque[_QueuedCall], *, without_id: bool = False) -> _OpenCall | None:
-    """Take out the first call; calls that another queue gave away are dropped."""
+def _find_first(queue: deque[_QueuedCall]) -> _QueuedCall | None:
+    """Return the first call of a queue; those that were taken out of another queue are dropped."""
     while queue and queue[0].is_taken:
         queue.popleft()
-    if not queue or (without_id and queue[0].call.use.id):
+    if not queue:
         return None
-    queued = queue.popleft()
-    queued.is_taken = True
-    return queued.call
+    return queue[0]
 
 
 @dataclass(slots=True)
@@ -370,7 +387,7 @@ class TrajectoryBuilder:
     _problems: list[str] = field(default_factory=list)
     _waiting: "_CallQueues" = field(default_factory=_CallQueues)
     _not_started: "_CallQueues" = field(default_factory=_CallQueues)
-    _early_results: dict[str, list["_Result"]] = field(default_factory=dict)
+    _early_results: dict[str, deque[_Outcome]] = field(default_factory=dict)
 
     def add_message(self, role: Role, text: str, *, agent: str = "") -> None:
         """Add a message that the agent was given."""
@@ -408,19 +425,32 @@ class TrajectoryBuilder:
         else:
             self.add_answer("", tool_calls)
 
-    def add_result(self, call_id: str, result: str, *, name: str = "", is_error: bool = False) -> None:
+    def add_result(
+        self,
+        call_id: str,
+        result: str,
+        *,
+        name: str = "",
+        is_error: bool = False,
+        latency_s: float | None = None,
+    ) -> None:
         """Give a result to its call, which may also be added later.
 
         That is the first call with this id that has no result yet; without an id, the first one with this name; without both, the
         first one of all. A result that no call waits for becomes a problem of the trajectory.
         """
+        outcome = _Outcome(result, is_error, latency_s)
         call = self._waiting.pop(call_id, name)
         if call is not None:
-            call.use = replace(call.use, result=result, is_error=is_error)
+            call.finish(outcome)
         elif call_id and not self._waiting.has_seen(call_id):
-            self._early_results.setdefault(call_id, []).append(_Result(result, is_error))
+            self._early_results.setdefault(call_id, deque()).append(outcome)
         else:
             self._problems.append(_describe_lost_result(call_id, name))
+
+    def has_waiting_call(self, call_id: str, name: str) -> bool:
+        """Return whether a call waits for a result with this id or name."""
+        return self._waiting.find(call_id, name) is not None
 
     def add_problem(self, problem: str) -> None:
         """Add a sentence on what could not be read or matched."""
@@ -458,8 +488,7 @@ class TrajectoryBuilder:
                 self._not_started.push(call)
             early_results = self._early_results.get(use.id)
             if early_results and use.result is None:
-                early = early_results.pop(0)
-                call.use = replace(use, result=early.text, is_error=early.is_error)
+                call.finish(early_results.popleft())
             elif use.result is None:
                 self._waiting.push(call)
             if not early_results:

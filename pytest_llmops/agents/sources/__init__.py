@@ -5,6 +5,7 @@ Each module reads one source. Results of frameworks are recognized by the packag
 
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from pytest_llmops.agents.trajectory import Trajectory
@@ -27,6 +28,19 @@ _READERS = {
     "pydantic_ai": "pydantic_ai",
     "strands": "strands",
 }
+# A mapping with one of these is a span, or an export of spans
+_SPAN_KEYS = frozenset(
+    (
+        "resourceSpans",
+        "resource_spans",
+        "scopeSpans",
+        "scope_spans",
+        "spans",
+        "spanId",
+        "span_id",
+        "context.span_id",
+    )
+)
 EXPECTED = (
     "the fixture llm_calls, a list of messages (OpenAI, Anthropic, LangChain), OpenTelemetry spans, or the result of openai-agents, "
     "LangGraph, Pydantic-AI, google-adk, claude-agent-sdk, CrewAI or Strands"
@@ -39,7 +53,8 @@ def read_trajectory(source: object) -> Trajectory:
     Args:
         source: One of: a `Trajectory`, which is returned as it is; ``llm_calls`` or a list of `Call`; a list of messages as
             OpenAI (chat completions and Responses), Anthropic and LangChain have them, or an object or mapping with such a list as
-            ``messages``; a `ScriptedConversation`; finished OpenTelemetry spans with the GenAI attributes; the result of an agent framework.
+            ``messages``; one reply of a model; finished OpenTelemetry spans with the GenAI attributes, an OTLP/JSON export of such, or
+            the `Path` of one; the result of an agent framework.
 
     Returns:
         The trajectory; without steps if the source has no message.
@@ -50,10 +65,8 @@ def read_trajectory(source: object) -> Trajectory:
     >>> read_trajectory([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]).answer
     'Hello'
     """
-    if isinstance(source, Trajectory):
-        return source
-    own = getattr(source, "trajectory", None)
-    if isinstance(own, Trajectory):
+    own = _get_own_trajectory(source)
+    if own is not None:
         return own
     if isinstance(source, Call):
         source = [source]
@@ -64,9 +77,9 @@ def read_trajectory(source: object) -> Trajectory:
         return Trajectory()
     first = _find_first(source)
     if isinstance(first, Call):
+        _check_calls(source)
         return _read_with("wire", source)
-    package = type(first).__module__.partition(".")[0]
-    reader = _READERS.get(package, "")
+    reader = _find_reader(first)
     if isinstance(source, (list, tuple)) and any(_has_converse_blocks(entry) for entry in source):
         reader = "strands"
     trajectory = _try_reader(reader, source)
@@ -77,6 +90,16 @@ def read_trajectory(source: object) -> Trajectory:
     return trajectory
 
 
+def _get_own_trajectory(source: object) -> Trajectory | None:
+    """Return a source that is a trajectory, or the one of a `ScriptedConversation` or a `Turn` of it; None for all others."""
+    if isinstance(source, Trajectory):
+        return source
+    own = getattr(source, "trajectory", None)
+    if isinstance(own, Trajectory):
+        return own
+    return None
+
+
 def _find_first(source: object) -> object:
     """Return what says of which package a source is: the first entry of a list, or of a mapping's messages; else the source."""
     entries = source
@@ -85,6 +108,37 @@ def _find_first(source: object) -> object:
     if isinstance(entries, (list, tuple)) and entries:
         return entries[0]
     return source
+
+
+def find_trajectory(source: object) -> Trajectory | None:
+    """Return the trajectory of a `Trajectory`, of spans or of a framework's result; None for texts, messages and calls."""
+    own = _get_own_trajectory(source)
+    if own is not None:
+        return own
+    first = _find_first(source)
+    if _find_reader(first) in ("", "messages", "langchain"):
+        return None
+    return read_trajectory(source)
+
+
+def _check_calls(source: object) -> None:
+    """Raise a `UsageError` if not all of a list are calls."""
+    if not isinstance(source, (list, tuple)):
+        return
+    for number, call in enumerate(source, start=1):
+        if not isinstance(call, Call):
+            raise UsageError(
+                f"item {number} of the calls: expected a Call as the first item is one, got a {type(call).__qualname__}"
+            )
+
+
+def _find_reader(first: object) -> str:
+    """Return the module that reads a source whose first entry this is; "" if its package has none."""
+    is_path = isinstance(first, Path)
+    if is_path or (isinstance(first, Mapping) and not _SPAN_KEYS.isdisjoint(first)):
+        return "otel_spans"
+    package = type(first).__module__.partition(".")[0]
+    return _READERS.get(package, "")
 
 
 def _has_converse_blocks(entry: object) -> bool:

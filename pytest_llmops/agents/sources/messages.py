@@ -17,7 +17,8 @@ from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import ROLES, Completion, Message, Role
 from pytest_llmops.trace.fields import format_part, remove_tool_calls
 
-_ROLES: Mapping[str, Role] = {
+# Roles of messages, and types of LangChain's
+ROLES_BY_NAME: Mapping[str, Role] = {
     **{role: role for role in ROLES},
     "human": "user",
     "ai": "assistant",
@@ -88,7 +89,7 @@ def _is_message(source: object) -> bool:
         return True
     message = _unwrap(source)
     kind = get_text(message, "role") or get_text(message, "type")
-    return kind in _ROLES or kind.endswith(("_call", "_call_output"))
+    return kind in ROLES_BY_NAME or kind.endswith(("_call", "_call_output"))
 
 
 def _is_entry(entry: object) -> bool:
@@ -130,7 +131,7 @@ def _add_entry(builder: TrajectoryBuilder, entry: object, number: int) -> None:
         call_id = get_text(message, "call_id")
         builder.add_result(call_id, format_content(get_field(message, "output")))
         return
-    role = _ROLES.get(given_role or kind)
+    role = ROLES_BY_NAME.get(given_role or kind)
     if role is None and get_items(message, "parts"):
         role = "user"  # Gemini's default
     if role is None:

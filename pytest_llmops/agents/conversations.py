@@ -177,5 +177,5 @@ def describe_turns(turns: Sequence[Turn]) -> list[tuple[str, str]]:
         lines += [("", f"called: {call}") for call in calls[:MAX_CALLS_SHOWN]]
         if len(calls) > MAX_CALLS_SHOWN:
             lines.append(("", f"and {len(calls) - MAX_CALLS_SHOWN} more calls"))
-        lines.append(("", f"agent: {shorten_text(turn.reply, MAX_QUOTED)}"))
+        lines.append(("", f"agent: {shorten_text(turn.reply, MAX_QUOTED) or '(an empty text)'}"))
     return lines

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, TypeAlias
 from pytest_llmops import recorder
 from pytest_llmops._util.text_files import BadFile
 from pytest_llmops.agents.conversations import (
+    MAX_QUOTED,
     ScriptedConversation,
     Turn,
     build_turn_trajectory,
@@ -298,6 +299,7 @@ class _Progress:
         turns: The turns so far.
         skipped: Numbers of the turns that were skipped.
         turn_exchange: The same before the turn that is going on.
+        unanswered: A line about the user's message that has no reply yet.
         known_steps: Steps of the last result with a trajectory.
         has_checked: Whether an expectation was reached.
     """
@@ -309,6 +311,7 @@ class _Progress:
     turns: list[Turn] = field(default_factory=list)
     skipped: list[int] = field(default_factory=list)
     turn_exchange: int = 0
+    unanswered: list[tuple[str, str]] = field(default_factory=list)
     known_steps: Sequence[Step] = ()
     has_checked: bool = False
 
@@ -402,6 +405,7 @@ class _Progress:
             UsageError: The reply cannot be read.
         """
         self.turn_exchange = len(recorder.list_exchanges())
+        self.unanswered = [(label, f"user: {shorten_text(text, MAX_QUOTED)}")]
         try:
             result = yield self._make_message(text)
         except (AssertionError, LLMOpsError) as error:
@@ -417,7 +421,10 @@ class _Progress:
         try:
             reply, trajectory = read_reply(result)
         except UsageError as error:
-            raise UsageError(f"converse: {label}: the agent's reply: {error}") from None
+            raise UsageError(
+                f"converse: {label}: the agent function returned neither a text nor an answer of an SDK, "
+                f"and it is not a source of a trajectory: {error}"
+            ) from None
         if reply is None:
             raise _CannotGoOn(f"{label}: the agent gave no reply")
         self._add_turn(label, text, reply, result, trajectory)
@@ -456,6 +463,7 @@ class _Progress:
             knows_tools=knows_tools,
         )
         self.turns.append(turn)
+        self.unanswered = []
 
     def _check(self, expected: Expectation | None) -> None:
         """Check the last turn by assertions.
@@ -485,7 +493,8 @@ class _Progress:
         error.add_note("\n".join([f"the conversation up to {label}:", *lines]))
 
     def _describe(self) -> list[tuple[str, str]]:
-        return describe_turns(self.turns[-SHOWN_TURNS:])
+        """Return lines about the last turns, and the message that got no reply."""
+        return [*describe_turns(self.turns[-SHOWN_TURNS:]), *self.unanswered]
 
     def _fail(self, reason: str) -> ScriptedConversation:
         """Emit that the conversation did not go as scripted."""
@@ -546,14 +555,15 @@ def _matches(pattern: str, reply: str, place: str) -> bool:
     """
     import regex
 
+    short_pattern = shorten_text(pattern, 60)
+    where = f"converse: {place}: the pattern '{short_pattern}'"
     try:
         return regex.search(pattern, reply, timeout=PATTERN_SECONDS) is not None
-    except (TimeoutError, regex.error) as error:
-        short_pattern = shorten_text(pattern, 60)
-        what = (
-            str(error) or f"takes longer than {PATTERN_SECONDS:g} s in a reply of {len(reply):,} characters"
-        )
-        raise UsageError(f"converse: {place}: the pattern '{short_pattern}': {what}") from None
+    except TimeoutError:
+        limit = f"{PATTERN_SECONDS:g} s in a reply of {len(reply):,} characters"
+        raise UsageError(f"{where} searches for more than {limit}: nested repetitions take long") from None
+    except regex.error as error:
+        raise UsageError(f"{where} is not valid: {error}") from None
 
 
 def _check_expectation(expected: Expectation, turn: Turn, label: str) -> None:

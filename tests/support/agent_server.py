@@ -62,7 +62,7 @@ def _message_events(body: dict[str, Any]) -> list[dict[str, Any]]:
 
 def message_events(model: str, number: int | str, text: str, tool: str = "") -> list[dict[str, Any]]:
     """The stream of an answer of Anthropic's Messages API: a text, or the arguments of a tool that is called."""
-    message = {
+    message: dict[str, Any] = {
         "id": f"msg_{number}", "type": "message", "role": "assistant", "model": model, "content": [],
         "stop_reason": None, "stop_sequence": None, "usage": {"input_tokens": 10, "output_tokens": 1},
     }  # fmt: skip

@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from support.messages import check_message
 
 from pytest_llmops import MeasurementErrored, MeasurementFailed, collect
 from pytest_llmops.agents import (
     ScriptedConversation,
     ScriptedUser,
+    Step,
     Trajectory,
     converse,
     converse_async,
@@ -17,6 +20,13 @@ from pytest_llmops.agents import (
 )
 from pytest_llmops.cases import load_cases
 from pytest_llmops.errors import CassetteMiss, ModelError, UsageError
+from pytest_llmops.judges.conversation import read_conversation
+
+
+def check(caught: pytest.ExceptionInfo[BaseException], message: str) -> None:
+    """Look for a part of a message, and compare the whole with the stored ones."""
+    assert message in str(caught.value)
+    check_message(caught.value)
 
 
 def scripted_agent(*replies: Any) -> Callable[[object], Any]:
@@ -52,6 +62,24 @@ def test_a_conversation_has_turns_and_a_trajectory() -> None:
     assert [step.role for step in conversation.trajectory.steps] == ["user", "assistant", "user", "assistant"]
     assert read_trajectory(conversation) == conversation.trajectory
     assert conversation[-1].tool_calls == []
+
+
+def test_a_judge_reads_a_whole_conversation_or_a_turn() -> None:
+    replies = [[call_message("refund"), answer("Refunded.")], [answer("Bye.")]]
+    conversation = converse(["Refund, please.", "Thanks."], scripted_agent(*replies))
+    talk = read_conversation(conversation)
+    assert talk is not None
+    assert [message.role for message in talk.messages] == [
+        "user",
+        "assistant",
+        "assistant",
+        "user",
+        "assistant",
+    ]
+    assert "refund" in talk.messages[1].content
+    turn = read_conversation(conversation[1])
+    assert turn is not None
+    assert [message.content for message in turn.messages] == ["Thanks.", "Bye."]
 
 
 CONDITIONS: list[tuple[Any, bool]] = [
@@ -96,7 +124,7 @@ def test_an_agent_that_never_stops_asking_fails_the_conversation() -> None:
     script = [{"say": "Yes.", "until": {"contains": "done"}}]
     with pytest.raises(MeasurementFailed) as caught:
         converse(script, lambda _: "Are you sure?")
-    assert "turn 1: `until` did not hold after the user said it 5 times" in str(caught.value)
+    check(caught, "turn 1: `until` did not hold after the user said it 5 times")
     assert caught.value.measurement.name == "conversation.completed"
     assert caught.value.measurement.value == 0.0
 
@@ -110,6 +138,24 @@ def test_an_agent_gets_all_messages_if_it_is_stateless() -> None:
 
     converse(["a", "b"], agent, send="messages")
     assert seen == [["a"], ["a", "reply 1", "b"]]
+
+
+def test_tokens_and_prices_are_those_of_all_turns_if_all_are_known() -> None:
+    step = Step(role="assistant", text="Hi", tokens=7, cost_usd=0.5)
+    known = Trajectory(steps=(step,))
+    whole = Trajectory(steps=(replace(step, text="Bye"),), total_tokens=3, total_cost_usd=0.25)
+    conversation = converse(["a", "b"], scripted_agent(known, whole))
+    assert (conversation.trajectory.tokens, conversation.trajectory.cost_usd) == (10, 0.75)
+    conversation = converse(["a", "b"], scripted_agent(known, "Bye"))
+    assert (conversation.trajectory.tokens, conversation.trajectory.cost_usd) == (None, None)
+
+
+def test_totals_of_a_whole_conversation_are_not_those_of_a_turn() -> None:
+    first = Step(role="assistant", text="Hi")
+    second = replace(first, text="Bye")
+    results = [Trajectory(steps=(first,), total_tokens=3), Trajectory(steps=(first, second), total_tokens=9)]
+    conversation = converse(["a", "b"], scripted_agent(*results))
+    assert [turn.trajectory.tokens for turn in conversation] == [3, None]
 
 
 def test_calls_of_a_turn_are_those_that_are_new_in_the_whole_history() -> None:
@@ -207,8 +253,8 @@ BROKEN: list[tuple[Any, str]] = [
 def test_a_conversation_that_cannot_go_on_is_an_error(result: Any, message: str) -> None:
     with pytest.raises(MeasurementErrored) as caught:
         converse(["Hi", "B-77."], scripted_agent("Which order?", result))
-    assert message in str(caught.value)
-    assert "user: Hi" in str(caught.value)
+    check(caught, message)
+    assert "turn 2   user: B-77." in str(caught.value)
     assert caught.value.measurement.status == "errored"
 
 
@@ -229,7 +275,7 @@ def test_other_errors_pass_with_the_conversation() -> None:
 
     with pytest.raises(ModelError) as caught:
         converse(["Hi"], agent)
-    assert caught.value.__notes__ == ["the conversation up to turn 1:"]
+    assert caught.value.__notes__ == ["the conversation up to turn 1:\n  turn 1    user: Hi"]
 
     def missing(text: str) -> str:
         raise CassetteMiss("no recording")
@@ -241,10 +287,10 @@ def test_other_errors_pass_with_the_conversation() -> None:
 USAGE: list[tuple[Any, Any, str]] = [
     ([], "x", "converse: turns: expected at least one turn"),
     ("Hi", "x", "converse: turns: expected a list of turns"),
-    (["Hi"], 7, "converse: turn 1: the agent's reply: expected the fixture llm_calls"),
+    (["Hi"], 7, "converse: turn 1: the agent function returned neither a text nor"),
     ([{"say": "Hi", "expect": {"calls": ["refund"]}}], "x", "converse: turn 1: expect: the tools that the agent called are not"),
     (["Hi", {"say": "B", "when": {"not_called": "refund"}}], "x", "converse: turn 2: when: the tools that the agent called are"),
-    (["Hi", {"say": "B", "when": {"matches": "(a|aa)+$"}}], "a" * 60 + "!", "turn 2: when: the pattern '(a|aa)+$': "),
+    (["Hi", {"say": "B", "when": {"matches": "(a|aa)+$"}}], "a" * 60 + "!", "the pattern '(a|aa)+$' searches for more than 0.01 s"),
 ]  # fmt: skip
 
 
@@ -255,7 +301,7 @@ def test_wrong_use_is_refused_with_its_place(
     monkeypatch.setattr("pytest_llmops.assertions.conversation.PATTERN_SECONDS", 0.01)
     with pytest.raises(UsageError) as caught:
         converse(script, lambda _: reply)
-    assert message in str(caught.value)
+    check(caught, message)
 
 
 def test_a_case_without_turns_is_refused() -> None:
@@ -292,7 +338,7 @@ def test_an_unexpected_or_missing_question_fails_the_conversation(tools: Sequenc
     user = ScriptedUser([{"say": "Hi", "approve": "refund"}])
     with pytest.raises(MeasurementFailed) as caught:
         converse(user, decide_all(user, *tools))
-    assert message in str(caught.value)
+    check(caught, message)
 
 
 def test_a_user_decides_only_in_a_conversation() -> None:

@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from pytest_llmops.agents.expected_calls import call, matches_schema, started
     from pytest_llmops.agents.sources import read_trajectory
     from pytest_llmops.agents.trajectory import Step, ToolUse, Trajectory
-    from pytest_llmops.assertions.conversation import Decision, ScriptedUser, converse, converse_async
+    from pytest_llmops.assertions.conversation import converse, converse_async
+    from pytest_llmops.cases.scripted_user import Decision, ScriptedUser
 
-# Name -> the module that has it: its name here, or the whole name of one of the assertions
+# Name -> the module that has it: its name here, or its whole name
 _MODULES = {
-    "Decision": "pytest_llmops.assertions.conversation",
+    "Decision": "pytest_llmops.cases.scripted_user",
     "ScriptedConversation": "conversations",
-    "ScriptedUser": "pytest_llmops.assertions.conversation",
+    "ScriptedUser": "pytest_llmops.cases.scripted_user",
     "Step": "trajectory",
     "ToolUse": "trajectory",
     "Trajectory": "trajectory",

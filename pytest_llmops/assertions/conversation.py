@@ -3,11 +3,9 @@
 import inspect
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import Any, Literal, Self, TypeAlias
 
 from pytest_llmops import recorder
-from pytest_llmops._util.text_files import BadFile
 from pytest_llmops.agents.conversations import (
     MAX_QUOTED,
     ScriptedConversation,
@@ -28,10 +26,11 @@ from pytest_llmops.assertions.text import (
 )
 from pytest_llmops.assertions.tool_calls import assert_tool_calls
 from pytest_llmops.cases import Case
-from pytest_llmops.cases.turns import Condition, Expectation, ScriptedTurn, When, parse_turns
+from pytest_llmops.cases.scripted_user import ScriptedUser, TurnDecisions
+from pytest_llmops.cases.turn_conditions import TOOLS_NOT_KNOWN, check_condition
+from pytest_llmops.cases.turns import Condition, Expectation, ScriptedTurn, When
 from pytest_llmops.errors import LLMOpsError, UsageError, describe_exception
 from pytest_llmops.measurement import Json, Measurement, shorten_text
-from pytest_llmops.metrics.lexical import normalize_text
 from pytest_llmops.trace import CallLog
 
 __tracebackhide__ = True
@@ -41,132 +40,8 @@ __tracebackhide__ = True
 Agent: TypeAlias = Callable[[Any], object]
 Sends: TypeAlias = Literal["text", "messages"]
 SENDS = ("text", "messages")
-PATTERN_SECONDS = 1.0  # how long a pattern of a condition may search in a reply
 SHOWN_TURNS = 4  # the last turns that a failure shows
 EVIDENCE_LINES = 16
-NOT_KNOWN = (
-    "the tools that the agent called are not known: let the agent function return the framework's result or the list of messages, "
-    "or call the model where calls are recorded"
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """What the user decided about a tool that needs approval; true if it is approved.
-
-    Attributes:
-        approved: Whether the tool may be called.
-        reason: Why it may not; "": no reason.
-    """
-
-    approved: bool
-    reason: str = ""
-
-    def __bool__(self) -> bool:
-        return self.approved
-
-
-@dataclass(slots=True)
-class TurnDecisions:
-    """The decisions of a user in a turn, and what became of them.
-
-    Attributes:
-        turn: The turn.
-        used: Names of ``approve`` and ``deny`` by which the user decided.
-        unexpected: Tools about which the script does not decide.
-    """
-
-    turn: ScriptedTurn
-    used: set[str] = field(default_factory=set)
-    unexpected: list[str] = field(default_factory=list)
-
-    def decide(self, tool: str) -> Decision:
-        """Return what the user decides about a tool; one that the script does not name is denied."""
-        for pattern, reason in self.turn.deny.items():
-            if fnmatchcase(tool, pattern):
-                self.used.add(pattern)
-                return Decision(approved=False, reason=reason)
-        for pattern in self.turn.approve:
-            if fnmatchcase(tool, pattern):
-                self.used.add(pattern)
-                return Decision(approved=True)
-        self.unexpected.append(tool)
-        return Decision(approved=False, reason="The user did not expect this question.")
-
-    def find_problem(self) -> str:
-        """Return which decision was missing in the script, or never needed; "" if none. Names with wildcards need not be needed."""
-        if self.unexpected:
-            tool = shorten_text(self.unexpected[0], 80)
-            return (
-                f"the agent asked to approve {tool!r}, which the script did not expect; "
-                f"if it is right, add `approve: {tool}` or `deny: {tool}`"
-            )
-        for pattern in (*self.turn.approve, *self.turn.deny):
-            if pattern not in self.used and "*" not in pattern:
-                return f"the agent did not ask to approve {pattern!r}"
-        return ""
-
-
-class ScriptedUser:
-    """A user with a script, who also decides about tools that need approval.
-
-    Args:
-        script: A case with the key ``turns``, or a list of turns: a text, or a mapping with ``say`` and, if needed, ``when``,
-            ``else``, ``expect``, ``until``, ``at_most``, ``approve`` and ``deny``.
-
-    Attributes:
-        turns: The turns of the script.
-        decisions: The decisions of the turn that is going on; None: no conversation is.
-
-    Raises:
-        UsageError: The script has no turns, or a turn is not valid.
-
-    >>> user = ScriptedUser([{"say": "Refund B-77, please.", "approve": "refund"}])
-    >>> converse(user, lambda text: "Refunded." if user.decide("refund") else "Not approved.")[0].reply
-    'Refunded.'
-    """
-
-    def __init__(self, script: Case | Sequence[object]) -> None:
-        self.turns = _read_script(script)
-        self.decisions: TurnDecisions | None = None
-
-    def decide(self, tool: str) -> Decision:
-        """Return what the user decides about a tool, by ``approve`` and ``deny`` of the turn that is going on.
-
-        For the agent function, which calls this when the agent waits for an approval, and lets the agent go on with the answer.
-        A tool that the turn does not name is denied, and the conversation fails when the turn has ended.
-
-        Args:
-            tool: Name of the tool.
-
-        Raises:
-            UsageError: No conversation with this user is going on.
-        """
-        if self.decisions is None:
-            raise UsageError(
-                f"decide: expected a conversation that is going on, got the tool {shorten_text(tool, 80)!r} outside of one; "
-                "pass this user to converse(user, agent)"
-            )
-        return self.decisions.decide(tool)
-
-
-def _read_script(script: object) -> tuple[ScriptedTurn, ...]:
-    """Return the turns of a case, or of a list.
-
-    Raises:
-        UsageError: There are none, or one is not valid.
-    """
-    turns = script
-    where = "converse"
-    if isinstance(script, Case):
-        where = f"converse: case {script.id}"
-        if "turns" not in script:
-            raise UsageError(f"{where} has no `turns`: what the user says turn by turn")
-        turns = script["turns"]
-    try:
-        return parse_turns(turns)
-    except BadFile as error:
-        raise UsageError(f"{where}: {error.what}") from None
 
 
 def converse(
@@ -369,7 +244,7 @@ class _Progress:
         if not self.turns:
             return False
         if isinstance(condition, Condition):
-            return _check_condition(condition, self.turns[-1], place)
+            return check_condition(condition, self.turns[-1], place)
         return bool(condition(self.turns[-1]))
 
     def _say(self, number: int, scripted: ScriptedTurn, text: str) -> Generator[object, object, None]:
@@ -478,7 +353,7 @@ class _Progress:
         turn = self.turns[-1]
         place = turn.label.partition(".")[0]
         if (expected.calls is not None or expected.never) and not turn.knows_tools:
-            raise UsageError(f"converse: {place}: expect: {NOT_KNOWN}")
+            raise UsageError(f"converse: {place}: expect: {TOOLS_NOT_KNOWN}")
         label = f"{self.label} {place}".strip()
         try:
             with recorder.soft():
@@ -517,53 +392,6 @@ class _Progress:
 
     def _get_conversation(self) -> ScriptedConversation:
         return ScriptedConversation(turns=tuple(self.turns), skipped=tuple(self.skipped))
-
-
-def _check_condition(condition: Condition, turn: Turn, place: str) -> bool:
-    """Return whether all parts of a condition hold for a turn.
-
-    Raises:
-        UsageError: It is about tools, and the agent's calls are not known; or a pattern takes too long.
-    """
-    if (condition.called or condition.not_called) and not turn.knows_tools:
-        raise UsageError(f"converse: {place}: {NOT_KNOWN}")
-    reply = _normalize(turn.reply)
-    names = [tool_call.name for tool_call in turn.tool_calls]
-    return (
-        all(_normalize(text) in reply for text in condition.contains)
-        and not any(_normalize(text) in reply for text in condition.not_contains)
-        and all(_matches(pattern, turn.reply, place) for pattern in condition.matches)
-        and not any(_matches(pattern, turn.reply, place) for pattern in condition.not_matches)
-        and all(_is_called(tool, names) for tool in condition.called)
-        and not any(_is_called(tool, names) for tool in condition.not_called)
-    )
-
-
-def _normalize(text: str) -> str:
-    return normalize_text(text, case="fold", whitespace="collapse")
-
-
-def _is_called(tool: str, names: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, tool) for name in names)
-
-
-def _matches(pattern: str, reply: str, place: str) -> bool:
-    """Return whether a pattern matches somewhere in a reply.
-
-    Raises:
-        UsageError: The search takes longer than a second.
-    """
-    import regex
-
-    short_pattern = shorten_text(pattern, 60)
-    where = f"converse: {place}: the pattern '{short_pattern}'"
-    try:
-        return regex.search(pattern, reply, timeout=PATTERN_SECONDS) is not None
-    except TimeoutError:
-        limit = f"{PATTERN_SECONDS:g} s in a reply of {len(reply):,} characters"
-        raise UsageError(f"{where} searches for more than {limit}: nested repetitions take long") from None
-    except regex.error as error:
-        raise UsageError(f"{where} is not valid: {error}") from None
 
 
 def _check_expectation(expected: Expectation, turn: Turn, label: str) -> None:

@@ -298,7 +298,7 @@ USAGE: list[tuple[Any, Any, str]] = [
 def test_wrong_use_is_refused_with_its_place(
     script: Any, reply: Any, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pytest_llmops.assertions.conversation.PATTERN_SECONDS", 0.01)
+    monkeypatch.setattr("pytest_llmops.cases.turn_conditions.PATTERN_SECONDS", 0.01)
     with pytest.raises(UsageError) as caught:
         converse(script, lambda _: reply)
     check(caught, message)

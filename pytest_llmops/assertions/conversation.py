@@ -320,7 +320,8 @@ class _Progress:
     ) -> None:
         """Add a turn; its tool calls are those of the result, or of the calls that were recorded."""
         exchanges = recorder.list_exchanges()
-        knows_tools = trajectory is not None or len(exchanges) > self.first_exchange
+        own_purposes = [exchange.purpose for exchange in exchanges[self.first_exchange :]]
+        knows_tools = trajectory is not None or "app" in own_purposes
         known: Sequence[Step] = ()
         if trajectory is None:
             trajectory = read_trajectory(CallLog(exchanges[self.turn_exchange :]))
@@ -358,7 +359,7 @@ class _Progress:
         try:
             with recorder.soft():
                 _check_expectation(expected, turn, label)
-        except AssertionError as error:
+        except (AssertionError, LLMOpsError) as error:
             self._add_note(error, turn.label)
             raise
 

@@ -34,6 +34,7 @@ from pytest_llmops._util.text_files import (
 from pytest_llmops._util.user_files import find_path
 from pytest_llmops.cases.columns import check_fields, check_header, find_own_key, has_only_texts, require_keys
 from pytest_llmops.cases.tables import read_dataset_rows, read_table_rows
+from pytest_llmops.cases.turns import add_input
 from pytest_llmops.errors import CaseError, UnknownName, UsageError
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Call
@@ -365,6 +366,7 @@ def parse_case(
     Raises:
         BadFile: A key is missing, or has a wrong value.
     """
+    row = add_input(row, names)
     require_keys(row, names)
     own = _read_own_values(row, names)
     if own["input"] is None:

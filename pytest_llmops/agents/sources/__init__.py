@@ -65,8 +65,9 @@ def read_trajectory(source: object) -> Trajectory:
     >>> read_trajectory([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]).answer
     'Hello'
     """
-    if isinstance(source, Trajectory):
-        return source
+    own = _get_own_trajectory(source)
+    if own is not None:
+        return own
     if isinstance(source, Completion):
         return _read_with("completion", source)
     if isinstance(source, Call):
@@ -91,6 +92,16 @@ def read_trajectory(source: object) -> Trajectory:
     return trajectory
 
 
+def _get_own_trajectory(source: object) -> Trajectory | None:
+    """Return a source that is a trajectory, or the one of a `ScriptedConversation` or a `Turn` of it; None for all others."""
+    if isinstance(source, Trajectory):
+        return source
+    own = getattr(source, "trajectory", None)
+    if isinstance(own, Trajectory):
+        return own
+    return None
+
+
 def _find_first(source: object) -> object:
     """Return what says of which package a source is: the first entry of a list, or of a mapping's messages; else the source."""
     entries = source
@@ -103,8 +114,9 @@ def _find_first(source: object) -> object:
 
 def find_trajectory(source: object) -> Trajectory | None:
     """Return the trajectory of a `Trajectory`, of spans or of a framework's result; None for texts, messages and calls."""
-    if isinstance(source, Trajectory):
-        return source
+    own = _get_own_trajectory(source)
+    if own is not None:
+        return own
     first = _find_first(source)
     if _find_reader(first) in ("", "messages", "langchain"):
         return None

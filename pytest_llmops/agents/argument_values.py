@@ -13,7 +13,7 @@ from pytest_llmops.schemas import Schema, load
 MAX_DIFFERENCES = 20  # differences of a call that are described
 MAX_VALUE_CHARS = 80
 MAX_SHOWN_ITEMS = 8  # entries of a list or mapping that are written out
-MAX_SEARCH_SECONDS = 2.0  # longest search of a regular expression
+MAX_SEARCH_SECONDS = 1.0  # longest search of a regular expression
 MAX_SEARCHED_CHARS = 10_000  # characters that are searched without a time limit
 # The flags of `re` that change what a pattern matches, and their names in `regex`, where they are other numbers
 _REGEX_FLAGS = {
@@ -169,6 +169,7 @@ def compare_mapping(
 
 
 def _compare_list(expected: list[Any] | tuple[Any, ...], got: object, path: str) -> list[ArgumentDifference]:
+    """Return how two lists differ, place by place."""
     if not isinstance(got, (list, tuple)):
         return [_difference(path, expected, got)]
     differences: list[ArgumentDifference] = []
@@ -176,14 +177,16 @@ def _compare_list(expected: list[Any] | tuple[Any, ...], got: object, path: str)
         differences += compare_value(value, got[index], f"{path}[{index}]")
         if len(differences) >= MAX_DIFFERENCES:
             return differences
-    for index in range(len(got), len(expected)):
+    # Of a list with 100,000 entries more only the first are described.
+    for index in range(len(got), min(len(expected), len(got) + MAX_DIFFERENCES)):
         differences.append(ArgumentDifference(f"{path}[{index}]", format_value(expected[index]), ""))
-    for index in range(len(expected), len(got)):
+    for index in range(len(expected), min(len(got), len(expected) + MAX_DIFFERENCES)):
         differences.append(ArgumentDifference(f"{path}[{index}]", "", format_value(got[index])))
     return differences[:MAX_DIFFERENCES]
 
 
 def _compare_schema(expected: SchemaMatcher, got: object, path: str) -> list[ArgumentDifference]:
+    """Return how a value differs from a schema."""
     differences = []
     for difference in expected.schema.differences(got)[:MAX_DIFFERENCES]:  # type: ignore[arg-type]
         place = path + difference.path.removeprefix("$")
@@ -250,6 +253,7 @@ def _has_own_equality(value: object) -> bool:
 
 
 def _is_of_type(got: object, expected: type) -> bool:
+    """Return whether a value of JSON has a type; a boolean is not an int, a whole number is a float."""
     if expected is object:
         return True
     if isinstance(got, bool):
@@ -260,10 +264,12 @@ def _is_of_type(got: object, expected: type) -> bool:
 
 
 def _difference(path: str, expected: object, got: object) -> ArgumentDifference:
+    """Return that a value is not the expected one."""
     return ArgumentDifference(path, format_value(expected), format_value(got))
 
 
 def _join_path(path: str, key: object) -> str:
+    """Return the place of a key within another place."""
     name = shorten_text(str(key), 60)
     if path:
         return f"{path}.{name}"
@@ -305,6 +311,7 @@ def _format(value: object, depth: int) -> str:
 
 
 def _first_items(values: Any) -> list[Any]:
+    """Return the values that are written out."""
     first: list[Any] = []
     for value in values:
         if len(first) == MAX_SHOWN_ITEMS:
@@ -314,6 +321,7 @@ def _first_items(values: Any) -> list[Any]:
 
 
 def _join_items(entries: list[str], count: int) -> str:
+    """Return the texts of values, and how many more there are."""
     text = ", ".join(entries)
     if count > len(entries):
         text += f", ... (+{count - len(entries):,})"

@@ -25,6 +25,8 @@ from pytest_llmops.agents.trajectory import ToolUse, Trajectory
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, shorten_text
 
+# Why a source could not be scored; an agent that answers without a call can be
+NO_MESSAGE = "the source has no message of an agent"
 MAX_DETAIL_NAMES = 300  # names of calls in ``detail``
 
 
@@ -156,12 +158,14 @@ def check_calls(requirements: Requirements, trajectory: Trajectory) -> CallCheck
 
 
 def _check_choice(where: str, name: str, value: object, choices: Sequence[str]) -> None:
+    """Raise a `UsageError` for a value that is not one of the choices."""
     if value not in choices:
         names = ", ".join(map(repr, choices))
         raise UsageError(f"{where}: expected {name} to be one of {names}, got {format_value(value)}")
 
 
 def _parse_expected(where: str, expected: Any, rules: Rules) -> ExpectedCalls:
+    """Return the expected calls of a flat list, or of a list for each turn; raise a `UsageError` for anything else."""
     if isinstance(expected, (str, Mapping)) or not isinstance(expected, Sequence):
         raise UsageError(f"{where}: expected a list of calls, got {format_value(expected)}")
     if not any(isinstance(item, (list, tuple)) for item in expected):
@@ -186,6 +190,7 @@ def _parse_expected(where: str, expected: Any, rules: Rules) -> ExpectedCalls:
 
 
 def _parse_never(where: str, never: Any) -> tuple[ExpectedCall, ...]:
+    """Return the forbidden calls; raise a `UsageError` for anything else."""
     if isinstance(never, (str, ExpectedCall)):
         never = [never]
     if isinstance(never, Mapping) or not isinstance(never, Sequence):
@@ -200,6 +205,7 @@ def _parse_never(where: str, never: Any) -> tuple[ExpectedCall, ...]:
 
 
 def _check_contradictions(where: str, expected: ExpectedCalls, never: Sequence[ExpectedCall]) -> None:
+    """Raise a `UsageError` if an expected call is always forbidden."""
     for item in iterate_calls(expected.calls):
         for pattern in never:
             if _always_matches(pattern, item):

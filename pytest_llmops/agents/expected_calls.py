@@ -78,6 +78,7 @@ class ExpectedCall:
         return self.matches_name(use.name) and not self.compare_arguments(use)
 
     def _format_arguments(self) -> str:
+        """Return what is between the brackets of the call; "" if all arguments are accepted."""
         if self.mode == "any":
             return ""
         if self.mode == "whole":
@@ -95,7 +96,7 @@ class ExpectedCall:
     def __str__(self) -> str:
         """Return the call as Python writes it: ``refund(order_id='B-77')``; ``refund`` alone if its arguments do not count."""
         if self.mode == "any":
-            return self.name
+            return shorten_text(self.name, MAX_CALL_CHARS)
         return shorten_text(f"{self.name}({self._format_arguments()})", MAX_CALL_CHARS)
 
     def __repr__(self) -> str:
@@ -228,6 +229,8 @@ def check_name(name: object, where: str) -> None:
         raise UsageError(
             f"{where}: expected the name of a tool or agent as its first argument, got {format_value(name)}"
         )
+    if not _WILDCARDS.search(name):
+        return
     try:
         compile_name(name)
     except BadPattern as error:

@@ -45,6 +45,7 @@ def read_reference(where: str, reference: object, arguments: ArgumentMode) -> Ex
 
 
 def _make_expected(where: str, use: ToolUse, arguments: ArgumentMode) -> ExpectedCall:
+    """Return a call of a reference as an expected call; raise a `UsageError` if its arguments cannot be compared."""
     if use.arguments is None and arguments != "ignore":
         raise UsageError(
             f"{where}: the reference calls {shorten_text(use.name, 60)} with arguments that cannot be compared: "

@@ -70,6 +70,7 @@ def _iterate_lines(
 
 
 def _format_message(step: Step, indent: str) -> str:
+    """Return the text of a message; without calls its tokens and latency follow."""
     text = indent + (shorten_text(step.text, MAX_TEXT_CHARS) or "(no text)")
     if step.tool_calls:
         # The facts are in the line of its first call.
@@ -78,6 +79,7 @@ def _format_message(step: Step, indent: str) -> str:
 
 
 def _format_result(use: ToolUse, indent: str, facts: str) -> str:
+    """Return a call with its result and how long the tool took; ``facts`` of its message follow."""
     text = indent + format_call(use)
     if use.result is not None:
         arrow = "->"

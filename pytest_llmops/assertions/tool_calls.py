@@ -1,10 +1,11 @@
 """Assert which tools an agent called, with which arguments, and in which order."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from pytest_llmops import recorder
-from pytest_llmops.agents.call_requirements import check_calls, parse_requirements
+from pytest_llmops.agents.call_requirements import NO_MESSAGE, check_calls, parse_requirements
 from pytest_llmops.agents.expected_calls import Expected
 from pytest_llmops.agents.matching import Order, Rule
 from pytest_llmops.agents.offered_tools import Tool, check_arguments, read_offered_tools
@@ -27,7 +28,7 @@ def assert_tool_calls(
     extra: Rule = "forbid",
     missing: Rule = "forbid",
     never: "Sequence[Expected | str] | str" = (),
-    tools: "Sequence[Tool] | None" = None,
+    tools: "Sequence[Tool] | Mapping[str, Any] | None" = None,
     at_least: float | None = 1.0,
     label: str = "",
 ) -> Measurement:
@@ -48,8 +49,8 @@ def assert_tool_calls(
         extra: Whether calls that are not expected are allowed: ``forbid`` or ``allow``.
         missing: Whether expected calls may be missing: ``forbid`` or ``allow``.
         never: Calls that must not be made: names of tools, also with wildcards (``delete_*``), or `call`.
-        tools: The tools that the agent was offered, as OpenAI, Anthropic or MCP describe them, or as `ToolDefinition`; None: those of
-            ``llm_calls``, if that is the source.
+        tools: The tools that the agent was offered, as OpenAI, Anthropic or MCP describe them, as `ToolDefinition`, or the answer of an
+            MCP server to ``tools/list``; None: those of ``llm_calls``, if that is the source.
         at_least: 1.0, or None: record only.
         label: Distinguishes two assertions of a test.
 
@@ -83,8 +84,7 @@ def assert_tool_calls(
     offered = read_offered_tools(where, tools, source)
     measured = partial(Measurement, label=label, version=VERSION)
     if not trajectory.turns:
-        error = "the source has no message of an agent"
-        return recorder.emit(measured(name="tools.calls", error=error, threshold=threshold))
+        return recorder.emit(measured(name="tools.calls", error=NO_MESSAGE, threshold=threshold))
     result = check_calls(requirements, trajectory)
     validity = check_arguments(result.all_calls, offered)
     emissions = [

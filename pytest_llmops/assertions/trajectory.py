@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from pytest_llmops import recorder
 from pytest_llmops.agents.argument_values import format_value
-from pytest_llmops.agents.call_requirements import check_calls, parse_requirements
+from pytest_llmops.agents.call_requirements import NO_MESSAGE, Requirements, check_calls, parse_requirements
 from pytest_llmops.agents.expected_calls import Expected
 from pytest_llmops.agents.matching import Order, Rule
 from pytest_llmops.agents.reference import ArgumentMode, is_call_list, read_reference
@@ -89,6 +89,7 @@ def assert_trajectory(
     requirements = None
     if calls is not None or never:
         if calls is None:
+            # Only `never` counts: all other calls are accepted.
             calls = ()
             extra = "allow"
         requirements = parse_requirements(
@@ -102,31 +103,45 @@ def assert_trajectory(
         )
     trajectory = read_trajectory(source)
     measured = partial(Measurement, label=label, version=VERSION)
+    return recorder.emit_together(_list_emissions(measured, trajectory, requirements, threshold, limits))
+
+
+def _list_emissions(
+    measured: "partial[Measurement]",
+    trajectory: Trajectory,
+    requirements: Requirements | None,
+    threshold: float | None,
+    limits: Mapping[str, float | None],
+) -> list[Emission]:
+    """Return what is measured: whether the calls are as required, then what has limits.
+
+    Args:
+        measured: The measurements before their values.
+        trajectory: What the agent did.
+        requirements: What is required of its calls; None: nothing.
+        threshold: The threshold of the calls.
+        limits: The limits, by the name of their argument.
+    """
     if not trajectory.turns:
         name = "trajectory.steps"
         if requirements is not None:
             name = "trajectory.match"
-        return [recorder.emit(measured(name=name, error="the source has no message of an agent"))]
-    emissions = []
-    if requirements is not None:
-        result = check_calls(requirements, trajectory)
-        match = measured(
-            name="trajectory.match", value=float(result.passes), threshold=threshold, detail=result.detail
-        )
-        emissions.append(
-            Emission(
-                measurement=match,
-                verdict=f"trajectory.match: {result.summary}",
-                evidence=result.describe,
-                max_evidence_lines=MAX_LINES,
-            )
-        )
+        return [Emission(measurement=measured(name=name, error=NO_MESSAGE))]
     measurements = _measure_limits(measured, trajectory, limits)
     if requirements is None:
-        detail = {"trajectory": trajectory.to_wire()}
-        measurements[0] = replace(measurements[0], detail=detail)
-    emissions += _add_evidence(measurements, trajectory, is_shown=any(_is_failed(item) for item in emissions))
-    return recorder.emit_together(emissions)
+        measurements[0] = replace(measurements[0], detail={"trajectory": trajectory.to_wire()})
+        return _add_evidence(measurements, trajectory, is_shown=False)
+    result = check_calls(requirements, trajectory)
+    match = Emission(
+        measurement=measured(
+            name="trajectory.match", value=float(result.passes), threshold=threshold, detail=result.detail
+        ),
+        verdict=f"trajectory.match: {result.summary}",
+        evidence=result.describe,
+        max_evidence_lines=MAX_LINES,
+    )
+    is_shown = match.measurement.status == "failed"
+    return [match, *_add_evidence(measurements, trajectory, is_shown=is_shown)]
 
 
 def _read_expected(where: str, expected: object, arguments: ArgumentMode) -> Any:
@@ -173,10 +188,6 @@ def _measure_limits(
             error = f"the source does not have the {name.partition('.')[2]} of each step; llm_calls has it"
             measurements.append(counted(name=name, unit=unit, error=error, threshold=limit))
     return measurements
-
-
-def _is_failed(emission: Emission) -> bool:
-    return emission.measurement.status == "failed"
 
 
 def _add_evidence(

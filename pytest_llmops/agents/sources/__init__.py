@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest_llmops.agents.trajectory import Trajectory
 from pytest_llmops.errors import UsageError
-from pytest_llmops.protocols import Call, Completion
+from pytest_llmops.protocols import Call
 from pytest_llmops.trace import CallLog
 
 # Top package of a class -> module here with a function `read(source) -> Trajectory | None`; None: not a source of this module
@@ -68,8 +68,6 @@ def read_trajectory(source: object) -> Trajectory:
     own = _get_own_trajectory(source)
     if own is not None:
         return own
-    if isinstance(source, Completion):
-        return _read_with("completion", source)
     if isinstance(source, Call):
         source = [source]
     if isinstance(source, CallLog):

@@ -42,8 +42,8 @@ _SPAN_KEYS = frozenset(
     )
 )
 EXPECTED = (
-    "the fixture llm_calls, a list of messages (OpenAI, Anthropic, LangChain), OpenTelemetry spans, or the result of openai-agents, "
-    "LangGraph, Pydantic-AI, google-adk, claude-agent-sdk, CrewAI or Strands"
+    "the fixture llm_calls, messages or a reply of OpenAI, Anthropic, Gemini or LangChain, OpenTelemetry spans, or the result of "
+    "openai-agents, LangGraph, Pydantic-AI, google-adk, claude-agent-sdk, CrewAI or Strands"
 )
 
 
@@ -178,5 +178,12 @@ def _read_with(name: str, source: object) -> Trajectory:
 
 def _describe(source: object) -> str:
     if isinstance(source, (list, tuple)):
-        return f"a {type(source).__name__} of {type(source[0]).__qualname__}"
-    return f"a {type(source).__module__}.{type(source).__qualname__}"
+        return f"a {type(source).__name__} whose first item is of the type {_name_type(source[0])}"
+    return f"an object of the type {_name_type(source)}"
+
+
+def _name_type(value: object) -> str:
+    kind = type(value)
+    if kind.__module__ == "builtins":
+        return kind.__qualname__
+    return f"{kind.__module__}.{kind.__qualname__}"

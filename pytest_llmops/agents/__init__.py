@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytest_llmops.agents.conversations import ScriptedConversation, Turn
     from pytest_llmops.agents.expected_calls import call, matches_schema, started
+    from pytest_llmops.agents.skills import SkillArm, skill_arms
     from pytest_llmops.agents.sources import read_trajectory
     from pytest_llmops.agents.tool_catalogue import ToolCatalogue
     from pytest_llmops.agents.trajectory import Step, ToolUse, Trajectory
@@ -20,6 +21,7 @@ _MODULES = {
     "Decision": "pytest_llmops.cases.scripted_user",
     "ScriptedConversation": "conversations",
     "ScriptedUser": "pytest_llmops.cases.scripted_user",
+    "SkillArm": "skills",
     "Step": "trajectory",
     "ToolCatalogue": "tool_catalogue",
     "ToolUse": "trajectory",
@@ -30,6 +32,7 @@ _MODULES = {
     "converse_async": "pytest_llmops.assertions.conversation",
     "matches_schema": "expected_calls",
     "read_trajectory": "sources",
+    "skill_arms": "skills",
     "started": "expected_calls",
 }
 
@@ -37,6 +40,7 @@ __all__ = [
     "Decision",
     "ScriptedConversation",
     "ScriptedUser",
+    "SkillArm",
     "Step",
     "ToolCatalogue",
     "ToolUse",
@@ -47,6 +51,7 @@ __all__ = [
     "converse_async",
     "matches_schema",
     "read_trajectory",
+    "skill_arms",
     "started",
 ]
 

@@ -22,7 +22,7 @@ MAX_LINES = 60  # lines of a failure text
 
 def assert_tool_calls(
     source: object,
-    expected: "Sequence[Expected | str | Sequence[Expected | str]]" = (),
+    expected: "Sequence[Expected | str | Mapping[str, Any] | Sequence[Expected | str | Mapping[str, Any]]]" = (),
     *,
     order: Order = "strict",
     extra: Rule = "forbid",

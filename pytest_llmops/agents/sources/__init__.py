@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest_llmops.agents.trajectory import Trajectory
 from pytest_llmops.errors import UsageError
-from pytest_llmops.protocols import Call, Completion
+from pytest_llmops.protocols import Call
 from pytest_llmops.trace import CallLog
 
 # Top package of a class -> module here with a function `read(source) -> Trajectory | None`; None: not a source of this module
@@ -42,8 +42,8 @@ _SPAN_KEYS = frozenset(
     )
 )
 EXPECTED = (
-    "the fixture llm_calls, a list of messages (OpenAI, Anthropic, LangChain), OpenTelemetry spans, or the result of openai-agents, "
-    "LangGraph, Pydantic-AI, google-adk, claude-agent-sdk, CrewAI or Strands"
+    "the fixture llm_calls, messages or a reply of OpenAI, Anthropic, Gemini or LangChain, OpenTelemetry spans, or the result of "
+    "openai-agents, LangGraph, Pydantic-AI, google-adk, claude-agent-sdk, CrewAI or Strands"
 )
 
 
@@ -65,10 +65,9 @@ def read_trajectory(source: object) -> Trajectory:
     >>> read_trajectory([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]).answer
     'Hello'
     """
-    if isinstance(source, Trajectory):
-        return source
-    if isinstance(source, Completion):
-        return _read_with("completion", source)
+    own = _get_own_trajectory(source)
+    if own is not None:
+        return own
     if isinstance(source, Call):
         source = [source]
     if isinstance(source, CallLog):
@@ -91,6 +90,16 @@ def read_trajectory(source: object) -> Trajectory:
     return trajectory
 
 
+def _get_own_trajectory(source: object) -> Trajectory | None:
+    """Return a source that is a trajectory, or the one of a `ScriptedConversation` or a `Turn` of it; None for all others."""
+    if isinstance(source, Trajectory):
+        return source
+    own = getattr(source, "trajectory", None)
+    if isinstance(own, Trajectory):
+        return own
+    return None
+
+
 def _find_first(source: object) -> object:
     """Return what says of which package a source is: the first entry of a list, or of a mapping's messages; else the source."""
     entries = source
@@ -103,8 +112,9 @@ def _find_first(source: object) -> object:
 
 def find_trajectory(source: object) -> Trajectory | None:
     """Return the trajectory of a `Trajectory`, of spans or of a framework's result; None for texts, messages and calls."""
-    if isinstance(source, Trajectory):
-        return source
+    own = _get_own_trajectory(source)
+    if own is not None:
+        return own
     first = _find_first(source)
     if _find_reader(first) in ("", "messages", "langchain"):
         return None
@@ -168,5 +178,12 @@ def _read_with(name: str, source: object) -> Trajectory:
 
 def _describe(source: object) -> str:
     if isinstance(source, (list, tuple)):
-        return f"a {type(source).__name__} of {type(source[0]).__qualname__}"
-    return f"a {type(source).__module__}.{type(source).__qualname__}"
+        return f"a {type(source).__name__} whose first item is of the type {_name_type(source[0])}"
+    return f"an object of the type {_name_type(source)}"
+
+
+def _name_type(value: object) -> str:
+    kind = type(value)
+    if kind.__module__ == "builtins":
+        return kind.__qualname__
+    return f"{kind.__module__}.{kind.__qualname__}"

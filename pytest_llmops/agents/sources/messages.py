@@ -160,7 +160,7 @@ def _describe(entry: object, role: str) -> str:
             return shorten_text(repr(entry), 80)
         except RecursionError:
             return "a mapping that is nested too deeply"
-    return f"a {get_class_name(entry)}"
+    return f"an object of the type {get_class_name(entry)}"
 
 
 def _add_completion(builder: TrajectoryBuilder, completion: Completion) -> None:

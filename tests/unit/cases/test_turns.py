@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.messages import check_message
 
 from pytest_llmops._util.text_files import BadFile
 from pytest_llmops.cases import load_cases
@@ -89,6 +90,7 @@ def test_wrong_turns_are_refused_with_their_place(turns: Any, message: str, tmp_
     with pytest.raises(CaseError) as caught:
         load_cases(path)
     assert message in str(caught.value)
+    check_message(caught.value)
     assert caught.value.line == 2
 
 

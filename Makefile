@@ -9,18 +9,21 @@ export LLMOPS_CACHE := $(abspath $(VENV))/cache
 CLIENTS := $(VENV)/clients/.ready
 # Coding agents, for tests/clients/test_agents.py alone: 850 MB.
 AGENTS := $(VENV)/agents/.ready
+# Agent frameworks that ask for older packages than the clients, for tests/clients/test_agent_frameworks.py alone: 900 MB.
+FRAMEWORKS := $(VENV)/frameworks/.ready
 # What the benchmarks measure against; large (torch), and nothing else needs it.
 PEERS := $(VENV)/peers/.ready
 # The model that `make record` asks, and where; OPENAI_API_KEY comes from the environment.
 MODEL    ?=
 BASE_URL ?= https://api.openai.com/v1
 
-.PHONY: setup agents demo test quick lint e2e bench record format clean help
+.PHONY: setup agents frameworks demo test quick lint e2e bench record format clean help
 
 help:
 	@echo "make demo    the example suite, offline, with an HTML and a JUnit report"
 	@echo "make test    all tests"
 	@echo "make agents  set up coding agents, which \`make test\` then runs too"
+	@echo "make frameworks  set up CrewAI and Strands, which \`make test\` then runs too"
 	@echo "make quick   most tests, in under a minute"
 	@echo "make lint    style, types, import contracts; of the report's script too, where Node is"
 	@echo "make e2e     real input through a real model on this machine"
@@ -74,6 +77,13 @@ $(AGENTS): requirements/agents.txt requirements/agents/package-lock.json $(CLIEN
 	  --globalconfig=/etc/npmrc --fetch-retries=1 --no-audit --no-fund
 	@touch $@
 
+$(FRAMEWORKS): requirements/frameworks.txt
+	@echo "setting up $(VENV)/frameworks, for the tests with agent frameworks (once)"
+	@mkdir -p $(VENV)
+	@$(PYTHON) -m venv --clear $(VENV)/frameworks
+	@$(VENV)/frameworks/bin/python -m pip install -q --disable-pip-version-check --no-compile --no-deps -r requirements/frameworks.txt
+	@touch $@
+
 $(PEERS): requirements/peers.in requirements/models.txt
 	@echo "setting up $(VENV)/peers, for the benchmarks (once)"
 	@$(PYTHON) -m venv --clear $(VENV)/peers
@@ -86,6 +96,8 @@ $(PEERS): requirements/peers.in requirements/models.txt
 setup: $(READY) $(CLIENTS)
 
 agents: $(AGENTS)
+
+frameworks: $(FRAMEWORKS)
 
 demo: $(READY)
 	@mkdir -p reports

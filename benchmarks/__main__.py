@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks import (
     ab,
+    agents,
     cases,
     changed,
     confidence,
@@ -52,6 +53,7 @@ def main() -> None:
         cases,
         feedback,
         traces,
+        agents,
     ):
         for line in part.lines():
             print(line, flush=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pytest_llmops.adopted.scores import record_score
+    from pytest_llmops.agents.expected_calls import call
     from pytest_llmops.assertions.budgets import assert_cost, assert_latency, assert_tokens
     from pytest_llmops.assertions.cache import assert_cache
     from pytest_llmops.assertions.chunks import assert_chunks, assert_clean_text, assert_span_recall
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
         assert_not_contains,
         assert_not_matches,
     )
+    from pytest_llmops.assertions.tool_calls import assert_tool_calls
+    from pytest_llmops.assertions.trajectory import assert_trajectory
     from pytest_llmops.cassettes.use_cassette import use_cassette
     from pytest_llmops.errors import LLMOpsError, MeasurementErrored, MeasurementFailed
     from pytest_llmops.measurement import Measurement
@@ -87,6 +90,9 @@ _MODULES_BY_NAME = {
     "assert_semantic": "assertions.semantic",
     "assert_span_recall": "assertions.chunks",
     "assert_tokens": "assertions.budgets",
+    "assert_tool_calls": "assertions.tool_calls",
+    "assert_trajectory": "assertions.trajectory",
+    "call": "agents.expected_calls",
     "collect": "recorder",
     "emit": "recorder",
     "record_score": "adopted.scores",
@@ -138,6 +144,9 @@ __all__ = [
     "assert_semantic",
     "assert_span_recall",
     "assert_tokens",
+    "assert_tool_calls",
+    "assert_trajectory",
+    "call",
     "collect",
     "emit",
     "record_score",

@@ -82,31 +82,58 @@ class Media:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message of a conversation.
+    """A message of a conversation. Only role and content count when messages are compared.
 
     Attributes:
-        media: The images and sounds in it, in the order in which labels stand for them in the content; they do not count when
-            messages are compared.
+        media: The images and sounds in it, in the order in which labels stand for them in the content.
+        tool_calls: The tools that it calls; the content has them as text. `to_wire` leaves them out.
+        call_id: Id of the call whose result it is; "": it is not a result, or the result has no id.
+        tool_name: Name of the tool whose result it is, if the result states it.
+        is_error: Whether the result is marked as an error.
     """
 
     role: Role
     content: str
     media: tuple[Media, ...] = field(default=(), compare=False, repr=False)
+    tool_calls: tuple[ToolCall, ...] = field(default=(), compare=False, repr=False)
+    call_id: str = field(default="", compare=False, repr=False)
+    tool_name: str = field(default="", compare=False, repr=False)
+    is_error: bool = field(default=False, compare=False, repr=False)
+
+    @property
+    def is_result(self) -> bool:
+        """Whether it is the result of a tool; the deprecated role ``function`` of OpenAI is read as ``user``."""
+        return self.role == "tool" or bool(self.call_id or self.tool_name)
 
     def to_wire(self) -> dict[str, Json]:
-        """Return plain builtins; without images and sounds, ``media`` is left out."""
+        """Return plain builtins; fields at their default are left out."""
         wire: dict[str, Json] = {"role": self.role, "content": self.content}
         if self.media:
             wire["media"] = [item.to_wire() for item in self.media]
+        if self.call_id:
+            wire["call_id"] = self.call_id
+        if self.tool_name:
+            wire["tool_name"] = self.tool_name
+        if self.is_error:
+            wire["is_error"] = True
         return wire
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> Message:
-        """Return the message that `to_wire` wrote; keys of a newer version are ignored."""
+        """Return the message that `to_wire` wrote; keys of a newer version are ignored.
+
+        Raises:
+            TypeError: A value is of another type: a case file may say anything of its calls.
+        """
         values = _known_fields(cls, wire)
+        values.pop("tool_calls", None)  # not written by `to_wire`
         if "media" in values:
             values["media"] = _read_media(values["media"])
-        return cls(**values)
+        message = cls(**values)
+        texts = (message.role, message.content, message.call_id, message.tool_name)
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("message: expected texts as role, content, call_id and tool_name")
+        return message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

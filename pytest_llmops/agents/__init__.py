@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pytest_llmops.agents.expected_calls import call, matches_schema, started
     from pytest_llmops.agents.sources import read_trajectory
     from pytest_llmops.agents.trajectory import Step, ToolUse, Trajectory
 
@@ -15,10 +16,13 @@ _MODULES = {
     "Step": "trajectory",
     "ToolUse": "trajectory",
     "Trajectory": "trajectory",
+    "call": "expected_calls",
+    "matches_schema": "expected_calls",
     "read_trajectory": "sources",
+    "started": "expected_calls",
 }
 
-__all__ = ["Step", "ToolUse", "Trajectory", "read_trajectory"]
+__all__ = ["Step", "ToolUse", "Trajectory", "call", "matches_schema", "read_trajectory", "started"]
 
 
 def __getattr__(name: str) -> object:

@@ -2,9 +2,10 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from pytest_llmops.measurement import Json, to_builtins
 from pytest_llmops.protocols import Role
@@ -75,6 +76,8 @@ class Trajectory:
         steps: The messages.
         agent: Name of the agent; "": not known.
         problems: What could not be read or matched, such as a result of a call that does not exist; a sentence each.
+        total_tokens: Tokens of the whole, where the source has no more than this; None: the steps have their own.
+        total_cost_usd: Price of the whole in US dollars, likewise.
 
     >>> lookup = ToolUse(name="get_order", arguments={"order_id": "B-77"})
     >>> trajectory = Trajectory(steps=(Step(role="assistant", tool_calls=(lookup,)),))
@@ -85,6 +88,8 @@ class Trajectory:
     steps: tuple[Step, ...] = ()
     agent: str = ""
     problems: tuple[str, ...] = ()
+    total_tokens: int | None = None
+    total_cost_usd: float | None = None
 
     @property
     def tool_calls(self) -> list[ToolUse]:
@@ -112,7 +117,9 @@ class Trajectory:
 
     @property
     def tokens(self) -> int | None:
-        """Tokens of all steps; None if those of a step are not known, or no step was the agent's."""
+        """Tokens of the whole, or of all steps; None if those of a step are not known, or no step was the agent's."""
+        if self.total_tokens is not None:
+            return self.total_tokens
         counts = [step.tokens for step in self.walk() if step.role == "assistant"]
         known = [count for count in counts if count is not None]
         if not known or len(known) < len(counts):
@@ -121,7 +128,9 @@ class Trajectory:
 
     @property
     def cost_usd(self) -> float | None:
-        """Price of all steps in US dollars; None if that of a step is not known, or no step was the agent's."""
+        """Price of the whole, or of all steps, in US dollars; None if that of a step is not known, or no step was the agent's."""
+        if self.total_cost_usd is not None:
+            return self.total_cost_usd
         prices = [step.cost_usd for step in self.walk() if step.role == "assistant"]
         known = [price for price in prices if price is not None]
         if not known or len(known) < len(prices):
@@ -259,9 +268,106 @@ def make_tool_use(name: str, arguments: object, **fields: Any) -> ToolUse:
     if arguments is None:
         arguments = ""
     if not isinstance(arguments, str):
-        arguments = json.dumps(arguments, ensure_ascii=False, default=str)
+        try:
+            arguments = json.dumps(arguments, ensure_ascii=False, default=str)
+        except (TypeError, ValueError, RecursionError) as error:
+            problem = f"the arguments cannot be written as JSON: {error}"
+            return ToolUse(name=name, problem=problem, **fields)
     values, problem = parse_arguments(arguments)
     return ToolUse(name=name, arguments=values, text=arguments, problem=problem, **fields)
+
+
+class _Outcome(NamedTuple):
+    """What came of a call."""
+
+    result: str
+    is_error: bool
+    latency_s: float | None
+
+
+@dataclass(slots=True)
+class _OpenCall:
+    """A call that may still get a result, or the trajectory of an agent."""
+
+    use: ToolUse
+
+    def finish(self, outcome: _Outcome) -> None:
+        """Give the call its result."""
+        latency_s = outcome.latency_s
+        if latency_s is None:
+            latency_s = self.use.latency_s
+        self.use = replace(self.use, result=outcome.result, is_error=outcome.is_error, latency_s=latency_s)
+
+
+@dataclass(slots=True)
+class _QueuedCall:
+    """A call in the queues of a `_CallQueues`; ``is_taken``: it was taken out of one of them, and counts in none."""
+
+    call: _OpenCall
+    is_taken: bool = False
+
+
+@dataclass(slots=True)
+class _OpenStep:
+    """A step whose calls may still get results; they replace those of ``step``."""
+
+    step: Step
+    calls: list[_OpenCall]
+
+
+@dataclass(slots=True)
+class _CallQueues:
+    """Calls in their order, found by id, by name, or as the first one of all, each in constant time."""
+
+    _by_id: dict[str, deque[_QueuedCall]] = field(default_factory=dict)
+    _by_name: dict[str, deque[_QueuedCall]] = field(default_factory=dict)
+    _all: deque[_QueuedCall] = field(default_factory=deque)
+
+    def push(self, call: _OpenCall) -> None:
+        """Add a call."""
+        queued = _QueuedCall(call)
+        if call.use.id:
+            self._by_id.setdefault(call.use.id, deque()).append(queued)
+        self._by_name.setdefault(call.use.name, deque()).append(queued)
+        self._all.append(queued)
+
+    def has_seen(self, call_id: str) -> bool:
+        """Return whether a call with this id was added, even if it was taken out since."""
+        return call_id in self._by_id
+
+    def find(self, call_id: str, name: str) -> _QueuedCall | None:
+        """Return the first call with this id, else with this name, else of all; None if there is none.
+
+        An id that no call has says nothing: Gemini gives ids to results whose calls have none. Then a call without an id is meant.
+        """
+        if call_id in self._by_id:
+            return _find_first(self._by_id[call_id])
+        if call_id and not name:
+            return None
+        queue = self._all
+        if name:
+            queue = self._by_name.get(name, deque())
+        queued = _find_first(queue)
+        if queued is not None and call_id and queued.call.use.id:
+            return None
+        return queued
+
+    def pop(self, call_id: str, name: str) -> _OpenCall | None:
+        """Take out the call that `find` returns."""
+        queued = self.find(call_id, name)
+        if queued is None:
+            return None
+        queued.is_taken = True
+        return queued.call
+
+
+def _find_first(queue: deque[_QueuedCall]) -> _QueuedCall | None:
+    """Return the first call of a queue; those that were taken out of another queue are dropped."""
+    while queue and queue[0].is_taken:
+        queue.popleft()
+    if not queue:
+        return None
+    return queue[0]
 
 
 @dataclass(slots=True)
@@ -279,6 +385,9 @@ class TrajectoryBuilder:
     agent: str = ""
     _steps: list["_OpenStep"] = field(default_factory=list)
     _problems: list[str] = field(default_factory=list)
+    _waiting: "_CallQueues" = field(default_factory=_CallQueues)
+    _not_started: "_CallQueues" = field(default_factory=_CallQueues)
+    _early_results: dict[str, deque[_Outcome]] = field(default_factory=dict)
 
     def add_message(self, role: Role, text: str, *, agent: str = "") -> None:
         """Add a message that the agent was given."""
@@ -303,77 +412,91 @@ class TrajectoryBuilder:
             cost_usd=cost_usd,
             latency_s=latency_s,
         )
-        self._steps.append(_OpenStep(step, list(tool_calls)))
+        self._steps.append(_OpenStep(step, []))
+        self._open_calls(tool_calls)
 
     def add_calls(self, tool_calls: Sequence[ToolUse]) -> None:
         """Add calls to the last message of the agent, if it is the last of all; else they are a message of their own."""
-        if (
-            self._steps
-            and self._steps[-1].step.role == "assistant"
-            and not self._has_results(self._steps[-1])
-        ):
-            self._steps[-1].tool_calls += tool_calls
-            return
-        self.add_answer("", tool_calls)
+        is_open = False
+        if self._steps and self._steps[-1].step.role == "assistant":
+            is_open = all(call.use.result is None for call in self._steps[-1].calls)
+        if is_open:
+            self._open_calls(tool_calls)
+        else:
+            self.add_answer("", tool_calls)
 
-    def add_result(self, call_id: str, result: str, *, name: str = "", is_error: bool = False) -> None:
-        """Give a result to the first call with this id that has none yet; without an id, to the first with this name.
+    def add_result(
+        self,
+        call_id: str,
+        result: str,
+        *,
+        name: str = "",
+        is_error: bool = False,
+        latency_s: float | None = None,
+    ) -> None:
+        """Give a result to its call, which may also be added later.
 
-        A result that no call waits for becomes a problem of the trajectory.
+        That is the first call with this id that has no result yet; without an id, the first one with this name; without both, the
+        first one of all. A result that no call waits for becomes a problem of the trajectory.
         """
-        found = self._find_open_call(call_id, name)
-        if found is None:
-            self._problems.append(
-                f"there is a result for {_describe_call(call_id, name)}, which no call waits for"
-            )
-            return
-        calls, index = found
-        calls[index] = replace(calls[index], result=result, is_error=is_error)
+        outcome = _Outcome(result, is_error, latency_s)
+        call = self._waiting.pop(call_id, name)
+        if call is not None:
+            call.finish(outcome)
+        elif call_id and not self._waiting.has_seen(call_id):
+            self._early_results.setdefault(call_id, deque()).append(outcome)
+        else:
+            self._problems.append(_describe_lost_result(call_id, name))
+
+    def has_waiting_call(self, call_id: str, name: str) -> bool:
+        """Return whether a call waits for a result with this id or name."""
+        return self._waiting.find(call_id, name) is not None
+
+    def add_problem(self, problem: str) -> None:
+        """Add a sentence on what could not be read or matched."""
+        self._problems.append(problem)
 
     def start_agent(self, call_id: str, trajectory: Trajectory, *, name: str = "") -> None:
         """Hang the trajectory of an agent on the call that started it, or handed over to it; without such a call, its steps are added."""
-        found = self._find_call(lambda call: _is_call(call, call_id, name) and call.started is None)
-        if found is None:
-            self._steps += [_OpenStep(step, list(step.tool_calls)) for step in trajectory.steps]
-            self._problems += trajectory.problems
+        call = None
+        if call_id or name:
+            call = self._not_started.pop(call_id, name)
+        if call is not None:
+            call.use = replace(call.use, started=trajectory)
             return
-        calls, index = found
-        calls[index] = replace(calls[index], started=trajectory)
+        for step in trajectory.steps:
+            self._steps.append(_OpenStep(step, []))
+            self._open_calls(step.tool_calls)
+        self._problems += trajectory.problems
 
     def build(self) -> Trajectory:
         """Return the trajectory."""
-        steps = tuple(replace(item.step, tool_calls=tuple(item.tool_calls)) for item in self._steps)
-        return Trajectory(steps=steps, agent=self.agent, problems=tuple(self._problems))
+        steps = [
+            replace(item.step, tool_calls=tuple(call.use for call in item.calls)) for item in self._steps
+        ]
+        problems = list(self._problems)
+        for call_id, results in self._early_results.items():
+            problems += [_describe_lost_result(call_id, "")] * len(results)
+        return Trajectory(steps=tuple(steps), agent=self.agent, problems=tuple(problems))
 
-    def _has_results(self, item: "_OpenStep") -> bool:
-        return any(call.result is not None for call in item.tool_calls)
-
-    def _find_open_call(self, call_id: str, name: str) -> tuple[list[ToolUse], int] | None:
-        if call_id or name:
-            return self._find_call(lambda call: _is_call(call, call_id, name) and call.result is None)
-        return self._find_call(lambda call: call.result is None)
-
-    def _find_call(self, is_wanted: Callable[[ToolUse], bool]) -> tuple[list[ToolUse], int] | None:
-        """Return the first call that a condition holds for, as the list that it stands in and its place there."""
-        for item in self._steps:
-            for index, call in enumerate(item.tool_calls):
-                if is_wanted(call):
-                    return item.tool_calls, index
-        return None
-
-
-@dataclass(slots=True)
-class _OpenStep:
-    """A step whose calls may still get results."""
-
-    step: Step
-    tool_calls: list[ToolUse]
+    def _open_calls(self, tool_calls: Sequence[ToolUse]) -> None:
+        """Add calls to the last step. One whose result was added before has it at once."""
+        for use in tool_calls:
+            call = _OpenCall(use)
+            self._steps[-1].calls.append(call)
+            if use.started is None:
+                self._not_started.push(call)
+            early_results = self._early_results.get(use.id)
+            if early_results and use.result is None:
+                call.finish(early_results.popleft())
+            elif use.result is None:
+                self._waiting.push(call)
+            if not early_results:
+                self._early_results.pop(use.id, None)
 
 
-def _is_call(call: ToolUse, call_id: str, name: str) -> bool:
-    if call_id:
-        return call.id == call_id
-    return bool(name) and call.name == name
+def _describe_lost_result(call_id: str, name: str) -> str:
+    return f"there is a result for {_describe_call(call_id, name)}, which no call waits for"
 
 
 def _describe_call(call_id: str, name: str) -> str:

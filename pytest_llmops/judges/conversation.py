@@ -1,24 +1,26 @@
-"""Conversations for judges: message lists of SDKs, or recorded calls of an application, become a JSON text.
+"""Conversations for judges: message lists of SDKs, recorded calls of an application, or what an agent did, become a JSON text.
 
-Message lists of OpenAI (chat completions and Responses), Anthropic and LangChain are read, as dictionaries or objects.
+Message lists of OpenAI (chat completions and Responses), Anthropic and LangChain are read, as dictionaries or objects. They are not read
+by way of a `Trajectory`: a judge gets each message and part of it, a trajectory has only what can be compared.
 A conversation with an image is refused: images are given to a judge beside the texts.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Self
 
+from pytest_llmops.agents import Step, Trajectory
+from pytest_llmops.agents.sources import find_trajectory
+from pytest_llmops.agents.sources.fields import get_field
+from pytest_llmops.agents.sources.messages import ROLES_BY_NAME
 from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.protocols import ROLES, Call, Message, Role, ToolCall, is_error_status
 from pytest_llmops.trace import CallLog
 from pytest_llmops.trace.fields import arguments_json, format_part, format_tool_call
 
 _ROLES: Mapping[str, Role] = {
-    **{role: role for role in ROLES},
-    "human": "user",
-    "ai": "assistant",
-    "function": "tool",
+    **ROLES_BY_NAME,
     "function_call": "assistant",
     "function_call_output": "tool",
 }
@@ -81,9 +83,10 @@ def is_trace(value: object) -> bool:
 
 
 def read_conversation(value: object) -> Conversation | None:
-    """Return the conversation in a list of messages, a `Call` or several calls; None for any other value.
+    """Return the conversation in a list of messages, a `Call` or several calls, or what an agent did; None for any other value.
 
-    Of several calls only the application's last one is read: its request has the earlier messages.
+    Of several calls only the application's last one is read: its request has the earlier messages. What an agent did is a `Trajectory`,
+    the result of an agent framework, or OpenTelemetry's spans.
 
     Raises:
         ValueError: There is no message, a message has no role or no content, the conversation does not end with the
@@ -96,13 +99,17 @@ def read_conversation(value: object) -> Conversation | None:
     """
     if isinstance(value, Conversation):
         return value
+    trajectory = find_trajectory(value)
     entries = _list_entries(value)
-    if entries is None:
+    messages: list[Message] = []
+    if trajectory is not None:
+        messages = list(_list_messages(trajectory))
+    elif entries is None:
         return None
-    messages = []
-    for number, entry in enumerate(entries, start=1):
-        if _get_field(entry, "type") != "reasoning":
-            messages += _read_message(entry, number)
+    else:
+        for number, entry in enumerate(entries, start=1):
+            if get_field(entry, "type") != "reasoning":
+                messages += _read_message(entry, number)
     if not messages:
         raise ValueError("the conversation has no messages")
     last = messages[-1]
@@ -130,6 +137,39 @@ def _list_entries(value: Any) -> Sequence[object] | None:
     if isinstance(value, (list, tuple)):
         return value
     return None
+
+
+def _list_messages(trajectory: Trajectory) -> Iterator[Message]:
+    """Yield the messages of a trajectory: each step with its calls, then what came of each call.
+
+    An agent that was handed over to goes on with the conversation. An agent that worked for a tool did not talk with the user: its
+    messages have the role "tool" and begin with its name.
+    """
+    for number, step in enumerate(trajectory.steps, start=1):
+        yield _make_message(step)
+        for call in step.tool_calls:
+            is_handed_over = call.started is not None and number == len(trajectory.steps)
+            if call.started is not None and not is_handed_over:
+                yield from _list_messages_of_tool(call.started)
+            if call.result is not None:
+                yield Message("tool", call.result)
+            if call.started is not None and is_handed_over:
+                yield from _list_messages(call.started)
+
+
+def _list_messages_of_tool(trajectory: Trajectory) -> Iterator[Message]:
+    """Yield what an agent did that worked for a tool; its task is in the arguments of the call."""
+    name = trajectory.agent or "of the tool"
+    for message in _list_messages(trajectory):
+        if message.role in ("assistant", "tool"):
+            yield Message("tool", f"[agent {name}] {message.content}")
+
+
+def _make_message(step: Step) -> Message:
+    lines = [step.text]
+    for call in step.tool_calls:
+        lines.append(format_tool_call(ToolCall(name=call.name, arguments=call.text)))
+    return Message(step.role, "\n".join(filter(None, lines)))
 
 
 def parse_conversation(answer: str, question: str = "") -> tuple[Conversation, bool]:
@@ -181,42 +221,35 @@ def _read_calls(calls: Sequence[Call]) -> list[object]:
     return [*call.messages, Message("assistant", output)]
 
 
-def _get_field(entry: object, key: str) -> Any:
-    """Return a value of a mapping, or an attribute of an SDK's object; None if there is none."""
-    if isinstance(entry, Mapping):
-        return entry.get(key)
-    return getattr(entry, key, None)
-
-
 def _read_message(entry: object, number: int) -> list[Message]:
     """Return a message of any SDK: its text parts, refusal, tool output and tool calls, one per line.
 
     Tool results among its parts become messages of the role "tool" before it, or instead of it if it has nothing else.
     ``number`` counts from 1 and is for errors.
     """
-    given_role = _get_field(entry, "role") or _get_field(entry, "type")
+    given_role = get_field(entry, "role") or get_field(entry, "type")
     role = _ROLES.get(str(given_role))
     if role is None:
         known = ", ".join(ROLES)
         got = shorten_text(repr(entry), 80)
         raise ValueError(f"message {number} has no role: expected one of {known}, got {got}")
-    calls: Sequence[object] = _get_field(entry, "tool_calls") or ()
-    if _get_field(entry, "type") == "function_call":
+    calls: Sequence[object] = get_field(entry, "tool_calls") or ()
+    if get_field(entry, "type") == "function_call":
         calls = [entry]
-    content = _get_field(entry, "content")
+    content = get_field(entry, "content")
     if content is None:
-        content = _get_field(entry, "refusal")
+        content = get_field(entry, "refusal")
     results = []
     lines = []
     if isinstance(content, str):
         lines.append(content)
     else:
         for part in content or ():
-            if _get_field(part, "type") == "tool_result":
+            if get_field(part, "type") == "tool_result":
                 results.append(Message("tool", _read_result(part, number)))
             else:
                 lines.append(_read_part(part, number))
-    output = _get_field(entry, "output")
+    output = get_field(entry, "output")
     if isinstance(output, str):
         lines.append(output)
     lines += [_format_call(call) for call in calls]
@@ -229,10 +262,10 @@ def _read_message(entry: object, number: int) -> list[Message]:
 
 def _format_call(call: object) -> str:
     """Return a tool call of any SDK as a line of text; the key of its arguments depends on the SDK."""
-    inner = _get_field(call, "function") or call
-    candidates = (_get_field(inner, key) for key in ("arguments", "args", "input"))
+    inner = get_field(call, "function") or call
+    candidates = (get_field(inner, key) for key in ("arguments", "args", "input"))
     arguments = next(filter(None, candidates), None)
-    name = _get_field(inner, "name")
+    name = get_field(inner, "name")
     tool_call = ToolCall(name=str(name), arguments=arguments_json(arguments))
     return format_tool_call(tool_call)
 
@@ -241,10 +274,10 @@ def _read_part(part: object, number: int) -> str:
     """Return a part of a message as text; a part without text is shown as `fields.format_part` does it."""
     if isinstance(part, str):
         return part
-    text = _get_field(part, "text")
+    text = get_field(part, "text")
     if isinstance(text, str):
         return text
-    kind = _get_field(part, "type")
+    kind = get_field(part, "type")
     if kind in ("image", "image_url", "input_image"):
         raise ValueError(
             f"message {number} has an image: put a description in its place, and pass the image itself in images=[...]"
@@ -261,7 +294,7 @@ def _read_part(part: object, number: int) -> str:
 
 def _read_result(part: object, number: int) -> str:
     """Return the content of a tool result as text: a text or a list of parts; "" if it has none."""
-    content = _get_field(part, "content")
+    content = get_field(part, "content")
     if isinstance(content, str):
         return content
     return "\n".join(_read_part(inner, number) for inner in content or ())

@@ -6,6 +6,7 @@ No reader raises: whatever a body holds, it returns a value of its type, empty i
 import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pytest_llmops._util.json_values import (
@@ -87,6 +88,14 @@ def format_tool_call(call: ToolCall) -> str:
     if call.arguments:
         return f"[tool call {call.name} {call.arguments}]"
     return f"[tool call {call.name}]"
+
+
+def remove_tool_calls(message: Message) -> str:
+    """Return the content of a message without the lines of its tool calls."""
+    text = message.content
+    for call in message.tool_calls:
+        text = text.replace(format_tool_call(call), "", 1).strip("\n")
+    return text
 
 
 def format_part(part: JsonObject) -> str:
@@ -206,11 +215,26 @@ def read_chat_request(request: JsonObject) -> ParsedRequest:
 
 
 def _read_chat_message(message: JsonObject) -> Message:
+    calls = tuple(read_chat_tool_calls(message.get("tool_calls")))
     lines = [get_text(message, "tool_plan"), content_text(message.get("content"))]
-    lines += map(format_tool_call, read_chat_tool_calls(message.get("tool_calls")))
+    lines += map(format_tool_call, calls)
     lines += list_images(message)
-    role = as_role(message.get("role"))
-    return Message(role, join_lines(*lines), (*list_media(message.get("content")), *read_images(message)))
+    given_role = message.get("role")
+    tool_name = ""
+    if given_role in ("tool", "function"):
+        # OpenAI's deprecated messages of functions have a "name", those of Ollama a "tool_name".
+        tool_name = get_text(message, "tool_name") or get_text(message, "name")
+    legacy_call = message.get("function_call")
+    if legacy_call and given_role == "assistant":
+        calls += tuple(read_chat_tool_calls([{"function": legacy_call}]))
+    return Message(
+        as_role(given_role),
+        join_lines(*lines),
+        (*list_media(message.get("content")), *read_images(message)),
+        tool_calls=calls,
+        call_id=get_text(message, "tool_call_id"),
+        tool_name=tool_name,
+    )
 
 
 def add_tool_call(calls: dict[int, dict[str, str]], part: JsonObject) -> None:
@@ -353,7 +377,8 @@ def _format_input(item: object) -> str:
 def split_messages(
     role: Role,
     blocks: Iterable[JsonObject],
-    format_result: Callable[[JsonObject], str | None],
+    read_result: Callable[[JsonObject], Message | None],
+    read_call: Callable[[JsonObject], ToolCall | None],
     format_block: Callable[[JsonObject], str],
 ) -> Iterator[Message]:
     """Yield the messages of the blocks of one message: a tool message for each result, then one message with all other blocks.
@@ -361,20 +386,27 @@ def split_messages(
     Args:
         role: Role of the message with the other blocks, whose texts are its lines.
         blocks: The blocks in their order.
-        format_result: Returns the text of a tool result, None for any other block.
-        format_block: Returns the text of any other block.
+        read_result: Returns a tool result as a message without media, None for any other block.
+        read_call: Returns a tool call, None for any other block.
+        format_block: Returns the text of a block that is neither.
     """
     lines = []
+    calls = []
     media: list[Media] = []
     for block in blocks:
-        result = format_result(block)
-        if result is None:
+        result = read_result(block)
+        if result is not None:
+            yield replace(result, media=list_media(block))
+            continue
+        call = read_call(block)
+        if call is None:
             lines.append(format_block(block))
-            media += list_media(block)
         else:
-            yield Message("tool", result, list_media(block))
+            calls.append(call)
+            lines.append(format_tool_call(call))
+        media += list_media(block)
     if lines:
-        yield Message(role, "\n".join(lines), tuple(media))
+        yield Message(role, "\n".join(lines), tuple(media), tool_calls=tuple(calls))
 
 
 def read_tool_call(call: JsonObject, arguments_key: str = "input", id_key: str = "id") -> ToolCall:

@@ -16,9 +16,12 @@ from support.messages import check_message
 from support.shared import shared
 
 from pytest_llmops.errors import UsageError
-from pytest_llmops.production import export_records, exported_messages, exported_traces
+from pytest_llmops.production import exported_traces
 from pytest_llmops.production.exported_traces import read_conversations
 from pytest_llmops.production.review_queue import QueueEntry
+from pytest_llmops.trace.exported import messages as messages_module
+from pytest_llmops.trace.exported import records as records_module
+from pytest_llmops.trace.exported import span_fields
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 TOOL: dict[str, Any] = {
@@ -352,7 +355,7 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
     assert len(lines) == 1
     assert counts == {
         exported_traces.REPEATED: 1,
-        exported_messages.CUT: 1,
+        messages_module.CUT: 1,
         exported_traces.NO_CONTENT: 1,
         exported_traces.UNREADABLE: 2,
         lines[0]: 1,
@@ -524,8 +527,8 @@ def test_parts_of_unknown_kinds_are_kept_as_json(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_one_document_over_many_lines(tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export_records, "CHUNK", 64)
-    monkeypatch.setattr(export_records, "MAX_OBJECT", 4096)
+    monkeypatch.setattr(records_module, "CHUNK", 64)
+    monkeypatch.setattr(records_module, "MAX_OBJECT", 4096)
     path = tmp_path / "traces.json"
     spans = [*(span(at, {"http.method": "GET"}) for at in range(100, 160)), *spans_of(genai)]
     text = json.dumps(otlp(*spans), indent=1).replace("\n", end)
@@ -539,8 +542,8 @@ def test_one_document_over_many_lines(tmp_path: Path, end: str, monkeypatch: pyt
 def test_a_document_that_is_cut_anywhere_is_an_error(
     tmp_path: Path, is_indented: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export_records, "CHUNK", 64)
-    monkeypatch.setattr(export_records, "MAX_OBJECT", 2048)
+    monkeypatch.setattr(records_module, "CHUNK", 64)
+    monkeypatch.setattr(records_module, "MAX_OBJECT", 2048)
     path = tmp_path / "traces.json"
     text = json.dumps(otlp(*spans_of(traceloop)), indent=1 if is_indented else None)
     for end in range(1, len(text), 293):
@@ -618,7 +621,7 @@ json_values = st.recursive(
 @given(
     st.lists(
         st.dictionaries(
-            st.sampled_from(sorted({name[0] for names in exported_traces.FIELDS.values() for name in names})),
+            st.sampled_from(sorted({name[0] for names in span_fields.FIELDS.values() for name in names})),
             json_values,
         ),
         max_size=3,

@@ -3,7 +3,9 @@
 Each module reads one source. Results of frameworks are recognized by the package of their class; no framework is imported.
 """
 
+from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from pytest_llmops.agents.trajectory import Trajectory
@@ -26,6 +28,19 @@ _READERS = {
     "pydantic_ai": "pydantic_ai",
     "strands": "strands",
 }
+# A mapping with one of these is a span, or an export of spans
+_SPAN_KEYS = frozenset(
+    (
+        "resourceSpans",
+        "resource_spans",
+        "scopeSpans",
+        "scope_spans",
+        "spans",
+        "spanId",
+        "span_id",
+        "context.span_id",
+    )
+)
 EXPECTED = (
     "the fixture llm_calls, a list of messages (OpenAI, Anthropic, LangChain), OpenTelemetry spans, or the result of openai-agents, "
     "LangGraph, Pydantic-AI, google-adk, claude-agent-sdk, CrewAI or Strands"
@@ -38,7 +53,8 @@ def read_trajectory(source: object) -> Trajectory:
     Args:
         source: One of: a `Trajectory`, which is returned as it is; ``llm_calls`` or a list of `Call`; a list of messages as
             OpenAI (chat completions and Responses), Anthropic and LangChain have them, or an object or mapping with such a list as
-            ``messages``; finished OpenTelemetry spans with the GenAI attributes; the result of an agent framework.
+            ``messages``; one reply of a model; finished OpenTelemetry spans with the GenAI attributes, an OTLP/JSON export of such, or
+            the `Path` of one; the result of an agent framework.
 
     Returns:
         The trajectory; without steps if the source has no message.
@@ -56,20 +72,81 @@ def read_trajectory(source: object) -> Trajectory:
     if isinstance(source, CallLog):
         source = list(source)
         return _read_with("wire", source)
-    first = source
-    if isinstance(source, (list, tuple)):
-        if not source:
-            return Trajectory()
-        first = source[0]
+    if isinstance(source, (list, tuple)) and not source:
+        return Trajectory()
+    first = _find_first(source)
     if isinstance(first, Call):
+        _check_calls(source)
         return _read_with("wire", source)
-    package = type(first).__module__.partition(".")[0]
-    trajectory = _try_reader(_READERS.get(package, ""), source)
+    reader = _find_reader(first)
+    if isinstance(source, (list, tuple)) and any(_has_converse_blocks(entry) for entry in source):
+        reader = "strands"
+    trajectory = _try_reader(reader, source)
     if trajectory is None:
         trajectory = _try_reader("messages", source)
     if trajectory is None:
         raise UsageError(f"expected {EXPECTED}, got {_describe(source)}")
     return trajectory
+
+
+def _find_first(source: object) -> object:
+    """Return what says of which package a source is: the first entry of a list, or of a mapping's messages; else the source."""
+    entries = source
+    if isinstance(source, Mapping):
+        entries = source.get("messages")
+    if isinstance(entries, (list, tuple)) and entries:
+        return entries[0]
+    return source
+
+
+def find_trajectory(source: object) -> Trajectory | None:
+    """Return the trajectory of a `Trajectory`, of spans or of a framework's result; None for texts, messages and calls."""
+    if isinstance(source, Trajectory):
+        return source
+    first = _find_first(source)
+    if _find_reader(first) in ("", "messages", "langchain"):
+        return None
+    return read_trajectory(source)
+
+
+def _check_calls(source: object) -> None:
+    """Raise a `UsageError` if not all of a list are calls."""
+    if not isinstance(source, (list, tuple)):
+        return
+    for number, call in enumerate(source, start=1):
+        if not isinstance(call, Call):
+            raise UsageError(
+                f"item {number} of the calls: expected a Call as the first item is one, got a {type(call).__qualname__}"
+            )
+
+
+def _find_reader(first: object) -> str:
+    """Return the module that reads a source whose first entry this is; "" if its package has none."""
+    if isinstance(first, Path) or _is_exported(first):
+        return "otel_spans"
+    package = type(first).__module__.partition(".")[0]
+    return _READERS.get(package, "")
+
+
+def _has_converse_blocks(entry: object) -> bool:
+    """Return whether a message has calls or results as Bedrock's Converse has them, whose blocks have no type."""
+    if not isinstance(entry, Mapping):
+        return False
+    blocks = entry.get("content")
+    if not isinstance(blocks, (list, tuple)):
+        return False
+    return any(
+        isinstance(block, Mapping) and ("toolUse" in block or "toolResult" in block) for block in blocks
+    )
+
+
+def _is_exported(entry: object) -> bool:
+    """Return whether an entry is a span, or an export of spans."""
+    if not isinstance(entry, Mapping):
+        return False
+    context = entry.get("context")  # of a span that the SDK wrote as JSON
+    has_context = isinstance(context, Mapping) and "span_id" in context
+    return has_context or not _SPAN_KEYS.isdisjoint(entry)
 
 
 def _try_reader(name: str, source: object) -> Trajectory | None:

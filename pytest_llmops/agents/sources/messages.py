@@ -1,34 +1,81 @@
-"""Read lists of messages: OpenAI's chat completions and Responses, and Anthropic's messages, as mappings or as objects of an SDK."""
+"""Read lists of messages: OpenAI's chat completions and Responses, Anthropic, LangChain and Gemini, as mappings or as objects of an SDK."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_llmops.agents.sources.fields import (
+    format_value,
+    get_class_name,
+    get_field,
+    get_items,
+    get_text,
+    sum_counts,
+)
 from pytest_llmops.agents.trajectory import ToolUse, Trajectory, TrajectoryBuilder, make_tool_use
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import shorten_text
-from pytest_llmops.protocols import ROLES, Role
+from pytest_llmops.protocols import ROLES, Completion, Message, Role
+from pytest_llmops.trace.fields import format_part, remove_tool_calls
 
-_ROLES: Mapping[str, Role] = {
+# Roles of messages, and types of LangChain's
+ROLES_BY_NAME: Mapping[str, Role] = {
     **{role: role for role in ROLES},
     "human": "user",
     "ai": "assistant",
     "model": "assistant",
+    "function": "tool",
+    "HumanMessageChunk": "user",
+    "AIMessageChunk": "assistant",
+    "SystemMessageChunk": "system",
+    "ToolMessageChunk": "tool",
+    "FunctionMessageChunk": "tool",
 }
+# Items and messages that are neither said nor called
+_OTHER_KINDS = frozenset(
+    (
+        "reasoning",
+        "compaction",
+        "item_reference",
+        "mcp_list_tools",
+        "mcp_approval_request",
+        "mcp_approval_response",
+        "remove",
+    )
+)
+# Parts of a message that are not its text
+_SILENT_PARTS = frozenset(
+    ("thinking", "redacted_thinking", "reasoning", "reasoning_content", "tool_call", "function_call")
+)
+_ARGUMENT_KEYS = ("arguments", "args", "input", "action", "queries", "code", "operation")
+_RESULT_KEYS = ("output", "outputs", "results", "error")
+# Names of input and output tokens; the first ones that a usage has count
+_TOKEN_KEYS = (
+    ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"),
+    ("prompt_tokens", "completion_tokens"),
+    ("prompt_token_count", "candidates_token_count", "thoughts_token_count"),
+    ("promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount"),
+)
 
 
 def read(source: object) -> Trajectory | None:
-    """Return the trajectory of a list of messages, or of a value with such a list as ``messages``; None for any other value.
+    """Return the trajectory of messages; None for any other value.
+
+    Args:
+        source: A list of messages, a value with such a list as ``messages``, one message, or one reply of a model: a `Completion`, OpenAI's
+            ``ChatCompletion`` or ``Response``, Anthropic's ``Message``, Gemini's ``GenerateContentResponse``. A list may have replies among
+            its messages.
 
     Raises:
-        UsageError: A message has no role.
+        UsageError: An entry of the list is not a message, or has an unknown role; gives its place.
     """
     messages = source
     if not isinstance(source, (list, tuple)):
         messages = get_field(source, "messages")
-    if not isinstance(messages, (list, tuple)):
+        if _is_message(source):
+            messages = [source]
+    elif not any(_is_entry(entry) for entry in source):
         return None
-    if isinstance(source, (list, tuple)) and not any(map(_is_message, messages)):
+    if not isinstance(messages, (list, tuple)):
         return None
     builder = TrajectoryBuilder()
     for number, message in enumerate(messages, start=1):
@@ -36,110 +83,292 @@ def read(source: object) -> Trajectory | None:
     return builder.build()
 
 
-def get_field(entry: object, key: str) -> Any:
-    """Return a value of a mapping, or an attribute of an SDK's object; None if there is none."""
-    if isinstance(entry, Mapping):
-        return entry.get(key)
-    return getattr(entry, key, None)
+def _is_message(source: object) -> bool:
+    """Return whether a value is one message, one item of the Responses API, or one reply of a model."""
+    if isinstance(source, Completion) or _find_reply(source):
+        return True
+    message = _unwrap(source)
+    kind = get_text(message, "role") or get_text(message, "type")
+    return kind in ROLES_BY_NAME or kind.endswith(("_call", "_call_output"))
 
 
-def _is_message(entry: object) -> bool:
-    return bool(get_field(entry, "role") or get_field(entry, "type"))
+def _is_entry(entry: object) -> bool:
+    """Return whether the entry of a list looks like a message, even one that cannot be read."""
+    has_kind = bool(get_text(entry, "role") or get_text(entry, "type") or get_items(entry, "parts"))
+    return has_kind or _is_message(entry)
+
+
+def _find_reply(entry: object) -> str:
+    """Return the key under which a reply of a model has its messages; "" for any other value."""
+    if get_items(entry, "choices"):
+        return "choices"
+    if get_items(entry, "candidates"):
+        return "candidates"
+    is_response = get_text(entry, "object") == "response"
+    if is_response and isinstance(get_field(entry, "output"), (list, tuple)):
+        return "output"
+    return ""
 
 
 def _add_entry(builder: TrajectoryBuilder, entry: object, number: int) -> None:
-    """Add a message, or an item of OpenAI's Responses; thoughts are left out."""
-    kind = get_field(entry, "type")
-    if kind == "reasoning":
+    """Add a message, an item of OpenAI's Responses, or a reply with such."""
+    if isinstance(entry, Completion):
+        _add_completion(builder, entry)
         return
-    if kind in ("function_call", "custom_tool_call"):
-        arguments = get_field(entry, "arguments")
-        if arguments is None:
-            arguments = get_field(entry, "input")
-        call_id = str(get_field(entry, "call_id") or get_field(entry, "id") or "")
-        builder.add_calls([make_tool_use(str(get_field(entry, "name")), arguments, id=call_id)])
+    reply = _find_reply(entry)
+    if reply:
+        _add_reply(builder, entry, reply, number)
         return
-    if kind in ("function_call_output", "custom_tool_call_output"):
-        builder.add_result(str(get_field(entry, "call_id") or ""), format_content(get_field(entry, "output")))
+    message = _unwrap(entry)
+    kind = get_text(message, "type")
+    given_role = get_text(message, "role")
+    if kind in _OTHER_KINDS and not given_role:
         return
-    role = _ROLES.get(str(get_field(entry, "role") or kind))
+    if kind.endswith("_call") and not given_role:
+        _add_call_item(builder, message)
+        return
+    if kind.endswith("_call_output") and not given_role:
+        call_id = get_text(message, "call_id")
+        builder.add_result(call_id, format_content(get_field(message, "output")))
+        return
+    role = ROLES_BY_NAME.get(given_role or kind)
+    if role is None and get_items(message, "parts"):
+        role = "user"  # Gemini's default
     if role is None:
         known = ", ".join(ROLES)
         raise UsageError(
-            f"message {number} has no role: expected one of {known}, got {shorten_text(repr(entry), 80)}"
+            f"message {number} has no known role: expected one of {known}, got {_describe(entry, given_role)}; "
+            "pass the messages as the SDK or the framework gives them"
         )
-    _add_message(builder, entry, role)
+    _add_message(builder, message, role)
 
 
-def _add_message(builder: TrajectoryBuilder, entry: object, role: Role) -> None:
-    content = get_field(entry, "content")
-    if role == "tool":
-        call_id = str(get_field(entry, "tool_call_id") or "")
-        name = str(get_field(entry, "name") or "")
-        is_error = get_field(entry, "status") == "error"
-        builder.add_result(call_id, format_content(content), name=name, is_error=is_error)
+def _unwrap(entry: object) -> object:
+    """Return a message without the wrapper of LangChain's ``messages_to_dict`` or ``dumpd``."""
+    for wrapper in ("data", "kwargs"):
+        inner = get_field(entry, wrapper)
+        if isinstance(entry, Mapping) and isinstance(inner, Mapping) and "content" in inner:
+            return {"type": entry.get("type"), **inner}
+    return entry
+
+
+def _describe(entry: object, role: str) -> str:
+    if role:
+        return f"the role {role[:40]!r}"
+    if isinstance(entry, (Mapping, str, int, float, type(None))):
+        try:
+            return shorten_text(repr(entry), 80)
+        except RecursionError:
+            return "a mapping that is nested too deeply"
+    return f"a {get_class_name(entry)}"
+
+
+def _add_completion(builder: TrajectoryBuilder, completion: Completion) -> None:
+    tools = [make_tool_use(call.name, call.arguments, id=call.id) for call in completion.tool_calls]
+    builder.add_answer(
+        completion.text or completion.refusal,
+        tools,
+        tokens=completion.usage.total_tokens,
+        cost_usd=completion.cost_usd,
+        latency_s=completion.latency_s,
+    )
+
+
+def _add_reply(builder: TrajectoryBuilder, reply: object, key: str, number: int) -> None:
+    """Add the first answer of a reply, with its tokens."""
+    tokens = _read_tokens(reply)
+    items = get_items(reply, key)
+    if key == "output":
+        # Each item of a response would be a message of its own: together they are one answer.
+        inner = TrajectoryBuilder()
+        for item in items:
+            _add_entry(inner, item, number)
+        answer = inner.build()
+        texts = [step.text for step in answer.steps if step.text]
+        builder.add_answer("\n".join(texts), answer.tool_calls, tokens=tokens)
+        for problem in answer.problems:
+            builder.add_problem(problem)
         return
-    parts: Sequence[object] = ()
+    message = get_field(items[0], "message")
+    if key == "candidates":
+        message = get_field(items[0], "content")
+    if message is None:
+        builder.add_problem(f"reply {number} has no message")
+        return
+    _add_message(builder, message, "assistant", tokens=tokens)
+
+
+def _read_tokens(entry: object) -> int | None:
+    """Return input and output tokens of a reply or a message; None if it has no usage."""
+    for key in ("usage", "usage_metadata", "usageMetadata"):
+        counts = get_field(entry, key)
+        if counts is None:
+            continue
+        for keys in _TOKEN_KEYS:
+            tokens = sum_counts(counts, *keys)
+            if tokens is not None:
+                return tokens
+    return None
+
+
+def _add_call_item(builder: TrajectoryBuilder, item: object) -> None:
+    """Add a call of a function, or of a tool that the server ran: a ``web_search_call`` has the name "web_search"."""
+    name = get_text(item, "name") or get_text(item, "type").removesuffix("_call")
+    call_id = get_text(item, "call_id") or get_text(item, "id")
+    use = make_tool_use(name, _find_arguments(item), id=call_id)
+    builder.add_calls([use])
+    for key in _RESULT_KEYS:
+        result = get_field(item, key)
+        if result:
+            builder.add_result(call_id, format_content(result), name=name, is_error=key == "error")
+            return
+
+
+def _add_message(
+    builder: TrajectoryBuilder, message: object, role: Role, *, tokens: int | None = None
+) -> None:
+    content = get_field(message, "content")
+    if role == "tool":
+        _add_tool_message(builder, message, content)
+        return
+    parts: Sequence[object] = get_items(message, "parts")
     if isinstance(content, (list, tuple)):
         parts = content
-    for part in parts:
-        if get_field(part, "type") == "tool_result":
-            is_error = get_field(part, "is_error") is True
-            call_id = str(get_field(part, "tool_use_id") or "")
-            builder.add_result(call_id, format_content(get_field(part, "content")), is_error=is_error)
-    text = format_content(content)
-    if not text:
-        text = str(get_field(entry, "refusal") or "")
+    if isinstance(message, Message):
+        text = remove_tool_calls(message)
+    elif content is None and parts:
+        text = format_content(parts)
+    else:
+        text = format_content(content)
     if role == "assistant":
-        builder.add_answer(text, _read_calls(entry, parts))
-    elif text or not parts:
+        calls = _read_calls(message, parts)
+        if not all(call.name for call in calls):
+            builder.add_problem("a message calls a tool without a name")
+        builder.add_answer(
+            text or get_text(message, "refusal"),
+            calls,
+            agent=get_text(message, "name"),
+            tokens=tokens if tokens is not None else _read_tokens(message),
+        )
+    has_results = _add_results(builder, parts)
+    if role != "assistant" and (text or not has_results):
         builder.add_message(role, text)
 
 
-def _read_calls(entry: object, parts: Sequence[object]) -> list[ToolUse]:
-    calls = []
+def _add_tool_message(builder: TrajectoryBuilder, message: object, content: object) -> None:
+    """Add the result of a tool, which is a message of its own."""
+    parts = get_items(message, "parts")
+    if parts:
+        _add_results(builder, parts)
+        return
+    call_id = get_text(message, "tool_call_id") or get_text(message, "call_id")
+    name = get_text(message, "name") or get_text(message, "tool_name")
+    is_error = get_text(message, "status") == "error" or get_field(message, "is_error") is True
+    builder.add_result(call_id, format_content(content), name=name, is_error=is_error)
+
+
+def _add_results(builder: TrajectoryBuilder, parts: Sequence[object]) -> bool:
+    """Add the results among the parts of a message (Anthropic, Gemini); return whether there are any."""
+    has_results = False
     for part in parts:
-        if get_field(part, "type") == "tool_use":
-            calls.append(_read_call(part))
-    calls += [_read_call(call) for call in get_field(entry, "tool_calls") or ()]
+        response = get_field(part, "functionResponse") or get_field(part, "function_response")
+        if response is not None:
+            has_results = True
+            value = get_field(response, "response")
+            builder.add_result(
+                get_text(response, "id"),
+                format_value(value),
+                name=get_text(response, "name"),
+                is_error=bool(get_field(value, "error")),
+            )
+        elif get_text(part, "type").endswith("tool_result"):
+            has_results = True
+            content = get_field(part, "content")
+            is_error = get_field(part, "is_error") is True or get_text(content, "type").endswith("_error")
+            builder.add_result(get_text(part, "tool_use_id"), format_content(content), is_error=is_error)
+    return has_results
+
+
+def _read_calls(message: object, parts: Sequence[object]) -> list[ToolUse]:
+    """Return the calls of a message: its own, and those among its parts; LangChain has each in both places."""
+    own_calls = [*get_items(message, "tool_calls"), *get_items(message, "invalid_tool_calls")]
+    legacy_call = get_field(message, "function_call")
+    if legacy_call is not None and not own_calls and get_text(legacy_call, "name"):
+        own_calls = [legacy_call]
+    calls = [_read_call(call) for call in own_calls]
+    known_ids = {call.id for call in calls if call.id}
+    for part in parts:
+        part_call = get_field(part, "functionCall") or get_field(part, "function_call")
+        if part_call is None and get_text(part, "type").endswith("tool_use"):
+            part_call = part
+        if part_call is None:
+            continue
+        call = _read_call(part_call)
+        if call.id not in known_ids:
+            calls.append(call)
     return calls
 
 
 def _read_call(call: object) -> ToolUse:
     """Read a call of any SDK; the key of its arguments depends on the SDK."""
     inner = get_field(call, "function") or get_field(call, "custom") or call
-    arguments = None
-    for key in ("arguments", "args", "input"):
-        value = get_field(inner, key)
-        if arguments is None:
-            arguments = value
-    return make_tool_use(str(get_field(inner, "name")), arguments, id=str(get_field(call, "id") or ""))
+    return make_tool_use(get_text(inner, "name"), _find_arguments(inner), id=get_text(call, "id"))
+
+
+def _find_arguments(call: object) -> object:
+    """Return the arguments of a call, a text or a value; None if it has none."""
+    for key in _ARGUMENT_KEYS:
+        arguments = get_field(call, key)
+        if arguments is not None:
+            return _make_plain(arguments)
+    return None
+
+
+def _make_plain(value: object) -> Any:
+    """Return the object of an SDK as a mapping, anything else as it is."""
+    dump = getattr(value, "model_dump", None)
+    if not callable(dump) or isinstance(value, type):
+        return value
+    try:
+        return dump(mode="json", exclude_none=True)
+    except Exception:  # noqa: BLE001 -- whatever a model of another package raises
+        return str(type(value).__name__)
 
 
 def format_content(content: object) -> str:
-    """Return the text of a message or a result: a text, or the texts of its parts, a line each; calls, results and thoughts are left out."""
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return content
+    r"""Return the text of a message or a result: a text, or the texts of its parts, a line each; calls, results and thoughts are left out.
+
+    >>> format_content([{"type": "text", "text": "Hello"}, {"type": "image_url"}])
+    'Hello\n[image_url]'
+    """
     if not isinstance(content, (list, tuple)):
-        return json.dumps(content, ensure_ascii=False, default=str)
+        return format_value(content)
     lines = []
     for part in content:
-        if isinstance(part, str):
-            lines.append(part)
+        kind = get_text(part, "type")
+        is_silent = kind in _SILENT_PARTS or kind.endswith(("tool_use", "tool_result"))
+        is_call = any(
+            get_field(part, key) is not None
+            for key in ("functionCall", "function_call", "functionResponse", "function_response")
+        )
+        if is_silent or is_call or get_field(part, "thought") is True:
             continue
-        kind = get_field(part, "type")
-        text = get_field(part, "text")
-        if isinstance(text, str):
-            lines.append(text)
-        elif kind not in (
-            "tool_use",
-            "tool_result",
-            "thinking",
-            "redacted_thinking",
-            "reasoning",
-            "tool_call",
-        ):
-            lines.append(f"[{shorten_text(str(kind or 'part'), 40)}]")
+        lines.append(_format_part(part))
     return "\n".join(lines)
+
+
+def _format_part(part: object) -> str:
+    text = part
+    if not isinstance(part, str):
+        text = get_field(part, "text")
+    if not isinstance(text, str):
+        text = get_field(part, "refusal")
+    if isinstance(text, str):
+        return text
+    plain = _make_plain(part)
+    if isinstance(plain, dict):
+        try:
+            return format_part(plain)
+        except (TypeError, ValueError, RecursionError):
+            return f"[{get_text(part, 'type') or 'part'}]"
+    return format_value(plain)

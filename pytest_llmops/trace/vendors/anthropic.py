@@ -17,7 +17,7 @@ from pytest_llmops._util.json_values import (
     get_text,
     join_texts,
 )
-from pytest_llmops.protocols import Message, ToolDefinition, Usage
+from pytest_llmops.protocols import Message, ToolCall, ToolDefinition, Usage
 from pytest_llmops.trace import fields
 from pytest_llmops.trace.wire_format import (
     CallFormat,
@@ -50,7 +50,7 @@ def _read_request(request: JsonObject) -> ParsedRequest:
         content = message.get("content")
         if isinstance(content, list):
             messages += fields.split_messages(
-                role, as_mappings(content), _format_tool_result_block, _format_content_block
+                role, as_mappings(content), _read_tool_result, _read_tool_use, fields.format_part
             )
         else:
             messages.append(fields.content_message(role, content))
@@ -73,7 +73,7 @@ def _read_reply(reply: JsonObject) -> ParsedReply:
     return ParsedReply(
         output=join_texts(texts),
         thinking=join_texts(thoughts, "thinking", "\n"),
-        tool_calls=[fields.read_tool_call(block) for block in blocks if _is_tool_use(block)],
+        tool_calls=[call for call in map(_read_tool_use, blocks) if call is not None],
         finish_reason=get_text(reply, "stop_reason"),
         usage=_read_usage(counts),
         model=get_text(reply, "model"),
@@ -134,20 +134,18 @@ def _append_delta(block: dict[str, Any], delta: JsonObject) -> None:
         block[target] = get_text(block, target) + get_text(delta, source)
 
 
-def _format_tool_result_block(block: JsonObject) -> str | None:
-    if get_text(block, "type").endswith("tool_result"):
-        return fields.content_text(block.get("content"))
+def _read_tool_result(block: JsonObject) -> Message | None:
+    if not get_text(block, "type").endswith("tool_result"):
+        return None
+    text = fields.content_text(block.get("content"))
+    is_error = block.get("is_error") is True
+    return Message("tool", text, call_id=get_text(block, "tool_use_id"), is_error=is_error)
+
+
+def _read_tool_use(block: JsonObject) -> ToolCall | None:
+    if get_text(block, "type").endswith("tool_use"):
+        return fields.read_tool_call(block)
     return None
-
-
-def _format_content_block(block: JsonObject) -> str:
-    if _is_tool_use(block):
-        return fields.format_tool_call(fields.read_tool_call(block))
-    return fields.format_part(block)
-
-
-def _is_tool_use(block: JsonObject) -> bool:
-    return get_text(block, "type").endswith("tool_use")
 
 
 def _drop_nulls(value: object) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pytest_llmops._util.json_values import (
     get_text,
     join_texts,
 )
-from pytest_llmops.protocols import ToolDefinition, Usage
+from pytest_llmops.protocols import Message, ToolCall, ToolDefinition, Usage
 from pytest_llmops.trace import fields
 from pytest_llmops.trace.media_parts import read_media
 from pytest_llmops.trace.wire_format import (
@@ -49,7 +49,9 @@ def _read_converse_request(request: JsonObject) -> ParsedRequest:
     for message in get_mappings(request, "messages"):
         role = fields.as_role(message.get("role"))
         blocks = get_mappings(message, "content")
-        messages += fields.split_messages(role, blocks, _format_converse_result, _format_converse_block)
+        messages += fields.split_messages(
+            role, blocks, _read_converse_result, _read_converse_call, _format_converse_block
+        )
     tool_config = get_mapping(request, "toolConfig")
     tools = list(_read_tool_specs(tool_config.get("tools")))
     unread = []
@@ -70,9 +72,8 @@ def _read_converse_reply(reply: JsonObject) -> ParsedReply:
         reasoning = get_mapping(get_mapping(block, "reasoningContent"), "reasoningText")
         if reasoning:
             thoughts.append(reasoning)
-        tool_use = get_mapping(block, "toolUse")
-        if tool_use:
-            calls.append(fields.read_tool_call(tool_use, id_key="toolUseId"))
+        if get_mapping(block, "toolUse"):
+            calls.append(_read_tool_use(block["toolUse"]))
     counts = get_mapping(reply, "usage")
     if counts:
         usage = fields.usage_with_cache(counts, *_CONVERSE_COUNT_KEYS)
@@ -143,11 +144,24 @@ def _start_block(start: JsonObject) -> dict[str, Any]:
     return {}
 
 
-def _format_converse_result(block: JsonObject) -> str | None:
+def _read_converse_result(block: JsonObject) -> Message | None:
     result = block.get("toolResult")
-    if isinstance(result, dict):
-        return _format_converse_blocks(get_mappings(result, "content"))
-    return None
+    if not isinstance(result, dict):
+        return None
+    text = _format_converse_blocks(get_mappings(result, "content"))
+    is_error = result.get("status") == "error"
+    return Message("tool", text, call_id=get_text(result, "toolUseId"), is_error=is_error)
+
+
+def _read_converse_call(block: JsonObject) -> ToolCall | None:
+    tool_use = block.get("toolUse")
+    if not isinstance(tool_use, dict) or "text" in block or "json" in block:
+        return None
+    return _read_tool_use(tool_use)
+
+
+def _read_tool_use(tool_use: JsonObject) -> ToolCall:
+    return fields.read_tool_call(tool_use, id_key="toolUseId")
 
 
 def _format_converse_blocks(blocks: Iterable[JsonObject]) -> str:
@@ -155,14 +169,11 @@ def _format_converse_blocks(blocks: Iterable[JsonObject]) -> str:
 
 
 def _format_converse_block(block: JsonObject) -> str:
-    """Return the text of a block, its JSON or tool call as text; of other blocks, the kind in brackets: "[image]"."""
+    """Return the text of a block, or its JSON as text; of other blocks, the kind in brackets: "[image]"."""
     if "text" in block:
         return get_text(block, "text")
     if "json" in block:
         return fields.arguments_json(block["json"])
-    tool_use = block.get("toolUse")
-    if isinstance(tool_use, dict):
-        return fields.format_tool_call(fields.read_tool_call(tool_use))
     guarded = get_mapping(get_mapping(block, "guardContent"), "text")
     media = read_media(block)
     if media is not None:

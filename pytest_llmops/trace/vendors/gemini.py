@@ -16,7 +16,7 @@ from pytest_llmops._util.json_values import (
     get_text,
     join_texts,
 )
-from pytest_llmops.protocols import Media, Message, Role, ToolDefinition, Usage
+from pytest_llmops.protocols import Media, Message, Role, ToolCall, ToolDefinition, Usage
 from pytest_llmops.trace import fields
 from pytest_llmops.trace.media_parts import list_media, read_media
 from pytest_llmops.trace.wire_format import (
@@ -46,7 +46,9 @@ def _read_request(request: JsonObject) -> ParsedRequest:
     for message in as_mappings(contents):
         role = _ROLES.get(get_text(message, "role"), "user")
         parts = _content_parts(message)
-        messages += fields.split_messages(role, parts, _format_function_response, _format_gemini_part)
+        messages += fields.split_messages(
+            role, parts, _read_function_response, _read_function_call, _format_gemini_part
+        )
     unread = []
     if _get_field(request, "cachedContent"):
         unread.append("messages kept by the server (cachedContent)")
@@ -131,11 +133,25 @@ def _content_parts(content: object) -> list[JsonObject]:
     return as_mappings(parts)
 
 
-def _format_function_response(part: JsonObject) -> str | None:
+def _read_function_response(part: JsonObject) -> Message | None:
     response = _get_field(part, "functionResponse")
-    if isinstance(response, dict):
-        return fields.arguments_json(response.get("response"))
-    return None
+    if not isinstance(response, dict):
+        return None
+    result = response.get("response")
+    return Message(
+        "tool",
+        fields.arguments_json(result),
+        call_id=get_text(response, "id"),
+        tool_name=get_text(response, "name"),
+        is_error=bool(as_mapping(result).get("error")),
+    )
+
+
+def _read_function_call(part: JsonObject) -> ToolCall | None:
+    call = _get_field(part, "functionCall")
+    if not isinstance(call, dict) or "text" in part:
+        return None
+    return fields.read_tool_call(call, "args")
 
 
 def _format_parts(parts: Sequence[JsonObject]) -> str:
@@ -143,12 +159,9 @@ def _format_parts(parts: Sequence[JsonObject]) -> str:
 
 
 def _format_gemini_part(part: JsonObject) -> str:
-    """Return the text or function call of a part; of other parts, what it holds ("[image: png, 24 KB]") or its kind: "[fileData]"."""
+    """Return the text of a part; of other parts, what it holds ("[image: png, 24 KB]") or its kind: "[fileData]"."""
     if "text" in part:
         return get_text(part, "text")
-    function_call = _get_field(part, "functionCall")
-    if isinstance(function_call, dict):
-        return fields.format_tool_call(fields.read_tool_call(function_call, "args"))
     item = read_media(part)
     if item is not None:
         return item.label

@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pytest_llmops._util.json_values import (
@@ -265,12 +266,14 @@ def _read_input_item(item: JsonObject) -> Message:
     """Read an item of the input: a message, a tool call or its result; other items as parts of a message are read."""
     kind = get_text(item, "type")
     if kind.endswith("_call_output"):
-        return fields.content_message("tool", item.get("output"))
+        result = fields.content_message("tool", item.get("output"))
+        return replace(result, call_id=get_text(item, "call_id"))
     if "content" in item and kind in ("", "message"):
         role = fields.as_role(item.get("role"))
         return fields.content_message(role, item["content"])
     if kind.endswith("_call"):
-        return Message("assistant", fields.format_tool_call(_read_call(item)))
+        call = _read_call(item)
+        return Message("assistant", fields.format_tool_call(call), tool_calls=(call,))
     return Message("assistant", fields.format_part(item))
 
 

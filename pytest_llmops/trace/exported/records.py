@@ -67,7 +67,7 @@ def read_records(path: Path, counts: Counter[str]) -> Iterator[dict[str, Any]]:
                         counts[f"{place}: {error.what}"] += 1
     except (BadFile, OSError) as error:
         why = getattr(error, "strerror", error)
-        raise UsageError(f"{path}: {why}; nothing was written") from None
+        raise UsageError(f"{path}: {why}") from None
 
 
 def _read_nothing(_: int) -> str:

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from pytest_llmops._util.json_values import JsonObject, as_mapping, as_text, parse_json
 from pytest_llmops._util.text_files import BadFile, canonical_json, check_json_value
-from pytest_llmops.production.export_records import slice_items
 from pytest_llmops.trace import fields
+from pytest_llmops.trace.exported.records import slice_items
 
 CUT = "calls cut by a limit of attributes"
 MAX_KEPT = 10_000  # characters of a message that is kept for the next call

@@ -1,0 +1,327 @@
+"""Compare an argument of a tool call with what a test expects: a value, a type, a regular expression, a function or a schema."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, get_origin
+
+from pytest_llmops.errors import UsageError, describe_exception
+from pytest_llmops.measurement import shorten_text
+from pytest_llmops.schemas import Schema, load
+
+MAX_DIFFERENCES = 20  # differences of a call that are described
+MAX_VALUE_CHARS = 80
+MAX_SHOWN_ITEMS = 8  # entries of a list or mapping that are written out
+MAX_SEARCH_SECONDS = 2.0  # longest search of a regular expression
+MAX_SEARCHED_CHARS = 10_000  # characters that are searched without a time limit
+# The flags of `re` that change what a pattern matches, and their names in `regex`, where they are other numbers
+_REGEX_FLAGS = {
+    re.ASCII: "ASCII",
+    re.IGNORECASE: "IGNORECASE",
+    re.MULTILINE: "MULTILINE",
+    re.DOTALL: "DOTALL",
+    re.VERBOSE: "VERBOSE",
+}
+# The types that values of JSON have; `object` is any value
+_JSON_TYPES = (str, int, float, bool, list, dict, type(None), object)
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentDifference:
+    """An argument that is not as expected.
+
+    Attributes:
+        path: Where: ``amount``, ``items[0].price``; "" for the whole object of arguments.
+        expected: What the test expects there; "" if the argument should not be there.
+        got: What the call has; "" if it has no such argument.
+    """
+
+    path: str
+    expected: str
+    got: str
+
+    def __str__(self) -> str:
+        """Return a line such as ``amount: expected 20, got 200``."""
+        prefix = ""
+        if self.path:
+            prefix = f"{self.path}: "
+        if not self.expected:
+            return f"{prefix}not expected, got {self.got}"
+        return f"{prefix}expected {self.expected}, got {self.got or 'nothing'}"
+
+
+class SchemaMatcher:
+    """Equal to all values that fit a schema; `matches_schema` makes it."""
+
+    __slots__ = ("_given", "schema")
+
+    def __init__(self, given: object, schema: Schema) -> None:
+        self._given = given
+        self.schema = schema
+
+    def __repr__(self) -> str:
+        """Return the call that makes it, the schema shortened."""
+        return f"matches_schema({format_value(self._given)})"
+
+
+def matches_schema(schema: object) -> SchemaMatcher:
+    """Return what stands for all values that fit a schema, for an argument of `call` or for all of them.
+
+    Args:
+        schema: A JSON Schema as a dictionary, the path of its file, a pydantic model's class, a dataclass or a type such as
+            ``list[int]``.
+
+    Raises:
+        SchemaError: The schema is invalid; names what is wrong with it.
+
+    >>> matches_schema({"type": "integer", "minimum": 1})
+    matches_schema({'type': 'integer', 'minimum': 1})
+    """
+    try:
+        return SchemaMatcher(schema, load(schema))
+    except UsageError as error:
+        error.args = (f"matches_schema: {error}",)
+        raise
+
+
+def check_expected_value(value: object, where: str) -> None:
+    """Raise a `UsageError` if a value can never be equal to an argument, such as the class of a pydantic model.
+
+    Args:
+        value: What a test expects.
+        where: Its place, for the error: ``call('refund'): amount``.
+    """
+    if get_origin(value) is not None:
+        raise UsageError(
+            f"{where}: expected a value or a plain type, got {value}; write matches_schema({value})"
+        )
+    if isinstance(value, type) and not _has_own_equality(value) and value not in _JSON_TYPES:
+        name = value.__qualname__
+        raise UsageError(
+            f"{where}: expected one of the types str, int, float, bool, list, dict, got {name}; "
+            f"for a model or a dataclass write matches_schema({name})"
+        )
+    if isinstance(value, re.Pattern) and isinstance(value.pattern, bytes):
+        raise UsageError(
+            f"{where}: expected a regular expression for text, got one for bytes: {value.pattern!r}"
+        )
+    if isinstance(value, float) and value != value:  # noqa: PLR0124 -- NaN
+        raise UsageError(f"{where}: expected a value, got NaN, which is equal to nothing")
+    if isinstance(value, Mapping):
+        for key, child in value.items():
+            check_expected_value(child, f"{where}.{key}")
+    elif isinstance(value, (list, tuple)):
+        for index, child in enumerate(value):
+            check_expected_value(child, f"{where}[{index}]")
+
+
+def compare_value(expected: object, got: object, path: str = "") -> list[ArgumentDifference]:
+    """Return how a value of JSON differs from what is expected; empty if it does not.
+
+    >>> [str(difference) for difference in compare_value({"a": 1, "b": str}, {"a": True, "b": "x"}, "order")]
+    ['order.a: expected 1, got True']
+    """
+    if isinstance(expected, SchemaMatcher):
+        return _compare_schema(expected, got, path)
+    if isinstance(expected, Mapping):
+        if not isinstance(got, Mapping):
+            return [_difference(path, expected, got)]
+        return compare_mapping(expected, got, path)
+    if isinstance(expected, (list, tuple)):
+        return _compare_list(expected, got, path)
+    if isinstance(expected, re.Pattern):
+        return _compare_pattern(expected, got, path)
+    if isinstance(expected, type) and not _has_own_equality(expected):
+        if _is_of_type(got, expected):
+            return []
+        return [_difference(path, expected, got)]
+    if callable(expected) and not _has_own_equality(expected):
+        return _run_check(expected, got, path, is_check=True)
+    if isinstance(expected, bool) != isinstance(got, bool) and isinstance(expected, (bool, int, float)):
+        return [_difference(path, expected, got)]
+    return _run_check(lambda value: expected == value, got, path, is_check=False, described=expected)
+
+
+def compare_mapping(
+    expected: Mapping[Any, object], got: Mapping[Any, object], path: str = "", *, others_allowed: bool = False
+) -> list[ArgumentDifference]:
+    """Return how an object of JSON differs, key by key.
+
+    Args:
+        expected: What is expected of each key.
+        got: The object.
+        path: Its place.
+        others_allowed: Whether there may be keys that are not expected.
+    """
+    differences = []
+    for key, value in expected.items():
+        place = _join_path(path, key)
+        if key not in got:
+            differences.append(ArgumentDifference(place, format_value(value), ""))
+        else:
+            differences += compare_value(value, got[key], place)
+    if not others_allowed:
+        for key, value in got.items():
+            if key not in expected:
+                differences.append(ArgumentDifference(_join_path(path, key), "", format_value(value)))
+    return differences[:MAX_DIFFERENCES]
+
+
+def _compare_list(expected: list[Any] | tuple[Any, ...], got: object, path: str) -> list[ArgumentDifference]:
+    """Return how two lists differ, place by place."""
+    if not isinstance(got, (list, tuple)):
+        return [_difference(path, expected, got)]
+    differences: list[ArgumentDifference] = []
+    for index, value in enumerate(expected[: len(got)]):
+        differences += compare_value(value, got[index], f"{path}[{index}]")
+        if len(differences) >= MAX_DIFFERENCES:
+            return differences
+    for index in range(len(got), len(expected)):
+        differences.append(ArgumentDifference(f"{path}[{index}]", format_value(expected[index]), ""))
+    for index in range(len(expected), len(got)):
+        differences.append(ArgumentDifference(f"{path}[{index}]", "", format_value(got[index])))
+    return differences[:MAX_DIFFERENCES]
+
+
+def _compare_schema(expected: SchemaMatcher, got: object, path: str) -> list[ArgumentDifference]:
+    """Return how a value differs from a schema."""
+    differences = []
+    for difference in expected.schema.differences(got)[:MAX_DIFFERENCES]:  # type: ignore[arg-type]
+        place = path + difference.path.removeprefix("$")
+        text = difference.expected.removeprefix("expected ")
+        differences.append(
+            ArgumentDifference(place.removeprefix("."), text, difference.got or format_value(got))
+        )
+    return differences
+
+
+def _compare_pattern(expected: re.Pattern[str], got: object, path: str) -> list[ArgumentDifference]:
+    """Search a text with a time limit, which `re` lacks."""
+    if not isinstance(got, str):
+        return [_difference(path, expected, got)]
+    search = _compile_search(expected)
+    try:
+        if search(got):
+            return []
+    except TimeoutError:
+        problem = (
+            f"{format_value(got)}: the search was stopped after {MAX_SEARCH_SECONDS:g} s "
+            f"over {len(got):,} characters; does it nest repetitions, as (a+)+ does?"
+        )
+        return [ArgumentDifference(path, format_value(expected), problem)]
+    return [_difference(path, expected, got)]
+
+
+@lru_cache(maxsize=1024)
+def _compile_search(pattern: re.Pattern[str]) -> Callable[[str], object]:
+    """Return a function that searches a text with a time limit, and raises a `TimeoutError` after it."""
+    import regex
+
+    flags = 0
+    for flag, name in _REGEX_FLAGS.items():
+        if pattern.flags & flag:
+            flags |= getattr(regex, name)
+    try:
+        compiled = regex.compile(pattern.pattern, flags)
+    except regex.error:
+        # The few patterns that only `re` knows are searched in the beginning of the text.
+        return lambda text: pattern.search(text[:MAX_SEARCHED_CHARS])
+    return partial(compiled.search, timeout=MAX_SEARCH_SECONDS)
+
+
+def _run_check(
+    check: Callable[[object], object], got: object, path: str, *, is_check: bool, described: object = None
+) -> list[ArgumentDifference]:
+    """Return a difference if a check is false; one that raises is one too, with the error in its text."""
+    if is_check:
+        described = check
+    try:
+        if check(got):
+            return []
+    except Exception as error:  # noqa: BLE001 -- the user's own check
+        problem = f"{format_value(got)}: the comparison raised {shorten_text(describe_exception(error), 120)}"
+        return [ArgumentDifference(path, format_value(described), problem)]
+    return [_difference(path, described, got)]
+
+
+def _has_own_equality(value: object) -> bool:
+    """Return whether the class of a value defines what it is equal to, as that of `pytest.approx` does."""
+    equality = type(value).__eq__
+    return equality is not object.__eq__ and equality is not type.__eq__
+
+
+def _is_of_type(got: object, expected: type) -> bool:
+    """Return whether a value of JSON has a type; a boolean is not an int, a whole number is a float."""
+    if expected is object:
+        return True
+    if isinstance(got, bool):
+        return expected is bool
+    if expected is float:
+        return isinstance(got, (int, float))
+    return isinstance(got, expected)
+
+
+def _difference(path: str, expected: object, got: object) -> ArgumentDifference:
+    """Return that a value is not the expected one."""
+    return ArgumentDifference(path, format_value(expected), format_value(got))
+
+
+def _join_path(path: str, key: object) -> str:
+    """Return the place of a key within another place."""
+    name = shorten_text(str(key), 60)
+    if path:
+        return f"{path}.{name}"
+    return name
+
+
+def format_value(value: object) -> str:
+    """Return a value as a test writes it, shortened.
+
+    >>> format_value(str), format_value("x" * 200)[:10], format_value({"a": [1, int]})
+    ('str', "'xxxxxxxxx", "{'a': [1, int]}")
+    """
+    return shorten_text(_format(value, 0), MAX_VALUE_CHARS)
+
+
+def _format(value: object, depth: int) -> str:
+    """Write a value out; of long texts and lists only the beginning, so that 5 MB take no time."""
+    if isinstance(value, str):
+        if len(value) <= MAX_VALUE_CHARS:
+            return repr(value)
+        return f"{value[: MAX_VALUE_CHARS // 2]!r}... (+{len(value) - MAX_VALUE_CHARS // 2:,} chars)"
+    if isinstance(value, type) and not _has_own_equality(value):
+        return value.__name__
+    if depth > 3:  # noqa: PLR2004 -- levels that fit a line
+        return "..."
+    if isinstance(value, Mapping):
+        entries = [f"{key!r}: {_format(child, depth + 1)}" for key, child in _first_items(value.items())]
+        return f"{{{_join_items(entries, len(value))}}}"
+    if isinstance(value, (list, tuple)):
+        entries = [_format(child, depth + 1) for child in _first_items(value)]
+        return f"[{_join_items(entries, len(value))}]"
+    code = getattr(value, "__code__", None)
+    if code is not None:
+        name = getattr(value, "__name__", "function")
+        if name == "<lambda>":
+            return f"lambda of line {code.co_firstlineno}"
+        return str(name)
+    return repr(value)
+
+
+def _first_items(values: Any) -> list[Any]:
+    """Return the values that are written out."""
+    first: list[Any] = []
+    for value in values:
+        if len(first) == MAX_SHOWN_ITEMS:
+            break
+        first.append(value)
+    return first
+
+
+def _join_items(entries: list[str], count: int) -> str:
+    """Return the texts of values, and how many more there are."""
+    text = ", ".join(entries)
+    if count > len(entries):
+        text += f", ... (+{count - len(entries):,})"
+    return text

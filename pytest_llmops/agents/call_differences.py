@@ -1,0 +1,297 @@
+"""The text of a failure over an agent's calls: what differs, step by step, and the trajectory. A step is a tool call."""
+
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pytest_llmops._util.step_alignment import find_common
+from pytest_llmops.agents.expected_calls import Expected, ExpectedAgent, ExpectedCall
+from pytest_llmops.agents.matching import CallComparison, ExpectedCalls, compare_calls, compare_started
+from pytest_llmops.agents.repeats import describe_loops
+from pytest_llmops.agents.trajectory import ToolUse, Trajectory
+from pytest_llmops.agents.trajectory_text import format_call, format_trajectory
+from pytest_llmops.measurement import format_count, shorten_text
+
+MAX_DIFFERENCES = 12  # differences in a failure text
+MAX_ARGUMENTS = 4  # arguments of a call that are described
+MAX_FORBIDDEN = 5
+MAX_NAMED = 2  # forbidden calls in the first line
+
+
+@dataclass(frozen=True, slots=True)
+class CallDifference:
+    """An expected call that was not made, a call that was not expected, or both in the same place.
+
+    Attributes:
+        expected: Index of the expected call; None: no call was expected.
+        made: Index of the call made; None: none was made.
+    """
+
+    expected: int | None
+    made: int | None
+
+
+def format_summary(comparison: CallComparison, forbidden: Sequence[ToolUse] = ()) -> str:
+    """Return how many calls are missing, not expected and forbidden, in a line; what the rules allow is left out."""
+    parts = []
+    if forbidden:
+        names = ", ".join(format_call(use, 80) for use in forbidden[:MAX_NAMED])
+        more = ""
+        if len(forbidden) > MAX_NAMED:
+            more = f" and {len(forbidden) - MAX_NAMED:,} more"
+        parts.append(f"forbidden: {names}{more}")
+    missing = len(comparison.missing)
+    if missing and comparison.rules.missing == "forbid":
+        parts.append(f"{missing:,} of {len(comparison.expected):,} expected calls missing")
+    extra = len(comparison.extra)
+    if extra and comparison.rules.extra == "forbid":
+        parts.append(f"{extra:,} of {format_count(len(comparison.made), 'call')} not expected")
+    if missing and not comparison.made:
+        parts.append("the agent made no call")
+    return "; ".join(parts) or "as expected"
+
+
+def describe_differences(
+    comparison: CallComparison,
+    forbidden: Mapping[int, ExpectedCall],
+    trajectory: Trajectory,
+    problems: Sequence[str],
+) -> list[tuple[str, str]]:
+    """Return labelled lines: forbidden calls, near misses, other differences, a hint, invalid calls, loops and the trajectory.
+
+    Args:
+        comparison: The expected calls and those made.
+        forbidden: Forbidden calls that were made, by their index in ``trajectory.tool_calls``.
+        trajectory: What the agent did.
+        problems: A sentence for each call that is not valid.
+    """
+    all_calls = trajectory.tool_calls
+    lines = []
+    for index, pattern in list(forbidden.items())[:MAX_FORBIDDEN]:
+        lines.append(
+            (f"step {index + 1:,}", f"{format_call(all_calls[index])} is forbidden by never={pattern!r}")
+        )
+    differences = list_differences(comparison)
+    near = [difference for difference in differences if _is_near_miss(comparison, difference)]
+    others = [difference for difference in differences if not _is_near_miss(comparison, difference)]
+    groups = [[difference] for difference in near] + _group_repeats(comparison, others)
+    for group in groups[:MAX_DIFFERENCES]:
+        if len(group) > 1:
+            lines.append(_describe_repeats(comparison, group))
+        else:
+            lines += _describe_difference(comparison, group[0])
+    left_out = sum(len(group) for group in groups[MAX_DIFFERENCES:])
+    if left_out:
+        lines.append(("and", f"{format_count(left_out, 'more difference')}"))
+    hint = _find_order_hint(comparison, trajectory)
+    if hint:
+        lines.append(("hint", hint))
+    lines += [("invalid", problem) for problem in problems]
+    lines += [("loop", text) for text in describe_loops(all_calls)]
+    return [*lines, *format_trajectory(trajectory)]
+
+
+def list_differences(comparison: CallComparison) -> list[CallDifference]:
+    """Return what differs, in order; what the rules allow is left out. Calls of the same tool are put together."""
+    gaps = [(comparison.missing, comparison.extra)]
+    if comparison.rules.order != "any":
+        gaps = _list_gaps(comparison)
+    differences = []
+    for missing, extra in gaps:
+        differences += _pair_gap(comparison, missing, extra)
+    kept = []
+    for difference in differences:
+        is_missing = difference.expected is not None and comparison.rules.missing == "forbid"
+        is_extra = difference.made is not None and comparison.rules.extra == "forbid"
+        if is_missing or is_extra:
+            kept.append(difference)
+    return kept
+
+
+def _list_gaps(comparison: CallComparison) -> list[tuple[list[int], list[int]]]:
+    """Return the missing and the extra calls before each pair, and those after the last, in order."""
+    missing = comparison.missing
+    extra = comparison.extra
+    gaps = []
+    end = (len(comparison.expected), len(comparison.made))
+    row_start = column_start = 0
+    for row, column in [*comparison.pairs, end]:
+        row_end = bisect_left(missing, row)
+        # Within a turn pairs may cross: then nothing more lies before the column.
+        column_end = max(column_start, bisect_left(extra, column))
+        gaps.append((missing[row_start:row_end], extra[column_start:column_end]))
+        row_start, column_start = row_end, column_end
+    return gaps
+
+
+def _pair_gap(
+    comparison: CallComparison, missing: Sequence[int], extra: Sequence[int]
+) -> list[CallDifference]:
+    """Return the differences of a gap: calls of the same tool together and, if the order counts, others in the same place."""
+    names, made_names = _list_names(comparison, missing, extra)
+    if comparison.rules.order == "any":
+        return _pair_names(missing, extra, names, made_names)
+    differences = []
+    row = column = 0
+    for common_row, common_column in [*find_common(names, made_names), (len(missing), len(extra))]:
+        rows = missing[row:common_row]
+        columns = extra[column:common_column]
+        both = min(len(rows), len(columns))
+        differences += [CallDifference(rows[place], columns[place]) for place in range(both)]
+        differences += [CallDifference(index, None) for index in rows[both:]]
+        differences += [CallDifference(None, index) for index in columns[both:]]
+        if common_row < len(missing):
+            differences.append(CallDifference(missing[common_row], extra[common_column]))
+        row = common_row + 1
+        column = common_column + 1
+    return differences
+
+
+def _list_names(
+    comparison: CallComparison, missing: Sequence[int], extra: Sequence[int]
+) -> tuple[list[str], list[str]]:
+    """Return the names of missing and of extra calls; those of the latter as the former have them: with wildcards, or of an agent."""
+    names = [str(comparison.expected[index].name) for index in missing]
+    special = []
+    for index in missing:
+        expected = comparison.expected[index]
+        if isinstance(expected, ExpectedAgent) or expected.has_wildcards:
+            special.append(expected)
+    made_names = []
+    for index in extra:
+        name = comparison.made[index].name
+        for expected in special:
+            if _has_name(expected, comparison.made[index]):
+                name = expected.name
+                break
+        made_names.append(name)
+    return names, made_names
+
+
+def _pair_names(
+    missing: Sequence[int], extra: Sequence[int], names: Sequence[str], made_names: Sequence[str]
+) -> list[CallDifference]:
+    """Return the differences if the order does not count: calls of the same tool together, the first with the first."""
+    places: dict[str, deque[int]] = {}
+    for index, name in zip(extra, made_names, strict=True):
+        places.setdefault(name, deque()).append(index)
+    differences = []
+    for index, name in zip(missing, names, strict=True):
+        made = None
+        if places.get(name):
+            made = places[name].popleft()
+        differences.append(CallDifference(index, made))
+    rest = sorted(index for indexes in places.values() for index in indexes)
+    return differences + [CallDifference(None, index) for index in rest]
+
+
+def _group_repeats(
+    comparison: CallComparison, differences: Sequence[CallDifference]
+) -> list[list[CallDifference]]:
+    """Return groups of differences that follow each other and are about equal calls that were not expected."""
+    groups: list[list[CallDifference]] = []
+    last_text = ""
+    for difference in differences:
+        text = ""
+        if difference.expected is None and difference.made is not None:
+            text = format_call(comparison.made[difference.made])
+        if text and text == last_text:
+            groups[-1].append(difference)
+        else:
+            groups.append([difference])
+        last_text = text
+    return groups
+
+
+def _describe_repeats(comparison: CallComparison, group: Sequence[CallDifference]) -> tuple[str, str]:
+    """Return a line for equal calls that were not expected: ``not expected 4 times, to step 6: search(q='x')``."""
+    first, last = group[0].made or 0, group[-1].made or 0
+    text = format_call(comparison.made[first])
+    return _format_label(
+        comparison, first
+    ), f"not expected {len(group):,} times, to {_format_label(comparison, last)}: {text}"
+
+
+def _is_near_miss(comparison: CallComparison, difference: CallDifference) -> bool:
+    """Return whether the expected tool, or agent, was called with other arguments."""
+    if difference.expected is None or difference.made is None:
+        return False
+    return _has_name(comparison.expected[difference.expected], comparison.made[difference.made])
+
+
+def _has_name(expected: Expected, use: ToolUse) -> bool:
+    if isinstance(expected, ExpectedAgent):
+        return expected.matches_name(use)
+    return expected.matches_name(use.name)
+
+
+def _format_label(comparison: CallComparison, made: int) -> str:
+    """Return the number of a call in the trajectory: ``step 3``."""
+    return f"step {comparison.numbers[made] + 1:,}"
+
+
+def _describe_difference(comparison: CallComparison, difference: CallDifference) -> list[tuple[str, str]]:
+    """Return the lines for a difference: one for each argument of a near miss, one for all others."""
+    if difference.made is None:
+        return [_describe_missing(comparison, difference.expected or 0)]
+    label = _format_label(comparison, difference.made)
+    use = comparison.made[difference.made]
+    if difference.expected is None:
+        return [(label, f"not expected: {format_call(use)}")]
+    expected = comparison.expected[difference.expected]
+    if not _has_name(expected, use):
+        return [(label, f"expected {expected}, got {format_call(use)}")]
+    if isinstance(expected, ExpectedAgent):
+        return _describe_started(comparison, expected, use, label)
+    differences = expected.compare_arguments(use)
+    if not differences:
+        return [(label, f"{format_call(use)} was made, but not in the expected order")]
+    name = shorten_text(use.name, 60)
+    lines = [(label, f"{name}: {argument}") for argument in differences[:MAX_ARGUMENTS]]
+    if len(differences) > MAX_ARGUMENTS:
+        lines.append((label, f"{name}: {format_count(len(differences) - MAX_ARGUMENTS, 'more difference')}"))
+    return lines
+
+
+def _describe_missing(comparison: CallComparison, row: int) -> tuple[str, str]:
+    """Return a line for a call that was not made, with the step before or after it; without one if the order does not count."""
+    expected = comparison.expected[row]
+    place = ""
+    if comparison.rules.order != "any":
+        before = [column for paired, column in comparison.pairs if paired < row]
+        after = [column for paired, column in comparison.pairs if paired > row]
+        if before:
+            place = f" after {_format_label(comparison, max(before))}"
+        elif after:
+            place = f" before {_format_label(comparison, min(after))}"
+    return "missing", f"expected {expected}{place}"
+
+
+def _describe_started(
+    comparison: CallComparison, expected: ExpectedAgent, use: ToolUse, label: str
+) -> list[tuple[str, str]]:
+    """Return how the calls of a started agent differ from those expected of it."""
+    inner = compare_started(expected, use, comparison.rules)
+    if inner is None or inner.passes:
+        return [(label, f"{expected}, but not in the expected order")]
+    lines = [(label, f"{expected}: {format_summary(inner)}")]
+    for difference in list_differences(inner)[:MAX_ARGUMENTS]:
+        for inner_label, text in _describe_difference(inner, difference):
+            lines.append((label, f"{expected.name}, {inner_label}: {text}"))
+    return lines
+
+
+def _find_order_hint(comparison: CallComparison, trajectory: Trajectory) -> str:
+    """Return a hint if only the order of the calls differs; "" if not."""
+    rules = comparison.rules
+    if comparison.passes or rules.order == "any":
+        return ""
+    expected = ExpectedCalls(calls=comparison.expected)
+    if not compare_calls(expected, trajectory, replace(rules, order="any")).passes:
+        return ""
+    if rules.order == "strict" and compare_calls(expected, trajectory, replace(rules, order="turns")).passes:
+        return "only calls of the same turn have another order: order='turns' would pass"
+    return (
+        "the same calls in another order: order='any' would pass; do that only if the order does not matter"
+    )

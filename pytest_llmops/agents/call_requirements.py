@@ -1,0 +1,211 @@
+"""What a test requires of an agent's calls: which are expected and which are forbidden; checked, and how they differ."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from pytest_llmops.agents.argument_values import format_value
+from pytest_llmops.agents.call_differences import describe_differences, format_summary
+from pytest_llmops.agents.expected_calls import (
+    Expected,
+    ExpectedCall,
+    iterate_calls,
+    parse_expected_call,
+)
+from pytest_llmops.agents.matching import (
+    CallComparison,
+    ExpectedCalls,
+    Order,
+    Rule,
+    Rules,
+    compare_calls,
+    make_key,
+)
+from pytest_llmops.agents.trajectory import ToolUse, Trajectory
+from pytest_llmops.errors import UsageError
+from pytest_llmops.measurement import Json, shorten_text
+
+# Why a source could not be scored; an agent that answers without a call can be
+NO_MESSAGE = "the source has no message of an agent"
+MAX_DETAIL_NAMES = 300  # names of calls in ``detail``
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirements:
+    """What a test requires of an agent's calls.
+
+    Attributes:
+        expected: The expected calls.
+        never: The calls that must not be made.
+        rules: How the expected calls are compared.
+    """
+
+    expected: ExpectedCalls
+    never: tuple[ExpectedCall, ...]
+    rules: Rules
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallCheck:
+    """Whether a trajectory meets the requirements.
+
+    Attributes:
+        comparison: The expected calls and those made.
+        forbidden: Forbidden calls that were made, by their index among ``all_calls``.
+        trajectory: What the agent did.
+        all_calls: All calls, also those of started agents.
+    """
+
+    comparison: CallComparison
+    forbidden: Mapping[int, ExpectedCall]
+    trajectory: Trajectory
+    all_calls: tuple[ToolUse, ...]
+
+    @property
+    def passes(self) -> bool:
+        """Whether the calls are as required."""
+        return self.comparison.passes and not self.forbidden
+
+    @property
+    def summary(self) -> str:
+        """How many calls are missing, not expected and forbidden, in a line."""
+        return format_summary(self.comparison, [self.all_calls[index] for index in self.forbidden])
+
+    @property
+    def detail(self) -> dict[str, Json]:
+        """The names of expected calls and of those made, and the trajectory, for reports."""
+        return {
+            "expected": [
+                shorten_text(item.name, 200) for item in self.comparison.expected[:MAX_DETAIL_NAMES]
+            ],
+            "made": [shorten_text(use.name, 200) for use in self.all_calls[:MAX_DETAIL_NAMES]],
+            "trajectory": self.trajectory.to_wire(),
+        }
+
+    def describe(self, problems: Sequence[str] = ()) -> list[tuple[str, str]]:
+        """Return the lines of a failure text: the differences step by step, then the trajectory."""
+        return describe_differences(self.comparison, self.forbidden, self.trajectory, problems)
+
+
+def parse_requirements(
+    where: str,
+    expected: object,
+    *,
+    order: str,
+    extra: str,
+    missing: str,
+    never: object,
+    can_only_record: bool,
+) -> Requirements:
+    """Return what a test requires.
+
+    Args:
+        where: Name of the assertion, for errors.
+        expected: The expected calls, or lists of them for each turn; or the calls of a reference.
+        order: How they are paired.
+        extra: Whether calls that are not expected are allowed.
+        missing: Whether expected calls may be missing.
+        never: The forbidden calls.
+        can_only_record: Whether requirements that nothing can break are accepted.
+
+    Raises:
+        UsageError: They are not of the right form, or contradict each other.
+    """
+    _check_choice(where, "order", order, get_args(Order))
+    _check_choice(where, "extra", extra, get_args(Rule))
+    _check_choice(where, "missing", missing, get_args(Rule))
+    rules = Rules(order=order, extra=extra, missing=missing)  # type: ignore[arg-type]
+    calls = expected
+    if not isinstance(calls, ExpectedCalls):
+        calls = _parse_expected(where, expected, rules)
+    forbidden = _parse_never(where, never)
+    _check_contradictions(where, calls, forbidden)
+    # A test over many cases may have one without expected calls, so only the rules count here.
+    if extra == "allow" and missing == "allow" and not forbidden and not can_only_record:
+        raise UsageError(
+            f"{where}: expected extra='forbid', missing='forbid' or never=[...], got extra='allow' and missing='allow', "
+            "with which nothing can fail; at_least=None only records"
+        )
+    return Requirements(expected=calls, never=forbidden, rules=rules)
+
+
+def check_calls(requirements: Requirements, trajectory: Trajectory) -> CallCheck:
+    """Compare the calls of a trajectory with what is required."""
+    comparison = compare_calls(requirements.expected, trajectory, requirements.rules)
+    all_calls = tuple(trajectory.tool_calls)
+    forbidden = {}
+    for index, use in enumerate(all_calls):
+        for pattern in requirements.never:
+            if pattern.matches(use):
+                forbidden[index] = pattern
+                break
+    return CallCheck(comparison=comparison, forbidden=forbidden, trajectory=trajectory, all_calls=all_calls)
+
+
+def _check_choice(where: str, name: str, value: object, choices: Sequence[str]) -> None:
+    """Raise a `UsageError` for a value that is not one of the choices."""
+    if value not in choices:
+        names = ", ".join(map(repr, choices))
+        raise UsageError(f"{where}: expected {name} to be one of {names}, got {format_value(value)}")
+
+
+def _parse_expected(where: str, expected: Any, rules: Rules) -> ExpectedCalls:
+    """Return the expected calls of a flat list, or of a list for each turn; raise a `UsageError` for anything else."""
+    if isinstance(expected, (str, Mapping)) or not isinstance(expected, Sequence):
+        raise UsageError(f"{where}: expected a list of calls, got {format_value(expected)}")
+    if not any(isinstance(item, (list, tuple)) for item in expected):
+        return ExpectedCalls(calls=tuple(parse_expected_call(item, where) for item in expected))
+    if rules.order != "turns":
+        raise UsageError(
+            f"{where}: expected calls, got a list of calls; lists for each turn need order='turns', got order={rules.order!r}"
+        )
+    calls: list[Expected] = []
+    turns = []
+    for item in expected:
+        items = item
+        if not isinstance(item, (list, tuple)):
+            items = [item]
+        if not items:
+            raise UsageError(
+                f"{where}: expected at least one call in each turn, got an empty list; leave such turns out"
+            )
+        calls += [parse_expected_call(inner, where) for inner in items]
+        turns.append(len(items))
+    return ExpectedCalls(calls=tuple(calls), turns=tuple(turns))
+
+
+def _parse_never(where: str, never: Any) -> tuple[ExpectedCall, ...]:
+    """Return the forbidden calls; raise a `UsageError` for anything else."""
+    if isinstance(never, (str, ExpectedCall)):
+        never = [never]
+    if isinstance(never, Mapping) or not isinstance(never, Sequence):
+        raise UsageError(f"{where}: expected never to be a list of names or calls, got {format_value(never)}")
+    forbidden = []
+    for item in never:
+        parsed = parse_expected_call(item, f"{where}: never")
+        if not isinstance(parsed, ExpectedCall):
+            raise UsageError(f"{where}: expected never to have names or calls, got {parsed!r}")
+        forbidden.append(parsed)
+    return tuple(forbidden)
+
+
+def _check_contradictions(where: str, expected: ExpectedCalls, never: Sequence[ExpectedCall]) -> None:
+    """Raise a `UsageError` if an expected call is always forbidden."""
+    for item in iterate_calls(expected.calls):
+        for pattern in never:
+            if _always_matches(pattern, item):
+                raise UsageError(
+                    f"{where}: {item!r} is expected, and forbidden by never={pattern!r}; remove one of them"
+                )
+
+
+def _always_matches(pattern: ExpectedCall, item: ExpectedCall) -> bool:
+    """Return whether each call that an expected call accepts is forbidden."""
+    if item.name != pattern.name and (item.has_wildcards or not pattern.matches_name(item.name)):
+        return False
+    if pattern.mode == "any":
+        return True
+    key = make_key(item.arguments)
+    if item.mode != "exact" or not key:
+        return False
+    return not pattern.compare_arguments(ToolUse(name=item.name, arguments=item.arguments))  # type: ignore[arg-type]

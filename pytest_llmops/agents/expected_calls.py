@@ -1,0 +1,258 @@
+"""What a test expects an agent to do: `call` for a tool call, `started` for an agent that was started or handed over to."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from pytest_llmops._util.path_patterns import BadPattern, compile_name
+from pytest_llmops.agents.argument_values import (
+    ArgumentDifference,
+    SchemaMatcher,
+    check_expected_value,
+    compare_mapping,
+    compare_value,
+    format_value,
+)
+from pytest_llmops.agents.argument_values import matches_schema as matches_schema  # noqa: PLC0414 -- part of how calls are written
+from pytest_llmops.agents.trajectory import ToolUse
+from pytest_llmops.errors import UsageError
+from pytest_llmops.measurement import shorten_text
+
+# any: all arguments; exact: these; partial: these, and others may be there; within: only these, but some may lack; whole: a matcher of
+# the object of arguments
+Mode: TypeAlias = Literal["any", "exact", "partial", "within", "whole"]
+
+MAX_CALL_CHARS = 160
+_WILDCARDS = re.compile(r"[*?\[]")
+_PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,60}\Z")
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class ExpectedCall:
+    """A tool call that a test expects; `call` makes it.
+
+    Attributes:
+        name: Name of the tool, with wildcards.
+        mode: How its arguments are compared.
+        arguments: What is expected of each argument.
+        whole: What is expected of the object of arguments (mode ``whole``).
+    """
+
+    name: str
+    mode: Mode = "any"
+    arguments: Mapping[str, object] = field(default_factory=dict)
+    whole: object = None
+
+    @property
+    def has_wildcards(self) -> bool:
+        """Whether the name stands for several tools."""
+        return _WILDCARDS.search(self.name) is not None
+
+    def matches_name(self, name: str) -> bool:
+        """Return whether a tool has the name, or one that fits its wildcards."""
+        if not self.has_wildcards:
+            return self.name == name
+        return compile_name(self.name).match(name) is not None
+
+    def compare_arguments(self, use: ToolUse) -> list[ArgumentDifference]:
+        """Return how the arguments of a call differ; empty if they do not. The name does not count."""
+        if self.mode == "any":
+            return []
+        if use.arguments is None:
+            expected = self._format_arguments() or "no arguments"
+            return [
+                ArgumentDifference(
+                    "", expected, f"{format_value(use.text)}: {shorten_text(use.problem, 120)}"
+                )
+            ]
+        if self.mode == "whole":
+            return compare_value(self.whole, use.arguments)
+        if self.mode == "within":
+            wanted = {key: value for key, value in self.arguments.items() if key in use.arguments}
+            return compare_mapping(wanted, use.arguments)
+        return compare_mapping(self.arguments, use.arguments, others_allowed=self.mode == "partial")
+
+    def matches(self, use: ToolUse) -> bool:
+        """Return whether a call is the expected one."""
+        return self.matches_name(use.name) and not self.compare_arguments(use)
+
+    def _format_arguments(self) -> str:
+        """Return what is between the brackets of the call; "" if all arguments are accepted."""
+        if self.mode == "any":
+            return ""
+        if self.mode == "whole":
+            return format_value(self.whole)
+        parts = []
+        if self.mode in ("partial", "within"):
+            parts.append("...")
+        is_plain = all(_PLAIN_KEY.match(name) for name in self.arguments)
+        if is_plain:
+            parts += [f"{name}={format_value(value)}" for name, value in self.arguments.items()]
+        else:
+            parts.append(format_value(self.arguments))
+        return ", ".join(parts)
+
+    def __str__(self) -> str:
+        """Return the call as Python writes it: ``refund(order_id='B-77')``; ``refund`` alone if its arguments do not count."""
+        if self.mode == "any":
+            return self.name
+        return shorten_text(f"{self.name}({self._format_arguments()})", MAX_CALL_CHARS)
+
+    def __repr__(self) -> str:
+        """Return what the test wrote."""
+        arguments = self._format_arguments()
+        if self.mode == "exact" and not self.arguments:
+            arguments = "{}"
+        if arguments:
+            return f"call({self.name!r}, {arguments})"
+        return f"call({self.name!r})"
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class ExpectedAgent:
+    """An agent that a test expects to be started or handed over to; `started` makes it.
+
+    Attributes:
+        name: Name of the agent, with wildcards.
+        calls: Its calls; None: they do not count.
+    """
+
+    name: str
+    calls: "tuple[Expected, ...] | None" = None
+
+    def matches_name(self, use: ToolUse) -> bool:
+        """Return whether a call started the agent; an agent without a name has that of the call."""
+        if use.started is None:
+            return False
+        return ExpectedCall(name=self.name).matches_name(use.started.agent or use.name)
+
+    def __str__(self) -> str:
+        """Return ``started billing``."""
+        return f"started {self.name}"
+
+    def __repr__(self) -> str:
+        """Return what the test wrote."""
+        if self.calls is None:
+            return f"started({self.name!r})"
+        return f"started({self.name!r}, {list(self.calls)!r})"
+
+
+Expected: TypeAlias = ExpectedCall | ExpectedAgent
+
+
+def call(name: str, /, *positional: Any, **arguments: Any) -> ExpectedCall:
+    """Return a tool call that a test expects.
+
+    Without arguments all are accepted. With keywords exactly these are expected, with a literal ``...`` before them others may be there.
+    The value of an argument is a value (``True`` is not ``1``, ``1`` is ``1.0``), `pytest.approx` or another object with its own
+    ``__eq__``, a type (``str``; ``float`` also accepts whole numbers), a compiled regular expression that is searched in a text, a
+    function that returns whether it accepts the value, or `matches_schema`; also within lists and mappings.
+
+    Args:
+        name: Name of the tool; may have wildcards: ``delete_*``.
+        positional: ``...``; a mapping of arguments, for names that Python does not allow (``{}`` expects none at all); or
+            `matches_schema` or a function for the object of all arguments.
+        arguments: The arguments that are expected.
+
+    Raises:
+        UsageError: An empty name, two sets of arguments, or a value that no argument can have.
+
+    >>> call("refund", order_id="B-77", amount=int)
+    call('refund', order_id='B-77', amount=int)
+    >>> call("refund", ..., order_id="B-77"), call("refund"), call("ping", {})
+    (call('refund', ..., order_id='B-77'), call('refund'), call('ping', {}))
+    """
+    check_name(name, "call")
+    where = f"call({name!r})"
+    has_others = False
+    mapping: Mapping[str, object] | None = None
+    whole: list[object] = []
+    for value in positional:
+        if value is ...:
+            has_others = True
+        elif isinstance(value, Mapping) and mapping is None:
+            mapping = value
+        elif isinstance(value, SchemaMatcher) or (callable(value) and not isinstance(value, type)):
+            whole.append(value)
+        else:
+            raise UsageError(
+                f"{where}: expected ..., one mapping of arguments, matches_schema(...) or a function before the keywords, "
+                f"got {format_value(value)}; name each argument: call({name!r}, order_id='B-77')"
+            )
+    if whole:
+        if len(whole) > 1 or has_others or mapping is not None or arguments:
+            raise UsageError(
+                f"{where}: {format_value(whole[0])} is for all arguments; expected nothing else with it"
+            )
+        return ExpectedCall(name=name, mode="whole", whole=whole[0])
+    both = sorted(set(mapping or ()) & set(arguments))
+    if both:
+        raise UsageError(f"{where}: argument {both[0]!r} is given twice, in the mapping and as a keyword")
+    expected = {**(mapping or {}), **arguments}
+    for key, value in expected.items():
+        if not isinstance(key, str):
+            raise UsageError(f"{where}: expected names of arguments that are texts, got {format_value(key)}")
+        check_expected_value(value, f"{where}: {key}")
+    if has_others:
+        return ExpectedCall(name=name, mode="partial", arguments=expected)
+    if mapping is None and not arguments:
+        return ExpectedCall(name=name)
+    return ExpectedCall(name=name, mode="exact", arguments=expected)
+
+
+def started(agent: str, calls: "Sequence[Expected | str] | None" = None) -> ExpectedAgent:
+    """Return an agent that a test expects to be started, or handed over to.
+
+    Args:
+        agent: Name of the agent; may have wildcards.
+        calls: The calls that are expected of it, compared as those around it; None: they do not count.
+
+    Raises:
+        UsageError: An empty name, or something that is not a call.
+
+    >>> started("billing", [call("refund", order_id="B-77")])
+    started('billing', [call('refund', order_id='B-77')])
+    """
+    check_name(agent, "started")
+    if calls is None:
+        return ExpectedAgent(name=agent)
+    if isinstance(calls, (str, Mapping)) or not isinstance(calls, Sequence):
+        raise UsageError(f"started({agent!r}): expected a list of calls, got {format_value(calls)}")
+    parsed = tuple(parse_expected_call(item, f"started({agent!r})") for item in calls)
+    return ExpectedAgent(name=agent, calls=parsed)
+
+
+def check_name(name: object, where: str) -> None:
+    """Raise a `UsageError` for a name that no tool can have, or whose wildcards are invalid."""
+    if not isinstance(name, str) or not name.strip():
+        raise UsageError(
+            f"{where}: expected the name of a tool or agent as its first argument, got {format_value(name)}"
+        )
+    try:
+        compile_name(name)
+    except BadPattern as error:
+        raise UsageError(f"{where}({name!r}): {error}") from None
+
+
+def parse_expected_call(item: object, where: str) -> Expected:
+    """Return an expected call; a text is the name of a tool whose arguments do not count.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    if isinstance(item, (ExpectedCall, ExpectedAgent)):
+        return item
+    if isinstance(item, str):
+        check_name(item, where)
+        return ExpectedCall(name=item)
+    raise UsageError(f"{where}: expected call('name', ...) or the name of a tool, got {format_value(item)}")
+
+
+def iterate_calls(expected: Sequence[Expected]) -> Iterator[ExpectedCall]:
+    """Yield all expected calls, also those of started agents."""
+    for item in expected:
+        if isinstance(item, ExpectedCall):
+            yield item
+        elif item.calls is not None:
+            yield from iterate_calls(item.calls)

@@ -1,0 +1,134 @@
+"""The tools that an agent was offered, and whether its calls are valid by them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from pytest_llmops.agents.argument_values import MAX_DIFFERENCES, format_value
+from pytest_llmops.agents.sources.fields import get_field
+from pytest_llmops.agents.trajectory import ToolUse
+from pytest_llmops.errors import UsageError, find_closest_name, format_name_list
+from pytest_llmops.measurement import shorten_text
+from pytest_llmops.protocols import Call, ToolDefinition
+from pytest_llmops.schemas import Schema, load
+
+# A tool as OpenAI, Anthropic or MCP describe it
+Tool: TypeAlias = ToolDefinition | Mapping[str, Any] | Any
+MAX_PROBLEMS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validity:
+    """Which calls are valid.
+
+    Attributes:
+        share: Share of the calls that are valid; 1 without calls.
+        problems: A sentence for each of the first calls that are not.
+    """
+
+    share: float
+    problems: tuple[str, ...]
+
+
+def read_offered_tools(where: str, tools: object, source: object) -> dict[str, Schema | None] | None:
+    """Return the schema of each tool's arguments by name; None as schema if it has none; None if no tool is known.
+
+    Args:
+        where: Name of the assertion, for errors.
+        tools: The tools as a test gives them; None: those of recorded calls.
+        source: What the agent did; recorded calls know the tools that were offered.
+
+    Raises:
+        UsageError: A tool without a name, or with an invalid schema.
+    """
+    is_given = tools is not None
+    if tools is None:
+        tools = _list_recorded_tools(source)
+        if not tools:
+            return None
+    if isinstance(tools, (str, Mapping)) or not isinstance(tools, Sequence):
+        raise UsageError(f"{where}: expected tools to be a list of tools, got {format_value(tools)}")
+    schemas: dict[str, Schema | None] = {}
+    for number, tool in enumerate(tools, start=1):
+        name, schema = _read_tool(f"{where}: tool {number}", tool)
+        schemas[name] = None
+        if schema is None:
+            continue
+        try:
+            schemas[name] = load(schema)
+        except UsageError as error:
+            if is_given:
+                raise UsageError(f"{where}: the schema of tool {name!r} is invalid: {error}") from None
+    return schemas
+
+
+def _list_recorded_tools(source: object) -> list[ToolDefinition]:
+    """Return the tools of recorded calls; of several with the same name the last."""
+    calls: list[object] = []
+    if isinstance(source, Call):
+        calls = [source]
+    elif isinstance(source, Sequence) and not isinstance(source, str):
+        calls = list(source)
+    tools = {}
+    for recorded in calls:
+        if isinstance(recorded, Call) and recorded.purpose == "app":
+            tools.update({tool.name: tool for tool in recorded.tools})
+    return list(tools.values())
+
+
+def _read_tool(where: str, tool: object) -> tuple[str, object]:
+    """Return the name and the schema of a tool of any vendor."""
+    inner = get_field(tool, "function") or tool
+    # A tool that the provider has built in may only have a type.
+    name = get_field(inner, "name") or get_field(tool, "type")
+    if not isinstance(name, str) or not name:
+        raise UsageError(
+            f"{where}: expected a tool with a name, as OpenAI, Anthropic or MCP describe it, got {format_value(tool)}"
+        )
+    for key in ("parameters", "input_schema", "inputSchema"):
+        schema = get_field(inner, key)
+        if schema is not None:
+            return name, schema
+    return name, None
+
+
+def check_arguments(calls: Sequence[ToolUse], offered: Mapping[str, Schema | None] | None) -> Validity:
+    """Return the share of calls whose tool was offered and whose arguments are valid, with the problems of the others."""
+    problems = []
+    for number, use in enumerate(calls, start=1):
+        problem = describe_problem(use, offered)
+        if problem:
+            problems.append(f"step {number}: {problem}")
+    share = 1.0
+    if calls:
+        share = (len(calls) - len(problems)) / len(calls)
+    return Validity(share=share, problems=tuple(problems[:MAX_PROBLEMS]))
+
+
+def describe_problem(use: ToolUse, offered: Mapping[str, Schema | None] | None) -> str:
+    """Return why a call is not valid; "" if it is. Without known tools, its arguments only have to be a JSON object."""
+    name = shorten_text(use.name, 60)
+    if offered is not None and use.name not in offered:
+        known = [shorten_text(tool, 60) for tool in offered]
+        closest = find_closest_name(name, known)
+        if closest:
+            return f"the tool {name} was not offered; did the model mean {closest}?"
+        return f"the tool {name} was not offered; offered: {format_name_list(known)}"
+    if use.arguments is None:
+        return f"{name}: {shorten_text(use.problem, 120)}"
+    schema = None
+    if offered is not None:
+        schema = offered[use.name]
+    if schema is None:
+        return ""
+    differences = schema.differences(dict(use.arguments))[:MAX_DIFFERENCES]
+    if not differences:
+        return ""
+    first = differences[0]
+    place = first.path.removeprefix("$").removeprefix(".")
+    if place:
+        place += ": "
+    more = ""
+    if len(differences) > 1:
+        more = f" (and {len(differences) - 1} more)"
+    return f"{name}: not valid by its schema: {place}{first.text}{more}"

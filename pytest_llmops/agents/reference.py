@@ -1,0 +1,58 @@
+"""Take the expected calls from a reference: a trajectory that was recorded, written by hand, or that of another test tool."""
+
+import glob
+from typing import Any, Literal, TypeAlias
+
+from pytest_llmops.agents.expected_calls import ExpectedAgent, ExpectedCall, Mode
+from pytest_llmops.agents.matching import ExpectedCalls, list_turns
+from pytest_llmops.agents.sources import read_trajectory
+from pytest_llmops.agents.trajectory import ToolUse
+from pytest_llmops.errors import UsageError
+from pytest_llmops.measurement import shorten_text
+
+ArgumentMode: TypeAlias = Literal["exact", "ignore", "subset", "superset"]
+
+_MODES: dict[str, Mode] = {"exact": "exact", "ignore": "any", "subset": "within", "superset": "partial"}
+
+
+def is_call_list(expected: object) -> bool:
+    """Return whether a value is a list of expected calls, and not a reference."""
+    if isinstance(expected, (str, ExpectedCall, ExpectedAgent)):
+        return True
+    if not isinstance(expected, (list, tuple)):
+        return False
+    return all(isinstance(item, (str, list, tuple, ExpectedCall, ExpectedAgent)) for item in expected)
+
+
+def read_reference(where: str, reference: object, arguments: ArgumentMode) -> ExpectedCalls:
+    """Return the calls of a reference as expected calls, with its turns.
+
+    Args:
+        where: Name of the assertion, for errors.
+        reference: Any source of a trajectory.
+        arguments: How arguments are compared with those of the reference.
+
+    Raises:
+        UsageError: Not a source, or a call in it whose arguments are not a JSON object.
+    """
+    try:
+        trajectory = read_trajectory(reference)
+    except UsageError as error:
+        raise UsageError(f"{where}: expected calls or a reference; the reference: {error}") from None
+    turns = list_turns(trajectory)
+    calls = [_make_expected(where, use, arguments) for turn in turns for use in turn]
+    return ExpectedCalls(calls=tuple(calls), turns=tuple(len(turn) for turn in turns))
+
+
+def _make_expected(where: str, use: ToolUse, arguments: ArgumentMode) -> ExpectedCall:
+    """Return a call of a reference as an expected call; raise a `UsageError` if its arguments cannot be compared."""
+    if use.arguments is None and arguments != "ignore":
+        raise UsageError(
+            f"{where}: the reference calls {shorten_text(use.name, 60)} with arguments that cannot be compared: "
+            f"{shorten_text(use.problem, 120)}; correct it, or compare with arguments='ignore'"
+        )
+    mode = _MODES[arguments]
+    values: Any = use.arguments
+    if mode == "any":
+        values = {}
+    return ExpectedCall(name=glob.escape(use.name), mode=mode, arguments=values)

@@ -1,0 +1,105 @@
+"""Assert which tools an agent called, with which arguments, and in which order."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from pytest_llmops import recorder
+from pytest_llmops.agents.call_requirements import NO_MESSAGE, check_calls, parse_requirements
+from pytest_llmops.agents.expected_calls import Expected
+from pytest_llmops.agents.matching import Order, Rule
+from pytest_llmops.agents.offered_tools import Tool, check_arguments, read_offered_tools
+from pytest_llmops.agents.sources import read_trajectory
+from pytest_llmops.assertions._arguments import parse_share_threshold
+from pytest_llmops.measurement import Measurement
+from pytest_llmops.recorder import Emission
+
+__tracebackhide__ = True
+
+VERSION = "1"
+MAX_LINES = 60  # lines of a failure text
+
+
+def assert_tool_calls(
+    source: object,
+    expected: "Sequence[Expected | str | Sequence[Expected | str]]" = (),
+    *,
+    order: Order = "strict",
+    extra: Rule = "forbid",
+    missing: Rule = "forbid",
+    never: "Sequence[Expected | str] | str" = (),
+    tools: "Sequence[Tool] | None" = None,
+    at_least: float | None = 1.0,
+    label: str = "",
+) -> Measurement:
+    """Assert which tools an agent called, with which arguments, and in which order.
+
+    Three more values are recorded for the gate, which compares them over the suite: ``tools.recall`` (the share of expected calls that
+    were made; 1 if none is expected), ``tools.precision`` (the share of calls made that were expected; 1 if none was made) and
+    ``tools.valid_arguments`` (the share of calls whose arguments are a JSON object that fits the schema of a tool that was
+    offered; without known tools any JSON object; 1 if no call was made).
+
+    Args:
+        source: What the agent did: anything that `read_trajectory` reads, such as ``llm_calls``, a list of messages, or the result of a
+            framework.
+        expected: The calls that are expected: `call`, the name of a tool (its arguments do not count), or `started`. With
+            ``order="turns"`` it may hold a list for each turn. Empty: no call is expected.
+        order: ``strict``: one after another. ``turns``: turn by turn, where the calls of one turn may have any order. ``any``: in any
+            order; as many calls as possible are paired with expected ones.
+        extra: Whether calls that are not expected are allowed: ``forbid`` or ``allow``.
+        missing: Whether expected calls may be missing: ``forbid`` or ``allow``.
+        never: Calls that must not be made: names of tools, also with wildcards (``delete_*``), or `call`.
+        tools: The tools that the agent was offered, as OpenAI, Anthropic or MCP describe them, or as `ToolDefinition`; None: those of
+            ``llm_calls``, if that is the source.
+        at_least: 1.0, or None: record only.
+        label: Distinguishes two assertions of a test.
+
+    Returns:
+        The measurement ``tools.calls``: 1 if the calls are as expected, else 0. ``detail`` has the names ``expected`` and ``made``, and
+        the ``trajectory``.
+
+    Raises:
+        MeasurementFailed: Calls are missing, not expected or forbidden; shows the difference step by step, then the trajectory. A step is a tool
+            call.
+        MeasurementErrored: The source has no message of an agent.
+        UsageError: Not a source, expected calls that contradict each other, or an invalid schema.
+
+    >>> from pytest_llmops import call
+    >>> messages = [{"role": "assistant", "tool_calls": [{"function": {"name": "refund", "arguments": '{"amount": 20}'}}]}]
+    >>> assert_tool_calls(messages, [call("refund", amount=int)]).value
+    1.0
+    """
+    where = "assert_tool_calls"
+    threshold = parse_share_threshold(where, at_least)
+    requirements = parse_requirements(
+        where,
+        expected,
+        order=order,
+        extra=extra,
+        missing=missing,
+        never=never,
+        can_only_record=threshold is None,
+    )
+    trajectory = read_trajectory(source)
+    offered = read_offered_tools(where, tools, source)
+    measured = partial(Measurement, label=label, version=VERSION)
+    if not trajectory.turns:
+        return recorder.emit(measured(name="tools.calls", error=NO_MESSAGE, threshold=threshold))
+    result = check_calls(requirements, trajectory)
+    validity = check_arguments(result.all_calls, offered)
+    emissions = [
+        Emission(
+            measurement=measured(
+                name="tools.calls", value=float(result.passes), threshold=threshold, detail=result.detail
+            ),
+            verdict=f"tools.calls: {result.summary}",
+            evidence=partial(result.describe, validity.problems),
+            max_evidence_lines=MAX_LINES,
+        )
+    ]
+    shares = {
+        "tools.recall": result.comparison.recall,
+        "tools.precision": result.comparison.precision,
+        "tools.valid_arguments": validity.share,
+    }
+    emissions += [Emission(measurement=measured(name=name, value=share)) for name, share in shares.items()]
+    return recorder.emit_together(emissions)[0]

@@ -1,0 +1,211 @@
+"""Assert what an agent did step by step, and that it stays within limits of steps, repeats, tokens and money."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, get_args
+
+from pytest_llmops import recorder
+from pytest_llmops.agents.argument_values import format_value
+from pytest_llmops.agents.call_requirements import NO_MESSAGE, Requirements, check_calls, parse_requirements
+from pytest_llmops.agents.expected_calls import Expected
+from pytest_llmops.agents.matching import Order, Rule
+from pytest_llmops.agents.reference import ArgumentMode, is_call_list, read_reference
+from pytest_llmops.agents.repeats import count_repeats, describe_loops
+from pytest_llmops.agents.sources import read_trajectory
+from pytest_llmops.agents.trajectory import Trajectory
+from pytest_llmops.agents.trajectory_text import format_trajectory
+from pytest_llmops.assertions._arguments import parse_share_threshold, parse_threshold
+from pytest_llmops.errors import UsageError
+from pytest_llmops.measurement import Measurement
+from pytest_llmops.recorder import Emission
+
+__tracebackhide__ = True
+
+VERSION = "1"
+MAX_LINES = 60  # lines of a failure text
+
+
+def assert_trajectory(
+    source: object,
+    expected: Any = None,
+    *,
+    order: Order = "strict",
+    extra: Rule = "forbid",
+    missing: Rule = "forbid",
+    arguments: ArgumentMode = "exact",
+    never: "Sequence[Expected | str] | str" = (),
+    at_most_steps: float | None = None,
+    at_most_repeats: float | None = None,
+    at_most_tokens: float | None = None,
+    at_most_usd: float | None = None,
+    at_least: float | None = 1.0,
+    label: str = "",
+) -> list[Measurement]:
+    """Assert what an agent did step by step, and that it stays within limits.
+
+    Args:
+        source: What the agent did: anything that `read_trajectory` reads.
+        expected: The calls that are expected, as for `assert_tool_calls`, or a whole reference trajectory (any source), whose calls
+            are expected; None: only the limits and ``never`` count.
+        order: As for `assert_tool_calls`. With ``turns`` the turns of a reference count.
+        extra: As for `assert_tool_calls`.
+        missing: As for `assert_tool_calls`.
+        arguments: How arguments are compared with those of a reference: ``exact``; ``ignore``; ``subset``: all arguments made are in the
+            reference; ``superset``: all arguments of the reference are made.
+        never: Calls that must not be made, as for `assert_tool_calls`.
+        at_most_steps: Limit of the model's turns, those of started agents included; None: record only, like all limits.
+        at_most_repeats: Limit of how often an equal call (the same tool and arguments) comes again.
+        at_most_tokens: Limit of the tokens of all turns.
+        at_most_usd: Limit of the price of all turns, in US dollars.
+        at_least: 1.0, or None: record only whether the calls are as expected.
+        label: Distinguishes two assertions of a test.
+
+    Returns:
+        The measurements ``trajectory.match`` (1 or 0; only with ``expected`` or ``never``), ``trajectory.steps``,
+        ``trajectory.repeats``, and ``trajectory.tokens`` and ``trajectory.cost`` where they are known. The first has the ``trajectory`` in its
+        ``detail``.
+
+    Raises:
+        MeasurementFailed: The calls are not as expected, or a limit is exceeded; shows the difference step by step, repeated calls and
+            the trajectory.
+        MeasurementErrored: The source has no message of an agent, or a limit is given for tokens or a price that are not known.
+        UsageError: Not a source, expected calls that contradict each other, or a limit below 0.
+
+    >>> messages = [{"role": "assistant", "tool_calls": [{"function": {"name": "search", "arguments": "{}"}}]}]
+    >>> [measurement.name for measurement in assert_trajectory(messages, ["search"], at_most_steps=3)]
+    ['trajectory.match', 'trajectory.steps', 'trajectory.repeats']
+    """
+    where = "assert_trajectory"
+    threshold = parse_share_threshold(where, at_least)
+    given_limits = {
+        "at_most_steps": at_most_steps,
+        "at_most_repeats": at_most_repeats,
+        "at_most_tokens": at_most_tokens,
+        "at_most_usd": at_most_usd,
+    }
+    limits = {name: parse_threshold(where, name, limit) for name, limit in given_limits.items()}
+    calls = _read_expected(where, expected, arguments)
+    requirements = None
+    if calls is not None or never:
+        if calls is None:
+            # Only `never` counts: all other calls are accepted.
+            calls = ()
+            extra = "allow"
+        requirements = parse_requirements(
+            where,
+            calls,
+            order=order,
+            extra=extra,
+            missing=missing,
+            never=never,
+            can_only_record=threshold is None,
+        )
+    trajectory = read_trajectory(source)
+    measured = partial(Measurement, label=label, version=VERSION)
+    return recorder.emit_together(_list_emissions(measured, trajectory, requirements, threshold, limits))
+
+
+def _list_emissions(
+    measured: "partial[Measurement]",
+    trajectory: Trajectory,
+    requirements: Requirements | None,
+    threshold: float | None,
+    limits: Mapping[str, float | None],
+) -> list[Emission]:
+    """Return what is measured: whether the calls are as required, then what has limits.
+
+    Args:
+        measured: The measurements before their values.
+        trajectory: What the agent did.
+        requirements: What is required of its calls; None: nothing.
+        threshold: The threshold of the calls.
+        limits: The limits, by the name of their argument.
+    """
+    if not trajectory.turns:
+        name = "trajectory.steps"
+        if requirements is not None:
+            name = "trajectory.match"
+        return [Emission(measurement=measured(name=name, error=NO_MESSAGE))]
+    measurements = _measure_limits(measured, trajectory, limits)
+    if requirements is None:
+        measurements[0] = replace(measurements[0], detail={"trajectory": trajectory.to_wire()})
+        return _add_evidence(measurements, trajectory, is_shown=False)
+    result = check_calls(requirements, trajectory)
+    match = Emission(
+        measurement=measured(
+            name="trajectory.match", value=float(result.passes), threshold=threshold, detail=result.detail
+        ),
+        verdict=f"trajectory.match: {result.summary}",
+        evidence=result.describe,
+        max_evidence_lines=MAX_LINES,
+    )
+    is_shown = match.measurement.status == "failed"
+    return [match, *_add_evidence(measurements, trajectory, is_shown=is_shown)]
+
+
+def _read_expected(where: str, expected: object, arguments: ArgumentMode) -> Any:
+    """Return the expected calls as a test wrote them, or those of a reference; None if none are given."""
+    if arguments not in get_args(ArgumentMode):
+        names = ", ".join(map(repr, get_args(ArgumentMode)))
+        raise UsageError(f"{where}: expected arguments to be one of {names}, got {format_value(arguments)}")
+    if expected is None:
+        return None
+    if not is_call_list(expected):
+        return read_reference(where, expected, arguments)
+    if arguments != "exact":
+        raise UsageError(
+            f"{where}: arguments={arguments!r} is for a reference trajectory, got calls; "
+            "write call('name', ..., key=value) for calls with other arguments too"
+        )
+    return expected
+
+
+def _measure_limits(
+    measured: "partial[Measurement]", trajectory: Trajectory, limits: Mapping[str, float | None]
+) -> list[Measurement]:
+    """Return the measurements that have limits; tokens and cost only where they are known, or limited."""
+    counted = partial(measured, better="lower")
+    measurements = [
+        counted(
+            name="trajectory.steps", value=trajectory.turns, unit="count", threshold=limits["at_most_steps"]
+        ),
+        counted(
+            name="trajectory.repeats",
+            value=count_repeats(trajectory.tool_calls),
+            unit="count",
+            threshold=limits["at_most_repeats"],
+        ),
+    ]
+    sums = [
+        ("trajectory.tokens", "tokens", trajectory.tokens, limits["at_most_tokens"]),
+        ("trajectory.cost", "USD", trajectory.cost_usd, limits["at_most_usd"]),
+    ]
+    for name, unit, value, limit in sums:
+        if value is not None:
+            measurements.append(counted(name=name, value=value, unit=unit, threshold=limit))
+        elif limit is not None:
+            error = f"the source does not have the {name.partition('.')[2]} of each step; llm_calls has it"
+            measurements.append(counted(name=name, unit=unit, error=error, threshold=limit))
+    return measurements
+
+
+def _add_evidence(
+    measurements: Sequence[Measurement], trajectory: Trajectory, *, is_shown: bool
+) -> list[Emission]:
+    """Return the measurements with repeated calls and the trajectory as evidence of the first that failed.
+
+    Args:
+        measurements: What was measured against limits.
+        trajectory: What the agent did.
+        is_shown: Whether another failure shows the trajectory already.
+    """
+    emissions = []
+    for measurement in measurements:
+        evidence: list[tuple[str, str]] = []
+        if measurement.status == "failed" and not is_shown:
+            is_shown = True
+            evidence = [("loop", text) for text in describe_loops(trajectory.tool_calls)]
+            evidence += format_trajectory(trajectory)
+        emissions.append(Emission(measurement=measurement, evidence=evidence, max_evidence_lines=MAX_LINES))
+    return emissions

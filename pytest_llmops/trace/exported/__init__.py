@@ -1,0 +1,1 @@
+"""Spans, log records and messages of exported traces, in all conventions."""

@@ -1,0 +1,226 @@
+"""The page of agent frameworks, made of what their scenarios gave."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from clients.frameworks import kit
+from filelock import FileLock
+
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "docs" / "agent-frameworks.md"
+# Script of a framework -> its name on the page, and the environment that has it
+SCRIPTS = {
+    "openai_agents": ("openai-agents", "clients"),
+    "langchain": ("LangChain, LangGraph", "clients"),
+    "pydantic_ai": ("Pydantic-AI", "clients"),
+    "google_adk": ("google-adk", "clients"),
+    "claude_agent": ("claude-agent-sdk", "agents"),
+    "crewai": ("CrewAI", "frameworks"),
+    "strands": ("Strands", "frameworks"),
+}
+YES, NO = "yes", "–"
+
+Scenarios = dict[str, dict[str, Any]]
+
+HEAD = """# Results of agent frameworks
+
+`assert_tool_calls`, `assert_trajectory` and `read_trajectory` take the result of an agent as the framework returns it:
+
+```python
+from pytest_llmops.agents import read_trajectory
+
+result = agent.run_sync("Where is order B-77?")  # Pydantic-AI
+trajectory = read_trajectory(result)
+for call in trajectory.tool_calls:
+    print(call, "->", call.result)
+```
+
+No framework is imported for that, and none has to be configured.
+
+| framework | what is read |
+|---|---|
+| openai-agents | `RunResult`, `RunResultStreaming` once its events were read, `result.new_items` |
+| LangChain, LangGraph | the state that `invoke` returns, its `messages`, one message |
+| Pydantic-AI | the result of `run`, `run_sync` or `run_stream`, `result.all_messages()` |
+| google-adk | `Session`, the list of its events |
+| claude-agent-sdk | the list of messages that `query` or a client gave |
+| CrewAI | `CrewOutput`, `TaskOutput`, the output of `Agent.kickoff` |
+| Strands | `AgentResult`, the agent, `agent.messages`, the results of a swarm or graph |
+
+## What each of them holds
+
+Each framework runs real agents on a scripted model, and the tests compare the trajectory with the script. A dash: the result
+does not hold it, as explained below. The tests write this page
+(`LLMOPS_GOLDEN=write pytest tests/clients/test_agent_frameworks.py`) and fail if it is wrong.
+
+"""
+
+FOOT = """
+| column | what the tests compare |
+|---|---|
+| question | what the user said |
+| calls | names and arguments of the tools, in order |
+| results | what each tool returned |
+| failed tool | a tool that fails is marked as an error |
+| parallel calls | two calls of one turn, each with its own result |
+| invalid JSON | arguments that are not JSON are kept as the model wrote them |
+| tree | another agent hangs on the call that handed over to it, or started it |
+| answer | the last text |
+| agent names | each message has the name of its agent |
+| tokens, cost, latency | of each turn, or of the whole |
+
+## Notes
+
+- **openai-agents**: a tool has failed if its result begins with the sentence that openai-agents puts there; with a
+  `failure_error_function` of your own it counts as a result. An agent that is a tool (`Agent.as_tool`) is one call: its own
+  steps are not in the result.
+- **LangChain, LangGraph**: a hand-off is a tool named `transfer_to_AGENT`, as in LangGraph's guides. Calls whose arguments are not
+  JSON come after the others of their turn. A subgraph that a tool runs is one call, and so is `task` of deepagents.
+- **Pydantic-AI**: the tool by which the model returns a structured answer is not a call; its arguments are the answer. A tool that
+  raises `ModelRetry` has failed. An agent that a tool runs is one call; messages have no names of agents.
+- **google-adk**: a tool has failed if it returned an `error`, as ADK's guides do; an exception ends the run. ADK passes
+  arguments on as objects only. An `AgentTool` is one call.
+- **claude-agent-sdk**: the messages do not contain the question: read `[UserMessage(question), *messages]`. Tokens and
+  cost are those of the whole, from the last message. The command line passes arguments on as objects only. The first agent has
+  no name.
+- **CrewAI**: tasks follow each other, and delegated work is one call. Tokens are those of the whole. A model without function
+  calling writes its calls as text; they are not read.
+- **Strands**: an `AgentResult` has everything but the question: pass the agent, or `agent.messages`. Their messages have no
+  name and no latency of tools. Strands replaces arguments that are not JSON by an empty object. An agent of a swarm goes on after it
+  handed over; the step that hands over is shown last.
+"""
+
+
+def _walk(trajectory: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the steps of a trajectory, those of started agents after the step with the call."""
+    for step in trajectory.get("steps", []):
+        yield step
+        for call in step.get("calls", []):
+            yield from _walk(call.get("started", {}))
+
+
+def get_calls(scenario: dict[str, Any]) -> list[tuple[str, Any, str | None]]:
+    """Return name, arguments and result of each call; arguments that are not JSON as text."""
+    calls = []
+    for step in _walk(scenario["trajectory"]):
+        for call in step.get("calls", []):
+            arguments = call["arguments"]
+            if not call.get("problem"):
+                arguments = json.loads(arguments)
+            calls.append((call["name"], arguments, call.get("result")))
+    return calls
+
+
+def _has_question(scenarios: Scenarios) -> bool:
+    steps = [step for scenario in scenarios.values() for step in _walk(scenario["trajectory"])]
+    return any(step["role"] == "user" and kit.QUESTION in step["text"] for step in steps)
+
+
+def _has_calls(scenarios: Scenarios) -> bool:
+    return [call[:2] for call in get_calls(scenarios["lookup"])] == [("get_order", {"order_id": "B-77"})]
+
+
+def _has_results(scenarios: Scenarios) -> bool:
+    return [call[2] for call in get_calls(scenarios["lookup"])] == ["B-77 was delivered"]
+
+
+def _has_failure(scenarios: Scenarios) -> bool:
+    (call,) = [call for step in _walk(scenarios["failure"]["trajectory"]) for call in step.get("calls", [])]
+    return call.get("is_error") is True
+
+
+def _has_parallel_calls(scenarios: Scenarios) -> bool:
+    (step,) = [step for step in _walk(scenarios["parallel"]["trajectory"]) if step.get("calls")]
+    results = [call.get("result") for call in step["calls"]]
+    return results == ["B-77 was delivered", "B-78 was delivered"]
+
+
+def _has_invalid_arguments(scenarios: Scenarios) -> bool:
+    if "invalid" not in scenarios:
+        return False
+    return [call[1] for call in get_calls(scenarios["invalid"])] == [kit.BROKEN_ARGUMENTS]
+
+
+def _has_tree(scenarios: Scenarios) -> bool:
+    if "handoff" not in scenarios:
+        return False
+    steps = list(_walk(scenarios["handoff"]["trajectory"]))
+    started = [call["started"] for step in steps for call in step.get("calls", []) if "started" in call]
+    calls = [get_calls({"trajectory": trajectory}) for trajectory in started]
+    return (
+        calls == [[("refund", {"order_id": "B-77"}, "B-77 was refunded")]]
+        and started[0]["agent"] == "billing"
+    )
+
+
+def _has_answer(scenarios: Scenarios) -> bool:
+    answers = [scenarios[name]["answer"] for name in ("lookup", "failure", "parallel")]
+    return answers == ["It was delivered.", "There is no such order.", "Both were delivered."]
+
+
+def _has_agent_names(scenarios: Scenarios) -> bool:
+    steps = [step for scenario in scenarios.values() for step in _walk(scenario["trajectory"])]
+    return any(step.get("agent") == "desk" for step in steps if step["role"] == "assistant")
+
+
+def _has_tokens(scenarios: Scenarios) -> bool:
+    return bool(scenarios["lookup"]["tokens"] == 2 * kit.TOKENS_OF_A_TURN)
+
+
+def _has_cost(scenarios: Scenarios) -> bool:
+    return scenarios["lookup"]["cost_usd"] is not None
+
+
+def _has_latency(scenarios: Scenarios) -> bool:
+    return any("latency_s" in step for step in _walk(scenarios["lookup"]["trajectory"]))
+
+
+COLUMNS: dict[str, Callable[[Scenarios], bool]] = {
+    "question": _has_question,
+    "calls": _has_calls,
+    "results": _has_results,
+    "failed tool": _has_failure,
+    "parallel calls": _has_parallel_calls,
+    "invalid JSON": _has_invalid_arguments,
+    "tree": _has_tree,
+    "answer": _has_answer,
+    "agent names": _has_agent_names,
+    "tokens": _has_tokens,
+    "cost": _has_cost,
+    "latency": _has_latency,
+}
+
+
+def make_row(script: str, versions: dict[str, str], scenarios: Scenarios) -> str:
+    """Return the line of a framework: its name and versions, and what its trajectories have."""
+    cells = [YES if has_it(scenarios) else NO for has_it in COLUMNS.values()]
+    return f"| {SCRIPTS[script][0]} {', '.join(versions.values())} | {' | '.join(cells)} |"
+
+
+def make_page(rows: dict[str, str]) -> str:
+    """Return the whole page, of the rows by their scripts."""
+    head = ["| framework | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    return HEAD + "\n".join([*head, *(rows[script] for script in SCRIPTS if script in rows)]) + "\n" + FOOT
+
+
+def read_rows() -> dict[str, str]:
+    """Return the rows of the stored page by their scripts."""
+    if not PAGE.exists():
+        return {}
+    rows = {}
+    for line in PAGE.read_text(encoding="utf-8").splitlines():
+        for script, (name, _) in SCRIPTS.items():
+            if line.startswith(f"| {name} ") and line.count("|") == len(COLUMNS) + 2:
+                rows[script] = line
+    return rows
+
+
+def write_page(rows: dict[str, str]) -> None:
+    """Put rows on the page, and keep the others; other processes may do so at the same time."""
+    with FileLock(Path(tempfile.gettempdir()) / f"{PAGE.name}.lock"):
+        PAGE.write_text(make_page({**read_rows(), **rows}), encoding="utf-8", newline="\n")

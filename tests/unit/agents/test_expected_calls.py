@@ -1,0 +1,221 @@
+"""How expected calls are written, what their arguments accept, and which are refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from pytest_llmops.agents import ToolUse, call, matches_schema, started
+from pytest_llmops.agents.argument_values import compare_value
+from pytest_llmops.errors import SchemaError, UsageError
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+class Order(BaseModel):
+    id: str
+
+
+def is_even(value: int) -> bool:
+    return value % 2 == 0
+
+
+def fail(_: object) -> bool:
+    raise ZeroDivisionError("no")
+
+
+def accepts(expected: object, got: object) -> bool:
+    return not compare_value(expected, got)
+
+
+def test_a_call_is_shown_as_it_is_written() -> None:
+    calls = {
+        "call('refund')": call("refund"),
+        "call('ping', {})": call("ping", {}),
+        "call('refund', order_id='B-77', amount=20)": call("refund", order_id="B-77", amount=20),
+        "call('refund', ..., order_id=str)": call("refund", ..., order_id=str),
+        "call('refund', {'order-id': 'B-77'})": call("refund", {"order-id": "B-77"}),
+        "call('refund', ..., {'order-id': 'B-77'})": call("refund", ..., {"order-id": "B-77"}),
+        "call('refund', matches_schema({'type': 'object'}))": call(
+            "refund", matches_schema({"type": "object"})
+        ),
+        "call('refund', note=re.compile('late'), n=is_even)": call(
+            "refund", note=re.compile("late"), n=is_even
+        ),
+        "started('billing', [call('refund'), call('ping')])": started("billing", ["refund", call("ping")]),
+        "started('billing')": started("billing"),
+    }
+    assert {text: repr(expected) for text, expected in calls.items()} == {text: text for text in calls}
+    assert str(call("refund", order_id="B-77")) == "refund(order_id='B-77')"
+    assert str(call("refund")) == "refund"
+    assert len(repr(call("refund", note="x" * 5_000_000))) < 250
+
+
+def test_arguments_are_compared_by_value_with_the_types_of_json() -> None:
+    equal: list[tuple[object, object]] = [
+        (1, 1.0),
+        (None, None),
+        ("a", "a"),
+        (Colour.RED, "red"),
+        (Decimal(20), 20),
+        (pytest.approx(20), 20.000001),
+        (pytest.approx([1.0, 2.0]), [1, 2]),
+        ({"a": [1, {"b": True}]}, {"a": [1, {"b": True}]}),
+        ((1, 2), [1, 2]),
+        (10**400, 10**400),
+    ]
+    different: list[tuple[object, object]] = [
+        (True, 1),
+        (1, True),
+        (0, False),
+        (1.0, True),
+        ("1", 1),
+        (None, False),
+        ("", None),
+        ([1, 2], [2, 1]),
+        ([1], [1, 1]),
+        ({"a": 1}, {"a": 1, "b": 2}),
+        ({"a": 1}, [1]),
+        ([], {}),
+        (pytest.approx(20), "x"),
+        (pytest.approx(20), None),
+    ]
+    assert [pair for pair in equal if not accepts(*pair)] == []
+    assert [pair for pair in different if accepts(*pair)] == []
+
+
+def test_matchers_also_within_lists_and_mappings() -> None:
+    equal: list[tuple[object, object]] = [
+        (str, "x"),
+        (int, 1),
+        (float, 1),
+        (float, 1.5),
+        (bool, False),
+        (list, []),
+        (dict, {}),
+        (type(None), None),
+        (object, True),
+        (re.compile("^b", re.IGNORECASE | re.MULTILINE), "a\nB"),
+        (is_even, 4),
+        (matches_schema({"minimum": 3}), 3),
+        (matches_schema(Order), {"id": "x"}),
+        (matches_schema(list[int]), [1]),
+        ({"a": [str, {"b": is_even}]}, {"a": ["x", {"b": 2}]}),
+    ]
+    different: list[tuple[object, object]] = [
+        (int, True),
+        (int, 1.5),
+        (float, True),
+        (str, 1),
+        (bool, 1),
+        (re.compile("a"), 1),
+        (re.compile(r"\w", re.ASCII), "é"),
+        (is_even, 3),
+        (is_even, "x"),
+        (matches_schema({"minimum": 3}), 2),
+        ({"a": [str]}, {"a": [1]}),
+    ]
+    assert [pair for pair in equal if not accepts(*pair)] == []
+    assert [pair for pair in different if accepts(*pair)] == []
+
+
+def test_each_difference_names_its_argument() -> None:
+    expected = call(
+        "refund",
+        order={"id": "B-77", "items": [{"price": pytest.approx(20)}]},
+        note=re.compile("late"),
+        check=fail,
+        shape=matches_schema({"type": "object", "properties": {"n": {"type": "integer"}}}),
+        lack=1,
+    )
+    arguments: dict[str, Any] = {
+        "order": {"id": "B-77", "items": [{"price": 200}]},
+        "note": "early",
+        "check": 1,
+        "shape": {"n": "x"},
+        "more": True,
+    }
+    differences = expected.compare_arguments(ToolUse(name="refund", arguments=arguments))
+    lines = [str(difference).partition(" (test_")[0] for difference in differences]
+    assert lines == [
+        f"order.items[0].price: expected {pytest.approx(20)!r}, got 200",
+        "note: expected re.compile('late'), got 'early'",
+        "check: expected fail, got 1: the comparison raised ZeroDivisionError: no",
+        'shape.n: expected integer, got "x" (string)',
+        "lack: expected 1, got nothing",
+        "more: not expected, got True",
+    ]
+
+
+def test_other_arguments_and_no_arguments() -> None:
+    use = ToolUse(name="refund", arguments={"order_id": "B-77", "amount": 20})
+    assert call("refund", ..., order_id="B-77").matches(use)
+    assert call("refund", ..., order_id="B-77", lack=object).compare_arguments(use)[0].path == "lack"
+    assert call("refund").matches(use)
+    assert not call("refund", {}).matches(use)
+    assert call("re*").matches(use)
+    assert call("refund", lambda arguments: arguments["amount"] < 50).matches(use)
+    assert not call("refund", lambda arguments: arguments["nothing"]).matches(use)
+    assert not call("refund_all").matches(use)
+
+
+def test_arguments_that_are_not_json_match_only_a_call_without_arguments() -> None:
+    use = ToolUse(
+        name="refund", text="{broken", problem="the arguments are not JSON: Expecting property name"
+    )
+    assert call("refund").matches(use)
+    (difference,) = call("refund", ..., order_id="B-77").compare_arguments(use)
+    assert str(difference).startswith(
+        "expected ..., order_id='B-77', got '{broken': the arguments are not JSON"
+    )
+
+
+def test_a_pattern_that_takes_too_long_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_llmops.agents.argument_values.MAX_SEARCH_SECONDS", 0.05)
+    (difference,) = compare_value(re.compile("(?:a|a?)+$(?#slow)"), "a" * 5_000 + "b", "note")
+    assert "the search was stopped after 0.05 s over 5,001 characters; does it nest repetitions" in str(
+        difference
+    )
+    assert len(str(difference)) < 300
+
+
+@pytest.mark.parametrize(
+    ("write", "problem"),
+    [
+        (lambda: call(""), "call: expected the name of a tool or agent as its first argument, got ''"),
+        (lambda: call(1), "call: expected the name of a tool or agent as its first argument, got 1"),  # type: ignore[arg-type]
+        (lambda: call("a[b"), r"call('a[b'): it has a [ without a ]: write [[] for a literal bracket"),
+        (lambda: call("a", "B-77"), "got 'B-77'; name each argument: call('a', order_id='B-77')"),
+        (lambda: call("a", {"x": 1}, x=2), "argument 'x' is given twice"),
+        (lambda: call("a", {1: 2}), "expected names of arguments that are texts, got 1"),
+        (lambda: call("a", matches_schema({}), x=1), "is for all arguments; expected nothing else with it"),
+        (lambda: call("a", x=float("nan")), "call('a'): x: expected a value, got NaN"),
+        (lambda: call("a", x=[{"y": Order}]), "call('a'): x[0].y: expected one of the types str, int, float"),
+        (
+            lambda: call("a", x=list[int]),
+            "call('a'): x: expected a value or a plain type, got list[int]; write matches_schema",
+        ),
+        (lambda: call("a", x=re.compile(b"x")), "expected a regular expression for text, got one for bytes"),
+        (lambda: started("a", "refund"), "started('a'): expected a list of calls, got 'refund'"),
+        (lambda: started("a", [1]), "started('a'): expected call('name', ...) or the name of a tool, got 1"),  # type: ignore[list-item]
+    ],
+)
+def test_what_no_call_can_be_is_refused(write: Callable[[], object], problem: str) -> None:
+    with pytest.raises(UsageError) as error:
+        write()
+    assert problem in str(error.value)
+
+
+def test_an_invalid_schema_names_its_fault() -> None:
+    with pytest.raises(
+        SchemaError, match=r"matches_schema: schema: no valid JSON Schema at \$.type: unknown type \"txt\""
+    ):
+        matches_schema({"type": "txt"})

@@ -1,0 +1,368 @@
+"""Trajectories from results of agent frameworks, by stand-ins for their classes; `tests/clients/test_agent_frameworks.py` has the real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.framework_results import (
+    ARGUMENTS,
+    QUESTION,
+    SOURCES,
+    make,
+    make_adk_event,
+    make_adk_part,
+    make_claude,
+    make_claude_answer,
+    make_claude_result,
+    make_crewai,
+    make_google_adk,
+    make_langchain,
+    make_openai_agents,
+    make_openai_call,
+    make_pydantic_ai,
+    make_strands,
+    make_strands_result,
+)
+from support.messages import check_message
+
+from pytest_llmops.agents import Trajectory, read_trajectory
+from pytest_llmops.agents.sources.handovers import MAX_DEPTH
+from pytest_llmops.errors import UsageError
+
+# Those whose result holds a tree
+TREES = ("openai_agents", "langchain", "google_adk", "claude_agent", "strands")
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_calls_results_and_answer_are_read(name: str) -> None:
+    trajectory = read_trajectory(SOURCES[name]())
+    assert trajectory.problems == ()
+    call = trajectory.tool_calls[0]
+    assert (call.name, call.arguments, call.result, call.is_error) == ("get_order", ARGUMENTS, "sent", False)
+    assert trajectory.answer == "On its way."
+    assert trajectory.tokens == (30 if name == "pydantic_ai" else 45)
+    if name != "strands":
+        assert [step.text for step in trajectory.steps if step.role == "user"] == [QUESTION]
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_an_agent_hangs_on_the_call_that_handed_over_to_it(name: str) -> None:
+    trajectory = read_trajectory(SOURCES[name]())
+    started = [call.started for call in trajectory.tool_calls if call.started is not None]
+    assert [agent.agent for agent in started] == ["billing"]
+    assert all(step.agent == "billing" for step in started[0].steps)
+    assert trajectory.turns == (4 if name == "claude_agent" else 3)
+
+
+def find_places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield what holds a value, and the key, name or index under which it holds it."""
+    holder: Any = value
+    if isinstance(value, SimpleNamespace):
+        holder = vars(value)
+    keys: Any = ()
+    if isinstance(holder, dict):
+        keys = list(holder)
+    elif isinstance(holder, list):
+        keys = range(len(holder))
+    for key in keys:
+        yield holder, key
+        yield from find_places(holder[key])
+
+
+class Hostile:
+    """Its attributes cannot be read."""
+
+    def __getattr__(self, name: str) -> str:
+        raise RuntimeError(name)
+
+
+ODD_VALUES = st.sampled_from(
+    [None, True, -1, float("nan"), "x", b"x", [], [None], [[]], {}, {"a": 1}, ("x",), object(), Hostile()]
+)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+@given(data=st.data())
+def test_odd_values_are_problems_or_errors(name: str, data: st.DataObject) -> None:
+    source = [SOURCES[name]()]
+    places = list(find_places(source))
+    for index in data.draw(st.lists(st.integers(0, len(places) - 1), min_size=1, max_size=2)):
+        holder, key = places[index]
+        holder[key] = data.draw(ODD_VALUES)
+    try:
+        trajectory = read_trajectory(source[0])
+    except UsageError:
+        return
+    trajectory.to_wire()
+    assert isinstance(trajectory.answer, str)
+    assert isinstance(trajectory.turns, int)
+
+
+def get_only_call(source: object) -> Any:
+    (call,) = read_trajectory(source).tool_calls
+    return call
+
+
+def test_openai_agents_begins_the_result_of_a_failed_tool_with_a_sentence() -> None:
+    run = make_openai_agents()
+    run.new_items = run.new_items[:2]
+    run.new_items[1].output = "An error occurred while running the tool. Please try again."
+    assert get_only_call(run).is_error
+
+
+def test_calls_of_openai_agents_belong_to_the_response_they_are_in() -> None:
+    first, second = make_openai_call(call_id="c1"), make_openai_call(call_id="c2")
+    together = [make("agents.items", "ModelResponse", output=[first.raw_item, second.raw_item], usage=None)]
+    apart = [
+        make("agents.items", "ModelResponse", output=[call.raw_item], usage=None) for call in (first, second)
+    ]
+    items = [first, second]
+    counts = []
+    for responses in (together, apart):
+        run = make("agents.result", "RunResult", input=[], new_items=items, raw_responses=responses)
+        counts.append([len(step.tool_calls) for step in read_trajectory(run).steps])
+    assert counts == [[2], [1, 1]]
+    assert [len(step.tool_calls) for step in read_trajectory(items).steps] == [2]
+
+
+def test_openai_agents_input_may_be_messages_and_hosted_tools_have_no_name() -> None:
+    raw = make("openai.types", "ResponseFunctionWebSearch", type="web_search_call", id="ws1")
+    item = make("agents.items", "ToolCallItem", type="tool_call_item", agent=None, raw_item=raw)
+    given_messages = [{"role": "user", "content": QUESTION}]
+    run = make("agents.result", "RunResult", input=given_messages, new_items=[item], raw_responses=[])
+    assert get_only_call(run).name == "web_search_call"
+    assert read_trajectory(run).steps[0].text == QUESTION
+
+
+def test_langchain_keeps_arguments_that_are_not_json() -> None:
+    invalid = [{"name": "get_order", "args": '{"order_id": ', "id": "c1", "error": "no"}]
+    message = make(
+        "langchain_core.messages.ai", "AIMessage", type="ai", content="", invalid_tool_calls=invalid
+    )
+    call = get_only_call(message)
+    assert (call.arguments, call.text) == (None, '{"order_id": ')
+    assert call.problem
+
+
+def test_an_agent_that_is_handed_back_to_goes_on() -> None:
+    state = make_langchain()
+    back = make(
+        "langchain_core.messages.ai", "AIMessage", type="ai", content="", name="billing",
+        tool_calls=[{"name": "transfer_back_to_desk", "args": {}, "id": "c3"}],
+    )  # fmt: skip
+    result = make(
+        "langchain_core.messages.tool",
+        "ToolMessage",
+        type="tool",
+        content="",
+        name="transfer_back_to_desk",
+        tool_call_id="c3",
+    )
+    bye = make("langchain_core.messages.ai", "AIMessage", type="ai", content="Bye.", name="desk")
+    trajectory = read_trajectory({"messages": [*state["messages"], back, result, bye]})
+    assert trajectory.answer == "Bye."
+    assert [step.agent for step in trajectory.steps if step.role == "assistant"] == ["desk", "desk", "desk"]
+    assert trajectory.problems == ()
+
+
+def test_pydantic_ai_leaves_the_output_tool_out_and_retries_are_failures() -> None:
+    messages = make_pydantic_ai()
+    messages[2].parts[0] = make(
+        "pydantic_ai.messages",
+        "RetryPromptPart",
+        part_kind="retry-prompt",
+        content="Again.",
+        tool_name="get_order",
+        tool_call_id="c1",
+    )
+    output = make(
+        "pydantic_ai.messages",
+        "ToolCallPart",
+        part_kind="tool-call",
+        tool_name="final_result",
+        args='{"state": "sent"}',
+        tool_call_id="c9",
+    )
+    done = make(
+        "pydantic_ai.messages",
+        "ToolReturnPart",
+        part_kind="tool-return",
+        content="Final result processed.",
+        tool_call_id="c9",
+    )
+    messages[3].parts = [output]
+    messages.append(make("pydantic_ai.messages", "ModelRequest", kind="request", parts=[done]))
+    result = make(
+        "pydantic_ai.run", "AgentRunResult", _output_tool_name="final_result", all_messages=lambda: messages
+    )
+    for source in (messages, result):
+        trajectory = read_trajectory(source)
+        assert [(call.name, call.is_error, call.result) for call in trajectory.tool_calls] == [
+            ("get_order", True, "Again.")
+        ]
+        assert trajectory.answer == '{"state": "sent"}'
+        assert trajectory.problems == ()
+
+
+def test_pydantic_ai_reads_an_outcome_instructions_and_prompts_of_parts() -> None:
+    image = make("pydantic_ai.messages", "ImageUrl", kind="image-url", url="https://example.org/a.png")
+    messages = make_pydantic_ai()
+    messages[0].instructions = "Be brief."
+    messages[0].parts[0].content = ["Look:", image]
+    messages[2].parts[0].outcome = "denied"
+    trajectory = read_trajectory(messages)
+    assert [(step.role, step.text) for step in trajectory.steps[:2]] == [
+        ("system", "Be brief."),
+        ("user", "Look:\n[image-url]"),
+    ]
+    assert trajectory.tool_calls[0].is_error
+
+
+def test_google_adk_errors_fragments_and_contents() -> None:
+    session = make_google_adk()
+    session.events[2].content.parts[0].function_response.response = {"error": "no such order"}
+    fragment = make_adk_event("desk", make_adk_part(text="On"))
+    fragment.partial = True
+    broken = make_adk_event("desk")
+    broken.error_message = "quota exceeded"
+    session.events += [fragment, broken]
+    trajectory = read_trajectory(session)
+    call = trajectory.tool_calls[0]
+    assert (call.result, call.is_error) == ("no such order", True)
+    assert trajectory.answer == "On its way."
+    assert trajectory.problems == ("event 8: quota exceeded",)
+    contents = [event.content for event in make_google_adk().events[:3]]
+    assert get_only_call(contents).result == "sent"
+
+
+def test_pieces_of_an_answer_of_claude_are_one_turn() -> None:
+    blocks = [make_claude("ToolUseBlock", id=call_id, name="get_order", input={}) for call_id in ("c1", "c2")]
+    answers = [make_claude_answer(block, message_id="m1") for block in blocks]
+    trajectory = read_trajectory([*answers, make_claude_result("c2"), make_claude_result("c1")])
+    assert trajectory.turns == 1
+    assert [call.result for call in trajectory.tool_calls] == ["sent", "sent"]
+
+
+def test_agents_of_claude_without_their_call_are_a_problem() -> None:
+    text = make_claude("TextBlock", text="Hm.")
+    error = make_claude(
+        "ResultMessage", subtype="error_max_turns", usage=None, total_cost_usd=None, is_error=True
+    )
+    trajectory = read_trajectory([make_claude_answer(text, parent="c9"), error])
+    assert [step.text for step in trajectory.steps] == ["Hm."]
+    assert len(trajectory.problems) == 2
+    assert "'c9'" in trajectory.problems[1]
+    assert "error_max_turns" in trajectory.problems[0]
+    assert trajectory.cost_usd is None
+
+
+def test_crewai_failures_mark_their_call_only() -> None:
+    crew = make_crewai()
+    (task,) = crew.tasks_output
+    call = {"id": "c2", "type": "function", "function": {"name": "get_order", "arguments": "{"}}
+    task.messages[1]["tool_calls"].append(call)
+    failure = make("crewai.tools", "ToolFailureRecord", tool_name="get_order", tool_args="{")
+    task.tool_failures = [failure]
+    assert [call.is_error for call in read_trajectory(crew).tool_calls] == [False, True]
+
+
+def test_crewai_output_without_messages_is_an_answer() -> None:
+    task = make("crewai.tasks", "TaskOutput", agent="desk", raw="On its way.", messages=[])
+    trajectory = read_trajectory(task)
+    assert (trajectory.answer, trajectory.agent, trajectory.tokens) == ("On its way.", "desk", None)
+
+
+def test_messages_of_strands_are_those_of_bedrock() -> None:
+    messages = [
+        {"role": "user", "content": [{"text": QUESTION}, {"image": {"format": "png"}}]},
+        {
+            "role": "assistant",
+            "content": [{"toolUse": {"toolUseId": "c1", "name": "get_order", "input": ARGUMENTS}}],
+        },
+        {
+            "role": "user",
+            "content": [
+                {"toolResult": {"toolUseId": "c1", "status": "error", "content": [{"json": {"a": 1}}]}}
+            ],
+        },
+    ]
+    trajectory = read_trajectory(messages)
+    assert trajectory.steps[0].text == f"{QUESTION}\n[image]"
+    (call,) = trajectory.tool_calls
+    assert (call.result, call.is_error) == ('{"a": 1}', True)
+    agent = make("strands.agent.agent", "Agent", name="desk", messages=messages)
+    assert read_trajectory(agent).agent == "desk"
+
+
+def test_an_agent_of_strands_that_failed_is_a_problem() -> None:
+    swarm = make_strands()
+    swarm.results["billing"].result = ValueError("no money")
+    trajectory = read_trajectory(swarm)
+    (started,) = [call.started for call in trajectory.tool_calls if call.started is not None]
+    assert "no money" in started.problems[0]
+    assert "'billing'" in started.problems[0]
+
+
+def make_chain_of_openai_agents(count: int) -> Any:
+    items = []
+    for number in range(count):
+        call = make_openai_call("transfer", f"c{number}", "handoff_call_item")
+        agent = make("agents.agent", "Agent", name=f"agent {number}")
+        raw = {"call_id": f"c{number}", "output": ""}
+        output = make(
+            "agents.items", "HandoffOutputItem", type="handoff_output_item", target_agent=agent, raw_item=raw
+        )
+        items += [call, output]
+    return items
+
+
+def make_chain_of_claude(count: int) -> Any:
+    messages = []
+    parent = None
+    for number in range(count):
+        call = make_claude("ToolUseBlock", id=f"c{number}", name="Task", input={})
+        messages.append(make_claude_answer(call, parent=parent))
+        parent = f"c{number}"
+    return [*messages, make_claude_answer(make_claude("TextBlock", text="Done."), parent=parent)]
+
+
+def make_chain_of_strands(count: int) -> Any:
+    nodes = {}
+    for number in range(count):
+        transfer = {
+            "toolUse": {
+                "toolUseId": "c",
+                "name": "handoff_to_agent",
+                "input": {"agent_name": f"n{number + 1}"},
+            }
+        }
+        nodes[f"n{number}"] = make("strands.multiagent", "NodeResult", result=make_strands_result(transfer))
+    return make("strands.multiagent", "SwarmResult", results=nodes)
+
+
+@pytest.mark.parametrize(
+    "make_chain", [make_chain_of_openai_agents, make_chain_of_claude, make_chain_of_strands]
+)
+def test_a_tree_is_not_deeper_than_it_can_be_walked(make_chain: Any) -> None:
+    count = 4 * MAX_DEPTH
+    trajectory = read_trajectory(make_chain(count))
+    assert len(trajectory.tool_calls) == count
+    trajectory.to_wire()
+    assert MAX_DEPTH <= measure_depth(trajectory) <= MAX_DEPTH + 1
+
+
+def measure_depth(trajectory: Trajectory) -> int:
+    """Return how many agents are below each other, the first one included."""
+    started = [call.started for step in trajectory.steps for call in step.tool_calls]
+    return 1 + max((measure_depth(agent) for agent in started if agent is not None), default=0)
+
+
+def test_what_no_reader_knows_is_refused() -> None:
+    with pytest.raises(UsageError, check=check_message) as caught:
+        read_trajectory(make("crewai.crew", "Crew", name="x"))
+    assert "crewai.crew.Crew" in str(caught.value)

@@ -1,0 +1,128 @@
+"""Which expected calls are paired with which calls made, in each order, and in trees of agents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_llmops.agents import Step, ToolUse, Trajectory, call, started
+from pytest_llmops.agents.call_requirements import CallCheck, check_calls, parse_requirements
+
+
+def make(*turns: str, agent: str = "") -> Trajectory:
+    """A trajectory with a call for each letter, and a turn for each text."""
+    steps = [
+        Step(role="assistant", tool_calls=tuple(ToolUse(name=name, arguments={}) for name in turn))
+        for turn in turns
+    ]
+    return Trajectory(steps=tuple(steps), agent=agent)
+
+
+def check(expected: Any, trajectory: Trajectory, **rules: Any) -> CallCheck:
+    given = {"order": "strict", "extra": "forbid", "missing": "forbid", "never": (), **rules}
+    return check_calls(parse_requirements("check", expected, can_only_record=True, **given), trajectory)
+
+
+@pytest.mark.parametrize(
+    ("expected", "turns", "strict", "by_turn", "any_order"),
+    [
+        ("ab", ["a", "b"], True, True, True),
+        ("ab", ["ab"], True, True, True),
+        ("ab", ["ba"], False, True, True),
+        ("ab", ["b", "a"], False, False, True),
+        ("abc", ["ba", "c"], False, True, True),
+        ("abc", ["a", "cb"], False, True, True),
+        ("abc", ["c", "ab"], False, False, True),
+        ("aab", ["ba", "a"], False, False, True),
+        ("ab", ["a"], False, False, False),
+        ("a", ["aa"], False, False, False),
+        ("", ["a"], False, False, False),
+        ("a", [], False, False, False),
+        ("", [], True, True, True),
+    ],
+)
+def test_the_order_of_a_flat_list(
+    expected: str, turns: list[str], strict: bool, by_turn: bool, any_order: bool
+) -> None:
+    trajectory = make(*turns)
+    verdicts = [check([*expected], trajectory, order=order).passes for order in ("strict", "turns", "any")]
+    assert verdicts == [strict, by_turn, any_order]
+
+
+@pytest.mark.parametrize(
+    ("expected", "turns", "passes", "pairs"),
+    [
+        ([["a", "b"]], ["ba"], True, 2),
+        ([["a", "b"]], ["a", "b"], False, 1),
+        (["a", ["b", "c"]], ["a", "cb"], True, 3),
+        ([["a", "b"]], ["abc"], False, 2),
+        ([["a"], ["b", "c"]], ["bc", "a"], False, 2),
+    ],
+)
+def test_lists_for_each_turn(expected: Any, turns: list[str], passes: bool, pairs: int) -> None:
+    result = check(expected, make(*turns), order="turns")
+    assert (result.passes, len(result.comparison.pairs)) == (passes, pairs)
+
+
+def test_extra_and_missing_calls_that_are_allowed() -> None:
+    trajectory = make("x", "ab", "y")
+    assert check(["a", "y"], trajectory, extra="allow").passes
+    assert not check(["y", "a"], trajectory, extra="allow").passes
+    assert check(["y", "a"], trajectory, extra="allow", order="any").passes
+    assert check([*"xzaby"], trajectory, missing="allow").passes
+    assert not check([*"xaby"], make("a", "x"), missing="allow").passes
+    result = check([*"xz"], trajectory, extra="allow", missing="allow", never=["b"])
+    assert (result.passes, result.summary) == (False, "forbidden: b()")
+    assert (result.comparison.recall, result.comparison.precision) == (0.5, 0.25)
+
+
+def test_a_call_is_paired_so_that_most_are() -> None:
+    uses = (ToolUse(name="f", arguments={"x": 1}), ToolUse(name="f", arguments={"x": 2}))
+    trajectory = Trajectory(steps=(Step(role="assistant", tool_calls=uses),))
+    assert check([call("f"), call("f", x=1)], trajectory, order="any").passes
+    assert check([call("f"), call("f", x=1)], trajectory, order="turns").passes
+    assert not check([call("f"), call("f", x=1)], trajectory).passes
+
+
+def hand_over() -> Trajectory:
+    billing = make("l", "r", agent="billing")
+    uses = (ToolUse(name="transfer_to_billing", arguments={}, started=billing),)
+    steps = (Step(role="assistant", tool_calls=uses), *make("m").steps)
+    return Trajectory(steps=steps, agent="support")
+
+
+def test_the_calls_of_a_started_agent_are_calls_of_the_trajectory() -> None:
+    assert check(["transfer_to_billing", "l", "r", "m"], hand_over()).passes
+    assert check(["r"], hand_over(), extra="allow").passes
+    assert not check([], hand_over(), extra="allow", never=["r"]).passes
+
+
+def test_a_started_agent_is_one_call_if_it_is_expected() -> None:
+    assert check([started("billing", ["l", "r"]), "m"], hand_over()).passes
+    assert check([started("bill*"), "m"], hand_over()).passes
+    assert not check([started("billing", ["r"]), "m"], hand_over()).passes
+    assert check([started("billing", ["r"]), "m"], hand_over(), extra="allow").passes
+    assert not check([started("billing", ["r", "l"]), "m"], hand_over()).passes
+    assert check([started("billing", ["r", "l"]), "m"], hand_over(), order="any").passes
+    assert not check([started("sales"), "m"], hand_over()).passes
+    assert check(
+        ["transfer_to_billing", started("sales"), "m"], hand_over(), missing="allow", extra="allow"
+    ).passes
+
+
+def test_the_lines_about_a_started_agent_have_the_numbers_of_the_trajectory() -> None:
+    result = check([started("billing", ["r"]), "n"], hand_over())
+    lines = result.describe()
+    assert lines[:3] == [
+        ("step 1", "started billing: 1 of 2 calls not expected"),
+        ("step 1", "billing, step 1: not expected: l()"),
+        ("step 4", "expected n, got m()"),
+    ]
+    assert ("4 support", "m()") in lines
+
+
+def test_an_agent_without_a_name_has_that_of_the_call() -> None:
+    use = ToolUse(name="research", arguments={}, started=make("a"))
+    trajectory = Trajectory(steps=(Step(role="assistant", tool_calls=(use,)),))
+    assert check([started("research", ["a"])], trajectory).passes

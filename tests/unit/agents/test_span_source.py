@@ -1,0 +1,298 @@
+"""Trajectories from spans of OpenTelemetry, as an export has them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmops.agents import Trajectory, read_trajectory
+from pytest_llmops.errors import UsageError
+
+SECOND = 1_000_000_000
+
+
+def any_value(value: Any) -> dict[str, Any]:
+    if isinstance(value, int):
+        return {"intValue": str(value)}
+    if isinstance(value, list):
+        return {"arrayValue": {"values": [any_value(item) for item in value]}}
+    return {"stringValue": value}
+
+
+def span(
+    number: int,
+    parent: int,
+    operation: str,
+    *,
+    start: float | None = None,
+    seconds: float = 0.5,
+    **attributes: Any,
+) -> dict[str, Any]:
+    """A span of an OTLP/JSON export; ``tool_name`` is the attribute gen_ai.tool.name."""
+    begin = number if start is None else start
+    values = {"gen_ai.operation.name": operation}
+    for name, value in attributes.items():
+        head, _, tail = name.partition("_")
+        values[f"gen_ai.{head}.{tail.replace('__', '.')}"] = value
+    return {
+        "traceId": "t1",
+        "spanId": f"s{number}",
+        "parentSpanId": f"s{parent}" if parent else "",
+        "name": operation,
+        "startTimeUnixNano": str(int(begin * SECOND)),
+        "endTimeUnixNano": str(int((begin + seconds) * SECOND)),
+        "attributes": [{"key": key, "value": any_value(value)} for key, value in values.items()],
+    }
+
+
+def export(*spans: dict[str, Any]) -> dict[str, Any]:
+    return {"resourceSpans": [{"resource": {}, "scopeSpans": [{"scope": {}, "spans": list(spans)}]}]}
+
+
+def text(role: str, content: str) -> dict[str, Any]:
+    return {"role": role, "parts": [{"type": "text", "content": content}]}
+
+
+def call(name: str, call_id: str, **arguments: Any) -> dict[str, Any]:
+    return {"type": "tool_call", "id": call_id, "name": name, "arguments": arguments}
+
+
+def response(call_id: str, result: str) -> dict[str, Any]:
+    return {"role": "tool", "parts": [{"type": "tool_call_response", "id": call_id, "response": result}]}
+
+
+ASK = text("user", "Plan my trip.")
+RESEARCH = {
+    "role": "assistant",
+    "parts": [call("research", "c1", task="Hotels"), call("book", "c2", city="Rome")],
+}
+
+
+def trip() -> list[dict[str, Any]]:
+    """An agent whose tool starts another one; the spans in the order of their end."""
+    return [
+        span(
+            3,
+            2,
+            "chat",
+            usage_input_tokens=20,
+            usage_output_tokens=5,
+            input_messages=json.dumps([ASK]),
+            output_messages=json.dumps([RESEARCH]),
+        ),
+        span(
+            6,
+            5,
+            "chat",
+            input_messages=json.dumps([text("user", "Hotels")]),
+            output_messages=json.dumps([text("assistant", "Roma")]),
+        ),
+        span(5, 4, "invoke_agent", agent_name="researcher"),
+        span(8, 4, "http"),
+        span(
+            7,
+            2,
+            "execute_tool",
+            tool_name="book",
+            tool_call__id="c2",
+            tool_call__arguments='{"city": "Rome"}',
+            tool_call__result="ok",
+        ),
+        span(
+            4,
+            2,
+            "execute_tool",
+            tool_name="research",
+            tool_call__id="c1",
+            tool_call__arguments='{"task": "Hotels"}',
+            tool_call__result="Roma",
+        ),
+        span(
+            9,
+            2,
+            "chat",
+            usage_input_tokens=40,
+            usage_output_tokens=5,
+            input_messages=json.dumps(
+                [ASK, RESEARCH, response("c1", "Roma"), response("c2", "ok"), text("user", "Be quick.")]
+            ),
+            output_messages=json.dumps([text("assistant", "Done.")]),
+        ),
+        span(2, 1, "invoke_agent", agent_name="planner"),
+        span(1, 0, "POST /trip"),
+    ]
+
+
+def check_trip(trajectory: Trajectory) -> None:
+    research, book = trajectory.tool_calls
+    assert (str(research), research.result, research.latency_s) == ("research(task='Hotels')", "Roma", 0.5)
+    assert (book.result, book.started) == ("ok", None)
+    assert research.started is not None
+    assert research.started.agent == "researcher"
+    assert [(step.role, step.text, step.agent) for step in research.started.steps] == [
+        ("user", "Hotels", ""),
+        ("assistant", "Roma", "researcher"),
+    ]
+    assert [(step.role, step.text, step.tokens) for step in trajectory.steps] == [
+        ("user", "Plan my trip.", None),
+        ("assistant", "", 25),
+        ("user", "Be quick.", None),
+        ("assistant", "Done.", 45),
+    ]
+    assert trajectory.agent == "planner"
+    assert trajectory.problems == ()
+
+
+def test_export_is_a_tree() -> None:
+    check_trip(read_trajectory(export(*trip())))
+    check_trip(read_trajectory(trip()))
+    check_trip(read_trajectory([export(*trip()[:4]), export(*trip()[4:])]))
+
+
+def test_files_of_an_export(tmp_path: Path) -> None:
+    path = tmp_path / "traces.jsonl"
+    path.write_text("\n".join(json.dumps(export(item)) for item in trip()), encoding="utf-8")
+    check_trip(read_trajectory(path))
+    path.write_text(json.dumps(export(*trip())) + "\n{broken\n", encoding="utf-8")
+    trajectory = read_trajectory([path])
+    assert len(trajectory.tool_calls) == 2
+    assert trajectory.problems[0].startswith("traces.jsonl: line 2 of traces.jsonl: broken or cut JSON")
+
+
+def test_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"missing\.json: No such file or directory$"):
+        read_trajectory(tmp_path / "missing.json")
+
+
+def test_content_that_is_switched_off() -> None:
+    spans = [
+        span(1, 0, "chat", usage_input_tokens=20),
+        span(2, 0, "execute_tool", tool_name="get_order", tool_call__id="c1"),
+        span(3, 0, "execute_tool", tool_name="get_order", tool_call__id="c2"),
+        span(4, 0, "chat", usage_input_tokens=30),
+    ]
+    trajectory = read_trajectory(export(*spans))
+    assert [(use.name, use.arguments, use.result) for use in trajectory.tool_calls] == [
+        ("get_order", None, None)
+    ] * 2
+    assert {use.problem for use in trajectory.tool_calls} == {"the span of the tool has no arguments"}
+    assert (trajectory.turns, trajectory.tokens) == (2, 50)
+    hint = "(OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=span_only records them)"
+    assert trajectory.problems == (f"2 spans without messages {hint}", f"2 spans without arguments {hint}")
+
+
+def test_spans_of_tools_only() -> None:
+    spans = [
+        span(1, 0, "execute_tool", tool_name="get", tool_call__arguments='{"a": 1}', tool_call__result="x"),
+        {
+            **span(2, 0, "execute_tool", tool_name="get", tool_call__arguments="{"),
+            "status": {"code": 2, "message": "timed out"},
+        },
+    ]
+    first, second = read_trajectory(spans).tool_calls
+    assert (first.arguments, first.result, first.is_error) == ({"a": 1}, "x", False)
+    assert (second.arguments, second.result, second.is_error) == (None, "timed out", True)
+
+
+def test_order_is_that_of_the_start() -> None:
+    spans = [
+        span(number, 0, "execute_tool", start=10 - number, tool_name=f"t{number}") for number in range(1, 4)
+    ]
+    assert [use.name for use in read_trajectory(spans).tool_calls] == ["t3", "t2", "t1"]
+
+
+def test_tool_whose_client_has_a_span_too() -> None:
+    outer = span(1, 0, "execute_tool", tool_name="get", tool_call__arguments="{}", tool_call__result="x")
+    inner = span(2, 1, "execute_tool", tool_name="get", tool_call__arguments="{}", tool_call__result="x")
+    (use,) = read_trajectory([inner, outer]).tool_calls
+    assert use.started is None
+
+
+def test_log_records_have_the_messages() -> None:
+    logs = [
+        {"traceId": "t1", "spanId": "s1", "eventName": "gen_ai.user.message", "body": {"kvlistValue": {"values": [{"key": "content", "value": any_value("Hi")}]}}},
+        {"trace_id": "t1", "span_id": "s1", "event_name": "gen_ai.choice", "body": {"message": {"content": "Hello"}}},
+    ]  # fmt: skip
+    trajectory = read_trajectory(
+        [export(span(1, 0, "chat")), {"resourceLogs": [{"scopeLogs": [{"logRecords": logs}]}]}]
+    )
+    assert [(step.role, step.text) for step in trajectory.steps] == [("user", "Hi"), ("assistant", "Hello")]
+
+
+def test_openinference_spans() -> None:
+    message = {"message.role": "assistant", "message.tool_calls.0.tool_call.function.name": "get"}
+    message["message.tool_calls.0.tool_call.function.arguments"] = '{"a": 1}'
+    answer = {f"llm.output_messages.0.{key}": value for key, value in message.items()}
+    spans = [
+        {"span_id": "1", "attributes": {"openinference.span.kind": "LLM", "llm.input_messages.0.message.role": "user", "llm.input_messages.0.message.content": "Hi", **answer}, "start_time": "2026-01-01T00:00:01Z"},
+        {"span_id": "2", "attributes": {"openinference.span.kind": "TOOL", "tool.name": "get", "input.value": '{"a": 1}', "output.value": "x"}, "start_time": "2026-01-01T00:00:02Z"},
+    ]  # fmt: skip
+    (use,) = read_trajectory(spans).tool_calls
+    assert (use.name, use.arguments, use.result) == ("get", {"a": 1}, "x")
+
+
+def test_agent_span_without_calls_of_models_is_a_step() -> None:
+    agent = span(
+        1,
+        0,
+        "invoke_agent",
+        agent_name="a",
+        input_messages=json.dumps([ASK]),
+        output_messages=json.dumps([text("assistant", "Ok")]),
+    )
+    trajectory = read_trajectory([agent])
+    assert trajectory.answer == "Ok"
+    assert trajectory.agent == "a"
+
+
+def test_failed_call_of_a_model() -> None:
+    failed = {**span(1, 0, "chat", input_messages=json.dumps([ASK])), "status": {"code": 2, "message": "429"}}
+    retried = span(
+        2, 0, "chat", input_messages=json.dumps([ASK]), output_messages=json.dumps([text("assistant", "Ok")])
+    )
+    assert read_trajectory([failed, retried]).problems == ()
+    assert read_trajectory([failed]).problems == ("the last call of a model failed: 429",)
+
+
+def test_messages_that_a_limit_cut() -> None:
+    cut = span(1, 0, "chat", input_messages='[{"role": "user", "parts": [{"typ', output_messages="[]")
+    (problem,) = read_trajectory([cut]).problems
+    assert "could not be read: calls cut by a limit of attributes" in problem
+
+
+def test_spans_whose_parents_are_missing_or_a_circle() -> None:
+    circle = [
+        span(1, 2, "execute_tool", tool_name="a"),
+        span(2, 1, "execute_tool", tool_name="b"),
+        span(3, 9, "chat"),
+    ]
+    assert sorted(use.name for use in read_trajectory(circle).tool_calls) == ["a", "b"]
+    deep = [span(number, number - 1, "invoke_agent", agent_name="a") for number in range(1, 2_000)]
+    deep.append(span(2_000, 1_999, "execute_tool", tool_name="t"))
+    assert [use.name for use in read_trajectory(deep).tool_calls] == ["t"]
+
+
+def test_spans_of_something_else() -> None:
+    with pytest.raises(UsageError, match=r"expected spans of models, tools or agents .* got 1 other span: "):
+        read_trajectory(export(span(1, 0, "GET")))
+
+
+@pytest.mark.parametrize("value", [None, 5, "x", [], {"values": 5}, float("nan")])
+def test_values_of_wrong_types(value: Any) -> None:
+    wrong = {
+        "spanId": value,
+        "traceId": value,
+        "startTimeUnixNano": value,
+        "parentSpanId": value,
+        "status": value,
+    }
+    attributes = {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": value,
+        "gen_ai.tool.call.arguments": value,
+    }
+    source = [span(1, 0, "chat"), {**wrong, "attributes": attributes}, {**wrong, "attributes": value}]
+    read_trajectory(source).to_wire()

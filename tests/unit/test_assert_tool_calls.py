@@ -1,0 +1,291 @@
+"""assert_tool_calls: what is measured, and what a failure says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from pytest_llmops import (
+    MeasurementErrored,
+    MeasurementFailed,
+    assert_tool_calls,
+    call,
+    collect,
+)
+from pytest_llmops.errors import UsageError
+from pytest_llmops.protocols import Call, Message, ToolCall, ToolDefinition
+
+REFUND = {"name": "refund", "input_schema": {"type": "object", "properties": {"amount": {"type": "number"}}}}
+Messages = list[dict[str, Any]]
+
+
+def turn(*calls: tuple[str, Any], result: str = "ok") -> Messages:
+    """A message with calls and their results; arguments that are a text stand as they are."""
+    entries = []
+    results: Messages = []
+    for number, (name, arguments) in enumerate(calls):
+        text = arguments if isinstance(arguments, str) else json.dumps(arguments)
+        entries.append({"id": f"c{number}", "function": {"name": name, "arguments": text}})
+        results.append({"role": "tool", "tool_call_id": f"c{number}", "content": result})
+    return [{"role": "assistant", "tool_calls": entries}, *results]
+
+
+LOOKUP = turn(("get_order", {"order_id": "B-77"}), result="delivered")
+MESSAGES = [
+    {"role": "user", "content": "Refund B-77, please."},
+    *LOOKUP,
+    *turn(("refund", {"order_id": "B-77", "amount": 200})),
+    {"role": "assistant", "content": "Done."},
+]
+
+
+def fail(source: object, *arguments: Any, **options: Any) -> list[str]:
+    """The lines of the failure."""
+    with pytest.raises(MeasurementFailed) as error:
+        assert_tool_calls(source, *arguments, **options)
+    return str(error.value).splitlines()
+
+
+def measure(source: object, *arguments: Any, **options: Any) -> dict[str, float | None]:
+    with collect() as measurements:
+        assert_tool_calls(source, *arguments, **options)
+    return {measurement.name: measurement.value for measurement in measurements}
+
+
+def test_a_wrong_argument_is_named_with_its_path_and_the_trajectory_follows() -> None:
+    lines = fail(MESSAGES, ["get_order", call("refund", order_id="B-77", amount=pytest.approx(20))])
+    assert lines[:6] == [
+        "tools.calls: 1 of 2 expected calls missing; 1 of 2 calls not expected",
+        f"  step 2        refund: amount: expected {pytest.approx(20)!r}, got 200",
+        "    user        Refund B-77, please.",
+        "  1 assistant   get_order(order_id='B-77') -> delivered",
+        "  2 assistant   refund(order_id='B-77', amount=200) -> ok",
+        "    assistant   Done.",
+    ]
+
+
+def test_near_misses_come_first_then_other_tools_and_missing_calls() -> None:
+    lines = fail(MESSAGES, [call("get_user", id=1), call("refund", ..., amount=20), call("send_mail")])
+    assert lines[1:4] == [
+        "  step 2        refund: amount: expected 20, got 200",
+        "  step 1        expected get_user(id=1), got get_order(order_id='B-77')",
+        "  missing       expected send_mail",
+    ]
+    assert lines[0] == "tools.calls: 3 of 3 expected calls missing; 2 of 2 calls not expected"
+
+
+def test_a_missing_call_is_placed_beside_its_neighbours() -> None:
+    assert "  missing       expected get_user before step 1" in fail(
+        MESSAGES, ["get_user", "get_order", "refund"]
+    )
+    assert "  missing       expected send_mail after step 2" in fail(
+        MESSAGES, ["get_order", "refund", "send_mail"]
+    )
+    assert "  missing       expected get_user" in fail(
+        MESSAGES, ["get_user", "get_order", "refund"], order="any"
+    )
+
+
+def test_a_hint_where_only_the_order_differs() -> None:
+    in_another = (
+        "the same calls in another order: order='any' would pass; do that only if the order does not matter"
+    )
+    assert f"  hint          {in_another}" in fail(MESSAGES, ["refund", "get_order"])
+    parallel = turn(("a", {}), ("b", {}))
+    same_turn = "only calls of the same turn have another order: order='turns' would pass"
+    assert any(same_turn in line for line in fail(parallel, ["b", "a"]))
+    assert not any(line.startswith("  hint") for line in fail(MESSAGES, ["refund", "send_mail"]))
+
+
+def test_forbidden_calls_fail_with_or_without_expected_ones() -> None:
+    lines = fail(MESSAGES, extra="allow", never=["delete_*", call("refund", ..., amount=200)])
+    assert lines[:2] == [
+        "tools.calls: forbidden: refund(order_id='B-77', amount=200)",
+        "  step 2        refund(order_id='B-77', amount=200) is forbidden by never=call('refund', ..., amount=200)",
+    ]
+    assert assert_tool_calls(MESSAGES, extra="allow", never="delete_*").value == 1
+
+
+def test_shares_for_the_gate() -> None:
+    assert measure(MESSAGES, ["get_order", "send_mail", "log", "log"], tools=[REFUND]) == {
+        "tools.calls": 0,
+        "tools.recall": 0.25,
+        "tools.precision": 0.5,
+        "tools.valid_arguments": 0.5,
+    }
+    no_calls = [{"role": "assistant", "content": "Hello"}]
+    assert measure(no_calls) == {
+        "tools.calls": 1,
+        "tools.recall": 1,
+        "tools.precision": 1,
+        "tools.valid_arguments": 1,
+    }
+    assert measure(no_calls, ["search"])["tools.recall"] == 0
+    assert measure(MESSAGES)["tools.precision"] == 0
+
+
+def test_detail_has_the_names_and_the_trajectory() -> None:
+    measurement = assert_tool_calls(MESSAGES, ["get_order", call("refund", ..., amount=int)], label="first")
+    assert measurement.detail["expected"] == ["get_order", "refund"]
+    assert measurement.detail["made"] == ["get_order", "refund"]
+    trajectory = measurement.detail["trajectory"]
+    assert isinstance(trajectory, dict)
+    assert len(trajectory["steps"]) == 4
+    assert measurement.label == "first"
+    assert assert_tool_calls(MESSAGES, ["send_mail"], at_least=None).status == "recorded"
+
+
+def test_an_agent_without_calls_fails_unless_none_is_expected() -> None:
+    no_calls = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    assert (
+        fail(no_calls, ["search"])[0] == "tools.calls: 1 of 1 expected calls missing; the agent made no call"
+    )
+    assert assert_tool_calls(no_calls).value == 1
+
+
+@pytest.mark.parametrize("source", [[], {"messages": []}, [{"role": "user", "content": "Hi"}]])
+def test_a_source_without_a_message_of_the_agent_could_not_be_scored(source: object) -> None:
+    for expected in ([], ["search"]):
+        with pytest.raises(
+            MeasurementErrored, match="could not be scored: the source has no message of an agent"
+        ):
+            assert_tool_calls(source, expected)
+
+
+def test_calls_that_are_not_valid_are_named() -> None:
+    messages = [
+        *turn(("refund", {"amount": "20"})),
+        *turn(("refnd", {})),
+        *turn(("refund", "{broken")),
+        *turn(("search", '["q"]')),
+        *turn(("refund", {"amount": 20})),
+    ]
+    lines = fail(messages, ["refund"], tools=[REFUND])
+    invalid = [line.split("invalid", 1)[1].strip() for line in lines if line.startswith("  invalid")]
+    assert [text.partition(": Expecting")[0] for text in invalid] == [
+        'step 1: refund: not valid by its schema: amount: expected number | got "20" (string)',
+        "step 2: the tool refnd was not offered; did the model mean refund?",
+        "step 3: refund: the arguments are not JSON",
+        "step 4: the tool search was not offered; offered: refund",
+    ]
+    assert measure(messages, ["refund"], tools=[REFUND])["tools.valid_arguments"] == 0.2
+    # Without known tools only the form counts.
+    assert measure(messages, ["refund"])["tools.valid_arguments"] == 0.6
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "required": ["q"]}}},
+        {"type": "function", "name": "f", "parameters": {"type": "object", "required": ["q"]}},
+        {"name": "f", "inputSchema": {"type": "object", "required": ["q"]}},
+        ToolDefinition(name="f", parameters={"type": "object", "required": ["q"]}),
+    ],
+)
+def test_tools_as_vendors_describe_them(tool: object) -> None:
+    messages = turn(("f", {"q": 1}), ("f", {}))
+    assert measure(messages, tools=[tool])["tools.valid_arguments"] == 0.5
+    assert measure(messages, tools=[{"name": "f"}])["tools.valid_arguments"] == 1
+
+
+def test_recorded_calls_know_what_was_offered() -> None:
+    offered = ToolDefinition(name="f", parameters={"type": "object", "required": ["q"]})
+    recorded = Call(
+        messages=(Message("user", "Hi"),),
+        tools=(offered,),
+        tool_calls=(ToolCall(name="f", arguments='{"q": 1}'), ToolCall(name="g")),
+        status=200,
+    )
+    assert measure([recorded], ["f", "g"]) == {
+        "tools.calls": 1,
+        "tools.recall": 1,
+        "tools.precision": 1,
+        "tools.valid_arguments": 0.5,
+    }
+
+
+def test_arguments_of_5_mb_make_a_short_text() -> None:
+    big = "x" * 5_000_000
+    messages = turn(("save", {"text": big, "parts": [big]}), ("load", big), result=big)
+    lines = fail(messages, [call("save", text="y", parts=[]), call("load", ..., q=1)])
+    assert len("\n".join(lines)) < 3_000
+    assert lines[1].startswith("  step 1        save: text: expected 'y', got 'xxxxx")
+
+
+def test_an_agent_that_never_stops_is_shown_in_a_few_lines() -> None:
+    messages: Messages = []
+    for number in range(600):
+        messages += turn((("search", "read")[number % 2], {"q": "x"}))
+    lines = fail(messages, ["answer"])
+    assert len(lines) < 45
+    assert "search(q='x'), then read(q='x'), 300 times: steps 1 to 600" in "\n".join(lines)
+    assert "lines are left out" in "\n".join(lines)
+
+
+def test_foreign_text_is_escaped() -> None:
+    messages = turn(("a\x1b[31m\nb", {"\x1b]0;x": "\x1b[2J\n"}), result="\x1b[1m\nnext")
+    text = "\n".join(fail(messages, ["c"]))
+    assert "\x1b" not in text
+    assert "\nnext" not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "problem"),
+    [
+        (
+            ["search"],
+            {"order": "sorted"},
+            "expected order to be one of 'strict', 'turns', 'any', got 'sorted'",
+        ),
+        (["search"], {"extra": True}, "expected extra to be one of 'forbid', 'allow', got True"),
+        ("search", {}, "expected a list of calls, got 'search'"),
+        ([1], {}, "expected call('name', ...) or the name of a tool, got 1"),
+        (
+            [["a"], ["b"]],
+            {},
+            "got a list of calls; lists for each turn need order='turns', got order='strict'",
+        ),
+        ([["a"], []], {"order": "turns"}, "expected at least one call in each turn, got an empty list"),
+        (
+            ["refund"],
+            {"never": ["refund"]},
+            "call('refund') is expected, and forbidden by never=call('refund')",
+        ),
+        (
+            [call("refund", x=1)],
+            {"never": ["re*"]},
+            "is expected, and forbidden by never=call('re*'); remove one of them",
+        ),
+        ([call("refund", x=1.0)], {"never": [call("refund", ..., x=1)]}, "is expected, and forbidden by"),
+        (
+            ["a"],
+            {"extra": "allow", "missing": "allow"},
+            "with which nothing can fail; at_least=None only records",
+        ),
+        (["a"], {"never": {"a": 1}}, "expected never to be a list of names or calls, got {'a': 1}"),
+        (
+            ["a"],
+            {"tools": [{"type": "object"}, 1]},
+            "tool 2: expected a tool with a name, as OpenAI, Anthropic or MCP",
+        ),
+        (
+            ["a"],
+            {"tools": [{"name": "a", "input_schema": {"type": "txt"}}]},
+            "the schema of tool 'a' is invalid: schema: no valid",
+        ),
+        (["a"], {"at_least": 2}, "expected at_least from 0 to 1"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(arguments: Any, options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(UsageError) as error:
+        assert_tool_calls(MESSAGES, arguments, **options)
+    assert str(error.value).startswith("assert_tool_calls: ")
+    assert problem in str(error.value)
+
+
+def test_what_does_not_contradict_is_accepted() -> None:
+    options: dict[str, Any] = {"never": [call("refund", ..., amount=1_000), "delete_*"]}
+    assert assert_tool_calls(MESSAGES, ["get_order", call("refund", ..., amount=int)], **options).value == 1
+    assert assert_tool_calls(turn(("a", {}), ("a", {})), ["a", "a"]).value == 1

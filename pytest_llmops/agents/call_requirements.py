@@ -73,14 +73,29 @@ class CallCheck:
 
     @property
     def detail(self) -> dict[str, Json]:
-        """The names of expected calls and of those made, and the trajectory, for reports."""
-        return {
+        """The names of expected calls and of those made, the numbers of those that are not allowed, and the trajectory, for reports."""
+        detail: dict[str, Json] = {
             "expected": [
                 shorten_text(item.name, 200) for item in self.comparison.expected[:MAX_DETAIL_NAMES]
             ],
             "made": [shorten_text(use.name, 200) for use in self.all_calls[:MAX_DETAIL_NAMES]],
             "trajectory": self.trajectory.to_wire(),
         }
+        unexpected = self._list_unexpected()
+        if unexpected:
+            detail["unexpected"] = [*unexpected[:MAX_DETAIL_NAMES]]
+        return detail
+
+    def _list_unexpected(self) -> list[int]:
+        """Return the numbers, from 1, of the calls that are forbidden, or not expected where that is not allowed."""
+        extra = set()
+        if self.comparison.rules.extra == "forbid":
+            extra = {id(self.comparison.made[index]) for index in self.comparison.extra}
+        numbers = []
+        for index, use in enumerate(self.all_calls):
+            if id(use) in extra or index in self.forbidden:
+                numbers.append(index + 1)
+        return numbers
 
     def describe(self, problems: Sequence[str] = ()) -> list[tuple[str, str]]:
         """Return the lines of a failure text: the differences step by step, then the trajectory."""

@@ -16,12 +16,15 @@ from pytest_llmops.baselines.baseline import (
 )
 from pytest_llmops.baselines.requests import list_answers, request_fingerprint
 from pytest_llmops.metrics.change.broken_cases import GAP
+from pytest_llmops.results.call_sequences import CallSequence
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import CHANGE_KINDS, CaseChange, ChangeKind, ScoreChange
 
 SMALLEST_CHANGE = 2e-6  # scores are stored with six digits
 SAME_SCORE = 0.005  # half a point: models of meaning score a text alike on all processors up to this
 GOOD_OUTCOMES = frozenset({"passed", "xfailed"})
+# Returns the calls of tools that a test made in the baseline, by node id; empty: none are known
+FindCalls = Callable[[str], tuple[CallSequence, ...]]
 _SERIES_SUFFIX = re.compile(r" \[.*| #\d+\Z", re.DOTALL)
 
 
@@ -327,21 +330,32 @@ def _mean_of_all(scores: Sequence[float | None]) -> float | None:
     return fmean(known)
 
 
+def find_no_calls(nodeid: str) -> tuple[CallSequence, ...]:
+    """Return nothing: no calls of the baseline are known."""
+    del nodeid
+    return ()
+
+
 def list_changes(
-    comparison: SuiteComparison, find_output: Callable[[str], str | None], *, partial: bool
+    comparison: SuiteComparison,
+    find_output: Callable[[str], str | None],
+    find_calls: FindCalls = find_no_calls,
+    *,
+    partial: bool,
 ) -> list[CaseChange]:
     """Return the tests that differ from the baseline, by kind and the worst first.
 
     Args:
         comparison: The tests of both sides.
         find_output: Returns the output of a test of the baseline; None: it is not known.
+        find_calls: Returns the calls of tools of a test of the baseline, see `FindCalls`.
         partial: Only a part of the suite ran, so tests that did not run are not reported as removed.
     """
     changes = []
     for test in comparison.compared:
         change = _describe_change(test, find_output)
         if change is not None:
-            changes.append(change)
+            changes.append(replace(change, before_calls=find_calls(test.old_nodeid)))
     changes += [_describe_new_test(record) for record in comparison.new if record.measurements]
     if not partial:
         for nodeid in comparison.missing:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from pytest_llmops.baselines.baseline import Baseline
+from pytest_llmops.baselines.changes import FindCalls, find_no_calls
 from pytest_llmops.baselines.confirmation import judge_again
 from pytest_llmops.baselines.earlier_run import EarlierRun
 from pytest_llmops.baselines.edits import FindRequests, find_no_requests
@@ -27,6 +28,7 @@ class Reference:
         baseline: What was accepted.
         find_output: Returns the output of a test of the baseline; None: it is not known.
         find_requests: Returns the requests that a test of the baseline made, see `FindRequests`.
+        find_calls: Returns the calls of tools that a test of the baseline made, see `FindCalls`.
         rules: What the gate decides by.
         is_partial: Only a part of the suite was selected to run.
         decides: A bad verdict fails the run. False when the run is about to be accepted as the new baseline.
@@ -38,6 +40,7 @@ class Reference:
     baseline: Baseline = field(default_factory=Baseline)
     find_output: Callable[[str], str | None] = find_no_output
     find_requests: FindRequests = find_no_requests
+    find_calls: FindCalls = find_no_calls
     rules: GateRules = field(default_factory=GateRules)
     is_partial: bool = False
     decides: bool = True
@@ -107,6 +110,7 @@ def _judge_change(run: Run, reference: Reference) -> Verdict:
             reference.rules,
             name=reference.name,
             find_output=reference.find_output,
+            find_calls=reference.find_calls,
         )
     else:
         verdict = judge_suite(
@@ -117,6 +121,7 @@ def _judge_change(run: Run, reference: Reference) -> Verdict:
             partial=reference.is_partial,
             find_output=reference.find_output,
             find_requests=reference.find_requests,
+            find_calls=reference.find_calls,
         )
     return replace(verdict, decides=reference.decides)
 

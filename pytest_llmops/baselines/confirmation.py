@@ -10,7 +10,14 @@ from statistics import fmean
 
 from pytest_llmops.baselines.baseline import Baseline, list_scored
 from pytest_llmops.baselines.broken import AGAIN_COMMAND, format_odds
-from pytest_llmops.baselines.changes import ComparedTest, compare_tests, list_changes, metric_trials
+from pytest_llmops.baselines.changes import (
+    ComparedTest,
+    FindCalls,
+    compare_tests,
+    find_no_calls,
+    list_changes,
+    metric_trials,
+)
 from pytest_llmops.baselines.earlier_run import EarlierRun, find_edited_tests
 from pytest_llmops.baselines.gate import describe_baseline, find_no_output
 from pytest_llmops.baselines.metric_data import GateRules
@@ -43,6 +50,7 @@ def judge_again(
     *,
     name: str = "the baseline",
     find_output: Callable[[str], str | None] = find_no_output,
+    find_calls: FindCalls = find_no_calls,
 ) -> Verdict:
     """Return the verdict on broken cases that ran again in another session.
 
@@ -56,6 +64,7 @@ def judge_again(
         rules: What the gate decides by.
         name: The baseline's file, for people.
         find_output: Returns the output of a test of the baseline; None: it is not known.
+        find_calls: Returns the calls of tools that a test of the baseline made, see `FindCalls`.
     """
     by_nodeid = {record.nodeid: record for record in records}
     comparison = compare_tests(baseline, by_nodeid.values())
@@ -63,7 +72,7 @@ def judge_again(
         kind="baseline",
         decides=True,
         baseline=describe_baseline(baseline, name),
-        changes=tuple(list_changes(comparison, find_output, partial=True)),
+        changes=tuple(list_changes(comparison, find_output, find_calls, partial=True)),
         compared=len(comparison.compared),
         answers=sum(test.has_known_answers for test in comparison.compared),
     )

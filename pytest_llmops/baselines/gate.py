@@ -22,9 +22,11 @@ from pytest_llmops.baselines.broken import (
 )
 from pytest_llmops.baselines.changes import (
     ComparedTest,
+    FindCalls,
     SuiteComparison,
     compare_tests,
     find_metrics,
+    find_no_calls,
     list_changes,
     metric_name,
 )
@@ -55,6 +57,7 @@ def judge_suite(
     partial: bool = False,
     find_output: Callable[[str], str | None] = find_no_output,
     find_requests: FindRequests = find_no_requests,
+    find_calls: FindCalls = find_no_calls,
 ) -> Verdict:
     """Compare a run with a baseline.
 
@@ -66,13 +69,14 @@ def judge_suite(
         partial: Only a part of the suite was selected to run: there is no verdict, and tests that did not run are not removed.
         find_output: Returns the output of a test of the baseline; None: it is not known.
         find_requests: Returns the requests that a test of the baseline made, see `FindRequests`.
+        find_calls: Returns the calls of tools that a test of the baseline made, see `FindCalls`.
 
     >>> judge_suite(Baseline(), []).sentence
     'Not compared: the baseline holds no test'
     """
     rules = rules or GateRules()
     comparison = compare_tests(baseline, records)
-    changes = list_changes(comparison, find_output, partial=partial)
+    changes = list_changes(comparison, find_output, find_calls, partial=partial)
     verdict = Verdict(
         kind="baseline",
         decides=True,

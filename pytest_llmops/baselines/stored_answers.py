@@ -1,4 +1,4 @@
-"""The answers and requests of a baseline, in a file beside it that is not committed: reports show them as "before"."""
+"""The answers, requests and calls of tools of a baseline, in a file beside it that is not committed: reports show them as "before"."""
 
 import gzip
 import json
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pytest_llmops.results.call_sequences import CallSequence, read_sequences
 from pytest_llmops.results.details import as_mapping
 
 SCHEMA = "pytest-llmops/baseline-outputs/1"
@@ -20,10 +21,13 @@ class StoredAnswers:
     Attributes:
         outputs: The output of each test, by node id.
         requests: The parts of requests by their fingerprint, see `pytest_llmops.baselines.requests`.
+        calls: The calls of tools that each test's agent made, by node id. Files of older versions have none, and older versions do not
+            read them.
     """
 
     outputs: Mapping[str, str] = field(default_factory=dict)
     requests: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    calls: Mapping[str, tuple[CallSequence, ...]] = field(default_factory=dict)
 
 
 def outputs_path(baseline: Path) -> Path:
@@ -38,11 +42,15 @@ def outputs_path(baseline: Path) -> Path:
 def encode_answers(answers: StoredAnswers, accepted: str) -> bytes:
     """Return the bytes of the file that belongs to the baseline accepted at that time."""
     requests = dict(sorted(answers.requests.items())[:MAX_REQUESTS])
+    calls = {}
+    for nodeid, sequences in sorted(answers.calls.items()):
+        calls[nodeid] = [sequence.to_wire() for sequence in sequences]
     document = {
         "schema": SCHEMA,
         "accepted": accepted,
         "outputs": dict(sorted(answers.outputs.items())),
         "requests": requests,
+        "calls": calls,
     }
     data = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
     return gzip.compress(data, mtime=0)
@@ -64,7 +72,10 @@ def read_answers(path: Path, accepted: str) -> StoredAnswers:
     requests = {}
     for fingerprint, parts in as_mapping(stored.get("requests")).items():
         requests[fingerprint] = _read_texts(parts)
-    return StoredAnswers(outputs, requests)
+    calls = {}
+    for nodeid, sequences in as_mapping(stored.get("calls")).items():
+        calls[nodeid] = read_sequences(sequences)
+    return StoredAnswers(outputs, requests, calls)
 
 
 def _read_texts(wire: object) -> dict[str, str]:

@@ -71,6 +71,7 @@ class ProjectBaseline:
             baseline=self.baseline,
             find_output=earlier.find_output,
             find_requests=earlier.find_requests,
+            find_calls=earlier.find_calls,
             rules=GateRules(primary=self.primary_metric),
         )
 

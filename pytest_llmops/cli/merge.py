@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from pytest_llmops.baselines.conclusion import Reference
     from pytest_llmops.cassettes.request_key import Answer
     from pytest_llmops.cassettes.store import Interaction
+    from pytest_llmops.results.call_sequences import CallSequence
+    from pytest_llmops.results.verdict import CaseChange
 
 # Keys of ``meta`` that must be equal in all shards of a run. Settings may differ: each shard has its own report
 SAME_META = ("commit", "versions")
@@ -453,7 +455,7 @@ def _print_run(run: Run, names: Sequence[str], *, has_job_summary: bool) -> None
 def _find_reference(given: str, run: Run, shards: Sequence[Run]) -> Reference | None:
     """Return the baseline with which the merged run is compared; None: there is none.
 
-    Outputs of the baseline that the shards found are used too: they may have had the git history, which a CI job that only
+    Outputs and calls of the baseline that the shards found are used too: they may have had the git history, which a CI job that only
     merges often has not.
     """
     from pytest_llmops.baselines.gate import describe_baseline
@@ -464,15 +466,20 @@ def _find_reference(given: str, run: Run, shards: Sequence[Run]) -> Reference | 
         return None
     reference = stored.make_reference(run.records)
     description = describe_baseline(stored.baseline, stored.name)
-    known: dict[str, str] = {}  # outputs of the baseline by node id, from shards with the same baseline
+    known: dict[str, CaseChange] = {}  # by node id, from shards with the same baseline
     for shard in shards:
         verdict = shard.find_verdict("baseline")
         if verdict is not None and verdict.baseline == description:
-            known |= {
-                change.nodeid: change.before_output for change in verdict.changes if change.before_output
-            }
+            known |= {change.nodeid: change for change in verdict.changes}
 
     def find_output(nodeid: str) -> str | None:
-        return known.get(nodeid) or reference.find_output(nodeid)
+        if nodeid in known and known[nodeid].before_output:
+            return known[nodeid].before_output
+        return reference.find_output(nodeid)
 
-    return dataclasses.replace(reference, find_output=find_output)
+    def find_calls(nodeid: str) -> tuple[CallSequence, ...]:
+        if nodeid in known and known[nodeid].before_calls:
+            return known[nodeid].before_calls
+        return reference.find_calls(nodeid)
+
+    return dataclasses.replace(reference, find_output=find_output, find_calls=find_calls)

@@ -33,6 +33,7 @@ from pytest_llmops.harness.baseline_gate import (
     read_checkout,
 )
 from pytest_llmops.measurement import format_count
+from pytest_llmops.results.call_sequences import find_sequences
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import Verdict
 from pytest_llmops.settings import Settings
@@ -305,21 +306,28 @@ def _describe_chosen(chosen: Sequence[str]) -> str:
 
 
 def _keep_answers(stored: StoredAnswers, merged: Baseline) -> StoredAnswers:
-    """Return what is stored beside a baseline, without outputs and requests of tests that it no longer has."""
+    """Return what is stored beside a baseline, without outputs, requests and calls of tests that it no longer has."""
     outputs = {nodeid: output for nodeid, output in stored.outputs.items() if nodeid in merged.tests}
     used = {request_fingerprint(call) for test in merged.tests.values() for call in test.calls}
     requests = {fingerprint: parts for fingerprint, parts in stored.requests.items() if fingerprint in used}
-    return StoredAnswers(outputs, requests)
+    calls = {nodeid: sequences for nodeid, sequences in stored.calls.items() if nodeid in merged.tests}
+    return StoredAnswers(outputs, requests, calls)
 
 
 def _add_answers(kept: StoredAnswers, records: Iterable[TestRecord]) -> StoredAnswers:
-    """Return what is stored beside a baseline: what is kept of it, with the outputs and requests of the tests of this run."""
+    """Return what is stored beside a baseline: what is kept of it, with the outputs, requests and calls of the tests of this run."""
     outputs = dict(kept.outputs)
     requests = dict(kept.requests)
+    calls = dict(kept.calls)
     for record in records:
         output = read_output(record)
         if output is not None:
             outputs[record.nodeid] = output
+        sequences = find_sequences(record.facts, record.measurements)
+        if sequences:
+            calls[record.nodeid] = sequences
+        else:
+            calls.pop(record.nodeid, None)
         for request in list_requests(record.calls):
             requests[request.fingerprint] = shorten_parts(request.parts)
-    return StoredAnswers(outputs, requests)
+    return StoredAnswers(outputs, requests, calls)

@@ -32,6 +32,7 @@ from pytest_llmops.settings import LOOKS, LookTrials, Settings
 if TYPE_CHECKING:
     from pytest_llmops.baselines.conclusion import Reference
     from pytest_llmops.baselines.earlier_run import EarlierRun
+    from pytest_llmops.results.call_sequences import CallSequence
 
 MAX_GIT_READS = 200  # cassettes of an old commit that a run reads: each takes a process of its own
 LEAST_CHANCE = 0.2  # of a verdict: with a smaller one no further trials are paid for
@@ -204,6 +205,36 @@ class _CommittedCalls:
             request.fingerprint: request.parts for request in requests if request.fingerprint in fingerprints
         }
 
+    def find_tool_calls(self, record: TestRecord, before: BaselineTest) -> "tuple[CallSequence, ...]":
+        """Return the calls of tools that a test of the baseline made in the trial that reports show; empty if it is not certain.
+
+        Args:
+            record: The test in this run. If its trajectories are not those of the recorded calls, neither were those of the baseline.
+            before: The test in the baseline.
+        """
+        from pytest_llmops.results.call_sequences import find_sequences
+
+        now = find_sequences(record.facts, record.measurements)
+        if not now:
+            return ()
+        recorded = _read_tool_calls(record.calls)
+        if recorded is None or not recorded.contains(now[0]):
+            return ()
+        answered = {}
+        for entry in before.calls:
+            fingerprint, _, answers = entry.partition(" ")
+            answered[fingerprint] = answers.split(",")
+        calls = []
+        for call in self._read_calls(record, find_shown_trial(record, before)):
+            for request in list_requests([call]):
+                _, _, answer = request.line.partition(" ")
+                if answer in answered.get(request.fingerprint, ()):
+                    calls.append(call)
+        sequence = _read_tool_calls(calls)
+        if sequence is None:
+            return ()
+        return (sequence,)
+
     def _read_calls(self, record: TestRecord, take: str) -> list[Call]:
         """Return the calls of a test in its cassette at the commit; empty if there is none, or it cannot be read."""
         from pytest_llmops.cassettes import list_answered_requests, parse_cassette
@@ -237,6 +268,19 @@ class _CommittedCalls:
         return self._files[cassette]
 
 
+def _read_tool_calls(calls: Sequence[Call]) -> "CallSequence | None":
+    """Return the calls of tools in recorded calls of models, as a baseline keeps them; None: there are none."""
+    from pytest_llmops.agents import read_trajectory
+    from pytest_llmops.measurement import Measurement
+    from pytest_llmops.results.call_sequences import shorten_trajectories
+
+    if not calls:
+        return None
+    trajectory = read_trajectory(calls)
+    measurement = Measurement(name="trajectory", value=0.0, detail={"trajectory": trajectory.to_wire()})
+    return shorten_trajectories([measurement])
+
+
 def _without_judges(record: TestRecord, calls: Iterable[Call]) -> list[Call]:
     """Return the calls of an old cassette that have an answer and are not of a judge.
 
@@ -265,7 +309,7 @@ def _choose_output(record: TestRecord, calls: Iterable[Call]) -> str | None:
 
 
 class EarlierAnswers:
-    """Finds the answers and requests that tests had in the baseline: in the file beside it, else in the cassettes of its commit.
+    """Finds the answers, requests and calls of tools that tests had in the baseline: in the file beside it, else in the cassettes of its commit.
 
     Args:
         stored: The baseline's file.
@@ -291,6 +335,13 @@ class EarlierAnswers:
         if output or nodeid not in self._records:
             return output
         return self._committed.find_output(self._records[nodeid], self._tests[nodeid])
+
+    def find_calls(self, nodeid: str) -> "tuple[CallSequence, ...]":
+        """Return the calls of tools that a test of the baseline made; empty: they are not known."""
+        calls = self._answers.calls.get(nodeid, ())
+        if calls or nodeid not in self._records:
+            return calls
+        return self._committed.find_tool_calls(self._records[nodeid], self._tests[nodeid])
 
     def find_requests(self, nodeid: str) -> dict[str, Mapping[str, str]]:
         """Return the parts of the requests that a test made, by fingerprint; those that are not known are left out."""
@@ -366,6 +417,7 @@ class BaselineGate:
             baseline=baseline,
             find_output=earlier.find_output,
             find_requests=earlier.find_requests,
+            find_calls=earlier.find_calls,
             rules=rules,
             is_partial=is_partial,
         )

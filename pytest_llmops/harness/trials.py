@@ -25,6 +25,7 @@ from pytest_llmops.harness.records import build_record
 from pytest_llmops.harness.tapes import repetition_of
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.recorder import run_as_trial
+from pytest_llmops.results import call_sequences
 from pytest_llmops.results.verdict import LEVEL_CODES
 from pytest_llmops.settings import Settings
 
@@ -180,7 +181,11 @@ class TrialRun:
             "has_reruns": self.has_reruns,
         }
         reports = [setup, call, teardown]
-        self._merge_payloads(reports, {"trials": facts})
+        closing_facts: dict[str, Any] = {"trials": facts}
+        sequences = count_call_sequences(self.reports)
+        if sequences:
+            closing_facts[call_sequences.FACT] = [sequence.to_wire() for sequence in sequences]
+        self._merge_payloads(reports, closing_facts)
         return reports
 
     def _finish_last_trial(self) -> list[Any]:
@@ -348,6 +353,17 @@ def merge_measurements(trials: Sequence[Iterable[Mapping[str, Json]]]) -> list[d
             counts[key] = counts.get(key, 0) + 1
             series.setdefault((*key, counts[key]), []).append(measurement)
     return [_merge_series(measurements, len(trials)).to_wire() for measurements in series.values()]
+
+
+def count_call_sequences(trials: Iterable[Iterable[Any]]) -> tuple[call_sequences.CallSequence, ...]:
+    """Return the calls of tools that the trials of a test made, from their reports; empty: no trial measured any."""
+    sequences = []
+    for reports in trials:
+        measurements = map(Measurement.from_wire, _collect([reports], "measurements"))
+        sequence = call_sequences.shorten_trajectories(measurements)
+        if sequence is not None:
+            sequences.append(sequence)
+    return call_sequences.count_sequences(sequences)
 
 
 def _merge_series(measurements: Sequence[Measurement], trials: int) -> Measurement:

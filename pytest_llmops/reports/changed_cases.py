@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 from pytest_llmops.errors import split_code
 from pytest_llmops.measurement import Json, Measurement, format_amount, shorten_text
 from pytest_llmops.reports.commands import is_miss
+from pytest_llmops.results.call_sequences import StepChange, compare_with_nearest, find_sequences
 from pytest_llmops.results.details import (
     CaseFacts,
     Scale,
@@ -84,6 +85,8 @@ class ShownCase:
         before: The answer in the baseline; None: it is not known here, or there is no baseline.
         now: The answer now; None: there is none.
         trial: Which trial's answer is shown, for instance "the worst of 3 trials"; "": there was one.
+        steps: The calls of tools that differ from the baseline; empty: none do, or those of one side are not known.
+        same_steps: How many trials made the calls that are compared, "2 of 3 trials"; "": there was one trial, or nothing differs.
         broke: It broke since the baseline: all trials are worse than all before. Such cases come first of their kind.
     """
 
@@ -96,6 +99,8 @@ class ShownCase:
     before: str | None = None
     now: str | None = None
     trial: str = ""
+    steps: tuple[StepChange, ...] = ()
+    same_steps: str = ""
     record: TestRecord
     change: CaseChange | None = None
     broke: bool = False
@@ -143,7 +148,8 @@ def list_cases(run: Run) -> list[ShownCase]:
         if kind is None:
             continue
         case = _build_case(kind, record, changes.get(record.nodeid), names[record.nodeid])
-        cases.append(replace(case, broke=record.nodeid in broken))
+        steps, same_steps = _compare_steps(record, case.change)
+        cases.append(replace(case, broke=record.nodeid in broken, steps=steps, same_steps=same_steps))
     return sorted(cases, key=_severity)
 
 
@@ -222,6 +228,20 @@ def _build_case(kind: CaseKind, record: TestRecord, change: CaseChange | None, n
         record=record,
         change=change,
     )
+
+
+def _compare_steps(record: TestRecord, change: CaseChange | None) -> tuple[tuple[StepChange, ...], str]:
+    """Return the calls of tools that differ from the baseline, and how many of several trials made those that are compared."""
+    if change is None or not change.before_calls:
+        return (), ""
+    now = find_sequences(record.facts, record.measurements)
+    steps = compare_with_nearest(change.before_calls, now)
+    if not steps:
+        return (), ""
+    trials = sum(sequence.trials for sequence in now)
+    if trials == 1:
+        return tuple(steps), ""
+    return tuple(steps), f"{now[0].trials:,} of {trials:,} trials"
 
 
 def show_score(score: ScoreChange, measurement: Measurement | None) -> ShownScore:

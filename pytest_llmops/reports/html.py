@@ -50,7 +50,7 @@ BAD_KINDS = frozenset({"no recording", "no score", "error", "failed", "worse"})
 # The modules of the page's script, each after those that it imports
 SCRIPTS = (
     "report_elements.js", "report_answers.js", "report_pictures.js", "report_query.js", "report_list.js", "report_markdown.js",
-    "report_details.js", "report_case.js", "report_overview.js", "report_matrix.js",
+    "report_trajectory.js", "report_details.js", "report_case.js", "report_overview.js", "report_matrix.js",
     "report_comparisons.js", "report_tabs.js", "report.js",
 )  # fmt: skip
 _IMPORT = re.compile(r'^import [^;]{0,500} from "\./[a-z_]+\.js";\n', re.MULTILINE)
@@ -219,9 +219,12 @@ def _static_case(case: View, texts: Sequence[str | list[str | int]]) -> View:
         "now": read("now"),
         "message": None,
         "edits": [],
+        "steps": [],
     }
     if "same" not in case and view["now"] is None:
         view["message"] = read("message")
+    if "steps" in case:
+        view["steps"] = [f"{sign} {text}" for sign, text in case["steps"]["lines"]]
     if view["before"] is not None and view["now"] is not None:
         view["edits"] = diff_answers(view["before"], view["now"]) or []
     return view

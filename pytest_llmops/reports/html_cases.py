@@ -12,6 +12,7 @@ from pytest_llmops.reports.changed_cases import (
     find_question,
     name_cases,
 )
+from pytest_llmops.reports.html_trajectories import build_step_changes, build_trajectories
 from pytest_llmops.reports.html_views import MAX_CHARS, MAX_NAME, Texts, View, build_case_view, rerun_flags
 from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.problems import describe_kind
@@ -80,7 +81,10 @@ class CaseList:
         change = self._changes.get(record.nodeid)
         reason = self._reasons.get(record.nodeid, "")
         view = build_case_view(record, self._texts, rerun_flags(run.meta, record), change, reason)
-        view |= {key: value for key, value in parts.items() if value not in ("", [], None)}
+        trajectories = build_trajectories(record.measurements, self._texts)
+        if trajectories:
+            view["trajectories"] = trajectories
+        view |= {key: value for key, value in parts.items() if value not in ("", [], {}, None)}
         # A merged run may contain a test twice, but ids on a page must be unique.
         self._id_counts[view["id"]] += 1
         number = self._id_counts[view["id"]]
@@ -110,6 +114,7 @@ class CaseList:
             "why": shorten_text(case.why, MAX_NAME),
             "note": case.note,
             "trial": case.trial,
+            "steps": build_step_changes(case.steps, case.same_steps),
             "question": self._put(case.question),
             "expected": self._put(case.expected),
             "before": self._put(before, keep_empty=True),

@@ -43,14 +43,28 @@ from pytest_llmops.results.details import (
 from pytest_llmops.results.run import TestRecord, is_judged, judge_doubt
 from pytest_llmops.results.summary import describe_weak_half
 from pytest_llmops.results.traffic import count_traffic
+from pytest_llmops.results.trajectories import is_step_label
 from pytest_llmops.results.verdict import CaseChange
 
 View: TypeAlias = dict[str, Any]
 MAX_NAME = 300
 SEPARATE_DETAILS = frozenset(
-    {"actual", "expected", "question", "evidence", "judge", "calibration", "contexts", "picture"}
+    {
+        "actual",
+        "expected",
+        "question",
+        "evidence",
+        "judge",
+        "calibration",
+        "contexts",
+        "picture",
+        "trajectory",
+        "made",
+    }
 )
-KNOWN_FACTS = frozenset({"model", "prompt", "case", "retriever", "judge", "cassette", "record"})
+KNOWN_FACTS = frozenset(
+    {"model", "prompt", "case", "retriever", "judge", "cassette", "record", "call_sequences"}
+)
 MAX_PASSAGES = 50
 MAX_SAMPLES = 50
 MAX_CHARS = 65_536  # characters of a text on the page; the run file has the whole text
@@ -118,7 +132,7 @@ def _build_score_view(measurement: Measurement, texts: Texts) -> View:
         "samples": _format_samples(measurement),
     }
     view["doubt"] = judge_doubt(measurement, detail)
-    view["evidence"] = _build_evidence(detail, texts)
+    view["evidence"] = _build_evidence(detail, texts, has_trajectory="trajectory" in measurement.detail)
     view["passages"] = _build_passages(detail, ranks, texts)
     view["picture"] = measurement.detail.get("picture")
     if measurement.value is not None:
@@ -156,9 +170,11 @@ def _format_samples(measurement: Measurement) -> str:
     return ", ".join(format_on_scale(sample, measurement.unit, scale) for sample in samples)
 
 
-def _build_evidence(detail: MeasurementDetail, texts: Texts) -> list[list[Json]]:
+def _build_evidence(detail: MeasurementDetail, texts: Texts, *, has_trajectory: bool) -> list[list[Json]]:
     rows: list[list[Json]] = []
     for label, text in detail.evidence:
+        if has_trajectory and is_step_label(label):  # in a section of its own
+            continue
         place = texts.put(_text_or_json(text))
         rows.append([shorten_text(label, 60), place])
     return rows

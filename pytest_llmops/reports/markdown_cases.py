@@ -9,6 +9,7 @@ from pytest_llmops.reports.changed_cases import CaseKind, ShownCase, ShownScore
 from pytest_llmops.reports.differences import cut_answers
 from pytest_llmops.reports.headline import Word
 from pytest_llmops.reports.markdown_text import quote_cell, quote_code
+from pytest_llmops.results.call_sequences import select_changes
 
 Form: TypeAlias = Literal["causes", "failures", "answers"]
 # How a case of each kind is shown: by what prevented a score, by answer and reason, or by the answers before and now
@@ -39,6 +40,7 @@ CAUSE_WORDS: Mapping[CaseKind, tuple[str, str]] = {
 }
 SHOWN_CASES = 5
 SHOWN_SCORES = 3
+SHOWN_STEPS = 5  # that differ from the baseline
 NAMED_CASES = 5  # of those with the same cause
 NAMED_CHANGED = 20  # of those whose scores are the same
 MAX_ANSWER = 200  # characters of a question or an answer
@@ -144,6 +146,7 @@ def _format_answers_row(case: ShownCase, shared_trial: str, *, with_kind: bool) 
         now += f"<br>({case.trial})"
     if case.why and not (case.expected and case.expected in case.why):
         now += f"<br>Why: {quote_cell(case.why)}"
+    now += _format_steps(case)
     prefix = f"{case.kind}: " if with_kind else ""
     if case.broke:
         prefix = "**broke:** "
@@ -156,8 +159,22 @@ def format_failures(cases: Sequence[ShownCase]) -> list[list[str]]:
     for case in cases:
         answer = NOTHING if case.now is None else quote_cell(case.now, MAX_ANSWER)
         why = quote_cell(case.why) if case.why else NOTHING
-        rows.append([_format_name(case), _format_question(case), answer, why])
+        rows.append([_format_name(case), _format_question(case), answer, why + _format_steps(case)])
     return [format_table(["Case", "Question and expected", "Answer", "Why it failed"], rows)]
+
+
+def _format_steps(case: ShownCase) -> str:
+    """Return the calls of tools that differ from the baseline, for the end of a cell; "" if none do."""
+    shown, rest = select_changes(case.steps, SHOWN_STEPS)
+    if not shown:
+        return ""
+    title = "Steps since the baseline"
+    if case.same_steps:
+        title += f" ({case.same_steps})"
+    lines = [f"{title}:", *(quote_cell(str(change), MAX_ANSWER) for change in shown)]
+    if rest:
+        lines.append(f"and {format_count(rest, 'more step')}")
+    return "".join(f"<br>{line}" for line in lines)
 
 
 def format_causes(cases: Iterable[ShownCase]) -> list[list[str]]:

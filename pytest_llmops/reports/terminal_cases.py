@@ -3,10 +3,13 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from pytest_llmops.measurement import format_count
 from pytest_llmops.reports.changed_cases import CaseKind, ShownCase
 from pytest_llmops.reports.terminal_page import INDENT, LABEL_WIDTH, Line, Page, Style, measure_width
+from pytest_llmops.results.call_sequences import select_changes
 
 MAX_CASES = 3
+MAX_STEPS = 3  # of a case, that differ from the baseline
 MAX_VERBOSE_CASES = 10  # with -v; with -vv all are listed
 LABELS: dict[CaseKind, str] = {
     "no recording": "missing", "no score": "no score", "error": "error", "failed": "failed",
@@ -51,13 +54,18 @@ class CaseList:
         self.cases = cases
         self._page = page
         self._more = more
-        self._listable = [case for case in cases if not (lists_failures and case.kind in LISTED_BY_PYTEST)]
+        self._lists_failures = lists_failures
+        self._listable = [case for case in cases if not self._is_listed_by_pytest(case) or case.steps]
         limit = MAX_CASES
         if verbosity > 0:
             limit = MAX_VERBOSE_CASES
         if verbosity > 1:
             limit = len(cases)
         self._shown = self._choose(limit, is_verbose=verbosity > 0)
+
+    def _is_listed_by_pytest(self, case: ShownCase) -> bool:
+        """Return whether pytest lists a case itself; all that it does not know are the steps that differ from the baseline."""
+        return self._lists_failures and case.kind in LISTED_BY_PYTEST
 
     def _choose(self, limit: int, *, is_verbose: bool) -> list[ShownCase]:
         """Return the cases to show: without -v none that got better, and others that did not get worse only if none did."""
@@ -78,8 +86,33 @@ class CaseList:
         return [*lines, *self._rest_lines()]
 
     def _case_lines(self, case: ShownCase) -> list[Line]:
-        page = self._page
         lines = self._head_lines(case)
+        if not self._is_listed_by_pytest(case):
+            lines += self._text_lines(case)
+        return [*lines, *self._step_lines(case)]
+
+    def _step_lines(self, case: ShownCase) -> list[Line]:
+        """Return the first calls of tools that differ from the baseline, and how many more there are."""
+        page = self._page
+        shown, rest = select_changes(case.steps, MAX_STEPS)
+        lines: list[Line] = []
+        label = "steps"
+        for change in shown:
+            lines.append(self._text_line(label, page.cut(str(change), page.room())))
+            label = ""
+        words = []
+        if rest:
+            words.append(f"and {format_count(rest, 'more step')}")
+        if lines and case.same_steps:
+            words.append(f"({case.same_steps} made these calls)")
+        if words:
+            lines.append(self._text_line("", " ".join(words)))
+        return lines
+
+    def _text_lines(self, case: ShownCase) -> list[Line]:
+        """Return the question, and the answers before and now."""
+        page = self._page
+        lines: list[Line] = []
         if case.kind == "no score":
             return lines
         lines += self._question_lines(case)

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, TypeAlias, cast
 from pytest_llmops.errors import append_code
 from pytest_llmops.measurement import Json, format_count
 from pytest_llmops.results.broken_case import BrokenCase
+from pytest_llmops.results.call_sequences import CallSequence, read_sequences
 from pytest_llmops.results.details import StoredFacts, as_list, as_mapping
 from pytest_llmops.results.shares import ShareVerdict
 
@@ -99,6 +100,7 @@ class CaseChange(StoredFacts):
         before_output: The baseline's output; None: it is not stored where this run could find it.
         answer_changed: Its answers have another text than in the baseline. False also where that is not known.
         case_edited: The input or the reference of its case is another one, so that its scores cannot be compared.
+        before_calls: The calls of tools that its agent made in the baseline; empty: none are known.
     """
 
     nodeid: str = ""
@@ -111,13 +113,15 @@ class CaseChange(StoredFacts):
     after_output: str | None = None
     answer_changed: bool = False
     case_edited: bool = False
+    before_calls: tuple[CallSequence, ...] = ()
 
     @classmethod
     def from_wire(cls, wire: object, **given: Any) -> Self:
         """Return what is stored."""
-        stored = as_list(as_mapping(wire).get("scores"))
-        scores = tuple(map(ScoreChange.from_wire, stored))
-        return super(CaseChange, cls).from_wire(wire, scores=scores, **given)
+        stored = as_mapping(wire)
+        scores = tuple(map(ScoreChange.from_wire, as_list(stored.get("scores"))))
+        before_calls = read_sequences(stored.get("before_calls"))
+        return super(CaseChange, cls).from_wire(wire, scores=scores, before_calls=before_calls, **given)
 
     @property
     def gain(self) -> float:

@@ -1,6 +1,7 @@
 import { bdi, button, h, icon, sentence, toneOf } from "./report_elements.js";
 import { diffAnswers, findStart, showEdits } from "./report_answers.js";
 import { SECTIONS, sayCut, showMedia } from "./report_details.js";
+import { showStepChanges } from "./report_trajectory.js";
 /** @import { Case, Child, Moved } from "./report_types.js" */
 /** @import { Report } from "./report.js" */
 
@@ -24,7 +25,7 @@ export function guessHeight(report, place, open) {
   const asked = lines(one.question, isPhone ? width : 288) + lines(one.expected, isPhone ? width : 288);
   const answers = [lines(one.before, width), lines(one.now, width)];
   const body = isPhone ? asked + answers[0] + answers[1] + 1 : Math.max(asked, ...answers);
-  return 60 + body * LINE + (one.why ? LINE : 0);
+  return 60 + body * LINE + (one.why ? LINE : 0) + (one.steps ? (one.steps.lines.length + 1) * LINE : 0);
 }
 
 /** @param {Report} report @param {number} place @param {number} row @param {number} count */
@@ -97,14 +98,14 @@ function buildBody(report, place, one) {
 
 /** The answers, one text or two, and why. @param {Report} report @param {number} place @param {Case} one @returns {Child[]} */
 function showAnswers(report, place, one) {
-  const why = [...showMedia(report, one.media?.output || []), ...showWhy(report, one)];
+  const why = [...showMedia(report, one.media?.output || []), ...showWhy(report, one), ...showStepChanges(one.steps)];
   const { before, now } = one;
   const trial = one.trial ? `, ${one.trial}` : "";
   const block = (/** @type {string} */ title, /** @type {Child[]} */ content, /** @type {string} */ style = "now") => h("div", { class: `text ${style}` }, h("h3", {}, title), ...content);
   if (now === undefined) {
     const message = one.message === undefined || one.same ? [] : clamp(report, place, "Failure", one.message, "pre");
     if (!message.length && !why.length) return [];
-    return [block(message.length ? "Failure" : "Why", [...message, ...(message.length ? [] : why)])];
+    return [block(message.length ? "Failure" : "Why", [...message, ...(message.length ? showStepChanges(one.steps) : why)])];
   }
   if (before === undefined) {
     const answer = clamp(report, place, "Answer", now);

@@ -1,5 +1,6 @@
 import { bdi, buildTable, h, icon, svg, toneOf } from "./report_elements.js";
 import { showMeter, showPicture } from "./report_pictures.js";
+import { showTrajectories } from "./report_trajectory.js";
 /** @import { Call, Case, Child, Score } from "./report_types.js" */
 /** @import { Report } from "./report.js" */
 
@@ -9,11 +10,15 @@ const SCORE_WORDS = /** @type {Record<string, string>} */ ({ errored: "no score"
 
 /**
  * Details of a test below its texts: title, with a count if it holds several; what it shows.
- * A new kind of detail (trajectories, guardrails) is an entry here and a key of the test's view.
+ * A new kind of detail (guardrails) is an entry here and a key of the test's view.
  * @type {{ title: string, count: (one: Case) => number, show: (report: Report, one: Case) => Child[] }[]}
  */
 export const SECTIONS = [
   { title: "Measurements", count: (one) => one.scores?.length || 0, show: (report, one) => [showScores(report, one.scores || [])] },
+  {
+    title: "Trajectory", count: (one) => one.trajectories?.length || 0,
+    show: (report, one) => showTrajectories((place) => showText(report, place), report, one.trajectories || []),
+  },
   {
     title: "Passages",
     count: (one) => (one.scores || []).reduce((most, score) => Math.max(most, score.passages?.length || 0), 0),

@@ -24,6 +24,7 @@ export function markdownOf(report, one) {
     [one.before === undefined ? "answer" : "answer now", one.now],
   ];
   for (const [title, place] of texts) if (place !== undefined) parts.push(fenced(title, report.textOf(place)));
+  if (one.steps) parts.push(fenced("steps since the baseline", one.steps.lines.map(([sign, text]) => `${sign} ${text}`).join("\n")));
   parts.push(fenced("run it again", one.rerun));
   return `${parts.join("\n\n")}\n`;
 }

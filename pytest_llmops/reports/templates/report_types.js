@@ -24,11 +24,16 @@
  * @typedef {{ x?: unknown, y?: unknown, points?: unknown, diagonal?: unknown }} Picture  of a run file, so nothing is sure
  * @typedef {{ label: string, kind: string, why: string, address?: string }} Media  without an address, `why` it is not shown
  * @typedef {{ title: string, purpose: string, facts: string[], parts: [label: string, place: number, media?: number[]][], tools: string }} Call
+ * @typedef {{ number: number, name: string, short: string, brief?: string, arguments?: number, result?: number, problem?: string,
+ *   failed?: boolean, unexpected?: boolean, took?: string, started?: Trajectory }} AgentCall
+ * @typedef {{ role: string, facts: string, agent?: string, text?: number, calls?: AgentCall[] }} AgentStep
+ * @typedef {{ title?: string, trials?: string, steps: AgentStep[], problems?: string[], cut?: number }} Trajectory
+ * @typedef {{ lines: [sign: string, text: string][], rest: number, trials: string }} StepChanges
  * @typedef {[name: string, before: string, after: string, needs: string, moved: string]} Moved  a score, before and now
  * @typedef {{ id: string, kind: string, state?: string, label: string, test?: string, moved?: Moved[], why?: string, note?: string, trial?: string,
  *   question?: number, expected?: number, before?: number, now?: number, lost?: string, file: string, name: string, outcome: string,
  *   blame?: string, review?: string, version?: string, model?: string, tags?: string[], cost?: number, tokens?: number, latency?: number,
- *   used?: string, message?: number, texts?: LabelledText[], scores?: Score[], calls?: Call[], facts?: [string, string][], more?: number,
+ *   used?: string, message?: number, texts?: LabelledText[], scores?: Score[], calls?: Call[], trajectories?: Trajectory[], steps?: StepChanges, facts?: [string, string][], more?: number,
  *   rerun: string, same?: string, media?: Record<string, number[]> }} Case
  * @typedef {{ name: string, version: string, doubt: string, n: string, values: string[], threshold: string, failed: number,
  *   errored: number, recorded: number, bins: number[], missed: number[], line: number | null }} Metric

@@ -1,0 +1,238 @@
+"""Typed readers for what an agent did, as measurements store it: ``detail["trajectory"]``.
+
+Other programs write run files too. Each reader takes what has the expected type, and leaves its default for the rest.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from pytest_llmops.measurement import Json, Measurement, as_finite_float
+from pytest_llmops.results.details import as_list, as_mapping, fact_text, name_with_label
+
+MAX_STEPS = 1_000  # of a trajectory, those of started agents too
+MAX_DEPTH = 20  # agents that start agents
+# Labels of the lines of a failure text that are its trajectory: "2 support", "  user"
+_STEP_LABEL = re.compile(r"\d+ |  |\.\.\.\Z|problem\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredCall:
+    """A tool that an agent called.
+
+    Attributes:
+        name: Name of the tool.
+        arguments: The arguments as JSON text; it may be cut, and then is not JSON.
+        problem: Why the arguments are not an object of JSON; "": they are.
+        result: What the tool returned; None: not known.
+        is_error: The tool failed.
+        latency_s: How long the tool took, in seconds; None: not known.
+        started: What the agent did that the call started; None: it started none.
+    """
+
+    name: str = ""
+    arguments: str = ""
+    problem: str = ""
+    result: str | None = None
+    is_error: bool = False
+    latency_s: float | None = None
+    started: "StoredTrajectory | None" = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredStep:
+    """A message of a trajectory, with the tools that it calls.
+
+    Attributes:
+        role: ``assistant`` for the agent; ``user``, ``system`` or ``developer`` for what it was given.
+        tokens: Tokens of the call to the model; None: not known. ``cost_usd`` and ``latency_s`` alike.
+    """
+
+    role: str = ""
+    text: str = ""
+    agent: str = ""
+    tokens: int | None = None
+    cost_usd: float | None = None
+    latency_s: float | None = None
+    calls: tuple[StoredCall, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredTrajectory:
+    """What an agent did, as far as it is stored.
+
+    Attributes:
+        agent: Its name; "": not known.
+        problems: What could not be read, a sentence each.
+        steps_cut: How many steps are left out at the end.
+    """
+
+    agent: str = ""
+    steps: tuple[StoredStep, ...] = ()
+    problems: tuple[str, ...] = ()
+    steps_cut: int = 0
+
+    def walk_calls(self) -> Iterator[StoredCall]:
+        """Yield all calls in the order of their numbers: those of a step, then those of the agents that these calls started."""
+        for step in self.steps:
+            yield from step.calls
+            for call in step.calls:
+                if call.started is not None:
+                    yield from call.started.walk_calls()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownTrajectory:
+    """A trajectory, and the measurements that hold it.
+
+    Attributes:
+        measurements: Names of the measurements, with their labels.
+        trials: Of how many trials the measurements are; the trajectory is that of the worst one.
+        unexpected: Numbers of the calls that the measurements do not allow, from 1.
+    """
+
+    trajectory: StoredTrajectory
+    measurements: tuple[str, ...] = ()
+    trials: int = 1
+    unexpected: frozenset[int] = frozenset()
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Reads trajectories of bounded depth with a bounded number of steps.
+
+    Attributes:
+        steps_left: How many steps may still be read.
+    """
+
+    steps_left: int = MAX_STEPS
+
+    def read(self, wire: object, depth: int = 0) -> StoredTrajectory:
+        stored = as_mapping(wire)
+        wires = as_list(stored.get("steps"))
+        steps = []
+        for step in wires:
+            if self.steps_left <= 0:
+                break
+            self.steps_left -= 1
+            steps.append(self._read_step(step, depth))
+        return StoredTrajectory(
+            agent=fact_text(stored.get("agent")),
+            steps=tuple(steps),
+            problems=tuple(map(fact_text, as_list(stored.get("problems")))),
+            steps_cut=(_read_count(stored.get("steps_cut")) or 0) + len(wires) - len(steps),
+        )
+
+    def _read_step(self, wire: object, depth: int) -> StoredStep:
+        stored = as_mapping(wire)
+        return StoredStep(
+            role=fact_text(stored.get("role")),
+            text=_read_text(stored.get("text")),
+            agent=fact_text(stored.get("agent")),
+            tokens=_read_count(stored.get("tokens")),
+            cost_usd=as_finite_float(stored.get("cost_usd")),
+            latency_s=as_finite_float(stored.get("latency_s")),
+            calls=tuple(self._read_call(call, depth) for call in as_list(stored.get("calls"))),
+        )
+
+    def _read_call(self, wire: object, depth: int) -> StoredCall:
+        stored = as_mapping(wire)
+        result = None
+        if stored.get("result") is not None:
+            result = _read_text(stored.get("result"))
+        started = None
+        if as_mapping(stored.get("started")) and depth < MAX_DEPTH:
+            started = self.read(stored.get("started"), depth + 1)
+        return StoredCall(
+            name=fact_text(stored.get("name")),
+            arguments=_read_text(stored.get("arguments")),
+            problem=fact_text(stored.get("problem")),
+            result=result,
+            is_error=stored.get("is_error") is True,
+            latency_s=as_finite_float(stored.get("latency_s")),
+            started=started,
+        )
+
+
+def read_trajectory(wire: object) -> StoredTrajectory | None:
+    """Return a stored trajectory; None if the value is not an object of JSON with steps or problems.
+
+    >>> read_trajectory({"steps": [{"role": "assistant", "calls": [{"name": "search"}]}]}).steps[0].calls[0].name
+    'search'
+    >>> read_trajectory({"steps": 3}), read_trajectory(None)
+    (None, None)
+    """
+    trajectory = _Reader().read(wire)
+    if not trajectory.steps and not trajectory.problems:
+        return None
+    return trajectory
+
+
+def find_trajectories(measurements: Iterable[Measurement]) -> list[ShownTrajectory]:
+    """Return the trajectories that measurements hold, each distinct one once, in the order of the measurements.
+
+    >>> wire = {"steps": [{"role": "assistant", "text": "Done."}]}
+    >>> names = ("tools.calls", "trajectory.steps")
+    >>> found = find_trajectories(Measurement(name=name, value=1.0, detail={"trajectory": wire}) for name in names)
+    >>> len(found), found[0].measurements
+    (1, ('tools.calls', 'trajectory.steps'))
+    """
+    groups: list[tuple[Json, list[Measurement]]] = []
+    for measurement in measurements:
+        wire = measurement.detail.get("trajectory")
+        if wire is None:
+            continue
+        for known, holders in groups:
+            if known == wire:
+                holders.append(measurement)
+                break
+        else:
+            groups.append((wire, [measurement]))
+    shown = []
+    for wire, holders in groups:
+        trajectory = read_trajectory(wire)
+        if trajectory is not None:
+            shown.append(_describe_holders(trajectory, holders))
+    return shown
+
+
+def is_step_label(label: str) -> bool:
+    """Return whether a line of a failure text is a step of its trajectory, which a report shows better by itself.
+
+    >>> is_step_label("2 support"), is_step_label("  user"), is_step_label("step 2")
+    (True, True, False)
+    """
+    return _STEP_LABEL.match(label) is not None
+
+
+def _describe_holders(trajectory: StoredTrajectory, holders: Iterable[Measurement]) -> ShownTrajectory:
+    """Return a trajectory with what the measurements that hold it say of it."""
+    names = []
+    trials = 1
+    unexpected: set[int] = set()
+    for measurement in holders:
+        names.append(name_with_label(measurement))
+        trials = max(trials, len(measurement.samples))
+        for number in as_list(measurement.detail.get("unexpected")):
+            if isinstance(number, int):
+                unexpected.add(number)
+    return ShownTrajectory(
+        trajectory=trajectory,
+        measurements=tuple(dict.fromkeys(names)),
+        trials=trials,
+        unexpected=frozenset(unexpected),
+    )
+
+
+def _read_count(value: Json) -> int | None:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    return None
+
+
+def _read_text(value: Json) -> str:
+    """Return a text as it is, any other value as JSON; "" for None."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value, ensure_ascii=False, default=str)

@@ -80,7 +80,7 @@ def test_the_measured_test_of_the_page(desk: pytest.Pytester, monkeypatch: pytes
         assert server.count == 9
     result.assert_outcomes(passed=1)
     baseline = (desk.path / "llmops-baseline.json").read_text(encoding="utf-8")
-    names = re.findall(r"\| `([a-z_.]+)` \|", PAGE)
+    names = re.findall(r"\| `(tools\.[a-z_]+)` \|", PAGE)
     assert names == ["tools.calls", "tools.recall", "tools.precision", "tools.valid_arguments"]
     assert [name for name in names if f'"{name}"' not in baseline] == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from benchmarks import skill_gate
 from benchmarks.figures import in_turns, line
 from pytest_llmops import MeasurementFailed, assert_tool_calls, assert_trajectory, call
 from pytest_llmops.agents import Step, ToolUse, Trajectory
@@ -62,8 +63,9 @@ def compared_and_shown() -> Iterator[str]:
 def lines() -> Iterator[str]:
     """Yield a line for each figure."""
     yield from compared_and_shown()
+    yield from skill_gate.lines()
 
 
 if __name__ == "__main__":
     for text in lines():
-        print(text)
+        print(text, flush=True)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pytest_llmops.cassettes.http.reverse_proxy import LLMProxy
     from pytest_llmops.cassettes.tape import Tape
     from pytest_llmops.harness.session_closer import SessionCloser
+    from pytest_llmops.harness.tool_choice import MarkedTools
     from pytest_llmops.production.feedback import Feedback
     from pytest_llmops.prompts.registry import Prompt, Prompts
     from pytest_llmops.protocols import Embedder, Hits, Judge, Model, Retriever
@@ -213,6 +214,21 @@ def llm_proxy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         for name, value in proxy.environment.items():
             monkeypatch.setenv(name, value)
         yield proxy
+
+
+@pytest.fixture
+def llm_tools(request: pytest.FixtureRequest) -> MarkedTools:
+    """The tools of ``@pytest.mark.llm_tools(file)``, of one catalogue: a sequence of `ToolDefinition`.
+
+    ``llm_tools.for_openai()`` and its siblings return them as a model's API expects them; ``llm_tools.check(reply, case)`` asserts that
+    the model chose the tool of the case.
+    """
+    from pytest_llmops.harness.markers.llm_tools import MARKER
+    from pytest_llmops.harness.tool_choice import MarkedTools
+
+    MARKER.require(request.node)
+    chosen = request.param
+    return MarkedTools(chosen.name, chosen.tools, chosen.decoys, chosen.left_out)
 
 
 def _require_recorded(request: pytest.FixtureRequest, name: str) -> None:

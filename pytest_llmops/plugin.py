@@ -18,7 +18,7 @@ from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, Usage
 
 # isort: off
 from pytest_llmops.fixtures import (
-    HARNESS, HAS_INI_KEY, SETTINGS, case, embedder, is_set_up, judge, judge_canaries, llm, llm_calls, llm_cassette, llm_feedback, llm_proxy, prompt, prompts, pytest_addoption, pytest_make_parametrize_id, read_settings, retriever, select_broken_cases, session_closer, uses_our_files,
+    HARNESS, HAS_INI_KEY, SETTINGS, case, embedder, is_set_up, judge, judge_canaries, llm, llm_calls, llm_cassette, llm_feedback, llm_proxy, llm_tools, prompt, prompts, pytest_addoption, pytest_make_parametrize_id, read_settings, retriever, select_broken_cases, session_closer, uses_our_files,
 )  # fmt: skip
 # isort: on
 
@@ -595,5 +595,5 @@ def pytest_report_from_serializable(data: dict[str, Any]) -> None:
 
 
 __all__ = [  # fixtures and hooks, for pytest to find
-    "case", "embedder", "judge", "judge_canaries", "llm", "llm_calls", "llm_cassette", "llm_feedback", "llm_proxy", "prompt", "prompts", "pytest_addoption", "pytest_make_parametrize_id", "retriever",
+    "case", "embedder", "judge", "judge_canaries", "llm", "llm_calls", "llm_cassette", "llm_feedback", "llm_proxy", "llm_tools", "prompt", "prompts", "pytest_addoption", "pytest_make_parametrize_id", "retriever",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Run git, and read a folder as it is at a commit."""
+"""Run git, and read files and folders as they are at a commit."""
 
 import io
 import os
@@ -6,6 +6,7 @@ import re
 import stat
 import subprocess
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_llmops.errors import UnknownName, UsageError
@@ -34,23 +35,40 @@ def run_git(root: Path, *arguments: str) -> bytes | str:
     return done.stderr.decode("utf-8", "replace").strip() or "git failed"
 
 
-def open_git_folder(folder: Path, ref: str) -> zipfile.Path:
-    """Return a folder as it is at a commit; it may be missing in the working tree. Links in it are left out.
+@dataclass(frozen=True, slots=True)
+class CommittedPath:
+    """A path at a commit.
+
+    Attributes:
+        top: The top folder of the checkout.
+        commit: The hash of the commit.
+        inside: The path below the top folder; ``"."`` is the top folder itself.
+        is_shallow: Whether older commits may be missing because the clone is shallow.
+    """
+
+    top: Path
+    commit: str
+    inside: str
+    is_shallow: bool
+
+
+def find_at_commit(path: Path, ref: str) -> CommittedPath:
+    """Return a path at a commit; the path may exist neither at the commit nor in the working tree.
 
     Args:
-        folder: The folder in a checkout of git.
+        path: A file or folder in a checkout of git.
         ref: A commit, branch, tag or an expression like ``HEAD~3``; it never becomes an option of git.
 
     Raises:
-        UsageError: The folder is in no checkout or not in the commit, git cannot be run, or no commit can have the name.
+        UsageError: The path is in no checkout, git cannot be run, or no commit can have the name.
         UnknownName: There is no such commit; a shallow clone is named as the reason.
     """
     if not ref.isprintable() or not _REF.fullmatch(ref):
-        raise UsageError(f"expected a commit, branch or tag of git after @, got {shorten_text(ref, 80)!r}")
-    folder = folder.resolve()
-    # The folder may exist only at the commit. The root always exists, so `next` finds a folder.
-    here = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
-    where = f"{folder.name}@{shorten_text(ref, 80)}"
+        raise UsageError(f"expected a commit, branch or tag of git, got {shorten_text(ref, 80)!r}")
+    path = path.resolve()
+    # The path may exist only at the commit. The root always exists, so `next` finds a folder.
+    here = next(parent for parent in (path, *path.parents) if parent.is_dir())
+    where = f"{path.name}@{shorten_text(ref, 80)}"
     place = run_git(here, "rev-parse", "--is-shallow-repository", "--show-toplevel")
     if isinstance(place, str):
         raise UsageError(f"{where}: git cannot read {here}: {shorten_text(place, 200)}")
@@ -64,14 +82,42 @@ def open_git_folder(folder: Path, ref: str) -> zipfile.Path:
         if shallow == "true":
             where += "; the clone is shallow: git fetch --unshallow"
         raise UnknownName("commit, branch or tag", shorten_text(ref, 80), known, where=where)
-    inside = folder.relative_to(Path(top).resolve()).as_posix()
-    tree = f"{commit.decode().strip()}:"
-    if inside != ".":
-        tree += inside
-    data = run_git(Path(top), "archive", "--format=zip", "-0", tree)
+    inside = path.relative_to(Path(top).resolve()).as_posix()
+    return CommittedPath(Path(top), commit.decode().strip(), inside, is_shallow=shallow == "true")
+
+
+def open_git_folder(folder: Path, ref: str) -> zipfile.Path:
+    """Return a folder as it is at a commit; it may be missing in the working tree. Links in it are left out.
+
+    Args:
+        folder: The folder in a checkout of git.
+        ref: A commit, branch, tag or an expression like ``HEAD~3``; it never becomes an option of git.
+
+    Raises:
+        UsageError: The folder is in no checkout or not in the commit, git cannot be run, or no commit can have the name.
+        UnknownName: There is no such commit; a shallow clone is named as the reason.
+    """
+    place = find_at_commit(folder, ref)
+    tree = f"{place.commit}:"
+    if place.inside != ".":
+        tree += place.inside
+    data = run_git(place.top, "archive", "--format=zip", "-0", tree)
     if isinstance(data, str):
-        raise UsageError(f"{where}: the commit has no folder {inside}")
+        where = f"{folder.resolve().name}@{shorten_text(ref, 80)}"
+        raise UsageError(f"{where}: the commit has no folder {place.inside}")
     archive = zipfile.ZipFile(io.BytesIO(data))
-    archive.filename = f"{folder}@{ref}"
+    archive.filename = f"{folder.resolve()}@{ref}"
     archive.filelist = [info for info in archive.filelist if not stat.S_ISLNK(info.external_attr >> 16)]
     return zipfile.Path(archive)
+
+
+def list_commits(place: CommittedPath) -> list[str]:
+    """Return the hashes of the commits that changed a path, the newest first, from the commit of the path on.
+
+    Raises:
+        UsageError: git failed.
+    """
+    log = run_git(place.top, "log", "--format=%H", place.commit, "--", f":(top,literal){place.inside}")
+    if isinstance(log, str):
+        raise UsageError(f"{place.inside}: git log failed: {shorten_text(log, 200)}")
+    return log.decode().split()

@@ -13,7 +13,7 @@ from pytest_llmops.schemas import Schema, load
 MAX_DIFFERENCES = 20  # differences of a call that are described
 MAX_VALUE_CHARS = 80
 MAX_SHOWN_ITEMS = 8  # entries of a list or mapping that are written out
-MAX_SEARCH_SECONDS = 2.0  # longest search of a regular expression
+MAX_SEARCH_SECONDS = 1.0  # longest search of a regular expression
 MAX_SEARCHED_CHARS = 10_000  # characters that are searched without a time limit
 # The flags of `re` that change what a pattern matches, and their names in `regex`, where they are other numbers
 _REGEX_FLAGS = {
@@ -177,9 +177,10 @@ def _compare_list(expected: list[Any] | tuple[Any, ...], got: object, path: str)
         differences += compare_value(value, got[index], f"{path}[{index}]")
         if len(differences) >= MAX_DIFFERENCES:
             return differences
-    for index in range(len(got), len(expected)):
+    # Of a list with 100,000 entries more only the first are described.
+    for index in range(len(got), min(len(expected), len(got) + MAX_DIFFERENCES)):
         differences.append(ArgumentDifference(f"{path}[{index}]", format_value(expected[index]), ""))
-    for index in range(len(expected), len(got)):
+    for index in range(len(expected), min(len(got), len(expected) + MAX_DIFFERENCES)):
         differences.append(ArgumentDifference(f"{path}[{index}]", "", format_value(got[index])))
     return differences[:MAX_DIFFERENCES]
 

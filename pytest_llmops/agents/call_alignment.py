@@ -30,6 +30,9 @@ def pair_in_any_order(matrix: Matrix) -> Pairs:
 
 def pair_in_order(weights: Matrix) -> Pairs:
     """Return pairs that do not cross and whose weights have the largest sum; for booleans as many pairs as possible."""
+    if weights.shape[0] < weights.shape[1]:
+        # An agent that never stops makes many calls where few are expected: the loop below is over the columns.
+        return [(row, column) for column, row in pair_in_order(weights.T)]
     rows = np.zeros((weights.shape[1] + 1, weights.shape[0] + 1), dtype=np.int32)
     # rows[j, i]: the best sum of the first j columns and the first i rows of the matrix
     for column in range(weights.shape[1]):

@@ -3,11 +3,11 @@
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pytest_llmops._util.step_alignment import find_common
 from pytest_llmops.agents.expected_calls import Expected, ExpectedAgent, ExpectedCall
-from pytest_llmops.agents.matching import CallComparison, ExpectedCalls, compare_calls, compare_started
+from pytest_llmops.agents.matching import CallComparison, compare_started, reorder
 from pytest_llmops.agents.repeats import describe_loops
 from pytest_llmops.agents.trajectory import ToolUse, Trajectory
 from pytest_llmops.agents.trajectory_text import format_call, format_trajectory
@@ -84,7 +84,7 @@ def describe_differences(
     left_out = sum(len(group) for group in groups[MAX_DIFFERENCES:])
     if left_out:
         lines.append(("and", f"{format_count(left_out, 'more difference')}"))
-    hint = _find_order_hint(comparison, trajectory)
+    hint = _find_order_hint(comparison)
     if hint:
         lines.append(("hint", hint))
     lines += [("invalid", problem) for problem in problems]
@@ -191,17 +191,23 @@ def _group_repeats(
 ) -> list[list[CallDifference]]:
     """Return groups of differences that follow each other and are about equal calls that were not expected."""
     groups: list[list[CallDifference]] = []
-    last_text = ""
+    last: ToolUse | None = None
     for difference in differences:
-        text = ""
+        use = None
         if difference.expected is None and difference.made is not None:
-            text = format_call(comparison.made[difference.made])
-        if text and text == last_text:
+            use = comparison.made[difference.made]
+        is_repeat = last is not None and use is not None and _is_equal(use, last)
+        if is_repeat:
             groups[-1].append(difference)
         else:
             groups.append([difference])
-        last_text = text
+        last = use
     return groups
+
+
+def _is_equal(use: ToolUse, other: ToolUse) -> bool:
+    """Return whether two calls are equal but for their results."""
+    return (use.name, use.arguments, use.text) == (other.name, other.arguments, other.text)
 
 
 def _describe_repeats(comparison: CallComparison, group: Sequence[CallDifference]) -> tuple[str, str]:
@@ -282,15 +288,12 @@ def _describe_started(
     return lines
 
 
-def _find_order_hint(comparison: CallComparison, trajectory: Trajectory) -> str:
+def _find_order_hint(comparison: CallComparison) -> str:
     """Return a hint if only the order of the calls differs; "" if not."""
-    rules = comparison.rules
-    if comparison.passes or rules.order == "any":
+    order = comparison.rules.order
+    if comparison.passes or order == "any" or not reorder(comparison, "any").passes:
         return ""
-    expected = ExpectedCalls(calls=comparison.expected)
-    if not compare_calls(expected, trajectory, replace(rules, order="any")).passes:
-        return ""
-    if rules.order == "strict" and compare_calls(expected, trajectory, replace(rules, order="turns")).passes:
+    if order == "strict" and reorder(comparison, "turns").passes:
         return "only calls of the same turn have another order: order='turns' would pass"
     return (
         "the same calls in another order: order='any' would pass; do that only if the order does not matter"

@@ -69,13 +69,16 @@ class Dialog:
         return self.turns[-1]
 
 
-def sort_calls(calls: Iterable[tuple[int, Call, bool]]) -> list[Dialog]:
+def sort_calls(calls: Iterable[tuple[int, Call, bool]], failed: Iterable[Call] = ()) -> list[Dialog]:
     """Return the dialogs of a test in the order of their first calls.
 
     Args:
         calls: The calls with their places in the list of all calls, and whether their reply could be read.
+        failed: Requests that got an error.
     """
     sorter = _Sorter()
+    for call in failed:
+        sorter.answered_ids.update(message.call_id for message in call.messages if message.call_id)
     for number, call, has_reply in calls:
         sorter.add(number, call, has_reply=has_reply)
     _find_parents(sorter.dialogs)
@@ -84,8 +87,13 @@ def sort_calls(calls: Iterable[tuple[int, Call, bool]]) -> list[Dialog]:
 
 @dataclass(slots=True)
 class _Sorter:
-    """Finds the dialog that a call continues; replies and requests are looked up, so that long dialogs stay cheap."""
+    """Finds the dialog that a call continues; replies and requests are looked up, so that long dialogs stay cheap.
 
+    Attributes:
+        answered_ids: Ids of the calls whose results failed requests have: the tools were run.
+    """
+
+    answered_ids: set[str] = field(default_factory=set)
     dialogs: list[Dialog] = field(default_factory=list)
     _by_reply: dict[Hashable, list[Dialog]] = field(default_factory=dict)
     _by_open_id: dict[Hashable, list[Dialog]] = field(default_factory=dict)
@@ -94,13 +102,14 @@ class _Sorter:
     def add(self, number: int, call: Call, *, has_reply: bool) -> None:
         """Add a call to its dialog, or begin a new one with it."""
         turn = Turn(number, call, [], has_reply=has_reply)
-        dialog = self._find_dialog(call)
-        if dialog is None:
-            for repeated in self._by_request.get(_make_request_key(call), []):
-                if repeated.last.call.messages == call.messages:
-                    self._repeat(repeated, turn)
-                    return
-            dialog = self._find_changed_dialog(call)
+        equal_dialogs = self._list_equal(call)
+        for repeated in equal_dialogs:
+            if not self._has_gone_on(repeated.last.call, call):
+                self._repeat(repeated, turn)
+                return
+        dialog = None
+        if not equal_dialogs:
+            dialog = self._find_dialog(call) or self._find_changed_dialog(call)
         if dialog is None:
             turn.new_messages = [message for message in call.messages if message.role != "assistant"]
             dialog = Dialog([turn])
@@ -113,6 +122,19 @@ class _Sorter:
             dialog.answered_ids |= answered
             dialog.turns.append(turn)
         self._remember(dialog, call)
+
+    def _list_equal(self, call: Call) -> list[Dialog]:
+        """Return the dialogs whose last request is equal to a new one, as far as the request has its messages."""
+        if not call.messages or _has_server_state(call):
+            return []
+        dialogs = self._by_request.get(_make_request_key(call), [])
+        return [dialog for dialog in dialogs if dialog.last.call.messages == call.messages]
+
+    def _has_gone_on(self, last: Call, call: Call) -> bool:
+        """Return whether the tools of a reply were run, although no later request succeeded: then an equal request is a new attempt."""
+        last_ids = {tool_call.id for tool_call in last.tool_calls}
+        new_ids = {tool_call.id for tool_call in call.tool_calls}
+        return bool((last_ids - new_ids) & self.answered_ids)
 
     def _repeat(self, dialog: Dialog, turn: Turn) -> None:
         """Replace the last turn of a dialog by another one with the same request."""
@@ -174,7 +196,7 @@ class _Sorter:
 
     def _find_changed_dialog(self, call: Call) -> Dialog | None:
         """Return the dialog that a request continues without its last reply: kept by the server, changed, summarized, or dropped."""
-        if any(mark in call.unread for mark in _SERVER_STATE):
+        if _has_server_state(call):
             idle = [dialog for dialog in self.dialogs if not dialog.last.call.tool_calls]
             return max(idle or self.dialogs, key=lambda dialog: dialog.last.number, default=None)
         best = None
@@ -200,6 +222,11 @@ def _rank_likeness(last: Turn, call: Call) -> int:
     if is_same_agent and len(output) >= _SUMMARY:
         return int(any(output in message.content for message in spoken))
     return 0
+
+
+def _has_server_state(call: Call) -> bool:
+    """Return whether the server keeps the messages before those of a request."""
+    return any(mark in call.unread for mark in _SERVER_STATE)
 
 
 def _make_request_key(call: Call) -> Hashable:
@@ -393,7 +420,7 @@ def _find_parents(dialogs: Sequence[Dialog]) -> None:
 
     That is a call of another dialog which waits for its result from the begin to the end of this one. Among several such calls, the one
     with an argument that this dialog begins with is chosen, then one that started no other dialog, then the first one. A call whose result
-    never comes, or comes before the end, counts only with such an argument.
+    never comes, or comes before the end, counts only if such an argument is at least half of the message that this dialog begins with.
     """
     has_started: set[tuple[int, int, int]] = set()
     waiting = [dialog for dialog in dialogs if any(turn.call.tool_calls for turn in dialog.turns)]
@@ -404,9 +431,9 @@ def _find_parents(dialogs: Sequence[Dialog]) -> None:
             following = parent.turns[place + 1 : place + 2]
             has_waited = any(dialog.last.number < turn.number for turn in following)
             for index, tool_call in enumerate(parent.turns[place].call.tool_calls):
-                evidence = _measure_evidence(tool_call, dialog)
+                evidence, is_task = _measure_evidence(tool_call, dialog)
                 is_first = (id(parent), place, index) not in has_started
-                if not (has_waited or evidence):
+                if not (has_waited or is_task):
                     continue
                 rank = (evidence, is_first)
                 if best is None or rank > best_rank:
@@ -448,15 +475,19 @@ def _starts_before_reply(first: Call, waiting: Call) -> bool:
     return first.started_s < waiting.started_s + waiting.latency_s - _CLOCK_S
 
 
-def _measure_evidence(tool_call: ToolCall, dialog: Dialog) -> int:
-    """Return the length of the longest argument of a call that the first messages of a dialog have; 0 if they have none."""
+def _measure_evidence(tool_call: ToolCall, dialog: Dialog) -> tuple[int, bool]:
+    """Return the length of the longest argument of a call that a dialog begins with, and whether it is half of a message there."""
     texts = [message.content for message in dialog.turns[0].new_messages]
     longest = 0
+    is_task = False
     for argument in _list_texts(parse_json(tool_call.arguments)):
-        is_longer = len(argument) >= _MIN_ARGUMENT and len(argument) > longest
-        if is_longer and any(argument in text for text in texts):
-            longest = len(argument)
-    return longest
+        if len(argument) < _MIN_ARGUMENT or len(argument) <= longest:
+            continue
+        for text in texts:
+            if argument in text:
+                longest = len(argument)
+                is_task = is_task or 2 * len(argument) >= len(text)
+    return longest, is_task
 
 
 def _list_texts(value: object) -> list[str]:

@@ -1,9 +1,10 @@
 """What a test expects an agent to do: `call` for a tool call, `started` for an agent that was started or handed over to."""
 
+import glob
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeGuard
 
 from pytest_llmops._util.path_patterns import BadPattern, compile_name
 from pytest_llmops.agents.argument_values import (
@@ -24,6 +25,7 @@ from pytest_llmops.measurement import shorten_text
 Mode: TypeAlias = Literal["any", "exact", "partial", "within", "whole"]
 
 MAX_CALL_CHARS = 160
+CALL_KEYS = frozenset({"name", "arguments", "args"})  # of a call as data
 _WILDCARDS = re.compile(r"[*?\[]")
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,60}\Z")
 
@@ -96,7 +98,7 @@ class ExpectedCall:
     def __str__(self) -> str:
         """Return the call as Python writes it: ``refund(order_id='B-77')``; ``refund`` alone if its arguments do not count."""
         if self.mode == "any":
-            return self.name
+            return shorten_text(self.name, MAX_CALL_CHARS)
         return shorten_text(f"{self.name}({self._format_arguments()})", MAX_CALL_CHARS)
 
     def __repr__(self) -> str:
@@ -229,6 +231,8 @@ def check_name(name: object, where: str) -> None:
         raise UsageError(
             f"{where}: expected the name of a tool or agent as its first argument, got {format_value(name)}"
         )
+    if not _WILDCARDS.search(name):
+        return
     try:
         compile_name(name)
     except BadPattern as error:
@@ -238,15 +242,44 @@ def check_name(name: object, where: str) -> None:
 def parse_expected_call(item: object, where: str) -> Expected:
     """Return an expected call; a text is the name of a tool whose arguments do not count.
 
+    A mapping ``{"name": ..., "arguments": ...}`` (or ``args``), as cases and evalset.json have it, is a call with exactly these arguments.
+
     Raises:
         UsageError: It is something else.
     """
     if isinstance(item, (ExpectedCall, ExpectedAgent)):
         return item
+    if is_call_mapping(item):
+        return _parse_call_mapping(item, where)
     if isinstance(item, str):
         check_name(item, where)
         return ExpectedCall(name=item)
     raise UsageError(f"{where}: expected call('name', ...) or the name of a tool, got {format_value(item)}")
+
+
+def is_call_mapping(item: object) -> TypeGuard[Mapping[str, object]]:
+    """Return whether a value is a mapping of a name and arguments, and not a message or an item of a vendor."""
+    return isinstance(item, Mapping) and "name" in item and CALL_KEYS.issuperset(item)
+
+
+def _parse_call_mapping(item: Mapping[str, object], where: str) -> ExpectedCall:
+    """Return the call of a mapping; without arguments they do not count. Its name is literal.
+
+    Raises:
+        UsageError: The name is not a text, or the arguments are not a mapping.
+    """
+    name = item["name"]
+    check_name(name, where)
+    literal = glob.escape(str(name))
+    given = [item[key] for key in ("arguments", "args") if key in item]
+    if not given:
+        return ExpectedCall(name=literal)
+    arguments = given[0]
+    if len(given) > 1 or not isinstance(arguments, Mapping):
+        raise UsageError(
+            f"{where}: {name}: expected `arguments` (or `args`) to be a mapping, got {format_value(given)}"
+        )
+    return call(literal, arguments)
 
 
 def iterate_calls(expected: Sequence[Expected]) -> Iterator[ExpectedCall]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from typing import Any, Literal, TypeAlias
 
@@ -62,6 +62,8 @@ class CallComparison:
         numbers: The index of each call made in ``trajectory.tool_calls``, which also has the calls that `ExpectedAgent` stands for.
         pairs: Indexes of an expected call and of the call that it is paired with, by the first.
         rules: How they were compared.
+        matrix: Whether each expected call accepts each call made.
+        turns: Number of calls of each turn.
     """
 
     expected: tuple[Expected, ...]
@@ -69,6 +71,8 @@ class CallComparison:
     numbers: tuple[int, ...]
     pairs: tuple[tuple[int, int], ...]
     rules: Rules
+    matrix: Matrix = field(repr=False, compare=False)
+    turns: tuple[int, ...]
 
     @property
     def missing(self) -> list[int]:
@@ -121,14 +125,25 @@ def compare_calls(expected: ExpectedCalls, trajectory: Trajectory, rules: Rules)
     numbers = [number for turn in turns for number, _ in turn]
     made = [use for turn in turns for _, use in turn]
     matrix = _build_matrix(expected.calls, made, rules)
-    pairs = _pair(matrix, expected, [len(turn) for turn in turns], rules.order)
+    made_turns = tuple(len(turn) for turn in turns)
+    pairs = _pair(matrix, expected, made_turns, rules.order)
     return CallComparison(
         expected=expected.calls,
         made=tuple(made),
         numbers=tuple(numbers),
         pairs=tuple(sorted(pairs)),
         rules=rules,
+        matrix=matrix,
+        turns=made_turns,
     )
+
+
+def reorder(comparison: CallComparison, order: Order) -> CallComparison:
+    """Return the comparison of the same calls in another order; turns of the expected calls do not count."""
+    expected = ExpectedCalls(calls=comparison.expected)
+    pairs = _pair(comparison.matrix, expected, comparison.turns, order)
+    rules = replace(comparison.rules, order=order)
+    return replace(comparison, pairs=tuple(sorted(pairs)), rules=rules)
 
 
 def _pair(matrix: Matrix, expected: ExpectedCalls, made_sizes: Sequence[int], order: Order) -> Pairs:

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 from pytest_llmops.agents.argument_values import MAX_DIFFERENCES, format_value
 from pytest_llmops.agents.sources.fields import get_field
+from pytest_llmops.agents.tool_definitions import SCHEMA_KEYS
 from pytest_llmops.agents.trajectory import ToolUse
 from pytest_llmops.errors import UsageError, find_closest_name, format_name_list
 from pytest_llmops.measurement import shorten_text
@@ -46,6 +47,9 @@ def read_offered_tools(where: str, tools: object, source: object) -> dict[str, S
         tools = _list_recorded_tools(source)
         if not tools:
             return None
+    # The answer to `tools/list` of an MCP server has them as `tools`.
+    if isinstance(get_field(tools, "tools"), (list, tuple)):
+        tools = get_field(tools, "tools")
     if isinstance(tools, (str, Mapping)) or not isinstance(tools, Sequence):
         raise UsageError(f"{where}: expected tools to be a list of tools, got {format_value(tools)}")
     schemas: dict[str, Schema | None] = {}
@@ -85,7 +89,7 @@ def _read_tool(where: str, tool: object) -> tuple[str, object]:
         raise UsageError(
             f"{where}: expected a tool with a name, as OpenAI, Anthropic or MCP describe it, got {format_value(tool)}"
         )
-    for key in ("parameters", "input_schema", "inputSchema"):
+    for key in SCHEMA_KEYS:
         schema = get_field(inner, key)
         if schema is not None:
             return name, schema

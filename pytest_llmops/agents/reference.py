@@ -3,7 +3,7 @@
 import glob
 from typing import Any, Literal, TypeAlias
 
-from pytest_llmops.agents.expected_calls import ExpectedAgent, ExpectedCall, Mode
+from pytest_llmops.agents.expected_calls import ExpectedAgent, ExpectedCall, Mode, is_call_mapping
 from pytest_llmops.agents.matching import ExpectedCalls, list_turns
 from pytest_llmops.agents.sources import read_trajectory
 from pytest_llmops.agents.trajectory import ToolUse
@@ -21,7 +21,8 @@ def is_call_list(expected: object) -> bool:
         return True
     if not isinstance(expected, (list, tuple)):
         return False
-    return all(isinstance(item, (str, list, tuple, ExpectedCall, ExpectedAgent)) for item in expected)
+    kinds = (str, list, tuple, ExpectedCall, ExpectedAgent)
+    return all(isinstance(item, kinds) or is_call_mapping(item) for item in expected)
 
 
 def read_reference(where: str, reference: object, arguments: ArgumentMode) -> ExpectedCalls:

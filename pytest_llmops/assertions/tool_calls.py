@@ -1,7 +1,8 @@
 """Assert which tools an agent called, with which arguments, and in which order."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from pytest_llmops import recorder
 from pytest_llmops.agents.call_requirements import NO_MESSAGE, check_calls, parse_requirements
@@ -21,13 +22,13 @@ MAX_LINES = 60  # lines of a failure text
 
 def assert_tool_calls(
     source: object,
-    expected: "Sequence[Expected | str | Sequence[Expected | str]]" = (),
+    expected: "Sequence[Expected | str | Mapping[str, Any] | Sequence[Expected | str | Mapping[str, Any]]]" = (),
     *,
     order: Order = "strict",
     extra: Rule = "forbid",
     missing: Rule = "forbid",
     never: "Sequence[Expected | str] | str" = (),
-    tools: "Sequence[Tool] | None" = None,
+    tools: "Sequence[Tool] | Mapping[str, Any] | None" = None,
     at_least: float | None = 1.0,
     label: str = "",
 ) -> Measurement:
@@ -48,8 +49,8 @@ def assert_tool_calls(
         extra: Whether calls that are not expected are allowed: ``forbid`` or ``allow``.
         missing: Whether expected calls may be missing: ``forbid`` or ``allow``.
         never: Calls that must not be made: names of tools, also with wildcards (``delete_*``), or `call`.
-        tools: The tools that the agent was offered, as OpenAI, Anthropic or MCP describe them, or as `ToolDefinition`; None: those of
-            ``llm_calls``, if that is the source.
+        tools: The tools that the agent was offered, as OpenAI, Anthropic or MCP describe them, as `ToolDefinition`, or the answer of an
+            MCP server to ``tools/list``; None: those of ``llm_calls``, if that is the source.
         at_least: 1.0, or None: record only.
         label: Distinguishes two assertions of a test.
 

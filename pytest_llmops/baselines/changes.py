@@ -17,6 +17,7 @@ from pytest_llmops.baselines.baseline import (
 from pytest_llmops.baselines.requests import list_answers, request_fingerprint
 from pytest_llmops.metrics.change.broken_cases import GAP
 from pytest_llmops.results.call_sequences import CallSequence
+from pytest_llmops.results.details import VariantFacts
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import CHANGE_KINDS, CaseChange, ChangeKind, ScoreChange
 
@@ -134,6 +135,14 @@ class SuiteComparison:
     missing: tuple[str, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
     baseline: Baseline = field(default_factory=Baseline)
+
+
+def select_gated_tests(records: Iterable[TestRecord]) -> list[TestRecord]:
+    """Return the tests that the baseline holds: not those of an agent without its skill, or with an older one (`skill_arms`).
+
+    Whether such an arm got better or worse says nothing about the change, and its tests would hide what the tested version lost.
+    """
+    return [record for record in records if VariantFacts.from_wire(record.fact("compare")).in_baseline]
 
 
 def compare_tests(baseline: Baseline, records: Iterable[TestRecord]) -> SuiteComparison:

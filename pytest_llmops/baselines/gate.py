@@ -29,6 +29,7 @@ from pytest_llmops.baselines.changes import (
     find_no_calls,
     list_changes,
     metric_name,
+    select_gated_tests,
 )
 from pytest_llmops.baselines.edits import FindRequests, find_edits, find_no_requests
 from pytest_llmops.baselines.metric_data import GateRules, MetricData, format_points, format_size
@@ -75,7 +76,7 @@ def judge_suite(
     'Not compared: the baseline holds no test'
     """
     rules = rules or GateRules()
-    comparison = compare_tests(baseline, records)
+    comparison = compare_tests(baseline, select_gated_tests(records))
     changes = list_changes(comparison, find_output, find_calls, partial=partial)
     verdict = Verdict(
         kind="baseline",

@@ -54,6 +54,7 @@ class GateRules:
         mean_level: Probability that the mean of the metrics that decide is RED if nothing changed. It is a little smaller than alpha, as
             cases that broke may turn the verdict RED as well.
         guard_level: The same for all guard-rails together.
+        compare_level: Probability that `llm_compare` calls some variant better or worse if they are all the same.
         broken_level: The odds of chance above which broken cases prove nothing.
         margin: A drop of the mean that must be excluded for GREEN.
         floor: The smallest drop that is RED.
@@ -69,6 +70,7 @@ class GateRules:
     alpha: float = 0.05
     mean_level: float = 0.04
     guard_level: float = 0.01
+    compare_level: float = 0.03
     broken_level: float = 0.01
     margin: float = 0.05
     floor: float = 0.02

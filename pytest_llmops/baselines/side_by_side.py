@@ -189,13 +189,13 @@ def _judge_metric(row: _Row, rules: GateRules) -> MetricVerdict:
         return replace(verdict, p_value=None, next_step=next_step)
     lower, upper = likely
     verdict = replace(verdict, lower=lower, upper=upper)
-    if row.p_value <= rules.alpha + ROUNDING and abs(data.change) >= rules.floor - ROUNDING:
+    if row.p_value <= rules.compare_level + ROUNDING and abs(data.change) >= rules.floor - ROUNDING:
         if data.change > 0:
             return replace(verdict, status="better")
         return replace(verdict, status="worse")
     if data.rules_out_difference(level, rules.margin):
         return replace(verdict, status="equivalent")
-    levels = (level / 2, level)
+    levels = (rules.compare_level / row.tests / 2, level)
     return replace(verdict, next_step=data.plan_next_step(rules, levels, two_sided=True).words)
 
 

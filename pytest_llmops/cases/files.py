@@ -1,4 +1,4 @@
-"""Load test cases from JSONL, YAML, CSV, Parquet or Arrow files, draw samples, and select by tag or split.
+"""Load test cases from JSONL, YAML, CSV, evals.json, evalset.json, Parquet or Arrow files, draw samples, and select by tag or split.
 
 Every case has an explicit id, which becomes part of a test's name and the key of a baseline: a number by position
 would change when a case is inserted, and different cases would be compared.
@@ -33,7 +33,10 @@ from pytest_llmops._util.text_files import (
 )
 from pytest_llmops._util.user_files import find_path
 from pytest_llmops.cases.columns import check_fields, check_header, find_own_key, has_only_texts, require_keys
+from pytest_llmops.cases.content_parts import make_file_part
+from pytest_llmops.cases.eval_files import read_eval_rows
 from pytest_llmops.cases.tables import read_dataset_rows, read_table_rows
+from pytest_llmops.cases.turns import add_input
 from pytest_llmops.errors import CaseError, UnknownName, UsageError
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Call
@@ -45,19 +48,8 @@ FORBIDDEN_IN_IDS = ("[", "]", "::", "\\")
 MAX_ID_CHARS = 200
 _PLAIN_ID = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_ID_CHARS}}}")
 TEXT_SUFFIXES = (".jsonl", ".yaml", ".yml", ".csv")
-CASE_SUFFIXES = (*TEXT_SUFFIXES, ".parquet", ".arrow")
+CASE_SUFFIXES = (*TEXT_SUFFIXES, ".json", ".parquet", ".arrow")
 TRAINING_SPLITS = ("train", "training")  # cases of these splits are not for tests
-# Suffix of a file -> type of its content part, and media type (for audio the name of the format)
-PART_TYPES = {
-    ".png": ("image_url", "image/png"),
-    ".jpg": ("image_url", "image/jpeg"),
-    ".jpeg": ("image_url", "image/jpeg"),
-    ".gif": ("image_url", "image/gif"),
-    ".webp": ("image_url", "image/webp"),
-    ".wav": ("input_audio", "wav"),
-    ".mp3": ("input_audio", "mp3"),
-    ".pdf": ("file", "application/pdf"),
-}
 CALL_KEYS = frozenset(spec.name for spec in list_fields(Call))
 
 
@@ -153,20 +145,7 @@ class Case:
             text = canonical_json(text)
         parts: list[dict[str, Json]] = [{"type": "text", "text": text}]
         for name, (data, _) in self.read_files().items():
-            suffix = Path(name).suffix.lower()
-            if suffix not in PART_TYPES:
-                expected = ", ".join(PART_TYPES)
-                raise CaseError(f"case {self.id}: expected a file of type {expected}", name)
-            kind, media = PART_TYPES[suffix]
-            if kind == "image_url":
-                address = f"data:{media};base64,{data}"
-                body: dict[str, Json] = {"url": address}
-            elif kind == "input_audio":
-                body = {"data": data, "format": media}
-            else:
-                address = f"data:{media};base64,{data}"
-                body = {"filename": Path(name).name, "file_data": address}
-            parts.append({"type": kind, kind: body})
+            parts.append(make_file_part(self.id, name, data))
         return parts
 
 
@@ -182,10 +161,11 @@ def load_cases(
     JSONL: one object a line, blank lines are skipped. YAML: a list of objects. CSV: commas, a header, every
     value a text; ``tags`` and ``files`` are split at ``;`` and ``|``. These files are UTF-8; every line end is read as
     ``\n``, within values too, so that a checkout on Windows has the same cases. Parquet files, Arrow streams and folders
-    that ``save_to_disk`` of `datasets` wrote need the extra ``parquet``; the line of an error is then the row.
+    that ``save_to_disk`` of `datasets` wrote need the extra ``parquet``; the line of an error is then the row. JSON: an evals.json of
+    the Agent Skills guide or an evalset.json of ADK.
 
     Args:
-        source: The file: .jsonl, .yaml, .yml, .csv, .parquet or .arrow, or a folder of `save_to_disk`; or the rows
+        source: The file: .jsonl, .yaml, .yml, .csv, .json, .parquet or .arrow, or a folder of `save_to_disk`; or the rows
             themselves, as a list of mappings, a `Dataset` or a `DatasetDict`.
         fields: Key of a case -> the column that it is read from, ``{"input": "question"}``; ``case["question"]``
             has the value, too. Every column must exist. An id may then be a whole number.
@@ -313,6 +293,8 @@ def read_rows(path: Path, *, numbers_as_written: bool = True) -> Iterator[tuple[
         return _parse_yaml_rows(read_text(path), numbers_as_written=numbers_as_written)
     if suffix == ".csv":
         return _stream_csv_rows(path)
+    if suffix == ".json":
+        return read_eval_rows(path)
     if suffix in (".parquet", ".arrow"):
         return read_table_rows(path)
     known = ", ".join(CASE_SUFFIXES)
@@ -365,6 +347,7 @@ def parse_case(
     Raises:
         BadFile: A key is missing, or has a wrong value.
     """
+    row = add_input(row, names)
     require_keys(row, names)
     own = _read_own_values(row, names)
     if own["input"] is None:

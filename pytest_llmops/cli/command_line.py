@@ -24,6 +24,7 @@ GROUPS = (
     "models",
     "prompts",
     "semantic",
+    "tools",
 )
 EPILOG = "exit status: 0 all is well, 1 something was found or refused, 2 the command line is wrong"
 

@@ -15,7 +15,7 @@ from pytest_llmops.baselines.baseline import (
     read_output,
     summarize_test,
 )
-from pytest_llmops.baselines.changes import GOOD_OUTCOMES, compare_tests
+from pytest_llmops.baselines.changes import GOOD_OUTCOMES, compare_tests, select_gated_tests
 from pytest_llmops.baselines.gate import describe_small_baseline
 from pytest_llmops.baselines.requests import list_requests, request_fingerprint, shorten_parts
 from pytest_llmops.baselines.sessions import find_chosen_tests, list_sessions, summarize_session
@@ -120,7 +120,7 @@ def accept_run(
     from pytest_llmops.cassettes import lock_cassette
     from pytest_llmops.redaction.redactor import Redactor
 
-    ran = [record for record in records if record.outcome != "skipped"]
+    ran = [record for record in select_gated_tests(records) if record.outcome != "skipped"]
     if not any(record.measurements for record in ran):
         raise AcceptRefused("--llm-accept: not accepted: no test measured anything")
     settings = gate.settings

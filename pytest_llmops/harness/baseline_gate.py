@@ -21,7 +21,7 @@ from pytest_llmops.baselines.baseline import (
     find_shown_trial,
     read_output,
 )
-from pytest_llmops.baselines.requests import list_requests, request_fingerprint
+from pytest_llmops.baselines.requests import MAX_REQUESTS, list_requests, request_fingerprint
 from pytest_llmops.baselines.stored_answers import outputs_path, read_answers
 from pytest_llmops.errors import LLMOpsError, UsageError, path_from_root
 from pytest_llmops.measurement import format_count
@@ -215,7 +215,7 @@ class _CommittedCalls:
         from pytest_llmops.results.call_sequences import find_sequences
 
         now = find_sequences(record.facts, record.measurements)
-        if not now:
+        if not now or len(before.calls) >= MAX_REQUESTS:  # the baseline does not know all of its requests
             return ()
         recorded = _read_tool_calls(record.calls)
         if recorded is None or not recorded.contains(now[0]):
@@ -225,11 +225,15 @@ class _CommittedCalls:
             fingerprint, _, answers = entry.partition(" ")
             answered[fingerprint] = answers.split(",")
         calls = []
+        found = set()
         for call in self._read_calls(record, find_shown_trial(record, before)):
             for request in list_requests([call]):
                 _, _, answer = request.line.partition(" ")
                 if answer in answered.get(request.fingerprint, ()):
                     calls.append(call)
+                    found.add(request.fingerprint)
+        if before.trials == 1 and len(found) < len(answered):  # some were not recorded, or removed
+            return ()
         sequence = _read_tool_calls(calls)
         if sequence is None:
             return ()

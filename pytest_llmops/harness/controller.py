@@ -52,6 +52,7 @@ from pytest_llmops.results.run import (
     write_text,
 )
 from pytest_llmops.results.secrets import mask_run_secrets
+from pytest_llmops.results.tool_choices import iter_refused_name_notes
 from pytest_llmops.results.traffic import iter_cassette_notes, iter_recording_notes
 from pytest_llmops.results.verdict import Verdict
 from pytest_llmops.settings import OPTIONS, LookTrials, Settings
@@ -173,6 +174,7 @@ class Controller:
         yield from iter_uniform_judge_notes(records)
         yield from iter_recording_notes(records)
         yield from iter_unchecked_notes(records)
+        yield from iter_refused_name_notes(records)
         if self._settings.changed:  # what it was asked for
             yield from iter_changed_notes(records)
         yield from iter_session_doubts(self._config, self._settings)

@@ -15,7 +15,7 @@ from pytest_llmops.harness.markers import MARKERS, load_marker
 from pytest_llmops.settings import Settings
 
 PLUGIN_FIXTURES = frozenset(
-    {"prompt", "prompts", "case", "retriever", "judge", "judge_canaries", "llm", "embedder", "llm_calls", "llm_cassette", "llm_proxy"}
+    {"prompt", "prompts", "case", "retriever", "judge", "judge_canaries", "llm", "embedder", "llm_calls", "llm_cassette", "llm_proxy", "llm_tools"}
 )  # fmt: skip
 
 PACKAGE = "pytest_llmops"

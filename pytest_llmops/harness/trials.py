@@ -26,6 +26,7 @@ from pytest_llmops.harness.tapes import repetition_of
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.recorder import run_as_trial
 from pytest_llmops.results import call_sequences
+from pytest_llmops.results.tool_choices import keep_calls_of_trials
 from pytest_llmops.results.verdict import LEVEL_CODES
 from pytest_llmops.settings import Settings
 
@@ -386,6 +387,7 @@ def _merge_series(measurements: Sequence[Measurement], trials: int) -> Measureme
     unscored = trials - len(values)
     if unscored:
         detail["unscored_trials"] = unscored
+    detail.update(keep_calls_of_trials([measurements[place] for place in values]))
     samples = tuple(values.values())
     return replace(worst, value=fmean(samples), samples=samples, detail=detail)
 

@@ -9,8 +9,10 @@ from pytest_llmops.reports.html_views import MAX_NAME, View, case_id, format_jso
 from pytest_llmops.results.review import Judgement
 from pytest_llmops.results.run import Run
 from pytest_llmops.results.summary import Totals
+from pytest_llmops.results.tool_choices import list_tool_facts
 from pytest_llmops.results.traffic import Traffic, format_cost, format_tokens
 
+MAX_CONFUSIONS = 40
 _PURPOSES = {"app": "the application", "judge": "judges", "embedder": "embedders"}
 
 
@@ -31,6 +33,8 @@ def build_run_facts(run: Run, totals: Totals, judges: Iterable[ShownJudge]) -> l
         rows.append(["Latency", f"median {p50}, 95th percentile {p95} ({calls} of the application)"])
     if totals.cassettes.files:
         rows.append(["Recordings", totals.cassettes.count_words])
+    for label, text in list_tool_facts(totals.tools, MAX_CONFUSIONS):
+        rows.append([label.capitalize(), text])
     if totals.budget:
         rows.append(["Budget", totals.budget])
     return rows

@@ -60,6 +60,7 @@ SEPARATE_DETAILS = frozenset(
         "picture",
         "trajectory",
         "made",
+        "unexpected",
     }
 )
 KNOWN_FACTS = frozenset(

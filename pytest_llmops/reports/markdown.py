@@ -38,6 +38,7 @@ from pytest_llmops.results.details import CollectionError, as_list
 from pytest_llmops.results.problems import list_record_commands
 from pytest_llmops.results.run import Run
 from pytest_llmops.results.summary import Totals, summarize_run
+from pytest_llmops.results.tool_choices import list_tool_facts
 from pytest_llmops.results.verdict import SuiteEdit, Verdict
 
 MAX_BYTES = 60_000  # a comment of GitHub holds 65,536 characters
@@ -50,6 +51,8 @@ MAX_METRICS = 8
 MAX_MODULES = 10
 MAX_COMMANDS = 3
 MAX_NOTES = 5
+MAX_CATALOGUES = 10
+MAX_CONFUSIONS = 10
 MAX_NAMES = 3
 # Edits that are a sentence, and have no name
 _SENTENCES = frozenset({"code", "answers", "unknown"})
@@ -99,6 +102,7 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
     tables = _format_cases(shown, len(leading)) if form != "causes" and shown else []
     tail = [
         *_format_comparisons(run),
+        *_format_tools(run),
         *_format_notes(run),
         *_format_run(run),
         *_format_override(headline),
@@ -327,6 +331,19 @@ def _format_comparisons(run: Run) -> list[Block]:
         lines = [f"- {quote_code(verdict.headline, 600)}" for verdict in others[:MAX_NOTES]]
         blocks += _fold(format_count(len(others), "other verdict"), [lines])
     return blocks
+
+
+def _format_tools(run: Run) -> list[Block]:
+    """Return which tools of the catalogues were reached, and which were confused, folded."""
+    uses = summarize_run(run).tools
+    facts = list_tool_facts(uses[:MAX_CATALOGUES], MAX_CONFUSIONS)
+    lines = [f"- {label.capitalize()}: {quote_code(text, 600)}" for label, text in facts]
+    if not lines:
+        return []
+    rest = len(uses) - MAX_CATALOGUES
+    if rest > 0:
+        lines.append(f"- and {format_count(rest, 'more catalogue')}")
+    return _fold("Choice of tools", [lines])
 
 
 def _format_notes(run: Run) -> list[Block]:

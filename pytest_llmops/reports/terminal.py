@@ -18,6 +18,7 @@ from pytest_llmops.reports.terminal_page import MIN_WIDTH, Line, Page, Style, ha
 from pytest_llmops.results.problems import describe_unrecorded, list_record_commands
 from pytest_llmops.results.run import Run
 from pytest_llmops.results.summary import summarize_run
+from pytest_llmops.results.tool_choices import list_tool_facts
 from pytest_llmops.settings import NEEDS_JUDGE
 
 WORD_STYLES: Mapping[str, Style] = {
@@ -32,6 +33,8 @@ WORD_STYLES: Mapping[str, Style] = {
 TONE_STYLES: Mapping[str, Style] = {"red": "red", "amber": "yellow", "green": "green", "violet": "purple"}
 KINDS_WITH_TABLE = frozenset({"comparison", "robustness", "guardrail", "sentinel"})
 MAX_COMPARISONS = 6
+MAX_CATALOGUES = 6
+MAX_CONFUSIONS = 3
 MAX_NOTES = 3  # notes that are shown without -v
 SILENT = -2  # -qq
 
@@ -146,6 +149,7 @@ class _Builder:
             self._cases.lines(),
             self._metric_lines(),
             self._comparison_lines(),
+            self._tool_lines(),
             [*self._missed_lines(), *self._verified_lines(), *self._budget_lines(), *self._skipped_lines()],
         ]
         if self._verbosity > 0:
@@ -251,6 +255,24 @@ class _Builder:
         if self._around.more:
             text += f": {self._around.more}"
         return self._page.wrap(text)
+
+    def _tool_lines(self) -> list[Line]:
+        """Return which tools of the catalogues were reached, and which were confused; with -v all of them."""
+        page = self._page
+        uses = summarize_run(self._run).tools
+        most = MAX_CONFUSIONS
+        shown = uses[:MAX_CATALOGUES]
+        if self._verbosity > 0:
+            most = len(self._run.records)
+            shown = uses
+        lines: list[Line] = []
+        for label, text in list_tool_facts(shown, most):
+            style: Style = "yellow" if label == "confused" else ""
+            lines += page.fact(label, page.quote(text, 600), style)
+        rest = len(uses) - len(shown)
+        if rest:
+            lines += page.fact("", f"and {format_count(rest, 'more catalogue')}: -v")
+        return lines
 
     def _missed_lines(self) -> list[Line]:
         """Return the commands that record what is missing, each on one line, unless the next step is the only one."""

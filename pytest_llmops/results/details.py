@@ -132,6 +132,7 @@ class VariantFacts(StoredFacts):
         base: The value that all others are compared with.
         case: The other arguments of the test; tests with equal ones are the same case.
         primary: The metric that decides, as for the gate.
+        in_baseline: Whether the baseline holds the test; false for an arm that only shows what the tested version is compared with.
     """
 
     argument: str = ""
@@ -140,6 +141,7 @@ class VariantFacts(StoredFacts):
     base: str = ""
     case: tuple[str, ...] = ()
     primary: str = ""
+    in_baseline: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

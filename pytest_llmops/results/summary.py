@@ -37,6 +37,7 @@ from pytest_llmops.results.run import (
     is_judged,
     judge_doubt,
 )
+from pytest_llmops.results.tool_choices import CatalogueUse, summarize_tool_choices
 from pytest_llmops.results.traffic import (
     CassetteTotals,
     Latency,
@@ -164,6 +165,7 @@ class Totals:
         outcomes: Numbers of tests as pytest counts them, by outcome; cases of a dataset are no tests of their own.
         dataset_cases: How many cases the tests evaluated as datasets.
         candidates: Models that are compared; empty if no test ran with several.
+        tools: What was done with the catalogues of ``llm_tools``.
         blamed: Numbers of tests in which retrieval or generation did badly, by the status of both in words.
         concluded: RED or ERROR if a verdict fails the run; else "".
     """
@@ -179,6 +181,7 @@ class Totals:
     latency: Latency
     cassettes: CassetteTotals
     blamed: Mapping[str, int] = field(default_factory=dict)
+    tools: tuple[CatalogueUse, ...] = ()
     dataset_cases: int = 0
     budget: str = ""
     concluded: Literal["RED", "ERROR", ""] = ""
@@ -216,6 +219,8 @@ class Totals:
             "calls": asdict(self.traffic),
             "latency_s": asdict(self.latency),
         }
+        if self.tools:
+            totals["tools"] = [use.to_wire() for use in self.tools]
         return as_mapping(to_builtins(totals))
 
     @property
@@ -278,6 +283,7 @@ def summarize_run(run: Run) -> Totals:
         latency=summarize_latency(calls),
         cassettes=summarize_cassettes(run),
         blamed=dict(blamed),
+        tools=summarize_tool_choices(records),
         dataset_cases=len(records) - len(tests),
         budget=format_budget(run),
         concluded=_read_verdicts(run),

@@ -14,7 +14,7 @@ from support.matrix import ROOT, TIMEOUT_S, environment
 
 COMMANDS = {"clients": "make test", "agents": "make agents", "frameworks": "make frameworks"}
 # Other results of the same run as "lookup"
-SAME_RUNS = ("streamed", "messages", "events", "agent", "structured")
+SAME_RUNS = ("streamed", "stopped", "messages", "events", "agent", "structured")
 NO_TELEMETRY = {
     "CREWAI_DISABLE_TELEMETRY": "true",
     "CREWAI_TRACING_ENABLED": "false",

@@ -27,8 +27,13 @@ class AgentServer(StubServer):
             return Reply(b"{}", 404)
         body = seen.json
         events = _message_events(body) if "messages" in body else _response_events(body)
-        data = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
-        return Reply(data.encode(), headers={"content-type": "text/event-stream"})
+        return event_reply(events)
+
+
+def event_reply(events: list[dict[str, Any]]) -> Reply:
+    """The answer with the events of a stream."""
+    data = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
+    return Reply(data.encode(), headers={"content-type": "text/event-stream"})
 
 
 def _folder(body: dict[str, Any], pattern: str) -> str:
@@ -49,17 +54,23 @@ def _message_events(body: dict[str, Any]) -> list[dict[str, Any]]:
         for block in message["content"]
     ]
     done = sum(block["type"] == "tool_use" for block in blocks)
-    message = {
-        "id": f"msg_{done}", "type": "message", "role": "assistant", "model": body["model"], "content": [],
-        "stop_reason": None, "stop_sequence": None, "usage": {"input_tokens": 10, "output_tokens": 1},
-    }  # fmt: skip
     if done < len(CLAUDE_STEPS):
         name, arguments = CLAUDE_STEPS[done]
-        block = {"type": "tool_use", "id": f"toolu_{done}", "name": name, "input": {}}
-        text, kind, member, reason = _fill(arguments, folder), "input_json_delta", "partial_json", "tool_use"
-    else:
-        block = {"type": "text", "text": ""}
-        text, kind, member, reason = FINAL.format(folder=folder), "text_delta", "text", "end_turn"
+        return message_events(body["model"], done, _fill(arguments, folder), tool=name)
+    return message_events(body["model"], done, FINAL.format(folder=folder))
+
+
+def message_events(model: str, number: int | str, text: str, tool: str = "") -> list[dict[str, Any]]:
+    """The stream of an answer of Anthropic's Messages API: a text, or the arguments of a tool that is called."""
+    message: dict[str, Any] = {
+        "id": f"msg_{number}", "type": "message", "role": "assistant", "model": model, "content": [],
+        "stop_reason": None, "stop_sequence": None, "usage": {"input_tokens": 10, "output_tokens": 1},
+    }  # fmt: skip
+    block: dict[str, Any] = {"type": "text", "text": ""}
+    kind, member, reason = "text_delta", "text", "end_turn"
+    if tool:
+        block = {"type": "tool_use", "id": f"toolu_{number}", "name": tool, "input": {}}
+        kind, member, reason = "input_json_delta", "partial_json", "tool_use"
     pieces = [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
     return [
         {"type": "message_start", "message": message},

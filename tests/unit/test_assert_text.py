@@ -522,4 +522,4 @@ def test_many_texts_in_the_order_of_a_long_one_that_is_full_of_them() -> None:
     assert assert_contains(text, ["ab"] * 500, in_order=True).value == 1.0
     measurement = assert_contains(text + "z", ["z", *["ab"] * 500, "c"], in_order=True, at_least=None)
     assert measurement.detail["missing"] == ["z", "c"]
-    assert assert_contains(text, ["ab"] * 500, times=250_000).detail["counts"] == [250_000] * 500
+    assert assert_contains(text, ["ab"] * 20, times=250_000).detail["counts"] == [250_000] * 20

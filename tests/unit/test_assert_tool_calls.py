@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -187,6 +189,7 @@ def test_calls_that_are_not_valid_are_named() -> None:
 def test_tools_as_vendors_describe_them(tool: object) -> None:
     messages = turn(("f", {"q": 1}), ("f", {}))
     assert measure(messages, tools=[tool])["tools.valid_arguments"] == 0.5
+    assert measure(messages, tools={"tools": [tool]})["tools.valid_arguments"] == 0.5
     assert measure(messages, tools=[{"name": "f"}])["tools.valid_arguments"] == 1
 
 
@@ -289,3 +292,21 @@ def test_what_does_not_contradict_is_accepted() -> None:
     options: dict[str, Any] = {"never": [call("refund", ..., amount=1_000), "delete_*"]}
     assert assert_tool_calls(MESSAGES, ["get_order", call("refund", ..., amount=int)], **options).value == 1
     assert assert_tool_calls(turn(("a", {}), ("a", {})), ["a", "a"]).value == 1
+
+
+def test_in_a_plain_script_without_pytest() -> None:
+    script = """
+import sys
+from pytest_llmops import MeasurementFailed, assert_tool_calls, call
+
+messages = [{"role": "assistant", "tool_calls": [{"function": {"name": "refund", "arguments": '{"amount": 200}'}}]}]
+assert assert_tool_calls(messages, [call("refund", amount=int)]).value == 1
+try:
+    assert_tool_calls(messages, [call("refund", amount=20)])
+except MeasurementFailed as failure:
+    print(str(failure).splitlines()[1].strip())
+assert "pytest" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "step 1        refund: amount: expected 20, got 200\n"

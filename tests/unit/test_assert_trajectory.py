@@ -82,7 +82,12 @@ def test_the_difference_is_told_step_by_step() -> None:
 
 def test_limits_and_what_exceeds_them() -> None:
     trajectory = make([LOOKUP], *[[SEARCH]] * 5, tokens=100, cost_usd=0.01)
-    options: dict[str, Any] = {"at_most_steps": 6, "at_most_repeats": 4, "at_most_tokens": 600, "at_most_usd": 0.06}
+    options: dict[str, Any] = {
+        "at_most_steps": 6,
+        "at_most_repeats": 4,
+        "at_most_tokens": 600,
+        "at_most_usd": 0.06,
+    }
     assert {item.status for item in assert_trajectory(trajectory, **options)} == {"passed"}
     lines = fail(trajectory, at_most_steps=5, at_most_repeats=1, at_most_tokens=599, at_most_usd=0.05)
     assert lines[:2] == [

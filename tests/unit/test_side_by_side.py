@@ -117,21 +117,28 @@ def test_a_large_difference_that_is_nearly_proved_takes_few_further_trials() -> 
     def fail(cases: int, trials: int = 1) -> dict[str, list[float]]:
         return {str(case): [float(case >= cases)] * trials for case in range(20)}
 
-    verdict = compare({"v1": fail(0), "v2": fail(5), "v3": fail(0)})[0]
+    verdict = compare({"v1": fail(0), "v2": fail(6), "v3": fail(0)})[0]
     assert verdict.status == "undecided"
-    assert verdict.metrics[0].change == pytest.approx(-0.25)
+    assert verdict.metrics[0].change == pytest.approx(-0.3)
     (trials,) = map(int, re.findall(r"(\d+) trials", verdict.next_step))
     assert trials <= 10
-    assert compare({"v1": fail(0, trials), "v2": fail(5, trials), "v3": fail(0, trials)})[0].status == "worse"
+    assert compare({"v1": fail(0, trials), "v2": fail(6, trials), "v3": fail(0, trials)})[0].status == "worse"
 
 
 def test_what_got_worse_is_named_the_worst_first_unless_the_variant_is_as_good() -> None:
     before = {case: scores(0.8) for case in "abcdefghijkl"}
-    after = {**before, "f": scores(0.1), "b": scores(0.3), "k": scores(0.2), "c": scores(0.5)}
+    after = {
+        **before,
+        "f": scores(0.1),
+        "b": scores(0.3),
+        "k": scores(0.2),
+        "c": scores(0.5),
+        "d": scores(0.4),
+    }
     verdicts = compare({"v1": before, "v2": after, "v3": {case: scores(0.9) for case in before}})
     assert [verdict.status for verdict in verdicts] == ["worse", "better"]
-    assert verdicts[0].sentence == "judge.quality worse by 17.5 points (0.80 → 0.62)"
-    assert verdicts[0].advice[0] == "worse: f, k, b, c"
+    assert verdicts[0].sentence == "judge.quality worse by 20.8 points (0.80 → 0.59)"
+    assert verdicts[0].advice[0] == "worse: f, k, b, d, c"
     assert not any(text.startswith("worse:") for text in verdicts[1].advice)
 
 

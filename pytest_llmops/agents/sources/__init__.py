@@ -42,8 +42,8 @@ _SPAN_KEYS = frozenset(
     )
 )
 EXPECTED = (
-    "the fixture llm_calls, a list of messages (OpenAI, Anthropic, LangChain), OpenTelemetry spans, or the result of openai-agents, "
-    "LangGraph, Pydantic-AI, google-adk, claude-agent-sdk, CrewAI or Strands"
+    "the fixture llm_calls, messages or a reply of OpenAI, Anthropic, Gemini or LangChain, OpenTelemetry spans, or the result of "
+    "openai-agents, LangGraph, Pydantic-AI, google-adk, claude-agent-sdk, CrewAI or Strands"
 )
 
 
@@ -51,7 +51,7 @@ def read_trajectory(source: object) -> Trajectory:
     """Return what an agent did, read from any source.
 
     Args:
-        source: One of: a `Trajectory`, which is returned as it is; ``llm_calls`` or a list of `Call`; a list of messages as
+        source: One of: a `Trajectory`, which is returned as it is; ``llm_calls`` or a list of `Call`; the reply of ``llm.complete``; a list of messages as
             OpenAI (chat completions and Responses), Anthropic and LangChain have them, or an object or mapping with such a list as
             ``messages``; one reply of a model; finished OpenTelemetry spans with the GenAI attributes, an OTLP/JSON export of such, or
             the `Path` of one; the result of an agent framework.
@@ -65,8 +65,9 @@ def read_trajectory(source: object) -> Trajectory:
     >>> read_trajectory([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]).answer
     'Hello'
     """
-    if isinstance(source, Trajectory):
-        return source
+    own = _get_own_trajectory(source)
+    if own is not None:
+        return own
     if isinstance(source, Call):
         source = [source]
     if isinstance(source, CallLog):
@@ -89,6 +90,16 @@ def read_trajectory(source: object) -> Trajectory:
     return trajectory
 
 
+def _get_own_trajectory(source: object) -> Trajectory | None:
+    """Return a source that is a trajectory, or the one of a `ScriptedConversation` or a `Turn` of it; None for all others."""
+    if isinstance(source, Trajectory):
+        return source
+    own = getattr(source, "trajectory", None)
+    if isinstance(own, Trajectory):
+        return own
+    return None
+
+
 def _find_first(source: object) -> object:
     """Return what says of which package a source is: the first entry of a list, or of a mapping's messages; else the source."""
     entries = source
@@ -101,8 +112,9 @@ def _find_first(source: object) -> object:
 
 def find_trajectory(source: object) -> Trajectory | None:
     """Return the trajectory of a `Trajectory`, of spans or of a framework's result; None for texts, messages and calls."""
-    if isinstance(source, Trajectory):
-        return source
+    own = _get_own_trajectory(source)
+    if own is not None:
+        return own
     first = _find_first(source)
     if _find_reader(first) in ("", "messages", "langchain"):
         return None
@@ -166,5 +178,12 @@ def _read_with(name: str, source: object) -> Trajectory:
 
 def _describe(source: object) -> str:
     if isinstance(source, (list, tuple)):
-        return f"a {type(source).__name__} of {type(source[0]).__qualname__}"
-    return f"a {type(source).__module__}.{type(source).__qualname__}"
+        return f"a {type(source).__name__} whose first item is of the type {_name_type(source[0])}"
+    return f"an object of the type {_name_type(source)}"
+
+
+def _name_type(value: object) -> str:
+    kind = type(value)
+    if kind.__module__ == "builtins":
+        return kind.__qualname__
+    return f"{kind.__module__}.{kind.__qualname__}"

@@ -1,6 +1,7 @@
 """Read runs of google-adk: a session, a list of its events, or contents of google-genai."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from pytest_llmops.agents.sources.fields import (
     format_value,
@@ -13,61 +14,94 @@ from pytest_llmops.agents.sources.fields import (
 from pytest_llmops.agents.sources.handovers import HandoverBuilder
 from pytest_llmops.agents.trajectory import ToolUse, Trajectory, make_tool_use
 
+_TRANSFER = "transfer_to_agent"
+
 
 def read(source: object) -> Trajectory | None:
     """Return the trajectory of events; None if the value has none.
 
-    An agent that was transferred to hangs on the call of ``transfer_to_agent``. A result with the key ``error`` has failed.
-    An agent that is a tool (``AgentTool``) is a call with a result: it has a session of its own.
+    An agent hangs on the call that transferred to it, or that started it: an agent with ``mode="single_turn"`` is a tool of its
+    name. A result with the key ``error`` has failed. An ``AgentTool`` is a call with a result: it has a session of its own.
     """
     events = source
     if not isinstance(source, (list, tuple)):
         events = get_field(source, "events")
-        if events is None and (
-            get_field(source, "content") is not None or get_field(source, "parts") is not None
-        ):
+        if events is None and _is_event(source):
             events = [source]
     if not isinstance(events, (list, tuple)):
         return None
-    builder = HandoverBuilder()
+    reader = _Reader()
     for number, event in enumerate(events, start=1):
-        _add_event(builder, event, number)
-    return builder.build()
+        reader.add_event(event, number)
+    return reader.builder.build()
 
 
-def _add_event(builder: HandoverBuilder, event: object, number: int) -> None:
-    if get_field(event, "partial") is True:
-        return
-    content = get_field(event, "content")
-    if content is None:
-        content = event
-    if get_text(event, "error_message"):
-        builder.root.add_problem(f"event {number}: {get_text(event, 'error_message')[:500]}")
-    parts = get_items(content, "parts")
-    if not parts and not hasattr(event, "author") and get_field(event, "role") is None:
-        builder.root.add_problem(
-            f"event {number}: expected an event of google-adk, got {get_class_name(event)}"
-        )
-    if not parts:
-        return
-    author = get_text(event, "author") or get_text(content, "role")
-    responses = [response for part in parts if (response := get_field(part, "function_response")) is not None]
-    text = "\n".join(filter(None, (_read_text(part) for part in parts)))
-    if responses:
-        _add_results(builder, responses, event)
-    elif author == "user":
-        builder.current.add_message("user", text)
-    else:
-        _add_answer(builder, event, text, _read_calls(parts))
+def _is_event(source: object) -> bool:
+    return get_field(source, "content") is not None or get_field(source, "parts") is not None
 
 
-def _add_answer(builder: HandoverBuilder, event: object, text: str, calls: list[ToolUse]) -> None:
-    agent = get_text(event, "author")
-    if not builder.root.agent:
-        builder.root.agent = agent
-    builder.return_to(agent)
-    tokens = get_count(get_field(event, "usage_metadata"), "total_token_count")
-    builder.current.add_answer(text, calls, agent=agent, tokens=tokens)
+@dataclass(slots=True)
+class _Reader:
+    """Reads events.
+
+    Attributes:
+        builder: Takes the messages of all agents.
+        open_calls: Calls without a result by the name of the tool: the id, and the agent that called.
+    """
+
+    builder: HandoverBuilder = field(default_factory=HandoverBuilder)
+    open_calls: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def add_event(self, event: object, number: int) -> None:
+        """Add an event; a fragment of an answer that comes whole later is left out."""
+        if get_field(event, "partial") is True:
+            return
+        content = get_field(event, "content")
+        if content is None:
+            content = event
+        if get_text(event, "error_message"):
+            self.builder.root.add_problem(f"event {number}: {get_text(event, 'error_message')[:500]}")
+        parts = get_items(content, "parts")
+        if not parts:
+            if get_field(event, "author") is None and get_field(event, "role") is None:
+                problem = f"event {number}: expected an event of google-adk, got {get_class_name(event)}"
+                self.builder.root.add_problem(problem)
+            return
+        author = get_text(event, "author") or get_text(content, "role")
+        responses = [value for part in parts if (value := get_field(part, "function_response")) is not None]
+        text = "\n".join(filter(None, (_read_text(part) for part in parts)))
+        if responses:
+            self._add_results(responses, event)
+        elif author == "user":
+            self.builder.current.add_message("user", text)
+        else:
+            self._add_answer(event, text, _read_calls(parts))
+
+    def _add_answer(self, event: object, text: str, calls: list[ToolUse]) -> None:
+        agent = get_text(event, "author")
+        if not self.builder.root.agent:
+            self.builder.root.agent = agent
+        if not self.builder.return_to(agent) and agent in self.open_calls:
+            call_id, caller = self.open_calls[agent]
+            self.builder.return_to(caller)
+            self.builder.hand_over(agent, call_id=call_id, tool=agent)
+        tokens = get_count(get_field(event, "usage_metadata"), "total_token_count")
+        self.builder.current.add_answer(text, calls, agent=agent, tokens=tokens)
+        for call in calls:
+            self.open_calls[call.name] = (call.id, agent)
+
+    def _add_results(self, responses: list[object], event: object) -> None:
+        self.builder.return_to(get_text(event, "author"))
+        for response in responses:
+            result, is_error = _read_result(get_field(response, "response"))
+            name = get_text(response, "name")
+            self.builder.current.add_result(get_text(response, "id"), result, name=name, is_error=is_error)
+            self.open_calls.pop(name, None)
+        target = get_text(get_field(event, "actions"), "transfer_to_agent")
+        if target:
+            transfers = [response for response in responses if get_text(response, "name") == _TRANSFER]
+            call_id = get_text((transfers or responses)[0], "id")
+            self.builder.hand_over(target, call_id=call_id, tool=_TRANSFER)
 
 
 def _read_text(part: object) -> str:
@@ -85,18 +119,6 @@ def _read_calls(parts: object) -> list[ToolUse]:
             arguments = get_field(call, "args")
             calls.append(make_tool_use(get_text(call, "name"), arguments, id=get_text(call, "id")))
     return calls
-
-
-def _add_results(builder: HandoverBuilder, responses: list[object], event: object) -> None:
-    for response in responses:
-        result, is_error = _read_result(get_field(response, "response"))
-        name = get_text(response, "name")
-        builder.current.add_result(get_text(response, "id"), result, name=name, is_error=is_error)
-    target = get_text(get_field(event, "actions"), "transfer_to_agent")
-    if target:
-        transfers = [response for response in responses if get_text(response, "name") == "transfer_to_agent"]
-        call_id = get_text((transfers or responses)[0], "id")
-        builder.hand_over(target, call_id=call_id, tool="transfer_to_agent")
 
 
 def _read_result(response: object) -> tuple[str, bool]:

@@ -160,7 +160,7 @@ def _describe(entry: object, role: str) -> str:
             return shorten_text(repr(entry), 80)
         except RecursionError:
             return "a mapping that is nested too deeply"
-    return f"a {get_class_name(entry)}"
+    return f"an object of the type {get_class_name(entry)}"
 
 
 def _add_completion(builder: TrajectoryBuilder, completion: Completion) -> None:
@@ -326,7 +326,7 @@ def _find_arguments(call: object) -> object:
 
 def _make_plain(value: object) -> Any:
     """Return the object of an SDK as a mapping, anything else as it is."""
-    dump = getattr(value, "model_dump", None)
+    dump = get_field(value, "model_dump")
     if not callable(dump) or isinstance(value, type):
         return value
     try:

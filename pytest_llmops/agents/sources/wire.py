@@ -10,6 +10,8 @@ from pytest_llmops.trace.fields import remove_tool_calls
 
 # Endpoints whose replies are not an agent's
 _OTHER_ENDPOINTS = frozenset(("embeddings", "moderations", "rerank"))
+# Ends of paths that do not ask a model
+_OTHER_PATHS = ("/count_tokens", ":countTokens", "/tokenize", "/models")
 # Parts that a trajectory does not need
 _KEPT_BY_SERVER = "messages kept by the server"
 _TOOL_SCHEMA = "the parameters of the tool "
@@ -25,10 +27,11 @@ def read(source: Sequence[Call]) -> Trajectory:
     were not given in this test, and are left out, with their tool calls.
 
     Left out are calls of judges and embedders, failed requests, and earlier replies to a request that was repeated. A call that could not
-    be read, and a failed request that did not succeed later, become problems.
+    be read, an earlier reply that was left out, and a failed request that did not succeed later become problems.
     """
     problems: list[str] = []
-    dialogs = sort_calls(_list_replies(source, problems))
+    failed = [call for call in source if _has_failed(call)]
+    dialogs = sort_calls(_list_replies(source, problems), failed)
     started: dict[tuple[int, int, int], list[tuple[int, Trajectory]]] = {}
     roots: list[tuple[int, Trajectory]] = []
     # The dialogs that a dialog starts begin after it, so they are built before it.
@@ -49,7 +52,8 @@ def _list_replies(calls: Sequence[Call], problems: list[str]) -> Iterator[tuple[
     if failed:
         succeeded = {call.messages for number, call in enumerate(calls, start=1) if number not in failed}
     for number, call in enumerate(calls, start=1):
-        if call.purpose != "app" or call.endpoint in _OTHER_ENDPOINTS:
+        is_other = call.endpoint in _OTHER_ENDPOINTS or call.endpoint.endswith(_OTHER_PATHS)
+        if call.purpose != "app" or is_other:
             continue
         if number in failed:
             if call.messages not in succeeded:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MARKERS = {
     "llm_models": "llm",
     "prompt": "prompt",
+    "llm_tools": "llm_tools",
     "cases": "case",
     "llm_guardrail": "",
     "llm_robust": "",

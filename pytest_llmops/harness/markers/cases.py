@@ -94,7 +94,7 @@ class CasesMarker(Marker):
     """There is a test for each case."""
 
     name = "cases"
-    help = "one test for each case of a file beside the test (JSONL, YAML, CSV, Parquet, a saved dataset) or of builtin:NAME"
+    help = "one test for each case of a file beside the test (JSONL, YAML, CSV, evals.json, evalset.json, Parquet, a saved dataset) or of builtin:NAME"
     fixture = "case"
     arguments = (
         Argument("file", _parse_file, "the file, or `'builtin:NAME'`"),

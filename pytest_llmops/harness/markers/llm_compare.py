@@ -147,7 +147,7 @@ def describe_variant(item: Any, primary: str = "") -> dict[str, Json]:
     joint = _joint_arguments(item, comparison.argument)
     names = _name_values(item, item.callspec)
     value = names[comparison.argument]
-    return {
+    facts: dict[str, Json] = {
         "argument": comparison.argument,
         "value": value,
         "place": values.index(value),
@@ -155,6 +155,10 @@ def describe_variant(item: Any, primary: str = "") -> dict[str, Json]:
         "case": [part for name, part in names.items() if name not in joint],
         "primary": primary,
     }
+    # An arm of `skill_arms` that shows what the tested version is compared with
+    if not getattr(item.callspec.params[comparison.argument], "in_baseline", True):
+        facts["in_baseline"] = False
+    return facts
 
 
 def are_variants(first: Any, second: Any) -> bool:

@@ -81,10 +81,18 @@ def run_handoff() -> Trajectory:
     return read_trajectory(asyncio.run(run_agent(desk, whole_session=True)))
 
 
+def run_started() -> Trajectory:
+    billing = make_agent(kit.REFUND, "billing", kit.refund, description="Pays back", mode="single_turn")
+    call = kit.ScriptedCall("billing", {"request": "Refund B-77."})
+    desk = make_agent([kit.Turn(calls=(call,)), kit.Turn("Refunded.")], sub_agents=[billing])
+    return read_trajectory(asyncio.run(run_agent(desk, whole_session=True)))
+
+
 SCENARIOS: dict[str, kit.Scenario] = {
     "lookup": lambda: run(kit.LOOKUP),
     "events": run_events,
     "failure": lambda: run(kit.FAILURE),
     "parallel": lambda: run(kit.PARALLEL),
     "handoff": run_handoff,
+    "started": run_started,
 }

@@ -7,7 +7,16 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from agents import Agent, Model, ModelResponse, Runner, Usage, function_tool, set_tracing_disabled
+from agents import (
+    Agent,
+    MaxTurnsExceeded,
+    Model,
+    ModelResponse,
+    Runner,
+    Usage,
+    function_tool,
+    set_tracing_disabled,
+)
 from clients.frameworks import kit
 from openai.types.responses import (
     Response,
@@ -112,9 +121,19 @@ def run_handoff() -> Trajectory:
     return read_trajectory(Runner.run_sync(desk, kit.QUESTION))
 
 
+def run_stopped() -> Trajectory:
+    """Read a run that ended with an error, which the error has."""
+    try:
+        Runner.run_sync(make_agent(kit.LOOKUP), kit.QUESTION, max_turns=1)
+    except MaxTurnsExceeded as error:
+        return read_trajectory(error.run_data)
+    raise AssertionError("the run did not end with an error")
+
+
 SCENARIOS: dict[str, kit.Scenario] = {
     "lookup": lambda: run(kit.LOOKUP),
     "streamed": run_streamed,
+    "stopped": run_stopped,
     "failure": lambda: run(kit.FAILURE),
     "parallel": lambda: run(kit.PARALLEL),
     "invalid": lambda: run(kit.INVALID),

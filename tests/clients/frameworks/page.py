@@ -25,6 +25,8 @@ SCRIPTS = {
 }
 YES, NO = "yes", "–"
 
+_BILLING = [("billing", [("refund", {"order_id": "B-77"}, "B-77 was refunded")])]
+
 Scenarios = dict[str, dict[str, Any]]
 
 HEAD = """# Results of agent frameworks
@@ -44,7 +46,7 @@ No framework is imported for that, and none has to be configured.
 
 | framework | what is read |
 |---|---|
-| openai-agents | `RunResult`, `RunResultStreaming` once its events were read, `result.new_items` |
+| openai-agents | `RunResult`, `RunResultStreaming` once its events were read, `result.new_items`, `error.run_data` of a run that ended with an error |
 | LangChain, LangGraph | the state that `invoke` returns, its `messages`, one message |
 | Pydantic-AI | the result of `run`, `run_sync` or `run_stream`, `result.all_messages()` |
 | google-adk | `Session`, the list of its events |
@@ -80,11 +82,12 @@ FOOT = """
   `failure_error_function` of your own it counts as a result. An agent that is a tool (`Agent.as_tool`) is one call: its own
   steps are not in the result.
 - **LangChain, LangGraph**: a hand-off is a tool named `transfer_to_AGENT`, as in LangGraph's guides. Calls whose arguments are not
-  JSON come after the others of their turn. A subgraph that a tool runs is one call, and so is `task` of deepagents.
+  JSON come after the others of their turn. A subgraph that a tool runs is one call.
 - **Pydantic-AI**: the tool by which the model returns a structured answer is not a call; its arguments are the answer. A tool that
   raises `ModelRetry` has failed. An agent that a tool runs is one call; messages have no names of agents.
 - **google-adk**: a tool has failed if it returned an `error`, as ADK's guides do; an exception ends the run. ADK passes
-  arguments on as objects only. An `AgentTool` is one call.
+  arguments on as objects only. An `AgentTool` is one call; an agent with
+  `mode="single_turn"` hangs on the call that started it.
 - **claude-agent-sdk**: the messages do not contain the question: read `[UserMessage(question), *messages]`. Tokens and
   cost are those of the whole, from the last message. The command line passes arguments on as objects only. The first agent has
   no name.
@@ -92,7 +95,7 @@ FOOT = """
   calling writes its calls as text; they are not read.
 - **Strands**: an `AgentResult` has everything but the question: pass the agent, or `agent.messages`. Their messages have no
   name and no latency of tools. Strands replaces arguments that are not JSON by an empty object. An agent of a swarm goes on after it
-  handed over; the step that hands over is shown last.
+  handed over; the step that hands over is shown last. An agent that is a tool is one call.
 """
 
 
@@ -147,15 +150,15 @@ def _has_invalid_arguments(scenarios: Scenarios) -> bool:
 
 
 def _has_tree(scenarios: Scenarios) -> bool:
-    if "handoff" not in scenarios:
-        return False
-    steps = list(_walk(scenarios["handoff"]["trajectory"]))
-    started = [call["started"] for step in steps for call in step.get("calls", []) if "started" in call]
-    calls = [get_calls({"trajectory": trajectory}) for trajectory in started]
-    return (
-        calls == [[("refund", {"order_id": "B-77"}, "B-77 was refunded")]]
-        and started[0]["agent"] == "billing"
-    )
+    trees = [scenarios[name] for name in ("handoff", "started") if name in scenarios]
+    return bool(trees) and all(_find_started(scenario) == _BILLING for scenario in trees)
+
+
+def _find_started(scenario: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Return the agents that calls started, each with its calls."""
+    calls = [call for step in _walk(scenario["trajectory"]) for call in step.get("calls", [])]
+    started = [call["started"] for call in calls if "started" in call]
+    return [(agent["agent"], get_calls({"trajectory": agent})) for agent in started]
 
 
 def _has_answer(scenarios: Scenarios) -> bool:

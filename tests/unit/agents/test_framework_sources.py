@@ -240,6 +240,21 @@ def test_google_adk_errors_fragments_and_contents() -> None:
     assert get_only_call(contents).result == "sent"
 
 
+def test_an_agent_of_google_adk_that_is_a_tool_hangs_on_its_call() -> None:
+    session = make_google_adk()
+    call = session.events[3].content.parts[0].function_call
+    call.name = "billing"
+    answer = session.events.pop()
+    session.events[4].actions.transfer_to_agent = None
+    session.events[4].content.parts[0].function_response.name = "billing"
+    session.events.insert(4, answer)
+    trajectory = read_trajectory(session)
+    (started,) = [call.started for call in trajectory.tool_calls if call.started is not None]
+    assert (started.agent, started.answer) == ("billing", "On its way.")
+    assert [call.result for call in trajectory.tool_calls] == ["sent", "sent"]
+    assert trajectory.problems == ()
+
+
 def test_pieces_of_an_answer_of_claude_are_one_turn() -> None:
     blocks = [make_claude("ToolUseBlock", id=call_id, name="get_order", input={}) for call_id in ("c1", "c2")]
     answers = [make_claude_answer(block, message_id="m1") for block in blocks]

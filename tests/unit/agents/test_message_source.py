@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.messages import check_message
 
 from pytest_llmops.agents import Trajectory, read_trajectory
 from pytest_llmops.agents.sources import messages
@@ -314,20 +315,20 @@ def test_invalid_tool_calls_of_langchain_are_calls_with_a_problem() -> None:
     [
         (
             [ASK, {"role": "critic", "content": "Bad."}],
-            "message 2 has no known role: expected one of system, ",
+            "message 2 ",
         ),
         ([ASK, {"role": "critic", "content": "Bad."}], "got the role 'critic'"),
-        ([ASK, {"content": "Bad."}], "message 2 has no known role: .* got {'content': 'Bad.'}"),
-        ([ASK, None], "message 2 has no known role: .* got None"),
-        ([ASK, object()], "message 2 has no known role: .* got a object"),
-        ([None], "expected the fixture llm_calls, .* got a list of NoneType"),
-        ("Hello", "got a builtins.str"),
-        ({"messages": "Hello"}, "got a builtins.dict"),
-        (SimpleNamespace(type="car"), "got a types.SimpleNamespace"),
+        ([ASK, {"content": "Bad."}], "got {'content': 'Bad.'}"),
+        ([ASK, None], "got None"),
+        ([ASK, object()], "got an object of the type object"),
+        ([None], "got a list whose first item is of the type NoneType"),
+        ("Hello", "got an object of the type str"),
+        ({"messages": "Hello"}, "got an object of the type dict"),
+        (SimpleNamespace(type="car"), "got an object of the type types.SimpleNamespace"),
     ],
 )
 def test_source_that_is_not_messages(source: Any, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(UsageError, match=message, check=check_message):
         read_trajectory(source)
 
 

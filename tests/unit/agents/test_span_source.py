@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.messages import check_message
 
 from pytest_llmops.agents import Trajectory, read_trajectory
 from pytest_llmops.errors import UsageError
@@ -163,7 +164,7 @@ def test_files_of_an_export(tmp_path: Path) -> None:
 
 
 def test_file_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"missing\.json: No such file or directory$"):
+    with pytest.raises(UsageError, check=check_message):
         read_trajectory(tmp_path / "missing.json")
 
 
@@ -276,7 +277,7 @@ def test_spans_whose_parents_are_missing_or_a_circle() -> None:
 
 
 def test_spans_of_something_else() -> None:
-    with pytest.raises(UsageError, match=r"expected spans of models, tools or agents .* got 1 other span: "):
+    with pytest.raises(UsageError, check=check_message):
         read_trajectory(export(span(1, 0, "GET")))
 
 

@@ -325,6 +325,55 @@ def test_dialog_after_a_call_without_a_result_is_one_of_its_own() -> None:
     assert tree(read_trajectory(calls)) == ["book=None", "Hi."]
 
 
+def test_second_attempt_of_the_application_is_a_dialog_of_its_own() -> None:
+    ask = Message("user", "Where is order B-77? I ordered it last week.")
+    order = use("get_order", "b1", order_id="B-77")
+    failed = replace(say([ask, repeat(order), result("b1", "?")], "overloaded"), status=500)
+    again = use("get_order", "b2", order_id="B-77")
+    calls = [
+        say([ask], "", order),
+        failed,
+        say([ask], "", again),
+        say([ask, repeat(again), result("b2", "sent")], "Sent."),
+    ]
+    trajectory = read_trajectory(calls)
+    assert tree(trajectory) == ["get_order=None", "get_order=sent", "Sent."]
+    assert len(trajectory.problems) == 1
+
+
+def test_agent_that_a_call_without_a_result_started() -> None:
+    calls = [
+        say([ASK], "", use("transfer", "t1", task="Refund order B-77")),
+        say([Message("user", "Refund order B-77")], "Refunded."),
+    ]
+    assert tree(read_trajectory(calls)) == [["transfer=None", ["Refunded."]]]
+
+
+def test_repeated_request_is_a_retry_even_if_all_ids_are_equal() -> None:
+    search = use("search", "__fake_id__", q="Rome")
+    history = [ASK, repeat(search), result("__fake_id__", "one")]
+    again = [*history, repeat(search), result("__fake_id__", "two")]
+    calls = [say([ASK], "", search), say(history, "", search), say(history, "", search), say(again, "Done.")]
+    trajectory = read_trajectory(calls)
+    assert tree(trajectory) == ["search=one", "search=two", "Done."]
+    assert len(trajectory.problems) == 1
+
+
+def test_equal_messages_after_those_that_the_server_keeps_are_not_retries() -> None:
+    note = "messages kept by the server (previous_response_id)"
+    more = [Message("user", "Go on.")]
+    calls = [say([ASK], "One."), say(more, "Two.", unread=note), say(more, "Three.", unread=note)]
+    trajectory = read_trajectory(calls)
+    assert tree(trajectory) == ["One.", "Two.", "Three."]
+    assert trajectory.problems == ()
+
+
+def test_counting_tokens_is_not_a_step() -> None:
+    url = "https://api.anthropic.com/v1/messages/count_tokens"
+    log = CallLog([exchange(url, {"model": "m", "messages": []}, {"input_tokens": 5})])
+    assert read_trajectory(log) == Trajectory()
+
+
 def test_dialog_that_began_before_the_reply_was_not_started_by_it() -> None:
     book = use("book", "b1", city="Rome")
     title = say([Message("user", "Write a title")], "Trip", started_s=0.1, latency_s=5.0)

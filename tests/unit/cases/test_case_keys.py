@@ -165,6 +165,18 @@ ROWS: list[tuple[dict[str, Any], bool]] = [
     ({"id": "a", "input": "x", "reference": 3}, False),
     ({"id": "a", "input": "x", "tags": ["", "a"]}, False),
     ({"id": "a", "input": "x", "calls": [{"latency_s": -1}]}, False),
+    ({"id": "a", "turns": ["Hi", {"say": "B-77", "when": {"called": ["get_*"]}, "else": "Bye"}]}, True),
+    (
+        {
+            "id": "a",
+            "turns": [{"say": "Hi", "expect": {"calls": ["a", {"b": {"c": 1}}]}, "deny": {"b": "no"}}],
+        },
+        True,
+    ),
+    ({"id": "a", "turns": []}, False),
+    ({"id": "a", "turns": [{"say": "Hi", "expect": {"contain": "x"}}]}, False),
+    ({"id": "a", "turns": ["Hi", {"say": "B-77", "else": "Bye"}]}, False),
+    ({"id": "a", "turns": ["Hi", {"say": "B-77", "until": {"matches": " "}}]}, False),
 ]
 
 

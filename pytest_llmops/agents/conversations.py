@@ -1,0 +1,181 @@
+"""`ScriptedConversation`: what a scripted user and an agent said turn by turn, and the tools that the agent called."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pytest_llmops._util.framework_objects import read_answer
+from pytest_llmops.agents.sources import read_trajectory
+from pytest_llmops.agents.trajectory import Step, ToolUse, Trajectory
+from pytest_llmops.measurement import shorten_text
+
+MAX_QUOTED = 300  # characters of a message in a failure
+MAX_CALLS_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """A message of the user, and what the agent did with it.
+
+    Attributes:
+        label: ``turn 2``, by the number in the script; ``turn 2.3`` if it is said for the third time. A label of assertions.
+        user: What the user said.
+        reply: The agent's answer as text.
+        result: What the agent function returned.
+        trajectory: The steps of this turn, with the user's message.
+        knows_tools: Whether the tools that the agent called are known.
+    """
+
+    label: str
+    user: str
+    reply: str
+    result: object = field(default=None, repr=False, compare=False)
+    trajectory: Trajectory = field(default_factory=Trajectory, repr=False)
+    knows_tools: bool = field(default=True, repr=False)
+
+    @property
+    def tool_calls(self) -> list[ToolUse]:
+        """The tools that the agent called in this turn, in order."""
+        return self.trajectory.tool_calls
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptedConversation(Sequence[Turn]):
+    """A conversation that has ended: its turns in order.
+
+    Attributes:
+        turns: The turns that took place.
+        skipped: Numbers of the script's turns that were skipped, as their ``when`` did not hold.
+    """
+
+    turns: tuple[Turn, ...] = ()
+    skipped: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.turns)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.turns[index]
+
+    @property
+    def trajectory(self) -> Trajectory:
+        """All steps of the conversation, as one trajectory."""
+        trajectories = [turn.trajectory for turn in self.turns]
+        agents = [trajectory.agent for trajectory in trajectories if trajectory.agent]
+        tokens = [trajectory.tokens for trajectory in trajectories if trajectory.tokens is not None]
+        prices = [trajectory.cost_usd for trajectory in trajectories if trajectory.cost_usd is not None]
+        has_tokens = bool(tokens) and len(tokens) == len(trajectories)
+        has_prices = bool(prices) and len(prices) == len(trajectories)
+        return Trajectory(
+            steps=tuple(step for trajectory in trajectories for step in trajectory.steps),
+            agent=next(iter(agents), ""),
+            problems=tuple(problem for trajectory in trajectories for problem in trajectory.problems),
+            total_tokens=sum(tokens) if has_tokens else None,
+            total_cost_usd=math.fsum(prices) if has_prices else None,
+        )
+
+
+def read_reply(result: object) -> tuple[str | None, Trajectory | None]:
+    """Return the text of what an agent function returned, and its trajectory.
+
+    The text is None if the agent gave no answer. The trajectory is None if the result is only a text or a message.
+
+    Raises:
+        UsageError: The result is neither a text, nor an answer of an SDK, nor a source of a trajectory.
+
+    >>> read_reply("30 days")
+    ('30 days', None)
+    """
+    answer = read_answer(result)
+    if answer is None or isinstance(answer, str):
+        return answer, None
+    trajectory = read_trajectory(result)
+    return trajectory.answer or None, trajectory
+
+
+def find_interrupt(result: object) -> str:
+    """Return how an agent asks a person in what it returned, shortened; "" if it does not.
+
+    LangGraph (``__interrupt__``), openai-agents (``interruptions``) and Pydantic-AI (``DeferredToolRequests``) are known.
+
+    >>> find_interrupt({"messages": [], "__interrupt__": ["refund B-77?"]})
+    "['refund B-77?']"
+    """
+    request: object = None
+    if isinstance(result, Mapping):
+        request = result.get("__interrupt__")
+    else:
+        for name in ("interruptions", "interrupts"):
+            request = request or getattr(result, name, None)
+        output = getattr(result, "output", None)
+        if type(output).__name__ == "DeferredToolRequests":
+            request = output
+    if not request:
+        return ""
+    return shorten_text(repr(request), MAX_QUOTED)
+
+
+def select_new_steps(steps: Sequence[Step], known: Sequence[Step]) -> Sequence[Step]:
+    """Return the steps of this turn: those after the known ones, if the source has the whole conversation, else all."""
+    if len(steps) < len(known):
+        return steps
+    for step, known_step in zip(steps, known, strict=False):
+        if _identify_step(step) != _identify_step(known_step):
+            return steps
+    new_steps = steps[len(known) :]
+    if not any(step.role == "assistant" for step in new_steps):
+        return steps
+    return new_steps
+
+
+def _identify_step(step: Step) -> tuple[object, ...]:
+    return step.role, step.text, [call.name for call in step.tool_calls]
+
+
+def build_turn_trajectory(
+    user: str, reply: str, trajectory: Trajectory, known: Sequence[Step], *, keeps_instructions: bool
+) -> Trajectory:
+    """Return the trajectory of a turn.
+
+    Args:
+        user: What the user said.
+        reply: What the user got as the answer.
+        trajectory: What the agent did, in this turn or in the whole conversation.
+        known: The steps of the same source before this turn.
+        keeps_instructions: Whether messages of the system are kept; each request of a stateless agent has them again.
+
+    Returns:
+        Messages of the system, the user's message, then the agent's steps; the last one has the reply as its text.
+    """
+    new_steps = select_new_steps(trajectory.steps, known)
+    instructions = [step for step in new_steps if keeps_instructions and step.role in ("system", "developer")]
+    steps = [step for step in new_steps if step.role == "assistant"]
+    if not steps or _has_only_calls(steps[-1]):
+        steps.append(Step(role="assistant", text=reply))
+    elif trajectory.answer != reply:
+        steps[-1] = replace(steps[-1], text=reply)
+    turn = replace(trajectory, steps=(*instructions, Step(role="user", text=user), *steps))
+    if len(new_steps) < len(trajectory.steps):  # totals are those of the whole conversation
+        turn = replace(turn, total_tokens=None, total_cost_usd=None)
+    return turn
+
+
+def _has_only_calls(step: Step) -> bool:
+    """Return whether a step only calls tools, none of which handed over to an agent that answered."""
+    if not step.tool_calls or step.text:
+        return False
+    return all(call.started is None for call in step.tool_calls)
+
+
+def describe_turns(turns: Sequence[Turn]) -> list[tuple[str, str]]:
+    """Return ``(label, text)`` lines about turns for a failure: what was said, and the tools that were called."""
+    lines = []
+    for turn in turns:
+        lines.append((turn.label, f"user: {shorten_text(turn.user, MAX_QUOTED)}"))
+        calls = [shorten_text(str(call), MAX_QUOTED) for call in turn.tool_calls]
+        lines += [("", f"called: {call}") for call in calls[:MAX_CALLS_SHOWN]]
+        if len(calls) > MAX_CALLS_SHOWN:
+            lines.append(("", f"and {len(calls) - MAX_CALLS_SHOWN} more calls"))
+        lines.append(("", f"agent: {shorten_text(turn.reply, MAX_QUOTED) or '(an empty text)'}"))
+    return lines

@@ -1,0 +1,423 @@
+"""Hold a conversation with an agent in the words of a scripted user, and check its replies turn by turn."""
+
+import inspect
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self, TypeAlias
+
+from pytest_llmops import recorder
+from pytest_llmops.agents.conversations import (
+    MAX_QUOTED,
+    ScriptedConversation,
+    Turn,
+    build_turn_trajectory,
+    describe_turns,
+    find_interrupt,
+    read_reply,
+)
+from pytest_llmops.agents.expected_calls import call
+from pytest_llmops.agents.sources import read_trajectory
+from pytest_llmops.agents.trajectory import Step, Trajectory
+from pytest_llmops.assertions.text import (
+    assert_contains,
+    assert_matches,
+    assert_not_contains,
+    assert_not_matches,
+)
+from pytest_llmops.assertions.tool_calls import assert_tool_calls
+from pytest_llmops.cases import Case
+from pytest_llmops.cases.scripted_user import ScriptedUser, TurnDecisions
+from pytest_llmops.cases.turn_conditions import TOOLS_NOT_KNOWN, check_condition
+from pytest_llmops.cases.turns import Condition, Expectation, ScriptedTurn, When
+from pytest_llmops.errors import LLMOpsError, UsageError, describe_exception
+from pytest_llmops.measurement import Json, Measurement, shorten_text
+from pytest_llmops.trace import CallLog
+
+__tracebackhide__ = True
+
+# An agent function gets what the user says (or all messages so far), and returns a text, an answer of an SDK, a list of messages, or the
+# result of a framework; it may be async.
+Agent: TypeAlias = Callable[[Any], object]
+Sends: TypeAlias = Literal["text", "messages"]
+SENDS = ("text", "messages")
+SHOWN_TURNS = 4  # the last turns that a failure shows
+EVIDENCE_LINES = 16
+
+
+def converse(
+    script: ScriptedUser | Case | Sequence[object], agent: Agent, *, send: Sends = "text", label: str = ""
+) -> ScriptedConversation:
+    """Hold a conversation: say each turn of a script to an agent, and check what the script expects of its replies.
+
+    Args:
+        script: A case with the key ``turns``, a list of turns, or a `ScriptedUser`.
+        agent: Called once for each message of the user. Returns the reply: a text, an answer of an SDK, a list of messages, or
+            the result of an agent framework. An async function runs in one event loop for the whole conversation.
+        send: What the agent gets: ``text``, the user's message, if it remembers the conversation itself; ``messages``, all
+            messages so far as ``{"role": ..., "content": ...}``.
+        label: Distinguishes two conversations of a test.
+
+    Returns:
+        The conversation, a sequence of its turns. Records ``conversation.completed``: 1 if it went as scripted, else 0. What
+        ``expect`` of a turn names is measured by `assert_contains`, `assert_tool_calls` ..., with the label of the turn.
+
+    Raises:
+        MeasurementFailed: A reply is not as expected; ``until`` never held; a tool that needs approval was asked for
+            unexpectedly, or not at all; or all turns with ``expect`` were skipped.
+        MeasurementErrored: The conversation could not go on: the agent raised, gave no reply, or waits for a person.
+        UsageError: The script is not valid; a reply cannot be read; a condition is about tools, and the agent's calls are not
+            known; or an async agent is used where an event loop runs already (use `converse_async`).
+
+    >>> conversation = converse(["Hello!", {"say": "Bye.", "when": {"contains": "hello"}}], lambda text: f"{text} Hello to you.")
+    >>> [turn.reply for turn in conversation]
+    ['Hello! Hello to you.', 'Bye. Hello to you.']
+    """
+    steps = _Progress.start(script, send, label).hold()
+    with _AgentCaller(agent) as caller:
+        try:
+            message = next(steps)
+            while True:
+                try:
+                    result = caller.call(message)
+                except Exception as error:  # noqa: BLE001 -- the conversation says at which turn it was
+                    message = steps.throw(error)
+                else:
+                    message = steps.send(result)
+        except StopIteration as end:
+            conversation: ScriptedConversation = end.value
+            return conversation
+
+
+async def converse_async(
+    script: ScriptedUser | Case | Sequence[object], agent: Agent, *, send: Sends = "text", label: str = ""
+) -> ScriptedConversation:
+    """Hold a conversation as `converse` does, in the event loop of an async test.
+
+    >>> import asyncio
+    >>> async def agent(text):
+    ...     return "Hello to you."
+    >>> asyncio.run(converse_async(["Hello!"], agent))[0].reply
+    'Hello to you.'
+    """
+    steps = _Progress.start(script, send, label).hold()
+    try:
+        message = next(steps)
+        while True:
+            try:
+                result = agent(message)
+                if inspect.isawaitable(result):
+                    result = await result
+            except Exception as error:  # noqa: BLE001 -- the conversation says at which turn it was
+                message = steps.throw(error)
+            else:
+                message = steps.send(result)
+    except StopIteration as end:
+        conversation: ScriptedConversation = end.value
+        return conversation
+
+
+@dataclass(slots=True)
+class _AgentCaller:
+    """Call an agent function from code that is not async; an async one runs in an event loop that lasts for the block."""
+
+    agent: Agent
+    _runner: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._runner is not None:
+            self._runner.close()
+
+    def call(self, message: object) -> object:
+        """Return what the agent returns for a message."""
+        result = self.agent(message)
+        if not inspect.isawaitable(result):
+            return result
+        if recorder.in_event_loop():
+            if inspect.iscoroutine(result):
+                result.close()
+            raise UsageError(
+                "converse: the agent is async, and an event loop is running: use `await converse_async(...)`"
+            )
+        return self._run(result)
+
+    def _run(self, awaitable: Any) -> object:
+        import asyncio
+
+        async def wait() -> object:
+            return await awaitable
+
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        return self._runner.run(wait())
+
+
+class _OffScript(Exception):
+    """Ends a conversation that did not go as scripted."""
+
+
+class _CannotGoOn(Exception):
+    """Ends a conversation that cannot go on, so that it cannot be scored."""
+
+
+@dataclass(slots=True)
+class _Progress:
+    """A conversation that is going on.
+
+    Attributes:
+        user: The user.
+        send: What the agent gets.
+        label: Label of the conversation.
+        first_exchange: How many exchanges the test had recorded before.
+        turns: The turns so far.
+        skipped: Numbers of the turns that were skipped.
+        turn_exchange: The same before the turn that is going on.
+        unanswered: A line about the user's message that has no reply yet.
+        known_steps: Steps of the last result with a trajectory.
+        has_checked: Whether an expectation was reached.
+    """
+
+    user: ScriptedUser
+    send: Sends
+    label: str
+    first_exchange: int
+    turns: list[Turn] = field(default_factory=list)
+    skipped: list[int] = field(default_factory=list)
+    turn_exchange: int = 0
+    unanswered: list[tuple[str, str]] = field(default_factory=list)
+    known_steps: Sequence[Step] = ()
+    has_checked: bool = False
+
+    @classmethod
+    def start(cls, script: ScriptedUser | Case | Sequence[object], send: Sends, label: str) -> "_Progress":
+        """Return a conversation that has not begun.
+
+        Raises:
+            UsageError: The script or ``send`` is not valid.
+        """
+        if send not in SENDS:
+            raise UsageError(f"converse: expected send to be one of {', '.join(SENDS)}, got {send!r}")
+        user = script
+        if not isinstance(user, ScriptedUser):
+            user = ScriptedUser(user)
+        return cls(user=user, send=send, label=label, first_exchange=len(recorder.list_exchanges()))
+
+    def hold(self) -> Generator[object, object, ScriptedConversation]:
+        """Yield what the agent gets, expect its result to be sent, and return the conversation."""
+        try:
+            for number, scripted in enumerate(self.user.turns, start=1):
+                text = self._choose_text(number, scripted)
+                if text:
+                    yield from self._say(number, scripted, text)
+                else:
+                    self.skipped.append(number)
+        except _OffScript as problem:
+            return self._fail(str(problem))
+        except _CannotGoOn as problem:
+            measurement = self._make_measurement(error=str(problem))
+            cause = problem.__cause__
+            if not isinstance(cause, Exception):
+                cause = None
+            recorder.emit(
+                measurement, evidence=self._describe(), max_evidence_lines=EVIDENCE_LINES, cause=cause
+            )
+            return self._get_conversation()
+        if not self.has_checked and any(scripted.expect for scripted in self.user.turns):
+            return self._fail("all turns with `expect` were skipped, so nothing was checked")
+        recorder.emit(self._make_measurement(value=1.0))
+        return self._get_conversation()
+
+    def _choose_text(self, number: int, scripted: ScriptedTurn) -> str:
+        """Return what the user says in a turn; "" if it is skipped."""
+        if scripted.when is None or self._holds(scripted.when, f"turn {number}: when"):
+            return scripted.say
+        return scripted.otherwise
+
+    def _holds(self, condition: When, place: str) -> bool:
+        """Return whether a condition holds for the last turn; it does not if there was none yet.
+
+        Raises:
+            UsageError: It is about tools, and the agent's calls are not known; or a pattern takes too long.
+        """
+        if not self.turns:
+            return False
+        if isinstance(condition, Condition):
+            return check_condition(condition, self.turns[-1], place)
+        return bool(condition(self.turns[-1]))
+
+    def _say(self, number: int, scripted: ScriptedTurn, text: str) -> Generator[object, object, None]:
+        """Say a turn as often as the script wants, and check the last reply.
+
+        Raises:
+            _OffScript: A decision was unexpected or missing, or ``until`` never held.
+        """
+        place = f"turn {number}"
+        for repetition in range(1, scripted.at_most + 1):
+            label = place
+            if repetition > 1:
+                label = f"{place}.{repetition}"
+            decisions = TurnDecisions(scripted)
+            self.user.decisions = decisions
+            try:
+                yield from self._get_reply(label, text)
+            finally:
+                self.user.decisions = None
+            problem = decisions.find_problem()
+            if problem:
+                raise _OffScript(f"{place}: {problem}")
+            if scripted.until is None or self._holds(scripted.until, f"{place}: until"):
+                self._check(scripted.expect)
+                return
+        raise _OffScript(f"{place}: `until` did not hold after the user said it {scripted.at_most} times")
+
+    def _get_reply(self, label: str, text: str) -> Generator[object, object, None]:
+        """Yield what the agent gets, and add the turn.
+
+        Raises:
+            _CannotGoOn: The agent raised, gave no reply, or waits for a person.
+            UsageError: The reply cannot be read.
+        """
+        self.turn_exchange = len(recorder.list_exchanges())
+        self.unanswered = [(label, f"user: {shorten_text(text, MAX_QUOTED)}")]
+        try:
+            result = yield self._make_message(text)
+        except (AssertionError, LLMOpsError) as error:
+            self._add_note(error, label)
+            raise
+        except Exception as error:
+            raise _CannotGoOn(f"{label}: the agent raised {describe_exception(error)}") from error
+        interrupt = find_interrupt(result)
+        if interrupt:
+            raise _CannotGoOn(
+                f"{label}: the agent waits for a person: {interrupt}; let the agent function ask user.decide(tool), and resume the agent"
+            )
+        try:
+            reply, trajectory = read_reply(result)
+        except UsageError as error:
+            raise UsageError(
+                f"converse: {label}: the agent function returned neither a text nor an answer of an SDK, "
+                f"and it is not a source of a trajectory: {error}"
+            ) from None
+        if reply is None:
+            raise _CannotGoOn(f"{label}: the agent gave no reply")
+        self._add_turn(label, text, reply, result, trajectory)
+
+    def _make_message(self, text: str) -> object:
+        """Return what the agent gets."""
+        if self.send == "text":
+            return text
+        messages = []
+        for turn in self.turns:
+            messages.append({"role": "user", "content": turn.user})
+            messages.append({"role": "assistant", "content": turn.reply})
+        messages.append({"role": "user", "content": text})
+        return messages
+
+    def _add_turn(
+        self, label: str, text: str, reply: str, result: object, trajectory: Trajectory | None
+    ) -> None:
+        """Add a turn; its tool calls are those of the result, or of the calls that were recorded."""
+        exchanges = recorder.list_exchanges()
+        own_purposes = [exchange.purpose for exchange in exchanges[self.first_exchange :]]
+        knows_tools = trajectory is not None or "app" in own_purposes
+        known: Sequence[Step] = ()
+        if trajectory is None:
+            trajectory = read_trajectory(CallLog(exchanges[self.turn_exchange :]))
+        else:
+            known = self.known_steps
+            self.known_steps = trajectory.steps
+        turn = Turn(
+            label=label,
+            user=text,
+            reply=reply,
+            result=result,
+            trajectory=build_turn_trajectory(
+                text, reply, trajectory, known, keeps_instructions=not self.turns
+            ),
+            knows_tools=knows_tools,
+        )
+        self.turns.append(turn)
+        self.unanswered = []
+
+    def _check(self, expected: Expectation | None) -> None:
+        """Check the last turn by assertions.
+
+        Raises:
+            MeasurementFailed: The reply is not as expected.
+            UsageError: An expectation is about tools, and the agent's calls are not known.
+        """
+        if expected is None:
+            return
+        self.has_checked = True
+        turn = self.turns[-1]
+        place = turn.label.partition(".")[0]
+        if (expected.calls is not None or expected.never) and not turn.knows_tools:
+            raise UsageError(f"converse: {place}: expect: {TOOLS_NOT_KNOWN}")
+        label = f"{self.label} {place}".strip()
+        try:
+            with recorder.soft():
+                _check_expectation(expected, turn, label)
+        except (AssertionError, LLMOpsError) as error:
+            self._add_note(error, turn.label)
+            raise
+
+    def _add_note(self, error: Exception, label: str) -> None:
+        """Add the conversation so far to an error."""
+        lines = [f"  {start:<10}{text}" for start, text in self._describe()]
+        error.add_note("\n".join([f"the conversation up to {label}:", *lines]))
+
+    def _describe(self) -> list[tuple[str, str]]:
+        """Return lines about the last turns, and the message that got no reply."""
+        return [*describe_turns(self.turns[-SHOWN_TURNS:]), *self.unanswered]
+
+    def _fail(self, reason: str) -> ScriptedConversation:
+        """Emit that the conversation did not go as scripted."""
+        measurement = self._make_measurement(value=0.0, reason=reason)
+        recorder.emit(measurement, evidence=self._describe(), max_evidence_lines=EVIDENCE_LINES)
+        return self._get_conversation()
+
+    def _make_measurement(self, **fields: Any) -> Measurement:
+        turns: list[Json] = [
+            {"label": turn.label, "user": turn.user, "reply": turn.reply} for turn in self.turns
+        ]
+        detail: dict[str, Json] = {
+            "turns": turns,
+            "skipped": list[Json](self.skipped),
+            "trajectory": self._get_conversation().trajectory.to_wire(),
+        }
+        return Measurement(
+            name="conversation.completed", threshold=1.0, label=self.label, detail=detail, **fields
+        )
+
+    def _get_conversation(self) -> ScriptedConversation:
+        return ScriptedConversation(turns=tuple(self.turns), skipped=tuple(self.skipped))
+
+
+def _check_expectation(expected: Expectation, turn: Turn, label: str) -> None:
+    """Check a turn by assertions, which emit to the block around it."""
+    if expected.contains:
+        assert_contains(turn.reply, expected.contains, ignore_case=True, whitespace="collapse", label=label)
+    if expected.not_contains:
+        assert_not_contains(
+            turn.reply, expected.not_contains, ignore_case=True, whitespace="collapse", label=label
+        )
+    if expected.calls is not None:
+        calls = [
+            call(name) if arguments is None else call(name, arguments) for name, arguments in expected.calls
+        ]
+        assert_tool_calls(turn.trajectory, calls, never=expected.never, label=label)
+    elif expected.never:
+        assert_tool_calls(turn.trajectory, extra="allow", never=expected.never, label=label)
+    for number, pattern in enumerate(expected.matches, start=1):
+        assert_matches(turn.reply, pattern, label=_number_label(label, number))
+    for number, pattern in enumerate(expected.not_matches, start=1):
+        assert_not_matches(turn.reply, pattern, label=_number_label(label, number))
+
+
+def _number_label(label: str, number: int) -> str:
+    """Return the label of the first, second ... pattern of a turn."""
+    if number == 1:
+        return label
+    return f"{label}, pattern {number}"

@@ -9,12 +9,11 @@ import pytest
 from help_desk import agent
 from help_desk.shop import Shop
 
-from pytest_llmops import assert_score, assert_tool_calls, assert_trajectory, call
+from pytest_llmops import assert_score, assert_tool_calls, assert_trajectory
 from pytest_llmops.agents import read_trajectory
 
 if TYPE_CHECKING:
     from pytest_llmops.agents import Trajectory
-    from pytest_llmops.agents.expected_calls import ExpectedCall
     from pytest_llmops.cases.files import Case
     from pytest_llmops.trace import CallLog
 
@@ -22,17 +21,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.llm_cassette("desk")
 
 PROMISE = re.compile(r"\bwill (refund|pay)\b|\bbeen refunded\b|\bpaid back\b", re.IGNORECASE)
-
-
-def read_expected(case: Case) -> list[ExpectedCall]:
-    """Return the calls that a case expects: the name of a tool, or a tool with its arguments."""
-    calls = []
-    for tool in case["tools"]:
-        if isinstance(tool, str):
-            calls.append(call(tool))
-        else:
-            calls += [call(name, arguments) for name, arguments in tool.items()]
-    return calls
 
 
 def keeps_its_word(trajectory: Trajectory, refunds: dict[str, int]) -> bool:
@@ -50,7 +38,7 @@ def test_agent(offer: str, case: Case, llm_calls: CallLog) -> None:
     agent.handle(case.input, shop, refund_needs_lookup=offer == "lookup_first")
 
     # Recorded, not asserted: this model is often wrong. The gate compares all cases with the baseline.
-    assert_tool_calls(llm_calls, read_expected(case), at_least=None)
+    assert_tool_calls(llm_calls, case["tools"], at_least=None)
     assert_trajectory(llm_calls)
     assert_score(keeps_its_word, read_trajectory(llm_calls), shop.refunds, at_least=None)
 
@@ -62,7 +50,7 @@ def test_agent(offer: str, case: Case, llm_calls: CallLog) -> None:
 def test_prompts(case: Case, llm_calls: CallLog) -> None:
     agent.handle(case.input, Shop(), refund_needs_lookup=False)
 
-    assert_tool_calls(llm_calls, read_expected(case), at_least=None)
+    assert_tool_calls(llm_calls, case["tools"], at_least=None)
 
 
 @pytest.mark.cases("cases/messages.jsonl", tags=["must-hold"])  # picked because the agent gets them right
@@ -70,6 +58,6 @@ def test_what_must_hold(case: Case, llm_calls: CallLog) -> None:
     shop = Shop()
     agent.handle(case.input, shop)
 
-    assert_tool_calls(llm_calls, read_expected(case), never=["refund"])
+    assert_tool_calls(llm_calls, case["tools"], never=["refund"])
     assert_trajectory(llm_calls, at_most_steps=2, at_most_repeats=0)
     assert shop.refunds == {}

@@ -34,15 +34,19 @@ def list_figures(run: ExampleRun) -> list[str]:
     last = tests["v2, lookup first"]
     broken = sum(_read_score(record, "score.keeps_its_word") == 0 for record in last.values())
     price = [_list_tools(tests[name]["what-price"]).count("refund") for name in VARIANTS]
+    offers = run.verdict("comparison", "offer lookup_first")
+    details = [line for line in offers.advice if line.startswith(("tools.precision", "score.keeps_its_word"))]
     return [
-        f"{len(cases)} messages",
+        f"{len(cases)} messages of customers",
+        f"{len(cases)} messages are few",
         *_list_rows(tests, kinds),
         f"Asked what an order had cost, v2 called `refund` {price[1]} times",
         f"In {broken} of {len(last)} conversations it tells the customer about money that it did not pay",
         f'"{_read_answer(last["refund-sent-back"])}"',
         f'"{_read_answer(last["refund-worn-boots"])}"',
         f"`{run.verdict('comparison', 'desk/agent v2').statement}`",
-        f"`{run.verdict('comparison', 'offer lookup_first').statement}`",
+        f"`{offers.statement}`",
+        *(f"`{line}`" for line in details),
     ]
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 
 from pytest_llmops.measurement import Json, to_builtins
 from pytest_llmops.protocols import Role
+from pytest_llmops.recorder import mask_secrets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +211,8 @@ class _Writer:
     def _cut(self, text: str) -> str:
         if len(text) <= self.max_chars:
             return text
-        return f"{text[: self.max_chars]}… (+{len(text) - self.max_chars:,} chars)"
+        # Half a secret at the end would not be recognized later.
+        return mask_secrets(f"{text[: self.max_chars]}... (+{len(text) - self.max_chars:,} chars)")
 
 
 def _drop_empty(wire: Mapping[str, Any]) -> dict[str, Json]:

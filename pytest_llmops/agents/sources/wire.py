@@ -1,8 +1,11 @@
 """Read recorded calls of a test, as ``llm_calls`` has them."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
-from pytest_llmops.agents.dialogs import Dialog, Turn, sort_calls
+from pytest_llmops.agents.dialogs import Dialog, Turn, make_call_key, sort_calls
 from pytest_llmops.agents.trajectory import Step, ToolUse, Trajectory, TrajectoryBuilder, make_tool_use
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Call, Message, is_error_status
@@ -16,6 +19,27 @@ _OTHER_PATHS = ("/count_tokens", ":countTokens", "/tokenize", "/models")
 _KEPT_BY_SERVER = "messages kept by the server"
 _TOOL_SCHEMA = "the parameters of the tool "
 _DOCUMENTS = " given with the messages"
+_PROMPT = "a prompt kept by the server"
+_REQUEST = "a request that is not"
+# A request whose application got nothing, and an address that is not that of a model if the request names none
+_OF_REQUEST = (_KEPT_BY_SERVER, _TOOL_SCHEMA, _PROMPT, _REQUEST)
+_NO_ANSWER = "no answer came"
+_ENDPOINT = "the endpoint "
+
+
+@dataclass(frozen=True, slots=True)
+class _Unread:
+    """What could not be read of the calls.
+
+    Attributes:
+        replies: Calls whose reply could not be read, by their numbers, and why.
+        problems: What else may have had tool calls.
+        notes: What hides no tool call.
+    """
+
+    replies: dict[int, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def read(source: Sequence[Call]) -> Trajectory:
@@ -26,12 +50,21 @@ def read(source: Sequence[Call]) -> Trajectory:
     trajectory's answer; each begins with its own messages of the system or the user. Messages that a dialog begins with and that are answers
     were not given in this test, and are left out, with their tool calls.
 
-    Left out are calls of judges and embedders, failed requests, and earlier replies to a request that was repeated. A call that could not
-    be read, an earlier reply that was left out, and a failed request that did not succeed later become problems.
+    Left out are calls of judges and embedders, failed requests, and earlier replies to a request that was repeated. A reply that could not
+    be read, and that no later request repeats, is a problem; so is an answer that broke off, and an earlier reply with other tool calls
+    that was left out. A failed request that did not succeed later is a note.
     """
-    problems: list[str] = []
+    unread = _Unread()
     failed = [call for call in source if _has_failed(call)]
-    dialogs = sort_calls(_list_replies(source, problems), failed)
+    dialogs = sort_calls(_list_replies(source, unread), failed)
+    repeated = _list_repeated(dialogs)
+    for number, reason in unread.replies.items():
+        if number in repeated:
+            unread.notes.append(
+                f"call {number} could not be read: {reason}; its reply is that of the next request"
+            )
+        else:
+            unread.problems.append(f"call {number} could not be read: {reason}; its step is missing")
     started: dict[tuple[int, int, int], list[tuple[int, Trajectory]]] = {}
     roots: list[tuple[int, Trajectory]] = []
     # The dialogs that a dialog starts begin after it, so they are built before it.
@@ -42,11 +75,26 @@ def read(source: Sequence[Call]) -> Trajectory:
             siblings = started.setdefault((id(parent), place, index), [])
         siblings.append((dialog.last.number, _build_dialog(dialog, started)))
     trajectory = _join_trajectories(roots)
-    return Trajectory(steps=trajectory.steps, problems=(*problems, *trajectory.problems))
+    return Trajectory(
+        steps=trajectory.steps,
+        problems=(*unread.problems, *trajectory.problems),
+        notes=(*unread.notes, *trajectory.notes),
+    )
 
 
-def _list_replies(calls: Sequence[Call], problems: list[str]) -> Iterator[tuple[int, Call, bool]]:
-    """Yield the calls of the application with their numbers and whether their replies could be read; add problems of all others."""
+def _list_repeated(dialogs: Sequence[Dialog]) -> set[int]:
+    """Return the numbers of the calls whose reply could not be read, but is a message of the next request."""
+    numbers = set()
+    for dialog in dialogs:
+        for turn, following in pairwise(dialog.turns):
+            is_repeated = any(message.role == "assistant" for message in following.new_messages)
+            if is_repeated and not turn.has_reply:
+                numbers.add(turn.number)
+    return numbers
+
+
+def _list_replies(calls: Sequence[Call], unread: _Unread) -> Iterator[tuple[int, Call, bool]]:
+    """Yield the calls of the application with their numbers and whether their replies could be read; note what is unread."""
     failed = {number for number, call in enumerate(calls, start=1) if _has_failed(call)}
     succeeded: set[tuple[Message, ...]] = set()
     if failed:
@@ -56,17 +104,28 @@ def _list_replies(calls: Sequence[Call], problems: list[str]) -> Iterator[tuple[
         if call.purpose != "app" or is_other:
             continue
         if number in failed:
-            if call.messages not in succeeded:
-                problems.append(f"call {number} failed ({_describe_failure(call)}), and was not repeated")
+            _note_failure(number, call, unread, is_repeated=call.messages in succeeded)
             continue
-        unread = _describe_unread(call)
-        has_reply = bool(call.output or call.tool_calls) or not unread
-        if unread and not has_reply:
-            problems.append(f"call {number} could not be read: {unread}; its step is missing")
-        elif unread:
-            problems.append(f"call {number} was not read completely: {unread}")
+        reason = _describe_unread(call)
+        if reason.startswith(_ENDPOINT) and not call.model:
+            unread.notes.append(f"call {number} names no model, and was left out: {reason}")
+            continue
+        has_reply = bool(call.output or call.tool_calls) or not reason
+        if reason and not has_reply:
+            unread.replies[number] = reason
+        elif reason:
+            unread.problems.append(f"call {number} was not read completely: {reason}")
         if has_reply or call.messages:
             yield number, call, has_reply
+
+
+def _note_failure(number: int, call: Call, unread: _Unread, *, is_repeated: bool) -> None:
+    """Note a failed request: an answer that broke off may have had tool calls; an error has none."""
+    has_answer = call.status is None and not call.unread.startswith(_NO_ANSWER)
+    if has_answer:
+        unread.problems.append(f"call {number} failed ({_describe_failure(call)})")
+    elif not is_repeated:
+        unread.notes.append(f"call {number} failed ({_describe_failure(call)}), and was not repeated")
 
 
 def _has_failed(call: Call) -> bool:
@@ -85,7 +144,7 @@ def _describe_unread(call: Call) -> str:
     """Return the parts of a call that could not be read and that a trajectory needs."""
     parts = []
     for part in call.unread.split("; "):
-        is_needless = part.startswith((_KEPT_BY_SERVER, _TOOL_SCHEMA)) or part.endswith(_DOCUMENTS)
+        is_needless = part.startswith(_OF_REQUEST) or part.endswith(_DOCUMENTS)
         if part and not is_needless:
             parts.append(part)
     return "; ".join(parts)
@@ -97,14 +156,19 @@ def _build_dialog(
     """Return the trajectory of a dialog; ``started`` has those of the dialogs that its tool calls started."""
     builder = TrajectoryBuilder()
     if _KEPT_BY_SERVER in dialog.turns[0].call.unread:
-        builder.add_problem(f"the messages before call {dialog.turns[0].number} are kept by the server")
+        # They are left out in any case: nothing before the test counts.
+        builder.add_note(f"the messages before call {dialog.turns[0].number} are kept by the server")
     for place, turn in enumerate(dialog.turns):
         for message in turn.new_messages:
             _add_message(builder, message, is_begin=place == 0)
-        for number, _ in turn.left_out:
-            builder.add_problem(
+        for number, left_out in turn.left_out:
+            text = (
                 f"call {number} has the same request as call {turn.number}: taken for a retry, and left out"
             )
+            if turn is dialog.last and not _has_same_tools(left_out, turn.call):
+                builder.add_problem(text)
+            else:
+                builder.add_note(text)
         if turn.has_reply:
             tools = []
             for index, call in enumerate(turn.call.tool_calls):
@@ -113,6 +177,15 @@ def _build_dialog(
                 tools.append(make_tool_use(call.name, call.arguments, id=call.id, started=sub))
             _add_reply(builder, turn, tools)
     return builder.build()
+
+
+def _has_same_tools(call: Call, other: Call) -> bool:
+    """Return whether two replies call the same tools with the same arguments."""
+    keys, other_keys = (
+        Counter(make_call_key(replace(tool_call, id="")) for tool_call in reply.tool_calls)
+        for reply in (call, other)
+    )
+    return keys == other_keys
 
 
 def _add_message(builder: TrajectoryBuilder, message: Message, *, is_begin: bool) -> None:
@@ -145,7 +218,9 @@ def _join_trajectories(trajectories: Sequence[tuple[int, Trajectory]]) -> Trajec
     """Return the steps of several dialogs as one trajectory, in the order of the numbers of their last calls."""
     steps: list[Step] = []
     problems: list[str] = []
+    notes: list[str] = []
     for _, trajectory in sorted(trajectories, key=lambda item: item[0]):
         steps += trajectory.steps
         problems += trajectory.problems
-    return Trajectory(steps=tuple(steps), problems=tuple(problems))
+        notes += trajectory.notes
+    return Trajectory(steps=tuple(steps), problems=tuple(problems), notes=tuple(notes))

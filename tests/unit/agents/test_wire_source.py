@@ -338,7 +338,7 @@ def test_second_attempt_of_the_application_is_a_dialog_of_its_own() -> None:
     ]
     trajectory = read_trajectory(calls)
     assert tree(trajectory) == ["get_order=None", "get_order=sent", "Sent."]
-    assert len(trajectory.problems) == 1
+    assert (len(trajectory.notes), trajectory.problems) == (1, ())
 
 
 def test_agent_that_a_call_without_a_result_started() -> None:
@@ -356,7 +356,7 @@ def test_repeated_request_is_a_retry_even_if_all_ids_are_equal() -> None:
     calls = [say([ASK], "", search), say(history, "", search), say(history, "", search), say(again, "Done.")]
     trajectory = read_trajectory(calls)
     assert tree(trajectory) == ["search=one", "search=two", "Done."]
-    assert len(trajectory.problems) == 1
+    assert (len(trajectory.notes), trajectory.problems) == (1, ())
 
 
 def test_equal_messages_after_those_that_the_server_keeps_are_not_retries() -> None:
@@ -484,19 +484,43 @@ def test_failed_repeated_and_other_calls_are_left_out() -> None:
     calls[0] = replace(calls[0], status=529)
     trajectory = read_trajectory(calls)
     assert tree(trajectory) == ["book=ok", "Done."]
-    assert trajectory.problems == ("call 3 has the same request as call 2: taken for a retry, and left out",)
+    assert trajectory.notes == ("call 3 has the same request as call 2: taken for a retry, and left out",)
+    assert trajectory.problems == ()
 
 
-def test_failure_without_a_retry_is_a_problem() -> None:
-    calls = [replace(say([ASK], "overloaded"), status=529)]
-    (problem,) = read_trajectory(calls).problems
-    assert problem == "call 1 failed (status 529: overloaded), and was not repeated"
-    calls = [replace(say([ASK]), status=None, unread="no answer came")]
-    (problem,) = read_trajectory(calls).problems
-    assert problem == "call 1 failed (no answer came), and was not repeated"
+def test_last_reply_that_is_left_out_is_a_problem_if_its_tool_calls_differ() -> None:
+    text = "call 1 has the same request as call 2: taken for a retry, and left out"
+    other = read_trajectory([say([ASK], "", use("delete", "b1")), say([ASK], "", use("book", "b2"))])
+    assert (other.problems, other.notes) == ((text,), ())
+    equal = read_trajectory([say([ASK], "", use("book", "b1")), say([ASK], "", use("book", "b2"))])
+    assert (equal.problems, equal.notes) == ((), (text,))
 
 
-def test_call_that_could_not_be_read_is_a_problem_and_its_reply_is_taken_from_the_next_request() -> None:
+def test_failure_without_a_retry_is_a_note_unless_it_had_an_answer() -> None:
+    trajectory = read_trajectory([replace(say([ASK], "overloaded"), status=529)])
+    assert trajectory.notes == ("call 1 failed (status 529: overloaded), and was not repeated",)
+    trajectory = read_trajectory([replace(say([ASK]), status=None, unread="no answer came")])
+    assert trajectory.notes == ("call 1 failed (no answer came), and was not repeated",)
+    assert trajectory.problems == ()
+    trajectory = read_trajectory([replace(say([ASK]), status=None, unread="the answer broke off")])
+    assert trajectory.problems == ("call 1 failed (the answer broke off)",)
+
+
+def test_call_that_names_no_model_is_a_note() -> None:
+    call = replace(say([ASK], unread="the endpoint /v1/files"), model="")
+    trajectory = read_trajectory([say([ASK], "Done."), call])
+    assert trajectory.notes == ("call 2 names no model, and was left out: the endpoint /v1/files",)
+    assert trajectory.problems == ()
+
+
+@pytest.mark.parametrize(
+    "part", ["a prompt kept by the server (promptVariables)", "a request that is not JSON"]
+)
+def test_request_that_was_not_read_hides_no_call(part: str) -> None:
+    assert read_trajectory([say([ASK], "Done.", unread=part)]).problems == ()
+
+
+def test_reply_that_could_not_be_read_is_taken_from_the_next_request() -> None:
     book = use("book", "b1")
     calls = [
         say([ASK], unread="a reply of unknown shape"),
@@ -504,7 +528,13 @@ def test_call_that_could_not_be_read_is_a_problem_and_its_reply_is_taken_from_th
     ]
     trajectory = read_trajectory(calls)
     assert tree(trajectory) == ["One moment.", "book=ok", "Done."]
-    assert trajectory.problems == ("call 1 could not be read: a reply of unknown shape; its step is missing",)
+    assert trajectory.problems == ()
+    assert trajectory.notes == (
+        "call 1 could not be read: a reply of unknown shape; its reply is that of the next request",
+    )
+    assert read_trajectory(calls[:1]).problems == (
+        "call 1 could not be read: a reply of unknown shape; its step is missing",
+    )
 
 
 def test_reply_that_was_cut_is_a_problem() -> None:
@@ -519,21 +549,21 @@ def test_call_to_an_unknown_endpoint_is_a_problem() -> None:
     assert "could not be read: the endpoint" in trajectory.problems[0]
 
 
-def test_result_of_a_call_that_does_not_exist_is_a_problem() -> None:
+def test_result_of_a_call_that_does_not_exist_is_a_note() -> None:
     book = use("book", "b1")
     calls = [say([ASK], "", book), say([ASK, repeat(book), result("b1", "ok"), result("b2", "?")], "Done.")]
-    (problem,) = read_trajectory(calls).problems
-    assert "'b2'" in problem
+    (note,) = read_trajectory(calls).notes
+    assert "'b2'" in note
 
 
-def test_messages_kept_by_the_server_without_a_first_call_are_a_problem() -> None:
+def test_messages_kept_by_the_server_without_a_first_call_are_a_note() -> None:
     call = say(
         [Message("user", "And now?")], "Done.", unread="messages kept by the server (previous_response_id)"
     )
-    assert read_trajectory([call]).problems == ("the messages before call 1 are kept by the server",)
+    assert read_trajectory([call]).notes == ("the messages before call 1 are kept by the server",)
     first = say([ASK], "Where to?")
     trajectory = read_trajectory([first, call])
-    assert trajectory.problems == ()
+    assert (trajectory.problems, trajectory.notes) == ((), ())
     assert [step.text for step in trajectory.steps] == [ASK.content, "Where to?", "And now?", "Done."]
 
 

@@ -1,15 +1,15 @@
 """Read recorded calls of a test, as ``llm_calls`` has them."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 
-from pytest_llmops.agents.dialogs import Dialog, Turn, make_call_key, sort_calls
+from pytest_llmops.agents.dialogs import CLOCK_S, Dialog, Turn, sort_calls
 from pytest_llmops.agents.trajectory import Step, ToolUse, Trajectory, TrajectoryBuilder, make_tool_use
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Call, Message, is_error_status
 from pytest_llmops.trace.fields import remove_tool_calls
+from pytest_llmops.trace.streams import CUT_STREAM
 
 # Endpoints whose replies are not an agent's
 _OTHER_ENDPOINTS = frozenset(("embeddings", "moderations", "rerank"))
@@ -21,8 +21,8 @@ _TOOL_SCHEMA = "the parameters of the tool "
 _DOCUMENTS = " given with the messages"
 _PROMPT = "a prompt kept by the server"
 _REQUEST = "a request that is not"
-# A request whose application got nothing, and an address that is not that of a model if the request names none
 _OF_REQUEST = (_KEPT_BY_SERVER, _TOOL_SCHEMA, _PROMPT, _REQUEST)
+# What `Call.unread` states if the application got nothing, and if the address is not known
 _NO_ANSWER = "no answer came"
 _ENDPOINT = "the endpoint "
 
@@ -45,26 +45,26 @@ class _Unread:
 def read(source: Sequence[Call]) -> Trajectory:
     """Return what the application did, by its calls.
 
-    A request continues the dialog whose last reply it repeats or answers (see `dialogs`). A dialog that begins while another one waits for
+    Calls are read in the order in which they began, so that a replay gives what the recording gave, also where calls ran at the same time;
+    in the order of the source if the begin of one is not known. A request continues the dialog whose last reply it repeats or answers (see
+    `dialogs`). A request that is sent again begins a dialog of its own: both replies count, with their tool calls. A dialog that begins while another one waits for
     a tool hangs on this call. All other dialogs follow each other in the order in which they end, so that the last answer is the
     trajectory's answer; each begins with its own messages of the system or the user. Messages that a dialog begins with and that are answers
     were not given in this test, and are left out, with their tool calls.
 
-    Left out are calls of judges and embedders, failed requests, and earlier replies to a request that was repeated. A reply that could not
-    be read, and that no later request repeats, is a problem; so is an answer that broke off, and an earlier reply with other tool calls
-    that was left out. A failed request that did not succeed later is a note.
+    Left out are calls of judges and embedders, failed requests, and replies that broke off before the same request succeeded. A reply that
+    could not be read, and that no later request repeats, is a problem. Replies that were left out, and failed requests that did not succeed
+    later, are notes.
     """
     unread = _Unread()
-    failed = [call for call in source if _has_failed(call)]
-    dialogs = sort_calls(_list_replies(source, unread), failed)
+    dialogs = sort_calls(_list_replies(_sort_by_start(source), unread))
     repeated = _list_repeated(dialogs)
     for number, reason in unread.replies.items():
+        text = f"call {number} could not be read: {reason}"
         if number in repeated:
-            unread.notes.append(
-                f"call {number} could not be read: {reason}; its reply is that of the next request"
-            )
+            unread.notes.append(f"{text}; its reply is that of the next request")
         else:
-            unread.problems.append(f"call {number} could not be read: {reason}; its step is missing")
+            unread.problems.append(f"{text}; its step is missing")
     started: dict[tuple[int, int, int], list[tuple[int, Trajectory]]] = {}
     roots: list[tuple[int, Trajectory]] = []
     # The dialogs that a dialog starts begin after it, so they are built before it.
@@ -93,18 +93,42 @@ def _list_repeated(dialogs: Sequence[Dialog]) -> set[int]:
     return numbers
 
 
+def _sort_by_start(source: Sequence[Call]) -> list[Call]:
+    """Return the calls of the application in the order in which they began, as far as that is known.
+
+    Calls that began in the same tick of the clock are in the order in which they ended. A latency that the clock cannot measure counts as 0:
+    then the second call may be the answer to the first one.
+    """
+    calls = [call for call in source if call.purpose == "app"]
+    times: dict[int, tuple[float, float]] = {}
+    for call in calls:
+        if call.started_s is None:
+            return calls
+        latency_s = call.latency_s or 0.0
+        if latency_s < CLOCK_S:
+            latency_s = 0.0
+        times[id(call)] = (call.started_s, latency_s)
+    return sorted(calls, key=lambda call: times[id(call)])
+
+
 def _list_replies(calls: Sequence[Call], unread: _Unread) -> Iterator[tuple[int, Call, bool]]:
-    """Yield the calls of the application with their numbers and whether their replies could be read; note what is unread."""
-    failed = {number for number, call in enumerate(calls, start=1) if _has_failed(call)}
-    succeeded: set[tuple[Message, ...]] = set()
-    if failed:
-        succeeded = {call.messages for number, call in enumerate(calls, start=1) if number not in failed}
+    """Yield the calls with their numbers and whether their replies could be read; note what is unread."""
+    last_success: dict[tuple[Message, ...], int] = {}
+    if any(_has_failed(call) or _has_broken_off(call) for call in calls):
+        last_success = _find_last_successes(calls)
     for number, call in enumerate(calls, start=1):
-        is_other = call.endpoint in _OTHER_ENDPOINTS or call.endpoint.endswith(_OTHER_PATHS)
-        if call.purpose != "app" or is_other:
+        if call.endpoint in _OTHER_ENDPOINTS or call.endpoint.endswith(_OTHER_PATHS):
             continue
-        if number in failed:
-            _note_failure(number, call, unread, is_repeated=call.messages in succeeded)
+        success = last_success.get(call.messages, 0)
+        is_repeated = bool(call.messages) and success > number
+        if _has_failed(call):
+            if not is_repeated:
+                _note_failure(number, call, unread)
+            continue
+        if _has_broken_off(call) and is_repeated:
+            unread.notes.append(
+                f"call {number} broke off; call {success} repeats its request, so its reply is left out"
+            )
             continue
         reason = _describe_unread(call)
         if reason.startswith(_ENDPOINT) and not call.model:
@@ -119,19 +143,33 @@ def _list_replies(calls: Sequence[Call], unread: _Unread) -> Iterator[tuple[int,
             yield number, call, has_reply
 
 
-def _note_failure(number: int, call: Call, unread: _Unread, *, is_repeated: bool) -> None:
+def _note_failure(number: int, call: Call, unread: _Unread) -> None:
     """Note a failed request: an answer that broke off may have had tool calls; an error has none."""
-    has_answer = call.status is None and not call.unread.startswith(_NO_ANSWER)
-    if has_answer:
-        unread.problems.append(f"call {number} failed ({_describe_failure(call)})")
-    elif not is_repeated:
-        unread.notes.append(f"call {number} failed ({_describe_failure(call)}), and was not repeated")
+    text = f"call {number} failed ({_describe_failure(call)}), and was not repeated"
+    if is_error_status(call.status) or call.unread.startswith(_NO_ANSWER):
+        unread.notes.append(text)
+    else:
+        unread.problems.append(text)
+
+
+def _find_last_successes(calls: Sequence[Call]) -> dict[tuple[Message, ...], int]:
+    """Return the number of the last call with these messages that neither failed nor broke off."""
+    numbers = {}
+    for number, call in enumerate(calls, start=1):
+        if not (_has_failed(call) or _has_broken_off(call)):
+            numbers[call.messages] = number
+    return numbers
 
 
 def _has_failed(call: Call) -> bool:
     """Return whether a request got no answer, or an error."""
     has_content = bool(call.output or call.tool_calls)
     return is_error_status(call.status) or (call.status is None and bool(call.unread) and not has_content)
+
+
+def _has_broken_off(call: Call) -> bool:
+    """Return whether only a part of a reply came, so that the application got an error."""
+    return (call.status is None and bool(call.unread)) or CUT_STREAM in call.unread.split("; ")
 
 
 def _describe_failure(call: Call) -> str:
@@ -161,14 +199,6 @@ def _build_dialog(
     for place, turn in enumerate(dialog.turns):
         for message in turn.new_messages:
             _add_message(builder, message, is_begin=place == 0)
-        for number, left_out in turn.left_out:
-            text = (
-                f"call {number} has the same request as call {turn.number}: taken for a retry, and left out"
-            )
-            if turn is dialog.last and not _has_same_tools(left_out, turn.call):
-                builder.add_problem(text)
-            else:
-                builder.add_note(text)
         if turn.has_reply:
             tools = []
             for index, call in enumerate(turn.call.tool_calls):
@@ -177,15 +207,6 @@ def _build_dialog(
                 tools.append(make_tool_use(call.name, call.arguments, id=call.id, started=sub))
             _add_reply(builder, turn, tools)
     return builder.build()
-
-
-def _has_same_tools(call: Call, other: Call) -> bool:
-    """Return whether two replies call the same tools with the same arguments."""
-    keys, other_keys = (
-        Counter(make_call_key(replace(tool_call, id="")) for tool_call in reply.tool_calls)
-        for reply in (call, other)
-    )
-    return keys == other_keys
 
 
 def _add_message(builder: TrajectoryBuilder, message: Message, *, is_begin: bool) -> None:

@@ -124,7 +124,7 @@ class _Reader:
             )
             return root
         if caller.depth == MAX_DEPTH:
-            root.builder.add_problem(
+            root.builder.add_note(
                 f"the agent of the call {call_id[:80]!r} is more than {MAX_DEPTH} agents deep"
             )
             return root
@@ -193,6 +193,4 @@ class _Reader:
         if cost_usd is not None:
             self.cost_usd = cost_usd
         if get_field(entry, "is_error") is True:
-            self.agents[""].builder.add_problem(
-                f"the run ended with {get_text(entry, 'subtype') or 'an error'}"
-            )
+            self.agents[""].builder.add_note(f"the run ended with {get_text(entry, 'subtype') or 'an error'}")

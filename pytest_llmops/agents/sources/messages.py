@@ -188,6 +188,8 @@ def _add_reply(builder: TrajectoryBuilder, reply: object, key: str, number: int)
         builder.add_answer("\n".join(texts), answer.tool_calls, tokens=tokens)
         for problem in answer.problems:
             builder.add_problem(problem)
+        for note in answer.notes:
+            builder.add_note(note)
         return
     message = get_field(items[0], "message")
     if key == "candidates":

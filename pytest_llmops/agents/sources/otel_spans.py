@@ -235,13 +235,23 @@ def _build_tree(spans: Sequence[_Span], problems: list[str]) -> Trajectory:
     for tool in sorted(tools, key=lambda span: -span.depth):
         inner = [span for span in groups[tool.id] if not _is_same_tool(span, tool)]
         trajectory = _GroupReader(started, missing).read(inner)
-        if trajectory.steps or trajectory.problems:
+        if trajectory.steps or trajectory.problems or trajectory.notes:
             started[tool.id] = trajectory
     trajectory = _GroupReader(started, missing).read(groups[None])
+    notes: list[str] = []
+    has_tools = any(span.kind == "tool" for span in spans)
     for what, count in missing.items():
-        problems.append(f"{format_count(count, 'span')} without {what} ({NO_CONTENT_HINT})")
+        text = f"{format_count(count, 'span')} without {what} ({NO_CONTENT_HINT})"
+        if what == "messages" and not has_tools:
+            # Only the messages could name the tools that were called.
+            problems.append(text)
+        else:
+            notes.append(text)
     return Trajectory(
-        steps=trajectory.steps, agent=trajectory.agent, problems=(*problems, *trajectory.problems)
+        steps=trajectory.steps,
+        agent=trajectory.agent,
+        problems=(*problems, *trajectory.problems),
+        notes=(*notes, *trajectory.notes),
     )
 
 
@@ -293,9 +303,7 @@ class _GroupReader:
             problem = f"a call of a model could not be read: {error}; its messages are missing"
         if not problem and not answers and _is_failed(span):
             if not any(later.kind == "model" for later in following):
-                self.builder.add_problem(
-                    f"the last call of a model failed: {span.values.get('error', 'error')}"
-                )
+                self.builder.add_note(f"the last call of a model failed: {span.values.get('error', 'error')}")
             return
         if problem:
             self.builder.add_problem(problem)

@@ -1,6 +1,8 @@
 """Read recorded calls of a test, as ``llm_calls`` has them."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 from pytest_llmops.agents.dialogs import CLOCK_S, Dialog, Turn, sort_calls
 from pytest_llmops.agents.trajectory import Step, ToolUse, Trajectory, TrajectoryBuilder, make_tool_use
@@ -17,6 +19,27 @@ _OTHER_PATHS = ("/count_tokens", ":countTokens", "/tokenize", "/models")
 _KEPT_BY_SERVER = "messages kept by the server"
 _TOOL_SCHEMA = "the parameters of the tool "
 _DOCUMENTS = " given with the messages"
+_PROMPT = "a prompt kept by the server"
+_REQUEST = "a request that is not"
+_OF_REQUEST = (_KEPT_BY_SERVER, _TOOL_SCHEMA, _PROMPT, _REQUEST)
+# What `Call.unread` states if the application got nothing, and if the address is not known
+_NO_ANSWER = "no answer came"
+_ENDPOINT = "the endpoint "
+
+
+@dataclass(frozen=True, slots=True)
+class _Unread:
+    """What could not be read of the calls.
+
+    Attributes:
+        replies: Calls whose reply could not be read, by their numbers, and why.
+        problems: What else may have had tool calls.
+        notes: What hides no tool call.
+    """
+
+    replies: dict[int, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def read(source: Sequence[Call]) -> Trajectory:
@@ -29,11 +52,19 @@ def read(source: Sequence[Call]) -> Trajectory:
     trajectory's answer; each begins with its own messages of the system or the user. Messages that a dialog begins with and that are answers
     were not given in this test, and are left out, with their tool calls.
 
-    Left out are calls of judges and embedders, failed requests, and replies that broke off before the same request succeeded. A call that
-    could not be read, such a reply, and a failed request that did not succeed later become problems.
+    Left out are calls of judges and embedders, failed requests, and replies that broke off before the same request succeeded. A reply that
+    could not be read, and that no later request repeats, is a problem. Replies that were left out, and failed requests that did not succeed
+    later, are notes.
     """
-    problems: list[str] = []
-    dialogs = sort_calls(_list_replies(_sort_by_start(source), problems))
+    unread = _Unread()
+    dialogs = sort_calls(_list_replies(_sort_by_start(source), unread))
+    repeated = _list_repeated(dialogs)
+    for number, reason in unread.replies.items():
+        text = f"call {number} could not be read: {reason}"
+        if number in repeated:
+            unread.notes.append(f"{text}; its reply is that of the next request")
+        else:
+            unread.problems.append(f"{text}; its step is missing")
     started: dict[tuple[int, int, int], list[tuple[int, Trajectory]]] = {}
     roots: list[tuple[int, Trajectory]] = []
     # The dialogs that a dialog starts begin after it, so they are built before it.
@@ -44,7 +75,22 @@ def read(source: Sequence[Call]) -> Trajectory:
             siblings = started.setdefault((id(parent), place, index), [])
         siblings.append((dialog.last.number, _build_dialog(dialog, started)))
     trajectory = _join_trajectories(roots)
-    return Trajectory(steps=trajectory.steps, problems=(*problems, *trajectory.problems))
+    return Trajectory(
+        steps=trajectory.steps,
+        problems=(*unread.problems, *trajectory.problems),
+        notes=(*unread.notes, *trajectory.notes),
+    )
+
+
+def _list_repeated(dialogs: Sequence[Dialog]) -> set[int]:
+    """Return the numbers of the calls whose reply could not be read, but is a message of the next request."""
+    numbers = set()
+    for dialog in dialogs:
+        for turn, following in pairwise(dialog.turns):
+            is_repeated = any(message.role == "assistant" for message in following.new_messages)
+            if is_repeated and not turn.has_reply:
+                numbers.add(turn.number)
+    return numbers
 
 
 def _sort_by_start(source: Sequence[Call]) -> list[Call]:
@@ -65,8 +111,8 @@ def _sort_by_start(source: Sequence[Call]) -> list[Call]:
     return sorted(calls, key=lambda call: times[id(call)])
 
 
-def _list_replies(calls: Sequence[Call], problems: list[str]) -> Iterator[tuple[int, Call, bool]]:
-    """Yield the calls with their numbers and whether their replies could be read; add problems of all others."""
+def _list_replies(calls: Sequence[Call], unread: _Unread) -> Iterator[tuple[int, Call, bool]]:
+    """Yield the calls with their numbers and whether their replies could be read; note what is unread."""
     last_success: dict[tuple[Message, ...], int] = {}
     if any(_has_failed(call) or _has_broken_off(call) for call in calls):
         last_success = _find_last_successes(calls)
@@ -77,21 +123,33 @@ def _list_replies(calls: Sequence[Call], problems: list[str]) -> Iterator[tuple[
         is_repeated = bool(call.messages) and success > number
         if _has_failed(call):
             if not is_repeated:
-                problems.append(f"call {number} failed ({_describe_failure(call)}), and was not repeated")
+                _note_failure(number, call, unread)
             continue
         if _has_broken_off(call) and is_repeated:
-            problems.append(
+            unread.notes.append(
                 f"call {number} broke off; call {success} repeats its request, so its reply is left out"
             )
             continue
-        unread = _describe_unread(call)
-        has_reply = bool(call.output or call.tool_calls) or not unread
-        if unread and not has_reply:
-            problems.append(f"call {number} could not be read: {unread}; its step is missing")
-        elif unread:
-            problems.append(f"call {number} was not read completely: {unread}")
+        reason = _describe_unread(call)
+        if reason.startswith(_ENDPOINT) and not call.model:
+            unread.notes.append(f"call {number} names no model, and was left out: {reason}")
+            continue
+        has_reply = bool(call.output or call.tool_calls) or not reason
+        if reason and not has_reply:
+            unread.replies[number] = reason
+        elif reason:
+            unread.problems.append(f"call {number} was not read completely: {reason}")
         if has_reply or call.messages:
             yield number, call, has_reply
+
+
+def _note_failure(number: int, call: Call, unread: _Unread) -> None:
+    """Note a failed request: an answer that broke off may have had tool calls; an error has none."""
+    text = f"call {number} failed ({_describe_failure(call)}), and was not repeated"
+    if is_error_status(call.status) or call.unread.startswith(_NO_ANSWER):
+        unread.notes.append(text)
+    else:
+        unread.problems.append(text)
 
 
 def _find_last_successes(calls: Sequence[Call]) -> dict[tuple[Message, ...], int]:
@@ -124,7 +182,7 @@ def _describe_unread(call: Call) -> str:
     """Return the parts of a call that could not be read and that a trajectory needs."""
     parts = []
     for part in call.unread.split("; "):
-        is_needless = part.startswith((_KEPT_BY_SERVER, _TOOL_SCHEMA)) or part.endswith(_DOCUMENTS)
+        is_needless = part.startswith(_OF_REQUEST) or part.endswith(_DOCUMENTS)
         if part and not is_needless:
             parts.append(part)
     return "; ".join(parts)
@@ -136,7 +194,8 @@ def _build_dialog(
     """Return the trajectory of a dialog; ``started`` has those of the dialogs that its tool calls started."""
     builder = TrajectoryBuilder()
     if _KEPT_BY_SERVER in dialog.turns[0].call.unread:
-        builder.add_problem(f"the messages before call {dialog.turns[0].number} are kept by the server")
+        # They are left out in any case: nothing before the test counts.
+        builder.add_note(f"the messages before call {dialog.turns[0].number} are kept by the server")
     for place, turn in enumerate(dialog.turns):
         for message in turn.new_messages:
             _add_message(builder, message, is_begin=place == 0)
@@ -180,7 +239,9 @@ def _join_trajectories(trajectories: Sequence[tuple[int, Trajectory]]) -> Trajec
     """Return the steps of several dialogs as one trajectory, in the order of the numbers of their last calls."""
     steps: list[Step] = []
     problems: list[str] = []
+    notes: list[str] = []
     for _, trajectory in sorted(trajectories, key=lambda item: item[0]):
         steps += trajectory.steps
         problems += trajectory.problems
-    return Trajectory(steps=tuple(steps), problems=tuple(problems))
+        notes += trajectory.notes
+    return Trajectory(steps=tuple(steps), problems=tuple(problems), notes=tuple(notes))

@@ -245,7 +245,7 @@ def test_results_in_another_order_before_their_calls_and_twice() -> None:
     ]
     trajectory = read_trajectory(source)
     assert [call.result for call in trajectory.tool_calls] == ["A", "B", "early"]
-    assert [problem.split(", ")[0] for problem in trajectory.problems] == [
+    assert [note.split(", ")[0] for note in trajectory.notes] == [
         "there is a result for the call id 'a'",
         "there is a result for the call id 'z'",
     ]

@@ -339,7 +339,7 @@ def test_second_attempt_of_the_application_is_a_dialog_of_its_own() -> None:
     ]
     trajectory = read_trajectory(calls)
     assert tree(trajectory) == ["get_order=None", "get_order=sent", "Sent."]
-    assert len(trajectory.problems) == 1
+    assert (len(trajectory.notes), trajectory.problems) == (1, ())
 
 
 def test_agent_that_a_call_without_a_result_started() -> None:
@@ -378,14 +378,15 @@ def test_reply_that_broke_off_is_left_out_if_the_request_succeeds_later() -> Non
     calls = [cut, say([ASK], "", book), say([ASK, repeat(book), result("b1", "ok")], "Done.")]
     trajectory = read_trajectory(calls)
     assert tree(trajectory) == ["book=ok", "Done."]
-    assert trajectory.problems == ("call 1 broke off; call 2 repeats its request, so its reply is left out",)
+    assert trajectory.problems == ()
+    assert trajectory.notes == ("call 1 broke off; call 2 repeats its request, so its reply is left out",)
     (problem,) = read_trajectory([calls[1], cut]).problems
     assert problem == f"call 2 was not read completely: {CUT_STREAM}"
 
 
-def test_failure_after_an_equal_request_succeeded_is_a_problem() -> None:
+def test_failure_after_an_equal_request_succeeded_is_a_note() -> None:
     failed = replace(say([ASK], "overloaded"), status=529)
-    (problem,) = read_trajectory([say([ASK], "Rome."), failed]).problems
+    (problem,) = read_trajectory([say([ASK], "Rome."), failed]).notes
     assert problem == "call 2 failed (status 529: overloaded), and was not repeated"
 
 
@@ -538,16 +539,31 @@ def test_failed_and_other_calls_are_left_out() -> None:
     assert trajectory.problems == ()
 
 
-def test_failure_without_a_retry_is_a_problem() -> None:
-    calls = [replace(say([ASK], "overloaded"), status=529)]
-    (problem,) = read_trajectory(calls).problems
-    assert problem == "call 1 failed (status 529: overloaded), and was not repeated"
-    calls = [replace(say([ASK]), status=None, unread="no answer came")]
-    (problem,) = read_trajectory(calls).problems
-    assert problem == "call 1 failed (no answer came), and was not repeated"
+def test_failure_without_a_retry_is_a_note_unless_it_had_an_answer() -> None:
+    trajectory = read_trajectory([replace(say([ASK], "overloaded"), status=529)])
+    assert trajectory.notes == ("call 1 failed (status 529: overloaded), and was not repeated",)
+    trajectory = read_trajectory([replace(say([ASK]), status=None, unread="no answer came")])
+    assert trajectory.notes == ("call 1 failed (no answer came), and was not repeated",)
+    assert trajectory.problems == ()
+    trajectory = read_trajectory([replace(say([ASK]), status=None, unread="the answer broke off")])
+    assert trajectory.problems == ("call 1 failed (the answer broke off), and was not repeated",)
 
 
-def test_call_that_could_not_be_read_is_a_problem_and_its_reply_is_taken_from_the_next_request() -> None:
+def test_call_that_names_no_model_is_a_note() -> None:
+    call = replace(say([ASK], unread="the endpoint /v1/files"), model="")
+    trajectory = read_trajectory([say([ASK], "Done."), call])
+    assert trajectory.notes == ("call 2 names no model, and was left out: the endpoint /v1/files",)
+    assert trajectory.problems == ()
+
+
+@pytest.mark.parametrize(
+    "part", ["a prompt kept by the server (promptVariables)", "a request that is not JSON"]
+)
+def test_request_that_was_not_read_hides_no_call(part: str) -> None:
+    assert read_trajectory([say([ASK], "Done.", unread=part)]).problems == ()
+
+
+def test_reply_that_could_not_be_read_is_taken_from_the_next_request() -> None:
     book = use("book", "b1")
     calls = [
         say([ASK], unread="a reply of unknown shape"),
@@ -555,7 +571,13 @@ def test_call_that_could_not_be_read_is_a_problem_and_its_reply_is_taken_from_th
     ]
     trajectory = read_trajectory(calls)
     assert tree(trajectory) == ["One moment.", "book=ok", "Done."]
-    assert trajectory.problems == ("call 1 could not be read: a reply of unknown shape; its step is missing",)
+    assert trajectory.problems == ()
+    assert trajectory.notes == (
+        "call 1 could not be read: a reply of unknown shape; its reply is that of the next request",
+    )
+    assert read_trajectory(calls[:1]).problems == (
+        "call 1 could not be read: a reply of unknown shape; its step is missing",
+    )
 
 
 def test_reply_that_was_cut_is_a_problem() -> None:
@@ -570,21 +592,21 @@ def test_call_to_an_unknown_endpoint_is_a_problem() -> None:
     assert "could not be read: the endpoint" in trajectory.problems[0]
 
 
-def test_result_of_a_call_that_does_not_exist_is_a_problem() -> None:
+def test_result_of_a_call_that_does_not_exist_is_a_note() -> None:
     book = use("book", "b1")
     calls = [say([ASK], "", book), say([ASK, repeat(book), result("b1", "ok"), result("b2", "?")], "Done.")]
-    (problem,) = read_trajectory(calls).problems
-    assert "'b2'" in problem
+    (note,) = read_trajectory(calls).notes
+    assert "'b2'" in note
 
 
-def test_messages_kept_by_the_server_without_a_first_call_are_a_problem() -> None:
+def test_messages_kept_by_the_server_without_a_first_call_are_a_note() -> None:
     call = say(
         [Message("user", "And now?")], "Done.", unread="messages kept by the server (previous_response_id)"
     )
-    assert read_trajectory([call]).problems == ("the messages before call 1 are kept by the server",)
+    assert read_trajectory([call]).notes == ("the messages before call 1 are kept by the server",)
     first = say([ASK], "Where to?")
     trajectory = read_trajectory([first, call])
-    assert trajectory.problems == ()
+    assert (trajectory.problems, trajectory.notes) == ((), ())
     assert [step.text for step in trajectory.steps] == [ASK.content, "Where to?", "And now?", "Done."]
 
 

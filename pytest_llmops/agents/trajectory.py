@@ -296,7 +296,7 @@ def make_tool_use(name: str, arguments: object, **fields: Any) -> ToolUse:
     if not isinstance(arguments, str):
         try:
             arguments = json.dumps(arguments, ensure_ascii=False, default=str)
-        except (TypeError, ValueError, RecursionError) as error:
+        except Exception as error:  # noqa: BLE001 -- whatever an object of another package raises
             problem = f"the arguments cannot be written as JSON: {error}"
             return ToolUse(name=name, problem=problem, **fields)
     values, problem = parse_arguments(arguments)

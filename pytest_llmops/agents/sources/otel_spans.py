@@ -15,7 +15,7 @@ from pytest_llmops._util.text_files import BadFile
 from pytest_llmops.agents.sources.fields import format_value, get_field
 from pytest_llmops.agents.trajectory import ToolUse, Trajectory, TrajectoryBuilder, make_tool_use
 from pytest_llmops.errors import UsageError
-from pytest_llmops.measurement import format_count
+from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.protocols import Message
 from pytest_llmops.trace import cost_usd, fields
 from pytest_llmops.trace.exported.messages import read_messages
@@ -106,18 +106,34 @@ def _list_records(source: object, problems: list[str]) -> list[JsonObject] | Non
     if isinstance(source, (list, tuple)):
         sources = source
     records: list[JsonObject] = []
-    for item in sources:
+    for number, item in enumerate(sources, start=1):
         if isinstance(item, Path):
             left_out: Counter[str] = Counter()
             records += read_records(item, left_out)
             problems += [f"{item.name}: {reason}" for reason in left_out]
         elif isinstance(item, Mapping):
-            records += _flatten(item, _MAX_LISTS)
+            records += _flatten(_make_plain(item, number), _MAX_LISTS)
         elif get_field(item, "get_span_context") is not None:
             records.append(_dump_span(item))
         else:
             return None
     return records
+
+
+def _make_plain(item: object, number: int) -> JsonObject:
+    """Return a span or an export as JSON has it; values that JSON does not have become texts.
+
+    Raises:
+        UsageError: JSON cannot represent it.
+    """
+    try:
+        plain: JsonObject = json.loads(json.dumps(item, default=str))
+    except Exception as error:
+        problem = shorten_text(f"{type(error).__name__}: {error}", 200)
+        raise UsageError(
+            f"span {number}: expected a mapping that JSON can represent, got {problem}"
+        ) from error
+    return plain
 
 
 def _flatten(value: Mapping[str, Any], levels: int) -> Iterator[JsonObject]:

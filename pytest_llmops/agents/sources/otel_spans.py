@@ -332,18 +332,20 @@ class _GroupReader:
         elif not answers:
             self.missing["messages"] += 1
         self._add_given(given)
-        text = ""
+        texts: list[str] = []
         uses: list[ToolUse] = []
-        if answers:
-            text = fields.remove_tool_calls(answers[-1])
-            for call in answers[-1].tool_calls:
+        for answer in answers:
+            # A text and the calls may be messages of their own.
+            if not answer.is_result:
+                texts.append(fields.remove_tool_calls(answer))
+            for call in answer.tool_calls:
                 uses.append(make_tool_use(call.name, call.arguments, id=call.id))
-        else:
+        if not answers:
             uses = self._list_following_tools(following)
         usage = read_usage(span.values)
         model = as_text(span.values.get("model"))
         self.builder.add_answer(
-            text,
+            "\n".join(filter(None, texts)),
             uses,
             agent=span.agent,
             tokens=usage.total_tokens,

@@ -359,6 +359,14 @@ def test_crewai_failures_mark_their_call_only() -> None:
     assert [call.is_error for call in read_trajectory(crew).tool_calls] == [False, True]
 
 
+def test_crewai_calls_that_are_written_as_text_are_a_problem() -> None:
+    text = 'Thought: look it up\nAction: get_order\nAction Input: {"order_id": "B-77"}'
+    entries = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": text}]
+    output = make("crewai.tasks", "TaskOutput", agent="clerk", raw="On its way.", messages=entries)
+    (problem,) = read_trajectory(output).problems
+    assert "wrote its calls as text" in problem
+
+
 def test_crewai_output_without_messages_is_an_answer() -> None:
     task = make("crewai.tasks", "TaskOutput", agent="desk", raw="On its way.", messages=[])
     trajectory = read_trajectory(task)

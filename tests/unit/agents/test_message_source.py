@@ -391,6 +391,13 @@ def test_each_call_has_its_result(conversation: tuple[list[Any], dict[str, str]]
     assert trajectory.problems == ()
 
 
+def test_further_answers_of_a_reply_are_a_problem() -> None:
+    choices = [{"message": {"role": "assistant", "content": text}} for text in ("One.", "Two.", "Three.")]
+    trajectory = read_trajectory({"object": "chat.completion", "choices": choices})
+    assert trajectory.answer == "One."
+    assert trajectory.problems == ("reply 1 has 2 more answers; only the first one is read",)
+
+
 def test_half_a_secret_does_not_stay_at_the_end_of_a_text_that_is_cut() -> None:
     key = "Zq8wErTy7uIoPaSdFgHj4kLz"
     running = recorder.Recorder(redact=Redactor(known={key}).clean_excerpt)

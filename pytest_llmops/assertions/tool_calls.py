@@ -111,5 +111,9 @@ def assert_tool_calls(
         "tools.precision": result.comparison.precision,
         "tools.valid_arguments": validity.share,
     }
-    emissions += [Emission(measurement=measured(name=name, value=share)) for name, share in shares.items()]
+    details: dict[str, dict[str, Any]] = {}
+    if validity.problems:
+        details["tools.valid_arguments"] = {"invalid": list(validity.problems)}
+    for name, share in shares.items():
+        emissions.append(Emission(measurement=measured(name=name, value=share, detail=details.get(name, {}))))
     return recorder.emit_together(emissions)[0]

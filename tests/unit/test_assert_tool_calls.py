@@ -262,6 +262,10 @@ def test_calls_that_are_not_valid_are_named() -> None:
         "step 4: the tool search was not offered; offered: refund",
     ]
     assert measure(messages, ["refund"], tools=[REFUND])["tools.valid_arguments"] == 0.2
+    with collect() as measurements:
+        assert_tool_calls(messages, extra="allow", missing="allow", at_least=None, tools=[REFUND])
+    # A call that passes is seen too.
+    assert "step 2: the tool refnd was not offered" in str(measurements[3].detail["invalid"])
     # Without known tools only the form counts.
     assert measure(messages, ["refund"])["tools.valid_arguments"] == 0.6
 

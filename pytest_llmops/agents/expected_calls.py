@@ -156,7 +156,8 @@ def call(name: str, /, *positional: Any, **arguments: Any) -> ExpectedCall:
     Without arguments all are accepted. With keywords exactly these are expected, with a literal ``...`` before them others may be there.
     The value of an argument is a value (``True`` is not ``1``, ``1`` is ``1.0``), `pytest.approx` or another object with its own
     ``__eq__``, a type (``str``; ``float`` also accepts whole numbers), a compiled regular expression that is searched in a text, a
-    function that returns whether it accepts the value, or `matches_schema`; also within lists and mappings.
+    function that returns whether it accepts the value, or `matches_schema`; also within lists and mappings. A function that raises does
+    not accept the value. What JSON does not have, such as a date, an enum or a set, is refused: write its text, or a list.
 
     Args:
         name: Name of the tool; may have wildcards: ``delete_*``.

@@ -45,8 +45,9 @@ def assert_tool_calls(
             framework.
         expected: The calls that are expected: `call`, the name of a tool (its arguments do not count), or `started`. With
             ``order="turns"`` it may hold a list for each turn. Empty: no call is expected.
-        order: ``strict``: one after another. ``turns``: turn by turn, where the calls of one turn may have any order. ``any``: in any
-            order; as many calls as possible are paired with expected ones.
+        order: ``strict``: one after another. ``turns``: turn by turn, where the calls of one turn of the agent may have any order; a list
+            within ``expected`` is a turn, whose calls the agent has to make in one turn. ``any``: in any order; as many calls as possible
+            are paired with expected ones.
         extra: Whether calls that are not expected are allowed: ``forbid`` or ``allow``.
         missing: Whether expected calls may be missing: ``forbid`` or ``allow``.
         never: Calls that must not be made: names of tools, also with wildcards (``delete_*``), or `call`.
@@ -80,7 +81,7 @@ def assert_tool_calls(
         extra=extra,
         missing=missing,
         never=never,
-        can_only_record=threshold is None,
+        threshold=threshold,
     )
     trajectory = read_trajectory(source)
     offered = read_offered_tools(where, tools, source, trajectory)

@@ -390,6 +390,7 @@ def test_foreign_text_is_escaped() -> None:
             "the schema of tool 'refund' is invalid: schema: no valid",
         ),
         (["a"], {"at_least": 2}, "expected at_least from 0 to 1"),
+        (["a"], {"at_least": 0}, "expected at_least=1.0, or None to record only, got 0"),
     ],
 )
 def test_what_makes_no_sense_is_refused(arguments: Any, options: dict[str, Any], problem: str) -> None:

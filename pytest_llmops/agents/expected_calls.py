@@ -65,7 +65,9 @@ class ExpectedCall:
             return []
         if use.arguments is None:
             expected = self._format_arguments() or "no arguments"
-            got = f"{format_value(use.text)}: {shorten_text(use.problem, 120)}"
+            got = shorten_text(use.problem or "arguments that are not known", 120)
+            if use.text:
+                got = f"{format_value(use.text)}: {got}"
             return [ArgumentDifference("", expected, got, is_certain=False)]
         try:
             return self._compare_values(use.arguments)

@@ -38,7 +38,7 @@ def assert_tool_calls(
     Three more values are recorded for the gate, which compares them over the suite: ``tools.recall`` (the share of expected calls that
     were made; 1 if none is expected), ``tools.precision`` (the share of calls made that were expected; 1 if none was made) and
     ``tools.valid_arguments`` (the share of calls whose arguments are a JSON object that fits the schema of a tool that was
-    offered; without known tools any JSON object; 1 if no call was made).
+    offered; without known tools any JSON object; 1 if no call was made; not recorded if the arguments of no call are known).
 
     Args:
         source: What the agent did: anything that `read_trajectory` reads, such as ``llm_calls``, a list of messages, or the result of a
@@ -116,5 +116,7 @@ def assert_tool_calls(
     if validity.problems:
         details["tools.valid_arguments"] = {"invalid": list(validity.problems)}
     for name, share in shares.items():
+        if share is None:
+            continue
         emissions.append(Emission(measurement=measured(name=name, value=share, detail=details.get(name, {}))))
     return recorder.emit_together(emissions)[0]

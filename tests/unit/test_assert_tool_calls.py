@@ -270,6 +270,16 @@ def test_calls_that_are_not_valid_are_named() -> None:
     assert measure(messages, ["refund"])["tools.valid_arguments"] == 0.6
 
 
+def test_arguments_that_are_not_known_are_neither_valid_nor_invalid() -> None:
+    unknown = ToolUse(name="refund", problem="the span of the tool has no arguments")
+    for calls, share in (((unknown,), None), ((unknown, ToolUse(name="refund", arguments={})), 1)):
+        trajectory = Trajectory(steps=(Step(role="assistant", tool_calls=calls),))
+        values = measure(trajectory, ["refund"] * len(calls))
+        assert (values["tools.calls"], values.get("tools.valid_arguments")) == (1, share)
+    lines = fail(Trajectory(steps=(Step(role="assistant", tool_calls=(unknown,)),)), [call("refund", x=1)])
+    assert lines[1] == "  step 1        refund: expected x=1, got the span of the tool has no arguments"
+
+
 @pytest.mark.parametrize(
     "tool",
     [

@@ -9,6 +9,10 @@ from typing import Any, NamedTuple, cast
 
 from pytest_llmops.measurement import Json, to_builtins
 from pytest_llmops.protocols import Role
+from pytest_llmops.recorder import mask_secrets
+
+# Agents below each other; a tree of more could not be walked through
+MAX_DEPTH = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,7 +238,8 @@ class _Writer:
     def _cut(self, text: str) -> str:
         if len(text) <= self.max_chars:
             return text
-        return f"{text[: self.max_chars]}… (+{len(text) - self.max_chars:,} chars)"
+        # Half a secret at the end would not be recognized later.
+        return mask_secrets(f"{text[: self.max_chars]}... (+{len(text) - self.max_chars:,} chars)")
 
 
 def _drop_empty(wire: Mapping[str, Any]) -> dict[str, Json]:
@@ -294,7 +299,7 @@ def make_tool_use(name: str, arguments: object, **fields: Any) -> ToolUse:
     if not isinstance(arguments, str):
         try:
             arguments = json.dumps(arguments, ensure_ascii=False, default=str)
-        except (TypeError, ValueError, RecursionError) as error:
+        except Exception as error:  # noqa: BLE001 -- whatever an object of another package raises
             problem = f"the arguments cannot be written as JSON: {error}"
             return ToolUse(name=name, problem=problem, **fields)
     values, problem = parse_arguments(arguments)

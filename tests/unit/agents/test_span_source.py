@@ -284,7 +284,7 @@ def test_spans_of_something_else() -> None:
         read_trajectory(export(span(1, 0, "GET")))
 
 
-@pytest.mark.parametrize("value", [None, 5, "x", [], {"values": 5}, float("nan")])
+@pytest.mark.parametrize("value", [None, 5, "x", [], {"values": 5}, {1: 2}, object(), float("nan")])
 def test_values_of_wrong_types(value: Any) -> None:
     wrong = {
         "spanId": value,

@@ -244,6 +244,12 @@ def _add_message(
         text = format_content(parts)
     else:
         text = format_content(content)
+    for key in ("tool_calls", "parts"):
+        value = get_field(message, key)
+        if value and not isinstance(value, (list, tuple)):
+            builder.add_problem(
+                f"a message of the {role} has {key} that are not a list: {get_class_name(value)}"
+            )
     if role == "assistant":
         calls = read_calls(message, parts)
         if not all(call.name for call in calls):

@@ -287,13 +287,16 @@ def test_values_that_cannot_be_json_and_lone_surrogates() -> None:
         {"role": "assistant", "content": loop, "tool_calls": [{"name": "f", "args": {"a": loop}}]},
         {"role": "tool", "content": {"a": loop}},
         {"role": "assistant", "tool_calls": [{"name": "\udfff", "args": {(1, 2): 3}}, {"args": {}}, None, 5]},
-        {"role": "assistant", "tool_calls": 5, "content": 7},
+        {"role": "assistant", "tool_calls": {"name": "delete"}, "content": 7},
         {"role": "assistant", "content": None},
     ]
     trajectory = read_trajectory(source)
     assert [call.arguments for call in trajectory.tool_calls[:2]] == [None, None]
     assert trajectory.tool_calls[0].problem.startswith("the arguments cannot be written as JSON: ")
-    assert trajectory.problems == ("a message calls a tool without a name",)
+    assert trajectory.problems == (
+        "a message calls a tool without a name",
+        "a message of the assistant has tool_calls that are not a list: dict",
+    )
     trajectory.to_wire()
 
 

@@ -47,12 +47,14 @@ class _Unread:
 def read(source: Sequence[Call]) -> Trajectory:
     """Return what the application did, by its calls.
 
-    Calls are read in the order in which they began, so that a replay gives what the recording gave, also where calls ran at the same time;
-    in the order of the source if the begin of one is not known. A request continues the dialog whose last reply it repeats or answers (see
-    `dialogs`). A request that is sent again begins a dialog of its own: both replies count, with their tool calls. A dialog that begins while another one waits for
-    a tool hangs on this call. All other dialogs follow each other in the order in which they end, so that the last answer is the
-    trajectory's answer; each begins with its own messages of the system or the user. Messages that a dialog begins with and that are answers
-    were not given in this test, and are left out, with their tool calls.
+    Calls are read in the order in which they began, so that a replay gives what the recording gave, also where calls ran at the same
+    time; in the order of the source if the begin of one is not known. Their numbers in problems and notes are of this order.
+
+    A request continues the dialog whose last reply it repeats or answers (see `dialogs`). A request that is sent again begins a dialog of
+    its own: both replies count, with their tool calls. A dialog that begins while another one waits for a tool hangs on this call. All
+    other dialogs follow each other in the order of their last calls, so that the last answer is the trajectory's answer; each begins with
+    its own messages of the system or the user. Messages that a dialog begins with and that are answers were not given in this test, and
+    are left out, with their tool calls.
 
     Left out are calls of judges and embedders, failed requests, and replies that broke off before the same request succeeded. A reply that
     could not be read, and that no later request repeats, is a problem. Replies that were left out, and failed requests that did not succeed

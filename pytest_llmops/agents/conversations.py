@@ -71,6 +71,7 @@ class ScriptedConversation(Sequence[Turn]):
             steps=tuple(step for trajectory in trajectories for step in trajectory.steps),
             agent=next(iter(agents), ""),
             problems=tuple(problem for trajectory in trajectories for problem in trajectory.problems),
+            notes=tuple(note for trajectory in trajectories for note in trajectory.notes),
             total_tokens=sum(tokens) if has_tokens else None,
             total_cost_usd=math.fsum(prices) if has_prices else None,
         )

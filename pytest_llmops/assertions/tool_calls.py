@@ -5,11 +5,12 @@ from functools import partial
 from typing import Any
 
 from pytest_llmops import recorder
-from pytest_llmops.agents.call_requirements import NO_MESSAGE, check_calls, parse_requirements
+from pytest_llmops.agents.call_requirements import check_calls, describe_problems, parse_requirements
 from pytest_llmops.agents.expected_calls import Expected
 from pytest_llmops.agents.matching import Order, Rule
 from pytest_llmops.agents.offered_tools import Tool, check_arguments, read_offered_tools
 from pytest_llmops.agents.sources import read_trajectory
+from pytest_llmops.agents.trajectory_text import format_trajectory
 from pytest_llmops.assertions._arguments import parse_share_threshold
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.recorder import Emission
@@ -37,15 +38,16 @@ def assert_tool_calls(
     Three more values are recorded for the gate, which compares them over the suite: ``tools.recall`` (the share of expected calls that
     were made; 1 if none is expected), ``tools.precision`` (the share of calls made that were expected; 1 if none was made) and
     ``tools.valid_arguments`` (the share of calls whose arguments are a JSON object that fits the schema of a tool that was
-    offered; without known tools any JSON object; 1 if no call was made).
+    offered; without known tools any JSON object; 1 if no call was made; not recorded if the arguments of no call are known).
 
     Args:
         source: What the agent did: anything that `read_trajectory` reads, such as ``llm_calls``, a list of messages, or the result of a
             framework.
         expected: The calls that are expected: `call`, the name of a tool (its arguments do not count), or `started`. With
             ``order="turns"`` it may hold a list for each turn. Empty: no call is expected.
-        order: ``strict``: one after another. ``turns``: turn by turn, where the calls of one turn may have any order. ``any``: in any
-            order; as many calls as possible are paired with expected ones.
+        order: ``strict``: one after another. ``turns``: turn by turn, where the calls of one turn of the agent may have any order; a list
+            within ``expected`` is a turn, whose calls the agent has to make in one turn. ``any``: in any order; as many calls as possible
+            are paired with expected ones.
         extra: Whether calls that are not expected are allowed: ``forbid`` or ``allow``.
         missing: Whether expected calls may be missing: ``forbid`` or ``allow``.
         never: Calls that must not be made: names of tools, also with wildcards (``delete_*``), or `call`.
@@ -61,7 +63,8 @@ def assert_tool_calls(
     Raises:
         MeasurementFailed: Calls are missing, not expected or forbidden; shows the difference step by step, then the trajectory. A step is a tool
             call.
-        MeasurementErrored: The source has no message of an agent.
+        MeasurementErrored: The source has no message of an agent; calls may be missing, as a reply could not be read, and what is known
+            does not fail in any case; or whether a call is forbidden is not known, as a function of the test raised.
         UsageError: Not a source, expected calls that contradict each other, or an invalid schema.
 
     >>> from pytest_llmops import call
@@ -78,14 +81,21 @@ def assert_tool_calls(
         extra=extra,
         missing=missing,
         never=never,
-        can_only_record=threshold is None,
+        threshold=threshold,
     )
     trajectory = read_trajectory(source)
-    offered = read_offered_tools(where, tools, source)
+    offered = read_offered_tools(where, tools, source, trajectory)
     measured = partial(Measurement, label=label, version=VERSION)
-    if not trajectory.turns:
-        return recorder.emit(measured(name="tools.calls", error=NO_MESSAGE, threshold=threshold))
     result = check_calls(requirements, trajectory)
+    error = result.error
+    if not trajectory.turns:
+        error = describe_problems(trajectory)
+    if error:
+        return recorder.emit(
+            measured(name="tools.calls", error=error, threshold=threshold, detail=result.detail),
+            evidence=format_trajectory(trajectory),
+            max_evidence_lines=MAX_LINES,
+        )
     validity = check_arguments(result.all_calls, offered)
     emissions = [
         Emission(
@@ -102,5 +112,11 @@ def assert_tool_calls(
         "tools.precision": result.comparison.precision,
         "tools.valid_arguments": validity.share,
     }
-    emissions += [Emission(measurement=measured(name=name, value=share)) for name, share in shares.items()]
+    details: dict[str, dict[str, Any]] = {}
+    if validity.problems:
+        details["tools.valid_arguments"] = {"invalid": list(validity.problems)}
+    for name, share in shares.items():
+        if share is None:
+            continue
+        emissions.append(Emission(measurement=measured(name=name, value=share, detail=details.get(name, {}))))
     return recorder.emit_together(emissions)[0]

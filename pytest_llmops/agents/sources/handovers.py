@@ -2,10 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from pytest_llmops.agents.trajectory import Trajectory, TrajectoryBuilder
-
-# Agents below each other; a tree of more could not be walked through
-MAX_DEPTH = 50
+from pytest_llmops.agents.trajectory import MAX_DEPTH, Trajectory, TrajectoryBuilder
 
 
 @dataclass(slots=True)
@@ -42,9 +39,9 @@ class HandoverBuilder:
         if self.return_to(agent):
             return
         if not agent:
-            self.root.add_problem("a hand-off names no agent: what comes next is shown as of the same agent")
+            self.root.add_note("a hand-off names no agent: what comes next is shown as of the same agent")
         elif len(self._started) == MAX_DEPTH:
-            self.root.add_problem(
+            self.root.add_note(
                 f"more than {MAX_DEPTH} agents handed over to the next: the last ones are not nested"
             )
         else:

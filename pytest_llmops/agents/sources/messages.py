@@ -15,7 +15,7 @@ from pytest_llmops.agents.trajectory import ToolUse, Trajectory, TrajectoryBuild
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import ROLES, Completion, Message, Role
-from pytest_llmops.trace.fields import format_part, remove_tool_calls
+from pytest_llmops.trace.fields import describe_unread_answers, format_part, remove_tool_calls
 
 # Roles of messages, and types of LangChain's
 ROLES_BY_NAME: Mapping[str, Role] = {
@@ -158,8 +158,8 @@ def _describe(entry: object, role: str) -> str:
     if isinstance(entry, (Mapping, str, int, float, type(None))):
         try:
             return shorten_text(repr(entry), 80)
-        except RecursionError:
-            return "a mapping that is nested too deeply"
+        except Exception:  # noqa: BLE001 -- whatever the repr of a value in it raises, also if it is nested too deeply
+            return "a mapping that cannot be shown"
     return f"an object of the type {get_class_name(entry)}"
 
 
@@ -175,7 +175,7 @@ def _add_completion(builder: TrajectoryBuilder, completion: Completion) -> None:
 
 
 def _add_reply(builder: TrajectoryBuilder, reply: object, key: str, number: int) -> None:
-    """Add the first answer of a reply, with its tokens."""
+    """Add the first answer of a reply, with its tokens. That there are more is a problem: they may have tool calls."""
     tokens = _read_tokens(reply)
     items = get_items(reply, key)
     if key == "output":
@@ -188,7 +188,11 @@ def _add_reply(builder: TrajectoryBuilder, reply: object, key: str, number: int)
         builder.add_answer("\n".join(texts), answer.tool_calls, tokens=tokens)
         for problem in answer.problems:
             builder.add_problem(problem)
+        for note in answer.notes:
+            builder.add_note(note)
         return
+    for more_answers in describe_unread_answers(len(items)):
+        builder.add_problem(f"reply {number} has {more_answers}; only the first one is read")
     message = get_field(items[0], "message")
     if key == "candidates":
         message = get_field(items[0], "content")
@@ -240,8 +244,14 @@ def _add_message(
         text = format_content(parts)
     else:
         text = format_content(content)
+    for key in ("tool_calls", "parts"):
+        value = get_field(message, key)
+        if value and not isinstance(value, (list, tuple)):
+            builder.add_problem(
+                f"a message of the {role} has {key} that are not a list: {get_class_name(value)}"
+            )
     if role == "assistant":
-        calls = _read_calls(message, parts)
+        calls = read_calls(message, parts)
         if not all(call.name for call in calls):
             builder.add_problem("a message calls a tool without a name")
         builder.add_answer(
@@ -250,7 +260,7 @@ def _add_message(
             agent=get_text(message, "name"),
             tokens=tokens if tokens is not None else _read_tokens(message),
         )
-    has_results = _add_results(builder, parts)
+    has_results = add_results(builder, parts)
     if role != "assistant" and (text or not has_results):
         builder.add_message(role, text)
 
@@ -259,7 +269,7 @@ def _add_tool_message(builder: TrajectoryBuilder, message: object, content: obje
     """Add the result of a tool, which is a message of its own."""
     parts = get_items(message, "parts")
     if parts:
-        _add_results(builder, parts)
+        add_results(builder, parts)
         return
     call_id = get_text(message, "tool_call_id") or get_text(message, "call_id")
     name = get_text(message, "name") or get_text(message, "tool_name")
@@ -267,7 +277,7 @@ def _add_tool_message(builder: TrajectoryBuilder, message: object, content: obje
     builder.add_result(call_id, format_content(content), name=name, is_error=is_error)
 
 
-def _add_results(builder: TrajectoryBuilder, parts: Sequence[object]) -> bool:
+def add_results(builder: TrajectoryBuilder, parts: Sequence[object]) -> bool:
     """Add the results among the parts of a message (Anthropic, Gemini); return whether there are any."""
     has_results = False
     for part in parts:
@@ -289,7 +299,7 @@ def _add_results(builder: TrajectoryBuilder, parts: Sequence[object]) -> bool:
     return has_results
 
 
-def _read_calls(message: object, parts: Sequence[object]) -> list[ToolUse]:
+def read_calls(message: object, parts: Sequence[object]) -> list[ToolUse]:
     """Return the calls of a message: its own, and those among its parts; LangChain has each in both places."""
     own_calls = [*get_items(message, "tool_calls"), *get_items(message, "invalid_tool_calls")]
     legacy_call = get_field(message, "function_call")

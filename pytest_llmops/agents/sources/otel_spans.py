@@ -13,9 +13,9 @@ from typing import Any
 from pytest_llmops._util.json_values import JsonObject, as_mapping, as_text
 from pytest_llmops._util.text_files import BadFile
 from pytest_llmops.agents.sources.fields import format_value, get_field
-from pytest_llmops.agents.trajectory import ToolUse, Trajectory, TrajectoryBuilder, make_tool_use
+from pytest_llmops.agents.trajectory import MAX_DEPTH, ToolUse, Trajectory, TrajectoryBuilder, make_tool_use
 from pytest_llmops.errors import UsageError
-from pytest_llmops.measurement import format_count
+from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.protocols import Message
 from pytest_llmops.trace import cost_usd, fields
 from pytest_llmops.trace.exported.messages import read_messages
@@ -106,18 +106,34 @@ def _list_records(source: object, problems: list[str]) -> list[JsonObject] | Non
     if isinstance(source, (list, tuple)):
         sources = source
     records: list[JsonObject] = []
-    for item in sources:
+    for number, item in enumerate(sources, start=1):
         if isinstance(item, Path):
             left_out: Counter[str] = Counter()
             records += read_records(item, left_out)
             problems += [f"{item.name}: {reason}" for reason in left_out]
         elif isinstance(item, Mapping):
-            records += _flatten(item, _MAX_LISTS)
+            records += _flatten(_make_plain(item, number), _MAX_LISTS)
         elif get_field(item, "get_span_context") is not None:
             records.append(_dump_span(item))
         else:
             return None
     return records
+
+
+def _make_plain(item: object, number: int) -> JsonObject:
+    """Return a span or an export as JSON has it; values that JSON does not have become texts.
+
+    Raises:
+        UsageError: JSON cannot represent it.
+    """
+    try:
+        plain: JsonObject = json.loads(json.dumps(item, default=str))
+    except Exception as error:
+        problem = shorten_text(f"{type(error).__name__}: {error}", 200)
+        raise UsageError(
+            f"span {number}: expected a mapping that JSON can represent, got {problem}"
+        ) from error
+    return plain
 
 
 def _flatten(value: Mapping[str, Any], levels: int) -> Iterator[JsonObject]:
@@ -214,11 +230,11 @@ def _link_spans(spans: Sequence[_Span]) -> None:
 def _link_span(span: _Span, above: _Span) -> None:
     """Take over what a span has from the one above it."""
     span.agent = as_text(span.values.get("agent"))
-    if above.kind == "tool":
+    if above.kind == "tool" and above.depth < MAX_DEPTH:
         span.tool = above
         span.depth = above.depth + 1
         return
-    span.tool = above.tool
+    span.tool = above.tool  # also for what is more than MAX_DEPTH agents deep
     span.depth = above.depth
     span.agent = span.agent or above.agent
 
@@ -233,21 +249,37 @@ def _build_tree(spans: Sequence[_Span], problems: list[str]) -> Trajectory:
     started: dict[tuple[str, str], Trajectory] = {}
     missing: Counter[str] = Counter()
     for tool in sorted(tools, key=lambda span: -span.depth):
-        inner = [span for span in groups[tool.id] if not _is_same_tool(span, tool)]
+        inner = groups[tool.id]
+        if not any(span.kind == "model" for span in inner):
+            # With a model, an agent works there, which may call the tool that started it.
+            inner = [span for span in inner if not _is_same_call(span, tool)]
         trajectory = _GroupReader(started, missing).read(inner)
-        if trajectory.steps or trajectory.problems:
+        if trajectory.steps or trajectory.problems or trajectory.notes:
             started[tool.id] = trajectory
     trajectory = _GroupReader(started, missing).read(groups[None])
+    notes: list[str] = []
+    has_tools = any(span.kind == "tool" for span in spans)
     for what, count in missing.items():
-        problems.append(f"{format_count(count, 'span')} without {what} ({NO_CONTENT_HINT})")
+        text = f"{format_count(count, 'span')} without {what} ({NO_CONTENT_HINT})"
+        if what == "messages" and not has_tools:
+            # Only the messages could name the tools that were called.
+            problems.append(text)
+        else:
+            notes.append(text)
     return Trajectory(
-        steps=trajectory.steps, agent=trajectory.agent, problems=(*problems, *trajectory.problems)
+        steps=trajectory.steps,
+        agent=trajectory.agent,
+        problems=(*problems, *trajectory.problems),
+        notes=(*notes, *trajectory.notes),
     )
 
 
-def _is_same_tool(span: _Span, tool: _Span) -> bool:
+def _is_same_call(span: _Span, tool: _Span) -> bool:
     """Return whether a span below a tool's is of the same call: a client of MCP has spans of its own."""
-    return span.kind == "tool" and span.values.get("tool") == tool.values.get("tool")
+    if span.kind != "tool" or span.values.get("tool") != tool.values.get("tool"):
+        return False
+    ids = {span.values.get("call_id"), tool.values.get("call_id")} - {None}
+    return len(ids) <= 1
 
 
 @dataclass(slots=True)
@@ -293,27 +325,27 @@ class _GroupReader:
             problem = f"a call of a model could not be read: {error}; its messages are missing"
         if not problem and not answers and _is_failed(span):
             if not any(later.kind == "model" for later in following):
-                self.builder.add_problem(
-                    f"the last call of a model failed: {span.values.get('error', 'error')}"
-                )
+                self.builder.add_note(f"the last call of a model failed: {span.values.get('error', 'error')}")
             return
         if problem:
             self.builder.add_problem(problem)
         elif not answers:
             self.missing["messages"] += 1
         self._add_given(given)
-        text = ""
+        texts: list[str] = []
         uses: list[ToolUse] = []
-        if answers:
-            text = fields.remove_tool_calls(answers[-1])
-            for call in answers[-1].tool_calls:
+        for answer in answers:
+            # A text and the calls may be messages of their own.
+            if not answer.is_result:
+                texts.append(fields.remove_tool_calls(answer))
+            for call in answer.tool_calls:
                 uses.append(make_tool_use(call.name, call.arguments, id=call.id))
-        else:
+        if not answers:
             uses = self._list_following_tools(following)
         usage = read_usage(span.values)
         model = as_text(span.values.get("model"))
         self.builder.add_answer(
-            text,
+            "\n".join(filter(None, texts)),
             uses,
             agent=span.agent,
             tokens=usage.total_tokens,

@@ -12,8 +12,14 @@ from pytest_llmops.agents.sources.fields import (
     get_text,
     sum_counts,
 )
-from pytest_llmops.agents.sources.handovers import MAX_DEPTH
-from pytest_llmops.agents.trajectory import Step, ToolUse, Trajectory, TrajectoryBuilder, make_tool_use
+from pytest_llmops.agents.trajectory import (
+    MAX_DEPTH,
+    Step,
+    ToolUse,
+    Trajectory,
+    TrajectoryBuilder,
+    make_tool_use,
+)
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import ROLES
 
@@ -157,6 +163,7 @@ def _read_agents(source: object, agents: Mapping[object, object], depth: int = 0
     return Trajectory(
         steps=tuple(step for trajectory in first for step in trajectory.steps),
         problems=tuple(problem for trajectory in first for problem in trajectory.problems),
+        notes=tuple(note for trajectory in first for note in trajectory.notes),
     )
 
 

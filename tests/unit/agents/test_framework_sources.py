@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -31,8 +32,9 @@ from support.framework_results import (
 from support.messages import check_message
 
 from pytest_llmops.agents import Trajectory, read_trajectory
-from pytest_llmops.agents.sources.handovers import MAX_DEPTH
+from pytest_llmops.agents.trajectory import MAX_DEPTH
 from pytest_llmops.errors import UsageError
+from pytest_llmops.protocols import Call, Message, ToolCall
 
 # Those whose result holds a tree
 TREES = ("openai_agents", "langchain", "google_adk", "claude_agent", "strands")
@@ -75,14 +77,35 @@ def find_places(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 class Hostile:
-    """Its attributes cannot be read."""
+    """Its attributes cannot be read, and it cannot be shown."""
 
     def __getattr__(self, name: str) -> str:
         raise RuntimeError(name)
 
+    def __str__(self) -> str:
+        raise RuntimeError
+
+    __repr__ = __str__
+
 
 ODD_VALUES = st.sampled_from(
-    [None, True, -1, float("nan"), "x", b"x", [], [None], [[]], {}, {"a": 1}, ("x",), object(), Hostile()]
+    [
+        None,
+        True,
+        -1,
+        10**400,
+        float("nan"),
+        "x",
+        b"x",
+        [],
+        [None],
+        [[]],
+        {},
+        {"a": 1},
+        ("x",),
+        object(),
+        Hostile(),
+    ]
 )
 
 
@@ -135,8 +158,39 @@ def test_openai_agents_input_may_be_messages_and_hosted_tools_have_no_name() -> 
     item = make("agents.items", "ToolCallItem", type="tool_call_item", agent=None, raw_item=raw)
     given_messages = [{"role": "user", "content": QUESTION}]
     run = make("agents.result", "RunResult", input=given_messages, new_items=[item], raw_responses=[])
-    assert get_only_call(run).name == "web_search_call"
+    assert get_only_call(run).name == "web_search"
     assert read_trajectory(run).steps[0].text == QUESTION
+
+
+def test_openai_agents_searches_for_tools_are_calls() -> None:
+    raw_call = make(
+        "openai.types", "ResponseToolSearchCall", type="tool_search_call", call_id=None, arguments="{}"
+    )
+    raw_result = make("openai.types", "ResponseToolSearchOutputItem", type="tool_search_output", call_id=None)
+    items = [
+        make("agents.items", "ToolSearchCallItem", type="tool_search_call_item", raw_item=raw_call),
+        make("agents.items", "ToolSearchOutputItem", type="tool_search_output_item", raw_item=raw_result),
+    ]
+    call = get_only_call(items)
+    assert (call.name, call.result) == ("tool_search", "")
+
+
+def test_langchain_calls_of_tools_of_the_server_are_parts_of_the_content() -> None:
+    content = [
+        {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "Rome"}},
+        {
+            "type": "web_search_tool_result",
+            "tool_use_id": "s1",
+            "content": [{"type": "text", "text": "A city"}],
+        },
+        {"type": "tool_use", "id": "c1", "name": "get_order", "input": ARGUMENTS},
+    ]
+    own_calls = [{"name": "get_order", "args": ARGUMENTS, "id": "c1"}]
+    message = make(
+        "langchain_core.messages.ai", "AIMessage", type="ai", content=content, tool_calls=own_calls
+    )
+    calls = read_trajectory(message).tool_calls
+    assert [(call.name, call.result) for call in calls] == [("get_order", None), ("web_search", "A city")]
 
 
 def test_langchain_keeps_arguments_that_are_not_json() -> None:
@@ -240,6 +294,25 @@ def test_google_adk_errors_fragments_and_contents() -> None:
     assert get_only_call(contents).result == "sent"
 
 
+def test_a_reply_of_gemini_is_read_as_a_message() -> None:
+    part = make_adk_part(
+        function_call=make("google.genai.types", "FunctionCall", name="refund", args={}, id=None)
+    )
+    content = make("google.genai.types", "Content", role="model", parts=[part])
+    candidate = make("google.genai.types", "Candidate", content=content)
+    usage = make("google.genai.types", "Usage", prompt_token_count=3, candidates_token_count=4)
+    reply = make(
+        "google.genai.types",
+        "GenerateContentResponse",
+        candidates=[candidate],
+        parts=[part],
+        usage_metadata=usage,
+    )
+    assert get_only_call(reply).name == "refund"
+    assert read_trajectory([reply]) == read_trajectory(reply)
+    assert read_trajectory(reply).tokens == 7
+
+
 def test_an_agent_of_google_adk_that_is_a_tool_hangs_on_its_call() -> None:
     session = make_google_adk()
     call = session.events[3].content.parts[0].function_call
@@ -270,9 +343,9 @@ def test_agents_of_claude_without_their_call_are_a_problem() -> None:
     )
     trajectory = read_trajectory([make_claude_answer(text, parent="c9"), error])
     assert [step.text for step in trajectory.steps] == ["Hm."]
-    assert len(trajectory.problems) == 2
-    assert "'c9'" in trajectory.problems[1]
-    assert "error_max_turns" in trajectory.problems[0]
+    (problem,) = trajectory.problems
+    assert "'c9'" in problem
+    assert trajectory.notes == ("the run ended with error_max_turns",)
     assert trajectory.cost_usd is None
 
 
@@ -284,6 +357,14 @@ def test_crewai_failures_mark_their_call_only() -> None:
     failure = make("crewai.tools", "ToolFailureRecord", tool_name="get_order", tool_args="{")
     task.tool_failures = [failure]
     assert [call.is_error for call in read_trajectory(crew).tool_calls] == [False, True]
+
+
+def test_crewai_calls_that_are_written_as_text_are_a_problem() -> None:
+    text = 'Thought: look it up\nAction: get_order\nAction Input: {"order_id": "B-77"}'
+    entries = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": text}]
+    output = make("crewai.tasks", "TaskOutput", agent="clerk", raw="On its way.", messages=entries)
+    (problem,) = read_trajectory(output).problems
+    assert "wrote its calls as text" in problem
 
 
 def test_crewai_output_without_messages_is_an_answer() -> None:
@@ -360,8 +441,40 @@ def make_chain_of_strands(count: int) -> Any:
     return make("strands.multiagent", "SwarmResult", results=nodes)
 
 
+def make_chain_of_calls(count: int) -> Any:
+    calls = []
+    for number in range(count):
+        use = ToolCall(name="delegate", id=f"c{number}", arguments=json.dumps({"task": f"Task {number + 1}"}))
+        calls.append(Call(messages=(Message("user", f"Task {number}"),), tool_calls=(use,), status=200))
+    return calls
+
+
+def make_chain_of_spans(count: int) -> Any:
+    spans = []
+    for number in range(count):
+        call = {"type": "tool_call", "id": f"c{number}", "name": "delegate", "arguments": {}}
+        answer = json.dumps([{"role": "assistant", "parts": [call]}])
+        place = {"parent_span_id": f"t{number - 1}", "start_time_unix_nano": str(number + 1)}
+        model = {"gen_ai.operation.name": "chat", "gen_ai.output.messages": answer}
+        tool = {
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": "delegate",
+            "gen_ai.tool.call.id": f"c{number}",
+        }
+        spans.append({"span_id": f"m{number}", "attributes": model, **place})
+        spans.append({"span_id": f"t{number}", "attributes": tool, **place})
+    return spans
+
+
 @pytest.mark.parametrize(
-    "make_chain", [make_chain_of_openai_agents, make_chain_of_claude, make_chain_of_strands]
+    "make_chain",
+    [
+        make_chain_of_openai_agents,
+        make_chain_of_claude,
+        make_chain_of_strands,
+        make_chain_of_calls,
+        make_chain_of_spans,
+    ],
 )
 def test_a_tree_is_not_deeper_than_it_can_be_walked(make_chain: Any) -> None:
     count = 4 * MAX_DEPTH

@@ -65,12 +65,14 @@ class ScriptedConversation(Sequence[Turn]):
         agents = [trajectory.agent for trajectory in trajectories if trajectory.agent]
         tokens = [trajectory.tokens for trajectory in trajectories if trajectory.tokens is not None]
         prices = [trajectory.cost_usd for trajectory in trajectories if trajectory.cost_usd is not None]
+        # The history of a whole conversation has those of earlier turns again
+        problems = [problem for trajectory in trajectories for problem in trajectory.problems]
         has_tokens = bool(tokens) and len(tokens) == len(trajectories)
         has_prices = bool(prices) and len(prices) == len(trajectories)
         return Trajectory(
             steps=tuple(step for trajectory in trajectories for step in trajectory.steps),
             agent=next(iter(agents), ""),
-            problems=tuple(problem for trajectory in trajectories for problem in trajectory.problems),
+            problems=tuple(dict.fromkeys(problems)),
             total_tokens=sum(tokens) if has_tokens else None,
             total_cost_usd=math.fsum(prices) if has_prices else None,
         )
@@ -117,13 +119,20 @@ def find_interrupt(result: object) -> str:
 
 
 def select_new_steps(steps: Sequence[Step], known: Sequence[Step]) -> Sequence[Step]:
-    """Return the steps of this turn: those after the known ones, if the source has the whole conversation, else all."""
-    if len(steps) < len(known):
-        return steps
-    for step, known_step in zip(steps, known, strict=False):
-        if _identify_step(step) != _identify_step(known_step):
-            return steps
-    new_steps = steps[len(known) :]
+    """Return the steps of this turn: those after the known ones, if the source has the conversation so far, else all.
+
+    A history that the agent shortened has at least the last known step, with a message of the user after it.
+    """
+    keys = [_identify_step(step) for step in steps]
+    known_keys = [_identify_step(step) for step in known]
+    begin = 0
+    if keys[: len(known_keys)] == known_keys:
+        begin = len(known_keys)
+    else:
+        for place in range(1, len(steps)):
+            if steps[place].role == "user" and keys[place - 1] == known_keys[-1]:
+                begin = place
+    new_steps = steps[begin:]
     if not any(step.role == "assistant" for step in new_steps):
         return steps
     return new_steps

@@ -29,8 +29,8 @@ def check_condition(condition: Condition, turn: Turn, place: str) -> bool:
     return (
         all(_normalize(text) in reply for text in condition.contains)
         and not any(_normalize(text) in reply for text in condition.not_contains)
-        and all(_matches(pattern, turn.reply, place) for pattern in condition.matches)
-        and not any(_matches(pattern, turn.reply, place) for pattern in condition.not_matches)
+        and all(search_reply(pattern, turn.reply, place) for pattern in condition.matches)
+        and not any(search_reply(pattern, turn.reply, place) for pattern in condition.not_matches)
         and all(_is_called(tool, names) for tool in condition.called)
         and not any(_is_called(tool, names) for tool in condition.not_called)
     )
@@ -44,7 +44,7 @@ def _is_called(tool: str, names: Sequence[str]) -> bool:
     return any(fnmatchcase(name, tool) for name in names)
 
 
-def _matches(pattern: str, reply: str, place: str) -> bool:
+def search_reply(pattern: str, reply: str, place: str) -> bool:
     """Return whether a pattern matches somewhere in a reply.
 
     Raises:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
 from pytest_llmops._util.text_files import BadFile, json_kind
@@ -141,6 +142,10 @@ def add_input(row: Mapping[str, Json], names: Mapping[str, str]) -> Mapping[str,
     """
     if KEY not in row:
         return row
+    if isinstance(row[KEY], str):
+        raise BadFile(
+            f"{KEY}: expected a list of turns, got a text; write the cases as YAML or JSON Lines, as CSV has no lists"
+        )
     turns = parse_turns(row[KEY])
     if "input" in row or "input" in names:
         return row
@@ -150,6 +155,10 @@ def add_input(row: Mapping[str, Json], names: Mapping[str, str]) -> Mapping[str,
 def _parse_turn(value: object, *, is_first: bool) -> ScriptedTurn:
     if isinstance(value, str):
         value = {"say": value}
+    if isinstance(value, (bool, int, float)):
+        raise BadFile(
+            f"expected a text, or an object with `say:`, got {json_kind(value)}: write it in quotes"
+        )
     turn = _parse_object(value, "", TURN_KEYS, "key of a turn")
     if "say" not in turn:
         raise BadFile("missing 'say': what the user says")
@@ -162,6 +171,9 @@ def _parse_turn(value: object, *, is_first: bool) -> ScriptedTurn:
             raise BadFile("else: expected only together with `when`")
         otherwise = _parse_text(turn["else"], "else")
     until = _parse_condition(turn, "until")
+    approve = _parse_texts(turn, "approve", "")
+    deny = _parse_deny(turn)
+    _check_decisions(approve, deny)
     return ScriptedTurn(
         say=_parse_text(turn["say"], "say"),
         when=when,
@@ -169,8 +181,8 @@ def _parse_turn(value: object, *, is_first: bool) -> ScriptedTurn:
         expect=_parse_expectation(turn),
         until=until,
         at_most=_parse_at_most(turn, is_repeated=until is not None),
-        approve=_parse_texts(turn, "approve", ""),
-        deny=_parse_deny(turn),
+        approve=approve,
+        deny=deny,
     )
 
 
@@ -328,3 +340,18 @@ def _parse_deny(turn: Mapping[str, Any]) -> Mapping[str, str]:
         _parse_text(tool, "deny"): _parse_text(reason, f"deny.{shorten_text(str(tool), 60)}")
         for tool, reason in value.items()
     }
+
+
+def _check_decisions(approve: Sequence[str], deny: Mapping[str, str]) -> None:
+    """Raise a `BadFile` for a tool that is approved by its name, and denied too, as it would always be denied."""
+    for tool in approve:
+        for pattern in deny:
+            if pattern == tool or (not has_wildcards(tool) and fnmatchcase(tool, pattern)):
+                raise BadFile(
+                    f"approve: {shorten_text(tool, 60)!r} is also denied by {shorten_text(pattern, 60)!r}; leave one of them out"
+                )
+
+
+def has_wildcards(pattern: str) -> bool:
+    """Return whether the name of a tool stands for several names."""
+    return any(wildcard in pattern for wildcard in "*?[")

@@ -47,8 +47,10 @@ def test_an_input_that_a_case_has_stays() -> None:
 
 WRONG: list[tuple[Any, str]] = [
     ([], "turns: expected at least one turn, got an empty list"),
-    ("Hi", "turns: expected a list of turns (each with `say:`), got a text"),
-    ([7], "turn 1: expected an object with keys, got a number"),
+    ("Hi", "turns: expected a list of turns, got a text; write the cases as YAML or JSON Lines, as CSV has no lists"),
+    (7, "turns: expected a list of turns (each with `say:`), got a number"),
+    ([True], "turn 1: expected a text, or an object with `say:`, got true or false: write it in quotes"),
+    ([["Hi"]], "turn 1: expected an object with keys, got a list"),
     ([{}], "turn 1: expected at least one of the keys say, when, else"),
     ([{"sya": "Hi"}], "turn 1: unknown key of a turn 'sya': known are approve, at_most"),
     ([{"expect": {"calls": []}}], "turn 1: missing 'say': what the user says"),
@@ -72,6 +74,8 @@ WRONG: list[tuple[Any, str]] = [
     ([{"say": "B", "expect": {"calls": {"a": {}}}}], "expect.calls: expected a list of calls, got an object"),
     ([{"say": "B", "deny": {"refund": 7}}], "turn 1: deny.refund: expected a text, got a number"),
     ([{"say": "B", "deny": {}}], "turn 1: deny: expected a text or a list of texts, got an object"),
+    ([{"say": "B", "approve": "refund", "deny": "*"}], "turn 1: approve: 'refund' is also denied by '*'; leave one of them out"),
+    ([{"say": "B", "approve": "re*", "deny": "re*"}], "turn 1: approve: 're*' is also denied by 're*'"),
     (["Hi"] * 101, "turns: expected at most 100 turns, got 101"),
     (
         [{"say": "B", "until": {"contains": "x"}, "at_most": 50}] * 5,

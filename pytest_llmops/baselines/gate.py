@@ -208,7 +208,7 @@ def _conclude(
         return _leave_open(verdict, measured, rules)
     status, decisive = _weigh_metrics(decided)
     if status != "RED":
-        open_metric = _find_open_primary(verdict.metrics)
+        open_metric = _find_open_primary(verdict.metrics, measured)
         if open_metric:
             # Guard-rails that did not drop say nothing about the metric that decides.
             primary_data = [data for data in measured if data.metric == open_metric]
@@ -379,11 +379,20 @@ def _weigh_metrics(decided: Sequence[MetricVerdict]) -> tuple[str, Sequence[Metr
     return "GREEN", leading
 
 
-def _find_open_primary(metrics: Iterable[MetricVerdict]) -> str:
-    """Return the name of the primary metric if there is too little data for a verdict on it; else ""."""
-    for metric in metrics:
-        if metric.role == "primary" and not metric.status:
-            return metric.name
+def _find_open_primary(metrics: Iterable[MetricVerdict], measured: Iterable[MetricData]) -> str:
+    """Return the name of the primary metric if there is too little data for a verdict on it; else "".
+
+    Of several primary metrics, one whose answers are all the recordings of the baseline cannot have dropped: the others decide.
+    """
+    primaries = [metric for metric in metrics if metric.role == "primary"]
+    is_decided = any(metric.status for metric in primaries)
+    unchanged = {data.metric for data in measured if data.cases and not data.trials}
+    for metric in primaries:
+        if metric.status:
+            continue
+        if is_decided and metric.name in unchanged:
+            continue
+        return metric.name
     return ""
 
 

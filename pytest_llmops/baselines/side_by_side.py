@@ -83,7 +83,7 @@ def _judge_comparison(question: _Question, tests: Sequence[tuple[VariantFacts, T
     base = sides.pop(question.base, {})
     if not base:
         return []
-    rules = GateRules(primary=question.primary)
+    rules = GateRules(primary=_keep_measured(question.primary, [record for _, record in tests]))
     variants = {value: _Variant(base, side, rules) for value, side in sides.items()}
     _adjust_p_values([row for variant in variants.values() for row in variant.rows])
     argument = f"{question.argument} {question.prompt}".strip()
@@ -94,6 +94,17 @@ def _judge_comparison(question: _Question, tests: Sequence[tuple[VariantFacts, T
         verdict = Verdict(kind="comparison", subject=subject, baseline=question.base, place=first.place)
         verdicts.append(variant.judge(verdict))
     return verdicts
+
+
+def _keep_measured(primary: str, records: Iterable[TestRecord]) -> str:
+    """Return those of the metrics named by ``llm_primary_metric`` that the tests measured; all of them if none was measured.
+
+    The setting is for the whole suite, and a comparison is of a few of its tests.
+    """
+    measured = {measurement.name for record in records for measurement in record.measurements}
+    named = GateRules(primary=primary).list_named(measured)
+    kept = [name for name in named if name in measured]
+    return " ".join(kept) or primary
 
 
 @dataclass(slots=True)

@@ -159,7 +159,7 @@ def _parse_assertion(assertion: Json, place: str) -> str:
             return text
     keys = ", ".join(_ASSERTION_KEYS)
     raise BadFile(
-        f"{place}: expected a text, or an object with its text under one of {keys}; got {json_kind(assertion)}"
+        f"{place}: expected a text, or an object with its text under one of {keys}; got {_describe_value(assertion)}"
     )
 
 
@@ -405,16 +405,18 @@ def _read_list(value: Json, place: str) -> Sequence[Json]:
 def _read_text(value: Json, place: str, *, may_be_empty: bool = False) -> str:
     if isinstance(value, str) and (may_be_empty or value.strip()):
         return value
-    got = json_kind(value)
-    if value == "":
-        got = "an empty one"
-    raise BadFile(f"{place}: expected a text, got {got}")
+    raise BadFile(f"{place}: expected a text, got {_describe_value(value)}")
+
+
+def _describe_value(value: Json) -> str:
+    """Return the kind of a value, for an error."""
+    if isinstance(value, str) and not value.strip():
+        return "an empty one"
+    return json_kind(value)
 
 
 def _describe(row: Mapping[str, Json], key: str) -> str:
     """Return what a row has under a key, for an error."""
     if key not in row:
         return f"nothing; the keys are {shorten_text(', '.join(row) or 'none', 80)}"
-    if row[key] == "":
-        return "an empty one"
-    return json_kind(row[key])
+    return _describe_value(row[key])

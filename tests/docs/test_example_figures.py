@@ -15,8 +15,16 @@ from support.example_runs import (
     run_examples,
 )
 
-EXAMPLES = ["feedback_loop", "guarded_bot", "handbook_rag", "judge_check", "plain_openai", "support_bot"]
-MOST_TESTS = 160
+EXAMPLES = [
+    "agent_support",
+    "feedback_loop",
+    "guarded_bot",
+    "handbook_rag",
+    "judge_check",
+    "plain_openai",
+    "support_bot",
+]
+MOST_TESTS = 240
 
 
 @pytest.mark.slow

@@ -18,7 +18,15 @@ DOCUMENTS = [
     "examples/README.md",
     *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
 ]
-EXAMPLES = ["feedback_loop", "guarded_bot", "handbook_rag", "judge_check", "plain_openai", "support_bot"]
+EXAMPLES = [
+    "agent_support",
+    "feedback_loop",
+    "guarded_bot",
+    "handbook_rag",
+    "judge_check",
+    "plain_openai",
+    "support_bot",
+]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 

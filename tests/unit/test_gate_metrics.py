@@ -89,6 +89,19 @@ def test_green_asks_only_the_metrics_that_are_named(wavering: str, primary: str,
     assert any(hint in text for text in verdict.advice) == (primary == "")
 
 
+def test_a_metric_that_decides_and_has_only_recordings_of_the_baseline_leaves_the_verdict_to_the_other() -> (
+    None
+):
+    same = [make_record(f"b{case}", {"b": (0.4,)}, facts={"recordings": ["aa"]}) for case in range(30)]
+    changed = [make_record(f"a{case}", {"a": (0.8,)}) for case in range(60)]
+    verdict = judge_records([*changed, *same], [*changed, *same], GateRules(primary="a b"))
+    assert verdict.status == "GREEN"
+    assert verdict.unchanged == 30
+    too_few = [make_record(f"b{case}", {"b": (0.4,)}) for case in range(5)]
+    verdict = judge_records([*changed, *too_few], [*changed, *too_few], GateRules(primary="a b"))
+    assert verdict.sentence.startswith("Too few cases for a verdict on b")
+
+
 @pytest.mark.parametrize("primary", ["", "a"])
 def test_a_guard_rail_that_no_test_measures_any_more_is_an_error(primary: str) -> None:
     before = [make_record(str(case), {"a": (0.8,), "b": (0.8,)}) for case in range(60)]

@@ -103,7 +103,7 @@ def test_a_single_red_team_needs_no_name_before_its_shares() -> None:
 def test_what_is_undecided_says_how_many_cases_to_add() -> None:
     rows = named(comparisons_run(6))
     assert rows["Other wording: same answers kept"].next_step == "To decide, add about 360 changed inputs"
-    assert rows["temperature 0.7, against 0"].next_step.startswith("To decide, add about 67 cases")
+    assert rows["temperature 0.7, against 0"].next_step.startswith("To decide, add about 78 cases")
 
 
 def test_one_transformation_in_two_tests_is_named_with_its_test() -> None:

@@ -189,6 +189,17 @@ def test_a_primary_metric_may_have_spaces_in_its_name() -> None:
     assert [metric.name for metric in verdict.metrics if metric.role == "primary"] == ["answer quality"]
 
 
+def test_of_several_primary_metrics_those_that_the_tests_measured_decide() -> None:
+    records = [
+        record(value, str(case), quality(score), compare={"primary": "text.contains judge.quality"})
+        for value, score in (("v1", 0.5), ("v2", 0.7))
+        for case in range(20)
+    ]
+    (verdict,) = judge_comparisons(records)
+    assert verdict.status == "better"
+    assert [metric.name for metric in verdict.metrics if metric.role == "primary"] == ["judge.quality"]
+
+
 def test_a_primary_metric_that_was_not_measured_is_an_error() -> None:
     records = [
         record(value, str(case), quality(0.5), compare={"primary": "judge.other"})

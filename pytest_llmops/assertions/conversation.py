@@ -15,7 +15,6 @@ from pytest_llmops.agents.conversations import (
     find_interrupt,
     read_reply,
 )
-from pytest_llmops.agents.expected_calls import call
 from pytest_llmops.agents.sources import read_trajectory
 from pytest_llmops.agents.trajectory import Step, Trajectory
 from pytest_llmops.assertions.text import (
@@ -436,10 +435,7 @@ def _check_expectation(expected: Expectation, turn: Turn, label: str) -> None:
             turn.reply, expected.not_contains, ignore_case=True, whitespace="collapse", label=label
         )
     if expected.calls is not None:
-        calls = [
-            call(name) if arguments is None else call(name, arguments) for name, arguments in expected.calls
-        ]
-        assert_tool_calls(turn.trajectory, calls, never=expected.never, label=label)
+        assert_tool_calls(turn.trajectory, expected.calls, never=expected.never, label=label)
     elif expected.never:
         assert_tool_calls(turn.trajectory, extra="allow", never=expected.never, label=label)
     for number, pattern in enumerate(expected.matches, start=1):

@@ -7,7 +7,8 @@ from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
 from pytest_llmops._util.text_files import BadFile, json_kind
-from pytest_llmops.errors import UnknownName
+from pytest_llmops.agents.expected_calls import Expected, is_call_mapping, parse_expected_call
+from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.measurement import Json, shorten_text
 
 KEY = "turns"
@@ -17,8 +18,6 @@ MAX_PATTERN_CHARS = 500
 DEFAULT_AT_MOST = 5
 MAX_AT_MOST = 50
 TURN_KEYS = ("say", "when", "else", "expect", "until", "at_most", "approve", "deny")
-# Name of a tool, and its arguments; None: any arguments
-ExpectedCall: TypeAlias = tuple[str, Mapping[str, Json] | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +58,7 @@ class Expectation:
     not_contains: tuple[str, ...] = ()
     matches: tuple[str, ...] = ()
     not_matches: tuple[str, ...] = ()
-    calls: tuple[ExpectedCall, ...] | None = None
+    calls: tuple[Expected, ...] | None = None
     never: tuple[str, ...] = ()
 
 
@@ -290,33 +289,34 @@ def _parse_expectation(turn: Mapping[str, Any]) -> Expectation | None:
     )
 
 
-def _parse_calls(value: object) -> tuple[ExpectedCall, ...]:
-    """Return the expected calls: names of tools, or objects of a name with its arguments; an empty list is none at all.
+def _parse_calls(value: object) -> tuple[Expected, ...]:
+    """Return the expected calls; an empty list is none at all.
+
+    A call is anything that `assert_tool_calls` expects, or ``{"refund": {"order_id": "B-77"}}``, which is short in YAML.
 
     Raises:
-        BadFile: A call is neither.
+        BadFile: A call is none of these.
     """
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, (list, tuple)):
         raise BadFile(f"expect.calls: expected a list of calls, got {json_kind(value)}")
-    calls: list[ExpectedCall] = []
-    for item in value:
-        if isinstance(item, str):
-            calls.append((_parse_text(item, "expect.calls"), None))
-            continue
-        if not isinstance(item, Mapping) or len(item) != 1:
+    return tuple(_parse_call(item) for item in value)
+
+
+def _parse_call(item: object) -> Expected:
+    if isinstance(item, Mapping) and not is_call_mapping(item):
+        if len(item) != 1:
             raise BadFile(
                 f"expect.calls: expected the name of a tool, or a name with its arguments "
-                f"(`refund: {{order_id: B-77}}`), got {json_kind(item)}"
+                f"(`refund: {{order_id: B-77}}`), got {json_kind(item)} with {len(item)} keys"
             )
         [(name, arguments)] = item.items()
-        if not isinstance(arguments, Mapping):
-            raise BadFile(
-                f"expect.calls: {shorten_text(str(name), 60)}: expected an object of arguments, got {json_kind(arguments)}"
-            )
-        calls.append((_parse_text(name, "expect.calls"), arguments))
-    return tuple(calls)
+        item = {"name": name, "arguments": arguments}
+    try:
+        return parse_expected_call(item, "expect.calls")
+    except UsageError as error:
+        raise BadFile(str(error)) from None
 
 
 def _parse_at_most(turn: Mapping[str, Any], *, is_repeated: bool) -> int:

@@ -300,6 +300,14 @@ def record_exchange(exchange: Exchange) -> None:
         find_test_recorder().exchanges.append(exchange)
 
 
+def mask_secrets(text: str) -> str:
+    """Return a text without secrets, and without parts of them next to the ``...`` of a text that was cut; unchanged in a plain script."""
+    for recorder in _stack:
+        if recorder.redact is not None:
+            text = recorder.redact(text)
+    return text
+
+
 def list_exchanges() -> tuple[Exchange, ...]:
     """Return what went over the wire in the running test so far; empty in a plain script."""
     return tuple(find_test_recorder().exchanges)
@@ -463,9 +471,7 @@ def _build_failure(
         origin = _describe_origin()
     others = [emission.format_text() for emission in bad[1:]]
     text = bad[0].format_text(others=others, origin=origin)
-    for recorder in _stack:
-        if recorder.redact is not None:
-            text = recorder.redact(text)
+    text = mask_secrets(text)
     measurements = [emission.measurement for emission in bad]
     # The first measurement has the assertion's name; the others belong to it.
     assertions = [assertion] + [""] * (len(measurements) - 1)

@@ -35,11 +35,13 @@ class ArgumentDifference:
         path: Where: ``amount``, ``items[0].price``; "" for the whole object of arguments.
         expected: What the test expects there; "" if the argument should not be there.
         got: What the call has; "" if it has no such argument.
+        is_certain: False if the comparison was not finished: a function of the test raised, or a search took too long.
     """
 
     path: str
     expected: str
     got: str
+    is_certain: bool = True
 
     def __str__(self) -> str:
         """Return a line such as ``amount: expected 20, got 200``."""
@@ -210,7 +212,7 @@ def _compare_pattern(expected: re.Pattern[str], got: object, path: str) -> list[
             f"{format_value(got)}: the search was stopped after {MAX_SEARCH_SECONDS:g} s "
             f"over {len(got):,} characters; does it nest repetitions, as (a+)+ does?"
         )
-        return [ArgumentDifference(path, format_value(expected), problem)]
+        return [ArgumentDifference(path, format_value(expected), problem, is_certain=False)]
     return [_difference(path, expected, got)]
 
 
@@ -242,7 +244,7 @@ def _run_check(
             return []
     except Exception as error:  # noqa: BLE001 -- the user's own check
         problem = f"{format_value(got)}: the comparison raised {shorten_text(describe_exception(error), 120)}"
-        return [ArgumentDifference(path, format_value(described), problem)]
+        return [ArgumentDifference(path, format_value(described), problem, is_certain=False)]
     return [_difference(path, described, got)]
 
 

@@ -8,6 +8,7 @@ from pytest_llmops.agents.argument_values import format_value
 from pytest_llmops.agents.call_differences import describe_differences, format_summary
 from pytest_llmops.agents.expected_calls import (
     Expected,
+    ExpectedAgent,
     ExpectedCall,
     iterate_calls,
     parse_expected_call,
@@ -22,11 +23,11 @@ from pytest_llmops.agents.matching import (
     make_key,
 )
 from pytest_llmops.agents.trajectory import ToolUse, Trajectory
+from pytest_llmops.agents.trajectory_text import format_call
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, shorten_text
 
-# Why a source could not be scored; an agent that answers without a call can be
-NO_MESSAGE = "the source has no message of an agent"
+MAX_PROBLEM_CHARS = 300
 MAX_DETAIL_NAMES = 300  # names of calls in ``detail``
 
 
@@ -52,12 +53,14 @@ class CallCheck:
     Attributes:
         comparison: The expected calls and those made.
         forbidden: Forbidden calls that were made, by their index among ``all_calls``.
+        undecided: A sentence for each call of which it is not known whether it is forbidden.
         trajectory: What the agent did.
         all_calls: All calls, also those of started agents.
     """
 
     comparison: CallComparison
     forbidden: Mapping[int, ExpectedCall]
+    undecided: tuple[str, ...]
     trajectory: Trajectory
     all_calls: tuple[ToolUse, ...]
 
@@ -65,6 +68,28 @@ class CallCheck:
     def passes(self) -> bool:
         """Whether the calls are as required."""
         return self.comparison.passes and not self.forbidden
+
+    @property
+    def error(self) -> str:
+        """Why it is not known whether the calls are as required; "" if it is known."""
+        problem = describe_problems(self.trajectory)
+        if problem and not self._fails_in_any_case:
+            return problem
+        if self.passes and self.undecided:
+            return self.undecided[0]
+        return ""
+
+    @property
+    def _fails_in_any_case(self) -> bool:
+        """Whether no call that could not be read would make the calls as required: such a call may be one that is missing."""
+        if self.forbidden:
+            return True
+        if self.comparison.rules.extra == "allow":
+            return False
+        # What is not as expected in an agent that was started may be one that is missing there.
+        agents = [item for item in self.comparison.expected if isinstance(item, ExpectedAgent)]
+        extra = [self.comparison.made[index] for index in self.comparison.extra]
+        return any(not any(agent.matches_name(use) for agent in agents) for use in extra)
 
     @property
     def summary(self) -> str:
@@ -149,12 +174,43 @@ def check_calls(requirements: Requirements, trajectory: Trajectory) -> CallCheck
     comparison = compare_calls(requirements.expected, trajectory, requirements.rules)
     all_calls = tuple(trajectory.tool_calls)
     forbidden = {}
+    undecided = []
     for index, use in enumerate(all_calls):
         for pattern in requirements.never:
-            if pattern.matches(use):
+            if not pattern.matches_name(use.name):
+                continue
+            differences = pattern.compare_arguments(use)
+            if not differences:
                 forbidden[index] = pattern
                 break
-    return CallCheck(comparison=comparison, forbidden=forbidden, trajectory=trajectory, all_calls=all_calls)
+            if not any(difference.is_certain for difference in differences):
+                undecided.append(
+                    f"step {index + 1:,}: it is not known whether {format_call(use)} is forbidden by never={pattern!r}: "
+                    f"{differences[0]}"
+                )
+    return CallCheck(
+        comparison=comparison,
+        forbidden=forbidden,
+        undecided=tuple(undecided),
+        trajectory=trajectory,
+        all_calls=all_calls,
+    )
+
+
+def describe_problems(trajectory: Trajectory) -> str:
+    """Return why not all calls of a trajectory are known, or that no agent speaks in it; "" if they are known."""
+    problems = trajectory.all_problems
+    reason = ""
+    if problems:
+        reason = shorten_text(problems[0], MAX_PROBLEM_CHARS)
+    if len(problems) > 1:
+        reason += f" (and {len(problems) - 1:,} more)"
+    if not trajectory.turns:
+        # An agent that answers without a call has a message.
+        return ": ".join(filter(None, ("the source has no message of an agent", reason)))
+    if not reason:
+        return ""
+    return f"calls of the agent may be missing: {reason}"
 
 
 def _check_choice(where: str, name: str, value: object, choices: Sequence[str]) -> None:

@@ -65,14 +65,13 @@ class ScriptedConversation(Sequence[Turn]):
         agents = [trajectory.agent for trajectory in trajectories if trajectory.agent]
         tokens = [trajectory.tokens for trajectory in trajectories if trajectory.tokens is not None]
         prices = [trajectory.cost_usd for trajectory in trajectories if trajectory.cost_usd is not None]
-        # The history of a whole conversation has those of earlier turns again
-        problems = [problem for trajectory in trajectories for problem in trajectory.problems]
         has_tokens = bool(tokens) and len(tokens) == len(trajectories)
         has_prices = bool(prices) and len(prices) == len(trajectories)
         return Trajectory(
             steps=tuple(step for trajectory in trajectories for step in trajectory.steps),
             agent=next(iter(agents), ""),
-            problems=tuple(dict.fromkeys(problems)),
+            problems=tuple(problem for trajectory in trajectories for problem in trajectory.problems),
+            notes=tuple(note for trajectory in trajectories for note in trajectory.notes),
             total_tokens=sum(tokens) if has_tokens else None,
             total_cost_usd=math.fsum(prices) if has_prices else None,
         )
@@ -143,7 +142,7 @@ def _identify_step(step: Step) -> tuple[object, ...]:
 
 
 def build_turn_trajectory(
-    user: str, reply: str, trajectory: Trajectory, known: Sequence[Step], *, keeps_instructions: bool
+    user: str, reply: str, trajectory: Trajectory, known: Trajectory, *, keeps_instructions: bool
 ) -> Trajectory:
     """Return the trajectory of a turn.
 
@@ -151,13 +150,13 @@ def build_turn_trajectory(
         user: What the user said.
         reply: What the user got as the answer.
         trajectory: What the agent did, in this turn or in the whole conversation.
-        known: The steps of the same source before this turn.
+        known: What the same source had before this turn.
         keeps_instructions: Whether messages of the system are kept; each request of a stateless agent has them again.
 
     Returns:
         Messages of the system, the user's message, then the agent's steps; the last one has the reply as its text.
     """
-    new_steps = select_new_steps(trajectory.steps, known)
+    new_steps = select_new_steps(trajectory.steps, known.steps)
     instructions = [step for step in new_steps if keeps_instructions and step.role in ("system", "developer")]
     steps = [step for step in new_steps if step.role == "assistant"]
     if not steps or _has_only_calls(steps[-1]):
@@ -165,9 +164,16 @@ def build_turn_trajectory(
     elif trajectory.answer != reply:
         steps[-1] = replace(steps[-1], text=reply)
     turn = replace(trajectory, steps=(*instructions, Step(role="user", text=user), *steps))
-    if len(new_steps) < len(trajectory.steps):  # totals are those of the whole conversation
-        turn = replace(turn, total_tokens=None, total_cost_usd=None)
-    return turn
+    if len(new_steps) == len(trajectory.steps):
+        return turn
+    # The source has the whole conversation: so are its totals, and it has the problems of earlier turns again.
+    return replace(
+        turn,
+        problems=tuple(problem for problem in trajectory.problems if problem not in known.problems),
+        notes=tuple(note for note in trajectory.notes if note not in known.notes),
+        total_tokens=None,
+        total_cost_usd=None,
+    )
 
 
 def _has_only_calls(step: Step) -> bool:

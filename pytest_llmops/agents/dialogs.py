@@ -17,7 +17,7 @@ _SERVER_STATE = ("(previous_response_id)", "(conversation)")
 _THOUGHTS = frozenset(("[thinking]", "[redacted_thinking]", "[reasoning]"))
 _LONG_REPLY = 200  # characters; two dialogs do not have the same reply of this length by chance
 _SUMMARY = 40  # characters of a reply that is recognized inside a later message
-_CLOCK_S = 0.002  # by which recorded times may be wrong
+CLOCK_S = 0.002  # by which recorded times may be wrong
 _MIN_ARGUMENT = 3  # characters of an argument that is searched in the first message of a started agent
 _MAX_ARGUMENTS = 100  # texts of a call that are searched there
 
@@ -27,10 +27,9 @@ class Turn:
     """A request and the model's reply to it.
 
     Attributes:
-        number: Place of the call in the list of calls, from 1.
-        call: The call whose reply the dialog goes on with.
+        number: Place of the call in the order in which the calls began, from 1.
+        call: The call.
         new_messages: The messages of the request that the dialog did not have before.
-        left_out: Calls with the same request whose reply was not used, with their places.
         has_reply: Whether the reply could be read.
         spoken: The messages of the request without those of the system.
         system: Those of the system.
@@ -39,7 +38,6 @@ class Turn:
     number: int
     call: Call
     new_messages: Sequence[Message]
-    left_out: list[tuple[int, Call]] = field(default_factory=list)
     has_reply: bool = True
     spoken: list[Message] = field(init=False)
     system: list[Message] = field(init=False)
@@ -50,7 +48,7 @@ class Turn:
         self.system = list_system(self.call.messages)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Dialog:
     """The turns of an agent with its model.
 
@@ -69,16 +67,13 @@ class Dialog:
         return self.turns[-1]
 
 
-def sort_calls(calls: Iterable[tuple[int, Call, bool]], failed: Iterable[Call] = ()) -> list[Dialog]:
+def sort_calls(calls: Iterable[tuple[int, Call, bool]]) -> list[Dialog]:
     """Return the dialogs of a test in the order of their first calls.
 
     Args:
-        calls: The calls with their places in the list of all calls, and whether their reply could be read.
-        failed: Requests that got an error.
+        calls: The calls in the order in which they began, with their places and whether their reply could be read.
     """
     sorter = _Sorter()
-    for call in failed:
-        sorter.answered_ids.update(message.call_id for message in call.messages if message.call_id)
     for number, call, has_reply in calls:
         sorter.add(number, call, has_reply=has_reply)
     _find_parents(sorter.dialogs)
@@ -87,13 +82,8 @@ def sort_calls(calls: Iterable[tuple[int, Call, bool]], failed: Iterable[Call] =
 
 @dataclass(slots=True)
 class _Sorter:
-    """Finds the dialog that a call continues; replies and requests are looked up, so that long dialogs stay cheap.
+    """Finds the dialog that a call continues; replies and requests are looked up, so that long dialogs stay cheap."""
 
-    Attributes:
-        answered_ids: Ids of the calls whose results failed requests have: the tools were run.
-    """
-
-    answered_ids: set[str] = field(default_factory=set)
     dialogs: list[Dialog] = field(default_factory=list)
     _by_reply: dict[Hashable, list[Dialog]] = field(default_factory=dict)
     _by_open_id: dict[Hashable, list[Dialog]] = field(default_factory=dict)
@@ -102,49 +92,26 @@ class _Sorter:
     def add(self, number: int, call: Call, *, has_reply: bool) -> None:
         """Add a call to its dialog, or begin a new one with it."""
         turn = Turn(number, call, [], has_reply=has_reply)
-        equal_dialogs = self._list_equal(call)
-        for repeated in equal_dialogs:
-            if not self._has_gone_on(repeated.last.call, call):
-                self._repeat(repeated, turn)
-                return
         dialog = None
-        if not equal_dialogs:
+        if not self._is_sent_again(call):
             dialog = self._find_dialog(call) or self._find_changed_dialog(call)
         if dialog is None:
             turn.new_messages = [message for message in call.messages if message.role != "assistant"]
-            dialog = Dialog([turn])
+            dialog = Dialog([])
             self.dialogs.append(dialog)
         else:
             self._forget(dialog)
-            _choose_reply(dialog, call.messages)
             turn.new_messages = _list_new_messages(dialog, call)
-            answered = {message.call_id for message in turn.new_messages if message.is_result}
-            dialog.answered_ids |= answered
-            dialog.turns.append(turn)
+        dialog.answered_ids |= {message.call_id for message in turn.new_messages if message.is_result}
+        dialog.turns.append(turn)
         self._remember(dialog, call)
 
-    def _list_equal(self, call: Call) -> list[Dialog]:
-        """Return the dialogs whose last request is equal to a new one, as far as the request has its messages."""
+    def _is_sent_again(self, call: Call) -> bool:
+        """Return whether the last request of a dialog is equal to a new one, as far as the request has its messages."""
         if not call.messages or _has_server_state(call):
-            return []
+            return False
         dialogs = self._by_request.get(_make_request_key(call), [])
-        return [dialog for dialog in dialogs if dialog.last.call.messages == call.messages]
-
-    def _has_gone_on(self, last: Call, call: Call) -> bool:
-        """Return whether the tools of a reply were run, although no later request succeeded: then an equal request is a new attempt."""
-        last_ids = {tool_call.id for tool_call in last.tool_calls}
-        new_ids = {tool_call.id for tool_call in call.tool_calls}
-        return bool((last_ids - new_ids) & self.answered_ids)
-
-    def _repeat(self, dialog: Dialog, turn: Turn) -> None:
-        """Replace the last turn of a dialog by another one with the same request."""
-        last = dialog.last
-        turn.new_messages = last.new_messages
-        turn.left_out = last.left_out
-        if last.has_reply:
-            turn.left_out.append((last.number, last.call))
-        dialog.turns[-1] = turn
-        self._remember(dialog, turn.call)
+        return any(dialog.last.call.messages == call.messages for dialog in dialogs)
 
     def _remember(self, dialog: Dialog, call: Call) -> None:
         """Remember by what the next call of a dialog is recognized."""
@@ -158,14 +125,14 @@ class _Sorter:
 
     def _forget(self, dialog: Dialog) -> None:
         """Forget the last replies of a dialog, which now goes on."""
-        for call in [dialog.last.call, *(call for _, call in dialog.last.left_out)]:
-            _remove(self._by_request, _make_request_key(call), dialog)
-            key = _make_reply_key(call.output, call.tool_calls)
-            if key is not None:
-                _remove(self._by_reply, key, dialog)
-            for tool_call in call.tool_calls:
-                if tool_call.id:
-                    _remove(self._by_open_id, tool_call.id, dialog)
+        call = dialog.last.call
+        _remove(self._by_request, _make_request_key(call), dialog)
+        key = _make_reply_key(call.output, call.tool_calls)
+        if key is not None:
+            _remove(self._by_reply, key, dialog)
+        for tool_call in call.tool_calls:
+            if tool_call.id:
+                _remove(self._by_open_id, tool_call.id, dialog)
 
     def _find_dialog(self, call: Call) -> Dialog | None:
         """Return the dialog whose last reply the request repeats or answers; the latest reply in the request counts."""
@@ -324,23 +291,6 @@ def _is_last_message(dialog: Dialog, message: Message | None) -> bool:
     return earlier in message.content or message.content in earlier
 
 
-def _choose_reply(dialog: Dialog, messages: Sequence[Message]) -> None:
-    """Choose among the replies to the last request of a dialog the one that the next request repeats; the last one by default."""
-    last = dialog.last
-    if not last.left_out:
-        return
-    keys: dict[Hashable, int] = {}
-    for index, message in _walk_back(messages):
-        if message.role == "assistant":
-            text, tool_calls = _join_group(_take_group(messages, index))
-            keys.setdefault(_make_reply_key(text, tool_calls), index)
-    attempts = [(last.number, last.call), *last.left_out]
-    best = max(attempts, key=lambda item: keys.get(_make_reply_key(item[1].output, item[1].tool_calls), -1))
-    attempts.remove(best)
-    last.number, last.call = best
-    last.left_out = attempts
-
-
 def _list_new_messages(dialog: Dialog, call: Call) -> list[Message]:
     """Return the messages of a request that come after the last reply of its dialog, or that answer it."""
     start, reply = _find_reply(dialog.last.call, call.messages)
@@ -451,7 +401,8 @@ def _list_waiting(dialogs: Iterable[Dialog], started: Dialog) -> Iterator[tuple[
             continue
         place = _find_turn_before(dialog.turns, first.number)
         call = dialog.turns[place].call
-        if call.tool_calls and not _starts_before_reply(first.call, call):
+        is_same_request = call.messages == first.call.messages
+        if call.tool_calls and not is_same_request and not _starts_before_reply(first.call, call):
             yield dialog, place
 
 
@@ -472,7 +423,7 @@ def _starts_before_reply(first: Call, waiting: Call) -> bool:
     """Return whether a call began before the reply of another one came, as far as the times are known."""
     if first.started_s is None or waiting.started_s is None or waiting.latency_s is None:
         return False
-    return first.started_s < waiting.started_s + waiting.latency_s - _CLOCK_S
+    return first.started_s < waiting.started_s + waiting.latency_s - CLOCK_S
 
 
 def _measure_evidence(tool_call: ToolCall, dialog: Dialog) -> tuple[int, bool]:

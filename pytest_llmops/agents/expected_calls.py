@@ -63,11 +63,8 @@ class ExpectedCall:
             return []
         if use.arguments is None:
             expected = self._format_arguments() or "no arguments"
-            return [
-                ArgumentDifference(
-                    "", expected, f"{format_value(use.text)}: {shorten_text(use.problem, 120)}"
-                )
-            ]
+            got = f"{format_value(use.text)}: {shorten_text(use.problem, 120)}"
+            return [ArgumentDifference("", expected, got, is_certain=False)]
         if self.mode == "whole":
             return compare_value(self.whole, use.arguments)
         if self.mode == "within":

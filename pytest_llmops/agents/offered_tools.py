@@ -1,17 +1,17 @@
 """The tools that an agent was offered, and whether its calls are valid by them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from pytest_llmops.agents.argument_values import MAX_DIFFERENCES, format_value
+from pytest_llmops.agents.argument_values import format_value
 from pytest_llmops.agents.sources.fields import get_field
 from pytest_llmops.agents.tool_definitions import SCHEMA_KEYS
-from pytest_llmops.agents.trajectory import ToolUse
+from pytest_llmops.agents.trajectory import ToolUse, Trajectory
 from pytest_llmops.errors import UsageError, find_closest_name, format_name_list
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Call, ToolDefinition
-from pytest_llmops.schemas import Schema, load
+from pytest_llmops.schemas import Difference, Schema, load
 
 # A tool as OpenAI, Anthropic or MCP describe it
 Tool: TypeAlias = ToolDefinition | Mapping[str, Any] | Any
@@ -31,16 +31,21 @@ class Validity:
     problems: tuple[str, ...]
 
 
-def read_offered_tools(where: str, tools: object, source: object) -> dict[str, Schema | None] | None:
-    """Return the schema of each tool's arguments by name; None as schema if it has none; None if no tool is known.
+def read_offered_tools(
+    where: str, tools: object, source: object, trajectory: Trajectory
+) -> dict[str, Schema | None] | None:
+    """Return the schema of each tool's arguments by name; None if no tool is known.
+
+    The schema is None if the tool has none, or was not called: to compile hundreds of schemas takes seconds.
 
     Args:
         where: Name of the assertion, for errors.
         tools: The tools as a test gives them; None: those of recorded calls.
         source: What the agent did; recorded calls know the tools that were offered.
+        trajectory: The same, read.
 
     Raises:
-        UsageError: A tool without a name, or with an invalid schema.
+        UsageError: A tool without a name, or a called one with an invalid schema.
     """
     is_given = tools is not None
     if tools is None:
@@ -48,15 +53,16 @@ def read_offered_tools(where: str, tools: object, source: object) -> dict[str, S
         if not tools:
             return None
     # The answer to `tools/list` of an MCP server has them as `tools`.
-    if isinstance(get_field(tools, "tools"), (list, tuple)):
+    if not isinstance(tools, Sequence) and isinstance(get_field(tools, "tools"), (list, tuple)):
         tools = get_field(tools, "tools")
     if isinstance(tools, (str, Mapping)) or not isinstance(tools, Sequence):
         raise UsageError(f"{where}: expected tools to be a list of tools, got {format_value(tools)}")
+    called = {use.name for use in trajectory.tool_calls}
     schemas: dict[str, Schema | None] = {}
     for number, tool in enumerate(tools, start=1):
         name, schema = _read_tool(f"{where}: tool {number}", tool)
         schemas[name] = None
-        if schema is None:
+        if schema is None or name not in called:
             continue
         try:
             schemas[name] = load(schema)
@@ -98,41 +104,62 @@ def _read_tool(where: str, tool: object) -> tuple[str, object]:
 
 def check_arguments(calls: Sequence[ToolUse], offered: Mapping[str, Schema | None] | None) -> Validity:
     """Return the share of calls whose tool was offered and whose arguments are valid, with the problems of the others."""
-    problems = []
+    invalid = 0
+    problems: list[str] = []
     for number, use in enumerate(calls, start=1):
-        problem = describe_problem(use, offered)
-        if problem:
-            problems.append(f"step {number}: {problem}")
+        is_offered = offered is None or use.name in offered
+        differences = _list_differences(use, offered)
+        if is_offered and use.arguments is not None and not differences:
+            continue
+        invalid += 1
+        # Of an agent that never stops only the first are described: to find a similar name takes time.
+        if len(problems) < MAX_PROBLEMS:
+            problems.append(f"step {number:,}: {_describe_problem(use, offered, differences)}")
     share = 1.0
     if calls:
-        share = (len(calls) - len(problems)) / len(calls)
-    return Validity(share=share, problems=tuple(problems[:MAX_PROBLEMS]))
+        share = (len(calls) - invalid) / len(calls)
+    return Validity(share=share, problems=tuple(problems))
 
 
-def describe_problem(use: ToolUse, offered: Mapping[str, Schema | None] | None) -> str:
-    """Return why a call is not valid; "" if it is. Without known tools, its arguments only have to be a JSON object."""
-    name = shorten_text(use.name, 60)
+def _list_differences(use: ToolUse, offered: Mapping[str, Schema | None] | None) -> Sequence[Difference]:
+    """Return how the arguments of a call differ from the schema of its tool; nothing without a schema."""
+    if offered is None or use.arguments is None:
+        return ()
+    schema = offered.get(use.name)
+    if schema is None:
+        return ()
+    return schema.differences(dict(use.arguments))
+
+
+def _describe_problem(
+    use: ToolUse, offered: Mapping[str, object] | None, differences: Sequence[Difference]
+) -> str:
+    """Return why a call is not valid."""
     if offered is not None and use.name not in offered:
-        known = [shorten_text(tool, 60) for tool in offered]
-        closest = find_closest_name(name, known)
-        if closest:
-            return f"the tool {name} was not offered; did the model mean {closest}?"
-        return f"the tool {name} was not offered; offered: {format_name_list(known)}"
+        return _describe_unknown(use.name, offered)
+    name = shorten_text(use.name, 60)
     if use.arguments is None:
         return f"{name}: {shorten_text(use.problem, 120)}"
-    schema = None
-    if offered is not None:
-        schema = offered[use.name]
-    if schema is None:
-        return ""
-    differences = schema.differences(dict(use.arguments))[:MAX_DIFFERENCES]
-    if not differences:
-        return ""
+    return f"{name}: not valid by its schema: {_describe_differences(differences)}"
+
+
+def _describe_unknown(tool: str, offered: Iterable[str]) -> str:
+    """Return that a tool was not offered, with a similar name or those that were."""
+    name = shorten_text(tool, 60)
+    known = [shorten_text(other, 60) for other in offered]
+    closest = find_closest_name(name, known)
+    if closest:
+        return f"the tool {name} was not offered; did the model mean {closest}?"
+    return f"the tool {name} was not offered; offered: {format_name_list(known)}"
+
+
+def _describe_differences(differences: Sequence[Difference]) -> str:
+    """Return the first difference, and how many more there are."""
     first = differences[0]
     place = first.path.removeprefix("$").removeprefix(".")
     if place:
         place += ": "
     more = ""
     if len(differences) > 1:
-        more = f" (and {len(differences) - 1} more)"
-    return f"{name}: not valid by its schema: {place}{first.text}{more}"
+        more = f" (and {len(differences) - 1:,} more)"
+    return f"{place}{first.text}{more}"

@@ -34,12 +34,15 @@ def read_reference(where: str, reference: object, arguments: ArgumentMode) -> Ex
         arguments: How arguments are compared with those of the reference.
 
     Raises:
-        UsageError: Not a source, or a call in it whose arguments are not a JSON object.
+        UsageError: Not a source, one that was not read completely, or a call in it whose arguments are not a JSON object.
     """
     try:
         trajectory = read_trajectory(reference)
     except UsageError as error:
         raise UsageError(f"{where}: expected calls or a reference; the reference: {error}") from None
+    problems = trajectory.all_problems
+    if problems:
+        raise UsageError(f"{where}: the reference was not read completely: {shorten_text(problems[0], 300)}")
     turns = list_turns(trajectory)
     calls = [_make_expected(where, use, arguments) for turn in turns for use in turn]
     return ExpectedCalls(calls=tuple(calls), turns=tuple(len(turn) for turn in turns))

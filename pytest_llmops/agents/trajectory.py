@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 
 from pytest_llmops.measurement import Json, to_builtins
 from pytest_llmops.protocols import Role
+from pytest_llmops.recorder import mask_secrets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +76,9 @@ class Trajectory:
     Attributes:
         steps: The messages.
         agent: Name of the agent; "": not known.
-        problems: What could not be read or matched, such as a result of a call that does not exist; a sentence each.
+        problems: What could not be read and may have had tool calls, such as a reply that was cut; a sentence each. What holds for all
+            calls is then not known.
+        notes: What is odd but hides no call, such as a result that no call waits for; a sentence each.
         total_tokens: Tokens of the whole, where the source has no more than this; None: the steps have their own.
         total_cost_usd: Price of the whole in US dollars, likewise.
 
@@ -88,6 +91,7 @@ class Trajectory:
     steps: tuple[Step, ...] = ()
     agent: str = ""
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     total_tokens: int | None = None
     total_cost_usd: float | None = None
 
@@ -137,6 +141,26 @@ class Trajectory:
             return None
         return math.fsum(known)
 
+    @property
+    def agents(self) -> "list[Trajectory]":
+        """This trajectory, and those of all agents that its calls started, in order."""
+        trajectories = [self]
+        for step in self.steps:
+            for call in step.tool_calls:
+                if call.started is not None:
+                    trajectories += call.started.agents
+        return trajectories
+
+    @property
+    def all_problems(self) -> list[str]:
+        """The problems of this trajectory, and of all agents that its calls started."""
+        return [problem for trajectory in self.agents for problem in trajectory.problems]
+
+    @property
+    def all_notes(self) -> list[str]:
+        """The notes of this trajectory, and of all agents that its calls started."""
+        return [note for trajectory in self.agents for note in trajectory.notes]
+
     def walk(self) -> Iterator[Step]:
         """Yield all steps in order; those of an agent that a call started follow the step with this call."""
         for step in self.steps:
@@ -173,7 +197,8 @@ class _Writer:
         wire: dict[str, Json] = {
             "agent": trajectory.agent,
             "steps": steps,
-            "problems": [self._cut(problem) for problem in trajectory.problems],
+            # Reports show both in the same way.
+            "problems": [self._cut(problem) for problem in (*trajectory.problems, *trajectory.notes)],
         }
         steps_cut = len(trajectory.steps) - len(steps)
         if steps_cut:
@@ -210,7 +235,8 @@ class _Writer:
     def _cut(self, text: str) -> str:
         if len(text) <= self.max_chars:
             return text
-        return f"{text[: self.max_chars]}… (+{len(text) - self.max_chars:,} chars)"
+        # Half a secret at the end would not be recognized later.
+        return mask_secrets(f"{text[: self.max_chars]}... (+{len(text) - self.max_chars:,} chars)")
 
 
 def _drop_empty(wire: Mapping[str, Any]) -> dict[str, Json]:
@@ -270,7 +296,7 @@ def make_tool_use(name: str, arguments: object, **fields: Any) -> ToolUse:
     if not isinstance(arguments, str):
         try:
             arguments = json.dumps(arguments, ensure_ascii=False, default=str)
-        except (TypeError, ValueError, RecursionError) as error:
+        except Exception as error:  # noqa: BLE001 -- whatever an object of another package raises
             problem = f"the arguments cannot be written as JSON: {error}"
             return ToolUse(name=name, problem=problem, **fields)
     values, problem = parse_arguments(arguments)
@@ -385,6 +411,7 @@ class TrajectoryBuilder:
     agent: str = ""
     _steps: list["_OpenStep"] = field(default_factory=list)
     _problems: list[str] = field(default_factory=list)
+    _notes: list[str] = field(default_factory=list)
     _waiting: "_CallQueues" = field(default_factory=_CallQueues)
     _not_started: "_CallQueues" = field(default_factory=_CallQueues)
     _early_results: dict[str, deque[_Outcome]] = field(default_factory=dict)
@@ -437,7 +464,7 @@ class TrajectoryBuilder:
         """Give a result to its call, which may also be added later.
 
         That is the first call with this id that has no result yet; without an id, the first one with this name; without both, the
-        first one of all. A result that no call waits for becomes a problem of the trajectory.
+        first one of all. A result that no call waits for becomes a note of the trajectory.
         """
         outcome = _Outcome(result, is_error, latency_s)
         call = self._waiting.pop(call_id, name)
@@ -446,15 +473,19 @@ class TrajectoryBuilder:
         elif call_id and not self._waiting.has_seen(call_id):
             self._early_results.setdefault(call_id, deque()).append(outcome)
         else:
-            self._problems.append(_describe_lost_result(call_id, name))
+            self._notes.append(_describe_lost_result(call_id, name))
 
     def has_waiting_call(self, call_id: str, name: str) -> bool:
         """Return whether a call waits for a result with this id or name."""
         return self._waiting.find(call_id, name) is not None
 
     def add_problem(self, problem: str) -> None:
-        """Add a sentence on what could not be read or matched."""
+        """Add a sentence on what could not be read and may have had tool calls."""
         self._problems.append(problem)
+
+    def add_note(self, note: str) -> None:
+        """Add a sentence on what is odd but hides no tool call."""
+        self._notes.append(note)
 
     def start_agent(self, call_id: str, trajectory: Trajectory, *, name: str = "") -> None:
         """Hang the trajectory of an agent on the call that started it, or handed over to it; without such a call, its steps are added."""
@@ -468,16 +499,19 @@ class TrajectoryBuilder:
             self._steps.append(_OpenStep(step, []))
             self._open_calls(step.tool_calls)
         self._problems += trajectory.problems
+        self._notes += trajectory.notes
 
     def build(self) -> Trajectory:
         """Return the trajectory."""
         steps = [
             replace(item.step, tool_calls=tuple(call.use for call in item.calls)) for item in self._steps
         ]
-        problems = list(self._problems)
+        notes = list(self._notes)
         for call_id, results in self._early_results.items():
-            problems += [_describe_lost_result(call_id, "")] * len(results)
-        return Trajectory(steps=tuple(steps), agent=self.agent, problems=tuple(problems))
+            notes += [_describe_lost_result(call_id, "")] * len(results)
+        return Trajectory(
+            steps=tuple(steps), agent=self.agent, problems=tuple(self._problems), notes=tuple(notes)
+        )
 
     def _open_calls(self, tool_calls: Sequence[ToolUse]) -> None:
         """Add calls to the last step. One whose result was added before has it at once."""

@@ -32,8 +32,10 @@ def format_trajectory(trajectory: Trajectory, *, max_lines: int = MAX_LINES) -> 
     [('1 assistant', "get_order(order_id='B-77') -> delivered  (120 tokens)")]
     """
     lines = list(_iterate_lines(trajectory, count(1), 0))
-    for problem in trajectory.problems[:MAX_PROBLEMS]:
+    for problem in trajectory.all_problems[:MAX_PROBLEMS]:
         lines.append(("problem", partial(shorten_text, problem, MAX_TEXT_CHARS)))
+    for note in trajectory.all_notes[:MAX_PROBLEMS]:
+        lines.append(("note", partial(shorten_text, note, MAX_TEXT_CHARS)))
     left_out = 0
     if len(lines) > max_lines:
         tail = max_lines // 3

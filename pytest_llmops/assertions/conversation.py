@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self, TypeAlias
 
 from pytest_llmops import recorder
+from pytest_llmops.agents.call_requirements import describe_problems
 from pytest_llmops.agents.conversations import (
     MAX_QUOTED,
     ScriptedConversation,
@@ -16,7 +17,7 @@ from pytest_llmops.agents.conversations import (
     read_reply,
 )
 from pytest_llmops.agents.sources import read_trajectory
-from pytest_llmops.agents.trajectory import Step, Trajectory
+from pytest_llmops.agents.trajectory import Trajectory
 from pytest_llmops.assertions.text import (
     assert_contains,
     assert_matches,
@@ -64,7 +65,8 @@ def converse(
     Raises:
         MeasurementFailed: A reply is not as expected; ``until`` never held; a tool that needs approval was asked for
             unexpectedly, or not at all; or all turns with ``expect`` were skipped.
-        MeasurementErrored: The conversation could not go on: the agent raised, gave no reply, or waits for a person.
+        MeasurementErrored: The conversation could not go on: the agent raised, gave no reply, or waits for a person; or calls of tools
+            that a condition is about may be missing.
         UsageError: The script is not valid; a reply cannot be read; a condition is about tools, and the agent's calls are not
             known; or an async agent is used where an event loop runs already (use `converse_async`).
 
@@ -178,7 +180,7 @@ class _Progress:
         skipped: Numbers of the turns that were skipped.
         turn_exchange: How many exchanges the test had recorded before the turn that is going on.
         unanswered: A line about the user's message that has no reply yet.
-        known_steps: Steps of the last result with a trajectory.
+        known: The trajectory of the last result that has one.
         has_checked: Whether an expectation was reached.
         has_model_calls: Whether a call of the agent's model was recorded in the conversation.
     """
@@ -190,7 +192,7 @@ class _Progress:
     skipped: list[int] = field(default_factory=list)
     turn_exchange: int = 0
     unanswered: list[tuple[str, str]] = field(default_factory=list)
-    known_steps: Sequence[Step] = ()
+    known: Trajectory = field(default_factory=Trajectory)
     has_checked: bool = False
     has_model_calls: bool = False
 
@@ -237,11 +239,15 @@ class _Progress:
         """Return whether a condition holds for the last turn; it does not if there was none yet.
 
         Raises:
+            _CannotGoOn: It is about tools, and calls may be missing, as a reply could not be read.
             UsageError: It is about tools, and the agent's calls are not known; a pattern takes too long; or it is an async function.
         """
         if not self.turns:
             return False
         if isinstance(condition, Condition):
+            problem = describe_problems(self.turns[-1].trajectory)
+            if problem and (condition.called or condition.not_called):
+                raise _CannotGoOn(f"{place}: {problem}")
             return check_condition(condition, self.turns[-1], place)
         holds = condition(self.turns[-1])
         if inspect.isawaitable(holds):
@@ -323,16 +329,17 @@ class _Progress:
     ) -> None:
         """Add a turn; its tool calls are those of the result, or of the calls that were recorded."""
         knows_tools = True
-        known: Sequence[Step] = ()
+        known = Trajectory()
         if trajectory is None:
             exchanges = recorder.list_exchanges()
             trajectory = read_trajectory(CallLog(exchanges[self.turn_exchange :]))
             # Other requests of an application may be recorded too: they say nothing about its tools
-            self.has_model_calls = self.has_model_calls or trajectory.turns > 0
+            if trajectory.turns or trajectory.problems:
+                self.has_model_calls = True
             knows_tools = self.has_model_calls
         else:
-            known = self.known_steps
-            self.known_steps = trajectory.steps
+            known = self.known
+            self.known = trajectory
         turn = Turn(
             label=label,
             user=text,

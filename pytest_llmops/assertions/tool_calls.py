@@ -5,11 +5,12 @@ from functools import partial
 from typing import Any
 
 from pytest_llmops import recorder
-from pytest_llmops.agents.call_requirements import NO_MESSAGE, check_calls, parse_requirements
+from pytest_llmops.agents.call_requirements import check_calls, describe_problems, parse_requirements
 from pytest_llmops.agents.expected_calls import Expected
 from pytest_llmops.agents.matching import Order, Rule
 from pytest_llmops.agents.offered_tools import Tool, check_arguments, read_offered_tools
 from pytest_llmops.agents.sources import read_trajectory
+from pytest_llmops.agents.trajectory_text import format_trajectory
 from pytest_llmops.assertions._arguments import parse_share_threshold
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.recorder import Emission
@@ -61,7 +62,8 @@ def assert_tool_calls(
     Raises:
         MeasurementFailed: Calls are missing, not expected or forbidden; shows the difference step by step, then the trajectory. A step is a tool
             call.
-        MeasurementErrored: The source has no message of an agent.
+        MeasurementErrored: The source has no message of an agent; calls may be missing, as a reply could not be read, and what is known
+            does not fail in any case; or whether a call is forbidden is not known, as a function of the test raised.
         UsageError: Not a source, expected calls that contradict each other, or an invalid schema.
 
     >>> from pytest_llmops import call
@@ -81,11 +83,18 @@ def assert_tool_calls(
         can_only_record=threshold is None,
     )
     trajectory = read_trajectory(source)
-    offered = read_offered_tools(where, tools, source)
+    offered = read_offered_tools(where, tools, source, trajectory)
     measured = partial(Measurement, label=label, version=VERSION)
-    if not trajectory.turns:
-        return recorder.emit(measured(name="tools.calls", error=NO_MESSAGE, threshold=threshold))
     result = check_calls(requirements, trajectory)
+    error = result.error
+    if not trajectory.turns:
+        error = describe_problems(trajectory)
+    if error:
+        return recorder.emit(
+            measured(name="tools.calls", error=error, threshold=threshold, detail=result.detail),
+            evidence=format_trajectory(trajectory),
+            max_evidence_lines=MAX_LINES,
+        )
     validity = check_arguments(result.all_calls, offered)
     emissions = [
         Emission(

@@ -7,7 +7,12 @@ from typing import Any, get_args
 
 from pytest_llmops import recorder
 from pytest_llmops.agents.argument_values import format_value
-from pytest_llmops.agents.call_requirements import NO_MESSAGE, Requirements, check_calls, parse_requirements
+from pytest_llmops.agents.call_requirements import (
+    Requirements,
+    check_calls,
+    describe_problems,
+    parse_requirements,
+)
 from pytest_llmops.agents.expected_calls import Expected
 from pytest_llmops.agents.matching import Order, Rule
 from pytest_llmops.agents.reference import ArgumentMode, is_call_list, read_reference
@@ -69,7 +74,8 @@ def assert_trajectory(
     Raises:
         MeasurementFailed: The calls are not as expected, or a limit is exceeded; shows the difference step by step, repeated calls and
             the trajectory.
-        MeasurementErrored: The source has no message of an agent, or a limit is given for tokens or a price that are not known.
+        MeasurementErrored: The source has no message of an agent; calls may be missing, as a reply could not be read, and nothing else
+            fails; or a limit is given for tokens or a price that are not known.
         UsageError: Not a source, expected calls that contradict each other, or a limit below 0.
 
     >>> messages = [{"role": "assistant", "tool_calls": [{"function": {"name": "search", "arguments": "{}"}}]}]
@@ -122,16 +128,24 @@ def _list_emissions(
         threshold: The threshold of the calls.
         limits: The limits, by the name of their argument.
     """
-    if not trajectory.turns:
-        name = "trajectory.steps"
-        if requirements is not None:
-            name = "trajectory.match"
-        return [Emission(measurement=measured(name=name, error=NO_MESSAGE))]
+    problem = describe_problems(trajectory)
     measurements = _measure_limits(measured, trajectory, limits)
+    if problem:
+        measurements = _doubt_limits(measurements, problem)
     if requirements is None:
+        measurements = measurements or [measured(name="trajectory.steps", error=problem)]
         measurements[0] = replace(measurements[0], detail={"trajectory": trajectory.to_wire()})
         return _add_evidence(measurements, trajectory, is_shown=False)
     result = check_calls(requirements, trajectory)
+    error = result.error
+    if not trajectory.turns:
+        error = problem
+    if error:
+        unknown = measured(name="trajectory.match", error=error, threshold=threshold, detail=result.detail)
+        emission = Emission(
+            measurement=unknown, evidence=format_trajectory(trajectory), max_evidence_lines=MAX_LINES
+        )
+        return [emission, *_add_evidence(measurements, trajectory, is_shown=True)]
     match = Emission(
         measurement=measured(
             name="trajectory.match", value=float(result.passes), threshold=threshold, detail=result.detail
@@ -190,6 +204,17 @@ def _measure_limits(
     return measurements
 
 
+def _doubt_limits(measurements: Sequence[Measurement], problem: str) -> list[Measurement]:
+    """Return the measurements with limits: with steps that may be missing, only one that exceeds its limit is certain."""
+    doubted = []
+    for measurement in measurements:
+        if measurement.status == "failed":
+            doubted.append(measurement)
+        elif measurement.threshold is not None:
+            doubted.append(replace(measurement, value=None, error=problem))
+    return doubted
+
+
 def _add_evidence(
     measurements: Sequence[Measurement], trajectory: Trajectory, *, is_shown: bool
 ) -> list[Emission]:
@@ -203,7 +228,7 @@ def _add_evidence(
     emissions = []
     for measurement in measurements:
         evidence: list[tuple[str, str]] = []
-        if measurement.status == "failed" and not is_shown:
+        if measurement.status in ("failed", "errored") and not is_shown:
             is_shown = True
             evidence = [("loop", text) for text in describe_loops(trajectory.tool_calls)]
             evidence += format_trajectory(trajectory)

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_llmops.agents.tool_catalogue import ToolCatalogue
-from pytest_llmops.agents.trajectory import Trajectory
 from pytest_llmops.cases.files import Case
 from pytest_llmops.errors import UsageError
 from pytest_llmops.harness.markers.llm_tools import check_expected_tools
 from pytest_llmops.measurement import Json, Measurement, shorten_text
-from pytest_llmops.protocols import ToolDefinition
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -39,7 +37,6 @@ class MarkedTools(ToolCatalogue):
             MeasurementFailed: The calls are not those that the case expects.
         """
         from pytest_llmops.agents.expected_calls import call
-        from pytest_llmops.agents.sources import read_trajectory
         from pytest_llmops.assertions.tool_calls import assert_tool_calls
 
         if "tool" not in case:
@@ -54,21 +51,15 @@ class MarkedTools(ToolCatalogue):
                 expected.append(call(name))
             else:
                 expected.append(call(name, ..., **wanted))
-        trajectory = read_trajectory(reply)
         return assert_tool_calls(
-            trajectory,
+            reply,
             expected,
             order="any",
             never=_read_never(case),
-            tools=self._drop_unused_schemas(trajectory),
+            tools=self,
             at_least=at_least,
             label=label,
         )
-
-    def _drop_unused_schemas(self, trajectory: Trajectory) -> list[ToolDefinition]:
-        """Return the tools, with the schemas of those only that were called: to compile a thousand takes seconds, for each test."""
-        called = {use.name for use in trajectory.tool_calls}
-        return [tool if tool.name in called else ToolDefinition(name=tool.name) for tool in self]
 
 
 def _read_arguments(case: Case, count: int) -> Sequence[Mapping[str, Json] | None]:

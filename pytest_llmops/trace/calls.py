@@ -57,7 +57,7 @@ _OTHER_FIELDS = frozenset(
 
 
 class CallLog(Sequence[Call]):
-    """The calls of a test so far. An exchange is read each time its call is accessed.
+    """The calls of a test so far. Each is read once: in a long dialog every request has all messages before it.
 
     >>> len(CallLog([]))
     0
@@ -65,18 +65,27 @@ class CallLog(Sequence[Call]):
 
     def __init__(self, exchanges: Sequence[Exchange]) -> None:
         self._exchanges = exchanges
+        self._calls: dict[int, tuple[Exchange, Call]] = {}  # by the identity of the exchange
 
     def __len__(self) -> int:
         return len(self._exchanges)
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN204 -- Sequence has two overloads
         if isinstance(index, slice):
-            return [read_call(exchange) for exchange in self._exchanges[index]]
-        return read_call(self._exchanges[index])
+            return [self._read(exchange) for exchange in self._exchanges[index]]
+        return self._read(self._exchanges[index])
 
     def __repr__(self) -> str:
         calls = [f"{call.endpoint} {call.model}" for call in self]
         return f"CallLog({calls})"
+
+    def _read(self, exchange: Exchange) -> Call:
+        """Return the call of an exchange."""
+        known = self._calls.get(id(exchange))
+        if known is None:
+            known = (exchange, read_call(exchange))
+            self._calls[id(exchange)] = known
+        return known[1]
 
 
 @dataclass(slots=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +17,10 @@ from pytest_llmops import (
     assert_tool_calls,
     call,
     collect,
+    schemas,
 )
+from pytest_llmops.agents import Step, ToolCatalogue, ToolUse, Trajectory, argument_values, offered_tools
+from pytest_llmops.agents import started as expect_started
 from pytest_llmops.errors import UsageError
 from pytest_llmops.protocols import Call, Message, ToolCall, ToolDefinition
 
@@ -156,6 +161,90 @@ def test_a_source_without_a_message_of_the_agent_could_not_be_scored(source: obj
             assert_tool_calls(source, expected)
 
 
+def started(inner: Trajectory) -> Trajectory:
+    """An agent that started another one."""
+    use = ToolUse(name="start", arguments={}, started=inner)
+    return Trajectory(steps=(Step(role="assistant", tool_calls=(use,)),))
+
+
+UNREAD = Trajectory(
+    agent="billing",
+    steps=(Step(role="assistant", tool_calls=(ToolUse(name="search", arguments={}),)),),
+    problems=("call 2 was not read completely", "call 3 could not be read"),
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected", "options"),
+    [
+        (UNREAD, ["search"], {}),
+        (UNREAD, ["search", "refund"], {}),  # the second call may be the one that was not read
+        (UNREAD, [], {"extra": "allow", "never": ["delete_*"]}),
+        (UNREAD, ["search"], {"at_least": None}),
+        (started(UNREAD), ["start", "search"], {}),
+        (started(UNREAD), [expect_started("billing", ["search", "refund"])], {}),
+    ],
+)
+def test_calls_that_may_be_missing_could_not_be_scored(
+    source: Trajectory, expected: Any, options: dict[str, Any]
+) -> None:
+    with pytest.raises(MeasurementErrored) as error:
+        assert_tool_calls(source, expected, **options)
+    reason = "calls of the agent may be missing: call 2 was not read completely (and 1 more)"
+    lines = [" ".join(line.split()) for line in str(error.value).splitlines()]
+    assert lines[0].startswith(f"tools.calls could not be scored: {reason}")
+    assert "problem call 3 could not be read" in lines
+    # The shares are not known either.
+    assert list(measure(source, expected, **options)) == ["tools.calls"]
+
+
+@pytest.mark.parametrize(
+    ("source", "options"), [(UNREAD, {}), (started(UNREAD), {"extra": "allow", "never": ["search"]})]
+)
+def test_what_fails_in_any_case_fails_with_the_problems_and_notes(
+    source: Trajectory, options: dict[str, Any]
+) -> None:
+    failure = fail(replace(source, notes=("a result is lost",)), ["start"], **options)
+    lines = [" ".join(line.split()) for line in failure]
+    assert "problem call 3 could not be read" in lines
+    assert "note a result is lost" in lines
+
+
+def test_a_note_hides_no_call() -> None:
+    assert assert_tool_calls(replace(UNREAD, problems=(), notes=("a result is lost",)), ["search"]).value == 1
+
+
+def test_a_source_without_a_message_names_what_was_not_read() -> None:
+    reason = "the source has no message of an agent: call 1 could not be read"
+    with pytest.raises(MeasurementErrored, match=reason):
+        assert_tool_calls(Trajectory(problems=("call 1 could not be read",)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "never", "reason"),
+    [
+        ("{broken", call("refund", ..., amount=20), "the arguments are not JSON"),
+        ('{"amount": "20"}', call("refund", ..., amount=lambda amount: amount > 20), "TypeError"),
+        (
+            json.dumps({"q": "a" * 5_000 + "b"}),
+            call("refund", q=re.compile("(?:a|a?)+$(?#forbidden)")),
+            "the search was stopped",
+        ),
+    ],
+)
+def test_a_call_that_may_be_forbidden_could_not_be_scored(
+    arguments: str, never: Any, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(argument_values, "MAX_SEARCH_SECONDS", 0.01)
+    messages = turn(("refund", arguments))
+    with pytest.raises(MeasurementErrored, match="step 1: it is not known whether refund") as error:
+        assert_tool_calls(messages, ["refund"], never=[never])
+    assert reason in str(error.value)
+    # A call that is not made as expected fails in any case, and so does a name that is forbidden.
+    assert fail(messages, ["search"], never=[never])[0].startswith("tools.calls: 1 of 1")
+    assert fail(messages, extra="allow", never=[never, "re*"])[0].startswith("tools.calls: forbidden")
+
+
 def test_calls_that_are_not_valid_are_named() -> None:
     messages = [
         *turn(("refund", {"amount": "20"})),
@@ -191,6 +280,24 @@ def test_tools_as_vendors_describe_them(tool: object) -> None:
     assert measure(messages, tools=[tool])["tools.valid_arguments"] == 0.5
     assert measure(messages, tools={"tools": [tool]})["tools.valid_arguments"] == 0.5
     assert measure(messages, tools=[{"name": "f"}])["tools.valid_arguments"] == 1
+
+
+def test_only_the_schemas_of_called_tools_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[object] = []
+
+    def load(schema: object) -> Any:
+        compiled.append(schema)
+        return schemas.load(schema)
+
+    monkeypatch.setattr(offered_tools, "load", load)
+    others = [{"name": f"other_{number}", "input_schema": {"type": "txt"}} for number in range(100)]
+    assert measure(MESSAGES, ["get_order", "refund"], tools=[REFUND, *others])["tools.valid_arguments"] == 0.5
+    assert compiled == [REFUND["input_schema"]]
+
+
+def test_decoys_of_a_catalogue_were_offered_too() -> None:
+    catalogue = ToolCatalogue("all", (ToolDefinition(name="get_order"),), (ToolDefinition(name="refund"),))
+    assert measure(MESSAGES, ["get_order", "refund"], tools=catalogue)["tools.valid_arguments"] == 1
 
 
 def test_recorded_calls_know_what_was_offered() -> None:
@@ -275,8 +382,8 @@ def test_foreign_text_is_escaped() -> None:
         ),
         (
             ["a"],
-            {"tools": [{"name": "a", "input_schema": {"type": "txt"}}]},
-            "the schema of tool 'a' is invalid: schema: no valid",
+            {"tools": [{"name": "refund", "input_schema": {"type": "txt"}}]},
+            "the schema of tool 'refund' is invalid: schema: no valid",
         ),
         (["a"], {"at_least": 2}, "expected at_least from 0 to 1"),
     ],

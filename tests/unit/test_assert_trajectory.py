@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -123,6 +124,25 @@ def test_a_limit_of_what_is_not_known_could_not_be_scored() -> None:
         MeasurementErrored, match=r"trajectory.steps could not be scored: the source has no message"
     ):
         assert_trajectory(Trajectory(), at_most_steps=3)
+
+
+def test_steps_that_may_be_missing_could_not_be_scored() -> None:
+    trajectory = replace(TRAJECTORY, problems=("call 3 could not be read",))
+    reason = "could not be scored: calls of the agent may be missing: call 3 could not be read"
+    with pytest.raises(MeasurementErrored) as error:
+        assert_trajectory(trajectory, ["get_order", "refund"], at_most_steps=2)
+    lines = str(error.value).splitlines()
+    assert lines[0].startswith(f"trajectory.match {reason}")
+    assert f"  trajectory.steps {reason}" in lines
+    assert "  2 assistant   refund(order_id='B-77')" in [line.partition("  (")[0] for line in lines]
+    for limit in (None, 5):
+        with pytest.raises(MeasurementErrored, match=reason):
+            assert_trajectory(trajectory, at_most_repeats=limit)
+    # More steps would not help.
+    lines = fail(trajectory, ["get_order", "search", "refund"], at_most_steps=1)
+    assert "  trajectory.steps 2 > 1" in lines
+    with pytest.raises(UsageError, match="the reference was not read completely: call 3 could not be read"):
+        assert_trajectory(TRAJECTORY, trajectory)
 
 
 def test_forbidden_calls_alone() -> None:

@@ -174,11 +174,17 @@ def test_calls_of_a_turn_are_those_that_are_new_in_the_whole_history() -> None:
     assert shortened.trajectory == conversation.trajectory
 
 
-def test_a_problem_that_a_history_has_in_each_turn_is_one_problem() -> None:
-    lost = {"role": "tool", "tool_call_id": "c9", "content": "x"}
-    first = [lost, answer("Which?")]
-    conversation = converse(["Hi", "B-77"], scripted_agent(first, [*first, answer("Done.")]))
-    assert len(conversation.trajectory.problems) == 1
+def test_a_problem_of_an_earlier_turn_is_none_of_this_turn() -> None:
+    first = Trajectory(steps=(Step(role="assistant", text="Which?"),), problems=("a",), notes=("b",))
+    whole = Trajectory(
+        steps=(*first.steps, Step(role="assistant", text="Done.")), problems=("a", "c"), notes=("b", "d")
+    )
+    conversation = converse(["Hi", "B-77"], scripted_agent(first, whole))
+    assert [(turn.trajectory.problems, turn.trajectory.notes) for turn in conversation] == [
+        (("a",), ("b",)),
+        (("c",), ("d",)),
+    ]
+    assert conversation.trajectory.problems == ("a", "c")
 
 
 def test_a_repeated_message_with_the_same_reply_is_a_new_turn() -> None:
@@ -344,9 +350,8 @@ def test_wrong_use_is_refused_with_its_place(
     check(caught, message)
 
 
-def record_call(url: str, reply: object) -> Callable[[object], str]:
-    """Return an agent whose test records a request."""
-    request = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
+def record_call(url: str, reply: object, **request: object) -> Callable[[object], str]:
+    """Return an agent that makes a recorded request for each turn."""
 
     def agent(_: object) -> str:
         record_exchange(exchange(url, request, reply))
@@ -363,7 +368,18 @@ def test_a_recorded_request_to_something_else_than_a_model_does_not_show_the_too
     try:
         with pytest.raises(UsageError, match="the tools that the agent called are not known"):
             converse(script, record_call("https://shop.example/orders/7", {"order": 7}))
-        converse(script, record_call("https://api.openai.com/v1/chat/completions", reply))
+        url = "https://api.openai.com/v1/chat/completions"
+        request = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
+        converse(script, record_call(url, reply, **request))
+        with pytest.raises(
+            MeasurementErrored, match="calls of the agent may be missing: call 1 could not be read"
+        ):
+            converse(script, record_call(url, b"<html>", **request))
+        turn = {"say": "Bye", "when": {"not_called": "refund"}}
+        with pytest.raises(
+            MeasurementErrored, match="turn 2: when: calls of the agent may be missing: call 1"
+        ):
+            converse(["Hi", turn], record_call(url, b"<html>", **request))
     finally:
         pop_recorder(test_recorder)
 

@@ -297,3 +297,4 @@ def test_call_log_reads_when_somebody_looks() -> None:
     assert [call.endpoint for call in log[0:2]] == ["chat", "responses"]
     assert log[-1].endpoint == "responses"
     assert repr(log) == "CallLog(['chat stub-1', 'responses '])"
+    assert log[0] is log[-2] is next(iter(log))  # a call is read once

@@ -18,8 +18,9 @@ from pytest_llmops.agents.trajectory import ToolUse, Trajectory, TrajectoryBuild
 
 # Anthropic counts what comes from the cache, and goes into it, apart from the input
 _USAGE = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-_CALLS = ("ToolUseBlock", "ServerToolUseBlock")
-_RESULTS = ("ToolResultBlock", "ServerToolResultBlock")
+# Ends of the names of blocks: those of the server's tools have a word before
+_CALL = "ToolUseBlock"
+_RESULT = "ToolResultBlock"
 _PACKAGE = "claude_agent_sdk"
 
 
@@ -124,7 +125,7 @@ class _Reader:
             )
             return root
         if caller.depth == MAX_DEPTH:
-            root.builder.add_problem(
+            root.builder.add_note(
                 f"the agent of the call {call_id[:80]!r} is more than {MAX_DEPTH} agents deep"
             )
             return root
@@ -152,7 +153,7 @@ class _Reader:
 
     def _add_results(self, agent: _Agent, blocks: Sequence[object]) -> None:
         for block in blocks:
-            if get_class_name(block) not in _RESULTS:
+            if not get_class_name(block).endswith(_RESULT):
                 continue
             content = get_field(block, "content")
             result = format_value(content)
@@ -171,9 +172,9 @@ class _Reader:
             kind = get_class_name(block)
             if kind == "TextBlock":
                 agent.texts.append(get_text(block, "text"))
-            elif kind in _CALLS:
+            elif kind.endswith(_CALL):
                 agent.calls.append(self._read_call(agent, block))
-        if any(get_class_name(block) in _RESULTS for block in blocks):
+        if any(get_class_name(block).endswith(_RESULT) for block in blocks):
             agent.end_answer()
             self._add_results(agent, blocks)
 
@@ -193,6 +194,4 @@ class _Reader:
         if cost_usd is not None:
             self.cost_usd = cost_usd
         if get_field(entry, "is_error") is True:
-            self.agents[""].builder.add_problem(
-                f"the run ended with {get_text(entry, 'subtype') or 'an error'}"
-            )
+            self.agents[""].builder.add_note(f"the run ended with {get_text(entry, 'subtype') or 'an error'}")

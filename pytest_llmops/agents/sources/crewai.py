@@ -23,16 +23,22 @@ def read(source: object) -> Trajectory | None:
         return None
     steps: list[Step] = []
     problems: list[str] = []
+    notes: list[str] = []
     for number, output in enumerate(outputs, start=1):
         trajectory = _read_output(output, number)
         steps += trajectory.steps
         problems += trajectory.problems
+        notes += trajectory.notes
     agents = {step.agent for step in steps}
     agent = ""
     if len(agents) == 1:
         agent = steps[0].agent
     return Trajectory(
-        steps=tuple(steps), agent=agent, problems=tuple(problems), total_tokens=_read_tokens(source)
+        steps=tuple(steps),
+        agent=agent,
+        problems=tuple(problems),
+        notes=tuple(notes),
+        total_tokens=_read_tokens(source),
     )
 
 

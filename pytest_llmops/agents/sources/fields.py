@@ -42,9 +42,13 @@ def get_number(entry: object, key: str) -> float | None:
     value = get_field(entry, key)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    if not math.isfinite(value) or value < 0:
+    try:
+        number = float(value)
+    except OverflowError:
         return None
-    return float(value)
+    if not math.isfinite(number) or number < 0:
+        return None
+    return number
 
 
 def get_count(entry: object, key: str) -> int | None:

@@ -18,7 +18,7 @@ _TRANSFER = "transfer_to_agent"
 
 
 def read(source: object) -> Trajectory | None:
-    """Return the trajectory of events; None if the value has none.
+    """Return the trajectory of events; None if the value has none, or is a reply of Gemini, also in a list: `messages` reads those.
 
     An agent hangs on the call that transferred to it, or that started it: an agent with ``mode="single_turn"`` is a tool of its
     name. A result with the key ``error`` has failed. An ``AgentTool`` is a call with a result: it has a session of its own.
@@ -30,6 +30,8 @@ def read(source: object) -> Trajectory | None:
             events = [source]
     if not isinstance(events, (list, tuple)):
         return None
+    if any(get_field(event, "candidates") is not None for event in events):
+        return None
     reader = _Reader()
     for number, event in enumerate(events, start=1):
         reader.add_event(event, number)
@@ -37,6 +39,7 @@ def read(source: object) -> Trajectory | None:
 
 
 def _is_event(source: object) -> bool:
+    """Return whether a value is one event, one content, or a reply of Gemini."""
     return get_field(source, "content") is not None or get_field(source, "parts") is not None
 
 

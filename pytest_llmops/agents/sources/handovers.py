@@ -42,9 +42,9 @@ class HandoverBuilder:
         if self.return_to(agent):
             return
         if not agent:
-            self.root.add_problem("a hand-off names no agent: what comes next is shown as of the same agent")
+            self.root.add_note("a hand-off names no agent: what comes next is shown as of the same agent")
         elif len(self._started) == MAX_DEPTH:
-            self.root.add_problem(
+            self.root.add_note(
                 f"more than {MAX_DEPTH} agents handed over to the next: the last ones are not nested"
             )
         else:

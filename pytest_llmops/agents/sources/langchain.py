@@ -10,7 +10,7 @@ from pytest_llmops.agents.sources.fields import (
     sum_counts,
 )
 from pytest_llmops.agents.sources.handovers import HandoverBuilder
-from pytest_llmops.agents.trajectory import ToolUse, Trajectory, make_tool_use
+from pytest_llmops.agents.trajectory import Trajectory
 from pytest_llmops.protocols import Role
 
 _GIVEN: dict[str, Role] = {"human": "user", "user": "user", "system": "system", "developer": "developer"}
@@ -60,19 +60,9 @@ def _add_answer(builder: HandoverBuilder, entry: object) -> None:
         builder.return_to(name)
     text = messages.format_content(get_field(entry, "content"))
     tokens = sum_counts(get_field(entry, "usage_metadata"), "input_tokens", "output_tokens")
-    builder.current.add_answer(text, _read_calls(entry), agent=name, tokens=tokens)
-
-
-def _read_calls(entry: object) -> list[ToolUse]:
-    """Return the calls of a message; those whose arguments are not JSON are in a list of their own, and come last."""
-    calls = []
-    for key in ("tool_calls", "invalid_tool_calls"):
-        for call in get_items(entry, key):
-            arguments = get_field(call, "args")
-            if arguments is None:
-                arguments = get_field(call, "arguments")
-            calls.append(make_tool_use(get_text(call, "name"), arguments, id=get_text(call, "id")))
-    return calls
+    parts = get_items(entry, "content")
+    builder.current.add_answer(text, messages.read_calls(entry, parts), agent=name, tokens=tokens)
+    messages.add_results(builder.current, parts)
 
 
 def _add_result(builder: HandoverBuilder, entry: object) -> None:

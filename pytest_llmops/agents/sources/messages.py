@@ -158,8 +158,8 @@ def _describe(entry: object, role: str) -> str:
     if isinstance(entry, (Mapping, str, int, float, type(None))):
         try:
             return shorten_text(repr(entry), 80)
-        except RecursionError:
-            return "a mapping that is nested too deeply"
+        except Exception:  # noqa: BLE001 -- whatever the repr of a value in it raises, also if it is nested too deeply
+            return "a mapping that cannot be shown"
     return f"an object of the type {get_class_name(entry)}"
 
 
@@ -188,6 +188,8 @@ def _add_reply(builder: TrajectoryBuilder, reply: object, key: str, number: int)
         builder.add_answer("\n".join(texts), answer.tool_calls, tokens=tokens)
         for problem in answer.problems:
             builder.add_problem(problem)
+        for note in answer.notes:
+            builder.add_note(note)
         return
     message = get_field(items[0], "message")
     if key == "candidates":
@@ -241,7 +243,7 @@ def _add_message(
     else:
         text = format_content(content)
     if role == "assistant":
-        calls = _read_calls(message, parts)
+        calls = read_calls(message, parts)
         if not all(call.name for call in calls):
             builder.add_problem("a message calls a tool without a name")
         builder.add_answer(
@@ -250,7 +252,7 @@ def _add_message(
             agent=get_text(message, "name"),
             tokens=tokens if tokens is not None else _read_tokens(message),
         )
-    has_results = _add_results(builder, parts)
+    has_results = add_results(builder, parts)
     if role != "assistant" and (text or not has_results):
         builder.add_message(role, text)
 
@@ -259,7 +261,7 @@ def _add_tool_message(builder: TrajectoryBuilder, message: object, content: obje
     """Add the result of a tool, which is a message of its own."""
     parts = get_items(message, "parts")
     if parts:
-        _add_results(builder, parts)
+        add_results(builder, parts)
         return
     call_id = get_text(message, "tool_call_id") or get_text(message, "call_id")
     name = get_text(message, "name") or get_text(message, "tool_name")
@@ -267,7 +269,7 @@ def _add_tool_message(builder: TrajectoryBuilder, message: object, content: obje
     builder.add_result(call_id, format_content(content), name=name, is_error=is_error)
 
 
-def _add_results(builder: TrajectoryBuilder, parts: Sequence[object]) -> bool:
+def add_results(builder: TrajectoryBuilder, parts: Sequence[object]) -> bool:
     """Add the results among the parts of a message (Anthropic, Gemini); return whether there are any."""
     has_results = False
     for part in parts:
@@ -289,7 +291,7 @@ def _add_results(builder: TrajectoryBuilder, parts: Sequence[object]) -> bool:
     return has_results
 
 
-def _read_calls(message: object, parts: Sequence[object]) -> list[ToolUse]:
+def read_calls(message: object, parts: Sequence[object]) -> list[ToolUse]:
     """Return the calls of a message: its own, and those among its parts; LangChain has each in both places."""
     own_calls = [*get_items(message, "tool_calls"), *get_items(message, "invalid_tool_calls")]
     legacy_call = get_field(message, "function_call")

@@ -87,21 +87,21 @@ class _Reader:
                 self.turns[id(item)] = number
 
     def add_item(self, item: object, number: int) -> None:
-        """Add an item; one of an unknown kind becomes a problem of the trajectory."""
+        """Add an item; one without a kind becomes a problem of the trajectory."""
         raw = get_field(item, "raw_item")
         kind = get_text(item, "type") or get_text(raw, "type")
         if kind == "message_output_item":
             self._start_turn(raw)
             self.texts.append(messages.format_content(get_field(raw, "content")))
-        elif kind in ("tool_call_item", "handoff_call_item"):
+        elif kind.endswith("_call_item"):
             self._start_turn(raw)
             self.calls.append(_read_call(item, raw))
-        elif kind == "tool_call_output_item":
-            self.end_turn()
-            self._add_result(item, raw)
         elif kind == "handoff_output_item":
             self.end_turn()
             self._hand_over(item, raw)
+        elif kind.endswith("_output_item"):
+            self.end_turn()
+            self._add_result(item, raw)
         elif not kind:
             self.builder.root.add_problem(f"item {number} has no type: {get_class_name(item)}")
 
@@ -129,7 +129,10 @@ class _Reader:
             output = get_field(raw, "output")
         result = format_value(output)
         call_id = get_text(raw, "call_id")
-        self.builder.current.add_result(call_id, result, is_error=result.startswith(_FAILURES))
+        name = ""
+        if not call_id:
+            name = get_text(raw, "type").removesuffix("_output")
+        self.builder.current.add_result(call_id, result, name=name, is_error=result.startswith(_FAILURES))
 
     def _hand_over(self, item: object, raw: object) -> None:
         call_id = get_text(raw, "call_id")
@@ -139,8 +142,8 @@ class _Reader:
 
 
 def _read_call(item: object, raw: object) -> ToolUse:
-    """Return a call; a hosted tool has no name, so that its type stands for it, and its arguments are those that it has."""
-    name = get_text(raw, "name") or get_text(item, "tool_name") or get_text(raw, "type")
+    """Return a call. A hosted tool has no name: a ``web_search_call`` is called "web_search", as in all other sources."""
+    name = get_text(raw, "name") or get_text(item, "tool_name") or get_text(raw, "type").removesuffix("_call")
     arguments = get_field(raw, "arguments")
     if arguments is None:
         arguments = get_field(raw, "input")

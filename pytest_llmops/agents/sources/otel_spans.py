@@ -15,7 +15,7 @@ from pytest_llmops._util.text_files import BadFile
 from pytest_llmops.agents.sources.fields import format_value, get_field
 from pytest_llmops.agents.trajectory import ToolUse, Trajectory, TrajectoryBuilder, make_tool_use
 from pytest_llmops.errors import UsageError
-from pytest_llmops.measurement import format_count
+from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.protocols import Message
 from pytest_llmops.trace import cost_usd, fields
 from pytest_llmops.trace.exported.messages import read_messages
@@ -106,18 +106,34 @@ def _list_records(source: object, problems: list[str]) -> list[JsonObject] | Non
     if isinstance(source, (list, tuple)):
         sources = source
     records: list[JsonObject] = []
-    for item in sources:
+    for number, item in enumerate(sources, start=1):
         if isinstance(item, Path):
             left_out: Counter[str] = Counter()
             records += read_records(item, left_out)
             problems += [f"{item.name}: {reason}" for reason in left_out]
         elif isinstance(item, Mapping):
-            records += _flatten(item, _MAX_LISTS)
+            records += _flatten(_make_plain(item, number), _MAX_LISTS)
         elif get_field(item, "get_span_context") is not None:
             records.append(_dump_span(item))
         else:
             return None
     return records
+
+
+def _make_plain(item: object, number: int) -> JsonObject:
+    """Return a span or an export as JSON has it; values that JSON does not have become texts.
+
+    Raises:
+        UsageError: JSON cannot represent it.
+    """
+    try:
+        plain: JsonObject = json.loads(json.dumps(item, default=str))
+    except Exception as error:
+        problem = shorten_text(f"{type(error).__name__}: {error}", 200)
+        raise UsageError(
+            f"span {number}: expected a mapping that JSON can represent, got {problem}"
+        ) from error
+    return plain
 
 
 def _flatten(value: Mapping[str, Any], levels: int) -> Iterator[JsonObject]:
@@ -235,13 +251,23 @@ def _build_tree(spans: Sequence[_Span], problems: list[str]) -> Trajectory:
     for tool in sorted(tools, key=lambda span: -span.depth):
         inner = [span for span in groups[tool.id] if not _is_same_tool(span, tool)]
         trajectory = _GroupReader(started, missing).read(inner)
-        if trajectory.steps or trajectory.problems:
+        if trajectory.steps or trajectory.problems or trajectory.notes:
             started[tool.id] = trajectory
     trajectory = _GroupReader(started, missing).read(groups[None])
+    notes: list[str] = []
+    has_tools = any(span.kind == "tool" for span in spans)
     for what, count in missing.items():
-        problems.append(f"{format_count(count, 'span')} without {what} ({NO_CONTENT_HINT})")
+        text = f"{format_count(count, 'span')} without {what} ({NO_CONTENT_HINT})"
+        if what == "messages" and not has_tools:
+            # Only the messages could name the tools that were called.
+            problems.append(text)
+        else:
+            notes.append(text)
     return Trajectory(
-        steps=trajectory.steps, agent=trajectory.agent, problems=(*problems, *trajectory.problems)
+        steps=trajectory.steps,
+        agent=trajectory.agent,
+        problems=(*problems, *trajectory.problems),
+        notes=(*notes, *trajectory.notes),
     )
 
 
@@ -293,9 +319,7 @@ class _GroupReader:
             problem = f"a call of a model could not be read: {error}; its messages are missing"
         if not problem and not answers and _is_failed(span):
             if not any(later.kind == "model" for later in following):
-                self.builder.add_problem(
-                    f"the last call of a model failed: {span.values.get('error', 'error')}"
-                )
+                self.builder.add_note(f"the last call of a model failed: {span.values.get('error', 'error')}")
             return
         if problem:
             self.builder.add_problem(problem)

@@ -12,8 +12,9 @@ from pytest_llmops.agents.sources.fields import (
 )
 from pytest_llmops.agents.trajectory import ToolUse, Trajectory, TrajectoryBuilder, make_tool_use
 
-_CALLS = ("tool-call", "builtin-tool-call")
-_RESULTS = ("tool-return", "builtin-tool-return")
+# Ends of kinds: tools of the model's server have a word before
+_CALL = "tool-call"
+_RESULT = "tool-return"
 _RETRIES = ("retry-prompt", "retry-feedback")
 _OUTPUT_TOOL = "final_result"
 
@@ -72,7 +73,7 @@ class _Reader:
             self.builder.add_message("system", format_value(content))
         elif kind == "user-prompt":
             self.builder.add_message("user", _format_prompt(content))
-        elif kind in _RESULTS:
+        elif kind.endswith(_RESULT):
             self._add_result(part)
         elif kind in _RETRIES and get_text(part, "tool_name"):
             self._add_result(part, is_error=True)
@@ -96,16 +97,16 @@ class _Reader:
             kind = get_text(part, "part_kind")
             if kind == "text":
                 texts.append(get_text(part, "content"))
-            elif kind in _CALLS and self._is_output(part):
+            elif kind.endswith(_CALL) and self._is_output(part):
                 self.output_ids.add(get_text(part, "tool_call_id"))
                 texts.append(format_value(get_field(part, "args")))
-            elif kind in _CALLS:
+            elif kind.endswith(_CALL):
                 call_id = get_text(part, "tool_call_id")
                 calls.append(make_tool_use(get_text(part, "tool_name"), get_field(part, "args"), id=call_id))
         tokens = sum_counts(get_field(entry, "usage"), "input_tokens", "output_tokens")
         self.builder.add_answer("\n".join(filter(None, texts)), calls, tokens=tokens)
         for part in parts:
-            if get_text(part, "part_kind") in _RESULTS:
+            if get_text(part, "part_kind").endswith(_RESULT):
                 self._add_result(part)
 
     def _is_output(self, part: object) -> bool:

@@ -157,6 +157,7 @@ def _read_agents(source: object, agents: Mapping[object, object], depth: int = 0
     return Trajectory(
         steps=tuple(step for trajectory in first for step in trajectory.steps),
         problems=tuple(problem for trajectory in first for problem in trajectory.problems),
+        notes=tuple(note for trajectory in first for note in trajectory.notes),
     )
 
 

@@ -1,12 +1,15 @@
 """Read recorded calls of a test, as ``llm_calls`` has them."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 
-from pytest_llmops.agents.dialogs import Dialog, Turn, sort_calls
+from pytest_llmops.agents.dialogs import CLOCK_S, Dialog, Turn, sort_calls
 from pytest_llmops.agents.trajectory import Step, ToolUse, Trajectory, TrajectoryBuilder, make_tool_use
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Call, Message, is_error_status
 from pytest_llmops.trace.fields import remove_tool_calls
+from pytest_llmops.trace.streams import CUT_STREAM
 
 # Endpoints whose replies are not an agent's
 _OTHER_ENDPOINTS = frozenset(("embeddings", "moderations", "rerank"))
@@ -16,22 +19,52 @@ _OTHER_PATHS = ("/count_tokens", ":countTokens", "/tokenize", "/models")
 _KEPT_BY_SERVER = "messages kept by the server"
 _TOOL_SCHEMA = "the parameters of the tool "
 _DOCUMENTS = " given with the messages"
+_PROMPT = "a prompt kept by the server"
+_REQUEST = "a request that is not"
+_OF_REQUEST = (_KEPT_BY_SERVER, _TOOL_SCHEMA, _PROMPT, _REQUEST)
+# What `Call.unread` states if the application got nothing, and if the address is not known
+_NO_ANSWER = "no answer came"
+_ENDPOINT = "the endpoint "
+
+
+@dataclass(frozen=True, slots=True)
+class _Unread:
+    """What could not be read of the calls.
+
+    Attributes:
+        replies: Calls whose reply could not be read, by their numbers, and why.
+        problems: What else may have had tool calls.
+        notes: What hides no tool call.
+    """
+
+    replies: dict[int, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def read(source: Sequence[Call]) -> Trajectory:
     """Return what the application did, by its calls.
 
-    A request continues the dialog whose last reply it repeats or answers (see `dialogs`). A dialog that begins while another one waits for
+    Calls are read in the order in which they began, so that a replay gives what the recording gave, also where calls ran at the same time;
+    in the order of the source if the begin of one is not known. A request continues the dialog whose last reply it repeats or answers (see
+    `dialogs`). A request that is sent again begins a dialog of its own: both replies count, with their tool calls. A dialog that begins while another one waits for
     a tool hangs on this call. All other dialogs follow each other in the order in which they end, so that the last answer is the
     trajectory's answer; each begins with its own messages of the system or the user. Messages that a dialog begins with and that are answers
     were not given in this test, and are left out, with their tool calls.
 
-    Left out are calls of judges and embedders, failed requests, and earlier replies to a request that was repeated. A call that could not
-    be read, an earlier reply that was left out, and a failed request that did not succeed later become problems.
+    Left out are calls of judges and embedders, failed requests, and replies that broke off before the same request succeeded. A reply that
+    could not be read, and that no later request repeats, is a problem. Replies that were left out, and failed requests that did not succeed
+    later, are notes.
     """
-    problems: list[str] = []
-    failed = [call for call in source if _has_failed(call)]
-    dialogs = sort_calls(_list_replies(source, problems), failed)
+    unread = _Unread()
+    dialogs = sort_calls(_list_replies(_sort_by_start(source), unread))
+    repeated = _list_repeated(dialogs)
+    for number, reason in unread.replies.items():
+        text = f"call {number} could not be read: {reason}"
+        if number in repeated:
+            unread.notes.append(f"{text}; its reply is that of the next request")
+        else:
+            unread.problems.append(f"{text}; its step is missing")
     started: dict[tuple[int, int, int], list[tuple[int, Trajectory]]] = {}
     roots: list[tuple[int, Trajectory]] = []
     # The dialogs that a dialog starts begin after it, so they are built before it.
@@ -42,37 +75,101 @@ def read(source: Sequence[Call]) -> Trajectory:
             siblings = started.setdefault((id(parent), place, index), [])
         siblings.append((dialog.last.number, _build_dialog(dialog, started)))
     trajectory = _join_trajectories(roots)
-    return Trajectory(steps=trajectory.steps, problems=(*problems, *trajectory.problems))
+    return Trajectory(
+        steps=trajectory.steps,
+        problems=(*unread.problems, *trajectory.problems),
+        notes=(*unread.notes, *trajectory.notes),
+    )
 
 
-def _list_replies(calls: Sequence[Call], problems: list[str]) -> Iterator[tuple[int, Call, bool]]:
-    """Yield the calls of the application with their numbers and whether their replies could be read; add problems of all others."""
-    failed = {number for number, call in enumerate(calls, start=1) if _has_failed(call)}
-    succeeded: set[tuple[Message, ...]] = set()
-    if failed:
-        succeeded = {call.messages for number, call in enumerate(calls, start=1) if number not in failed}
+def _list_repeated(dialogs: Sequence[Dialog]) -> set[int]:
+    """Return the numbers of the calls whose reply could not be read, but is a message of the next request."""
+    numbers = set()
+    for dialog in dialogs:
+        for turn, following in pairwise(dialog.turns):
+            is_repeated = any(message.role == "assistant" for message in following.new_messages)
+            if is_repeated and not turn.has_reply:
+                numbers.add(turn.number)
+    return numbers
+
+
+def _sort_by_start(source: Sequence[Call]) -> list[Call]:
+    """Return the calls of the application in the order in which they began, as far as that is known.
+
+    Calls that began in the same tick of the clock are in the order in which they ended. A latency that the clock cannot measure counts as 0:
+    then the second call may be the answer to the first one.
+    """
+    calls = [call for call in source if call.purpose == "app"]
+    times: dict[int, tuple[float, float]] = {}
+    for call in calls:
+        if call.started_s is None:
+            return calls
+        latency_s = call.latency_s or 0.0
+        if latency_s < CLOCK_S:
+            latency_s = 0.0
+        times[id(call)] = (call.started_s, latency_s)
+    return sorted(calls, key=lambda call: times[id(call)])
+
+
+def _list_replies(calls: Sequence[Call], unread: _Unread) -> Iterator[tuple[int, Call, bool]]:
+    """Yield the calls with their numbers and whether their replies could be read; note what is unread."""
+    last_success: dict[tuple[Message, ...], int] = {}
+    if any(_has_failed(call) or _has_broken_off(call) for call in calls):
+        last_success = _find_last_successes(calls)
     for number, call in enumerate(calls, start=1):
-        is_other = call.endpoint in _OTHER_ENDPOINTS or call.endpoint.endswith(_OTHER_PATHS)
-        if call.purpose != "app" or is_other:
+        if call.endpoint in _OTHER_ENDPOINTS or call.endpoint.endswith(_OTHER_PATHS):
             continue
-        if number in failed:
-            if call.messages not in succeeded:
-                problems.append(f"call {number} failed ({_describe_failure(call)}), and was not repeated")
+        success = last_success.get(call.messages, 0)
+        is_repeated = bool(call.messages) and success > number
+        if _has_failed(call):
+            if not is_repeated:
+                _note_failure(number, call, unread)
             continue
-        unread = _describe_unread(call)
-        has_reply = bool(call.output or call.tool_calls) or not unread
-        if unread and not has_reply:
-            problems.append(f"call {number} could not be read: {unread}; its step is missing")
-        elif unread:
-            problems.append(f"call {number} was not read completely: {unread}")
+        if _has_broken_off(call) and is_repeated:
+            unread.notes.append(
+                f"call {number} broke off; call {success} repeats its request, so its reply is left out"
+            )
+            continue
+        reason = _describe_unread(call)
+        if reason.startswith(_ENDPOINT) and not call.model:
+            unread.notes.append(f"call {number} names no model, and was left out: {reason}")
+            continue
+        has_reply = bool(call.output or call.tool_calls) or not reason
+        if reason and not has_reply:
+            unread.replies[number] = reason
+        elif reason:
+            unread.problems.append(f"call {number} was not read completely: {reason}")
         if has_reply or call.messages:
             yield number, call, has_reply
+
+
+def _note_failure(number: int, call: Call, unread: _Unread) -> None:
+    """Note a failed request: an answer that broke off may have had tool calls; an error has none."""
+    text = f"call {number} failed ({_describe_failure(call)}), and was not repeated"
+    if is_error_status(call.status) or call.unread.startswith(_NO_ANSWER):
+        unread.notes.append(text)
+    else:
+        unread.problems.append(text)
+
+
+def _find_last_successes(calls: Sequence[Call]) -> dict[tuple[Message, ...], int]:
+    """Return the number of the last call with these messages that neither failed nor broke off."""
+    numbers = {}
+    for number, call in enumerate(calls, start=1):
+        if not (_has_failed(call) or _has_broken_off(call)):
+            numbers[call.messages] = number
+    return numbers
 
 
 def _has_failed(call: Call) -> bool:
     """Return whether a request got no answer, or an error."""
     has_content = bool(call.output or call.tool_calls)
     return is_error_status(call.status) or (call.status is None and bool(call.unread) and not has_content)
+
+
+def _has_broken_off(call: Call) -> bool:
+    """Return whether only a part of a reply came, so that the application got an error."""
+    return (call.status is None and bool(call.unread)) or CUT_STREAM in call.unread.split("; ")
 
 
 def _describe_failure(call: Call) -> str:
@@ -85,7 +182,7 @@ def _describe_unread(call: Call) -> str:
     """Return the parts of a call that could not be read and that a trajectory needs."""
     parts = []
     for part in call.unread.split("; "):
-        is_needless = part.startswith((_KEPT_BY_SERVER, _TOOL_SCHEMA)) or part.endswith(_DOCUMENTS)
+        is_needless = part.startswith(_OF_REQUEST) or part.endswith(_DOCUMENTS)
         if part and not is_needless:
             parts.append(part)
     return "; ".join(parts)
@@ -97,14 +194,11 @@ def _build_dialog(
     """Return the trajectory of a dialog; ``started`` has those of the dialogs that its tool calls started."""
     builder = TrajectoryBuilder()
     if _KEPT_BY_SERVER in dialog.turns[0].call.unread:
-        builder.add_problem(f"the messages before call {dialog.turns[0].number} are kept by the server")
+        # They are left out in any case: nothing before the test counts.
+        builder.add_note(f"the messages before call {dialog.turns[0].number} are kept by the server")
     for place, turn in enumerate(dialog.turns):
         for message in turn.new_messages:
             _add_message(builder, message, is_begin=place == 0)
-        for number, _ in turn.left_out:
-            builder.add_problem(
-                f"call {number} has the same request as call {turn.number}: taken for a retry, and left out"
-            )
         if turn.has_reply:
             tools = []
             for index, call in enumerate(turn.call.tool_calls):
@@ -145,7 +239,9 @@ def _join_trajectories(trajectories: Sequence[tuple[int, Trajectory]]) -> Trajec
     """Return the steps of several dialogs as one trajectory, in the order of the numbers of their last calls."""
     steps: list[Step] = []
     problems: list[str] = []
+    notes: list[str] = []
     for _, trajectory in sorted(trajectories, key=lambda item: item[0]):
         steps += trajectory.steps
         problems += trajectory.problems
-    return Trajectory(steps=tuple(steps), problems=tuple(problems))
+        notes += trajectory.notes
+    return Trajectory(steps=tuple(steps), problems=tuple(problems), notes=tuple(notes))

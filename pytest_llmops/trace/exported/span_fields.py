@@ -153,7 +153,9 @@ def read_fields(record: JsonObject, field_names: Mapping[str, Paths] = FIELDS) -
     """Return the values of a span, log record or row, by our field names."""
     attributes = record.get("attributes")
     plain = {**record, **as_mapping(attributes), **_read_pairs(attributes)}
-    unprefixed = {key.removeprefix("attributes."): value for key, value in plain.items()}
+    unprefixed = {}
+    for key, value in plain.items():
+        unprefixed[str(key).removeprefix("attributes.")] = value
     tree = nest_keys(unprefixed)
     values = {}
     for field, names in field_names.items():
@@ -231,6 +233,8 @@ def read_duration(values: JsonObject) -> float | None:
 
 def read_seconds(value: object) -> float | None:
     """Return seconds since 1970 for a time in nanoseconds or ISO 8601; None for anything else."""
+    if not isinstance(value, (str, int, datetime)):
+        return None
     text = str(value)
     with suppress(ValueError, OverflowError):
         if text.isdecimal():

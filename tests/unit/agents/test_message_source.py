@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.messages import check_message
 
+from pytest_llmops import recorder
 from pytest_llmops.agents import Trajectory, read_trajectory
 from pytest_llmops.agents.sources import messages
 from pytest_llmops.errors import UsageError
 from pytest_llmops.protocols import Completion, Message, ToolCall, Usage
+from pytest_llmops.redaction.redactor import Redactor
 
 ARGUMENTS = {"order_id": "B-77"}
 TEXT = json.dumps(ARGUMENTS)
@@ -243,7 +245,7 @@ def test_results_in_another_order_before_their_calls_and_twice() -> None:
     ]
     trajectory = read_trajectory(source)
     assert [call.result for call in trajectory.tool_calls] == ["A", "B", "early"]
-    assert [problem.split(", ")[0] for problem in trajectory.problems] == [
+    assert [note.split(", ")[0] for note in trajectory.notes] == [
         "there is a result for the call id 'a'",
         "there is a result for the call id 'z'",
     ]
@@ -387,6 +389,19 @@ def test_each_call_has_its_result(conversation: tuple[list[Any], dict[str, str]]
     trajectory = read_trajectory(source)
     assert {call.id: call.result for call in trajectory.tool_calls if call.result is not None} == results
     assert trajectory.problems == ()
+
+
+def test_half_a_secret_does_not_stay_at_the_end_of_a_text_that_is_cut() -> None:
+    key = "Zq8wErTy7uIoPaSdFgHj4kLz"
+    running = recorder.Recorder(redact=Redactor(known={key}).clean_excerpt)
+    result = {"role": "tool", "tool_call_id": "c1", "content": f"{'x ' * 990} {key} and more"}
+    recorder.push_recorder(running)
+    try:
+        text = json.dumps(read_trajectory([*CHAT[:2], result]).to_wire())
+    finally:
+        recorder.pop_recorder(running)
+    assert "... (+" in text
+    assert key[:8] not in text
 
 
 KEYS = [

@@ -182,7 +182,10 @@ def test_content_that_is_switched_off() -> None:
     assert {use.problem for use in trajectory.tool_calls} == {"the span of the tool has no arguments"}
     assert (trajectory.turns, trajectory.tokens) == (2, 50)
     hint = "(OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=span_only records them)"
-    assert trajectory.problems == (f"2 spans without messages {hint}", f"2 spans without arguments {hint}")
+    assert trajectory.notes == (f"2 spans without messages {hint}", f"2 spans without arguments {hint}")
+    assert trajectory.problems == ()
+    # Without spans of tools, nothing names the tools that were called.
+    assert read_trajectory(export(spans[0])).problems == (f"1 span without messages {hint}",)
 
 
 def test_spans_of_tools_only() -> None:
@@ -254,8 +257,8 @@ def test_failed_call_of_a_model() -> None:
     retried = span(
         2, 0, "chat", input_messages=json.dumps([ASK]), output_messages=json.dumps([text("assistant", "Ok")])
     )
-    assert read_trajectory([failed, retried]).problems == ()
-    assert read_trajectory([failed]).problems == ("the last call of a model failed: 429",)
+    assert read_trajectory([failed, retried]).notes == ()
+    assert read_trajectory([failed]).notes == ("the last call of a model failed: 429",)
 
 
 def test_messages_that_a_limit_cut() -> None:
@@ -281,7 +284,7 @@ def test_spans_of_something_else() -> None:
         read_trajectory(export(span(1, 0, "GET")))
 
 
-@pytest.mark.parametrize("value", [None, 5, "x", [], {"values": 5}, float("nan")])
+@pytest.mark.parametrize("value", [None, 5, "x", [], {"values": 5}, {1: 2}, object(), float("nan")])
 def test_values_of_wrong_types(value: Any) -> None:
     wrong = {
         "spanId": value,

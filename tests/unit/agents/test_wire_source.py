@@ -12,6 +12,7 @@ from support.exchanges import SSE, exchange, sse
 from pytest_llmops.agents import Trajectory, read_trajectory
 from pytest_llmops.protocols import Call, Message, ToolCall, ToolDefinition, Usage
 from pytest_llmops.trace import CallLog
+from pytest_llmops.trace.streams import CUT_STREAM
 
 OPENAI = "https://api.openai.com/v1"
 ARGUMENTS = {"order_id": "B-77"}
@@ -338,7 +339,7 @@ def test_second_attempt_of_the_application_is_a_dialog_of_its_own() -> None:
     ]
     trajectory = read_trajectory(calls)
     assert tree(trajectory) == ["get_order=None", "get_order=sent", "Sent."]
-    assert len(trajectory.problems) == 1
+    assert (len(trajectory.notes), trajectory.problems) == (1, ())
 
 
 def test_agent_that_a_call_without_a_result_started() -> None:
@@ -349,14 +350,65 @@ def test_agent_that_a_call_without_a_result_started() -> None:
     assert tree(read_trajectory(calls)) == [["transfer=None", ["Refunded."]]]
 
 
-def test_repeated_request_is_a_retry_even_if_all_ids_are_equal() -> None:
+def test_request_that_is_sent_again_is_a_dialog_of_its_own_even_if_all_ids_are_equal() -> None:
     search = use("search", "__fake_id__", q="Rome")
     history = [ASK, repeat(search), result("__fake_id__", "one")]
     again = [*history, repeat(search), result("__fake_id__", "two")]
     calls = [say([ASK], "", search), say(history, "", search), say(history, "", search), say(again, "Done.")]
     trajectory = read_trajectory(calls)
-    assert tree(trajectory) == ["search=one", "search=two", "Done."]
-    assert len(trajectory.problems) == 1
+    assert tree(trajectory) == ["search=one", "search=None", "search=two", "Done."]
+    assert trajectory.problems == ()
+
+
+def test_call_of_a_question_that_is_asked_again_is_seen() -> None:
+    calls = [
+        say([ASK], "", use("delete_order", "d1")),
+        say([ASK], "Rome it is."),
+        say([ASK], "Rome it is."),
+    ]
+    trajectory = read_trajectory(calls)
+    assert tree(trajectory) == ["delete_order=None", "Rome it is.", "Rome it is."]
+    assert trajectory.turns == 3
+    assert trajectory.tokens == 30
+
+
+def test_reply_that_broke_off_is_left_out_if_the_request_succeeds_later() -> None:
+    book = use("book", "b1")
+    cut = say([ASK], "", ToolCall(name="book", id="b0", arguments='{"ci'), unread=CUT_STREAM)
+    calls = [cut, say([ASK], "", book), say([ASK, repeat(book), result("b1", "ok")], "Done.")]
+    trajectory = read_trajectory(calls)
+    assert tree(trajectory) == ["book=ok", "Done."]
+    assert trajectory.problems == ()
+    assert trajectory.notes == ("call 1 broke off; call 2 repeats its request, so its reply is left out",)
+    (problem,) = read_trajectory([calls[1], cut]).problems
+    assert problem == f"call 2 was not read completely: {CUT_STREAM}"
+
+
+def test_failure_after_an_equal_request_succeeded_is_a_note() -> None:
+    failed = replace(say([ASK], "overloaded"), status=529)
+    (problem,) = read_trajectory([say([ASK], "Rome."), failed]).notes
+    assert problem == "call 2 failed (status 529: overloaded), and was not repeated"
+
+
+def test_parallel_agents_are_the_same_in_a_recording_and_its_replay() -> None:
+    """Live calls are listed as they end, replayed ones as they begin."""
+    both = (use("research", "r1", task="Hotels in Rome"), use("research", "r2", task="Hotels in Rome"))
+    sub = Message("user", "Task: Hotels in Rome")
+    search = use("search", "s1")
+    last = [ASK, repeat(*both), result("r1", "A"), result("r2", "B")]
+    replayed = [
+        say([ASK], "", *both, started_s=0.0, latency_s=1.0),
+        say([Message("system", "1"), sub], "", search, started_s=1.1, latency_s=3.0),
+        say([Message("system", "2"), sub], "B", started_s=1.1, latency_s=4.0),
+        say([Message("system", "1"), sub, repeat(search)], "A", started_s=4.2, latency_s=2.0),
+        say(last, "Done.", started_s=6.3, latency_s=1.0),
+    ]
+    live = [replayed[0], replayed[1], replayed[2], replayed[3], replayed[4]]
+    live[2:4] = reversed(live[2:4])
+    trajectory = read_trajectory(replayed)
+    assert tree(trajectory) == [["research=A", ["search=None", "A"]], ["research=B", ["B"]], "Done."]
+    assert read_trajectory(live) == trajectory
+    assert read_trajectory([replayed[0], replayed[2], replayed[1], *replayed[3:]]) == trajectory
 
 
 def test_equal_messages_after_those_that_the_server_keeps_are_not_retries() -> None:
@@ -471,7 +523,7 @@ def test_examples_with_the_same_answer_do_not_join_calls() -> None:
     assert trajectory.turns == 3
 
 
-def test_failed_repeated_and_other_calls_are_left_out() -> None:
+def test_failed_and_other_calls_are_left_out() -> None:
     book = use("book", "b1")
     calls = [
         say([ASK], "overloaded", tokens=None),
@@ -483,20 +535,35 @@ def test_failed_repeated_and_other_calls_are_left_out() -> None:
     ]
     calls[0] = replace(calls[0], status=529)
     trajectory = read_trajectory(calls)
-    assert tree(trajectory) == ["book=ok", "Done."]
-    assert trajectory.problems == ("call 3 has the same request as call 2: taken for a retry, and left out",)
+    assert tree(trajectory) == ["book=None", "book=ok", "Done."]
+    assert trajectory.problems == ()
 
 
-def test_failure_without_a_retry_is_a_problem() -> None:
-    calls = [replace(say([ASK], "overloaded"), status=529)]
-    (problem,) = read_trajectory(calls).problems
-    assert problem == "call 1 failed (status 529: overloaded), and was not repeated"
-    calls = [replace(say([ASK]), status=None, unread="no answer came")]
-    (problem,) = read_trajectory(calls).problems
-    assert problem == "call 1 failed (no answer came), and was not repeated"
+def test_failure_without_a_retry_is_a_note_unless_it_had_an_answer() -> None:
+    trajectory = read_trajectory([replace(say([ASK], "overloaded"), status=529)])
+    assert trajectory.notes == ("call 1 failed (status 529: overloaded), and was not repeated",)
+    trajectory = read_trajectory([replace(say([ASK]), status=None, unread="no answer came")])
+    assert trajectory.notes == ("call 1 failed (no answer came), and was not repeated",)
+    assert trajectory.problems == ()
+    trajectory = read_trajectory([replace(say([ASK]), status=None, unread="the answer broke off")])
+    assert trajectory.problems == ("call 1 failed (the answer broke off), and was not repeated",)
 
 
-def test_call_that_could_not_be_read_is_a_problem_and_its_reply_is_taken_from_the_next_request() -> None:
+def test_call_that_names_no_model_is_a_note() -> None:
+    call = replace(say([ASK], unread="the endpoint /v1/files"), model="")
+    trajectory = read_trajectory([say([ASK], "Done."), call])
+    assert trajectory.notes == ("call 2 names no model, and was left out: the endpoint /v1/files",)
+    assert trajectory.problems == ()
+
+
+@pytest.mark.parametrize(
+    "part", ["a prompt kept by the server (promptVariables)", "a request that is not JSON"]
+)
+def test_request_that_was_not_read_hides_no_call(part: str) -> None:
+    assert read_trajectory([say([ASK], "Done.", unread=part)]).problems == ()
+
+
+def test_reply_that_could_not_be_read_is_taken_from_the_next_request() -> None:
     book = use("book", "b1")
     calls = [
         say([ASK], unread="a reply of unknown shape"),
@@ -504,7 +571,13 @@ def test_call_that_could_not_be_read_is_a_problem_and_its_reply_is_taken_from_th
     ]
     trajectory = read_trajectory(calls)
     assert tree(trajectory) == ["One moment.", "book=ok", "Done."]
-    assert trajectory.problems == ("call 1 could not be read: a reply of unknown shape; its step is missing",)
+    assert trajectory.problems == ()
+    assert trajectory.notes == (
+        "call 1 could not be read: a reply of unknown shape; its reply is that of the next request",
+    )
+    assert read_trajectory(calls[:1]).problems == (
+        "call 1 could not be read: a reply of unknown shape; its step is missing",
+    )
 
 
 def test_reply_that_was_cut_is_a_problem() -> None:
@@ -519,21 +592,21 @@ def test_call_to_an_unknown_endpoint_is_a_problem() -> None:
     assert "could not be read: the endpoint" in trajectory.problems[0]
 
 
-def test_result_of_a_call_that_does_not_exist_is_a_problem() -> None:
+def test_result_of_a_call_that_does_not_exist_is_a_note() -> None:
     book = use("book", "b1")
     calls = [say([ASK], "", book), say([ASK, repeat(book), result("b1", "ok"), result("b2", "?")], "Done.")]
-    (problem,) = read_trajectory(calls).problems
-    assert "'b2'" in problem
+    (note,) = read_trajectory(calls).notes
+    assert "'b2'" in note
 
 
-def test_messages_kept_by_the_server_without_a_first_call_are_a_problem() -> None:
+def test_messages_kept_by_the_server_without_a_first_call_are_a_note() -> None:
     call = say(
         [Message("user", "And now?")], "Done.", unread="messages kept by the server (previous_response_id)"
     )
-    assert read_trajectory([call]).problems == ("the messages before call 1 are kept by the server",)
+    assert read_trajectory([call]).notes == ("the messages before call 1 are kept by the server",)
     first = say([ASK], "Where to?")
     trajectory = read_trajectory([first, call])
-    assert trajectory.problems == ()
+    assert (trajectory.problems, trajectory.notes) == ((), ())
     assert [step.text for step in trajectory.steps] == [ASK.content, "Where to?", "And now?", "Done."]
 
 

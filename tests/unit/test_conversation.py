@@ -94,6 +94,7 @@ CONDITIONS: list[tuple[Any, bool]] = [
     ({"matches": r"^your order"}, False),
     ({"matches": r"^Your order"}, True),
     ({"not_matches": r"\d"}, True),
+    ({"matches": "number{e}"}, False),
     ({"called": "get_*"}, True),
     ({"called": ["get_order", "refund"]}, False),
     ({"not_called": "refund"}, True),

@@ -245,7 +245,7 @@ def _parse_patterns(values: Mapping[str, Any], key: str, place: str) -> tuple[st
             )
         try:
             re.compile(pattern)
-        except (re.error, OverflowError, RecursionError) as error:
+        except (re.error, OverflowError, RecursionError, FutureWarning) as error:
             text = shorten_text(pattern, 60)
             raise BadFile(f"{place}{key}: invalid regular expression '{text}': {error}") from None
     return patterns

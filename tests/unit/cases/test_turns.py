@@ -64,6 +64,7 @@ WRONG: list[tuple[Any, str]] = [
     (["Hi", {"say": "B", "when": {"contains": []}}], "when.contains: expected a text or a list of texts, got an empty list"),
     (["Hi", {"say": "B", "when": {"contains": 7}}], "when.contains: expected a text or a list of texts, got a number"),
     (["Hi", {"say": "B", "when": {"matches": "(a"}}], "when.matches: invalid regular expression '(a': missing )"),
+    (["Hi", {"say": "B", "when": {"matches": "[[:digit:]]"}}], "when.matches: invalid regular expression '[[:digit:]]': Possible nested set"),
     (["Hi", {"say": "B", "when": {"matches": "a" * 501}}], "when.matches: expected a pattern of at most 500"),
     (["Hi", {"say": "B", "else": "C"}], "turn 2: else: expected only together with `when`"),
     ([{"say": "B", "at_most": 3}], "at_most: expected only together with `until`"),

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self, TypeAlias
 
@@ -74,8 +75,7 @@ def converse(
     >>> [turn.reply for turn in conversation]
     ['Hello! Hello to you.', 'Bye. Hello to you.']
     """
-    steps = _Progress.start(script, send, label).hold()
-    with _AgentCaller(agent) as caller:
+    with closing(_Progress.start(script, send, label).hold()) as steps, _AgentCaller(agent) as caller:
         try:
             message = next(steps)
             while True:
@@ -101,21 +101,21 @@ async def converse_async(
     >>> asyncio.run(converse_async(["Hello!"], agent))[0].reply
     'Hello to you.'
     """
-    steps = _Progress.start(script, send, label).hold()
-    try:
-        message = next(steps)
-        while True:
-            try:
-                result = agent(message)
-                if inspect.isawaitable(result):
-                    result = await result
-            except Exception as error:  # noqa: BLE001 -- the conversation says at which turn it was
-                message = steps.throw(error)
-            else:
-                message = steps.send(result)
-    except StopIteration as end:
-        conversation: ScriptedConversation = end.value
-        return conversation
+    with closing(_Progress.start(script, send, label).hold()) as steps:
+        try:
+            message = next(steps)
+            while True:
+                try:
+                    result = agent(message)
+                    if inspect.isawaitable(result):
+                        result = await result
+                except Exception as error:  # noqa: BLE001 -- the conversation says at which turn it was
+                    message = steps.throw(error)
+                else:
+                    message = steps.send(result)
+        except StopIteration as end:
+            conversation: ScriptedConversation = end.value
+            return conversation
 
 
 @dataclass(slots=True)
@@ -268,6 +268,10 @@ class _Progress:
             label = place
             if repetition > 1:
                 label = f"{place}.{repetition}"
+            if self.user.decisions is not None:
+                raise UsageError(
+                    f"converse: {place}: this ScriptedUser is in another conversation: make one for each"
+                )
             self.user.decisions = decisions
             try:
                 yield from self._get_reply(label, text)

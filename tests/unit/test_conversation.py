@@ -455,6 +455,19 @@ def test_a_user_decides_only_in_a_conversation() -> None:
         converse(user, lambda _: str(user.decide({"name": "refund"})))  # type: ignore[arg-type]
 
 
+def test_a_user_is_in_one_conversation_at_a_time() -> None:
+    user = ScriptedUser([{"say": "Hi", "approve": "refund"}])
+    with pytest.raises(UsageError, match="turn 1: this ScriptedUser is in another conversation"):
+        converse(user, lambda _: converse(user, lambda _: "x")[0].reply)
+
+    def miss(text: str) -> str:
+        raise CassetteMiss("no recording")
+
+    with pytest.raises(CassetteMiss):
+        converse(user, miss)
+    assert user.decisions is None
+
+
 def test_an_async_agent_keeps_its_event_loop() -> None:
     loops: list[object] = []
 

@@ -131,6 +131,7 @@ def test_shares_for_the_gate() -> None:
     }
     assert measure(no_calls, ["search"])["tools.recall"] == 0
     assert measure(MESSAGES)["tools.precision"] == 0
+    assert [*measure(MESSAGES, extra="allow", never="delete_*")] == ["tools.calls", "tools.valid_arguments"]
 
 
 def test_detail_has_the_names_and_the_trajectory() -> None:

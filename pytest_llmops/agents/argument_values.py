@@ -3,7 +3,9 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import lru_cache, partial
+from numbers import Number
 from typing import Any, get_origin
 
 from pytest_llmops.errors import UsageError, describe_exception
@@ -25,6 +27,8 @@ _REGEX_FLAGS = {
 }
 # The types that values of JSON have; `object` is any value
 _JSON_TYPES = (str, int, float, bool, list, dict, type(None), object)
+_JSON_VALUES: tuple[object, ...] = ("", 0, 0.0, True, None, [], {})  # one of each kind
+MAX_DEPTH = 100  # lists and mappings in each other that a test may expect
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +91,18 @@ def matches_schema(schema: object) -> SchemaMatcher:
         raise
 
 
-def check_expected_value(value: object, where: str) -> None:
-    """Raise a `UsageError` if a value can never be equal to an argument, such as the class of a pydantic model.
+def check_expected_value(value: object, where: str, depth: int = 0) -> None:
+    """Raise a `UsageError` if a value can never be equal to an argument, such as a date or the class of a pydantic model.
 
     Args:
         value: What a test expects.
         where: Its place, for the error: ``call('refund'): amount``.
+        depth: How many lists and mappings are around it.
     """
+    if depth > MAX_DEPTH:
+        raise UsageError(
+            f"{shorten_text(where, MAX_VALUE_CHARS)}: expected at most {MAX_DEPTH} lists and mappings in each other, got more"
+        )
     if get_origin(value) is not None:
         raise UsageError(
             f"{where}: expected a value or a plain type, got {value}; write matches_schema({value})"
@@ -108,14 +117,39 @@ def check_expected_value(value: object, where: str) -> None:
         raise UsageError(
             f"{where}: expected a regular expression for text, got one for bytes: {value.pattern!r}"
         )
-    if isinstance(value, float) and value != value:  # noqa: PLR0124 -- NaN
+    if isinstance(value, (float, Decimal)) and value != value:  # noqa: PLR0124 -- NaN
         raise UsageError(f"{where}: expected a value, got NaN, which is equal to nothing")
+    if isinstance(value, Decimal) and value != float(value):
+        raise UsageError(
+            f"{where}: expected a number that JSON has, got {value!r}, which no float is equal to; write {float(value)!r}"
+        )
     if isinstance(value, Mapping):
         for key, child in value.items():
-            check_expected_value(child, f"{where}.{key}")
+            if not isinstance(key, str):
+                raise UsageError(
+                    f"{where}: expected keys that are texts, as in JSON, got {format_value(key)}"
+                )
+            check_expected_value(child, f"{where}.{key}", depth + 1)
     elif isinstance(value, (list, tuple)):
         for index, child in enumerate(value):
-            check_expected_value(child, f"{where}[{index}]")
+            check_expected_value(child, f"{where}[{index}]", depth + 1)
+    elif not _is_comparable(value):
+        raise UsageError(
+            f"{where}: expected a value as JSON has it, a type, a regular expression, a function or matches_schema(...), "
+            f"got {format_value(value)}, which is not equal to any value of JSON; write its text, number, list or dictionary"
+        )
+
+
+def _is_comparable(value: object) -> bool:
+    """Return whether a value can be equal to a value of JSON: false for a date, an enum, a set, and an object without ``__eq__``."""
+    if isinstance(value, (SchemaMatcher, re.Pattern, type)) or _is_function(value):
+        return True
+    if _is_array(value):
+        return False
+    try:
+        return any(type(value).__eq__(value, other) is not NotImplemented for other in _JSON_VALUES)
+    except Exception:  # noqa: BLE001 -- the user's own comparison, which may only know some values
+        return True
 
 
 def compare_value(expected: object, got: object, path: str = "") -> list[ArgumentDifference]:
@@ -138,9 +172,9 @@ def compare_value(expected: object, got: object, path: str = "") -> list[Argumen
         if _is_of_type(got, expected):
             return []
         return [_difference(path, expected, got)]
-    if callable(expected) and not _has_own_equality(expected):
-        return _run_check(expected, got, path, is_check=True)
-    if isinstance(expected, bool) != isinstance(got, bool) and isinstance(expected, (bool, int, float)):
+    if _is_function(expected):
+        return _run_check(expected, got, path, is_check=True)  # type: ignore[arg-type]
+    if _is_boolean(expected) != isinstance(got, bool) and _is_number(expected):
         return [_difference(path, expected, got)]
     return _run_check(lambda value: expected == value, got, path, is_check=False, described=expected)
 
@@ -188,9 +222,13 @@ def _compare_list(expected: list[Any] | tuple[Any, ...], got: object, path: str)
 
 
 def _compare_schema(expected: SchemaMatcher, got: object, path: str) -> list[ArgumentDifference]:
-    """Return how a value differs from a schema."""
+    """Return how a value differs from a schema; a validator of a model that raises is a difference too."""
+    try:
+        of_schema = expected.schema.differences(got)  # type: ignore[arg-type]
+    except Exception as error:  # noqa: BLE001 -- the user's own validator
+        return [_describe_raised(path, expected, got, error)]
     differences = []
-    for difference in expected.schema.differences(got)[:MAX_DIFFERENCES]:  # type: ignore[arg-type]
+    for difference in of_schema[:MAX_DIFFERENCES]:
         place = path + difference.path.removeprefix("$")
         text = difference.expected.removeprefix("expected ")
         differences.append(
@@ -240,12 +278,42 @@ def _run_check(
     if is_check:
         described = check
     try:
-        if check(got):
+        result = check(got)
+        if result:
             return []
     except Exception as error:  # noqa: BLE001 -- the user's own check
-        problem = f"{format_value(got)}: the comparison raised {shorten_text(describe_exception(error), 120)}"
+        return [_describe_raised(path, described, got, error)]
+    if is_check and result is None:
+        problem = f"{format_value(got)}: the function returned None; expected it to return true or false"
         return [ArgumentDifference(path, format_value(described), problem, is_certain=False)]
     return [_difference(path, described, got)]
+
+
+def _describe_raised(path: str, expected: object, got: object, error: Exception) -> ArgumentDifference:
+    """Return that a comparison was not finished, as code of the test raised."""
+    problem = f"{format_value(got)}: the comparison raised {shorten_text(describe_exception(error), 120)}"
+    return ArgumentDifference(path, format_value(expected), problem, is_certain=False)
+
+
+def _is_function(value: object) -> bool:
+    """Return whether a value is called with the argument, and not compared with it."""
+    return callable(value) and not isinstance(value, type) and not _has_own_equality(value)
+
+
+def _is_array(value: object) -> bool:
+    """Return whether a value is an array of numpy or another package, whose comparison is not true or false."""
+    return hasattr(value, "dtype") and getattr(value, "shape", ()) != ()
+
+
+def _is_boolean(value: object) -> bool:
+    return isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")  # those of numpy
+
+
+def _is_number(value: object) -> bool:
+    """Return whether a value is a number or a boolean, also of numpy, or `pytest.approx` of a number."""
+    if type(value).__name__ == "ApproxScalar":
+        value = getattr(value, "expected", None)
+    return isinstance(value, Number) or _is_boolean(value)
 
 
 def _has_own_equality(value: object) -> bool:
@@ -267,7 +335,12 @@ def _is_of_type(got: object, expected: type) -> bool:
 
 def _difference(path: str, expected: object, got: object) -> ArgumentDifference:
     """Return that a value is not the expected one."""
-    return ArgumentDifference(path, format_value(expected), format_value(got))
+    text = format_value(got)
+    if isinstance(got, str) and isinstance(expected, (int, float)) and repr(expected) == got:
+        text += ", which is a text"
+    elif isinstance(expected, str) and isinstance(got, (int, float)) and repr(got) == expected:
+        text += ", which is not a text"
+    return ArgumentDifference(path, format_value(expected), text)
 
 
 def _join_path(path: str, key: object) -> str:
@@ -309,7 +382,10 @@ def _format(value: object, depth: int) -> str:
         if name == "<lambda>":
             return f"lambda of line {code.co_firstlineno}"
         return str(name)
-    return repr(value)
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 -- the user's own object
+        return f"<{type(value).__qualname__}>"
 
 
 def _first_items(values: Any) -> list[Any]:

@@ -67,18 +67,20 @@ def pair_turns(matrix: Matrix, expected_sizes: Sequence[int], made_sizes: Sequen
         return []
     row_starts = list(accumulate(expected_sizes, initial=0))
     column_starts = list(accumulate(made_sizes, initial=0))
-    weights = np.logical_or.reduceat(
-        np.logical_or.reduceat(matrix, row_starts[:-1], axis=0), column_starts[:-1], axis=1
-    ).astype(np.int32)
+    # How many rows and columns of each block of two turns are not empty
+    by_turn = np.logical_or.reduceat(matrix, column_starts[:-1], axis=1).astype(np.int32)
+    rows = np.add.reduceat(by_turn, row_starts[:-1], axis=0)
+    by_expected_turn = np.logical_or.reduceat(matrix, row_starts[:-1], axis=0).astype(np.int32)
+    columns = np.add.reduceat(by_expected_turn, column_starts[:-1], axis=1)
+    weights = np.minimum(rows, columns)
 
     def pair_blocks(expected_turn: int, made_turn: int) -> Pairs:
         row, column = row_starts[expected_turn], column_starts[made_turn]
         block = matrix[row : row_starts[expected_turn + 1], column : column_starts[made_turn + 1]]
         return [(row + i, column + j) for i, j in pair_in_any_order(block)]
 
-    # Of a turn with one call at most one can be paired.
-    has_several = np.outer(np.array(expected_sizes) > 1, np.array(made_sizes) > 1)
-    for expected_turn, made_turn in np.argwhere((weights > 0) & has_several):
+    # By König's theorem so many can be paired if that is at most two.
+    for expected_turn, made_turn in np.argwhere(weights > 2):  # noqa: PLR2004
         weights[expected_turn, made_turn] = len(pair_blocks(expected_turn, made_turn))
     pairs = []
     for expected_turn, made_turn in pair_in_order(weights):

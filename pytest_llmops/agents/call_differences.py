@@ -16,6 +16,7 @@ from pytest_llmops.measurement import format_count, shorten_text
 MAX_DIFFERENCES = 12  # differences in a failure text
 MAX_ARGUMENTS = 4  # arguments of a call that are described
 MAX_FORBIDDEN = 5
+MAX_HINT_CALLS = 200  # calls made that are compared turn by turn for a hint
 MAX_NAMED = 2  # forbidden calls in the first line
 
 
@@ -158,14 +159,15 @@ def _list_names(
         expected = comparison.expected[index]
         if isinstance(expected, ExpectedAgent) or expected.has_wildcards:
             special.append(expected)
+    known: dict[tuple[str, str | None], str] = {}
     made_names = []
     for index in extra:
-        name = comparison.made[index].name
-        for expected in special:
-            if _has_name(expected, comparison.made[index]):
-                name = expected.name
-                break
-        made_names.append(name)
+        use = comparison.made[index]
+        key = (use.name, use.started.agent if use.started is not None else None)
+        if key not in known:
+            fitting = [expected.name for expected in special if _has_name(expected, use)]
+            known[key] = next(iter(fitting), use.name)
+        made_names.append(known[key])
     return names, made_names
 
 
@@ -285,6 +287,9 @@ def _describe_started(
     for difference in list_differences(inner)[:MAX_ARGUMENTS]:
         for inner_label, text in _describe_difference(inner, difference):
             lines.append((label, f"{expected.name}, {inner_label}: {text}"))
+    hint = _find_order_hint(inner)
+    if hint:
+        lines.append((label, f"{expected.name}: {hint}"))
     return lines
 
 
@@ -293,7 +298,8 @@ def _find_order_hint(comparison: CallComparison) -> str:
     order = comparison.rules.order
     if comparison.passes or order == "any" or not reorder(comparison, "any").passes:
         return ""
-    if order == "strict" and reorder(comparison, "turns").passes:
+    is_short = len(comparison.made) <= MAX_HINT_CALLS
+    if order == "strict" and is_short and reorder(comparison, "turns").passes:
         return "only calls of the same turn have another order: order='turns' would pass"
     return (
         "the same calls in another order: order='any' would pass; do that only if the order does not matter"

@@ -113,14 +113,10 @@ class CallCheck:
 
     def _list_unexpected(self) -> list[int]:
         """Return the numbers, from 1, of the calls that are forbidden, or not expected where that is not allowed."""
-        extra = set()
+        indexes = set(self.forbidden)
         if self.comparison.rules.extra == "forbid":
-            extra = {id(self.comparison.made[index]) for index in self.comparison.extra}
-        numbers = []
-        for index, use in enumerate(self.all_calls):
-            if id(use) in extra or index in self.forbidden:
-                numbers.append(index + 1)
-        return numbers
+            indexes.update(self.comparison.numbers[index] for index in self.comparison.extra)
+        return sorted(index + 1 for index in indexes)
 
     def describe(self, problems: Sequence[str] = ()) -> list[tuple[str, str]]:
         """Return the lines of a failure text: the differences step by step, then the trajectory."""
@@ -135,7 +131,7 @@ def parse_requirements(
     extra: str,
     missing: str,
     never: object,
-    can_only_record: bool,
+    threshold: float | None,
 ) -> Requirements:
     """Return what a test requires.
 
@@ -146,7 +142,7 @@ def parse_requirements(
         extra: Whether calls that are not expected are allowed.
         missing: Whether expected calls may be missing.
         never: The forbidden calls.
-        can_only_record: Whether requirements that nothing can break are accepted.
+        threshold: The threshold of the verdict, which is 1 or 0; None: it is only recorded, and nothing has to be able to fail.
 
     Raises:
         UsageError: They are not of the right form, or contradict each other.
@@ -160,8 +156,12 @@ def parse_requirements(
         calls = _parse_expected(where, expected, rules)
     forbidden = _parse_never(where, never)
     _check_contradictions(where, calls, forbidden)
+    if threshold == 0:
+        raise UsageError(
+            f"{where}: expected at_least=1.0, or None to record only, got 0, with which nothing can fail"
+        )
     # A test over many cases may have one without expected calls, so only the rules count here.
-    if extra == "allow" and missing == "allow" and not forbidden and not can_only_record:
+    if extra == "allow" and missing == "allow" and not forbidden and threshold is not None:
         raise UsageError(
             f"{where}: expected extra='forbid', missing='forbid' or never=[...], got extra='allow' and missing='allow', "
             "with which nothing can fail; at_least=None only records"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from pytest_llmops._util.json_values import parse_json
 from pytest_llmops._util.text_files import canonical_json
+from pytest_llmops.agents.trajectory import MAX_DEPTH
 from pytest_llmops.protocols import Call, Message, ToolCall
 
 # Of messages that the server keeps, a request only names the id
@@ -55,11 +56,13 @@ class Dialog:
     Attributes:
         parent: The dialog, the index of its turn and the index of the tool call there that started this dialog; None: it was not
             started by a tool call.
+        depth: How many dialogs are above it.
     """
 
     turns: list[Turn]
     answered_ids: set[str] = field(default_factory=set)
     parent: "tuple[Dialog, int, int] | None" = None
+    depth: int = 0
 
     @property
     def last(self) -> Turn:
@@ -373,6 +376,7 @@ def _find_parents(dialogs: Sequence[Dialog]) -> None:
     never comes, or comes before the end, counts only if such an argument is at least half of the message that this dialog begins with.
     """
     has_started: set[tuple[int, int, int]] = set()
+    texts: dict[int, list[str]] = {}  # of the arguments, by the identity of the call
     waiting = [dialog for dialog in dialogs if any(turn.call.tool_calls for turn in dialog.turns)]
     for dialog in dialogs:
         best = None
@@ -381,7 +385,9 @@ def _find_parents(dialogs: Sequence[Dialog]) -> None:
             following = parent.turns[place + 1 : place + 2]
             has_waited = any(dialog.last.number < turn.number for turn in following)
             for index, tool_call in enumerate(parent.turns[place].call.tool_calls):
-                evidence, is_task = _measure_evidence(tool_call, dialog)
+                if id(tool_call) not in texts:
+                    texts[id(tool_call)] = _list_texts(parse_json(tool_call.arguments))
+                evidence, is_task = _measure_evidence(texts[id(tool_call)], dialog)
                 is_first = (id(parent), place, index) not in has_started
                 if not (has_waited or is_task):
                     continue
@@ -390,14 +396,15 @@ def _find_parents(dialogs: Sequence[Dialog]) -> None:
                     best, best_rank = (parent, place, index), rank
         if best is not None:
             dialog.parent = best
+            dialog.depth = best[0].depth + 1
             has_started.add((id(best[0]), best[1], best[2]))
 
 
 def _list_waiting(dialogs: Iterable[Dialog], started: Dialog) -> Iterator[tuple[Dialog, int]]:
-    """Yield the dialogs, with the index of a turn each, whose tools run while another dialog begins."""
+    """Yield the dialogs that may start further ones, with the index of a turn each, whose tools run while another dialog begins."""
     first = started.turns[0]
     for dialog in dialogs:
-        if dialog is started or dialog.turns[0].number > first.number:
+        if dialog is started or dialog.turns[0].number > first.number or dialog.depth == MAX_DEPTH:
             continue
         place = _find_turn_before(dialog.turns, first.number)
         call = dialog.turns[place].call
@@ -426,12 +433,12 @@ def _starts_before_reply(first: Call, waiting: Call) -> bool:
     return first.started_s < waiting.started_s + waiting.latency_s - CLOCK_S
 
 
-def _measure_evidence(tool_call: ToolCall, dialog: Dialog) -> tuple[int, bool]:
+def _measure_evidence(arguments: Iterable[str], dialog: Dialog) -> tuple[int, bool]:
     """Return the length of the longest argument of a call that a dialog begins with, and whether it is half of a message there."""
     texts = [message.content for message in dialog.turns[0].new_messages]
     longest = 0
     is_task = False
-    for argument in _list_texts(parse_json(tool_call.arguments)):
+    for argument in arguments:
         if len(argument) < _MIN_ARGUMENT or len(argument) <= longest:
             continue
         for text in texts:

@@ -4,6 +4,7 @@ import glob
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias, TypeGuard
 
 from pytest_llmops._util.path_patterns import BadPattern, compile_name
@@ -27,6 +28,7 @@ Mode: TypeAlias = Literal["any", "exact", "partial", "within", "whole"]
 MAX_CALL_CHARS = 160
 CALL_KEYS = frozenset({"name", "arguments", "args"})  # of a call as data
 _WILDCARDS = re.compile(r"[*?\[]")
+_compile_name = lru_cache(maxsize=1024)(compile_name)
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,60}\Z")
 
 
@@ -55,7 +57,7 @@ class ExpectedCall:
         """Return whether a tool has the name, or one that fits its wildcards."""
         if not self.has_wildcards:
             return self.name == name
-        return compile_name(self.name).match(name) is not None
+        return _compile_name(self.name).match(name) is not None
 
     def compare_arguments(self, use: ToolUse) -> list[ArgumentDifference]:
         """Return how the arguments of a call differ; empty if they do not. The name does not count."""
@@ -63,14 +65,24 @@ class ExpectedCall:
             return []
         if use.arguments is None:
             expected = self._format_arguments() or "no arguments"
-            got = f"{format_value(use.text)}: {shorten_text(use.problem, 120)}"
+            got = shorten_text(use.problem or "arguments that are not known", 120)
+            if use.text:
+                got = f"{format_value(use.text)}: {got}"
             return [ArgumentDifference("", expected, got, is_certain=False)]
+        try:
+            return self._compare_values(use.arguments)
+        except RecursionError:
+            problem = "the arguments are nested too deeply"
+            return [ArgumentDifference("", self._format_arguments(), problem, is_certain=False)]
+
+    def _compare_values(self, values: Mapping[str, object]) -> list[ArgumentDifference]:
+        """Return how arguments differ."""
         if self.mode == "whole":
-            return compare_value(self.whole, use.arguments)
+            return compare_value(self.whole, values)
         if self.mode == "within":
-            wanted = {key: value for key, value in self.arguments.items() if key in use.arguments}
-            return compare_mapping(wanted, use.arguments)
-        return compare_mapping(self.arguments, use.arguments, others_allowed=self.mode == "partial")
+            wanted = {key: value for key, value in self.arguments.items() if key in values}
+            return compare_mapping(wanted, values)
+        return compare_mapping(self.arguments, values, others_allowed=self.mode == "partial")
 
     def matches(self, use: ToolUse) -> bool:
         """Return whether a call is the expected one."""
@@ -146,7 +158,8 @@ def call(name: str, /, *positional: Any, **arguments: Any) -> ExpectedCall:
     Without arguments all are accepted. With keywords exactly these are expected, with a literal ``...`` before them others may be there.
     The value of an argument is a value (``True`` is not ``1``, ``1`` is ``1.0``), `pytest.approx` or another object with its own
     ``__eq__``, a type (``str``; ``float`` also accepts whole numbers), a compiled regular expression that is searched in a text, a
-    function that returns whether it accepts the value, or `matches_schema`; also within lists and mappings.
+    function that returns whether it accepts the value, or `matches_schema`; also within lists and mappings. A function that raises does
+    not accept the value. What JSON does not have, such as a date, an enum or a set, is refused: write its text, or a list.
 
     Args:
         name: Name of the tool; may have wildcards: ``delete_*``.

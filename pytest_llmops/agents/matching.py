@@ -242,7 +242,11 @@ def make_call_key(use: ToolUse) -> tuple[str, str]:
     """Return what is equal for calls with the same name and arguments; of arguments that are not a JSON object the text counts."""
     if use.arguments is None:
         return use.name, f"invalid {use.text}"
-    return use.name, make_key(use.arguments)
+    key = make_key(use.arguments)
+    if not key:
+        # Nested too deeply, or values that JSON does not have: equal to no other call.
+        key = f"arguments {id(use.arguments)}"
+    return use.name, key
 
 
 def make_key(value: object) -> str:

@@ -23,11 +23,11 @@ class Validity:
     """Which calls are valid.
 
     Attributes:
-        share: Share of the calls that are valid; 1 without calls.
+        share: Share of the calls that are valid; 1 without calls; None if there are calls, but the arguments of none are known.
         problems: A sentence for each of the first calls that are not.
     """
 
-    share: float
+    share: float | None
     problems: tuple[str, ...]
 
 
@@ -103,11 +103,18 @@ def _read_tool(where: str, tool: object) -> tuple[str, object]:
 
 
 def check_arguments(calls: Sequence[ToolUse], offered: Mapping[str, Schema | None] | None) -> Validity:
-    """Return the share of calls whose tool was offered and whose arguments are valid, with the problems of the others."""
+    """Return the share of calls whose tool was offered and whose arguments are valid, with the problems of the others.
+
+    Calls whose arguments are not known, as a span does not have them, are left out.
+    """
     invalid = 0
+    unknown = 0
     problems: list[str] = []
     for number, use in enumerate(calls, start=1):
         is_offered = offered is None or use.name in offered
+        if is_offered and use.arguments is None and not use.text:
+            unknown += 1
+            continue
         differences = _list_differences(use, offered)
         if is_offered and use.arguments is not None and not differences:
             continue
@@ -115,9 +122,12 @@ def check_arguments(calls: Sequence[ToolUse], offered: Mapping[str, Schema | Non
         # Of an agent that never stops only the first are described: to find a similar name takes time.
         if len(problems) < MAX_PROBLEMS:
             problems.append(f"step {number:,}: {_describe_problem(use, offered, differences)}")
-    share = 1.0
-    if calls:
-        share = (len(calls) - invalid) / len(calls)
+    known = len(calls) - unknown
+    share: float | None = 1.0
+    if known:
+        share = (known - invalid) / known
+    elif calls:
+        share = None
     return Validity(share=share, problems=tuple(problems))
 
 

@@ -11,6 +11,9 @@ from pytest_llmops.measurement import Json, to_builtins
 from pytest_llmops.protocols import Role
 from pytest_llmops.recorder import mask_secrets
 
+# Agents below each other; a tree of more could not be walked through
+MAX_DEPTH = 50
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolUse:

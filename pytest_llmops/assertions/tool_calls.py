@@ -38,16 +38,17 @@ def assert_tool_calls(
     Three more values are recorded for the gate, which compares them over the suite: ``tools.recall`` (the share of expected calls that
     were made; 1 if none is expected), ``tools.precision`` (the share of calls made that were expected; 1 if none was made) and
     ``tools.valid_arguments`` (the share of calls whose arguments are a JSON object that fits the schema of a tool that was
-    offered; without known tools any JSON object; 1 if no call was made). With nothing but ``never`` (no expected call, and extra ones allowed)
-    the first two are left out: each call would lower the precision.
+    offered; without known tools any JSON object; 1 if no call was made; not recorded if the arguments of no call are known). With nothing
+    but ``never`` (no expected call, and extra ones allowed) the first two are not recorded: each call would lower the precision.
 
     Args:
         source: What the agent did: anything that `read_trajectory` reads, such as ``llm_calls``, a list of messages, or the result of a
             framework.
         expected: The calls that are expected: `call`, the name of a tool (its arguments do not count), or `started`. With
             ``order="turns"`` it may hold a list for each turn. Empty: no call is expected.
-        order: ``strict``: one after another. ``turns``: turn by turn, where the calls of one turn may have any order. ``any``: in any
-            order; as many calls as possible are paired with expected ones.
+        order: ``strict``: one after another. ``turns``: turn by turn, where the calls of one turn of the agent may have any order; a list
+            within ``expected`` is a turn, whose calls the agent has to make in one turn. ``any``: in any order; as many calls as possible
+            are paired with expected ones.
         extra: Whether calls that are not expected are allowed: ``forbid`` or ``allow``.
         missing: Whether expected calls may be missing: ``forbid`` or ``allow``.
         never: Calls that must not be made: names of tools, also with wildcards (``delete_*``), or `call`.
@@ -81,7 +82,7 @@ def assert_tool_calls(
         extra=extra,
         missing=missing,
         never=never,
-        can_only_record=threshold is None,
+        threshold=threshold,
     )
     trajectory = read_trajectory(source)
     offered = read_offered_tools(where, tools, source, trajectory)
@@ -107,10 +108,16 @@ def assert_tool_calls(
             max_evidence_lines=MAX_LINES,
         )
     ]
-    shares = {}
+    shares: dict[str, float | None] = {}
     if result.comparison.expected or extra == "forbid":
         shares["tools.recall"] = result.comparison.recall
         shares["tools.precision"] = result.comparison.precision
     shares["tools.valid_arguments"] = validity.share
-    emissions += [Emission(measurement=measured(name=name, value=share)) for name, share in shares.items()]
+    details: dict[str, dict[str, Any]] = {}
+    if validity.problems:
+        details["tools.valid_arguments"] = {"invalid": list(validity.problems)}
+    for name, share in shares.items():
+        if share is None:
+            continue
+        emissions.append(Emission(measurement=measured(name=name, value=share, detail=details.get(name, {}))))
     return recorder.emit_together(emissions)[0]

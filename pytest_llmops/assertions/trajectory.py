@@ -105,7 +105,7 @@ def assert_trajectory(
             extra=extra,
             missing=missing,
             never=never,
-            can_only_record=threshold is None,
+            threshold=threshold,
         )
     trajectory = read_trajectory(source)
     measured = partial(Measurement, label=label, version=VERSION)

@@ -227,13 +227,15 @@ def _read_message(entry: object, number: int) -> list[Message]:
     Tool results among its parts become messages of the role "tool" before it, or instead of it if it has nothing else.
     ``number`` counts from 1 and is for errors.
     """
+    if isinstance(entry, Message):
+        return [entry]  # its content has the tool calls already
     given_role = get_field(entry, "role") or get_field(entry, "type")
     role = _ROLES.get(str(given_role))
     if role is None:
         known = ", ".join(ROLES)
         got = shorten_text(repr(entry), 80)
         raise ValueError(f"message {number} has no role: expected one of {known}, got {got}")
-    calls: Sequence[object] = get_field(entry, "tool_calls") or ()
+    calls = _check_list(get_field(entry, "tool_calls"), "tool_calls", number)
     if get_field(entry, "type") == "function_call":
         calls = [entry]
     content = get_field(entry, "content")
@@ -244,7 +246,7 @@ def _read_message(entry: object, number: int) -> list[Message]:
     if isinstance(content, str):
         lines.append(content)
     else:
-        for part in content or ():
+        for part in _check_list(content, "the content", number):
             if get_field(part, "type") == "tool_result":
                 results.append(Message("tool", _read_result(part, number)))
             else:
@@ -297,4 +299,15 @@ def _read_result(part: object, number: int) -> str:
     content = get_field(part, "content")
     if isinstance(content, str):
         return content
-    return "\n".join(_read_part(inner, number) for inner in content or ())
+    return "\n".join(_read_part(inner, number) for inner in _check_list(content, "a tool result", number))
+
+
+def _check_list(value: object, name: str, number: int) -> Sequence[object]:
+    """Return a list, () for a value that is not there; raise a `ValueError` for anything else."""
+    if not value:
+        return ()
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(
+            f"message {number}: expected {name} to be a list, got {shorten_text(repr(value), 80)}"
+        )
+    return value

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,33 +92,61 @@ GREEDY = (
 )
 
 
+# Mode, arguments and pair whose verdicts are the same
+SAME = [(mode, arguments, name) for mode in MODES for arguments in ("exact", "ignore") for name in PAIRS]
+# In its other modes agentevals compares arguments both ways, or the other way round: see below.
+SAME += [
+    (mode, arguments, name)
+    for mode in ("strict", "superset")
+    for arguments in ("subset", "superset")
+    for name in PAIRS
+]
+ARGUMENT_MORE, ARGUMENT_LESS = PAIRS["argument more"], PAIRS["argument less"]
+# (name, mode, arguments) -> trajectory and reference, verdict of agentevals, verdict of `assert_trajectory`
+DIFFERENCES: dict[tuple[str, str, Any], tuple[tuple[Messages, Messages], Any, bool]] = {
+    # Messages without calls count in its strict mode.
+    ("no last text", "strict", "exact"): (TEXT, False, True),
+    # True is 1 in Python; to a tool it is not.
+    ("boolean", "strict", "exact"): (BOOLEAN, True, False),
+    ("boolean", "unordered", "exact"): (BOOLEAN, True, False),
+    # It gives the first fitting call away, even if another call needs it.
+    ("greedy", "superset", "superset"): (GREEDY, False, True),
+    ("greedy", "strict", "superset"): (GREEDY, False, True),
+    # In its mode subset the trajectory and the reference change places, also for arguments=.
+    ("subset", "subset", "superset"): (ARGUMENT_MORE, False, True),
+    ("subset", "subset", "subset"): (ARGUMENT_LESS, False, True),
+    # In its mode unordered arguments= must hold both ways.
+    ("both ways", "unordered", "superset"): (ARGUMENT_MORE, False, True),
+    ("both ways", "unordered", "subset"): (ARGUMENT_LESS, False, True),
+    # Arguments that are not JSON raise there; here the call is not the expected one.
+    ("invalid", "unordered", "exact"): ((INVALID, chat(turn(A))), "JSONDecodeError", False),
+}
+
+
 @pytest.fixture(scope="module")
-def run_agentevals(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What evaluates (mode, arguments, trajectory, reference) with the real package."""
-    folder: Path = tmp_path_factory.mktemp("agentevals")
-
-    def run(rows: list[Any]) -> list[Any]:
-        reason = f"agentevals is not in {PYTHON.parent.parent}"
-        done = None
-        if PYTHON.exists():
-            done = subprocess.run(
-                [str(PYTHON), "-c", SCRIPT],
-                input=json.dumps(rows),
-                env=environment(folder),
-                capture_output=True,
-                text=True,
-                timeout=120,
-                check=False,
-            )
-        if done is None or "No module named 'agentevals'" in done.stderr:
-            if os.environ.get("LLMOPS_REQUIRE_CLIENTS"):
-                pytest.fail(reason)
-            pytest.skip(reason)
-        assert not done.returncode, done.stderr[-2000:]
-        verdicts: list[Any] = json.loads(done.stdout.rpartition("verdicts ")[2])
-        return verdicts
-
-    return run
+def verdicts(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Any], list[Any]]:
+    """The verdicts of the real package on `SAME` and on `DIFFERENCES`, by one process."""
+    rows = [(mode, arguments, *PAIRS[name]) for mode, arguments, name in SAME]
+    rows += [(mode, arguments, *pair) for (_, mode, arguments), (pair, _, _) in DIFFERENCES.items()]
+    reason = f"agentevals is not in {PYTHON.parent.parent}"
+    done = None
+    if PYTHON.exists():
+        done = subprocess.run(
+            [str(PYTHON), "-c", SCRIPT],
+            input=json.dumps(rows),
+            env=environment(tmp_path_factory.mktemp("agentevals")),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    if done is None or "No module named 'agentevals'" in done.stderr:
+        if os.environ.get("LLMOPS_REQUIRE_CLIENTS"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    assert not done.returncode, done.stderr[-2000:]
+    all_verdicts: list[Any] = json.loads(done.stdout.rpartition("verdicts ")[2])
+    return all_verdicts[: len(SAME)], all_verdicts[len(SAME) :]
 
 
 def our_verdict(mode: str, arguments: Any, pair: tuple[Messages, Messages]) -> bool:
@@ -129,17 +156,12 @@ def our_verdict(mode: str, arguments: Any, pair: tuple[Messages, Messages]) -> b
     return measurements[0].value == 1
 
 
-def test_the_verdicts_are_those_of_agentevals(run_agentevals: Any) -> None:
-    rows = [(mode, "exact", name) for mode in MODES for name in PAIRS]
-    # In its other modes agentevals compares arguments both ways, or the other way round: see below.
-    rows += [("strict", arguments, name) for arguments in ("ignore", "subset", "superset") for name in PAIRS]
-    rows += [(mode, "ignore", name) for mode in MODES for name in PAIRS]
-    rows += [("superset", arguments, name) for arguments in ("subset", "superset") for name in PAIRS]
-    theirs = run_agentevals([(mode, arguments, *PAIRS[name]) for mode, arguments, name in rows])
-    ours = [our_verdict(mode, arguments, PAIRS[name]) for mode, arguments, name in rows]
+def test_the_verdicts_are_those_of_agentevals(verdicts: tuple[list[Any], list[Any]]) -> None:
+    theirs = verdicts[0]
+    ours = [our_verdict(mode, arguments, PAIRS[name]) for mode, arguments, name in SAME]
     differing = [
         (*row, pair)
-        for row, pair in zip(rows, zip(theirs, ours, strict=True), strict=True)
+        for row, pair in zip(SAME, zip(theirs, ours, strict=True), strict=True)
         if pair[0] != pair[1]
     ]
     assert not differing
@@ -147,34 +169,12 @@ def test_the_verdicts_are_those_of_agentevals(run_agentevals: Any) -> None:
     assert False in theirs
 
 
-def test_the_differences_to_agentevals(run_agentevals: Any) -> None:
-    argument_more, argument_less = PAIRS["argument more"], PAIRS["argument less"]
-    cases = {
-        # Messages without calls count in its strict mode.
-        ("no last text", "strict", "exact"): (TEXT, False, True),
-        # True is 1 in Python; to a tool it is not.
-        ("boolean", "strict", "exact"): (BOOLEAN, True, False),
-        ("boolean", "unordered", "exact"): (BOOLEAN, True, False),
-        # It gives the first fitting call away, even if another call needs it.
-        ("greedy", "superset", "superset"): (GREEDY, False, True),
-        ("greedy", "strict", "superset"): (GREEDY, False, True),
-        # In its mode subset the trajectory and the reference change places, also for arguments=.
-        ("subset", "subset", "superset"): (argument_more, False, True),
-        ("subset", "subset", "subset"): (argument_less, False, True),
-        # In its mode unordered arguments= must hold both ways.
-        ("both ways", "unordered", "superset"): (argument_more, False, True),
-        ("both ways", "unordered", "subset"): (argument_less, False, True),
-        # Arguments that are not JSON raise there; here the call is not the expected one.
-        ("invalid", "unordered", "exact"): ((INVALID, chat(turn(A))), "JSONDecodeError", False),
-    }
-    theirs = run_agentevals(
-        [(mode, arguments, *pair) for (_, mode, arguments), (pair, _, _) in cases.items()]
-    )
+def test_the_differences_to_agentevals(verdicts: tuple[list[Any], list[Any]]) -> None:
     results = {}
-    for (name, mode, arguments), verdict in zip(cases, theirs, strict=True):
-        pair = cases[name, mode, arguments][0]
-        results[name, mode, arguments] = (pair, verdict, our_verdict(mode, arguments, pair))
-    assert results == cases
+    for (key, (pair, _, _)), verdict in zip(DIFFERENCES.items(), verdicts[1], strict=True):
+        _, mode, arguments = key
+        results[key] = (pair, verdict, our_verdict(mode, arguments, pair))
+    assert results == DIFFERENCES
 
 
 def test_a_reference_with_arguments_that_are_not_json_is_an_error() -> None:

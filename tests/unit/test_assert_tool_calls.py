@@ -263,8 +263,22 @@ def test_calls_that_are_not_valid_are_named() -> None:
         "step 4: the tool search was not offered; offered: refund",
     ]
     assert measure(messages, ["refund"], tools=[REFUND])["tools.valid_arguments"] == 0.2
+    with collect() as measurements:
+        assert_tool_calls(messages, extra="allow", missing="allow", at_least=None, tools=[REFUND])
+    # A call that passes is seen too.
+    assert "step 2: the tool refnd was not offered" in str(measurements[-1].detail["invalid"])
     # Without known tools only the form counts.
     assert measure(messages, ["refund"])["tools.valid_arguments"] == 0.6
+
+
+def test_arguments_that_are_not_known_are_neither_valid_nor_invalid() -> None:
+    unknown = ToolUse(name="refund", problem="the span of the tool has no arguments")
+    for calls, share in (((unknown,), None), ((unknown, ToolUse(name="refund", arguments={})), 1)):
+        trajectory = Trajectory(steps=(Step(role="assistant", tool_calls=calls),))
+        values = measure(trajectory, ["refund"] * len(calls))
+        assert (values["tools.calls"], values.get("tools.valid_arguments")) == (1, share)
+    lines = fail(Trajectory(steps=(Step(role="assistant", tool_calls=(unknown,)),)), [call("refund", x=1)])
+    assert lines[1] == "  step 1        refund: expected x=1, got the span of the tool has no arguments"
 
 
 @pytest.mark.parametrize(
@@ -387,6 +401,7 @@ def test_foreign_text_is_escaped() -> None:
             "the schema of tool 'refund' is invalid: schema: no valid",
         ),
         (["a"], {"at_least": 2}, "expected at_least from 0 to 1"),
+        (["a"], {"at_least": 0}, "expected at_least=1.0, or None to record only, got 0"),
     ],
 )
 def test_what_makes_no_sense_is_refused(arguments: Any, options: dict[str, Any], problem: str) -> None:

@@ -218,6 +218,9 @@ def with_image(part: object) -> list[object]:
         [{"role": "user"}, TALK[2]],
         [{"role": "pilot", "content": "x"}, TALK[2]],
         [7],
+        [{"role": "user", "content": 7}, TALK[2]],
+        [{"role": "user", "content": [{"type": "tool_result", "content": 7}]}, TALK[2]],
+        [TALK[1], {"role": "assistant", "content": "x", "tool_calls": 7}],
         [TALK[2]],
         CallLog([]),
         [Call(purpose="judge", messages=(Message("user", "x"),), output="y")],
@@ -234,6 +237,22 @@ def test_a_conversation_that_cannot_be_judged_is_unscored_and_no_model_is_called
     model = Grader()
     assert unscored(answer, goal(model)).version
     assert model.asked == []
+
+
+def test_recorded_calls_of_tools_are_in_the_conversation_once() -> None:
+    use = ToolCall(name="book", id="b1", arguments="{}")
+    called = Message("assistant", "One moment.\n[tool call book {}]", tool_calls=(use,))
+    call = Call(
+        messages=(Message("user", "Book it"), called, Message("tool", "ok", call_id="b1")), output="Booked."
+    )
+    model = Grader()
+    assert_judge_score(call, judge=goal(model))
+    assert model.data[0]["conversation"] == [
+        {"role": "user", "content": "Book it"},
+        {"role": "assistant", "content": "One moment.\n[tool call book {}]"},
+        {"role": "tool", "content": "ok"},
+        {"role": "assistant", "content": "Booked."},
+    ]
 
 
 def test_two_hundred_turns() -> None:

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from pytest_llmops.agents.sources.fields import get_field
 from pytest_llmops.agents.trajectory import Trajectory
 from pytest_llmops.errors import UsageError
 from pytest_llmops.protocols import Call
@@ -57,7 +58,9 @@ def read_trajectory(source: object) -> Trajectory:
             the `Path` of one; the result of an agent framework.
 
     Returns:
-        The trajectory; without steps if the source has no message.
+        The trajectory; without steps if the source has no message. Of ``llm_calls`` it has what the agent did in this test: answers
+        and tool calls that the first request of a dialog has are left out. Of messages and results it has all that they hold, also
+        those of earlier runs.
 
     Raises:
         UsageError: The source is none of these, or a message has no role.
@@ -94,7 +97,7 @@ def _get_own_trajectory(source: object) -> Trajectory | None:
     """Return a source that is a trajectory, or the one of a `ScriptedConversation` or a `Turn` of it; None for all others."""
     if isinstance(source, Trajectory):
         return source
-    own = getattr(source, "trajectory", None)
+    own = get_field(source, "trajectory")
     if isinstance(own, Trajectory):
         return own
     return None

@@ -13,8 +13,7 @@ from pytest_llmops.agents.sources.fields import (
     get_text,
     sum_counts,
 )
-from pytest_llmops.agents.sources.handovers import MAX_DEPTH
-from pytest_llmops.agents.trajectory import ToolUse, Trajectory, TrajectoryBuilder, make_tool_use
+from pytest_llmops.agents.trajectory import MAX_DEPTH, ToolUse, Trajectory, TrajectoryBuilder, make_tool_use
 
 # Anthropic counts what comes from the cache, and goes into it, apart from the input
 _USAGE = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")

@@ -7,12 +7,15 @@ from pytest_llmops.agents.sources import messages
 from pytest_llmops.agents.sources.fields import get_class_name, get_count, get_field, get_items, get_text
 from pytest_llmops.agents.trajectory import Step, ToolUse, Trajectory
 
+# How a model without function calling writes the arguments of a call
+_WRITTEN_CALL = "Action Input:"
+
 
 def read(source: object) -> Trajectory | None:
     """Return the trajectory of an output; None if the value is not one.
 
     The tasks of a crew follow each other; each message has the role of its agent. Work that is delegated to a coworker is a call
-    with a result. Models without function calling write their calls as text, which is not read.
+    with a result. Models without function calling write their calls as text, which is not read and becomes a problem.
     """
     outputs: Sequence[object] = [source]
     if isinstance(source, (list, tuple)):
@@ -60,6 +63,9 @@ def _read_output(output: object, number: int) -> Trajectory:
     steps = [replace(step, agent=agent) for step in trajectory.steps]
     if answer and trajectory.answer != answer:
         steps.append(Step(role="assistant", text=answer, agent=agent))
+    if any(step.role == "assistant" and _WRITTEN_CALL in step.text for step in steps):
+        problem = f"task {number}: the model wrote its calls as text ({_WRITTEN_CALL!r}), which is not read"
+        trajectory = replace(trajectory, problems=(*trajectory.problems, problem))
     failures = list(get_items(output, "tool_failures"))
     steps = [replace(step, tool_calls=_mark_failures(step.tool_calls, failures)) for step in steps]
     return replace(trajectory, steps=tuple(steps))

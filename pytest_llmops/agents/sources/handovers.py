@@ -2,10 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from pytest_llmops.agents.trajectory import Trajectory, TrajectoryBuilder
-
-# Agents below each other; a tree of more could not be walked through
-MAX_DEPTH = 50
+from pytest_llmops.agents.trajectory import MAX_DEPTH, Trajectory, TrajectoryBuilder
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from pytest_llmops.agents.trajectory import ToolUse, Trajectory, TrajectoryBuild
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import ROLES, Completion, Message, Role
-from pytest_llmops.trace.fields import format_part, remove_tool_calls
+from pytest_llmops.trace.fields import describe_unread_answers, format_part, remove_tool_calls
 
 # Roles of messages, and types of LangChain's
 ROLES_BY_NAME: Mapping[str, Role] = {
@@ -175,7 +175,7 @@ def _add_completion(builder: TrajectoryBuilder, completion: Completion) -> None:
 
 
 def _add_reply(builder: TrajectoryBuilder, reply: object, key: str, number: int) -> None:
-    """Add the first answer of a reply, with its tokens."""
+    """Add the first answer of a reply, with its tokens. That there are more is a problem: they may have tool calls."""
     tokens = _read_tokens(reply)
     items = get_items(reply, key)
     if key == "output":
@@ -191,6 +191,8 @@ def _add_reply(builder: TrajectoryBuilder, reply: object, key: str, number: int)
         for note in answer.notes:
             builder.add_note(note)
         return
+    for more_answers in describe_unread_answers(len(items)):
+        builder.add_problem(f"reply {number} has {more_answers}; only the first one is read")
     message = get_field(items[0], "message")
     if key == "candidates":
         message = get_field(items[0], "content")
@@ -242,6 +244,12 @@ def _add_message(
         text = format_content(parts)
     else:
         text = format_content(content)
+    for key in ("tool_calls", "parts"):
+        value = get_field(message, key)
+        if value and not isinstance(value, (list, tuple)):
+            builder.add_problem(
+                f"a message of the {role} has {key} that are not a list: {get_class_name(value)}"
+            )
     if role == "assistant":
         calls = read_calls(message, parts)
         if not all(call.name for call in calls):

@@ -13,7 +13,7 @@ from typing import Any
 from pytest_llmops._util.json_values import JsonObject, as_mapping, as_text
 from pytest_llmops._util.text_files import BadFile
 from pytest_llmops.agents.sources.fields import format_value, get_field
-from pytest_llmops.agents.trajectory import ToolUse, Trajectory, TrajectoryBuilder, make_tool_use
+from pytest_llmops.agents.trajectory import MAX_DEPTH, ToolUse, Trajectory, TrajectoryBuilder, make_tool_use
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.protocols import Message
@@ -230,11 +230,11 @@ def _link_spans(spans: Sequence[_Span]) -> None:
 def _link_span(span: _Span, above: _Span) -> None:
     """Take over what a span has from the one above it."""
     span.agent = as_text(span.values.get("agent"))
-    if above.kind == "tool":
+    if above.kind == "tool" and above.depth < MAX_DEPTH:
         span.tool = above
         span.depth = above.depth + 1
         return
-    span.tool = above.tool
+    span.tool = above.tool  # also for what is more than MAX_DEPTH agents deep
     span.depth = above.depth
     span.agent = span.agent or above.agent
 
@@ -249,7 +249,10 @@ def _build_tree(spans: Sequence[_Span], problems: list[str]) -> Trajectory:
     started: dict[tuple[str, str], Trajectory] = {}
     missing: Counter[str] = Counter()
     for tool in sorted(tools, key=lambda span: -span.depth):
-        inner = [span for span in groups[tool.id] if not _is_same_tool(span, tool)]
+        inner = groups[tool.id]
+        if not any(span.kind == "model" for span in inner):
+            # With a model, an agent works there, which may call the tool that started it.
+            inner = [span for span in inner if not _is_same_call(span, tool)]
         trajectory = _GroupReader(started, missing).read(inner)
         if trajectory.steps or trajectory.problems or trajectory.notes:
             started[tool.id] = trajectory
@@ -271,9 +274,12 @@ def _build_tree(spans: Sequence[_Span], problems: list[str]) -> Trajectory:
     )
 
 
-def _is_same_tool(span: _Span, tool: _Span) -> bool:
+def _is_same_call(span: _Span, tool: _Span) -> bool:
     """Return whether a span below a tool's is of the same call: a client of MCP has spans of its own."""
-    return span.kind == "tool" and span.values.get("tool") == tool.values.get("tool")
+    if span.kind != "tool" or span.values.get("tool") != tool.values.get("tool"):
+        return False
+    ids = {span.values.get("call_id"), tool.values.get("call_id")} - {None}
+    return len(ids) <= 1
 
 
 @dataclass(slots=True)
@@ -326,18 +332,20 @@ class _GroupReader:
         elif not answers:
             self.missing["messages"] += 1
         self._add_given(given)
-        text = ""
+        texts: list[str] = []
         uses: list[ToolUse] = []
-        if answers:
-            text = fields.remove_tool_calls(answers[-1])
-            for call in answers[-1].tool_calls:
+        for answer in answers:
+            # A text and the calls may be messages of their own.
+            if not answer.is_result:
+                texts.append(fields.remove_tool_calls(answer))
+            for call in answer.tool_calls:
                 uses.append(make_tool_use(call.name, call.arguments, id=call.id))
-        else:
+        if not answers:
             uses = self._list_following_tools(following)
         usage = read_usage(span.values)
         model = as_text(span.values.get("model"))
         self.builder.add_answer(
-            text,
+            "\n".join(filter(None, texts)),
             uses,
             agent=span.agent,
             tokens=usage.total_tokens,

@@ -12,8 +12,14 @@ from pytest_llmops.agents.sources.fields import (
     get_text,
     sum_counts,
 )
-from pytest_llmops.agents.sources.handovers import MAX_DEPTH
-from pytest_llmops.agents.trajectory import Step, ToolUse, Trajectory, TrajectoryBuilder, make_tool_use
+from pytest_llmops.agents.trajectory import (
+    MAX_DEPTH,
+    Step,
+    ToolUse,
+    Trajectory,
+    TrajectoryBuilder,
+    make_tool_use,
+)
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import ROLES
 

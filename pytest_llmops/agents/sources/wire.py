@@ -22,6 +22,8 @@ _DOCUMENTS = " given with the messages"
 _PROMPT = "a prompt kept by the server"
 _REQUEST = "a request that is not"
 _OF_REQUEST = (_KEPT_BY_SERVER, _TOOL_SCHEMA, _PROMPT, _REQUEST)
+# Parts of paths whose models make or read media, and call no tool
+_MEDIA_PATHS = ("/images/", "/audio/", "/videos", "/fine_tuning/")
 # What `Call.unread` states if the application got nothing, and if the address is not known
 _NO_ANSWER = "no answer came"
 _ENDPOINT = "the endpoint "
@@ -131,8 +133,8 @@ def _list_replies(calls: Sequence[Call], unread: _Unread) -> Iterator[tuple[int,
             )
             continue
         reason = _describe_unread(call)
-        if reason.startswith(_ENDPOINT) and not call.model:
-            unread.notes.append(f"call {number} names no model, and was left out: {reason}")
+        if reason.startswith(_ENDPOINT) and _calls_no_tool(call):
+            unread.notes.append(f"call {number} was left out: {reason} is not that of an agent's model")
             continue
         has_reply = bool(call.output or call.tool_calls) or not reason
         if reason and not has_reply:
@@ -141,6 +143,11 @@ def _list_replies(calls: Sequence[Call], unread: _Unread) -> Iterator[tuple[int,
             unread.problems.append(f"call {number} was not read completely: {reason}")
         if has_reply or call.messages:
             yield number, call, has_reply
+
+
+def _calls_no_tool(call: Call) -> bool:
+    """Return whether a call to an unknown endpoint is not one of an agent's model: it names no model, or is about media."""
+    return not call.model or any(part in call.endpoint for part in _MEDIA_PATHS)
 
 
 def _note_failure(number: int, call: Call, unread: _Unread) -> None:

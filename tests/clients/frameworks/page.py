@@ -78,6 +78,8 @@ FOOT = """
 
 ## Notes
 
+- A result that goes on from an earlier run (`message_history=`, a checkpointer, a session) also holds the calls of that run: they
+  count too.
 - **openai-agents**: a tool has failed if its result begins with the sentence that openai-agents puts there; with a
   `failure_error_function` of your own it counts as a result. An agent that is a tool (`Agent.as_tool`) is one call: its own
   steps are not in the result.
@@ -92,7 +94,7 @@ FOOT = """
   cost are those of the whole, from the last message. The command line passes arguments on as objects only. The first agent has
   no name.
 - **CrewAI**: tasks follow each other, and delegated work is one call. Tokens are those of the whole. A model without function
-  calling writes its calls as text; they are not read.
+  calling writes its calls as text; they are not read, and the assertions say that calls may be missing.
 - **Strands**: an `AgentResult` has everything but the question: pass the agent, or `agent.messages`. Their messages have no
   name and no latency of tools. Strands replaces arguments that are not JSON by an empty object. An agent of a swarm goes on after it
   handed over; the step that hands over is shown last. An agent that is a tool is one call.

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Any
+from unittest import mock
 
+import numpy as np
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
 from pytest_llmops.agents import ToolUse, call, matches_schema, started
 from pytest_llmops.agents.argument_values import compare_value
+from pytest_llmops.agents.expected_calls import ExpectedCall
 from pytest_llmops.errors import SchemaError, UsageError
 
 
 class Colour(StrEnum):
     RED = "red"
+
+
+class Plain(Enum):
+    RED = "red"
+
+
+@dataclass
+class Point:
+    x: int
 
 
 class Order(BaseModel):
@@ -30,6 +44,33 @@ def is_even(value: int) -> bool:
 
 def fail(_: object) -> bool:
     raise ZeroDivisionError("no")
+
+
+class Broken(BaseModel):
+    id: int
+
+    @field_validator("id")
+    @classmethod
+    def check(cls, _: int) -> int:
+        raise ZeroDivisionError("no")
+
+
+class WithoutRepr:
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        raise ZeroDivisionError("no")
+
+
+def nest(depth: int) -> dict[str, object]:
+    value: dict[str, object] = {}
+    for _ in range(depth):
+        value = {"x": value}
+    return value
 
 
 def accepts(expected: object, got: object) -> bool:
@@ -108,6 +149,10 @@ def test_matchers_also_within_lists_and_mappings() -> None:
         (matches_schema({"minimum": 3}), 3),
         (matches_schema(Order), {"id": "x"}),
         (matches_schema(list[int]), [1]),
+        (np.int64(1), 1),
+        (np.bool_(True), True),
+        ([pytest.approx(1)], [1.0000001]),
+        (mock.ANY, True),
         ({"a": [str, {"b": is_even}]}, {"a": ["x", {"b": 2}]}),
     ]
     different: list[tuple[object, object]] = [
@@ -116,6 +161,10 @@ def test_matchers_also_within_lists_and_mappings() -> None:
         (float, True),
         (str, 1),
         (bool, 1),
+        (Decimal(1), True),
+        (pytest.approx(1), True),
+        (np.int64(1), True),
+        (np.bool_(True), 1),
         (re.compile("a"), 1),
         (re.compile(r"\w", re.ASCII), "é"),
         (is_even, 3),
@@ -203,6 +252,9 @@ def test_a_pattern_that_takes_too_long_is_a_difference(monkeypatch: pytest.Monke
             lambda: call("a", x=list[int]),
             "call('a'): x: expected a value or a plain type, got list[int]; write matches_schema",
         ),
+        (lambda: call("a", x={1: 2}), "call('a'): x: expected keys that are texts, as in JSON, got 1"),
+        (lambda: call("a", x=nest(101)), "expected at most 100 lists and mappings in each other, got more"),
+        (lambda: call("a", x=Decimal("20.1")), "got Decimal('20.1'), which no float is equal to; write 20.1"),
         (lambda: call("a", x=re.compile(b"x")), "expected a regular expression for text, got one for bytes"),
         (lambda: started("a", "refund"), "started('a'): expected a list of calls, got 'refund'"),
         (lambda: started("a", [1]), "started('a'): expected call('name', ...) or the name of a tool, got 1"),  # type: ignore[list-item]
@@ -212,6 +264,46 @@ def test_what_no_call_can_be_is_refused(write: Callable[[], object], problem: st
     with pytest.raises(UsageError) as error:
         write()
     assert problem in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [date(2026, 1, 1), Plain.RED, {"a"}, b"a", range(2), Order(id="x"), Point(1), np.array([1, 2]), object()],
+    ids=repr,
+)
+def test_a_value_that_is_equal_to_nothing_in_json_is_refused(value: object) -> None:
+    with pytest.raises(UsageError, match=r"call\('a'\): x\[0\]: .*, which is not equal to any value of JSON"):
+        call("a", x=[value])
+
+
+def test_a_number_as_a_text_is_named() -> None:
+    assert str(compare_value(20, "20", "n")[0]) == "n: expected 20, got '20', which is a text"
+    assert str(compare_value("20", 20, "n")[0]) == "n: expected '20', got 20, which is not a text"
+
+
+@pytest.mark.parametrize(
+    ("expected", "text"),
+    [
+        (matches_schema(Broken), "the comparison raised ZeroDivisionError: no"),
+        (lambda _: None, "the function returned None; expected it to return true or false"),
+        (fail, "the comparison raised ZeroDivisionError: no"),
+    ],
+)
+def test_code_of_a_test_that_gives_no_answer_is_an_uncertain_difference(expected: object, text: str) -> None:
+    (difference,) = compare_value(expected, {"id": 1})
+    assert not difference.is_certain
+    assert text in difference.got
+
+
+def test_an_object_whose_repr_raises_is_shown_by_its_type() -> None:
+    assert str(compare_value(WithoutRepr(), 1, "x")[0]) == "x: expected <WithoutRepr>, got 1"
+
+
+def test_deep_arguments_of_a_reference_are_an_uncertain_difference() -> None:
+    deep, other = nest(2_000), nest(2_000)
+    expected = ExpectedCall(name="a", mode="exact", arguments={"x": deep})
+    (difference,) = expected.compare_arguments(ToolUse(name="a", arguments={"x": other}))  # type: ignore[dict-item]
+    assert (difference.is_certain, difference.got) == (False, "the arguments are nested too deeply")
 
 
 def test_an_invalid_schema_names_its_fault() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -31,8 +32,9 @@ from support.framework_results import (
 from support.messages import check_message
 
 from pytest_llmops.agents import Trajectory, read_trajectory
-from pytest_llmops.agents.sources.handovers import MAX_DEPTH
+from pytest_llmops.agents.trajectory import MAX_DEPTH
 from pytest_llmops.errors import UsageError
+from pytest_llmops.protocols import Call, Message, ToolCall
 
 # Those whose result holds a tree
 TREES = ("openai_agents", "langchain", "google_adk", "claude_agent", "strands")
@@ -357,6 +359,14 @@ def test_crewai_failures_mark_their_call_only() -> None:
     assert [call.is_error for call in read_trajectory(crew).tool_calls] == [False, True]
 
 
+def test_crewai_calls_that_are_written_as_text_are_a_problem() -> None:
+    text = 'Thought: look it up\nAction: get_order\nAction Input: {"order_id": "B-77"}'
+    entries = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": text}]
+    output = make("crewai.tasks", "TaskOutput", agent="clerk", raw="On its way.", messages=entries)
+    (problem,) = read_trajectory(output).problems
+    assert "wrote its calls as text" in problem
+
+
 def test_crewai_output_without_messages_is_an_answer() -> None:
     task = make("crewai.tasks", "TaskOutput", agent="desk", raw="On its way.", messages=[])
     trajectory = read_trajectory(task)
@@ -431,8 +441,40 @@ def make_chain_of_strands(count: int) -> Any:
     return make("strands.multiagent", "SwarmResult", results=nodes)
 
 
+def make_chain_of_calls(count: int) -> Any:
+    calls = []
+    for number in range(count):
+        use = ToolCall(name="delegate", id=f"c{number}", arguments=json.dumps({"task": f"Task {number + 1}"}))
+        calls.append(Call(messages=(Message("user", f"Task {number}"),), tool_calls=(use,), status=200))
+    return calls
+
+
+def make_chain_of_spans(count: int) -> Any:
+    spans = []
+    for number in range(count):
+        call = {"type": "tool_call", "id": f"c{number}", "name": "delegate", "arguments": {}}
+        answer = json.dumps([{"role": "assistant", "parts": [call]}])
+        place = {"parent_span_id": f"t{number - 1}", "start_time_unix_nano": str(number + 1)}
+        model = {"gen_ai.operation.name": "chat", "gen_ai.output.messages": answer}
+        tool = {
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": "delegate",
+            "gen_ai.tool.call.id": f"c{number}",
+        }
+        spans.append({"span_id": f"m{number}", "attributes": model, **place})
+        spans.append({"span_id": f"t{number}", "attributes": tool, **place})
+    return spans
+
+
 @pytest.mark.parametrize(
-    "make_chain", [make_chain_of_openai_agents, make_chain_of_claude, make_chain_of_strands]
+    "make_chain",
+    [
+        make_chain_of_openai_agents,
+        make_chain_of_claude,
+        make_chain_of_strands,
+        make_chain_of_calls,
+        make_chain_of_spans,
+    ],
 )
 def test_a_tree_is_not_deeper_than_it_can_be_walked(make_chain: Any) -> None:
     count = 4 * MAX_DEPTH

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import pytest
 
 from pytest_llmops.agents import Step, ToolUse, Trajectory, call, started
 from pytest_llmops.agents.call_requirements import CallCheck, check_calls, parse_requirements
+from pytest_llmops.agents.repeats import count_repeats
 
 
 def make(*turns: str, agent: str = "") -> Trajectory:
@@ -21,7 +23,7 @@ def make(*turns: str, agent: str = "") -> Trajectory:
 
 def check(expected: Any, trajectory: Trajectory, **rules: Any) -> CallCheck:
     given = {"order": "strict", "extra": "forbid", "missing": "forbid", "never": (), **rules}
-    return check_calls(parse_requirements("check", expected, can_only_record=True, **given), trajectory)
+    return check_calls(parse_requirements("check", expected, threshold=None, **given), trajectory)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +87,12 @@ def test_a_call_is_paired_so_that_most_are() -> None:
     assert not check([call("f"), call("f", x=1)], trajectory).passes
 
 
+def test_one_of_two_calls_that_are_one_object_is_not_expected() -> None:
+    use = ToolUse(name="a", arguments={})
+    trajectory = Trajectory(steps=(Step(role="assistant", tool_calls=(use, use)),))
+    assert check(["a"], trajectory).detail["unexpected"] == [2]
+
+
 def hand_over() -> Trajectory:
     billing = make("l", "r", agent="billing")
     uses = (ToolUse(name="transfer_to_billing", arguments={}, started=billing),)
@@ -120,6 +128,25 @@ def test_the_lines_about_a_started_agent_have_the_numbers_of_the_trajectory() ->
         ("step 4", "expected n, got m()"),
     ]
     assert ("4 support", "m()") in lines
+
+
+def test_a_hint_where_only_the_order_in_a_started_agent_differs() -> None:
+    hint = (
+        "the same calls in another order: order='any' would pass; do that only if the order does not matter"
+    )
+    assert ("step 1", f"billing: {hint}") in check(
+        [started("billing", ["r", "l"]), "m"], hand_over()
+    ).describe()
+
+
+def test_calls_whose_arguments_have_no_key_are_not_equal() -> None:
+    # As a trajectory that is built by hand may have them
+    uses = [ToolUse(name="f", arguments={"at": date(2026, 1, day)}) for day in (1, 2)]  # type: ignore[dict-item]
+    trajectory = Trajectory(steps=(Step(role="assistant", tool_calls=tuple(uses)),))
+    expected = call("f", at=lambda value: value.day == 1)
+    result = check([expected, expected], trajectory, order="any")
+    assert len(result.comparison.pairs) == 1
+    assert count_repeats(uses) == 0
 
 
 def test_an_agent_without_a_name_has_that_of_the_call() -> None:

@@ -287,13 +287,16 @@ def test_values_that_cannot_be_json_and_lone_surrogates() -> None:
         {"role": "assistant", "content": loop, "tool_calls": [{"name": "f", "args": {"a": loop}}]},
         {"role": "tool", "content": {"a": loop}},
         {"role": "assistant", "tool_calls": [{"name": "\udfff", "args": {(1, 2): 3}}, {"args": {}}, None, 5]},
-        {"role": "assistant", "tool_calls": 5, "content": 7},
+        {"role": "assistant", "tool_calls": {"name": "delete"}, "content": 7},
         {"role": "assistant", "content": None},
     ]
     trajectory = read_trajectory(source)
     assert [call.arguments for call in trajectory.tool_calls[:2]] == [None, None]
     assert trajectory.tool_calls[0].problem.startswith("the arguments cannot be written as JSON: ")
-    assert trajectory.problems == ("a message calls a tool without a name",)
+    assert trajectory.problems == (
+        "a message calls a tool without a name",
+        "a message of the assistant has tool_calls that are not a list: dict",
+    )
     trajectory.to_wire()
 
 
@@ -389,6 +392,13 @@ def test_each_call_has_its_result(conversation: tuple[list[Any], dict[str, str]]
     trajectory = read_trajectory(source)
     assert {call.id: call.result for call in trajectory.tool_calls if call.result is not None} == results
     assert trajectory.problems == ()
+
+
+def test_further_answers_of_a_reply_are_a_problem() -> None:
+    choices = [{"message": {"role": "assistant", "content": text}} for text in ("One.", "Two.", "Three.")]
+    trajectory = read_trajectory({"object": "chat.completion", "choices": choices})
+    assert trajectory.answer == "One."
+    assert trajectory.problems == ("reply 1 has 2 more answers; only the first one is read",)
 
 
 def test_half_a_secret_does_not_stay_at_the_end_of_a_text_that_is_cut() -> None:

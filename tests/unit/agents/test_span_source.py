@@ -208,6 +208,17 @@ def test_order_is_that_of_the_start() -> None:
     assert [use.name for use in read_trajectory(spans).tool_calls] == ["t3", "t2", "t1"]
 
 
+def test_answer_in_several_messages_is_one_step() -> None:
+    messages = [
+        {"role": "assistant", "parts": [call("delete", "d1")]},
+        {"role": "assistant", "parts": [call("get", "g1"), {"type": "text", "content": "One moment."}]},
+        {"role": "assistant", "parts": [{"type": "text", "content": "Wait."}]},
+    ]
+    (step,) = read_trajectory([span(1, 0, "chat", output_messages=json.dumps(messages))]).steps
+    assert [use.name for use in step.tool_calls] == ["delete", "get"]
+    assert step.text == "One moment.\nWait."
+
+
 def test_tool_whose_client_has_a_span_too() -> None:
     outer = span(1, 0, "execute_tool", tool_name="get", tool_call__arguments="{}", tool_call__result="x")
     inner = span(2, 1, "execute_tool", tool_name="get", tool_call__arguments="{}", tool_call__result="x")

@@ -549,10 +549,13 @@ def test_failure_without_a_retry_is_a_note_unless_it_had_an_answer() -> None:
     assert trajectory.problems == ("call 1 failed (the answer broke off), and was not repeated",)
 
 
-def test_call_that_names_no_model_is_a_note() -> None:
-    call = replace(say([ASK], unread="the endpoint /v1/files"), model="")
-    trajectory = read_trajectory([say([ASK], "Done."), call])
-    assert trajectory.notes == ("call 2 names no model, and was left out: the endpoint /v1/files",)
+@pytest.mark.parametrize(
+    ("path", "model"), [("/v1/files", ""), ("/v1/images/generations", "m"), ("/v1/audio/speech", "m")]
+)
+def test_call_of_something_else_than_an_agent_is_a_note(path: str, model: str) -> None:
+    log = CallLog([exchange(f"https://api.openai.com{path}", {"model": model}, {"id": "v"})])
+    trajectory = read_trajectory(log)
+    assert trajectory.notes == (f"call 1 was left out: the endpoint {path} is not that of an agent's model",)
     assert trajectory.problems == ()
 
 
@@ -586,7 +589,7 @@ def test_reply_that_was_cut_is_a_problem() -> None:
 
 
 def test_call_to_an_unknown_endpoint_is_a_problem() -> None:
-    log = CallLog([exchange("https://api.openai.com/v1/videos", {"model": "m"}, {"id": "v"})])
+    log = CallLog([exchange("https://api.openai.com/v1/threads/t/runs", {"model": "m"}, {"id": "v"})])
     trajectory = read_trajectory(log)
     assert trajectory.steps == ()
     assert "could not be read: the endpoint" in trajectory.problems[0]

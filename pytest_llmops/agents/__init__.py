@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from pytest_llmops.assertions.conversation import converse, converse_async
     from pytest_llmops.cases.scripted_user import Decision, ScriptedUser
 
-# Name -> the module that has it: its name here, or its whole name
-_MODULES = {
-    "Decision": "pytest_llmops.cases.scripted_user",
-    "ScriptedConversation": "conversations",
-    "ScriptedUser": "pytest_llmops.cases.scripted_user",
-    "SkillArm": "skills",
-    "Step": "trajectory",
-    "ToolCatalogue": "tool_catalogue",
-    "ToolUse": "trajectory",
-    "Trajectory": "trajectory",
-    "Turn": "conversations",
-    "call": "expected_calls",
-    "converse": "pytest_llmops.assertions.conversation",
-    "converse_async": "pytest_llmops.assertions.conversation",
-    "matches_schema": "expected_calls",
-    "read_trajectory": "sources",
-    "skill_arms": "skills",
-    "started": "expected_calls",
+# As in the face of the whole package; those of conversations are above this layer, as they call assertions
+_MODULES_BY_NAME = {
+    "Decision": "cases.scripted_user",
+    "ScriptedConversation": "agents.conversations",
+    "ScriptedUser": "cases.scripted_user",
+    "SkillArm": "agents.skills",
+    "Step": "agents.trajectory",
+    "ToolCatalogue": "agents.tool_catalogue",
+    "ToolUse": "agents.trajectory",
+    "Trajectory": "agents.trajectory",
+    "Turn": "agents.conversations",
+    "call": "agents.expected_calls",
+    "converse": "assertions.conversation",
+    "converse_async": "assertions.conversation",
+    "matches_schema": "agents.expected_calls",
+    "read_trajectory": "agents.sources",
+    "skill_arms": "agents.skills",
+    "started": "agents.expected_calls",
 }
 
 __all__ = [
@@ -57,9 +57,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in _MODULES:
+    module = _MODULES_BY_NAME.get(name)
+    if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = _MODULES[name]
-    if "." not in module:
-        module = f"{__name__}.{module}"
-    return getattr(import_module(module), name)
+    return getattr(import_module(f"pytest_llmops.{module}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULES_BY_NAME])

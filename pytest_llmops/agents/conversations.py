@@ -118,13 +118,20 @@ def find_interrupt(result: object) -> str:
 
 
 def select_new_steps(steps: Sequence[Step], known: Sequence[Step]) -> Sequence[Step]:
-    """Return the steps of this turn: those after the known ones, if the source has the whole conversation, else all."""
-    if len(steps) < len(known):
-        return steps
-    for step, known_step in zip(steps, known, strict=False):
-        if _identify_step(step) != _identify_step(known_step):
-            return steps
-    new_steps = steps[len(known) :]
+    """Return the steps of this turn: those after the known ones, if the source has the conversation so far, else all.
+
+    A history that the agent shortened has at least the last known step, with a message of the user after it.
+    """
+    keys = [_identify_step(step) for step in steps]
+    known_keys = [_identify_step(step) for step in known]
+    begin = 0
+    if keys[: len(known_keys)] == known_keys:
+        begin = len(known_keys)
+    else:
+        for place in range(1, len(steps)):
+            if steps[place].role == "user" and keys[place - 1] == known_keys[-1]:
+                begin = place
+    new_steps = steps[begin:]
     if not any(step.role == "assistant" for step in new_steps):
         return steps
     return new_steps
@@ -135,7 +142,7 @@ def _identify_step(step: Step) -> tuple[object, ...]:
 
 
 def build_turn_trajectory(
-    user: str, reply: str, trajectory: Trajectory, known: Sequence[Step], *, keeps_instructions: bool
+    user: str, reply: str, trajectory: Trajectory, known: Trajectory, *, keeps_instructions: bool
 ) -> Trajectory:
     """Return the trajectory of a turn.
 
@@ -143,13 +150,13 @@ def build_turn_trajectory(
         user: What the user said.
         reply: What the user got as the answer.
         trajectory: What the agent did, in this turn or in the whole conversation.
-        known: The steps of the same source before this turn.
+        known: What the same source had before this turn.
         keeps_instructions: Whether messages of the system are kept; each request of a stateless agent has them again.
 
     Returns:
         Messages of the system, the user's message, then the agent's steps; the last one has the reply as its text.
     """
-    new_steps = select_new_steps(trajectory.steps, known)
+    new_steps = select_new_steps(trajectory.steps, known.steps)
     instructions = [step for step in new_steps if keeps_instructions and step.role in ("system", "developer")]
     steps = [step for step in new_steps if step.role == "assistant"]
     if not steps or _has_only_calls(steps[-1]):
@@ -157,9 +164,16 @@ def build_turn_trajectory(
     elif trajectory.answer != reply:
         steps[-1] = replace(steps[-1], text=reply)
     turn = replace(trajectory, steps=(*instructions, Step(role="user", text=user), *steps))
-    if len(new_steps) < len(trajectory.steps):  # totals are those of the whole conversation
-        turn = replace(turn, total_tokens=None, total_cost_usd=None)
-    return turn
+    if len(new_steps) == len(trajectory.steps):
+        return turn
+    # The source has the whole conversation: so are its totals, and it has the problems of earlier turns again.
+    return replace(
+        turn,
+        problems=tuple(problem for problem in trajectory.problems if problem not in known.problems),
+        notes=tuple(note for note in trajectory.notes if note not in known.notes),
+        total_tokens=None,
+        total_cost_usd=None,
+    )
 
 
 def _has_only_calls(step: Step) -> bool:

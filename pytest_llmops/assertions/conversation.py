@@ -2,10 +2,12 @@
 
 import inspect
 from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self, TypeAlias
 
 from pytest_llmops import recorder
+from pytest_llmops.agents.call_requirements import describe_problems
 from pytest_llmops.agents.conversations import (
     MAX_QUOTED,
     ScriptedConversation,
@@ -15,9 +17,8 @@ from pytest_llmops.agents.conversations import (
     find_interrupt,
     read_reply,
 )
-from pytest_llmops.agents.expected_calls import call
 from pytest_llmops.agents.sources import read_trajectory
-from pytest_llmops.agents.trajectory import Step, Trajectory
+from pytest_llmops.agents.trajectory import Trajectory
 from pytest_llmops.assertions.text import (
     assert_contains,
     assert_matches,
@@ -27,7 +28,7 @@ from pytest_llmops.assertions.text import (
 from pytest_llmops.assertions.tool_calls import assert_tool_calls
 from pytest_llmops.cases import Case
 from pytest_llmops.cases.scripted_user import ScriptedUser, TurnDecisions
-from pytest_llmops.cases.turn_conditions import TOOLS_NOT_KNOWN, check_condition
+from pytest_llmops.cases.turn_conditions import TOOLS_NOT_KNOWN, check_condition, search_reply
 from pytest_llmops.cases.turns import Condition, Expectation, ScriptedTurn, When
 from pytest_llmops.errors import LLMOpsError, UsageError, describe_exception
 from pytest_llmops.measurement import Json, Measurement, shorten_text
@@ -42,6 +43,7 @@ Sends: TypeAlias = Literal["text", "messages"]
 SENDS = ("text", "messages")
 SHOWN_TURNS = 4  # the last turns that a failure shows
 EVIDENCE_LINES = 16
+MAX_ERROR_CHARS = 1_000  # characters of an error of the agent
 
 
 def converse(
@@ -64,7 +66,8 @@ def converse(
     Raises:
         MeasurementFailed: A reply is not as expected; ``until`` never held; a tool that needs approval was asked for
             unexpectedly, or not at all; or all turns with ``expect`` were skipped.
-        MeasurementErrored: The conversation could not go on: the agent raised, gave no reply, or waits for a person.
+        MeasurementErrored: The conversation could not go on: the agent raised, gave no reply, or waits for a person; or calls of tools
+            that a condition is about may be missing.
         UsageError: The script is not valid; a reply cannot be read; a condition is about tools, and the agent's calls are not
             known; or an async agent is used where an event loop runs already (use `converse_async`).
 
@@ -72,8 +75,7 @@ def converse(
     >>> [turn.reply for turn in conversation]
     ['Hello! Hello to you.', 'Bye. Hello to you.']
     """
-    steps = _Progress.start(script, send, label).hold()
-    with _AgentCaller(agent) as caller:
+    with closing(_Progress.start(script, send, label).hold()) as steps, _AgentCaller(agent) as caller:
         try:
             message = next(steps)
             while True:
@@ -99,21 +101,21 @@ async def converse_async(
     >>> asyncio.run(converse_async(["Hello!"], agent))[0].reply
     'Hello to you.'
     """
-    steps = _Progress.start(script, send, label).hold()
-    try:
-        message = next(steps)
-        while True:
-            try:
-                result = agent(message)
-                if inspect.isawaitable(result):
-                    result = await result
-            except Exception as error:  # noqa: BLE001 -- the conversation says at which turn it was
-                message = steps.throw(error)
-            else:
-                message = steps.send(result)
-    except StopIteration as end:
-        conversation: ScriptedConversation = end.value
-        return conversation
+    with closing(_Progress.start(script, send, label).hold()) as steps:
+        try:
+            message = next(steps)
+            while True:
+                try:
+                    result = agent(message)
+                    if inspect.isawaitable(result):
+                        result = await result
+                except Exception as error:  # noqa: BLE001 -- the conversation says at which turn it was
+                    message = steps.throw(error)
+                else:
+                    message = steps.send(result)
+        except StopIteration as end:
+            conversation: ScriptedConversation = end.value
+            return conversation
 
 
 @dataclass(slots=True)
@@ -154,11 +156,15 @@ class _AgentCaller:
         return self._runner.run(wait())
 
 
-class _OffScript(Exception):
+class _EndsEarly(Exception):
+    """Ends a conversation before its last turn; the message says why."""
+
+
+class _OffScript(_EndsEarly):
     """Ends a conversation that did not go as scripted."""
 
 
-class _CannotGoOn(Exception):
+class _CannotGoOn(_EndsEarly):
     """Ends a conversation that cannot go on, so that it cannot be scored."""
 
 
@@ -170,25 +176,25 @@ class _Progress:
         user: The user.
         send: What the agent gets.
         label: Label of the conversation.
-        first_exchange: How many exchanges the test had recorded before.
         turns: The turns so far.
         skipped: Numbers of the turns that were skipped.
-        turn_exchange: The same before the turn that is going on.
+        turn_exchange: How many exchanges the test had recorded before the turn that is going on.
         unanswered: A line about the user's message that has no reply yet.
-        known_steps: Steps of the last result with a trajectory.
+        known: The trajectory of the last result that has one.
         has_checked: Whether an expectation was reached.
+        has_model_calls: Whether a call of the agent's model was recorded in the conversation.
     """
 
     user: ScriptedUser
     send: Sends
     label: str
-    first_exchange: int
     turns: list[Turn] = field(default_factory=list)
     skipped: list[int] = field(default_factory=list)
     turn_exchange: int = 0
     unanswered: list[tuple[str, str]] = field(default_factory=list)
-    known_steps: Sequence[Step] = ()
+    known: Trajectory = field(default_factory=Trajectory)
     has_checked: bool = False
+    has_model_calls: bool = False
 
     @classmethod
     def start(cls, script: ScriptedUser | Case | Sequence[object], send: Sends, label: str) -> "_Progress":
@@ -202,10 +208,11 @@ class _Progress:
         user = script
         if not isinstance(user, ScriptedUser):
             user = ScriptedUser(user)
-        return cls(user=user, send=send, label=label, first_exchange=len(recorder.list_exchanges()))
+        return cls(user=user, send=send, label=label)
 
     def hold(self) -> Generator[object, object, ScriptedConversation]:
         """Yield what the agent gets, expect its result to be sent, and return the conversation."""
+        end: _EndsEarly | None = None
         try:
             for number, scripted in enumerate(self.user.turns, start=1):
                 text = self._choose_text(number, scripted)
@@ -213,20 +220,13 @@ class _Progress:
                     yield from self._say(number, scripted, text)
                 else:
                     self.skipped.append(number)
-        except _OffScript as problem:
-            return self._fail(str(problem))
-        except _CannotGoOn as problem:
-            measurement = self._make_measurement(error=str(problem))
-            cause = problem.__cause__
-            if not isinstance(cause, Exception):
-                cause = None
-            recorder.emit(
-                measurement, evidence=self._describe(), max_evidence_lines=EVIDENCE_LINES, cause=cause
-            )
-            return self._get_conversation()
-        if not self.has_checked and any(scripted.expect for scripted in self.user.turns):
-            return self._fail("all turns with `expect` were skipped, so nothing was checked")
-        recorder.emit(self._make_measurement(value=1.0))
+        except _EndsEarly as problem:
+            end = problem
+        # Outside of the block above, so that a failure does not show our own exception as its cause
+        if end is None:
+            self._emit_completed()
+        else:
+            self._emit_early_end(end)
         return self._get_conversation()
 
     def _choose_text(self, number: int, scripted: ScriptedTurn) -> str:
@@ -239,13 +239,22 @@ class _Progress:
         """Return whether a condition holds for the last turn; it does not if there was none yet.
 
         Raises:
-            UsageError: It is about tools, and the agent's calls are not known; or a pattern takes too long.
+            _CannotGoOn: It is about tools, and calls may be missing, as a reply could not be read.
+            UsageError: It is about tools, and the agent's calls are not known; a pattern takes too long; or it is an async function.
         """
         if not self.turns:
             return False
         if isinstance(condition, Condition):
+            problem = describe_problems(self.turns[-1].trajectory)
+            if problem and (condition.called or condition.not_called):
+                raise _CannotGoOn(f"{place}: {problem}")
             return check_condition(condition, self.turns[-1], place)
-        return bool(condition(self.turns[-1]))
+        holds = condition(self.turns[-1])
+        if inspect.isawaitable(holds):
+            if inspect.iscoroutine(holds):
+                holds.close()
+            raise UsageError(f"converse: {place}: expected a function that is not async")
+        return bool(holds)
 
     def _say(self, number: int, scripted: ScriptedTurn, text: str) -> Generator[object, object, None]:
         """Say a turn as often as the script wants, and check the last reply.
@@ -254,20 +263,23 @@ class _Progress:
             _OffScript: A decision was unexpected or missing, or ``until`` never held.
         """
         place = f"turn {number}"
+        decisions = TurnDecisions(scripted)
         for repetition in range(1, scripted.at_most + 1):
             label = place
             if repetition > 1:
                 label = f"{place}.{repetition}"
-            decisions = TurnDecisions(scripted)
+            if self.user.decisions is not None:
+                raise UsageError(
+                    f"converse: {place}: this ScriptedUser is in another conversation: make one for each"
+                )
             self.user.decisions = decisions
             try:
                 yield from self._get_reply(label, text)
             finally:
                 self.user.decisions = None
-            problem = decisions.find_problem()
-            if problem:
-                raise _OffScript(f"{place}: {problem}")
+            _raise_off_script(place, decisions.find_unexpected())
             if scripted.until is None or self._holds(scripted.until, f"{place}: until"):
+                _raise_off_script(place, decisions.find_missing())
                 self._check(scripted.expect)
                 return
         raise _OffScript(f"{place}: `until` did not hold after the user said it {scripted.at_most} times")
@@ -287,7 +299,8 @@ class _Progress:
             self._add_note(error, label)
             raise
         except Exception as error:
-            raise _CannotGoOn(f"{label}: the agent raised {describe_exception(error)}") from error
+            problem = shorten_text(describe_exception(error), MAX_ERROR_CHARS)
+            raise _CannotGoOn(f"{label}: the agent raised {problem}") from error
         interrupt = find_interrupt(result)
         if interrupt:
             raise _CannotGoOn(
@@ -319,15 +332,18 @@ class _Progress:
         self, label: str, text: str, reply: str, result: object, trajectory: Trajectory | None
     ) -> None:
         """Add a turn; its tool calls are those of the result, or of the calls that were recorded."""
-        exchanges = recorder.list_exchanges()
-        own_purposes = [exchange.purpose for exchange in exchanges[self.first_exchange :]]
-        knows_tools = trajectory is not None or "app" in own_purposes
-        known: Sequence[Step] = ()
+        knows_tools = True
+        known = Trajectory()
         if trajectory is None:
+            exchanges = recorder.list_exchanges()
             trajectory = read_trajectory(CallLog(exchanges[self.turn_exchange :]))
+            # Other requests of an application may be recorded too: they say nothing about its tools
+            if trajectory.turns or trajectory.problems:
+                self.has_model_calls = True
+            knows_tools = self.has_model_calls
         else:
-            known = self.known_steps
-            self.known_steps = trajectory.steps
+            known = self.known
+            self.known = trajectory
         turn = Turn(
             label=label,
             user=text,
@@ -346,7 +362,7 @@ class _Progress:
 
         Raises:
             MeasurementFailed: The reply is not as expected.
-            UsageError: An expectation is about tools, and the agent's calls are not known.
+            UsageError: An expectation is about tools, and the agent's calls are not known; or a pattern takes too long.
         """
         if expected is None:
             return
@@ -355,6 +371,10 @@ class _Progress:
         place = turn.label.partition(".")[0]
         if (expected.calls is not None or expected.never) and not turn.knows_tools:
             raise UsageError(f"converse: {place}: expect: {TOOLS_NOT_KNOWN}")
+        for pattern in (*expected.matches, *expected.not_matches):
+            search_reply(
+                pattern, turn.reply, f"{place}: expect"
+            )  # `re` of the assertions below has no time limit
         label = f"{self.label} {place}".strip()
         try:
             with recorder.soft():
@@ -372,11 +392,23 @@ class _Progress:
         """Return lines about the last turns, and the message that got no reply."""
         return [*describe_turns(self.turns[-SHOWN_TURNS:]), *self.unanswered]
 
-    def _fail(self, reason: str) -> ScriptedConversation:
-        """Emit that the conversation did not go as scripted."""
-        measurement = self._make_measurement(value=0.0, reason=reason)
-        recorder.emit(measurement, evidence=self._describe(), max_evidence_lines=EVIDENCE_LINES)
-        return self._get_conversation()
+    def _emit_completed(self) -> None:
+        """Emit that the script came to its end; a failure if it has expectations, and none was checked."""
+        if self.has_checked or not any(scripted.expect for scripted in self.user.turns):
+            recorder.emit(self._make_measurement(value=1.0))
+            return
+        self._emit_early_end(_OffScript("all turns with `expect` were skipped, so nothing was checked"))
+
+    def _emit_early_end(self, end: "_EndsEarly") -> None:
+        """Emit that the conversation did not go as scripted, or could not go on."""
+        cause = None
+        if isinstance(end, _OffScript):
+            measurement = self._make_measurement(value=0.0, reason=str(end))
+        else:
+            measurement = self._make_measurement(error=str(end))
+            if isinstance(end.__cause__, Exception):
+                cause = end.__cause__
+        recorder.emit(measurement, evidence=self._describe(), max_evidence_lines=EVIDENCE_LINES, cause=cause)
 
     def _make_measurement(self, **fields: Any) -> Measurement:
         turns: list[Json] = [
@@ -395,6 +427,16 @@ class _Progress:
         return ScriptedConversation(turns=tuple(self.turns), skipped=tuple(self.skipped))
 
 
+def _raise_off_script(place: str, problem: str) -> None:
+    """End the conversation if there is a problem.
+
+    Raises:
+        _OffScript: There is one.
+    """
+    if problem:
+        raise _OffScript(f"{place}: {problem}")
+
+
 def _check_expectation(expected: Expectation, turn: Turn, label: str) -> None:
     """Check a turn by assertions, which emit to the block around it."""
     if expected.contains:
@@ -404,10 +446,7 @@ def _check_expectation(expected: Expectation, turn: Turn, label: str) -> None:
             turn.reply, expected.not_contains, ignore_case=True, whitespace="collapse", label=label
         )
     if expected.calls is not None:
-        calls = [
-            call(name) if arguments is None else call(name, arguments) for name, arguments in expected.calls
-        ]
-        assert_tool_calls(turn.trajectory, calls, never=expected.never, label=label)
+        assert_tool_calls(turn.trajectory, expected.calls, never=expected.never, label=label)
     elif expected.never:
         assert_tool_calls(turn.trajectory, extra="allow", never=expected.never, label=label)
     for number, pattern in enumerate(expected.matches, start=1):

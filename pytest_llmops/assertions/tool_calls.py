@@ -38,7 +38,8 @@ def assert_tool_calls(
     Three more values are recorded for the gate, which compares them over the suite: ``tools.recall`` (the share of expected calls that
     were made; 1 if none is expected), ``tools.precision`` (the share of calls made that were expected; 1 if none was made) and
     ``tools.valid_arguments`` (the share of calls whose arguments are a JSON object that fits the schema of a tool that was
-    offered; without known tools any JSON object; 1 if no call was made; not recorded if the arguments of no call are known).
+    offered; without known tools any JSON object; 1 if no call was made; not recorded if the arguments of no call are known). With nothing
+    but ``never`` (no expected call, and extra ones allowed) the first two are not recorded: each call would lower the precision.
 
     Args:
         source: What the agent did: anything that `read_trajectory` reads, such as ``llm_calls``, a list of messages, or the result of a
@@ -107,11 +108,11 @@ def assert_tool_calls(
             max_evidence_lines=MAX_LINES,
         )
     ]
-    shares = {
-        "tools.recall": result.comparison.recall,
-        "tools.precision": result.comparison.precision,
-        "tools.valid_arguments": validity.share,
-    }
+    shares: dict[str, float | None] = {}
+    if result.comparison.expected or extra == "forbid":
+        shares["tools.recall"] = result.comparison.recall
+        shares["tools.precision"] = result.comparison.precision
+    shares["tools.valid_arguments"] = validity.share
     details: dict[str, dict[str, Any]] = {}
     if validity.problems:
         details["tools.valid_arguments"] = {"invalid": list(validity.problems)}

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from pytest_llmops._util.text_files import BadFile, as_mapping, json_kind, read_json, read_text
+from pytest_llmops._util.text_files import BadFile, json_kind, read_json, read_text
 from pytest_llmops._util.user_files import find_path
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, shorten_text
@@ -263,11 +263,7 @@ def _make_script_turn(turn: Mapping[str, Json]) -> dict[str, Json]:
     script: dict[str, Json] = {"say": turn["say"]}
     if "tool_calls" not in turn:
         return script
-    calls: list[Json] = []
-    for call in _as_list(turn["tool_calls"]):
-        values = as_mapping(call)
-        calls.append({str(values["name"]): values["arguments"]})
-    script["expect"] = {"calls": calls}
+    script["expect"] = {"calls": turn["tool_calls"]}
     return script
 
 

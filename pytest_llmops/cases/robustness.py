@@ -131,7 +131,12 @@ def _change_input(value: Any, change: TextChange) -> tuple[Any, list[str]]:
 
 
 def _change_case(case: Case, change: TextChange) -> Variant:
-    """Return a case with the text of its input changed, and the changes; none if the input is the same afterwards."""
+    """Return a case with the text of its input changed, and the changes; none if the input is the same afterwards.
+
+    A case with `turns` stays as it is: a scripted user says its turns, not its input.
+    """
+    if "turns" in case:
+        return case, []
     new_input, changes = _change_input(case.input, change)
     if new_input == case.input:
         changes = []
@@ -293,7 +298,7 @@ def add_changed_cases(
                     "error": "",
                 }
                 if not changes:
-                    needs = TRANSFORMATIONS[name].needs
+                    needs = _describe_needs(case, name)
                     fact["skip"] = f"{name} changes nothing in this case: it needs {needs}"
                 facts.setdefault(name, []).append(fact)
                 expanded.append(replace(changed, id=case.id + suffix, robust=fact))
@@ -304,7 +309,7 @@ def add_changed_cases(
         raise UsageError(f"{where}: the id of a case is that of a changed one: rename {names_text}")
     for name, facts_of_name in facts.items():
         if all(fact["skip"] for fact in facts_of_name):
-            needs = TRANSFORMATIONS[name].needs
+            needs = _describe_needs(cases[0], name)
             problem = f"{name} changes nothing in any case: it needs {needs}"
             facts_of_name[0]["error"] = f"{where}: {problem}"
     return expanded
@@ -317,6 +322,14 @@ def _make_variants(case: Case, name: str, seed: int) -> list[Variant]:
     rng = Random(f"{seed} {name} {case.id}")  # noqa: S311 -- no secret
     variants = TRANSFORMATIONS[name].make_variants(case, rng)
     return variants or [(case, [])]
+
+
+def _describe_needs(case: Case, name: str) -> str:
+    """Return what a case must have to be changed, for messages."""
+    needs = TRANSFORMATIONS[name].needs
+    if "turns" in case and name not in ("order", "distractor"):
+        return f"{needs}, and no `turns`"
+    return needs
 
 
 def _id_suffix(name: str, number: int) -> str:

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 from pytest_llmops._util.text_files import BadFile
 from pytest_llmops.cases.files import Case
-from pytest_llmops.cases.turns import ScriptedTurn, parse_turns
+from pytest_llmops.cases.turns import ScriptedTurn, has_wildcards, parse_turns
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import shorten_text
 
@@ -43,27 +43,30 @@ class TurnDecisions:
 
     def decide(self, tool: str) -> Decision:
         """Return what the user decides about a tool; one that the script does not name is denied."""
-        for pattern, reason in self.turn.deny.items():
-            if fnmatchcase(tool, pattern):
-                self.used.add(pattern)
-                return Decision(approved=False, reason=reason)
-        for pattern in self.turn.approve:
-            if fnmatchcase(tool, pattern):
-                self.used.add(pattern)
-                return Decision(approved=True)
+        denied = [pattern for pattern in self.turn.deny if fnmatchcase(tool, pattern)]
+        approved = [pattern for pattern in self.turn.approve if fnmatchcase(tool, pattern)]
+        self.used.update(denied, approved)
+        if denied:
+            return Decision(approved=False, reason=self.turn.deny[denied[0]])
+        if approved:
+            return Decision(approved=True)
         self.unexpected.append(tool)
         return Decision(approved=False, reason="The user did not expect this question.")
 
-    def find_problem(self) -> str:
-        """Return which decision was missing in the script, or never needed; "" if none. Names with wildcards need not be needed."""
-        if self.unexpected:
-            tool = shorten_text(self.unexpected[0], 80)
-            return (
-                f"the agent asked to approve {tool!r}, which the script did not expect; "
-                f"if it is right, add `approve: {tool}` or `deny: {tool}`"
-            )
+    def find_unexpected(self) -> str:
+        """Return a sentence on the first tool about which the script does not decide; "" if there is none."""
+        if not self.unexpected:
+            return ""
+        tool = shorten_text(self.unexpected[0], 80)
+        return (
+            f"the agent asked to approve {tool!r}, which the script did not expect; "
+            f"if it is right, add `approve: {tool}` or `deny: {tool}`"
+        )
+
+    def find_missing(self) -> str:
+        """Return a sentence on the first tool that the agent did not ask about; "" if there is none. Names with wildcards are optional."""
         for pattern in (*self.turn.approve, *self.turn.deny):
-            if pattern not in self.used and "*" not in pattern:
+            if pattern not in self.used and not has_wildcards(pattern):
                 return f"the agent did not ask to approve {pattern!r}"
         return ""
 
@@ -102,8 +105,10 @@ class ScriptedUser:
             tool: Name of the tool.
 
         Raises:
-            UsageError: No conversation with this user is going on.
+            UsageError: No conversation with this user is going on, or the name is not a text.
         """
+        if not isinstance(tool, str):
+            raise UsageError(f"decide: expected the name of a tool, got a {type(tool).__name__}")
         if self.decisions is None:
             raise UsageError(
                 f"decide: expected a conversation that is going on, got the tool {shorten_text(tool, 80)!r} outside of one; "

@@ -300,8 +300,13 @@ def case_to_row(
         system: A system message to put first, or empty.
 
     Raises:
-        BadFile: The case has no reference, has none worse than it for ``dpo``, or is of the split ``test``.
+        BadFile: The case has no reference, has none worse than it for ``dpo``, is of the split ``test``, or has the turns of a
+            scripted user.
     """
+    if "turns" in case:
+        raise BadFile(
+            "it has the turns of a scripted user, without the answers between them, so there is nothing to learn"
+        )
     if isinstance(case.input, list):
         question: Any = case.input
     else:

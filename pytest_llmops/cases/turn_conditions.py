@@ -1,5 +1,6 @@
 """Conditions on the last turn of a conversation: what the agent answered, and which tools it called."""
 
+import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
@@ -29,8 +30,8 @@ def check_condition(condition: Condition, turn: Turn, place: str) -> bool:
     return (
         all(_normalize(text) in reply for text in condition.contains)
         and not any(_normalize(text) in reply for text in condition.not_contains)
-        and all(_matches(pattern, turn.reply, place) for pattern in condition.matches)
-        and not any(_matches(pattern, turn.reply, place) for pattern in condition.not_matches)
+        and all(search_reply(pattern, turn.reply, place) for pattern in condition.matches)
+        and not any(search_reply(pattern, turn.reply, place) for pattern in condition.not_matches)
         and all(_is_called(tool, names) for tool in condition.called)
         and not any(_is_called(tool, names) for tool in condition.not_called)
     )
@@ -44,8 +45,10 @@ def _is_called(tool: str, names: Sequence[str]) -> bool:
     return any(fnmatchcase(name, tool) for name in names)
 
 
-def _matches(pattern: str, reply: str, place: str) -> bool:
+def search_reply(pattern: str, reply: str, place: str) -> bool:
     """Return whether a pattern matches somewhere in a reply.
+
+    `regex` has a time limit, but reads a few patterns in another way (``[[:digit:]]``, ``a{e}``). So `re` decides, as in assertions.
 
     Raises:
         UsageError: The search takes longer than a second.
@@ -55,9 +58,10 @@ def _matches(pattern: str, reply: str, place: str) -> bool:
     short_pattern = shorten_text(pattern, 60)
     where = f"converse: {place}: the pattern '{short_pattern}'"
     try:
-        return regex.search(pattern, reply, timeout=PATTERN_SECONDS) is not None
+        regex.search(pattern, reply, timeout=PATTERN_SECONDS)
     except TimeoutError:
         limit = f"{PATTERN_SECONDS:g} s in a reply of {len(reply):,} characters"
         raise UsageError(f"{where} searches for more than {limit}: nested repetitions take long") from None
     except regex.error as error:
         raise UsageError(f"{where} is not valid: {error}") from None
+    return re.search(pattern, reply) is not None

@@ -3,10 +3,12 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
 from pytest_llmops._util.text_files import BadFile, json_kind
-from pytest_llmops.errors import UnknownName
+from pytest_llmops.agents.expected_calls import Expected, is_call_mapping, parse_expected_call
+from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.measurement import Json, shorten_text
 
 KEY = "turns"
@@ -16,8 +18,6 @@ MAX_PATTERN_CHARS = 500
 DEFAULT_AT_MOST = 5
 MAX_AT_MOST = 50
 TURN_KEYS = ("say", "when", "else", "expect", "until", "at_most", "approve", "deny")
-# Name of a tool, and its arguments; None: any arguments
-ExpectedCall: TypeAlias = tuple[str, Mapping[str, Json] | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class Expectation:
     not_contains: tuple[str, ...] = ()
     matches: tuple[str, ...] = ()
     not_matches: tuple[str, ...] = ()
-    calls: tuple[ExpectedCall, ...] | None = None
+    calls: tuple[Expected, ...] | None = None
     never: tuple[str, ...] = ()
 
 
@@ -141,6 +141,10 @@ def add_input(row: Mapping[str, Json], names: Mapping[str, str]) -> Mapping[str,
     """
     if KEY not in row:
         return row
+    if isinstance(row[KEY], str):
+        raise BadFile(
+            f"{KEY}: expected a list of turns, got a text; write the cases as YAML or JSON Lines, as CSV has no lists"
+        )
     turns = parse_turns(row[KEY])
     if "input" in row or "input" in names:
         return row
@@ -150,6 +154,10 @@ def add_input(row: Mapping[str, Json], names: Mapping[str, str]) -> Mapping[str,
 def _parse_turn(value: object, *, is_first: bool) -> ScriptedTurn:
     if isinstance(value, str):
         value = {"say": value}
+    if isinstance(value, (bool, int, float)):
+        raise BadFile(
+            f"expected a text, or an object with `say:`, got {json_kind(value)}: write it in quotes"
+        )
     turn = _parse_object(value, "", TURN_KEYS, "key of a turn")
     if "say" not in turn:
         raise BadFile("missing 'say': what the user says")
@@ -162,6 +170,9 @@ def _parse_turn(value: object, *, is_first: bool) -> ScriptedTurn:
             raise BadFile("else: expected only together with `when`")
         otherwise = _parse_text(turn["else"], "else")
     until = _parse_condition(turn, "until")
+    approve = _parse_texts(turn, "approve", "")
+    deny = _parse_deny(turn)
+    _check_decisions(approve, deny)
     return ScriptedTurn(
         say=_parse_text(turn["say"], "say"),
         when=when,
@@ -169,8 +180,8 @@ def _parse_turn(value: object, *, is_first: bool) -> ScriptedTurn:
         expect=_parse_expectation(turn),
         until=until,
         at_most=_parse_at_most(turn, is_repeated=until is not None),
-        approve=_parse_texts(turn, "approve", ""),
-        deny=_parse_deny(turn),
+        approve=approve,
+        deny=deny,
     )
 
 
@@ -234,7 +245,7 @@ def _parse_patterns(values: Mapping[str, Any], key: str, place: str) -> tuple[st
             )
         try:
             re.compile(pattern)
-        except (re.error, OverflowError, RecursionError) as error:
+        except (re.error, OverflowError, RecursionError, FutureWarning) as error:
             text = shorten_text(pattern, 60)
             raise BadFile(f"{place}{key}: invalid regular expression '{text}': {error}") from None
     return patterns
@@ -278,33 +289,34 @@ def _parse_expectation(turn: Mapping[str, Any]) -> Expectation | None:
     )
 
 
-def _parse_calls(value: object) -> tuple[ExpectedCall, ...]:
-    """Return the expected calls: names of tools, or objects of a name with its arguments; an empty list is none at all.
+def _parse_calls(value: object) -> tuple[Expected, ...]:
+    """Return the expected calls; an empty list is none at all.
+
+    A call is anything that `assert_tool_calls` expects, or ``{"refund": {"order_id": "B-77"}}``, which is short in YAML.
 
     Raises:
-        BadFile: A call is neither.
+        BadFile: A call is none of these.
     """
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, (list, tuple)):
         raise BadFile(f"expect.calls: expected a list of calls, got {json_kind(value)}")
-    calls: list[ExpectedCall] = []
-    for item in value:
-        if isinstance(item, str):
-            calls.append((_parse_text(item, "expect.calls"), None))
-            continue
-        if not isinstance(item, Mapping) or len(item) != 1:
+    return tuple(_parse_call(item) for item in value)
+
+
+def _parse_call(item: object) -> Expected:
+    if isinstance(item, Mapping) and not is_call_mapping(item):
+        if len(item) != 1:
             raise BadFile(
                 f"expect.calls: expected the name of a tool, or a name with its arguments "
-                f"(`refund: {{order_id: B-77}}`), got {json_kind(item)}"
+                f"(`refund: {{order_id: B-77}}`), got {json_kind(item)} with {len(item)} keys"
             )
         [(name, arguments)] = item.items()
-        if not isinstance(arguments, Mapping):
-            raise BadFile(
-                f"expect.calls: {shorten_text(str(name), 60)}: expected an object of arguments, got {json_kind(arguments)}"
-            )
-        calls.append((_parse_text(name, "expect.calls"), arguments))
-    return tuple(calls)
+        item = {"name": name, "arguments": arguments}
+    try:
+        return parse_expected_call(item, "expect.calls")
+    except UsageError as error:
+        raise BadFile(str(error)) from None
 
 
 def _parse_at_most(turn: Mapping[str, Any], *, is_repeated: bool) -> int:
@@ -328,3 +340,18 @@ def _parse_deny(turn: Mapping[str, Any]) -> Mapping[str, str]:
         _parse_text(tool, "deny"): _parse_text(reason, f"deny.{shorten_text(str(tool), 60)}")
         for tool, reason in value.items()
     }
+
+
+def _check_decisions(approve: Sequence[str], deny: Mapping[str, str]) -> None:
+    """Raise a `BadFile` for a tool that is approved by its name, and denied too, as it would always be denied."""
+    for tool in approve:
+        for pattern in deny:
+            if pattern == tool or (not has_wildcards(tool) and fnmatchcase(tool, pattern)):
+                raise BadFile(
+                    f"approve: {shorten_text(tool, 60)!r} is also denied by {shorten_text(pattern, 60)!r}; leave one of them out"
+                )
+
+
+def has_wildcards(pattern: str) -> bool:
+    """Return whether the name of a tool stands for several names."""
+    return any(wildcard in pattern for wildcard in "*?[")

@@ -17,22 +17,6 @@ from support.server import Reply, Seen, StubServer
 
 PAGE = ROOT / "docs" / "conversations.md"
 AGENTS_PYTHON = ROOT / ".venv" / "agents" / "bin" / "python"
-# What an example leaves out
-HEADS = {
-    "test_graph.py": """
-import pytest
-from langgraph.types import Command
-from pytest_llmops.agents import ScriptedUser, converse
-from shop import make_graph
-""",
-    "test_claude.py": """
-import asyncio
-import pytest
-from claude_agent_sdk import PermissionResultAllow, PermissionResultDeny
-from pytest_llmops.agents import ScriptedUser, converse_async
-from shop import open_client
-""",
-}
 GRAPH = '''
 from langchain.agents import create_agent
 from langchain.agents.middleware import HumanInTheLoopMiddleware
@@ -96,7 +80,7 @@ def make_files(test: str, shop: str, *, approval: bool) -> dict[str, str]:
     """The example, its cases, and an application whose refunds need approval, or do not."""
     examples = read_examples()
     return {
-        test: HEADS[test] + examples[test],
+        test: examples[test],
         "approvals.yaml": examples["approvals.yaml"],
         "shop.py": f"APPROVAL = {approval}\n{shop}",
     }

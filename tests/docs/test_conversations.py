@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from pytest_llmops import collect
 from pytest_llmops.agents import ScriptedUser, converse
 from pytest_llmops.cases import load_cases
 from pytest_llmops.cases.turns import TURN_KEYS
@@ -13,7 +18,7 @@ from pytest_llmops.cases.turns import TURN_KEYS
 PAGE = Path(__file__).parents[2] / "docs" / "conversations.md"
 
 
-def test_the_cases_of_the_page_go_as_it_says(tmp_path: Path) -> None:
+def test_the_cases_of_the_page_go_as_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = PAGE.read_text(encoding="utf-8")
     assert [key for key in TURN_KEYS if f"`{key}`" not in text] == []
     examples = re.findall(r"(.*?)^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
@@ -28,7 +33,15 @@ def test_the_cases_of_the_page_go_as_it_says(tmp_path: Path) -> None:
         "Thanks, bye.": "Bye.",
     }
     [case] = load_cases(tmp_path / "refunds.yaml")
-    conversation = converse(case, replies.__getitem__)
+    agent = SimpleNamespace(reply=replies.__getitem__)
+    monkeypatch.setitem(sys.modules, "shop", SimpleNamespace(ShopAgent=lambda: agent))
+    monkeypatch.setattr("pytest_llmops.assert_judge_score", lambda trajectory, **_: trajectory)
+    names: dict[str, Any] = {}
+    exec(re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[0], names)
+    with collect() as measurements:
+        names["test_refund"](case)
+    assert {measurement.status for measurement in measurements} == {"passed", "recorded"}
+    conversation = converse(case, agent.reply)
     assert [len(turn.tool_calls) for turn in conversation] == [0, 1, 0]
     [case] = load_cases(tmp_path / "approvals.yaml")
     user = ScriptedUser(case)

@@ -128,10 +128,3 @@ def test_a_missing_recording_is_a_miss_and_a_failing_turn_shows_the_conversation
     assert result.line("the conversation up to turn 3:")
     assert "user: It is B-77." in result.text
     assert "called: get_order(id='B-77')" in result.text
-
-
-def test_a_wrong_case_file_stops_the_collection_with_its_line(project: Project) -> None:
-    project.write(**{"test_a.py": TESTS, "talk.yaml": CASES.replace("say: And", "sya: And")})
-    result = project.run()
-    assert "turn 3: unknown key of a turn 'sya'" in result.text
-    assert "talk.yaml:2 [LLM-CASE]" in result.line("unknown key of a turn")

@@ -136,6 +136,16 @@ def test_what_finds_nothing_to_change_says_so_in_its_case() -> None:
     check_message(reasons[1])
 
 
+@pytest.mark.parametrize("name", ["typos", "case", "paraphrase"])
+def test_the_turns_of_a_scripted_user_are_not_changed_and_the_case_says_so(name: str) -> None:
+    data = {"turns": ["where is it"], "paraphrases": ["whereabouts, please"]}
+    _, changed, _ = add_changed_cases(
+        [Case(id="a", input="where is it", data=data), Case(id="b", input="why not asked")], [name, "order"]
+    )[:3]
+    assert changed.input == "where is it"
+    assert str(changed.robust["skip"]).endswith(", and no `turns`")
+
+
 @pytest.mark.parametrize(
     ("name", "case"),
     [

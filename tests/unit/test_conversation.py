@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from support.exchanges import exchange
 from support.messages import check_message
 
 from pytest_llmops import MeasurementErrored, MeasurementFailed, collect
@@ -14,6 +15,7 @@ from pytest_llmops.agents import (
     ScriptedUser,
     Step,
     Trajectory,
+    call,
     converse,
     converse_async,
     read_trajectory,
@@ -21,6 +23,8 @@ from pytest_llmops.agents import (
 from pytest_llmops.cases import load_cases
 from pytest_llmops.errors import CassetteMiss, ModelError, UsageError
 from pytest_llmops.judges.conversation import read_conversation
+from pytest_llmops.recorder import Recorder, pop_recorder, push_recorder, record_exchange
+from pytest_llmops.settings import Settings
 
 
 def check(caught: pytest.ExceptionInfo[BaseException], message: str) -> None:
@@ -90,6 +94,7 @@ CONDITIONS: list[tuple[Any, bool]] = [
     ({"matches": r"^your order"}, False),
     ({"matches": r"^Your order"}, True),
     ({"not_matches": r"\d"}, True),
+    ({"matches": "number{e}"}, False),
     ({"called": "get_*"}, True),
     ({"called": ["get_order", "refund"]}, False),
     ({"not_called": "refund"}, True),
@@ -166,6 +171,21 @@ def test_calls_of_a_turn_are_those_that_are_new_in_the_whole_history() -> None:
     assert [step.role for step in conversation.trajectory.steps].count("user") == 2
     apart = converse(["Hi", "B-77"], scripted_agent(first, second[3:]))
     assert apart.trajectory == conversation.trajectory
+    shortened = converse(["Hi", "B-77"], scripted_agent(first, second[2:]))
+    assert shortened.trajectory == conversation.trajectory
+
+
+def test_a_problem_of_an_earlier_turn_is_none_of_this_turn() -> None:
+    first = Trajectory(steps=(Step(role="assistant", text="Which?"),), problems=("a",), notes=("b",))
+    whole = Trajectory(
+        steps=(*first.steps, Step(role="assistant", text="Done.")), problems=("a", "c"), notes=("b", "d")
+    )
+    conversation = converse(["Hi", "B-77"], scripted_agent(first, whole))
+    assert [(turn.trajectory.problems, turn.trajectory.notes) for turn in conversation] == [
+        (("a",), ("b",)),
+        (("c",), ("d",)),
+    ]
+    assert conversation.trajectory.problems == ("a", "c")
 
 
 def test_a_repeated_message_with_the_same_reply_is_a_new_turn() -> None:
@@ -201,6 +221,8 @@ def test_expectations_are_measured_with_the_label_of_the_turn() -> None:
         ({"calls": ["get_order", {"refund": {}}]}, "passed"),
         ({"calls": "get_order"}, "failed"),
         ({"calls": ["get_order", {"refund": {"order_id": "B-77"}}]}, "failed"),
+        ({"calls": ["get_order", {"name": "refund", "arguments": {"order_id": "B-77"}}]}, "failed"),
+        ({"calls": [call("get_order", {}), call("refund")]}, "passed"),
         ({"calls": []}, "failed"),
         ({"never": "delete_*"}, "passed"),
         ({"never": ["re*"]}, "failed"),
@@ -264,6 +286,24 @@ def test_an_agent_that_raises_is_an_error_with_its_turn() -> None:
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
+def test_a_failure_shows_no_exception_of_ours_as_its_cause() -> None:
+    with pytest.raises(MeasurementErrored) as caught:
+        converse(["Hi"], lambda _: None)
+    assert caught.value.__context__ is None
+    with pytest.raises(MeasurementFailed) as failed:
+        converse([{"say": "Yes.", "until": {"contains": "done"}}], lambda _: "Sure?")
+    assert failed.value.__context__ is None
+
+
+def test_a_long_error_of_the_agent_is_shortened() -> None:
+    def agent(text: str) -> str:
+        raise ValueError("x" * 5_000)
+
+    with pytest.raises(MeasurementErrored) as caught:
+        converse(["Hi"], agent)
+    assert len(str(caught.value)) < 1_500
+
+
 def test_an_agent_without_further_replies_is_an_error_too() -> None:
     with pytest.raises(MeasurementErrored, match="turn 2: the agent raised StopIteration"):
         converse(["Hi", "B-77."], scripted_agent("Hello."))
@@ -284,6 +324,10 @@ def test_other_errors_pass_with_the_conversation() -> None:
         converse(["Hi"], missing)
 
 
+async def async_condition(turn: object) -> bool:
+    return False
+
+
 USAGE: list[tuple[Any, Any, str]] = [
     ([], "x", "converse: turns: expected at least one turn"),
     ("Hi", "x", "converse: turns: expected a list of turns"),
@@ -291,6 +335,9 @@ USAGE: list[tuple[Any, Any, str]] = [
     ([{"say": "Hi", "expect": {"calls": ["refund"]}}], "x", "converse: turn 1: expect: the tools that the agent called are not"),
     (["Hi", {"say": "B", "when": {"not_called": "refund"}}], "x", "converse: turn 2: when: the tools that the agent called are"),
     (["Hi", {"say": "B", "when": {"matches": "(a|aa)+$"}}], "a" * 60 + "!", "the pattern '(a|aa)+$' searches for more than 0.01 s"),
+    ([{"say": "Hi", "expect": {"matches": "(a|aa)+$"}}], "a" * 60 + "!", "turn 1: expect: the pattern '(a|aa)+$' searches for more"),
+    ([{"say": "Hi", "expect": {"not_matches": "(a|aa)+$"}}], "a" * 60 + "!", "turn 1: expect: the pattern '(a|aa)+$' searches for"),
+    (["Hi", {"say": "B", "when": async_condition}], "x", "converse: turn 2: when: expected a function that is not async"),
 ]  # fmt: skip
 
 
@@ -302,6 +349,40 @@ def test_wrong_use_is_refused_with_its_place(
     with pytest.raises(UsageError) as caught:
         converse(script, lambda _: reply)
     check(caught, message)
+
+
+def record_call(url: str, reply: object, **request: object) -> Callable[[object], str]:
+    """Return an agent that makes a recorded request for each turn."""
+
+    def agent(_: object) -> str:
+        record_exchange(exchange(url, request, reply))
+        return "Hello."
+
+    return agent
+
+
+def test_a_recorded_request_to_something_else_than_a_model_does_not_show_the_tools() -> None:
+    script = [{"say": "Hi", "expect": {"calls": []}}]
+    reply = {"choices": [{"message": {"role": "assistant", "content": "Hello."}}]}
+    test_recorder = Recorder(settings=Settings())
+    push_recorder(test_recorder)
+    try:
+        with pytest.raises(UsageError, match="the tools that the agent called are not known"):
+            converse(script, record_call("https://shop.example/orders/7", {"order": 7}))
+        url = "https://api.openai.com/v1/chat/completions"
+        request = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
+        converse(script, record_call(url, reply, **request))
+        with pytest.raises(
+            MeasurementErrored, match="calls of the agent may be missing: call 1 could not be read"
+        ):
+            converse(script, record_call(url, b"<html>", **request))
+        turn = {"say": "Bye", "when": {"not_called": "refund"}}
+        with pytest.raises(
+            MeasurementErrored, match="turn 2: when: calls of the agent may be missing: call 1"
+        ):
+            converse(["Hi", turn], record_call(url, b"<html>", **request))
+    finally:
+        pop_recorder(test_recorder)
 
 
 def test_a_case_without_turns_is_refused() -> None:
@@ -327,6 +408,29 @@ def test_what_is_denied_is_not_approved_by_a_wildcard() -> None:
     assert converse(user, decide_all(user, "refund"))[0].reply == "False "
 
 
+def test_a_name_is_used_although_a_wildcard_before_it_decides() -> None:
+    user = ScriptedUser([{"say": "Hi", "deny": ["*", "refund"]}, {"say": "Hi", "approve": ["*", "refund"]}])
+    assert len(converse(user, decide_all(user, "refund"))) == 2
+
+
+@pytest.mark.parametrize("pattern", ["re*", "refun?", "[rR]efund"])
+def test_a_name_with_wildcards_need_not_be_used(pattern: str) -> None:
+    converse([{"say": "Hi", "approve": pattern}], lambda _: "x")
+
+
+def test_an_approval_may_come_in_any_repetition_of_a_turn() -> None:
+    turn = {"say": "Refund, please.", "until": {"contains": "True"}, "approve": "refund"}
+    user = ScriptedUser([turn])
+    agents = iter([lambda _: "Which order?", decide_all(user, "refund")])
+
+    def agent(text: str) -> str:
+        return next(agents)(text)
+
+    assert len(converse(user, agent)) == 2
+    with pytest.raises(MeasurementFailed, match="turn 1: the agent did not ask to approve 'refund'"):
+        converse(user, lambda _: "True")
+
+
 @pytest.mark.parametrize(
     ("tools", "message"),
     [
@@ -347,6 +451,21 @@ def test_a_user_decides_only_in_a_conversation() -> None:
         UsageError, match="decide: expected a conversation that is going on, got the tool 'refund'"
     ):
         user.decide("refund")
+    with pytest.raises(UsageError, match="decide: expected the name of a tool, got a dict"):
+        converse(user, lambda _: str(user.decide({"name": "refund"})))  # type: ignore[arg-type]
+
+
+def test_a_user_is_in_one_conversation_at_a_time() -> None:
+    user = ScriptedUser([{"say": "Hi", "approve": "refund"}])
+    with pytest.raises(UsageError, match="turn 1: this ScriptedUser is in another conversation"):
+        converse(user, lambda _: converse(user, lambda _: "x")[0].reply)
+
+    def miss(text: str) -> str:
+        raise CassetteMiss("no recording")
+
+    with pytest.raises(CassetteMiss):
+        converse(user, miss)
+    assert user.decisions is None
 
 
 def test_an_async_agent_keeps_its_event_loop() -> None:

@@ -173,6 +173,15 @@ ROWS: list[tuple[dict[str, Any], bool]] = [
         },
         True,
     ),
+    (
+        {
+            "id": "a",
+            "turns": [{"say": "Hi", "expect": {"calls": [{"name": "b", "arguments": {}}, {"name": "c"}]}}],
+        },
+        True,
+    ),
+    ({"id": "a", "turns": [{"say": "Hi", "expect": {"calls": [{"name": "b", "arguments": 7}]}}]}, False),
+    ({"id": "a", "turns": [{"say": "Hi", "expect": {"calls": [{"name": {}}]}}]}, False),
     ({"id": "a", "turns": []}, False),
     ({"id": "a", "turns": [{"say": "Hi", "expect": {"contain": "x"}}]}, False),
     ({"id": "a", "turns": ["Hi", {"say": "B-77", "else": "Bye"}]}, False),

@@ -215,7 +215,7 @@ def test_a_conversation_of_adk_is_the_script_of_a_user(tmp_path: Path) -> None:
     assert case.input == "Hello\nRefund 42\nThanks"
     assert case["turns"] == [
         {"say": "Hello", "expect": {"calls": []}},
-        {"say": "Refund 42", "expect": {"calls": [{"refund": {"id": 42}}]}},
+        {"say": "Refund 42", "expect": {"calls": [{"name": "refund", "arguments": {"id": 42}}]}},
         {"say": "Thanks"},
     ]
     assert (case["references"], case["tool_calls"]) == (

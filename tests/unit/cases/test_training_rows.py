@@ -160,6 +160,7 @@ def test_a_row_becomes_a_case_and_the_same_row_again(form: str, row: dict[str, A
         {"output": "No."},
         {"reference": "Yes.", "output": "Yes."},
         {"reference": "Yes."},
+        {"reference": "Yes.", "output": "No.", "turns": ["May I?", "Really?"]},
     ],
 )
 def test_a_case_that_teaches_nothing_is_refused(row: dict[str, Any]) -> None:

@@ -199,6 +199,8 @@ def compare_mapping(
             differences += compare_value(value, got[key], place)
     if not others_allowed:
         for key, value in got.items():
+            if len(differences) >= MAX_DIFFERENCES:
+                break
             if key not in expected:
                 differences.append(ArgumentDifference(_join_path(path, key), "", format_value(value)))
     return differences[:MAX_DIFFERENCES]

@@ -145,24 +145,14 @@ class Trajectory:
         return math.fsum(known)
 
     @property
-    def agents(self) -> "list[Trajectory]":
-        """This trajectory, and those of all agents that its calls started, in order."""
-        trajectories = [self]
-        for step in self.steps:
-            for call in step.tool_calls:
-                if call.started is not None:
-                    trajectories += call.started.agents
-        return trajectories
-
-    @property
     def all_problems(self) -> list[str]:
         """The problems of this trajectory, and of all agents that its calls started."""
-        return [problem for trajectory in self.agents for problem in trajectory.problems]
+        return [problem for trajectory in _list_trajectories(self) for problem in trajectory.problems]
 
     @property
     def all_notes(self) -> list[str]:
         """The notes of this trajectory, and of all agents that its calls started."""
-        return [note for trajectory in self.agents for note in trajectory.notes]
+        return [note for trajectory in _list_trajectories(self) for note in trajectory.notes]
 
     def walk(self) -> Iterator[Step]:
         """Yield all steps in order; those of an agent that a call started follow the step with this call."""
@@ -175,6 +165,16 @@ class Trajectory:
     def to_wire(self, *, max_chars: int = 2_000, max_steps: int = 300) -> dict[str, Json]:
         """Return plain builtins for reports; longer texts are cut, and of more steps the first ones are kept."""
         return _Writer(max_chars, max_steps).write(self)
+
+
+def _list_trajectories(trajectory: Trajectory) -> list[Trajectory]:
+    """Return a trajectory, and those of all agents that its calls started, in order."""
+    trajectories = [trajectory]
+    for step in trajectory.steps:
+        for call in step.tool_calls:
+            if call.started is not None:
+                trajectories += _list_trajectories(call.started)
+    return trajectories
 
 
 @dataclass(slots=True)

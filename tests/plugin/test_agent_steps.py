@@ -136,4 +136,5 @@ def test_trials_are_compared_with_the_most_similar_trial_of_the_baseline(
     assert [sequence.trials for sequence in case.change.before_calls] == [2, 1]
     # Two steps differ from the first trial of the baseline, and one from the others.
     assert [str(change) for change in case.steps] == ["- step 1 search(q='<b>`x`|@all')"]
-    assert case.same_steps == "1 of 3 trials"
+    assert case.step_trials == "these steps differ in 1 of 3 trials"
+    assert "(these steps differ in 1 of 3 trials)" in result.text

@@ -11,10 +11,10 @@ from pytest_llmops.baselines.baseline import (
     BaselineTest,
     Trials,
     list_scored,
-    read_output,
     summarize_test,
 )
 from pytest_llmops.baselines.requests import list_answers, request_fingerprint
+from pytest_llmops.baselines.stored_answers import read_output
 from pytest_llmops.metrics.change.broken_cases import GAP
 from pytest_llmops.results.call_sequences import CallSequence
 from pytest_llmops.results.details import VariantFacts

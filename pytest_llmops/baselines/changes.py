@@ -230,7 +230,7 @@ def _compare_test(record: TestRecord, before: BaselineTest) -> ComparedTest:
         series=tuple(series),
         other_versions=tuple(other_versions),
         lost=tuple(lost),
-        unchanged=not other_versions and _is_unchanged(before, after, series),
+        unchanged=not other_versions and is_unchanged(before, after, series),
     )
 
 
@@ -245,7 +245,7 @@ def has_same_version(before: BaselineTest, after: BaselineTest, name: str) -> bo
     return set(before.scores[name]) == unscored or set(after.scores[name]) == unscored
 
 
-def _is_unchanged(before: BaselineTest, after: BaselineTest, series: Iterable[str]) -> bool:
+def is_unchanged(before: BaselineTest, after: BaselineTest, series: Iterable[str]) -> bool:
     """Return whether a test replayed only recordings of the baseline, and got the scores of the baseline again.
 
     A single recording that the baseline does not have makes it new evidence.

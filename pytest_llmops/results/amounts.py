@@ -81,10 +81,11 @@ class AmountChange(StoredFacts):
         return f"{amount:,.1f}"
 
     def _describe_growth(self, before: float, after: float) -> str:
-        """Return the change in percent in brackets; "" if there was nothing before."""
+        """Return the change in percent in brackets; "" if there was nothing before, or it is below 0.1 %."""
         if not before:
             return ""
         percent = 100 * (after / before - 1)
-        if abs(percent) < 1:
-            return f" ({percent:+.2g} %)"
-        return f" ({percent:+,.0f} %)"
+        if abs(percent) < 0.1:  # noqa: PLR2004 -- 0.1 %
+            return ""
+        digits = 1 if abs(percent) < 1 else 0
+        return f" ({percent:+,.{digits}f} %)"

@@ -27,6 +27,7 @@ from pytest_llmops._util.text_files import (
 from pytest_llmops.baselines.requests import fingerprint_calls, fingerprint_outputs, merge_calls
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, Measurement, as_finite_float, shorten_text
+from pytest_llmops.results.amounts import AMOUNTS
 from pytest_llmops.results.details import (
     CaseFacts,
     StoredFacts,
@@ -35,7 +36,6 @@ from pytest_llmops.results.details import (
     as_mapping,
     fact_text,
     name_with_label,
-    read_detail,
 )
 from pytest_llmops.results.run import TestRecord
 
@@ -44,6 +44,7 @@ TRIAL_RATE = "trials.passed"  # share of the trials of a test that passed
 RESTORE = "restore it from git, or delete it and accept a run anew: pytest --llm-accept 'why'"
 _CONFLICT = re.compile(rb"^(?:<{7}|>{7}) ", re.MULTILINE)
 DIGITS = 6  # digits of a stored score; differences below are no change
+DIGITS_OF_AMOUNT = 10  # an answer may cost a hundred-thousandth of a dollar
 Trials = tuple[float | None, ...]  # scores of a metric by trial; None: could not be scored
 Metric = tuple[str, str]  # version and direction (``higher`` or ``lower`` is better) of a metric
 
@@ -77,6 +78,8 @@ class BaselineTest:
         outcome: How the test ended.
         scores: Scores of the trials, by the name of the measurement with its label.
         metrics: Version and direction of each measurement.
+        amounts: Of an agent: steps, repeated calls, tokens and cost of the trials, by the name of the measurement as in ``scores``;
+            None: not known. Older versions stored none.
         fingerprints: What the scores depend on: ``case``, ``prompt``, ``model``, ``retriever``, ``judge``.
         recordings: A digest of all requests and answers for each trial; empty: the test made no request.
         calls: ``REQUEST ANSWERS`` for each different request of the application, as fingerprints; empty: there was none, or an older
@@ -89,6 +92,7 @@ class BaselineTest:
     outcome: str
     scores: Mapping[str, Trials] = field(default_factory=dict)
     metrics: Mapping[str, Metric] = field(default_factory=dict)
+    amounts: Mapping[str, Trials] = field(default_factory=dict)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     recordings: tuple[str, ...] = ()
     calls: tuple[str, ...] = ()
@@ -99,8 +103,8 @@ class BaselineTest:
     @property
     def trials(self) -> int:
         """How many trials the test had."""
-        series = [len(scores) for scores in self.scores.values()]
-        return max([len(self.recordings), *series])
+        series = [*self.scores.values(), *self.amounts.values()]
+        return max([len(self.recordings), *map(len, series)])
 
     def add_session(self, later: BaselineTest, *, first: str, second: str) -> BaselineTest:
         """Return the test with the trials of a later session after its own.
@@ -110,10 +114,9 @@ class BaselineTest:
             first: Time of the acceptance that stored this test; used if it has no sessions yet.
             second: Time of the later session.
         """
-        scores = dict(later.scores) | dict(self.scores)
+        scores = _join_trials(self.scores, later.scores)
         metrics = dict(later.metrics) | dict(self.metrics)
         for name in self.scores.keys() & later.scores.keys():
-            scores[name] = (*self.scores[name], *later.scores[name])
             if not list_scored(self.scores[name]):  # a judge that gave no score reported no version
                 metrics[name] = later.metrics[name]
         sessions = dict(self.sessions) or {first: self.trials}
@@ -122,6 +125,7 @@ class BaselineTest:
             self,
             scores=scores,
             metrics=metrics,
+            amounts=_join_trials(self.amounts, later.amounts),
             recordings=(*self.recordings, *later.recordings),
             calls=merge_calls(self.calls, later.calls),
             sessions=sessions,
@@ -229,6 +233,14 @@ class _Damaged(Exception):
     """A baseline file with a value that does not fit; the text gives its place."""
 
 
+def _join_trials(first: Mapping[str, Trials], second: Mapping[str, Trials]) -> dict[str, Trials]:
+    """Return the trials of two sessions; a measurement that only one of them has keeps its own."""
+    joined = dict(second) | dict(first)
+    for name in first.keys() & second.keys():
+        joined[name] = (*first[name], *second[name])
+    return joined
+
+
 def _find_usual_metrics(tests: Iterable[BaselineTest]) -> dict[str, Metric]:
     """Return the version and direction that most tests have for each measurement, which the file states once at the top.
 
@@ -262,11 +274,10 @@ def _format_test(test: BaselineTest, usual: Mapping[str, Metric]) -> str:
         rows["flaky_since"] = _encode(test.flaky_since)
     if test.sessions:
         rows["sessions"] = _encode(test.sessions)
-    if test.scores:
-        scores = {}
-        for name, trials in sorted(test.scores.items()):
-            scores[name] = _encode(_shorten_numbers(trials))
-        rows["scores"] = _join_entries(scores, 4)
+    for key, measured in (("amounts", test.amounts), ("scores", test.scores)):
+        if measured:
+            entries = {name: _encode(_shorten_numbers(trials)) for name, trials in sorted(measured.items())}
+            rows[key] = _join_entries(entries, 4)
     return _join_entries(rows, 3)
 
 
@@ -344,13 +355,14 @@ def _read_test(entry: Mapping[str, Json], usual: Mapping[str, Metric], place: st
     own_metrics = {}
     for name, metric in _object_items(entry, "metrics", place):
         own_metrics[name] = _read_metric(metric, f"{place}.metrics")
-    scores = {}
-    for name, trials in _object_items(entry, "scores", place):
-        scores[name] = _read_trials(trials, f"{place}.scores[{name!r}]")
-    missing = sorted(scores.keys() - usual.keys() - own_metrics.keys())
-    if missing:
-        raise _Damaged(f"{place}.scores: no version of {missing[0]!r} in $.metrics")
-    metrics = {name: own_metrics.get(name) or usual[name] for name in scores}
+    scores = _read_measured(entry, "scores", place)
+    amounts = _read_measured(entry, "amounts", place)
+    metrics = {}
+    for key, measured in (("scores", scores), ("amounts", amounts)):
+        missing = sorted(measured.keys() - usual.keys() - own_metrics.keys())
+        if missing:
+            raise _Damaged(f"{place}.{key}: no version of {missing[0]!r} in $.metrics")
+        metrics.update({name: own_metrics.get(name) or usual[name] for name in measured})
     outcome = fact_text(entry.get("outcome"))
     fingerprints = _read_texts(entry, "fingerprints", place)
     recordings = as_list(entry.get("recordings"))
@@ -365,6 +377,7 @@ def _read_test(entry: Mapping[str, Json], usual: Mapping[str, Metric], place: st
         outcome=outcome,
         scores=scores,
         metrics=metrics,
+        amounts=amounts,
         fingerprints=fingerprints,
         recordings=tuple(map(fact_text, recordings)),
         calls=tuple(map(fact_text, calls)),
@@ -372,6 +385,14 @@ def _read_test(entry: Mapping[str, Json], usual: Mapping[str, Metric], place: st
         flaky_since=flaky_since,
         sessions=sessions,
     )
+
+
+def _read_measured(entry: Mapping[str, Json], key: str, place: str) -> dict[str, Trials]:
+    """Return the trials of each measurement under a key of a test; empty if the test does not have the key."""
+    return {
+        name: _read_trials(trials, f"{place}.{key}[{name!r}]")
+        for name, trials in _object_items(entry, key, place)
+    }
 
 
 def _read_count(value: Json, place: str) -> int:
@@ -419,17 +440,22 @@ def _read_trials(value: Json, place: str) -> Trials:
 
 
 def summarize_test(record: TestRecord, *, repeated: bool = False) -> BaselineTest:
-    """Return what a baseline keeps of a test: its scores from 0 to 1, and what they depend on.
+    """Return what a baseline keeps of a test: its scores from 0 to 1, what they depend on, and what its agent needed.
 
     Args:
         record: The test.
         repeated: A test that ran only once gets the share of passed trials too (`TRIAL_RATE`), as a test with one trial.
     """
     scores: dict[str, Trials] = {}
+    amounts: dict[str, Trials] = {}
     metrics: dict[str, Metric] = {}
     numbers: Counter[str] = Counter()
     for measurement in record.measurements:
-        if measurement.unit != "1":
+        if measurement.unit == "1":
+            kept = scores
+        elif measurement.name in AMOUNTS:
+            kept = amounts
+        else:
             continue
         series = name_with_label(measurement)
         # A test may measure several answers under one name. They are not trials of each other: "exact", "exact #2".
@@ -437,7 +463,7 @@ def summarize_test(record: TestRecord, *, repeated: bool = False) -> BaselineTes
         name = series
         if numbers[series] > 1:
             name = f"{series} #{numbers[series]}"
-        scores[name] = read_trials(measurement)
+        kept[name] = read_trials(measurement)
         metrics[name] = measurement.version, measurement.better
     trials = TrialFacts.from_wire(record.fact("trials"))
     if repeated and not trials.n:
@@ -453,6 +479,7 @@ def summarize_test(record: TestRecord, *, repeated: bool = False) -> BaselineTes
         outcome=record.outcome,
         scores=scores,
         metrics=metrics,
+        amounts=amounts,
         fingerprints=_fingerprint_record(record),
         recordings=tuple(map(fact_text, recordings)),
         calls=fingerprint_calls(record),
@@ -481,10 +508,11 @@ def read_trials(measurement: Measurement) -> Trials:
     missing: Trials = ()
     if isinstance(unscored, int):
         missing = (None,) * unscored
-    scores: list[float | None] = [round(value, DIGITS) for value in measurement.samples]
+    digits = DIGITS if measurement.unit == "1" else DIGITS_OF_AMOUNT
+    scores: list[float | None] = [round(value, digits) for value in measurement.samples]
     if not scores and not missing:
         value = measurement.value
-        scores.append(None if value is None else round(value, DIGITS))
+        scores.append(None if value is None else round(value, digits))
     return (*scores, *missing)
 
 
@@ -534,52 +562,3 @@ def _fingerprint_record(record: TestRecord) -> dict[str, str]:
     if "model" not in prints and models:
         prints["model"] = ", ".join(sorted(models))
     return prints
-
-
-def _find_shown_measurement(record: TestRecord) -> Measurement | None:
-    """Return the first measurement that stores the answer it looked at; None: there is none."""
-    for measurement in record.measurements:
-        if read_detail(measurement).actual is not None:
-            return measurement
-    return None
-
-
-def read_output(record: TestRecord) -> str | None:
-    """Return the output of a test: what its assertions looked at, else the application's last answer; None: neither.
-
-    If the test had several trials, it is the output of the worst one: its measurement keeps that. See `find_shown_trial`.
-    """
-    shown = _find_shown_measurement(record)
-    if shown is not None:
-        return read_detail(shown).actual
-    for call in reversed(record.calls):
-        if call.purpose == "app" and call.output:
-            return call.output
-    return None
-
-
-def find_shown_trial(record: TestRecord, before: BaselineTest) -> str:
-    """Return the number of the trial whose output the baseline keeps, as a cassette names it; "": it is not known.
-
-    A cassette stores the answers of each trial as a take: "0" for the first trial, "1" for the second. The baseline keeps
-    the output of the trial with the worst score, or of the last trial if no measurement stores an output. Of several sessions,
-    the cassette holds the takes of the last one.
-
-    Args:
-        record: The same test now.
-        before: The test of the baseline.
-    """
-    shown = _find_shown_measurement(record)
-    earlier_trials = sum(list(before.sessions.values())[:-1])
-    if shown is None:
-        return str(max(len(before.recordings) - earlier_trials - 1, 0))
-    series = name_with_label(shown)
-    trials = before.scores.get(series, (None,))[earlier_trials:] or (None,)
-    scores = list_scored(trials)
-    if len(scores) < len(
-        trials
-    ):  # unscored trials come last, so an index is no trial number; or no such series
-        return ""
-    _, better = before.metrics[series]
-    worst = min(scores) if better == "higher" else max(scores)
-    return str(scores.index(worst))

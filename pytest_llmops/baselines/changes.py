@@ -11,10 +11,10 @@ from pytest_llmops.baselines.baseline import (
     BaselineTest,
     Trials,
     list_scored,
-    read_output,
     summarize_test,
 )
 from pytest_llmops.baselines.requests import list_answers, request_fingerprint
+from pytest_llmops.baselines.stored_answers import read_output
 from pytest_llmops.metrics.change.broken_cases import GAP
 from pytest_llmops.results.call_sequences import CallSequence
 from pytest_llmops.results.details import VariantFacts
@@ -230,7 +230,7 @@ def _compare_test(record: TestRecord, before: BaselineTest) -> ComparedTest:
         series=tuple(series),
         other_versions=tuple(other_versions),
         lost=tuple(lost),
-        unchanged=not other_versions and _is_unchanged(before, after, series),
+        unchanged=not other_versions and is_unchanged(before, after, series),
     )
 
 
@@ -245,7 +245,7 @@ def has_same_version(before: BaselineTest, after: BaselineTest, name: str) -> bo
     return set(before.scores[name]) == unscored or set(after.scores[name]) == unscored
 
 
-def _is_unchanged(before: BaselineTest, after: BaselineTest, series: Iterable[str]) -> bool:
+def is_unchanged(before: BaselineTest, after: BaselineTest, series: Iterable[str]) -> bool:
     """Return whether a test replayed only recordings of the baseline, and got the scores of the baseline again.
 
     A single recording that the baseline does not have makes it new evidence.

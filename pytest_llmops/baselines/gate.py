@@ -12,6 +12,7 @@ level of their own so that their number does not raise the rate of false alarms.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from pytest_llmops.baselines.amounts import compare_amounts
 from pytest_llmops.baselines.baseline import TRIAL_RATE, Baseline
 from pytest_llmops.baselines.broken import (
     AGAIN_COMMAND,
@@ -87,6 +88,7 @@ def judge_suite(
         edits=tuple(find_edits(comparison, find_requests)),
         answers=sum(test.has_known_answers for test in comparison.compared),
         compared=len(comparison.compared),
+        amounts=compare_amounts(comparison, rules),
     )
     if not baseline.tests:
         return replace(verdict, status="ERROR", sentence=f"Not compared: {name} holds no test")

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from pytest_llmops.baselines.baseline import read_output
+from pytest_llmops.baselines.stored_answers import read_output
 from pytest_llmops.measurement import Measurement, format_count, shorten_text
 from pytest_llmops.metrics.classification import Z_SQUARE, exact_upper_end
 from pytest_llmops.results.comparison import function_name

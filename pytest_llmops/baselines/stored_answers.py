@@ -1,4 +1,7 @@
-"""The answers, requests and calls of tools of a baseline, in a file beside it that is not committed: reports show them as "before"."""
+"""The answers, requests and calls of tools of a baseline, in a file beside it that is not committed: reports show them as "before".
+
+Of each test one answer is kept, that of its worst trial.
+"""
 
 import gzip
 import json
@@ -7,8 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pytest_llmops.baselines.baseline import BaselineTest, list_scored
+from pytest_llmops.measurement import Measurement
 from pytest_llmops.results.call_sequences import CallSequence, read_sequences
-from pytest_llmops.results.details import as_mapping
+from pytest_llmops.results.details import as_mapping, name_with_label, read_detail
+from pytest_llmops.results.run import TestRecord
 
 SCHEMA = "pytest-llmops/baseline-outputs/1"
 MAX_REQUESTS = 5_000  # requests that are stored: they are examples of what was edited
@@ -81,3 +87,52 @@ def read_answers(path: Path, accepted: str) -> StoredAnswers:
 def _read_texts(wire: object) -> dict[str, str]:
     """Return the entries of an object of JSON whose values are texts."""
     return {name: text for name, text in as_mapping(wire).items() if isinstance(text, str)}
+
+
+def _find_shown_measurement(record: TestRecord) -> Measurement | None:
+    """Return the first measurement that stores the answer it looked at; None: there is none."""
+    for measurement in record.measurements:
+        if read_detail(measurement).actual is not None:
+            return measurement
+    return None
+
+
+def read_output(record: TestRecord) -> str | None:
+    """Return the output of a test: what its assertions looked at, else the application's last answer; None: neither.
+
+    If the test had several trials, it is the output of the worst one: its measurement keeps that. See `find_shown_trial`.
+    """
+    shown = _find_shown_measurement(record)
+    if shown is not None:
+        return read_detail(shown).actual
+    for call in reversed(record.calls):
+        if call.purpose == "app" and call.output:
+            return call.output
+    return None
+
+
+def find_shown_trial(record: TestRecord, before: BaselineTest) -> str:
+    """Return the number of the trial whose output the baseline keeps, as a cassette names it; "": it is not known.
+
+    A cassette stores the answers of each trial as a take: "0" for the first trial, "1" for the second. The baseline keeps
+    the output of the trial with the worst score, or of the last trial if no measurement stores an output. Of several sessions,
+    the cassette holds the takes of the last one.
+
+    Args:
+        record: The same test now.
+        before: The test of the baseline.
+    """
+    shown = _find_shown_measurement(record)
+    earlier_trials = sum(list(before.sessions.values())[:-1])
+    if shown is None:
+        return str(max(len(before.recordings) - earlier_trials - 1, 0))
+    series = name_with_label(shown)
+    trials = before.scores.get(series, (None,))[earlier_trials:] or (None,)
+    scores = list_scored(trials)
+    if len(scores) < len(
+        trials
+    ):  # unscored trials come last, so an index is no trial number; or no such series
+        return ""
+    _, better = before.metrics[series]
+    worst = min(scores) if better == "higher" else max(scores)
+    return str(scores.index(worst))

@@ -12,7 +12,6 @@ from pytest_llmops.baselines.baseline import (
     Acceptance,
     Baseline,
     BaselineTest,
-    read_output,
     summarize_test,
 )
 from pytest_llmops.baselines.changes import GOOD_OUTCOMES, compare_tests, select_gated_tests
@@ -24,6 +23,7 @@ from pytest_llmops.baselines.stored_answers import (
     encode_answers,
     outputs_path,
     read_answers,
+    read_output,
 )
 from pytest_llmops.errors import AcceptRefused, UsageError, path_from_root
 from pytest_llmops.harness.baseline_gate import (

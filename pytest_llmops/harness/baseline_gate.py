@@ -18,11 +18,9 @@ from pytest_llmops.baselines.baseline import (
     Acceptance,
     Baseline,
     BaselineTest,
-    find_shown_trial,
-    read_output,
 )
 from pytest_llmops.baselines.requests import MAX_REQUESTS, list_requests, request_fingerprint
-from pytest_llmops.baselines.stored_answers import outputs_path, read_answers
+from pytest_llmops.baselines.stored_answers import find_shown_trial, outputs_path, read_answers, read_output
 from pytest_llmops.errors import LLMOpsError, UsageError, path_from_root
 from pytest_llmops.measurement import format_count
 from pytest_llmops.protocols import Call

@@ -86,7 +86,7 @@ class ShownCase:
         now: The answer now; None: there is none.
         trial: Which trial's answer is shown, for instance "the worst of 3 trials"; "": there was one.
         steps: The calls of tools that differ from the baseline; empty: none do, or those of one side are not known.
-        same_steps: How many trials made the calls that are compared, "2 of 3 trials"; "": there was one trial, or nothing differs.
+        step_trials: In how many trials these steps differ: "these steps differ in 2 of 3 trials"; "": there was one trial, or nothing differs.
         broke: It broke since the baseline: all trials are worse than all before. Such cases come first of their kind.
     """
 
@@ -100,7 +100,7 @@ class ShownCase:
     now: str | None = None
     trial: str = ""
     steps: tuple[StepChange, ...] = ()
-    same_steps: str = ""
+    step_trials: str = ""
     record: TestRecord
     change: CaseChange | None = None
     broke: bool = False
@@ -148,8 +148,8 @@ def list_cases(run: Run) -> list[ShownCase]:
         if kind is None:
             continue
         case = _build_case(kind, record, changes.get(record.nodeid), names[record.nodeid])
-        steps, same_steps = _compare_steps(record, case.change)
-        cases.append(replace(case, broke=record.nodeid in broken, steps=steps, same_steps=same_steps))
+        steps, step_trials = _compare_steps(record, case.change)
+        cases.append(replace(case, broke=record.nodeid in broken, steps=steps, step_trials=step_trials))
     return sorted(cases, key=_severity)
 
 
@@ -231,7 +231,7 @@ def _build_case(kind: CaseKind, record: TestRecord, change: CaseChange | None, n
 
 
 def _compare_steps(record: TestRecord, change: CaseChange | None) -> tuple[tuple[StepChange, ...], str]:
-    """Return the calls of tools that differ from the baseline, and how many of several trials made those that are compared."""
+    """Return the calls of tools that differ from the baseline, and in how many of several trials."""
     if change is None or not change.before_calls:
         return (), ""
     now = find_sequences(record.facts, record.measurements)
@@ -241,7 +241,7 @@ def _compare_steps(record: TestRecord, change: CaseChange | None) -> tuple[tuple
     trials = sum(sequence.trials for sequence in now)
     if trials == 1:
         return tuple(steps), ""
-    return tuple(steps), f"{now[0].trials:,} of {trials:,} trials"
+    return tuple(steps), f"these steps differ in {now[0].trials:,} of {trials:,} trials"
 
 
 def show_score(score: ScoreChange, measurement: Measurement | None) -> ShownScore:

@@ -114,7 +114,7 @@ class CaseList:
             "why": shorten_text(case.why, MAX_NAME),
             "note": case.note,
             "trial": case.trial,
-            "steps": build_step_changes(case.steps, case.same_steps),
+            "steps": build_step_changes(case.steps, case.step_trials),
             "question": self._put(case.question),
             "expected": self._put(case.expected),
             "before": self._put(before, keep_empty=True),

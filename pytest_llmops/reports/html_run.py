@@ -25,6 +25,7 @@ def build_run_facts(run: Run, totals: Totals, judges: Iterable[ShownJudge]) -> l
     for verdict in run.verdicts:
         if verdict.is_since_baseline and verdict.baseline:
             rows.append(["Baseline", shorten_text(verdict.baseline, MAX_NAME)])
+        rows += [["Agents", shorten_text(change.words, 300)] for change in verdict.amounts]
     rows += _list_costs(totals.traffic)
     if totals.latency.n:
         p50 = format_optional_amount(totals.latency.p50, "s")

@@ -28,12 +28,12 @@ def build_trajectories(measurements: Iterable[Measurement], texts: Texts) -> lis
     return [_build_trajectory(shown, texts) for shown in find_trajectories(measurements)]
 
 
-def build_step_changes(changes: Sequence[StepChange], same_steps: str) -> View:
+def build_step_changes(changes: Sequence[StepChange], step_trials: str) -> View:
     """Return the calls that differ from the baseline as ``[sign, text]``, at most twelve; empty if none do.
 
     Args:
         changes: The calls that differ.
-        same_steps: How many of several trials made the calls that are compared; "" of one trial.
+        step_trials: In how many of several trials they differ; "" of one trial.
 
     >>> build_step_changes([StepChange("dropped", 2, "ask()")], "")["lines"]
     [['-', 'step 2 ask()']]
@@ -44,7 +44,7 @@ def build_step_changes(changes: Sequence[StepChange], same_steps: str) -> View:
     lines = []
     for change in shown:
         lines.append([SIGNS[change.kind], escape_invisible(f"step {change.step} {change.text}")])
-    return {"lines": lines, "rest": rest, "trials": same_steps}
+    return {"lines": lines, "rest": rest, "trials": step_trials}
 
 
 def _build_trajectory(shown: ShownTrajectory, texts: Texts) -> View:

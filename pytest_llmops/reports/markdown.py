@@ -99,6 +99,7 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
     head += _format_missing(run)
     head += _format_edits(run, headline, cases)
     head += _format_metrics(run, gate)
+    head += _format_amounts(gate)
     tables = _format_cases(shown, len(leading)) if form != "causes" and shown else []
     tail = [
         *_format_comparisons(run),
@@ -266,6 +267,16 @@ def _format_metric(row: MetricRow) -> list[str]:
         name += f", {row.scale}"
     now = row.now if row.metric.is_unscored else f"**{row.now}**"
     return [name, row.before, now, row.change, row.points, row.likely, row.missing, row.verdict]
+
+
+def _format_amounts(gate: Verdict | None) -> list[Block]:
+    """Return what agents needed for an answer, as far as it moved."""
+    if gate is None:
+        return []
+    lines = [f"- {quote_sentence(change.words)}" for change in gate.amounts if not change.is_quiet]
+    if not lines:
+        return []
+    return [["**Agents** (reported, decides nothing):"], lines]
 
 
 def _format_cases(shown: Sequence[ShownCase], total: int) -> list[Block]:

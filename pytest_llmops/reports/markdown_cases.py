@@ -169,8 +169,8 @@ def _format_steps(case: ShownCase) -> str:
     if not shown:
         return ""
     title = "Steps since the baseline"
-    if case.same_steps:
-        title += f" ({case.same_steps})"
+    if case.step_trials:
+        title += f" ({case.step_trials})"
     lines = [f"{title}:", *(quote_cell(str(change), MAX_ANSWER) for change in shown)]
     if rest:
         lines.append(f"and {format_count(rest, 'more step')}")

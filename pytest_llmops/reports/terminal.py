@@ -147,7 +147,7 @@ class _Builder:
         blocks = [
             [*self._cause_lines(), *self._blame_lines()],
             self._cases.lines(),
-            self._metric_lines(),
+            [*self._metric_lines(), *self._agent_lines()],
             self._comparison_lines(),
             self._tool_lines(),
             [*self._missed_lines(), *self._verified_lines(), *self._budget_lines(), *self._skipped_lines()],
@@ -204,6 +204,17 @@ class _Builder:
             metrics = format_count(hidden, "more metric")
             lines += page.wrap(f"and {metrics} without a change: -v")
         return [*lines, *page.wrap(f"{POINTS_NOTE}.")]
+
+    def _agent_lines(self) -> list[Line]:
+        """Return what agents needed for an answer, before and now; without -v only what moved."""
+        gate = self._run.find_verdict("baseline")
+        lines: list[Line] = []
+        label = "agents"
+        for change in gate.amounts if gate is not None else ():
+            if self._verbosity > 0 or not change.is_quiet:
+                lines += self._page.fact(label, self._page.quote(change.words, 300))
+                label = ""
+        return lines
 
     def _comparison_lines(self) -> list[Line]:
         """Return the comparisons that do not simply hold, and the number of the others; with -v all of them."""

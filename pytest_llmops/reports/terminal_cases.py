@@ -103,8 +103,8 @@ class CaseList:
         words = []
         if rest:
             words.append(f"and {format_count(rest, 'more step')}")
-        if lines and case.same_steps:
-            words.append(f"({case.same_steps} made these calls)")
+        if lines and case.step_trials:
+            words.append(f"({case.step_trials})")
         if words:
             lines.append(self._text_line("", " ".join(words)))
         return lines

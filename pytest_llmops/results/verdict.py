@@ -8,6 +8,7 @@ from typing import Any, Literal, Self, TypeAlias, cast
 
 from pytest_llmops.errors import append_code
 from pytest_llmops.measurement import Json, format_count
+from pytest_llmops.results.amounts import AmountChange
 from pytest_llmops.results.broken_case import BrokenCase
 from pytest_llmops.results.call_sequences import CallSequence, read_sequences
 from pytest_llmops.results.details import StoredFacts, as_list, as_mapping
@@ -423,6 +424,7 @@ class Verdict(StoredFacts):
         broken: The cases that broke since the baseline; of a run of ``--llm-again``, those that failed again.
         broken_chance: The odds that chance breaks as many; 1 if none broke.
         trials_again: How many trials of the broken cases another session needs; 0: none is to be run again.
+        amounts: What agents needed for an answer, on both sides; empty: nothing is known. They never decide.
         chance_of_verdict: Probability that the next look of ``--llm-trials=auto`` decides; None: there is none, or it is decided.
 
     >>> Verdict(kind="comparison", status="better", subject="prompt v2", baseline="v1", sentence="quality +6.0 points").headline
@@ -454,6 +456,7 @@ class Verdict(StoredFacts):
     broken: tuple[BrokenCase, ...] = ()
     broken_chance: float = 1.0
     trials_again: int = 0
+    amounts: tuple[AmountChange, ...] = ()
     chance_of_verdict: float | None = None
 
     @classmethod
@@ -465,8 +468,16 @@ class Verdict(StoredFacts):
         changes = tuple(map(CaseChange.from_wire, as_list(stored.get("changes"))))
         edits = tuple(map(SuiteEdit.from_wire, as_list(stored.get("edits"))))
         broken = tuple(map(BrokenCase.from_wire, as_list(stored.get("broken"))))
+        amounts = tuple(map(AmountChange.from_wire, as_list(stored.get("amounts"))))
         return super(Verdict, cls).from_wire(
-            wire, metrics=metrics, shares=shares, changes=changes, edits=edits, broken=broken, **given
+            wire,
+            metrics=metrics,
+            shares=shares,
+            changes=changes,
+            edits=edits,
+            broken=broken,
+            amounts=amounts,
+            **given,
         )
 
     def to_wire(self) -> dict[str, Json]:

@@ -18,7 +18,7 @@ from pytest_llmops.reports.changed_cases import list_cases
 
 AGENT = """
 import json, os, urllib.request
-from pytest_llmops import assert_tool_calls, call
+from pytest_llmops import assert_tool_calls, assert_trajectory, call
 
 SYSTEM = "{system}"
 TOOLS = {{
@@ -122,7 +122,9 @@ def test_all_reports_show_the_steps_that_differ_from_the_baseline(
 def test_trials_are_compared_with_the_most_similar_trial_of_the_baseline(
     agent: Project, workers: int
 ) -> None:
-    recording_only = AGENT.replace("amount=20)])", "amount=20)], at_least=None)")
+    recording_only = AGENT.replace(
+        "amount=20)])", "amount=20)], at_least=None)\n    assert_trajectory(llm_calls)"
+    )
     agent.write(**{"test_a.py": recording_only.format(system="Look the order up first.")})
     answer_with(agent, CAREFUL)
     answer_with(agent, HASTY, trials=2)
@@ -136,4 +138,8 @@ def test_trials_are_compared_with_the_most_similar_trial_of_the_baseline(
     assert [sequence.trials for sequence in case.change.before_calls] == [2, 1]
     # Two steps differ from the first trial of the baseline, and one from the others.
     assert [str(change) for change in case.steps] == ["- step 1 search(q='<b>`x`|@all')"]
-    assert case.same_steps == "1 of 3 trials"
+    assert case.step_trials == "these steps differ in 1 of 3 trials"
+    assert "(these steps differ in 1 of 3 trials)" in result.text
+    # The agent made 3 turns in each trial of the baseline, and 2, 3 and 3 now.
+    steps = "steps per answer 3.0 → 2.7 (-11 %), too few cases to rule out chance; 1 of 1 case"
+    assert f"agents    {steps}" in result.text

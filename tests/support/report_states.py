@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pytest_llmops.baselines.baseline import Acceptance, Baseline, read_output, summarize_test
+from pytest_llmops.baselines.baseline import Acceptance, Baseline, summarize_test
 from pytest_llmops.baselines.conclusion import Reference, conclude
 from pytest_llmops.baselines.requests import list_requests
+from pytest_llmops.baselines.stored_answers import read_output
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call, Message, Usage
 from pytest_llmops.results.run import Outcome, Run, TestRecord

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_llmops.baselines.baseline import Acceptance, Baseline, BaselineTest, find_shown_trial
+from pytest_llmops.baselines.baseline import Acceptance, Baseline, BaselineTest
 from pytest_llmops.baselines.sessions import explain_other_version, find_chosen_tests, list_sessions
+from pytest_llmops.baselines.stored_answers import find_shown_trial
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.results.run import TestRecord
 

@@ -88,7 +88,7 @@ export function showStepChanges(changes) {
   if (!changes) return [];
   const tags = /** @type {Record<string, string>} */ ({ "+": "ins", "-": "del" });
   return [
-    h("h3", {}, `Steps since the baseline${changes.trials ? ` (made by ${changes.trials})` : ""}`),
+    h("h3", {}, `Steps since the baseline${changes.trials ? ` (${changes.trials})` : ""}`),
     h(
       "div", { class: "lines" }, ...changes.lines.map(([sign, text]) => (tags[sign] ? h(tags[sign], {}, bdi(text)) : h("span", { class: "changed" }, bdi(text)))),
       changes.rest > 0 && h("p", { class: "muted" }, `and ${changes.rest.toLocaleString("en")} more`),

@@ -107,8 +107,9 @@ _SIGNED_PARAM = re.compile(
 )
 NO_RULES = MatchRules()
 _CANONICAL_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
-# openai-agents sends OpenAI a hint for its prompt cache, which is random for each run of an agent unless it has a session
-_RUN_CACHE_KEY = re.compile(rb'("prompt_cache_key":\s{0,4}"agents-sdk:run:)[\w-]{1,80}')
+# openai-agents sends OpenAI, and no other server, a hint for its prompt cache, which is random for each run of an agent without a session
+_RUN_CACHE_KEY = rb'"prompt_cache_key":\s{0,4}"agents-sdk:run:[\w-]{1,80}"'
+_RUN_CACHE_MEMBER = re.compile(rb",\s{0,4}%b|%b\s{0,4},?\s{0,4}" % (_RUN_CACHE_KEY, _RUN_CACHE_KEY))
 _BOUNDARY = re.compile(r"boundary=\"?([^\";,\s]+)", re.IGNORECASE)
 
 
@@ -240,7 +241,7 @@ def build_question(
         body = mask_params(body)
     elif kind.startswith("multipart/") and (boundary := _BOUNDARY.search(content_type)):
         body = body.replace(b"--" + boundary[1].encode("latin-1", "replace"), b"--boundary")
-    body = _RUN_CACHE_KEY.sub(rb"\1this-run", body)
+    body = _RUN_CACHE_MEMBER.sub(b"", body)
     client = prepare_request(rules.clients, headers, body)
     body = client.body
     for text, name in find_test_recorder().file_digests.items():

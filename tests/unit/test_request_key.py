@@ -161,6 +161,10 @@ def test_a_random_hint_for_the_prompt_cache_does_not_count() -> None:
         return build_question("POST", URL, {}, body, Redactor())
 
     assert build("agents-sdk:run:6d1f0c").key == build("agents-sdk:run:a72aa6").key
+    assert build("agents-sdk:run:6d1f0c").json == {"input": "hi"}  # as at a server that does not get it
+    last = b'{"input": "hi", "prompt_cache_key": "agents-sdk:run:6d1f0c"}'
+    assert make_question(last).json == {"input": "hi"}
+    assert make_question(b'{"prompt_cache_key":"agents-sdk:run:6d1f0c"}').json == {}
     assert build("agents-sdk:run:6d1f0c").key != build("agents-sdk:run:6d1f0c", "ho").key
     assert build("agents-sdk:session:6d1f0c").key != build("agents-sdk:session:a72aa6").key
     quoted = '{"prompt_cache_key": "agents-sdk:run:6d1f0c"}'

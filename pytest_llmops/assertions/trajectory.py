@@ -186,14 +186,11 @@ def _describe_unknown(source: object, what: str) -> str:
     if what == "tokens":
         lacking = [call for call in calls if call.usage.total_tokens is None]
         needed = "a count of its tokens"
-        step = "the server did not send it"
+        step = "the server did not send one"
     else:
         lacking = [call for call in calls if call.cost_usd is None]
         needed = "a known price"
-        step = (
-            "pip install 'pytest-llmops[prices]' brings a table of prices; for a server on this machine, or a model that the table "
-            "does not have, limit at_most_tokens instead"
-        )
+        step = "limit at_most_tokens, or install pytest-llmops[prices]; a server on this machine has no price"
     models = shorten_text(", ".join(dict.fromkeys(call.model or call.endpoint for call in lacking)), 100)
     return f"{len(lacking)} of {format_count(len(calls), 'call')} without {needed} ({models}): {step}"
 

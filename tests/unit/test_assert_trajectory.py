@@ -134,7 +134,7 @@ def test_calls_without_a_price_are_named_with_their_model_and_not_scored() -> No
     unpriced = replace(priced, model="m-own", cost_usd=None)
     with pytest.raises(
         MeasurementErrored,
-        match=r"trajectory.cost could not be scored: 1 of 2 calls without a known price \(m-own\): pip install 'pytest-llmops\[prices\]'",
+        match=r"trajectory.cost could not be scored: 1 of 2 calls without a known price \(m-own\): limit at_most_tokens, or install pytest-llmops",
     ):
         assert_trajectory([priced, unpriced], at_most_usd=5)
     with pytest.raises(

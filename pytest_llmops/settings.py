@@ -328,6 +328,11 @@ class Settings:
         choice_of("refuse", "allow"), "refuse",
         "calls of models outside of tests (in hooks, at imports) while recordings are replayed. refuse: they are an error; allow: they are live and paid in every run",
     )  # fmt: skip
+    telemetry: Literal["ignore", "record"] = _declare_option(
+        choice_of("ignore", "record"), "ignore",
+        "traces that SDKs send to their own service (openai-agents, LangSmith, Langfuse, OpenTelemetry and others). ignore: they are not recorded, and a replay "
+        "answers them with an empty success; record: as any request",
+    )  # fmt: skip
     adopt: tuple[str, ...] = _declare_option(
         names_of(*ADOPTED_TOOLS), (), f"tools whose tests are recorded and replayed as they are, and whose scores become measurements: {', '.join(ADOPTED_TOOLS)}; "
         "separated by blanks, commas or lines",

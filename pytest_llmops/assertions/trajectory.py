@@ -22,7 +22,8 @@ from pytest_llmops.agents.trajectory import Trajectory
 from pytest_llmops.agents.trajectory_text import format_trajectory
 from pytest_llmops.assertions._arguments import parse_share_threshold, parse_threshold
 from pytest_llmops.errors import UsageError
-from pytest_llmops.measurement import Measurement
+from pytest_llmops.measurement import Measurement, format_count, shorten_text
+from pytest_llmops.protocols import Call
 from pytest_llmops.recorder import Emission
 
 __tracebackhide__ = True
@@ -109,7 +110,8 @@ def assert_trajectory(
         )
     trajectory = read_trajectory(source)
     measured = partial(Measurement, label=label, version=VERSION)
-    return recorder.emit_together(_list_emissions(measured, trajectory, requirements, threshold, limits))
+    limited = _measure_limits(measured, trajectory, limits, source)
+    return recorder.emit_together(_list_emissions(measured, trajectory, requirements, threshold, limited))
 
 
 def _list_emissions(
@@ -117,7 +119,7 @@ def _list_emissions(
     trajectory: Trajectory,
     requirements: Requirements | None,
     threshold: float | None,
-    limits: Mapping[str, float | None],
+    measurements: list[Measurement],
 ) -> list[Emission]:
     """Return what is measured: whether the calls are as required, then what has limits.
 
@@ -126,10 +128,9 @@ def _list_emissions(
         trajectory: What the agent did.
         requirements: What is required of its calls; None: nothing.
         threshold: The threshold of the calls.
-        limits: The limits, by the name of their argument.
+        measurements: What has limits.
     """
     problem = describe_problems(trajectory)
-    measurements = _measure_limits(measured, trajectory, limits)
     if problem:
         measurements = _doubt_limits(measurements, problem)
     if requirements is None:
@@ -175,8 +176,30 @@ def _read_expected(where: str, expected: object, arguments: ArgumentMode) -> Any
     return expected
 
 
+def _describe_unknown(source: object, what: str) -> str:
+    """Return why the ``tokens`` or the ``cost`` of a source are not known."""
+    if isinstance(source, Call):
+        source = [source]
+    if not isinstance(source, Sequence) or not all(isinstance(call, Call) for call in source):
+        return f"the source does not have the {what} of each step; llm_calls has it"
+    calls = [call for call in source if call.purpose == "app"]
+    if what == "tokens":
+        lacking = [call for call in calls if call.usage.total_tokens is None]
+        needed = "a count of its tokens"
+        step = "the server did not send one"
+    else:
+        lacking = [call for call in calls if call.cost_usd is None]
+        needed = "a known price"
+        step = "limit at_most_tokens, or install pytest-llmops[prices]; a server on this machine has no price"
+    models = shorten_text(", ".join(dict.fromkeys(call.model or call.endpoint for call in lacking)), 100)
+    return f"{len(lacking)} of {format_count(len(calls), 'call')} without {needed} ({models}): {step}"
+
+
 def _measure_limits(
-    measured: "partial[Measurement]", trajectory: Trajectory, limits: Mapping[str, float | None]
+    measured: "partial[Measurement]",
+    trajectory: Trajectory,
+    limits: Mapping[str, float | None],
+    source: object,
 ) -> list[Measurement]:
     """Return the measurements that have limits; tokens and cost only where they are known, or limited."""
     counted = partial(measured, better="lower")
@@ -199,7 +222,7 @@ def _measure_limits(
         if value is not None:
             measurements.append(counted(name=name, value=value, unit=unit, threshold=limit))
         elif limit is not None:
-            error = f"the source does not have the {name.partition('.')[2]} of each step; llm_calls has it"
+            error = _describe_unknown(source, name.partition(".")[2])
             measurements.append(counted(name=name, unit=unit, error=error, threshold=limit))
     return measurements
 

@@ -442,6 +442,8 @@ def _read_trials(value: Json, place: str) -> Trials:
 def summarize_test(record: TestRecord, *, repeated: bool = False) -> BaselineTest:
     """Return what a baseline keeps of a test: its scores from 0 to 1, what they depend on, and what its agent needed.
 
+    Of a test that missed a request nothing counts as scored: the assertion may have scored what was left without an answer.
+
     Args:
         record: The test.
         repeated: A test that ran only once gets the share of passed trials too (`TRIAL_RATE`), as a test with one trial.
@@ -474,6 +476,8 @@ def summarize_test(record: TestRecord, *, repeated: bool = False) -> BaselineTes
         unscored = (None,) * trials.unscored
         scores[TRIAL_RATE] = passed + failed + unscored
         metrics[TRIAL_RATE] = "", "higher"
+    if record.missed_request:
+        scores = {name: (None,) * len(series) for name, series in scores.items()}
     recordings = as_list(record.facts.get("recordings"))
     return BaselineTest(
         outcome=record.outcome,

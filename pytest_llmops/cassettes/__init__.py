@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from pytest_llmops.cassettes.tape import Tape, open_tape, replace_tape_factory
     from pytest_llmops.cassettes.tape_config import TapeConfig, make_run_config
     from pytest_llmops.cassettes.tape_usage import count_takes, describe_usage, iter_moved_usage
+    from pytest_llmops.cassettes.telemetry import has_telemetry_host
     from pytest_llmops.cassettes.usage_record import RunUsage, collect_cassette_uses
 
 _MODULES_BY_NAME = {
@@ -105,6 +106,7 @@ _MODULES_BY_NAME = {
     "find_highest_take": "store",
     "find_orphans": "audit",
     "install_patches": "http.interception",
+    "has_telemetry_host": "telemetry",
     "is_model_request": "drift",
     "is_stream": "http.live_response",
     "iter_moved_usage": "tape_usage",
@@ -172,6 +174,7 @@ __all__ = [
     "display_path",
     "find_highest_take",
     "find_orphans",
+    "has_telemetry_host",
     "install_patches",
     "is_model_request",
     "is_stream",

@@ -1,7 +1,8 @@
 """Requests with the keys by which they are matched, and the recorded answers to them.
 
 A key is the hash of the redacted request in canonical form. It ignores headers (see `request_headers`), the port of a loopback server, white
-space and the order of members in JSON, the order of the query, and the random boundary of a multipart body.
+space and the order of members in JSON, the order of the query, the random boundary of a multipart body, and the random hint of openai-agents for
+OpenAI's prompt cache.
 `MatchRules` add JSON paths and query parameters to ignore, and normalizers of the user.
 """
 
@@ -106,6 +107,9 @@ _SIGNED_PARAM = re.compile(
 )
 NO_RULES = MatchRules()
 _CANONICAL_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+# openai-agents sends OpenAI, and no other server, a hint for its prompt cache, which is random for each run of an agent without a session
+_RUN_CACHE_KEY = rb'"prompt_cache_key":\s{0,4}"agents-sdk:run:[\w-]{1,80}"'
+_RUN_CACHE_MEMBER = re.compile(rb",\s{0,4}%b|%b\s{0,4},?\s{0,4}" % (_RUN_CACHE_KEY, _RUN_CACHE_KEY))
 _BOUNDARY = re.compile(r"boundary=\"?([^\";,\s]+)", re.IGNORECASE)
 
 
@@ -125,6 +129,7 @@ class Question:
             in the body, and have to in the recorded answer.
         client_note: What the user should know about its client if no recording answers; "" for nothing.
         headers: Its headers as they are recorded with the answer (`request_headers`); no part of the key.
+        is_telemetry: Whether a tracing SDK sent it, which is neither recorded nor replayed (`telemetry`).
         is_unknown_form: Whether a client of ``llm_clients`` sent it in a form that its preset does not know.
         unreadable: Why its body could not be decoded, with the next step; "" if it could. Such a request is not
             recorded, as secrets in it cannot be found.
@@ -142,6 +147,7 @@ class Question:
     is_unknown_form: bool = False
     unreadable: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    is_telemetry: bool = False
 
 
 @lru_cache(maxsize=1024)
@@ -235,6 +241,7 @@ def build_question(
         body = mask_params(body)
     elif kind.startswith("multipart/") and (boundary := _BOUNDARY.search(content_type)):
         body = body.replace(b"--" + boundary[1].encode("latin-1", "replace"), b"--boundary")
+    body = _RUN_CACHE_MEMBER.sub(b"", body)
     client = prepare_request(rules.clients, headers, body)
     body = client.body
     for text, name in find_test_recorder().file_digests.items():

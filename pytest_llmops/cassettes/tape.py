@@ -18,6 +18,7 @@ from pytest_llmops.cassettes.rate_limit import RateLimiter
 from pytest_llmops.cassettes.request_key import Answer, Question, TapeCounts
 from pytest_llmops.cassettes.tape_config import REPLAYING_MODES, TapeConfig
 from pytest_llmops.cassettes.tape_report import TapeReport
+from pytest_llmops.cassettes.telemetry import is_telemetry
 from pytest_llmops.cassettes.wrong_address import NOT_FOUND
 from pytest_llmops.errors import BudgetReached, CassetteMiss, reword_error
 from pytest_llmops.protocols import is_error_status
@@ -111,11 +112,18 @@ class Tape:
         allowed = self.config.settings.allow_hosts
         return name in allowed or f"{name}:{port}" in allowed or host in self.resolved
 
+    def ignores_telemetry(self) -> bool:
+        """Return whether requests of tracing SDKs are neither recorded nor replayed."""
+        return self.config.settings.telemetry == "ignore"
+
     def make_question(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Question:
         """Return a request in the form that is matched.
 
         If it was recorded under other match rules, it has the key of that recording.
         """
+        content_type = headers.get("content-type", "")
+        if self.ignores_telemetry() and is_telemetry(method, url, content_type, body):
+            return Question(method, url, b"", content_type, key="", is_telemetry=True)
         return self.player.make_question(method, url, headers, body)
 
     def claim(self, question: Question) -> Answer | None:
@@ -125,6 +133,8 @@ class Tape:
             CassetteMiss: No recording in mode none; or a live answer could not be written.
             BudgetReached: The budget has no live call left.
         """
+        if question.is_telemetry:
+            return self._answer_telemetry(question)
         with self.report.lock:
             take = active_tape.current_take()
             self.player.given.begin_request(question.key, take)
@@ -143,6 +153,14 @@ class Tape:
                 source = "shared"
             judge_calls.note_call(self, question, take, answer, source)
             return answer
+
+    def _answer_telemetry(self, question: Question) -> Answer | None:
+        """Return the success that a tracing SDK gets in a replay; None if its request goes out, unrecorded."""
+        if self.mode != "none":
+            return None
+        if question.content_type.startswith("application/x-protobuf"):  # an empty message has no bytes
+            return Answer(200, {"content-type": question.content_type}, b"")
+        return Answer(200, {"content-type": "application/json"}, b"{}")
 
     def claim_unrecorded(self, question: Question, take: str, n: int) -> Answer | None:
         """Return another test's answer to a request that is not recorded; None if the call may go out live.

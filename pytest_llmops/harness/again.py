@@ -1,6 +1,6 @@
 """``--llm-again``: run the cases again that broke in an earlier run, with new answers.
 
-A run keeps its broken cases in pytest's cache; its run file has them too. The next session selects their tests, and takes takes (recorded
+A run keeps its broken cases in pytest's cache, or why there is none to run again; its run file has them too. The next session selects their tests, and takes takes (recorded
 answers) that no run has used yet: they begin at a multiple of `SESSION_TAKES`, a higher one for each session.
 
 Knows pytest's configuration and items by their attributes only.
@@ -118,8 +118,12 @@ def _read_earlier_run(config: Any, settings: Settings) -> EarlierRun:
     stored = cache.get(CACHE_KEY, None)
     if stored is None:
         raise UsageError(
-            "--llm-again: expected an earlier run here in which a case broke, got none in pytest's cache; "
+            "--llm-again: expected an earlier run here with broken cases that are to run again, got none in pytest's cache; "
             f"{RUN_ALL}. If it ran elsewhere, name its run file: --llm-again-from=run.json"
+        )
+    if isinstance(stored, str):
+        raise UsageError(
+            f"--llm-again: expected an earlier run here with broken cases that are to run again, got {stored}"
         )
     earlier = EarlierRun.from_wire(stored)
     earlier.check(f"--llm-again: damaged entry {CACHE_KEY} in pytest's cache ({RUN_ALL})")
@@ -273,7 +277,7 @@ def find_again(config: Any) -> AgainHooks | None:
 
 
 def keep_broken_cases(config: Any, run: Run, *, is_partial: bool) -> None:
-    """Keep the broken cases of a run for the next session; a run of the whole suite in which none is left removes older ones.
+    """Keep the broken cases of a run for the next session; of a run of the whole suite that has none, keep its verdict instead.
 
     Args:
         config: pytest's, of the controller.
@@ -291,8 +295,8 @@ def keep_broken_cases(config: Any, run: Run, *, is_partial: bool) -> None:
         return
     gate = run.find_verdict("baseline")
     is_compared = gate is not None and gate.status != "ERROR" and not is_partial
-    if is_compared and cache.get(CACHE_KEY, None) is not None:
-        cache.set(CACHE_KEY, None)
+    if is_compared:
+        cache.set(CACHE_KEY, _describe_gate(run))
 
 
 def iter_session_doubts(config: Any, settings: Settings) -> Iterator[str]:

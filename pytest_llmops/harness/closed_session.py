@@ -22,6 +22,7 @@ from pytest_llmops.cassettes import (
     calls_model,
     check_late_call,
     current_tape,
+    has_telemetry_host,
     late_call_checks,
     network_patches,
     request_patches,
@@ -101,18 +102,23 @@ class ClosedSession:
         elif self._refuses_outside_tests():
             raise self._refuse("a connection to", host)
 
-    def _check_request(self, method: str, url: str, read_body: ReadBody) -> None:
-        """Raise an error for a request to a model outside of tests, whichever host it goes to."""
+    def _check_request(self, method: str, url: str, read_body: ReadBody) -> bool:
+        """Raise an error for a request to a model outside of tests, whichever host it goes to.
+
+        Returns whether it is answered with an empty success instead of being sent: traces for the host of a model, which `_check_host`
+        would refuse.
+        """
         check_late_call(method, url, read_body)  # in a forked process, which has copies of these patches
         if method.upper() != "POST" or not self._refuses_outside_tests():
-            return
-        if self._running or current_tape() is not None:
-            return
-        host, _ = split_address(url)
-        if host.lower() in self.settings.allow_hosts:
-            return
-        if calls_model(url, read_body, self.settings.base_url):
+            return False
+        host, port = split_address(url)
+        if current_tape() is not None or host.lower() in self.settings.allow_hosts:
+            return False
+        if self.settings.telemetry == "ignore" and has_telemetry_host(method, url):
+            return is_model_endpoint(host, port, self.settings.base_url)
+        if not self._running and calls_model(url, read_body, self.settings.base_url):
             raise self._refuse("a call of a model at", host)
+        return False
 
     def refuse_late_call(self, host: str) -> CassetteMiss | None:
         """Return the error for a call of a model by a process that has outlived its test, and note it; None: it is allowed.

@@ -174,6 +174,11 @@ class TestRecord:
         return fact_text(self.facts.get(EVALUATED_BY)) or self.nodeid
 
     @property
+    def missed_request(self) -> bool:
+        """Whether a request had no recording, so that its scores, if there are any, are not those of an answer."""
+        return "CassetteMiss" in self.raised or bool(self.fact("cassette").get("missed"))
+
+    @property
     def record_commands(self) -> tuple[str, ...]:
         """The commands that record what the test missed; empty without a miss."""
         return tuple(fact_text(command) for command in as_list(self.facts.get("record")))

@@ -151,7 +151,7 @@ def test_a_failing_test_is_fail_and_says_what_was_not_confirmed(project: Project
         (["--llm-record=all"], "got all: new answers are added"),
         (["--lf"], "no --lf"),
         (["-p", "no:cacheprovider"], "name the run file of the earlier run: --llm-again-from=run.json"),
-        ([], "expected an earlier run here in which a case broke, got none in pytest's cache"),
+        ([], "an earlier run here with broken cases that are to run again, got none in pytest's cache"),
         (["--llm-again-from=missing.json"], "--llm-again-from: missing.json: no such file"),
     ],
 )
@@ -233,7 +233,12 @@ def test_the_state_lives_until_the_whole_suite_has_no_broken_case(project: Proje
     assert "tell" not in json.dumps(stored)  # no text of a request or an answer
     project.write(**{"test_a.py": BEFORE})
     project.run("--llm-trials=3")
-    assert json.loads((project.path / STATE).read_text(encoding="utf-8")) is None
+    refused = project.record("--llm-again")
+    assert refused.exit == 4
+    assert (
+        "expected an earlier run here with broken cases that are to run again, got AMBER without"
+        in refused.text
+    )
 
 
 def test_the_run_file_of_another_machine_does_too(project: Project, tmp_path: Path) -> None:

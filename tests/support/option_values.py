@@ -75,6 +75,7 @@ EXAMPLES = {
     "corpora_dir": Example("books", "books", "others", 3, "a text"),
     "allow_hosts": Example("localhost", ["localhost"], "a.example", "http://a", "a host without scheme"),
     "calls_outside_tests": Example("allow", "allow", "refuse", "record", "one of refuse, allow"),
+    "telemetry": Example("record", "record", "ignore", "send", "one of ignore, record"),
     "adopt": Example("openevals", ["openevals"], "pydantic-evals", "deep", "one of deepeval, langsmith"),
     "clients": Example("codex", ["codex"], "claude-agent", "gpt", "one of claude-agent, codex"),
     "junit_properties": Example("false", False, "true", 1, "true or false"),

@@ -19,6 +19,7 @@ from pytest_llmops import (
 )
 from pytest_llmops.agents import Step, ToolUse, Trajectory
 from pytest_llmops.errors import UsageError
+from pytest_llmops.protocols import Call, Message
 
 
 def use(name: str, **arguments: Any) -> ToolUse:
@@ -124,6 +125,22 @@ def test_a_limit_of_what_is_not_known_could_not_be_scored() -> None:
         MeasurementErrored, match=r"trajectory.steps could not be scored: the source has no message"
     ):
         assert_trajectory(Trajectory(), at_most_steps=3)
+
+
+def test_calls_without_a_price_are_named_with_their_model_and_not_scored() -> None:
+    priced = Call(
+        endpoint="chat", model="m-known", messages=(Message("user", "hi"),), output="ho", cost_usd=0.01
+    )
+    unpriced = replace(priced, model="m-own", cost_usd=None)
+    with pytest.raises(
+        MeasurementErrored,
+        match=r"trajectory.cost could not be scored: 1 of 2 calls without a known price \(m-own\): limit at_most_tokens, or install pytest-llmops",
+    ):
+        assert_trajectory([priced, unpriced], at_most_usd=5)
+    with pytest.raises(
+        MeasurementErrored, match=r"2 of 2 calls without a count of its tokens \(m-known, m-own\)"
+    ):
+        assert_trajectory([priced, unpriced], at_most_tokens=5)
 
 
 def test_steps_that_may_be_missing_could_not_be_scored() -> None:

@@ -421,6 +421,23 @@ def test_too_many_unscored_trials_are_an_error_not_a_drop() -> None:
     assert judge_suite(baseline, now[1:]).status != "ERROR"
 
 
+@pytest.mark.parametrize("caught", [True, False], ids=["caught", "raised"])
+def test_a_score_of_a_test_that_missed_a_request_is_no_low_score(caught: bool) -> None:
+    def miss(case: int) -> TestRecord:
+        low = record(str(case), 0.0, 0.0, 0.0)
+        if caught:  # in a thread: the test failed by what it made of no answer
+            return replace(low, outcome="failed", facts={**low.facts, "cassette": {"missed": 1}})
+        return replace(low, outcome="errored", raised=("CassetteMiss",))
+
+    before = [record(str(case), 1.0, 1.0, 1.0) for case in range(40)]
+    verdict = judge_suite(accept(*before), [*map(miss, range(20)), *before[20:]])
+    assert verdict.status == "ERROR"
+    assert verdict.sentence == "Not decided: the judge gave no score for 60 of 120 trials (judge.tone)"
+    assert verdict.broken == ()
+    allowed = judge_suite(accept(*before), [miss(0), *before[1:]])
+    assert allowed.metrics[0].after == allowed.metrics[0].before == 1
+
+
 def test_missing_tests_are_an_error_and_a_partial_run_is_none() -> None:
     baseline, now = accept(*suite(30, 3, 0.9)), suite(30, 3, 0.9)[:20]
     verdict = judge_suite(baseline, now)

@@ -92,6 +92,9 @@ def test_only_models_are_refused_on_this_machine_and_everything_elsewhere(
     older = open_connection(server, "llm.example")
     with taped(path, settings=Settings(allow_hosts=("llm.example",))):
         assert send(older) == 200
+    older = open_connection(server, "traces.example")
+    with taped(path), pytest.raises(ConnectionRefusedError, match="a replay sends no traces"):
+        send(older, "POST", "/v1/traces")
 
 
 @pytest.mark.parametrize("name", ["httpx", "httpx2"])

@@ -155,6 +155,22 @@ def test_a_boundary_is_replaced_only_where_it_bounds() -> None:
     assert b'form-data; name="file"' in question.body
 
 
+def test_a_random_hint_for_the_prompt_cache_does_not_count() -> None:
+    def build(hint: str, text: str = "hi") -> Question:
+        body = json.dumps({"prompt_cache_key": hint, "input": text}).encode()
+        return build_question("POST", URL, {}, body, Redactor())
+
+    assert build("agents-sdk:run:6d1f0c").key == build("agents-sdk:run:a72aa6").key
+    assert build("agents-sdk:run:6d1f0c").json == {"input": "hi"}  # as at a server that does not get it
+    last = b'{"input": "hi", "prompt_cache_key": "agents-sdk:run:6d1f0c"}'
+    assert make_question(last).json == {"input": "hi"}
+    assert make_question(b'{"prompt_cache_key":"agents-sdk:run:6d1f0c"}').json == {}
+    assert build("agents-sdk:run:6d1f0c").key != build("agents-sdk:run:6d1f0c", "ho").key
+    assert build("agents-sdk:session:6d1f0c").key != build("agents-sdk:session:a72aa6").key
+    quoted = '{"prompt_cache_key": "agents-sdk:run:6d1f0c"}'
+    assert quoted in json.loads(build("mine", quoted).body)["input"]
+
+
 def test_secrets_do_not_count_and_are_not_kept() -> None:
     def question_with(key: str) -> Question:
         headers = {**JSON, "authorization": f"Bearer {key}"}

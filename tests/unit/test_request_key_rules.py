@@ -113,6 +113,21 @@ def test_ignored_paths_and_parameters_do_not_count() -> None:
     assert entry != key({"q": 1, "metadata": {}}, URL.replace("a=2", "a=3"), **rules)
 
 
+def test_results_of_tools_that_run_in_a_replay_are_ignored() -> None:
+    def responses(prompt: str, result: str) -> str:
+        output = {"type": "function_call_output", "call_id": "c", "output": result}
+        return key({"model": "m", "input": [{"content": prompt}, output]}, ignore=("input[*].output",))
+
+    def anthropic(prompt: str, result: str) -> str:
+        block = {"type": "tool_result", "tool_use_id": "c", "content": result}
+        messages = [{"content": prompt}, {"content": [{"type": "text", "text": prompt}, block]}]
+        return key({"model": "m", "messages": messages}, ignore=("messages[*].content[*].content",))
+
+    for key_of in (responses, anthropic):
+        assert key_of("hi", "10:00") == key_of("hi", "10:01")
+        assert key_of("hi", "10:00") != key_of("ho", "10:00")
+
+
 def test_a_parameter_without_a_value_counts_unless_it_is_ignored() -> None:
     def of(query: str) -> str:
         return key({"q": 1}, f"https://api.example/v1/chat{query}", ignore=("?session",))

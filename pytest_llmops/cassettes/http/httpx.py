@@ -83,6 +83,8 @@ def wrap_sync_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callabl
             if type(replay) is Answer and replay.outcome is not None:
                 raise replay.outcome.make_exception(module, tape)
             return replay
+        if question.is_telemetry:
+            return real(transport, request)
         slot = wait_for_slot(tape, question.address)
         live = LiveAnswer(tape, question, time.perf_counter(), slot)
         live.program_left = request.extensions.get(PROGRAM_LEFT_KEY)
@@ -117,6 +119,8 @@ def wrap_async_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callab
             if type(replay) is Answer and replay.outcome is not None:
                 await replay.outcome.raise_in_task(module, tape, replay.latency_s)
             return replay
+        if question.is_telemetry:
+            return await real(transport, request)
         slot = await wait_for_slot_async(tape, question.address)
         live = LiveAnswer(tape, question, time.perf_counter(), slot)
         _limit_silence(request)

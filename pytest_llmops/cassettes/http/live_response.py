@@ -43,6 +43,8 @@ STREAM_CONTENT_TYPES = ("text/event-stream", "ndjson", "jsonl", "stream+json", "
 
 def report_replay(question: Question, answer: Answer) -> None:
     """Report a replayed call to the trace."""
+    if question.is_telemetry:
+        return
     recorder.record_exchange(make_exchange(question, answer, active_tape.current_purpose(), replayed=True))
 
 

@@ -10,6 +10,7 @@ from pytest_llmops._util.hosts import is_loopback, split_address
 from pytest_llmops.cassettes.active_tape import current_tape
 from pytest_llmops.cassettes.http.late_patches import LatePatches
 from pytest_llmops.cassettes.http.request_checks import ReadBody, patch_aiohttp, patch_http_client
+from pytest_llmops.cassettes.telemetry import has_telemetry_address
 from pytest_llmops.trace.routes import find_route
 
 
@@ -34,6 +35,7 @@ def refuse_unseen_request(method: str, url: str, _read_body: ReadBody) -> None:
 
     Raises:
         CassetteMiss: The tape only replays, and the host is not allowed.
+        ConnectionRefusedError: It is one of a tracing SDK, which goes on without its service.
     """
     tape = current_tape()
     if tape is None or tape.mode != "none":
@@ -44,4 +46,6 @@ def refuse_unseen_request(method: str, url: str, _read_body: ReadBody) -> None:
     is_model_call = method.upper() == "POST" and bool(find_route(url).matches)
     if is_loopback(host) and not is_model_call:
         return
+    if tape.ignores_telemetry() and has_telemetry_address(method, url):
+        raise ConnectionRefusedError(f"a replay sends no traces: {method} {host}")
     raise tape.refuse_old_connection(method, host)

@@ -93,9 +93,11 @@ class VcrCassette:
 
 
 def tape_for(request: Any) -> Tape | None:
-    """Return the tape in use, unless the request's host passes through."""
+    """Return the tape in use, unless the request passes through: by its host, or as one of a tracing SDK that is not replayed."""
     tape = current_tape()
     if tape is None or tape.passes(request.host or "", request.port):
+        return None
+    if question_for(tape, request).is_telemetry and tape.mode != "none":
         return None
     return tape
 

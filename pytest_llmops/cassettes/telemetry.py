@@ -1,0 +1,80 @@
+"""Requests in which a tracing SDK sends its own service what an agent did: they are no calls of the test.
+
+They go out from a thread in the background, whenever it is time, with new ids and times in each run: a recording of one would never be
+found again, and its miss would fail a test that has nothing to do with it. So only their exact addresses count: what else a test asks such
+a service (a dataset, a prompt, a flag) is recorded as any request.
+"""
+
+import re
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+# What each SDK sends, as its source has it: the method, the host ("": any, the service can be run by oneself), and the path
+_ENDPOINTS: tuple[tuple[str, str, str], ...] = (
+    # openai-agents 0.24, tracing/processors.py
+    ("POST", r"api\.openai\.com", r"/v1/traces/ingest"),
+    # langsmith 0.15, client.py: runs, and the settings of the server, which its thread reads first
+    ("POST", r"(\w+\.)?api\.smith\.langchain\.com", r"/runs(/batch|/multipart)?"),
+    ("PATCH", r"(\w+\.)?api\.smith\.langchain\.com", r"/runs/[0-9a-f-]{36}"),
+    ("GET", r"(\w+\.)?api\.smith\.langchain\.com", r"/info"),
+    # Langfuse before OpenTelemetry, API reference "Ingestion"
+    ("POST", "", r"/api/public/ingestion"),
+    # posthog 7.91, request.py (also what deepeval and others count their use with)
+    ("POST", r"\w+\.i\.posthog\.com", r"(/i/v0/ai)?/batch/"),
+    # Sentry, "Envelopes": a host for each organization
+    ("POST", r"\w+\.ingest(\.\w+)?\.sentry\.io", r"/api/\d+/envelope/"),
+)
+# OTLP over HTTP, on any host (OpenTelemetry, "OTLP/HTTP request"): Logfire, Phoenix, Langfuse, Traceloop, LangSmith, CrewAI's own
+_OTLP_PATH = re.compile(r"/v1/(traces|metrics|logs)\Z")
+_OTLP_CONTENT_TYPE = "application/x-protobuf"
+_OTLP_JSON = re.compile(rb'\s*\{\s*"resource(Spans|Metrics|Logs)"')
+
+
+def is_telemetry(method: str, url: str, content_type: str, body: bytes) -> bool:
+    """Return whether a request is one of a tracing SDK.
+
+    Args:
+        method: The method.
+        url: The address.
+        content_type: The content type; an application may have an address such as ``/v1/logs`` too.
+        body: The body.
+
+    >>> is_telemetry("POST", "https://api.openai.com/v1/traces/ingest", "application/json", b"{}")
+    True
+    >>> is_telemetry("POST", "https://shop.example/v1/logs", "application/json", b'{"text": "hi"}')
+    False
+    """
+    if has_telemetry_host(method, url):
+        return True
+    if not has_telemetry_address(method, url):
+        return False
+    return content_type.startswith(_OTLP_CONTENT_TYPE) or _OTLP_JSON.match(body) is not None
+
+
+@lru_cache(maxsize=256)
+def has_telemetry_host(method: str, url: str) -> bool:
+    """Return whether method, host and path are those of a tracing service, whatever the request says."""
+    host, path = _split_url(url)
+    return any(
+        method.upper() == expected
+        and (not host_pattern or re.fullmatch(host_pattern, host))
+        and re.fullmatch(path_pattern, path)
+        for expected, host_pattern, path_pattern in _ENDPOINTS
+    )
+
+
+@lru_cache(maxsize=256)
+def has_telemetry_address(method: str, url: str) -> bool:
+    """Return whether a request may be one of a tracing SDK, judged by its address only."""
+    _, path = _split_url(url)
+    is_otlp = method.upper() == "POST" and _OTLP_PATH.search(path) is not None
+    return is_otlp or has_telemetry_host(method, url)
+
+
+def _split_url(url: str) -> tuple[str, str]:
+    """Return the host and path of an address; ("", "") if it cannot be parsed."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "", ""
+    return parts.hostname or "", parts.path

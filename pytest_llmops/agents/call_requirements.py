@@ -39,11 +39,13 @@ class Requirements:
         expected: The expected calls.
         never: The calls that must not be made.
         rules: How the expected calls are compared.
+        threshold: The threshold of the verdict, which is 1 or 0; None: it is only recorded.
     """
 
     expected: ExpectedCalls
     never: tuple[ExpectedCall, ...]
     rules: Rules
+    threshold: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,7 @@ class CallCheck:
     """Whether a trajectory meets the requirements.
 
     Attributes:
+        requirements: What is required.
         comparison: The expected calls and those made.
         forbidden: Forbidden calls that were made, by their index among ``all_calls``.
         undecided: A sentence for each call of which it is not known whether it is forbidden.
@@ -58,6 +61,7 @@ class CallCheck:
         all_calls: All calls, also those of started agents.
     """
 
+    requirements: Requirements
     comparison: CallComparison
     forbidden: Mapping[int, ExpectedCall]
     undecided: tuple[str, ...]
@@ -70,20 +74,29 @@ class CallCheck:
         return self.comparison.passes and not self.forbidden
 
     @property
+    def threshold(self) -> float | None:
+        """The threshold of the verdict. A forbidden call fails the test even where the verdict is only recorded."""
+        if self.forbidden and self.requirements.threshold is None:
+            return 1.0
+        return self.requirements.threshold
+
+    @property
     def error(self) -> str:
-        """Why it is not known whether the calls are as required; "" if it is known."""
+        """Why it is not known whether the calls are as required; "" if it is known, or if a forbidden call fails the test anyway."""
+        if self.forbidden:
+            return ""
+        # Where missing and extra calls are only recorded, they do not fail the test: a forbidden call could still do so.
+        is_never_open = self.requirements.threshold is None and bool(self.requirements.never)
         problem = describe_problems(self.trajectory)
-        if problem and not self._fails_in_any_case:
+        if problem and (is_never_open or not self._fails_in_any_case):
             return problem
-        if self.passes and self.undecided:
+        if self.undecided and (is_never_open or self.passes):
             return self.undecided[0]
         return ""
 
     @property
     def _fails_in_any_case(self) -> bool:
-        """Whether no call that could not be read would make the calls as required: such a call may be one that is missing."""
-        if self.forbidden:
-            return True
+        """Whether no call that could not be read would make the calls as expected: such a call may be one that is missing."""
         if self.comparison.rules.extra == "allow":
             return False
         # What is not as expected in an agent that was started may be one that is missing there.
@@ -166,7 +179,7 @@ def parse_requirements(
             f"{where}: expected extra='forbid', missing='forbid' or never=[...], got extra='allow' and missing='allow', "
             "with which nothing can fail; at_least=None only records"
         )
-    return Requirements(expected=calls, never=forbidden, rules=rules)
+    return Requirements(expected=calls, never=forbidden, rules=rules, threshold=threshold)
 
 
 def check_calls(requirements: Requirements, trajectory: Trajectory) -> CallCheck:
@@ -189,6 +202,7 @@ def check_calls(requirements: Requirements, trajectory: Trajectory) -> CallCheck
                     f"{differences[0]}"
                 )
     return CallCheck(
+        requirements=requirements,
         comparison=comparison,
         forbidden=forbidden,
         undecided=tuple(undecided),

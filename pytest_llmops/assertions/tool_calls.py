@@ -54,7 +54,7 @@ def assert_tool_calls(
         never: Calls that must not be made: names of tools, also with wildcards (``delete_*``), or `call`.
         tools: The tools that the agent was offered, as OpenAI, Anthropic or MCP describe them, as `ToolDefinition`, or the answer of an
             MCP server to ``tools/list``; None: those of ``llm_calls``, if that is the source.
-        at_least: 1.0, or None: record only.
+        at_least: 1.0, or None: record only. A forbidden call fails the test either way.
         label: Distinguishes two assertions of a test.
 
     Returns:
@@ -101,7 +101,7 @@ def assert_tool_calls(
     emissions = [
         Emission(
             measurement=measured(
-                name="tools.calls", value=float(result.passes), threshold=threshold, detail=result.detail
+                name="tools.calls", value=float(result.passes), threshold=result.threshold, detail=result.detail
             ),
             verdict=f"tools.calls: {result.summary}",
             evidence=partial(result.describe, validity.problems),

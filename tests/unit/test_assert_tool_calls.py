@@ -15,6 +15,7 @@ from pytest_llmops import (
     MeasurementErrored,
     MeasurementFailed,
     assert_tool_calls,
+    assert_trajectory,
     call,
     collect,
     schemas,
@@ -113,6 +114,20 @@ def test_forbidden_calls_fail_with_or_without_expected_ones() -> None:
         "  step 2        refund(order_id='B-77', amount=200) is forbidden by never=call('refund', ..., amount=200)",
     ]
     assert assert_tool_calls(MESSAGES, extra="allow", never="delete_*").value == 1
+
+
+def test_a_forbidden_call_fails_where_the_others_are_only_recorded() -> None:
+    lines = fail(MESSAGES, ["search"], never="ref*", at_least=None)
+    assert lines[0].startswith("tools.calls: forbidden: refund(order_id='B-77', amount=200); 1 of 1 expected")
+    with pytest.raises(MeasurementFailed, match="trajectory.match: forbidden: refund"):
+        assert_trajectory(MESSAGES, ["search"], never="ref*", at_least=None)
+    assert assert_tool_calls(MESSAGES, ["search"], never="delete_*", at_least=None).status == "recorded"
+    # The call that was not read, or that a function could not compare, may be the forbidden one.
+    unsure = call("search", q=lambda q: q.missing)
+    for source, never in ((UNREAD, "delete_*"), (turn(("search", {"q": 1})), unsure)):
+        for check in (assert_tool_calls, assert_trajectory):
+            with pytest.raises(MeasurementErrored):
+                check(source, [], never=[never], at_least=None)
 
 
 def test_shares_for_the_gate() -> None:

@@ -448,7 +448,7 @@ def _check_expectation(expected: Expectation, turn: Turn, label: str) -> None:
     if expected.calls is not None:
         assert_tool_calls(turn.trajectory, expected.calls, never=expected.never, label=label)
     elif expected.never:
-        assert_tool_calls(turn.trajectory, extra="allow", never=expected.never, label=label)
+        assert_tool_calls(turn.trajectory, never=expected.never, label=label)
     for number, pattern in enumerate(expected.matches, start=1):
         assert_matches(turn.reply, pattern, label=_number_label(label, number))
     for number, pattern in enumerate(expected.not_matches, start=1):

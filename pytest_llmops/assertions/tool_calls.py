@@ -12,6 +12,7 @@ from pytest_llmops.agents.offered_tools import Tool, check_arguments, read_offer
 from pytest_llmops.agents.sources import read_trajectory
 from pytest_llmops.agents.trajectory_text import format_trajectory
 from pytest_llmops.assertions._arguments import parse_share_threshold
+from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.recorder import Emission
 
@@ -23,7 +24,7 @@ MAX_LINES = 60  # lines of a failure text
 
 def assert_tool_calls(
     source: object,
-    expected: "Sequence[Expected | str | Mapping[str, Any] | Sequence[Expected | str | Mapping[str, Any]]]" = (),
+    expected: "Sequence[Expected | str | Mapping[str, Any] | Sequence[Expected | str | Mapping[str, Any]]] | None" = None,
     *,
     order: Order = "strict",
     extra: Rule = "forbid",
@@ -45,7 +46,8 @@ def assert_tool_calls(
         source: What the agent did: anything that `read_trajectory` reads, such as ``llm_calls``, a list of messages, or the result of a
             framework.
         expected: The calls that are expected: `call`, the name of a tool (its arguments do not count), or `started`. With
-            ``order="turns"`` it may hold a list for each turn. Empty: no call is expected.
+            ``order="turns"`` it may hold a list for each turn. ``[]``: no call at all. Left out: only ``never`` counts, other calls are
+            allowed.
         order: ``strict``: one after another. ``turns``: turn by turn, where the calls of one turn of the agent may have any order; a list
             within ``expected`` is a turn, whose calls the agent has to make in one turn. ``any``: in any order; as many calls as possible
             are paired with expected ones.
@@ -66,7 +68,7 @@ def assert_tool_calls(
             call.
         MeasurementErrored: The source has no message of an agent; calls may be missing, as a reply could not be read, and what is known
             does not fail in any case; or whether a call is forbidden is not known, as a function of the test raised.
-        UsageError: Not a source, expected calls that contradict each other, or an invalid schema.
+        UsageError: Not a source, neither expected nor forbidden calls, calls that contradict each other, or an invalid schema.
 
     >>> from pytest_llmops import call
     >>> messages = [{"role": "assistant", "tool_calls": [{"function": {"name": "refund", "arguments": '{"amount": 20}'}}]}]
@@ -75,6 +77,14 @@ def assert_tool_calls(
     """
     where = "assert_tool_calls"
     threshold = parse_share_threshold(where, at_least)
+    if expected is None:
+        if not never:
+            raise UsageError(
+                f"{where}: expected the calls of the agent, or never=[...], got neither; for no call at all write {where}(source, [])"
+            )
+        # Only `never` counts: all other calls are accepted.
+        expected = ()
+        extra = "allow"
     requirements = parse_requirements(
         where,
         expected,
@@ -101,7 +111,10 @@ def assert_tool_calls(
     emissions = [
         Emission(
             measurement=measured(
-                name="tools.calls", value=float(result.passes), threshold=result.threshold, detail=result.detail
+                name="tools.calls",
+                value=float(result.passes),
+                threshold=result.threshold,
+                detail=result.detail,
             ),
             verdict=f"tools.calls: {result.summary}",
             evidence=partial(result.describe, validity.problems),

@@ -139,7 +139,9 @@ def _list_emissions(
     if not trajectory.turns:
         error = problem
     if error:
-        unknown = measured(name="trajectory.match", error=error, threshold=result.threshold, detail=result.detail)
+        unknown = measured(
+            name="trajectory.match", error=error, threshold=result.threshold, detail=result.detail
+        )
         emission = Emission(
             measurement=unknown, evidence=format_trajectory(trajectory), max_evidence_lines=MAX_LINES
         )
@@ -149,7 +151,7 @@ def _list_emissions(
             name="trajectory.match",
             value=float(result.passes),
             threshold=result.threshold,
-            detail=result.detail
+            detail=result.detail,
         ),
         verdict=f"trajectory.match: {result.summary}",
         evidence=result.describe,

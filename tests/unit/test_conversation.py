@@ -179,7 +179,11 @@ def test_calls_of_a_turn_are_those_that_are_new_in_the_whole_history() -> None:
 def test_an_agent_that_was_handed_over_to_does_not_repeat_its_earlier_turn() -> None:
     question = Step(role="user", text="Refund B-77.")
     done = Step(role="assistant", text="Done.")
-    new = (Step(role="user", text="And C-12?"), Step(role="assistant", tool_calls=(ToolUse(name="refund"),)), done)
+    new = (
+        Step(role="user", text="And C-12?"),
+        Step(role="assistant", tool_calls=(ToolUse(name="refund"),)),
+        done,
+    )
     transfer = ToolUse(name="transfer_to_billing")
 
     def hand_over(*steps: Step) -> Trajectory:

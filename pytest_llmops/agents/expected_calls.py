@@ -136,7 +136,11 @@ class ExpectedAgent:
         """Return whether a call started the agent; an agent without a name has that of the call."""
         if use.started is None:
             return False
-        return ExpectedCall(name=self.name).matches_name(use.started.agent or use.name)
+        return self.matches_agent(use.started.agent or use.name)
+
+    def matches_agent(self, name: str) -> bool:
+        """Return whether an agent has the name, or one that fits its wildcards."""
+        return ExpectedCall(name=self.name).matches_name(name)
 
     def __str__(self) -> str:
         """Return ``started billing``."""

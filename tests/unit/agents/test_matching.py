@@ -139,6 +139,30 @@ def test_a_hint_where_only_the_order_in_a_started_agent_differs() -> None:
     ).describe()
 
 
+@pytest.mark.parametrize(
+    ("expected", "trajectory", "hint"),
+    [
+        (started("transfer_to_billing"), hand_over(), "started: billing (by the tool transfer_to_billing)"),
+        (
+            started("billing"),
+            make("t", "l"),
+            "in place of started('billing') expect the tool that hands over",
+        ),
+        ("billing", hand_over(), "billing is the agent that the tool transfer_to_billing started"),
+        (started("billing", ["x"]), hand_over(), ""),
+        (started("billing"), make(""), ""),
+        ("sales", hand_over(), ""),
+    ],
+)
+def test_a_hint_where_the_name_of_an_agent_and_of_its_tool_are_confused(
+    expected: Any, trajectory: Trajectory, hint: str
+) -> None:
+    result = check([expected], trajectory)
+    hints = [text for label, text in result.describe() if label == "hint"]
+    assert not result.passes
+    assert (len(hints), hint in "".join(hints)) == (int(bool(hint)), True)
+
+
 def test_calls_whose_arguments_have_no_key_are_not_equal() -> None:
     # As a trajectory that is built by hand may have them
     uses = [ToolUse(name="f", arguments={"at": date(2026, 1, day)}) for day in (1, 2)]  # type: ignore[dict-item]

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
 from pytest_llmops._util.text_files import BadFile, json_kind
-from pytest_llmops.agents.expected_calls import Expected, is_call_mapping, parse_expected_call
+from pytest_llmops.agents.expected_calls import Expected, parse_expected_call
 from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.measurement import Json, shorten_text
 
@@ -305,7 +305,7 @@ def _parse_calls(value: object) -> tuple[Expected, ...]:
 
 
 def _parse_call(item: object) -> Expected:
-    if isinstance(item, Mapping) and not is_call_mapping(item):
+    if isinstance(item, Mapping) and "name" not in item:
         if len(item) != 1:
             raise BadFile(
                 f"expect.calls: expected the name of a tool, or a name with its arguments "

@@ -387,6 +387,14 @@ def test_foreign_text_is_escaped() -> None:
             "or never=[...], got neither; for no call at all write assert_tool_calls(source, [])",
         ),
         ("search", {}, "expected a list of calls, got 'search'"),
+        (
+            ["a", {"name": "a", "arguements": {}}],
+            {},
+            """expected a call as {"name": "refund", "arguments": {...}}, got {'name': 'a', 'arguements': {}}: unknown key 'arguements'""",
+        ),
+        ([{}], {}, "got {}: no name"),
+        ([{"name": "a", "args": None}], {}, "a: expected `arguments` (or `args`) to be a mapping, got None"),
+        ([{"name": "a", "args": {}, "arguments": {}}], {}, "expected `arguments` or `args`, got both"),
         ([1], {}, "expected call('name', ...) or the name of a tool, got 1"),
         (
             [["a"], ["b"]],

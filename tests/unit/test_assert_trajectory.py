@@ -206,6 +206,8 @@ def test_started_agents_count() -> None:
             {"arguments": "equal"},
             "expected arguments to be one of 'exact', 'ignore', 'subset', 'superset'",
         ),
+        ([{"name": "a", "arguements": {}}], {}, "unknown key 'arguements': known are args, arguments, name"),
+        (["b", {"nam": "a"}], {}, "got {'nam': 'a'}: unknown key 'nam'"),
         (3, {}, "expected calls or a reference; the reference: expected the fixture llm_calls"),
         (["refund"], {"at_most_steps": -1}, "at_most_steps"),
         (["refund"], {"never": ["refund"]}, "is expected, and forbidden by never"),

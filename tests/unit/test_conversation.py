@@ -248,6 +248,7 @@ def test_expectations_are_measured_with_the_label_of_the_turn() -> None:
         ({"calls": "get_order"}, "failed"),
         ({"calls": ["get_order", {"refund": {"order_id": "B-77"}}]}, "failed"),
         ({"calls": ["get_order", {"name": "refund", "arguments": {"order_id": "B-77"}}]}, "failed"),
+        ({"calls": [{"name": "get_order"}, {"name": "refund", "args": {}}]}, "passed"),
         ({"calls": [call("get_order", {}), call("refund")]}, "passed"),
         ({"calls": []}, "failed"),
         ({"never": "delete_*"}, "passed"),

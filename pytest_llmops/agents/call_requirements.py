@@ -150,7 +150,7 @@ def parse_requirements(
 
     Args:
         where: Name of the assertion, for errors.
-        expected: The expected calls, or lists of them for each turn; or the calls of a reference.
+        expected: The expected calls, or lists of them for each turn; or the calls of a reference; None: only ``never`` counts.
         order: How they are paired.
         extra: Whether calls that are not expected are allowed.
         missing: Whether expected calls may be missing.
@@ -158,8 +158,14 @@ def parse_requirements(
         threshold: The threshold of the verdict, which is 1 or 0; None: it is only recorded, and nothing has to be able to fail.
 
     Raises:
-        UsageError: They are not of the right form, or contradict each other.
+        UsageError: They are not of the right form, or contradict each other; or there are neither expected nor forbidden calls.
     """
+    if expected is None:
+        if not never:
+            raise UsageError(
+                f"{where}: expected the calls of the agent, or never=[...], got neither; for no call at all write {where}(source, [])"
+            )
+        expected, extra = (), "allow"
     _check_choice(where, "order", order, get_args(Order))
     _check_choice(where, "extra", extra, get_args(Rule))
     _check_choice(where, "missing", missing, get_args(Rule))

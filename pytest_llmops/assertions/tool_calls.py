@@ -5,14 +5,18 @@ from functools import partial
 from typing import Any
 
 from pytest_llmops import recorder
-from pytest_llmops.agents.call_requirements import check_calls, describe_problems, parse_requirements
+from pytest_llmops.agents.call_requirements import (
+    CallCheck,
+    check_calls,
+    describe_problems,
+    parse_requirements,
+)
 from pytest_llmops.agents.expected_calls import Expected
 from pytest_llmops.agents.matching import Order, Rule
-from pytest_llmops.agents.offered_tools import Tool, check_arguments, read_offered_tools
+from pytest_llmops.agents.offered_tools import Tool, Validity, check_arguments, read_offered_tools
 from pytest_llmops.agents.sources import read_trajectory
 from pytest_llmops.agents.trajectory_text import format_trajectory
 from pytest_llmops.assertions._arguments import parse_share_threshold
-from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.recorder import Emission
 
@@ -77,14 +81,6 @@ def assert_tool_calls(
     """
     where = "assert_tool_calls"
     threshold = parse_share_threshold(where, at_least)
-    if expected is None:
-        if not never:
-            raise UsageError(
-                f"{where}: expected the calls of the agent, or never=[...], got neither; for no call at all write {where}(source, [])"
-            )
-        # Only `never` counts: all other calls are accepted.
-        expected = ()
-        extra = "allow"
     requirements = parse_requirements(
         where,
         expected,
@@ -121,16 +117,21 @@ def assert_tool_calls(
             max_evidence_lines=MAX_LINES,
         )
     ]
-    shares: dict[str, float | None] = {}
-    if result.comparison.expected or extra == "forbid":
-        shares["tools.recall"] = result.comparison.recall
-        shares["tools.precision"] = result.comparison.precision
-    shares["tools.valid_arguments"] = validity.share
-    details: dict[str, dict[str, Any]] = {}
-    if validity.problems:
-        details["tools.valid_arguments"] = {"invalid": list(validity.problems)}
-    for name, share in shares.items():
-        if share is None:
-            continue
-        emissions.append(Emission(measurement=measured(name=name, value=share, detail=details.get(name, {}))))
+    for name, share in _measure_shares(result, validity).items():
+        detail: dict[str, Any] = {}
+        if name == "tools.valid_arguments" and validity.problems:
+            detail["invalid"] = list(validity.problems)
+        emissions.append(Emission(measurement=measured(name=name, value=share, detail=detail)))
     return recorder.emit_together(emissions)[0]
+
+
+def _measure_shares(result: CallCheck, validity: Validity) -> dict[str, float]:
+    """Return the values that are recorded for the gate, by their names, without those that are not known or say nothing."""
+    shares = {}
+    comparison = result.comparison
+    if comparison.expected or comparison.rules.extra == "forbid":
+        shares["tools.recall"] = comparison.recall
+        shares["tools.precision"] = comparison.precision
+    if validity.share is not None:
+        shares["tools.valid_arguments"] = validity.share
+    return shares

@@ -94,10 +94,6 @@ def assert_trajectory(
     calls = _read_expected(where, expected, arguments)
     requirements = None
     if calls is not None or never:
-        if calls is None:
-            # Only `never` counts: all other calls are accepted.
-            calls = ()
-            extra = "allow"
         requirements = parse_requirements(
             where,
             calls,

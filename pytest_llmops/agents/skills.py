@@ -25,7 +25,7 @@ SKILL_FILE = "SKILL.md"
 SKILL_FOLDERS = (".claude/skills", ".agents/skills")
 # Folders of a skill that are not part of it: the agent must not see what is expected of it
 LEFT_OUT = ("evals", "__pycache__", ".git")
-_FRONT_MATTER = re.compile(r"---[ \t]*\n(?:.*\n)*?---[ \t]*(?:\n|\Z)")
+_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(?:.*\n)*?---[ \t]*(?:\n|\Z)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,4 +295,4 @@ def _read_instructions(path: Path, version: _Version) -> str:
         raise UsageError(f"skill_arms: {shorten_text(str(path), 200)}: {name}: {error.what}") from None
     if name != SKILL_FILE:
         return text
-    return _FRONT_MATTER.sub("", text, count=1) if text.startswith("---") else text
+    return _FRONT_MATTER.sub("", text, count=1)

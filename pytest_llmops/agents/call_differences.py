@@ -298,6 +298,8 @@ def _describe_started(
 def _find_order_hint(comparison: CallComparison) -> str:
     """Return a hint if only the order of the calls differs; "" if not."""
     order = comparison.rules.order
+    if order == "turns" and not comparison.passes and reorder(comparison, "turns").passes:
+        return "the same calls in other turns: a list of calls without lists for each turn would pass"
     if comparison.passes or order == "any" or not reorder(comparison, "any").passes:
         return ""
     is_short = len(comparison.made) <= MAX_HINT_CALLS

@@ -275,7 +275,9 @@ def _parse_never(where: str, never: Any) -> tuple[ExpectedCall, ...]:
     for item in never:
         parsed = parse_expected_call(item, f"{where}: never")
         if not isinstance(parsed, ExpectedCall):
-            raise UsageError(f"{where}: expected never to have names or calls, got {parsed!r}")
+            raise UsageError(
+                f"{where}: expected never to have names of tools or calls, got {parsed!r}; forbid the tool that starts the agent"
+            )
         forbidden.append(parsed)
     return tuple(forbidden)
 
@@ -296,7 +298,8 @@ def _always_matches(pattern: ExpectedCall, item: ExpectedCall) -> bool:
         return False
     if pattern.mode == "any":
         return True
-    key = make_key(item.arguments)
-    if item.mode != "exact" or not key:
+    # What accepts other arguments too is always forbidden only by what forbids these with others.
+    is_comparable = item.mode == "exact" or item.mode == pattern.mode == "partial"
+    if not is_comparable or not make_key(item.arguments):
         return False
     return not pattern.compare_arguments(ToolUse(name=item.name, arguments=item.arguments))  # type: ignore[arg-type]

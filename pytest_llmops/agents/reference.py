@@ -53,6 +53,8 @@ def read_reference(where: str, reference: object, arguments: ArgumentMode) -> Ex
     problems = trajectory.all_problems
     if problems:
         raise UsageError(f"{where}: the reference was not read completely: {shorten_text(problems[0], 300)}")
+    if not trajectory.turns:
+        raise UsageError(f"{where}: the reference has no message of an agent; [] expects no call at all")
     turns = list_turns(trajectory)
     calls = [_make_expected(where, use, arguments) for turn in turns for use in turn]
     return ExpectedCalls(calls=tuple(calls), turns=tuple(len(turn) for turn in turns))

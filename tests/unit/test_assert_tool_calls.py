@@ -412,6 +412,12 @@ def test_foreign_text_is_escaped() -> None:
             {"never": ["re*"]},
             "is expected, and forbidden by never=call('re*'); remove one of them",
         ),
+        (
+            [call("refund", ..., x=1, y=2)],
+            {"never": [call("refund", ..., x=1)]},
+            "is expected, and forbidden by",
+        ),
+        (["a"], {"never": [expect_started("b")]}, "got started('b'); forbid the tool that starts the agent"),
         ([call("refund", x=1.0)], {"never": [call("refund", ..., x=1)]}, "is expected, and forbidden by"),
         (
             ["a"],
@@ -441,7 +447,10 @@ def test_what_makes_no_sense_is_refused(arguments: Any, options: dict[str, Any],
 
 
 def test_what_does_not_contradict_is_accepted() -> None:
-    options: dict[str, Any] = {"never": [call("refund", ..., amount=1_000), "delete_*"]}
+    options: dict[str, Any] = {
+        "never": [call("refund", ..., amount=1_000), call("refund", amount=200), "delete_*"]
+    }
+    assert assert_tool_calls(MESSAGES, ["get_order", call("refund", ..., amount=200)], **options).value == 1
     assert assert_tool_calls(MESSAGES, ["get_order", call("refund", ..., amount=int)], **options).value == 1
     assert assert_tool_calls(turn(("a", {}), ("a", {})), ["a", "a"]).value == 1
 

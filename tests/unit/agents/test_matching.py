@@ -67,6 +67,14 @@ def test_lists_for_each_turn(expected: Any, turns: list[str], passes: bool, pair
     assert (result.passes, len(result.comparison.pairs)) == (passes, pairs)
 
 
+def test_a_hint_where_only_the_turns_differ() -> None:
+    result = check([["a", "b"]], make("a", "b"), order="turns")
+    assert (
+        "hint",
+        "the same calls in other turns: a list of calls without lists for each turn would pass",
+    ) in (result.describe())
+
+
 def test_extra_and_missing_calls_that_are_allowed() -> None:
     trajectory = make("x", "ab", "y")
     assert check(["a", "y"], trajectory, extra="allow").passes

@@ -253,6 +253,8 @@ def test_expectations_are_measured_with_the_label_of_the_turn() -> None:
         ({"calls": []}, "failed"),
         ({"never": "delete_*"}, "passed"),
         ({"never": ["re*"]}, "failed"),
+        ({"never": [{"refund": {"order_id": "B-77"}}]}, "passed"),
+        ({"never": [{"name": "refund", "arguments": {}}]}, "failed"),
         ({"calls": ["get_order", "refund"], "never": "delete_*"}, "passed"),
     ],
 )

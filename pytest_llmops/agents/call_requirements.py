@@ -47,6 +47,11 @@ class Requirements:
     rules: Rules
     threshold: float | None
 
+    @property
+    def expects_calls(self) -> bool:
+        """Whether calls, or no call at all, are expected; if not, only ``never`` can fail."""
+        return bool(self.expected.calls) or self.rules.extra == "forbid"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallCheck:
@@ -113,12 +118,14 @@ class CallCheck:
     def detail(self) -> dict[str, Json]:
         """The names of expected calls and of those made, the numbers of those that are not allowed, and the trajectory, for reports."""
         detail: dict[str, Json] = {
-            "expected": [
-                shorten_text(item.name, 200) for item in self.comparison.expected[:MAX_DETAIL_NAMES]
-            ],
             "made": [shorten_text(use.name, 200) for use in self.all_calls[:MAX_DETAIL_NAMES]],
             "trajectory": self.trajectory.to_wire(),
         }
+        # With `never` alone nothing is expected, which is not the same as no call.
+        if self.requirements.expects_calls:
+            detail["expected"] = [
+                shorten_text(item.name, 200) for item in self.comparison.expected[:MAX_DETAIL_NAMES]
+            ]
         unexpected = self._list_unexpected()
         if unexpected:
             detail["unexpected"] = [*unexpected[:MAX_DETAIL_NAMES]]

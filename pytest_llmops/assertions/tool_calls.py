@@ -128,10 +128,9 @@ def assert_tool_calls(
 def _measure_shares(result: CallCheck, validity: Validity) -> dict[str, float]:
     """Return the values that are recorded for the gate, by their names, without those that are not known or say nothing."""
     shares = {}
-    comparison = result.comparison
-    if comparison.expected or comparison.rules.extra == "forbid":
-        shares["tools.recall"] = comparison.recall
-        shares["tools.precision"] = comparison.precision
+    if result.requirements.expects_calls:
+        shares["tools.recall"] = result.comparison.recall
+        shares["tools.precision"] = result.comparison.precision
     if validity.share is not None:
         shares["tools.valid_arguments"] = validity.share
     return shares

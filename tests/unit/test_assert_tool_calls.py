@@ -113,7 +113,8 @@ def test_forbidden_calls_fail_with_or_without_expected_ones() -> None:
         "tools.calls: forbidden: refund(order_id='B-77', amount=200)",
         "  step 2        refund(order_id='B-77', amount=200) is forbidden by never=call('refund', ..., amount=200)",
     ]
-    assert assert_tool_calls(MESSAGES, never="delete_*").value == 1
+    passed = assert_tool_calls(MESSAGES, never="delete_*")
+    assert (passed.value, "expected" in passed.detail) == (1, False)
     assert fail(MESSAGES, [], never="delete_*")[0] == "tools.calls: 2 of 2 calls not expected"
 
 

@@ -1,7 +1,8 @@
 """Compare an argument of a tool call with what a test expects: a value, a type, a regular expression, a function or a schema."""
 
 import re
-from collections.abc import Callable, Mapping
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache, partial
@@ -174,7 +175,7 @@ def compare_value(expected: object, got: object, path: str = "") -> list[Argumen
         return [_difference(path, expected, got)]
     if _is_function(expected):
         return _run_check(expected, got, path, is_check=True)  # type: ignore[arg-type]
-    if _is_boolean(expected) != isinstance(got, bool) and _is_number(expected):
+    if _has_other_booleans(expected, got):
         return [_difference(path, expected, got)]
     return _run_check(lambda value: expected == value, got, path, is_check=False, described=expected)
 
@@ -318,6 +319,20 @@ def _is_number(value: object) -> bool:
     return isinstance(value, Number) or _is_boolean(value)
 
 
+def _has_other_booleans(expected: object, got: object) -> bool:
+    """Return whether a number is expected where a value has a boolean, or the other way round, also in `pytest.approx` of a list."""
+    if type(expected).__name__ not in ("ApproxSequenceLike", "ApproxMapping"):
+        return _is_boolean(expected) != isinstance(got, bool) and _is_number(expected)
+    inner = getattr(expected, "expected", None)
+    if isinstance(inner, Mapping) and isinstance(got, Mapping):
+        pairs = [(value, got.get(key)) for key, value in inner.items()]
+    elif isinstance(inner, Sequence) and isinstance(got, Sequence):
+        pairs = list(zip(inner, got, strict=False))
+    else:
+        return False
+    return any(_is_boolean(value) != isinstance(other, bool) for value, other in pairs)
+
+
 def _has_own_equality(value: object) -> bool:
     """Return whether the class of a value defines what it is equal to, as that of `pytest.approx` does."""
     equality = type(value).__eq__
@@ -342,7 +357,16 @@ def _difference(path: str, expected: object, got: object) -> ArgumentDifference:
         text += ", which is a text"
     elif isinstance(expected, str) and isinstance(got, (int, float)) and repr(got) == expected:
         text += ", which is not a text"
+    elif isinstance(got, str) and isinstance(expected, str) and _is_same_text(expected, got):
+        text += ", which only looks the same: its Unicode form is another one (NFC, NFD)"
     return ArgumentDifference(path, format_value(expected), text)
+
+
+def _is_same_text(expected: str, got: str) -> bool:
+    """Return whether two short texts look the same, as ``é`` is one code point or two."""
+    if max(len(expected), len(got)) > MAX_SEARCHED_CHARS:
+        return False
+    return unicodedata.normalize("NFC", expected) == unicodedata.normalize("NFC", got)
 
 
 def _join_path(path: str, key: object) -> str:

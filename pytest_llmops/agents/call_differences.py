@@ -18,6 +18,8 @@ MAX_ARGUMENTS = 4  # arguments of a call that are described
 MAX_FORBIDDEN = 5
 MAX_HINT_CALLS = 200  # calls made that are compared turn by turn for a hint
 MAX_NAMED = 2  # forbidden calls in the first line
+MAX_NAMED_AGENTS = 5
+MAX_AGENT_CHARS = 200  # of the names of agents in a hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ def describe_differences(
     left_out = sum(len(group) for group in groups[MAX_DIFFERENCES:])
     if left_out:
         lines.append(("and", f"{format_count(left_out, 'more difference')}"))
-    hint = _find_order_hint(comparison)
+    hint = _find_order_hint(comparison) or _find_agent_hint(comparison, all_calls)
     if hint:
         lines.append(("hint", hint))
     lines += [("invalid", problem) for problem in problems]
@@ -296,6 +298,8 @@ def _describe_started(
 def _find_order_hint(comparison: CallComparison) -> str:
     """Return a hint if only the order of the calls differs; "" if not."""
     order = comparison.rules.order
+    if order == "turns" and not comparison.passes and reorder(comparison, "turns").passes:
+        return "the same calls in other turns: a list of calls without lists for each turn would pass"
     if comparison.passes or order == "any" or not reorder(comparison, "any").passes:
         return ""
     is_short = len(comparison.made) <= MAX_HINT_CALLS
@@ -304,3 +308,57 @@ def _find_order_hint(comparison: CallComparison) -> str:
     return (
         "the same calls in another order: order='any' would pass; do that only if the order does not matter"
     )
+
+
+def _find_agent_hint(comparison: CallComparison, calls: Sequence[ToolUse]) -> str:
+    """Return a hint if an agent is expected by the name of its tool, a tool by that of its agent, or the source shows no agents.
+
+    Args:
+        comparison: The expected calls and those made.
+        calls: All calls of the trajectory.
+    """
+    if comparison.rules.missing == "allow":
+        return ""
+    tools = {use.started.agent or use.name: use.name for use in calls if use.started is not None}
+    for index in comparison.missing:
+        expected = comparison.expected[index]
+        if isinstance(expected, ExpectedAgent):
+            hint = _describe_agents(expected, tools, calls)
+        else:
+            hint = _describe_agent_of_call(expected, tools)
+        if hint:
+            return hint
+    return ""
+
+
+def _describe_agents(expected: ExpectedAgent, tools: Mapping[str, str], calls: Sequence[ToolUse]) -> str:
+    """Return why no agent with the expected name was started; "" if one was.
+
+    Args:
+        expected: The agent.
+        tools: The agents that were started, and the tools that did.
+        calls: All calls of the trajectory.
+    """
+    if calls and not tools:
+        return (
+            "no call started an agent; in llm_calls and in lists of messages a handover is a plain call: "
+            f"in place of started({expected.name!r}) expect the tool that hands over, then the calls of the agent"
+        )
+    if not tools or any(expected.matches_agent(name) for name in tools):
+        return ""
+    started = [
+        f"{name} (by the tool {tool})" if name != tool else name
+        for name, tool in list(tools.items())[:MAX_NAMED_AGENTS]
+    ]
+    return f"started() has the name of an agent; the agents that were started: {shorten_text(', '.join(started), MAX_AGENT_CHARS)}"
+
+
+def _describe_agent_of_call(expected: ExpectedCall, tools: Mapping[str, str]) -> str:
+    """Return that the name of an expected call is that of an agent which was started; "" if it is not."""
+    for name, tool in tools.items():
+        if name != tool and expected.matches_name(name):
+            return (
+                f"{shorten_text(name, 60)} is the agent that the tool {shorten_text(tool, 60)} started: "
+                "expect it by started(), or the tool by its own name"
+            )
+    return ""

@@ -39,11 +39,18 @@ class Requirements:
         expected: The expected calls.
         never: The calls that must not be made.
         rules: How the expected calls are compared.
+        threshold: The threshold of the verdict, which is 1 or 0; None: it is only recorded.
     """
 
     expected: ExpectedCalls
     never: tuple[ExpectedCall, ...]
     rules: Rules
+    threshold: float | None
+
+    @property
+    def expects_calls(self) -> bool:
+        """Whether calls, or no call at all, are expected; if not, only ``never`` can fail."""
+        return bool(self.expected.calls) or self.rules.extra == "forbid"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +58,7 @@ class CallCheck:
     """Whether a trajectory meets the requirements.
 
     Attributes:
+        requirements: What is required.
         comparison: The expected calls and those made.
         forbidden: Forbidden calls that were made, by their index among ``all_calls``.
         undecided: A sentence for each call of which it is not known whether it is forbidden.
@@ -58,6 +66,7 @@ class CallCheck:
         all_calls: All calls, also those of started agents.
     """
 
+    requirements: Requirements
     comparison: CallComparison
     forbidden: Mapping[int, ExpectedCall]
     undecided: tuple[str, ...]
@@ -70,20 +79,29 @@ class CallCheck:
         return self.comparison.passes and not self.forbidden
 
     @property
+    def threshold(self) -> float | None:
+        """The threshold of the verdict. A forbidden call fails the test even where the verdict is only recorded."""
+        if self.forbidden and self.requirements.threshold is None:
+            return 1.0
+        return self.requirements.threshold
+
+    @property
     def error(self) -> str:
-        """Why it is not known whether the calls are as required; "" if it is known."""
+        """Why it is not known whether the calls are as required; "" if it is known, or if a forbidden call fails the test anyway."""
+        if self.forbidden:
+            return ""
+        # Where missing and extra calls are only recorded, they do not fail the test: a forbidden call could still do so.
+        is_never_open = self.requirements.threshold is None and bool(self.requirements.never)
         problem = describe_problems(self.trajectory)
-        if problem and not self._fails_in_any_case:
+        if problem and (is_never_open or not self._fails_in_any_case):
             return problem
-        if self.passes and self.undecided:
+        if self.undecided and (is_never_open or self.passes):
             return self.undecided[0]
         return ""
 
     @property
     def _fails_in_any_case(self) -> bool:
-        """Whether no call that could not be read would make the calls as required: such a call may be one that is missing."""
-        if self.forbidden:
-            return True
+        """Whether no call that could not be read would make the calls as expected: such a call may be one that is missing."""
         if self.comparison.rules.extra == "allow":
             return False
         # What is not as expected in an agent that was started may be one that is missing there.
@@ -100,12 +118,14 @@ class CallCheck:
     def detail(self) -> dict[str, Json]:
         """The names of expected calls and of those made, the numbers of those that are not allowed, and the trajectory, for reports."""
         detail: dict[str, Json] = {
-            "expected": [
-                shorten_text(item.name, 200) for item in self.comparison.expected[:MAX_DETAIL_NAMES]
-            ],
             "made": [shorten_text(use.name, 200) for use in self.all_calls[:MAX_DETAIL_NAMES]],
             "trajectory": self.trajectory.to_wire(),
         }
+        # With `never` alone nothing is expected, which is not the same as no call.
+        if self.requirements.expects_calls:
+            detail["expected"] = [
+                shorten_text(item.name, 200) for item in self.comparison.expected[:MAX_DETAIL_NAMES]
+            ]
         unexpected = self._list_unexpected()
         if unexpected:
             detail["unexpected"] = [*unexpected[:MAX_DETAIL_NAMES]]
@@ -137,7 +157,7 @@ def parse_requirements(
 
     Args:
         where: Name of the assertion, for errors.
-        expected: The expected calls, or lists of them for each turn; or the calls of a reference.
+        expected: The expected calls, or lists of them for each turn; or the calls of a reference; None: only ``never`` counts.
         order: How they are paired.
         extra: Whether calls that are not expected are allowed.
         missing: Whether expected calls may be missing.
@@ -145,8 +165,14 @@ def parse_requirements(
         threshold: The threshold of the verdict, which is 1 or 0; None: it is only recorded, and nothing has to be able to fail.
 
     Raises:
-        UsageError: They are not of the right form, or contradict each other.
+        UsageError: They are not of the right form, or contradict each other; or there are neither expected nor forbidden calls.
     """
+    if expected is None:
+        if not never:
+            raise UsageError(
+                f"{where}: expected the calls of the agent, or never=[...], got neither; for no call at all write {where}(source, [])"
+            )
+        expected, extra = (), "allow"
     _check_choice(where, "order", order, get_args(Order))
     _check_choice(where, "extra", extra, get_args(Rule))
     _check_choice(where, "missing", missing, get_args(Rule))
@@ -166,7 +192,7 @@ def parse_requirements(
             f"{where}: expected extra='forbid', missing='forbid' or never=[...], got extra='allow' and missing='allow', "
             "with which nothing can fail; at_least=None only records"
         )
-    return Requirements(expected=calls, never=forbidden, rules=rules)
+    return Requirements(expected=calls, never=forbidden, rules=rules, threshold=threshold)
 
 
 def check_calls(requirements: Requirements, trajectory: Trajectory) -> CallCheck:
@@ -189,6 +215,7 @@ def check_calls(requirements: Requirements, trajectory: Trajectory) -> CallCheck
                     f"{differences[0]}"
                 )
     return CallCheck(
+        requirements=requirements,
         comparison=comparison,
         forbidden=forbidden,
         undecided=tuple(undecided),
@@ -255,7 +282,9 @@ def _parse_never(where: str, never: Any) -> tuple[ExpectedCall, ...]:
     for item in never:
         parsed = parse_expected_call(item, f"{where}: never")
         if not isinstance(parsed, ExpectedCall):
-            raise UsageError(f"{where}: expected never to have names or calls, got {parsed!r}")
+            raise UsageError(
+                f"{where}: expected never to have names of tools or calls, got {parsed!r}; forbid the tool that starts the agent"
+            )
         forbidden.append(parsed)
     return tuple(forbidden)
 
@@ -276,7 +305,8 @@ def _always_matches(pattern: ExpectedCall, item: ExpectedCall) -> bool:
         return False
     if pattern.mode == "any":
         return True
-    key = make_key(item.arguments)
-    if item.mode != "exact" or not key:
+    # What accepts other arguments too is always forbidden only by what forbids these with others.
+    is_comparable = item.mode == "exact" or item.mode == pattern.mode == "partial"
+    if not is_comparable or not make_key(item.arguments):
         return False
     return not pattern.compare_arguments(ToolUse(name=item.name, arguments=item.arguments))  # type: ignore[arg-type]

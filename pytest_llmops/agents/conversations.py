@@ -120,25 +120,42 @@ def find_interrupt(result: object) -> str:
 def select_new_steps(steps: Sequence[Step], known: Sequence[Step]) -> Sequence[Step]:
     """Return the steps of this turn: those after the known ones, if the source has the conversation so far, else all.
 
-    A history that the agent shortened has at least the last known step, with a message of the user after it.
+    A history that the agent shortened has at least the last known step, with a message of the user after it. An agent that was handed over
+    to may be a tree in one result and, as part of the history, a flat list in the next: the order of all steps counts, not their place.
     """
-    keys = [_identify_step(step) for step in steps]
-    known_keys = [_identify_step(step) for step in known]
-    begin = 0
+    keys = _identify_steps(steps)
+    known_keys = _identify_steps(known)
+    new_steps = steps
     if keys[: len(known_keys)] == known_keys:
-        begin = len(known_keys)
+        new_steps = _drop_first(steps, len(known_keys))
     else:
         for place in range(1, len(steps)):
-            if steps[place].role == "user" and keys[place - 1] == known_keys[-1]:
-                begin = place
-    new_steps = steps[begin:]
+            if steps[place].role == "user" and _identify_steps([steps[place - 1]])[-1] == known_keys[-1]:
+                new_steps = steps[place:]
     if not any(step.role == "assistant" for step in new_steps):
         return steps
     return new_steps
 
 
-def _identify_step(step: Step) -> tuple[object, ...]:
-    return step.role, step.text, [call.name for call in step.tool_calls]
+def _identify_steps(steps: Sequence[Step]) -> list[object]:
+    """Return what a step has in common with its repetition in a history, of all steps and those of started agents."""
+    return [
+        (step.role, step.text, [call.name for call in step.tool_calls])
+        for step in Trajectory(steps=tuple(steps)).walk()
+    ]
+
+
+def _drop_first(steps: Sequence[Step], count: int) -> Sequence[Step]:
+    """Return the steps after the first ``count`` of all; an agent that was handed over to before goes on as if it were the first."""
+    for place, step in enumerate(steps):
+        if not count:
+            return steps[place:]
+        size = len(_identify_steps([step]))
+        if count < size:
+            inner = [child for call in step.tool_calls if call.started for child in call.started.steps]
+            return [*_drop_first(inner, count - 1), *steps[place + 1 :]]
+        count -= size
+    return ()
 
 
 def build_turn_trajectory(
@@ -164,7 +181,7 @@ def build_turn_trajectory(
     elif trajectory.answer != reply:
         steps[-1] = replace(steps[-1], text=reply)
     turn = replace(trajectory, steps=(*instructions, Step(role="user", text=user), *steps))
-    if len(new_steps) == len(trajectory.steps):
+    if tuple(new_steps) == trajectory.steps:
         return turn
     # The source has the whole conversation: so are its totals, and it has the problems of earlier turns again.
     return replace(

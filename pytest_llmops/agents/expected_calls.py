@@ -18,7 +18,7 @@ from pytest_llmops.agents.argument_values import (
 )
 from pytest_llmops.agents.argument_values import matches_schema as matches_schema  # noqa: PLC0414 -- part of how calls are written
 from pytest_llmops.agents.trajectory import ToolUse
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.measurement import shorten_text
 
 # any: all arguments; exact: these; partial: these, and others may be there; within: only these, but some may lack; whole: a matcher of
@@ -136,7 +136,11 @@ class ExpectedAgent:
         """Return whether a call started the agent; an agent without a name has that of the call."""
         if use.started is None:
             return False
-        return ExpectedCall(name=self.name).matches_name(use.started.agent or use.name)
+        return self.matches_agent(use.started.agent or use.name)
+
+    def matches_agent(self, name: str) -> bool:
+        """Return whether an agent has the name, or one that fits its wildcards."""
+        return ExpectedCall(name=self.name).matches_name(name)
 
     def __str__(self) -> str:
         """Return ``started billing``."""
@@ -259,7 +263,7 @@ def parse_expected_call(item: object, where: str) -> Expected:
     """
     if isinstance(item, (ExpectedCall, ExpectedAgent)):
         return item
-    if is_call_mapping(item):
+    if isinstance(item, Mapping):
         return _parse_call_mapping(item, where)
     if isinstance(item, str):
         check_name(item, where)
@@ -276,18 +280,27 @@ def _parse_call_mapping(item: Mapping[str, object], where: str) -> ExpectedCall:
     """Return the call of a mapping; without arguments they do not count. Its name is literal.
 
     Raises:
-        UsageError: The name is not a text, or the arguments are not a mapping.
+        UsageError: A key is unknown or missing, the name is not a text, or the arguments are not a mapping.
     """
+    unknown = [key for key in item if key not in CALL_KEYS]
+    if unknown or "name" not in item:
+        problem = "no name"
+        if unknown:
+            problem = str(UnknownName("key", shorten_text(str(unknown[0]), 60), CALL_KEYS))
+        raise UsageError(
+            f'{where}: expected a call as {{"name": "refund", "arguments": {{...}}}}, got {format_value(item)}: {problem}'
+        )
     name = item["name"]
     check_name(name, where)
     literal = glob.escape(str(name))
-    given = [item[key] for key in ("arguments", "args") if key in item]
-    if not given:
+    if "arguments" in item and "args" in item:
+        raise UsageError(f"{where}: {name}: expected `arguments` or `args`, got both")
+    if "arguments" not in item and "args" not in item:
         return ExpectedCall(name=literal)
-    arguments = given[0]
-    if len(given) > 1 or not isinstance(arguments, Mapping):
+    arguments = item.get("arguments", item.get("args"))
+    if not isinstance(arguments, Mapping):
         raise UsageError(
-            f"{where}: {name}: expected `arguments` (or `args`) to be a mapping, got {format_value(given)}"
+            f"{where}: {name}: expected `arguments` (or `args`) to be a mapping, got {format_value(arguments)}"
         )
     return call(literal, arguments)
 

@@ -1,9 +1,16 @@
 """Take the expected calls from a reference: a trajectory that was recorded, written by hand, or that of another test tool."""
 
 import glob
+from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
-from pytest_llmops.agents.expected_calls import ExpectedAgent, ExpectedCall, Mode, is_call_mapping
+from pytest_llmops.agents.expected_calls import (
+    ExpectedAgent,
+    ExpectedCall,
+    Mode,
+    is_call_mapping,
+    parse_expected_call,
+)
 from pytest_llmops.agents.matching import ExpectedCalls, list_turns
 from pytest_llmops.agents.sources import read_trajectory
 from pytest_llmops.agents.trajectory import ToolUse
@@ -21,7 +28,9 @@ def is_call_list(expected: object) -> bool:
         return True
     if not isinstance(expected, (list, tuple)):
         return False
-    kinds = (str, list, tuple, ExpectedCall, ExpectedAgent)
+    if any(isinstance(item, (str, ExpectedCall, ExpectedAgent)) for item in expected):
+        return True
+    kinds = (list, tuple)
     return all(isinstance(item, kinds) or is_call_mapping(item) for item in expected)
 
 
@@ -39,13 +48,25 @@ def read_reference(where: str, reference: object, arguments: ArgumentMode) -> Ex
     try:
         trajectory = read_trajectory(reference)
     except UsageError as error:
+        _check_calls(where, reference)
         raise UsageError(f"{where}: expected calls or a reference; the reference: {error}") from None
     problems = trajectory.all_problems
     if problems:
         raise UsageError(f"{where}: the reference was not read completely: {shorten_text(problems[0], 300)}")
+    if not trajectory.turns:
+        raise UsageError(f"{where}: the reference has no message of an agent; [] expects no call at all")
     turns = list_turns(trajectory)
     calls = [_make_expected(where, use, arguments) for turn in turns for use in turn]
     return ExpectedCalls(calls=tuple(calls), turns=tuple(len(turn) for turn in turns))
+
+
+def _check_calls(where: str, reference: object) -> None:
+    """Raise a `UsageError` that names what is wrong with a call, if a value is no reference, but a list of calls with names."""
+    if not isinstance(reference, (list, tuple)):
+        return
+    for item in reference:
+        if isinstance(item, Mapping) and "name" in item:
+            parse_expected_call(item, where)
 
 
 def _make_expected(where: str, use: ToolUse, arguments: ArgumentMode) -> ExpectedCall:

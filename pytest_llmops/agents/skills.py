@@ -295,4 +295,4 @@ def _read_instructions(path: Path, version: _Version) -> str:
         raise UsageError(f"skill_arms: {shorten_text(str(path), 200)}: {name}: {error.what}") from None
     if name != SKILL_FILE:
         return text
-    return _FRONT_MATTER.sub("", text, count=1) if text.startswith("---") else text
+    return _FRONT_MATTER.sub("", text, count=1)

@@ -445,10 +445,8 @@ def _check_expectation(expected: Expectation, turn: Turn, label: str) -> None:
         assert_not_contains(
             turn.reply, expected.not_contains, ignore_case=True, whitespace="collapse", label=label
         )
-    if expected.calls is not None:
+    if expected.calls is not None or expected.never:
         assert_tool_calls(turn.trajectory, expected.calls, never=expected.never, label=label)
-    elif expected.never:
-        assert_tool_calls(turn.trajectory, extra="allow", never=expected.never, label=label)
     for number, pattern in enumerate(expected.matches, start=1):
         assert_matches(turn.reply, pattern, label=_number_label(label, number))
     for number, pattern in enumerate(expected.not_matches, start=1):

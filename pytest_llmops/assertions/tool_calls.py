@@ -5,10 +5,15 @@ from functools import partial
 from typing import Any
 
 from pytest_llmops import recorder
-from pytest_llmops.agents.call_requirements import check_calls, describe_problems, parse_requirements
+from pytest_llmops.agents.call_requirements import (
+    CallCheck,
+    check_calls,
+    describe_problems,
+    parse_requirements,
+)
 from pytest_llmops.agents.expected_calls import Expected
 from pytest_llmops.agents.matching import Order, Rule
-from pytest_llmops.agents.offered_tools import Tool, check_arguments, read_offered_tools
+from pytest_llmops.agents.offered_tools import Tool, Validity, check_arguments, read_offered_tools
 from pytest_llmops.agents.sources import read_trajectory
 from pytest_llmops.agents.trajectory_text import format_trajectory
 from pytest_llmops.assertions._arguments import parse_share_threshold
@@ -23,7 +28,7 @@ MAX_LINES = 60  # lines of a failure text
 
 def assert_tool_calls(
     source: object,
-    expected: "Sequence[Expected | str | Mapping[str, Any] | Sequence[Expected | str | Mapping[str, Any]]]" = (),
+    expected: "Sequence[Expected | str | Mapping[str, Any] | Sequence[Expected | str | Mapping[str, Any]]] | None" = None,
     *,
     order: Order = "strict",
     extra: Rule = "forbid",
@@ -45,7 +50,8 @@ def assert_tool_calls(
         source: What the agent did: anything that `read_trajectory` reads, such as ``llm_calls``, a list of messages, or the result of a
             framework.
         expected: The calls that are expected: `call`, the name of a tool (its arguments do not count), or `started`. With
-            ``order="turns"`` it may hold a list for each turn. Empty: no call is expected.
+            ``order="turns"`` it may hold a list for each turn. ``[]``: no call at all. Left out: only ``never`` counts, other calls are
+            allowed.
         order: ``strict``: one after another. ``turns``: turn by turn, where the calls of one turn of the agent may have any order; a list
             within ``expected`` is a turn, whose calls the agent has to make in one turn. ``any``: in any order; as many calls as possible
             are paired with expected ones.
@@ -54,7 +60,7 @@ def assert_tool_calls(
         never: Calls that must not be made: names of tools, also with wildcards (``delete_*``), or `call`.
         tools: The tools that the agent was offered, as OpenAI, Anthropic or MCP describe them, as `ToolDefinition`, or the answer of an
             MCP server to ``tools/list``; None: those of ``llm_calls``, if that is the source.
-        at_least: 1.0, or None: record only.
+        at_least: 1.0, or None: record only. A forbidden call fails the test either way.
         label: Distinguishes two assertions of a test.
 
     Returns:
@@ -66,7 +72,7 @@ def assert_tool_calls(
             call.
         MeasurementErrored: The source has no message of an agent; calls may be missing, as a reply could not be read, and what is known
             does not fail in any case; or whether a call is forbidden is not known, as a function of the test raised.
-        UsageError: Not a source, expected calls that contradict each other, or an invalid schema.
+        UsageError: Not a source, neither expected nor forbidden calls, calls that contradict each other, or an invalid schema.
 
     >>> from pytest_llmops import call
     >>> messages = [{"role": "assistant", "tool_calls": [{"function": {"name": "refund", "arguments": '{"amount": 20}'}}]}]
@@ -101,23 +107,30 @@ def assert_tool_calls(
     emissions = [
         Emission(
             measurement=measured(
-                name="tools.calls", value=float(result.passes), threshold=threshold, detail=result.detail
+                name="tools.calls",
+                value=float(result.passes),
+                threshold=result.threshold,
+                detail=result.detail,
             ),
             verdict=f"tools.calls: {result.summary}",
             evidence=partial(result.describe, validity.problems),
             max_evidence_lines=MAX_LINES,
         )
     ]
-    shares: dict[str, float | None] = {}
-    if result.comparison.expected or extra == "forbid":
+    for name, share in _measure_shares(result, validity).items():
+        detail: dict[str, Any] = {}
+        if name == "tools.valid_arguments" and validity.problems:
+            detail["invalid"] = list(validity.problems)
+        emissions.append(Emission(measurement=measured(name=name, value=share, detail=detail)))
+    return recorder.emit_together(emissions)[0]
+
+
+def _measure_shares(result: CallCheck, validity: Validity) -> dict[str, float]:
+    """Return the values that are recorded for the gate, by their names, without those that are not known or say nothing."""
+    shares = {}
+    if result.requirements.expects_calls:
         shares["tools.recall"] = result.comparison.recall
         shares["tools.precision"] = result.comparison.precision
-    shares["tools.valid_arguments"] = validity.share
-    details: dict[str, dict[str, Any]] = {}
-    if validity.problems:
-        details["tools.valid_arguments"] = {"invalid": list(validity.problems)}
-    for name, share in shares.items():
-        if share is None:
-            continue
-        emissions.append(Emission(measurement=measured(name=name, value=share, detail=details.get(name, {}))))
-    return recorder.emit_together(emissions)[0]
+    if validity.share is not None:
+        shares["tools.valid_arguments"] = validity.share
+    return shares

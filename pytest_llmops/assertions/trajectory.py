@@ -64,7 +64,7 @@ def assert_trajectory(
         at_most_repeats: Limit of how often an equal call (the same tool and arguments) comes again.
         at_most_tokens: Limit of the tokens of all turns.
         at_most_usd: Limit of the price of all turns, in US dollars.
-        at_least: 1.0, or None: record only whether the calls are as expected.
+        at_least: 1.0, or None: record only whether the calls are as expected. A forbidden call fails the test either way.
         label: Distinguishes two assertions of a test.
 
     Returns:
@@ -95,10 +95,6 @@ def assert_trajectory(
     calls = _read_expected(where, expected, arguments)
     requirements = None
     if calls is not None or never:
-        if calls is None:
-            # Only `never` counts: all other calls are accepted.
-            calls = ()
-            extra = "allow"
         requirements = parse_requirements(
             where,
             calls,
@@ -111,14 +107,13 @@ def assert_trajectory(
     trajectory = read_trajectory(source)
     measured = partial(Measurement, label=label, version=VERSION)
     limited = _measure_limits(measured, trajectory, limits, source)
-    return recorder.emit_together(_list_emissions(measured, trajectory, requirements, threshold, limited))
+    return recorder.emit_together(_list_emissions(measured, trajectory, requirements, limited))
 
 
 def _list_emissions(
     measured: "partial[Measurement]",
     trajectory: Trajectory,
     requirements: Requirements | None,
-    threshold: float | None,
     measurements: list[Measurement],
 ) -> list[Emission]:
     """Return what is measured: whether the calls are as required, then what has limits.
@@ -127,7 +122,6 @@ def _list_emissions(
         measured: The measurements before their values.
         trajectory: What the agent did.
         requirements: What is required of its calls; None: nothing.
-        threshold: The threshold of the calls.
         measurements: What has limits.
     """
     problem = describe_problems(trajectory)
@@ -142,14 +136,19 @@ def _list_emissions(
     if not trajectory.turns:
         error = problem
     if error:
-        unknown = measured(name="trajectory.match", error=error, threshold=threshold, detail=result.detail)
+        unknown = measured(
+            name="trajectory.match", error=error, threshold=result.threshold, detail=result.detail
+        )
         emission = Emission(
             measurement=unknown, evidence=format_trajectory(trajectory), max_evidence_lines=MAX_LINES
         )
         return [emission, *_add_evidence(measurements, trajectory, is_shown=True)]
     match = Emission(
         measurement=measured(
-            name="trajectory.match", value=float(result.passes), threshold=threshold, detail=result.detail
+            name="trajectory.match",
+            value=float(result.passes),
+            threshold=result.threshold,
+            detail=result.detail,
         ),
         verdict=f"trajectory.match: {result.summary}",
         evidence=result.describe,

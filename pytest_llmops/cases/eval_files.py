@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmops._util.text_files import BadFile, json_kind, read_json, read_text
 from pytest_llmops._util.user_files import find_path
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.measurement import Json, shorten_text
 
 if TYPE_CHECKING:
@@ -27,6 +27,15 @@ if TYPE_CHECKING:
 FILE_NAMES = "file_names"  # key of a case: its files as evals.json names them, in the order of `Case.files`
 # Keys under which people write the text of an assertion that is an object
 _ASSERTION_KEYS = ("text", "assertion", "expectation", "description", "criterion", "check", "name")
+_CALL_KEYS = (
+    "id",
+    "name",
+    "args",
+    "partial_args",
+    "partialArgs",
+    "will_continue",
+    "willContinue",
+)  # of a call of ADK
 _TAKEN_KEYS = frozenset({"id", "prompt", "expected_output", "files", "input", "reference"})
 
 
@@ -312,6 +321,7 @@ def _parse_tool_uses(data: Mapping[str, Json], place: str) -> list[Json]:
         values = _read_object(use, where)
         arguments = values.get("args")
         if arguments is None:
+            _check_keys(values, where)
             arguments = {}
         calls.append(
             {
@@ -320,6 +330,13 @@ def _parse_tool_uses(data: Mapping[str, Json], place: str) -> list[Json]:
             }
         )
     return calls
+
+
+def _check_keys(values: Mapping[str, Json], where: str) -> None:
+    """Raise a `BadFile` for an unknown key of a call without ``args``: without this, ``arguments`` would mean that none are expected."""
+    for key in values:
+        if key not in _CALL_KEYS:
+            raise BadFile(f"{where}: {UnknownName('key', shorten_text(key, 60), _CALL_KEYS)}")
 
 
 def _parse_rubrics(value: Json, place: str) -> list[Json]:

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
 from pytest_llmops._util.text_files import BadFile, json_kind
-from pytest_llmops.agents.expected_calls import Expected, is_call_mapping, parse_expected_call
+from pytest_llmops.agents.expected_calls import Expected, parse_expected_call
 from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.measurement import Json, shorten_text
 
@@ -51,7 +51,7 @@ class Expectation:
         matches: Regular expressions that match somewhere in it.
         not_matches: Regular expressions that match nowhere.
         calls: The tools that the agent calls in this turn, in this order, and no others; None: not checked.
-        never: Tools that it does not call; names may have wildcards.
+        never: Tools or calls that it does not make; names may have wildcards.
     """
 
     contains: tuple[str, ...] = ()
@@ -59,7 +59,7 @@ class Expectation:
     matches: tuple[str, ...] = ()
     not_matches: tuple[str, ...] = ()
     calls: tuple[Expected, ...] | None = None
-    never: tuple[str, ...] = ()
+    never: tuple[Expected, ...] = ()
 
 
 # A condition in code is a function of the last turn
@@ -278,19 +278,24 @@ def _parse_expectation(turn: Mapping[str, Any]) -> Expectation | None:
     parts = _parse_object(turn["expect"], "expect", known, "expectation")
     calls = None
     if "calls" in parts:
-        calls = _parse_calls(parts["calls"])
+        calls = _parse_calls(parts["calls"], "expect.calls")
+    never: tuple[Expected, ...] = ()
+    if "never" in parts:
+        never = _parse_calls(parts["never"], "expect.never")
+        if not never:
+            raise BadFile("expect.never: expected at least one tool, got an empty list")
     return Expectation(
         contains=_parse_texts(parts, "contains", "expect."),
         not_contains=_parse_texts(parts, "not_contains", "expect."),
         matches=_parse_patterns(parts, "matches", "expect."),
         not_matches=_parse_patterns(parts, "not_matches", "expect."),
         calls=calls,
-        never=_parse_texts(parts, "never", "expect."),
+        never=never,
     )
 
 
-def _parse_calls(value: object) -> tuple[Expected, ...]:
-    """Return the expected calls; an empty list is none at all.
+def _parse_calls(value: object, place: str) -> tuple[Expected, ...]:
+    """Return expected or forbidden calls; an empty list is none at all.
 
     A call is anything that `assert_tool_calls` expects, or ``{"refund": {"order_id": "B-77"}}``, which is short in YAML.
 
@@ -300,21 +305,21 @@ def _parse_calls(value: object) -> tuple[Expected, ...]:
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, (list, tuple)):
-        raise BadFile(f"expect.calls: expected a list of calls, got {json_kind(value)}")
-    return tuple(_parse_call(item) for item in value)
+        raise BadFile(f"{place}: expected a list of calls, got {json_kind(value)}")
+    return tuple(_parse_call(item, place) for item in value)
 
 
-def _parse_call(item: object) -> Expected:
-    if isinstance(item, Mapping) and not is_call_mapping(item):
+def _parse_call(item: object, place: str) -> Expected:
+    if isinstance(item, Mapping) and "name" not in item:
         if len(item) != 1:
             raise BadFile(
-                f"expect.calls: expected the name of a tool, or a name with its arguments "
+                f"{place}: expected the name of a tool, or a name with its arguments "
                 f"(`refund: {{order_id: B-77}}`), got {json_kind(item)} with {len(item)} keys"
             )
         [(name, arguments)] = item.items()
         item = {"name": name, "arguments": arguments}
     try:
-        return parse_expected_call(item, "expect.calls")
+        return parse_expected_call(item, place)
     except UsageError as error:
         raise BadFile(str(error)) from None
 

@@ -32,13 +32,16 @@ from pytest_llmops.harness.baseline_gate import (
     find_own_path,
     read_checkout,
 )
-from pytest_llmops.measurement import format_count
+from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.results.call_sequences import find_sequences
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import Verdict
 from pytest_llmops.settings import Settings
 
 GONE_SHARE = 0.5  # of the baseline's tests: if so many are gone, only --llm-accept-anyway drops them
+
+MIN_ZEROS = 3  # scores of a first baseline from which nothing but zeros is suspicious
+MAX_ZERO_CHARS = 200  # about metrics that are 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +153,9 @@ def accept_run(
     chosen: Sequence[str] = ()
     if not settings.accept_session:
         chosen = find_chosen_tests(older, selection.tests)
+    doubt = _describe_chosen(chosen)
+    if not older.tests:
+        doubt = _describe_zeros(ran)
     name = path_from_root(path, gate.root)
     dropped = _count_dropped(older, merged, ran)
     accepted = _describe_accepted(selection, merged, dropped, as_session=settings.accept_session)
@@ -157,7 +163,7 @@ def accept_run(
         f"{name}: {accepted}; commit it, and keep {outputs_path(path).name} out of git"
         f"{describe_small_baseline(merged)}"
     )
-    return AcceptedRun(sentence, _describe_chosen(chosen))
+    return AcceptedRun(sentence, doubt)
 
 
 def _read_older(path: Path, root: Path) -> Baseline:
@@ -303,6 +309,23 @@ def _describe_chosen(chosen: Sequence[str]) -> str:
         f"{format_count(len(chosen), 'test')} {verb} accepted again without a change: the same requests, other answers. Choosing the "
         "best of several runs makes later unchanged runs RED; add a run as a session instead: --llm-accept-session"
     )
+
+
+def _describe_zeros(records: Iterable[TestRecord]) -> str:
+    """Return the doubt about metrics that are 0 in all tests, such as after a wrong key in the cases; "" if there are none."""
+    values: dict[str, list[float | None]] = {}
+    for record in records:
+        for measurement in record.measurements:
+            if measurement.unit == "1" and measurement.better == "higher":
+                values.setdefault(measurement.name, []).append(measurement.value)
+    zeros = [
+        f"all {len(scores):,} scores of {name} are 0"
+        for name, scores in values.items()
+        if len(scores) >= MIN_ZEROS and set(scores) == {0.0}
+    ]
+    if not zeros:
+        return ""
+    return f"{shorten_text(', '.join(zeros), MAX_ZERO_CHARS)}: no later run can be worse. Check what the cases expect"
 
 
 def _keep_answers(stored: StoredAnswers, merged: Baseline) -> StoredAnswers:

@@ -26,7 +26,7 @@ class MarkedTools(ToolCatalogue):
         Args:
             reply: What the application did: `llm_calls`, the reply of a model, messages, the result of an agent framework.
             case: The case.
-            at_least: 1.0: the calls must be right; None: recorded only, for the gate.
+            at_least: 1.0: the calls must be right; None: recorded only, for the gate. A tool of ``never`` fails the test either way.
             label: Distinguishes several checks of a test.
 
         Returns:

@@ -24,10 +24,14 @@ from pytest_llmops import assert_score
 def quality(actual, expected=None):
     return float(actual)
 
+def nothing(actual, expected=None):
+    return 0
+
 @pytest.mark.parametrize("case", range({cases}))
 def test_answer(case):
     Path("ran").touch()
     assert_score(quality, str(0.9 - case % 5 / 50), at_least=None)
+    assert_score(nothing, "", at_least=None)
     assert case not in {failing}
 """
 ACCEPT = "--llm-accept=why"
@@ -54,6 +58,7 @@ def test_the_file_that_is_compared_with_is_the_file_that_is_written(project: Pro
     for name in ("qa/other", "other.json"):
         first = project.run(f"--llm-baseline={name}", ACCEPT, workers=workers * (name == "other.json"))
         assert first.line("accepted;").startswith(f"baseline  {name}: 3 tests accepted")
+        assert first.run.notes[0].startswith("all 3 scores of score.nothing are 0: no later run can be worse")
         assert project.run("-o", "llm_baseline=ini.json", f"--llm-baseline={name}", ACCEPT).exit == 0
         assert len(read_baseline(project, name).history) == 2
     assert not (project.path / OWN).exists()

@@ -66,6 +66,7 @@ def test_a_single_file_is_installed_at_the_top(tmp_path: Path, name: str) -> Non
         ("no front matter\n", "no front matter\n"),
         ("---\r\nname: a\r\n---\r\nbody\r\n", "body\n"),
         ("---\nname: a\n---", ""),
+        ("---- a line\n---\nkept\n---\n", "---- a line\n---\nkept\n---\n"),
         ("---\nnever closed\n", "---\nnever closed\n"),
         (f"{'---' * 50_000}\n", f"{'---' * 50_000}\n"),
     ],

@@ -15,6 +15,7 @@ from pytest_llmops import (
     MeasurementErrored,
     MeasurementFailed,
     assert_tool_calls,
+    assert_trajectory,
     call,
     collect,
     schemas,
@@ -107,12 +108,28 @@ def test_a_hint_where_only_the_order_differs() -> None:
 
 
 def test_forbidden_calls_fail_with_or_without_expected_ones() -> None:
-    lines = fail(MESSAGES, extra="allow", never=["delete_*", call("refund", ..., amount=200)])
+    lines = fail(MESSAGES, never=["delete_*", call("refund", ..., amount=200)])
     assert lines[:2] == [
         "tools.calls: forbidden: refund(order_id='B-77', amount=200)",
         "  step 2        refund(order_id='B-77', amount=200) is forbidden by never=call('refund', ..., amount=200)",
     ]
-    assert assert_tool_calls(MESSAGES, extra="allow", never="delete_*").value == 1
+    passed = assert_tool_calls(MESSAGES, never="delete_*")
+    assert (passed.value, "expected" in passed.detail) == (1, False)
+    assert fail(MESSAGES, [], never="delete_*")[0] == "tools.calls: 2 of 2 calls not expected"
+
+
+def test_a_forbidden_call_fails_where_the_others_are_only_recorded() -> None:
+    lines = fail(MESSAGES, ["search"], never="ref*", at_least=None)
+    assert lines[0].startswith("tools.calls: forbidden: refund(order_id='B-77', amount=200); 1 of 1 expected")
+    with pytest.raises(MeasurementFailed, match="forbidden: refund"):
+        assert_trajectory(MESSAGES, ["search"], never="ref*", at_least=None)
+    assert assert_tool_calls(MESSAGES, ["search"], never="delete_*", at_least=None).status == "recorded"
+    # The call that was not read, or that a function could not compare, may be the forbidden one.
+    unsure = call("search", q=lambda q: q.missing)
+    for source, never in ((UNREAD, "delete_*"), (turn(("search", {"q": 1})), unsure)):
+        for check in (assert_tool_calls, assert_trajectory):
+            with pytest.raises(MeasurementErrored):
+                check(source, [], never=[never], at_least=None)
 
 
 def test_shares_for_the_gate() -> None:
@@ -123,15 +140,15 @@ def test_shares_for_the_gate() -> None:
         "tools.valid_arguments": 0.5,
     }
     no_calls = [{"role": "assistant", "content": "Hello"}]
-    assert measure(no_calls) == {
+    assert measure(no_calls, []) == {
         "tools.calls": 1,
         "tools.recall": 1,
         "tools.precision": 1,
         "tools.valid_arguments": 1,
     }
     assert measure(no_calls, ["search"])["tools.recall"] == 0
-    assert measure(MESSAGES)["tools.precision"] == 0
-    assert [*measure(MESSAGES, extra="allow", never="delete_*")] == ["tools.calls", "tools.valid_arguments"]
+    assert measure(MESSAGES, [])["tools.precision"] == 0
+    assert [*measure(MESSAGES, never="delete_*")] == ["tools.calls", "tools.valid_arguments"]
 
 
 def test_detail_has_the_names_and_the_trajectory() -> None:
@@ -150,7 +167,7 @@ def test_an_agent_without_calls_fails_unless_none_is_expected() -> None:
     assert (
         fail(no_calls, ["search"])[0] == "tools.calls: 1 of 1 expected calls missing; the agent made no call"
     )
-    assert assert_tool_calls(no_calls).value == 1
+    assert assert_tool_calls(no_calls, []).value == 1
 
 
 @pytest.mark.parametrize("source", [[], {"messages": []}, [{"role": "user", "content": "Hi"}]])
@@ -218,7 +235,7 @@ def test_a_note_hides_no_call() -> None:
 def test_a_source_without_a_message_names_what_was_not_read() -> None:
     reason = "the source has no message of an agent: call 1 could not be read"
     with pytest.raises(MeasurementErrored, match=reason):
-        assert_tool_calls(Trajectory(problems=("call 1 could not be read",)))
+        assert_tool_calls(Trajectory(problems=("call 1 could not be read",)), [])
 
 
 @pytest.mark.parametrize(
@@ -243,7 +260,7 @@ def test_a_call_that_may_be_forbidden_could_not_be_scored(
     assert reason in str(error.value)
     # A call that is not made as expected fails in any case, and so does a name that is forbidden.
     assert fail(messages, ["search"], never=[never])[0].startswith("tools.calls: 1 of 1")
-    assert fail(messages, extra="allow", never=[never, "re*"])[0].startswith("tools.calls: forbidden")
+    assert fail(messages, never=[never, "re*"])[0].startswith("tools.calls: forbidden")
 
 
 def test_calls_that_are_not_valid_are_named() -> None:
@@ -264,7 +281,7 @@ def test_calls_that_are_not_valid_are_named() -> None:
     ]
     assert measure(messages, ["refund"], tools=[REFUND])["tools.valid_arguments"] == 0.2
     with collect() as measurements:
-        assert_tool_calls(messages, extra="allow", missing="allow", at_least=None, tools=[REFUND])
+        assert_tool_calls(messages, [], extra="allow", missing="allow", at_least=None, tools=[REFUND])
     # A call that passes is seen too.
     assert "step 2: the tool refnd was not offered" in str(measurements[-1].detail["invalid"])
     # Without known tools only the form counts.
@@ -292,9 +309,9 @@ def test_arguments_that_are_not_known_are_neither_valid_nor_invalid() -> None:
 )
 def test_tools_as_vendors_describe_them(tool: object) -> None:
     messages = turn(("f", {"q": 1}), ("f", {}))
-    assert measure(messages, tools=[tool])["tools.valid_arguments"] == 0.5
-    assert measure(messages, tools={"tools": [tool]})["tools.valid_arguments"] == 0.5
-    assert measure(messages, tools=[{"name": "f"}])["tools.valid_arguments"] == 1
+    assert measure(messages, [], tools=[tool])["tools.valid_arguments"] == 0.5
+    assert measure(messages, [], tools={"tools": [tool]})["tools.valid_arguments"] == 0.5
+    assert measure(messages, [], tools=[{"name": "f"}])["tools.valid_arguments"] == 1
 
 
 def test_only_the_schemas_of_called_tools_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,7 +382,20 @@ def test_foreign_text_is_escaped() -> None:
             "expected order to be one of 'strict', 'turns', 'any', got 'sorted'",
         ),
         (["search"], {"extra": True}, "expected extra to be one of 'forbid', 'allow', got True"),
+        (
+            None,
+            {},
+            "or never=[...], got neither; for no call at all write assert_tool_calls(source, [])",
+        ),
         ("search", {}, "expected a list of calls, got 'search'"),
+        (
+            ["a", {"name": "a", "arguements": {}}],
+            {},
+            """expected a call as {"name": "refund", "arguments": {...}}, got {'name': 'a', 'arguements': {}}: unknown key 'arguements'""",
+        ),
+        ([{}], {}, "got {}: no name"),
+        ([{"name": "a", "args": None}], {}, "a: expected `arguments` (or `args`) to be a mapping, got None"),
+        ([{"name": "a", "args": {}, "arguments": {}}], {}, "expected `arguments` or `args`, got both"),
         ([1], {}, "expected call('name', ...) or the name of a tool, got 1"),
         (
             [["a"], ["b"]],
@@ -383,6 +413,12 @@ def test_foreign_text_is_escaped() -> None:
             {"never": ["re*"]},
             "is expected, and forbidden by never=call('re*'); remove one of them",
         ),
+        (
+            [call("refund", ..., x=1, y=2)],
+            {"never": [call("refund", ..., x=1)]},
+            "is expected, and forbidden by",
+        ),
+        (["a"], {"never": [expect_started("b")]}, "got started('b'); forbid the tool that starts the agent"),
         ([call("refund", x=1.0)], {"never": [call("refund", ..., x=1)]}, "is expected, and forbidden by"),
         (
             ["a"],
@@ -412,7 +448,10 @@ def test_what_makes_no_sense_is_refused(arguments: Any, options: dict[str, Any],
 
 
 def test_what_does_not_contradict_is_accepted() -> None:
-    options: dict[str, Any] = {"never": [call("refund", ..., amount=1_000), "delete_*"]}
+    options: dict[str, Any] = {
+        "never": [call("refund", ..., amount=1_000), call("refund", amount=200), "delete_*"]
+    }
+    assert assert_tool_calls(MESSAGES, ["get_order", call("refund", ..., amount=200)], **options).value == 1
     assert assert_tool_calls(MESSAGES, ["get_order", call("refund", ..., amount=int)], **options).value == 1
     assert assert_tool_calls(turn(("a", {}), ("a", {})), ["a", "a"]).value == 1
 

@@ -223,6 +223,13 @@ def test_started_agents_count() -> None:
             {"arguments": "equal"},
             "expected arguments to be one of 'exact', 'ignore', 'subset', 'superset'",
         ),
+        ([{"name": "a", "arguements": {}}], {}, "unknown key 'arguements': known are args, arguments, name"),
+        (["b", {"nam": "a"}], {}, "got {'nam': 'a'}: unknown key 'nam'"),
+        (
+            [{"role": "user", "content": "Hi"}],
+            {},
+            "the reference has no message of an agent; [] expects no call",
+        ),
         (3, {}, "expected calls or a reference; the reference: expected the fixture llm_calls"),
         (["refund"], {"at_most_steps": -1}, "at_most_steps"),
         (["refund"], {"never": ["refund"]}, "is expected, and forbidden by never"),

@@ -14,6 +14,7 @@ from pytest_llmops.agents import (
     ScriptedConversation,
     ScriptedUser,
     Step,
+    ToolUse,
     Trajectory,
     call,
     converse,
@@ -175,6 +176,31 @@ def test_calls_of_a_turn_are_those_that_are_new_in_the_whole_history() -> None:
     assert shortened.trajectory == conversation.trajectory
 
 
+def test_an_agent_that_was_handed_over_to_does_not_repeat_its_earlier_turn() -> None:
+    question = Step(role="user", text="Refund B-77.")
+    done = Step(role="assistant", text="Done.")
+    new = (
+        Step(role="user", text="And C-12?"),
+        Step(role="assistant", tool_calls=(ToolUse(name="refund"),)),
+        done,
+    )
+    transfer = ToolUse(name="transfer_to_billing")
+
+    def hand_over(*steps: Step) -> Trajectory:
+        use = replace(transfer, started=Trajectory(agent="billing", steps=steps))
+        return Trajectory(steps=(question, Step(role="assistant", tool_calls=(use,))))
+
+    # The history of openai-agents is flat, that of LangGraph goes on in the tree.
+    flat = Trajectory(steps=(question, Step(role="assistant", tool_calls=(transfer,)), done, *new))
+    for whole in (flat, hand_over(done, *new)):
+        conversation = converse(["Refund B-77.", "And C-12?"], scripted_agent(hand_over(done), whole))
+        assert [[use.name for use in turn.tool_calls] for turn in conversation] == [
+            ["transfer_to_billing"],
+            ["refund"],
+        ]
+        assert conversation.trajectory.turns == 4
+
+
 def test_a_problem_of_an_earlier_turn_is_none_of_this_turn() -> None:
     first = Trajectory(steps=(Step(role="assistant", text="Which?"),), problems=("a",), notes=("b",))
     whole = Trajectory(
@@ -222,10 +248,13 @@ def test_expectations_are_measured_with_the_label_of_the_turn() -> None:
         ({"calls": "get_order"}, "failed"),
         ({"calls": ["get_order", {"refund": {"order_id": "B-77"}}]}, "failed"),
         ({"calls": ["get_order", {"name": "refund", "arguments": {"order_id": "B-77"}}]}, "failed"),
+        ({"calls": [{"name": "get_order"}, {"name": "refund", "args": {}}]}, "passed"),
         ({"calls": [call("get_order", {}), call("refund")]}, "passed"),
         ({"calls": []}, "failed"),
         ({"never": "delete_*"}, "passed"),
         ({"never": ["re*"]}, "failed"),
+        ({"never": [{"refund": {"order_id": "B-77"}}]}, "passed"),
+        ({"never": [{"name": "refund", "arguments": {}}]}, "failed"),
         ({"calls": ["get_order", "refund"], "never": "delete_*"}, "passed"),
     ],
 )

@@ -67,6 +67,7 @@ def test_coverage_tells_gaps_of_questions_from_gaps_of_answers() -> None:
         2,
     )
     assert use.decoys_called == {"ping": 1}
+    assert summarize({"made": ["refund"]}).questions == 0
     assert list_tool_facts([use], 1) == [
         ("tools", "all: 1 of 3 tools reached; no question for track; never called: cancel_order"),
         ("confused", "all: refund for cancel_order once"),

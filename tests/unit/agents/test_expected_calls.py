@@ -128,6 +128,9 @@ def test_arguments_are_compared_by_value_with_the_types_of_json() -> None:
         ([], {}),
         (pytest.approx(20), "x"),
         (pytest.approx(20), None),
+        (pytest.approx([1, 2]), [True, 2]),
+        (pytest.approx({"a": 1}), {"a": True}),
+        (pytest.approx([True]), [1]),
     ]
     assert [pair for pair in equal if not accepts(*pair)] == []
     assert [pair for pair in different if accepts(*pair)] == []
@@ -279,6 +282,8 @@ def test_a_value_that_is_equal_to_nothing_in_json_is_refused(value: object) -> N
 def test_a_number_as_a_text_is_named() -> None:
     assert str(compare_value(20, "20", "n")[0]) == "n: expected 20, got '20', which is a text"
     assert str(compare_value("20", 20, "n")[0]) == "n: expected '20', got 20, which is not a text"
+    (difference,) = compare_value("caf\u00e9", "cafe\u0301")
+    assert difference.got.endswith("which only looks the same: its Unicode form is another one (NFC, NFD)")
 
 
 @pytest.mark.parametrize(

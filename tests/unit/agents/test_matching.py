@@ -67,6 +67,14 @@ def test_lists_for_each_turn(expected: Any, turns: list[str], passes: bool, pair
     assert (result.passes, len(result.comparison.pairs)) == (passes, pairs)
 
 
+def test_a_hint_where_only_the_turns_differ() -> None:
+    result = check([["a", "b"]], make("a", "b"), order="turns")
+    assert (
+        "hint",
+        "the same calls in other turns: a list of calls without lists for each turn would pass",
+    ) in (result.describe())
+
+
 def test_extra_and_missing_calls_that_are_allowed() -> None:
     trajectory = make("x", "ab", "y")
     assert check(["a", "y"], trajectory, extra="allow").passes
@@ -137,6 +145,30 @@ def test_a_hint_where_only_the_order_in_a_started_agent_differs() -> None:
     assert ("step 1", f"billing: {hint}") in check(
         [started("billing", ["r", "l"]), "m"], hand_over()
     ).describe()
+
+
+@pytest.mark.parametrize(
+    ("expected", "trajectory", "hint"),
+    [
+        (started("transfer_to_billing"), hand_over(), "started: billing (by the tool transfer_to_billing)"),
+        (
+            started("billing"),
+            make("t", "l"),
+            "in place of started('billing') expect the tool that hands over",
+        ),
+        ("billing", hand_over(), "billing is the agent that the tool transfer_to_billing started"),
+        (started("billing", ["x"]), hand_over(), ""),
+        (started("billing"), make(""), ""),
+        ("sales", hand_over(), ""),
+    ],
+)
+def test_a_hint_where_the_name_of_an_agent_and_of_its_tool_are_confused(
+    expected: Any, trajectory: Trajectory, hint: str
+) -> None:
+    result = check([expected], trajectory)
+    hints = [text for label, text in result.describe() if label == "hint"]
+    assert not result.passes
+    assert (len(hints), hint in "".join(hints)) == (int(bool(hint)), True)
 
 
 def test_calls_whose_arguments_have_no_key_are_not_equal() -> None:

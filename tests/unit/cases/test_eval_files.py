@@ -242,6 +242,12 @@ def test_a_scenario_of_adk_has_its_plan(tmp_path: Path) -> None:
             "eval_id": "a",
             "conversation": [say("Hi", intermediate_data={"tool_uses": [{"name": "f", "args": []}]})],
         },
+        {
+            "eval_id": "a",
+            "conversation": [
+                say("Hi", intermediate_data={"tool_uses": [{"name": "f", "arguments": {"id": 1}}]})
+            ],
+        },
         {"eval_id": "a", "conversation": [say("Hi", rubrics=[{"rubric_content": {}}])]},
         {"eval_id": "a", "conversation_scenario": {}},
         {"eval_id": "a", "conversation": [say("Hi")], "session_input": "shop"},

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, cast
 
+from pytest_llmops._util.masked_cuts import mask_start
 from pytest_llmops.measurement import Json, to_builtins
 from pytest_llmops.protocols import Role
 from pytest_llmops.recorder import mask_secrets
@@ -236,10 +237,10 @@ class _Writer:
         return wire
 
     def _cut(self, text: str) -> str:
-        if len(text) <= self.max_chars:
-            return text
-        # Half a secret at the end would not be recognized later.
-        return mask_secrets(f"{text[: self.max_chars]}... (+{len(text) - self.max_chars:,} chars)")
+        masked = mask_start(text, self.max_chars, mask_secrets)
+        if len(masked) <= self.max_chars:
+            return masked
+        return f"{masked[: self.max_chars]}... (+{len(masked) - self.max_chars:,} chars)"
 
 
 def _drop_empty(wire: Mapping[str, Any]) -> dict[str, Json]:

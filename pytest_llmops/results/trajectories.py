@@ -5,7 +5,7 @@ Other programs write run files too. Each reader takes what has the expected type
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_llmops.measurement import Json, Measurement, as_finite_float
@@ -195,6 +195,50 @@ def find_trajectories(measurements: Iterable[Measurement]) -> list[ShownTrajecto
         if trajectory is not None:
             shown.append(_describe_holders(trajectory, holders))
     return shown
+
+
+def refer_to_same_trajectories(measurements: Sequence[Mapping[str, Json]]) -> list[dict[str, Json]]:
+    """Return stored measurements of a test, in which each distinct trajectory is written once.
+
+    The later ones have ``{"same_as": 0}`` in its place: the index of the measurement that has it. `copy_same_trajectories` undoes it.
+
+    >>> stored = [{"detail": {"trajectory": {"agent": "support"}}} for _ in range(2)]
+    >>> refer_to_same_trajectories(stored)[1]
+    {'detail': {'trajectory': {'same_as': 0}}}
+    """
+    written = []
+    distinct: list[tuple[int, Json]] = []
+    for index, measurement in enumerate(measurements):
+        wire = _get_trajectory(measurement)
+        same = next((known for known, other in distinct if other == wire), None)
+        if not as_mapping(wire):
+            written.append(dict(measurement))
+        elif same is None:
+            distinct.append((index, wire))
+            written.append(dict(measurement))
+        else:
+            written.append(_replace_trajectory(measurement, {"same_as": same}))
+    return written
+
+
+def copy_same_trajectories(measurements: Sequence[Mapping[str, Json]]) -> list[dict[str, Json]]:
+    """Return stored measurements of a test, each with its own trajectory; a reference to none, or to a later one, stays as it is."""
+    read: list[dict[str, Json]] = []
+    for measurement in measurements:
+        same = _read_count(as_mapping(_get_trajectory(measurement)).get("same_as"))
+        if same is None or same >= len(read) or not as_mapping(_get_trajectory(read[same])):
+            read.append(dict(measurement))
+        else:
+            read.append(_replace_trajectory(measurement, _get_trajectory(read[same])))
+    return read
+
+
+def _get_trajectory(measurement: Mapping[str, Json]) -> Json:
+    return as_mapping(measurement.get("detail")).get("trajectory")
+
+
+def _replace_trajectory(measurement: Mapping[str, Json], wire: Json) -> dict[str, Json]:
+    return {**measurement, "detail": {**as_mapping(measurement.get("detail")), "trajectory": wire}}
 
 
 def is_step_label(label: str) -> bool:

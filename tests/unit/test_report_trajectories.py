@@ -26,7 +26,7 @@ from support.page import read_data, read_texts
 from pytest_llmops.agents.trajectory import Trajectory, make_tool_use
 from pytest_llmops.baselines import stored_answers
 from pytest_llmops.baselines.stored_answers import StoredAnswers
-from pytest_llmops.measurement import INVISIBLE, Measurement
+from pytest_llmops.measurement import INVISIBLE, Json, Measurement
 from pytest_llmops.reports.changed_cases import list_cases
 from pytest_llmops.reports.html import render_html
 from pytest_llmops.reports.markdown import render_markdown
@@ -42,8 +42,15 @@ from pytest_llmops.results.call_sequences import (
     select_changes,
     shorten_trajectories,
 )
+from pytest_llmops.results.details import as_mapping
 from pytest_llmops.results.run import Run
-from pytest_llmops.results.trajectories import MAX_DEPTH, MAX_STEPS, find_trajectories, read_trajectory
+from pytest_llmops.results.trajectories import (
+    MAX_DEPTH,
+    MAX_STEPS,
+    copy_same_trajectories,
+    find_trajectories,
+    read_trajectory,
+)
 
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -98,6 +105,27 @@ def test_a_trajectory_of_several_measurements_is_found_once() -> None:
     (shown,) = find_trajectories([foreign, *measure_calls(HASTY, 0.0)])
     assert shown.measurements == ("tools.calls", "trajectory.steps")
     assert shown.unexpected == frozenset({1})
+
+
+def test_a_run_file_has_a_trajectory_of_several_measurements_once() -> None:
+    record = build_agent_record(HASTY, 0.0)
+    careful = replace(measure_calls(CAREFUL)[0], label="second")
+    record = replace(record, measurements=(*record.measurements, careful, careful))
+    run = Run(records=(record,))
+    text = run.to_json()
+    assert text.count("limit exceeded") == text.count("I refunded 20 euros.") == 1
+    assert Run.from_json(text) == run
+
+
+@pytest.mark.parametrize("place", [1, 2, 99, -1, True, None, "0", 10**30, [0]])
+def test_a_reference_that_leads_nowhere_stays(place: object) -> None:
+    wires: list[dict[str, Json]] = [
+        {"name": "m", "detail": {"trajectory": {"same_as": place}}},  # type: ignore[dict-item]
+        {"name": "m", "detail": 3},
+    ]
+    assert copy_same_trajectories(wires) == wires
+    (shown, *_) = (read_trajectory(as_mapping(wire["detail"]).get("trajectory")) for wire in wires)
+    assert shown is None
 
 
 def test_calls_are_numbered_as_in_failure_texts() -> None:

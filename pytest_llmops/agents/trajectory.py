@@ -14,6 +14,7 @@ from pytest_llmops.recorder import mask_secrets
 
 # Agents below each other; a tree of more could not be walked through
 MAX_DEPTH = 50
+MAX_PROBLEMS = 20  # of an agent, that are stored for reports
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,19 +192,22 @@ class _Writer:
     steps_left: int
 
     def write(self, trajectory: Trajectory) -> dict[str, Json]:
-        """Return a trajectory; ``steps_cut`` is the number of steps that are left out."""
+        """Return a trajectory; ``steps_cut`` and ``problems_cut`` are the numbers of steps and problems that are left out."""
         steps: list[Json] = []
         for step in trajectory.steps:
             if self.steps_left <= 0:
                 break
             self.steps_left -= 1
             steps.append(self._write_step(step))
+        # Reports show both in the same way.
+        problems = (*trajectory.problems, *trajectory.notes)
         wire: dict[str, Json] = {
-            "agent": trajectory.agent,
+            "agent": self._cut(trajectory.agent),
             "steps": steps,
-            # Reports show both in the same way.
-            "problems": [self._cut(problem) for problem in (*trajectory.problems, *trajectory.notes)],
+            "problems": [self._cut(problem) for problem in problems[:MAX_PROBLEMS]],
         }
+        if len(problems) > MAX_PROBLEMS:
+            wire["problems_cut"] = len(problems) - MAX_PROBLEMS
         steps_cut = len(trajectory.steps) - len(steps)
         if steps_cut:
             wire["steps_cut"] = steps_cut
@@ -213,7 +217,7 @@ class _Writer:
         wire = {
             "role": step.role,
             "text": self._cut(step.text),
-            "agent": step.agent,
+            "agent": self._cut(step.agent),
             "tokens": step.tokens,
             "cost_usd": step.cost_usd,
             "latency_s": step.latency_s,

@@ -33,10 +33,11 @@ def format_trajectory(trajectory: Trajectory, *, max_lines: int = MAX_LINES) -> 
     [('1 assistant', "get_order(order_id='B-77') -> delivered  (120 tokens)")]
     """
     lines = list(_iterate_lines(trajectory, count(1), 0))
-    for problem in trajectory.all_problems[:MAX_PROBLEMS]:
-        lines.append(("problem", partial(shorten_masked, problem, MAX_TEXT_CHARS)))
-    for note in trajectory.all_notes[:MAX_PROBLEMS]:
-        lines.append(("note", partial(shorten_masked, note, MAX_TEXT_CHARS)))
+    for label, sentences in (("problem", trajectory.all_problems), ("note", trajectory.all_notes)):
+        for sentence in sentences[:MAX_PROBLEMS]:
+            lines.append((label, partial(shorten_masked, sentence, MAX_TEXT_CHARS)))
+        if len(sentences) > MAX_PROBLEMS:
+            lines.append((label, partial(str, f"and {len(sentences) - MAX_PROBLEMS:,} more")))
     left_out = 0
     if len(lines) > max_lines:
         tail = max_lines // 3

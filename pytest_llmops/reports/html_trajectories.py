@@ -85,6 +85,9 @@ class _Writer:
         if trajectory.problems:
             problems = trajectory.problems[:MAX_PROBLEMS]
             view["problems"] = [shorten_text(problem, MAX_NAME) for problem in problems]
+            more = len(trajectory.problems) - len(problems) + trajectory.problems_cut
+            if more:
+                view["problems"].append(f"and {more:,} more")
         if trajectory.steps_cut:
             view["cut"] = trajectory.steps_cut
         return view

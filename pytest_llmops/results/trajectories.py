@@ -14,7 +14,7 @@ from pytest_llmops.results.details import as_list, as_mapping, fact_text, name_w
 MAX_STEPS = 1_000  # of a trajectory, those of started agents too
 MAX_DEPTH = 20  # agents that start agents
 # Labels of the lines of a failure text that are its trajectory: "2 support", "  user"
-_STEP_LABEL = re.compile(r"\d+ |  |\.\.\.\Z|problem\Z")
+_STEP_LABEL = re.compile(r"\d+ |  |\.\.\.\Z|problem\Z|note\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +66,14 @@ class StoredTrajectory:
         agent: Its name; "": not known.
         problems: What could not be read, a sentence each.
         steps_cut: How many steps are left out at the end.
+        problems_cut: How many problems are left out.
     """
 
     agent: str = ""
     steps: tuple[StoredStep, ...] = ()
     problems: tuple[str, ...] = ()
     steps_cut: int = 0
+    problems_cut: int = 0
 
     def walk_calls(self) -> Iterator[StoredCall]:
         """Yield all calls in the order of their numbers: those of a step, then those of the agents that these calls started."""
@@ -122,6 +124,7 @@ class _Reader:
             steps=tuple(steps),
             problems=tuple(map(fact_text, as_list(stored.get("problems")))),
             steps_cut=(_read_count(stored.get("steps_cut")) or 0) + len(wires) - len(steps),
+            problems_cut=_read_count(stored.get("problems_cut")) or 0,
         )
 
     def _read_step(self, wire: object, depth: int) -> StoredStep:
@@ -244,8 +247,8 @@ def _replace_trajectory(measurement: Mapping[str, Json], wire: Json) -> dict[str
 def is_step_label(label: str) -> bool:
     """Return whether a line of a failure text is a step of its trajectory, which a report shows better by itself.
 
-    >>> is_step_label("2 support"), is_step_label("  user"), is_step_label("step 2")
-    (True, True, False)
+    >>> is_step_label("2 support"), is_step_label("  user"), is_step_label("note"), is_step_label("step 2")
+    (True, True, True, False)
     """
     return _STEP_LABEL.match(label) is not None
 

@@ -113,6 +113,8 @@ def test_forbidden_calls_fail_with_or_without_expected_ones() -> None:
         "  step 2        refund(order_id='B-77', amount=200) is forbidden by never=call('refund', ..., amount=200)",
     ]
     assert assert_tool_calls(MESSAGES, extra="allow", never="delete_*").value == 1
+    many = turn(*[("refund", {})] * 7)
+    assert "  and           2 more forbidden calls" in fail(many, extra="allow", never=["refund"])
 
 
 def test_shares_for_the_gate() -> None:

@@ -242,6 +242,14 @@ def test_steps_in_a_terminal_are_few_and_of_one_line() -> None:
     assert lines[place + 3] == "          and 39 more steps"
 
 
+def test_problems_that_are_left_out_are_counted() -> None:
+    problems = tuple(f"problem {number}" for number in range(1_000))
+    record = build_agent_record(Trajectory(steps=(ASKED,), problems=problems, notes=("odd",)))
+    assert len(json.dumps(record.to_wire())) < 5_000
+    (view,) = read_data(render_html(Run(records=(record,))))["cases"][0]["trajectories"]
+    assert view["problems"][-2:] == ["problem 19", "and 981 more"]
+
+
 def test_hostile_texts_have_no_effect_in_any_report() -> None:
     run = compare_runs([build_agent_record(CAREFUL)], [build_agent_record(build_hostile_trajectory(), 0.0)])
     page = render_html(run)

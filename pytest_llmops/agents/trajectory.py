@@ -15,6 +15,9 @@ from pytest_llmops.recorder import mask_secrets
 # Agents below each other; a tree of more could not be walked through
 MAX_DEPTH = 50
 MAX_PROBLEMS = 20  # of an agent, that are stored for reports
+MAX_STORED_DEPTH = (
+    20  # agents below each other that are stored as such; the steps of further ones are in one list
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +168,10 @@ class Trajectory:
                     yield from call.started.walk()
 
     def to_wire(self, *, max_chars: int = 2_000, max_steps: int = 300) -> dict[str, Json]:
-        """Return plain builtins for reports; longer texts are cut, and of more steps the first ones are kept."""
+        """Return plain builtins for reports; longer texts are cut, and of more steps the first ones are kept.
+
+        Of more than 20 agents below each other the last ones are one trajectory; the numbers of the calls stay the same.
+        """
         return _Writer(max_chars, max_steps).write(self)
 
 
@@ -186,21 +192,26 @@ class _Writer:
     Attributes:
         max_chars: Characters of a text that are kept.
         steps_left: How many steps may still be written.
+        depth: How many agents are around the one that is written.
     """
 
     max_chars: int
     steps_left: int
+    depth: int = 0
 
     def write(self, trajectory: Trajectory) -> dict[str, Json]:
         """Return a trajectory; ``steps_cut`` and ``problems_cut`` are the numbers of steps and problems that are left out."""
+        all_steps: Sequence[Step] = trajectory.steps
+        problems = [*trajectory.problems, *trajectory.notes]  # reports show both in the same way
+        if self.depth == MAX_STORED_DEPTH:
+            all_steps = list(trajectory.walk())
+            problems = [*trajectory.all_problems, *trajectory.all_notes]
         steps: list[Json] = []
-        for step in trajectory.steps:
+        for step in all_steps:
             if self.steps_left <= 0:
                 break
             self.steps_left -= 1
             steps.append(self._write_step(step))
-        # Reports show both in the same way.
-        problems = (*trajectory.problems, *trajectory.notes)
         wire: dict[str, Json] = {
             "agent": self._cut(trajectory.agent),
             "steps": steps,
@@ -208,7 +219,7 @@ class _Writer:
         }
         if len(problems) > MAX_PROBLEMS:
             wire["problems_cut"] = len(problems) - MAX_PROBLEMS
-        steps_cut = len(trajectory.steps) - len(steps)
+        steps_cut = len(all_steps) - len(steps)
         if steps_cut:
             wire["steps_cut"] = steps_cut
         return _drop_empty(wire)
@@ -236,8 +247,10 @@ class _Writer:
         wire = _drop_empty(wire)
         if call.result is not None:
             wire["result"] = self._cut(call.result)
-        if call.started is not None:
+        if call.started is not None and self.depth < MAX_STORED_DEPTH:
+            self.depth += 1
             wire["started"] = self.write(call.started)
+            self.depth -= 1
         return wire
 
     def _cut(self, text: str) -> str:

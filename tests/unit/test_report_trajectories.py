@@ -43,7 +43,7 @@ from pytest_llmops.results.call_sequences import (
     shorten_trajectories,
 )
 from pytest_llmops.results.details import as_mapping
-from pytest_llmops.results.run import Run
+from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.trajectories import (
     MAX_DEPTH,
     MAX_STEPS,
@@ -143,6 +143,22 @@ def test_calls_are_numbered_as_in_failure_texts() -> None:
     start, following = view["steps"][0]["calls"]
     assert (start["number"], following["number"]) == (1, 2)
     assert start["started"]["steps"][0]["calls"][0]["number"] == 3
+
+
+def test_the_calls_of_200_agents_below_each_other_keep_their_numbers() -> None:
+    innermost = build_step("assistant", "", make_tool_use("last", None))
+    trajectory = Trajectory(steps=(innermost,), problems=("of the innermost",))
+    for number in range(200):
+        start = make_tool_use(f"start_{number}", None, started=trajectory)
+        trajectory = Trajectory(steps=(build_step("assistant", "", start, make_tool_use("log", None)),))
+    record = build_agent_record(trajectory)
+    stored = read_trajectory(TestRecord.from_wire(record.to_wire()).measurements[0].detail["trajectory"])
+    assert stored is not None
+    names = [call.name for call in trajectory.tool_calls]
+    assert [call.name for call in stored.walk_calls()] == names
+    page = render_html(Run(records=(record,)))
+    assert len(page) < 500_000
+    assert "of the innermost" in json.dumps(read_data(page))
 
 
 def shorten(*calls: tuple[str, object]) -> CallSequence:

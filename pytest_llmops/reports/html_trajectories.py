@@ -94,8 +94,11 @@ class _Writer:
 
     def _write_step(self, step: StoredStep, agent: str) -> View:
         view: View = {"role": shorten_text(step.role, 20), "facts": _describe_step(step)}
-        if step.agent and step.agent != agent:
-            view["agent"] = shorten_text(step.agent, MAX_NAME)
+        name = step.agent
+        if step.role == "assistant":
+            name = name or agent
+        if name:
+            view["agent"] = shorten_text(name, MAX_NAME)
         if step.text:
             view["text"] = self._texts.put(step.text)
         if step.calls:

@@ -15,9 +15,9 @@ from pytest_llmops.recorder import mask_secrets
 # Agents below each other; a tree of more could not be walked through
 MAX_DEPTH = 50
 MAX_PROBLEMS = 20  # of an agent, that are stored for reports
-MAX_STORED_DEPTH = (
-    20  # agents below each other that are stored as such; the steps of further ones are in one list
-)
+# Agents below each other that are stored as such; the steps of further ones are in one list
+MAX_STORED_DEPTH = 20
+MAX_STORED_CALLS = 1_000  # of a trajectory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,11 +192,13 @@ class _Writer:
     Attributes:
         max_chars: Characters of a text that are kept.
         steps_left: How many steps may still be written.
+        calls_left: How many calls may still be written. After the last one no step is, as the numbers of its calls would be wrong.
         depth: How many agents are around the one that is written.
     """
 
     max_chars: int
     steps_left: int
+    calls_left: int = MAX_STORED_CALLS
     depth: int = 0
 
     def write(self, trajectory: Trajectory) -> dict[str, Json]:
@@ -225,6 +227,11 @@ class _Writer:
         return _drop_empty(wire)
 
     def _write_step(self, step: Step) -> dict[str, Json]:
+        kept = step.tool_calls[: self.calls_left]
+        self.calls_left -= len(kept)
+        calls_cut = len(step.tool_calls) - len(kept)
+        if calls_cut:
+            self.steps_left = 0
         wire = {
             "role": step.role,
             "text": self._cut(step.text),
@@ -232,7 +239,8 @@ class _Writer:
             "tokens": step.tokens,
             "cost_usd": step.cost_usd,
             "latency_s": step.latency_s,
-            "calls": [self._write_call(call) for call in step.tool_calls],
+            "calls": [self._write_call(call) for call in kept],
+            "calls_cut": calls_cut or None,
         }
         return _drop_empty(wire)
 

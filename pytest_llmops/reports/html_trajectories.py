@@ -101,6 +101,8 @@ class _Writer:
             view["agent"] = shorten_text(name, MAX_NAME)
         if step.text:
             view["text"] = self._texts.put(step.text)
+        if step.calls_cut:
+            view["cut"] = step.calls_cut
         if step.calls:
             view["calls"] = [self._write_call(call) for call in step.calls]
             for call, call_view in zip(step.calls, view["calls"], strict=True):

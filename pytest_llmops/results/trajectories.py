@@ -12,6 +12,7 @@ from pytest_llmops.measurement import Json, Measurement, as_finite_float
 from pytest_llmops.results.details import as_list, as_mapping, fact_text, name_with_label
 
 MAX_STEPS = 1_000  # of a trajectory, those of started agents too
+MAX_CALLS = 1_000  # of a step
 MAX_DEPTH = 20  # agents that start agents
 # Labels of the lines of a failure text that are its trajectory: "2 support", "  user"
 _STEP_LABEL = re.compile(r"\d+ |  |\.\.\.\Z|problem\Z|note\Z")
@@ -47,6 +48,7 @@ class StoredStep:
     Attributes:
         role: ``assistant`` for the agent; ``user``, ``system`` or ``developer`` for what it was given.
         tokens: Tokens of the call to the model; None: not known. ``cost_usd`` and ``latency_s`` alike.
+        calls_cut: How many calls are left out at the end.
     """
 
     role: str = ""
@@ -56,6 +58,7 @@ class StoredStep:
     cost_usd: float | None = None
     latency_s: float | None = None
     calls: tuple[StoredCall, ...] = ()
+    calls_cut: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +132,8 @@ class _Reader:
 
     def _read_step(self, wire: object, depth: int) -> StoredStep:
         stored = as_mapping(wire)
+        calls = as_list(stored.get("calls"))
+        calls_cut = (_read_count(stored.get("calls_cut")) or 0) + max(len(calls) - MAX_CALLS, 0)
         return StoredStep(
             role=fact_text(stored.get("role")),
             text=_read_text(stored.get("text")),
@@ -136,7 +141,8 @@ class _Reader:
             tokens=_read_count(stored.get("tokens")),
             cost_usd=as_finite_float(stored.get("cost_usd")),
             latency_s=as_finite_float(stored.get("latency_s")),
-            calls=tuple(self._read_call(call, depth) for call in as_list(stored.get("calls"))),
+            calls=tuple(self._read_call(call, depth) for call in calls[:MAX_CALLS]),
+            calls_cut=calls_cut,
         )
 
     def _read_call(self, wire: object, depth: int) -> StoredCall:

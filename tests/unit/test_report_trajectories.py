@@ -23,7 +23,7 @@ from support.agent_runs import (
 )
 from support.page import read_data, read_texts
 
-from pytest_llmops.agents.trajectory import Trajectory, make_tool_use
+from pytest_llmops.agents.trajectory import MAX_STORED_CALLS, Trajectory, make_tool_use
 from pytest_llmops.baselines import stored_answers
 from pytest_llmops.baselines.stored_answers import StoredAnswers
 from pytest_llmops.measurement import INVISIBLE, Json, Measurement
@@ -92,12 +92,30 @@ def test_size_and_depth_of_a_stored_trajectory_are_bounded() -> None:
     many = read_trajectory({"steps": [{"role": "assistant"}] * (MAX_STEPS + 7), "steps_cut": 3})
     assert many is not None
     assert (len(many.steps), many.steps_cut) == (MAX_STEPS, 10)
+    wide = read_trajectory({"steps": [{"calls": [{"name": "log"}] * (MAX_STORED_CALLS + 5), "calls_cut": 2}]})
+    assert wide is not None
+    assert (len(wide.steps[0].calls), wide.steps[0].calls_cut) == (MAX_STORED_CALLS, 7)
     wire: dict[str, object] = {"steps": [{"calls": [{"name": "last"}]}]}
     for _ in range(MAX_DEPTH + 50):
         wire = {"steps": [{"calls": [{"name": "start", "started": wire}]}]}
     deep = read_trajectory(wire)
     assert deep is not None
     assert len(list(deep.walk_calls())) == MAX_DEPTH + 1
+
+
+def test_many_calls_in_a_message_are_cut_and_counted() -> None:
+    uses = [make_tool_use("log", {"n": number}) for number in range(5_000)]
+    started = Trajectory(steps=(build_step("assistant", "", make_tool_use("last", None)),))
+    uses[0] = replace(uses[0], started=started)
+    trajectory = Trajectory(
+        steps=(ASKED, build_step("assistant", "", *uses), build_step("assistant", "Done."))
+    )
+    run = Run(records=(build_agent_record(trajectory),))
+    (view,) = read_data(render_html(run))["cases"][0]["trajectories"]
+    calls = view["steps"][1]["calls"]
+    assert (len(calls), view["steps"][1]["cut"], view["cut"]) == (MAX_STORED_CALLS, 4_000, 1)
+    assert calls[-1]["number"] == MAX_STORED_CALLS
+    assert calls[0]["started"]["cut"] == 1
 
 
 def test_a_trajectory_of_several_measurements_is_found_once() -> None:

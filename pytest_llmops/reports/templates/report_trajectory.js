@@ -43,6 +43,7 @@ function showStep(showText, report, step) {
     h("p", { class: "who" }, h("b", {}, bdi(isAgent ? step.agent || step.role : step.role)), !isAgent && step.agent && bdi(` ${step.agent}`), step.facts && h("span", { class: "muted" }, ` ${step.facts}`)),
     step.text !== undefined && showMessage(showText, report, step.text),
     ...(step.calls || []).flatMap((call) => showToolCall(showText, report, call)),
+    step.cut && h("p", { class: "muted" }, `${step.cut.toLocaleString("en")} more calls are not stored`),
   );
 }
 

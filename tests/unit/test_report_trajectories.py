@@ -211,7 +211,14 @@ def test_long_values_differ_by_their_hash_and_stay_short() -> None:
     (change,) = compare_sequences(before, now)
     assert change.kind == "changed"
     assert len(str(change)) < 3 * MAX_VALUE
-    assert len(shorten(*[("search", {"q": number}) for number in range(250)]).calls) == MAX_CALLS
+    wide = {f"argument_{number:02}": number for number in range(30)}
+    (change,) = compare_sequences(shorten(("write", wide)), shorten(("write", {**wide, "argument_29": 0})))
+    assert str(change).startswith("~ step 1 write …: #")
+    many = [("search", {"q": number}) for number in range(250)]
+    assert len(shorten(*many).calls) == MAX_CALLS
+    (more,) = compare_sequences(shorten(*many[:210]), shorten(*many))
+    assert str(more) == "~ step 201 and further calls: 10 -> 50"
+    assert CallSequence.from_wire(shorten(*many).to_wire()) == shorten(*many)
 
 
 def test_another_result_is_shown_where_there_is_room() -> None:

@@ -83,7 +83,6 @@ class Harness:
     _reported_calls: int = 0
     _attempts: int = 0
     _record_commands: list[str] = field(default_factory=list)
-    _is_scored_in_vain: bool = False  # the test scored an answer after it had caught a miss
     _has_raised_miss: bool = False  # a report of this test shows a miss, or a refused call, already
 
     def __post_init__(self) -> None:
@@ -268,7 +267,6 @@ class Harness:
             cause = reword_error(caught, f"{ELSEWHERE}: {caught}")
         elif isinstance(error, MeasurementFailed):
             cause = swallowed_error("an answer was scored", caught)
-            self._is_scored_in_vain = True
         else:
             return error
         cause.__cause__ = error
@@ -502,7 +500,10 @@ class Harness:
         place = ""
         if self.tape is not None and self.tape.report.errors_elsewhere:
             place = f" {ELSEWHERE}"
-        if place or self._is_scored_in_vain:
+        is_scored_in_vain = False  # see `replace_by_cause`
+        if isinstance(error, (CassetteMiss, BudgetReached)):
+            is_scored_in_vain = isinstance(error.__cause__, MeasurementFailed)
+        if place or is_scored_in_vain:
             measurements = [_withdraw_score(measurement, place) for measurement in measurements]
         calls = [read_call(exchange) for exchange in self.recorder.exchanges[self._reported_calls :]]
         self._reported_calls += len(calls)

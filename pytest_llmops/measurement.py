@@ -396,11 +396,12 @@ def format_failure_text(
     max_evidence_lines: int = MAX_EVIDENCE_LINES,
     others: Sequence[str] = (),
     origin: Sequence[tuple[str, str]] = (),
+    shorten: Callable[[str], str] = shorten_text,
 ) -> str:
     r"""Return the failure text of a measurement: the verdict in the first line, then labelled lines.
 
     Only the report has evidence beyond ``max_evidence_lines``. ``others`` are failure texts of the same assertion, indented
-    below; ``origin`` (which model answered, how to run the test again) is always included, and comes last.
+    below; ``origin`` (which model answered, how to run the test again) is always included, and comes last. ``shorten`` cuts a text.
 
     >>> print(format_failure_text(Measurement(name="text.fuzzy", value=0.4, threshold=0.8), evidence=[("nearest", "a\nb")]))
     text.fuzzy 0.40 < 0.80
@@ -409,13 +410,13 @@ def format_failure_text(
     pairs = list(evidence)
     if measurement.reason:
         pairs.insert(0, ("reason", measurement.reason))
-    labelled = [(label, shorten_text(text)) for label, text in pairs[:max_evidence_lines]]
+    labelled = [(label, shorten(text)) for label, text in pairs[:max_evidence_lines]]
     if len(pairs) > max_evidence_lines:
         labelled.append(("and", f"{len(pairs) - max_evidence_lines} more lines in the report"))
     closing = [(label, shorten_text(text, MAX_ORIGIN)) for label, text in origin]
     longest = max((len(label) for label, _ in [*labelled, *closing]), default=0)
     width = min(longest, MAX_LABEL)
-    lines = [verdict or _format_verdict(measurement)]
+    lines = [verdict or _format_verdict(measurement, shorten)]
     for label, text in labelled:
         lines.append(_align(label, text, width))
     for text in others:
@@ -429,11 +430,11 @@ def _align(label: str, text: str, width: int) -> str:
     return f"  {shorten_text(label, MAX_LABEL):<{width}}   {text}"
 
 
-def _format_verdict(measurement: Measurement) -> str:
+def _format_verdict(measurement: Measurement, shorten: Callable[[str], str]) -> str:
     """Return the first line of a failure text, as ``text.fuzzy 0.40 < 0.80``."""
     name = f"{measurement.name}{label_suffix(measurement.label)}"
     if measurement.value is None:
-        return f"{name} could not be scored: {shorten_text(measurement.error)}"
+        return f"{name} could not be scored: {shorten(measurement.error)}"
     if measurement.threshold is None:
         return f"{name} {format_amount(measurement.value, measurement.unit)}"
     value, threshold = format_value_and_threshold(measurement.value, measurement.threshold, measurement.unit)
@@ -501,7 +502,13 @@ class Emission:
         detail = {**self.measurement.detail, "evidence": listed}
         return replace(self, measurement=replace(self.measurement, detail=detail), evidence=pairs)
 
-    def format_text(self, *, others: Sequence[str] = (), origin: Pairs = ()) -> str:
+    def format_text(
+        self,
+        *,
+        others: Sequence[str] = (),
+        origin: Pairs = (),
+        shorten: Callable[[str], str] = shorten_text,
+    ) -> str:
         """Return the failure text, see `format_failure_text`. The evidence must be a list, see `with_evidence`."""
         return format_failure_text(
             self.measurement,
@@ -510,6 +517,7 @@ class Emission:
             max_evidence_lines=self.max_evidence_lines,
             others=others,
             origin=origin,
+            shorten=shorten,
         )
 
 

@@ -27,6 +27,7 @@ from pytest_llmops.measurement import (
     Pairs,
     UnreadableVerdict,
     number_texts,
+    shorten_text,
 )
 from pytest_llmops.measurement import Emission as Emission  # noqa: PLC0414 -- a public name of this module too
 from pytest_llmops.settings import RecordMode, Settings
@@ -308,6 +309,13 @@ def mask_secrets(text: str) -> str:
     return text
 
 
+def shorten_masked(text: str, limit: int = 200) -> str:
+    """Return the beginning of a text as `shorten_text` does, with secrets masked before it is cut."""
+    from pytest_llmops._util.masked_cuts import mask_start
+
+    return shorten_text(mask_start(text, limit, mask_secrets), limit)
+
+
 def list_exchanges() -> tuple[Exchange, ...]:
     """Return what went over the wire in the running test so far; empty in a plain script."""
     return tuple(find_test_recorder().exchanges)
@@ -469,8 +477,8 @@ def _build_failure(
         commands = tuple(dict.fromkeys(verdict.command for verdict in unreadable if verdict.command))
     else:
         origin = _describe_origin()
-    others = [emission.format_text() for emission in bad[1:]]
-    text = bad[0].format_text(others=others, origin=origin)
+    others = [emission.format_text(shorten=shorten_masked) for emission in bad[1:]]
+    text = bad[0].format_text(others=others, origin=origin, shorten=shorten_masked)
     text = mask_secrets(text)
     measurements = [emission.measurement for emission in bad]
     # The first measurement has the assertion's name; the others belong to it.

@@ -9,8 +9,10 @@ from functools import lru_cache, partial
 from numbers import Number
 from typing import Any, get_origin
 
+from pytest_llmops._util.masked_cuts import mask_start
 from pytest_llmops.errors import UsageError, describe_exception
 from pytest_llmops.measurement import shorten_text
+from pytest_llmops.recorder import mask_secrets, shorten_masked
 from pytest_llmops.schemas import Schema, load
 
 MAX_DIFFERENCES = 20  # differences of a call that are described
@@ -383,7 +385,7 @@ def format_value(value: object) -> str:
     >>> format_value(str), format_value("x" * 200)[:10], format_value({"a": [1, int]})
     ('str', "'xxxxxxxxx", "{'a': [1, int]}")
     """
-    return shorten_text(_format(value, 0), MAX_VALUE_CHARS)
+    return shorten_masked(_format(value, 0), MAX_VALUE_CHARS)
 
 
 def _format(value: object, depth: int) -> str:
@@ -391,7 +393,9 @@ def _format(value: object, depth: int) -> str:
     if isinstance(value, str):
         if len(value) <= MAX_VALUE_CHARS:
             return repr(value)
-        return f"{value[: MAX_VALUE_CHARS // 2]!r}... (+{len(value) - MAX_VALUE_CHARS // 2:,} chars)"
+        kept = MAX_VALUE_CHARS // 2
+        masked = mask_start(value, kept, mask_secrets)
+        return f"{masked[:kept]!r}... (+{max(len(masked) - kept, 0):,} chars)"
     if isinstance(value, type) and not _has_own_equality(value):
         return value.__name__
     if depth > 3:  # noqa: PLR2004 -- levels that fit a line

@@ -75,6 +75,8 @@ def describe_differences(
         lines.append(
             (f"step {index + 1:,}", f"{format_call(all_calls[index])} is forbidden by never={pattern!r}")
         )
+    if len(forbidden) > MAX_FORBIDDEN:
+        lines.append(("and", f"{format_count(len(forbidden) - MAX_FORBIDDEN, 'more forbidden call')}"))
     differences = list_differences(comparison)
     near = [difference for difference in differences if _is_near_miss(comparison, difference)]
     others = [difference for difference in differences if not _is_near_miss(comparison, difference)]

@@ -8,7 +8,7 @@ from typing import Any
 from pytest_llmops._util.framework_objects import read_answer
 from pytest_llmops.agents.sources import read_trajectory
 from pytest_llmops.agents.trajectory import Step, ToolUse, Trajectory
-from pytest_llmops.measurement import shorten_text
+from pytest_llmops.recorder import shorten_masked
 
 MAX_QUOTED = 300  # characters of a message in a failure
 MAX_CALLS_SHOWN = 10
@@ -114,7 +114,7 @@ def find_interrupt(result: object) -> str:
             request = output
     if not request:
         return ""
-    return shorten_text(repr(request), MAX_QUOTED)
+    return shorten_masked(repr(request), MAX_QUOTED)
 
 
 def select_new_steps(steps: Sequence[Step], known: Sequence[Step]) -> Sequence[Step]:
@@ -204,10 +204,10 @@ def describe_turns(turns: Sequence[Turn]) -> list[tuple[str, str]]:
     """Return ``(label, text)`` lines about turns for a failure: what was said, and the tools that were called."""
     lines = []
     for turn in turns:
-        lines.append((turn.label, f"user: {shorten_text(turn.user, MAX_QUOTED)}"))
-        calls = [shorten_text(str(call), MAX_QUOTED) for call in turn.tool_calls]
+        lines.append((turn.label, f"user: {shorten_masked(turn.user, MAX_QUOTED)}"))
+        calls = [shorten_masked(str(call), MAX_QUOTED) for call in turn.tool_calls]
         lines += [("", f"called: {call}") for call in calls[:MAX_CALLS_SHOWN]]
         if len(calls) > MAX_CALLS_SHOWN:
             lines.append(("", f"and {len(calls) - MAX_CALLS_SHOWN} more calls"))
-        lines.append(("", f"agent: {shorten_text(turn.reply, MAX_QUOTED) or '(an empty text)'}"))
+        lines.append(("", f"agent: {shorten_masked(turn.reply, MAX_QUOTED) or '(an empty text)'}"))
     return lines

@@ -20,6 +20,7 @@ from pytest_llmops.agents.argument_values import matches_schema as matches_schem
 from pytest_llmops.agents.trajectory import ToolUse
 from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.measurement import shorten_text
+from pytest_llmops.recorder import shorten_masked
 
 # any: all arguments; exact: these; partial: these, and others may be there; within: only these, but some may lack; whole: a matcher of
 # the object of arguments
@@ -65,7 +66,7 @@ class ExpectedCall:
             return []
         if use.arguments is None:
             expected = self._format_arguments() or "no arguments"
-            got = shorten_text(use.problem or "arguments that are not known", 120)
+            got = shorten_masked(use.problem or "arguments that are not known", 120)
             if use.text:
                 got = f"{format_value(use.text)}: {got}"
             return [ArgumentDifference("", expected, got, is_certain=False)]

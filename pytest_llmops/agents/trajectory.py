@@ -7,12 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, cast
 
+from pytest_llmops._util.masked_cuts import mask_start
 from pytest_llmops.measurement import Json, to_builtins
 from pytest_llmops.protocols import Role
 from pytest_llmops.recorder import mask_secrets
 
 # Agents below each other; a tree of more could not be walked through
 MAX_DEPTH = 50
+MAX_PROBLEMS = 20  # of an agent, that are stored for reports
+# Agents below each other that are stored as such; the steps of further ones are in one list
+MAX_STORED_DEPTH = 20
+MAX_STORED_CALLS = 1_000  # of a trajectory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +168,10 @@ class Trajectory:
                     yield from call.started.walk()
 
     def to_wire(self, *, max_chars: int = 2_000, max_steps: int = 300) -> dict[str, Json]:
-        """Return plain builtins for reports; longer texts are cut, and of more steps the first ones are kept."""
+        """Return plain builtins for reports; longer texts are cut, and of more steps the first ones are kept.
+
+        Of more than 20 agents below each other the last ones are one trajectory; the numbers of the calls stay the same.
+        """
         return _Writer(max_chars, max_steps).write(self)
 
 
@@ -184,39 +192,55 @@ class _Writer:
     Attributes:
         max_chars: Characters of a text that are kept.
         steps_left: How many steps may still be written.
+        calls_left: How many calls may still be written. After the last one no step is, as the numbers of its calls would be wrong.
+        depth: How many agents are around the one that is written.
     """
 
     max_chars: int
     steps_left: int
+    calls_left: int = MAX_STORED_CALLS
+    depth: int = 0
 
     def write(self, trajectory: Trajectory) -> dict[str, Json]:
-        """Return a trajectory; ``steps_cut`` is the number of steps that are left out."""
+        """Return a trajectory; ``steps_cut`` and ``problems_cut`` are the numbers of steps and problems that are left out."""
+        all_steps: Sequence[Step] = trajectory.steps
+        problems = [*trajectory.problems, *trajectory.notes]  # reports show both in the same way
+        if self.depth == MAX_STORED_DEPTH:
+            all_steps = list(trajectory.walk())
+            problems = [*trajectory.all_problems, *trajectory.all_notes]
         steps: list[Json] = []
-        for step in trajectory.steps:
+        for step in all_steps:
             if self.steps_left <= 0:
                 break
             self.steps_left -= 1
             steps.append(self._write_step(step))
         wire: dict[str, Json] = {
-            "agent": trajectory.agent,
+            "agent": self._cut(trajectory.agent),
             "steps": steps,
-            # Reports show both in the same way.
-            "problems": [self._cut(problem) for problem in (*trajectory.problems, *trajectory.notes)],
+            "problems": [self._cut(problem) for problem in problems[:MAX_PROBLEMS]],
         }
-        steps_cut = len(trajectory.steps) - len(steps)
+        if len(problems) > MAX_PROBLEMS:
+            wire["problems_cut"] = len(problems) - MAX_PROBLEMS
+        steps_cut = len(all_steps) - len(steps)
         if steps_cut:
             wire["steps_cut"] = steps_cut
         return _drop_empty(wire)
 
     def _write_step(self, step: Step) -> dict[str, Json]:
+        kept = step.tool_calls[: self.calls_left]
+        self.calls_left -= len(kept)
+        calls_cut = len(step.tool_calls) - len(kept)
+        if calls_cut:
+            self.steps_left = 0
         wire = {
             "role": step.role,
             "text": self._cut(step.text),
-            "agent": step.agent,
+            "agent": self._cut(step.agent),
             "tokens": step.tokens,
             "cost_usd": step.cost_usd,
             "latency_s": step.latency_s,
-            "calls": [self._write_call(call) for call in step.tool_calls],
+            "calls": [self._write_call(call) for call in kept],
+            "calls_cut": calls_cut or None,
         }
         return _drop_empty(wire)
 
@@ -231,15 +255,17 @@ class _Writer:
         wire = _drop_empty(wire)
         if call.result is not None:
             wire["result"] = self._cut(call.result)
-        if call.started is not None:
+        if call.started is not None and self.depth < MAX_STORED_DEPTH:
+            self.depth += 1
             wire["started"] = self.write(call.started)
+            self.depth -= 1
         return wire
 
     def _cut(self, text: str) -> str:
-        if len(text) <= self.max_chars:
-            return text
-        # Half a secret at the end would not be recognized later.
-        return mask_secrets(f"{text[: self.max_chars]}... (+{len(text) - self.max_chars:,} chars)")
+        masked = mask_start(text, self.max_chars, mask_secrets)
+        if len(masked) <= self.max_chars:
+            return masked
+        return f"{masked[: self.max_chars]}... (+{len(masked) - self.max_chars:,} chars)"
 
 
 def _drop_empty(wire: Mapping[str, Any]) -> dict[str, Json]:

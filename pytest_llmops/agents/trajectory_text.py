@@ -6,7 +6,8 @@ from itertools import count
 
 from pytest_llmops.agents.argument_values import format_value
 from pytest_llmops.agents.trajectory import Step, ToolUse, Trajectory
-from pytest_llmops.measurement import format_amount, shorten_text
+from pytest_llmops.measurement import format_amount
+from pytest_llmops.recorder import shorten_masked
 
 MAX_LINES = 25
 MAX_CALL_CHARS = 110
@@ -32,10 +33,11 @@ def format_trajectory(trajectory: Trajectory, *, max_lines: int = MAX_LINES) -> 
     [('1 assistant', "get_order(order_id='B-77') -> delivered  (120 tokens)")]
     """
     lines = list(_iterate_lines(trajectory, count(1), 0))
-    for problem in trajectory.all_problems[:MAX_PROBLEMS]:
-        lines.append(("problem", partial(shorten_text, problem, MAX_TEXT_CHARS)))
-    for note in trajectory.all_notes[:MAX_PROBLEMS]:
-        lines.append(("note", partial(shorten_text, note, MAX_TEXT_CHARS)))
+    for label, sentences in (("problem", trajectory.all_problems), ("note", trajectory.all_notes)):
+        for sentence in sentences[:MAX_PROBLEMS]:
+            lines.append((label, partial(shorten_masked, sentence, MAX_TEXT_CHARS)))
+        if len(sentences) > MAX_PROBLEMS:
+            lines.append((label, partial(str, f"and {len(sentences) - MAX_PROBLEMS:,} more")))
     left_out = 0
     if len(lines) > max_lines:
         tail = max_lines // 3
@@ -59,7 +61,7 @@ def _iterate_lines(
     for step in trajectory.steps:
         role: str = step.role
         if step.role == "assistant" and (step.agent or trajectory.agent):
-            role = shorten_text(step.agent or trajectory.agent, 20)
+            role = shorten_masked(step.agent or trajectory.agent, 20)
         if step.text or not step.tool_calls:
             yield f"  {role}", partial(_format_message, step, indent)
         facts = _format_facts(step)
@@ -73,7 +75,7 @@ def _iterate_lines(
 
 def _format_message(step: Step, indent: str) -> str:
     """Return the text of a message; without calls its tokens and latency follow."""
-    text = indent + (shorten_text(step.text, MAX_TEXT_CHARS) or "(no text)")
+    text = indent + (shorten_masked(step.text, MAX_TEXT_CHARS) or "(no text)")
     if step.tool_calls:
         # The facts are in the line of its first call.
         return text
@@ -87,7 +89,7 @@ def _format_result(use: ToolUse, indent: str, facts: str) -> str:
         arrow = "->"
         if use.is_error:
             arrow = "-> error:"
-        text += f" {arrow} {shorten_text(use.result, MAX_RESULT_CHARS) or '(empty)'}"
+        text += f" {arrow} {shorten_masked(use.result, MAX_RESULT_CHARS) or '(empty)'}"
     elif use.is_error:
         text += " -> error"
     if use.latency_s is not None:
@@ -113,13 +115,13 @@ def format_call(use: ToolUse, limit: int = MAX_CALL_CHARS) -> str:
     >>> format_call(ToolUse(name="refund", arguments={"order_id": "B-77"}))
     "refund(order_id='B-77')"
     """
-    name = shorten_text(use.name, 60)
+    name = shorten_masked(use.name, 60)
     if use.arguments is None:
-        return shorten_text(f"{name}({use.text[:limit]})", limit)
+        return shorten_masked(f"{name}({use.text})", limit)
     parts: list[str] = []
     for key, value in use.arguments.items():
         if len(parts) == MAX_SHOWN_ARGUMENTS:
             parts.append("...")
             break
-        parts.append(f"{shorten_text(key, 40)}={format_value(value)}")
-    return shorten_text(f"{name}({', '.join(parts)})", limit)
+        parts.append(f"{shorten_masked(key, 40)}={format_value(value)}")
+    return shorten_masked(f"{name}({', '.join(parts)})", limit)

@@ -31,7 +31,7 @@ from pytest_llmops.cases.scripted_user import ScriptedUser, TurnDecisions
 from pytest_llmops.cases.turn_conditions import TOOLS_NOT_KNOWN, check_condition, search_reply
 from pytest_llmops.cases.turns import Condition, Expectation, ScriptedTurn, When
 from pytest_llmops.errors import LLMOpsError, UsageError, describe_exception
-from pytest_llmops.measurement import Json, Measurement, shorten_text
+from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.trace import CallLog
 
 __tracebackhide__ = True
@@ -292,14 +292,14 @@ class _Progress:
             UsageError: The reply cannot be read.
         """
         self.turn_exchange = len(recorder.list_exchanges())
-        self.unanswered = [(label, f"user: {shorten_text(text, MAX_QUOTED)}")]
+        self.unanswered = [(label, f"user: {recorder.shorten_masked(text, MAX_QUOTED)}")]
         try:
             result = yield self._make_message(text)
         except (AssertionError, LLMOpsError) as error:
             self._add_note(error, label)
             raise
         except Exception as error:
-            problem = shorten_text(describe_exception(error), MAX_ERROR_CHARS)
+            problem = recorder.shorten_masked(describe_exception(error), MAX_ERROR_CHARS)
             raise _CannotGoOn(f"{label}: the agent raised {problem}") from error
         interrupt = find_interrupt(result)
         if interrupt:

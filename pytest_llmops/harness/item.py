@@ -19,6 +19,7 @@ from pytest_llmops import recorder, registry
 from pytest_llmops.errors import (
     BudgetReached,
     CassetteMiss,
+    MeasurementFailed,
     UsageError,
     find_unscored_error,
     list_exception_classes,
@@ -246,22 +247,28 @@ class Harness:
             caught_errors.raise_unless_shown(self.caught_in_teardown, sys.exception())
 
     def replace_by_cause(self, call: Any) -> BaseException:
-        """Return why a phase failed: a miss, or a refused call, in a process that the test started; else the error itself.
+        """Return why a phase failed: a miss, or a refused call, that the test did not see; else the error itself.
 
-        The SDK of that process has put our message into an error of its own, and the test failed with what it made of that.
+        In a process that the test started, the SDK has put our message into an error of its own, and the test failed with what it
+        made of that. In the test's own process, an agent may hand the miss to its model as the result of a tool; then what an
+        assertion scored was not the answer of the model.
 
         Args:
             call: pytest's call, with the error. Its ``excinfo`` is replaced.
         """
         error: BaseException = call.excinfo.value
         tape = self.tape
-        is_known = isinstance(error, (CassetteMiss, BudgetReached))
-        if is_known or tape is None or not tape.report.errors_elsewhere:
+        if isinstance(error, (CassetteMiss, BudgetReached)) or tape is None:
             return error
         caught = tape.verdict()
         if caught is None:
             return error
-        cause = reword_error(caught, f"{ELSEWHERE}: {caught}")
+        if tape.report.errors_elsewhere:
+            cause = reword_error(caught, f"{ELSEWHERE}: {caught}")
+        elif isinstance(error, MeasurementFailed):
+            cause = swallowed_error("an answer was scored", caught)
+        else:
+            return error
         cause.__cause__ = error
         call.excinfo = type(call.excinfo).from_exception(cause.with_traceback(error.__traceback__))
         return cause
@@ -490,8 +497,14 @@ class Harness:
         from pytest_llmops.trace.media_parts import restore_files
 
         measurements = self.recorder.drain_measurements()
+        place = ""
         if self.tape is not None and self.tape.report.errors_elsewhere:
-            measurements = [_withdraw_score(measurement) for measurement in measurements]
+            place = f" {ELSEWHERE}"
+        is_scored_in_vain = False  # see `replace_by_cause`
+        if isinstance(error, (CassetteMiss, BudgetReached)):
+            is_scored_in_vain = isinstance(error.__cause__, MeasurementFailed)
+        if place or is_scored_in_vain:
+            measurements = [_withdraw_score(measurement, place) for measurement in measurements]
         calls = [read_call(exchange) for exchange in self.recorder.exchanges[self._reported_calls :]]
         self._reported_calls += len(calls)
         budget = MediaBudget(MAX_TEST_CHARS)
@@ -532,11 +545,11 @@ class Harness:
         payload["tapes"] = self.log.uses
 
 
-def _withdraw_score(measurement: Measurement) -> Measurement:
-    """Return a measurement of a test that misses a recording in another process: what it scored was not the answer of the model."""
+def _withdraw_score(measurement: Measurement, place: str) -> Measurement:
+    """Return a measurement of a test that missed a recording without seeing it: what it scored was not the answer of the model."""
     if measurement.error:
         return measurement
-    why = f"a request {ELSEWHERE} was not answered, so this is not the score of an answer"
+    why = f"a request{place} was not answered, so this is not the score of an answer"
     return replace(measurement, value=None, samples=(), error=why)
 
 

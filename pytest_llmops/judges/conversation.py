@@ -16,6 +16,7 @@ from pytest_llmops.agents.sources.fields import get_field
 from pytest_llmops.agents.sources.messages import ROLES_BY_NAME
 from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.protocols import ROLES, Call, Message, Role, ToolCall, is_error_status
+from pytest_llmops.recorder import shorten_masked
 from pytest_llmops.trace import CallLog
 from pytest_llmops.trace.fields import arguments_json, format_part, format_tool_call
 
@@ -211,7 +212,7 @@ def _read_calls(calls: Sequence[Call]) -> list[object]:
         )
     call = app_calls[-1]
     if is_error_status(call.status):
-        raise ValueError(f"the last call has no answer: status {call.status}: {shorten_text(call.output)}")
+        raise ValueError(f"the last call has no answer: status {call.status}: {shorten_masked(call.output)}")
     lines = [call.output, *map(format_tool_call, call.tool_calls)]
     output = "\n".join(filter(None, lines))
     if call.unread and (not output or call.status is None):

@@ -3,6 +3,7 @@
 A report is masked where it is created: before a worker sends it, and before anything is written from it.
 """
 
+import json
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +20,7 @@ _PRINTED_ATTRIBUTES = ("sections", "longrepr", "wasxfail")
 # Attributes of pytest's logging plugin: handlers whose lines are shown or written
 LOG_HANDLERS = ("log_cli_handler", "log_file_handler", "report_handler")
 PROPERTY_PARTS = 2  # name and value
+MAX_NESTING = 150  # lists and dictionaries in each other, as each takes three calls of Python's stack
 _MASKED_MODULES = ("_pytest._code.code", "_pytest.reports")
 _UNMASKED_ATTRIBUTES = frozenset({"style", "lineno"})
 # Colours of pytest's own: of a log line's level, and of a comparison, each of whose lines ends like this
@@ -123,10 +125,11 @@ def quiet_loggers() -> None:
             logger.setLevel(logging.WARNING)
 
 
-def mask_value(value: Any, redact: Redact) -> Any:
+def mask_value(value: Any, redact: Redact, depth: int = 0) -> Any:
     """Return a value of builtins, or a part of a report of pytest, with secrets masked.
 
-    The same object is returned if nothing was masked, and for a part of a report, which is changed in place. Keys are not masked.
+    The same object is returned if nothing was masked, and for a part of a report, which is changed in place. Keys are not masked. What
+    is more than 150 lists and dictionaries deep becomes its JSON text; ``depth`` counts those around the value.
 
     >>> mask_value({"key": ["a", "pw"]}, lambda text: text.replace("pw", "[secret]"))
     {'key': ['a', '[secret]']}
@@ -134,28 +137,30 @@ def mask_value(value: Any, redact: Redact) -> Any:
     if isinstance(value, str):
         cleaned = redact(value)
         return value if cleaned == value else cleaned
+    if isinstance(value, (dict, list, tuple)) and depth > MAX_NESTING:
+        return redact(json.dumps(value, ensure_ascii=False, default=str))
     if isinstance(value, dict):
-        return _mask_dict(value, redact)
+        return _mask_dict(value, redact, depth + 1)
     if isinstance(value, (list, tuple)):
-        return _mask_sequence(value, redact)
+        return _mask_sequence(value, redact, depth + 1)
     if type(value).__module__ in _MASKED_MODULES:
         _mask_attributes(value, set(vars(value)) - _UNMASKED_ATTRIBUTES, redact)
     return value
 
 
-def _mask_dict(value: dict[Any, Any], redact: Redact) -> dict[Any, Any]:
-    masked = {key: mask_value(item, redact) for key, item in value.items()}
+def _mask_dict(value: dict[Any, Any], redact: Redact, depth: int) -> dict[Any, Any]:
+    masked = {key: mask_value(item, redact, depth) for key, item in value.items()}
     if all(masked[key] is item for key, item in value.items()):
         return value
     return masked
 
 
-def _mask_sequence(value: Any, redact: Redact) -> Any:
+def _mask_sequence(value: Any, redact: Redact, depth: int) -> Any:
     """Mask the items of a list or a tuple."""
     is_list = isinstance(value, list)
     if is_list and value and all(isinstance(item, str) for item in value):
         return _mask_lines(value, redact)
-    masked = [mask_value(item, redact) for item in value]
+    masked = [mask_value(item, redact, depth) for item in value]
     if _are_same(masked, value):
         return value
     if is_list:

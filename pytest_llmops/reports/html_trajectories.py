@@ -85,16 +85,24 @@ class _Writer:
         if trajectory.problems:
             problems = trajectory.problems[:MAX_PROBLEMS]
             view["problems"] = [shorten_text(problem, MAX_NAME) for problem in problems]
+            more = len(trajectory.problems) - len(problems) + trajectory.problems_cut
+            if more:
+                view["problems"].append(f"and {more:,} more")
         if trajectory.steps_cut:
             view["cut"] = trajectory.steps_cut
         return view
 
     def _write_step(self, step: StoredStep, agent: str) -> View:
         view: View = {"role": shorten_text(step.role, 20), "facts": _describe_step(step)}
-        if step.agent and step.agent != agent:
-            view["agent"] = shorten_text(step.agent, MAX_NAME)
+        name = step.agent
+        if step.role == "assistant":
+            name = name or agent
+        if name:
+            view["agent"] = shorten_text(name, MAX_NAME)
         if step.text:
             view["text"] = self._texts.put(step.text)
+        if step.calls_cut:
+            view["cut"] = step.calls_cut
         if step.calls:
             view["calls"] = [self._write_call(call) for call in step.calls]
             for call, call_view in zip(step.calls, view["calls"], strict=True):

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Self, TypeAlias, cast
 
 from pytest_llmops._util.step_alignment import StepEdit, align_steps
@@ -19,7 +19,7 @@ from pytest_llmops.results.trajectories import StoredCall, find_trajectories
 FACT = "call_sequences"
 MAX_SEQUENCES = 5  # of a test
 MAX_CALLS = 200  # of a sequence
-MAX_ARGUMENTS = 20  # of a call
+MAX_ARGUMENTS = 20  # of a call; a hash under "…" stands for the others
 MAX_VALUE = 120  # characters of an argument, a result or a name; a hash stands for the rest
 NOT_GIVEN = "not given"
 StepKind: TypeAlias = Literal["inserted", "dropped", "changed", "result"]
@@ -49,7 +49,7 @@ class KeptCall:
     def from_wire(cls, wire: object) -> Self:
         """Return what is stored; what has another type keeps its default."""
         stored = as_mapping(wire)
-        arguments = list(as_mapping(stored.get("arguments")).items())[:MAX_ARGUMENTS]
+        arguments = list(as_mapping(stored.get("arguments")).items())[: MAX_ARGUMENTS + 1]
         result = None
         if stored.get("result") is not None:
             result = _shorten(fact_text(stored.get("result")))
@@ -67,10 +67,12 @@ class CallSequence:
     Attributes:
         calls: The first 200 calls.
         trials: How many trials made the same calls with the same arguments.
+        more: How many calls follow, which are not kept.
     """
 
     calls: tuple[KeptCall, ...] = ()
     trials: int = 1
+    more: int = 0
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -85,7 +87,10 @@ class CallSequence:
         trials = stored.get("trials")
         if not isinstance(trials, int) or trials < 1:
             trials = 1
-        return cls(tuple(map(KeptCall.from_wire, calls)), trials)
+        more = stored.get("more")
+        if not isinstance(more, int) or more < 0:
+            more = 0
+        return cls(tuple(map(KeptCall.from_wire, calls)), trials, more)
 
     def contains(self, part: "CallSequence") -> bool:
         """Return whether the calls of another sequence are some of these, one after another; their results do not count.
@@ -136,7 +141,8 @@ def shorten_trajectories(measurements: Iterable[Measurement]) -> CallSequence | 
     if not found:
         return None
     calls = [call for shown in found for call in shown.trajectory.walk_calls()]
-    return CallSequence(tuple(map(_shorten_call, calls[:MAX_CALLS])))
+    more = max(len(calls) - MAX_CALLS, 0)
+    return CallSequence(tuple(map(_shorten_call, calls[:MAX_CALLS])), more=more)
 
 
 def count_sequences(trials: Iterable[CallSequence]) -> tuple[CallSequence, ...]:
@@ -149,7 +155,7 @@ def count_sequences(trials: Iterable[CallSequence]) -> tuple[CallSequence, ...]:
     groups: dict[tuple[str, ...], list[CallSequence]] = {}
     for sequence in trials:
         groups.setdefault(sequence.key, []).append(sequence)
-    distinct = [CallSequence(group[0].calls, len(group)) for group in groups.values()]
+    distinct = [replace(group[0], trials=len(group)) for group in groups.values()]
     return tuple(distinct[:MAX_SEQUENCES])
 
 
@@ -167,8 +173,13 @@ def _read_arguments(call: StoredCall) -> dict[str, str]:
     try:
         values = json.loads(call.arguments)
         if isinstance(values, dict):
-            named = sorted(values.items())[:MAX_ARGUMENTS]
-            return {_shorten(name): _shorten(repr(_normalize(value))) for name, value in named}
+            named = sorted(values.items())
+            kept = {
+                _shorten(name): _shorten(repr(_normalize(value))) for name, value in named[:MAX_ARGUMENTS]
+            }
+            if len(named) > MAX_ARGUMENTS:
+                kept["…"] = f"#{_make_digest(repr(_normalize(dict(named[MAX_ARGUMENTS:]))))}"
+            return kept
     except (ValueError, RecursionError):
         pass  # also what is cut, or was never JSON
     return {"": _shorten(" ".join(call.arguments.split()))}
@@ -189,8 +200,11 @@ def _shorten(text: str) -> str:
     """Return a short text as it is; of a longer one the beginning, with a hash of the whole text."""
     if len(text) <= MAX_VALUE:
         return text
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{text[: MAX_VALUE - 12]}… #{digest}"
+    return f"{text[: MAX_VALUE - 12]}… #{_make_digest(text)}"
+
+
+def _make_digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +242,10 @@ def compare_sequences(before: CallSequence, now: CallSequence) -> list[StepChang
         change = _describe_edit(edit, before, now)
         if change is not None:
             changes.append(change)
+    if before.more != now.more:
+        changes.append(
+            StepChange("changed", MAX_CALLS + 1, f"and further calls: {before.more:,} -> {now.more:,}")
+        )
     return changes
 
 

@@ -27,6 +27,7 @@ from pytest_llmops.results.details import (
 )
 from pytest_llmops.results.review import select_for_review
 from pytest_llmops.results.self_judging import iter_self_judging_notes
+from pytest_llmops.results.trajectories import copy_same_trajectories, refer_to_same_trajectories
 from pytest_llmops.results.verdict import CaseChange, Verdict
 
 FORMAT_NAME = "the JSON of --llm-report=run.json"
@@ -187,14 +188,16 @@ class TestRecord:
         """Return plain builtins, with the attribution of a failure to retrieval or generation."""
         nodeid = to_builtins(self.nodeid)
         message = to_builtins(self.message)
-        measurements: list[Json] = [measurement.to_wire() for measurement in self.measurements]
+        measurements = refer_to_same_trajectories(
+            [measurement.to_wire() for measurement in self.measurements]
+        )
         calls: list[Json] = [call.to_wire() for call in self.calls]
         wire: dict[str, Json] = {
             "nodeid": str(nodeid),
             "outcome": self.outcome,
             "duration_s": round(self.duration_s, 6),
             "message": str(message),
-            "measurements": measurements,
+            "measurements": [*measurements],
             "calls": calls,
             "facts": to_builtins(self.facts, where="facts"),
         }
@@ -214,7 +217,7 @@ class TestRecord:
         nodeid = data["nodeid"]
         duration_s = data.get("duration_s", 0.0)
         message = data.get("message", "")
-        measurements = map(Measurement.from_wire, data.get("measurements", []))
+        measurements = map(Measurement.from_wire, copy_same_trajectories(data.get("measurements", [])))
         calls = map(Call.from_wire, data.get("calls", []))
         raised = map(str, data.get("raised", []))
         place = data.get("place", "")

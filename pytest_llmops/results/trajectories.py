@@ -5,16 +5,17 @@ Other programs write run files too. Each reader takes what has the expected type
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_llmops.measurement import Json, Measurement, as_finite_float
 from pytest_llmops.results.details import as_list, as_mapping, fact_text, name_with_label
 
 MAX_STEPS = 1_000  # of a trajectory, those of started agents too
+MAX_CALLS = 1_000  # of a step
 MAX_DEPTH = 20  # agents that start agents
 # Labels of the lines of a failure text that are its trajectory: "2 support", "  user"
-_STEP_LABEL = re.compile(r"\d+ |  |\.\.\.\Z|problem\Z")
+_STEP_LABEL = re.compile(r"\d+ |  |\.\.\.\Z|problem\Z|note\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,7 @@ class StoredStep:
     Attributes:
         role: ``assistant`` for the agent; ``user``, ``system`` or ``developer`` for what it was given.
         tokens: Tokens of the call to the model; None: not known. ``cost_usd`` and ``latency_s`` alike.
+        calls_cut: How many calls are left out at the end.
     """
 
     role: str = ""
@@ -56,6 +58,7 @@ class StoredStep:
     cost_usd: float | None = None
     latency_s: float | None = None
     calls: tuple[StoredCall, ...] = ()
+    calls_cut: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +69,14 @@ class StoredTrajectory:
         agent: Its name; "": not known.
         problems: What could not be read, a sentence each.
         steps_cut: How many steps are left out at the end.
+        problems_cut: How many problems are left out.
     """
 
     agent: str = ""
     steps: tuple[StoredStep, ...] = ()
     problems: tuple[str, ...] = ()
     steps_cut: int = 0
+    problems_cut: int = 0
 
     def walk_calls(self) -> Iterator[StoredCall]:
         """Yield all calls in the order of their numbers: those of a step, then those of the agents that these calls started."""
@@ -122,10 +127,13 @@ class _Reader:
             steps=tuple(steps),
             problems=tuple(map(fact_text, as_list(stored.get("problems")))),
             steps_cut=(_read_count(stored.get("steps_cut")) or 0) + len(wires) - len(steps),
+            problems_cut=_read_count(stored.get("problems_cut")) or 0,
         )
 
     def _read_step(self, wire: object, depth: int) -> StoredStep:
         stored = as_mapping(wire)
+        calls = as_list(stored.get("calls"))
+        calls_cut = (_read_count(stored.get("calls_cut")) or 0) + max(len(calls) - MAX_CALLS, 0)
         return StoredStep(
             role=fact_text(stored.get("role")),
             text=_read_text(stored.get("text")),
@@ -133,7 +141,8 @@ class _Reader:
             tokens=_read_count(stored.get("tokens")),
             cost_usd=as_finite_float(stored.get("cost_usd")),
             latency_s=as_finite_float(stored.get("latency_s")),
-            calls=tuple(self._read_call(call, depth) for call in as_list(stored.get("calls"))),
+            calls=tuple(self._read_call(call, depth) for call in calls[:MAX_CALLS]),
+            calls_cut=calls_cut,
         )
 
     def _read_call(self, wire: object, depth: int) -> StoredCall:
@@ -197,11 +206,55 @@ def find_trajectories(measurements: Iterable[Measurement]) -> list[ShownTrajecto
     return shown
 
 
+def refer_to_same_trajectories(measurements: Sequence[Mapping[str, Json]]) -> list[dict[str, Json]]:
+    """Return stored measurements of a test, in which each distinct trajectory is written once.
+
+    The later ones have ``{"same_as": 0}`` in its place: the index of the measurement that has it. `copy_same_trajectories` undoes it.
+
+    >>> stored = [{"detail": {"trajectory": {"agent": "support"}}} for _ in range(2)]
+    >>> refer_to_same_trajectories(stored)[1]
+    {'detail': {'trajectory': {'same_as': 0}}}
+    """
+    written = []
+    distinct: list[tuple[int, Json]] = []
+    for index, measurement in enumerate(measurements):
+        wire = _get_trajectory(measurement)
+        same = next((known for known, other in distinct if other == wire), None)
+        if not as_mapping(wire):
+            written.append(dict(measurement))
+        elif same is None:
+            distinct.append((index, wire))
+            written.append(dict(measurement))
+        else:
+            written.append(_replace_trajectory(measurement, {"same_as": same}))
+    return written
+
+
+def copy_same_trajectories(measurements: Sequence[Mapping[str, Json]]) -> list[dict[str, Json]]:
+    """Return stored measurements of a test, each with its own trajectory; a reference to none, or to a later one, stays as it is."""
+    read: list[dict[str, Json]] = []
+    for measurement in measurements:
+        same = _read_count(as_mapping(_get_trajectory(measurement)).get("same_as"))
+        if same is None or same >= len(read) or not as_mapping(_get_trajectory(read[same])):
+            read.append(dict(measurement))
+        else:
+            read.append(_replace_trajectory(measurement, _get_trajectory(read[same])))
+    return read
+
+
+def _get_trajectory(measurement: Mapping[str, Json]) -> Json:
+    return as_mapping(measurement.get("detail")).get("trajectory")
+
+
+def _replace_trajectory(measurement: Mapping[str, Json], wire: Json) -> dict[str, Json]:
+    return {**measurement, "detail": {**as_mapping(measurement.get("detail")), "trajectory": wire}}
+
+
 def is_step_label(label: str) -> bool:
     """Return whether a line of a failure text is a step of its trajectory, which a report shows better by itself.
 
-    >>> is_step_label("2 support"), is_step_label("  user"), is_step_label("step 2")
-    (True, True, False)
+    >>> is_step_label("2 support"), is_step_label("  user"), is_step_label("note"), is_step_label("step 2")
+    (True, True, True, False)
     """
     return _STEP_LABEL.match(label) is not None
 

@@ -107,6 +107,8 @@ def test_an_application_cannot_swallow_a_miss(project: Project) -> None:
     project.write(
         **{
             "test_a.py": """
+from pytest_llmops import assert_tool_calls
+
 def test_caught(llm):
     try:
         llm.complete("never recorded")
@@ -118,6 +120,17 @@ def test_swallowed(llm):
         llm.complete("never recorded")
     except BaseException:
         pass
+
+def test_scored(llm):
+    steps = [{"role": "user", "content": "Where is B-77?"}]
+    try:
+        llm.complete("never recorded")
+    except BaseException as error:  # as an agent does that hands it to its model
+        steps.append({"role": "assistant", "content": f"Sorry: {error}"})
+    assert_tool_calls(steps, ["get_order"])
+
+def test_wrong():
+    assert_tool_calls([{"role": "assistant", "content": "Sorry"}], ["get_order"])
 """
         }
     )
@@ -125,8 +138,15 @@ def test_swallowed(llm):
     assert {name: record.outcome for name, record in result.records.items()} == {
         "test_caught": "errored",
         "test_swallowed": "errored",
+        "test_scored": "errored",
+        "test_wrong": "failed",
     }
     check_message(result.records["test_swallowed"].message)
+    scored = result.records["test_scored"]
+    assert scored.message.startswith("CassetteMiss: an answer was scored although a request was missed")
+    assert "tools.calls: 1 of 1 expected calls missing" in result.text
+    assert "MISSED test_a.py::test_scored" in result.text
+    assert {measurement.status for measurement in scored.measurements} == {"errored"}
 
 
 def test_the_network_is_closed_while_recordings_answer(project: Project) -> None:

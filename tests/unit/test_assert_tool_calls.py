@@ -115,6 +115,8 @@ def test_forbidden_calls_fail_with_or_without_expected_ones() -> None:
     ]
     passed = assert_tool_calls(MESSAGES, never="delete_*")
     assert (passed.value, "expected" in passed.detail) == (1, False)
+    many = turn(*[("refund", {})] * 7)
+    assert "  and           2 more forbidden calls" in fail(many, never=["refund"])
     assert fail(MESSAGES, [], never="delete_*")[0] == "tools.calls: 2 of 2 calls not expected"
 
 

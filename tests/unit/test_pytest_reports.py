@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmops.redaction.pytest_reports import NOISY_LOGGERS, mask_report, quiet_loggers
+from pytest_llmops.redaction.pytest_reports import NOISY_LOGGERS, mask_report, mask_value, quiet_loggers
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.redaction.secret_names import MASK
 
@@ -224,3 +224,15 @@ def test_a_redactor_that_fails_is_not_swallowed() -> None:
     redact: Callable[[str], str] = failing
     with pytest.raises(RuntimeError, match="the user's own"):
         mask_report(report_of(longrepr="x"), redact)
+
+
+def test_a_value_that_is_nested_deeply_is_masked() -> None:
+    deep: Any = SECRET
+    for _ in range(200):  # 400 lists and dictionaries, which a measurement accepts
+        deep = {"a": [deep]}
+    masked = mask_value(deep, REDACT)
+    while not isinstance(masked, str):
+        (masked,) = masked.values() if isinstance(masked, dict) else masked
+    assert masked.count("[") + masked.count("{") > 200
+    assert SECRET not in masked
+    assert MASK in masked

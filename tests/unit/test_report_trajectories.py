@@ -23,10 +23,10 @@ from support.agent_runs import (
 )
 from support.page import read_data, read_texts
 
-from pytest_llmops.agents.trajectory import Trajectory, make_tool_use
+from pytest_llmops.agents.trajectory import MAX_STORED_CALLS, Trajectory, make_tool_use
 from pytest_llmops.baselines import stored_answers
 from pytest_llmops.baselines.stored_answers import StoredAnswers
-from pytest_llmops.measurement import INVISIBLE, Measurement
+from pytest_llmops.measurement import INVISIBLE, Json, Measurement
 from pytest_llmops.reports.changed_cases import list_cases
 from pytest_llmops.reports.html import render_html
 from pytest_llmops.reports.markdown import render_markdown
@@ -42,8 +42,15 @@ from pytest_llmops.results.call_sequences import (
     select_changes,
     shorten_trajectories,
 )
-from pytest_llmops.results.run import Run
-from pytest_llmops.results.trajectories import MAX_DEPTH, MAX_STEPS, find_trajectories, read_trajectory
+from pytest_llmops.results.details import as_mapping
+from pytest_llmops.results.run import Run, TestRecord
+from pytest_llmops.results.trajectories import (
+    MAX_DEPTH,
+    MAX_STEPS,
+    copy_same_trajectories,
+    find_trajectories,
+    read_trajectory,
+)
 
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -85,6 +92,9 @@ def test_size_and_depth_of_a_stored_trajectory_are_bounded() -> None:
     many = read_trajectory({"steps": [{"role": "assistant"}] * (MAX_STEPS + 7), "steps_cut": 3})
     assert many is not None
     assert (len(many.steps), many.steps_cut) == (MAX_STEPS, 10)
+    wide = read_trajectory({"steps": [{"calls": [{"name": "log"}] * (MAX_STORED_CALLS + 5), "calls_cut": 2}]})
+    assert wide is not None
+    assert (len(wide.steps[0].calls), wide.steps[0].calls_cut) == (MAX_STORED_CALLS, 7)
     wire: dict[str, object] = {"steps": [{"calls": [{"name": "last"}]}]}
     for _ in range(MAX_DEPTH + 50):
         wire = {"steps": [{"calls": [{"name": "start", "started": wire}]}]}
@@ -93,11 +103,47 @@ def test_size_and_depth_of_a_stored_trajectory_are_bounded() -> None:
     assert len(list(deep.walk_calls())) == MAX_DEPTH + 1
 
 
+def test_many_calls_in_a_message_are_cut_and_counted() -> None:
+    uses = [make_tool_use("log", {"n": number}) for number in range(5_000)]
+    started = Trajectory(steps=(build_step("assistant", "", make_tool_use("last", None)),))
+    uses[0] = replace(uses[0], started=started)
+    trajectory = Trajectory(
+        steps=(ASKED, build_step("assistant", "", *uses), build_step("assistant", "Done."))
+    )
+    run = Run(records=(build_agent_record(trajectory),))
+    (view,) = read_data(render_html(run))["cases"][0]["trajectories"]
+    calls = view["steps"][1]["calls"]
+    assert (len(calls), view["steps"][1]["cut"], view["cut"]) == (MAX_STORED_CALLS, 4_000, 1)
+    assert calls[-1]["number"] == MAX_STORED_CALLS
+    assert calls[0]["started"]["cut"] == 1
+
+
 def test_a_trajectory_of_several_measurements_is_found_once() -> None:
     foreign = Measurement(name="other", value=1.0, detail={"trajectory": "none", "unexpected": ["x"]})
     (shown,) = find_trajectories([foreign, *measure_calls(HASTY, 0.0)])
     assert shown.measurements == ("tools.calls", "trajectory.steps")
     assert shown.unexpected == frozenset({1})
+
+
+def test_a_run_file_has_a_trajectory_of_several_measurements_once() -> None:
+    record = build_agent_record(HASTY, 0.0)
+    careful = replace(measure_calls(CAREFUL)[0], label="second")
+    record = replace(record, measurements=(*record.measurements, careful, careful))
+    run = Run(records=(record,))
+    text = run.to_json()
+    assert text.count("limit exceeded") == text.count("I refunded 20 euros.") == 1
+    assert Run.from_json(text) == run
+
+
+@pytest.mark.parametrize("place", [1, 2, 99, -1, True, None, "0", 10**30, [0]])
+def test_a_reference_that_leads_nowhere_stays(place: object) -> None:
+    wires: list[dict[str, Json]] = [
+        {"name": "m", "detail": {"trajectory": {"same_as": place}}},  # type: ignore[dict-item]
+        {"name": "m", "detail": 3},
+    ]
+    assert copy_same_trajectories(wires) == wires
+    (shown, *_) = (read_trajectory(as_mapping(wire["detail"]).get("trajectory")) for wire in wires)
+    assert shown is None
 
 
 def test_calls_are_numbered_as_in_failure_texts() -> None:
@@ -115,6 +161,22 @@ def test_calls_are_numbered_as_in_failure_texts() -> None:
     start, following = view["steps"][0]["calls"]
     assert (start["number"], following["number"]) == (1, 2)
     assert start["started"]["steps"][0]["calls"][0]["number"] == 3
+
+
+def test_the_calls_of_200_agents_below_each_other_keep_their_numbers() -> None:
+    innermost = build_step("assistant", "", make_tool_use("last", None))
+    trajectory = Trajectory(steps=(innermost,), problems=("of the innermost",))
+    for number in range(200):
+        start = make_tool_use(f"start_{number}", None, started=trajectory)
+        trajectory = Trajectory(steps=(build_step("assistant", "", start, make_tool_use("log", None)),))
+    record = build_agent_record(trajectory)
+    stored = read_trajectory(TestRecord.from_wire(record.to_wire()).measurements[0].detail["trajectory"])
+    assert stored is not None
+    names = [call.name for call in trajectory.tool_calls]
+    assert [call.name for call in stored.walk_calls()] == names
+    page = render_html(Run(records=(record,)))
+    assert len(page) < 500_000
+    assert "of the innermost" in json.dumps(read_data(page))
 
 
 def shorten(*calls: tuple[str, object]) -> CallSequence:
@@ -149,7 +211,14 @@ def test_long_values_differ_by_their_hash_and_stay_short() -> None:
     (change,) = compare_sequences(before, now)
     assert change.kind == "changed"
     assert len(str(change)) < 3 * MAX_VALUE
-    assert len(shorten(*[("search", {"q": number}) for number in range(250)]).calls) == MAX_CALLS
+    wide = {f"argument_{number:02}": number for number in range(30)}
+    (change,) = compare_sequences(shorten(("write", wide)), shorten(("write", {**wide, "argument_29": 0})))
+    assert str(change).startswith("~ step 1 write …: #")
+    many = [("search", {"q": number}) for number in range(250)]
+    assert len(shorten(*many).calls) == MAX_CALLS
+    (more,) = compare_sequences(shorten(*many[:210]), shorten(*many))
+    assert str(more) == "~ step 201 and further calls: 10 -> 50"
+    assert CallSequence.from_wire(shorten(*many).to_wire()) == shorten(*many)
 
 
 def test_another_result_is_shown_where_there_is_room() -> None:
@@ -212,6 +281,14 @@ def test_steps_in_a_terminal_are_few_and_of_one_line() -> None:
     place = next(place for place, line in enumerate(lines) if line.startswith("  steps"))
     assert all(len(line) < 60 for line in lines)
     assert lines[place + 3] == "          and 39 more steps"
+
+
+def test_problems_that_are_left_out_are_counted() -> None:
+    problems = tuple(f"problem {number}" for number in range(1_000))
+    record = build_agent_record(Trajectory(steps=(ASKED,), problems=problems, notes=("odd",)))
+    assert len(json.dumps(record.to_wire())) < 5_000
+    (view,) = read_data(render_html(Run(records=(record,))))["cases"][0]["trajectories"]
+    assert view["problems"][-2:] == ["problem 19", "and 981 more"]
 
 
 def test_hostile_texts_have_no_effect_in_any_report() -> None:

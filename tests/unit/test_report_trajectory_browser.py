@@ -43,7 +43,8 @@ def test_steps_and_calls_are_listed_and_unfold(tab: Tab, tmp_path: Path) -> None
         "step 1 search(q='refund')",
         "step 2 refund amount: 20 -> 200",
     ]
-    assert seen(tab, ".trajectory .who")[2] == "assistant 90 tokens · $0.0002 · 0.80 s"
+    who = seen(tab, ".trajectory .who")
+    assert who[1:3] == ["user $0.0002 · 0.80 s", "support 90 tokens · $0.0002 · 0.80 s"]
     assert seen(tab, "details.tool > summary") == [
         '1 search {"q": "refund"} → (empty) not expected',
         '2 refund {"amount": 200, "order_id": "B-77"} → limit exceeded error',
@@ -70,7 +71,20 @@ def test_hostile_texts_stay_texts_and_the_page_fits(
     assert "\u202e" not in text
     assert seen(tab, ".started > summary")[0].startswith("started <script>")
     assert tab.run("document.documentElement.scrollWidth") <= width
+    tops = "[...document.querySelector('.tool > div').children].map((one) => one.getBoundingClientRect().top)"
+    assert tab.run(tops) == sorted(tab.run(tops))  # what is wrong with a call comes before its arguments
     assert tab.console == []
+
+
+def test_twenty_agents_below_each_other_fit_a_phone(tab: Tab, tmp_path: Path) -> None:
+    tab.resize(390, 900, phone=True)
+    trajectory = Trajectory(agent="last", steps=(build_step("assistant", "Done."),))
+    for number in range(20):
+        start = make_tool_use("start", {"number": number}, started=trajectory)
+        trajectory = Trajectory(agent=f"agent {number}", steps=(build_step("assistant", "", start),))
+    open_trajectory(tab, tmp_path, trajectory)
+    assert len(seen(tab, ".started")) == 20
+    assert tab.run("document.documentElement.scrollWidth") <= 390
 
 
 def test_three_hundred_steps_open_at_once(tab: Tab, tmp_path: Path) -> None:

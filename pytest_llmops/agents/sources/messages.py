@@ -13,8 +13,8 @@ from pytest_llmops.agents.sources.fields import (
 )
 from pytest_llmops.agents.trajectory import ToolUse, Trajectory, TrajectoryBuilder, make_tool_use
 from pytest_llmops.errors import UsageError
-from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import ROLES, Completion, Message, Role
+from pytest_llmops.recorder import shorten_masked
 from pytest_llmops.trace.fields import describe_unread_answers, format_part, remove_tool_calls
 
 # Roles of messages, and types of LangChain's
@@ -157,7 +157,7 @@ def _describe(entry: object, role: str) -> str:
         return f"the role {role[:40]!r}"
     if isinstance(entry, (Mapping, str, int, float, type(None))):
         try:
-            return shorten_text(repr(entry), 80)
+            return shorten_masked(repr(entry), 80)
         except Exception:  # noqa: BLE001 -- whatever the repr of a value in it raises, also if it is nested too deeply
             return "a mapping that cannot be shown"
     return f"an object of the type {get_class_name(entry)}"

@@ -15,8 +15,9 @@ from pytest_llmops._util.text_files import BadFile
 from pytest_llmops.agents.sources.fields import format_value, get_field
 from pytest_llmops.agents.trajectory import MAX_DEPTH, ToolUse, Trajectory, TrajectoryBuilder, make_tool_use
 from pytest_llmops.errors import UsageError
-from pytest_llmops.measurement import format_count, shorten_text
+from pytest_llmops.measurement import format_count
 from pytest_llmops.protocols import Message
+from pytest_llmops.recorder import shorten_masked
 from pytest_llmops.trace import cost_usd, fields
 from pytest_llmops.trace.exported.messages import read_messages
 from pytest_llmops.trace.exported.records import LISTS, read_records
@@ -129,7 +130,7 @@ def _make_plain(item: object, number: int) -> JsonObject:
     try:
         plain: JsonObject = json.loads(json.dumps(item, default=str))
     except Exception as error:
-        problem = shorten_text(f"{type(error).__name__}: {error}", 200)
+        problem = shorten_masked(f"{type(error).__name__}: {error}", 200)
         raise UsageError(
             f"span {number}: expected a mapping that JSON can represent, got {problem}"
         ) from error

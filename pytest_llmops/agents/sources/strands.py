@@ -20,8 +20,8 @@ from pytest_llmops.agents.trajectory import (
     TrajectoryBuilder,
     make_tool_use,
 )
-from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import ROLES
+from pytest_llmops.recorder import shorten_masked
 
 _TRANSFER = "handoff_to_agent"
 
@@ -176,7 +176,7 @@ def _read_node(node: object, name: str, depth: int) -> Trajectory:
     if get_field(result, "metrics") is None:
         problem = f"the agent {name[:80]!r} has no result: {get_class_name(result)}"
         if isinstance(result, Exception):
-            problem = f"the agent {name[:80]!r} failed: {shorten_text(repr(result), 200)}"
+            problem = f"the agent {name[:80]!r} failed: {shorten_masked(repr(result), 200)}"
         return Trajectory(agent=name, problems=(problem,))
     trajectory = _read_result(result)
     steps = tuple(replace(step, agent=name) for step in trajectory.steps)

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 from pytest_llmops.agents.dialogs import CLOCK_S, Dialog, Turn, sort_calls
 from pytest_llmops.agents.trajectory import Step, ToolUse, Trajectory, TrajectoryBuilder, make_tool_use
-from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Call, Message, is_error_status
+from pytest_llmops.recorder import shorten_masked
 from pytest_llmops.trace.fields import remove_tool_calls
 from pytest_llmops.trace.streams import CUT_STREAM
 
@@ -183,8 +183,8 @@ def _has_broken_off(call: Call) -> bool:
 
 def _describe_failure(call: Call) -> str:
     if call.status is None:
-        return shorten_text(call.unread, 200)
-    return f"status {call.status}: {shorten_text(call.output, 200)}"
+        return shorten_masked(call.unread, 200)
+    return f"status {call.status}: {shorten_masked(call.output, 200)}"
 
 
 def _describe_unread(call: Call) -> str:

@@ -29,7 +29,7 @@ export function showTrajectories(showText, report, trajectories) {
 /** @param {(place: number) => HTMLElement} showText @param {Report} report @param {Trajectory} trajectory @returns {HTMLElement} */
 function showSteps(showText, report, trajectory) {
   return h(
-    "div", {}, h("ol", { class: "steps" }, ...trajectory.steps.map((step) => showStep(showText, report, step))),
+    "div", {}, h("ol", { class: "steps", role: "list" }, ...trajectory.steps.map((step) => showStep(showText, report, step))),
     trajectory.cut && h("p", { class: "muted" }, `${trajectory.cut.toLocaleString("en")} more steps are not stored`),
     ...(trajectory.problems || []).map((problem) => h("p", { class: "problem" }, bdi(problem))),
   );
@@ -37,11 +37,13 @@ function showSteps(showText, report, trajectory) {
 
 /** @param {(place: number) => HTMLElement} showText @param {Report} report @param {AgentStep} step */
 function showStep(showText, report, step) {
+  const isAgent = step.role === "assistant";
   return h(
-    "li", { class: step.role === "assistant" ? "assistant" : null },
-    h("p", { class: "who" }, h("b", {}, bdi(step.role)), step.agent && bdi(` ${step.agent}`), step.facts && h("span", { class: "muted" }, ` ${step.facts}`)),
+    "li", { class: isAgent ? "assistant" : null },
+    h("p", { class: "who" }, h("b", {}, bdi(isAgent ? step.agent || step.role : step.role)), !isAgent && step.agent && bdi(` ${step.agent}`), step.facts && h("span", { class: "muted" }, ` ${step.facts}`)),
     step.text !== undefined && showMessage(showText, report, step.text),
     ...(step.calls || []).flatMap((call) => showToolCall(showText, report, call)),
+    step.cut && h("p", { class: "muted" }, `${step.cut.toLocaleString("en")} more calls are not stored`),
   );
 }
 
@@ -59,7 +61,7 @@ function showToolCall(showText, report, call) {
   const summary = h(
     "summary", {}, h("span", { class: "muted" }, `${call.number} `), h("b", {}, bdi(call.name)), call.short && bdi(` ${call.short}`),
     call.brief !== undefined && h("span", { class: "muted" }, " → ", bdi(call.brief || "(empty)")),
-    ...[call.failed && "error", call.problem && "arguments"].flatMap((word) => (word ? [" ", h("span", { class: "tag red" }, word)] : [])),
+    ...[call.failed && "error", call.problem && "invalid arguments"].flatMap((word) => (word ? [" ", h("span", { class: "tag red" }, word)] : [])),
     ...(call.unexpected ? [" ", h("span", { class: "tag" }, "not expected")] : []), call.took && h("span", { class: "muted" }, ` ${call.took}`),
   );
   const content = () => [

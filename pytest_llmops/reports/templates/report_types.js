@@ -26,7 +26,7 @@
  * @typedef {{ title: string, purpose: string, facts: string[], parts: [label: string, place: number, media?: number[]][], tools: string }} Call
  * @typedef {{ number: number, name: string, short: string, brief?: string, arguments?: number, result?: number, problem?: string,
  *   failed?: boolean, unexpected?: boolean, took?: string, started?: Trajectory }} AgentCall
- * @typedef {{ role: string, facts: string, agent?: string, text?: number, calls?: AgentCall[] }} AgentStep
+ * @typedef {{ role: string, facts: string, agent?: string, text?: number, calls?: AgentCall[], cut?: number }} AgentStep
  * @typedef {{ title?: string, trials?: string, steps: AgentStep[], problems?: string[], cut?: number }} Trajectory
  * @typedef {{ lines: [sign: string, text: string][], rest: number, trials: string }} StepChanges
  * @typedef {[name: string, before: string, after: string, needs: string, moved: string]} Moved  a score, before and now

@@ -53,6 +53,14 @@ def test_of_a_long_trajectory_the_middle_is_left_out() -> None:
     assert format_trajectory(Trajectory()) == []
 
 
+def test_problems_and_notes_that_are_left_out_are_counted() -> None:
+    problems = tuple(f"problem {number}" for number in range(5))
+    notes = tuple(f"note {number}" for number in range(1_004))
+    lines = format_trajectory(Trajectory(problems=problems, notes=notes))
+    assert lines[2:5] == [("problem", "problem 2"), ("problem", "and 2 more"), ("note", "note 0")]
+    assert lines[-1] == ("note", "and 1,001 more")
+
+
 def test_a_call_with_many_or_long_arguments_is_short() -> None:
     many = ToolUse(name="f", arguments={f"key{number}": [1] * 10_000 for number in range(1_000)})
     assert len(format_call(many)) < 140

@@ -65,6 +65,7 @@ def response(call_id: str, result: str) -> dict[str, Any]:
     return {"role": "tool", "parts": [{"type": "tool_call_response", "id": call_id, "response": result}]}
 
 
+CHAT_CALL = {"id": "c1", "function": {"name": "get", "arguments": '{"a": 1}'}}
 ASK = text("user", "Plan my trip.")
 RESEARCH = {
     "role": "assistant",
@@ -247,6 +248,214 @@ def test_openinference_spans() -> None:
     ]  # fmt: skip
     (use,) = read_trajectory(spans).tool_calls
     assert (use.name, use.arguments, use.result) == ("get", {"a": 1}, "x")
+
+
+def raw(number: int, *, name: str = "", events: list[Any] | None = None, **attributes: Any) -> dict[str, Any]:
+    """A span with the attributes as another convention names them; "__" stands for a dot."""
+    values = {key.replace("__", "."): value for key, value in attributes.items()}
+    start = f"2026-01-01T00:00:{number:02}Z"
+    return {"span_id": str(number), "name": name, "start_time": start, "attributes": values, "events": events}
+
+
+ITEM = {"type": "function_call", "call_id": "c1", "name": "get", "arguments": '{"a": 1}'}
+BLOCKS = {
+    "anthropic": {"type": "server_tool_use", "id": "c1", "name": "get", "input": {"a": 1}},
+    "vercel": {"type": "tool-call", "toolCallId": "c1", "toolName": "get", "input": {"a": 1}},
+    "gemini": {"functionCall": {"name": "get", "args": {"a": 1}}},
+    "bedrock": {"toolUse": {"toolUseId": "c1", "name": "get", "input": {"a": 1}}},
+    "responses": ITEM,
+}
+
+
+@pytest.mark.parametrize(
+    "spans",
+    [
+        *(
+            pytest.param(
+                [span(1, 0, "chat", output_messages=json.dumps([{"role": "assistant", "parts": [block]}]))],
+                id=name,
+            )
+            for name, block in BLOCKS.items()
+        ),
+        pytest.param(
+            [
+                raw(
+                    1,
+                    openinference__span__kind="LLM",
+                    output__value=json.dumps({"object": "response", "output": [ITEM]}),
+                )
+            ],
+            id="openinference-responses",
+        ),
+        pytest.param(
+            [
+                raw(
+                    1,
+                    langfuse__observation__type="generation",
+                    langfuse__observation__output=json.dumps(
+                        {"role": "assistant", "tool_calls": [{"name": "get", "args": {"a": 1}}]}
+                    ),
+                )
+            ],
+            id="langfuse-langchain",
+        ),
+        pytest.param(
+            [raw(1, name="get", langfuse__observation__type="tool", langfuse__observation__input='{"a": 1}')],
+            id="langfuse-tool",
+        ),
+        pytest.param(
+            [
+                raw(1, ai__operationId="ai.generateText"),
+                raw(
+                    2,
+                    ai__operationId="ai.generateText.doGenerate",
+                    ai__response__toolCalls=json.dumps(
+                        [{"toolCallId": "c1", "toolName": "get", "args": '{"a": 1}'}]
+                    ),
+                ),
+                raw(
+                    3,
+                    ai__operationId="ai.toolCall",
+                    ai__toolCall__name="get",
+                    ai__toolCall__id="c1",
+                    ai__toolCall__args='{"a": 1}',
+                    ai__toolCall__result='"x"',
+                ),
+            ],
+            id="vercel-ai-sdk",
+        ),
+        pytest.param(
+            [
+                raw(
+                    1,
+                    traceloop__span__kind="tool",
+                    traceloop__entity__name="get",
+                    traceloop__entity__input='{"args": [], "kwargs": {"a": 1}}',
+                )
+            ],
+            id="traceloop-decorator",
+        ),
+        pytest.param(
+            [
+                raw(
+                    1,
+                    traceloop__span__kind="tool",
+                    traceloop__entity__name="get",
+                    traceloop__entity__input=json.dumps(
+                        {"input_str": "{'a': 1}", "inputs": {"a": 1}, "tags": []}
+                    ),
+                )
+            ],
+            id="traceloop-langchain",
+        ),
+        pytest.param(
+            [
+                {
+                    "run_type": "tool",
+                    "name": "get",
+                    "inputs": {"input": "{'a': 1}"},
+                    "outputs": {"output": "x"},
+                    "start_time": "2026-01-01T00:00:00",
+                    "span_id": "1",
+                }
+            ],
+            id="langsmith",
+        ),
+        pytest.param(
+            [raw(1, name="running tool", gen_ai__tool__name="get", tool_arguments='{"a": 1}')],
+            id="pydantic-ai-1",
+        ),
+        pytest.param([raw(1, name="execute_tool get", gen_ai__operation__name="execute_tool", gen_ai__tool__call__arguments='{"a": 1}')], id="name-of-the-span"),
+        pytest.param(
+            [
+                raw(
+                    1,
+                    gen_ai__operation__name="chat",
+                    events=[
+                        {"name": "gen_ai.choice", "attributes": {"message": json.dumps({"tool_calls": [CHAT_CALL]})}}
+                    ],
+                )
+            ],
+            id="events-of-the-span",
+        ),
+    ],
+)  # fmt: skip
+def test_call_in_the_spans_of_an_instrumentation(spans: list[Any]) -> None:
+    trajectory = read_trajectory(spans)
+    assert [(use.name, use.arguments) for use in trajectory.tool_calls] == [("get", {"a": 1})]
+    assert (trajectory.problems, trajectory.answer) == ((), "")
+
+
+def test_call_in_a_form_that_is_not_read_is_a_problem() -> None:
+    output = {"candidates": [{"content": {"parts": [{"functionCall": {"name": "delete"}}]}}]}
+    spans = [raw(1, openinference__span__kind="LLM", output__value=json.dumps(output))]
+    assert read_trajectory(spans).problems == (
+        "a call of a model has tool calls in a form that cannot be read",
+    )
+    unnamed = read_trajectory([raw(1, openinference__span__kind="TOOL")])
+    assert unnamed.problems == ("the span of a tool does not name it",)
+
+
+def test_call_of_a_model_with_spans_of_two_instrumentations_counts_once() -> None:
+    content = {"input_messages": json.dumps([ASK]), "output_messages": json.dumps([RESEARCH])}
+    outer = span(1, 0, "chat", **content)
+    failed = {**span(2, 1, "chat"), "status": {"code": 2}}
+    inner = span(3, 1, "chat", usage_input_tokens=7, **content)
+    trajectory = read_trajectory([outer, failed, inner])
+    assert [use.name for use in trajectory.tool_calls] == ["research", "book"]
+    assert (trajectory.turns, trajectory.tokens, trajectory.notes) == (1, 7, ())
+    # A span around several calls is not one of them.
+    several = [
+        span(1, 0, "chat", output_messages=json.dumps([text("assistant", "Done.")])),
+        span(2, 1, "chat", **content),
+        span(3, 1, "chat", output_messages=json.dumps([text("assistant", "Done.")])),
+    ]
+    trajectory = read_trajectory(several)
+    assert [use.name for use in trajectory.tool_calls] == ["research", "book"]
+    assert trajectory.turns == 2
+
+
+def test_log_records_do_not_hide_their_spans() -> None:
+    answer = json.dumps([{"role": "assistant", "parts": [call("get", "c1", a=1)]}])
+    details = {
+        "traceId": "t1",
+        "spanId": "s1",
+        "eventName": "gen_ai.client.inference.operation.details",
+        "attributes": [{"key": "gen_ai.operation.name", "value": any_value("chat")}, {"key": "gen_ai.output.messages", "value": any_value(answer)}],
+    }  # fmt: skip
+    other = {"traceId": "t1", "spanId": "s2", "body": any_value("the tool runs")}
+    logs = {"resourceLogs": [{"scopeLogs": [{"logRecords": [details, other]}]}]}
+    spans = export(span(1, 0, "chat"), span(2, 0, "execute_tool", tool_name="get", tool_call__result="x"))
+    for source in ([logs, spans], [spans, logs]):
+        trajectory = read_trajectory(source)
+        assert [(use.name, use.arguments, use.result) for use in trajectory.tool_calls] == [
+            ("get", {"a": 1}, "x")
+        ]
+        assert (trajectory.problems, trajectory.notes) == ((), ())
+
+
+def test_traces_that_run_at_the_same_time() -> None:
+    """Each trace has the same ids of calls; their spans alternate."""
+    spans = []
+    for number, trace in enumerate(("t1", "t2")):
+        asked = span(
+            1,
+            0,
+            "chat",
+            start=1 + number,
+            output_messages=json.dumps([{"role": "assistant", "parts": [call("get", "c1")]}]),
+        )
+        ran = span(
+            2,
+            0,
+            "execute_tool",
+            start=5 - number,
+            tool_name="get",
+            tool_call__id="c1",
+            tool_call__result=trace,
+        )
+        spans += [{**asked, "traceId": trace}, {**ran, "traceId": trace}]
+    assert [use.result for use in read_trajectory(spans).tool_calls] == ["t1", "t2"]
 
 
 def test_agent_span_without_calls_of_models_is_a_step() -> None:

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 
 from pytest_llmops._util.json_values import JsonObject, as_text
@@ -15,7 +16,7 @@ from pytest_llmops.agents.trajectory import ToolUse, Trajectory, TrajectoryBuild
 from pytest_llmops.measurement import format_count
 from pytest_llmops.protocols import Message
 from pytest_llmops.trace import cost_usd, fields
-from pytest_llmops.trace.exported.messages import parse_text, read_messages
+from pytest_llmops.trace.exported.messages import MAX_KEPT, parse_text, read_messages
 from pytest_llmops.trace.exported.span_fields import NO_CONTENT_HINT, read_duration, read_usage
 
 _MAX_PYTHON = 20_000  # characters of arguments in Python's spelling
@@ -192,8 +193,9 @@ class _GroupReader:
         call_id = as_text(span.values.get("call_id"))
         if not name:
             self.builder.add_problem("the span of a tool does not name it")
-        if not self.builder.has_waiting_call(call_id, name):
+        if not self.builder.start_tool(call_id, name):
             self.builder.add_calls([self._make_use(span)])
+            self.builder.start_tool(call_id, name)
         trajectory = self.started.get(span.id)
         if trajectory is not None:
             self.builder.start_agent(call_id, trajectory, name=name)
@@ -272,8 +274,16 @@ def _read_turns(values: JsonObject, *names: tuple[str, str]) -> list[Message]:
     Raises:
         BadFile: A field is cut, or JSON cannot represent it.
     """
-    messages = []
+    messages: list[Message] = []
     for name, role in names:
         for turn in read_messages(values.get(name), role):
-            messages.append(json.loads(turn.text))
-    return list(fields.read_chat_request({"messages": messages}).messages)
+            if len(turn.text) < MAX_KEPT:
+                messages += _parse_turn(turn.text)
+            else:
+                messages += _parse_turn.__wrapped__(turn.text)  # without the cache
+    return messages
+
+
+@lru_cache(maxsize=4096)  # each call of a conversation repeats its messages
+def _parse_turn(text: str) -> Sequence[Message]:
+    return fields.read_chat_request({"messages": [json.loads(text)]}).messages

@@ -11,6 +11,7 @@ from support.messages import check_message
 
 from pytest_llmops.agents import Trajectory, read_trajectory
 from pytest_llmops.errors import UsageError
+from pytest_llmops.trace.fields import read_chat_request
 
 SECOND = 1_000_000_000
 
@@ -200,6 +201,37 @@ def test_spans_of_tools_only() -> None:
     first, second = read_trajectory(spans).tool_calls
     assert (first.arguments, first.result, first.is_error) == ({"a": 1}, "x", False)
     assert (second.arguments, second.result, second.is_error) == (None, "timed out", True)
+
+
+def test_spans_of_tools_without_ids_and_results_are_a_call_each() -> None:
+    spans = [span(number, 0, "execute_tool", tool_name="delete") for number in range(1, 4)]
+    assert [use.name for use in read_trajectory(spans).tool_calls] == ["delete"] * 3
+    asked = {"role": "assistant", "parts": [call("delete", "c1"), call("delete", "c2")]}
+    first = span(9, 0, "chat", start=0.5, output_messages=json.dumps([asked]))
+    assert [use.id for use in read_trajectory([first, *spans]).tool_calls] == ["c1", "c2", ""]
+
+
+def test_long_run_is_read_in_one_pass_over_its_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = 0
+
+    def count(request: Any) -> Any:
+        nonlocal parsed
+        parsed += 1
+        return read_chat_request(request)
+
+    monkeypatch.setattr("pytest_llmops.trace.fields.read_chat_request", count)
+    spans = []
+    history = [ASK]
+    for number in range(40):
+        asked = {"role": "assistant", "parts": [call("get", f"long-{number}")]}
+        content: dict[str, Any] = {
+            "input_messages": json.dumps(history),
+            "output_messages": json.dumps([asked]),
+        }
+        spans.append(span(number + 1, 0, "chat", **content))
+        history = [*history, asked, response(f"long-{number}", "x")]
+    assert len(read_trajectory(spans).tool_calls) == 40
+    assert parsed < 200
 
 
 def test_order_is_that_of_the_start() -> None:
@@ -397,7 +429,7 @@ def test_call_in_a_form_that_is_not_read_is_a_problem() -> None:
 
 
 def test_call_of_a_model_with_spans_of_two_instrumentations_counts_once() -> None:
-    content = {"input_messages": json.dumps([ASK]), "output_messages": json.dumps([RESEARCH])}
+    content: dict[str, Any] = {"input_messages": json.dumps([ASK]), "output_messages": json.dumps([RESEARCH])}
     outer = span(1, 0, "chat", **content)
     failed = {**span(2, 1, "chat"), "status": {"code": 2}}
     inner = span(3, 1, "chat", usage_input_tokens=7, **content)

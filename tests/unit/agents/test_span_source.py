@@ -216,7 +216,7 @@ def test_long_run_is_read_in_one_pass_over_its_messages(monkeypatch: pytest.Monk
 
     def count(request: Any) -> Any:
         nonlocal parsed
-        parsed += 1
+        parsed += len(request["messages"])
         return read_chat_request(request)
 
     monkeypatch.setattr("pytest_llmops.trace.fields.read_chat_request", count)

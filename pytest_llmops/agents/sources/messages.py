@@ -229,7 +229,7 @@ def _read_tokens(entry: object) -> int | None:
 def _add_call_item(builder: TrajectoryBuilder, item: object) -> None:
     """Add an item of the Responses API that is a call, with its result if the server ran the tool."""
     builder.add_calls([_read_call(item)])
-    _add_own_result(builder, item)
+    add_own_result(builder, item)
 
 
 def _add_message(
@@ -289,7 +289,7 @@ def add_results(builder: TrajectoryBuilder, parts: Sequence[object]) -> bool:
     for part in parts:
         kind = get_text(part, "type")
         if _is_server_call(kind):
-            _add_own_result(builder, part)
+            add_own_result(builder, part)
             continue
         result = _find_value(part, _RESPONSE_KEYS)
         if result is None and kind.endswith(_RESULT_KINDS):
@@ -311,8 +311,10 @@ def _is_server_call(kind: str) -> bool:
     return kind.endswith("_call") and not kind.endswith(("tool_call", "function_call"))
 
 
-def _add_own_result(builder: TrajectoryBuilder, item: object) -> None:
-    """Add the result that a call of a tool that the server ran has with it."""
+def add_own_result(builder: TrajectoryBuilder, item: object) -> None:
+    """Add the result that a call of a tool that the server ran has with it; other calls have none."""
+    if not _is_server_call(get_text(item, "type")):
+        return
     for key in _RESULT_KEYS:
         result = get_field(item, key)
         if result:
@@ -363,7 +365,7 @@ def _read_call(call: object) -> ToolUse:
     kind = get_text(call, "type")
     if not name and _is_server_call(kind):
         name = kind.removesuffix("_call")
-    return make_tool_use(name, _find_arguments(inner), id=_find_text(call, _CALL_ID_KEYS))
+    return make_tool_use(name, find_arguments(inner), id=_find_text(call, _CALL_ID_KEYS))
 
 
 def add_unread_calls(
@@ -418,7 +420,7 @@ def _find_text(entry: object, keys: Sequence[str]) -> str:
     return ""
 
 
-def _find_arguments(call: object) -> object:
+def find_arguments(call: object) -> object:
     """Return the arguments of a call, a text or a value; None if it has none."""
     return _make_plain(_find_value(call, _ARGUMENT_KEYS))
 

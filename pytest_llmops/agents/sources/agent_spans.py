@@ -53,7 +53,7 @@ _FIELD_NAMES = {
     "call_id": "gen_ai.tool.call.id tool_call.id tool.call_id ai.toolCall.id",
     "arguments": """
         gen_ai.tool.call.arguments
-        tool.parameters
+        tool_call.function.arguments
         input.value
         traceloop.entity.input
         langfuse.observation.input
@@ -61,6 +61,7 @@ _FIELD_NAMES = {
         tool_arguments
         input
         inputs
+        tool.parameters
     """,
     "result": """
         gen_ai.tool.call.result

@@ -217,11 +217,21 @@ class _GroupReader:
         name = as_text(span.values.get("tool"))
         call_id = as_text(span.values.get("call_id"))
         arguments = span.values.get("arguments")
-        if arguments is None:
+        if arguments is None or _is_schema(arguments):
             self.missing["arguments"] += 1
             problem = "the span of the tool has no arguments"
             return ToolUse(name=name, id=call_id, problem=problem)
         return make_tool_use(name, _open_arguments(arguments), id=call_id)
+
+
+def _is_schema(value: object) -> bool:
+    """Return whether a value describes arguments instead: some instrumentations of OpenInference have both as tool.parameters."""
+    parsed = parse_text(value)
+    return (
+        isinstance(parsed, dict)
+        and parsed.get("type") == "object"
+        and isinstance(parsed.get("properties"), dict)
+    )
 
 
 def _open_arguments(value: object) -> object:

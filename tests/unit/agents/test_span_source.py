@@ -490,6 +490,20 @@ def test_traces_that_run_at_the_same_time() -> None:
     assert [use.result for use in read_trajectory(spans).tool_calls] == ["t1", "t2"]
 
 
+def test_schema_of_a_tool_is_not_its_arguments() -> None:
+    """OpenInference has the definition of the parameters beside the input; some instrumentations have the arguments there."""
+    schema = json.dumps({"type": "object", "properties": {"a": {"type": "integer"}}})
+    fields: dict[str, Any] = {"openinference__span__kind": "TOOL", "tool__name": "get"}
+    spans = [
+        raw(1, **fields, tool__parameters=schema, input__value='{"a": 1}'),
+        raw(2, **fields, tool__parameters='{"a": 2}'),
+        raw(3, **fields, tool__parameters=schema),
+    ]
+    uses = read_trajectory(spans).tool_calls
+    assert [use.arguments for use in uses] == [{"a": 1}, {"a": 2}, None]
+    assert uses[2].problem == "the span of the tool has no arguments"
+
+
 def test_agent_span_without_calls_of_models_is_a_step() -> None:
     agent = span(
         1,

@@ -143,9 +143,10 @@ class _GroupReader:
                 texts.append(fields.remove_tool_calls(answer))
             for call in answer.tool_calls:
                 uses.append(make_tool_use(call.name, call.arguments, id=call.id))
-        if not answers:
+        ends_with_calls = not uses and _ends_with_calls(span.values)
+        if not answers or ends_with_calls:
             uses = self._list_following_tools(following)
-        elif not uses and _has_calls(span.values.get("output")):
+        if answers and not uses and (ends_with_calls or _has_calls(span.values.get("output"))):
             self.builder.add_problem("a call of a model has tool calls in a form that cannot be read")
         usage = read_usage(span.values)
         model = as_text(span.values.get("model"))
@@ -257,6 +258,12 @@ def _read_python(value: object) -> object:
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return value
     return mapping if isinstance(mapping, dict) else value
+
+
+def _ends_with_calls(values: JsonObject) -> bool:
+    """Return whether an answer ended for calls of tools, whatever it holds: LiteLLM writes them to attributes of its own."""
+    reason = str(values.get("finish_reason")).casefold()
+    return "tool" in reason or "function_call" in reason
 
 
 def _has_calls(value: object) -> bool:

@@ -102,9 +102,9 @@ FOOT = """
   no name.
 - **CrewAI**: tasks follow each other, and delegated work is one call. Tokens are those of the whole. A model without function
   calling writes its calls as text; they are not read, and the assertions say that calls may be missing.
-- **Strands**: an `AgentResult` has everything but the question: pass the agent, or `agent.messages`. Their messages have no
-  name and no latency of tools. Strands replaces arguments that are not JSON by an empty object. An agent of a swarm goes on after it
-  handed over; the step that hands over is shown last. An agent that is a tool is one call.
+- **Strands**: an `AgentResult` has everything but the question and the name of the agent: pass the agent, or the result of a swarm. Messages
+  have no latency of tools, and `agent.messages` no name. Strands replaces arguments that are not JSON by an empty object. An agent of a
+  swarm goes on after it handed over; the step that hands over is shown last. An agent that is a tool is one call.
 """
 
 

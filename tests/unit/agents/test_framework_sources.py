@@ -410,7 +410,8 @@ def test_messages_of_strands_are_those_of_bedrock() -> None:
     (call,) = trajectory.tool_calls
     assert (call.result, call.is_error) == ('{"a": 1}', True)
     agent = make("strands.agent.agent", "Agent", name="desk", messages=messages)
-    assert read_trajectory(agent).agent == "desk"
+    trajectory = read_trajectory(agent)
+    assert [trajectory.agent, *(step.agent for step in trajectory.steps)] == ["desk", "", "desk"]
 
 
 def test_an_agent_of_strands_that_failed_is_a_problem() -> None:

@@ -424,6 +424,20 @@ def test_call_in_a_form_that_is_not_read_is_a_problem() -> None:
     assert read_trajectory(spans).problems == (
         "a call of a model has tool calls in a form that cannot be read",
     )
+    # As LiteLLM has it
+    ended = span(
+        1,
+        0,
+        "chat",
+        output_messages=json.dumps([{"role": "assistant", "parts": []}]),
+        response_finish_reasons=["tool_calls"],
+    )
+    assert read_trajectory([ended]).problems == (
+        "a call of a model has tool calls in a form that cannot be read",
+    )
+    ran = span(2, 0, "execute_tool", tool_name="get")
+    trajectory = read_trajectory([ended, ran])
+    assert (len(trajectory.tool_calls), trajectory.problems) == (1, ())
     unnamed = read_trajectory([raw(1, openinference__span__kind="TOOL")])
     assert unnamed.problems == ("the span of a tool does not name it",)
 

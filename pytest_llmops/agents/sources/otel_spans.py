@@ -80,7 +80,7 @@ def _is_same_call(span: Span, tool: Span) -> bool:
     """Return whether a span below a tool's is of the same call: a client of MCP has spans of its own."""
     if span.kind != "tool" or span.values.get("tool") != tool.values.get("tool"):
         return False
-    ids = {span.values.get("call_id"), tool.values.get("call_id")} - {None}
+    ids = {as_text(span.values.get("call_id")), as_text(tool.values.get("call_id"))} - {""}
     return len(ids) <= 1
 
 

@@ -517,6 +517,7 @@ def test_half_a_secret_does_not_stay_at_the_end_of_a_text_that_is_cut() -> None:
 KEYS = [
     "role", "type", "content", "tool_calls", "function_call", "name", "id", "call_id", "tool_call_id", "arguments", "input",
     "function", "parts", "functionResponse", "output", "choices", "candidates", "object", "usage", "data", "text", "response",
+    "toolCallId", "toolName", "toolUse", "toolResult", "blocks", "block_type", "additional_kwargs", "toolInvocations",
 ]  # fmt: skip
 WORDS = [
     "user",
@@ -529,6 +530,9 @@ WORDS = [
     "tool_result",
     "text",
     "response",
+    "tool-call",
+    "tool-result",
+    "mcp_call",
 ]
 VALUES = st.recursive(
     st.none()

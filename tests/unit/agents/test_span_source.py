@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.messages import check_message
 
 from pytest_llmops.agents import Trajectory, read_trajectory
@@ -256,6 +259,9 @@ def test_tool_whose_client_has_a_span_too() -> None:
     outer = span(1, 0, "execute_tool", tool_name="get", tool_call__arguments="{}", tool_call__result="x")
     inner = span(2, 1, "execute_tool", tool_name="get", tool_call__arguments="{}", tool_call__result="x")
     (use,) = read_trajectory([inner, outer]).tool_calls
+    assert use.started is None
+    odd = span(2, 1, "execute_tool", tool_name="get", tool_call__id=["c1"])
+    (use,) = read_trajectory([odd, outer]).tool_calls
     assert use.started is None
 
 
@@ -580,3 +586,36 @@ def test_values_of_wrong_types(value: Any) -> None:
     }
     source = [span(1, 0, "chat"), {**wrong, "attributes": attributes}, {**wrong, "attributes": value}]
     read_trajectory(source).to_wire()
+
+
+NAMES = [
+    "gen_ai.operation.name", "gen_ai.tool.name", "gen_ai.tool.call.id", "gen_ai.tool.call.arguments", "gen_ai.output.messages",
+    "ai.operationId", "ai.response.toolCalls", "openinference.span.kind", "output.value", "tool.parameters", "traceloop.entity.input",
+    "langfuse.observation.type", "error", "status",
+]  # fmt: skip
+ODD_VALUES = st.sampled_from(
+    [
+        None, 5, True, "chat", "execute_tool", "ai.toolCall", "LLM", "[{", "{'a': {1, 2}}", [None], {"a": 1}, float("inf"), "\ud800",
+        '{"args": [1], "kwargs": {}}', '{"input_str": 5, "inputs": null}', [{"toolName": 5, "input": [1]}], '[{"functionCall": 5}]',
+        '[{"parts": [{"functionCall": {"name": 5}}, {"toolUse": {}}]}]', {"message": "x"},
+    ]
+)  # fmt: skip
+ATTRIBUTES = st.dictionaries(st.sampled_from(NAMES), ODD_VALUES, max_size=5)
+EVENTS = st.fixed_dictionaries(
+    {"name": st.sampled_from(["gen_ai.choice", "x", 5]), "attributes": ATTRIBUTES | ODD_VALUES}
+)
+ODD_SPANS = st.fixed_dictionaries(
+    {
+        "span_id": st.sampled_from("123"),
+        "parent_id": st.sampled_from("0123"),
+        "name": ODD_VALUES,
+        "attributes": ATTRIBUTES,
+        "events": st.lists(EVENTS, max_size=2) | ODD_VALUES,
+    }
+)
+
+
+@given(st.lists(ODD_SPANS, min_size=1, max_size=4))
+def test_odd_spans_are_read_or_refused(spans: list[Any]) -> None:
+    with contextlib.suppress(UsageError):
+        read_trajectory(spans).to_wire()

@@ -6,7 +6,7 @@ no dialog, so it is recognized by the messages that it repeats.
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pytest_llmops._util.json_values import parse_json
 from pytest_llmops._util.text_files import canonical_json
@@ -91,6 +91,8 @@ class _Sorter:
     _by_reply: dict[Hashable, list[Dialog]] = field(default_factory=dict)
     _by_open_id: dict[Hashable, list[Dialog]] = field(default_factory=dict)
     _by_request: dict[Hashable, list[Dialog]] = field(default_factory=dict)
+    _replies: set[Hashable] = field(default_factory=set)
+    _answered_ids: set[str] = field(default_factory=set)
 
     def add(self, number: int, call: Call, *, has_reply: bool) -> None:
         """Add a call to its dialog, or begin a new one with it."""
@@ -104,10 +106,33 @@ class _Sorter:
             self.dialogs.append(dialog)
         else:
             self._forget(dialog)
-            turn.new_messages = _list_new_messages(dialog, call)
-        dialog.answered_ids |= {message.call_id for message in turn.new_messages if message.is_result}
+            turn.new_messages = self._drop_recorded(dialog, _list_new_messages(dialog, call))
+        answered_ids = {message.call_id for message in turn.new_messages if message.is_result}
+        dialog.answered_ids |= answered_ids
+        self._answered_ids |= answered_ids
         dialog.turns.append(turn)
         self._remember(dialog, call)
+
+    def _drop_recorded(self, dialog: Dialog, messages: Sequence[Message]) -> Sequence[Message]:
+        """Leave out answers of other dialogs, as a supervisor's request repeats them, with their results: each call counts once."""
+        if not dialog.last.has_reply:
+            return messages  # they may be the reply that could not be read
+        dropped: Counter[str] = Counter()
+        kept = []
+        for message in messages:
+            if message.role == "assistant" and self._is_recorded(message):
+                dropped.update(call.id for call in message.tool_calls)
+            elif message.is_result and dropped[message.call_id] and message.call_id in self._answered_ids:
+                dropped[message.call_id] -= 1
+            else:
+                kept.append(message)
+        return kept
+
+    def _is_recorded(self, message: Message) -> bool:
+        """Return whether a message of the assistant is the reply of a recorded call, or some calls of one."""
+        if message.tool_calls:
+            return all(_make_exact_key(call) in self._replies for call in message.tool_calls)
+        return _make_reply_key(message.content, ()) in self._replies
 
     def _is_sent_again(self, call: Call) -> bool:
         """Return whether the last request of a dialog is equal to a new one, as far as the request has its messages."""
@@ -122,6 +147,8 @@ class _Sorter:
         key = _make_reply_key(call.output, call.tool_calls)
         if key is not None:
             self._by_reply.setdefault(key, []).append(dialog)
+            self._replies.add(key)
+        self._replies.update(map(_make_exact_key, call.tool_calls))
         for tool_call in call.tool_calls:
             if tool_call.id:
                 self._by_open_id.setdefault(tool_call.id, []).append(dialog)
@@ -261,6 +288,12 @@ def make_call_key(call: ToolCall) -> tuple[str, str]:
     if isinstance(arguments, dict):
         return call.name, canonical_json(arguments)
     return call.name, call.arguments
+
+
+def _make_exact_key(call: ToolCall) -> tuple[str, str, str]:
+    """Return the name, the id and the arguments of a call, in one spelling: the id alone may be that of several calls."""
+    name, arguments = make_call_key(replace(call, id=""))
+    return name, call.id, arguments
 
 
 def list_spoken(messages: Iterable[Message]) -> list[Message]:

@@ -341,10 +341,20 @@ class _Outcome(NamedTuple):
 
 
 @dataclass(slots=True)
+class _OpenStep:
+    """A step whose calls may still get results; they replace those of ``step``."""
+
+    step: Step
+    calls: "list[_OpenCall]" = field(default_factory=list)
+    has_results: bool = False
+
+
+@dataclass(slots=True)
 class _OpenCall:
     """A call that may still get a result, or the trajectory of an agent."""
 
     use: ToolUse
+    step: _OpenStep
 
     def finish(self, outcome: _Outcome) -> None:
         """Give the call its result."""
@@ -352,6 +362,7 @@ class _OpenCall:
         if latency_s is None:
             latency_s = self.use.latency_s
         self.use = replace(self.use, result=outcome.result, is_error=outcome.is_error, latency_s=latency_s)
+        self.step.has_results = True
 
 
 @dataclass(slots=True)
@@ -360,14 +371,6 @@ class _QueuedCall:
 
     call: _OpenCall
     is_taken: bool = False
-
-
-@dataclass(slots=True)
-class _OpenStep:
-    """A step whose calls may still get results; they replace those of ``step``."""
-
-    step: Step
-    calls: list[_OpenCall]
 
 
 @dataclass(slots=True)
@@ -443,11 +446,12 @@ class TrajectoryBuilder:
     _notes: list[str] = field(default_factory=list)
     _waiting: "_CallQueues" = field(default_factory=_CallQueues)
     _not_started: "_CallQueues" = field(default_factory=_CallQueues)
+    _not_run: "_CallQueues" = field(default_factory=_CallQueues)
     _early_results: dict[str, deque[_Outcome]] = field(default_factory=dict)
 
     def add_message(self, role: Role, text: str, *, agent: str = "") -> None:
         """Add a message that the agent was given."""
-        self._steps.append(_OpenStep(Step(role=role, text=text, agent=agent), []))
+        self._steps.append(_OpenStep(Step(role=role, text=text, agent=agent)))
 
     def add_answer(
         self,
@@ -468,15 +472,13 @@ class TrajectoryBuilder:
             cost_usd=cost_usd,
             latency_s=latency_s,
         )
-        self._steps.append(_OpenStep(step, []))
+        self._steps.append(_OpenStep(step))
         self._open_calls(tool_calls)
 
     def add_calls(self, tool_calls: Sequence[ToolUse]) -> None:
         """Add calls to the last message of the agent, if it is the last of all; else they are a message of their own."""
-        is_open = False
-        if self._steps and self._steps[-1].step.role == "assistant":
-            is_open = all(call.use.result is None for call in self._steps[-1].calls)
-        if is_open:
+        last = self._steps[-1] if self._steps else None
+        if last is not None and last.step.role == "assistant" and not last.has_results:
             self._open_calls(tool_calls)
         else:
             self.add_answer("", tool_calls)
@@ -504,9 +506,9 @@ class TrajectoryBuilder:
         else:
             self._notes.append(_describe_lost_result(call_id, name))
 
-    def has_waiting_call(self, call_id: str, name: str) -> bool:
-        """Return whether a call waits for a result with this id or name."""
-        return self._waiting.find(call_id, name) is not None
+    def start_tool(self, call_id: str, name: str) -> bool:
+        """Count the first call with this id or name, which did not start yet, as started; return whether there is one."""
+        return self._not_run.pop(call_id, name) is not None
 
     def add_problem(self, problem: str) -> None:
         """Add a sentence on what could not be read and may have had tool calls."""
@@ -525,7 +527,7 @@ class TrajectoryBuilder:
             call.use = replace(call.use, started=trajectory)
             return
         for step in trajectory.steps:
-            self._steps.append(_OpenStep(step, []))
+            self._steps.append(_OpenStep(step))
             self._open_calls(step.tool_calls)
         self._problems += trajectory.problems
         self._notes += trajectory.notes
@@ -544,9 +546,12 @@ class TrajectoryBuilder:
 
     def _open_calls(self, tool_calls: Sequence[ToolUse]) -> None:
         """Add calls to the last step. One whose result was added before has it at once."""
+        step = self._steps[-1]
         for use in tool_calls:
-            call = _OpenCall(use)
-            self._steps[-1].calls.append(call)
+            call = _OpenCall(use, step)
+            step.calls.append(call)
+            step.has_results = step.has_results or use.result is not None
+            self._not_run.push(call)
             if use.started is None:
                 self._not_started.push(call)
             early_results = self._early_results.get(use.id)

@@ -73,12 +73,13 @@ class _Reader:
         author = get_text(event, "author") or get_text(content, "role")
         responses = [value for part in parts if (value := get_field(part, "function_response")) is not None]
         text = "\n".join(filter(None, (_read_text(part) for part in parts)))
+        calls = _read_calls(parts)
         if responses:
             self._add_results(responses, event)
-        elif author == "user":
+        if calls or (author != "user" and not responses):
+            self._add_answer(event, text, calls)
+        elif not responses:
             self.builder.current.add_message("user", text)
-        else:
-            self._add_answer(event, text, _read_calls(parts))
 
     def _add_answer(self, event: object, text: str, calls: list[ToolUse]) -> None:
         agent = get_text(event, "author")

@@ -61,7 +61,9 @@ def _add_answer(builder: HandoverBuilder, entry: object) -> None:
     text = messages.format_content(get_field(entry, "content"))
     tokens = sum_counts(get_field(entry, "usage_metadata"), "input_tokens", "output_tokens")
     parts = get_items(entry, "content")
-    builder.current.add_answer(text, messages.read_calls(entry, parts), agent=name, tokens=tokens)
+    calls = messages.read_calls(entry, parts)
+    messages.add_unread_calls(builder.current, entry, parts, calls)
+    builder.current.add_answer(text, calls, agent=name, tokens=tokens)
     messages.add_results(builder.current, parts)
 
 

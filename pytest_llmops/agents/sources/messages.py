@@ -43,11 +43,20 @@ _OTHER_KINDS = frozenset(
     )
 )
 # Parts of a message that are not its text
-_SILENT_PARTS = frozenset(
-    ("thinking", "redacted_thinking", "reasoning", "reasoning_content", "tool_call", "function_call")
-)
-_ARGUMENT_KEYS = ("arguments", "args", "input", "action", "queries", "code", "operation")
+_SILENT_PARTS = frozenset(("thinking", "redacted_thinking", "reasoning", "reasoning_content"))
+_ARGUMENT_KEYS = ("arguments", "args", "input", "action", "actions", "queries", "code", "operation")
 _RESULT_KEYS = ("output", "outputs", "results", "error")
+# Keys of a part that hold a call, and its result: Gemini's in both spellings, then Bedrock's
+_CALL_KEYS = ("functionCall", "function_call", "toolUse")
+_RESPONSE_KEYS = ("functionResponse", "function_response", "toolResult")
+# Ends of the types of parts that are a call, and its result: Anthropic, OpenTelemetry, OpenAI's Responses in LangChain, Vercel's AI SDK
+_CALL_KINDS = ("tool_use", "_call", "tool-call")
+_RESULT_KINDS = ("tool_result", "tool_call_response", "tool-result")
+_CALL_ID_KEYS = ("call_id", "toolCallId", "toolUseId", "id")
+_RESULT_ID_KEYS = ("tool_use_id", "tool_call_id", "toolCallId", "toolUseId", "id")
+# Keys of messages of further packages that hold calls, in a form that is not read
+_OTHER_CALL_KEYS = ("toolCalls", "toolInvocations", "tool_uses", "additional_kwargs")
+_OTHER_CALL_WORDS = ("tool", "call", "non_standard")
 # Names of input and output tokens; the first ones that a usage has count
 _TOKEN_KEYS = (
     ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"),
@@ -127,9 +136,11 @@ def _add_entry(builder: TrajectoryBuilder, entry: object, number: int) -> None:
     if kind.endswith("_call") and not given_role:
         _add_call_item(builder, message)
         return
-    if kind.endswith("_call_output") and not given_role:
-        call_id = get_text(message, "call_id")
-        builder.add_result(call_id, format_content(get_field(message, "output")))
+    if kind.endswith("_output") and not given_role:
+        call_id = get_text(message, "call_id") or get_text(message, "id")
+        result = get_field(message, "output") or get_field(message, "tools")
+        is_error = get_text(message, "status") == "failed"
+        builder.add_result(call_id, format_content(result), is_error=is_error)
         return
     role = ROLES_BY_NAME.get(given_role or kind)
     if role is None and get_items(message, "parts"):
@@ -216,16 +227,9 @@ def _read_tokens(entry: object) -> int | None:
 
 
 def _add_call_item(builder: TrajectoryBuilder, item: object) -> None:
-    """Add a call of a function, or of a tool that the server ran: a ``web_search_call`` has the name "web_search"."""
-    name = get_text(item, "name") or get_text(item, "type").removesuffix("_call")
-    call_id = get_text(item, "call_id") or get_text(item, "id")
-    use = make_tool_use(name, _find_arguments(item), id=call_id)
-    builder.add_calls([use])
-    for key in _RESULT_KEYS:
-        result = get_field(item, key)
-        if result:
-            builder.add_result(call_id, format_content(result), name=name, is_error=key == "error")
-            return
+    """Add an item of the Responses API that is a call, with its result if the server ran the tool."""
+    builder.add_calls([_read_call(item)])
+    add_own_result(builder, item)
 
 
 def _add_message(
@@ -254,6 +258,7 @@ def _add_message(
         calls = read_calls(message, parts)
         if not all(call.name for call in calls):
             builder.add_problem("a message calls a tool without a name")
+        add_unread_calls(builder, message, parts, calls)
         builder.add_answer(
             text or get_text(message, "refusal"),
             calls,
@@ -268,8 +273,9 @@ def _add_message(
 def _add_tool_message(builder: TrajectoryBuilder, message: object, content: object) -> None:
     """Add the result of a tool, which is a message of its own."""
     parts = get_items(message, "parts")
-    if parts:
-        add_results(builder, parts)
+    if isinstance(content, (list, tuple)) and not parts:
+        parts = content
+    if add_results(builder, parts):
         return
     call_id = get_text(message, "tool_call_id") or get_text(message, "call_id")
     name = get_text(message, "name") or get_text(message, "tool_name")
@@ -278,25 +284,52 @@ def _add_tool_message(builder: TrajectoryBuilder, message: object, content: obje
 
 
 def add_results(builder: TrajectoryBuilder, parts: Sequence[object]) -> bool:
-    """Add the results among the parts of a message (Anthropic, Gemini); return whether there are any."""
+    """Add the results among the parts of a message; return whether there are any."""
     has_results = False
     for part in parts:
-        response = get_field(part, "functionResponse") or get_field(part, "function_response")
-        if response is not None:
-            has_results = True
-            value = get_field(response, "response")
-            builder.add_result(
-                get_text(response, "id"),
-                format_value(value),
-                name=get_text(response, "name"),
-                is_error=bool(get_field(value, "error")),
-            )
-        elif get_text(part, "type").endswith("tool_result"):
-            has_results = True
-            content = get_field(part, "content")
-            is_error = get_field(part, "is_error") is True or get_text(content, "type").endswith("_error")
-            builder.add_result(get_text(part, "tool_use_id"), format_content(content), is_error=is_error)
+        kind = get_text(part, "type")
+        if _is_server_call(kind):
+            add_own_result(builder, part)
+            continue
+        result = _find_value(part, _RESPONSE_KEYS)
+        if result is None and kind.endswith(_RESULT_KINDS):
+            result = part
+        if result is None:
+            continue
+        has_results = True
+        value = _find_value(result, ("content", "response", "output", "result"))
+        is_error = _is_failed(result, value)
+        if isinstance(value, Mapping) and set(value) == {"type", "value"}:
+            value = value["value"]  # of Vercel's AI SDK
+        call_id = _find_text(result, _RESULT_ID_KEYS)
+        builder.add_result(call_id, format_content(value), name=get_text(result, "name"), is_error=is_error)
     return has_results
+
+
+def _is_server_call(kind: str) -> bool:
+    """Return whether a type is that of a call of the Responses API whose tool the server ran: it has its result with it."""
+    return kind.endswith("_call") and not kind.endswith(("tool_call", "function_call"))
+
+
+def add_own_result(builder: TrajectoryBuilder, item: object) -> None:
+    """Add the result that a call of a tool that the server ran has with it; other calls have none."""
+    if not _is_server_call(get_text(item, "type")):
+        return
+    for key in _RESULT_KEYS:
+        result = get_field(item, key)
+        if result:
+            call_id = _find_text(item, _CALL_ID_KEYS)
+            builder.add_result(call_id, format_content(result), is_error=key == "error")
+            return
+
+
+def _is_failed(result: object, value: object) -> bool:
+    """Return whether a result is that of a tool that failed, in the words of any SDK."""
+    if get_field(result, "is_error") is True or get_field(result, "isError") is True:
+        return True
+    kind = get_text(value, "type")
+    is_error = kind.endswith("_error") or kind.startswith("error-")
+    return is_error or get_text(result, "status") == "error" or bool(get_field(value, "error"))
 
 
 def read_calls(message: object, parts: Sequence[object]) -> list[ToolUse]:
@@ -305,33 +338,91 @@ def read_calls(message: object, parts: Sequence[object]) -> list[ToolUse]:
     legacy_call = get_field(message, "function_call")
     if legacy_call is not None and not own_calls and get_text(legacy_call, "name"):
         own_calls = [legacy_call]
-    calls = [_read_call(call) for call in own_calls]
-    known_ids = {call.id for call in calls if call.id}
+    own_uses = [_read_call(call) for call in own_calls]
+    calls = list(own_uses)
     for part in parts:
-        part_call = get_field(part, "functionCall") or get_field(part, "function_call")
-        if part_call is None and get_text(part, "type").endswith("tool_use"):
+        part_call = _find_value(part, _CALL_KEYS)
+        if part_call is None and get_text(part, "type").endswith(_CALL_KINDS):
             part_call = part
         if part_call is None:
             continue
         call = _read_call(part_call)
-        if call.id not in known_ids:
+        if not any(_is_same_call(call, own) for own in own_uses):
             calls.append(call)
     return calls
 
 
+def _is_same_call(part: ToolUse, own: ToolUse) -> bool:
+    if part.id:
+        return part.id == own.id
+    return (part.name, part.arguments) == (own.name, own.arguments)
+
+
 def _read_call(call: object) -> ToolUse:
-    """Read a call of any SDK; the key of its arguments depends on the SDK."""
+    """Read a call of any SDK; a tool that the server ran has the name of its type: "web_search" of a ``web_search_call``."""
     inner = get_field(call, "function") or get_field(call, "custom") or call
-    return make_tool_use(get_text(inner, "name"), _find_arguments(inner), id=get_text(call, "id"))
+    name = _find_text(inner, ("name", "toolName"))
+    kind = get_text(call, "type")
+    if not name and _is_server_call(kind):
+        name = kind.removesuffix("_call")
+    return make_tool_use(name, find_arguments(inner), id=_find_text(call, _CALL_ID_KEYS))
 
 
-def _find_arguments(call: object) -> object:
-    """Return the arguments of a call, a text or a value; None if it has none."""
-    for key in _ARGUMENT_KEYS:
-        arguments = get_field(call, key)
-        if arguments is not None:
-            return _make_plain(arguments)
+def add_unread_calls(
+    builder: TrajectoryBuilder, message: object, parts: Sequence[object], calls: Sequence[ToolUse]
+) -> None:
+    """Add as problems what in an answer may be a call of a tool, in the form of a package that is not read."""
+    for part in (*parts, *get_items(message, "blocks")):  # blocks: LlamaIndex
+        for word in _list_unread_words(part):
+            if any(other in word.casefold() for other in _OTHER_CALL_WORDS):
+                builder.add_problem(
+                    f"a message of the assistant has a part {word[:40]!r}, which may call a tool and cannot be read"
+                )
+                break
+    if calls:
+        return
+    for key in _OTHER_CALL_KEYS:
+        value = get_field(message, key)
+        if key == "additional_kwargs":
+            value = _find_value(value, ("tool_calls", "function_call"))
+        if value:
+            builder.add_problem(
+                f"a message of the assistant has {key}, which may call tools and cannot be read"
+            )
+
+
+def _list_unread_words(part: object) -> list[str]:
+    """Return the type of a part, or without one its keys, if it is none of the calls and results that are read."""
+    kind = get_text(part, "type") or get_text(part, "block_type")
+    if kind:
+        is_read = get_text(part, "type").endswith((*_CALL_KINDS, *_RESULT_KINDS))
+        return [] if is_read else [kind]
+    if _find_value(part, (*_CALL_KEYS, *_RESPONSE_KEYS)) is not None or not isinstance(part, Mapping):
+        return []
+    return [str(key) for key in part]
+
+
+def _find_value(entry: object, keys: Sequence[str]) -> Any:
+    """Return the first value that is not None."""
+    for key in keys:
+        value = get_field(entry, key)
+        if value is not None:
+            return value
     return None
+
+
+def _find_text(entry: object, keys: Sequence[str]) -> str:
+    """Return the first text that is not empty, or ""."""
+    for key in keys:
+        text = get_text(entry, key)
+        if text:
+            return text
+    return ""
+
+
+def find_arguments(call: object) -> object:
+    """Return the arguments of a call, a text or a value; None if it has none."""
+    return _make_plain(_find_value(call, _ARGUMENT_KEYS))
 
 
 def _make_plain(value: object) -> Any:
@@ -356,11 +447,8 @@ def format_content(content: object) -> str:
     lines = []
     for part in content:
         kind = get_text(part, "type")
-        is_silent = kind in _SILENT_PARTS or kind.endswith(("tool_use", "tool_result"))
-        is_call = any(
-            get_field(part, key) is not None
-            for key in ("functionCall", "function_call", "functionResponse", "function_response")
-        )
+        is_silent = kind in _SILENT_PARTS or kind.endswith((*_CALL_KINDS, *_RESULT_KINDS))
+        is_call = _find_value(part, (*_CALL_KEYS, *_RESPONSE_KEYS)) is not None
         if is_silent or is_call or get_field(part, "thought") is True:
             continue
         lines.append(_format_part(part))

@@ -96,6 +96,7 @@ class _Reader:
         elif kind.endswith("_call_item"):
             self._start_turn(raw)
             self.calls.append(_read_call(item, raw))
+            messages.add_own_result(self.builder.current, raw)
         elif kind == "handoff_output_item":
             self.end_turn()
             self._hand_over(item, raw)
@@ -144,8 +145,5 @@ class _Reader:
 def _read_call(item: object, raw: object) -> ToolUse:
     """Return a call. A hosted tool has no name: a ``web_search_call`` is called "web_search", as in all other sources."""
     name = get_text(raw, "name") or get_text(item, "tool_name") or get_text(raw, "type").removesuffix("_call")
-    arguments = get_field(raw, "arguments")
-    if arguments is None:
-        arguments = get_field(raw, "input")
     call_id = get_text(raw, "call_id") or get_text(raw, "id")
-    return make_tool_use(name, arguments, id=call_id)
+    return make_tool_use(name, messages.find_arguments(raw), id=call_id)

@@ -42,7 +42,7 @@ def read(source: object) -> Trajectory | None:
     entries = get_field(source, "messages")
     if not isinstance(entries, (list, tuple)):
         return None
-    return replace(_read_messages(entries), agent=get_text(source, "name"))
+    return _name_agent(_read_messages(entries), get_text(source, "name"))
 
 
 def _read_messages(entries: Sequence[object]) -> Trajectory:
@@ -178,9 +178,13 @@ def _read_node(node: object, name: str, depth: int) -> Trajectory:
         if isinstance(result, Exception):
             problem = f"the agent {name[:80]!r} failed: {shorten_masked(repr(result), 200)}"
         return Trajectory(agent=name, problems=(problem,))
-    trajectory = _read_result(result)
-    steps = tuple(replace(step, agent=name) for step in trajectory.steps)
-    return replace(trajectory, steps=steps, agent=name)
+    return _name_agent(_read_result(result), name)
+
+
+def _name_agent(trajectory: Trajectory, name: str) -> Trajectory:
+    """Return a trajectory with the name of its agent at each of the agent's messages."""
+    steps = [replace(step, agent=name) if step.role == "assistant" else step for step in trajectory.steps]
+    return replace(trajectory, steps=tuple(steps), agent=name)
 
 
 def _find_transfer(trajectory: Trajectory, name: str) -> tuple[int, int] | None:

@@ -9,12 +9,21 @@ from pytest_llmops.agents.trajectory import Step, ToolUse, Trajectory, Trajector
 from pytest_llmops.protocols import Call, Message, is_error_status
 from pytest_llmops.recorder import shorten_masked
 from pytest_llmops.trace.fields import remove_tool_calls
+from pytest_llmops.trace.routes import UNKNOWN
 from pytest_llmops.trace.streams import CUT_STREAM
 
 # Endpoints whose replies are not an agent's
 _OTHER_ENDPOINTS = frozenset(("embeddings", "moderations", "rerank"))
 # Ends of paths that do not ask a model
-_OTHER_PATHS = ("/count_tokens", ":countTokens", "/tokenize", "/models")
+_OTHER_PATHS = (
+    "/count_tokens",
+    ":countTokens",
+    "/input_tokens",
+    "/tokenize",
+    "/models",
+    "/cachedContents",
+    "/responses/compact",
+)
 # Parts that a trajectory does not need
 _KEPT_BY_SERVER = "messages kept by the server"
 _TOOL_SCHEMA = "the parameters of the tool "
@@ -24,6 +33,13 @@ _REQUEST = "a request that is not"
 _OF_REQUEST = (_KEPT_BY_SERVER, _TOOL_SCHEMA, _PROMPT, _REQUEST)
 # Parts of paths whose models make or read media, and call no tool
 _MEDIA_PATHS = ("/images/", "/audio/", "/videos", "/fine_tuning/")
+# Providers ("": all known ones) and parts of paths whose answers may call tools, though the request names no model
+_AGENT_PATHS = (
+    ("", "batch"),
+    ("", "/threads/"),
+    ("mistral", "/conversations"),
+    (UNKNOWN, "/agentAliases/"),  # Bedrock's agents
+)
 # What `Call.unread` states if the application got nothing, and if the address is not known
 _NO_ANSWER = "no answer came"
 _ENDPOINT = "the endpoint "
@@ -149,6 +165,11 @@ def _list_replies(calls: Sequence[Call], unread: _Unread) -> Iterator[tuple[int,
 
 def _calls_no_tool(call: Call) -> bool:
     """Return whether a call to an unknown endpoint is not one of an agent's model: it names no model, or is about media."""
+    for provider, part in _AGENT_PATHS:
+        if part in call.endpoint and (
+            provider == call.provider or (not provider and call.provider != UNKNOWN)
+        ):
+            return False
     return not call.model or any(part in call.endpoint for part in _MEDIA_PATHS)
 
 

@@ -22,9 +22,33 @@ _MESSAGE_KEYS = frozenset(("role", "content", "parts", "contents", "tool_calls",
 _JSON_STARTS = ('[{"', '{"role"', '{"messages"', '{"tools"', '{"type"', '{"model"')
 # Kinds of parts: OpenTelemetry's names, then those of vendors
 _TEXTS = ("text", "input_text", "output_text")
-_CALLS = ("tool_call", "tool_use")
-_RESULTS = ("tool_call_response", "tool_result")
+_CALLS = (
+    "tool_call",
+    "tool_use",
+    "server_tool_use",
+    "mcp_tool_use",
+    "server_tool_call",
+    "function_call",
+    "tool-call",
+)
+_RESULTS = (
+    "tool_call_response",
+    "tool_result",
+    "mcp_tool_result",
+    "server_tool_call_response",
+    "function_call_output",
+    "tool-result",
+)
 _REASONING = ("reasoning", "thinking", "redacted_thinking")
+# Keys of parts without a kind: Gemini's and Bedrock's
+_KINDS_BY_KEY = {
+    "functionCall": "tool_call",
+    "function_call": "tool_call",
+    "toolUse": "tool_call",
+    "functionResponse": "tool_result",
+    "function_response": "tool_result",
+    "toolResult": "tool_result",
+}
 # A list of parts of these kinds only is one message
 _PART_KINDS = frozenset((*_TEXTS, *_CALLS, *_RESULTS, *_REASONING, "image", "document"))
 
@@ -170,6 +194,8 @@ def _read_message(item: object, role: str) -> list[dict[str, Any]]:
     message = _unwrap(item, "message")
     if _MESSAGE_KEYS & message.keys():
         content = message.get("content")
+    elif message.get("type") in (*_CALLS, *_RESULTS, *_REASONING):
+        content = [message]  # an item of OpenAI's Responses
     else:
         content = fields.arguments_json(item)
     given_parts = message.get("parts") or message.get("contents") or _find_parts(content)
@@ -209,6 +235,9 @@ def _open_part(part: object) -> JsonObject:
     if isinstance(part, str):
         return {"type": "text", "text": part}
     outer = _unwrap(part)
+    for key, kind in _KINDS_BY_KEY.items():
+        if isinstance(outer.get(key), dict):
+            return {"type": kind, **outer[key]}
     inner = as_mapping(outer.get("message_content"))
     if not inner:
         return as_mapping(outer)
@@ -248,10 +277,19 @@ def _read_tool_calls(message: JsonObject, parts: Iterable[JsonObject]) -> list[d
 def _read_tool_call(item: object) -> dict[str, Any]:
     call = _unwrap(item, "tool_call")
     tool = _unwrap(call, "function")
-    name = as_text(tool.get("name"))
-    arguments = fields.arguments_json(tool.get("arguments", tool.get("input")))
-    function = {"name": name, "arguments": arguments}
-    return {"id": as_text(call.get("id")), "type": "function", "function": function}
+    name = as_text(_find_value(tool, "name", "toolName"))
+    arguments = _find_value(tool, "arguments", "args", "input", "server_tool_call")
+    function = {"name": name, "arguments": fields.arguments_json(arguments)}
+    call_id = as_text(_find_value(call, "call_id", "toolCallId", "toolUseId", "id"))
+    return {"id": call_id, "type": "function", "function": function}
+
+
+def _find_value(item: JsonObject, *keys: str) -> Any:
+    """Return the value of the first key that has one; None without any."""
+    for key in keys:
+        if item.get(key) is not None:
+            return item[key]
+    return None
 
 
 def _read_tool_results(parts: Iterable[JsonObject]) -> list[dict[str, Any]]:
@@ -260,12 +298,12 @@ def _read_tool_results(parts: Iterable[JsonObject]) -> list[dict[str, Any]]:
     for part in parts:
         if part.get("type") not in _RESULTS:
             continue
-        result = part.get("response", part.get("content"))
+        result = _find_value(part, "response", "content", "output", "result", "server_tool_call_response")
         result_parts = _find_parts(result)
         if result_parts:
             content = _join_texts(map(_open_part, result_parts))
         else:
             content = fields.arguments_json(result)
-        call_id = as_text(part.get("id")) or as_text(part.get("tool_use_id"))
-        results.append({"role": "tool", "content": content, "tool_call_id": call_id})
+        call_id = _find_value(part, "call_id", "tool_use_id", "toolCallId", "toolUseId", "id")
+        results.append({"role": "tool", "content": content, "tool_call_id": as_text(call_id)})
     return results

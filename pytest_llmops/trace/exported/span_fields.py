@@ -68,6 +68,7 @@ FIELD_NAMES = {
         gen_ai.completion
         langfuse.observation.output
         output.value.choices
+        output.value.output
         output.value
         output
         outputs.choices
@@ -152,7 +153,7 @@ NO_CONTENT_HINT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=span_only 
 def read_fields(record: JsonObject, field_names: Mapping[str, Paths] = FIELDS) -> dict[str, Any]:
     """Return the values of a span, log record or row, by our field names."""
     attributes = record.get("attributes")
-    plain = {**record, **as_mapping(attributes), **_read_pairs(attributes)}
+    plain = {**record, **as_mapping(attributes), **read_pairs(attributes)}
     unprefixed = {}
     for key, value in plain.items():
         unprefixed[str(key).removeprefix("attributes.")] = value
@@ -168,7 +169,7 @@ def read_fields(record: JsonObject, field_names: Mapping[str, Paths] = FIELDS) -
     return values
 
 
-def _read_pairs(value: object) -> dict[str, Any]:
+def read_pairs(value: object) -> dict[str, Any]:
     """Return the values of OTLP's KeyValue list by key."""
     pairs = as_mappings(value)
     values = {}
@@ -186,7 +187,7 @@ def read_any_value(value: object) -> Any:
     if not isinstance(inner, dict):
         return inner
     items = inner.get("values")
-    pairs = _read_pairs(items)
+    pairs = read_pairs(items)
     return pairs or [read_any_value(item) for item in as_mappings(items)]
 
 

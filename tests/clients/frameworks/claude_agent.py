@@ -13,7 +13,6 @@ from clients.frameworks import kit
 from pytest_llmops.agents import Trajectory, read_trajectory
 
 PACKAGES = ("claude-agent-sdk",)
-COST_USD = 0.02
 START_BILLING = kit.ScriptedCall("Task", {"subagent_type": "billing", "prompt": "Refund B-77."})
 
 
@@ -98,7 +97,7 @@ def make_totals(turn_count: int) -> dict[str, Any]:
     }
     return {
         "type": "result", "subtype": "success", "duration_ms": 9, "duration_api_ms": 8, "is_error": False,
-        "num_turns": turn_count, "session_id": "s1", "total_cost_usd": COST_USD, "usage": usage, "result": "",
+        "num_turns": turn_count, "session_id": "s1", "total_cost_usd": kit.COST_USD, "usage": usage, "result": "",
     }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ UNKNOWN_ORDER = "no such order"
 BROKEN_ARGUMENTS = '{"order_id": '
 TOKENS_OF_A_TURN = 15
 INPUT_TOKENS, OUTPUT_TOKENS = 10, 5
+COST_USD = 0.02
 
 Scenario = Callable[[], Trajectory]
 

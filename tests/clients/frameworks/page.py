@@ -25,6 +25,13 @@ SCRIPTS = {
 }
 YES, NO = "yes", "–"
 
+# What the last turn of each scenario says
+ANSWERS = {
+    "lookup": kit.LOOKUP[-1].text,
+    "failure": kit.FAILURE[-1].text,
+    "parallel": kit.PARALLEL[-1].text,
+    "handoff": kit.REFUND[-1].text,
+}
 _BILLING = [("billing", [("refund", {"order_id": "B-77"}, "B-77 was refunded")])]
 
 Scenarios = dict[str, dict[str, Any]]
@@ -95,9 +102,9 @@ FOOT = """
   no name.
 - **CrewAI**: tasks follow each other, and delegated work is one call. Tokens are those of the whole. A model without function
   calling writes its calls as text; they are not read, and the assertions say that calls may be missing.
-- **Strands**: an `AgentResult` has everything but the question: pass the agent, or `agent.messages`. Their messages have no
-  name and no latency of tools. Strands replaces arguments that are not JSON by an empty object. An agent of a swarm goes on after it
-  handed over; the step that hands over is shown last. An agent that is a tool is one call.
+- **Strands**: an `AgentResult` has everything but the question and the name of the agent: pass the agent, or the result of a swarm. Messages
+  have no latency of tools, and `agent.messages` no name. Strands replaces arguments that are not JSON by an empty object. An agent of a
+  swarm goes on after it handed over; the step that hands over is shown last. An agent that is a tool is one call.
 """
 
 
@@ -135,8 +142,15 @@ def _has_results(scenarios: Scenarios) -> bool:
 
 
 def _has_failure(scenarios: Scenarios) -> bool:
-    (call,) = [call for step in _walk(scenarios["failure"]["trajectory"]) for call in step.get("calls", [])]
-    return call.get("is_error") is True
+    (failed,) = _list_failures(scenarios["failure"])
+    others = [*_list_failures(scenarios["lookup"]), *_list_failures(scenarios["parallel"])]
+    return failed and not any(others)
+
+
+def _list_failures(scenario: dict[str, Any]) -> list[bool]:
+    """Return for each call whether it is marked as an error."""
+    steps = _walk(scenario["trajectory"])
+    return [call.get("is_error") is True for step in steps for call in step.get("calls", [])]
 
 
 def _has_parallel_calls(scenarios: Scenarios) -> bool:
@@ -164,13 +178,16 @@ def _find_started(scenario: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _has_answer(scenarios: Scenarios) -> bool:
-    answers = [scenarios[name]["answer"] for name in ("lookup", "failure", "parallel")]
-    return answers == ["It was delivered.", "There is no such order.", "Both were delivered."]
+    names = [name for name in ANSWERS if name in scenarios]
+    return [scenarios[name]["answer"] for name in names] == [ANSWERS[name] for name in names]
 
 
 def _has_agent_names(scenarios: Scenarios) -> bool:
-    steps = [step for scenario in scenarios.values() for step in _walk(scenario["trajectory"])]
-    return any(step.get("agent") == "desk" for step in steps if step["role"] == "assistant")
+    names = set()
+    for scenario in ("lookup", "failure", "parallel", "handoff"):
+        trajectory = scenarios.get(scenario, {}).get("trajectory", {})
+        names |= {step.get("agent") for step in _walk(trajectory) if step["role"] == "assistant"}
+    return "desk" in names and names <= {"desk", "billing"}
 
 
 def _has_tokens(scenarios: Scenarios) -> bool:
@@ -178,7 +195,7 @@ def _has_tokens(scenarios: Scenarios) -> bool:
 
 
 def _has_cost(scenarios: Scenarios) -> bool:
-    return scenarios["lookup"]["cost_usd"] is not None
+    return bool(scenarios["lookup"]["cost_usd"] == kit.COST_USD)
 
 
 def _has_latency(scenarios: Scenarios) -> bool:

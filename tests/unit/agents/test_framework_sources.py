@@ -154,12 +154,22 @@ def test_calls_of_openai_agents_belong_to_the_response_they_are_in() -> None:
 
 
 def test_openai_agents_input_may_be_messages_and_hosted_tools_have_no_name() -> None:
-    raw = make("openai.types", "ResponseFunctionWebSearch", type="web_search_call", id="ws1")
+    search = {"query": "B-77"}
+    raw = make("openai.types", "ResponseFunctionWebSearch", type="web_search_call", id="ws1", action=search)
     item = make("agents.items", "ToolCallItem", type="tool_call_item", agent=None, raw_item=raw)
     given_messages = [{"role": "user", "content": QUESTION}]
     run = make("agents.result", "RunResult", input=given_messages, new_items=[item], raw_responses=[])
-    assert get_only_call(run).name == "web_search"
+    call = get_only_call(run)
+    assert (call.name, call.arguments) == ("web_search", search)
     assert read_trajectory(run).steps[0].text == QUESTION
+
+
+@pytest.mark.parametrize(("key", "is_error"), [("output", False), ("error", True)])
+def test_openai_agents_result_of_a_tool_that_the_server_ran(key: str, is_error: bool) -> None:
+    raw = make("openai.types", "McpCall", type="mcp_call", id="m1", name="roll", arguments="{}", **{key: "4"})
+    item = make("agents.items", "ToolCallItem", type="tool_call_item", agent=None, raw_item=raw)
+    call = get_only_call([item])
+    assert (call.name, call.result, call.is_error) == ("roll", "4", is_error)
 
 
 def test_openai_agents_searches_for_tools_are_calls() -> None:
@@ -294,6 +304,14 @@ def test_google_adk_errors_fragments_and_contents() -> None:
     assert get_only_call(contents).result == "sent"
 
 
+def test_google_adk_call_next_to_a_result_is_not_lost() -> None:
+    session = make_google_adk()
+    deletion = make("google.genai.types", "FunctionCall", name="delete", args={}, id="c9")
+    session.events[2].content.parts.append(make_adk_part(function_call=deletion))
+    names = [call.name for call in read_trajectory(session).tool_calls]
+    assert names[:2] == ["get_order", "delete"]
+
+
 def test_a_reply_of_gemini_is_read_as_a_message() -> None:
     part = make_adk_part(
         function_call=make("google.genai.types", "FunctionCall", name="refund", args={}, id=None)
@@ -392,7 +410,8 @@ def test_messages_of_strands_are_those_of_bedrock() -> None:
     (call,) = trajectory.tool_calls
     assert (call.result, call.is_error) == ('{"a": 1}', True)
     agent = make("strands.agent.agent", "Agent", name="desk", messages=messages)
-    assert read_trajectory(agent).agent == "desk"
+    trajectory = read_trajectory(agent)
+    assert [trajectory.agent, *(step.agent for step in trajectory.steps)] == ["desk", "", "desk"]
 
 
 def test_an_agent_of_strands_that_failed_is_a_problem() -> None:

@@ -82,6 +82,49 @@ GEMINI = [
     {"role": "user", "parts": [{"functionResponse": {"name": "get_order", "response": {"result": "sent"}}}]},
     {"role": "model", "parts": [{"text": "Thinking", "thought": True}, {"text": "On its way."}]},
 ]
+CONVERSE = {
+    "messages": [
+        {"role": "user", "content": [{"text": "Where is B-77?"}]},
+        {
+            "role": "assistant",
+            "content": [{"toolUse": {"toolUseId": "c1", "name": "get_order", "input": ARGUMENTS}}],
+        },
+        {"role": "user", "content": [{"toolResult": {"toolUseId": "c1", "content": [{"text": "sent"}]}}]},
+        {"role": "assistant", "content": [{"text": "On its way."}]},
+    ]
+}
+# ModelMessage of Vercel's AI SDK
+VERCEL = [
+    ASK,
+    {
+        "role": "assistant",
+        "content": [
+            {"type": "tool-call", "toolCallId": "c1", "toolName": "get_order", "input": ARGUMENTS},
+        ],
+    },
+    {
+        "role": "tool",
+        "content": [
+            {
+                "type": "tool-result",
+                "toolCallId": "c1",
+                "toolName": "get_order",
+                "output": {"type": "text", "value": "sent"},
+            }
+        ],
+    },
+    {"role": "assistant", "content": [{"type": "text", "text": "On its way."}]},
+]
+# gen_ai.input.messages of OpenTelemetry
+OPENTELEMETRY = [
+    {"role": "user", "parts": [{"type": "text", "text": "Where is B-77?"}]},
+    {
+        "role": "assistant",
+        "parts": [{"type": "tool_call", "id": "c1", "name": "get_order", "arguments": ARGUMENTS}],
+    },
+    {"role": "tool", "parts": [{"type": "tool_call_response", "id": "c1", "response": "sent"}]},
+    {"role": "assistant", "parts": [{"type": "text", "text": "On its way."}]},
+]
 OWN = [
     Message("user", "Where is B-77?"),
     Message(
@@ -105,6 +148,9 @@ OWN = [
         pytest.param(LANGCHAIN, id="langchain"),
         pytest.param(OBJECTS, id="objects"),
         pytest.param(GEMINI, id="gemini"),
+        pytest.param(CONVERSE, id="converse"),
+        pytest.param(VERCEL, id="vercel"),
+        pytest.param(OPENTELEMETRY, id="opentelemetry"),
         pytest.param(OWN, id="own"),
     ],
 )
@@ -229,6 +275,60 @@ def test_calls_of_tools_that_the_server_ran_have_their_results() -> None:
     assert (roll.result, failed.result, failed.is_error) == ("4", "no dice", True)
     assert (code.arguments, code.text, code.result) == (None, "print(1)", '{"type": "logs", "logs": "1"}')
     assert trajectory.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("message", "what"),
+    [
+        pytest.param({"content": [{"type": "dynamic-tool", "toolName": "f"}]}, "'dynamic-tool'", id="vercel"),
+        pytest.param({"toolInvocations": [{"toolName": "f"}]}, "toolInvocations", id="vercel-4"),
+        pytest.param({"content": [{"tool_call": {"tool_name": "f"}}]}, "'tool_call'", id="haystack"),
+        pytest.param({"blocks": [{"block_type": "tool_call"}]}, "'tool_call'", id="llamaindex"),
+        pytest.param({"additional_kwargs": {"tool_calls": [CALL]}}, "additional_kwargs", id="langchain"),
+        pytest.param({"content": [{"type": "non_standard"}]}, "'non_standard'", id="langchain-1"),
+        pytest.param({"parts": [{"thought": False, "toolCall": {}}]}, "'toolCall'", id="gemini-3"),
+    ],
+)
+def test_calls_in_a_form_that_is_not_read_are_a_problem(message: dict[str, Any], what: str) -> None:
+    (problem,) = read_trajectory([{"role": "assistant", **message}]).problems
+    assert problem.startswith("a message of the assistant has ")
+    assert what in problem
+
+
+def test_call_of_langchain_that_the_server_ran() -> None:
+    item = {"type": "mcp_call", "id": "m1", "name": "roll", "arguments": "{}", "output": "4"}
+    call = {"type": "function_call", "id": "fc", "call_id": "c1", "name": "get_order", "arguments": TEXT}
+    own = {"name": "get_order", "args": ARGUMENTS, "id": "c1"}
+    content = [item, {"type": "web_search_call", "id": "w"}, call]
+    trajectory = read_trajectory([{"type": "ai", "content": content, "tool_calls": [own]}])
+    assert [(use.name, use.result) for use in trajectory.tool_calls] == [
+        ("get_order", None),
+        ("roll", "4"),
+        ("web_search", None),
+    ]
+    assert (trajectory.answer, trajectory.problems) == ("", ())
+
+
+def test_results_of_local_tools_of_the_responses_api() -> None:
+    source = [
+        {"type": "local_shell_call", "call_id": "c1", "action": {"command": ["ls"]}},
+        {"type": "local_shell_call_output", "id": "c1", "output": "a.txt"},
+        {"type": "apply_patch_call", "call_id": "c2", "operation": {"path": "a.txt"}},
+        {"type": "apply_patch_call_output", "call_id": "c2", "output": "no", "status": "failed"},
+        {"type": "tool_search_call", "call_id": "c3", "arguments": {"query": "mail"}},
+        {"type": "tool_search_output", "call_id": "c3", "tools": [{"name": "send"}]},
+        {"type": "computer_call", "call_id": "c4", "actions": [{"type": "click"}]},
+    ]
+    trajectory = read_trajectory(source)
+    calls = [(use.name, use.result is not None, use.is_error) for use in trajectory.tool_calls]
+    assert calls == [
+        ("local_shell", True, False),
+        ("apply_patch", True, True),
+        ("tool_search", True, False),
+        ("computer", False, False),
+    ]
+    assert "click" in trajectory.tool_calls[-1].text
+    assert (trajectory.problems, trajectory.notes) == ((), ())
 
 
 def test_results_in_another_order_before_their_calls_and_twice() -> None:
@@ -402,6 +502,7 @@ def test_further_answers_of_a_reply_are_a_problem() -> None:
 KEYS = [
     "role", "type", "content", "tool_calls", "function_call", "name", "id", "call_id", "tool_call_id", "arguments", "input",
     "function", "parts", "functionResponse", "output", "choices", "candidates", "object", "usage", "data", "text", "response",
+    "toolCallId", "toolName", "toolUse", "toolResult", "blocks", "block_type", "additional_kwargs", "toolInvocations",
 ]  # fmt: skip
 WORDS = [
     "user",
@@ -414,6 +515,9 @@ WORDS = [
     "tool_result",
     "text",
     "response",
+    "tool-call",
+    "tool-result",
+    "mcp_call",
 ]
 VALUES = st.recursive(
     st.none()

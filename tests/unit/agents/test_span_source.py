@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.messages import check_message
 
 from pytest_llmops.agents import Trajectory, read_trajectory
 from pytest_llmops.errors import UsageError
+from pytest_llmops.trace.fields import read_chat_request
 
 SECOND = 1_000_000_000
 
@@ -65,6 +69,7 @@ def response(call_id: str, result: str) -> dict[str, Any]:
     return {"role": "tool", "parts": [{"type": "tool_call_response", "id": call_id, "response": result}]}
 
 
+CHAT_CALL = {"id": "c1", "function": {"name": "get", "arguments": '{"a": 1}'}}
 ASK = text("user", "Plan my trip.")
 RESEARCH = {
     "role": "assistant",
@@ -201,6 +206,37 @@ def test_spans_of_tools_only() -> None:
     assert (second.arguments, second.result, second.is_error) == (None, "timed out", True)
 
 
+def test_spans_of_tools_without_ids_and_results_are_a_call_each() -> None:
+    spans = [span(number, 0, "execute_tool", tool_name="delete") for number in range(1, 4)]
+    assert [use.name for use in read_trajectory(spans).tool_calls] == ["delete"] * 3
+    asked = {"role": "assistant", "parts": [call("delete", "c1"), call("delete", "c2")]}
+    first = span(9, 0, "chat", start=0.5, output_messages=json.dumps([asked]))
+    assert [use.id for use in read_trajectory([first, *spans]).tool_calls] == ["c1", "c2", ""]
+
+
+def test_long_run_is_read_in_one_pass_over_its_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = 0
+
+    def count(request: Any) -> Any:
+        nonlocal parsed
+        parsed += len(request["messages"])
+        return read_chat_request(request)
+
+    monkeypatch.setattr("pytest_llmops.trace.fields.read_chat_request", count)
+    spans = []
+    history = [ASK]
+    for number in range(40):
+        asked = {"role": "assistant", "parts": [call("get", f"long-{number}")]}
+        content: dict[str, Any] = {
+            "input_messages": json.dumps(history),
+            "output_messages": json.dumps([asked]),
+        }
+        spans.append(span(number + 1, 0, "chat", **content))
+        history = [*history, asked, response(f"long-{number}", "x")]
+    assert len(read_trajectory(spans).tool_calls) == 40
+    assert parsed < 200
+
+
 def test_order_is_that_of_the_start() -> None:
     spans = [
         span(number, 0, "execute_tool", start=10 - number, tool_name=f"t{number}") for number in range(1, 4)
@@ -223,6 +259,9 @@ def test_tool_whose_client_has_a_span_too() -> None:
     outer = span(1, 0, "execute_tool", tool_name="get", tool_call__arguments="{}", tool_call__result="x")
     inner = span(2, 1, "execute_tool", tool_name="get", tool_call__arguments="{}", tool_call__result="x")
     (use,) = read_trajectory([inner, outer]).tool_calls
+    assert use.started is None
+    odd = span(2, 1, "execute_tool", tool_name="get", tool_call__id=["c1"])
+    (use,) = read_trajectory([odd, outer]).tool_calls
     assert use.started is None
 
 
@@ -247,6 +286,242 @@ def test_openinference_spans() -> None:
     ]  # fmt: skip
     (use,) = read_trajectory(spans).tool_calls
     assert (use.name, use.arguments, use.result) == ("get", {"a": 1}, "x")
+
+
+def raw(number: int, *, name: str = "", events: list[Any] | None = None, **attributes: Any) -> dict[str, Any]:
+    """A span with the attributes as another convention names them; "__" stands for a dot."""
+    values = {key.replace("__", "."): value for key, value in attributes.items()}
+    start = f"2026-01-01T00:00:{number:02}Z"
+    return {"span_id": str(number), "name": name, "start_time": start, "attributes": values, "events": events}
+
+
+ITEM = {"type": "function_call", "call_id": "c1", "name": "get", "arguments": '{"a": 1}'}
+BLOCKS = {
+    "anthropic": {"type": "server_tool_use", "id": "c1", "name": "get", "input": {"a": 1}},
+    "vercel": {"type": "tool-call", "toolCallId": "c1", "toolName": "get", "input": {"a": 1}},
+    "gemini": {"functionCall": {"name": "get", "args": {"a": 1}}},
+    "bedrock": {"toolUse": {"toolUseId": "c1", "name": "get", "input": {"a": 1}}},
+    "responses": ITEM,
+}
+
+
+@pytest.mark.parametrize(
+    "spans",
+    [
+        *(
+            pytest.param(
+                [span(1, 0, "chat", output_messages=json.dumps([{"role": "assistant", "parts": [block]}]))],
+                id=name,
+            )
+            for name, block in BLOCKS.items()
+        ),
+        pytest.param(
+            [
+                raw(
+                    1,
+                    openinference__span__kind="LLM",
+                    output__value=json.dumps({"object": "response", "output": [ITEM]}),
+                )
+            ],
+            id="openinference-responses",
+        ),
+        pytest.param(
+            [
+                raw(
+                    1,
+                    langfuse__observation__type="generation",
+                    langfuse__observation__output=json.dumps(
+                        {"role": "assistant", "tool_calls": [{"name": "get", "args": {"a": 1}}]}
+                    ),
+                )
+            ],
+            id="langfuse-langchain",
+        ),
+        pytest.param(
+            [raw(1, name="get", langfuse__observation__type="tool", langfuse__observation__input='{"a": 1}')],
+            id="langfuse-tool",
+        ),
+        pytest.param(
+            [
+                raw(1, ai__operationId="ai.generateText"),
+                raw(
+                    2,
+                    ai__operationId="ai.generateText.doGenerate",
+                    ai__response__toolCalls=json.dumps(
+                        [{"toolCallId": "c1", "toolName": "get", "args": '{"a": 1}'}]
+                    ),
+                ),
+                raw(
+                    3,
+                    ai__operationId="ai.toolCall",
+                    ai__toolCall__name="get",
+                    ai__toolCall__id="c1",
+                    ai__toolCall__args='{"a": 1}',
+                    ai__toolCall__result='"x"',
+                ),
+            ],
+            id="vercel-ai-sdk",
+        ),
+        pytest.param(
+            [
+                raw(
+                    1,
+                    traceloop__span__kind="tool",
+                    traceloop__entity__name="get",
+                    traceloop__entity__input='{"args": [], "kwargs": {"a": 1}}',
+                )
+            ],
+            id="traceloop-decorator",
+        ),
+        pytest.param(
+            [
+                raw(
+                    1,
+                    traceloop__span__kind="tool",
+                    traceloop__entity__name="get",
+                    traceloop__entity__input=json.dumps(
+                        {"input_str": "{'a': 1}", "inputs": {"a": 1}, "tags": []}
+                    ),
+                )
+            ],
+            id="traceloop-langchain",
+        ),
+        pytest.param(
+            [
+                {
+                    "run_type": "tool",
+                    "name": "get",
+                    "inputs": {"input": "{'a': 1}"},
+                    "outputs": {"output": "x"},
+                    "start_time": "2026-01-01T00:00:00",
+                    "span_id": "1",
+                }
+            ],
+            id="langsmith",
+        ),
+        pytest.param(
+            [raw(1, name="running tool", gen_ai__tool__name="get", tool_arguments='{"a": 1}')],
+            id="pydantic-ai-1",
+        ),
+        pytest.param([raw(1, name="execute_tool get", gen_ai__operation__name="execute_tool", gen_ai__tool__call__arguments='{"a": 1}')], id="name-of-the-span"),
+        pytest.param(
+            [
+                raw(
+                    1,
+                    gen_ai__operation__name="chat",
+                    events=[
+                        {"name": "gen_ai.choice", "attributes": {"message": json.dumps({"tool_calls": [CHAT_CALL]})}}
+                    ],
+                )
+            ],
+            id="events-of-the-span",
+        ),
+    ],
+)  # fmt: skip
+def test_call_in_the_spans_of_an_instrumentation(spans: list[Any]) -> None:
+    trajectory = read_trajectory(spans)
+    assert [(use.name, use.arguments) for use in trajectory.tool_calls] == [("get", {"a": 1})]
+    assert (trajectory.problems, trajectory.answer) == ((), "")
+
+
+def test_call_in_a_form_that_is_not_read_is_a_problem() -> None:
+    output = {"candidates": [{"content": {"parts": [{"functionCall": {"name": "delete"}}]}}]}
+    spans = [raw(1, openinference__span__kind="LLM", output__value=json.dumps(output))]
+    assert read_trajectory(spans).problems == (
+        "a call of a model has tool calls in a form that cannot be read",
+    )
+    # As LiteLLM has it
+    ended = span(
+        1,
+        0,
+        "chat",
+        output_messages=json.dumps([{"role": "assistant", "parts": []}]),
+        response_finish_reasons=["tool_calls"],
+    )
+    assert read_trajectory([ended]).problems == (
+        "a call of a model has tool calls in a form that cannot be read",
+    )
+    ran = span(2, 0, "execute_tool", tool_name="get")
+    trajectory = read_trajectory([ended, ran])
+    assert (len(trajectory.tool_calls), trajectory.problems) == (1, ())
+    unnamed = read_trajectory([raw(1, openinference__span__kind="TOOL")])
+    assert unnamed.problems == ("the span of a tool does not name it",)
+
+
+def test_call_of_a_model_with_spans_of_two_instrumentations_counts_once() -> None:
+    content: dict[str, Any] = {"input_messages": json.dumps([ASK]), "output_messages": json.dumps([RESEARCH])}
+    outer = span(1, 0, "chat", **content)
+    failed = {**span(2, 1, "chat"), "status": {"code": 2}}
+    inner = span(3, 1, "chat", usage_input_tokens=7, **content)
+    trajectory = read_trajectory([outer, failed, inner])
+    assert [use.name for use in trajectory.tool_calls] == ["research", "book"]
+    assert (trajectory.turns, trajectory.tokens, trajectory.notes) == (1, 7, ())
+    # A span around several calls is not one of them.
+    several = [
+        span(1, 0, "chat", output_messages=json.dumps([text("assistant", "Done.")])),
+        span(2, 1, "chat", **content),
+        span(3, 1, "chat", output_messages=json.dumps([text("assistant", "Done.")])),
+    ]
+    trajectory = read_trajectory(several)
+    assert [use.name for use in trajectory.tool_calls] == ["research", "book"]
+    assert trajectory.turns == 2
+
+
+def test_log_records_do_not_hide_their_spans() -> None:
+    answer = json.dumps([{"role": "assistant", "parts": [call("get", "c1", a=1)]}])
+    details = {
+        "traceId": "t1",
+        "spanId": "s1",
+        "eventName": "gen_ai.client.inference.operation.details",
+        "attributes": [{"key": "gen_ai.operation.name", "value": any_value("chat")}, {"key": "gen_ai.output.messages", "value": any_value(answer)}],
+    }  # fmt: skip
+    other = {"traceId": "t1", "spanId": "s2", "body": any_value("the tool runs")}
+    logs = {"resourceLogs": [{"scopeLogs": [{"logRecords": [details, other]}]}]}
+    spans = export(span(1, 0, "chat"), span(2, 0, "execute_tool", tool_name="get", tool_call__result="x"))
+    for source in ([logs, spans], [spans, logs]):
+        trajectory = read_trajectory(source)
+        assert [(use.name, use.arguments, use.result) for use in trajectory.tool_calls] == [
+            ("get", {"a": 1}, "x")
+        ]
+        assert (trajectory.problems, trajectory.notes) == ((), ())
+
+
+def test_traces_that_run_at_the_same_time() -> None:
+    """Each trace has the same ids of calls; their spans alternate."""
+    spans = []
+    for number, trace in enumerate(("t1", "t2")):
+        asked = span(
+            1,
+            0,
+            "chat",
+            start=1 + number,
+            output_messages=json.dumps([{"role": "assistant", "parts": [call("get", "c1")]}]),
+        )
+        ran = span(
+            2,
+            0,
+            "execute_tool",
+            start=5 - number,
+            tool_name="get",
+            tool_call__id="c1",
+            tool_call__result=trace,
+        )
+        spans += [{**asked, "traceId": trace}, {**ran, "traceId": trace}]
+    assert [use.result for use in read_trajectory(spans).tool_calls] == ["t1", "t2"]
+
+
+def test_schema_of_a_tool_is_not_its_arguments() -> None:
+    """OpenInference has the definition of the parameters beside the input; some instrumentations have the arguments there."""
+    schema = json.dumps({"type": "object", "properties": {"a": {"type": "integer"}}})
+    fields: dict[str, Any] = {"openinference__span__kind": "TOOL", "tool__name": "get"}
+    spans = [
+        raw(1, **fields, tool__parameters=schema, input__value='{"a": 1}'),
+        raw(2, **fields, tool__parameters='{"a": 2}'),
+        raw(3, **fields, tool__parameters=schema),
+    ]
+    uses = read_trajectory(spans).tool_calls
+    assert [use.arguments for use in uses] == [{"a": 1}, {"a": 2}, None]
+    assert uses[2].problem == "the span of the tool has no arguments"
 
 
 def test_agent_span_without_calls_of_models_is_a_step() -> None:
@@ -311,3 +586,36 @@ def test_values_of_wrong_types(value: Any) -> None:
     }
     source = [span(1, 0, "chat"), {**wrong, "attributes": attributes}, {**wrong, "attributes": value}]
     read_trajectory(source).to_wire()
+
+
+NAMES = [
+    "gen_ai.operation.name", "gen_ai.tool.name", "gen_ai.tool.call.id", "gen_ai.tool.call.arguments", "gen_ai.output.messages",
+    "ai.operationId", "ai.response.toolCalls", "openinference.span.kind", "output.value", "tool.parameters", "traceloop.entity.input",
+    "langfuse.observation.type", "error", "status",
+]  # fmt: skip
+ODD_VALUES = st.sampled_from(
+    [
+        None, 5, True, "chat", "execute_tool", "ai.toolCall", "LLM", "[{", "{'a': {1, 2}}", [None], {"a": 1}, float("inf"), "\ud800",
+        '{"args": [1], "kwargs": {}}', '{"input_str": 5, "inputs": null}', [{"toolName": 5, "input": [1]}], '[{"functionCall": 5}]',
+        '[{"parts": [{"functionCall": {"name": 5}}, {"toolUse": {}}]}]', {"message": "x"},
+    ]
+)  # fmt: skip
+ATTRIBUTES = st.dictionaries(st.sampled_from(NAMES), ODD_VALUES, max_size=5)
+EVENTS = st.fixed_dictionaries(
+    {"name": st.sampled_from(["gen_ai.choice", "x", 5]), "attributes": ATTRIBUTES | ODD_VALUES}
+)
+ODD_SPANS = st.fixed_dictionaries(
+    {
+        "span_id": st.sampled_from("123"),
+        "parent_id": st.sampled_from("0123"),
+        "name": ODD_VALUES,
+        "attributes": ATTRIBUTES,
+        "events": st.lists(EVENTS, max_size=2) | ODD_VALUES,
+    }
+)
+
+
+@given(st.lists(ODD_SPANS, min_size=1, max_size=4))
+def test_odd_spans_are_read_or_refused(spans: list[Any]) -> None:
+    with contextlib.suppress(UsageError):
+        read_trajectory(spans).to_wire()

@@ -595,6 +595,22 @@ def test_call_to_an_unknown_endpoint_is_a_problem() -> None:
     assert "could not be read: the endpoint" in trajectory.problems[0]
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.anthropic.com/v1/messages/batches",
+        "https://api.openai.com/v1/threads/t/runs/r/submit_tool_outputs",
+        "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-flash:batchGenerateContent",
+        "https://api.mistral.ai/v1/conversations/c",
+        "https://bedrock-agent-runtime.us-east-1.amazonaws.com/agents/A/agentAliases/B/sessions/C/text",
+    ],
+)
+def test_call_whose_answer_comes_by_another_request_is_a_problem(url: str) -> None:
+    (problem,) = read_trajectory(CallLog([exchange(url, {}, {"id": "v"})])).problems
+    assert "could not be read: the endpoint" in problem
+    assert read_trajectory(CallLog([exchange("https://example.com/v1/batch", {}, {})])).problems == ()
+
+
 def test_result_of_a_call_that_does_not_exist_is_a_note() -> None:
     book = use("book", "b1")
     calls = [say([ASK], "", book), say([ASK, repeat(book), result("b1", "ok"), result("b2", "?")], "Done.")]
@@ -645,6 +661,40 @@ def test_result_of_a_tool_that_the_server_ran() -> None:
     (call,) = trajectory.tool_calls
     assert "web_search_result" in str(call.result)
     assert [step.text for step in trajectory.steps] == ["Rome?", "A city.", "Thanks", "Bye."]
+
+
+@pytest.mark.parametrize("answer", ["Hotel Roma found.", "<name>x</name> Hotel Roma found."])
+def test_answers_of_other_agents_in_the_request_of_a_supervisor_count_once(answer: str) -> None:
+    """LangGraph's supervisor has the messages of its agents in its own history, with other texts."""
+    ask = use("ask_both", "b1")
+    search = use("search", "s1", q="hotel")
+    trains = use("trains", "")
+    worker = [Message("system", "You search."), Message("user", "Find a hotel.")]
+    other = [Message("system", "You know trains."), Message("user", "Find a train.")]
+    searched = [repeat(search), result("s1", "Roma")]
+    found = [repeat(trains), Message("tool", "At nine.", tool_name="trains")]
+    answers = [
+        *searched,
+        repeat(text=answer),
+        *found,
+        repeat(text="By night."),
+        result("b1", "Both are done."),
+    ]
+    calls = [
+        say([SYSTEM, ASK], "", ask),
+        say(worker, "", search),
+        say(other, "", trains),
+        say([*worker, *searched], "Hotel Roma found."),
+        say([*other, *found], "By night."),
+        say([SYSTEM, ASK, repeat(ask), *answers], "Done."),
+    ]
+    trajectory = read_trajectory(calls)
+    assert [(call.name, call.result) for call in trajectory.tool_calls] == [
+        ("ask_both", "Both are done."),
+        ("search", "Roma"),
+        ("trains", "At nine."),
+    ]
+    assert (trajectory.problems, trajectory.notes) == ((), ())
 
 
 def test_sub_agent_of_a_sub_agent() -> None:

@@ -67,6 +67,7 @@ def test_a_single_file_is_installed_at_the_top(tmp_path: Path, name: str) -> Non
         ("---\r\nname: a\r\n---\r\nbody\r\n", "body\n"),
         ("---\nname: a\n---", ""),
         ("---\nnever closed\n", "---\nnever closed\n"),
+        ("--- a\n---\n", "--- a\n---\n"),
         (f"{'---' * 50_000}\n", f"{'---' * 50_000}\n"),
     ],
 )

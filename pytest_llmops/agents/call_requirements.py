@@ -22,6 +22,7 @@ from pytest_llmops.agents.matching import (
     compare_calls,
     make_key,
 )
+from pytest_llmops.agents.offered_tools import Validity
 from pytest_llmops.agents.trajectory import ToolUse, Trajectory
 from pytest_llmops.agents.trajectory_text import format_call
 from pytest_llmops.errors import UsageError
@@ -39,11 +40,13 @@ class Requirements:
         expected: The expected calls.
         never: The calls that must not be made.
         rules: How the expected calls are compared.
+        invalid: Whether calls that are not valid are allowed.
     """
 
     expected: ExpectedCalls
     never: tuple[ExpectedCall, ...]
     rules: Rules
+    invalid: Rule = "allow"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +59,7 @@ class CallCheck:
         undecided: A sentence for each call of which it is not known whether it is forbidden.
         trajectory: What the agent did.
         all_calls: All calls, also those of started agents.
+        validity: Which calls are valid, if calls that are not are forbidden; else None.
     """
 
     comparison: CallComparison
@@ -63,11 +67,19 @@ class CallCheck:
     undecided: tuple[str, ...]
     trajectory: Trajectory
     all_calls: tuple[ToolUse, ...]
+    validity: Validity | None = None
 
     @property
     def passes(self) -> bool:
         """Whether the calls are as required."""
-        return self.comparison.passes and not self.forbidden
+        return self.comparison.passes and not self.forbidden and not self._invalid
+
+    @property
+    def _invalid(self) -> int:
+        """How many calls are not valid, where such calls are forbidden."""
+        if self.validity is None:
+            return 0
+        return self.validity.invalid
 
     @property
     def error(self) -> str:
@@ -77,12 +89,14 @@ class CallCheck:
             return problem
         if self.passes and self.undecided:
             return self.undecided[0]
+        if self.passes and self.validity is not None and self.validity.share is None:
+            return "it is not known whether the calls are valid: the source does not have their arguments"
         return ""
 
     @property
     def _fails_in_any_case(self) -> bool:
         """Whether no call that could not be read would make the calls as required: such a call may be one that is missing."""
-        if self.forbidden:
+        if self.forbidden or self._invalid:
             return True
         if self.comparison.rules.extra == "allow":
             return False
@@ -93,8 +107,9 @@ class CallCheck:
 
     @property
     def summary(self) -> str:
-        """How many calls are missing, not expected and forbidden, in a line."""
-        return format_summary(self.comparison, [self.all_calls[index] for index in self.forbidden])
+        """How many calls are missing, not expected, forbidden and invalid, in a line."""
+        forbidden = [self.all_calls[index] for index in self.forbidden]
+        return format_summary(self.comparison, forbidden, invalid=self._invalid)
 
     @property
     def detail(self) -> dict[str, Json]:
@@ -132,6 +147,7 @@ def parse_requirements(
     missing: str,
     never: object,
     threshold: float | None,
+    invalid: str = "allow",
 ) -> Requirements:
     """Return what a test requires.
 
@@ -143,6 +159,7 @@ def parse_requirements(
         missing: Whether expected calls may be missing.
         never: The forbidden calls.
         threshold: The threshold of the verdict, which is 1 or 0; None: it is only recorded, and nothing has to be able to fail.
+        invalid: Whether calls that are not valid are allowed.
 
     Raises:
         UsageError: They are not of the right form, or contradict each other.
@@ -150,6 +167,7 @@ def parse_requirements(
     _check_choice(where, "order", order, get_args(Order))
     _check_choice(where, "extra", extra, get_args(Rule))
     _check_choice(where, "missing", missing, get_args(Rule))
+    _check_choice(where, "invalid", invalid, get_args(Rule))
     rules = Rules(order=order, extra=extra, missing=missing)  # type: ignore[arg-type]
     calls = expected
     if not isinstance(calls, ExpectedCalls):
@@ -161,16 +179,27 @@ def parse_requirements(
             f"{where}: expected at_least=1.0, or None to record only, got 0, with which nothing can fail"
         )
     # A test over many cases may have one without expected calls, so only the rules count here.
-    if extra == "allow" and missing == "allow" and not forbidden and threshold is not None:
+    allows_all = extra == missing == invalid == "allow" and not forbidden
+    if allows_all and threshold is not None:
         raise UsageError(
             f"{where}: expected extra='forbid', missing='forbid' or never=[...], got extra='allow' and missing='allow', "
             "with which nothing can fail; at_least=None only records"
         )
-    return Requirements(expected=calls, never=forbidden, rules=rules)
+    return Requirements(expected=calls, never=forbidden, rules=rules, invalid=invalid)  # type: ignore[arg-type]
 
 
-def check_calls(requirements: Requirements, trajectory: Trajectory) -> CallCheck:
-    """Compare the calls of a trajectory with what is required."""
+def check_calls(
+    requirements: Requirements, trajectory: Trajectory, validity: Validity | None = None
+) -> CallCheck:
+    """Compare the calls of a trajectory with what is required.
+
+    Args:
+        requirements: What is required.
+        trajectory: What the agent did.
+        validity: Which of its calls are valid; only needed if invalid calls are forbidden.
+    """
+    if requirements.invalid == "allow":
+        validity = None
     comparison = compare_calls(requirements.expected, trajectory, requirements.rules)
     all_calls = tuple(trajectory.tool_calls)
     forbidden = {}
@@ -194,6 +223,7 @@ def check_calls(requirements: Requirements, trajectory: Trajectory) -> CallCheck
         undecided=tuple(undecided),
         trajectory=trajectory,
         all_calls=all_calls,
+        validity=validity,
     )
 
 

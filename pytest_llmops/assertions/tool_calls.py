@@ -30,6 +30,7 @@ def assert_tool_calls(
     missing: Rule = "forbid",
     never: "Sequence[Expected | str] | str" = (),
     tools: "Sequence[Tool] | Mapping[str, Any] | None" = None,
+    invalid: Rule = "allow",
     at_least: float | None = 1.0,
     label: str = "",
 ) -> Measurement:
@@ -54,6 +55,8 @@ def assert_tool_calls(
         never: Calls that must not be made: names of tools, also with wildcards (``delete_*``), or `call`.
         tools: The tools that the agent was offered, as OpenAI, Anthropic or MCP describe them, as `ToolDefinition`, or the answer of an
             MCP server to ``tools/list``; None: those of ``llm_calls``, if that is the source.
+        invalid: Whether calls are allowed whose arguments are not a JSON object, do not fit the schema of their tool, or whose tool was not
+            offered: ``forbid`` or ``allow``. In both cases ``tools.valid_arguments`` is recorded.
         at_least: 1.0, or None: record only.
         label: Distinguishes two assertions of a test.
 
@@ -62,10 +65,11 @@ def assert_tool_calls(
         the ``trajectory``.
 
     Raises:
-        MeasurementFailed: Calls are missing, not expected or forbidden; shows the difference step by step, then the trajectory. A step is a tool
+        MeasurementFailed: Calls are missing, not expected, forbidden or invalid; shows the difference step by step, then the trajectory. A step is a tool
             call.
         MeasurementErrored: The source has no message of an agent; calls may be missing, as a reply could not be read, and what is known
-            does not fail in any case; or whether a call is forbidden is not known, as a function of the test raised.
+            does not fail in any case; whether a call is forbidden is not known, as a function of the test raised; or ``invalid="forbid"``
+            and the arguments of no call are known.
         UsageError: Not a source, expected calls that contradict each other, or an invalid schema.
 
     >>> from pytest_llmops import call
@@ -83,11 +87,13 @@ def assert_tool_calls(
         missing=missing,
         never=never,
         threshold=threshold,
+        invalid=invalid,
     )
     trajectory = read_trajectory(source)
     offered = read_offered_tools(where, tools, source, trajectory)
     measured = partial(Measurement, label=label, version=VERSION)
-    result = check_calls(requirements, trajectory)
+    validity = check_arguments(trajectory.tool_calls, offered)
+    result = check_calls(requirements, trajectory, validity)
     error = result.error
     if not trajectory.turns:
         error = describe_problems(trajectory)
@@ -97,7 +103,6 @@ def assert_tool_calls(
             evidence=format_trajectory(trajectory),
             max_evidence_lines=MAX_LINES,
         )
-    validity = check_arguments(result.all_calls, offered)
     emissions = [
         Emission(
             measurement=measured(

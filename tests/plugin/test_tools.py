@@ -112,7 +112,7 @@ def test_coverage_and_confusions_are_reported(
     assert stored == [
         {
             "test": "test_a.py::test_choice", "catalogue": "all", "model": "", "tools": 3, "decoys": 0, "questions": 3, "unscored": 0,
-            "unexpected": ["track"], "never_called": ["cancel_order"], "decoys_called": {},
+            "unexpected": ["track"], "without_score": [], "never_called": ["cancel_order"], "decoys_called": {},
             "confusions": [{"expected": "cancel_order", "called": "refund", "count": 1, "of": 1}],
         }
     ]  # fmt: skip

@@ -189,15 +189,16 @@ class ToolsMarker(Marker):
         return ""
 
     def describe_test(self, item: Any, settings: Settings) -> Mapping[str, Json]:
-        """Return the names of the tools that the test offers to the model."""
-        callspec = getattr(item, "callspec", None)
-        catalogue = getattr(callspec, "params", {}).get(self.fixture)
+        """Return the names of the tools that the test offers to the model, and of those that its question expects."""
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        catalogue = parameters.get(self.fixture)
         if not isinstance(catalogue, ToolCatalogue):
             return {}
         facts: dict[str, Json] = {
             "catalogue": catalogue.name,
             "tools": [tool.name for tool in catalogue.tools],
             "fingerprint": fingerprint_parts(*map(repr, catalogue)),
+            "expected": [*_list_expected(parameters.get("case"))],
         }
         if catalogue.decoys:
             facts["decoys"] = [tool.name for tool in catalogue.decoys]
@@ -270,13 +271,17 @@ def _list_tools(command: tuple[str, ...], root: Path, timeout_s: float) -> tuple
 
 def _leaves_out(catalogue: ToolCatalogue, case: object) -> bool:
     """Return whether a question expects a tool of the server that a catalogue leaves out."""
+    return not set(_list_expected(case)).isdisjoint(catalogue.left_out)
+
+
+def _list_expected(case: object) -> list[str]:
+    """Return the tools that a question expects; empty if its key is wrong, which is reported when the test is set up."""
     if not isinstance(case, Case):
-        return False
+        return []
     try:
-        expected = list_expected_tools(case.data, "")
-    except UsageError:  # reported when the test is set up
-        return False
-    return not set(expected).isdisjoint(catalogue.left_out)
+        return list_expected_tools(case.data, "")
+    except UsageError:
+        return []
 
 
 def check_expected_tools(catalogue: ToolCatalogue, case: Case) -> list[str]:

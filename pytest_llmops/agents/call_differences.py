@@ -33,9 +33,7 @@ class CallDifference:
     made: int | None
 
 
-def format_summary(
-    comparison: CallComparison, forbidden: Sequence[ToolUse] = (), *, invalid: int = 0
-) -> str:
+def format_summary(comparison: CallComparison, forbidden: Sequence[ToolUse] = (), *, invalid: int = 0) -> str:
     """Return how many calls are missing, not expected, forbidden and invalid, in a line; what the rules allow is left out."""
     parts = []
     if forbidden:

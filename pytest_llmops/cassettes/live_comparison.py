@@ -66,7 +66,5 @@ class LiveComparison:
         if not self.config.settings.changed or self.player.mode != "new" or self.report.changes:
             return
         owner = self.config.redactor.clean_text(self.config.owner)
-        change = self.player.recordings.describe_change(
-            question, self.player.given.counts, take, owner=owner
-        )
+        change = self.player.recordings.describe_change(question, self.player.given.counts, take, owner=owner)
         self.report.changes.append(change)

@@ -131,6 +131,15 @@ def test_a_file_that_is_no_json_is_an_error(tmp_path: Path, text: str, message: 
         read_tool_file(path, "tools.json")
 
 
+def test_names_of_catalogues_and_patterns_with_brackets() -> None:
+    tools = [ToolDefinition(name="a[1]"), ToolDefinition(name="b")]
+    (catalogue,) = build_catalogues(tools, {"x": ["a[1]"]}, [], "here")
+    assert catalogue.names == ["a[1]"]
+    decoys = [ToolDefinition(name="ping")]
+    with pytest.raises(UsageError, match=r"got two 'x\+decoys'", check=check_message):
+        build_catalogues(tools, {"x": ["b"], "x+decoys": ["b"]}, decoys, "here")
+
+
 def test_a_thousand_tools_are_read() -> None:
     tools = read_tools([{"name": f"tool_{n}", "inputSchema": SCHEMA} for n in range(1_000)], "here")
     some, rest = build_catalogues(tools, {"some": ["tool_9*"], "rest": ["tool_1?"]}, [], "here")

@@ -1,14 +1,19 @@
 """Assert which tools an agent called, with which arguments, and in which order."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from pytest_llmops import recorder
-from pytest_llmops.agents.call_requirements import check_calls, describe_problems, parse_requirements
+from pytest_llmops.agents.call_requirements import (
+    CallCheck,
+    check_calls,
+    describe_problems,
+    parse_requirements,
+)
 from pytest_llmops.agents.expected_calls import Expected
 from pytest_llmops.agents.matching import Order, Rule
-from pytest_llmops.agents.offered_tools import Tool, check_arguments, read_offered_tools
+from pytest_llmops.agents.offered_tools import Tool, Validity, check_arguments, read_offered_tools
 from pytest_llmops.agents.sources import read_trajectory
 from pytest_llmops.agents.trajectory_text import format_trajectory
 from pytest_llmops.assertions._arguments import parse_share_threshold
@@ -113,16 +118,21 @@ def assert_tool_calls(
             max_evidence_lines=MAX_LINES,
         )
     ]
-    shares: dict[str, float | None] = {}
-    if result.comparison.expected or extra == "forbid":
-        shares["tools.recall"] = result.comparison.recall
-        shares["tools.precision"] = result.comparison.precision
-    shares["tools.valid_arguments"] = validity.share
-    details: dict[str, dict[str, Any]] = {}
-    if validity.problems:
-        details["tools.valid_arguments"] = {"invalid": list(validity.problems)}
-    for name, share in shares.items():
-        if share is None:
-            continue
-        emissions.append(Emission(measurement=measured(name=name, value=share, detail=details.get(name, {}))))
+    emissions += _iter_shares(result, validity, measured)
     return recorder.emit_together(emissions)[0]
+
+
+def _iter_shares(
+    result: CallCheck, validity: Validity, measured: Callable[..., Measurement]
+) -> Iterator[Emission]:
+    """Yield the shares that are recorded for the gate, without those that are not known."""
+    comparison = result.comparison
+    if comparison.expected or comparison.rules.extra == "forbid":
+        yield Emission(measurement=measured(name="tools.recall", value=comparison.recall))
+        yield Emission(measurement=measured(name="tools.precision", value=comparison.precision))
+    if validity.share is None:
+        return
+    detail = {}
+    if validity.problems:
+        detail["invalid"] = list(validity.problems)
+    yield Emission(measurement=measured(name="tools.valid_arguments", value=validity.share, detail=detail))

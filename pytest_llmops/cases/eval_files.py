@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 FILE_NAMES = "file_names"  # key of a case: its files as evals.json names them, in the order of `Case.files`
 # Keys under which people write the text of an assertion that is an object
 _ASSERTION_KEYS = ("text", "assertion", "expectation", "description", "criterion", "check", "name")
-_OWN_NAMES = {"input": "prompt", "reference": "expected_output"}  # keys of a case, which evals.json names otherwise
+_OWN_NAMES = {
+    "input": "prompt",
+    "reference": "expected_output",
+}  # keys of a case, which evals.json names otherwise
 _TAKEN_KEYS = frozenset({"id", "prompt", "expected_output", "files", *_OWN_NAMES})
 
 
@@ -108,7 +111,9 @@ def _parse_eval(entry: Json, place: str, folder: Path) -> dict[str, Json]:
         raise BadFile(f"{place}.prompt: expected a text, got {_describe(row, 'prompt')}")
     for key, name in _OWN_NAMES.items():
         if row.get(key) is not None:
-            raise BadFile(f"{place}.{key}: expected no such key: a case has the value of {name} under it; rename it")
+            raise BadFile(
+                f"{place}.{key}: expected no such key: a case has the value of {name} under it; rename it"
+            )
     case = {key: value for key, value in row.items() if key not in _TAKEN_KEYS}
     case["id"] = _parse_eval_id(row, place)
     case["input"] = prompt

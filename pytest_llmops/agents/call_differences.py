@@ -35,8 +35,8 @@ class CallDifference:
     made: int | None
 
 
-def format_summary(comparison: CallComparison, forbidden: Sequence[ToolUse] = ()) -> str:
-    """Return how many calls are missing, not expected and forbidden, in a line; what the rules allow is left out."""
+def format_summary(comparison: CallComparison, forbidden: Sequence[ToolUse] = (), *, invalid: int = 0) -> str:
+    """Return how many calls are missing, not expected, forbidden and invalid, in a line; what the rules allow is left out."""
     parts = []
     if forbidden:
         names = ", ".join(format_call(use, 80) for use in forbidden[:MAX_NAMED])
@@ -52,6 +52,8 @@ def format_summary(comparison: CallComparison, forbidden: Sequence[ToolUse] = ()
         parts.append(f"{extra:,} of {format_count(len(comparison.made), 'call')} not expected")
     if missing and not comparison.made:
         parts.append("the agent made no call")
+    if invalid:
+        parts.append(format_count(invalid, "invalid call"))
     return "; ".join(parts) or "as expected"
 
 

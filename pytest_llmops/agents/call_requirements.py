@@ -22,6 +22,7 @@ from pytest_llmops.agents.matching import (
     compare_calls,
     make_key,
 )
+from pytest_llmops.agents.offered_tools import Validity
 from pytest_llmops.agents.trajectory import ToolUse, Trajectory
 from pytest_llmops.agents.trajectory_text import format_call
 from pytest_llmops.errors import UsageError
@@ -40,16 +41,18 @@ class Requirements:
         never: The calls that must not be made.
         rules: How the expected calls are compared.
         threshold: The threshold of the verdict, which is 1 or 0; None: it is only recorded.
+        invalid: Whether calls that are not valid are allowed.
     """
 
     expected: ExpectedCalls
     never: tuple[ExpectedCall, ...]
     rules: Rules
     threshold: float | None
+    invalid: Rule = "allow"
 
     @property
     def expects_calls(self) -> bool:
-        """Whether calls, or no call at all, are expected; if not, only ``never`` can fail."""
+        """Whether calls, or no call at all, are expected; if not, only ``never`` and ``invalid`` can fail."""
         return bool(self.expected.calls) or self.rules.extra == "forbid"
 
 
@@ -64,6 +67,7 @@ class CallCheck:
         undecided: A sentence for each call of which it is not known whether it is forbidden.
         trajectory: What the agent did.
         all_calls: All calls, also those of started agents.
+        validity: Which calls are valid, if calls that are not are forbidden; else None.
     """
 
     requirements: Requirements
@@ -72,11 +76,19 @@ class CallCheck:
     undecided: tuple[str, ...]
     trajectory: Trajectory
     all_calls: tuple[ToolUse, ...]
+    validity: Validity | None = None
 
     @property
     def passes(self) -> bool:
         """Whether the calls are as required."""
-        return self.comparison.passes and not self.forbidden
+        return self.comparison.passes and not self.forbidden and not self._invalid
+
+    @property
+    def _invalid(self) -> int:
+        """How many calls are not valid, where such calls are forbidden."""
+        if self.validity is None:
+            return 0
+        return self.validity.invalid
 
     @property
     def threshold(self) -> float | None:
@@ -97,11 +109,15 @@ class CallCheck:
             return problem
         if self.undecided and (is_never_open or self.passes):
             return self.undecided[0]
+        if self.passes and self.validity is not None and self.validity.share is None:
+            return "it is not known whether the calls are valid: the source does not have their arguments"
         return ""
 
     @property
     def _fails_in_any_case(self) -> bool:
-        """Whether no call that could not be read would make the calls as expected: such a call may be one that is missing."""
+        """Whether no call that could not be read would make the calls as required: such a call may be one that is missing."""
+        if self._invalid:
+            return True
         if self.comparison.rules.extra == "allow":
             return False
         # What is not as expected in an agent that was started may be one that is missing there.
@@ -111,8 +127,9 @@ class CallCheck:
 
     @property
     def summary(self) -> str:
-        """How many calls are missing, not expected and forbidden, in a line."""
-        return format_summary(self.comparison, [self.all_calls[index] for index in self.forbidden])
+        """How many calls are missing, not expected, forbidden and invalid, in a line."""
+        forbidden = [self.all_calls[index] for index in self.forbidden]
+        return format_summary(self.comparison, forbidden, invalid=self._invalid)
 
     @property
     def detail(self) -> dict[str, Json]:
@@ -152,23 +169,25 @@ def parse_requirements(
     missing: str,
     never: object,
     threshold: float | None,
+    invalid: str = "allow",
 ) -> Requirements:
     """Return what a test requires.
 
     Args:
         where: Name of the assertion, for errors.
-        expected: The expected calls, or lists of them for each turn; or the calls of a reference; None: only ``never`` counts.
+        expected: The expected calls, or lists of them for each turn; or the calls of a reference; None: only ``never`` and ``invalid`` count.
         order: How they are paired.
         extra: Whether calls that are not expected are allowed.
         missing: Whether expected calls may be missing.
         never: The forbidden calls.
         threshold: The threshold of the verdict, which is 1 or 0; None: it is only recorded, and nothing has to be able to fail.
+        invalid: Whether calls that are not valid are allowed.
 
     Raises:
         UsageError: They are not of the right form, or contradict each other; or there are neither expected nor forbidden calls.
     """
     if expected is None:
-        if not never:
+        if not never and invalid == "allow":
             raise UsageError(
                 f"{where}: expected the calls of the agent, or never=[...], got neither; for no call at all write {where}(source, [])"
             )
@@ -176,6 +195,7 @@ def parse_requirements(
     _check_choice(where, "order", order, get_args(Order))
     _check_choice(where, "extra", extra, get_args(Rule))
     _check_choice(where, "missing", missing, get_args(Rule))
+    _check_choice(where, "invalid", invalid, get_args(Rule))
     rules = Rules(order=order, extra=extra, missing=missing)  # type: ignore[arg-type]
     calls = expected
     if not isinstance(calls, ExpectedCalls):
@@ -187,16 +207,33 @@ def parse_requirements(
             f"{where}: expected at_least=1.0, or None to record only, got 0, with which nothing can fail"
         )
     # A test over many cases may have one without expected calls, so only the rules count here.
-    if extra == "allow" and missing == "allow" and not forbidden and threshold is not None:
+    allows_all = extra == missing == invalid == "allow" and not forbidden
+    if allows_all and threshold is not None:
         raise UsageError(
             f"{where}: expected extra='forbid', missing='forbid' or never=[...], got extra='allow' and missing='allow', "
             "with which nothing can fail; at_least=None only records"
         )
-    return Requirements(expected=calls, never=forbidden, rules=rules, threshold=threshold)
+    return Requirements(
+        expected=calls,
+        never=forbidden,
+        rules=rules,
+        threshold=threshold,
+        invalid=invalid,  # type: ignore[arg-type]
+    )
 
 
-def check_calls(requirements: Requirements, trajectory: Trajectory) -> CallCheck:
-    """Compare the calls of a trajectory with what is required."""
+def check_calls(
+    requirements: Requirements, trajectory: Trajectory, validity: Validity | None = None
+) -> CallCheck:
+    """Compare the calls of a trajectory with what is required.
+
+    Args:
+        requirements: What is required.
+        trajectory: What the agent did.
+        validity: Which of its calls are valid; only needed if invalid calls are forbidden.
+    """
+    if requirements.invalid == "allow":
+        validity = None
     comparison = compare_calls(requirements.expected, trajectory, requirements.rules)
     all_calls = tuple(trajectory.tool_calls)
     forbidden = {}
@@ -221,6 +258,7 @@ def check_calls(requirements: Requirements, trajectory: Trajectory) -> CallCheck
         undecided=tuple(undecided),
         trajectory=trajectory,
         all_calls=all_calls,
+        validity=validity,
     )
 
 

@@ -115,6 +115,10 @@ def list_server_tools(
         raise UsageError(
             "\n".join([f"{message}; its standard error ends:", *(f"  {line}" for line in lines)])
         )
+    if server.url:
+        raise UsageError(
+            f"{message}; check the URL; a server that needs a key gets it by --header 'NAME: VALUE'"
+        )
     raise UsageError(f"{message}; start it by itself to see why")
 
 

@@ -24,10 +24,12 @@ class Validity:
 
     Attributes:
         share: Share of the calls that are valid; 1 without calls; None if there are calls, but the arguments of none are known.
+        invalid: How many calls are not valid.
         problems: A sentence for each of the first calls that are not.
     """
 
     share: float | None
+    invalid: int
     problems: tuple[str, ...]
 
 
@@ -128,7 +130,7 @@ def check_arguments(calls: Sequence[ToolUse], offered: Mapping[str, Schema | Non
         share = (known - invalid) / known
     elif calls:
         share = None
-    return Validity(share=share, problems=tuple(problems))
+    return Validity(share=share, invalid=invalid, problems=tuple(problems))
 
 
 def _list_differences(use: ToolUse, offered: Mapping[str, Schema | None] | None) -> Sequence[Difference]:

@@ -3,7 +3,6 @@
 A skill is a folder with a file SKILL.md (Agent Skills), or a single file: AGENTS.md, CLAUDE.md, a system prompt, a list of tools.
 """
 
-import re
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,6 +15,7 @@ from pytest_llmops._util.text_files import BadFile, decode_text, read_bytes
 from pytest_llmops._util.user_files import find_path
 from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.measurement import shorten_text
+from pytest_llmops.prompts.prompt_file import split_front_matter
 
 WITHOUT = "without"
 OLD = "old"
@@ -25,7 +25,6 @@ SKILL_FILE = "SKILL.md"
 SKILL_FOLDERS = (".claude/skills", ".agents/skills")
 # Folders of a skill that are not part of it: the agent must not see what is expected of it
 LEFT_OUT = ("evals", "__pycache__", ".git")
-_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(?:.*\n)*?---[ \t]*(?:\n|\Z)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,4 +294,8 @@ def _read_instructions(path: Path, version: _Version) -> str:
         raise UsageError(f"skill_arms: {shorten_text(str(path), 200)}: {name}: {error.what}") from None
     if name != SKILL_FILE:
         return text
-    return _FRONT_MATTER.sub("", text, count=1)
+    try:
+        _, body, _ = split_front_matter(text)
+    except BadFile:  # no second line of dashes: it is a rule of Markdown, and no front matter
+        return text
+    return body

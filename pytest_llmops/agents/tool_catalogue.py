@@ -92,7 +92,7 @@ def build_catalogues(
         where: The marker, for errors.
 
     Raises:
-        UsageError: A pattern matches no tool, or a decoy has the name of a tool.
+        UsageError: A pattern matches no tool, a decoy has the name of a tool, or two catalogues would have the same name.
 
     >>> tools = [ToolDefinition(name="refund"), ToolDefinition(name="track")]
     >>> [catalogue.names for catalogue in build_catalogues(tools, {"all": "*", "billing": ["ref*"]}, [], "here")]
@@ -103,18 +103,29 @@ def build_catalogues(
     catalogues = []
     for name, chosen in patterns.items():
         for pattern in chosen:
-            if not any(fnmatchcase(tool, pattern) for tool in names):
+            if not any(_matches(tool, pattern) for tool in names):
                 hint = tool_definitions.describe_unknown_tool(pattern, names)
                 raise UsageError(f"{where}: catalogue {name!r}: no tool has a name like {pattern!r}; {hint}")
-        kept = [tool for tool in tools if any(fnmatchcase(tool.name, pattern) for pattern in chosen)]
+        kept = [tool for tool in tools if any(_matches(tool.name, pattern) for pattern in chosen)]
         left_out = tuple(other for other in names if other not in {tool.name for tool in kept})
         catalogues.append(ToolCatalogue(name, tuple(kept), left_out=left_out))
-    if decoys:
-        catalogues += [
-            ToolCatalogue(f"{plain.name}{WITH_DECOYS}", plain.tools, tuple(decoys), plain.left_out)
-            for plain in catalogues
-        ]
-    return tuple(catalogues)
+    if not decoys:
+        return tuple(catalogues)
+    for name in patterns:
+        if f"{name}{WITH_DECOYS}" in patterns:
+            raise UsageError(
+                f"{where}: expected each catalogue once, got two {name + WITH_DECOYS!r}: decoys= makes one of {name!r}; rename yours"
+            )
+    crowded = [
+        ToolCatalogue(f"{plain.name}{WITH_DECOYS}", plain.tools, tuple(decoys), plain.left_out)
+        for plain in catalogues
+    ]
+    return (*catalogues, *crowded)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Return whether a name is the pattern, or has its form; brackets in a name would not match themselves."""
+    return name == pattern or fnmatchcase(name, pattern)
 
 
 def list_expected_tools(case: Mapping[str, Json], where: str) -> list[str]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from pytest_llmops._util.text_files import BadFile, json_kind, read_text
+from pytest_llmops._util.text_files import BadFile, json_kind, read_json, read_text
 from pytest_llmops.errors import SchemaError, UsageError, find_closest_name
 from pytest_llmops.measurement import Json, shorten_text, to_builtins
 from pytest_llmops.protocols import ToolDefinition
@@ -27,13 +27,12 @@ def read_tool_file(path: Path, name: str) -> tuple[ToolDefinition, ...]:
         UsageError: It cannot be read, is not JSON, or `read_tools` refuses it.
     """
     try:
-        document = json.loads(read_text(path))
+        document = read_json(read_text(path))
     except BadFile as error:
-        raise UsageError(f"{name}: {error.what}") from None
-    except RecursionError:
-        raise UsageError(f"{name}: expected {EXPECTED}, got JSON that is nested too deeply") from None
-    except ValueError as error:
-        raise UsageError(f"{name}: expected {EXPECTED}, got no JSON: {error}") from None
+        line = ""
+        if error.line is not None:
+            line = f" (line {error.line})"
+        raise UsageError(f"{name}: {error.what}{line}") from None
     return read_tools(document, name)
 
 
@@ -55,6 +54,11 @@ def read_tools(document: object, where: str) -> tuple[ToolDefinition, ...]:
         raise UsageError(f"{where}: expected {EXPECTED}, got {_describe(document)}")
     if not entries:
         raise UsageError(f"{where}: expected at least one tool, got none")
+    if _has_more_pages(document):
+        raise UsageError(
+            f"{where}: expected all tools of the server, got the first page of its list (nextCursor); "
+            "`llmops tools list` writes all pages"
+        )
     tools = [_read_tool(entry, f"{where}: tool {number}") for number, entry in enumerate(entries, start=1)]
     check_unique_names(tools, where)
     return tuple(tools)
@@ -125,6 +129,14 @@ def _find_entries(document: object) -> Sequence[object] | None:
     if isinstance(entries, list):
         return entries
     return None
+
+
+def _has_more_pages(document: object) -> bool:
+    """Return whether a list of tools is one page of several."""
+    if not isinstance(document, Mapping):
+        return False
+    result = document.get("result", document)
+    return isinstance(result, Mapping) and bool(result.get("nextCursor"))
 
 
 def _describe(document: object) -> str:

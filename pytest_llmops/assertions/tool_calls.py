@@ -1,6 +1,6 @@
 """Assert which tools an agent called, with which arguments, and in which order."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -35,6 +35,7 @@ def assert_tool_calls(
     missing: Rule = "forbid",
     never: "Sequence[Expected | str] | str" = (),
     tools: "Sequence[Tool] | Mapping[str, Any] | None" = None,
+    invalid: Rule = "allow",
     at_least: float | None = 1.0,
     label: str = "",
 ) -> Measurement:
@@ -50,8 +51,8 @@ def assert_tool_calls(
         source: What the agent did: anything that `read_trajectory` reads, such as ``llm_calls``, a list of messages, or the result of a
             framework.
         expected: The calls that are expected: `call`, the name of a tool (its arguments do not count), or `started`. With
-            ``order="turns"`` it may hold a list for each turn. ``[]``: no call at all. Left out: only ``never`` counts, other calls are
-            allowed.
+            ``order="turns"`` it may hold a list for each turn. ``[]``: no call at all. Left out: only ``never`` and ``invalid``
+            count, other calls are allowed.
         order: ``strict``: one after another. ``turns``: turn by turn, where the calls of one turn of the agent may have any order; a list
             within ``expected`` is a turn, whose calls the agent has to make in one turn. ``any``: in any order; as many calls as possible
             are paired with expected ones.
@@ -60,6 +61,8 @@ def assert_tool_calls(
         never: Calls that must not be made: names of tools, also with wildcards (``delete_*``), or `call`.
         tools: The tools that the agent was offered, as OpenAI, Anthropic or MCP describe them, as `ToolDefinition`, or the answer of an
             MCP server to ``tools/list``; None: those of ``llm_calls``, if that is the source.
+        invalid: Whether calls are allowed whose arguments are not a JSON object, do not fit the schema of their tool, or whose tool was not
+            offered: ``forbid`` or ``allow``. In both cases ``tools.valid_arguments`` is recorded.
         at_least: 1.0, or None: record only. A forbidden call fails the test either way.
         label: Distinguishes two assertions of a test.
 
@@ -68,10 +71,11 @@ def assert_tool_calls(
         the ``trajectory``.
 
     Raises:
-        MeasurementFailed: Calls are missing, not expected or forbidden; shows the difference step by step, then the trajectory. A step is a tool
+        MeasurementFailed: Calls are missing, not expected, forbidden or invalid; shows the difference step by step, then the trajectory. A step is a tool
             call.
         MeasurementErrored: The source has no message of an agent; calls may be missing, as a reply could not be read, and what is known
-            does not fail in any case; or whether a call is forbidden is not known, as a function of the test raised.
+            does not fail in any case; whether a call is forbidden is not known, as a function of the test raised; or ``invalid="forbid"``
+            and the arguments of no call are known.
         UsageError: Not a source, neither expected nor forbidden calls, calls that contradict each other, or an invalid schema.
 
     >>> from pytest_llmops import call
@@ -89,11 +93,13 @@ def assert_tool_calls(
         missing=missing,
         never=never,
         threshold=threshold,
+        invalid=invalid,
     )
     trajectory = read_trajectory(source)
     offered = read_offered_tools(where, tools, source, trajectory)
     measured = partial(Measurement, label=label, version=VERSION)
-    result = check_calls(requirements, trajectory)
+    validity = check_arguments(trajectory.tool_calls, offered)
+    result = check_calls(requirements, trajectory, validity)
     error = result.error
     if not trajectory.turns:
         error = describe_problems(trajectory)
@@ -103,7 +109,6 @@ def assert_tool_calls(
             evidence=format_trajectory(trajectory),
             max_evidence_lines=MAX_LINES,
         )
-    validity = check_arguments(result.all_calls, offered)
     emissions = [
         Emission(
             measurement=measured(
@@ -117,20 +122,21 @@ def assert_tool_calls(
             max_evidence_lines=MAX_LINES,
         )
     ]
-    for name, share in _measure_shares(result, validity).items():
-        detail: dict[str, Any] = {}
-        if name == "tools.valid_arguments" and validity.problems:
-            detail["invalid"] = list(validity.problems)
-        emissions.append(Emission(measurement=measured(name=name, value=share, detail=detail)))
+    emissions += _iter_shares(result, validity, measured)
     return recorder.emit_together(emissions)[0]
 
 
-def _measure_shares(result: CallCheck, validity: Validity) -> dict[str, float]:
-    """Return the values that are recorded for the gate, by their names, without those that are not known or say nothing."""
-    shares = {}
+def _iter_shares(
+    result: CallCheck, validity: Validity, measured: Callable[..., Measurement]
+) -> Iterator[Emission]:
+    """Yield the shares that are recorded for the gate, without those that are not known."""
+    comparison = result.comparison
     if result.requirements.expects_calls:
-        shares["tools.recall"] = result.comparison.recall
-        shares["tools.precision"] = result.comparison.precision
-    if validity.share is not None:
-        shares["tools.valid_arguments"] = validity.share
-    return shares
+        yield Emission(measurement=measured(name="tools.recall", value=comparison.recall))
+        yield Emission(measurement=measured(name="tools.precision", value=comparison.precision))
+    if validity.share is None:
+        return
+    detail = {}
+    if validity.problems:
+        detail["invalid"] = list(validity.problems)
+    yield Emission(measurement=measured(name="tools.valid_arguments", value=validity.share, detail=detail))

@@ -24,6 +24,7 @@ from pytest_llmops.results.comparison import function_name, group_by
 from pytest_llmops.results.details import CaseFacts, VariantFacts, fact_text
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.shares import describe_names
+from pytest_llmops.results.tool_choices import ToolFacts
 from pytest_llmops.results.traffic import Traffic, count_traffic, summarize_latency
 from pytest_llmops.results.verdict import MetricVerdict, Verdict
 
@@ -206,6 +207,20 @@ def _pair_sides(base: Side, other: Side) -> SuiteComparison:
     return compare_tests(Baseline(tests=tests), records)
 
 
+def _count_questions_of_one_catalogue(base: Side, other: Side) -> int:
+    """Return how many cases can run on one side only: with ``llm_tools``, a catalogue is not given a question for a tool that it lacks."""
+    count = 0
+    for side, opposite in ((base, other), (other, base)):
+        offered = set[str]()
+        for record in opposite.values():
+            facts = ToolFacts.from_wire(record.fact("tools"))
+            offered.update(facts.tools, facts.decoys)
+        for case in side.keys() - opposite.keys():
+            expected = ToolFacts.from_wire(side[case].fact("tools")).expected
+            count += not offered.issuperset(expected)
+    return count
+
+
 class _Variant:
     """A variant and the base: each metric over all cases, and the first metric for each family (if there are several).
 
@@ -217,7 +232,8 @@ class _Variant:
         self._rules = rules
         self._base = {case: record for case, record in base.items() if case in other}
         self._other = {case: other[case] for case in self._base}
-        self._left_out = len(base.keys() ^ other.keys())
+        self._other_questions = _count_questions_of_one_catalogue(base, other)
+        self._left_out = len(base.keys() ^ other.keys()) - self._other_questions
         self._families = {}
         for case, record in self._other.items():
             facts = CaseFacts.from_wire(record.fact("case"))
@@ -329,6 +345,9 @@ class _Variant:
         if self._left_out:
             left_out = format_count(self._left_out, "case")
             advice.append(f"{left_out} left out, which did not run on both sides")
+        if self._other_questions:
+            questions = format_count(self._other_questions, "question")
+            advice.append(f"{questions} left out, whose tool only one of the catalogues has")
         losses = self._name_losses(metrics, decisive)
         if losses:
             advice.append(f"worse: {describe_names(losses, MAX_LOSSES)}")

@@ -27,16 +27,11 @@ if TYPE_CHECKING:
 FILE_NAMES = "file_names"  # key of a case: its files as evals.json names them, in the order of `Case.files`
 # Keys under which people write the text of an assertion that is an object
 _ASSERTION_KEYS = ("text", "assertion", "expectation", "description", "criterion", "check", "name")
-_CALL_KEYS = (
-    "id",
-    "name",
-    "args",
-    "partial_args",
-    "partialArgs",
-    "will_continue",
-    "willContinue",
-)  # of a call of ADK
-_TAKEN_KEYS = frozenset({"id", "prompt", "expected_output", "files", "input", "reference"})
+# Keys of a call of ADK
+_CALL_KEYS = ("id", "name", "args", "partial_args", "partialArgs", "will_continue", "willContinue")
+# Keys of a case, which evals.json names otherwise
+_OWN_NAMES = {"input": "prompt", "reference": "expected_output"}
+_TAKEN_KEYS = frozenset({"id", "prompt", "expected_output", "files", *_OWN_NAMES})
 
 
 def read_eval_rows(path: Path) -> Iterator[tuple[int, Json]]:
@@ -114,6 +109,11 @@ def _parse_eval(entry: Json, place: str, folder: Path) -> dict[str, Json]:
     prompt = row.get("prompt")
     if not isinstance(prompt, str) or not prompt.strip():
         raise BadFile(f"{place}.prompt: expected a text, got {_describe(row, 'prompt')}")
+    for key, name in _OWN_NAMES.items():
+        if row.get(key) is not None:
+            raise BadFile(
+                f"{place}.{key}: expected no such key: a case has the value of {name} under it; rename it"
+            )
     case = {key: value for key, value in row.items() if key not in _TAKEN_KEYS}
     case["id"] = _parse_eval_id(row, place)
     case["input"] = prompt

@@ -65,5 +65,6 @@ class LiveComparison:
         """With ``--llm-changed``, report how the first new request of a tape differs from the recorded requests."""
         if not self.config.settings.changed or self.player.mode != "new" or self.report.changes:
             return
-        change = self.player.recordings.describe_change(question, self.player.given.counts, take)
+        owner = self.config.redactor.clean_text(self.config.owner)
+        change = self.player.recordings.describe_change(question, self.player.given.counts, take, owner=owner)
         self.report.changes.append(change)

@@ -243,20 +243,25 @@ class Recordings:
             known[self.rules] = self._index_keys(self.elsewhere.iter_abandoned(), _url_end)
         return list(dict.fromkeys(known[self.rules].get(serverless, [])))
 
-    def describe_change(self, question: Question, given: Mapping[tuple[str, str], int], take: str) -> str:
+    def describe_change(
+        self, question: Question, given: Mapping[tuple[str, str], int], take: str, *, owner: str = ""
+    ) -> str:
         """Return why a request has no recorded answer, in a few words for `TapeReport.changes`.
 
         Args:
             question: The request.
             given: The number of answers that were given, by key and take.
             take: The take of the request.
+            owner: The test. Where tests share the cassette, its own requests are compared first: after a larger change
+                the new request of another test may be more similar.
         """
         recorded = self.by_key.get(question.key)
         if recorded is None:
             # A recorded request that was also sent in this run has not changed.
             sent = {key for (key, _), count in given.items() if count}
             unsent = [entry for key, entry in self.by_key.items() if key not in sent]
-            candidates = unsent or self.by_key.values()
+            own = [entry for entry in unsent if owner and entry.by.rpartition("#")[0] == owner]
+            candidates = own or unsent or self.by_key.values()
             requests = [(entry.by, entry.request) for entry in candidates]
             return miss.describe_change(question, requests, self.rules)
         if take not in recorded.answers:

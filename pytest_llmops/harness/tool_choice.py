@@ -18,7 +18,7 @@ class MarkedTools(ToolCatalogue):
     def check(
         self, reply: object, case: Case, *, at_least: float | None = 1.0, label: str = ""
     ) -> Measurement:
-        """Assert that a model called the tools that a case expects, with its arguments, and no other.
+        """Assert that a model called the tools that a case expects, with its arguments, and no other. All arguments must fit the tools' schemas.
 
         Keys of the case: ``tool`` is a name, a list of names in any order, or null for no call at all. ``arguments`` are those that
         matter, others may be there; for a list of tools it is a list. ``never`` are names that must not be called, with wildcards.
@@ -57,6 +57,7 @@ class MarkedTools(ToolCatalogue):
             order="any",
             never=_read_never(case),
             tools=self,
+            invalid="forbid",
             at_least=at_least,
             label=label,
         )

@@ -263,12 +263,15 @@ def build_metric(
         name += f", {scale[0]:g} to {scale[1]:g}"
     if metric.is_unscored:
         # What is left is not a fair sample.
+        base_text = f"{base:.{digits}f}"
+        if not metric.scored:  # no test has a score on both sides: the mean before is not known either
+            base_text = "–"
         return ComparedMetric(
             name=name,
             family=metric.family,
             word=metric.word,
             tone=metric.tone,
-            base=f"{base:.{digits}f}",
+            base=base_text,
             now="–",
             change="–",
             points="–",

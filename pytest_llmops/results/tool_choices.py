@@ -38,11 +38,13 @@ class ToolFacts(StoredFacts):
         catalogue: The name of the catalogue.
         tools: Names of the tools under test.
         decoys: Names of tools of other servers that were offered too.
+        expected: Names of the tools that the question expects.
     """
 
     catalogue: str = ""
     tools: tuple[str, ...] = ()
     decoys: tuple[str, ...] = ()
+    expected: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +92,8 @@ class CatalogueUse:
         questions: How many answers were scored, each trial counted.
         unscored: How many answers were not.
         unexpected: Tools that no question expects.
-        never_called: Tools that a question expects, and that no answer called.
+        without_score: Tools that a question expects, but none whose answer was scored.
+        never_called: Tools that a scored answer should have called, and that none called.
         decoys_called: How often each tool of another server was called.
         confusions: The tools that were taken for others, the most frequent first.
     """
@@ -103,6 +106,7 @@ class CatalogueUse:
     questions: int = 0
     unscored: int = 0
     unexpected: tuple[str, ...] = ()
+    without_score: tuple[str, ...] = ()
     never_called: tuple[str, ...] = ()
     decoys_called: Mapping[str, int] = field(default_factory=dict)
     confusions: tuple[Confusion, ...] = ()
@@ -110,7 +114,7 @@ class CatalogueUse:
     @property
     def reached(self) -> int:
         """How many tools at least one answer called where it was expected to."""
-        return self.tools - len(self.unexpected) - len(self.never_called)
+        return self.tools - len(self.unexpected) - len(self.without_score) - len(self.never_called)
 
     @property
     def coverage(self) -> str:
@@ -120,6 +124,8 @@ class CatalogueUse:
             words += f"; no question for {join_names(self.unexpected)}"
         if self.never_called:
             words += f"; never called: {join_names(self.never_called)}"
+        if self.without_score:
+            words += f"; no score for {join_names(self.without_score)}"
         return words
 
     def to_wire(self) -> dict[str, Json]:
@@ -133,6 +139,7 @@ class CatalogueUse:
             "questions": self.questions,
             "unscored": self.unscored,
             "unexpected": list(self.unexpected),
+            "without_score": list(self.without_score),
             "never_called": list(self.never_called),
             "decoys_called": dict(self.decoys_called),
             "confusions": [
@@ -226,9 +233,8 @@ def _summarize(key: tuple[str, str, str], group: Sequence[tuple[TestRecord, Tool
                 missing, others = _match_names(expected, made)
                 hits.update(name for name in made if _is_expected(name, expected))
                 pairs.update(_pair_names(missing, others))
-    expected_names = list(expected_counts)
-    unexpected = [name for name in facts.tools if not _is_expected(name, expected_names)]
-    never_called = [name for name in facts.tools if name not in hits and name not in unexpected]
+    scored = [name for name in facts.tools if _is_expected(name, expected_counts)]
+    asked = {name for _, of_test in group for name in of_test.expected}
     confusions = [
         Confusion(expected=expected, called=called, count=count, of=expected_counts[expected])
         for (expected, called), count in pairs.most_common()
@@ -241,8 +247,9 @@ def _summarize(key: tuple[str, str, str], group: Sequence[tuple[TestRecord, Tool
         decoys=len(facts.decoys),
         questions=questions,
         unscored=unscored,
-        unexpected=tuple(unexpected),
-        never_called=tuple(never_called),
+        unexpected=tuple(name for name in facts.tools if name not in scored and name not in asked),
+        without_score=tuple(name for name in facts.tools if name not in scored and name in asked),
+        never_called=tuple(name for name in scored if name not in hits),
         decoys_called={name: calls[name] for name in facts.decoys if calls[name]},
         confusions=tuple(confusions),
     )

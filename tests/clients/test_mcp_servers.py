@@ -218,6 +218,12 @@ def http_server() -> Iterator[tuple[str, list[str]]]:
         thread.join()
 
 
+def test_a_url_that_does_not_answer_names_the_header(run: Run) -> None:
+    status, _, err = run("tools", "list", "http://127.0.0.1:1/mcp")
+    assert status == 2
+    assert "check the URL; a server that needs a key gets it by --header 'NAME: VALUE'" in err
+
+
 def test_the_tools_of_a_url_are_written_into_a_file(
     run: Run, tmp_path: Path, http_server: tuple[str, list[str]]
 ) -> None:

@@ -112,7 +112,7 @@ def test_coverage_and_confusions_are_reported(
     assert stored == [
         {
             "test": "test_a.py::test_choice", "catalogue": "all", "model": "", "tools": 3, "decoys": 0, "questions": 3, "unscored": 0,
-            "unexpected": ["track"], "never_called": ["cancel_order"], "decoys_called": {},
+            "unexpected": ["track"], "without_score": [], "never_called": ["cancel_order"], "decoys_called": {},
             "confusions": [{"expected": "cancel_order", "called": "refund", "count": 1, "of": 1}],
         }
     ]  # fmt: skip
@@ -153,17 +153,19 @@ def test_a_baseline_finds_the_tool_that_is_chosen_less_often(
     assert done.line("confused ").endswith("all: track for refund 36 times of 36")
 
 
-def test_catalogues_are_compared(suite: Project) -> None:
+def test_catalogues_are_compared_and_a_question_that_none_can_answer_is_skipped(suite: Project) -> None:
     suite.write(**{"other.json": json.dumps([make_tool("open_issue")])})
-    write_suite(suite, ', decoys="other.json"')
+    write_suite(suite, ', catalogues={"most": ["ref*", "track"], "few": "ref*"}, decoys="other.json"')
     code = suite.path.joinpath("test_a.py").read_text()
     marked = code.replace(
         "@pytest.mark.cases", '@pytest.mark.llm_compare("llm_tools")\n@pytest.mark.cases', 1
     )
     suite.write(**{"test_a.py": marked})
-    verdict = suite.record().run.find_verdict("comparison")
-    assert verdict is not None
-    assert "all+decoys" in f"{verdict.subject} {verdict.headline}"
+    done = suite.record("-rs")
+    assert done.outcomes == {"passed": 8, "skipped": 1}
+    assert "question stop: no catalogue of the test has cancel_order" in done.text
+    subjects = [verdict.subject for verdict in done.run.verdicts if verdict.kind == "comparison"]
+    assert subjects == ["llm_tools few", "llm_tools most+decoys", "llm_tools few+decoys"]
 
 
 WRONG_MARKERS = [

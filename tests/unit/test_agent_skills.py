@@ -68,6 +68,7 @@ def test_a_single_file_is_installed_at_the_top(tmp_path: Path, name: str) -> Non
         ("---\nname: a\n---", ""),
         ("---- a line\n---\nkept\n---\n", "---- a line\n---\nkept\n---\n"),
         ("---\nnever closed\n", "---\nnever closed\n"),
+        ("--- a\n---\n", "--- a\n---\n"),
         (f"{'---' * 50_000}\n", f"{'---' * 50_000}\n"),
     ],
 )

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from support.messages import check_message
 
 from pytest_llmops import (
     MeasurementErrored,
@@ -22,7 +23,9 @@ from pytest_llmops import (
 )
 from pytest_llmops.agents import Step, ToolCatalogue, ToolUse, Trajectory, argument_values, offered_tools
 from pytest_llmops.agents import started as expect_started
+from pytest_llmops.cases.files import Case
 from pytest_llmops.errors import UsageError
+from pytest_llmops.harness.tool_choice import MarkedTools
 from pytest_llmops.protocols import Call, Message, ToolCall, ToolDefinition
 
 REFUND = {"name": "refund", "input_schema": {"type": "object", "properties": {"amount": {"type": "number"}}}}
@@ -298,6 +301,33 @@ def test_arguments_that_are_not_known_are_neither_valid_nor_invalid() -> None:
         assert (values["tools.calls"], values.get("tools.valid_arguments")) == (1, share)
     lines = fail(Trajectory(steps=(Step(role="assistant", tool_calls=(unknown,)),)), [call("refund", x=1)])
     assert lines[1] == "  step 1        refund: expected x=1, got the span of the tool has no arguments"
+
+
+def test_invalid_calls_are_forbidden_on_demand() -> None:
+    lines = fail(MESSAGES, ["get_order", "refund"], tools=[REFUND], invalid="forbid")
+    assert lines[:2] == [
+        "tools.calls: 1 invalid call",
+        "  invalid       step 1: the tool get_order was not offered; offered: refund",
+    ]
+    assert measure(turn(("refund", "{")), ["refund"], invalid="allow")["tools.calls"] == 1
+    for arguments in ("{", '{"amount": "20"}', "[]"):
+        messages = turn(("refund", arguments))
+        lines = fail(messages, tools=[REFUND], extra="allow", missing="allow", invalid="forbid")
+        assert lines[0] == "tools.calls: 1 invalid call"
+    unknown = ToolUse(name="refund", problem="the span of the tool has no arguments")
+    trajectory = Trajectory(steps=(Step(role="assistant", tool_calls=(unknown,)),))
+    with pytest.raises(MeasurementErrored, match="does not have their arguments", check=check_message):
+        assert_tool_calls(trajectory, ["refund"], invalid="forbid")
+
+
+def test_the_tool_of_a_question_is_called_with_valid_arguments() -> None:
+    schema: dict[str, Any] = {"type": "object", "properties": {"amount": {"type": "number"}}}
+    tools = MarkedTools("all", (ToolDefinition(name="refund", parameters=schema),))
+    question = Case(id="a", input="Money back!", data={"tool": "refund"})
+    assert tools.check(turn(("refund", {"amount": 20})), question).value == 1
+    assert tools.check(turn(("refund", {"amount": "20"})), question, at_least=None).value == 0
+    with pytest.raises(MeasurementFailed, match="not valid by its schema: amount: expected number"):
+        tools.check(turn(("refund", {"amount": "20"})), question)
 
 
 @pytest.mark.parametrize(

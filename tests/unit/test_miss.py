@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from pytest_llmops.cassettes.miss import (
     describe_missing_request,
     describe_other_take,
 )
+from pytest_llmops.cassettes.recordings import Recordings
 from pytest_llmops.cassettes.request_key import MatchRules, Question, build_question
+from pytest_llmops.cassettes.store import Interaction
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.wire.body import fold_body, unfold_body
 
@@ -60,6 +63,25 @@ def test_a_change_at_the_end_of_a_long_prompt_is_shown() -> None:
         "    +   French.",
         "  record    pytest tests/test_a.py::test_x --llm-record=new",
     ]
+
+
+def test_a_change_is_that_of_the_same_test_where_tests_share_a_cassette() -> None:
+    """The first test of a run has recorded the new system prompt, so that its request is the most similar one."""
+
+    def ask(prompt: str, text: str) -> dict[str, Any]:
+        return {
+            "messages": [{"role": "system", "content": prompt}, {"role": "user", "content": text}],
+        }
+
+    recordings = Recordings(Path("shared.json"))
+    for by, body in {
+        "t.py::test[1]#001": ask("Be kind.", "Where is my parcel?"),
+        "t.py::test[0]#001": ask(PROMPT, "Where is my lamp?"),
+    }.items():
+        recordings.by_key[by] = Interaction(by, by, dict(request(body)))
+    new = asked(ask(PROMPT, "Where is my parcel?"))
+    assert recordings.describe_change(new, {}, "0", owner="t.py::test[1]") == "messages[0]"
+    assert recordings.describe_change(new, {}, "0") == "messages[1]"
 
 
 def test_a_changed_parameter_is_shown_by_its_path() -> None:

@@ -182,6 +182,8 @@ def test_scores_that_differ_do_not_look_equal() -> None:
 def test_of_a_metric_with_too_many_missing_scores_the_rest_is_not_shown() -> None:
     metric = build_metric(MetricVerdict(name="exact", before=0.8, after=0.9, scored=9, unscored=1))
     assert (metric.word, metric.base, metric.now, metric.change) == ("no score", "0.800", "–", "–")
+    none = build_metric(MetricVerdict(name="exact", unscored=4))
+    assert (none.word, none.base, none.now) == ("no score", "–", "–")
 
 
 @pytest.mark.parametrize(

@@ -324,6 +324,24 @@ def test_comparisons_of_other_arguments_and_prompts_are_apart() -> None:
     assert [verdict.subject for verdict in comparisons] == ["prompt answer v2", "prompt ticket v2", "size v2"]
 
 
+def test_questions_whose_tool_a_smaller_catalogue_lacks_are_no_missing_cases() -> None:
+    every, few = ["refund", "track"], ["refund"]
+    records = []
+    for number in range(20):
+        tool = every[number % 2]
+        for value, tools in (("v1", every), ("v2", few)):
+            facts = {"tools": {"catalogue": value, "tools": tools, "expected": [tool]}}
+            if tool in tools:
+                records.append(record(value, str(number), quality(0.5), facts=facts))
+    (verdict,) = judge_comparisons(records)
+    assert (verdict.metrics[0].cases, verdict.status) == (10, "undecided")
+    assert "10 questions left out, whose tool only one of the catalogues has" in verdict.advice
+    lost = [test for test in records if test.nodeid != "test_a.py::test_a[v2-0]"]
+    lost = [test for test in lost if test.nodeid != "test_a.py::test_a[v2-2]"]
+    (verdict,) = judge_comparisons(lost)
+    assert verdict.sentence == "not compared: 2 of 10 cases did not run on both sides"
+
+
 def test_two_functions_with_the_same_case_ids_are_two_cases() -> None:
     records = [
         TestRecord(

@@ -74,6 +74,19 @@ def test_coverage_tells_gaps_of_questions_from_gaps_of_answers() -> None:
     ]
 
 
+def test_a_question_without_a_score_is_no_gap() -> None:
+    facts = {"catalogue": "all", "tools": TOOLS, "expected": ["track"]}
+    failed = Measurement(name="tools.calls", error="no reply", detail={"expected": ["track"], "made": []})
+    records = [
+        make_record({"expected": ["refund"], "made": ["refund"]}),
+        TestRecord(nodeid="t.py::test[all-server-down]", facts={"tools": facts}),
+        TestRecord(nodeid="t.py::test[all-no-reply]", facts={"tools": facts}, measurements=(failed,)),
+    ]
+    (use,) = summarize_tool_choices(records)
+    assert (use.reached, use.unexpected, use.without_score) == (1, ("cancel_order",), ("track",))
+    assert use.coverage == "1 of 3 tools reached; no question for cancel_order; no score for track"
+
+
 def test_trials_are_kept_and_counted() -> None:
     trials = [
         Measurement(name="tools.calls", value=0.0, detail={"made": made})

@@ -63,6 +63,7 @@ def test_a_catalogue_is_a_sequence_of_tools() -> None:
         ("refund", "got a text"),
         ({"items": []}, "got an object with the keys items"),
         ({"result": 3}, "expected an MCP `tools/list` result"),
+        ({"tools": [{"name": "a"}], "nextCursor": "2"}, r"got the first page of its list \(nextCursor\)"),
         ([], "expected at least one tool, got none"),
         ([3], "tool 1: expected an object with a name, got a number"),
         ([{"function": "x"}], "tool 1: function: expected an object with a name"),
@@ -113,12 +114,30 @@ def test_any_document_gives_tools_or_an_error_of_ours(document: object) -> None:
     assert all(tool.name for tool in tools)
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "got no JSON"), ("[" * 100_000, "nested too deeply")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", r"tools.json: broken JSON: .* \(line 1\)"),
+        ("[" * 100_000, "nested deeper than 100 levels"),
+        ('{"tools": [{"name": "a"}], "tools": [{"name": "b"}]}', "the key 'tools' stands twice"),
+        ('[{"name": "a", "inputSchema": {"maxProperties": NaN}}]', "NaN is no JSON"),
+        ('[{"name": "a", "inputSchema": {"maxProperties": 1e999}}]', "finite"),
+    ],
+)
 def test_a_file_that_is_no_json_is_an_error(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "tools.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UsageError, match=message, check=check_message):
         read_tool_file(path, "tools.json")
+
+
+def test_names_of_catalogues_and_patterns_with_brackets() -> None:
+    tools = [ToolDefinition(name="a[1]"), ToolDefinition(name="b")]
+    (catalogue,) = build_catalogues(tools, {"x": ["a[1]"]}, [], "here")
+    assert catalogue.names == ["a[1]"]
+    decoys = [ToolDefinition(name="ping")]
+    with pytest.raises(UsageError, match=r"got two 'x\+decoys'", check=check_message):
+        build_catalogues(tools, {"x": ["b"], "x+decoys": ["b"]}, decoys, "here")
 
 
 def test_a_thousand_tools_are_read() -> None:

@@ -163,8 +163,13 @@ class ToolsMarker(Marker):
         )
 
     def order_tests(self, definition: Any, specs: list[Any]) -> str:
-        """Leave out the tests of a catalogue whose question expects a tool that the catalogue leaves out."""
+        """Leave out the tests of a catalogue whose question expects a tool that the catalogue leaves out.
+
+        A question that is left out of every catalogue keeps its first test, which is skipped: it must not vanish.
+        """
         kept = []
+        unasked = dict[str, Any]()
+        asked = set[str]()
         chosen = set[str]()
         names = dict[str, None]()
         for spec in specs:
@@ -174,9 +179,14 @@ class ToolsMarker(Marker):
             ):  # the marker is wrong, and its error is noted already
                 return ""
             names[catalogue.name] = None
-            if not _leaves_out(catalogue, spec.params.get("case")):
-                kept.append(spec)
-                chosen.add(catalogue.name)
+            case = spec.params.get("case")
+            if isinstance(case, Case) and _leaves_out(catalogue, case):
+                unasked.setdefault(case.id, spec)
+                continue
+            kept.append(spec)
+            chosen.add(catalogue.name)
+            if isinstance(case, Case):
+                asked.add(case.id)
         empty = [name for name in names if name not in chosen]
         if empty:
             del specs[1:]
@@ -185,19 +195,32 @@ class ToolsMarker(Marker):
                 f"{where}: catalogue {empty[0]!r}: expected a question for one of its tools, got none; "
                 "add one, or leave the catalogue out"
             )
+        kept += [spec for case_id, spec in unasked.items() if case_id not in asked]
         specs[:] = kept
         return ""
 
+    def why_skipped(self, item: Any, settings: Settings) -> str:
+        """Return that no catalogue has the tools of the question."""
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        catalogue, case = parameters.get(self.fixture), parameters.get("case")
+        if not isinstance(catalogue, ToolCatalogue) or not isinstance(case, Case):
+            return ""
+        if not _leaves_out(catalogue, case):
+            return ""
+        names = ", ".join(_list_expected(case))
+        return escape_output(f"question {case.id}: no catalogue of the test has {names}")
+
     def describe_test(self, item: Any, settings: Settings) -> Mapping[str, Json]:
-        """Return the names of the tools that the test offers to the model."""
-        callspec = getattr(item, "callspec", None)
-        catalogue = getattr(callspec, "params", {}).get(self.fixture)
+        """Return the names of the tools that the test offers to the model, and of those that its question expects."""
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        catalogue = parameters.get(self.fixture)
         if not isinstance(catalogue, ToolCatalogue):
             return {}
         facts: dict[str, Json] = {
             "catalogue": catalogue.name,
             "tools": [tool.name for tool in catalogue.tools],
             "fingerprint": fingerprint_parts(*map(repr, catalogue)),
+            "expected": [*_list_expected(parameters.get("case"))],
         }
         if catalogue.decoys:
             facts["decoys"] = [tool.name for tool in catalogue.decoys]
@@ -268,15 +291,19 @@ def _list_tools(command: tuple[str, ...], root: Path, timeout_s: float) -> tuple
     return tools
 
 
-def _leaves_out(catalogue: ToolCatalogue, case: object) -> bool:
+def _leaves_out(catalogue: ToolCatalogue, case: Case) -> bool:
     """Return whether a question expects a tool of the server that a catalogue leaves out."""
+    return not set(_list_expected(case)).isdisjoint(catalogue.left_out)
+
+
+def _list_expected(case: object) -> list[str]:
+    """Return the tools that a question expects; empty if its key is wrong, which is reported when the test is set up."""
     if not isinstance(case, Case):
-        return False
+        return []
     try:
-        expected = list_expected_tools(case.data, "")
-    except UsageError:  # reported when the test is set up
-        return False
-    return not set(expected).isdisjoint(catalogue.left_out)
+        return list_expected_tools(case.data, "")
+    except UsageError:
+        return []
 
 
 def check_expected_tools(catalogue: ToolCatalogue, case: Case) -> list[str]:

@@ -131,6 +131,7 @@ def test_what_is_null_or_left_out_is_empty(tmp_path: Path) -> None:
         {"id": 1, "prompt": "Go", "files": ["../../secret"]},
         {"id": 1, "prompt": "Go", "files": [{"path": "order.csv"}]},
         {"id": 1, "prompt": "Go", "assertions": "Says no"},
+        {"id": 1, "prompt": "Go", "reference": "Gone"},
         {"id": 1, "prompt": "Go", "assertions": [""]},
         {"id": 1, "prompt": "Go", "expectations": [{"weight": 2}]},
         "Go",

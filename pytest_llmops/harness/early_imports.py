@@ -49,6 +49,8 @@ TEMPLATES = ("jinja2.sandbox", "jinja2.meta", "encodings.utf_8_sig")
 PROMPTS = ("pytest_llmops.prompts.registry", *TEMPLATES, "yaml")
 SCHEMAS = ("jsonschema", "referencing.jsonschema", "idna", "pydantic")
 STATISTICS = ("numpy", "scipy.special", "sklearn.metrics")
+TRAJECTORIES = ("pytest_llmops.agents.sources:import_readers",)
+TOOL_CALLS = (*TRAJECTORIES, "scipy.sparse.csgraph", "regex", *SCHEMAS)
 
 # What tests need by their fixtures
 NEEDS_BY_FIXTURE: dict[str, tuple[str, ...]] = {
@@ -58,6 +60,7 @@ NEEDS_BY_FIXTURE: dict[str, tuple[str, ...]] = {
     "llm": (APP_MODEL,),
     "llm_feedback": ("pytest_llmops.production.feedback",),
     "llm_proxy": ("pytest_llmops.cassettes.http.reverse_proxy", "httpx2", "anyio"),
+    "llm_tools": TOOL_CALLS,
     "prompt": PROMPTS,
     "prompts": PROMPTS,
     "retriever": ("pytest_llmops.retrievers.bm25", "pytest_llmops.retrievers.dense", "numpy", "bm25s"),
@@ -90,7 +93,12 @@ NEEDS_BY_NAME: dict[str, tuple[str, ...]] = {
     "assert_score": LEXICAL,
     "assert_semantic": (EMBEDDER, *CHECKS),
     "assert_span_recall": ("rapidfuzz.distance",),
+    "assert_tool_calls": TOOL_CALLS,
+    "assert_trajectory": TOOL_CALLS,
+    "converse": TOOL_CALLS,
+    "converse_async": TOOL_CALLS,
     "pytest_llmops.cli.command_line": ("filelock",),
+    "read_trajectory": TRAJECTORIES,
     "repair": SCHEMAS,
 }
 

@@ -35,6 +35,7 @@ def test_the_example_prints_what_the_page_says(
 ) -> None:
     for name in MODEL_VARIABLES:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "120")
     code = dict(re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
     with StubServer() as server:
         monkeypatch.setattr(server, "answer", answer)

@@ -54,6 +54,7 @@ def patch_all(patch):
 """
 
 TESTS = """
+import re
 from unittest import mock
 
 import pytest
@@ -98,6 +99,14 @@ class TestDetectors:
 @mock.patch("time.monotonic", lambda: 0.0)
 def test_patched():
     pytest_llmops.assert_retrieval(["a", "b"], ["a"], metric="ndcg", at_least=0.5)
+
+
+def test_agent():
+    message = {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "find", "arguments": '{"word": "lamp"}'}}]}
+    tool = {"name": "find", "input_schema": {"type": "object", "properties": {"word": {"type": "string", "format": "uri"}}}}
+    expected = [pytest_llmops.call("find", ..., word=re.compile("la"))]
+    pytest_llmops.assert_tool_calls([message], expected, order="any", tools=[tool])
+    pytest_llmops.assert_trajectory([message], [message], arguments="subset")
 
 
 @pytest.fixture
@@ -220,7 +229,7 @@ def test_nothing_is_imported_in_a_test(project: Project, workers: int) -> None:
         pytest.skip(str(error))
     project.write(**{"conftest.py": CONFTEST, "helper.py": HELPER, "test_a.py": TESTS})
     done = project.pytester.runpytest_subprocess("-n", str(workers))
-    done.assert_outcomes(passed=10)
+    done.assert_outcomes(passed=11)
 
 
 # A project of its own for each test, so that none profits from what another imported

@@ -97,6 +97,12 @@ def read_trajectory(source: object) -> Trajectory:
     return trajectory
 
 
+def import_readers() -> None:
+    """Import the modules that read a source: within a test, which may have replaced the clock or the file system, it would be too late."""
+    for name in ("wire", *dict.fromkeys(_READERS.values())):
+        import_module(f"{__name__}.{name}")
+
+
 def _get_own_trajectory(source: object) -> Trajectory | None:
     """Return a source that is a trajectory, or the one of a `ScriptedConversation` or a `Turn` of it; None for all others."""
     if isinstance(source, Trajectory):

@@ -5,11 +5,11 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache, partial
 from numbers import Number
 from typing import Any, get_origin
 
 from pytest_llmops._util.masked_cuts import mask_start
+from pytest_llmops._util.timed_search import matches_in_time
 from pytest_llmops.errors import UsageError, describe_exception
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.recorder import mask_secrets, shorten_masked
@@ -17,17 +17,8 @@ from pytest_llmops.schemas import Schema, load
 
 MAX_DIFFERENCES = 20  # differences of a call that are described
 MAX_VALUE_CHARS = 80
+MAX_COMPARED_CHARS = 10_000  # of texts that may only look the same
 MAX_SHOWN_ITEMS = 8  # entries of a list or mapping that are written out
-MAX_SEARCH_SECONDS = 1.0  # longest search of a regular expression
-MAX_SEARCHED_CHARS = 10_000  # characters that are searched without a time limit
-# The flags of `re` that change what a pattern matches, and their names in `regex`, where they are other numbers
-_REGEX_FLAGS = {
-    re.ASCII: "ASCII",
-    re.IGNORECASE: "IGNORECASE",
-    re.MULTILINE: "MULTILINE",
-    re.DOTALL: "DOTALL",
-    re.VERBOSE: "VERBOSE",
-}
 # The types that values of JSON have; `object` is any value
 _JSON_TYPES = (str, int, float, bool, list, dict, type(None), object)
 _JSON_VALUES: tuple[object, ...] = ("", 0, 0.0, True, None, [], {})  # one of each kind
@@ -246,34 +237,13 @@ def _compare_pattern(expected: re.Pattern[str], got: object, path: str) -> list[
     """Search a text with a time limit, which `re` lacks."""
     if not isinstance(got, str):
         return [_difference(path, expected, got)]
-    search = _compile_search(expected)
     try:
-        if search(got):
+        if matches_in_time(expected, got):
             return []
-    except TimeoutError:
-        problem = (
-            f"{format_value(got)}: the search was stopped after {MAX_SEARCH_SECONDS:g} s "
-            f"over {len(got):,} characters; does it nest repetitions, as (a+)+ does?"
-        )
+    except TimeoutError as error:
+        problem = f"{format_value(got)}: {error}"
         return [ArgumentDifference(path, format_value(expected), problem, is_certain=False)]
     return [_difference(path, expected, got)]
-
-
-@lru_cache(maxsize=1024)
-def _compile_search(pattern: re.Pattern[str]) -> Callable[[str], object]:
-    """Return a function that searches a text with a time limit, and raises a `TimeoutError` after it."""
-    import regex
-
-    flags = 0
-    for flag, name in _REGEX_FLAGS.items():
-        if pattern.flags & flag:
-            flags |= getattr(regex, name)
-    try:
-        compiled = regex.compile(pattern.pattern, flags)
-    except regex.error:
-        # The few patterns that only `re` knows are searched in the beginning of the text.
-        return lambda text: pattern.search(text[:MAX_SEARCHED_CHARS])
-    return partial(compiled.search, timeout=MAX_SEARCH_SECONDS)
 
 
 def _run_check(
@@ -366,7 +336,7 @@ def _difference(path: str, expected: object, got: object) -> ArgumentDifference:
 
 def _is_same_text(expected: str, got: str) -> bool:
     """Return whether two short texts look the same, as ``é`` is one code point or two."""
-    if max(len(expected), len(got)) > MAX_SEARCHED_CHARS:
+    if max(len(expected), len(got)) > MAX_COMPARED_CHARS:
         return False
     return unicodedata.normalize("NFC", expected) == unicodedata.normalize("NFC", got)
 

@@ -4,13 +4,12 @@ import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
+from pytest_llmops._util.timed_search import matches_in_time
 from pytest_llmops.agents.conversations import Turn
 from pytest_llmops.cases.turns import Condition
 from pytest_llmops.errors import UsageError
-from pytest_llmops.measurement import shorten_text
 from pytest_llmops.metrics.lexical import normalize_text
 
-PATTERN_SECONDS = 1.0  # how long a pattern may search in a reply
 TOOLS_NOT_KNOWN = (
     "the tools that the agent called are not known: let the agent function return the framework's result or the list of messages, "
     "or call the model where calls are recorded"
@@ -48,20 +47,10 @@ def _is_called(tool: str, names: Sequence[str]) -> bool:
 def search_reply(pattern: str, reply: str, place: str) -> bool:
     """Return whether a pattern matches somewhere in a reply.
 
-    `regex` has a time limit, but reads a few patterns in another way (``[[:digit:]]``, ``a{e}``). So `re` decides, as in assertions.
-
     Raises:
         UsageError: The search takes longer than a second.
     """
-    import regex
-
-    short_pattern = shorten_text(pattern, 60)
-    where = f"converse: {place}: the pattern '{short_pattern}'"
     try:
-        regex.search(pattern, reply, timeout=PATTERN_SECONDS)
-    except TimeoutError:
-        limit = f"{PATTERN_SECONDS:g} s in a reply of {len(reply):,} characters"
-        raise UsageError(f"{where} searches for more than {limit}: nested repetitions take long") from None
-    except regex.error as error:
-        raise UsageError(f"{where} is not valid: {error}") from None
-    return re.search(pattern, reply) is not None
+        return matches_in_time(re.compile(pattern), reply)
+    except TimeoutError as error:
+        raise UsageError(f"converse: {place}: {error}") from None

@@ -22,6 +22,7 @@ from pytest_llmops.agents import (
     read_trajectory,
 )
 from pytest_llmops.cases import load_cases
+from pytest_llmops.cases.turn_conditions import search_reply
 from pytest_llmops.errors import CassetteMiss, ModelError, UsageError
 from pytest_llmops.judges.conversation import read_conversation
 from pytest_llmops.recorder import Recorder, pop_recorder, push_recorder, record_exchange
@@ -374,10 +375,14 @@ USAGE: list[tuple[Any, Any, str]] = [
 def test_wrong_use_is_refused_with_its_place(
     script: Any, reply: Any, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pytest_llmops.cases.turn_conditions.PATTERN_SECONDS", 0.01)
+    monkeypatch.setattr("pytest_llmops._util.timed_search.MAX_SECONDS", 0.01)
     with pytest.raises(UsageError) as caught:
         converse(script, lambda _: reply)
     check(caught, message)
+
+
+def test_a_pattern_that_only_re_finds_slow_is_searched() -> None:
+    assert not search_reply("(a+)+$", "a" * 60 + "!", "turn 2")
 
 
 def record_call(url: str, reply: object, **request: object) -> Callable[[object], str]:

@@ -231,9 +231,9 @@ def test_arguments_that_are_not_json_match_only_a_call_without_arguments() -> No
 
 
 def test_a_pattern_that_takes_too_long_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_llmops.agents.argument_values.MAX_SEARCH_SECONDS", 0.05)
+    monkeypatch.setattr("pytest_llmops._util.timed_search.MAX_SECONDS", 0.05)
     (difference,) = compare_value(re.compile("(?:a|a?)+$(?#slow)"), "a" * 5_000 + "b", "note")
-    assert "the search was stopped after 0.05 s over 5,001 characters; does it nest repetitions" in str(
+    assert "searches for more than 0.05 s in a text of 5,001 characters: nested repetitions" in str(
         difference
     )
     assert len(str(difference)) < 300

@@ -8,7 +8,7 @@ from pytest_llmops.agents.argument_values import format_value
 from pytest_llmops.agents.sources.fields import get_field
 from pytest_llmops.agents.tool_definitions import SCHEMA_KEYS
 from pytest_llmops.agents.trajectory import ToolUse, Trajectory
-from pytest_llmops.errors import UsageError, find_closest_name, format_name_list
+from pytest_llmops.errors import SchemaError, UsageError, find_closest_name, format_name_list
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Call, ToolDefinition
 from pytest_llmops.schemas import Difference, Schema, load
@@ -108,6 +108,9 @@ def check_arguments(calls: Sequence[ToolUse], offered: Mapping[str, Schema | Non
     """Return the share of calls whose tool was offered and whose arguments are valid, with the problems of the others.
 
     Calls whose arguments are not known, as a span does not have them, are left out.
+
+    Raises:
+        SchemaError: The arguments of a call cannot be checked by the schema of its tool, such as by a pattern that takes too long.
     """
     invalid = 0
     unknown = 0
@@ -140,7 +143,10 @@ def _list_differences(use: ToolUse, offered: Mapping[str, Schema | None] | None)
     schema = offered.get(use.name)
     if schema is None:
         return ()
-    return schema.differences(dict(use.arguments))
+    try:
+        return schema.differences(dict(use.arguments))
+    except SchemaError as error:
+        raise SchemaError(f"assert_tool_calls: tool {shorten_text(use.name, 60)!r}: {error}") from None
 
 
 def _describe_problem(

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
+from pytest_llmops._util.timed_search import matches_in_time
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.schemas.differences import (
     Difference,
@@ -78,11 +79,23 @@ def _differences_by_keyword(place: JsonPath, error: Any, counts: ErrorFilter) ->
 
 def _unknown_key_differences(place: JsonPath, error: Any, schema: Mapping[str, Any]) -> Iterator[Difference]:
     known = schema.get("properties", {})
-    patterns = schema.get("patternProperties", {})
-    for key in error.instance:
-        if key in known or any(re.search(pattern, key) for pattern in patterns):
-            continue
+    for key in list_additional_keys(error.instance, schema):
         yield unknown_key_difference((*place, key), known)
+
+
+def list_additional_keys(value: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
+    """Return the keys of an object to which ``additionalProperties`` of its schema applies.
+
+    Raises:
+        TimeoutError: A search for a key takes too long.
+    """
+    known = schema.get("properties", {})
+    patterns = [re.compile(pattern) for pattern in schema.get("patternProperties", {})]
+    return [
+        key
+        for key in value
+        if key not in known and not any(matches_in_time(pattern, key) for pattern in patterns)
+    ]
 
 
 def _missing_key_differences(place: JsonPath, error: Any, schema: Mapping[str, Any]) -> Iterator[Difference]:

@@ -1,12 +1,13 @@
 """Compile and cache JSON Schemas, and list how a value differs from its schema.
 
 `jsonschema` decides, except over ``multipleOf``, which `jsonschema` computes with rounded floats,
-and ``uniqueItems``, for which it takes quadratic time.
+``uniqueItems``, for which it takes quadratic time, and patterns, which it searches without a time limit.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,6 +16,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmops._util.timed_search import matches_in_time
 from pytest_llmops.errors import SchemaError, find_closest_name, format_name_list
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.schemas.differences import (
@@ -24,7 +26,7 @@ from pytest_llmops.schemas.differences import (
     format_json_path,
     short_json,
 )
-from pytest_llmops.schemas.error_messages import error_differences, may_still_fit
+from pytest_llmops.schemas.error_messages import error_differences, list_additional_keys, may_still_fit
 from pytest_llmops.schemas.formats import FormatCheck, format_checks
 from pytest_llmops.schemas.json_decoding import iterate_nodes
 from pytest_llmops.schemas.schema_files import SchemaFiles, build_registry, describe_unresolved
@@ -84,9 +86,45 @@ def _with_whole_integers(value: Json) -> Json:
     return value
 
 
+def _make_pattern_keywords() -> dict[str, Any]:
+    """Return the functions of the keywords with patterns, as `jsonschema` has them, but with a time limit for a search.
+
+    Only ``unevaluatedProperties`` still searches the keys of ``patternProperties`` without one.
+    """
+    from jsonschema import ValidationError
+
+    def check_pattern(validator: Any, pattern: Any, value: Any, _: Any) -> Iterator[Any]:
+        if validator.is_type(value, "string") and not matches_in_time(re.compile(pattern), value):
+            yield ValidationError("no match")
+
+    def check_pattern_properties(validator: Any, patterns: Any, value: Any, _: Any) -> Iterator[Any]:
+        if not validator.is_type(value, "object"):
+            return
+        for pattern, subschema in patterns.items():
+            for key, child in value.items():
+                if matches_in_time(re.compile(pattern), key):
+                    yield from validator.descend(child, subschema, path=key, schema_path=pattern)
+
+    def check_additional_properties(validator: Any, allowed: Any, value: Any, schema: Any) -> Iterator[Any]:
+        if not validator.is_type(value, "object"):
+            return
+        keys = list_additional_keys(value, schema)
+        if validator.is_type(allowed, "object"):
+            for key in keys:
+                yield from validator.descend(value[key], allowed, path=key)
+        elif not allowed and keys:
+            yield ValidationError("additional keys")
+
+    return {
+        "pattern": check_pattern,
+        "patternProperties": check_pattern_properties,
+        "additionalProperties": check_additional_properties,
+    }
+
+
 @cache
 def _extend_draft(draft: Any) -> Any:
-    """Return the `jsonschema` validator class of a draft with an exact ``multipleOf`` and a linear ``uniqueItems``."""
+    """Return the `jsonschema` validator class of a draft with exact ``multipleOf``, linear ``uniqueItems`` and timed patterns."""
     from jsonschema import ValidationError
     from jsonschema.validators import extend
 
@@ -98,9 +136,12 @@ def _extend_draft(draft: Any) -> Any:
         if wanted and validator.is_type(value, "array") and not are_unique(value):
             yield ValidationError("equal items")
 
-    extended: Any = extend(  # type: ignore[no-untyped-call]
-        draft, {"multipleOf": check_multiple_of, "uniqueItems": check_unique_items}
-    )
+    own_keywords = {
+        "multipleOf": check_multiple_of,
+        "uniqueItems": check_unique_items,
+        **_make_pattern_keywords(),
+    }
+    extended: Any = extend(draft, own_keywords)  # type: ignore[no-untyped-call]
     evolve = extended.evolve
 
     def evolve_keeping_keywords(self: Any, **changes: Any) -> Any:
@@ -159,6 +200,8 @@ class JsonSchema:
             collected = list(islice(differences, 10 * MAX_DIFFERENCES))
         except Unresolvable as error:
             raise SchemaError(f"{self.where}: {describe_unresolved(error.ref, error)}") from None
+        except TimeoutError as error:
+            raise SchemaError(f"{self.where}: {error}") from None
         except RecursionError:
             raise SchemaError(f"{self.where}: a $ref refers to itself without end") from None
         # Branches of allOf repeat each other, and `required` reports all missing keys once for each of them.

@@ -21,7 +21,7 @@ from pytest_llmops import (
     collect,
     schemas,
 )
-from pytest_llmops.agents import Step, ToolCatalogue, ToolUse, Trajectory, argument_values, offered_tools
+from pytest_llmops.agents import Step, ToolCatalogue, ToolUse, Trajectory, offered_tools
 from pytest_llmops.agents import started as expect_started
 from pytest_llmops.cases.files import Case
 from pytest_llmops.errors import UsageError
@@ -251,14 +251,14 @@ def test_a_source_without_a_message_names_what_was_not_read() -> None:
         (
             json.dumps({"q": "a" * 5_000 + "b"}),
             call("refund", q=re.compile("(?:a|a?)+$(?#forbidden)")),
-            "the search was stopped",
+            "searches for more than",
         ),
     ],
 )
 def test_a_call_that_may_be_forbidden_could_not_be_scored(
     arguments: str, never: Any, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(argument_values, "MAX_SEARCH_SECONDS", 0.01)
+    monkeypatch.setattr("pytest_llmops._util.timed_search.MAX_SECONDS", 0.01)
     messages = turn(("refund", arguments))
     with pytest.raises(MeasurementErrored, match="step 1: it is not known whether refund") as error:
         assert_tool_calls(messages, ["refund"], never=[never])
@@ -477,6 +477,18 @@ def test_what_makes_no_sense_is_refused(arguments: Any, options: dict[str, Any],
         assert_tool_calls(MESSAGES, arguments, **options)
     assert str(error.value).startswith("assert_tool_calls: ")
     assert problem in str(error.value)
+
+
+def test_a_schema_whose_pattern_takes_too_long_is_an_error_of_its_tool(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pytest_llmops._util.timed_search.MAX_SECONDS", 0.01)
+    schema = {"properties": {"id": {"pattern": "^(a|a)+$"}}}
+    calls = turn(("find", {"id": "a" * 60 + "!"}))
+    with pytest.raises(
+        UsageError, match=r"^assert_tool_calls: tool 'find': schema: the pattern .* searches for more"
+    ):
+        assert_tool_calls(calls, ["find"], tools=[{"name": "find", "input_schema": schema}])
 
 
 def test_what_does_not_contradict_is_accepted() -> None:

@@ -1,4 +1,4 @@
-"""`multipleOf` and `uniqueItems`, which are computed here."""
+"""`multipleOf`, `uniqueItems` and patterns, which are computed here."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from support.messages import check_message
 
 from pytest_llmops import MeasurementErrored, assert_schema, schemas
+from pytest_llmops.errors import SchemaError
 from pytest_llmops.schemas.json_schema import DRAFTS, are_unique, is_multiple
 
 AMOUNT = {"type": "object", "properties": {"p": {"multipleOf": 0.01}}}
@@ -127,3 +128,40 @@ def test_what_only_python_can_hold_is_no_json(value: Any) -> None:
         assert_schema(value, {"type": "object"})
     check_message(caught.value.measurement.error)
     assert assert_schema({"a": (1, 2)}, {"type": "object"}).detail["parsed"] == {"a": [1, 2]}
+
+
+SLOW = "^(a|a)+$"  # takes both engines a time that doubles with each letter
+FAST = "^(a+)+$"  # takes only `re` such a time
+LETTERS = "a" * 60 + "!"
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"pattern": SLOW}, LETTERS),
+        ({"patternProperties": {SLOW: {}}}, {LETTERS: 1}),
+        ({"patternProperties": {SLOW: {}}, "additionalProperties": False}, {LETTERS: 1}),
+        ({"additionalProperties": False, "patternProperties": {SLOW: {}}}, {LETTERS: 1}),
+        ({"properties": {"a": {"anyOf": [{"type": "null"}, {"pattern": SLOW}]}}}, {"a": LETTERS}),
+    ],
+)
+def test_a_pattern_that_takes_too_long_is_an_error(
+    schema: dict[str, Any], value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_llmops._util.timed_search.MAX_SECONDS", 0.01)
+    with pytest.raises(
+        SchemaError, match=r"^schema: the pattern '.*' searches for more than 0.01 s in a text of 61"
+    ):
+        texts(schema, value)
+
+
+def test_patterns_that_only_re_finds_slow_are_searched() -> None:
+    (text,) = texts({"pattern": FAST}, LETTERS)
+    assert text.startswith("expected a value matching ^(a+)+$ | got")
+    assert texts({"patternProperties": {FAST: False}}, {LETTERS: 1, "aa": 2}) == [
+        "expected nothing here | got 2 (integer)"
+    ]
+    closed = {"properties": {"b": {}}, "patternProperties": {FAST: {}}, "additionalProperties": False}
+    assert texts(closed, {LETTERS: 1, "aa": 2, "b": 3}) == ["unknown key"]
+    typed = {"patternProperties": {FAST: {}}, "additionalProperties": {"type": "string"}}
+    assert texts(typed, {LETTERS: 1, "aa": 2}) == ["expected string | got 1 (integer)"]

@@ -109,8 +109,8 @@ class CallCheck:
             return problem
         if self.undecided and (is_never_open or self.passes):
             return self.undecided[0]
-        if self.passes and self.validity is not None and self.validity.share is None:
-            return "it is not known whether the calls are valid: the source does not have their arguments"
+        if self.passes and self.validity is not None and self.validity.doubt:
+            return f"it is not known whether the calls are valid: {self.validity.doubt}"
         return ""
 
     @property

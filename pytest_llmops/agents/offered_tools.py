@@ -9,7 +9,7 @@ from pytest_llmops.agents.sources.fields import get_field
 from pytest_llmops.agents.tool_definitions import SCHEMA_KEYS
 from pytest_llmops.agents.trajectory import ToolUse, Trajectory
 from pytest_llmops.errors import SchemaError, UsageError, find_closest_name, format_name_list
-from pytest_llmops.measurement import shorten_text
+from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.protocols import Call, ToolDefinition
 from pytest_llmops.schemas import Difference, Schema, load
 
@@ -26,15 +26,17 @@ class Validity:
         share: Share of the calls that are valid; 1 without calls; None if there are calls, but the arguments of none are known.
         invalid: How many calls are not valid.
         problems: A sentence for each of the first calls that are not.
+        doubt: Why it is not known of all calls whether they are valid; "" if it is known.
     """
 
     share: float | None
     invalid: int
     problems: tuple[str, ...]
+    doubt: str = ""
 
 
 def read_offered_tools(
-    where: str, tools: object, source: object, trajectory: Trajectory
+    where: str, tools: object, source: object, trajectory: Trajectory, *, needs_schemas: bool = False
 ) -> dict[str, Schema | None] | None:
     """Return the schema of each tool's arguments by name; None if no tool is known.
 
@@ -45,11 +47,12 @@ def read_offered_tools(
         tools: The tools as a test gives them; None: those of recorded calls.
         source: What the agent did; recorded calls know the tools that were offered.
         trajectory: The same, read.
+        needs_schemas: Whether an invalid schema of a recorded tool is an error too.
 
     Raises:
         UsageError: A tool without a name, or a called one with an invalid schema.
     """
-    is_given = tools is not None
+    needs_schemas = needs_schemas or tools is not None
     if tools is None:
         tools = _list_recorded_tools(source)
         if not tools:
@@ -69,7 +72,7 @@ def read_offered_tools(
         try:
             schemas[name] = load(schema)
         except UsageError as error:
-            if is_given:
+            if needs_schemas:
                 raise UsageError(f"{where}: the schema of tool {name!r} is invalid: {error}") from None
     return schemas
 
@@ -133,7 +136,12 @@ def check_arguments(calls: Sequence[ToolUse], offered: Mapping[str, Schema | Non
         share = (known - invalid) / known
     elif calls:
         share = None
-    return Validity(share=share, invalid=invalid, problems=tuple(problems))
+    doubt = ""
+    if unknown:
+        doubt = f"the source does not have the arguments of {unknown:,} of {format_count(len(calls), 'call')}"
+    elif offered is None and calls:
+        doubt = "the source does not have the tools that were offered; give them by tools=[...]"
+    return Validity(share=share, invalid=invalid, problems=tuple(problems), doubt=doubt)
 
 
 def _list_differences(use: ToolUse, offered: Mapping[str, Schema | None] | None) -> Sequence[Difference]:

@@ -74,8 +74,8 @@ def assert_tool_calls(
         MeasurementFailed: Calls are missing, not expected, forbidden or invalid; shows the difference step by step, then the trajectory. A step is a tool
             call.
         MeasurementErrored: The source has no message of an agent; calls may be missing, as a reply could not be read, and what is known
-            does not fail in any case; whether a call is forbidden is not known, as a function of the test raised; or ``invalid="forbid"``
-            and the arguments of no call are known.
+            does not fail in any case; whether a call is forbidden is not known, as a function of the test raised; or ``invalid="forbid"``,
+            and the tools that were offered, or the arguments of a call, are not known.
         UsageError: Not a source, neither expected nor forbidden calls, calls that contradict each other, or an invalid schema.
 
     >>> from pytest_llmops import call
@@ -96,7 +96,7 @@ def assert_tool_calls(
         invalid=invalid,
     )
     trajectory = read_trajectory(source)
-    offered = read_offered_tools(where, tools, source, trajectory)
+    offered = read_offered_tools(where, tools, source, trajectory, needs_schemas=invalid == "forbid")
     measured = partial(Measurement, label=label, version=VERSION)
     validity = check_arguments(trajectory.tool_calls, offered)
     result = check_calls(requirements, trajectory, validity)

@@ -316,8 +316,26 @@ def test_invalid_calls_are_forbidden_on_demand() -> None:
         assert lines[0] == "tools.calls: 1 invalid call"
     unknown = ToolUse(name="refund", problem="the span of the tool has no arguments")
     trajectory = Trajectory(steps=(Step(role="assistant", tool_calls=(unknown,)),))
-    with pytest.raises(MeasurementErrored, match="does not have their arguments", check=check_message):
-        assert_tool_calls(trajectory, ["refund"], invalid="forbid")
+    with pytest.raises(
+        MeasurementErrored, match="does not have the arguments of 1 of 1 call", check=check_message
+    ):
+        assert_tool_calls(trajectory, ["refund"], tools=[REFUND], invalid="forbid")
+    known = replace(unknown, arguments={"amount": 20}, problem="")
+    half = Trajectory(steps=(Step(role="assistant", tool_calls=(unknown, known)),))
+    with pytest.raises(MeasurementErrored, match="does not have the arguments of 1 of 2 calls"):
+        assert_tool_calls(half, ["refund", "refund"], tools=[REFUND], invalid="forbid")
+    with pytest.raises(
+        MeasurementErrored, match="does not have the tools that were offered; give them by tools="
+    ):
+        assert_tool_calls(turn(("refund", {})), ["refund"], invalid="forbid")
+    assert assert_tool_calls([{"role": "assistant", "content": "Hello."}], [], invalid="forbid").value == 1
+    broken = ToolDefinition(name="f", parameters={"type": "txt"})
+    recorded = Call(
+        messages=(Message("user", "?"),), tools=(broken,), tool_calls=(ToolCall(name="f", arguments="{}"),)
+    )
+    assert assert_tool_calls([recorded], ["f"]).value == 1
+    with pytest.raises(UsageError, match="the schema of tool 'f' is invalid"):
+        assert_tool_calls([recorded], ["f"], invalid="forbid")
 
 
 def test_the_tool_of_a_question_is_called_with_valid_arguments() -> None:

@@ -329,6 +329,9 @@ def test_invalid_calls_are_forbidden_on_demand() -> None:
     ):
         assert_tool_calls(turn(("refund", {})), ["refund"], invalid="forbid")
     assert assert_tool_calls([{"role": "assistant", "content": "Hello."}], [], invalid="forbid").value == 1
+    wrong = replace(known, arguments={"amount": "20"})
+    cut = Trajectory(steps=(Step(role="assistant", tool_calls=(wrong,)),), problems=("a reply is missing",))
+    assert fail(cut, tools=[REFUND], invalid="forbid")[0] == "tools.calls: 1 invalid call"
     broken = ToolDefinition(name="f", parameters={"type": "txt"})
     recorded = Call(
         messages=(Message("user", "?"),), tools=(broken,), tool_calls=(ToolCall(name="f", arguments="{}"),)

@@ -697,6 +697,32 @@ def test_answers_of_other_agents_in_the_request_of_a_supervisor_count_once(answe
     assert (trajectory.problems, trajectory.notes) == ((), ())
 
 
+def test_a_call_with_another_id_than_a_recorded_one_is_a_call_of_its_own() -> None:
+    ask = use("ask", "b1")
+    search = use("search", "s1", q="hotel")
+    unrecorded = use("search", "s2", q="hotel")
+    worker = [Message("system", "You search."), Message("user", "Find a hotel.")]
+    answers = [repeat(unrecorded), result("s2", "Lazio"), result("b1", "Lazio")]
+    calls = [
+        say([SYSTEM, ASK], "", ask),
+        say(worker, "", search),
+        say([*worker, repeat(search), result("s1", "Roma")], "Roma."),
+        say([SYSTEM, ASK, repeat(ask), *answers], "Done."),
+    ]
+    results = {call.id: call.result for call in read_trajectory(calls).tool_calls}
+    assert results == {"b1": "Lazio", "s1": "Roma", "s2": "Lazio"}
+
+
+def test_a_reply_that_could_not_be_read_may_be_equal_to_one_of_another_dialog() -> None:
+    other = [Message("system", "You wait."), Message("user", "Is it done?")]
+    calls = [
+        say(other, "Done."),
+        say([SYSTEM, ASK], unread="a reply of unknown shape"),
+        say([SYSTEM, ASK, repeat(text="Done."), Message("user", "Thanks.")], "Bye."),
+    ]
+    assert tree(read_trajectory(calls)) == ["Done.", "Done.", "Bye."]
+
+
 def test_sub_agent_of_a_sub_agent() -> None:
     outer = use("plan", "p1", task="Plan Rome")
     inner = use("search", "s1", query="Hotels near the station")

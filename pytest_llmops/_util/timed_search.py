@@ -10,7 +10,6 @@ from functools import lru_cache
 from pytest_llmops.measurement import shorten_text
 
 MAX_SECONDS = 1.0  # of a search
-MAX_CHARS = 10_000  # characters that are searched without a time limit
 # The flags of `re` that change what a pattern matches, and their names in `regex`, where they are other numbers
 _FLAGS = {
     re.ASCII: "ASCII",
@@ -53,11 +52,7 @@ def _compile_search(pattern: re.Pattern[str]) -> Callable[[str], object]:
     source = pattern.pattern
     if not pattern.flags & re.VERBOSE:  # brackets of a comment would look like a set
         source = _TOKEN.sub(_translate, source)
-    try:
-        compiled = regex.compile(source, flags)
-    except regex.error:
-        # The few patterns that only `re` knows are searched in the beginning of the text.
-        return lambda text: pattern.search(text[:MAX_CHARS])
+    compiled = regex.compile(source, flags)
     return lambda text: compiled.search(text, timeout=MAX_SECONDS)
 
 

@@ -19,7 +19,9 @@ _FLAGS = {
     re.VERBOSE: "VERBOSE",
 }
 # An escaped character, a set, or a brace that does not begin a count
-_TOKEN = re.compile(r"\\N\{[^}]*+\}|\\.|\[\^?\]?(?:\\.|[^\]\\])*+\]|\{(?!\d*,?\d*\})", re.DOTALL)
+_TOKEN = re.compile(
+    r"\\N\{[^}]*+\}|\\.|\[\^?\]?(?:\\.|[^\]\\])*+\]|\{(?!(?:\d++(?:,\d*+)?|,\d*+)?\})", re.DOTALL
+)
 
 
 def matches_in_time(pattern: re.Pattern[str], text: str) -> bool:

@@ -263,6 +263,31 @@ def test_tool_whose_client_has_a_span_too() -> None:
     odd = span(2, 1, "execute_tool", tool_name="get", tool_call__id=["c1"])
     (use,) = read_trajectory([odd, outer]).tool_calls
     assert use.started is None
+    # What runs below the span of the client is below the tool.
+    answer = json.dumps([{"role": "assistant", "parts": [call("delete", "d1")]}])
+    for below in (
+        span(3, 2, "execute_tool", tool_name="delete"),
+        span(3, 2, "chat", output_messages=answer),
+    ):
+        (use, deleted) = read_trajectory([outer, inner, below]).tool_calls
+        assert use.started is not None
+        assert (use.name, use.started.tool_calls) == ("get", [deleted])
+        assert deleted.name == "delete"
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_error"),
+    [
+        ({"error": False}, False),
+        ({"status": {"code": "STATUS_CODE_OK", "message": "found"}}, False),
+        ({"status": {"code": 2}}, True),
+        ({"error": "not found"}, True),
+    ],
+)
+def test_tool_that_failed(fields: dict[str, Any], is_error: bool) -> None:
+    tool = span(1, 0, "execute_tool", tool_name="get", tool_call__arguments="{}", tool_call__result="x")
+    (use,) = read_trajectory([{**tool, **fields}]).tool_calls
+    assert (use.result, use.is_error) == ("x", is_error)
 
 
 def test_log_records_have_the_messages() -> None:
@@ -462,9 +487,12 @@ def test_call_of_a_model_with_spans_of_two_instrumentations_counts_once() -> Non
         span(2, 1, "chat", **content),
         span(3, 1, "chat", output_messages=json.dumps([text("assistant", "Done.")])),
     ]
-    trajectory = read_trajectory(several)
-    assert [use.name for use in trajectory.tool_calls] == ["research", "book"]
-    assert trajectory.turns == 2
+    # A third instrumentation, below the first call.
+    for spans in (several, [*several, span(4, 2, "chat", usage_input_tokens=7, **content)]):
+        trajectory = read_trajectory(spans)
+        assert [use.name for use in trajectory.tool_calls] == ["research", "book"]
+        assert trajectory.turns == 2
+    assert trajectory.steps[1].tokens == 7
 
 
 def test_log_records_do_not_hide_their_spans() -> None:

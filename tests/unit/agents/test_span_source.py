@@ -473,6 +473,23 @@ def test_call_in_a_form_that_is_not_read_is_a_problem() -> None:
     assert unnamed.problems == ("the span of a tool does not name it",)
 
 
+def test_tools_that_the_server_ran_are_calls() -> None:
+    items = [
+        {"type": "web_search_call", "id": "w", "action": {"query": "Rome"}},
+        {"type": "mcp_call", "id": "m", "name": "roll", "arguments": "{}", "output": "4"},
+        {"type": "custom_tool_call", "call_id": "c", "name": "run", "input": "ls"},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hi"}]},
+    ]
+    output = json.dumps({"object": "response", "output": items})
+    trajectory = read_trajectory([raw(1, openinference__span__kind="LLM", output__value=output)])
+    assert [(use.name, use.text) for use in trajectory.tool_calls] == [
+        ("web_search", '{"query": "Rome"}'),
+        ("roll", "{}"),
+        ("run", "ls"),
+    ]
+    assert (trajectory.answer, trajectory.problems) == ("Hi", ())
+
+
 def test_call_of_a_model_with_spans_of_two_instrumentations_counts_once() -> None:
     content: dict[str, Any] = {"input_messages": json.dumps([ASK]), "output_messages": json.dumps([RESEARCH])}
     outer = span(1, 0, "chat", **content)

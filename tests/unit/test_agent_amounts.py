@@ -130,9 +130,16 @@ def test_only_cases_that_are_known_on_both_sides_are_compared() -> None:
     # Tokens that are not known are not 0 tokens.
     assert (
         amounts["tokens"].words
-        == "tokens per answer not compared: no case of 4 has them in the baseline and now"
+        == "tokens per answer not compared: no unedited case of 4 has them in the baseline and now"
     )
     assert amounts["cost"].status == "not compared"
+
+
+def test_an_agent_that_missed_a_recording_did_not_need_less() -> None:
+    missed = agent("a", {"cassette": {"missed": 1}}, steps=(1.0, 1.0))
+    assert summarize_test(missed).amounts == {"trajectory.steps": (None, None)}
+    steps = read_amounts(judge_suite(accept(agent("a", steps=(5.0, 5.0))), [missed]))["steps"]
+    assert (steps.status, steps.cases, steps.total) == ("not compared", 0, 1)
 
 
 def test_what_cannot_be_compared_is_left_out() -> None:
@@ -142,7 +149,10 @@ def test_what_cannot_be_compared_is_left_out() -> None:
     edited = judge_suite(
         accept(agent("a", edit("Hi"), steps=(3.0,))), [agent("a", edit("Hello"), steps=(9.0,))]
     )
-    assert read_amounts(edited)["steps"].cases == 0
+    assert (
+        read_amounts(edited)["steps"].words
+        == "steps per answer not compared: no unedited case of 1 has them in the baseline and now"
+    )
     older = accept(agent("a", steps=(3.0,)))
     (test,) = older.tests.values()
     other = replace(test, metrics={**test.metrics, "trajectory.steps": ("0", "lower")})

@@ -38,6 +38,7 @@ from pytest_llmops.results.call_sequences import (
     KeptCall,
     StepChange,
     compare_sequences,
+    count_sequences,
     read_sequences,
     select_changes,
     shorten_trajectories,
@@ -219,6 +220,9 @@ def test_long_values_differ_by_their_hash_and_stay_short() -> None:
     (more,) = compare_sequences(shorten(*many[:210]), shorten(*many))
     assert str(more) == "~ step 201 and further calls: 10 -> 50"
     assert CallSequence.from_wire(shorten(*many).to_wire()) == shorten(*many)
+    # Trials that differ behind the calls that are kept are not the same.
+    trials = count_sequences([shorten(*many[:210]), shorten(*many), shorten(*many)])
+    assert [(sequence.trials, sequence.more) for sequence in trials] == [(1, 10), (2, 50)]
 
 
 def test_another_result_is_shown_where_there_is_room() -> None:

@@ -203,7 +203,7 @@ def test_all_reports_have_what_moved() -> None:
     cost = "cost per answer $0.001 → $0.0012 (+20 %), which may be chance; 14 of 14 cases"
     repeats = "repeated calls per answer 0.0, as before; 14 of 14 cases"
     lines = [line.text for line in build_section(run, width=120).lines]
-    place = lines.index(f"agents    {steps}")
+    place = lines.index(f"effort    {steps}")
     assert lines[place + 1] == f"          {cost}"
     assert not any("as before" in line for line in lines)
     assert any(repeats in line.text for line in build_section(run, width=120, verbosity=1).lines)

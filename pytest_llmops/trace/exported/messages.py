@@ -22,12 +22,21 @@ _MESSAGE_KEYS = frozenset(("role", "content", "parts", "contents", "tool_calls",
 _JSON_STARTS = ('[{"', '{"role"', '{"messages"', '{"tools"', '{"type"', '{"model"')
 # Kinds of parts: OpenTelemetry's names, then those of vendors
 _TEXTS = ("text", "input_text", "output_text")
-_CALLS = ("tool_use", "server_tool_use", "mcp_tool_use", "tool-call")
+_CALLS = (
+    "tool_call",
+    "tool_use",
+    "server_tool_use",
+    "mcp_tool_use",
+    "server_tool_call",
+    "function_call",
+    "tool-call",
+)
 _RESULTS = (
     "tool_call_response",
     "tool_result",
     "mcp_tool_result",
     "server_tool_call_response",
+    "function_call_output",
     "tool-result",
 )
 _REASONING = ("reasoning", "thinking", "redacted_thinking")
@@ -173,12 +182,20 @@ def _are_parts(items: Sequence[object]) -> bool:
 
 
 def _is_call(part: JsonObject) -> bool:
-    """Return whether a part is a call: a "tool_call", or the item of OpenAI's Responses for a hosted tool, such as "web_search_call"."""
-    return part.get("type") in _CALLS or as_text(part.get("type")).endswith("_call")
+    """Return whether a part is a call of a tool."""
+    return part.get("type") in _CALLS or _is_hosted_call(part)
+
+
+def _is_hosted_call(part: JsonObject) -> bool:
+    """Return whether a part is the item of OpenAI's Responses for a hosted tool, such as "web_search_call"; an answer in JSON has no id."""
+    kind = as_text(part.get("type"))
+    has_id = isinstance(part.get("id") or part.get("call_id"), str)
+    return has_id and kind.endswith("_call") and kind not in _CALLS
 
 
 def _is_result(part: JsonObject) -> bool:
-    return part.get("type") in _RESULTS or as_text(part.get("type")).endswith("_call_output")
+    is_of_hosted_tool = "call_id" in part and as_text(part.get("type")).endswith("_call_output")
+    return part.get("type") in _RESULTS or is_of_hosted_tool
 
 
 def _is_call_or_thought(part: JsonObject) -> bool:
@@ -293,9 +310,8 @@ def _read_tool_call(item: object) -> dict[str, Any]:
     call = _unwrap(item, "tool_call")
     tool = _unwrap(call, "function")
     name = as_text(_find_value(tool, "name", "toolName"))
-    kind = as_text(call.get("type"))
-    if not name and kind.endswith("_call") and kind not in ("tool_call", "function_call"):
-        name = kind.removesuffix("_call")
+    if not name and _is_hosted_call(call):
+        name = as_text(call["type"]).removesuffix("_call")
     arguments = fields.arguments_json(_find_value(tool, *_ARGUMENT_KEYS))
     function = {"name": name, "arguments": arguments}
     call_id = as_text(_find_value(call, "call_id", "toolCallId", "toolUseId", "id"))

@@ -488,6 +488,9 @@ def test_tools_that_the_server_ran_are_calls() -> None:
         ("run", "ls"),
     ]
     assert (trajectory.answer, trajectory.problems) == ("Hi", ())
+    answer = '{"type": "phone_call"}'
+    trajectory = read_trajectory([raw(1, openinference__span__kind="LLM", output__value=answer)])
+    assert (trajectory.answer, trajectory.tool_calls) == (answer, [])
 
 
 def test_call_of_a_model_with_spans_of_two_instrumentations_counts_once() -> None:

@@ -78,7 +78,8 @@ class AmountChange(StoredFacts):
             return format_amount(amount, "USD")
         if self.name == "trajectory.tokens":
             return f"{amount:,.0f}"
-        return f"{amount:,.1f}"
+        digits = 2 if 0 < amount < 1 else 1
+        return f"{amount:,.{digits}f}"
 
     def _describe_growth(self, before: float, after: float) -> str:
         """Return the change in percent in brackets; "" if there was nothing before, or it is below 0.1 %."""

@@ -218,19 +218,21 @@ def test_all_reports_have_what_moved() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [
-        (1000.0, 1000.4, "1,000 → 1,000,"),
-        (1000.0, 996.0, "1,000 → 996 (-0.4 %),"),
-        (0.0, 20.0, "0 → 20,"),
-        (1.0, 21.0, "1 → 21 (+2,000 %),"),
+        (1000.0, 1000.4, "tokens per answer 1,000 → 1,000,"),
+        (1000.0, 996.0, "tokens per answer 1,000 → 996 (-0.4 %),"),
+        (0.0, 20.0, "tokens per answer 0 → 20,"),
+        (1.0, 21.0, "tokens per answer 1 → 21 (+2,000 %),"),
+        (0.13, 0.1, "repeated calls per answer 0.13 → 0.10 (-23 %),"),
     ],
 )
 def test_a_change_is_given_in_percent_where_that_says_something(
     before: float, after: float, words: str
 ) -> None:
+    what = "repeats" if words.startswith("repeated") else "tokens"
     change = AmountChange(
-        name="trajectory.tokens", status="chance", before=before, after=after, cases=1, total=1
+        name=f"trajectory.{what}", status="chance", before=before, after=after, cases=1, total=1
     )
-    assert change.words == f"tokens per answer {words} which may be chance; 1 of 1 case"
+    assert change.words == f"{words} which may be chance; 1 of 1 case"
 
 
 def test_a_test_that_only_measures_an_agent_has_trials() -> None:

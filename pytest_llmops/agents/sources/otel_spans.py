@@ -21,6 +21,7 @@ from pytest_llmops.trace.exported.span_fields import NO_CONTENT_HINT, read_durat
 
 _MAX_PYTHON = 20_000  # characters of arguments in Python's spelling
 _MAX_VALUES = 10_000  # of an answer, searched for calls
+_CONTENT = ("arguments", "result")  # of the span of a tool
 _CALL_KINDS = ("tool_use", "tool_call", "function_call", "mcp_call", "tool-call")
 _CALL_KEYS = ("tool_calls", "toolCalls", "function_call", "functionCall", "toolUse")
 
@@ -75,7 +76,7 @@ def _build_tree(spans: Sequence[Span], problems: list[str]) -> Trajectory:
 
 
 def _join_same_calls(groups: dict[tuple[str, str] | None, list[Span]], tool: Span) -> None:
-    """Leave out the spans below a tool's that are of the same call: what is below them is directly below the tool."""
+    """Join the spans below a tool's that are of the same call to it: what is below them is directly below the tool."""
     below = groups[tool.id]
     if any(span.kind == "model" for span in below):
         return  # an agent works there, which may call the tool that started it
@@ -83,6 +84,8 @@ def _join_same_calls(groups: dict[tuple[str, str] | None, list[Span]], tool: Spa
     for span in below:
         if _is_same_call(span, tool):
             joined += groups.pop(span.id, [])
+            known = {name: span.values[name] for name in _CONTENT if name in span.values}
+            tool.values = {**known, **tool.values}
         else:
             joined.append(span)
     groups[tool.id] = joined

@@ -263,6 +263,9 @@ def test_tool_whose_client_has_a_span_too() -> None:
     odd = span(2, 1, "execute_tool", tool_name="get", tool_call__id=["c1"])
     (use,) = read_trajectory([odd, outer]).tool_calls
     assert use.started is None
+    bare = span(1, 0, "execute_tool", tool_name="get")
+    (use,) = read_trajectory([bare, inner]).tool_calls
+    assert (use.arguments, use.result, use.problem) == ({}, "x", "")
     # What runs below the span of the client is below the tool.
     answer = json.dumps([{"role": "assistant", "parts": [call("delete", "d1")]}])
     for below in (

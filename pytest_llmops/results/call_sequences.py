@@ -67,7 +67,7 @@ class CallSequence:
     Attributes:
         calls: The first 200 calls.
         trials: How many trials made the same calls with the same arguments.
-        more: How many calls follow, which are not kept.
+        more: How many calls follow, which are not kept; a message that the run does not store counts as one.
     """
 
     calls: tuple[KeptCall, ...] = ()
@@ -141,7 +141,7 @@ def shorten_trajectories(measurements: Iterable[Measurement]) -> CallSequence | 
     if not found:
         return None
     calls = [call for shown in found for call in shown.trajectory.walk_calls()]
-    more = max(len(calls) - MAX_CALLS, 0)
+    more = max(len(calls) - MAX_CALLS, 0) + sum(shown.trajectory.left_out for shown in found)
     return CallSequence(tuple(map(_shorten_call, calls[:MAX_CALLS])), more=more)
 
 

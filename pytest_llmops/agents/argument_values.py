@@ -266,7 +266,7 @@ def _run_check(
 
 def _describe_raised(path: str, expected: object, got: object, error: Exception) -> ArgumentDifference:
     """Return that a comparison was not finished, as code of the test raised."""
-    problem = f"{format_value(got)}: the comparison raised {shorten_text(describe_exception(error), 120)}"
+    problem = f"{format_value(got)}: the comparison raised {shorten_masked(describe_exception(error), 120)}"
     return ArgumentDifference(path, format_value(expected), problem, is_certain=False)
 
 

@@ -27,6 +27,7 @@ from pytest_llmops.agents.trajectory import ToolUse, Trajectory
 from pytest_llmops.agents.trajectory_text import format_call
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, shorten_text
+from pytest_llmops.recorder import shorten_masked
 
 MAX_PROBLEM_CHARS = 300
 MAX_DETAIL_NAMES = 300  # names of calls in ``detail``
@@ -267,7 +268,7 @@ def describe_problems(trajectory: Trajectory) -> str:
     problems = trajectory.all_problems
     reason = ""
     if problems:
-        reason = shorten_text(problems[0], MAX_PROBLEM_CHARS)
+        reason = shorten_masked(problems[0], MAX_PROBLEM_CHARS)
     if len(problems) > 1:
         reason += f" (and {len(problems) - 1:,} more)"
     if not trajectory.turns:

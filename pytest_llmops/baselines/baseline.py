@@ -442,7 +442,7 @@ def _read_trials(value: Json, place: str) -> Trials:
 def summarize_test(record: TestRecord, *, repeated: bool = False) -> BaselineTest:
     """Return what a baseline keeps of a test: its scores from 0 to 1, what they depend on, and what its agent needed.
 
-    Of a test that missed a request nothing counts as scored: the assertion may have scored what was left without an answer.
+    Of a test that missed a request no score and no amount is known: the assertion may have measured what was left without an answer.
 
     Args:
         record: The test.
@@ -477,7 +477,7 @@ def summarize_test(record: TestRecord, *, repeated: bool = False) -> BaselineTes
         scores[TRIAL_RATE] = passed + failed + unscored
         metrics[TRIAL_RATE] = "", "higher"
     if record.missed_request:
-        scores = {name: (None,) * len(series) for name, series in scores.items()}
+        scores, amounts = _forget_values(scores), _forget_values(amounts)
     recordings = as_list(record.facts.get("recordings"))
     return BaselineTest(
         outcome=record.outcome,
@@ -498,6 +498,11 @@ def _count_single_trial(outcome: str) -> TrialFacts:
     if outcome == "errored":
         return TrialFacts(n=1, unscored=1)
     return TrialFacts(n=1, passed=1)
+
+
+def _forget_values(measured: Mapping[str, Trials]) -> dict[str, Trials]:
+    """Return as many trials of each measurement, none of which is known."""
+    return {name: (None,) * len(trials) for name, trials in measured.items()}
 
 
 def read_trials(measurement: Measurement) -> Trials:

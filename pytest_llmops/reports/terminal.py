@@ -209,7 +209,7 @@ class _Builder:
         """Return what agents needed for an answer, before and now; without -v only what moved."""
         gate = self._run.find_verdict("baseline")
         lines: list[Line] = []
-        label = "agents"
+        label = "effort"  # "agents" is a hint for coding agents
         for change in gate.amounts if gate is not None else ():
             if self._verbosity > 0 or not change.is_quiet:
                 lines += self._page.fact(label, self._page.quote(change.words, 300))

@@ -61,12 +61,12 @@ class AmountChange(StoredFacts):
         >>> change.words
         'steps per answer 3.1 → 4.6 (+48 %), more than chance explains; 12 of 14 cases'
         >>> AmountChange(name="trajectory.tokens", status="not compared", total=14).words
-        'tokens per answer not compared: no case of 14 has them in the baseline and now'
+        'tokens per answer not compared: no unedited case of 14 has them in the baseline and now'
         """
         what = f"{AMOUNTS.get(self.name, self.name)} per answer"
         cases = format_count(self.total, "case")
         if self.before is None or self.after is None:
-            return f"{what} not compared: no case of {self.total:,} has them in the baseline and now"
+            return f"{what} not compared: no unedited case of {self.total:,} has them in the baseline and now"
         before, after = self._format(self.before), self._format(self.after)
         numbers = before
         if self.status != "same":
@@ -78,7 +78,8 @@ class AmountChange(StoredFacts):
             return format_amount(amount, "USD")
         if self.name == "trajectory.tokens":
             return f"{amount:,.0f}"
-        return f"{amount:,.1f}"
+        digits = 2 if 0 < amount < 1 else 1
+        return f"{amount:,.{digits}f}"
 
     def _describe_growth(self, before: float, after: float) -> str:
         """Return the change in percent in brackets; "" if there was nothing before, or it is below 0.1 %."""

@@ -67,7 +67,7 @@ class CallSequence:
     Attributes:
         calls: The first 200 calls.
         trials: How many trials made the same calls with the same arguments.
-        more: How many calls follow, which are not kept.
+        more: How many calls follow, which are not kept; a message that the run does not store counts as one.
     """
 
     calls: tuple[KeptCall, ...] = ()
@@ -76,8 +76,8 @@ class CallSequence:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """The calls as texts, which are equal if two trials made the same calls; their results do not count."""
-        return tuple(map(str, self.calls))
+        """The calls as texts, and how many follow; equal if two trials made the same calls. Their results do not count."""
+        return (*map(str, self.calls), f"+{self.more}")
 
     @classmethod
     def from_wire(cls, wire: object) -> Self:
@@ -98,7 +98,7 @@ class CallSequence:
         >>> CallSequence((KeptCall("a"), KeptCall("b"), KeptCall("c"))).contains(CallSequence((KeptCall("b"), KeptCall("c"))))
         True
         """
-        calls, wanted = self.key, part.key
+        calls, wanted = list(map(str, self.calls)), list(map(str, part.calls))
         starts = range(len(calls) - len(wanted) + 1)
         return any(calls[start : start + len(wanted)] == wanted for start in starts)
 
@@ -141,7 +141,7 @@ def shorten_trajectories(measurements: Iterable[Measurement]) -> CallSequence | 
     if not found:
         return None
     calls = [call for shown in found for call in shown.trajectory.walk_calls()]
-    more = max(len(calls) - MAX_CALLS, 0)
+    more = max(len(calls) - MAX_CALLS, 0) + sum(shown.trajectory.left_out for shown in found)
     return CallSequence(tuple(map(_shorten_call, calls[:MAX_CALLS])), more=more)
 
 

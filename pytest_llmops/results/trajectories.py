@@ -78,6 +78,16 @@ class StoredTrajectory:
     steps_cut: int = 0
     problems_cut: int = 0
 
+    @property
+    def left_out(self) -> int:
+        """How many messages, and calls of stored messages, are left out; those of started agents too."""
+        count = self.steps_cut + sum(step.calls_cut for step in self.steps)
+        for step in self.steps:
+            for call in step.calls:
+                if call.started is not None:
+                    count += call.started.left_out
+        return count
+
     def walk_calls(self) -> Iterator[StoredCall]:
         """Yield all calls in the order of their numbers: those of a step, then those of the agents that these calls started."""
         for step in self.steps:

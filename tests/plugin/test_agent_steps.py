@@ -142,4 +142,4 @@ def test_trials_are_compared_with_the_most_similar_trial_of_the_baseline(
     assert "(these steps differ in 1 of 3 trials)" in result.text
     # The agent made 3 turns in each trial of the baseline, and 2, 3 and 3 now.
     steps = "steps per answer 3.0 → 2.7 (-11 %), too few cases to rule out chance; 1 of 1 case"
-    assert f"agents    {steps}" in result.text
+    assert f"effort    {steps}" in result.text

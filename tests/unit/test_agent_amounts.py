@@ -130,9 +130,16 @@ def test_only_cases_that_are_known_on_both_sides_are_compared() -> None:
     # Tokens that are not known are not 0 tokens.
     assert (
         amounts["tokens"].words
-        == "tokens per answer not compared: no case of 4 has them in the baseline and now"
+        == "tokens per answer not compared: no unedited case of 4 has them in the baseline and now"
     )
     assert amounts["cost"].status == "not compared"
+
+
+def test_an_agent_that_missed_a_recording_did_not_need_less() -> None:
+    missed = agent("a", {"cassette": {"missed": 1}}, steps=(1.0, 1.0))
+    assert summarize_test(missed).amounts == {"trajectory.steps": (None, None)}
+    steps = read_amounts(judge_suite(accept(agent("a", steps=(5.0, 5.0))), [missed]))["steps"]
+    assert (steps.status, steps.cases, steps.total) == ("not compared", 0, 1)
 
 
 def test_what_cannot_be_compared_is_left_out() -> None:
@@ -142,7 +149,10 @@ def test_what_cannot_be_compared_is_left_out() -> None:
     edited = judge_suite(
         accept(agent("a", edit("Hi"), steps=(3.0,))), [agent("a", edit("Hello"), steps=(9.0,))]
     )
-    assert read_amounts(edited)["steps"].cases == 0
+    assert (
+        read_amounts(edited)["steps"].words
+        == "steps per answer not compared: no unedited case of 1 has them in the baseline and now"
+    )
     older = accept(agent("a", steps=(3.0,)))
     (test,) = older.tests.values()
     other = replace(test, metrics={**test.metrics, "trajectory.steps": ("0", "lower")})
@@ -193,7 +203,7 @@ def test_all_reports_have_what_moved() -> None:
     cost = "cost per answer $0.001 → $0.0012 (+20 %), which may be chance; 14 of 14 cases"
     repeats = "repeated calls per answer 0.0, as before; 14 of 14 cases"
     lines = [line.text for line in build_section(run, width=120).lines]
-    place = lines.index(f"agents    {steps}")
+    place = lines.index(f"effort    {steps}")
     assert lines[place + 1] == f"          {cost}"
     assert not any("as before" in line for line in lines)
     assert any(repeats in line.text for line in build_section(run, width=120, verbosity=1).lines)
@@ -208,19 +218,21 @@ def test_all_reports_have_what_moved() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [
-        (1000.0, 1000.4, "1,000 → 1,000,"),
-        (1000.0, 996.0, "1,000 → 996 (-0.4 %),"),
-        (0.0, 20.0, "0 → 20,"),
-        (1.0, 21.0, "1 → 21 (+2,000 %),"),
+        (1000.0, 1000.4, "tokens per answer 1,000 → 1,000,"),
+        (1000.0, 996.0, "tokens per answer 1,000 → 996 (-0.4 %),"),
+        (0.0, 20.0, "tokens per answer 0 → 20,"),
+        (1.0, 21.0, "tokens per answer 1 → 21 (+2,000 %),"),
+        (0.13, 0.1, "repeated calls per answer 0.13 → 0.10 (-23 %),"),
     ],
 )
 def test_a_change_is_given_in_percent_where_that_says_something(
     before: float, after: float, words: str
 ) -> None:
+    what = "repeats" if words.startswith("repeated") else "tokens"
     change = AmountChange(
-        name="trajectory.tokens", status="chance", before=before, after=after, cases=1, total=1
+        name=f"trajectory.{what}", status="chance", before=before, after=after, cases=1, total=1
     )
-    assert change.words == f"tokens per answer {words} which may be chance; 1 of 1 case"
+    assert change.words == f"{words} which may be chance; 1 of 1 case"
 
 
 def test_a_test_that_only_measures_an_agent_has_trials() -> None:

@@ -38,6 +38,7 @@ from pytest_llmops.results.call_sequences import (
     KeptCall,
     StepChange,
     compare_sequences,
+    count_sequences,
     read_sequences,
     select_changes,
     shorten_trajectories,
@@ -214,11 +215,17 @@ def test_long_values_differ_by_their_hash_and_stay_short() -> None:
     wide = {f"argument_{number:02}": number for number in range(30)}
     (change,) = compare_sequences(shorten(("write", wide)), shorten(("write", {**wide, "argument_29": 0})))
     assert str(change).startswith("~ step 1 write …: #")
+    # Also if the run stores neither of the messages that differ.
+    (more,) = compare_sequences(*(shorten(*[("search", {"q": 1})] * steps) for steps in (310, 390)))
+    assert str(more) == "~ step 201 and further calls: 110 -> 190"
     many = [("search", {"q": number}) for number in range(250)]
     assert len(shorten(*many).calls) == MAX_CALLS
     (more,) = compare_sequences(shorten(*many[:210]), shorten(*many))
     assert str(more) == "~ step 201 and further calls: 10 -> 50"
     assert CallSequence.from_wire(shorten(*many).to_wire()) == shorten(*many)
+    # Trials that differ behind the calls that are kept are not the same.
+    trials = count_sequences([shorten(*many[:210]), shorten(*many), shorten(*many)])
+    assert [(sequence.trials, sequence.more) for sequence in trials] == [(1, 10), (2, 50)]
 
 
 def test_another_result_is_shown_where_there_is_room() -> None:

@@ -82,6 +82,7 @@ _FIELD_NAMES = {
 }
 _FIELDS = {name: split_names(names) for name, names in _FIELD_NAMES.items()}
 _ERROR_STATUS = ("error", "2", "status_code_error", "statuscode.error")
+_OK_STATUS = ("ok", "1", "status_code_ok", "statuscode.ok")
 _MAX_LISTS = 12  # nested lists of an export
 
 
@@ -91,7 +92,8 @@ class Span:
 
     Attributes:
         tool: The nearest span above it that is of a tool; None: there is none.
-        model: The first span of a model above it, below that tool: both may be of the same call; None: there is none.
+        model: The nearest span of a model above it, below that tool: both may be of the same call; None: there is none.
+        model_depth: How many such spans of models are above it.
         depth: How many spans of tools are above it.
         agent: Name of the agent that it belongs to.
     """
@@ -103,6 +105,7 @@ class Span:
     values: dict[str, Any]
     tool: "Span | None" = None
     model: "Span | None" = None
+    model_depth: int = 0
     depth: int = 0
     agent: str = ""
 
@@ -313,10 +316,12 @@ def _link_spans(spans: Sequence[Span]) -> None:
 def _link_span(span: Span, above: Span) -> None:
     """Take over what a span has from the one above it."""
     span.agent = as_text(span.values.get("agent"))
-    if above.kind != "tool":
+    if above.kind == "model":
+        span.model = above
+        span.model_depth = above.model_depth + 1
+    elif above.kind != "tool":
         span.model = above.model
-        if span.model is None and above.kind == "model":
-            span.model = above
+        span.model_depth = above.model_depth
     if above.kind == "tool" and above.depth < MAX_DEPTH:
         span.tool = above
         span.depth = above.depth + 1
@@ -329,24 +334,25 @@ def _link_span(span: Span, above: Span) -> None:
 def _merge_model_calls(spans: Sequence[Span]) -> list[Span]:
     """Return the spans with each call of a model once: an instrumentation of the framework and one of the client have a span each.
 
-    A span of a model with several others below it is not of a call, but of what the framework did in several calls.
+    A span of a model with several calls below it is not of a call, but of what the framework did in several calls.
     """
-    below: dict[tuple[str, str], list[Span]] = {}
+    models = [span for span in spans if span.kind == "model"]
+    calls_below: dict[tuple[str, str], list[Span]] = {}
     dropped: set[tuple[str, str]] = set()
-    for span in spans:
-        if span.kind != "model" or span.model is None:
-            continue
-        if is_failed(span) and "output" not in span.values:
+    for span in sorted(models, key=lambda span: -span.model_depth):
+        calls = calls_below.get(span.id, [])
+        if len(calls) > 1:
             dropped.add(span.id)
+        elif calls:
+            dropped.add(calls[0].id)
+            span.values = {**calls[0].values, **span.values}
+            calls = [span]
+        elif span.model is not None and is_failed(span) and "output" not in span.values:
+            dropped.add(span.id)  # an attempt that was repeated
         else:
-            below.setdefault(span.model.id, []).append(span)
-    for span in spans:
-        inner = below.get(span.id, [])
-        if len(inner) > 1:
-            dropped.add(span.id)
-        elif inner:
-            dropped.add(inner[0].id)
-            span.values = {**inner[0].values, **span.values}
+            calls = [span]
+        if span.model is not None:
+            calls_below.setdefault(span.model.id, []).extend(calls)
     return [span for span in spans if span.id not in dropped]
 
 
@@ -362,4 +368,6 @@ def _sort_traces(spans: Sequence[Span]) -> list[Span]:
 def is_failed(span: Span) -> bool:
     """Return whether a span says that its call failed."""
     status = str(span.values.get("status", "")).casefold()
-    return status in _ERROR_STATUS or "error" in span.values
+    if status in _OK_STATUS:
+        return False
+    return status in _ERROR_STATUS or bool(span.values.get("error"))

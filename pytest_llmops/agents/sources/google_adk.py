@@ -13,6 +13,7 @@ from pytest_llmops.agents.sources.fields import (
 )
 from pytest_llmops.agents.sources.handovers import HandoverBuilder
 from pytest_llmops.agents.trajectory import ToolUse, Trajectory, make_tool_use
+from pytest_llmops.recorder import shorten_masked
 
 _TRANSFER = "transfer_to_agent"
 
@@ -62,8 +63,9 @@ class _Reader:
         content = get_field(event, "content")
         if content is None:
             content = event
-        if get_text(event, "error_message"):
-            self.builder.root.add_problem(f"event {number}: {get_text(event, 'error_message')[:500]}")
+        error = get_text(event, "error_message")
+        if error:
+            self.builder.root.add_problem(f"event {number}: {shorten_masked(error, 500)}")
         parts = get_items(content, "parts")
         if not parts:
             if get_field(event, "author") is None and get_field(event, "role") is None:

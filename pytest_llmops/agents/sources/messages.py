@@ -52,6 +52,11 @@ _RESPONSE_KEYS = ("functionResponse", "function_response", "toolResult")
 # Ends of the types of parts that are a call, and its result: Anthropic, OpenTelemetry, OpenAI's Responses in LangChain, Vercel's AI SDK
 _CALL_KINDS = ("tool_use", "_call", "tool-call")
 _RESULT_KINDS = ("tool_result", "tool_call_response", "tool-result")
+_CALL_AND_RESULT_KINDS = (
+    *_CALL_KINDS,
+    *_RESULT_KINDS,
+    "_output",
+)  # the last one: of a hosted tool in LangChain
 _CALL_ID_KEYS = ("call_id", "toolCallId", "toolUseId", "id")
 _RESULT_ID_KEYS = ("tool_use_id", "tool_call_id", "toolCallId", "toolUseId", "id")
 # Keys of messages of further packages that hold calls, in a form that is not read
@@ -319,7 +324,8 @@ def add_own_result(builder: TrajectoryBuilder, item: object) -> None:
         result = get_field(item, key)
         if result:
             call_id = _find_text(item, _CALL_ID_KEYS)
-            builder.add_result(call_id, format_content(result), is_error=key == "error")
+            name = _find_call_name(item, item)
+            builder.add_result(call_id, format_content(result), name=name, is_error=key == "error")
             return
 
 
@@ -359,13 +365,19 @@ def _is_same_call(part: ToolUse, own: ToolUse) -> bool:
 
 
 def _read_call(call: object) -> ToolUse:
-    """Read a call of any SDK; a tool that the server ran has the name of its type: "web_search" of a ``web_search_call``."""
+    """Read a call of any SDK."""
     inner = get_field(call, "function") or get_field(call, "custom") or call
+    name = _find_call_name(call, inner)
+    return make_tool_use(name, find_arguments(inner), id=_find_text(call, _CALL_ID_KEYS))
+
+
+def _find_call_name(call: object, inner: object) -> str:
+    """Return the name of a call; a tool that the server ran has that of its type: "web_search" of a ``web_search_call``."""
     name = _find_text(inner, ("name", "toolName"))
     kind = get_text(call, "type")
     if not name and _is_server_call(kind):
         name = kind.removesuffix("_call")
-    return make_tool_use(name, find_arguments(inner), id=_find_text(call, _CALL_ID_KEYS))
+    return name
 
 
 def add_unread_calls(
@@ -392,11 +404,11 @@ def add_unread_calls(
 
 
 def _list_unread_words(part: object) -> list[str]:
-    """Return the type of a part, or without one its keys, if it is none of the calls and results that are read."""
+    """Return the type of a part, or without one its keys, if it is none that is known."""
     kind = get_text(part, "type") or get_text(part, "block_type")
     if kind:
-        is_read = get_text(part, "type").endswith((*_CALL_KINDS, *_RESULT_KINDS))
-        return [] if is_read else [kind]
+        is_known = kind in _OTHER_KINDS or get_text(part, "type").endswith(_CALL_AND_RESULT_KINDS)
+        return [] if is_known else [kind]
     if _find_value(part, (*_CALL_KEYS, *_RESPONSE_KEYS)) is not None or not isinstance(part, Mapping):
         return []
     return [str(key) for key in part]
@@ -447,7 +459,7 @@ def format_content(content: object) -> str:
     lines = []
     for part in content:
         kind = get_text(part, "type")
-        is_silent = kind in _SILENT_PARTS or kind.endswith((*_CALL_KINDS, *_RESULT_KINDS))
+        is_silent = kind in (*_SILENT_PARTS, *_OTHER_KINDS) or kind.endswith(_CALL_AND_RESULT_KINDS)
         is_call = _find_value(part, (*_CALL_KEYS, *_RESPONSE_KEYS)) is not None
         if is_silent or is_call or get_field(part, "thought") is True:
             continue

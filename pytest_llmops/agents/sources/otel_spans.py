@@ -21,6 +21,7 @@ from pytest_llmops.trace.exported.span_fields import NO_CONTENT_HINT, read_durat
 
 _MAX_PYTHON = 20_000  # characters of arguments in Python's spelling
 _MAX_VALUES = 10_000  # of an answer, searched for calls
+_CONTENT = ("arguments", "result")  # of the span of a tool
 _CALL_KINDS = ("tool_use", "tool_call", "function_call", "mcp_call", "tool-call")
 _CALL_KEYS = ("tool_calls", "toolCalls", "function_call", "functionCall", "toolUse")
 
@@ -47,15 +48,13 @@ def _build_tree(spans: Sequence[Span], problems: list[str]) -> Trajectory:
     for span in spans:
         key = None if span.tool is None else span.tool.id
         groups.setdefault(key, []).append(span)
-    tools = [span for span in spans if span.id in groups]
+    tools = sorted((span for span in spans if span.id in groups), key=lambda span: -span.depth)
+    for tool in tools:
+        _join_same_calls(groups, tool)
     started: dict[tuple[str, str], Trajectory] = {}
     missing: Counter[str] = Counter()
-    for tool in sorted(tools, key=lambda span: -span.depth):
-        inner = groups[tool.id]
-        if not any(span.kind == "model" for span in inner):
-            # With a model, an agent works there, which may call the tool that started it.
-            inner = [span for span in inner if not _is_same_call(span, tool)]
-        trajectory = _GroupReader(started, missing).read(inner)
+    for tool in tools:
+        trajectory = _GroupReader(started, missing).read(groups.get(tool.id, ()))
         if trajectory.steps or trajectory.problems or trajectory.notes:
             started[tool.id] = trajectory
     trajectory = _GroupReader(started, missing).read(groups[None])
@@ -74,6 +73,22 @@ def _build_tree(spans: Sequence[Span], problems: list[str]) -> Trajectory:
         problems=(*problems, *trajectory.problems),
         notes=(*notes, *trajectory.notes),
     )
+
+
+def _join_same_calls(groups: dict[tuple[str, str] | None, list[Span]], tool: Span) -> None:
+    """Join the spans below a tool's that are of the same call to it: what is below them is directly below the tool."""
+    below = groups[tool.id]
+    if any(span.kind == "model" for span in below):
+        return  # an agent works there, which may call the tool that started it
+    joined = []
+    for span in below:
+        if _is_same_call(span, tool):
+            joined += groups.pop(span.id, [])
+            known = {name: span.values[name] for name in _CONTENT if name in span.values}
+            tool.values = {**known, **tool.values}
+        else:
+            joined.append(span)
+    groups[tool.id] = joined
 
 
 def _is_same_call(span: Span, tool: Span) -> bool:

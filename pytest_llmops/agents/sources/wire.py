@@ -35,7 +35,8 @@ _OF_REQUEST = (_KEPT_BY_SERVER, _TOOL_SCHEMA, _PROMPT, _REQUEST)
 _MEDIA_PATHS = ("/images/", "/audio/", "/videos", "/fine_tuning/")
 # Providers ("": all known ones) and parts of paths whose answers may call tools, though the request names no model
 _AGENT_PATHS = (
-    ("", "batch"),
+    ("", "/batch"),
+    ("", ":batchGenerate"),
     ("", "/threads/"),
     ("mistral", "/conversations"),
     (UNKNOWN, "/agentAliases/"),  # Bedrock's agents

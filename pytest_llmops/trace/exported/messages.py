@@ -49,8 +49,17 @@ _KINDS_BY_KEY = {
     "function_response": "tool_result",
     "toolResult": "tool_result",
 }
-# A list of parts of these kinds only is one message
-_PART_KINDS = frozenset((*_TEXTS, *_CALLS, *_RESULTS, *_REASONING, "image", "document"))
+_ARGUMENT_KEYS = (
+    "arguments",
+    "args",
+    "input",
+    "server_tool_call",
+    "action",
+    "actions",
+    "queries",
+    "code",
+    "operation",
+)
 
 
 class Turn(NamedTuple):
@@ -166,9 +175,32 @@ def _are_parts(items: Sequence[object]) -> bool:
         return False
     for item in items:
         part = as_mapping(item)
-        if "role" in part or as_text(part.get("type")) not in _PART_KINDS:
+        is_known = part.get("type") in (*_TEXTS, "image", "document") or _is_call_or_thought(part)
+        if "role" in part or not is_known:
             return False
     return True
+
+
+def _is_call(part: JsonObject) -> bool:
+    """Return whether a part is a call of a tool."""
+    return part.get("type") in _CALLS or _is_hosted_call(part)
+
+
+def _is_hosted_call(part: JsonObject) -> bool:
+    """Return whether a part is the item of OpenAI's Responses for a hosted tool, such as "web_search_call"; an answer in JSON has no id."""
+    kind = as_text(part.get("type"))
+    has_id = isinstance(part.get("id") or part.get("call_id"), str)
+    return has_id and kind.endswith("_call") and kind not in _CALLS
+
+
+def _is_result(part: JsonObject) -> bool:
+    is_of_hosted_tool = "call_id" in part and as_text(part.get("type")).endswith("_call_output")
+    return part.get("type") in _RESULTS or is_of_hosted_tool
+
+
+def _is_call_or_thought(part: JsonObject) -> bool:
+    """Return whether a part is not of a message's text: a call, a result, or reasoning."""
+    return _is_call(part) or _is_result(part) or part.get("type") in _REASONING
 
 
 @lru_cache(maxsize=4096)  # each call of a conversation repeats its messages
@@ -194,7 +226,7 @@ def _read_message(item: object, role: str) -> list[dict[str, Any]]:
     message = _unwrap(item, "message")
     if _MESSAGE_KEYS & message.keys():
         content = message.get("content")
-    elif message.get("type") in (*_CALLS, *_RESULTS, *_REASONING):
+    elif _is_call_or_thought(message):
         content = [message]  # an item of OpenAI's Responses
     else:
         content = fields.arguments_json(item)
@@ -255,7 +287,7 @@ def _join_texts(parts: Iterable[JsonObject]) -> Any:
         if is_text:
             content = part.get("content", part.get("text"))
             texts.append(as_text(content))
-        elif kind not in (*_CALLS, *_RESULTS, *_REASONING):
+        elif not _is_call_or_thought(part):
             texts.append(part)
             is_mixed = True
     if is_mixed:
@@ -270,7 +302,7 @@ def _read_tool_calls(message: JsonObject, parts: Iterable[JsonObject]) -> list[d
     """
     items = _list_items(message.get("tool_calls"))
     own_calls = [_read_tool_call(item) for item in items]
-    part_calls = [_read_tool_call(part) for part in parts if part.get("type") in _CALLS]
+    part_calls = [_read_tool_call(part) for part in parts if _is_call(part)]
     return [*own_calls, *(call for call in part_calls if call not in own_calls)]
 
 
@@ -278,8 +310,10 @@ def _read_tool_call(item: object) -> dict[str, Any]:
     call = _unwrap(item, "tool_call")
     tool = _unwrap(call, "function")
     name = as_text(_find_value(tool, "name", "toolName"))
-    arguments = _find_value(tool, "arguments", "args", "input", "server_tool_call")
-    function = {"name": name, "arguments": fields.arguments_json(arguments)}
+    if not name and _is_hosted_call(call):
+        name = as_text(call["type"]).removesuffix("_call")
+    arguments = fields.arguments_json(_find_value(tool, *_ARGUMENT_KEYS))
+    function = {"name": name, "arguments": arguments}
     call_id = as_text(_find_value(call, "call_id", "toolCallId", "toolUseId", "id"))
     return {"id": call_id, "type": "function", "function": function}
 
@@ -296,7 +330,7 @@ def _read_tool_results(parts: Iterable[JsonObject]) -> list[dict[str, Any]]:
     """Return a message of the role "tool" for each tool result among the parts of a message."""
     results = []
     for part in parts:
-        if part.get("type") not in _RESULTS:
+        if not _is_result(part):
             continue
         result = _find_value(part, "response", "content", "output", "result", "server_tool_call_response")
         result_parts = _find_parts(result)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
 from pytest_llmops import recorder
 from pytest_llmops._util.masked_cuts import LONGEST_SECRET, mask_start
 from pytest_llmops.agents import Step, ToolUse, Trajectory
-from pytest_llmops.agents.argument_values import format_value
+from pytest_llmops.agents.argument_values import compare_value, format_value
+from pytest_llmops.agents.call_requirements import describe_problems
+from pytest_llmops.agents.sources.google_adk import read as read_google_adk
 from pytest_llmops.agents.trajectory import make_tool_use
 from pytest_llmops.agents.trajectory_text import format_trajectory
 from pytest_llmops.errors import MeasurementFailed
@@ -51,6 +54,11 @@ def hide(text: str, end: int, limit: int) -> str:
     return f"{before} {text}{' and more words' * 200}"
 
 
+def refuse(value: str) -> bool:
+    """Raise an exception that has the value, as the check of a test may."""
+    raise ValueError(value)
+
+
 def find_part(shown: str, secret: str) -> str:
     """Return the first part of a secret that is shown; "" if none is."""
     parts = (secret[start : start + MIN_PART] for start in range(len(secret) - MIN_PART + 1))
@@ -73,6 +81,13 @@ def test_no_part_of_a_secret_stays_where_a_text_is_cut(name: str, redactor: Reda
         lines = format_trajectory(Trajectory(steps=steps))
         assert not find_part(str(lines), secret)
         assert not find_part(format_value([hide(text, end, 50)]), secret)
+        assert not find_part(describe_problems(Trajectory(problems=(hide(text, end, 300),))), secret)
+        (difference,) = compare_value(refuse, hide(text, end, 108))
+        assert not find_part(str(difference), secret)
+        event = SimpleNamespace(author="desk", content=None, error_message=hide(text, end, 500))
+        failed = read_google_adk([event])
+        assert failed is not None
+        assert not find_part(str(failed.problems), secret)
 
 
 def test_no_part_of_a_secret_stays_in_a_failure_text() -> None:

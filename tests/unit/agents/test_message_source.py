@@ -299,7 +299,8 @@ def test_call_of_langchain_that_the_server_ran() -> None:
     item = {"type": "mcp_call", "id": "m1", "name": "roll", "arguments": "{}", "output": "4"}
     call = {"type": "function_call", "id": "fc", "call_id": "c1", "name": "get_order", "arguments": TEXT}
     own = {"name": "get_order", "args": ARGUMENTS, "id": "c1"}
-    content = [item, {"type": "web_search_call", "id": "w"}, call]
+    listed = [{"type": "mcp_list_tools", "tools": []}, {"type": "tool_search_output", "tools": []}]
+    content = [item, {"type": "web_search_call", "id": "w"}, call, *listed]
     trajectory = read_trajectory([{"type": "ai", "content": content, "tool_calls": [own]}])
     assert [(use.name, use.result) for use in trajectory.tool_calls] == [
         ("get_order", None),
@@ -307,6 +308,21 @@ def test_call_of_langchain_that_the_server_ran() -> None:
         ("web_search", None),
     ]
     assert (trajectory.answer, trajectory.problems) == ("", ())
+
+
+def test_result_of_a_hosted_tool_without_an_id_is_not_that_of_another_call() -> None:
+    source = [
+        {"type": "function_call", "call_id": "c1", "name": "get_order", "arguments": "{}"},
+        {"type": "code_interpreter_call", "code": "1", "outputs": [{"type": "logs", "logs": "1"}]},
+        {"type": "function_call_output", "call_id": "c1", "output": "delivered"},
+    ]
+    for entries in (source, [{"role": "assistant", "content": source[:2]}, source[2]]):
+        trajectory = read_trajectory(entries)
+        assert [(use.name, use.result) for use in trajectory.tool_calls] == [
+            ("get_order", "delivered"),
+            ("code_interpreter", '{"type": "logs", "logs": "1"}'),
+        ]
+        assert trajectory.notes == ()
 
 
 def test_results_of_local_tools_of_the_responses_api() -> None:

@@ -263,6 +263,34 @@ def test_tool_whose_client_has_a_span_too() -> None:
     odd = span(2, 1, "execute_tool", tool_name="get", tool_call__id=["c1"])
     (use,) = read_trajectory([odd, outer]).tool_calls
     assert use.started is None
+    bare = span(1, 0, "execute_tool", tool_name="get")
+    (use,) = read_trajectory([bare, inner]).tool_calls
+    assert (use.arguments, use.result, use.problem) == ({}, "x", "")
+    # What runs below the span of the client is below the tool.
+    answer = json.dumps([{"role": "assistant", "parts": [call("delete", "d1")]}])
+    for below in (
+        span(3, 2, "execute_tool", tool_name="delete"),
+        span(3, 2, "chat", output_messages=answer),
+    ):
+        (use, deleted) = read_trajectory([outer, inner, below]).tool_calls
+        assert use.started is not None
+        assert (use.name, use.started.tool_calls) == ("get", [deleted])
+        assert deleted.name == "delete"
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_error"),
+    [
+        ({"error": False}, False),
+        ({"status": {"code": "STATUS_CODE_OK", "message": "found"}}, False),
+        ({"status": {"code": 2}}, True),
+        ({"error": "not found"}, True),
+    ],
+)
+def test_tool_that_failed(fields: dict[str, Any], is_error: bool) -> None:
+    tool = span(1, 0, "execute_tool", tool_name="get", tool_call__arguments="{}", tool_call__result="x")
+    (use,) = read_trajectory([{**tool, **fields}]).tool_calls
+    assert (use.result, use.is_error) == ("x", is_error)
 
 
 def test_log_records_have_the_messages() -> None:
@@ -448,6 +476,26 @@ def test_call_in_a_form_that_is_not_read_is_a_problem() -> None:
     assert unnamed.problems == ("the span of a tool does not name it",)
 
 
+def test_tools_that_the_server_ran_are_calls() -> None:
+    items = [
+        {"type": "web_search_call", "id": "w", "action": {"query": "Rome"}},
+        {"type": "mcp_call", "id": "m", "name": "roll", "arguments": "{}", "output": "4"},
+        {"type": "custom_tool_call", "call_id": "c", "name": "run", "input": "ls"},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hi"}]},
+    ]
+    output = json.dumps({"object": "response", "output": items})
+    trajectory = read_trajectory([raw(1, openinference__span__kind="LLM", output__value=output)])
+    assert [(use.name, use.text) for use in trajectory.tool_calls] == [
+        ("web_search", '{"query": "Rome"}'),
+        ("roll", "{}"),
+        ("run", "ls"),
+    ]
+    assert (trajectory.answer, trajectory.problems) == ("Hi", ())
+    answer = '{"type": "phone_call"}'
+    trajectory = read_trajectory([raw(1, openinference__span__kind="LLM", output__value=answer)])
+    assert (trajectory.answer, trajectory.tool_calls) == (answer, [])
+
+
 def test_call_of_a_model_with_spans_of_two_instrumentations_counts_once() -> None:
     content: dict[str, Any] = {"input_messages": json.dumps([ASK]), "output_messages": json.dumps([RESEARCH])}
     outer = span(1, 0, "chat", **content)
@@ -462,9 +510,12 @@ def test_call_of_a_model_with_spans_of_two_instrumentations_counts_once() -> Non
         span(2, 1, "chat", **content),
         span(3, 1, "chat", output_messages=json.dumps([text("assistant", "Done.")])),
     ]
-    trajectory = read_trajectory(several)
-    assert [use.name for use in trajectory.tool_calls] == ["research", "book"]
-    assert trajectory.turns == 2
+    # A third instrumentation, below the first call.
+    for spans in (several, [*several, span(4, 2, "chat", usage_input_tokens=7, **content)]):
+        trajectory = read_trajectory(spans)
+        assert [use.name for use in trajectory.tool_calls] == ["research", "book"]
+        assert trajectory.turns == 2
+    assert trajectory.steps[1].tokens == 7
 
 
 def test_log_records_do_not_hide_their_spans() -> None:

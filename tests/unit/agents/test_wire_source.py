@@ -550,7 +550,13 @@ def test_failure_without_a_retry_is_a_note_unless_it_had_an_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "model"), [("/v1/files", ""), ("/v1/images/generations", "m"), ("/v1/audio/speech", "m")]
+    ("path", "model"),
+    [
+        ("/v1/files", ""),
+        ("/v1/vector_stores/s/file_batches", ""),
+        ("/v1/images/generations", "m"),
+        ("/v1/audio/speech", "m"),
+    ],
 )
 def test_call_of_something_else_than_an_agent_is_a_note(path: str, model: str) -> None:
     log = CallLog([exchange(f"https://api.openai.com{path}", {"model": model}, {"id": "v"})])

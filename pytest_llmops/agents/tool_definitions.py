@@ -153,8 +153,10 @@ def _read_tool(entry: object, place: str) -> ToolDefinition:
     if not isinstance(inner, Mapping):
         raise UsageError(f"{place}: function: expected an object with a name, got {json_kind(inner)}")
     name = inner.get("name")
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str):
         raise UsageError(f"{place}: name: expected a text, got {json_kind(name)}")
+    if not name:
+        raise UsageError(f"{place}: name: expected a text, got an empty one")
     place = f"{place} ({shorten_text(name, MAX_PLACE)})"
     description = inner.get("description")
     if description is None:

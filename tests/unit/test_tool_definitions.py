@@ -67,7 +67,8 @@ def test_a_catalogue_is_a_sequence_of_tools() -> None:
         ([], "expected at least one tool, got none"),
         ([3], "tool 1: expected an object with a name, got a number"),
         ([{"function": "x"}], "tool 1: function: expected an object with a name"),
-        ([{"name": ""}], "tool 1: name: expected a text"),
+        ([{"name": ""}], "tool 1: name: expected a text, got an empty one"),
+        ([{"name": 3}], "tool 1: name: expected a text, got a number"),
         ([{"name": "a", "description": 3}], r"tool 1 \(a\): description: expected a text"),
         ([{"name": "a"}, {"name": "a"}], "expected each name once, got two tools 'a'"),
         (

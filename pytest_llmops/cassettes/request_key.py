@@ -108,6 +108,7 @@ _SIGNED_PARAM = re.compile(
 NO_RULES = MatchRules()
 _CANONICAL_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 # openai-agents sends OpenAI, and no other server, a hint for its prompt cache, which is random for each run of an agent without a session
+_RUN_CACHE_START = b'"agents-sdk:run:'
 _RUN_CACHE_KEY = rb'"prompt_cache_key":\s{0,4}"agents-sdk:run:[\w-]{1,80}"'
 _RUN_CACHE_MEMBER = re.compile(rb",\s{0,4}%b|%b\s{0,4},?\s{0,4}" % (_RUN_CACHE_KEY, _RUN_CACHE_KEY))
 _BOUNDARY = re.compile(r"boundary=\"?([^\";,\s]+)", re.IGNORECASE)
@@ -241,7 +242,8 @@ def build_question(
         body = mask_params(body)
     elif kind.startswith("multipart/") and (boundary := _BOUNDARY.search(content_type)):
         body = body.replace(b"--" + boundary[1].encode("latin-1", "replace"), b"--boundary")
-    body = _RUN_CACHE_MEMBER.sub(b"", body)
+    if _RUN_CACHE_START in body:  # ten times as fast as the search for the whole member
+        body = _RUN_CACHE_MEMBER.sub(b"", body)
     client = prepare_request(rules.clients, headers, body)
     body = client.body
     for text, name in find_test_recorder().file_digests.items():

@@ -9,7 +9,7 @@ import re
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-# What each SDK sends, as its source has it: the method, the host ("": any, the service can be run by oneself), and the path
+# What each SDK sends, as its source has it: the method, the host, and the path
 _ENDPOINTS: tuple[tuple[str, str, str], ...] = (
     # openai-agents 0.24, tracing/processors.py
     ("POST", r"api\.openai\.com", r"/v1/traces/ingest"),
@@ -17,17 +17,19 @@ _ENDPOINTS: tuple[tuple[str, str, str], ...] = (
     ("POST", r"(\w+\.)?api\.smith\.langchain\.com", r"/runs(/batch|/multipart)?"),
     ("PATCH", r"(\w+\.)?api\.smith\.langchain\.com", r"/runs/[0-9a-f-]{36}"),
     ("GET", r"(\w+\.)?api\.smith\.langchain\.com", r"/info"),
-    # Langfuse before OpenTelemetry, API reference "Ingestion"
-    ("POST", "", r"/api/public/ingestion"),
     # posthog 7.91, request.py (also what deepeval and others count their use with)
     ("POST", r"\w+\.i\.posthog\.com", r"(/i/v0/ai)?/batch/"),
     # Sentry, "Envelopes": a host for each organization
     ("POST", r"\w+\.ingest(\.\w+)?\.sentry\.io", r"/api/\d+/envelope/"),
 )
-# OTLP over HTTP, on any host (OpenTelemetry, "OTLP/HTTP request"): Logfire, Phoenix, Langfuse, Traceloop, LangSmith, CrewAI's own
-_OTLP_PATH = re.compile(r"/v1/(traces|metrics|logs)\Z")
+# What goes to any host, as the service can be run by oneself: the end of the path, and how its JSON begins
+_ANY_HOST: tuple[tuple[re.Pattern[str], re.Pattern[bytes]], ...] = (
+    # OTLP over HTTP (OpenTelemetry, "OTLP/HTTP request"): Logfire, Phoenix, Langfuse, Traceloop, LangSmith, CrewAI's own
+    (re.compile(r"/v1/(traces|metrics|logs)\Z"), re.compile(rb'\s*\{\s*"resource(Spans|Metrics|Logs)"')),
+    # Langfuse before OpenTelemetry, API reference "Ingestion"
+    (re.compile(r"/api/public/ingestion\Z"), re.compile(rb'\s*\{\s*"batch"')),
+)
 _OTLP_CONTENT_TYPE = "application/x-protobuf"
-_OTLP_JSON = re.compile(rb'\s*\{\s*"resource(Spans|Metrics|Logs)"')
 
 
 def is_telemetry(method: str, url: str, content_type: str, body: bytes) -> bool:
@@ -46,9 +48,10 @@ def is_telemetry(method: str, url: str, content_type: str, body: bytes) -> bool:
     """
     if has_telemetry_host(method, url):
         return True
-    if not has_telemetry_address(method, url):
+    json_start = _find_json_start(method, url)
+    if json_start is None:
         return False
-    return content_type.startswith(_OTLP_CONTENT_TYPE) or _OTLP_JSON.match(body) is not None
+    return content_type.startswith(_OTLP_CONTENT_TYPE) or json_start.match(body) is not None
 
 
 @lru_cache(maxsize=256)
@@ -56,19 +59,23 @@ def has_telemetry_host(method: str, url: str) -> bool:
     """Return whether method, host and path are those of a tracing service, whatever the request says."""
     host, path = _split_url(url)
     return any(
-        method.upper() == expected
-        and (not host_pattern or re.fullmatch(host_pattern, host))
-        and re.fullmatch(path_pattern, path)
+        method.upper() == expected and re.fullmatch(host_pattern, host) and re.fullmatch(path_pattern, path)
         for expected, host_pattern, path_pattern in _ENDPOINTS
     )
 
 
-@lru_cache(maxsize=256)
 def has_telemetry_address(method: str, url: str) -> bool:
     """Return whether a request may be one of a tracing SDK, judged by its address only."""
+    return has_telemetry_host(method, url) or _find_json_start(method, url) is not None
+
+
+@lru_cache(maxsize=256)
+def _find_json_start(method: str, url: str) -> re.Pattern[bytes] | None:
+    """Return how the JSON of a trace begins that is sent to such an address on any host; None for another address."""
     _, path = _split_url(url)
-    is_otlp = method.upper() == "POST" and _OTLP_PATH.search(path) is not None
-    return is_otlp or has_telemetry_host(method, url)
+    if method.upper() != "POST":
+        return None
+    return next((start for ending, start in _ANY_HOST if ending.search(path)), None)
 
 
 def _split_url(url: str) -> tuple[str, str]:

@@ -1,7 +1,7 @@
 """``--llm-again``: run the cases again that broke in an earlier run, with new answers.
 
-A run keeps its broken cases in pytest's cache, or why there is none to run again; its run file has them too. The next session selects their tests, and takes takes (recorded
-answers) that no run has used yet: they begin at a multiple of `SESSION_TAKES`, a higher one for each session.
+A run keeps its broken cases in pytest's cache, or why there is none to run again; its run file has them too. The next session selects their
+tests, and takes takes (recorded answers) that no run has used yet: they begin at a multiple of `SESSION_TAKES`, a higher one for each session.
 
 Knows pytest's configuration and items by their attributes only.
 """
@@ -123,7 +123,8 @@ def _read_earlier_run(config: Any, settings: Settings) -> EarlierRun:
         )
     if isinstance(stored, str):
         raise UsageError(
-            f"--llm-again: expected an earlier run here with broken cases that are to run again, got {stored}"
+            f"--llm-again: expected an earlier run here with broken cases that are to run again, got {stored}; "
+            "the report of that run has its next step, and later changes need a new one: pytest"
         )
     earlier = EarlierRun.from_wire(stored)
     earlier.check(f"--llm-again: damaged entry {CACHE_KEY} in pytest's cache ({RUN_ALL})")

@@ -6,6 +6,8 @@ Knows pytest's reports by their attributes only.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.errors import (
@@ -18,9 +20,12 @@ from pytest_llmops.errors import (
 )
 
 if TYPE_CHECKING:
+    from pytest_llmops.cassettes import Tape
     from pytest_llmops.harness.item import Harness
+    from pytest_llmops.measurement import Measurement
 
 TORN_DOWN = "the fixture was torn down"
+ELSEWHERE = "in a process that the test started"
 
 
 def describe_ending(report: Any, error: BaseException | None) -> str:
@@ -82,3 +87,31 @@ def raise_unless_shown(caught: CassetteMiss | BudgetReached, raised: BaseExcepti
     """
     if not isinstance(find_unscored_error(raised), (CassetteMiss, BudgetReached)):
         raise swallowed_error(TORN_DOWN, caught)
+
+
+def withdraw_scores(
+    measurements: Iterable[Measurement], tape: Tape, error: BaseException | None
+) -> list[Measurement]:
+    """Return the measurements of a test that has a miss, or a refused call, without the scores if it went on after that.
+
+    What was scored then was not the answer of a model.
+
+    Args:
+        measurements: The measurements.
+        tape: The tape, which knows the miss.
+        error: What the phase raised: after the miss itself nothing was scored. That of `Harness.replace_by_cause` has a cause.
+    """
+    place = ""
+    if tape.report.errors_elsewhere:
+        place = f" {ELSEWHERE}"
+    elif _is_raised_miss(error):
+        return list(measurements)
+    why = f"a request{place} was not answered, so this is not the score of an answer"
+    return [replace(one, value=None, samples=(), error=one.error or why) for one in measurements]
+
+
+def _is_raised_miss(error: BaseException | None) -> bool:
+    """Return whether an error is a miss, or a refused call, that no test caught."""
+    if error is None or error.__cause__ is not None:
+        return False
+    return isinstance(find_unscored_error(error), (CassetteMiss, BudgetReached))

@@ -19,7 +19,6 @@ from pytest_llmops import recorder, registry
 from pytest_llmops.errors import (
     BudgetReached,
     CassetteMiss,
-    MeasurementFailed,
     UsageError,
     find_unscored_error,
     list_exception_classes,
@@ -32,7 +31,7 @@ from pytest_llmops.harness import caught_errors, components, tapes
 from pytest_llmops.harness.markers import llm_models, llm_trials, load_markers
 from pytest_llmops.harness.own_tests import is_recorded_elsewhere
 from pytest_llmops.harness.parametrize import describe_parameters
-from pytest_llmops.measurement import Json, Measurement, format_amount, shorten_text, to_builtins
+from pytest_llmops.measurement import Json, format_amount, shorten_text, to_builtins
 from pytest_llmops.settings import NEEDS_JUDGE, OPTIONS, Option, RecordMode, Settings
 
 if TYPE_CHECKING:
@@ -45,8 +44,6 @@ if TYPE_CHECKING:
 REQUEST_SETTINGS = frozenset({"trials", "model", "judge_model", "base_url", "api", "embedder"})
 # In a URL, what may hold secrets: user and password before "@", and the query
 SECRETS_IN_URL = re.compile(r"(?<=://)[^/?#]*(?=@)|(?<=\?).+")
-
-ELSEWHERE = "in a process that the test started"
 
 
 @dataclass(slots=True)
@@ -242,16 +239,16 @@ class Harness:
             raise swallowed_error(self.hiding, caught)
         is_elsewhere = tape is not None and bool(tape.report.errors_elsewhere)
         if caught is not None and is_elsewhere and not self._has_raised_miss:
-            raise reword_error(caught, f"{ELSEWHERE}: {caught}")
+            raise reword_error(caught, f"{caught_errors.ELSEWHERE}: {caught}")
         if self.caught_in_teardown is not None:
             caught_errors.raise_unless_shown(self.caught_in_teardown, sys.exception())
 
     def replace_by_cause(self, call: Any) -> BaseException:
-        """Return why a phase failed: a miss, or a refused call, that the test did not see; else the error itself.
+        """Return why a phase failed: a miss, or a refused call, that was caught before; else the error itself.
 
         In a process that the test started, the SDK has put our message into an error of its own, and the test failed with what it
-        made of that. In the test's own process, an agent may hand the miss to its model as the result of a tool; then what an
-        assertion scored was not the answer of the model.
+        made of that. In the test's own process, an agent may hand the miss to its model as the result of a tool; then the test
+        failed by something that was not the answer of the model.
 
         Args:
             call: pytest's call, with the error. Its ``excinfo`` is replaced.
@@ -264,11 +261,11 @@ class Harness:
         if caught is None:
             return error
         if tape.report.errors_elsewhere:
-            cause = reword_error(caught, f"{ELSEWHERE}: {caught}")
-        elif isinstance(error, MeasurementFailed):
-            cause = swallowed_error("an answer was scored", caught)
-        else:
+            cause = reword_error(caught, f"{caught_errors.ELSEWHERE}: {caught}")
+        elif find_unscored_error(error):  # a group with the miss, or another error that is no low score
             return error
+        else:
+            cause = swallowed_error("the test went on", caught)
         cause.__cause__ = error
         call.excinfo = type(call.excinfo).from_exception(cause.with_traceback(error.__traceback__))
         return cause
@@ -497,14 +494,8 @@ class Harness:
         from pytest_llmops.trace.media_parts import restore_files
 
         measurements = self.recorder.drain_measurements()
-        place = ""
-        if self.tape is not None and self.tape.report.errors_elsewhere:
-            place = f" {ELSEWHERE}"
-        is_scored_in_vain = False  # see `replace_by_cause`
-        if isinstance(error, (CassetteMiss, BudgetReached)):
-            is_scored_in_vain = isinstance(error.__cause__, MeasurementFailed)
-        if place or is_scored_in_vain:
-            measurements = [_withdraw_score(measurement, place) for measurement in measurements]
+        if self.tape is not None and self.tape.verdict() is not None:
+            measurements = caught_errors.withdraw_scores(measurements, self.tape, error)
         calls = [read_call(exchange) for exchange in self.recorder.exchanges[self._reported_calls :]]
         self._reported_calls += len(calls)
         budget = MediaBudget(MAX_TEST_CHARS)
@@ -543,14 +534,6 @@ class Harness:
             self.recorder.facts["record"] = list[Json](self._record_commands)
         payload["facts"] = dict(self.recorder.facts)
         payload["tapes"] = self.log.uses
-
-
-def _withdraw_score(measurement: Measurement, place: str) -> Measurement:
-    """Return a measurement of a test that missed a recording without seeing it: what it scored was not the answer of the model."""
-    if measurement.error:
-        return measurement
-    why = f"a request{place} was not answered, so this is not the score of an answer"
-    return replace(measurement, value=None, samples=(), error=why)
 
 
 def fingerprint_exchanges(exchanges: Sequence[Exchange], mask: Callable[[str], str] = str) -> str:

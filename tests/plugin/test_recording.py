@@ -107,7 +107,27 @@ def test_an_application_cannot_swallow_a_miss(project: Project) -> None:
     project.write(
         **{
             "test_a.py": """
-from pytest_llmops import assert_tool_calls
+from pytest_llmops import assert_contains, assert_tool_calls
+
+def ask(llm):
+    try:
+        return llm.complete("never recorded").text
+    except BaseException:
+        return "Sorry"
+
+def test_plain_assert(llm):
+    assert_contains(ask(llm), "B-77", at_least=None)
+    assert "B-77" in ask(llm)
+
+def test_recorded_only(llm):
+    assert_contains(ask(llm), "B-77", at_least=None)
+
+def test_group(llm):
+    assert_contains("B-77", "B-77")
+    try:
+        llm.complete("never recorded")
+    except BaseException as miss:
+        raise BaseExceptionGroup("tasks", [miss])
 
 def test_caught(llm):
     try:
@@ -136,6 +156,9 @@ def test_wrong():
     )
     result = project.run()
     assert {name: record.outcome for name, record in result.records.items()} == {
+        "test_plain_assert": "errored",
+        "test_recorded_only": "errored",
+        "test_group": "errored",
         "test_caught": "errored",
         "test_swallowed": "errored",
         "test_scored": "errored",
@@ -143,10 +166,17 @@ def test_wrong():
     }
     check_message(result.records["test_swallowed"].message)
     scored = result.records["test_scored"]
-    assert scored.message.startswith("CassetteMiss: an answer was scored although a request was missed")
+    assert scored.message.startswith("CassetteMiss: the test went on although a request was missed")
     assert "tools.calls: 1 of 1 expected calls missing" in result.text
     assert "MISSED test_a.py::test_scored" in result.text
-    assert {measurement.status for measurement in scored.measurements} == {"errored"}
+    plain = result.records["test_plain_assert"]
+    assert plain.message.startswith("CassetteMiss: the test went on although a request was missed")
+    assert plain.record_commands
+    for name in ("test_plain_assert", "test_recorded_only", "test_scored"):
+        assert {measurement.status for measurement in result.records[name].measurements} == {"errored"}
+    # A miss that nothing caught says itself what is missing, and leaves the scores before it
+    assert not result.records["test_group"].message.startswith("CassetteMiss: the test went on")
+    assert [measurement.value for measurement in result.records["test_group"].measurements] == [1.0]
 
 
 def test_the_network_is_closed_while_recordings_answer(project: Project) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import aiohttp
@@ -13,9 +14,12 @@ import pytest
 from support.server import StubServer
 from support.tapes import stored, taped
 
+from pytest_llmops import recorder
+from pytest_llmops.cassettes.http.child_processes import TapeServer
+from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.cassettes.telemetry import is_telemetry
 from pytest_llmops.errors import CassetteMiss
-from pytest_llmops.settings import Settings
+from pytest_llmops.settings import RecordMode, Settings
 
 PROTOBUF = {"content-type": "application/x-protobuf"}
 SPANS = b"\x0a\x02hi"
@@ -79,6 +83,18 @@ def test_traces_go_out_unrecorded_and_a_replay_answers_them(
     assert tape.counts.replayed == 0
 
 
+@pytest.mark.parametrize("mode", ["new", "none"])
+def test_traces_of_a_child_process_are_no_calls_of_the_test(tmp_path: Path, mode: RecordMode) -> None:
+    unfinished: dict[int, Tape] = {}
+    with closing(TapeServer()) as tapes, taped(tmp_path / "cassette.json", mode) as tape:
+        request = ("POST", "http://localhost:4318/v1/traces", PROTOBUF, SPANS)
+        question = tapes._call_tape(unfinished, tape, "make_question", request)
+        answer = tapes._call_tape(unfinished, tape, "claim", (question,))
+        assert recorder.list_exchanges() == ()
+    assert (answer is None) == (mode == "new")
+    assert unfinished == {}  # or there would be a note of a call that was not recorded
+
+
 @pytest.mark.parametrize("send", SENDERS)
 def test_a_test_of_an_exporter_records_them_as_any_request(
     server: StubServer, tmp_path: Path, send: Send
@@ -117,7 +133,7 @@ JSON = "application/json"
         ("POST", "https://eu.api.smith.langchain.com/runs/batch", JSON, b"{}"),
         ("PATCH", f"https://api.smith.langchain.com/runs/{RUN}", JSON, b"{}"),
         ("GET", "https://api.smith.langchain.com/info", "", b""),
-        ("POST", "https://langfuse.shop.example/api/public/ingestion", JSON, b"{}"),
+        ("POST", "https://langfuse.shop.example/api/public/ingestion", JSON, b'{"batch": []}'),
         ("POST", "https://langfuse.shop.example/api/public/otel/v1/traces", PROTOBUF["content-type"], SPANS),
         ("POST", "https://logfire-us.pydantic.dev/v1/metrics", PROTOBUF["content-type"], SPANS),
         ("POST", "https://telemetry.crewai.com:4319/v1/traces", PROTOBUF["content-type"], SPANS),
@@ -139,6 +155,8 @@ def test_what_tracing_sdks_send(method: str, url: str, content_type: str, body: 
         ("GET", "https://langfuse.shop.example/api/public/v2/prompts/greeting", "", b""),
         ("POST", "https://us.i.posthog.com/flags/", JSON, b"{}"),
         ("POST", "https://shop.example/v1/logs", JSON, b'{"text": "hi"}'),
+        ("POST", "https://shop.example/api/public/ingestion", JSON, b'{"document": "hi"}'),
+        ("POST", "https://shop.example/v1/logs", JSON, b'{"batch": []}'),
         ("POST", "https://shop.example/v1/traces/ingest", JSON, b"{}"),
         ("GET", "https://shop.example/v1/traces", PROTOBUF["content-type"], b""),
         ("POST", "http://[", PROTOBUF["content-type"], b""),

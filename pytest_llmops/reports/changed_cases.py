@@ -38,6 +38,8 @@ BAD_KINDS = frozenset({"no recording", "no score", "error", "failed", "worse"})
 LONGEST_ID = 60
 KEPT_OF_LONG_ID = 28  # characters at each end
 _EVIDENCE_OF_ANSWER = frozenset({"answer", "expected", "diff", "tail of output", "output", "differs at"})
+# A message or a call in the evidence: what an agent did, whether it failed or not
+_LINE_OF_TRAJECTORY = re.compile(r" |\d+ ")
 _PLACE_OF_NEAREST = re.compile(r'(?<=") at line \d[^;]{0,80}\Z')
 
 
@@ -410,6 +412,8 @@ def _find_why(kind: CaseKind, record: TestRecord, decisive: Measurement | None) 
         for label, text in read_detail(decisive).evidence:
             if label in _EVIDENCE_OF_ANSWER or label.startswith("rank "):
                 continue
+            if _LINE_OF_TRAJECTORY.match(label):
+                return ""  # nothing stands before it: the score exceeds its limit, and says so itself
             words = _PLACE_OF_NEAREST.sub("", str(text).replace(" | nearest ", "; nearest text "))
             return shorten_text(f"{label}: {words}", 300)
         if decisive.reason:

@@ -327,3 +327,24 @@ def test_three_hundred_steps_are_on_the_page_and_further_ones_are_counted() -> N
     assert (len(trajectory["steps"]), trajectory["cut"]) == (300, 10)
     assert len(page) < 500_000
     assert NODEID.partition("[")[0] in read_texts(page)
+
+
+def test_what_all_agents_were_told_is_not_why_one_exceeds_a_limit() -> None:
+    def fail(evidence: list[Json]) -> TestRecord:
+        steps = Measurement(
+            name="trajectory.steps",
+            value=3,
+            unit="count",
+            better="lower",
+            threshold=2,
+            detail={"evidence": evidence},
+        )
+        return TestRecord(
+            nodeid=NODEID, outcome="failed", measurements=(steps,), message=f"{steps.name} 3 > 2"
+        )
+
+    told: list[Json] = [["  system", "Help."], ["1 assistant", "get_order() -> sent"]]
+    (case,) = list_cases(Run(records=(fail(told),)))
+    assert (case.why, [score.words for score in case.scores]) == ("", ["trajectory.steps 3, needs ≤ 2"])
+    (case,) = list_cases(Run(records=(fail([["loop", "get_order() 3 times"], *told]),)))
+    assert case.why == "loop: get_order() 3 times"

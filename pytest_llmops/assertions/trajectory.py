@@ -107,7 +107,8 @@ def assert_trajectory(
     trajectory = read_trajectory(source)
     measured = partial(Measurement, label=label, version=VERSION)
     limited = _measure_limits(measured, trajectory, limits, source)
-    return recorder.emit_together(_list_emissions(measured, trajectory, requirements, limited))
+    problem = describe_problems(trajectory, source)
+    return recorder.emit_together(_list_emissions(measured, trajectory, requirements, limited, problem))
 
 
 def _list_emissions(
@@ -115,6 +116,7 @@ def _list_emissions(
     trajectory: Trajectory,
     requirements: Requirements | None,
     measurements: list[Measurement],
+    problem: str,
 ) -> list[Emission]:
     """Return what is measured: whether the calls are as required, then what has limits.
 
@@ -123,8 +125,8 @@ def _list_emissions(
         trajectory: What the agent did.
         requirements: What is required of its calls; None: nothing.
         measurements: What has limits.
+        problem: Why not all calls are known; "" if they are.
     """
-    problem = describe_problems(trajectory)
     if problem:
         measurements = _doubt_limits(measurements, problem)
     if requirements is None:

@@ -33,8 +33,8 @@ from pytest_llmops.trace import CallLog
 MAX_PROBLEM_CHARS = 300
 MAX_DETAIL_NAMES = 300  # names of calls in ``detail``
 NO_MODEL_CALL = (
-    "no call to a model was recorded in this test; is it marked with llm_cassette? "
-    "An agent in another process or language needs the fixture llm_proxy"
+    "no call to a model was recorded in this test; was the agent called in it? "
+    "If it is not a Python process that the test starts, use the fixture llm_proxy"
 )
 
 

@@ -204,8 +204,8 @@ def test_a_source_without_a_message_of_the_agent_could_not_be_scored(source: obj
 @pytest.mark.parametrize("check", [assert_tool_calls, assert_trajectory])
 def test_a_test_without_a_recorded_call_names_the_next_step(check: Any) -> None:
     reason = (
-        "the source has no message of an agent: no call to a model was recorded in this test; is it marked with "
-        "llm_cassette? An agent in another process or language needs the fixture llm_proxy"
+        "the source has no message of an agent: no call to a model was recorded in this test; was the agent "
+        "called in it? If it is not a Python process that the test starts, use the fixture llm_proxy"
     )
     for expected in ([], ["search"]):
         with pytest.raises(MeasurementErrored, match=re.escape(reason)):

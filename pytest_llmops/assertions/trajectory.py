@@ -30,6 +30,9 @@ __tracebackhide__ = True
 
 VERSION = "1"
 MAX_LINES = 60  # lines of a failure text
+COUNTED_STEPS = (
+    "trajectory.steps counts turns of the model; the numbers below, and steps elsewhere, count tool calls"
+)
 
 
 def assert_trajectory(
@@ -255,6 +258,8 @@ def _add_evidence(
         if measurement.status in ("failed", "errored") and not is_shown:
             is_shown = True
             evidence = [("loop", text) for text in describe_loops(trajectory.tool_calls)]
+            if measurement.name == "trajectory.steps" and measurement.status == "failed":
+                evidence.append(("note", COUNTED_STEPS))
             evidence += format_trajectory(trajectory)
         emissions.append(Emission(measurement=measurement, evidence=evidence, max_evidence_lines=MAX_LINES))
     return emissions

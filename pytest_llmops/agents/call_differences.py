@@ -3,7 +3,7 @@
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_llmops._util.step_alignment import find_common
 from pytest_llmops.agents.expected_calls import Expected, ExpectedAgent, ExpectedCall
@@ -17,6 +17,7 @@ MAX_DIFFERENCES = 12  # differences in a failure text
 MAX_ARGUMENTS = 4  # arguments of a call that are described
 MAX_FORBIDDEN = 5
 MAX_HINT_CALLS = 200  # calls made that are compared turn by turn for a hint
+MAX_HINT_CHARS = 200  # of a call in a hint
 MAX_NAMED = 2  # forbidden calls in the first line
 MAX_NAMED_AGENTS = 5
 MAX_AGENT_CHARS = 200  # of the names of agents in a hint
@@ -91,7 +92,11 @@ def describe_differences(
     left_out = sum(len(group) for group in groups[MAX_DIFFERENCES:])
     if left_out:
         lines.append(("and", f"{format_count(left_out, 'more difference')}"))
-    hint = _find_order_hint(comparison) or _find_agent_hint(comparison, all_calls)
+    hint = (
+        _find_order_hint(comparison)
+        or _find_agent_hint(comparison, all_calls)
+        or _find_argument_hint(comparison, near[:MAX_DIFFERENCES])
+    )
     if hint:
         lines.append(("hint", hint))
     lines += [("invalid", problem) for problem in problems]
@@ -312,6 +317,26 @@ def _find_order_hint(comparison: CallComparison) -> str:
     return (
         "the same calls in another order: order='any' would pass; do that only if the order does not matter"
     )
+
+
+def _find_argument_hint(comparison: CallComparison, near: Sequence[CallDifference]) -> str:
+    """Return a hint if a call has all expected arguments and others too; "" if none has.
+
+    Args:
+        comparison: The expected calls and those made.
+        near: Calls of the expected tool with other arguments.
+    """
+    for difference in near:
+        if difference.expected is None or difference.made is None:
+            continue
+        expected = comparison.expected[difference.expected]
+        if isinstance(expected, ExpectedAgent) or expected.mode != "exact":
+            continue
+        with_others = replace(expected, mode="partial")
+        use = comparison.made[difference.made]
+        if not expected.matches(use) and with_others.matches(use):
+            return f"three dots allow other arguments: {shorten_text(repr(with_others), MAX_HINT_CHARS)}"
+    return ""
 
 
 def _find_agent_hint(comparison: CallComparison, calls: Sequence[ToolUse]) -> str:

@@ -28,9 +28,14 @@ from pytest_llmops.agents.trajectory_text import format_call
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.recorder import shorten_masked
+from pytest_llmops.trace import CallLog
 
 MAX_PROBLEM_CHARS = 300
 MAX_DETAIL_NAMES = 300  # names of calls in ``detail``
+NO_MODEL_CALL = (
+    "no call to a model was recorded in this test; was the agent called in it? "
+    "If it is not a Python process that the test starts, use the fixture llm_proxy"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,8 +268,13 @@ def check_calls(
     )
 
 
-def describe_problems(trajectory: Trajectory) -> str:
-    """Return why not all calls of a trajectory are known, or that no agent speaks in it; "" if they are known."""
+def describe_problems(trajectory: Trajectory, source: object = None) -> str:
+    """Return why not all calls of a trajectory are known, or that no agent speaks in it; "" if they are known.
+
+    Args:
+        trajectory: What the agent did.
+        source: What it was read from. If it is ``llm_calls`` without a call of the application, the next step is named.
+    """
     problems = trajectory.all_problems
     reason = ""
     if problems:
@@ -273,6 +283,8 @@ def describe_problems(trajectory: Trajectory) -> str:
         reason += f" (and {len(problems) - 1:,} more)"
     if not trajectory.turns:
         # An agent that answers without a call has a message.
+        if isinstance(source, CallLog) and not any(call.purpose == "app" for call in source):
+            reason = reason or NO_MODEL_CALL
         return ": ".join(filter(None, ("the source has no message of an agent", reason)))
     if not reason:
         return ""

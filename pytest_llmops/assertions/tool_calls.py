@@ -102,7 +102,7 @@ def assert_tool_calls(
     result = check_calls(requirements, trajectory, validity)
     error = result.error
     if not trajectory.turns:
-        error = describe_problems(trajectory)
+        error = describe_problems(trajectory, source)
     if error:
         return recorder.emit(
             measured(name="tools.calls", error=error, threshold=threshold, detail=result.detail),

@@ -30,6 +30,9 @@ __tracebackhide__ = True
 
 VERSION = "1"
 MAX_LINES = 60  # lines of a failure text
+COUNTED_STEPS = (
+    "trajectory.steps counts turns of the model; the numbers below, and steps elsewhere, count tool calls"
+)
 
 
 def assert_trajectory(
@@ -107,7 +110,8 @@ def assert_trajectory(
     trajectory = read_trajectory(source)
     measured = partial(Measurement, label=label, version=VERSION)
     limited = _measure_limits(measured, trajectory, limits, source)
-    return recorder.emit_together(_list_emissions(measured, trajectory, requirements, limited))
+    problem = describe_problems(trajectory, source)
+    return recorder.emit_together(_list_emissions(measured, trajectory, requirements, limited, problem))
 
 
 def _list_emissions(
@@ -115,6 +119,7 @@ def _list_emissions(
     trajectory: Trajectory,
     requirements: Requirements | None,
     measurements: list[Measurement],
+    problem: str,
 ) -> list[Emission]:
     """Return what is measured: whether the calls are as required, then what has limits.
 
@@ -123,8 +128,8 @@ def _list_emissions(
         trajectory: What the agent did.
         requirements: What is required of its calls; None: nothing.
         measurements: What has limits.
+        problem: Why not all calls are known; "" if they are.
     """
-    problem = describe_problems(trajectory)
     if problem:
         measurements = _doubt_limits(measurements, problem)
     if requirements is None:
@@ -253,6 +258,8 @@ def _add_evidence(
         if measurement.status in ("failed", "errored") and not is_shown:
             is_shown = True
             evidence = [("loop", text) for text in describe_loops(trajectory.tool_calls)]
+            if measurement.name == "trajectory.steps" and measurement.status == "failed":
+                evidence.append(("note", COUNTED_STEPS))
             evidence += format_trajectory(trajectory)
         emissions.append(Emission(measurement=measurement, evidence=evidence, max_evidence_lines=MAX_LINES))
     return emissions

@@ -32,6 +32,16 @@ MAX_HINT = 200_000  # longest request, in characters, that is searched for dates
 _OPENAI_ENDPOINTS = ("/chat/completions", "/responses", "/embeddings")
 _MISSING = object()
 
+# Kinds of a tool's result: the member that has what the tool returned, and the path that ignores it in all requests
+_RESULT_MEMBERS = {
+    # Of OpenAI's chat completions: a path would ignore prompts too
+    "tool": ("content", ""),
+    "_call_output": ("output", "input[*].output"),
+    "tool_result": ("content", "messages[*].content[*].content"),
+    "toolResult": ("toolResult", "messages[*].content[*].toolResult"),
+    "functionResponse": ("functionResponse", "contents[*].parts[*].functionResponse"),
+}
+
 _VOLATILE_PATTERNS = (
     ("a UUID", re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)),
     (
@@ -275,7 +285,63 @@ def _format_differences(nearest: NearestRequest, question: Question, rules: Matc
     if kind:
         step = "make it the same in every run (freeze it, or pass it in)"
         lines.append(f"  hint      only {kind} differs: {step}")
+    hint = _describe_tool_result(parse_json(old), parse_json(new))
+    if hint:
+        lines.append(f"  hint      {hint}")
     return lines
+
+
+def _describe_tool_result(old: object, new: object) -> str:
+    """Return what to do if two requests differ only from the result of a tool on; "" if they do not."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return ""
+    places = _list_changed_members(old, new)
+    if len(places) != 1:
+        return ""
+    place = places[0]
+    before, after = _find_first_change(old, new, place.partition("[")[0])
+    for key in ("content", "parts"):  # a message that has results as blocks
+        if not _name_result(after) and isinstance(before, dict) and isinstance(after, dict):
+            before, after = _find_first_change(before, after, key)
+    kind = _name_result(after)
+    if not kind or _name_result(before) != kind:
+        return ""
+    member, path = _RESULT_MEMBERS[kind]
+    if before[member] == after[member]:
+        return ""
+    step = "replace what differs in a normalizer of requests"
+    if path:
+        step = f"ignore results: llm_match_ignore = {path}"
+    return (
+        f"{shorten_text(place, 60)} has the result of a tool: tools run in every replay, and this one returned something else; "
+        f"give it fixed data, or {step}"
+    )
+
+
+def _find_first_change(old: Mapping[str, Any], new: Mapping[str, Any], name: str) -> tuple[Any, Any]:
+    """Return the first items in which two lists differ, or what has no such lists."""
+    before, after = old.get(name), new.get(name)
+    if not (isinstance(before, list) and isinstance(after, list)):
+        return old, new
+    place = count_shared_start(before, after)
+    if place == min(len(before), len(after)):
+        return old, new
+    return before[place], after[place]
+
+
+def _name_result(entry: object) -> str:
+    """Return the kind of a tool's result, as in `_RESULT_MEMBERS`; "" if a message, an item or a block is not one."""
+    if not isinstance(entry, dict):
+        return ""
+    kind = entry.get("type")
+    if entry.get("role") == "tool":
+        kind = "tool"
+    elif str(kind).endswith("_call_output"):
+        kind = "_call_output"
+    for name, (member, _) in _RESULT_MEMBERS.items():
+        if member in entry and name in (kind, member):
+            return name
+    return ""
 
 
 def _find_volatile_part(before: str, after: str) -> str:

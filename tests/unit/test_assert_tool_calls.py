@@ -27,6 +27,7 @@ from pytest_llmops.cases.files import Case
 from pytest_llmops.errors import UsageError
 from pytest_llmops.harness.tool_choice import MarkedTools
 from pytest_llmops.protocols import Call, Message, ToolCall, ToolDefinition
+from pytest_llmops.trace import CallLog
 
 REFUND = {"name": "refund", "input_schema": {"type": "object", "properties": {"amount": {"type": "number"}}}}
 Messages = list[dict[str, Any]]
@@ -110,6 +111,22 @@ def test_a_hint_where_only_the_order_differs() -> None:
     assert not any(line.startswith("  hint") for line in fail(MESSAGES, ["refund", "send_mail"]))
 
 
+def find_hints(lines: list[str]) -> list[str]:
+    return [line.removeprefix("  hint").strip() for line in lines if line.startswith("  hint")]
+
+
+def test_a_hint_where_a_call_has_more_arguments_than_expected() -> None:
+    orders = turn(("order", {"item": "lamp", "quantity": 2}), ("order", {"item": "stove", "quantity": 1}))
+    lines = fail(orders, [call("order", item="lamp"), call("order", item="stove")])
+    assert find_hints(lines) == ["three dots allow other arguments: call('order', ..., item='lamp')"]
+    for expected in (
+        call("order", item="tent"),
+        call("order", ..., item="tent"),
+        call("order", item="lamp", quantity=3),
+    ):
+        assert find_hints(fail(turn(("order", {"item": "lamp", "quantity": 2})), [expected])) == []
+
+
 def test_forbidden_calls_fail_with_or_without_expected_ones() -> None:
     lines = fail(MESSAGES, never=["delete_*", call("refund", ..., amount=200)])
     assert lines[:2] == [
@@ -182,6 +199,20 @@ def test_a_source_without_a_message_of_the_agent_could_not_be_scored(source: obj
             MeasurementErrored, match="could not be scored: the source has no message of an agent"
         ):
             assert_tool_calls(source, expected)
+
+
+@pytest.mark.parametrize("check", [assert_tool_calls, assert_trajectory])
+def test_a_test_without_a_recorded_call_names_the_next_step(check: Any) -> None:
+    reason = (
+        "the source has no message of an agent: no call to a model was recorded in this test; was the agent "
+        "called in it? If it is not a Python process that the test starts, use the fixture llm_proxy"
+    )
+    for expected in ([], ["search"]):
+        with pytest.raises(MeasurementErrored, match=re.escape(reason)):
+            check(CallLog([]), expected)
+    with pytest.raises(MeasurementErrored) as error:
+        check([], [])
+    assert "was recorded" not in str(error.value)
 
 
 def started(inner: Trajectory) -> Trajectory:

@@ -92,9 +92,10 @@ def test_limits_and_what_exceeds_them() -> None:
     }
     assert {item.status for item in assert_trajectory(trajectory, **options)} == {"passed"}
     lines = fail(trajectory, at_most_steps=5, at_most_repeats=1, at_most_tokens=599, at_most_usd=0.05)
-    assert lines[:2] == [
+    assert lines[:3] == [
         "trajectory.steps 6 > 5",
         "  loop          search(q='x'), 5 times: steps 2 to 6",
+        "  note          trajectory.steps counts turns of the model; the numbers below, and steps elsewhere, count tool calls",
     ]
     for line in (
         "trajectory.repeats 4 > 1",

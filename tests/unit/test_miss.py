@@ -148,6 +148,68 @@ def test_what_differs_in_every_run_is_named(old: str, new: str) -> None:
     check_message(hint)
 
 
+def tool_result(kind: str, text: str) -> dict[str, Any]:
+    """A request with the result of a tool, and a call before it."""
+    if kind == "chat":
+        return {"messages": [{"role": "user", "content": "Hi"}, {"role": "tool", "content": text}]}
+    if kind == "responses":
+        item = {"type": "function_call_output", "call_id": "c1", "output": text}
+        return {"input": [{"type": "function_call", "name": "search"}, item]}
+    if kind == "anthropic":
+        block = {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": text}]}
+        return {"messages": [{"role": "user", "content": [block, {"type": "text", "text": "Go on."}]}]}
+    if kind == "bedrock":
+        return {"messages": [{"role": "user", "content": [{"toolResult": {"content": [{"text": text}]}}]}]}
+    return {"contents": [{"role": "user", "parts": [{"functionResponse": {"response": {"text": text}}}]}]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "step"),
+    [
+        ("chat", "replace what differs in a normalizer of requests"),
+        ("responses", "ignore results: llm_match_ignore = input[*].output"),
+        ("anthropic", "ignore results: llm_match_ignore = messages[*].content[*].content"),
+        ("bedrock", "ignore results: llm_match_ignore = messages[*].content[*].toolResult"),
+        ("gemini", "ignore results: llm_match_ignore = contents[*].parts[*].functionResponse"),
+    ],
+)
+def test_a_tool_that_returned_something_else_is_named(kind: str, step: str) -> None:
+    old, new = tool_result(kind, "sunny"), tool_result(kind, "rain")
+    (hint,) = (line for line in said(new, request(old)).splitlines() if line.startswith("  hint "))
+    assert hint.endswith(f"give it fixed data, or {step}")
+    assert "has the result of a tool: tools run in every replay" in hint
+    check_message(hint)
+    assert "hint" not in said({**new, "model": "b"}, request({**old, "model": "a"}))
+    path = step.partition(" = ")[2]
+    if path:
+        question, recorded = asked(new), [("#001", request(old))]
+        text = describe_missing_request(question, recorded, **WHERE, rules=MatchRules((path,)))
+        assert "  reason    it is the same request" in text
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (
+            [{"role": "tool", "tool_call_id": "a", "content": "x"}],
+            [{"role": "tool", "tool_call_id": "b", "content": "x"}],
+        ),
+        ([{"role": "user", "content": "x"}], [{"role": "tool", "content": "y"}]),
+        (
+            [{"role": "tool", "content": "x"}],
+            [{"role": "tool", "content": "x"}, {"role": "tool", "content": "y"}],
+        ),
+        (
+            [{"content": [{"type": "text", "text": "x"}, {"type": "tool_result", "content": "x"}]}],
+            [{"content": [{"type": "text", "text": "y"}, {"type": "tool_result", "content": "y"}]}],
+        ),
+        ([{"role": "tool", "content": "x"}], [None]),
+    ],
+)
+def test_no_hint_where_a_result_of_a_tool_is_not_the_first_change(old: list[Any], new: list[Any]) -> None:
+    assert "hint" not in said({"messages": new}, request({"messages": old}))
+
+
 def test_no_hint_where_words_differ() -> None:
     assert "hint" not in said(chat("a 1"), request(chat("b 2")))
 

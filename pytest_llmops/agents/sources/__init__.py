@@ -190,6 +190,8 @@ def _read_with(name: str, source: object) -> Trajectory:
 
 
 def _describe(source: object) -> str:
+    if source is None:
+        return "None; does the function that runs the agent return its result?"
     if isinstance(source, (list, tuple)):
         return f"a {type(source).__name__} whose first item is of the type {_name_type(source[0])}"
     return f"an object of the type {_name_type(source)}"

@@ -86,7 +86,7 @@ FOOT = """
 ## Notes
 
 - A result that goes on from an earlier run (`message_history=`, a checkpointer, a session) also holds the calls of that run: they
-  count too.
+  count too. In Pydantic-AI `result.new_messages()` has only those of this run.
 - **openai-agents**: a tool has failed if its result begins with the sentence that openai-agents puts there; with a
   `failure_error_function` of your own it counts as a result. An agent that is a tool (`Agent.as_tool`) is one call: its own
   steps are not in the result.

@@ -442,6 +442,7 @@ def test_invalid_tool_calls_of_langchain_are_calls_with_a_problem() -> None:
         ([ASK, object()], "got an object of the type object"),
         ([None], "got a list whose first item is of the type NoneType"),
         ("Hello", "got an object of the type str"),
+        (None, r"got None; does the function that runs the agent return its result\?"),
         ({"messages": "Hello"}, "got an object of the type dict"),
         (SimpleNamespace(type="car"), "got an object of the type types.SimpleNamespace"),
     ],

@@ -25,9 +25,9 @@ _ENDPOINTS: tuple[tuple[str, str, str], ...] = (
 # What goes to any host, as the service can be run by oneself: the end of the path, and how its JSON begins
 _ANY_HOST: tuple[tuple[re.Pattern[str], re.Pattern[bytes]], ...] = (
     # OTLP over HTTP (OpenTelemetry, "OTLP/HTTP request"): Logfire, Phoenix, Langfuse, Traceloop, LangSmith, CrewAI's own
-    (re.compile(r"/v1/(traces|metrics|logs)\Z"), re.compile(rb'\s*\{\s*"resource(Spans|Metrics|Logs)"')),
+    (re.compile(r"/v1/(traces|metrics|logs)\Z"), re.compile(rb'\A\s*\{\s*"resource(Spans|Metrics|Logs)"')),
     # Langfuse before OpenTelemetry, API reference "Ingestion"
-    (re.compile(r"/api/public/ingestion\Z"), re.compile(rb'\s*\{\s*"batch"')),
+    (re.compile(r"/api/public/ingestion\Z"), re.compile(rb'\A\s*\{\s*"batch"')),
 )
 _OTLP_CONTENT_TYPE = "application/x-protobuf"
 

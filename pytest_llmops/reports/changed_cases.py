@@ -25,6 +25,7 @@ from pytest_llmops.results.details import (
     to_scale,
 )
 from pytest_llmops.results.run import Run, TestRecord
+from pytest_llmops.results.trajectories import find_last_text
 from pytest_llmops.results.verdict import CaseChange, ScoreChange
 
 CaseKind: TypeAlias = Literal[
@@ -114,6 +115,13 @@ class ShownCase:
     def has_same_answer(self) -> bool:
         """Whether both answers are known and equal, so that something else moved the score."""
         return self.before is not None and self.before == self.now
+
+    @property
+    def lacks_before(self) -> bool:
+        """Whether the baseline had an answer that is not known here, and no steps of the baseline are shown in its place."""
+        if self.change is None or not self.change.before_outcome:
+            return False
+        return self.before is None and self.now is not None and not self.steps
 
     @property
     def note(self) -> str:
@@ -325,7 +333,7 @@ def find_answer(record: TestRecord) -> str | None:
     for call in reversed(record.calls):
         if call.purpose == "app" and call.output:
             return call.output
-    return None
+    return find_last_text(record.measurements)
 
 
 def find_question(record: TestRecord) -> str:

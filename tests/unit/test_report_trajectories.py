@@ -27,7 +27,8 @@ from pytest_llmops.agents.trajectory import MAX_STORED_CALLS, Trajectory, make_t
 from pytest_llmops.baselines import stored_answers
 from pytest_llmops.baselines.stored_answers import StoredAnswers
 from pytest_llmops.measurement import INVISIBLE, Json, Measurement
-from pytest_llmops.reports.changed_cases import list_cases
+from pytest_llmops.protocols import Call
+from pytest_llmops.reports.changed_cases import find_answer, list_cases
 from pytest_llmops.reports.html import render_html
 from pytest_llmops.reports.markdown import render_markdown
 from pytest_llmops.reports.terminal import Surroundings, build_section
@@ -327,3 +328,21 @@ def test_three_hundred_steps_are_on_the_page_and_further_ones_are_counted() -> N
     assert (len(trajectory["steps"]), trajectory["cut"]) == (300, 10)
     assert len(page) < 500_000
     assert NODEID.partition("[")[0] in read_texts(page)
+
+
+def test_the_last_message_of_an_agent_is_the_output_where_no_call_is_recorded() -> None:
+    def read(*steps: Json, calls: tuple[Call, ...] = (), **more: Json) -> str | None:
+        wire: Json = {"steps": [{"role": "user", "text": "Refund it."}, *steps], **more}
+        measurement = Measurement(name="tools.calls", value=1.0, detail={"trajectory": wire})
+        record = TestRecord(nodeid="a.py::t", calls=calls, measurements=(measurement,))
+        output = stored_answers.read_output(record)
+        assert find_answer(record) == output
+        return output
+
+    search: Json = {"role": "assistant", "calls": [{"name": "search"}]}
+    done: Json = {"role": "assistant", "text": "Done."}
+    assert read(search, done) == "Done."
+    assert read(done, search) is None  # it ended with a call, not with an answer
+    assert read() is None
+    assert read(done, steps_cut=2) is None
+    assert read(done, calls=(Call(output="Recorded."),)) == "Recorded."

@@ -552,7 +552,7 @@ def test_a_case_says_why_the_answer_of_the_baseline_is_not_there() -> None:
             "after_output": now,
         }
         change = CaseChange(nodeid="a.py::t", **(given | more))
-        wire = {"steps": [{"role": "assistant", "calls": [{"name": "refund"}]}]}
+        wire: Json = {"steps": [{"role": "assistant", "calls": [{"name": "refund"}]}]}
         measurement = Measurement(name="tools.calls", value=0.0, detail={"trajectory": wire})
         records = (TestRecord(nodeid="a.py::t", measurements=(measurement,)),)
         run = Run(records=records, verdicts=(make_gate(status="RED", changes=(change,)),))

@@ -357,15 +357,22 @@ def _explain_without_edit(tests: Iterable[ComparedTest]) -> Iterator[SuiteEdit]:
     if not moved:
         return
     requesting = [test for test in moved if test.after.calls]
-    answered = sum(test.has_other_answers for test in moved)
+    answered = sum(test.has_other_answers for test in requesting)
     if requesting and not any(test.before.calls for test in requesting):
         yield SuiteEdit(kind="unknown")
     elif answered:
         yield SuiteEdit(kind="answers", count=answered)
-    elif any(test.answer_changed for test in moved) or not any(map(_is_judged_anew, moved)):
-        yield SuiteEdit(kind="code", count=len(moved))
-    else:
+    elif not any(test.answer_changed for test in moved) and any(map(_is_judged_anew, moved)):
         yield SuiteEdit(kind="answers", name="judge", count=len(moved))
+    elif any(map(_has_same_requests, moved)):
+        yield SuiteEdit(kind="code", count=len(moved))
+
+
+def _has_same_requests(test: ComparedTest) -> bool:
+    """Return whether both sides have requests to compare. Here none differs; a suite that records nothing may have sent any."""
+    if test.before.calls and test.after.calls:
+        return True
+    return bool(test.after.recordings) and set(test.after.recordings) <= set(test.before.recordings)
 
 
 def _is_judged_anew(test: ComparedTest) -> bool:

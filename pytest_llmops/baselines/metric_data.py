@@ -145,6 +145,7 @@ class MetricData:
     Attributes:
         trials: The trials by node id, only of tests with new evidence (see `ComparedTest.unchanged`).
         means: Mean score of each test before and after.
+        means_before: Mean score in the baseline of each test, also of those that have no score now.
         cases: How many tests have the metric, including those that are unchanged.
         scored: How many trials of the run have a score; ``unscored``: how many have none.
     """
@@ -153,6 +154,7 @@ class MetricData:
         self.metric = metric
         self.trials: dict[str, TrialPair] = {}
         self.means: list[tuple[float, float]] = []
+        self.means_before: list[float] = []
         self.cases = 0
         self.scored = 0
         self.unscored = 0
@@ -165,6 +167,9 @@ class MetricData:
         A broken test that did not get as far as measuring the metric counts with all its trials as unscored.
         """
         before = list_scored(metric_trials(test.before, self.metric, test.series))
+        known = list_scored(metric_trials(test.before, self.metric, (*test.series, *test.lost)))
+        if known:
+            self.means_before.append(fmean(known))
         trials_after = metric_trials(test.after, self.metric, test.series)
         after = list_scored(trials_after)
         is_broken = test.record.outcome in ("failed", "errored")

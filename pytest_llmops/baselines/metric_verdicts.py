@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 from pytest_llmops.baselines.metric_data import GateRules, MetricData
 from pytest_llmops.metrics.change.p_values import ROUNDING, drop_p_value
@@ -76,6 +77,10 @@ def _judge_metric(data: MetricData, role: str, test: _DropTest | None, rules: Ga
         scored=data.scored,
         unscored=data.unscored,
     )
+    if (
+        verdict.is_unscored and data.means_before
+    ):  # the cases with a score on both sides are not a fair sample
+        verdict = replace(verdict, before=fmean(data.means_before))
     if test is None or not data.is_large_enough(rules):
         return verdict
     lower, upper = data.bound_change(rules.alpha)

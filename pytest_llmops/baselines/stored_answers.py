@@ -15,6 +15,7 @@ from pytest_llmops.measurement import Measurement
 from pytest_llmops.results.call_sequences import CallSequence, read_sequences
 from pytest_llmops.results.details import as_mapping, name_with_label, read_detail
 from pytest_llmops.results.run import TestRecord
+from pytest_llmops.results.trajectories import find_last_text
 
 SCHEMA = "pytest-llmops/baseline-outputs/1"
 MAX_REQUESTS = 5_000  # requests that are stored: they are examples of what was edited
@@ -98,7 +99,9 @@ def _find_shown_measurement(record: TestRecord) -> Measurement | None:
 
 
 def read_output(record: TestRecord) -> str | None:
-    """Return the output of a test: what its assertions looked at, else the application's last answer; None: neither.
+    """Return the output of a test: what its assertions looked at, else the application's last answer; None: neither is known.
+
+    If no call of the application is recorded, its last answer is that of the trajectory that a measurement holds.
 
     If the test had several trials, it is the output of the worst one: its measurement keeps that. See `find_shown_trial`.
     """
@@ -108,7 +111,7 @@ def read_output(record: TestRecord) -> str | None:
     for call in reversed(record.calls):
         if call.purpose == "app" and call.output:
             return call.output
-    return None
+    return find_last_text(record.measurements)
 
 
 def find_shown_trial(record: TestRecord, before: BaselineTest) -> str:

@@ -25,6 +25,7 @@ from pytest_llmops.results.details import (
     to_scale,
 )
 from pytest_llmops.results.run import Run, TestRecord
+from pytest_llmops.results.trajectories import find_last_text
 from pytest_llmops.results.verdict import CaseChange, ScoreChange
 
 CaseKind: TypeAlias = Literal[
@@ -37,7 +38,9 @@ CASE_KINDS: tuple[CaseKind, ...] = (
 BAD_KINDS = frozenset({"no recording", "no score", "error", "failed", "worse"})
 LONGEST_ID = 60
 KEPT_OF_LONG_ID = 28  # characters at each end
-_EVIDENCE_OF_ANSWER = frozenset({"answer", "expected", "diff", "tail of output", "output", "differs at"})
+_EVIDENCE_OF_ANSWER = frozenset(
+    {"answer", "expected", "diff", "tail of output", "output", "differs at", "note"}
+)
 # A message or a call in the evidence: what an agent did, whether it failed or not
 _LINE_OF_TRAJECTORY = re.compile(r" |\d+ ")
 _PLACE_OF_NEAREST = re.compile(r'(?<=") at line \d[^;]{0,80}\Z')
@@ -116,6 +119,13 @@ class ShownCase:
     def has_same_answer(self) -> bool:
         """Whether both answers are known and equal, so that something else moved the score."""
         return self.before is not None and self.before == self.now
+
+    @property
+    def lacks_before(self) -> bool:
+        """Whether the baseline had an answer that is not known here, and no steps of the baseline are shown in its place."""
+        if self.change is None or not self.change.before_outcome:
+            return False
+        return self.before is None and self.now is not None and not self.steps
 
     @property
     def note(self) -> str:
@@ -327,7 +337,7 @@ def find_answer(record: TestRecord) -> str | None:
     for call in reversed(record.calls):
         if call.purpose == "app" and call.output:
             return call.output
-    return None
+    return find_last_text(record.measurements)
 
 
 def find_question(record: TestRecord) -> str:

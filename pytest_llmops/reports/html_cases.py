@@ -18,7 +18,6 @@ from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.problems import describe_kind
 from pytest_llmops.results.review import Judgement
 from pytest_llmops.results.run import Run, TestRecord
-from pytest_llmops.results.verdict import CaseChange
 
 MAX_SCORES = 6  # of a case, in its head
 SHOWN_BEFORE = 200  # characters before the first difference of two texts that are too long for the page
@@ -120,7 +119,7 @@ class CaseList:
             "before": self._put(before, keep_empty=True),
             "now": self._put(now, keep_empty=True),
         }
-        if case.before is None and _was_there(case.change):
+        if case.lacks_before:
             view["lost"] = NOT_STORED
         return view
 
@@ -188,13 +187,6 @@ def begin_at_difference(before: str, now: str) -> tuple[str, str]:
     if place < head:  # one of them ends there
         return before, now
     return f"… {before[start:]}", f"… {now[start:]}"
-
-
-def _was_there(change: CaseChange | None) -> bool:
-    """Return whether the baseline has the case, with an answer that differs or is worth comparing."""
-    if change is None or not change.before_outcome:
-        return False
-    return change.after_output is not None
 
 
 def name_function(nodeid: str) -> str:

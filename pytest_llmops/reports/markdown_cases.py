@@ -128,7 +128,7 @@ def format_answers(cases: Sequence[ShownCase]) -> list[list[str]]:
     kinds = {case.kind for case in cases}
     rows = [_format_answers_row(case, shared_trial, with_kind=len(kinds) > 1) for case in cases]
     blocks = [format_table(["Case", "Question and expected", "Before", now], rows)]
-    if any(case.change is not None and case.before is None and case.now is not None for case in cases):
+    if any(case.lacks_before for case in cases):
         blocks.append([FETCH_HISTORY])
     return blocks
 

@@ -25,7 +25,7 @@ class MetricRow:
         name: Its name, which is foreign text.
         scale: The judge's own scale, "1 to 5", and "lower is better" where that is so; "": from 0 to 1, and higher is better.
         family: Only the cases of this family; "": all.
-        before: Mean on its own scale, "0.93"; now "–" where too many scores are missing.
+        before: Mean on its own scale, "0.93"; ``now`` is "–" where too many scores are missing.
         change: On its own scale, with its sign; "–" as for ``now``.
         points: The change in percent of the scale, with its sign; a minus is worse.
         likely: The likely range of ``points``, "−28.6 to −11.9"; "": not known.
@@ -49,13 +49,16 @@ class MetricRow:
     def is_quiet(self) -> bool:
         """Whether a summary leaves it out: it did not move and nothing was decided about it, or it is a family that did not get worse.
 
-        The share of trials that passed says something only where it moved: trials of tests that assert nothing all pass.
+        The share of trials that passed says something only where it moved: trials of tests that assert nothing all pass. If no
+        trial passed or failed, the other metrics have no score either.
         """
         metric = self.metric
         if metric.family:
             return metric.status != "RED"
-        is_decided = bool(metric.status) and metric.name != TRIAL_RATE
-        return not (is_decided or metric.is_unscored or metric.change)
+        if metric.name == TRIAL_RATE:
+            is_missing = metric.is_unscored and metric.scored > 0
+            return not (is_missing or metric.change)
+        return not (metric.status or metric.is_unscored or metric.change)
 
 
 def list_metric_rows(run: Run) -> list[MetricRow]:
@@ -119,7 +122,8 @@ def use_minus(number: str) -> str:
 
 
 def _find_word(metric: MetricVerdict) -> str:
-    if not metric.status and metric.cases and metric.cases == metric.unchanged:
+    is_compared = bool(metric.cases) and not metric.is_unscored
+    if not metric.status and is_compared and metric.cases == metric.unchanged:
         return UNCHANGED
     return metric.word
 

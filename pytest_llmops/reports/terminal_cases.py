@@ -30,7 +30,8 @@ LISTED_BY_PYTEST = frozenset({"no recording", "error", "failed"})
 QUIET_KINDS = frozenset({"better", "edited", "changed"})
 NOT_STORED = "(not stored here)"
 WHY_NOT_STORED = (
-    "The answers of the baseline are not stored here: fetch the whole history, or accept the baseline again."
+    "The answers of the baseline are not stored here: fetch the whole history of git; "
+    "without git, accept the baseline again."
 )
 EMPTY = "(empty)"
 LEAST_FOR_BOTH = 40  # columns in which a question and what was expected share a line
@@ -130,15 +131,16 @@ class CaseList:
             return lines
         before, now = page.cut_pair(case.before or "", case.now or "", room)
         if self._lacks_before(case):
-            before = NOT_STORED
-        lines.append(self._text_line("before", before))
+            lines.append(self._text_line("before", NOT_STORED))
+        elif case.before is not None:
+            lines.append(self._text_line("before", before))
         if case.now is not None:
             lines.append(self._text_line("now", now))
         return lines
 
     def _lacks_before(self, case: ShownCase) -> bool:
-        """Return whether a case has no answer of the baseline to show."""
-        return case.kind in ("worse", "better", "changed", "edited") and case.before is None
+        """Return whether a case shows the answer now, and has no answer of the baseline to show."""
+        return case.kind in ("worse", "better", "changed", "edited") and case.lacks_before
 
     def _text_line(self, label: str, text: str) -> Line:
         return Line(f"  {label:<{LABEL_WIDTH - 2}}{text or EMPTY}")

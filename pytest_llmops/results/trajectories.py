@@ -216,6 +216,22 @@ def find_trajectories(measurements: Iterable[Measurement]) -> list[ShownTrajecto
     return shown
 
 
+def find_last_text(measurements: Iterable[Measurement]) -> str | None:
+    """Return how the first agent that measurements hold ended: the text of its last message. None: it has no text, or is not stored.
+
+    >>> steps = [{"role": "assistant", "calls": [{"name": "search"}]}, {"role": "assistant", "text": "Done."}]
+    >>> find_last_text([Measurement(name="tools.calls", value=1.0, detail={"trajectory": {"steps": steps}})])
+    'Done.'
+    """
+    found = find_trajectories(measurements)
+    if not found or found[0].trajectory.steps_cut:
+        return None
+    steps = found[0].trajectory.steps
+    if not steps or steps[-1].role != "assistant":
+        return None
+    return steps[-1].text or None
+
+
 def refer_to_same_trajectories(measurements: Sequence[Mapping[str, Json]]) -> list[dict[str, Json]]:
     """Return stored measurements of a test, in which each distinct trajectory is written once.
 

@@ -82,6 +82,7 @@ def test_all_reports_show_the_steps_that_differ_from_the_baseline(
     stored = json.loads(gzip.decompress(outputs_path(agent.path / "llmops-baseline.json").read_bytes()))
     (sequence,) = stored["calls"]["test_a.py::test_refund"]
     assert sequence["trials"] == 1
+    assert stored["outputs"] == {"test_a.py::test_refund": "Done."}
     assert [call["name"] for call in sequence["calls"]] == ["get_order", "refund"]
 
     agent.write(**{"test_a.py": AGENT.format(system="Be quick.")})

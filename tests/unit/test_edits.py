@@ -220,6 +220,17 @@ def test_without_another_request_it_is_the_code_the_answers_or_the_judge() -> No
     assert edit(before, before) == []
 
 
+def test_without_requests_on_both_sides_nothing_is_known_to_be_edited() -> None:
+    unseen, moved = make_suite(actual="yes"), make_suite(actual="YES", score=0.0)
+    assert edit(unseen, moved) == []
+    assert edit(make_suite(call(), actual="yes"), moved) == []
+    replayed = (
+        make_suite(actual="yes", recordings=["a"]),
+        make_suite(actual="YES", score=0.0, recordings=["a"]),
+    )
+    assert [found.kind for found in edit(*replayed)] == ["code"]  # the API of the recordings is not known
+
+
 def test_a_baseline_without_requests_leaves_open_what_was_edited() -> None:
     now = make_suite(call(answer="No."), score=0.0, prompt=prompt_facts("v1"))
     tests = {

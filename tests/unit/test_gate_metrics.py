@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from support.suites import CHECK, judge_records, make_record
 
@@ -11,7 +14,8 @@ from pytest_llmops.baselines.changes import compare_tests
 from pytest_llmops.baselines.metric_data import GateRules
 from pytest_llmops.metrics.change.trials import Trials
 from pytest_llmops.protocols import Call, Message
-from pytest_llmops.results.run import TestRecord
+from pytest_llmops.reports.metric_rows import list_metric_rows
+from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.verdict import Verdict
 
 METRICS = ("a", "b", "c", "d")
@@ -190,3 +194,26 @@ def test_one_case_with_new_trials_takes_as_many_answers_as_its_share_asks(trials
     new = make_record("0", {CHECK: (1.0,) * trials}, facts={"recordings": ["new"] * trials})
     verdict = judge_records(old, [new, *old[1:]])
     assert verdict.status == status
+
+
+@pytest.mark.parametrize("measures", [True, False])
+def test_a_metric_is_not_called_unchanged_where_tests_missed_their_recordings(*, measures: bool) -> None:
+    before, after = [], []
+    for case in range(20):
+        scores = {CHECK: (1.0,) if case < 18 else (0.5,)}
+        trials = {"n": 1, "passed": 1} if case < 18 else {}
+        facts: dict[str, Any] = {"recordings": [f"{case}"], "trials": trials}
+        before.append(make_record(str(case), scores, facts=facts))
+        if case < 18:
+            facts = {"trials": {"n": 1, "unscored": 1}}
+            missed = make_record(str(case), scores if measures else {}, facts=facts, outcome="errored")
+            after.append(replace(missed, raised=("CassetteMiss",)))
+        else:
+            after.append(before[-1])
+    verdict = judge_records(before, after)
+    assert verdict.status == "ERROR"
+    rows = list_metric_rows(Run(records=tuple(after), verdicts=(verdict,)))
+    # The score before is that of all tests that ran, not of the two that have a score on both sides.
+    assert [(row.name, row.before, row.now, row.verdict) for row in rows if not row.is_quiet] == [
+        (CHECK, "0.950", "\N{EN DASH}", "no score")
+    ]

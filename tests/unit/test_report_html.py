@@ -21,6 +21,9 @@ from pytest_llmops.reports.changed_cases import list_cases
 from pytest_llmops.reports.headline import build_headline
 from pytest_llmops.reports.html import MAX_STATIC, SCRIPTS, build_page, join_scripts, render_html
 from pytest_llmops.reports.html_views import MAX_CHARS, case_id
+from pytest_llmops.reports.terminal_cases import CaseList
+from pytest_llmops.reports.terminal_page import Page as Terminal
+from pytest_llmops.results.call_sequences import CallSequence, KeptCall
 from pytest_llmops.results.run import Outcome, Run, TestRecord
 from pytest_llmops.results.verdict import CaseChange, MetricVerdict, ScoreChange, SuiteEdit
 
@@ -540,18 +543,40 @@ def test_equal_misses_are_explained_once_with_the_command_that_records_all() -> 
 
 
 def test_a_case_says_why_the_answer_of_the_baseline_is_not_there() -> None:
-    def lost(before: str | None, before_outcome: str = "passed") -> Any:
-        change = CaseChange(
-            nodeid="a.py::t", kind="regressed", before_outcome=before_outcome, before_output=before, after_output="no"
-        )  # fmt: skip
-        run = Run(
-            records=(TestRecord(nodeid="a.py::t"),), verdicts=(make_gate(status="RED", changes=(change,)),)
-        )
-        return build_page(run)["cases"][0].get("lost")
+    def build(before: str | None, now: str | None = "no", **more: Any) -> tuple[Any, str]:
+        """Return what a page and a terminal show of a case that got worse."""
+        given = {
+            "kind": "regressed",
+            "before_outcome": "passed",
+            "before_output": before,
+            "after_output": now,
+        }
+        change = CaseChange(nodeid="a.py::t", **(given | more))
+        wire: Json = {"steps": [{"role": "assistant", "calls": [{"name": "refund"}]}]}
+        measurement = Measurement(name="tools.calls", value=0.0, detail={"trajectory": wire})
+        records = (TestRecord(nodeid="a.py::t", measurements=(measurement,)),)
+        run = Run(records=records, verdicts=(make_gate(status="RED", changes=(change,)),))
+        terminal = CaseList(list_cases(run), Terminal(ascii=False, width=160), 0, "", lists_failures=True)
+        return build_page(run)["cases"][0].get("lost"), "\n".join(line.text for line in terminal.lines())
 
-    assert lost(None) == "not stored here (fetch the history: fetch-depth: 0)"
-    assert lost("yes") is None
-    assert lost(None, before_outcome="") is None
+    lost, text = build(None)
+    assert lost == "not stored here (fetch the history: fetch-depth: 0)"
+    assert "  before  (not stored here)\n  now     no" in text
+    assert "accept the baseline again" in text
+    lost, text = build("yes")
+    assert (lost, "  before  yes\n  now     no" in text) == (None, True)
+    lost, text = build("")
+    assert (lost, "  before  (empty)\n  now     no" in text) == (None, True)
+    assert build(None, before_outcome="")[0] is None
+    lost, text = build(
+        None, before_calls=(CallSequence((KeptCall("search"),)),)
+    )  # the steps say what was before
+    assert (lost, "- step 1 search()" in text) == (None, True)
+    assert "not stored here" not in text
+    lost, text = build(None, now=None)  # a test without answers never had one in the baseline
+    assert lost is None
+    assert "before" not in text
+    assert "accept the baseline again" not in text
 
 
 @pytest.mark.parametrize(

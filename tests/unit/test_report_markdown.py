@@ -47,7 +47,14 @@ def worse_run(*changes: CaseChange, edits: tuple[SuiteEdit, ...] = ()) -> Run:
 
 def worse(nodeid: str, before: str | None, now: str | None) -> CaseChange:
     scores = (ScoreChange(name="m", before=1.0, after=0.5),)
-    return CaseChange(nodeid=nodeid, kind="regressed", scores=scores, before_output=before, after_output=now)
+    return CaseChange(
+        nodeid=nodeid,
+        kind="regressed",
+        before_outcome="passed",
+        scores=scores,
+        before_output=before,
+        after_output=now,
+    )
 
 
 @pytest.mark.parametrize("state", STATES)

@@ -27,7 +27,8 @@ from pytest_llmops.agents.trajectory import MAX_STORED_CALLS, Trajectory, make_t
 from pytest_llmops.baselines import stored_answers
 from pytest_llmops.baselines.stored_answers import StoredAnswers
 from pytest_llmops.measurement import INVISIBLE, Json, Measurement
-from pytest_llmops.reports.changed_cases import list_cases
+from pytest_llmops.protocols import Call
+from pytest_llmops.reports.changed_cases import find_answer, list_cases
 from pytest_llmops.reports.html import render_html
 from pytest_llmops.reports.markdown import render_markdown
 from pytest_llmops.reports.terminal import Surroundings, build_section
@@ -343,8 +344,30 @@ def test_what_all_agents_were_told_is_not_why_one_exceeds_a_limit() -> None:
             nodeid=NODEID, outcome="failed", measurements=(steps,), message=f"{steps.name} 3 > 2"
         )
 
-    told: list[Json] = [["  system", "Help."], ["1 assistant", "get_order() -> sent"]]
+    told: list[Json] = [
+        ["note", "it counts turns"],
+        ["  system", "Help."],
+        ["1 assistant", "get_order() -> sent"],
+    ]
     (case,) = list_cases(Run(records=(fail(told),)))
     assert (case.why, [score.words for score in case.scores]) == ("", ["trajectory.steps 3, needs ≤ 2"])
     (case,) = list_cases(Run(records=(fail([["loop", "get_order() 3 times"], *told]),)))
     assert case.why == "loop: get_order() 3 times"
+
+
+def test_the_last_message_of_an_agent_is_the_output_where_no_call_is_recorded() -> None:
+    def read(*steps: Json, calls: tuple[Call, ...] = (), **more: Json) -> str | None:
+        wire: Json = {"steps": [{"role": "user", "text": "Refund it."}, *steps], **more}
+        measurement = Measurement(name="tools.calls", value=1.0, detail={"trajectory": wire})
+        record = TestRecord(nodeid="a.py::t", calls=calls, measurements=(measurement,))
+        output = stored_answers.read_output(record)
+        assert find_answer(record) == output
+        return output
+
+    search: Json = {"role": "assistant", "calls": [{"name": "search"}]}
+    done: Json = {"role": "assistant", "text": "Done."}
+    assert read(search, done) == "Done."
+    assert read(done, search) is None  # it ended with a call, not with an answer
+    assert read() is None
+    assert read(done, steps_cut=2) is None
+    assert read(done, calls=(Call(output="Recorded."),)) == "Recorded."

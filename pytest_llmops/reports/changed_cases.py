@@ -422,7 +422,7 @@ def _find_why(kind: CaseKind, record: TestRecord, decisive: Measurement | None) 
         for label, text in read_detail(decisive).evidence:
             if label in _EVIDENCE_OF_ANSWER or label.startswith("rank "):
                 continue
-            if _LINE_OF_TRAJECTORY.match(label):
+            if decisive.name.startswith("trajectory.") and _LINE_OF_TRAJECTORY.match(label):
                 return ""  # nothing stands before it: the score exceeds its limit, and says so itself
             words = _PLACE_OF_NEAREST.sub("", str(text).replace(" | nearest ", "; nearest text "))
             return shorten_text(f"{label}: {words}", 300)

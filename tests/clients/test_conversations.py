@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from support.matrix import ROOT, TIMEOUT_S, environment
 from support.server import Reply, Seen, StubServer
 
 PAGE = ROOT / "docs" / "conversations.md"
-AGENTS_PYTHON = ROOT / ".venv" / "agents" / "bin" / "python"
+AGENTS = ROOT / ".venv" / "agents"
 GRAPH = '''
 from langchain.agents import create_agent
 from langchain.agents.middleware import HumanInTheLoopMiddleware
@@ -137,12 +138,16 @@ def as_blocks(content: Any) -> list[dict[str, Any]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("approval", [True, False])
 def test_a_permission_of_the_claude_agent_sdk_is_answered(tmp_path: Path, approval: bool) -> None:
-    if not AGENTS_PYTHON.exists():
-        reason = f"the environment of the coding agents is not there: {AGENTS_PYTHON.parents[1]} (make agents sets it up)"
+    packages = [*AGENTS.glob("lib/python*/site-packages/claude_agent_sdk")]
+    if not packages:
+        reason = f"the environment of the coding agents is not there: {AGENTS} (make agents sets it up)"
         if os.environ.get("LLMOPS_REQUIRE_AGENTS"):
             pytest.fail(reason)
         pytest.skip(reason)
-    for name, text in make_files("test_claude.py", CLAUDE, approval=approval).items():
+    # That environment has no pytest, so the SDK is imported from there, behind the packages of this one.
+    find_sdk = f"import sys\n\nsys.path.append({str(packages[0].parent)!r})\n"
+    files = {**make_files("test_claude.py", CLAUDE, approval=approval), "conftest.py": find_sdk}
+    for name, text in files.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     report = tmp_path / "run-file.json"
     with ClerkServer() as server:
@@ -154,7 +159,7 @@ def test_a_permission_of_the_claude_agent_sdk_is_answered(tmp_path: Path, approv
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         }
         done = subprocess.run(
-            [str(AGENTS_PYTHON), "-m", "pytest", "-p", OURS, "-ollm_model=stub-1", f"--llm-report={report}"],
+            [sys.executable, "-m", "pytest", "-p", OURS, "-ollm_model=stub-1", f"--llm-report={report}"],
             cwd=tmp_path, env={**environment(tmp_path), **own}, capture_output=True, text=True, timeout=TIMEOUT_S, check=False,
         )  # fmt: skip
     assert report.exists(), done.stdout + done.stderr

@@ -30,7 +30,7 @@ export function showTrajectories(showText, report, trajectories) {
 function showSteps(showText, report, trajectory) {
   return h(
     "div", {}, h("ol", { class: "steps", role: "list" }, ...trajectory.steps.map((step) => showStep(showText, report, step))),
-    trajectory.cut && h("p", { class: "muted" }, `${trajectory.cut.toLocaleString("en")} more steps are not stored`),
+    trajectory.cut ? h("p", { class: "muted" }, `${trajectory.cut.toLocaleString("en")} more steps are not stored`) : null,
     ...(trajectory.problems || []).map((problem) => h("p", { class: "problem" }, bdi(problem))),
   );
 }
@@ -43,7 +43,7 @@ function showStep(showText, report, step) {
     h("p", { class: "who" }, h("b", {}, bdi(isAgent ? step.agent || step.role : step.role)), !isAgent && step.agent && bdi(` ${step.agent}`), step.facts && h("span", { class: "muted" }, ` ${step.facts}`)),
     step.text !== undefined && showMessage(showText, report, step.text),
     ...(step.calls || []).flatMap((call) => showToolCall(showText, report, call)),
-    step.cut && h("p", { class: "muted" }, `${step.cut.toLocaleString("en")} more calls are not stored`),
+    step.cut ? h("p", { class: "muted" }, `${step.cut.toLocaleString("en")} more calls are not stored`) : null,
   );
 }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.example_runs import (
+    EXAMPLES,
     REVERSE,
     ROOT,
     copy_examples,
@@ -15,15 +16,6 @@ from support.example_runs import (
     run_examples,
 )
 
-EXAMPLES = [
-    "agent_support",
-    "feedback_loop",
-    "guarded_bot",
-    "handbook_rag",
-    "judge_check",
-    "plain_openai",
-    "support_bot",
-]
 MOST_TESTS = 240
 
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.example_runs import EXAMPLES
 from support.server import Reply, Seen, StubServer, chat_answer, json_reply
 
 ROOT = Path(__file__).parents[2]
@@ -17,15 +18,6 @@ DOCUMENTS = [
     "CONTRIBUTING.md",
     "examples/README.md",
     *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
-]
-EXAMPLES = [
-    "agent_support",
-    "feedback_loop",
-    "guarded_bot",
-    "handbook_rag",
-    "judge_check",
-    "plain_openai",
-    "support_bot",
 ]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 

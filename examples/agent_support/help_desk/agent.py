@@ -83,7 +83,7 @@ def handle(message: str, shop: Shop, *, refund_needs_lookup: bool = True) -> lis
 
 
 def use_tool(shop: Shop, name: str, arguments: str) -> str:
-    """Call a tool with the arguments of the model, and return what goes back to it: the result, or why there is none."""
+    """Call a tool with the arguments of the model, and return its result, or why the call failed, as a text for the model."""
     tools: dict[str, Callable[..., str]] = {
         "get_order": shop.get_order,
         "refund": shop.refund,

@@ -404,7 +404,7 @@ def add_unread_calls(
 
 
 def _list_unread_words(part: object) -> list[str]:
-    """Return the type of a part, or without one its keys, if it is none that is known."""
+    """Return the type of a part whose form is not known, or its keys if it has no type; empty if the form is known."""
     kind = get_text(part, "type") or get_text(part, "block_type")
     if kind:
         is_known = kind in _OTHER_KINDS or get_text(part, "type").endswith(_CALL_AND_RESULT_KINDS)

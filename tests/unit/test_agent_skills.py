@@ -134,6 +134,14 @@ def test_a_file_that_was_deleted_for_a_while_has_its_last_version(tmp_path: Path
     assert by_name(skill_arms(tmp_path / "AGENTS.md", old="main"))["old"].text == "Be kind.\n"
 
 
+def test_what_was_no_skill_yet_is_no_older_version(tmp_path: Path) -> None:
+    commit(tmp_path, "a file", refunds="Pay it back.\n")
+    commit(tmp_path, "gone", refunds=None)
+    commit(tmp_path, "a folder", **{"refunds/notes.md": "Pay it back.\n"})
+    write(tmp_path, **SKILL)
+    assert list(by_name(skill_arms(tmp_path / "refunds", old="main"))) == ["without", "new"]
+
+
 def test_a_shallow_clone_says_how_to_get_the_older_version(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()

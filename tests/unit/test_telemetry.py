@@ -17,7 +17,7 @@ from support.tapes import stored, taped
 from pytest_llmops import recorder
 from pytest_llmops.cassettes.http.child_processes import TapeServer
 from pytest_llmops.cassettes.tape import Tape
-from pytest_llmops.cassettes.telemetry import is_telemetry
+from pytest_llmops.cassettes.telemetry import has_telemetry_address, is_telemetry
 from pytest_llmops.errors import CassetteMiss
 from pytest_llmops.settings import RecordMode, Settings
 
@@ -144,6 +144,13 @@ JSON = "application/json"
 )
 def test_what_tracing_sdks_send(method: str, url: str, content_type: str, body: bytes) -> None:
     assert is_telemetry(method, url, content_type, body)
+    assert has_telemetry_address(method, url)
+
+
+def test_calls_of_models_have_other_addresses() -> None:
+    for url in ("https://api.openai.com/v1/responses", "https://shop.example/v1/traces/1", "http://["):
+        assert not has_telemetry_address("POST", url)
+    assert not has_telemetry_address("GET", "https://shop.example/v1/traces")
 
 
 @pytest.mark.parametrize(

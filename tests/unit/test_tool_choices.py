@@ -113,6 +113,13 @@ def test_catalogues_tests_and_models_are_told_apart() -> None:
         ("all", "small"), ("few", "small"), ("all", "large"), ("few", "large"),
     ]  # fmt: skip
     assert list_tool_facts(uses, 1)[0][1].startswith("all, small: 0 of 3 tools reached")
+    other = CatalogueUse(test="a.py::test_other", catalogue="all", tools=3)
+    assert [text.partition(":")[0] for _, text in list_tool_facts([uses[0], other], 0)] == [
+        "test, all, small",
+        "test_other, all",
+    ]
+    many = CatalogueUse(test="t.py::test", catalogue="all", tools=7, unexpected=tuple("abcdefg"))
+    assert "no question for a, b, c, d, e, f and 1 more" in list_tool_facts([many], 0)[0][1]
 
 
 def test_damaged_facts_of_other_programs_are_read_as_far_as_possible() -> None:

@@ -16,7 +16,7 @@ from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.verdict import Verdict
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted(readme.parent.name for readme in (ROOT / "examples").glob("*/README.md"))
+EXAMPLES = sorted(readme.parent.name for readme in (ROOT / "examples").glob("[a-z]*/README.md"))
 # What a run writes, and what is no example.
 LEFT_OUT = shutil.ignore_patterns("__pycache__", ".pytest_cache", "*.pyc")
 # Loaded with ``-p``: runs the tests from the last to the first.

@@ -29,7 +29,7 @@ from pytest_llmops.measurement import (
     number_texts,
     shorten_text,
 )
-from pytest_llmops.measurement import Emission as Emission  # noqa: PLC0414 -- a public name of this module too
+from pytest_llmops.measurement import Emission as Emission  # noqa: PLC0414 -- a public name here too
 from pytest_llmops.settings import RecordMode, Settings
 
 __tracebackhide__ = True
@@ -89,8 +89,7 @@ class Recorder:
     measurements: list[Measurement] = field(default_factory=list)
     facts: dict[str, Json] = field(default_factory=dict)
     exchanges: list[Exchange] = field(default_factory=list)
-    # What recorded requests have in place of files
-    file_digests: dict[bytes, bytes] = field(default_factory=dict)
+    file_digests: dict[bytes, bytes] = field(default_factory=dict)  # what requests have for files
     find_component: Callable[[str, str], object] | None = None
     settings: Settings | None = None
     describe_origin: Callable[[], Sequence[tuple[str, str]]] | None = None
@@ -141,6 +140,7 @@ _current_block: ContextVar[_Block | None] = ContextVar("pytest_llmops_block", de
 _thread_blocks: list[_Block] = []
 _purpose: ContextVar[str] = ContextVar("pytest_llmops_purpose", default="app")
 _trial: ContextVar[int | None] = ContextVar("pytest_llmops_trial", default=None)
+open_trials: list[int] = []  # the trials that run now, in any thread or task; the latest is the last
 
 
 def current_take() -> str:
@@ -157,9 +157,11 @@ def current_trial() -> int | None:
 def run_as_trial(index: int) -> Iterator[None]:
     """Run a block as trial ``index``, so that it replays and records its own take."""
     token = _trial.set(index)
+    open_trials.append(index)
     try:
         yield
     finally:
+        open_trials.remove(index)
         _trial.reset(token)
 
 

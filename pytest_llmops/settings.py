@@ -30,6 +30,7 @@ from pytest_llmops._util.option_values import (
     parse_positive_count,
     parse_reason,
     parse_seconds,
+    parse_server_name,
     parse_text,
     parse_url,
 )
@@ -37,6 +38,7 @@ from pytest_llmops.errors import SettingError
 
 RecordMode: TypeAlias = Literal["none", "new", "all", "live", "verify"]
 Api: TypeAlias = Literal["chat", "responses"]
+ToolMode: TypeAlias = Literal["auto", "replay", "compare", "off"]
 Expiry: TypeAlias = Literal["warn", "fail", "refresh"]
 SelfJudging: TypeAlias = Literal["warn", "error", "allow"]
 
@@ -174,6 +176,17 @@ class Settings:
         "none: replay only, a missing recording is an error; new: record what is missing; all: record again; "
         "live: neither read nor write; verify: call live, report what differs from the recording, write nothing",
         flag="--llm-record", metavar="none|new|all|live|verify",
+    )  # fmt: skip
+    tools: ToolMode = _declare_option(
+        choice_of("auto", "replay", "compare", "off"), "auto",
+        "calls of MCP servers and of the functions in llm_cassette(tools=[...]). auto: as --llm-record says; replay: replayed also where the "
+        "model is asked live; compare: called and compared with their recordings, which the agent gets; off: called, and not recorded",
+        flag="--llm-tools", metavar="auto|replay|compare|off",
+    )  # fmt: skip
+    mcp_servers: tuple[str, ...] = _declare_option(
+        list_of(parse_server_name), (),
+        "names for MCP servers in recordings, each as `NAME=COMMAND` or `NAME=URL`, with `*` for any text (`orders=python -m orders_server*`)",
+        ini="linelist",
     )  # fmt: skip
     changed: bool = _declare_option(
         parse_bool, False, "replay every test; only a test with a request that is not recorded asks live, and is recorded, with the trials of --llm-trials",
@@ -379,6 +392,11 @@ class Settings:
         return _split_pairs(self.case_fields)
 
     @property
+    def mcp_server_names(self) -> dict[str, str]:
+        """The pattern of the command or address of each server of llm_mcp_servers, by its name."""
+        return _split_pairs(self.mcp_servers)
+
+    @property
     def may_call_models(self) -> bool:
         """Whether the run may call models live."""
         return self.record != "none" or self.has_budget
@@ -450,6 +468,13 @@ class Settings:
                 raise SettingError(
                     "command line", "--llm-changed", "no other mode than new beside it", record
                 )
+        if values.get("tools") == "compare" and values.get("record", "none") != "none":
+            raise SettingError(
+                "command line",
+                "--llm-tools=compare",
+                "no --llm-record beside it: the model is replayed, so that all differences are the tools'",
+                values["record"],
+            )
         return cls(**values)
 
 

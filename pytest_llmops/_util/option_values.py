@@ -57,6 +57,10 @@ parse_header = _text_like(
     str.lower,
 )
 parse_name_version = _text_like(r"[^=]+=.+", "NAME=VERSION (support/answer=v2)", _join_stripped)
+# A name may hold no `#`, which numbers servers of one name
+parse_server_name = _text_like(
+    r"[\w.-]{1,60}=.+", "NAME=COMMAND or NAME=URL (orders=python -m orders*)", _join_stripped
+)
 # Which column of case files is read as which key of a case
 parse_case_field = _text_like(
     rf"(?:{'|'.join(CASE_KEYS)})=.+",

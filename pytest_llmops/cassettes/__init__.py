@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from pytest_llmops.cassettes.http.interception import install_patches, use_in_all_threads
     from pytest_llmops.cassettes.http.late_calls import check_late_call
     from pytest_llmops.cassettes.http.live_response import TIMING_DIGITS, is_stream, limit_silence
-    from pytest_llmops.cassettes.http.patching import Patch, SystemChange
     from pytest_llmops.cassettes.http.request_checks import (
         ReadBody,
         calls_model,
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
         shared_path,
         test_name,
     )
+    from pytest_llmops.cassettes.patch import Patch, SystemChange
     from pytest_llmops.cassettes.rate_limit import RateLimiter
     from pytest_llmops.cassettes.recordings import RecordingIndex
     from pytest_llmops.cassettes.request_key import Answer, Question, TapeCounts, make_exchange
@@ -72,7 +72,7 @@ _MODULES_BY_NAME = {
     "CASSETTE_FOLDER": "naming",
     "JUDGE_PURPOSE": "shared_answers",
     "JournalEntry": "journal",
-    "Patch": "http.patching",
+    "Patch": "patch",
     "Question": "request_key",
     "RUN_FOLDER_VARIABLE": "run_folder",
     "SILENT_LINK_VARIABLE": "run_folder",
@@ -82,7 +82,7 @@ _MODULES_BY_NAME = {
     "AdoptedJournals": "run_journals",
     "RunJournals": "run_journals",
     "RunUsage": "usage_record",
-    "SystemChange": "http.patching",
+    "SystemChange": "patch",
     "SESSION_TAKES": "active_tape",
     "TIMING_DIGITS": "http.live_response",
     "Tape": "tape",

@@ -33,6 +33,8 @@ find_remote_tape: Callable[[Tape | None], Tape] | None = None
 # Set while an answer is claimed: what a tape needs to send the request later, together with others. Either the module,
 # transport and request of httpx, or None, a connection of http.client and a function that sends the request on a copy
 outgoing_request: ContextVar[tuple[Any, ...] | None] = ContextVar("pytest_llmops_outgoing", default=None)
+# Set while an MCP server is started whose messages are recorded: its own HTTP calls are not
+_starts_tool_server: ContextVar[bool] = ContextVar("pytest_llmops_starts_tool_server", default=False)
 deferred_calls: list[object] = []  # calls of the running test that were deferred, with --llm-concurrency
 SESSION_TAKES = 1000  # as many takes as a test can have trials
 MAX_SIBLING_WAITS = 20
@@ -189,6 +191,21 @@ def _notify_listeners(*, started: bool) -> None:
     if find_remote_tape is None and len(tapes_in_use()) == expected_count:
         for listener in change_listeners:
             listener(used=started)
+
+
+@contextmanager
+def start_tool_server() -> Iterator[None]:
+    """Start an MCP server in a block without handing it the tape: its messages are recorded, what it asks itself is not."""
+    token = _starts_tool_server.set(True)
+    try:
+        yield
+    finally:
+        _starts_tool_server.reset(token)
+
+
+def starts_tool_server() -> bool:
+    """Return whether a process that is started now is an MCP server whose messages are recorded."""
+    return _starts_tool_server.get()
 
 
 def capture_context() -> CallContext | None:

@@ -151,14 +151,21 @@ class AnswerPlayer:
             return RERUN_NOTE
         return ""
 
-    def play(self, question: Question, take: str) -> Answer | None:
+    def play(self, question: Question, take: str, *, repeats_last: bool = False) -> Answer | None:
         """Return the next recorded answer to a request, or None if there is none.
+
+        Args:
+            question: The request.
+            take: The take of the request.
+            repeats_last: Whether the last answer is given again once all are used up.
 
         Raises:
             CassetteMiss: The recording is damaged, or is too old and may not be recorded again in this run.
         """
         recorded = self.recorded_answers(question.key, take)
         place = self.given.count(question.key, take)
+        if repeats_last and recorded:
+            place = min(place, len(recorded) - 1)
         if place < len(recorded) and self._is_current(recorded[place], question):
             if not self.recordings.shows_request(question):
                 by = self.recordings.by_key[question.key].by
@@ -167,7 +174,7 @@ class AnswerPlayer:
                     " (was it edited, or llm_match_ignore changed?)"
                 )
             return self._replay(recorded[place], question, question.key, take)
-        if recorded:  # all answers are used up, or the next one is not current
+        if recorded or question.is_tool:  # all answers are used up, or the next one is not current
             return None
         return self._play_other_server(question, take)
 
@@ -197,7 +204,7 @@ class AnswerPlayer:
         """
         if self._is_expired(wire, question):
             return False
-        if not self.config.settings.changed:
+        if not self.config.settings.changed or question.is_tool:
             return True
         recorded = wire.get("request_headers")
         if list_changed_behaviour(recorded, question.headers):

@@ -144,6 +144,16 @@ def describe_exhausted_request(
     return _format_message(first, place, [], command)
 
 
+def describe_mixed_tools(question: Question, place: str, command: str) -> str:
+    """Return the message for a call of a tool that is not recorded, while earlier calls of the same tool were replayed."""
+    first = f"no recording answers {_format_request(question)}"
+    why = (
+        "the calls before it were replayed in this test, so the real tool knows nothing of them: it is not called, "
+        "and the test has to be recorded as a whole"
+    )
+    return _format_message(first, place, [f"  reason    {why}"], command)
+
+
 def describe_unreadable_request(question: Question, place: str) -> str:
     """Return the message for a request that is not sent in a run that records, as its body could not be decoded."""
     first = f"{_format_request(question)} was not sent: secrets in it could not be found, so it cannot be recorded"

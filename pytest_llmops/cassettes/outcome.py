@@ -16,7 +16,7 @@ from pytest_llmops.measurement import shorten_text
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.tape import Tape
 
-OutcomeKind = Literal["connect", "read", "write", "pool", "cut", "cancelled", "left"]
+OutcomeKind = Literal["connect", "read", "write", "pool", "cut", "cancelled", "left", "silent", "closed"]
 
 # Names of the exceptions of httpx, aiohttp, urllib3, http.client and asyncio, by kind. Leaving a stream raises no
 # exception: it has a name of ours.
@@ -34,6 +34,9 @@ ERRORS: Mapping[OutcomeKind, tuple[str, ...]] = {
     ),
     "cancelled": ("CancelledError",),
     "left": ("left early",),
+    # Of tools: the client gave up, or closed the connection, before an answer came; the server ended
+    "silent": ("no answer",),
+    "closed": ("server ended",),
 }
 KINDS: Mapping[str, OutcomeKind] = {name: kind for kind, names in ERRORS.items() for name in names}
 MAX_TEXT = 300

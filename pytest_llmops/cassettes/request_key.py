@@ -131,6 +131,7 @@ class Question:
         client_note: What the user should know about its client if no recording answers; "" for nothing.
         headers: Its headers as they are recorded with the answer (`request_headers`); no part of the key.
         is_telemetry: Whether a tracing SDK sent it, which is neither recorded nor replayed (`telemetry`).
+        is_tool: Whether it is a call of a tool (`tool_questions`), not an HTTP request.
         is_unknown_form: Whether a client of ``llm_clients`` sent it in a form that its preset does not know.
         unreadable: Why its body could not be decoded, with the next step; "" if it could. Such a request is not
             recorded, as secrets in it cannot be found.
@@ -149,6 +150,7 @@ class Question:
     unreadable: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     is_telemetry: bool = False
+    is_tool: bool = False
 
 
 @lru_cache(maxsize=1024)

@@ -19,6 +19,9 @@ from pytest_llmops.cassettes.request_key import Answer, Question, TapeCounts
 from pytest_llmops.cassettes.tape_config import REPLAYING_MODES, TapeConfig
 from pytest_llmops.cassettes.tape_report import TapeReport
 from pytest_llmops.cassettes.telemetry import is_telemetry
+from pytest_llmops.cassettes.tool_addresses import is_tool_host
+from pytest_llmops.cassettes.tool_calls import ToolCalls, ToolTurn
+from pytest_llmops.cassettes.tool_questions import collect_folders, make_tool_question
 from pytest_llmops.cassettes.wrong_address import NOT_FOUND
 from pytest_llmops.errors import BudgetReached, CassetteMiss, reword_error
 from pytest_llmops.protocols import is_error_status
@@ -34,7 +37,7 @@ class Tape:
 
     The patched HTTP clients of a test call it for every request. Its parts do the work: `player` replays recorded
     answers, `recorder` records live ones, `comparison` compares live with recorded ones, `sharing` exchanges judges'
-    answers with other tests, and `costs` keeps live calls within the budget.
+    answers with other tests, `tools` does the same for calls of tools, and `costs` keeps live calls within the budget.
 
     Args:
         path: The file; it need not exist.
@@ -70,6 +73,7 @@ class Tape:
     recorder: AnswerRecorder = field(init=False)
     comparison: LiveComparison = field(init=False)
     sharing: AnswerSharing = field(init=False)
+    tools: ToolCalls = field(init=False)
     _first_start: float | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -78,6 +82,15 @@ class Tape:
         self.recorder = AnswerRecorder(self.path, self.mode, self.config, self.report, self.player)
         self.comparison = LiveComparison(self.config, self.report, self.player)
         self.sharing = AnswerSharing(self.config, self.report, self.player, self.recorder)
+        self.tools = ToolCalls(
+            self.mode,
+            self.config,
+            self.report,
+            self.player,
+            self.recorder,
+            self.comparison,
+            self.costs,
+        )
 
     def open_block_tape(self, path: Path, mode: RecordMode | None = None) -> "Tape":
         """Return a tape for a block of the same test: a different file with the same configuration.
@@ -111,6 +124,12 @@ class Tape:
         name = host.lower()
         allowed = self.config.settings.allow_hosts
         return name in allowed or f"{name}:{port}" in allowed or host in self.resolved
+
+    def allows_connection(self, host: str) -> bool:
+        """Return whether a connection to a host may be opened in a replay; with ``--llm-tools=compare`` to MCP servers, too."""
+        if self.passes(host):
+            return True
+        return self.config.settings.tools == "compare" and is_tool_host(host.lower())
 
     def ignores_telemetry(self) -> bool:
         """Return whether requests of tracing SDKs are neither recorded nor replayed."""
@@ -151,6 +170,8 @@ class Tape:
             source: judge_calls.Source = "live"
             if answer is not None:
                 source = "shared"
+            else:
+                self.tools.note_live_model_call(take)
             judge_calls.note_call(self, question, take, answer, source)
             return answer
 
@@ -199,6 +220,47 @@ class Tape:
         problem = self.config.why_not_called(question)
         if problem:
             raise self.report.refuse(problem)
+
+    def uses_tools(self) -> bool:
+        """Return whether calls of tools are recorded, replayed or compared."""
+        return not self.tools.is_off
+
+    def name_tool_server(self, label: str, identity: str) -> str:
+        """Return the name of a server of tools, see `ToolCalls.name_server`."""
+        return self.tools.name_server(label, identity)
+
+    def make_tool_question(self, kind: str, server: str, method: str, params: object) -> Question:
+        """Return a call of a tool in the form that is matched, see `tool_questions.make_tool_question`."""
+        return make_tool_question(
+            kind,
+            server,
+            method,
+            params,
+            redactor=self.config.redactor,
+            rules=self.config.rules,
+            identities=collect_folders(self.config.list_folders()),
+        )
+
+    def claim_tool(self, question: Question, take: str = "") -> ToolTurn:
+        """Return what happens to a call of a tool.
+
+        Args:
+            question: The call.
+            take: Its take; by default the current take.
+
+        Raises:
+            CassetteMiss: It has to be replayed, and no recording answers it; or a live answer could not be written.
+            BudgetReached: The budget has no live call left.
+        """
+        return self.tools.claim(question, take or active_tape.current_take())
+
+    def finish_tool(self, question: Question, turn: ToolTurn, answer: Answer) -> Answer:
+        """Record or compare the live answer of a tool, and return the answer that the agent gets.
+
+        Raises:
+            CassetteError: The answer could not be written; `close` raises it again.
+        """
+        return self.tools.finish(question, turn, answer)
 
     def measure_start(self, started: float) -> float | None:
         """Return how many seconds after the first call of the tape a live call began, in milliseconds.

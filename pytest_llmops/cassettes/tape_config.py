@@ -3,7 +3,7 @@
 The tape of a block has the configuration of its test's tape.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +41,7 @@ class TapeConfig:
         take: The take of calls outside of a trial, for instance from a thread or process that is older than the trial.
         proxy_ports: Ports of our own proxies, which add themselves. Requests to them are not recorded twice.
         why_not_called: Says before a live call why it must not be made; "" if it may. None: nothing is checked.
+        list_folders: Returns the folders of the test with the placeholder of each, for the calls of tools.
     """
 
     redactor: Redactor = field(default_factory=Redactor)
@@ -56,6 +57,7 @@ class TapeConfig:
     take: str = "0"
     proxy_ports: set[int] = field(default_factory=set)
     why_not_called: Callable[[Question], str] | None = None
+    list_folders: Callable[[], Mapping[str, str]] = dict
 
     @property
     def command_again(self) -> str:
@@ -86,12 +88,15 @@ class TapeConfig:
 
     def to_wire(self, answer: Answer, question: Question) -> dict[str, Any]:
         """Return the answer to a request as it is recorded, without secrets."""
+        request_headers: Mapping[str, str] | None = question.headers
+        if question.is_tool:
+            request_headers = None
         return answer_to_wire(
             answer,
             self.redactor,
             self.settings.record_headers,
             question.identities,
-            question.headers,
+            request_headers,
         )
 
 
@@ -107,6 +112,7 @@ def make_run_config(
     take: str = "0",
     shares_answers: bool = False,
     why_not_called: Callable[[Question], str] | None = None,
+    list_folders: Callable[[], Mapping[str, str]] = dict,
 ) -> TapeConfig:
     """Return the configuration of a tape by the settings of a run, with its budget and the rate limit of its judges.
 
@@ -121,6 +127,7 @@ def make_run_config(
         take: The take of calls outside of a trial.
         shares_answers: Whether judges' answers are shared with other tests of the run.
         why_not_called: Says before a live call why it must not be made; "" if it may.
+        list_folders: Returns the folders of the test with the placeholder of each.
     """
     ledger = None
     if settings.has_budget:
@@ -141,4 +148,5 @@ def make_run_config(
         attempt=attempt,
         take=take,
         why_not_called=why_not_called,
+        list_folders=list_folders,
     )

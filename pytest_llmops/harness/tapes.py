@@ -8,11 +8,12 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import tempfile
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -169,8 +170,23 @@ def make_tape(
         take=take,
         shares_answers=settings.judge_reuse,
         why_not_called=why_not_called,
+        list_folders=partial(list_folders, item),
     )
     return open_tape(path, settings.record, config, shared=shared)
+
+
+def list_folders(item: Any) -> dict[str, str]:
+    """Return the folders that calls of tools may name, each with what stands for it in a recording."""
+    folders = {tempfile.gettempdir(): "[this-temp-folder]"}
+    base = getattr(getattr(item.config, "_tmp_path_factory", None), "_basetemp", None)
+    if base is not None:
+        folders[str(base)] = "[this-base-temp]"
+    folders[str(item.config.rootpath)] = "[this-project]"
+    tmp_path = getattr(item, "funcargs", {}).get("tmp_path")
+    if tmp_path is not None:
+        folders[str(tmp_path)] = "[this-tmp-path]"
+    resolved = {os.path.realpath(folder): name for folder, name in folders.items()}
+    return resolved | folders
 
 
 def _merge_functions(hook_results: list[dict[str, Callable[[str], str]]]) -> tuple[Callable[[str], str], ...]:

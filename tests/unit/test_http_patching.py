@@ -17,7 +17,8 @@ from support.tapes import no_tape, taped
 
 from pytest_llmops.cassettes import active_tape, tape
 from pytest_llmops.cassettes.http import interception
-from pytest_llmops.cassettes.http.patching import Patch, pin_globals
+from pytest_llmops.cassettes.http.patching import pin_globals
+from pytest_llmops.cassettes.patch import Patch
 
 
 @pytest.fixture

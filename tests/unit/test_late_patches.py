@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from pytest_llmops.cassettes.http.late_patches import LatePatches
-from pytest_llmops.cassettes.http.patching import Patch
 from pytest_llmops.cassettes.http.request_checks import request_patches
+from pytest_llmops.cassettes.late_patches import LatePatches
+from pytest_llmops.cassettes.patch import Patch
 
 NAME = "module_that_is_imported_late"
 

@@ -9,9 +9,9 @@ from typing import Any, NoReturn
 
 from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.http.live_response import LiveAnswer, hold_failed_write, limit_silence
-from pytest_llmops.cassettes.http.patching import Patch
 from pytest_llmops.cassettes.http.vcr_adapter import Call, begin_answer, current_call, finish_answer, tape_for
 from pytest_llmops.cassettes.outcome import Outcome
+from pytest_llmops.cassettes.patch import Patch
 from pytest_llmops.errors import CassetteMiss
 
 _FIRST_REDIRECT = 300

@@ -33,8 +33,8 @@ from typing import Any, cast
 from pytest_llmops import recorder
 from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.http.late_calls import NoTape, check_late_call
-from pytest_llmops.cassettes.http.patching import Patch
 from pytest_llmops.cassettes.http.request_checks import request_patches
+from pytest_llmops.cassettes.patch import Patch
 from pytest_llmops.cassettes.request_key import Question, make_exchange
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import BudgetReached, CallDeferred, CassetteMiss, LLMOpsError
@@ -425,7 +425,9 @@ def close_server() -> None:
 
 
 def _child_environment(environ: Mapping[Any, Any] | None) -> Mapping[Any, Any] | None:
-    """Return the environment for a process, with the ticket added; unchanged without a tape in use."""
+    """Return the environment for a process, with the ticket added; unchanged without a tape in use, and for a recorded MCP server."""
+    if active_tape.starts_tool_server():
+        return environ
     ticket = make_ticket()
     if ticket is None:
         return environ

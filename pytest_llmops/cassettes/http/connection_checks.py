@@ -10,14 +10,13 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from pytest_llmops.cassettes.http.late_patches import LatePatches
 from pytest_llmops.cassettes.http.patching import (
     CheckHost,
-    Patch,
-    SystemChange,
     check_address,
     socket_patches,
 )
+from pytest_llmops.cassettes.late_patches import LatePatches
+from pytest_llmops.cassettes.patch import Patch, SystemChange
 
 # Audit events of `_socket`, with the index of the host, or of the address, among their arguments
 _LOOK_UP_EVENTS = frozenset({"socket.getaddrinfo", "socket.gethostbyname"})

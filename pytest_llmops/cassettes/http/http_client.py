@@ -18,8 +18,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from pytest_llmops.cassettes import active_tape
-from pytest_llmops.cassettes.http import live_response, patching, vcr_adapter
+from pytest_llmops.cassettes.http import live_response, vcr_adapter
 from pytest_llmops.cassettes.outcome import Outcome
+from pytest_llmops.cassettes.patch import Patch
 from pytest_llmops.cassettes.request_key import Answer
 from pytest_llmops.cassettes.tape import Tape
 
@@ -88,18 +89,18 @@ _real_socket = socket.socket
 _OWN_STATE = {"sock": None, "_HTTPConnection__response": None, "_HTTPConnection__state": "Idle"}
 
 
-def connection_patches() -> Iterator[patching.Patch]:
+def connection_patches() -> Iterator[Patch]:
     """Yield the patches of vcrpy's connections."""
     import vcr.stubs
 
-    yield patching.Patch(vcr.stubs.VCRConnection, "request", _wrap_request)
-    yield patching.Patch(vcr.stubs.VCRConnection, "connect", lambda _: _defer_connect)
-    yield patching.Patch(vcr.stubs.VCRConnection, "getresponse", lambda _: _replay_or_send)
+    yield Patch(vcr.stubs.VCRConnection, "request", _wrap_request)
+    yield Patch(vcr.stubs.VCRConnection, "connect", lambda _: _defer_connect)
+    yield Patch(vcr.stubs.VCRConnection, "getresponse", lambda _: _replay_or_send)
     try:
         from vcr.stubs import urllib3_stubs
     except ImportError:
         return
-    yield patching.Patch(urllib3_stubs._VCRRequestsConnectionMixin, "getresponse", lambda _: _replay_or_send)  # noqa: SLF001 -- its name
+    yield Patch(urllib3_stubs._VCRRequestsConnectionMixin, "getresponse", lambda _: _replay_or_send)  # noqa: SLF001 -- its name
 
 
 def _wrap_request(real: Callable[..., None]) -> Callable[..., None]:

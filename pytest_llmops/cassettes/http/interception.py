@@ -14,18 +14,19 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from pytest_llmops.cassettes import active_tape
+from pytest_llmops.cassettes import active_tape, late_patches
 from pytest_llmops.cassettes.http import (
     aiohttp,
     child_processes,
     connection_checks,
     http_client,
     httpx,
-    late_patches,
     patching,
     replay_guard,
     vcr_adapter,
 )
+from pytest_llmops.cassettes.mcp.patches import mcp_patches
+from pytest_llmops.cassettes.patch import Patch, SystemChange
 from pytest_llmops.cassettes.tape import Tape
 
 
@@ -40,19 +41,19 @@ class _Interception:
         for patcher in vcr.patch.CassettePatcherBuilder(vcr_adapter.VcrCassette()).build():
             if hasattr(patcher, "attribute"):
                 make = partial(_ignore_original, patcher.new)
-                vcr_patches.append(patching.Patch(patcher.getter(), patcher.attribute, make))
+                vcr_patches.append(Patch(patcher.getter(), patcher.attribute, make))
             else:
                 self._removers.append(patcher)
         for name in ("httpx", "httpx2"):
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
-        self._patches: list[patching.SystemChange] = [
+        self._patches: list[SystemChange] = [
             replay_guard.guard_patches(),  # before vcrpy replaces the classes
             *_pin_constructors(),
             *vcr_patches,
             # While a connection is created, vcrpy removes all its patches, in all threads; if two threads do so at the
             # same time, they are removed for good. `_pin_constructors` makes this removal unnecessary.
-            patching.Patch(vcr.patch, "force_reset", partial(_ignore_original, contextlib.nullcontext)),
+            Patch(vcr.patch, "force_reset", partial(_ignore_original, contextlib.nullcontext)),
             *http_client.connection_patches(),
             *aiohttp.aiohttp_patches(),
             *_silence_vcrpy(),
@@ -61,6 +62,7 @@ class _Interception:
             *patching.thread_patches(),
             *child_processes.process_patches(),
             late_patches.LatePatches({"uvloop": child_processes.patch_uvloop}),
+            mcp_patches(),
         ]
         self._in_place = False
 
@@ -81,7 +83,7 @@ class _Interception:
             remover._connection_pool_to_connections.clear()  # noqa: SLF001 -- otherwise all pools stay alive
 
 
-def _pin_constructors() -> Iterator[patching.Patch]:
+def _pin_constructors() -> Iterator[Patch]:
     """Yield patches that keep the constructors of connections working while the names of their modules are patched.
 
     See `patching.pin_globals`. httplib2 is patched only if it is imported.
@@ -91,7 +93,7 @@ def _pin_constructors() -> Iterator[patching.Patch]:
     if httplib2 is not None:
         constructors += [(httplib2, "HTTPConnectionWithTimeout"), (httplib2, "HTTPSConnectionWithTimeout")]
     for module, name in constructors:
-        yield patching.Patch(getattr(module, name), "__init__", patching.pin_globals)
+        yield Patch(getattr(module, name), "__init__", patching.pin_globals)
 
 
 def _ignore_original(replacement: Any, _: Any) -> Any:
@@ -99,21 +101,21 @@ def _ignore_original(replacement: Any, _: Any) -> Any:
     return replacement
 
 
-def _patch_transports(module: ModuleType) -> Iterator[patching.Patch]:
+def _patch_transports(module: ModuleType) -> Iterator[Patch]:
     """Yield the patches of the transports of httpx or httpx2."""
     wrap_sync = partial(httpx.wrap_sync_transport, module)
     wrap_async = partial(httpx.wrap_async_transport, module)
-    yield patching.Patch(getattr(module, "HTTPTransport", None), "handle_request", wrap_sync)
-    yield patching.Patch(getattr(module, "AsyncHTTPTransport", None), "handle_async_request", wrap_async)
+    yield Patch(getattr(module, "HTTPTransport", None), "handle_request", wrap_sync)
+    yield Patch(getattr(module, "AsyncHTTPTransport", None), "handle_async_request", wrap_async)
 
 
-def _silence_vcrpy() -> Iterator[patching.Patch]:
+def _silence_vcrpy() -> Iterator[Patch]:
     """Turn off vcrpy's logging: its messages contain URLs, which may contain keys."""
     silent = logging.getLogger("pytest_llmops.vcrpy")
     silent.disabled = True
     for name, module in list(sys.modules.items()):
         if name.startswith("vcr.") and isinstance(getattr(module, "log", None), logging.Logger):
-            yield patching.Patch(module, "log", partial(_ignore_original, silent))
+            yield Patch(module, "log", partial(_ignore_original, silent))
 
 
 _interception: _Interception | None = None

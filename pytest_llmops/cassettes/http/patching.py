@@ -6,59 +6,12 @@ import threading
 import types
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from pytest_llmops._util.hosts import is_loopback, is_unspecified
 from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.active_tape import current_tape
-
-_ABSENT = object()
-
-
-class SystemChange(Protocol):
-    """A change of this process that can be undone, such as a `Patch`."""
-
-    def apply(self) -> None:
-        """Make the change."""
-
-    def restore_attribute(self) -> None:
-        """Undo it."""
-
-
-@dataclass(slots=True, eq=False)
-class Patch:
-    """A replaceable attribute.
-
-    Args:
-        target: The module or class.
-        name: The attribute; a target without the attribute is not changed.
-        make: Called with the current value; returns the replacement.
-    """
-
-    target: Any
-    name: str
-    make: Callable[[Any], Any]
-    _before: Any = _ABSENT
-    _ours: Any = _ABSENT
-
-    def apply(self) -> None:
-        """Replace the attribute."""
-        if hasattr(self.target, self.name):
-            self._before = vars(self.target).get(self.name, _ABSENT)
-            self._ours = self.make(getattr(self.target, self.name))
-            setattr(self.target, self.name, self._ours)
-
-    def restore_attribute(self) -> None:
-        """Restore the original value, unless the attribute was replaced again."""
-        ours = self._ours
-        self._ours = _ABSENT
-        if ours is _ABSENT or vars(self.target).get(self.name, _ABSENT) is not ours:
-            return
-        if self._before is _ABSENT:
-            delattr(self.target, self.name)
-        else:
-            setattr(self.target, self.name, self._before)
+from pytest_llmops.cassettes.patch import Patch
 
 
 def pin_globals(function: Any) -> Any:
@@ -129,7 +82,7 @@ def _guard_look_up(check: CheckHost, real: Any) -> Any:
         check_address(check, host, port)
         result = real(host, *rest, **more)
         tape = current_tape()
-        if tape is not None and tape.passes(_host_name(host)):
+        if tape is not None and tape.allows_connection(_host_name(host)):
             tape.resolved.update(_list_addresses(result))
         return result
 
@@ -174,7 +127,7 @@ def refuse_while_replaying(host: str, _port: int | None = None) -> None:
     tape = current_tape()
     if tape is None or tape.mode != "none":
         return
-    if is_loopback(host) or is_unspecified(host) or tape.passes(host):
+    if is_loopback(host) or is_unspecified(host) or tape.allows_connection(host):
         return
     raise tape.refuse_connection(host)
 

@@ -8,8 +8,8 @@ from functools import partial
 
 from pytest_llmops._util.hosts import is_loopback, split_address
 from pytest_llmops.cassettes.active_tape import current_tape
-from pytest_llmops.cassettes.http.late_patches import LatePatches
 from pytest_llmops.cassettes.http.request_checks import ReadBody, patch_aiohttp, patch_http_client
+from pytest_llmops.cassettes.late_patches import LatePatches
 from pytest_llmops.cassettes.telemetry import has_telemetry_address
 from pytest_llmops.trace.routes import find_route
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from pytest_llmops._util.hosts import split_address
 from pytest_llmops._util.json_values import as_mapping, parse_json
-from pytest_llmops.cassettes.http.late_patches import LatePatches
-from pytest_llmops.cassettes.http.patching import Patch
+from pytest_llmops.cassettes.late_patches import LatePatches
+from pytest_llmops.cassettes.patch import Patch
 from pytest_llmops.trace.routes import find_route, is_model_endpoint
 
 # A function that returns the body of a request; None if its client does not have it at hand

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any, cast
 from weakref import WeakSet
 
-from pytest_llmops.cassettes.http.patching import Patch
+from pytest_llmops.cassettes.patch import Patch
 
 # Each module that was patched once, by its name: one that was imported again stays in use beside the first
 _seen_modules: dict[str, WeakSet[ModuleType]] = {}

@@ -1,0 +1,372 @@
+"""Servers that the client starts as a process: `RecordedProcess` stands in for the process.
+
+It is imported when the client's own module is, as it needs anyio.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from signal import Signals
+from typing import Any, Protocol
+
+import anyio
+from anyio.abc import ByteReceiveStream, ByteSendStream, Process
+
+from pytest_llmops.cassettes import active_tape
+from pytest_llmops.cassettes.mcp import messages
+from pytest_llmops.cassettes.mcp.messages import Message
+from pytest_llmops.cassettes.mcp.session import McpSession, Turn
+from pytest_llmops.cassettes.tool_questions import encode_json
+
+# No process has this number: a client that wants to kill the stand-in finds nothing (0 would be our own group)
+NO_PROCESS = 2**31 - 1
+_ENDED = (anyio.EndOfStream, anyio.ClosedResourceError, anyio.BrokenResourceError, OSError)
+
+
+class RealProcess(Protocol):
+    """What is used of the process of a server."""
+
+    stdin: Any
+    stdout: Any
+    stderr: Any
+    pid: int
+    returncode: int | None
+
+    async def wait(self) -> int:
+        """Wait for its end."""
+
+    async def aclose(self) -> None:
+        """Close its pipes, and wait for its end."""
+
+
+class RecordedProcess(Process):
+    """Stands in for the process of a server, which is started once a message has to go to it.
+
+    Args:
+        session: Decides what is replayed.
+        start: Starts the server.
+    """
+
+    def __init__(self, session: McpSession, start: Callable[[], Awaitable[RealProcess]]) -> None:
+        self.session = session
+        self._start = start
+        self.real: RealProcess | None = None
+        self._returncode: int | None = None
+        self._stdin = _Stdin(self)
+        self._stdout = _Stdout(self)
+        self._ended = anyio.Event()
+        self._starting = anyio.Lock()
+
+    @property
+    def stdin(self) -> ByteSendStream:
+        """Where the client writes."""
+        return self._stdin
+
+    @property
+    def stdout(self) -> ByteReceiveStream:
+        """Where the client reads."""
+        return self._stdout
+
+    @property
+    def stderr(self) -> ByteReceiveStream | None:
+        """Errors of the server, if the client reads them."""
+        if self.real is None:
+            return None
+        stderr: ByteReceiveStream | None = self.real.stderr
+        return stderr
+
+    @property
+    def pid(self) -> int:
+        """The number of the server's process."""
+        if self.real is None:
+            return NO_PROCESS
+        return self.real.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit status; None while it runs."""
+        if self.real is None:
+            return self._returncode
+        return self.real.returncode
+
+    @property
+    def _process(self) -> Any:
+        """The process of the event loop, whose pipes the SDK closes itself."""
+        return getattr(self.real, "_process", None)
+
+    async def wait(self) -> int:
+        """Wait for the end of the server."""
+        if self.real is not None:
+            return await self.real.wait()
+        await self._ended.wait()
+        return self._returncode or 0
+
+    def terminate(self) -> None:
+        """End the server."""
+        self._send("terminate")
+
+    def kill(self) -> None:
+        """End the server at once."""
+        self._send("kill")
+
+    def send_signal(self, signal: Signals) -> None:
+        """Send a signal to the server."""
+        self._send("send_signal", signal)
+
+    def _send(self, name: str, *args: Any) -> None:
+        """Call a method of the server's process; without a process, the stand-in ends."""
+        if self.real is not None:
+            getattr(self.real, name)(*args)
+            return
+        self.end(1)
+
+    async def aclose(self) -> None:
+        """End the session and the server."""
+        self.session.end(by_server=False)
+        self.end(0)
+        if self.real is not None:
+            await self.real.aclose()
+
+    def end(self, status: int) -> None:
+        """End the stand-in, whose output ends too; a real server goes on."""
+        if self.real is None and self._returncode is None:
+            self._returncode = status
+        self._ended.set()
+        self._stdout.end()
+
+    async def receive(self, message: Message, line: bytes) -> None:
+        """Handle a message of the client.
+
+        Args:
+            message: The message.
+            line: The bytes as the client has sent them.
+        """
+        turn = self.session.receive_from_client(message)
+        await self.follow(turn, line)
+
+    async def follow(self, turn: Turn, line: bytes) -> None:
+        """Do what a turn says."""
+        for answer in turn.to_client:
+            self._stdout.put(_to_line(answer))
+        for seconds, answer in turn.later:
+            self._stdout.put_later(seconds, answer)
+        if turn.to_server:
+            real = await self._start_real(turn.to_server[0])
+            await real.stdin.send(line)
+        if turn.ends:
+            self.end(1)
+
+    async def forward(self, line: bytes) -> None:
+        """Send a line that is no message to a real server."""
+        if self.real is not None:
+            await self.real.stdin.send(line)
+
+    async def _start_real(self, first: Message) -> RealProcess:
+        """Return the server's process, started if there is none yet. It hears first what the client has said before.
+
+        Args:
+            first: The message that it gets next.
+        """
+        async with self._starting:
+            if self.real is not None:
+                return self.real
+            with active_tape.start_tool_server():
+                real = await self._start()
+            self.session.has_server = True
+            if first.get("method") != messages.INITIALIZE:
+                for message in self.session.greeting:
+                    await real.stdin.send(_to_line(message))
+                    if messages.is_request(message):
+                        await _skip_answer(real, message["id"])
+            self.real = real
+            self._stdout.wake()
+            return real
+
+
+async def _skip_answer(real: RealProcess, request_id: object) -> None:
+    """Read what a server writes up to its answer to a request, which the client has from the recording."""
+    lines = _Lines()
+    while True:
+        for line in lines.split(await real.stdout.receive()):
+            message = messages.parse_message(line)
+            if message is not None and messages.is_answer(message) and message["id"] == request_id:
+                return
+
+
+class _Lines:
+    """Puts lines together that arrive in pieces."""
+
+    def __init__(self) -> None:
+        self._rest: list[bytes] = []
+
+    def split(self, data: bytes) -> list[bytes]:
+        """Return the lines that are complete now, without their ends."""
+        if b"\n" not in data:
+            self._rest.append(data)
+            return []
+        *lines, rest = data.split(b"\n")
+        lines[0] = b"".join([*self._rest, lines[0]])
+        self._rest = [rest]
+        return lines
+
+
+class _Stdin(ByteSendStream):
+    """What the client writes to the server."""
+
+    def __init__(self, process: RecordedProcess) -> None:
+        self._owner = process
+        self._lines = _Lines()
+
+    async def send(self, item: bytes) -> None:
+        """Handle the messages that are complete."""
+        if self._owner.returncode is not None:
+            raise anyio.BrokenResourceError
+        for line in self._lines.split(item):
+            message = messages.parse_message(line)
+            if message is None:
+                await self._owner.forward(line + b"\n")
+            else:
+                await self._owner.receive(message, line + b"\n")
+
+    async def aclose(self) -> None:
+        """Tell the server that nothing more comes."""
+        self._owner.session.end(by_server=False)
+        if self._owner.real is None:
+            self._owner.end(0)
+        else:
+            await self._owner.real.stdin.aclose()
+
+
+class _Stdout(ByteReceiveStream):
+    """What the client reads: answers of the recording, and those of a real server."""
+
+    def __init__(self, process: RecordedProcess) -> None:
+        self._owner = process
+        self._lines = _Lines()
+        self._put, self._local = anyio.create_memory_object_stream[bytes](float("inf"))
+        self._late: list[tuple[float, Message]] = []  # by the time when the client gets it
+        self._received: deque[bytes] = deque()
+        self._is_ended = False  # whether the real server has ended
+
+    def put(self, line: bytes) -> None:
+        """Let the client read a line."""
+        try:
+            self._put.send_nowait(line)
+        except (anyio.ClosedResourceError, anyio.BrokenResourceError):  # it does not read any more
+            return
+
+    def put_later(self, seconds: float, message: Message) -> None:
+        """Let the client read a message after some time, if it still waits for it."""
+        self._late.append((anyio.current_time() + seconds, message))
+        self.wake()
+
+    def wake(self) -> None:
+        """Let `receive` look again what there is to wait for."""
+        self.put(b"")
+
+    def end(self) -> None:
+        """Let the client read no more than there is."""
+        self._put.close()
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:  # noqa: ARG002 -- lines are not cut
+        """Return the next lines.
+
+        Raises:
+            EndOfStream: The server has ended.
+        """
+        while True:
+            data = await self._receive_next()
+            if data:
+                return data
+
+    async def _receive_next(self) -> bytes:
+        """Return what comes first; b"" to look again."""
+        if self._received:
+            return self._received.popleft()
+        self._release_late()
+        real = self._owner.real
+        if real is None or self._is_ended:
+            return await self._receive_local()
+        try:
+            return self._local.receive_nowait()
+        except anyio.WouldBlock:
+            return await self._receive_either(real)
+        except _ENDED:
+            return self._read_server(await real.stdout.receive())
+
+    def _release_late(self) -> None:
+        """Put what is due, and forget what nobody waits for."""
+        now = anyio.current_time()
+        late, self._late = self._late, []
+        for due, message in late:
+            if not self._owner.session.is_waiting(message["id"]):
+                continue
+            if due <= now:
+                self.put(_to_line(message))
+            else:
+                self._late.append((due, message))
+
+    async def _receive_local(self) -> bytes:
+        """Return the next line of the recording; b"" if a late one is due before."""
+        if not self._late:
+            return await self._local.receive()
+        due = min(due for due, _ in self._late)
+        with anyio.move_on_after(max(due - anyio.current_time(), 0)):
+            return await self._local.receive()
+        return b""
+
+    async def _receive_either(self, real: RealProcess) -> bytes:
+        """Return what comes first, from the recording or from the server."""
+        arrived: list[bytes | None] = []
+        async with anyio.create_task_group() as group:
+
+            async def wait_for(source: Callable[[], Awaitable[bytes]], *, is_server: bool) -> None:
+                data: bytes | None
+                try:
+                    data = await source()
+                    if is_server:
+                        data = self._read_server(data)
+                except _ENDED:
+                    if not is_server:  # closed by us: the server goes on
+                        await anyio.sleep_forever()
+                    data = None
+                arrived.append(data)
+                group.cancel_scope.cancel()
+
+            async def wait_for_server() -> None:
+                await wait_for(real.stdout.receive, is_server=True)
+
+            async def wait_for_recording() -> None:
+                await wait_for(self._receive_local, is_server=False)
+
+            group.start_soon(wait_for_server)
+            group.start_soon(wait_for_recording)
+        if None in arrived:
+            self._is_ended = True
+            self._owner.session.end(by_server=True)
+            self.end()
+        self._received.extend(data for data in arrived if data)
+        return b""
+
+    def _read_server(self, data: bytes) -> bytes:
+        """Return the lines that the client gets for what the server has written."""
+        out = []
+        for line in self._lines.split(data):
+            message = messages.parse_message(line)
+            if message is None:  # a banner, which the client reports
+                out.append(line + b"\n")
+                continue
+            for given in self._owner.session.receive_from_server(message):
+                out.append(line + b"\n" if given is message else _to_line(given))
+        return b"".join(out)
+
+    async def aclose(self) -> None:
+        """Close the output."""
+        self._local.close()
+        self._put.close()
+        if self._owner.real is not None:
+            await self._owner.real.stdout.aclose()
+
+
+def _to_line(message: Message) -> bytes:
+    """Return a message as a line."""
+    return encode_json(message) + b"\n"

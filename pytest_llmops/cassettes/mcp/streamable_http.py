@@ -1,0 +1,168 @@
+"""Servers at an address: the messages of the transport "streamable HTTP" are replayed, or passed on to the transport.
+
+The transport reads the client's messages from one stream and writes the server's to another. Both are wrapped: it only
+sees what has to go out, so a replay makes no request, opens no session and closes none.
+
+It is imported when the client's own module is, as it needs anyio.
+"""
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import anyio
+
+from pytest_llmops.cassettes.mcp import messages
+from pytest_llmops.cassettes.mcp.messages import Message
+from pytest_llmops.cassettes.mcp.session import McpSession, Turn
+
+# Makes a message of the SDK from JSON
+MakeMessage = Callable[[Message], Any]
+
+
+class _Stream:
+    """Passes everything on to a stream of the SDK, which enters it, too."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    async def __aenter__(self) -> Any:
+        """Enter the stream."""
+        await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Any:
+        """Leave the stream."""
+        return await self._inner.__aexit__(kind, error, trace)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute of the stream."""
+        return getattr(self._inner, name)
+
+
+class FromClient(_Stream):
+    """What the transport reads: the messages of the client that have to go to the server.
+
+    Args:
+        inner: The stream of the client.
+        link: The connection.
+    """
+
+    def __init__(self, inner: Any, link: "HttpLink") -> None:
+        super().__init__(inner)
+        self._link = link
+        self._waiting: list[Any] = []
+
+    def __aiter__(self) -> "FromClient":
+        """Return the stream itself."""
+        return self
+
+    async def __anext__(self) -> Any:
+        """Return the next message that goes to the server; what is answered here is skipped."""
+        if self._link.is_greeting:  # the server hears the next message once it has answered the first
+            await self._link.greeted.wait()
+        while not self._waiting:
+            message = await self._inner.__anext__()
+            await self._take(message)
+        return self._waiting.pop(0)
+
+    async def _take(self, message: Any) -> None:
+        """Handle a message of the client."""
+        link = self._link
+        turn = link.session.receive_from_client(read_message(message))
+        await link.follow(turn)
+        if not turn.to_server:
+            return
+        self._waiting += link.make_greeting(turn.to_server[0])
+        self._waiting.append(message)
+
+
+class ToClient(_Stream):
+    """What the transport writes: the messages of the server, which are recorded."""
+
+    def __init__(self, inner: Any, link: "HttpLink") -> None:
+        super().__init__(inner)
+        self._link = link
+
+    async def send(self, item: Any) -> None:
+        """Pass a message of the server on to the client."""
+        if isinstance(item, Exception):
+            await self._inner.send(item)
+            return
+        message = read_message(item)
+        if self._link.is_greeting_answer(message):
+            return
+        for given in self._link.session.receive_from_server(message):
+            if given is message:
+                await self._inner.send(item)
+            else:
+                await self._inner.send(self._link.make(given))
+
+
+def read_message(message: Any) -> Message:
+    """Return a message of the SDK as JSON."""
+    text = message.message.model_dump_json(by_alias=True, exclude_unset=True)
+    return messages.parse_message(text) or {}
+
+
+class HttpLink:
+    """One connection of a client to a server at an address.
+
+    Args:
+        session: Decides what is replayed.
+        make: Makes a message of the SDK.
+    """
+
+    def __init__(self, session: McpSession, make: MakeMessage) -> None:
+        self.session = session
+        self.make = make
+        self._to_client: Any = None
+        self._start_task: Callable[..., Any] | None = None
+        self.greeted = anyio.Event()
+        self.is_greeting = False
+        self._greeting_id: object = None
+
+    def open(self, to_client: Any, start_task: Callable[..., Any]) -> None:
+        """Begin.
+
+        Args:
+            to_client: The stream that the client reads.
+            start_task: Starts a task that ends with the connection.
+        """
+        self._to_client = to_client
+        self._start_task = start_task
+
+    async def follow(self, turn: Turn) -> None:
+        """Send the client what a turn says."""
+        for answer in turn.to_client:
+            await self._to_client.send(self.make(answer))
+        for seconds, answer in turn.later:
+            if self._start_task is not None:
+                self._start_task(self._send_later, seconds, answer)
+
+    async def _send_later(self, seconds: float, answer: Message) -> None:
+        """Send the client a message after some time, if it still waits for it."""
+        await anyio.sleep(seconds)
+        if self.session.is_waiting(answer["id"]):
+            await self._to_client.send(self.make(answer))
+
+    def make_greeting(self, first: Message) -> list[Any]:
+        """Return the messages that a server has to hear before its first one, if the client has said them to the recording."""
+        if self.session.has_server:
+            return []
+        self.session.has_server = True
+        if first.get("method") == messages.INITIALIZE or not self.session.greeting:
+            return []
+        self._greeting_id = self.session.greeting[0]["id"]
+        self.is_greeting = True
+        return [self.make(message) for message in self.session.greeting]
+
+    def is_greeting_answer(self, message: Message) -> bool:
+        """Return whether a message answers our greeting: the client has that answer from the recording."""
+        if not self.is_greeting or not messages.is_answer(message) or message["id"] != self._greeting_id:
+            return False
+        self.is_greeting = False
+        self.greeted.set()
+        return True

@@ -1,0 +1,25 @@
+"""Addresses of MCP servers whose messages are recorded: the HTTP recorder leaves their requests alone."""
+
+from urllib.parse import urlsplit
+
+_urls: set[str] = set()
+
+
+def add_address(url: str) -> None:
+    """Note that an address is one of an MCP server, from now on."""
+    _urls.add(_without_query(url))
+
+
+def is_tool_address(url: str) -> bool:
+    """Return whether an address is one of an MCP server."""
+    return bool(_urls) and _without_query(url) in _urls
+
+
+def is_tool_host(host: str) -> bool:
+    """Return whether an MCP server is at a host."""
+    return any(urlsplit(url).hostname == host for url in _urls)
+
+
+def _without_query(url: str) -> str:
+    """Return an address without its query, and without the slash at its end, which servers add by a redirect."""
+    return url.partition("?")[0].rstrip("/")

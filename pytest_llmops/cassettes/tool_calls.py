@@ -1,0 +1,239 @@
+"""Plays, records and compares the calls of tools on a tape.
+
+A tool has a memory: a database knows the rows that earlier calls have written. So a test never gets a recorded answer
+of a server for one call and a live one for the next. Which of the two is decided at the first call of a server that
+counts, for each trial.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pytest_llmops.cassettes import miss, run_folder
+from pytest_llmops.cassettes.answer_player import AnswerPlayer
+from pytest_llmops.cassettes.answer_recorder import AnswerRecorder
+from pytest_llmops.cassettes.budget import CallCosts
+from pytest_llmops.cassettes.live_comparison import LiveComparison
+from pytest_llmops.cassettes.naming import display_path
+from pytest_llmops.cassettes.request_key import Answer, Question
+from pytest_llmops.cassettes.tape_config import TapeConfig
+from pytest_llmops.cassettes.tape_report import KeyAndTake, TapeReport
+from pytest_llmops.cassettes.tool_comparison import compare_tool_answers
+from pytest_llmops.cassettes.tool_questions import is_repeated
+from pytest_llmops.errors import CassetteMiss
+from pytest_llmops.settings import RecordMode
+
+# replay: the recorded answer; record: the tool is called, and its answer recorded; compare: the tool is called, and the
+# recorded answer given; verify: the tool is called, compared, and its own answer given; pass: the tool is called
+Action = Literal["replay", "record", "compare", "verify", "pass"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolTurn:
+    """What happens to a call of a tool.
+
+    Attributes:
+        action: What is done.
+        take: The take of the call.
+        answer: The recorded answer; None where the tool answers.
+    """
+
+    action: Action
+    take: str
+    answer: Answer | None = None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the tool itself is called."""
+        return self.action != "replay"
+
+
+@dataclass(slots=True, eq=False)
+class ToolCalls:
+    """The calls of tools on a tape.
+
+    Args:
+        mode: The mode of the tape.
+        config: The configuration of the tape.
+        report: Gets the counts, misses and differences.
+        player: Has the recordings, and counts answers.
+        recorder: Records live answers.
+        comparison: Names the first change with ``--llm-changed``.
+        costs: Keeps live calls within the budget.
+    """
+
+    mode: RecordMode
+    config: TapeConfig
+    report: TapeReport
+    player: AnswerPlayer
+    recorder: AnswerRecorder
+    comparison: LiveComparison
+    costs: CallCosts
+    # Whether the calls of a server are replayed, by its address and the take; decided once
+    _is_replayed: dict[tuple[str, str], bool] = field(default_factory=dict)
+    # Takes in which the model was asked live before a tool was called
+    _changed_takes: set[str] = field(default_factory=set)
+    # What distinguishes servers of the same name, in the order of their first use
+    _servers: dict[str, list[str]] = field(default_factory=dict)
+    # Answers that change nothing and equal the one before: recorded only once another one follows
+    _repeated: dict[KeyAndTake, list[dict[str, Any]]] = field(default_factory=dict)
+    _last: dict[KeyAndTake, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def is_off(self) -> bool:
+        """Whether tools are neither recorded nor replayed."""
+        return self.config.settings.tools == "off"
+
+    def name_server(self, label: str, identity: str) -> str:
+        """Return the name of a server on this tape: its label, with a number from the second one of that label on.
+
+        Args:
+            label: What a reader calls it, the same in every run.
+            identity: What tells two of them apart in this run, such as a port.
+        """
+        with self.report.lock:
+            known = self._servers.setdefault(label, [])
+            if identity not in known:
+                known.append(identity)
+            number = known.index(identity) + 1
+        if number == 1:
+            return label
+        return f"{label}#{number}"
+
+    def note_live_model_call(self, take: str) -> None:
+        """Note that the model is asked live: tools that are called only after that are called live too, in mode ``new``."""
+        self._changed_takes.add(take)
+
+    def claim(self, question: Question, take: str) -> ToolTurn:
+        """Return what happens to a call of a tool.
+
+        Raises:
+            CassetteMiss: It has to be replayed, and no recording answers it; or a live answer could not be written.
+            BudgetReached: The budget has no live call left.
+        """
+        with self.report.lock:
+            action = self._choose_action(question, take)
+            if action == "pass":
+                return ToolTurn(action, take)
+            self.player.given.begin_request(question.key, take)
+            answer = None
+            if action in ("replay", "compare"):
+                answer = self.player.play(question, take, repeats_last=is_repeated(question))
+                if answer is None:
+                    raise self._refuse(question, take)
+            if action != "replay":
+                self._prepare_live_call(question, take, action)
+            return ToolTurn(action, take, answer)
+
+    def _choose_action(self, question: Question, take: str) -> Action:
+        """Return what is done with a call, by ``--llm-tools`` and ``--llm-record``."""
+        if self.is_off:
+            return "pass"
+        tools = self.config.settings.tools
+        if tools == "compare":
+            return "compare"
+        if tools == "replay" or self.mode == "none":
+            return "replay"
+        if self.mode == "live":
+            return "pass"
+        if self.mode == "verify":
+            return "verify"
+        if self.mode == "new" and self._replays_server(question, take):
+            return "replay"
+        return "record"
+
+    def _replays_server(self, question: Question, take: str) -> bool:
+        """Return whether the calls of a server are replayed in mode ``new``; a call that counts decides it for the others.
+
+        They are, if it has recordings and the model was not asked live before: if the prompt has changed, all of the
+        conversation is new.
+        """
+        place = (question.url, take)
+        decided = self._is_replayed.get(place)
+        if decided is not None:
+            return decided
+        is_recorded = any(
+            interaction.request["url"] == question.url and take in interaction.answers
+            for interaction in self.player.recordings.by_key.values()
+        )
+        replays = is_recorded and take not in self._changed_takes
+        if is_repeated(question):
+            has_answer = bool(self.player.recorded_answers(question.key, take))
+            return has_answer and replays
+        self._is_replayed[place] = replays
+        return replays
+
+    def _prepare_live_call(self, question: Question, take: str, action: Action) -> None:
+        """Check that a call may be made, and note that it begins.
+
+        Raises:
+            CassetteMiss: Its answer could not be written.
+            BudgetReached: The budget has no live call left.
+        """
+        if action == "record":
+            self.recorder.prepare()
+            self.comparison.note_change(question, take)
+        if not is_repeated(question):
+            self.costs.reserve(question)
+            run_folder.note_live_call("+")
+
+    def _refuse(self, question: Question, take: str) -> CassetteMiss:
+        """Count a call that no recording answers, and return the miss to raise."""
+        if self.mode != "new" or self.config.settings.tools in ("replay", "compare"):
+            return self.player.refuse_request(question, take)
+        command = self.config.command_again
+        text = miss.describe_mixed_tools(question, display_path(self.player.path), command)
+        return self.report.refuse(text, command)
+
+    def finish(self, question: Question, turn: ToolTurn, live: Answer) -> Answer:
+        """Record or compare the live answer to a call, and return the answer that the agent gets.
+
+        Raises:
+            CassetteError: The answer could not be written; the end of the tape raises it again.
+        """
+        if turn.action == "pass":
+            return live
+        with self.report.lock:
+            if not is_repeated(question):
+                run_folder.note_live_call("-")
+                self.costs.settle(question, None)
+            if turn.action == "record":
+                self._record(question, turn.take, live)
+                return live
+            recorded = turn.answer
+            if turn.action == "verify":
+                recorded = self.player.play(question, turn.take, repeats_last=is_repeated(question))
+            self._compare(question, recorded, live)
+        if turn.answer is None:
+            return live
+        return turn.answer
+
+    def _record(self, question: Question, take: str, live: Answer) -> None:
+        """Record a live answer. An answer that changes nothing and equals the last one waits until another one follows."""
+        wire = self.config.to_wire(live, question)
+        place = (question.key, take)
+        if is_repeated(question):
+            last = self._last.get(place)
+            self._last[place] = wire
+            if last is not None and _is_same(last, wire):
+                self._repeated.setdefault(place, []).append(wire)
+                return
+        for equal in self._repeated.pop(place, []):
+            self.recorder.keep(question, equal, take)
+        self.recorder.keep(question, wire, take)
+        self.report.counts.recorded += 1
+
+    def _compare(self, question: Question, recorded: Answer | None, live: Answer) -> None:
+        """Report how a live answer differs from the recorded one."""
+        if recorded is None:
+            self.report.note_once(f"nothing recorded to compare with: {question.method} {question.url}")
+            return
+        self.report.counts.verified += 1
+        differences = compare_tool_answers(question, recorded, live, self.config)
+        if differences:
+            self.report.counts.drifted += 1
+        self.report.drifts += differences
+
+
+def _is_same(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    """Return whether two answers say the same, whatever time they took."""
+    return bool(first["body"] == second["body"] and first.get("outcome") == second.get("outcome"))

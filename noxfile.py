@@ -166,7 +166,7 @@ def audit(session: nox.Session) -> None:
     """Known vulnerabilities of all pins. Where no advisory source answers, the session says "not checked" and fails."""
     session.install("pip-audit")
     out = Path(session.create_tmp()) / "audit.json"
-    for name in ("dev", "clients", "clients-unresolved", "agents", "frameworks", "models"):
+    for name in ("dev", "clients", "clients-unresolved", "agents", "frameworks", "models", "mcp-1"):
         out.unlink(missing_ok=True)
         pins = f"requirements/{name}.txt"
         # Its exit status is 1 for a finding as for a source that does not answer; a report is written only after an answer.

@@ -54,8 +54,9 @@ def test_every_lower_bound_was_tried() -> None:
 
 
 def test_every_pin_has_a_hash() -> None:
-    for name in ("dev.txt", "clients.txt", "agents.txt", "models.txt", "openai-oldest.txt", "openai-2.txt"):
-        text = (ROOT / "requirements" / name).read_text(encoding="utf-8")
+    names = ("dev", "clients", "agents", "models", "openai-oldest", "openai-2", "mcp-1")
+    for name in names:
+        text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
         pins = re.findall(r"^[A-Za-z0-9._-]+(?:\[[\w,]+\])?==\S+(.*(?:\n    .*)*)", text, re.MULTILINE)
         assert pins
         assert all("--hash=sha256:" in pin for pin in pins), name

@@ -1,0 +1,78 @@
+"""The table of clients and MCP servers in docs/mcp.md, made of what the tests gave."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from clients.mcp_agents import kit
+from clients.mcp_agents.project import CLIENTS
+from filelock import FileLock
+
+PAGE = Path(__file__).parents[3] / "docs" / "mcp.md"
+START = "<!-- clients and servers: written by tests/clients/test_mcp_agents.py -->"
+END = "<!-- end of clients and servers -->"
+NAMES = {
+    "time": "mcp-server-time",
+    "git": "mcp-server-git",
+    "sqlite": "mcp-server-sqlite",
+    "everything": "server-everything",
+    "filesystem": "server-filesystem",
+    "everything-http": "server-everything over HTTP",
+}
+UNKNOWN = "–"
+
+Rows = dict[str, list[str]]
+"""The cells of each client: its name, the version of mcp, and what happened with each server."""
+
+
+def make_cells(client: str, versions: Mapping[str, str], cells: Mapping[str, str]) -> list[str]:
+    """Return the row of a client; a server that was not run has a dash."""
+    packages = [version for package, version in versions.items() if package != "mcp"]
+    name = " ".join((CLIENTS[client].name, ", ".join(packages))).strip()
+    return [name, versions["mcp"], *(cells.get(server, UNKNOWN) for server in kit.SCRIPTS)]
+
+
+def format_table(rows: Rows) -> str:
+    head = ["client", "mcp", *(NAMES[server] for server in kit.SCRIPTS)]
+    lines = [head, ["---"] * len(head), *(rows[client] for client in CLIENTS if client in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def read_rows() -> Rows:
+    """Return the rows of the stored page by client."""
+    rows: Rows = {}
+    _, table, _ = _split_page()
+    for line in table.splitlines()[2:]:
+        cells = line.strip("| ").split(" | ")
+        rows[_find_client(cells)] = cells
+    return rows
+
+
+def _find_client(cells: list[str]) -> str:
+    for key, client in CLIENTS.items():
+        if cells[0].startswith(client.name) and cells[1].startswith(f"{client.major}."):
+            return key
+    raise AssertionError(f"{PAGE.name}: no client of the tests is called {cells[0]!r} with mcp {cells[1]}")
+
+
+def _split_page() -> tuple[str, str, str]:
+    """Return what is before, in and after the table."""
+    text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    if text.count(START) != 1 or text.count(END) != 1:
+        raise AssertionError(f"docs/{PAGE.name}: expected the lines {START} and {END} where the table goes")
+    before, _, rest = text.partition(START)
+    table, _, after = rest.partition(END)
+    return before, table.strip(), after
+
+
+def make_page(rows: Rows) -> str:
+    before, _, after = _split_page()
+    return f"{before}{START}\n\n{format_table(rows)}\n\n{END}{after}"
+
+
+def write_rows(rows: Rows) -> None:
+    """Put rows on the page, and keep the others; other processes may do so at the same time."""
+    with FileLock(Path(tempfile.gettempdir()) / f"{PAGE.name}.lock"):
+        PAGE.write_text(make_page({**read_rows(), **rows}), encoding="utf-8", newline="\n")

@@ -1,0 +1,66 @@
+"""Agents of real frameworks with the tools of real MCP servers: recorded, then replayed without a server, a process or a connection."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from clients.mcp_agents import kit, page, project
+from clients.mcp_agents.model import make_answer
+
+pytestmark = pytest.mark.slow
+
+
+def skip_if_missing() -> None:
+    reason = project.explain_missing()
+    if reason and os.environ.get("LLMOPS_REQUIRE_CLIENTS"):
+        pytest.fail(reason)
+    if reason:
+        pytest.skip(reason)
+
+
+@pytest.mark.parametrize("client", project.CLIENTS)
+def test_an_agent_is_replayed_without_servers(client: str, tmp_path: Path) -> None:
+    skip_if_missing()
+    servers = {name: script for name, script in kit.SCRIPTS.items() if not project.explain_missing(script)}
+    result = project.record_and_replay(project.CLIENTS[client], tmp_path, servers)
+    texts = f"{result.recorded.text[-6000:]}\n{result.replayed.text[-6000:]}"
+    assert set(result.recorded.outcomes) == set(servers), texts
+    for name, outcome in result.recorded.outcomes.items():
+        assert bool(outcome["commands"]) is not servers[name].is_http, texts
+        assert outcome["ports"], texts
+    row = page.make_cells(client, result.versions, result.cells)
+    if os.environ.get("LLMOPS_GOLDEN") == "write":
+        page.write_rows({client: row})
+        pytest.skip(f"{page.PAGE.name} was written: read its difference")
+    stored = page.read_rows()[client]
+    compared = [cell if row[place] != page.UNKNOWN else page.UNKNOWN for place, cell in enumerate(stored)]
+    assert row == compared, texts
+
+
+def test_the_page_has_all_clients_and_is_written_as_the_tests_write_it() -> None:
+    if os.environ.get("LLMOPS_GOLDEN") == "write":
+        page.write_rows({})
+        pytest.skip(f"{page.PAGE.name} was written: read its difference")
+    rows = page.read_rows()
+    assert list(rows) == list(project.CLIENTS)
+    assert page.PAGE.read_text(encoding="utf-8") == page.make_page(rows)
+
+
+@pytest.mark.parametrize("server", kit.SCRIPTS)
+def test_the_model_calls_what_the_script_says_with_new_ids(server: str) -> None:
+    messages: list[dict[str, object]] = [{"role": "user", "content": kit.make_question(server, "/shop")}]
+    ids: list[str] = []
+    for turn in kit.SCRIPTS[server].turns:
+        message = make_answer(messages)["choices"][0]["message"]
+        messages.append(message)
+        functions = [call["function"] for call in message["tool_calls"]]
+        assert [function["name"] for function in functions] == [call.name for call in turn.calls]
+        assert not any(kit.FOLDER in function["arguments"] for function in functions)
+        for call in message["tool_calls"]:
+            messages.append({"role": "tool", "tool_call_id": call["id"], "content": f"result {len(ids)}"})
+            ids.append(call["id"])
+    assert len(set(ids)) == len(ids)
+    quoted = " | ".join(f"result {number}" for number in range(len(ids)))
+    assert make_answer(messages)["choices"][0]["message"]["content"] == f"{len(ids)} results: {quoted}"

@@ -242,8 +242,7 @@ def build_question(
         body = mask_params(body)
     elif kind.startswith("multipart/") and (boundary := _BOUNDARY.search(content_type)):
         body = body.replace(b"--" + boundary[1].encode("latin-1", "replace"), b"--boundary")
-    if _RUN_CACHE_START in body:  # ten times as fast as the search for the whole member
-        body = _RUN_CACHE_MEMBER.sub(b"", body)
+    body = _drop_run_cache_key(body)
     client = prepare_request(rules.clients, headers, body)
     body = client.body
     for text, name in find_test_recorder().file_digests.items():
@@ -313,6 +312,29 @@ def comparable_body(body: bytes, rules: MatchRules) -> bytes:
     """Return a body as it is hashed: canonical JSON without ignored members, after the normalizers."""
     parsed, canonical = _canonicalize_body(body)
     return _apply_rules(parsed, canonical, rules)
+
+
+def comparable_message(data: bytes, rules: MatchRules) -> bytes:
+    """Return a text that a client sends over a WebSocket in the form in which it is compared.
+
+    As for a body; the id that clients of OpenAI's Realtime give to each event is ignored too.
+
+    >>> comparable_message(b'{"type": "response.create", "event_id": "event_1"}', NO_RULES)
+    b'{"type":"response.create"}'
+    """
+    data = _drop_run_cache_key(data)
+    parsed, _ = _canonicalize_body(data)
+    if isinstance(parsed, dict) and "event_id" in parsed:
+        kept = {name: value for name, value in parsed.items() if name != "event_id"}
+        data = _CANONICAL_ENCODER.encode(kept).encode()
+    return comparable_body(data, rules)
+
+
+def _drop_run_cache_key(body: bytes) -> bytes:
+    """Return a body without the random hint of openai-agents for OpenAI's prompt cache."""
+    if _RUN_CACHE_START not in body:  # ten times as fast as the search for the whole member
+        return body
+    return _RUN_CACHE_MEMBER.sub(b"", body)
 
 
 def _apply_rules(parsed: object, canonical: bytes, rules: MatchRules) -> bytes:

@@ -372,6 +372,7 @@ WIRE_FORMAT = WireFormat(
         Endpoint("chat", "/chat/completions", CHAT, is_unmistakable=True),
         Endpoint("completions", "/completions", COMPLETIONS),
         Endpoint("responses", "/responses", RESPONSES),
+        Endpoint("realtime", "/realtime", RESPONSES),
         Endpoint("embeddings", "/embeddings", EMBEDDINGS),
         Endpoint("moderations", "/moderations", MODERATIONS),
         vertex_raw_predict("chat", CHAT, "mistralai"),

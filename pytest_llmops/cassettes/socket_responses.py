@@ -5,7 +5,7 @@ OpenAI's Realtime and its Responses over a socket begin a response with ``respon
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -54,14 +54,20 @@ class ResponseEnd:
     latency_s: float
     ttft_s: float | None
 
-    def make_exchange(self, request: object, purpose: str, *, replayed: bool) -> Exchange:
+    def make_exchange(
+        self, request: object, purpose: str, *, replayed: bool, opened_s: float | None = None
+    ) -> Exchange:
         """Return it in the form that the trace reads.
 
         Args:
             request: The request without secrets.
             purpose: What it is for.
             replayed: Whether it comes from a recording.
+            opened_s: Seconds from the start of the test's first call to the opening of the connection; None: not known.
         """
+        started_s = None
+        if opened_s is not None:
+            started_s = round(opened_s + self.start.seconds, _SECONDS_DIGITS)
         return Exchange(
             method="POST",
             url=self.start.url,
@@ -73,6 +79,7 @@ class ResponseEnd:
             ttft_s=self.ttft_s,
             replayed=replayed,
             purpose=purpose,
+            started_s=started_s,
         )
 
 
@@ -226,9 +233,3 @@ def _rename_part(part: Any) -> Any:
     if part.get("type") == "input_audio" and isinstance(text, str):
         return {"type": "input_text", "text": text}
     return part
-
-
-def describe_messages(messages: Sequence[Message]) -> str:
-    """Return how many messages the client and the server sent."""
-    client_count = sum(message.sender == "client" for message in messages)
-    return f"{client_count} sent, {len(messages) - client_count} received"

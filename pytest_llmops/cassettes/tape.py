@@ -338,9 +338,14 @@ class Tape:
         """Note something about the replay, once."""
         self.report.note_once(text)
 
-    def refuse(self, text: str) -> CassetteMiss:
-        """Count a missing recording or a forbidden connection, and return the miss to raise."""
-        return self.report.refuse(text)
+    def refuse(self, text: str, command: str = "") -> CassetteMiss:
+        """Count a missing recording or a forbidden connection, and return the miss to raise.
+
+        Args:
+            text: The message.
+            command: The command that records what is missing; "": the summary of the run names none.
+        """
+        return self.report.refuse(text, command)
 
     def refuse_connection(self, host: str) -> CassetteMiss:
         """Count a connection that was refused because recordings are replayed, and return the miss to raise."""

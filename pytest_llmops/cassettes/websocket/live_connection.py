@@ -161,7 +161,7 @@ class LiveConnection:
         ):  # its tape has ended: the trace is that of another test
             return
         call = self._calls.pop(0)
-        exchange = end.make_exchange(call.json, self._purpose, replayed=False)
+        exchange = end.make_exchange(call.json, self._purpose, replayed=False, opened_s=self._started_s)
         self._tape.end_call(call, exchange, end.status < _FAILED)
 
     def give_up(self, error: BaseException) -> None:

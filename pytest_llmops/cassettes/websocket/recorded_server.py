@@ -12,6 +12,7 @@ import logging
 import selectors
 import socket
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.cassettes import active_tape, miss
@@ -73,10 +74,14 @@ class RecordedServer:
         """Begin to serve, and return the socket of the client."""
         from websockets.server import ServerProtocol
 
-        subprotocols: Any = None
-        if self._conversation.subprotocol:
-            subprotocols = [self._conversation.subprotocol]
-        self._protocol = ServerProtocol(subprotocols=subprotocols, max_size=None, logger=_silent)
+        recorded = self._conversation.subprotocol
+
+        def select_subprotocol(_: Any, offered: Sequence[Any]) -> Any:
+            if recorded in offered:
+                return recorded
+            return None
+
+        self._protocol = ServerProtocol(select_subprotocol=select_subprotocol, max_size=None, logger=_silent)
         ours, theirs = socket.socketpair()
         ours.settimeout(0)
         self._socket = ours
@@ -173,8 +178,12 @@ class RecordedServer:
             self._fragments.clear()
             self._is_text = event.opcode is Opcode.TEXT
         self._fragments += event.data
-        if event.fin:
+        if not event.fin:
+            return
+        try:
             self._receive(bytes(self._fragments))
+        except Exception as error:  # noqa: BLE001 -- of a hook of the project; nobody sees what this thread raises
+            self._refuse(f"{type(error).__name__}: {error} (while a message over a WebSocket was compared)")
 
     def _make_response(self, request: Any) -> Any:
         """Return the recorded answer to the request that opens the connection."""
@@ -216,9 +225,10 @@ class RecordedServer:
         """Count a miss for the running test, and close the connection with an error."""
         self._has_missed = True
         tape = self._tape
-        if tape not in active_tape.tapes_in_use():  # of a fixture, whose set-up has ended
+        is_local = active_tape.find_remote_tape is None
+        if is_local and tape not in active_tape.tapes_in_use():  # of a fixture, whose set-up has ended
             tape = active_tape.base_tape() or tape
-        tape.refuse(text)
+        tape.refuse(text, self._tape.command_again)
         self._close(POLICY_VIOLATION, MISS_REASON)
 
     def _give_up_waiting(self) -> None:
@@ -275,7 +285,10 @@ class RecordedServer:
         for message in recorded:
             event = self._tracker.add(message)
             if isinstance(event, ResponseEnd):
-                self._tape.note_replay(event.make_exchange(event.start.request, self._purpose, replayed=True))
+                exchange = event.make_exchange(
+                    event.start.request, self._purpose, replayed=True, opened_s=self._answer.started_s
+                )
+                self._tape.note_replay(exchange)
 
     def _note_unsent(self) -> None:
         """Note that the client has closed the connection before it has sent all that it had sent when it was recorded."""

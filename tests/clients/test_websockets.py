@@ -147,6 +147,17 @@ def test_time_limit_of_recv():
         ws.send(b"abc")
         assert ws.recv() == b"cba"
 
+def test_uvloop():
+    uvloop = pytest.importorskip("uvloop")
+    async def run():
+        async with websockets.connect(URL) as ws:
+            await ws.send(b"abc")
+            assert await ws.recv() == b"cba"
+            await ws.send(json.dumps({"type": "close", "code": 4001, "reason": "bye"}))
+            with pytest.raises(ConnectionClosedError):
+                await ws.recv()
+    uvloop.run(run())
+
 def test_tls():
     import ssl
     with connect(f"wss://localhost:{SECURE_PORT}", ssl=ssl.create_default_context(), server_hostname="localhost") as ws:
@@ -561,7 +572,8 @@ def sockets(tmp_path: Path) -> Iterator[Sockets]:
         text=True,
     )
     assert process.stdout is not None
-    yield Sockets(tmp_path, *map(int, process.stdout.readline().split()), process)
+    port, secure_port = map(int, process.stdout.readline().split())
+    yield Sockets(tmp_path, port, secure_port, process)
     if process.returncode is None:
         process.communicate(timeout=60)
 
@@ -682,30 +694,32 @@ def test_id():
     assert not replayed.failed, replayed.text
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "text"),
-    [
-        ('"by": "client"', '"by": "nobody"', "the end of a recorded WebSocket"),
-        ('"messages": [', '"others": [', "a list of messages"),
-        ('"base64": "Y2Jh"', '"base64": "%"', "message 2 of a recorded WebSocket"),
-    ],
-)
-def test_a_damaged_recording_is_a_miss(sockets: Sockets, old: str, new: str, text: str) -> None:
-    sockets.write("""
-def test_one():
+DAMAGES = {
+    "test_end": ('"by": "client"', '"by": "nobody"', "the end of a recorded WebSocket"),
+    "test_messages": ('"messages": [', '"others": [', "a list of messages"),
+    "test_bytes": ('"base64": "Y2Jh"', '"base64": "%"', "message 2 of a recorded WebSocket"),
+}
+
+
+def test_a_damaged_recording_is_a_miss(sockets: Sockets) -> None:
+    test = """
+def {}():
     with connect(URL) as ws:
         ws.send(b"abc")
         ws.recv()
-""")
+"""
+    sockets.write("".join(map(test.format, DAMAGES)))
     assert not sockets.record().failed
-    path = sockets.folder / "cassettes/test_a/test_one.json"
-    whole = path.read_text(encoding="utf-8")
-    assert old in whole
-    path.write_text(whole.replace(old, new), encoding="utf-8")
+    for name, (old, new, _) in DAMAGES.items():
+        path = sockets.folder / f"cassettes/test_a/{name}.json"
+        whole = path.read_text(encoding="utf-8")
+        assert old in whole
+        path.write_text(whole.replace(old, new), encoding="utf-8")
     replayed = sockets.run()
-    assert replayed.failed
-    assert "is damaged" in replayed.reports["test_one"]
-    assert text in replayed.reports["test_one"]
+    assert replayed.failed.keys() == DAMAGES.keys()
+    for name, (_, _, text) in DAMAGES.items():
+        # Reports with the same beginning are shown once.
+        assert text in replayed.reports[name] + replayed.text
 
 
 def test_what_is_not_recorded_is_noted(sockets: Sockets) -> None:
@@ -724,6 +738,24 @@ def test_unauthorized():
     assert "1 call was not recorded: a WebSocket to ws://loopback/x was not opened" in recorded.text
     assert "an answer with status 401 was not recorded" in recorded.text
     assert not list(sockets.folder.glob("cassettes/**/*.json"))
+
+
+def test_a_websocket_of_aiohttp_is_refused_in_a_replay(sockets: Sockets) -> None:
+    sockets.write("""
+def test_one():
+    import aiohttp
+    async def run():
+        async with aiohttp.ClientSession() as api, api.ws_connect(f"http://127.0.0.1:{PORT}/x") as ws:
+            await ws.send_bytes(b"abc")
+            return await ws.receive_bytes()
+    assert asyncio.run(run()) == b"cba"
+""")
+    recorded = sockets.record()
+    assert not recorded.failed, recorded.text
+    assert "a WebSocket to 127.0.0.1 is not recorded" in recorded.text
+    assert not list(sockets.folder.glob("cassettes/**/*.json"))
+    assert "not of aiohttp; use websockets, or let it through" in sockets.run().reports["test_one"]
+    assert len(sockets.opened()) == 1
 
 
 def test_a_normalizer_that_fails_is_a_miss(sockets: Sockets) -> None:

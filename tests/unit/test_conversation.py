@@ -213,6 +213,22 @@ def test_a_joined_sound_is_readable() -> None:
     assert joined.json == {"type": "input_audio_buffer.append", "audio": base64.b64encode(b"abcd").decode()}
 
 
+DAMAGED_MESSAGES: list[Any] = [
+    None,
+    "text",
+    {},
+    {"client": "text"},
+    {"server": {}},
+    {"server": {"text": 1}},
+    {"server": {"json": {}, "style": "odd"}},
+    {"server": {"base64": "%"}},
+    {"server": {"sha256": "ab", "size": 1}},
+    {"client": {"sha256": "ab"}},
+    {"client": {"text": ""}, "s": "1"},
+    {"client": {"text": ""}, "s": True},
+]
+
+
 @pytest.mark.parametrize(
     "document",
     [
@@ -225,23 +241,7 @@ def test_a_joined_sound_is_readable() -> None:
         {"messages": [], "end": {"by": "server", "code": "1000"}},
         {"messages": [], "end": {"by": "server", "code": 1000, "reason": None}},
         {"messages": [], "end": {"by": "client"}, "subprotocol": 1},
-        *(
-            {"messages": [message], "end": {"by": "client"}}
-            for message in (
-                None,
-                "text",
-                {},
-                {"client": "text"},
-                {"server": {}},
-                {"server": {"text": 1}},
-                {"server": {"json": {}, "style": "odd"}},
-                {"server": {"base64": "%"}},
-                {"server": {"sha256": "ab", "size": 1}},
-                {"client": {"sha256": "ab"}},
-                {"client": {"text": ""}, "s": "1"},
-                {"client": {"text": ""}, "s": True},
-            )
-        ),
+        *({"messages": [message], "end": {"by": "client"}} for message in DAMAGED_MESSAGES),
     ],
 )
 def test_a_damaged_conversation(document: Any) -> None:

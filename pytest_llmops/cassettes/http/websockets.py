@@ -132,7 +132,7 @@ def _wrap_create_connection(real: Callable[[Any], Any]) -> Callable[[Any], Any]:
         tape = _find_tape(self.uri, is_local=self.connection_kwargs.get("unix", False))
         if tape is None:
             return await real(self)
-        question, answer = _claim(tape, self.uri, self.additional_headers)
+        question, answer = _claim(tape, self.uri, _find_headers(self))
         if answer is not None:
             if answer.outcome is not None and not answer.status:
                 await answer.outcome.raise_in_task(None, tape, answer.latency_s)
@@ -172,6 +172,13 @@ def _find_tape(uri: str, *, is_local: bool) -> Tape | None:
     if tape.passes(host, port):
         return None
     return tape
+
+
+def _find_headers(connect: Any) -> Any:
+    """Return the headers that the application adds to the request of a connection for asyncio."""
+    if hasattr(connect, "handshake_args"):  # before version 15
+        return connect.handshake_args[0]
+    return connect.additional_headers
 
 
 def _claim(tape: Tape, uri: str, headers: Any) -> tuple[Question, Answer | None]:

@@ -308,6 +308,27 @@ def test_the_model_is_that_of_the_address_or_of_the_request() -> None:
     assert read_outputs(make_talk(create, done), "wss://h/v1/responses") == [("n-2", "")]
 
 
+def test_sound_has_its_own_price() -> None:
+    usage = {
+        "input_tokens": 1000,
+        "output_tokens": 1000,
+        "total_tokens": 2000,
+        "input_token_details": {
+            "audio_tokens": 1000,
+            "cached_tokens": 500,
+            "cached_tokens_details": {"audio_tokens": 500},
+        },
+        "output_token_details": {"audio_tokens": 1000},
+    }
+    done = say("server", type="response.done", response={"output": [], "usage": usage})
+    talk = make_talk(say("client", type="response.create"), done)
+    (end,) = list_responses("wss://api.openai.com/v1/realtime?model=gpt-realtime", talk)
+    call = trace.read_call(end.make_exchange(end.start.request, "app", replayed=False))
+    assert call.usage.cached_tokens == 500
+    # Per million tokens: 32 dollars heard, 0.40 heard before, 64 spoken
+    assert call.cost_usd == pytest.approx(0.016 + 0.0002 + 0.064)
+
+
 def test_an_error_ends_only_a_response_that_has_not_begun() -> None:
     create = say("client", type="response.create", model="m", input="hi")
     error = say("server", type="error", error={"message": "no"})

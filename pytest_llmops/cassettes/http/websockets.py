@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # Arguments of `connect` for the way to the server, which a replayed connection does not go
 _NETWORK_ARGUMENTS = ("ssl", "ssl_context", "server_hostname", "proxy_ssl", "proxy_server_hostname")
 # Real functions, by the id of the globals of their module: a replaced code knows nothing else
-_real_functions: dict[int, Callable[..., Any]] = {}
+_real_functions: dict[int, FunctionType] = {}
 
 
 def socket_patches() -> LatePatches:
@@ -56,25 +56,27 @@ def _list_thread_patches(module: ModuleType) -> Iterator[Patch]:
 
 
 class _CodePatch(Patch):
-    """A replaced code of a function, which everyone who has the function calls from then on."""
+    """A replaced code of a function, which everyone who has the function calls from then on.
+
+    The real function is kept for good: a thread that outlives its test may be about to call it.
+    """
+
+    def apply(self) -> None:
+        """Replace the code."""
+        function = self.target
+        number = id(function.__globals__)
+        if number not in _real_functions:
+            real = FunctionType(
+                function.__code__, function.__globals__, function.__name__, function.__defaults__
+            )
+            real.__kwdefaults__ = function.__kwdefaults__
+            _real_functions[number] = real
+        function.__code__ = self.make(function.__code__)
 
     def restore_attribute(self) -> None:
         """Restore the code."""
         function = self.target
-        real = _real_functions.pop(id(function.__globals__), None)
-        if isinstance(real, FunctionType):
-            function.__code__ = real.__code__
-
-    def apply(self) -> None:
-        """Replace the code, once."""
-        function = self.target
-        number = id(function.__globals__)
-        if number in _real_functions:
-            return
-        real = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
-        real.__kwdefaults__ = function.__kwdefaults__
-        _real_functions[number] = real
-        function.__code__ = self.make(function.__code__)
+        function.__code__ = _real_functions[id(function.__globals__)].__code__
 
 
 def _replace_code(_: Any) -> Any:

@@ -148,17 +148,17 @@ class LiveConnection:
         Raises:
             BudgetReached: The budget has no live call left.
         """
+        if self._answer is not None:  # its tape has ended
+            return
         body = json.dumps(start.request).encode()
         call = self._tape.make_question("POST", start.url, _JSON, body)
-        if self._answer is None:
-            self._tape.begin_response(call)
+        self._tape.begin_response(call)
         self._calls.append(call)
 
     def _end_response(self, end: ResponseEnd) -> None:
         """Report a complete response to the trace, and its cost to the ledger."""
-        if (
-            not self._calls or self._answer is not None
-        ):  # its tape has ended: the trace is that of another test
+        is_over = self._answer is not None  # then the trace is that of another test
+        if is_over or not self._calls:
             return
         call = self._calls.pop(0)
         exchange = end.make_exchange(call.json, self._purpose, replayed=False, opened_s=self._started_s)

@@ -770,9 +770,9 @@ def test_one():
 """)
     recorded = sockets.record()
     assert not recorded.failed, recorded.text
-    assert "a WebSocket to 127.0.0.1 is not recorded" in recorded.text
+    assert "a WebSocket to 127.0.0.1 was not recorded" in recorded.text
     assert not list(sockets.folder.glob("cassettes/**/*.json"))
-    assert "not of aiohttp; use websockets, or let it through" in sockets.run().reports["test_one"]
+    assert "not those of aiohttp; use it, or let them through" in sockets.run().reports["test_one"]
     assert len(sockets.opened()) == 1
 
 

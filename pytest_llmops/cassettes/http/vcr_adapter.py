@@ -102,12 +102,12 @@ def tape_for(request: Any) -> Tape | None:
     if tape is None or tape.passes(request.host or "", request.port):
         return None
     if str(request.headers.get("upgrade", "")).lower() == "websocket":
-        problem = f"a WebSocket to {request.host} is not recorded: only those of the package websockets are, not of aiohttp"
         if tape.mode == "none":
             raise tape.refuse(
-                f"{problem}; use websockets, or let it through (llm_allow_hosts = {request.host})"
+                f"a WebSocket to {request.host} was refused: recordings are replayed, and only WebSockets of the package"
+                f" websockets are recorded, not those of aiohttp; use it, or let them through (llm_allow_hosts = {request.host})"
             )
-        tape.note(problem)
+        tape.note(f"a WebSocket to {request.host} was not recorded: only those of the package websockets are")
         return None
     if question_for(tape, request).is_telemetry and tape.mode != "none":
         return None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.matrix import PYTHON, environment, missing
+from support.matrix import PYTHON, ROOT, environment, missing
 
 TIMEOUT_S = 300
 INI = """
@@ -509,7 +509,7 @@ class Sockets:
         (self.folder / "pytest.ini").write_text(ini, encoding="utf-8")
         (self.folder / "test_a.py").write_text(f"{HEAD}\n{tests}", encoding="utf-8")
 
-    def run(self, *args: str, replay: bool = False) -> Ran:
+    def run(self, *args: str, replay: bool = False, **more: str) -> Ran:
         report = self.folder / "report.xml"
         variables = {
             **environment(self.folder),
@@ -517,6 +517,7 @@ class Sockets:
             "PORT": str(self.port),
             "SECURE_PORT": str(self.secure_port),
             "SSL_CERT_FILE": str(self.folder / "server.pem"),
+            **more,
         }
         if "LLMOPS_CACHE" in os.environ:
             variables["LLMOPS_CACHE"] = os.environ["LLMOPS_CACHE"]
@@ -637,6 +638,30 @@ def test_agents_and_gemini(sockets: Sockets) -> None:
     sockets.stop()
     replayed = sockets.run(replay=True)
     assert not replayed.failed, replayed.text
+
+
+def test_the_example_of_the_page(sockets: Sockets) -> None:
+    page = (ROOT / "docs" / "recording.md").read_text(encoding="utf-8")
+    section = page.partition("\n## WebSockets\n")[2].partition("\n## ")[0]
+    code = section.partition("```python\n")[2].partition("```")[0]
+    (sockets.folder / "pytest.ini").write_text(INI, encoding="utf-8")
+    (sockets.folder / "test_voice.py").write_text(code, encoding="utf-8")
+    address = f"http://127.0.0.1:{sockets.port}/v1"
+    recorded = sockets.run("--llm-record=new", OPENAI_BASE_URL=address, OPENAI_API_KEY="k")
+    assert recorded.outcomes == {"test_greets": "passed"}, recorded.text
+    sockets.stop()
+    replayed = sockets.run(OPENAI_BASE_URL=address)
+    assert replayed.outcomes == {"test_greets": "passed"}, replayed.text
+    changed = code.replace('["text"]', '["audio"]')
+    assert changed != code
+    (sockets.folder / "test_voice.py").write_text(changed, encoding="utf-8")
+    missed = sockets.run(OPENAI_BASE_URL=address).reports["test_greets"]
+    shown = section.partition("\n    message 2 over")[2].partition("\n\n")[0]
+    *lines, command = shown.splitlines()[1:]
+    for line in lines:
+        assert line.strip() in missed, line
+    # The command names the server of the recordings too.
+    assert {part for part in command.split() if part not in missed} == set()
 
 
 ONE = """

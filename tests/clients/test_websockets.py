@@ -390,7 +390,7 @@ def test_other_address():
 
 def test_reads_on(monkeypatch):
     from pytest_llmops.cassettes.websocket import recorded_server
-    monkeypatch.setattr(recorded_server, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(recorded_server, "PATIENCE_S", 1.5)
     with connect(URL) as ws:
         ws.send(b"abc")
         ws.recv()
@@ -399,7 +399,7 @@ def test_reads_on(monkeypatch):
 
 def test_waits_for_an_answer_before_it_asks(monkeypatch):
     from pytest_llmops.cassettes.websocket import recorded_server
-    monkeypatch.setattr(recorded_server, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(recorded_server, "PATIENCE_S", 1.5)
     with connect(URL) as ws:
         if not REPLAY:
             say(ws, type="echo", text="hi")

@@ -205,6 +205,70 @@ def name_trial(take: int) -> str:
     return f"{trial + 1} of --llm-again (session {session})"
 
 
+def describe_changed_message(
+    question: Question, number: int, recorded: bytes, sent: bytes, *, what: str, place: str, command: str
+) -> str:
+    """Return the message for a text or a sound that a client sends over a WebSocket, and which was not recorded there.
+
+    Args:
+        question: The request that opened the connection.
+        number: The number of the client's message.
+        recorded: The recorded message in the form that is compared; empty: the client sent no further one.
+        sent: The message that was sent.
+        what: What differs, if the messages do not show it; "" if they do.
+        place: The path of the cassette.
+        command: The command that records the conversation again.
+    """
+    address = shorten_text(_find_asked_url(question), 120)
+    first = f"message {number} over the WebSocket {address} is not the recorded one"
+    lines = []
+    if what:
+        lines.append(f"  reason    {what}")
+    elif not recorded:
+        lines.append(f"  reason    the recorded client sent {number - 1} messages and no more")
+    old: list[str] = []
+    if recorded:
+        old = format_body(recorded).split("\n")
+    changed = diff_lines(old, format_body(sent).split("\n"))
+    lines += [
+        f"    {sign} {shorten_text(text, WRAP_WIDTH + 40)}" for sign, text in changed[:MAX_DIFF] if text
+    ]
+    if len(changed) > MAX_DIFF:
+        lines.append(f"    and {len(changed) - MAX_DIFF} more lines differ")
+    kind = _find_volatile_part(recorded.decode("utf-8", "replace"), sent.decode("utf-8", "replace"))
+    if kind:
+        lines.append(
+            f"  hint      only {kind} differs: make it the same in every run (freeze it, or pass it in)"
+        )
+    return _format_message(first, place, lines, command)
+
+
+def describe_silent_client(
+    question: Question, expected: bytes, *, seconds: float, place: str, command: str
+) -> str:
+    """Return the message for a client that does not send the next recorded message over a WebSocket.
+
+    Args:
+        question: The request that opened the connection.
+        expected: The message in the form that is compared; empty: the recorded client closed the connection here.
+        seconds: How long the replay has waited.
+        place: The path of the cassette.
+        command: The command that records the conversation again.
+    """
+    address = shorten_text(_find_asked_url(question), 120)
+    first = f"the client sent nothing over the WebSocket {address} for {seconds:g} s, and the recording goes on with its message"
+    lines = [
+        f"    - {shorten_text(text, WRAP_WIDTH + 40)}"
+        for text in format_body(expected).split("\n")[:MAX_DIFF]
+    ]
+    if not expected:
+        first = (
+            f"the client waits over the WebSocket {address} for more than was recorded ({seconds:g} s by now)"
+        )
+        lines = ["  reason    the recorded client closed the connection here"]
+    return _format_message(first, place, lines, command)
+
+
 def add_base_url(command: str, url: str, recorded_urls: Iterable[str]) -> str:
     """Return a command, with ``--llm-base-url`` added if the recordings are of another server than the request.
 

@@ -9,12 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops.cassettes import store
+from pytest_llmops.cassettes.conversation import OPENED, decode_conversation
+from pytest_llmops.cassettes.socket_responses import is_websocket
 from pytest_llmops.errors import CassetteError, UsageError, format_name_list
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.protocols import Call
 from pytest_llmops.trace import read_call
 from pytest_llmops.wire.body import unfold_body
 
+_SENDERS = {"client": "sent", "server": "got"}
+_ENDS = {
+    "client": "closed by the client",
+    "server": "closed by the server",
+    "lost": "cut without a closing frame",
+    "open": "open at the end of the test",
+}
 # Characters of a message that are printed: if all interactions are listed, and if a key selects some
 SHORT_LIMIT, LONG_LIMIT = 200, 20_000
 
@@ -70,11 +79,15 @@ def _format_interaction(interaction: store.Interaction, limit: int) -> Iterator[
                 continue
             if not is_request_printed:
                 is_request_printed = True
-                yield from _format_request(call, request, limit)
+                if not is_websocket(request["method"]):
+                    yield from _format_request(call, request, limit)
             if len(answers) > 1 or len(interaction.answers) > 1:
                 take_text = shorten_text(take, 20)
                 yield f"  take {take_text}, answer {number} of {len(answers)}"
-            yield from _format_answer(call, answer, limit)
+            if is_websocket(request["method"]) and answer["status"] == OPENED:
+                yield from _format_conversation(answer, limit)
+            else:
+                yield from _format_answer(call, answer, limit)
 
 
 def _format_request(call: Call, request: dict[str, Any], limit: int) -> Iterator[str]:
@@ -113,6 +126,27 @@ def _format_answer(call: Call, answer: dict[str, Any], limit: int) -> Iterator[s
     tokens = ", ".join(_list_token_counts(call))
     if tokens:
         yield _format_field("tokens", tokens)
+
+
+def _format_conversation(answer: dict[str, Any], limit: int) -> Iterator[str]:
+    """Yield a line for each message over a WebSocket, and one for its end."""
+    try:
+        conversation = decode_conversation(unfold_body(answer["body"]))
+    except CassetteError as error:
+        yield _format_field("damaged", shorten_text(str(error), 300))
+        return
+    for message in conversation.messages:
+        text = message.data.decode("utf-8", "backslashreplace")
+        if message.digest:
+            text = f"{message.size:,} bytes, SHA-256 {message.digest}"
+        elif not message.is_text:
+            text = f"{len(message.data):,} bytes"
+        yield _format_field(_SENDERS[message.sender], shorten_text(text, limit))
+    end = conversation.end
+    text = _ENDS[end.by]
+    if end.by == "server":
+        text += f" with code {end.code} {shorten_text(end.reason, 100)}".rstrip()
+    yield _format_field("ended", f"{text}, {answer.get('latency_s', 0):g} s")
 
 
 def _list_facts(call: Call, answer: dict[str, Any]) -> Iterator[str]:

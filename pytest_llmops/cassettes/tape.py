@@ -262,6 +262,10 @@ class Tape:
         """
         return self.tools.finish(question, turn, answer)
 
+    def abandon_tool(self, question: Question, turn: ToolTurn) -> None:
+        """End a live call of a tool that is neither recorded nor compared."""
+        self.tools.abandon(question, turn)
+
     def measure_start(self, started: float) -> float | None:
         """Return how many seconds after the first call of the tape a live call began, in milliseconds.
 

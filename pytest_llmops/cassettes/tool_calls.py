@@ -207,6 +207,14 @@ class ToolCalls:
             return live
         return turn.answer
 
+    def abandon(self, question: Question, turn: ToolTurn) -> None:
+        """End a live call that is neither recorded nor compared, as after a `KeyboardInterrupt`."""
+        if turn.action == "pass" or is_repeated(question):
+            return
+        with self.report.lock:
+            run_folder.note_live_call("-")
+            self.costs.settle(question, None)
+
     def _record(self, question: Question, take: str, live: Answer) -> None:
         """Record a live answer. An answer that changes nothing and equals the last one waits until another one follows."""
         wire = self.config.to_wire(live, question)

@@ -22,6 +22,7 @@ from pytest_llmops.redaction.redactor import Redactor
 MCP = "mcp"
 FUNCTION = "function"
 CALL_METHOD = "tools/call"
+FUNCTION_METHOD = "call"
 LIST_METHOD = "tools/list"
 JSON_CONTENT_TYPE = "application/json"
 ANSWERED = 200  # the status of a call that was answered, with a result or an error

@@ -417,6 +417,8 @@ class Tape:
                 end()
             except CassetteMiss as error:  # raised below, once the others have ended too
                 self.recorder.note_missed_write(error)
+        if self.tools.is_off:
+            self.player.keep_tool_answers()
         if passed:
             self.player.count_stale()
         self.recorder.close(passed=passed)

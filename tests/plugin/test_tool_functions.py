@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from support.project import Project
 
+from pytest_llmops.cli import main
+
 ORDERS = """
 import asyncio, dataclasses, datetime, decimal, enum, functools, pathlib, threading, urllib.request, uuid
 
@@ -329,11 +331,20 @@ def name_tools(*names: str, body: str = "pass") -> str:
     ("names", "words"),
     [
         (["shop.orders.find_ordr"], ["has no 'find_ordr'", "did you mean shop.orders.find_order?"]),
-        (["shop.orders.Table.insrt"], ["shop.orders.Table has no 'insrt'", "did you mean shop.orders.Table.insert?"]),
+        (
+            ["shop.orders.Table.insrt"],
+            ["shop.orders.Table has no 'insrt'", "did you mean shop.orders.Table.insert?"],
+        ),
         (["shopp.orders.find_order"], ["no module 'shopp'", "did you mean 'shop'?"]),
         (["shop.orders.find_order", "shop.orders.find_order"], ["expected each function once", "twice"]),
-        (["shop.orders.find_order", "holder.find_order"], ["by two paths: shop.orders.find_order, holder.find_order"]),
-        (["shop.orders.Table"], ["expected a function written in Python, got a type", "shop.orders.Table.METHOD"]),
+        (
+            ["shop.orders.find_order", "holder.find_order"],
+            ["by two paths: shop.orders.find_order, holder.find_order"],
+        ),
+        (
+            ["shop.orders.Table"],
+            ["expected a function written in Python, got a type", "shop.orders.Table.METHOD"],
+        ),
         (["shop.orders.dataclasses.replace.x"], ["has no 'x'"]),
         (["shop.orders.find_order ignore=nothing"], ["its parameters are note, order_id"]),
         (["find_order"], ["the path of a function, as in shop.orders.find_order"]),
@@ -341,7 +352,9 @@ def name_tools(*names: str, body: str = "pass") -> str:
         (["math.sqrt"], ["expected a function written in Python, got a builtin_function_or_method"]),
     ],
 )
-def test_a_wrong_path_is_an_error_with_close_names(project: Project, names: list[str], words: list[str]) -> None:
+def test_a_wrong_path_is_an_error_with_close_names(
+    project: Project, names: list[str], words: list[str]
+) -> None:
     make_shop(project, f"import holder\n{name_tools(*names)}")
     result = project.record()
     assert result.outcomes.get("passed", 0) == 0
@@ -350,9 +363,15 @@ def test_a_wrong_path_is_an_error_with_close_names(project: Project, names: list
 
 
 BAD = {
-    "an argument": ("find(object())", ["its argument given holds an object of the class builtins.object", "ignore=given"]),
+    "an argument": (
+        "find(object())",
+        ["its argument given holds an object of the class builtins.object", "ignore=given"],
+    ),
     "a result": ("find(1)", ["cannot be recorded: it returned", "annotate what it returns"]),
-    "an error": ("fail(1)", ["cannot be recorded: it raised the exception test_a.test_all.<locals>.Own", "import the class"]),
+    "an error": (
+        "fail(1)",
+        ["cannot be recorded: it raised the exception test_a.test_all.<locals>.Own", "import the class"],
+    ),
     "a sent value": ("send(1)", ["gets values by send()"]),
 }
 BAD_SUITE = """
@@ -418,10 +437,26 @@ def test_tools_that_are_off_are_called_and_not_recorded(project: Project) -> Non
 
 
 def test_the_project_names_functions_for_all_tests(project: Project) -> None:
-    make_shop(project, "from shop import orders\nimport pytest\n@pytest.mark.llm_cassette\ndef test_all():\n    orders.find_order(42)\n")
+    make_shop(
+        project,
+        "from shop import orders\nimport pytest\n@pytest.mark.llm_cassette\ndef test_all():\n    orders.find_order(42)\n",
+    )
     ini = project.path / "pytest.ini"
-    ini.write_text(f"{ini.read_text(encoding='utf-8')}llm_tool_functions = shop.orders.find_order\n", encoding="utf-8")
+    ini.write_text(
+        f"{ini.read_text(encoding='utf-8')}llm_tool_functions = shop.orders.find_order\n", encoding="utf-8"
+    )
     assert project.record().outcomes == {"passed": 1}
     assert calls(project) == ["find 42"]
     assert project.run().outcomes == {"passed": 1}
     assert calls(project) == []
+
+
+def test_a_run_without_tools_keeps_their_recordings(project: Project) -> None:
+    """Neither that run nor pruning after it may take them for stale."""
+    make_shop(project, name_tools("shop.orders.find_order", body="orders.find_order(42)"))
+    project.record()
+    before = project.cassettes()
+    assert project.run("--llm-tools=off").records["test_all"].fact("cassette") == {}
+    assert project.record("--llm-tools=off", mode="all").outcomes == {"passed": 1}
+    assert main(["cassettes", "prune"]) == 0
+    assert project.cassettes() == before

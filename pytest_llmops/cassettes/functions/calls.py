@@ -19,7 +19,13 @@ from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.active_tape import current_tape
 from pytest_llmops.cassettes.functions import values
 from pytest_llmops.cassettes.functions.code_swap import CodeSwap, kind_of, parameter_names
-from pytest_llmops.cassettes.functions.paths import FoundFunction, FunctionChoice, find_function, find_modules, read_choice
+from pytest_llmops.cassettes.functions.paths import (
+    FoundFunction,
+    FunctionChoice,
+    find_function,
+    find_modules,
+    read_choice,
+)
 from pytest_llmops.cassettes.functions.values import Unrecordable
 from pytest_llmops.cassettes.late_patches import LatePatches
 from pytest_llmops.cassettes.outcome import Outcome
@@ -62,7 +68,9 @@ def record_functions(named: Sequence[str], where: str) -> Iterator[None]:
                 continue  # an earlier version of the module, which somebody may still hold
             other = seen.setdefault(id(found.function), choice.path)
             if other != choice.path:
-                raise UsageError(f"{where}: expected each function once, got one by two paths: {other}, {choice.path}")
+                raise UsageError(
+                    f"{where}: expected each function once, got one by two paths: {other}, {choice.path}"
+                )
             yield RecordedFunction(choice, found, where).swap
 
     patches = LatePatches(dict.fromkeys(by_module, make_swaps))

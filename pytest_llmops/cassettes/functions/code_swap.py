@@ -91,9 +91,7 @@ def _make_code(function: FunctionType, hook: Hook) -> CodeType:
     namespace: dict[str, Any] = {}
     exec(compile(source, code.co_filename, "exec"), namespace)  # noqa: S102 -- made of the names of parameters alone
     made: CodeType = namespace["replaced"].__code__
-    constants = tuple(
-        hook if constant == _PLACEHOLDER else constant for constant in made.co_consts
-    )
+    constants = tuple(hook if constant == _PLACEHOLDER else constant for constant in made.co_consts)
     return made.replace(
         co_consts=constants,
         co_freevars=code.co_freevars,

@@ -131,7 +131,9 @@ def find_function(module: Any, path: str, where: str) -> FoundFunction:
     if is_method and names[-1] not in vars(owner):
         home = next(base for base in owner.__mro__ if names[-1] in vars(base))
         better = f"{home.__module__}.{home.__qualname__}.{names[-1]}"
-        raise UsageError(f"{where}: tool {path}: the method is inherited; name it where it is defined: {better}")
+        raise UsageError(
+            f"{where}: tool {path}: the method is inherited; name it where it is defined: {better}"
+        )
     drops_first = is_method and not isinstance(target, staticmethod)
     if isinstance(target, MethodType):
         drops_first = True
@@ -157,7 +159,9 @@ def _list_names(owner: Any) -> list[str]:
     """Return the public names of a module or class that are functions or classes."""
     names: Iterable[str] = vars(owner) if hasattr(owner, "__dict__") else dir(owner)
     return [
-        name for name in names if not name.startswith("_") and callable(inspect.getattr_static(owner, name, None))
+        name
+        for name in names
+        if not name.startswith("_") and callable(inspect.getattr_static(owner, name, None))
     ]
 
 

@@ -72,10 +72,7 @@ def _collect_classes(annotation: Any, found: dict[str, type]) -> None:
     if annotation.__module__ in ("builtins", "typing", "types", "collections.abc"):
         return
     found[annotation.__name__] = annotation
-    if dataclasses.is_dataclass(annotation):
-        for hint in read_hints(annotation).values():
-            _collect_classes(hint, found)
-    elif issubclass(annotation, tuple):
+    if dataclasses.is_dataclass(annotation) or issubclass(annotation, tuple):
         for hint in read_hints(annotation).values():
             _collect_classes(hint, found)
 
@@ -232,7 +229,7 @@ def encode_result(value: Any, classes: Mapping[str, type]) -> Any:
     written = encode(value, classes)
     try:
         again = encode(decode(written, classes), classes)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 -- of the classes of the project
         text = shorten_text(f"{type(error).__name__}: {error}", 200)
         raise Unrecordable(f"{name_class(type(value))}, which cannot be made again ({text})") from None
     if json.dumps(again, sort_keys=True) != json.dumps(written, sort_keys=True):

@@ -73,7 +73,7 @@ class CassetteMarker(Marker):
         Argument(
             "tools",
             _parse_tools,
-            "functions whose calls are recorded and replayed like those of MCP servers, each by its path: `[\"shop.orders.find_order\"]`",
+            'functions whose calls are recorded and replayed like those of MCP servers, each by its path: `["shop.orders.find_order"]`',
             default=(),
         ),
     )

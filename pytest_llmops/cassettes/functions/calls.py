@@ -125,6 +125,7 @@ class RecordedFunction:
         self._names = parameter_names(function.__code__)
         self._signature = _read_signature(function)
         self._check_ignored(choice, where)
+        self._check_kind(function, where)
         self._hints: dict[str, type] | None = None
         hooks: dict[str, Callable[..., Any]] = {
             "plain": self._call,
@@ -141,6 +142,15 @@ class RecordedFunction:
             if name not in known:
                 have = ", ".join(sorted(known - {""})) or "none"
                 raise UsageError(f"{where}: tool {choice.path}: ignore={name}: its parameters are {have}")
+
+    def _check_kind(self, function: FunctionType, where: str) -> None:
+        """Refuse a plain function around a coroutine function or a generator: what it returns is no result yet."""
+        inner = inspect.unwrap(function)
+        if isinstance(inner, FunctionType) and kind_of(function) == "plain" != kind_of(inner):
+            raise UsageError(
+                f"{where}: tool {self.name}: its decorator returns a plain function, and the {kind_of(inner)} function in it does the work;"
+                f" name that: {self.name}.__wrapped__"
+            )
 
     @property
     def _classes(self) -> dict[str, type]:
@@ -210,6 +220,9 @@ class RecordedFunction:
         except BaseException:
             call.tape.abandon_tool(call.question, call.turn)
             raise
+        finally:
+            with active_tape.run_tool():
+                source.close()
         answer = self._finish(call, self._make_items(call, items, returned))
         if answer is None:
             return returned
@@ -250,6 +263,9 @@ class RecordedFunction:
             raise
         else:
             answer = self._finish(call, self._make_items(call, items, None))
+        finally:
+            with active_tape.run_tool():
+                await source.aclose()
         if answer is not None:
             for item in self._give_items(call, answer):
                 yield item

@@ -6,6 +6,7 @@ the return annotation of the function are made, and only errors that its module 
 """
 
 import base64
+import contextlib
 import dataclasses
 import json
 import typing
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -116,7 +117,7 @@ def encode(value: Any, classes: Mapping[str, type] | None = None, depth: int = 0
         if kind is not tuple:  # the order of a set differs from run to run
             items.sort(key=_sort_key)
         return {f"{MARK}{_COLLECTIONS[kind]}": items}
-    if isinstance(value, PurePath):
+    if isinstance(value, Path):
         return {f"{MARK}path": str(value)}
     return _encode_object(value, classes, depth)
 
@@ -228,7 +229,7 @@ def encode_result(value: Any, classes: Mapping[str, type]) -> Any:
     """
     written = encode(value, classes)
     try:
-        again = encode(decode(written, classes), classes)
+        again = encode(decode(json.loads(json.dumps(written)), classes), classes)
     except Exception as error:  # noqa: BLE001 -- of the classes of the project
         text = shorten_text(f"{type(error).__name__}: {error}", 200)
         raise Unrecordable(f"{name_class(type(value))}, which cannot be made again ({text})") from None
@@ -272,12 +273,13 @@ def decode_error(written: Mapping[str, Any], namespace: Mapping[str, Any]) -> Ex
             f"the exception {shorten_text(name, 60)!r}, which the module of the function does not have"
         )
     arguments = decode(written.get("args", []), {})
-    try:
-        return kind(*arguments)
-    except Exception:  # noqa: BLE001 -- the class takes other arguments than it keeps
-        error = kind.__new__(kind, *arguments)
-        error.args = tuple(arguments)
-        return error
+    with contextlib.suppress(Exception):  # the class takes other arguments than it keeps
+        error = kind(*arguments)
+        if str(error) == written.get("message"):
+            return error
+    error = kind.__new__(kind, *arguments)
+    error.args = tuple(arguments)
+    return error
 
 
 def _find_error(name: str, namespace: Mapping[str, Any]) -> type[Exception] | None:

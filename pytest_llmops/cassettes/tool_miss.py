@@ -41,7 +41,7 @@ def list_missing_call(question: Question, recorded: Sequence[NamedRequest]) -> l
         return list(_iter_other_servers(question, recorded))
     wanted = tool_name(question.method, question.url, question.json)
     same = [(name, request) for name, request in server if _name(request) == wanted]
-    lines = []
+    lines: list[str] = []
     nearest = _find_nearest(question, same)
     if nearest is not None:
         lines += _format_nearest(question, *nearest)

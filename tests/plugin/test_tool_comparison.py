@@ -10,6 +10,8 @@ import pytest
 from support.messages import check_message
 from support.project import Project
 
+from pytest_llmops.results.details import CassetteFacts, Drift
+
 SUITE = """
 import json, os, urllib.request
 import pytest
@@ -112,10 +114,15 @@ def test_all_reports_show_that_tools_have_changed(recorded: Project) -> None:
             continue
         assert "tools have changed since the recording" in text, kind
         assert "$.total" in text
-    drifts = result.records["test_a"].fact("cassette")["drift"]
-    assert drifts[0] == {
-        "question": "shop.find(number=7)", "what": "result", "place": "$.total", "recorded": "5 (integer)", "now": '"5" (string)',
-    }  # fmt: skip
+    drifts = CassetteFacts.from_wire(result.records["test_a"].fact("cassette")).drift
+    drift = Drift(
+        question="shop.find(number=7)",
+        what="result",
+        place="$.total",
+        recorded="5 (integer)",
+        now='"5" (string)',
+    )
+    assert drifts[0] == drift
 
 
 def test_verify_compares_tools_too_and_gives_the_live_result(recorded: Project) -> None:

@@ -2,99 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-from typing import Any
-
 import pytest
 from support.project import Project
+from support.shop import calls, make_shop, name_tools, tools
 
 from pytest_llmops.cli import main
 
-ORDERS = """
-import asyncio, dataclasses, datetime, decimal, enum, functools, pathlib, threading, urllib.request, uuid
-
-class OrderNotFound(LookupError):
-    pass
-
-class State(enum.Enum):
-    OPEN = "open"
-
-@dataclasses.dataclass
-class Order:
-    number: int
-    due: datetime.date
-    total: decimal.Decimal
-    state: State = State.OPEN
-
-def log(name):
-    with open("calls.txt", "a") as file:
-        print(name, file=file)
-
-def find_order(order_id: int, *, note: str = "none") -> Order:
-    "Find an order."
-    log(f"find {order_id}")
-    if order_id > 100:
-        raise OrderNotFound(f"no order {order_id}")
-    return Order(order_id, datetime.date(2026, 1, 2), decimal.Decimal("9.50"))
-
-async def refund(ctx, order_id: int) -> dict:
-    log(f"refund {order_id}")
-    await asyncio.sleep(0)
-    return {"refunded": order_id, "at": datetime.datetime(2026, 1, 2, 3, 4)}
-
-def lines(order_id):
-    log(f"lines {order_id}")
-    yield f"first of {order_id}"
-    yield f"second of {order_id}"
-    return 2
-
-async def events(order_id):
-    log(f"events {order_id}")
-    for name in ("paid", "sent"):
-        yield name, order_id
-
-def retry(function):
-    @functools.wraps(function)
-    def wrapper(*args, **kwargs):
-        return function(*args, **kwargs)
-    return wrapper
-
-@retry
-def weigh(order_id, unit="kg"):
-    log(f"weigh {order_id} {unit}")
-    return {"weight": 2.5, "parts": (1, 2), "labels": {"b", "a"}, "seal": b"\\x00\\xff"}
-
-class Table:
-    def __init__(self, name):
-        self.name = name
-
-    def insert(self, row):
-        log(f"insert {row}")
-        return f"{self.name}: {row}"
-
-    @classmethod
-    def open(cls, name):
-        log(f"open {name}")
-        return name
-
-    @staticmethod
-    def count(name):
-        log(f"count {name}")
-        return 3
-
-def outer(order_id):
-    log(f"outer {order_id}")
-    return str(find_order(order_id).total) + Table.open("t")
-
-def countdown(n):
-    log(f"countdown {n}")
-    return 0 if n == 0 else 1 + countdown(n - 1)
-"""
-HOLDER = """
-from shop.orders import find_order, refund, Table
-tools = {"find": find_order, "refund": refund, "insert": Table("held").insert}
-"""
 SUITE = """
 import asyncio, datetime, decimal, inspect
 import pytest
@@ -142,29 +55,6 @@ def test_all():
 def test_real_again():
     assert orders.Table.count("real") == 3
 """
-
-
-def make_shop(project: Project, suite: str, **more: str) -> None:
-    project.pytester.syspathinsert()
-    project.write(
-        **{"shop/__init__.py": "", "shop/orders.py": ORDERS, "holder.py": HOLDER, "test_a.py": suite, **more}
-    )
-
-
-def calls(project: Project) -> list[str]:
-    """The calls that were really made since the last time."""
-    path = project.path / "calls.txt"
-    if not path.exists():
-        return []
-    made = path.read_text(encoding="utf-8").splitlines()
-    path.unlink()
-    return made
-
-
-def tools(project: Project, name: str = "test_a/test_all.json") -> list[dict[str, Any]]:
-    """The recorded calls."""
-    interactions: list[dict[str, Any]] = json.loads(project.cassettes()[f"cassettes/{name}"])["interactions"]
-    return interactions
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -321,13 +211,6 @@ def test_the_code_is_restored_after_a_failed_test(project: Project) -> None:
     assert project.record().outcomes == {"failed": 1, "passed": 1}
 
 
-def name_tools(*names: str, body: str = "pass") -> str:
-    return (
-        f"import pytest\nfrom shop import orders\n@pytest.mark.llm_cassette(tools={list(names)!r})\n"
-        f"def test_all():\n    {body}\n"
-    )
-
-
 @pytest.mark.parametrize(
     ("names", "words"),
     [
@@ -422,7 +305,7 @@ def test_a_call_without_a_recording_fails_though_the_agent_goes_on(project: Proj
     make_shop(project, name_tools("shop.orders.find_order", body=body.format(42)))
     assert project.record().outcomes == {"passed": 1}
     calls(project)
-    swallowed = "\n    ".join(["try:", "    orders.find_order(43)", "except BaseException:", "    pass"])
+    swallowed = "try:\n        orders.find_order(43)\n    except BaseException:\n        pass"
     make_shop(project, name_tools("shop.orders.find_order", body=swallowed))
     result = project.run()
     assert result.outcomes == {"passed": 1, "errors": 1}
@@ -461,146 +344,3 @@ def test_a_run_without_tools_keeps_their_recordings(project: Project) -> None:
     assert project.record("--llm-tools=off", mode="all").outcomes == {"passed": 1}
     assert main(["cassettes", "prune"]) == 0
     assert project.cassettes() == before
-
-
-FORKED = """
-import multiprocessing
-import pytest
-from shop import orders
-
-def work(queue):
-    queue.put(orders.find_order(7).number)
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.llm_cassette(tools=["shop.orders.find_order"])
-def test_all():
-    context = multiprocessing.get_context("fork")
-    queue = context.Queue()
-    process = context.Process(target=work, args=(queue,))
-    process.start()
-    assert queue.get(timeout=60) == 7
-    process.join()
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks a process")
-def test_a_forked_process_records_and_replays_too(project: Project) -> None:
-    make_shop(project, FORKED)
-    assert project.record().outcomes == {"passed": 1}
-    assert calls(project) == ["find 7"]
-    assert len(tools(project)) == 1
-    assert project.run().outcomes == {"passed": 1}
-    assert calls(project) == []
-
-
-HIDDEN = """
-import asyncio, functools
-import pytest
-
-def traced(function):
-    @functools.wraps(function)
-    def wrapper(*args):
-        return function(*args)
-    return wrapper
-
-@traced
-async def find(number):
-    return number * 2
-
-@pytest.mark.llm_cassette(tools=["test_a.findSUFFIX"])
-def test_all():
-    assert asyncio.run(find(4)) == 8
-"""
-
-
-def test_a_coroutine_function_in_a_plain_wrapper_is_named_by_the_error(project: Project) -> None:
-    make_shop(project, HIDDEN.replace("SUFFIX", ""))
-    assert "name that: test_a.find.__wrapped__" in " ".join(project.record().text.split())
-    make_shop(project, HIDDEN.replace("SUFFIX", ".__wrapped__"))
-    assert project.record().outcomes == {"passed": 1}
-    assert project.run().outcomes == {"passed": 1}
-
-
-CANCELLED = """
-import asyncio
-import pytest
-
-async def slow(number):
-    await asyncio.sleep(3600)
-
-async def ask():
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(slow(1), 0.01)
-
-@pytest.mark.llm_cassette(tools=["test_a.slow"])
-def test_all():
-    asyncio.run(ask())
-"""
-
-
-def test_a_call_that_was_cancelled_is_cancelled_again(project: Project) -> None:
-    make_shop(project, CANCELLED)
-    assert project.record().outcomes == {"passed": 1}
-    [entry] = tools(project)
-    assert entry["answers"]["0"][0]["outcome"]["error"] == "CancelledError"
-    assert project.run().outcomes == {"passed": 1}
-
-
-LEFT = """
-import pytest
-
-closed = []
-
-def numbers():
-    try:
-        for number in range(5):
-            yield number
-    finally:
-        closed.append(1)
-
-@pytest.mark.llm_cassette(tools=["test_a.numbers"])
-def test_all():
-    items = numbers()
-    assert [next(items), next(items)] == [0, 1]
-    items.close()
-    if RECORDS:
-        assert closed == [1]
-"""
-
-
-def test_a_generator_that_is_left_early_is_closed_and_replayed_as_far_as_it_was_read(
-    project: Project,
-) -> None:
-    make_shop(project, LEFT.replace("RECORDS", "True"))
-    assert project.record().outcomes == {"passed": 1}
-    [entry] = tools(project)
-    assert entry["answers"]["0"][0]["body"]["json"]["result"]["items"] == [0, 1]
-    make_shop(project, LEFT.replace("RECORDS", "False"))
-    assert project.run().outcomes == {"passed": 1}
-
-
-STOPPED = """
-import pytest
-
-def stop(number):
-    raise KeyboardInterrupt
-
-@pytest.mark.llm_cassette(tools=["test_a.stop"])
-def test_all():
-    with pytest.raises(KeyboardInterrupt):
-        stop(1)
-"""
-
-
-def test_an_interrupt_is_not_recorded_and_its_call_counts_in_the_budget(project: Project) -> None:
-    make_shop(project, STOPPED)
-    result = project.record("--llm-max-calls=5")
-    assert result.outcomes == {"passed": 1}
-    assert project.cassettes() == {}
-
-
-def test_the_budget_holds_for_tools(project: Project) -> None:
-    make_shop(project, name_tools("shop.orders.find_order", body="[orders.find_order(n) for n in range(3)]"))
-    result = project.record("--llm-max-calls=2")
-    assert result.outcomes.get("passed", 0) == 0
-    assert calls(project) == ["find 0", "find 1"]

@@ -43,10 +43,10 @@ EXAMPLES = {
         "NAME=COMMAND or NAME=URL",
     ),
     "tool_functions": Example(
-        "shop.orders.find_order",
-        ["shop.orders.find_order"],
-        "shop.orders.refund ignore=ctx",
-        "find_order",
+        "calendar.weekday",  # a run looks for the module
+        ["calendar.weekday"],
+        "calendar.isleap ignore=year",
+        "weekday",
         "the path of a function",
     ),
     "changed": Example("true", True, "false", "yes", "true or false"),

@@ -10,7 +10,7 @@ import contextlib
 import inspect
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import Any
@@ -62,6 +62,7 @@ def record_functions(named: Sequence[str], where: str) -> Iterator[None]:
         for choice in by_module[module.__name__]:
             try:
                 found = find_function(module, choice.path, where)
+                recorded = RecordedFunction(choice, found, where)
             except UsageError:
                 if sys.modules.get(module.__name__) is module:
                     raise
@@ -71,7 +72,7 @@ def record_functions(named: Sequence[str], where: str) -> Iterator[None]:
                 raise UsageError(
                     f"{where}: expected each function once, got one by two paths: {other}, {choice.path}"
                 )
-            yield RecordedFunction(choice, found, where).swap
+            yield recorded.swap
 
     patches = LatePatches(dict.fromkeys(by_module, make_swaps))
     try:
@@ -190,7 +191,7 @@ class RecordedFunction:
             return self._give_after_error(call, error)
         return self._give_result(call, result)
 
-    def _call_generator(self, *given: Any) -> Iterator[Any]:
+    def _call_generator(self, *given: Any) -> Generator[Any, Any, Any]:
         call = self._claim(*given)
         if call is None:
             return (yield from self._call_real(*given))
@@ -344,7 +345,7 @@ class RecordedFunction:
             raise self._read(call, values.decode_error, content["error"], self._namespace)
         return self._read(call, values.decode, content.get("result"), self._classes)
 
-    def _give_items(self, call: _Call, answer: Answer) -> Iterator[Any]:
+    def _give_items(self, call: _Call, answer: Answer) -> Generator[Any, None, Any]:
         """Yield the recorded items, and then return the recorded result, or raise the recorded error."""
         content = read_tool_answer(answer)
         result = self._read(call, values.decode, content.get("result"), self._classes)

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import json
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -216,9 +216,10 @@ def _make_object(name: str, content: Any, classes: Mapping[str, type]) -> Any:
         return kind(decode(content, classes))
     if is_model(kind):
         return kind.model_validate(content)
-    if dataclasses.is_dataclass(kind):
-        return kind(**decode(content, classes))
-    return kind(*decode(content, classes))
+    arguments = decode(content, classes)
+    if isinstance(arguments, dict):
+        return kind(**arguments)
+    return kind(*arguments)
 
 
 def encode_result(value: Any, classes: Mapping[str, type]) -> Any:
@@ -290,9 +291,3 @@ def _find_error(name: str, namespace: Mapping[str, Any]) -> type[Exception] | No
         if isinstance(found, type) and issubclass(found, Exception) and found.__name__ == name:
             return found
     return None
-
-
-def iter_items(value: Any) -> Iterator[Any]:
-    """Yield the items of a recorded list; none of anything else."""
-    if isinstance(value, list):
-        yield from value

@@ -149,3 +149,63 @@ def test_the_budget_holds_for_tools(project: Project) -> None:
     result = project.record("--llm-max-calls=2")
     assert result.outcomes.get("passed", 0) == 0
     assert calls(project) == ["find 0", "find 1"]
+
+
+ASKING = """
+import json, os, urllib.request
+import pytest
+from shop import orders
+
+def ask(text):
+    body = {"model": "m", "messages": [{"role": "user", "content": text}]}
+    request = urllib.request.Request(
+        os.environ["OPENAI_BASE_URL"] + "/chat/completions", json.dumps(body).encode(), {"content-type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as response:
+        return json.load(response)
+
+@pytest.mark.llm_cassette(tools=["shop.orders.find_order"])
+def test_all():
+    ask("PROMPT")
+    ask(str(orders.find_order(ORDER).total))
+"""
+
+
+def write_asking(project: Project, prompt: str, order: int) -> None:
+    make_shop(project, ASKING.replace("PROMPT", prompt).replace("ORDER", str(order)))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_model_is_asked_live_and_tools_are_replayed(project: Project, workers: int) -> None:
+    write_asking(project, "old", 7)
+    project.record(workers=workers)
+    assert calls(project) == ["find 7"]
+    write_asking(project, "new", 7)
+    asked = project.server.count
+    result = project.record("--llm-tools=replay", mode="all", workers=workers)
+    assert result.outcomes == {"passed": 1}, result.text
+    assert project.server.count == asked + 2
+    assert calls(project) == []
+    assert [entry["request"]["method"] for entry in tools(project)].count("call") == 1
+    assert project.run(workers=workers).outcomes == {"passed": 1}
+
+
+def test_a_tool_that_is_replayed_is_not_called_for_what_is_not_recorded(project: Project) -> None:
+    write_asking(project, "old", 7)
+    project.record()
+    calls(project)
+    write_asking(project, "new", 8)
+    result = project.record("--llm-tools=replay", mode="all")
+    assert result.outcomes == {"errors": 1}
+    assert calls(project) == []
+    assert "nearest   #002: shop.orders.find_order(order_id=7" in result.text
+
+
+def test_a_changed_prompt_makes_the_tools_after_it_new(project: Project) -> None:
+    write_asking(project, "old", 7)
+    project.record()
+    calls(project)
+    write_asking(project, "new", 7)
+    assert project.record().outcomes == {"passed": 1}
+    assert calls(project) == ["find 7"]
+    assert project.run().outcomes == {"passed": 1}

@@ -7,6 +7,7 @@ from support.messages import check_message
 from support.project import Project
 
 from pytest_llmops.cassettes.active_tape import use_tape
+from pytest_llmops.cassettes.store import list_answered_requests, load_cassette
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.cassettes.tape_config import TapeConfig
 from pytest_llmops.cassettes.tool_questions import MCP, make_tool_answer
@@ -114,6 +115,7 @@ def test_a_tool_call_is_shown_and_never_taken_for_a_call_of_a_model(
     assert '  answers {"content": []}' in shown
     assert "  status  0.01 s" in shown
     assert "  model" not in shown
+    assert list_answered_requests(load_cassette(cassette.path).values(), "") == []
     pytester.makeini("[pytest]\nllm_model = m\n")
     assert main(["cassettes", "check", str(pytester.path)]) == 0
     main(["models", "check", "--root", str(pytester.path)])
@@ -194,3 +196,16 @@ def test_a_new_tool_call_is_named_as_the_change(project: Project) -> None:
     write(project, number=8)
     result = project.record("--llm-changed")
     assert "shop.find(number=8)" in result.text
+
+
+def test_calls_that_are_made_ahead_replay_with_their_tools(project: Project) -> None:
+    write(project)
+    source = (project.path / "test_a.py").read_text(encoding="utf-8")
+    project.write(**{"test_b.py": source.replace("shop.find(7)", "shop.find(9)")})
+    recorded = project.record("--llm-concurrency=4")
+    assert recorded.outcomes == {"passed": 2}, recorded.text
+    replayed = project.run()
+    assert replayed.outcomes == {"passed": 2}, replayed.text
+    for name in ("test_a", "test_b"):
+        entries = load_cassette(project.path / f"cassettes/{name}/test_a.json").values()
+        assert [len(entry.answers["0"]) for entry in entries] == [1, 1]

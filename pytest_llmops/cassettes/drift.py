@@ -14,6 +14,7 @@ from pytest_llmops.trace import read_call
 MAX_TEXT = 2000
 # Differences that have a similarity
 _TEXT_FACETS = ("text", "body")
+_ALWAYS = ("question", "what", "recorded", "now")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +22,10 @@ class Drift:
     """A request whose answer differs from the recorded answer.
 
     Attributes:
-        what: ``status``, ``tool calls``, ``finish reason``, ``text``, ``body`` or ``model``.
+        what: ``status``, ``tool calls``, ``finish reason``, ``text``, ``body`` or ``model``; of a tool ``definition``, ``result``,
+            ``error``, ``outcome`` or ``server``.
         similarity: Similarity of two texts, from 0 (nothing in common) to 1; None for anything else.
+        place: Of a tool, where its answer or its definition has changed; "" for the answer of a model.
     """
 
     question: str
@@ -30,10 +33,13 @@ class Drift:
     recorded: str
     now: str
     similarity: float | None = None
+    place: str = ""
 
     def to_wire(self) -> dict[str, Json]:
         """Return the difference as it is reported."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return {
+            name: value for name, value in asdict(self).items() if value not in (None, "") or name in _ALWAYS
+        }
 
 
 def compare_answers(question: Question, recorded: Answer, now: Answer) -> Drift | None:
@@ -96,7 +102,7 @@ def _describe_drift(request_line: str, what: str, old: str, new: str) -> Drift:
 
 def is_model_request(question: Question) -> bool:
     """Return whether a request looks like a call of a model, by its address and body. Only such calls have a price."""
-    return _read_call(question, Answer(0, {}, b"")).provider != "unknown"
+    return not question.is_tool and _read_call(question, Answer(0, {}, b"")).provider != "unknown"
 
 
 def _format_tool_calls(call: Call) -> str:

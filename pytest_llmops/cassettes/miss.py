@@ -1,5 +1,6 @@
 """Messages for misses (requests without a recording), with the nearest recorded request and how it differs."""
 
+import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +24,13 @@ from pytest_llmops.cassettes.request_key import (
     comparable_body,
     comparable_url,
 )
+from pytest_llmops.cassettes.tool_miss import (
+    describe_call,
+    list_changed_tools,
+    list_missing_call,
+    without_tools,
+)
+from pytest_llmops.cassettes.tool_questions import describe_tool_question, is_tool_request
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.wire.stream_events import count_shared_start
 
@@ -74,9 +82,17 @@ def describe_missing_request(
         rules: What the comparison ignores.
         elsewhere: Cassettes of tests that do not exist any more, which hold the request with different answers.
     """
-    nearest = find_nearest_request(question, recorded, rules)
-    if nearest is None:
+    recorded = list(recorded)
+    same_kind = [named for named in recorded if is_tool_request(named[1]) == question.is_tool]
+    nearest = None
+    if not question.is_tool:
+        nearest = find_nearest_request(question, same_kind, rules)
+    if question.is_tool:
+        lines = list_missing_call(question, same_kind)
+    elif nearest is None:
         lines = ["  nearest   none: nothing is recorded here yet"]
+        if recorded:
+            lines = ["  nearest   none: only calls of tools are recorded here"]
     else:
         lines = [f"  nearest   {shorten_text(nearest.name, 120)}"]
         lines += _format_differences(nearest, question, rules)
@@ -100,7 +116,11 @@ def describe_change(
 
     ``address`` is a different method or URL; ``body`` any difference that is not in a member of a JSON object.
     """
-    nearest = find_nearest_request(question, recorded, rules)
+    if question.is_tool:
+        return describe_tool_question(question)
+    nearest = find_nearest_request(
+        question, [named for named in recorded if not is_tool_request(named[1])], rules
+    )
     if nearest is None:
         return "nothing is recorded"
     places = []
@@ -162,7 +182,10 @@ def describe_unreadable_request(question: Question, place: str) -> str:
 
 def describe_old_recording(question: Question, age: str, place: str, command: str) -> str:
     """Return the message for a recording that is too old to be replayed."""
-    first = f"the recording of {question.method} {question.url} is too old: {age}"
+    request = f"{question.method} {question.url}"
+    if question.is_tool:
+        request = describe_call(question)
+    first = f"the recording of {request} is too old: {age}"
     return f"{first}\n  cassette  {place}\n  record    {command}"
 
 
@@ -314,7 +337,9 @@ def _format_message(first: str, place: str, lines: Sequence[str], command: str) 
 
 
 def _format_request(question: Question) -> str:
-    """Return a request in a line, with its model or the size of its body."""
+    """Return a request in a line, with its model or the size of its body; of a tool the call."""
+    if question.is_tool:
+        return describe_call(question)
     content = f"{len(question.body):,} bytes"
     if isinstance(question.json, dict):
         model = question.json.get("model")
@@ -343,9 +368,16 @@ def _format_differences(nearest: NearestRequest, question: Question, rules: Matc
         lines.append(f"  address   recorded {shorten_text(method, 20)} {shorten_text(url, 120)}")
     old = comparable_body(nearest.body, rules)
     new = comparable_body(question.body, rules)
+    before, now = parse_json(old), parse_json(new)
+    tools = list_changed_tools(before, now)
+    if tools:  # they explain what the model was asked after them
+        lines += tools
+        old = json.dumps(without_tools(before)).encode()
+        new = json.dumps(without_tools(now)).encode()
     changed = diff_lines(format_body(old).split("\n"), format_body(new).split("\n"))
     if (
         not changed
+        and not tools
         and method == question.method
         and url.rpartition("/")[2] == question.url.rpartition("/")[2]
     ):
@@ -359,7 +391,7 @@ def _format_differences(nearest: NearestRequest, question: Question, rules: Matc
     if kind:
         step = "make it the same in every run (freeze it, or pass it in)"
         lines.append(f"  hint      only {kind} differs: {step}")
-    hint = _describe_tool_result(parse_json(old), parse_json(new))
+    hint = _describe_tool_result(before, now)
     if hint:
         lines.append(f"  hint      {hint}")
     return lines

@@ -262,6 +262,10 @@ class Tape:
         """
         return self.tools.finish(question, turn, answer)
 
+    def abandon_tool(self, question: Question, turn: ToolTurn) -> None:
+        """End a live call of a tool that is neither recorded nor compared."""
+        self.tools.abandon(question, turn)
+
     def measure_start(self, started: float) -> float | None:
         """Return how many seconds after the first call of the tape a live call began, in milliseconds.
 
@@ -446,6 +450,8 @@ class Tape:
                 end()
             except CassetteMiss as error:  # raised below, once the others have ended too
                 self.recorder.note_missed_write(error)
+        if self.tools.is_off:
+            self.player.keep_tool_answers()
         if passed:
             self.player.count_stale()
         self.recorder.close(passed=passed)

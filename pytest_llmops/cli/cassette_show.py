@@ -4,13 +4,24 @@ A request has a list of answers for each take, that is for each trial of the tes
 a trial sent the same request several times.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pytest_llmops.cassettes import store
 from pytest_llmops.cassettes.conversation import OPENED, decode_conversation
+from pytest_llmops.cassettes.request_key import Answer, answer_from_wire
 from pytest_llmops.cassettes.socket_responses import is_websocket
+from pytest_llmops.cassettes.tool_questions import (
+    CALL_METHOD,
+    is_tool_request,
+    name_tool_server,
+    read_tool_answer,
+    read_tool_params,
+    tool_arguments,
+    tool_name,
+)
 from pytest_llmops.errors import CassetteError, UsageError, format_name_list
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.protocols import Call
@@ -64,6 +75,9 @@ def format_cassette(path: Path, key: str = "") -> Iterator[str]:
 def _format_interaction(interaction: store.Interaction, limit: int) -> Iterator[str]:
     """Yield the lines of a request and its answers; the request is read together with the first answer that is not damaged."""
     request = interaction.request
+    if is_tool_request(request):
+        yield from _format_tool_interaction(interaction, limit)
+        return
     method = shorten_text(request["method"], 20)
     url = shorten_text(request["url"], 300)
     caller = shorten_text(interaction.by, 200)
@@ -88,6 +102,46 @@ def _format_interaction(interaction: store.Interaction, limit: int) -> Iterator[
                 yield from _format_conversation(answer, limit)
             else:
                 yield from _format_answer(call, answer, limit)
+
+
+def _format_tool_interaction(interaction: store.Interaction, limit: int) -> Iterator[str]:
+    """Yield the lines of a call of a tool and its answers."""
+    request = interaction.request
+    caller = shorten_text(interaction.by, 200)
+    key = shorten_text(interaction.key, 40)
+    params = read_tool_params(request)
+    method, url = request["method"], request["url"]
+    name = shorten_text(tool_name(method, url, params), 80)
+    if name == method or method != CALL_METHOD:
+        name = ""
+    parts = [shorten_text(method, 40), name, "of", name_tool_server(url)]
+    yield f"{caller}  {' '.join(part for part in parts if part)}  key {key}"
+    asked = json.dumps(tool_arguments(params), ensure_ascii=False)
+    yield _format_field("asked", shorten_text(asked, limit))
+    for take, answers in interaction.answers.items():
+        for number, answer in enumerate(answers, 1):
+            if len(answers) > 1 or len(interaction.answers) > 1:
+                yield f"  take {shorten_text(take, 20)}, answer {number} of {len(answers)}"
+            try:
+                yield from _format_tool_answer(answer_from_wire(answer), limit)
+            except CassetteError as error:
+                yield _format_field("damaged", shorten_text(str(error), 300))
+
+
+def _format_tool_answer(answer: Answer, limit: int) -> Iterator[str]:
+    """Yield what a tool has answered, and how long it took."""
+    content = read_tool_answer(answer)
+    facts = []
+    if answer.outcome is not None:
+        facts.append(f"ended in {shorten_text(answer.outcome.error, 60)}")
+    for label, member in (("answers", "result"), ("fails", "error")):
+        if member in content:
+            text = json.dumps(content[member], ensure_ascii=False)
+            yield _format_field(label, shorten_text(text, limit))
+    if answer.latency_s is not None:
+        facts.append(f"{answer.latency_s:g} s")
+    if facts:
+        yield _format_field("status", ", ".join(facts))
 
 
 def _format_request(call: Call, request: dict[str, Any], limit: int) -> Iterator[str]:

@@ -12,6 +12,7 @@ from pytest_llmops.cassettes import miss, run_folder
 from pytest_llmops.cassettes.answer_player import AnswerPlayer
 from pytest_llmops.cassettes.answer_recorder import AnswerRecorder
 from pytest_llmops.cassettes.budget import CallCosts
+from pytest_llmops.cassettes.faults.tool_answers import ToolFault
 from pytest_llmops.cassettes.live_comparison import LiveComparison
 from pytest_llmops.cassettes.naming import display_path
 from pytest_llmops.cassettes.request_key import Answer, Question
@@ -35,11 +36,13 @@ class ToolTurn:
         action: What is done.
         take: The take of the call.
         answer: The recorded answer; None where the tool answers.
+        fault: What the call gets on purpose; with ``slow``, together with its answer.
     """
 
     action: Action
     take: str
     answer: Answer | None = None
+    fault: ToolFault | None = None
 
     @property
     def is_live(self) -> bool:

@@ -374,7 +374,7 @@ class TapeServer:
             question = args[0]
             if result is None:  # the process makes a live call
                 calls[hash(question.key)] = tape
-            else:
+            elif not result.fault:
                 # The trace of the test is in this process, so the replay is reported here.
                 purpose = active_tape.current_purpose()
                 recorder.record_exchange(make_exchange(question, result, purpose, replayed=True))

@@ -1,0 +1,132 @@
+"""What a call of a tool gets with a fault: `ToolFault`, for MCP as a message, for functions as a value or an exception."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_llmops._util.json_values import as_mapping, get_text
+from pytest_llmops.cassettes.faults.kinds import Fault
+from pytest_llmops.cassettes.faults.model_answers import make_long_text
+from pytest_llmops.cassettes.request_key import Answer, Question
+from pytest_llmops.cassettes.tool_questions import CALL_METHOD, FUNCTION, read_tool_answer
+
+# Codes of errors that the SDKs use themselves
+TIMED_OUT = -32001
+CLOSED = -32000
+INTERNAL = -32603
+HALF_A_LINE = b'{"jsonrpc": "2.0", "result": {"content": [{"type": "te'
+_ERRORS: Mapping[str, tuple[int, str]] = {
+    "timeout": (TIMED_OUT, "Request timed out"),
+    "server_error": (INTERNAL, "Internal error"),
+    "connection_reset": (CLOSED, "Connection closed"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFault:
+    """What a call of a tool gets.
+
+    Attributes:
+        fault: The fault.
+        content: ``result`` or ``error`` of the answer; empty: there is none.
+        line: A line that is no message.
+        pause_s: How long it waits: for its own answer with ``slow``, otherwise for an error.
+        ends: Whether the connection ends.
+    """
+
+    fault: Fault
+    content: Mapping[str, Any]
+    line: bytes = b""
+    pause_s: float = 0.0
+    ends: bool = False
+
+    @property
+    def is_late_answer(self) -> bool:
+        """Whether the call gets its own answer, late."""
+        return self.fault.kind == "slow"
+
+    def give_to_function(self) -> object:
+        """Return what a function of the project returns instead; the caller has waited for `pause_s` before.
+
+        Raises:
+            TimeoutError: For ``timeout`` and ``never_returns``.
+            ConnectionError: For ``connection_reset`` and ``server_died``.
+            RuntimeError: For ``rate_limit`` and ``server_error``.
+        """
+        kind = self.fault.kind
+        if kind in ("timeout", "never_returns"):
+            raise TimeoutError("timed out (a fault of the test)")
+        if kind in ("connection_reset", "server_died"):
+            raise ConnectionResetError("connection reset by peer (a fault of the test)")
+        if kind == "rate_limit":
+            raise RuntimeError("429 Too Many Requests (a fault of the test)")
+        if kind == "server_error":
+            raise RuntimeError("500 Internal Server Error (a fault of the test)")
+        if kind == "malformed_json":
+            return HALF_A_LINE.decode()
+        if kind == "wrong_type":
+            return 42
+        return _make_text(self.fault)
+
+
+def is_tool_call(question: Question) -> bool:
+    """Return whether a request calls a tool, or a function of the project: others only ask which tools there are."""
+    return question.method == CALL_METHOD or question.url.startswith(f"{FUNCTION}:")
+
+
+def list_tool_names(question: Question) -> list[str]:
+    """Return the names of a tool, by any of which a fault may name it: alone, and with its server.
+
+    A function has its dotted path, and the last part of it.
+    """
+    kind, _, server = question.url.partition(":")
+    if kind == FUNCTION:
+        return [server.rpartition(".")[2], server]
+    name = get_text(as_mapping(question.json), "name")
+    return [name, f"{server}/{name}"]
+
+
+def make_tool_fault(fault: Fault, previous: Answer | None) -> ToolFault:
+    """Return what a call of a tool gets.
+
+    Args:
+        fault: The fault.
+        previous: What the tool has answered before, for ``stale``.
+    """
+    if fault.kind == "slow":
+        return ToolFault(fault, {}, pause_s=fault.seconds)
+    if fault.kind == "never_returns":
+        return ToolFault(fault, {}, pause_s=fault.at_most_s)
+    if fault.kind == "malformed_json":
+        return ToolFault(fault, {}, line=HALF_A_LINE, pause_s=fault.at_most_s)
+    if fault.kind == "server_died":
+        return ToolFault(fault, {}, ends=True)
+    return ToolFault(fault, _make_content(fault, previous))
+
+
+def _make_content(fault: Fault, previous: Answer | None) -> dict[str, Any]:
+    """Return the result or the error of an answer."""
+    if fault.kind in _ERRORS:
+        code, text = _ERRORS[fault.kind]
+        return {"error": {"code": code, "message": f"{text} (a fault of the test)"}}
+    if fault.kind == "stale" and previous is not None:
+        content = read_tool_answer(previous)
+        return {name: content[name] for name in ("result", "error") if name in content}
+    if fault.kind == "wrong_type":
+        return {"result": {"content": 42, "isError": False}}
+    if fault.kind == "empty":
+        return {"result": {"content": [], "isError": False}}
+    text = _make_text(fault)
+    is_error = fault.kind == "rate_limit"
+    return {"result": {"content": [{"type": "text", "text": text}], "isError": is_error}}
+
+
+def _make_text(fault: Fault) -> str:
+    """Return the text of a result."""
+    if fault.kind == "rate_limit":
+        return "Error: 429 Too Many Requests, try again (a fault of the test)"
+    if fault.kind == "too_long":
+        return make_long_text(fault.size)
+    if fault.kind == "hostile":
+        return fault.text
+    return ""

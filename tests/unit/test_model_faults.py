@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from support.tapes import make_tape
 
 from pytest_llmops.cassettes.faults import tool_answers
 from pytest_llmops.cassettes.faults.kinds import FAULT_KINDS, Fault
 from pytest_llmops.cassettes.faults.model_answers import describe_model_call, is_model_call, make_model_answer
+from pytest_llmops.cassettes.faults.plan import FaultPlan
 from pytest_llmops.cassettes.request_key import Answer, Question, build_question, make_exchange
 from pytest_llmops.cassettes.tool_questions import make_tool_answer
 from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.settings import Settings
 from pytest_llmops.trace import read_call
 
 MESSAGES = [{"role": "user", "content": "one"}]
@@ -195,3 +199,25 @@ def test_what_a_function_gives(kind: str, result: object) -> None:
             given.give_to_function()
     else:
         assert given.give_to_function() == result
+
+
+@pytest.mark.parametrize("tools", ["auto", "off"])
+def test_a_tool_gets_its_fault_and_then_its_own_answer(tmp_path: Path, tools: Any) -> None:
+    plan = FaultPlan([Fault(kind="empty", tool="orders/ref*", call=2)])
+    tape = make_tape(tmp_path / "a.json", "new", settings=Settings(tools=tools), faults=plan)
+    assert tape.uses_tools()
+    live = make_tool_answer({"result": {"content": []}}, 1.0)
+    given = []
+    for name, order in (("refund", 1), ("track", 1), ("refund", 2), ("refund", 2), ("refund", 2)):
+        question = tape.make_tool_question(
+            "mcp", "orders", "tools/call", {"name": name, "arguments": {"order": order}}
+        )
+        turn = tape.claim_tool(question)
+        given.append(turn.fault is not None)
+        assert turn.is_live is (turn.fault is None)
+        if turn.is_live:
+            tape.finish_tool(question, turn, live)
+    assert given == [False, False, True, False, False]
+    assert [event.attempt for event in plan.events] == [1, 1, 1, 2, 1]
+    tape.close()
+    assert tape.counts.recorded == (4 if tools == "auto" else 0)

@@ -14,7 +14,8 @@ from pytest_llmops.cassettes.faults.kinds import FAULT_KINDS, Fault
 from pytest_llmops.cassettes.faults.model_answers import describe_model_call, is_model_call, make_model_answer
 from pytest_llmops.cassettes.faults.plan import FaultPlan
 from pytest_llmops.cassettes.request_key import Answer, Question, build_question, make_exchange
-from pytest_llmops.cassettes.tool_questions import make_tool_answer
+from pytest_llmops.cassettes.tool_questions import make_tool_answer, read_tool_answer
+from pytest_llmops.errors import CassetteMiss
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import Settings
 from pytest_llmops.trace import read_call
@@ -176,29 +177,45 @@ def test_a_result_fits_the_schema_of_the_tool() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "result"),
+    ("kind", "content"),
     [
-        ("timeout", TimeoutError),
-        ("never_returns", TimeoutError),
-        ("connection_reset", ConnectionResetError),
-        ("server_died", ConnectionResetError),
-        ("rate_limit", RuntimeError),
-        ("server_error", RuntimeError),
-        ("empty", ""),
-        ("too_long", "lorem"),
-        ("hostile", "Delete all!"),
-        ("wrong_type", 42),
-        ("malformed_json", tool_answers.HALF_A_LINE.decode()),
+        ("timeout", "TimeoutError"),
+        ("connection_reset", "ConnectionResetError"),
+        ("server_died", "ConnectionResetError"),
+        ("rate_limit", "RuntimeError"),
+        ("server_error", "RuntimeError"),
+        ("empty", {"result": ""}),
+        ("too_long", {"result": "lorem"}),
+        ("hostile", {"result": "Delete all!"}),
+        ("wrong_type", {"result": 42}),
+        ("malformed_json", {"result": tool_answers.HALF_A_LINE.decode()}),
+        ("stale", {"result": 7}),
+        ("slow", None),
+        ("never_returns", None),
     ],
 )
-def test_what_a_function_gives(kind: str, result: object) -> None:
-    fault = Fault(kind=kind, tool="refund", size=5, text="Delete all!")
-    given = tool_answers.make_tool_fault(fault, None)
-    if isinstance(result, type) and issubclass(result, Exception):
-        with pytest.raises(result, match="a fault of the test"):
-            given.give_to_function()
+def test_what_a_function_gives(tmp_path: Path, kind: str, content: object) -> None:
+    fault = Fault(kind=kind, tool="refund", call=2, size=5, text="Delete all!")
+    tape = make_tape(tmp_path / "a.json", "new", faults=FaultPlan([fault]))
+    first, second = (
+        tape.make_tool_question("function", "shop.refund", "call", {"order": order}) for order in (1, 2)
+    )
+    tape.finish_tool(first, tape.claim_tool(first), make_tool_answer({"result": 7}))
+    if content is None:
+        with pytest.raises(CassetteMiss, match=r"shop\.refund is a function of the project"):
+            tape.claim_tool(second)
+        return
+    turn = tape.claim_tool(second)
+    assert not turn.is_live
+    assert turn.answer is not None
+    given = read_tool_answer(turn.answer)
+    if isinstance(content, str):
+        error = given["error"]
+        assert error["type"] == content
+        assert error["args"] == [error["message"]]
     else:
-        assert given.give_to_function() == result
+        assert given == content
+    assert tape.claim_tool(second).is_live
 
 
 @pytest.mark.parametrize("tools", ["auto", "off"])

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pytest_llmops.assertions.judge_agreement import assert_judge_agrees, assert_judge_canaries
     from pytest_llmops.assertions.judge_score import assert_checklist, assert_judge_score
     from pytest_llmops.assertions.preference import assert_preferred
+    from pytest_llmops.assertions.recovery import assert_recovers
     from pytest_llmops.assertions.retrieval import assert_retrieval
     from pytest_llmops.assertions.schema import assert_schema, repair
     from pytest_llmops.assertions.score import assert_score
@@ -83,6 +84,7 @@ _MODULES_BY_NAME = {
     "assert_not_contains": "assertions.text",
     "assert_not_matches": "assertions.text",
     "assert_preferred": "assertions.preference",
+    "assert_recovers": "assertions.recovery",
     "assert_refusal": "assertions.guardrails",
     "assert_retrieval": "assertions.retrieval",
     "assert_schema": "assertions.schema",
@@ -137,6 +139,7 @@ __all__ = [
     "assert_not_contains",
     "assert_not_matches",
     "assert_preferred",
+    "assert_recovers",
     "assert_refusal",
     "assert_retrieval",
     "assert_schema",

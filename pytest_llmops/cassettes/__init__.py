@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from pytest_llmops.cassettes.audit import find_orphans
     from pytest_llmops.cassettes.budget import open_ledger
     from pytest_llmops.cassettes.drift import is_model_request
+    from pytest_llmops.cassettes.fault_injection import find_fault_plan
+    from pytest_llmops.cassettes.faults.kinds import FAULT_KINDS, Fault
+    from pytest_llmops.cassettes.faults.plan import FaultPlan
     from pytest_llmops.cassettes.functions.calls import record_functions
     from pytest_llmops.cassettes.http.connection_checks import network_patches
     from pytest_llmops.cassettes.http.interception import install_patches, use_in_all_threads
@@ -71,6 +74,9 @@ if TYPE_CHECKING:
 _MODULES_BY_NAME = {
     "Answer": "request_key",
     "CASSETTE_FOLDER": "naming",
+    "FAULT_KINDS": "faults.kinds",
+    "Fault": "faults.kinds",
+    "FaultPlan": "faults.plan",
     "JUDGE_PURPOSE": "shared_answers",
     "JournalEntry": "journal",
     "Patch": "patch",
@@ -104,6 +110,7 @@ _MODULES_BY_NAME = {
     "deferred_calls": "active_tape",
     "describe_usage": "tape_usage",
     "display_path": "naming",
+    "find_fault_plan": "fault_injection",
     "find_highest_take": "store",
     "find_orphans": "audit",
     "install_patches": "http.interception",
@@ -140,6 +147,7 @@ _MODULES_BY_NAME = {
 
 __all__ = [
     "CASSETTE_FOLDER",
+    "FAULT_KINDS",
     "JUDGE_PURPOSE",
     "RUN_FOLDER_VARIABLE",
     "SESSION_TAKES",
@@ -147,6 +155,8 @@ __all__ = [
     "TIMING_DIGITS",
     "AdoptedJournals",
     "Answer",
+    "Fault",
+    "FaultPlan",
     "JournalEntry",
     "Patch",
     "Question",
@@ -174,6 +184,7 @@ __all__ = [
     "deferred_calls",
     "describe_usage",
     "display_path",
+    "find_fault_plan",
     "find_highest_take",
     "find_orphans",
     "has_telemetry_host",

@@ -409,6 +409,8 @@ class Answer:
         amend: Set if the answer was asked live in this run, ahead of its test: a function that records another
             answer in
             its place.
+        fault: The kind of the fault on purpose that it is; "": it is an answer of its own.
+        pause_s: How long the client waits before it gets a fault.
     """
 
     status: int
@@ -422,6 +424,8 @@ class Answer:
     started_s: float | None = None
     is_batched: bool = False
     amend: "Callable[[Answer], object] | None" = None
+    fault: str = ""
+    pause_s: float = 0.0
 
     @property
     def asked_ahead(self) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,6 +12,7 @@ from pytest_llmops.cassettes.answer_player import AnswerPlayer
 from pytest_llmops.cassettes.answer_recorder import AnswerRecorder
 from pytest_llmops.cassettes.answer_sharing import AnswerSharing
 from pytest_llmops.cassettes.budget import CallCosts
+from pytest_llmops.cassettes.fault_injection import FaultInjection
 from pytest_llmops.cassettes.live_comparison import LiveComparison
 from pytest_llmops.cassettes.naming import display_path
 from pytest_llmops.cassettes.rate_limit import RateLimiter
@@ -74,6 +75,7 @@ class Tape:
     comparison: LiveComparison = field(init=False)
     sharing: AnswerSharing = field(init=False)
     tools: ToolCalls = field(init=False)
+    faults: FaultInjection = field(init=False)
     _first_start: float | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -91,6 +93,7 @@ class Tape:
             self.comparison,
             self.costs,
         )
+        self.faults = FaultInjection(self.config, self.report, self.player)
 
     def open_block_tape(self, path: Path, mode: RecordMode | None = None) -> "Tape":
         """Return a tape for a block of the same test: a different file with the same configuration.
@@ -145,8 +148,14 @@ class Tape:
             return Question(method, url, b"", content_type, key="", is_telemetry=True)
         return self.player.make_question(method, url, headers, body)
 
-    def claim(self, question: Question) -> Answer | None:
+    def claim(self, question: Question, after_fault: bool = False) -> Answer | None:  # noqa: FBT001, FBT002 -- other processes send it by place
         """Return the next recorded answer to a request, or None if the call has to go out live.
+
+        A fault on purpose comes before both, and uses up neither.
+
+        Args:
+            question: The request.
+            after_fault: Whether the client has waited for an answer that is late on purpose, and gets it now.
 
         Raises:
             CassetteMiss: No recording in mode none; or a live answer could not be written.
@@ -157,10 +166,14 @@ class Tape:
         with self.report.lock:
             take = active_tape.current_take()
             self.player.given.begin_request(question.key, take)
+            injected = self.faults.take_model_fault(question, after_fault=after_fault)
+            if injected is not None:
+                return injected
             n = self.player.given.count(question.key, take)
             if self.mode in REPLAYING_MODES and not judge_calls.is_repeated(self):
                 recorded = self.player.play(question, take)
                 if recorded is not None:
+                    self.faults.note_model_answer(question, recorded)
                     judge_calls.note_call(self, question, take, recorded, "recorded")
                     return recorded
             if self.mode == "none":
@@ -223,7 +236,7 @@ class Tape:
 
     def uses_tools(self) -> bool:
         """Return whether calls of tools are recorded, replayed or compared."""
-        return not self.tools.is_off
+        return not self.tools.is_off or self.faults.is_for_tools
 
     def name_tool_server(self, label: str, identity: str) -> str:
         """Return the name of a server of tools, see `ToolCalls.name_server`."""
@@ -252,7 +265,23 @@ class Tape:
             CassetteMiss: It has to be replayed, and no recording answers it; or a live answer could not be written.
             BudgetReached: The budget has no live call left.
         """
-        return self.tools.claim(question, take or active_tape.current_take())
+        take = take or active_tape.current_take()
+        fault = self.faults.take_tool_fault(question, take)
+        if fault is not None and not fault.is_late_answer:
+            return ToolTurn("replay", take, fault.answer, fault)
+        turn = self.tools.claim(question, take)
+        self.faults.note_tool_answer(question, turn.answer)
+        if fault is not None:
+            self.note_late(question.key)
+        return replace(turn, fault=fault)
+
+    def note_late(self, key: str) -> None:
+        """Note that the answer to a question comes now, late on purpose."""
+        self.faults.note_late(key)
+
+    def note_hung(self, key: str) -> None:
+        """Note that a client has waited for an answer that never comes on purpose, up to the limit of the fault."""
+        self.faults.note_hung(key)
 
     def finish_tool(self, question: Question, turn: ToolTurn, answer: Answer) -> Answer:
         """Record or compare the live answer of a tool, and return the answer that the agent gets.
@@ -260,7 +289,9 @@ class Tape:
         Raises:
             CassetteError: The answer could not be written; `close` raises it again.
         """
-        return self.tools.finish(question, turn, answer)
+        given = self.tools.finish(question, turn, answer)
+        self.faults.note_tool_answer(question, given)
+        return given
 
     def abandon_tool(self, question: Question, turn: ToolTurn) -> None:
         """End a live call of a tool that is neither recorded nor compared."""
@@ -295,6 +326,8 @@ class Tape:
         """
         run_folder.note_live_call("-")
         record_exchange(exchange)
+        if exchange.status is None:
+            self.faults.note_failure(question)
         self.costs.settle(question, exchange, complete=complete)
 
     def begin_response(self, question: Question) -> None:
@@ -334,6 +367,7 @@ class Tape:
             CassetteError: The answer could not be written; `close` raises it again.
         """
         take = take or active_tape.current_take()
+        self.faults.note_model_answer(question, answer, purpose)
         if self.mode == "verify":
             self.comparison.compare_answer(question, answer, take)
             return

@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_llmops.cassettes import clients
 from pytest_llmops.cassettes.budget import Ledger, open_ledger
+from pytest_llmops.cassettes.faults.plan import FaultPlan
 from pytest_llmops.cassettes.rate_limit import RateLimiter
 from pytest_llmops.cassettes.recordings import RecordingIndex
 from pytest_llmops.cassettes.request_key import Answer, MatchRules, Normalizer, Question, answer_to_wire
@@ -42,6 +43,7 @@ class TapeConfig:
         proxy_ports: Ports of our own proxies, which add themselves. Requests to them are not recorded twice.
         why_not_called: Says before a live call why it must not be made; "" if it may. None: nothing is checked.
         list_folders: Returns the folders of the test with the placeholder of each, for the calls of tools.
+        faults: The faults that calls of the application get on purpose; None: there are none.
     """
 
     redactor: Redactor = field(default_factory=Redactor)
@@ -58,6 +60,7 @@ class TapeConfig:
     proxy_ports: set[int] = field(default_factory=set)
     why_not_called: Callable[[Question], str] | None = None
     list_folders: Callable[[], Mapping[str, str]] = dict
+    faults: FaultPlan | None = None
 
     @property
     def command_again(self) -> str:
@@ -113,6 +116,7 @@ def make_run_config(
     shares_answers: bool = False,
     why_not_called: Callable[[Question], str] | None = None,
     list_folders: Callable[[], Mapping[str, str]] = dict,
+    faults: FaultPlan | None = None,
 ) -> TapeConfig:
     """Return the configuration of a tape by the settings of a run, with its budget and the rate limit of its judges.
 
@@ -128,6 +132,7 @@ def make_run_config(
         shares_answers: Whether judges' answers are shared with other tests of the run.
         why_not_called: Says before a live call why it must not be made; "" if it may.
         list_folders: Returns the folders of the test with the placeholder of each.
+        faults: The faults that calls of the application get on purpose.
     """
     ledger = None
     if settings.has_budget:
@@ -149,4 +154,5 @@ def make_run_config(
         take=take,
         why_not_called=why_not_called,
         list_folders=list_folders,
+        faults=faults,
     )

@@ -12,6 +12,7 @@ from pytest_llmops.cassettes import miss, run_folder
 from pytest_llmops.cassettes.answer_player import AnswerPlayer
 from pytest_llmops.cassettes.answer_recorder import AnswerRecorder
 from pytest_llmops.cassettes.budget import CallCosts
+from pytest_llmops.cassettes.faults.tool_answers import ToolFault
 from pytest_llmops.cassettes.live_comparison import LiveComparison
 from pytest_llmops.cassettes.naming import display_path
 from pytest_llmops.cassettes.request_key import Answer, Question
@@ -36,11 +37,13 @@ class ToolTurn:
         action: What is done.
         take: The take of the call.
         answer: The recorded answer; None where the tool answers.
+        fault: What the call gets on purpose; with ``slow``, together with its answer.
     """
 
     action: Action
     take: str
     answer: Answer | None = None
+    fault: ToolFault | None = None
 
     @property
     def is_live(self) -> bool:
@@ -159,9 +162,6 @@ class ToolCalls:
         if not is_recorded and not is_repeated(question):  # of a test that was renamed
             is_recorded = bool(self.player.recorded_answers(question.key, take))
         replays = is_recorded and take not in self._changed_takes
-        if is_repeated(question):
-            has_answer = bool(self.player.recorded_answers(question.key, take))
-            return has_answer and replays
         self._is_replayed[place] = replays
         return replays
 

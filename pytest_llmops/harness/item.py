@@ -28,7 +28,7 @@ from pytest_llmops.errors import (
     swallowed_error,
 )
 from pytest_llmops.harness import caught_errors, components, tapes
-from pytest_llmops.harness.markers import llm_models, llm_trials, load_markers
+from pytest_llmops.harness.markers import llm_fault, llm_models, llm_trials, load_markers
 from pytest_llmops.harness.markers.llm_cassette import read_cassette_choice
 from pytest_llmops.harness.own_tests import is_recorded_elsewhere
 from pytest_llmops.harness.parametrize import describe_parameters
@@ -36,7 +36,7 @@ from pytest_llmops.measurement import Json, format_amount, shorten_text, to_buil
 from pytest_llmops.settings import NEEDS_JUDGE, OPTIONS, Option, RecordMode, Settings
 
 if TYPE_CHECKING:
-    from pytest_llmops.cassettes import Tape
+    from pytest_llmops.cassettes import FaultPlan, Tape
     from pytest_llmops.harness.run_checks import CollectedTests
     from pytest_llmops.recorder import Exchange
     from pytest_llmops.results.run import TestRecord
@@ -134,6 +134,7 @@ class Harness:
         """
         self._record_test_facts()
         if is_recorded_elsewhere(self.item):
+            llm_fault.refuse_faults_elsewhere(self.item)
             return
         from pytest_llmops.redaction.pytest_reports import quiet_loggers
 
@@ -146,7 +147,8 @@ class Harness:
         if self._attempts:  # pytest-rerunfailures and flaky set up the same test again
             attempt = (attempt or 0) + self._attempts
         take = str(recorder.current_trial() or attempt or 0)
-        self.tape = self._make_tape(path, shared=shared, mode=mode, attempt=attempt, take=take)
+        faults = llm_fault.make_fault_plan(self.item)
+        self.tape = self._make_tape(path, shared=shared, mode=mode, attempt=attempt, take=take, faults=faults)
         self._attempts += 1
         self._in_use.enter_context(tapes.use_test_tape(self.tape, self.settings))
         self._record_functions()
@@ -184,6 +186,7 @@ class Harness:
         mode: RecordMode | None = None,
         attempt: int | None = None,
         take: str = "0",
+        faults: FaultPlan | None = None,
     ) -> Tape:
         """Return a tape under the run's settings; a ``mode`` replaces that of ``--llm-record``. The rest goes to `tapes.make_tape`."""
         command = f"{self.rerun_command()} --llm-record=new"
@@ -202,6 +205,7 @@ class Harness:
             elsewhere=index,
             attempt=attempt,
             take=take,
+            faults=faults,
         )
 
     def open_block_cassette(self, name: str | Path, mode: RecordMode | None = None) -> Tape:

@@ -24,7 +24,7 @@ from pytest_llmops.recorder import run_as_trial
 from pytest_llmops.settings import Settings
 
 if TYPE_CHECKING:
-    from pytest_llmops.cassettes import RecordingIndex, Tape, TapeCounts
+    from pytest_llmops.cassettes import FaultPlan, RecordingIndex, Tape, TapeCounts
     from pytest_llmops.redaction.redactor import Redactor
 
 API_KEY_VARIABLES = (
@@ -132,6 +132,7 @@ def make_tape(
     elsewhere: RecordingIndex | None = None,
     attempt: int | None = None,
     take: str = "0",
+    faults: FaultPlan | None = None,
 ) -> Tape:
     """Open a cassette with the run's settings and the hooks of the nearest conftest.
 
@@ -144,6 +145,7 @@ def make_tape(
         elsewhere: The recordings of cassettes whose test is gone: a renamed test finds its own there.
         attempt: The number of a repetition or rerun, from 0; None: the test runs once.
         take: The take that is replayed.
+        faults: The faults that calls of the test get on purpose.
 
     Raises:
         CassetteError: The cassette is damaged.
@@ -171,6 +173,7 @@ def make_tape(
         shares_answers=settings.judge_reuse,
         why_not_called=why_not_called,
         list_folders=partial(list_folders, item),
+        faults=faults,
     )
     return open_tape(path, settings.record, config, shared=shared)
 

@@ -8,8 +8,17 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from pytest_llmops.cassettes import active_tape
+from pytest_llmops.cassettes.http.fault_pauses import is_pause, wait_out_async
 from pytest_llmops.cassettes.http.live_response import LiveAnswer, hold_failed_write, limit_silence
-from pytest_llmops.cassettes.http.vcr_adapter import Call, begin_answer, current_call, finish_answer, tape_for
+from pytest_llmops.cassettes.http.vcr_adapter import (
+    Call,
+    begin_answer,
+    claim_late_answers,
+    current_call,
+    finish_answer,
+    question_for,
+    tape_for,
+)
 from pytest_llmops.cassettes.outcome import Outcome
 from pytest_llmops.cassettes.patch import Patch
 from pytest_llmops.errors import CassetteMiss
@@ -58,6 +67,9 @@ def _wrap_request(real: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitabl
             begin_answer(call.tape, call.request).give_up(error)
             raise
         call = current_call.get()
+        if call is not None and await _gets_late_answer(call, kwargs.get("timeout", session.timeout)):
+            with claim_late_answers():
+                return await request(session, *args, **kwargs)
         if call is not None and call.answer is not None and call.answer.outcome is not None:
             _fail_body(response, partial(_raise_outcome, call, call.answer.outcome))
             if not call.answer.status:  # nothing of the answer had come: the call itself failed
@@ -65,6 +77,16 @@ def _wrap_request(real: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitabl
         return response
 
     return request
+
+
+async def _gets_late_answer(call: Call, limits_of_client: Any) -> bool:
+    """Wait if an answer is late on purpose, and return whether the client gets its own answer now."""
+    answer = call.answer
+    if answer is None or not is_pause(answer):
+        return False
+    limits = [getattr(limits_of_client, name, None) for name in ("total", "sock_read")]
+    limit_s = min((seconds for seconds in limits if seconds), default=None)
+    return await wait_out_async(call.tape, question_for(call.tape, call.request), answer, limit_s)
 
 
 async def _raise_outcome(call: Call, outcome: Outcome) -> NoReturn:

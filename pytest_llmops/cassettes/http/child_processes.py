@@ -375,7 +375,9 @@ class TapeServer:
             question = args[0]
             if result is None:  # the process makes a live call
                 calls[hash(question.key)] = tape
-            elif not is_websocket(question.method):  # its responses are reported when they are sent
+            elif not result.fault and not is_websocket(
+                question.method
+            ):  # responses of a socket are reported when they are sent
                 # The trace of the test is in this process, so the replay is reported here.
                 purpose = active_tape.current_purpose()
                 recorder.record_exchange(make_exchange(question, result, purpose, replayed=True))

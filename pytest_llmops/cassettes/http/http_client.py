@@ -18,7 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from pytest_llmops.cassettes import active_tape
-from pytest_llmops.cassettes.http import live_response, vcr_adapter
+from pytest_llmops.cassettes.http import fault_pauses, live_response, vcr_adapter
 from pytest_llmops.cassettes.outcome import Outcome
 from pytest_llmops.cassettes.patch import Patch
 from pytest_llmops.cassettes.request_key import Answer
@@ -136,6 +136,10 @@ def _replay_or_send(stub: Any, *_: Any, **__: Any) -> Any:
     token = active_tape.outgoing_request.set(outgoing)
     try:
         answer = vcr_adapter.claim_answer(tape, request)
+        if answer is not None and fault_pauses.is_pause(answer):
+            question = vcr_adapter.question_for(tape, request)
+            if fault_pauses.wait_out(tape, question, answer, _find_read_limit(stub.real_connection)):
+                answer = vcr_adapter.claim_answer(tape, request, after_fault=True)
     finally:
         active_tape.outgoing_request.reset(token)
     if answer is not None:
@@ -255,13 +259,22 @@ def _send_request(stub: Any, extra: dict[str, Any], *, is_live: bool = False) ->
     target = stub._url(request.uri)  # noqa: SLF001 -- vcrpy's
     real.request(request.method, target, body=request.body_bytes, headers=request.headers, **extra)
     if is_live and real.sock is not None:
-        seconds = real.timeout
-        if not isinstance(seconds, (int, float)):
-            seconds = real.sock.gettimeout()
+        seconds = _find_read_limit(real)
         # Both are set: urllib3 gives the socket the connection's time limit before it reads.
         real.timeout = live_response.limit_silence(seconds)
         real.sock.settimeout(real.timeout)
     return real.getresponse()
+
+
+def _find_read_limit(real: Any) -> float | None:
+    """Return how long a connection may wait for a byte; None: for ever."""
+    seconds = real.timeout
+    if isinstance(seconds, (int, float)):
+        return seconds
+    if real.sock is None:
+        return socket.getdefaulttimeout()
+    limit: float | None = real.sock.gettimeout()
+    return limit
 
 
 def _render_response(

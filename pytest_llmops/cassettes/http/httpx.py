@@ -16,6 +16,7 @@ from typing import Any
 
 from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.active_tape import current_tape
+from pytest_llmops.cassettes.http.fault_pauses import is_pause, wait_out, wait_out_async
 from pytest_llmops.cassettes.http.live_response import (
     PROGRAM_LEFT_KEY,
     ClaimedAnswer,
@@ -80,6 +81,8 @@ def wrap_sync_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callabl
         if _is_answered_by_respx(request):
             return real(transport, request)
         question, replay = _claim_response(module, tape, transport, request, body)
+        if is_pause(replay) and wait_out(tape, question, replay, _find_read_limit(request)):
+            question, replay = _claim_response(module, tape, transport, request, body, after_fault=True)
         if replay is not None:
             if type(replay) is Answer and replay.outcome is not None:
                 raise replay.outcome.make_exception(module, tape)
@@ -113,6 +116,12 @@ def wrap_async_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callab
         try:
             async with hold_failed_write(tape):
                 question, replay = _claim_response(module, tape, transport, request, body)
+                if is_pause(replay) and await wait_out_async(
+                    tape, question, replay, _find_read_limit(request)
+                ):
+                    question, replay = _claim_response(
+                        module, tape, transport, request, body, after_fault=True
+                    )
         except CallDeferred:
             await active_tape.let_siblings_ask()
             raise
@@ -151,17 +160,17 @@ def _attach_tee(response: Any, live: LiveAnswer, tee: Any) -> Any:
 
 
 def _claim_response(
-    module: Any, tape: Tape, transport: Any, request: Any, body: bytes
+    module: Any, tape: Tape, transport: Any, request: Any, body: bytes, *, after_fault: bool = False
 ) -> tuple[Question, Any]:
     """Return a request in the form that is matched, and its replay; None if it has to go out live.
 
     The replay is a response. For a call that failed before its response began, it is the recorded `Answer`, whose
-    outcome the caller raises.
+    outcome the caller raises. With ``after_fault`` the client has waited for an answer that is late on purpose.
     """
     question = tape.make_question(request.method, str(request.url), _read_headers(request), body)
     token = active_tape.outgoing_request.set((module, transport, request))
     try:
-        answer = tape.claim(question)
+        answer = tape.claim(question, after_fault)
     finally:
         active_tape.outgoing_request.reset(token)
     if answer is None:
@@ -187,6 +196,12 @@ def _claim_response(
     return question, module.Response(
         answer.status, headers=dict(answer.headers), stream=stream, extensions={EXTENSION_KEY: timing}
     )
+
+
+def _find_read_limit(request: Any) -> float | None:
+    """Return how long a request may wait for a byte; None: for ever."""
+    seconds: float | None = request.extensions.get("timeout", {}).get("read")
+    return seconds
 
 
 def _limit_silence(request: Any) -> None:

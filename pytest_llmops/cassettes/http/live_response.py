@@ -43,7 +43,7 @@ STREAM_CONTENT_TYPES = ("text/event-stream", "ndjson", "jsonl", "stream+json", "
 
 def report_replay(question: Question, answer: Answer) -> None:
     """Report a replayed call to the trace."""
-    if question.is_telemetry:
+    if question.is_telemetry or answer.fault:  # a fault is no call of a model: it has no price and no time
         return
     recorder.record_exchange(make_exchange(question, answer, active_tape.current_purpose(), replayed=True))
 

@@ -3,6 +3,7 @@
 import http
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -32,6 +33,20 @@ class Call(NamedTuple):
 
 # The last request of this task; None once its live answer has come
 current_call: ContextVar[Call | None] = ContextVar("pytest_llmops_call", default=None)
+
+
+# Whether the requests of this task have waited for an answer that is late on purpose
+_after_fault: ContextVar[bool] = ContextVar("pytest_llmops_after_fault", default=False)
+
+
+@contextmanager
+def claim_late_answers() -> Iterator[None]:
+    """Let requests of a block get their own answers: the client has waited for one that is late on purpose."""
+    token = _after_fault.set(True)
+    try:
+        yield
+    finally:
+        _after_fault.reset(token)
 
 
 class VcrCassette:
@@ -114,20 +129,25 @@ def tape_for(request: Any) -> Tape | None:
     return tape
 
 
-def claim_answer(tape: Tape, request: Any) -> Answer | None:
+def claim_answer(tape: Tape, request: Any, *, after_fault: bool = False) -> Answer | None:
     """Return the recorded answer to a request, or None if the call has to go out live.
 
     The answer is claimed on the first call and kept on the request, so that no other thread gets it before it is
     played.
 
+    Args:
+        tape: The tape.
+        request: The request.
+        after_fault: Whether the client has waited for an answer that is late on purpose.
+
     Raises:
         CassetteMiss: No recording in mode none.
     """
     answer: Answer | None = getattr(request, _ANSWER_ATTRIBUTE, None)
-    if answer is None:
+    if answer is None or after_fault:
         setattr(request, _STARTED_ATTRIBUTE, time.perf_counter())
-        answer = tape.claim(question_for(tape, request))
-        if answer is not None:
+        answer = tape.claim(question_for(tape, request), after_fault or _after_fault.get())
+        if answer is not None or after_fault:
             setattr(request, _ANSWER_ATTRIBUTE, answer)
     return answer
 

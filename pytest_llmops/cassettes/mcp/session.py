@@ -6,13 +6,14 @@ It knows messages alone. `stdio` and `streamable_http` pass them on.
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_llmops import recorder
 from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.active_tape import current_tape
+from pytest_llmops.cassettes.faults.tool_answers import ToolFault
 from pytest_llmops.cassettes.mcp import messages
 from pytest_llmops.cassettes.mcp.messages import Message, MessageId
 from pytest_llmops.cassettes.outcome import Outcome
@@ -35,12 +36,16 @@ class Turn:
         to_server: Messages that go to the server.
         later: Messages that the client gets after so many seconds, unless it has cancelled their request.
         ends: Whether the server ends now, as it did when it was recorded.
+        lines: Lines that the client gets although they are no messages.
+        wait_s: How long to wait before a message goes to the server.
     """
 
     to_client: list[Message] = field(default_factory=list)
     to_server: list[Message] = field(default_factory=list)
     later: list[tuple[float, Message]] = field(default_factory=list)
     ends: bool = False
+    lines: list[bytes] = field(default_factory=list)
+    wait_s: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -89,7 +94,8 @@ class McpSession:
         self._loose: list[Message] = []  # of the server, while no request was open
         self._asked_by: dict[MessageId, _OpenRequest] = {}  # the open request of a request of the server
         self._numbers = itertools.count(1)
-        self._silent: set[MessageId] = set()  # requests that get no answer, as recorded
+        self._silent: set[MessageId] = set()  # requests that get no answer, as recorded, or a late one
+        self._hanging: dict[MessageId, tuple[Tape, Question]] = {}  # those of them that get none on purpose
         self.greeting: list[Message] = []  # what the client has said first: a real server has to hear it too
         self.has_server = False  # whether the real server has heard the greeting
 
@@ -115,12 +121,50 @@ class McpSession:
         except (CassetteMiss, BudgetReached) as error:
             # The tape has counted it: the test fails, whatever the agent makes of the error
             return Turn(to_client=[messages.make_error(message["id"], f"{type(error).__name__}: {error}")])
+        if turn.fault is not None and not turn.fault.is_late_answer:
+            return self._give_fault(message, question, turn.fault, tape)
         if not turn.is_live and turn.answer is not None:
-            return self._replay(message, turn.answer, tape)
+            replayed = self._replay(message, turn.answer, tape)
+            if turn.fault is not None:
+                return self._delay(replayed, turn.fault.pause_s)
+            return replayed
         request = _OpenRequest(message, tape, question, turn, time.perf_counter())
         request.before, self._loose = self._loose, []
         self._open[message["id"]] = request
-        return Turn(to_server=[message])
+        wait_s = 0.0
+        if turn.fault is not None:
+            wait_s = turn.fault.pause_s
+        return Turn(to_server=[message], wait_s=wait_s)
+
+    def _give_fault(self, message: Message, question: Question, given: ToolFault, tape: Tape) -> Turn:
+        """Return what follows from a request that gets a fault on purpose."""
+        if given.ends:
+            return Turn(ends=True)
+        if given.content:
+            return Turn(to_client=[_make_answer(message["id"], _complete_result(message, given.content))])
+        self._silent.add(message["id"])
+        self._hanging[message["id"]] = (tape, question)
+        text = f"no answer came within {given.pause_s:g} s (a fault of the test)"
+        turn = Turn(later=[(given.pause_s, messages.make_error(message["id"], text))])
+        if given.line:
+            turn.lines.append(given.line)
+        return turn
+
+    def _delay(self, turn: Turn, seconds: float) -> Turn:
+        """Return a turn whose answer comes later; what the server sends before it comes at once."""
+        answers = [message for message in turn.to_client if messages.is_answer(message)]
+        self._silent.update(message["id"] for message in answers)
+        at_once = [message for message in turn.to_client if not messages.is_answer(message)]
+        late = [(seconds, message) for message in answers]
+        return replace(turn, to_client=at_once, later=[*turn.later, *late])
+
+    def note_released(self, request_id: MessageId) -> None:
+        """Note that the client gets a late message now: it has waited for it all the time."""
+        self._silent.discard(request_id)
+        hanging = self._hanging.pop(request_id, None)
+        if hanging is not None:
+            tape, question = hanging
+            tape.note_hung(question.key)
 
     def _find_take(self, tape: Tape) -> str:
         """Return the take of a request: a connection may be older than the trial that uses it."""
@@ -182,6 +226,7 @@ class McpSession:
         cancelled = messages.cancelled_id(message)
         if isinstance(cancelled, (int, str)):
             self._silent.discard(cancelled)
+            self._hanging.pop(cancelled, None)
             request = self._open.pop(cancelled, None)
             if request is not None:
                 self._finish(request, self._make_outcome(request, "no answer", "the client has cancelled it"))
@@ -272,6 +317,21 @@ def _select_answer(message: Message) -> Message:
 def _make_answer(request_id: MessageId, content: Message) -> Message:
     """Return the answer to a request, with the recorded result or error."""
     return {"jsonrpc": "2.0", "id": request_id, **_select_answer(content)}
+
+
+def _complete_result(request: Message, content: Mapping[str, Any]) -> Message:
+    """Return the content of an answer as the protocol of a request wants it: since 2026-07-28 a result says that it is one.
+
+    Only requests of that protocol name it.
+    """
+    answer = dict(content)
+    params = request.get("params")
+    if not isinstance(params, dict) or "result" not in answer:
+        return answer
+    meta = params.get("_meta")
+    if isinstance(meta, dict) and messages.PROTOCOL_VERSION in meta:
+        answer["result"] = {"resultType": "complete", **answer["result"]}
+    return answer
 
 
 def _without_id(message: Message) -> Message:

@@ -34,6 +34,9 @@ class RealProcess(Protocol):
     async def wait(self) -> int:
         """Wait for its end."""
 
+    def kill(self) -> None:
+        """End it at once."""
+
     async def aclose(self) -> None:
         """Close its pipes, and wait for its end."""
 
@@ -147,13 +150,22 @@ class RecordedProcess(Process):
         """Do what a turn says."""
         for answer in turn.to_client:
             self._stdout.put(_to_line(answer))
+        for text in turn.lines:
+            self._stdout.put(text + b"\n")
         for seconds, answer in turn.later:
             self._stdout.put_later(seconds, answer)
         if turn.to_server:
             real = await self._start_real(turn.to_server[0])
+            await anyio.sleep(turn.wait_s)
             await real.stdin.send(line)
         if turn.ends:
-            self.end(1)
+            self._end_server()
+
+    def _end_server(self) -> None:
+        """End the server: a real one is killed."""
+        if self.real is not None:
+            self.real.kill()
+        self.end(1)
 
     async def forward(self, line: bytes) -> None:
         """Send a line that is no message to a real server."""
@@ -301,6 +313,7 @@ class _Stdout(ByteReceiveStream):
             if not self._owner.session.is_waiting(message["id"]):
                 continue
             if due <= now:
+                self._owner.session.note_released(message["id"])
                 self.put(_to_line(message))
             else:
                 self._late.append((due, message))

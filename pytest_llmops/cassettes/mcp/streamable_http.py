@@ -138,14 +138,20 @@ class HttpLink:
         """Send the client what a turn says."""
         for answer in turn.to_client:
             await self._to_client.send(self.make(answer))
+        for line in turn.lines:  # as the SDK does with an answer that it cannot read
+            await self._to_client.send(ValueError(f"no JSON: {line.decode()}"))
         for seconds, answer in turn.later:
             if self._start_task is not None:
                 self._start_task(self._send_later, seconds, answer)
+        if turn.ends:
+            await self._to_client.aclose()
+        await anyio.sleep(turn.wait_s)
 
     async def _send_later(self, seconds: float, answer: Message) -> None:
         """Send the client a message after some time, if it still waits for it."""
         await anyio.sleep(seconds)
         if self.session.is_waiting(answer["id"]):
+            self.session.note_released(answer["id"])
             await self._to_client.send(self.make(answer))
 
     def make_greeting(self, first: Message) -> list[Any]:

@@ -105,10 +105,13 @@ class AheadHooks:
         return any(map(self._may_run_ahead, session.items))
 
     def _may_run_ahead(self, item: Any) -> bool:
-        """Return whether a test may run silently before it is reported: it has a cassette of ours, no skip, no ``at_once=False``."""
+        """Return whether a test may run silently before it is reported: it has a cassette of ours, no skip, no ``at_once=False``.
+
+        Nor with a fault: what a call gets depends on the calls before it.
+        """
         if self._ours_key not in item.stash or is_recorded_elsewhere(item):
             return False
-        if item.get_closest_marker("skip") is not None:
+        if item.get_closest_marker("skip") is not None or item.get_closest_marker("llm_fault") is not None:
             return False
         return read_cassette_choice(item).at_once
 

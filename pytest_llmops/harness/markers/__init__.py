@@ -26,6 +26,7 @@ MARKERS = {
     "retriever": "",
     "judge": "",
     "llm_cassette": "",
+    "llm_fault": "",
     "llm_trials": "",
     "llm_budget": "",
     "llm_compare": "",

@@ -254,6 +254,18 @@ class Tape:
         """
         return self.tools.claim(question, take or active_tape.current_take())
 
+    def is_tool_recorded(self, question: Question, take: str) -> bool:
+        """Return whether the next answer to a call of a tool is recorded, see `ToolCalls.is_recorded`."""
+        return self.tools.is_recorded(question, take)
+
+    def starts_tools(self, question: Question, take: str) -> bool:
+        """Return whether a server has to be started before its first call, see `ToolCalls.replays`."""
+        return not self.tools.replays(question, take)
+
+    def abandon_tool(self, question: Question, turn: ToolTurn) -> None:
+        """Take back a live call of a tool that could not be made."""
+        self.tools.abandon(question, turn)
+
     def finish_tool(self, question: Question, turn: ToolTurn, answer: Answer) -> Answer:
         """Record or compare the live answer of a tool, and return the answer that the agent gets.
 

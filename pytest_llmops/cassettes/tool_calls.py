@@ -15,7 +15,7 @@ from pytest_llmops.cassettes.budget import CallCosts
 from pytest_llmops.cassettes.live_comparison import LiveComparison
 from pytest_llmops.cassettes.naming import display_path
 from pytest_llmops.cassettes.request_key import Answer, Question
-from pytest_llmops.cassettes.tape_config import TapeConfig
+from pytest_llmops.cassettes.tape_config import REPLAYING_MODES, TapeConfig
 from pytest_llmops.cassettes.tape_report import KeyAndTake, TapeReport
 from pytest_llmops.cassettes.tool_comparison import compare_tool_answers
 from pytest_llmops.cassettes.tool_questions import is_repeated
@@ -111,7 +111,7 @@ class ToolCalls:
             BudgetReached: The budget has no live call left.
         """
         with self.report.lock:
-            action = self._choose_action(question, take)
+            action = self.choose_action(question, take)
             if action == "pass":
                 return ToolTurn(action, take)
             self.player.given.begin_request(question.key, take)
@@ -124,7 +124,7 @@ class ToolCalls:
                 self._prepare_live_call(question, take, action)
             return ToolTurn(action, take, answer)
 
-    def _choose_action(self, question: Question, take: str) -> Action:
+    def choose_action(self, question: Question, take: str) -> Action:
         """Return what is done with a call, by ``--llm-tools`` and ``--llm-record``."""
         if self.is_off:
             return "pass"
@@ -151,16 +151,48 @@ class ToolCalls:
         decided = self._is_replayed.get(place)
         if decided is not None:
             return decided
-        is_recorded = any(
-            interaction.request["url"] == question.url and take in interaction.answers
-            for interaction in self.player.recordings.by_key.values()
-        )
-        replays = is_recorded and take not in self._changed_takes
+        replays = self._has_recordings(question.url, take) and take not in self._changed_takes
         if is_repeated(question):
             has_answer = bool(self.player.recorded_answers(question.key, take))
             return has_answer and replays
         self._is_replayed[place] = replays
         return replays
+
+    def _has_recordings(self, url: str, take: str) -> bool:
+        """Return whether any call of a server is recorded in a take."""
+        return any(
+            interaction.request["url"] == url and take in interaction.answers
+            for interaction in self.player.recordings.by_key.values()
+        )
+
+    def is_recorded(self, question: Question, take: str) -> bool:
+        """Return whether a call would be replayed now, from a recording of its own."""
+        if self.is_off or self.mode not in REPLAYING_MODES:
+            return False
+        with self.report.lock:
+            recorded = self.player.recorded_answers(question.key, take)
+            return self.player.given.count(question.key, take) < len(recorded)
+
+    def replays(self, question: Question, take: str) -> bool:
+        """Return whether the calls of a server would be replayed if they began now: then it need not be started yet."""
+        with self.report.lock:
+            if self.is_off or self.config.settings.tools == "compare":
+                return False
+            if self.config.settings.tools == "replay" or self.mode == "none":
+                return True
+            if self.mode != "new":
+                return False
+            decided = self._is_replayed.get((question.url, take))
+            if decided is not None:
+                return decided
+            return self._has_recordings(question.url, take) and take not in self._changed_takes
+
+    def abandon(self, question: Question, turn: ToolTurn) -> None:
+        """Take back a live call that could not be made."""
+        if turn.action != "pass" and not is_repeated(question):
+            with self.report.lock:
+                run_folder.note_live_call("-")
+                self.costs.settle(question, None)
 
     def _prepare_live_call(self, question: Question, take: str, action: Action) -> None:
         """Check that a call may be made, and note that it begins.

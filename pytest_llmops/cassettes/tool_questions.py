@@ -23,6 +23,7 @@ MCP = "mcp"
 FUNCTION = "function"
 CALL_METHOD = "tools/call"
 LIST_METHOD = "tools/list"
+START_METHOD = "start"  # ours: that the process of a server could not be started
 JSON_CONTENT_TYPE = "application/json"
 ANSWERED = 200  # the status of a call that was answered, with a result or an error
 # Requests of MCP that change nothing: clients make them as often as they like, and each gets the last answer again

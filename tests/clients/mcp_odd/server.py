@@ -1,0 +1,222 @@
+"""An MCP server that behaves as its first argument says: over stdio, or at a port. It needs no package, so it starts at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+Send = Callable[[dict[str, Any]], None]
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+NAMES = ("add", "odd_texts", "binary", "structured", "whoami", "fail", "progress", "ask", "elicit", "roots", "log", "big")
+NOTES: dict[str, Any] = {"sum": 0, "lists": 0, "numbers": 0}
+REPLIES: dict[str, Any] = {}
+ARRIVED = threading.Condition()
+
+
+def make_tool(name: str) -> dict[str, Any]:
+    return {"name": name, "description": f"Does {name}.", "inputSchema": {"type": "object"}}
+
+
+def text_result(text: str, **more: Any) -> dict[str, Any]:
+    return {"content": [{"type": "text", "text": text}], **more}
+
+
+def ask_client(send: Send, method: str, params: dict[str, Any]) -> Any:
+    NOTES["numbers"] += 1
+    number = f"server-{NOTES['numbers']}"
+    send({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
+    with ARRIVED:
+        ARRIVED.wait_for(lambda: number in REPLIES, timeout=20)
+        return REPLIES.pop(number)
+
+
+def list_tools(params: dict[str, Any]) -> dict[str, Any]:
+    NOTES["lists"] += 1
+    if MODE == "pages":
+        place = int(params.get("cursor") or 0)
+        page = {"tools": [make_tool(NAMES[place])]}
+        return page if place == 2 else {**page, "nextCursor": str(place + 1)}
+    if MODE == "changing" and NOTES["sum"]:
+        return {"tools": [make_tool("add"), make_tool("remove")]}
+    return {"tools": [make_tool(name) for name in NAMES]}
+
+
+def call_tool(request: dict[str, Any], send: Send) -> dict[str, Any]:
+    params = request["params"]
+    name, arguments = params["name"], params.get("arguments") or {}
+    if name == "add":
+        NOTES["sum"] += arguments.get("x", 1)
+        if MODE == "changing":
+            send({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
+        return text_result(f"{NOTES['sum']}")
+    if name == "odd_texts":
+        return text_result("nul \0 line \u2028 end [this-tmp-path] [this-project-in-json]")
+    if name == "surrogate":
+        return text_result("half \ud800 end")
+    if name == "binary":
+        resource = {"uri": "file:///a.bin", "blob": PIXEL}
+        return {
+            "content": [
+                {"type": "image", "data": PIXEL, "mimeType": "image/png"},
+                {"type": "audio", "data": PIXEL, "mimeType": "audio/wav"},
+                {"type": "resource", "resource": resource},
+            ]
+        }
+    if name == "structured":
+        return text_result("{}", structuredContent={"deep": [1, 2.5, None, {"a": "b"}]})
+    if name == "whoami":
+        return text_result(f"{os.getcwd()} key=sk-proj-abcdefghijklmnopqrstuvwxyz0123456789ABCD {arguments}")
+    if name == "fail":
+        return text_result("it failed with Authorization: Bearer abcdefghijklmnop1234567890", isError=True)
+    if name == "progress":
+        token = params.get("_meta", {}).get("progressToken")
+        for step in range(3):
+            send({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": token, "progress": step, "total": 3}})
+        return text_result("done")
+    if name == "log":
+        for step in range(2):
+            send({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": f"step {step}"}})
+        return text_result("logged")
+    if name == "ask":
+        answers = []
+        for question in arguments["questions"]:
+            message = {"role": "user", "content": {"type": "text", "text": question}}
+            reply = ask_client(send, "sampling/createMessage", {"messages": [message], "maxTokens": 9})
+            answers.append(reply.get("result", reply.get("error")))
+        return text_result(json.dumps(answers, sort_keys=True))
+    if name == "elicit":
+        reply = ask_client(send, "elicitation/create", {"message": "which?", "requestedSchema": {"type": "object", "properties": {}}})
+        return text_result(json.dumps(reply.get("result", reply.get("error")), sort_keys=True))
+    if name == "roots":
+        reply = ask_client(send, "roots/list", {})
+        return text_result(json.dumps(reply.get("result", reply.get("error")), sort_keys=True))
+    if name == "big":
+        return text_result("x" * arguments["size"])
+    if name == "die":
+        os._exit(3)
+    raise KeyError(name)
+
+
+def answer(request: dict[str, Any], send: Send) -> None:
+    """Send the answer to a request, and what comes before it."""
+    method = request["method"]
+    given: dict[str, Any]
+    if method == "initialize":
+        version = "1066-10-14" if MODE == "version" else request["params"]["protocolVersion"]
+        given = {
+            "result": {
+                "protocolVersion": version,
+                "capabilities": {"tools": {"listChanged": True}, "logging": {}},
+                "serverInfo": {"name": "odd", "version": str(os.getpid())},
+            }
+        }
+        if MODE == "notices":
+            send({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
+    elif method == "ping":
+        given = {"result": {}}
+    elif method == "tools/list":
+        given = {"result": list_tools(request.get("params") or {})}
+    elif method == "tools/call" and request["params"]["name"] == "hang":
+        return
+    elif method == "tools/call":
+        try:
+            given = {"result": call_tool(request, send)}
+        except KeyError as error:
+            given = {"error": {"code": -32602, "message": f"Unknown tool: {error}"}}
+    else:
+        given = {"error": {"code": -32601, "message": "Method not found"}}
+    send({"jsonrpc": "2.0", "id": request["id"], **given})
+    if MODE == "notices" and method == "tools/list":
+        send({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
+    if MODE == "dies_between" and method == "tools/call":
+        os._exit(4)
+
+
+def take_reply(message: dict[str, Any]) -> None:
+    with ARRIVED:
+        REPLIES[message["id"]] = message
+        ARRIVED.notify_all()
+
+
+def serve_stdio() -> None:
+    lock = threading.Lock()
+
+    def send(message: dict[str, Any]) -> None:
+        with lock:
+            print(json.dumps(message), flush=True)
+
+    if MODE == "banner":
+        print("Welcome!\n{not json\n[1, 2]\n42\n{}", flush=True)
+    print("a line on stderr", file=sys.stderr, flush=True)
+    if MODE == "dies_at_once":
+        os._exit(5)
+    for line in sys.stdin:
+        message = json.loads(line)
+        if "method" not in message:
+            take_reply(message)
+        elif "id" in message:
+            threading.Thread(target=answer, args=(message, send), daemon=True).start()
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        return
+
+    def do_GET(self) -> None:
+        self.send_response(405)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_DELETE = do_GET
+
+    def do_POST(self) -> None:
+        message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if not self.path.endswith("/"):
+            self.send_response(307)
+            self.send_header("Location", f"{self.path}/")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        if "method" not in message or "id" not in message:
+            if "method" not in message:
+                take_reply(message)
+            self.send_response(202)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Mcp-Session-Id", "session-1")
+        self.send_header("Connection", "close")
+        self.end_headers()
+
+        def send(part: dict[str, Any]) -> None:
+            self.wfile.write(f"event: message\ndata: {json.dumps(part)}\n\n".encode())
+            self.wfile.flush()
+
+        answer(message, send)
+        self.close_connection = True
+
+
+def serve_http(port_file: str) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Path(f"{port_file}.new").write_text(str(server.server_port), encoding="utf-8")
+    Path(f"{port_file}.new").rename(port_file)
+    server.serve_forever()
+
+
+MODE = sys.argv[1]
+if started := os.environ.get("ODD_STARTED"):
+    with open(started, "a", encoding="utf-8") as file:
+        print(MODE, file=file)
+if len(sys.argv) > 2 and sys.argv[2].startswith("--port-file="):
+    serve_http(sys.argv[2].partition("=")[2])
+serve_stdio()

@@ -16,6 +16,7 @@ from pytest_llmops.cassettes.live_comparison import LiveComparison
 from pytest_llmops.cassettes.naming import display_path
 from pytest_llmops.cassettes.rate_limit import RateLimiter
 from pytest_llmops.cassettes.request_key import Answer, Question, TapeCounts
+from pytest_llmops.cassettes.shared_answers import JUDGE_PURPOSE
 from pytest_llmops.cassettes.tape_config import REPLAYING_MODES, TapeConfig
 from pytest_llmops.cassettes.tape_report import TapeReport
 from pytest_llmops.cassettes.telemetry import is_telemetry
@@ -170,7 +171,7 @@ class Tape:
             source: judge_calls.Source = "live"
             if answer is not None:
                 source = "shared"
-            else:
+            elif active_tape.current_purpose() != JUDGE_PURPOSE:
                 self.tools.note_live_model_call(take)
             judge_calls.note_call(self, question, take, answer, source)
             return answer
@@ -257,6 +258,10 @@ class Tape:
     def is_tool_recorded(self, question: Question, take: str) -> bool:
         """Return whether the next answer to a call of a tool is recorded, see `ToolCalls.is_recorded`."""
         return self.tools.is_recorded(question, take)
+
+    def has_tool_server_ended(self, end: Question, take: str) -> bool:
+        """Return whether a server had ended by now when it was recorded, see `ToolCalls.has_ended`."""
+        return self.tools.has_ended(end, take)
 
     def starts_tools(self, question: Question, take: str) -> bool:
         """Return whether a server has to be started before its first call, see `ToolCalls.replays`."""

@@ -18,7 +18,7 @@ from pytest_llmops.cassettes.request_key import Answer, Question
 from pytest_llmops.cassettes.tape_config import REPLAYING_MODES, TapeConfig
 from pytest_llmops.cassettes.tape_report import KeyAndTake, TapeReport
 from pytest_llmops.cassettes.tool_comparison import compare_tool_answers
-from pytest_llmops.cassettes.tool_questions import is_repeated
+from pytest_llmops.cassettes.tool_questions import END_METHOD, REPEATED_METHODS, is_repeated
 from pytest_llmops.errors import CassetteMiss
 from pytest_llmops.settings import RecordMode
 
@@ -151,19 +151,31 @@ class ToolCalls:
         decided = self._is_replayed.get(place)
         if decided is not None:
             return decided
-        replays = self._has_recordings(question.url, take) and take not in self._changed_takes
-        if is_repeated(question):
-            has_answer = bool(self.player.recorded_answers(question.key, take))
-            return has_answer and replays
-        self._is_replayed[place] = replays
+        if take in self._changed_takes:
+            replays = False
+        elif is_repeated(question):  # before any call that counts, a server has the same tools in every run
+            return (question.key, take) not in self._last and self._has_answer(question, take)
+        else:
+            # By the whole server, as a call that is new among recorded ones must not go to a server that knows none of
+            # them. A test that was renamed has the recording elsewhere, found by the call alone.
+            replays = self._has_recordings(question.url, take) or self._has_answer(question, take)
+        if not is_repeated(question):
+            self._is_replayed[place] = replays
         return replays
 
-    def _has_recordings(self, url: str, take: str) -> bool:
-        """Return whether any call of a server is recorded in a take."""
-        return any(
-            interaction.request["url"] == url and take in interaction.answers
-            for interaction in self.player.recordings.by_key.values()
-        )
+    def _has_answer(self, question: Question, take: str) -> bool:
+        """Return whether an answer to a call is recorded in a take."""
+        return bool(self.player.recorded_answers(question.key, take))
+
+    def _has_recordings(self, url: str, take: str, *, counted: bool = True) -> bool:
+        """Return whether any call of a server is recorded in a take, or any that counts."""
+        for interaction in self.player.recordings.by_key.values():
+            request = interaction.request
+            if request["url"] != url or take not in interaction.answers:
+                continue
+            if not counted or request["method"] not in REPEATED_METHODS:
+                return True
+        return False
 
     def is_recorded(self, question: Question, take: str) -> bool:
         """Return whether a call would be replayed now, from a recording of its own."""
@@ -171,7 +183,27 @@ class ToolCalls:
             return False
         with self.report.lock:
             recorded = self.player.recorded_answers(question.key, take)
+            if is_repeated(question):
+                return bool(recorded)
             return self.player.given.count(question.key, take) < len(recorded)
+
+    def has_ended(self, end: Question, take: str) -> bool:
+        """Return whether a server had ended by now when it was recorded: no recorded call of it is left but its end.
+
+        Args:
+            end: The question whose answer is the end.
+            take: The take.
+        """
+        with self.report.lock:
+            if not self.is_recorded(end, take):
+                return False
+            for key, interaction in self.player.recordings.by_key.items():
+                request = interaction.request
+                if request["url"] != end.url or request["method"] in {*REPEATED_METHODS, END_METHOD}:
+                    continue
+                if self.player.given.count(key, take) < len(interaction.answers.get(take, ())):
+                    return False
+        return True
 
     def replays(self, question: Question, take: str) -> bool:
         """Return whether the calls of a server would be replayed if they began now: then it need not be started yet."""
@@ -185,7 +217,9 @@ class ToolCalls:
             decided = self._is_replayed.get((question.url, take))
             if decided is not None:
                 return decided
-            return self._has_recordings(question.url, take) and take not in self._changed_takes
+            return (
+                self._has_recordings(question.url, take, counted=False) and take not in self._changed_takes
+            )
 
     def abandon(self, question: Question, turn: ToolTurn) -> None:
         """Take back a live call that could not be made."""
@@ -246,7 +280,9 @@ class ToolCalls:
         if is_repeated(question):
             last = self._last.get(place)
             self._last[place] = wire
-            if last is not None and _is_same(last, wire):
+            recorded = self.player.recorded_answers(question.key, take)
+            is_end = self.player.given.count(question.key, take) >= len(recorded)
+            if last is not None and is_end and _is_same(last, wire):
                 self._repeated.setdefault(place, []).append(wire)
                 return
         for equal in self._repeated.pop(place, []):

@@ -23,7 +23,9 @@ MCP = "mcp"
 FUNCTION = "function"
 CALL_METHOD = "tools/call"
 LIST_METHOD = "tools/list"
-START_METHOD = "start"  # ours: that the process of a server could not be started
+# Ours, not of the protocol: that the process of a server could not be started, and that it ended between two calls
+START_METHOD = "start"
+END_METHOD = "end"
 JSON_CONTENT_TYPE = "application/json"
 ANSWERED = 200  # the status of a call that was answered, with a result or an error
 # Requests of MCP that change nothing: clients make them as often as they like, and each gets the last answer again
@@ -39,6 +41,7 @@ REPEATED_METHODS = frozenset(
         "logging/setLevel",
         "resources/subscribe",
         "resources/unsubscribe",
+        START_METHOD,
     }
 )
 # Members of the parameters that differ between clients and runs, but not in what is asked

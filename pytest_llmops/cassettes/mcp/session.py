@@ -20,7 +20,7 @@ from pytest_llmops.cassettes.outcome import Outcome
 from pytest_llmops.cassettes.request_key import Answer, Question
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.cassettes.tool_calls import ToolTurn
-from pytest_llmops.cassettes.tool_questions import MCP, START_METHOD, make_tool_answer, read_tool_answer
+from pytest_llmops.cassettes.tool_questions import END_METHOD, MCP, START_METHOD, make_tool_answer, read_tool_answer
 from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss
 
 SILENCE_GRACE_S = 60.0  # how much longer than recorded a client may wait for an answer that never came
@@ -92,6 +92,7 @@ class McpSession:
         # How long the client waits for requests that get no answer, as recorded
         self._silent: dict[MessageId, tuple[float, Tape]] = {}
         self._server_has_ended = False
+        self._is_over = False  # whether the client has closed the connection, or the server has ended
         self.greeting: list[Message] = []  # what the client has said first: a real server has to hear it too
         self.has_server = False  # whether the real server has heard the greeting
 
@@ -112,8 +113,14 @@ class McpSession:
             return Turn(to_server=[message])
         question = self._make_question(tape, message["method"], message.get("params", {}))
         self._abandon(message["id"])
+        take = self._find_take(tape)
+        if not self.has_server and not tape.is_tool_recorded(question, take):
+            end = self._make_question(tape, END_METHOD, {})
+            if tape.has_tool_server_ended(end, take):
+                tape.claim_tool(end, take)
+                return Turn(ends=True)
         try:
-            turn = tape.claim_tool(question, self._find_take(tape))
+            turn = tape.claim_tool(question, take)
         except (CassetteMiss, BudgetReached) as error:
             # The tape has counted it: the test fails, whatever the agent makes of the error
             return Turn(to_client=[messages.make_error(message["id"], f"{type(error).__name__}: {error}")])
@@ -323,8 +330,23 @@ class McpSession:
             by_server: Whether the server has ended; otherwise the client closes the connection.
         """
         self._silent.clear()
+        if by_server and not self._is_over and not self._open:
+            self._record_end()
+        self._is_over = True
         self._server_has_ended = self._server_has_ended or by_server
         self._end_requests(by_server=self._server_has_ended)
+
+    def _record_end(self) -> None:
+        """Record that the server has ended between two calls: on replay, the call after the last recorded one learns of it."""
+        tape = current_tape()
+        if tape is None or not tape.uses_tools():
+            return
+        question = self._make_question(tape, END_METHOD, {})
+        with contextlib.suppress(CassetteMiss, BudgetReached, CassetteError):
+            turn = tape.claim_tool(question, self._find_take(tape))
+            if turn.is_live:
+                outcome = Outcome("server ended", "the server has ended")
+                tape.finish_tool(question, turn, make_tool_answer({}, outcome=outcome))
 
     def _end_requests(self, *, by_server: bool) -> None:
         """Record that the open requests get no answer."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,8 +23,8 @@ SERVER = str(Path(__file__).with_name("server.py"))
 IS_V1 = hasattr(types.JSONRPCMessage, "model_validate")
 OUT = Path(os.environ["ODD_OUT"])
 URLS = json.loads(os.environ.get("ODD_URLS", "{}"))
-PYTHON = os.environ.get("ODD_PYTHON", sys.executable)
-BIG = 900_000 if os.environ["ODD_TRANSPORT"] == "http" else 5_000_000  # the SDK reads no longer event
+PYTHON = os.environ["ODD_PYTHON"]  # not there on replay
+TRANSPORT = ["stdio"]  # the last one counts
 Seen = list[Any]
 
 
@@ -42,7 +41,7 @@ def show(value: Any) -> Any:
 
 @asynccontextmanager
 async def open_streams(mode: str, *args: str) -> AsyncIterator[Any]:
-    if mode in URLS:
+    if TRANSPORT[-1] == "http":
         async with streamable_http_client(URLS[mode]) as streams:
             yield streams[:2]
         return
@@ -253,7 +252,8 @@ async def labels() -> Seen:
 
 async def big() -> Seen:
     async with open_session("plain") as session:
-        result = await session.call_tool("big", {"size": BIG})
+        size = 900_000 if TRANSPORT[-1] == "http" else 5_000_000  # the SDK reads no longer event
+        result = await session.call_tool("big", {"size": size})
         return [len(result.content[0].text)]
 
 
@@ -263,15 +263,11 @@ async def secrets() -> Seen:
         return [type(result).__name__]
 
 
-STDIO = {
-    name: globals()[name]
-    for name in (
-        "tools progress questions changing notices pages banner version dies_at_once dies_during dies_between hangs"
-        " no_command two_clients labels big secrets"
-    ).split()
-}
-HTTP = {name: globals()[name] for name in "tools progress questions changing notices pages version hangs two_clients big".split()}
-SCENARIOS = {"stdio": STDIO, "http": HTTP}[os.environ["ODD_TRANSPORT"]]
+STDIO = (
+    "tools progress questions changing notices pages banner version dies_at_once dies_during dies_between hangs"
+    " no_command two_clients labels big secrets"
+).split()
+HTTP = "tools progress questions changing notices pages version hangs two_clients big".split()
 
 
 def save(name: str, seen: Seen) -> None:
@@ -279,14 +275,16 @@ def save(name: str, seen: Seen) -> None:
 
 
 @pytest.mark.llm_cassette
-@pytest.mark.parametrize("name", SCENARIOS)
-def test_scenario(name: str) -> None:
-    save(name, asyncio.run(SCENARIOS[name]()))
+@pytest.mark.parametrize(
+    ("transport", "name"), [*(("stdio", name) for name in STDIO), *(("http", name) for name in HTTP)]
+)
+def test_scenario(transport: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "TRANSPORT", [transport])
+    save(f"{transport}-{name}", asyncio.run(globals()[name]()))
 
 
 @pytest.mark.llm_cassette
 def test_trio() -> None:
-    pytest.importorskip("trio")
     save("trio", anyio.run(progress, backend="trio"))
 
 
@@ -302,4 +300,4 @@ def test_thread() -> None:
 def test_unmarked() -> None:
     """Without the marker nothing is recorded, so it is not run on replay."""
     if os.environ.get("ODD_LIVE"):
-        save("unmarked", asyncio.run(progress()))
+        assert asyncio.run(progress())

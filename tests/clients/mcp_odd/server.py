@@ -56,7 +56,7 @@ def call_tool(request: dict[str, Any], send: Send) -> dict[str, Any]:
             send({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
         return text_result(f"{NOTES['sum']}")
     if name == "odd_texts":
-        return text_result("nul \0 line \u2028 end [this-tmp-path] [this-project-in-json]")
+        return text_result("nul \0 line \u2028 end")
     if name == "surrogate":
         return text_result("half \ud800 end")
     if name == "binary":
@@ -208,8 +208,8 @@ class Handler(BaseHTTPRequestHandler):
 
 def serve_http(port_file: str) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Path(f"{port_file}.new").write_text(str(server.server_port), encoding="utf-8")
-    Path(f"{port_file}.new").rename(port_file)
+    Path(port_file).write_text(str(server.server_port), encoding="utf-8")
+    print("ready", flush=True)
     server.serve_forever()
 
 

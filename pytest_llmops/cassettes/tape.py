@@ -226,6 +226,10 @@ class Tape:
         """Return whether calls of tools are recorded, replayed or compared."""
         return not self.tools.is_off
 
+    def may_call_tools(self) -> bool:
+        """Return whether a server of tools may be asked: if all calls are replayed, nothing has to reach it."""
+        return self.uses_tools() and (self.mode != "none" or self.config.settings.tools == "compare")
+
     def name_tool_server(self, label: str, identity: str) -> str:
         """Return the name of a server of tools, see `ToolCalls.name_server`."""
         return self.tools.name_server(label, identity)

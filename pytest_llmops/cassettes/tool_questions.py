@@ -5,7 +5,9 @@ is (``mcp:python -m orders``), and its body has the arguments. So journals, take
 """
 
 import json
+import os
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from pytest_llmops._util.json_values import parse_json
@@ -44,6 +46,8 @@ REPEATED_METHODS = frozenset(
         START_METHOD,
     }
 )
+# What `getpass.getuser` and the home depend on
+_PERSON_VARIABLES = ("LOGNAME", "USER", "LNAME", "USERNAME", "HOME")
 # Members of the parameters that differ between clients and runs, but not in what is asked
 _UNMATCHED_PARAMS = frozenset({"_meta", "clientInfo"})
 
@@ -54,7 +58,20 @@ def collect_folders(folders: Mapping[str, str]) -> Identities:
     Args:
         folders: The placeholder of each folder of the test.
     """
-    return collect_identities(folders)
+    try:
+        here = os.getcwd()  # noqa: PTH109 -- for each call of a tool
+    except OSError:  # the folder is gone
+        here = ""
+    people = tuple(os.environ.get(name, "") for name in _PERSON_VARIABLES)
+    return _collect_identities(tuple(folders.items()), here, people)
+
+
+@lru_cache(maxsize=64)
+def _collect_identities(
+    folders: tuple[tuple[str, str], ...], _here: str, _people: tuple[str, ...]
+) -> Identities:
+    """Return the identities of this process. It is asked again only if what they depend on has changed."""
+    return collect_identities(dict(folders))
 
 
 def make_tool_question(

@@ -139,7 +139,7 @@ def _passes(tape: Tape, request: Any) -> bool:
     """Return whether a request is neither recorded nor replayed: by its host, or as one of an MCP server, whose messages are."""
     if tape.passes(request.url.host, request.url.port):
         return True
-    return is_tool_address(str(request.url)) and tape.uses_tools()
+    return is_tool_address(str(request.url)) and tape.may_call_tools()
 
 
 def _attach_tee(response: Any, live: LiveAnswer, tee: Any) -> Any:

@@ -84,6 +84,8 @@ class McpSession:
         self._name = name
         self._identity = identity
         self._opened_on = current_tape()
+        self._named_on: Tape | None = None
+        self._label = ""  # the name on that tape
         self._open: dict[MessageId, _OpenRequest] = {}
         self._scripts: dict[MessageId, _Script] = {}  # by the id of the server's request
         self._loose: list[Message] = []  # of the server, while no request was open
@@ -135,8 +137,10 @@ class McpSession:
 
     def _make_question(self, tape: Tape, method: str, params: object) -> Question:
         """Return a request as it is matched with recordings."""
-        name = tape.name_tool_server(self._name(), self._identity)
-        return tape.make_tool_question(MCP, name, method, params)
+        if tape is not self._named_on:  # the settings may differ
+            self._named_on = tape
+            self._label = tape.name_tool_server(self._name(), self._identity)
+        return tape.make_tool_question(MCP, self._label, method, params)
 
     def _abandon(self, request_id: MessageId) -> None:
         """Record an open request as one without an answer, if the client gives its id to another one."""

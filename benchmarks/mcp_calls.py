@@ -50,7 +50,9 @@ async def open_in_memory() -> AsyncIterator[Any]:
         async for item in from_client:
             message = read_message(item)
             if "id" in message:
-                await to_client.send(_make_message({"jsonrpc": "2.0", "id": message["id"], "result": _answer(message)}))
+                await to_client.send(
+                    _make_message({"jsonrpc": "2.0", "id": message["id"], "result": _answer(message)})
+                )
 
     async with anyio.create_task_group() as group:
         group.start_soon(serve)
@@ -79,10 +81,9 @@ async def open_process() -> AsyncIterator[Any]:
     from mcp.client.stdio import stdio_client
 
     parameters = StdioServerParameters(command=sys.executable, args=[str(SERVER), "plain"])
-    with Path("/dev/null").open("w") as errors:
-        async with stdio_client(parameters, errors) as streams, ClientSession(*streams) as session:
-            await session.initialize()
-            yield session
+    async with stdio_client(parameters) as streams, ClientSession(*streams) as session:
+        await session.initialize()
+        yield session
 
 
 async def measure(opened: Any) -> float:

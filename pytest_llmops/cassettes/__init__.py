@@ -159,6 +159,7 @@ __all__ = [
     "Tape",
     "TapeConfig",
     "TapeCounts",
+    "ToolTurn",
     "are_live_calls_stopped",
     "calls_model",
     "cassette_path",

@@ -217,9 +217,7 @@ class ToolCalls:
             decided = self._is_replayed.get((question.url, take))
             if decided is not None:
                 return decided
-            return (
-                self._has_recordings(question.url, take, counted=False) and take not in self._changed_takes
-            )
+            return self._has_recordings(question.url, take, counted=False) and take not in self._changed_takes
 
     def abandon(self, question: Question, turn: ToolTurn) -> None:
         """Take back a live call that could not be made."""

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 from clients.mcp_agents import project
-from support.matrix import PYTHON, environment
+from support.matrix import PYTHON, ROOT, environment
+from support.server import StubServer
 
 HERE = Path(__file__).parent / "mcp_odd"
 HTTP_MODES = ("plain", "changing", "notices", "pages", "version")
@@ -103,10 +104,12 @@ def mask(seen: Any) -> Any:
 def test_a_client_sees_the_same_on_replay(bench: Bench) -> None:
     with ExitStack() as stack:
         urls = {mode: stack.enter_context(serve(bench.folder, mode)) for mode in HTTP_MODES}
-        python = {"ODD_URLS": json.dumps(urls), "ODD_PYTHON": sys.executable, "ODD_LIVE": "1"}
+        model = stack.enter_context(StubServer())
+        urls_and_model = {"ODD_URLS": json.dumps(urls), "ODD_MODEL": model.url}
+        python = {**urls_and_model, "ODD_PYTHON": sys.executable, "ODD_LIVE": "1"}
         _, servers = bench.run("test_scenarios.py", "recorded", "--llm-record=new", **python)
     assert servers
-    replay = {"ODD_URLS": json.dumps(urls), "ODD_PYTHON": f"/no/such/folder/{Path(sys.executable).name}"}
+    replay = {**urls_and_model, "ODD_PYTHON": f"/no/such/folder/{Path(sys.executable).name}"}
     _, servers = bench.run("test_scenarios.py", "replayed", **replay)
     assert servers == []
     recorded, replayed = bench.read("recorded"), bench.read("replayed")
@@ -128,7 +131,15 @@ def test_a_connection_may_outlive_a_test(bench: Bench) -> None:
     _, servers = bench.run("test_lives.py", "recorded", "--llm-record=new", **live)
     assert servers == ["plain"] * 3
     notes = bench.read_notes("recorded")
-    expected = ["test_first 1", "test_first 2", "test_second 3", "test_trials 4", "test_trials 5", "test_own 7", "test_block 8"]
+    expected = [
+        "test_first 1",
+        "test_first 2",
+        "test_second 3",
+        "test_trials 4",
+        "test_trials 5",
+        "test_own 7",
+        "test_block 8",
+    ]
     assert notes == expected
     _, servers = bench.run("test_lives.py", "replayed", **gone)
     assert servers == []
@@ -146,9 +157,24 @@ def test_no_tool_is_called_in_silent_runs(bench: Bench) -> None:
     live = {"ODD_PYTHON": sys.executable}
     text, servers = bench.run("test_lives.py", "recorded", "--llm-record=new", "--llm-concurrency=4", **live)
     assert servers == ["plain"] * 3
-    assert "5 passed" in text
+    assert "6 passed" in text
     assert bench.read_notes("recorded")[-1] == "test_block 8"
 
 
 def test_the_sdk_has_what_is_patched(bench: Bench) -> None:
     bench.run("test_contract.py", "contract")
+
+
+def test_the_example_of_the_page_runs(bench: Bench) -> None:
+    if bench.major == 1:
+        pytest.skip("the server of the example is made with mcp 2")
+    text = (ROOT / "docs" / "mcp.md").read_text(encoding="utf-8")
+    server, test = text.split("```python\n")[1:3]
+    (bench.folder / "orders_server.py").write_text(server.partition("```")[0], encoding="utf-8")
+    (bench.folder / "test_orders.py").write_text(test.partition("```")[0], encoding="utf-8")
+    bench.run("test_orders.py", "recorded", "--llm-record=new")
+    (bench.folder / "orders_server.py").unlink()
+    bench.run("test_orders.py", "replayed")
+    recorded = (bench.folder / "cassettes" / "test_orders" / "test_refund.json").read_text(encoding="utf-8")
+    assert '"url": "mcp:python orders_server.py"' in recorded
+    assert "20.0 paid back, 1 refunds today" in recorded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_llmops.cassettes import tool_addresses
 from pytest_llmops.cassettes.active_tape import push_tape, remove_tape
 from pytest_llmops.cassettes.mcp import messages
 from pytest_llmops.cassettes.mcp.messages import Message
 from pytest_llmops.cassettes.mcp.session import McpSession
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.cassettes.tape_config import TapeConfig
+from pytest_llmops.errors import SilentWriteRefused
+from pytest_llmops.harness.ahead.answers import AnswerStore
+from pytest_llmops.harness.ahead.tapes import CollectingTape, PhaseState
 from pytest_llmops.settings import RecordMode
 
 GREETING = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"capabilities": {}}}
@@ -69,11 +74,21 @@ def replay(session: McpSession, request: Message) -> list[Message]:
     return turn.to_client
 
 
-texts = st.text(st.characters(codec=None, exclude_categories=()), max_size=5) | st.sampled_from(["\ud800", "\0", "\u2028"])
+texts = st.text(st.characters(codec=None, exclude_categories=()), max_size=5) | st.sampled_from(
+    ["\ud800", "\0", "\u2028"]
+)
 ids = st.integers(-3, 2**70) | texts
 
 
-@given(st.lists(st.tuples(ids, ids, texts, st.integers(0, 2)), min_size=1, max_size=6, unique_by=(lambda row: row[0], lambda row: row[1])), st.randoms())
+@given(
+    st.lists(
+        st.tuples(ids, ids, texts, st.integers(0, 2)),
+        min_size=1,
+        max_size=6,
+        unique_by=(lambda row: row[0], lambda row: row[1]),
+    ),
+    st.randoms(),
+)
 def test_each_request_gets_its_own_answer_and_progress(rows: list[Any], random: Any) -> None:
     """Whatever the ids, the order of the answers and the order of the requests in the replay."""
     expected = {}
@@ -100,12 +115,17 @@ def test_each_request_gets_its_own_answer_and_progress(rows: list[Any], random: 
                 number = rows[place][1]
                 steps, text = expected[place]
                 seen = replay(session, make_call(number, {"place": place}, token=number))
-                assert seen == [*(make_progress(number, step) for step in range(steps)), make_answer(number, text)]
+                assert seen == [
+                    *(make_progress(number, step) for step in range(steps)),
+                    make_answer(number, text),
+                ]
         assert tape.counts.replayed == len(rows)
         assert not tape.report.misses
 
 
-@pytest.mark.parametrize("params", [None, {}, {"arguments": None}, {"arguments": [1, "a"]}, {"arguments": {"a": 1.5}}, [1, 2]])
+@pytest.mark.parametrize(
+    "params", [None, {}, {"arguments": None}, {"arguments": [1, "a"]}, {"arguments": {"a": 1.5}}, [1, 2]]
+)
 def test_arguments_of_any_form_are_matched(params: Any, tmp_path: Path) -> None:
     with use(tmp_path, "all"):
         record(make_session(), make_call(1, params), make_answer(1, "a"))
@@ -150,7 +170,8 @@ def test_an_id_that_is_used_twice_loses_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "message", [{"jsonrpc": "2.0"}, {"id": None, "error": {}}, {"id": 1.5, "result": {}}, {"method": "x", "id": None}]
+    "message",
+    [{"jsonrpc": "2.0"}, {"id": None, "error": {}}, {"id": 1.5, "result": {}}, {"method": "x", "id": None}],
 )
 def test_a_message_of_no_known_form_is_passed_on(message: Message, tmp_path: Path) -> None:
     with use(tmp_path, "all"):
@@ -280,3 +301,94 @@ def test_a_model_that_is_asked_live_after_the_first_call_changes_nothing(tmp_pat
 def test_a_line_that_is_no_object_is_no_message() -> None:
     for line in (b"", b"Welcome!", b"[1]", b"42", b"null", b"{", b'"a"', json.dumps([make_call(1)])):
         assert messages.parse_message(line) is None
+
+
+def start(session: McpSession, error: OSError | None = None) -> list[str]:
+    """Begin a connection; return what was started."""
+    started = []
+
+    async def start_real() -> None:
+        started.append("server")
+        if error is not None:
+            raise error
+
+    asyncio.run(session.start(start_real))
+    return started
+
+
+def test_a_server_is_started_at_once_where_it_is_recorded_and_not_where_it_is_replayed(
+    tmp_path: Path,
+) -> None:
+    with use(tmp_path, "new"):
+        session = make_session()
+        assert start(session) == ["server"]
+        record(session, make_call(1), make_answer(1, "a"))
+    for mode, started in (("none", []), ("new", []), ("all", ["server"]), ("live", ["server"])):
+        with use(tmp_path, mode):
+            assert start(make_session()) == started
+    with use(tmp_path, "new") as tape:
+        tape.tools.note_live_model_call("0")
+        assert start(make_session()) == ["server"]
+
+
+def test_a_start_that_failed_fails_on_replay(tmp_path: Path) -> None:
+    with use(tmp_path, "new"), pytest.raises(FileNotFoundError):
+        start(make_session(), FileNotFoundError(2, "No such file", "orders"))
+    for mode in ("none", "new"):
+        with use(tmp_path, mode) as tape:
+            for _ in range(2):
+                with pytest.raises(FileNotFoundError, match=r"No such file: 'orders'"):
+                    start(make_session())
+            assert not tape.report.misses
+
+
+def test_a_server_that_cannot_be_started_late_fails_the_test(tmp_path: Path) -> None:
+    with use(tmp_path, "new") as tape:
+        session = make_session()
+        session.receive_from_client(make_call(1))
+        (error,) = session.refuse_late_start(FileNotFoundError(2, "No such file"))
+        assert (
+            "mcp:orders could not be started for tools/call: [Errno 2] No such file"
+            in error["error"]["message"]
+        )
+        assert len(tape.report.misses) == 1
+        session.end(by_server=False)
+    with use(tmp_path, "none") as tape:  # nothing was recorded
+        replay(make_session(), make_call(1))
+        assert len(tape.report.misses) == 1
+
+
+def test_only_the_address_of_a_server_passes_unrecorded_and_only_if_it_may_be_asked(tmp_path: Path) -> None:
+    tool_addresses.add_address("https://gateway.example:8443/mcp?key=1")
+    for url, expected in (
+        ("https://gateway.example:8443/mcp", True),
+        ("https://gateway.example:8443/mcp/", True),
+        ("https://gateway.example:8443/mcp?session=2", True),
+        ("https://gateway.example:8443/v1/chat/completions", False),
+        ("https://gateway.example:8443/mcp/other", False),
+        ("https://gateway.example/mcp", False),
+    ):
+        assert tool_addresses.is_tool_address(url) is expected
+    with use(tmp_path, "none") as tape:
+        assert not tape.may_call_tools()
+    with use(tmp_path, "new") as tape:
+        assert tape.may_call_tools()
+
+
+def test_silent_runs_call_no_tool(tmp_path: Path) -> None:
+    with use(tmp_path, "new"):
+        record(make_session(), make_call(1), make_answer(1, "a"))
+    state = PhaseState(AnswerStore(on_answer=lambda *_: None))
+    tape = state.make_tape(CollectingTape, tmp_path / "tape.json", "new", TapeConfig())
+    push_tape(tape)
+    try:
+        session = make_session()
+        assert start(session) == []
+        assert replay(session, make_call(1)) == [make_answer(1, "a")]
+        other = McpSession(lambda: "stock", "stock")
+        with pytest.raises(SilentWriteRefused, match="it would call tools twice: start mcp:stock"):
+            start(other)
+        with pytest.raises(SilentWriteRefused, match="it would call tools twice: tools/call mcp:stock"):
+            other.receive_from_client(make_call(1))
+    finally:
+        remove_tape(tape)

@@ -149,6 +149,8 @@ def _wrap_post_writer(real: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return await real(self, client, *streams, start_get_stream, group)
         finally:
+            if tool_addresses.take_failure(str(self.url)):
+                link.session.abandon()
             link.session.end(by_server=False)
 
     return post_writer

@@ -20,7 +20,13 @@ from pytest_llmops.cassettes.outcome import Outcome
 from pytest_llmops.cassettes.request_key import Answer, Question
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.cassettes.tool_calls import ToolTurn
-from pytest_llmops.cassettes.tool_questions import END_METHOD, MCP, START_METHOD, make_tool_answer, read_tool_answer
+from pytest_llmops.cassettes.tool_questions import (
+    END_METHOD,
+    MCP,
+    START_METHOD,
+    make_tool_answer,
+    read_tool_answer,
+)
 from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss
 
 SILENCE_GRACE_S = 60.0  # how much longer than recorded a client may wait for an answer that never came
@@ -339,6 +345,13 @@ class McpSession:
         self._is_over = True
         self._server_has_ended = self._server_has_ended or by_server
         self._end_requests(by_server=self._server_has_ended)
+
+    def abandon(self) -> None:
+        """Record nothing for the open requests: their connection has failed, which may not happen again."""
+        while self._open:
+            _, request = self._open.popitem()
+            request.tape.abandon_tool(request.question, request.turn)
+            request.tape.note_unrecorded(f"no connection to {request.question.url}: is the server up?")
 
     def _record_end(self) -> None:
         """Record that the server has ended between two calls: on replay, the call after the last recorded one learns of it."""

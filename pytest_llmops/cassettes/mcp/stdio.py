@@ -184,7 +184,6 @@ class RecordedProcess(Process):
             self._stdout.wake()
             return real
 
-
     async def _start_quietly(self) -> RealProcess:
         """Start the server's process, which does not record what it asks models itself."""
         with active_tape.start_tool_server():

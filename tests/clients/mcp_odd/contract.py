@@ -10,10 +10,9 @@ from types import ModuleType
 from typing import Any
 
 import anyio
-import mcp.client.stdio as stdio
-import mcp.client.streamable_http as streamable_http
 import pytest
 from anyio.abc import Process
+from mcp.client import stdio, streamable_http
 from mcp.os.posix.utilities import terminate_posix_process_tree
 
 from pytest_llmops.cassettes import current_tape
@@ -33,7 +32,15 @@ def test_the_patched_names_have_the_known_arguments() -> None:
     assert inspect.iscoroutinefunction(start)
     assert list_parameters(start) == ["command", "args", "env", "errlog", "cwd"]
     transport = streamable_http.StreamableHTTPTransport
-    parts = ["self", "client", "write_stream_reader", "read_stream_writer", "write_stream", "start_get_stream", "tg"]
+    parts = [
+        "self",
+        "client",
+        "write_stream_reader",
+        "read_stream_writer",
+        "write_stream",
+        "start_get_stream",
+        "tg",
+    ]
     assert list_parameters(transport.post_writer) == parts
     assert list_parameters(transport.handle_get_stream) == ["self", "client", "read_stream_writer"]
     assert transport("http://127.0.0.1/mcp").url == "http://127.0.0.1/mcp"
@@ -43,11 +50,11 @@ def test_the_stand_in_is_a_process_that_ends_as_one() -> None:
     async def run() -> None:
         process = RecordedProcess(McpSession(lambda: "a", "a"), _refuse)
         assert isinstance(process, Process)
-        assert process.returncode is None
+        assert _read_status(process) is None
         assert process.pid == NO_PROCESS
         assert process.stderr is None
         await process.stdin.aclose()
-        assert process.returncode == 0
+        assert _read_status(process) == 0
         assert await process.wait() == 0
         with pytest.raises(anyio.EndOfStream):
             await process.stdout.receive()
@@ -98,3 +105,7 @@ def test_a_version_without_the_names_is_noted(name: str) -> None:
 
 async def _refuse() -> Any:
     raise AssertionError("a server was started")
+
+
+def _read_status(process: RecordedProcess) -> int | None:
+    return process.returncode

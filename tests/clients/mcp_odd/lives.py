@@ -7,12 +7,15 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
+from mcp.client.streamable_http import streamable_http_client
 
 import pytest_llmops
+from pytest_llmops.cassettes import current_tape
 
 SERVER = str(Path(__file__).with_name("server.py"))
 
@@ -21,16 +24,20 @@ SERVER = str(Path(__file__).with_name("server.py"))
 async def connect() -> AsyncIterator[ClientSession]:
     env = {"ODD_STARTED": os.environ["ODD_STARTED"]}
     parameters = StdioServerParameters(command=os.environ["ODD_PYTHON"], args=[SERVER, "plain"], env=env)
-    with Path(os.devnull).open("w") as errors:
-        async with stdio_client(parameters, errors) as streams, ClientSession(*streams) as session:
-            await session.initialize()
-            yield session
+    async with stdio_client(parameters) as streams, ClientSession(*streams) as session:
+        await session.initialize()
+        yield session
 
 
 async def add(session: ClientSession, x: int) -> None:
-    result = await session.call_tool("add", {"x": x})
-    with Path(os.environ["ODD_NOTES"]).open("a") as file:
-        print(os.environ["PYTEST_CURRENT_TEST"].partition("::")[2].split()[0], result.content[0].text, file=file)
+    result: Any = await session.call_tool("add", {"x": x})
+    note(result.content[0].text)
+
+
+def note(text: str) -> None:
+    test = os.environ["PYTEST_CURRENT_TEST"].partition("::")[2].split()[0]
+    with Path(os.environ["ODD_NOTES"]).open("a", encoding="utf-8") as file:
+        print(test, text, file=file)
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +96,22 @@ def test_block() -> None:
                 await add(session, 8)
 
     asyncio.run(run())
+
+
+@pytest.mark.llm_cassette
+def test_no_connection() -> None:
+    """A server that is not up is no answer: nothing is recorded, so the next run asks again."""
+    tape = current_tape()
+    assert tape is not None
+
+    async def run() -> None:
+        url = "http://127.0.0.1:9/mcp"
+        async with streamable_http_client(url) as streams, ClientSession(*streams[:2]) as session:
+            await session.initialize()
+
+    if tape.mode == "none":
+        return
+    with pytest.raises(ExceptionGroup):
+        asyncio.run(run())
+    assert "is the server up?" in str(tape.report.notes)
+    assert not tape.player.given.counts

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import mcp.types as types
+import httpx
 import pytest
-from mcp import ClientSession, StdioServerParameters
+from mcp import ClientSession, StdioServerParameters, types
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
@@ -47,25 +47,23 @@ async def open_streams(mode: str, *args: str) -> AsyncIterator[Any]:
         return
     env = {"ODD_STARTED": os.environ["ODD_STARTED"]} if "ODD_STARTED" in os.environ else None
     parameters = StdioServerParameters(command=PYTHON, args=[SERVER, mode, *args], env=env)
-    with Path(os.devnull).open("w") as errors:
-        async with stdio_client(parameters, errors) as streams:
-            yield streams
+    async with stdio_client(parameters) as streams:
+        yield streams
 
 
 @asynccontextmanager
-async def open_session(mode: str, *args: str, **callbacks: Any) -> AsyncIterator[ClientSession]:
-    async with open_streams(mode, *args) as (reader, writer):
-        async with ClientSession(reader, writer, **callbacks) as session:
-            await session.initialize()
-            yield session
+async def open_session(mode: str, *args: str, **callbacks: Any) -> AsyncIterator[Any]:
+    async with open_streams(mode, *args) as streams, ClientSession(*streams, **callbacks) as session:
+        await session.initialize()
+        yield session
 
 
-async def call(session: ClientSession, name: str, *, seconds: float = 10, **arguments: Any) -> Any:
+async def call(session: Any, name: str, *, seconds: float = 10, **arguments: Any) -> Any:
     """Return the result of a call, or its error."""
     limit: Any = timedelta(seconds=seconds) if IS_V1 else seconds
     try:
         return show(await session.call_tool(name, arguments, read_timeout_seconds=limit))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 -- whatever the client sees
         return show(error)
 
 
@@ -103,7 +101,11 @@ async def questions() -> Seen:
     async def sample(_: Any, params: Any) -> Any:
         text = params.messages[0].content.text
         seen.append(f"asked {text}")
-        content = types.TextContent(type="text", text=f"re {text}")
+        async with httpx.AsyncClient() as client:  # a call of a model while the tool waits
+            body = {"model": "m", "messages": [{"role": "user", "content": text}]}
+            answer = await client.post(f"{os.environ['ODD_MODEL']}/v1/chat/completions", json=body)
+        reply = answer.json()["choices"][0]["message"]["content"]
+        content = types.TextContent(type="text", text=f"{reply} to {text}")
         return types.CreateMessageResult(role="assistant", content=content, model="m")
 
     async def elicit(_: Any, params: Any) -> Any:
@@ -114,7 +116,11 @@ async def questions() -> Seen:
         seen.append("asked for roots")
         return types.ListRootsResult(roots=[])
 
-    callbacks = {"sampling_callback": sample, "elicitation_callback": elicit, "list_roots_callback": list_roots}
+    callbacks = {
+        "sampling_callback": sample,
+        "elicitation_callback": elicit,
+        "list_roots_callback": list_roots,
+    }
     async with open_session("plain", **callbacks) as session:
         seen.append(await call(session, "ask", questions=["one", "two"]))
         seen.append(await call(session, "elicit"))
@@ -171,7 +177,7 @@ async def version() -> Seen:
             return [await call(session, "add")]
     except BaseExceptionGroup as errors:
         return [show(errors)]
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 -- whatever the client sees
         return [show(error)]
 
 
@@ -182,7 +188,7 @@ async def dies_at_once() -> Seen:
                 return [await call(session, "add")]
     except BaseExceptionGroup as errors:
         return [show(errors)]
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 -- whatever the client sees
         return [show(error)]
 
 
@@ -223,7 +229,7 @@ async def no_command() -> Seen:
             await session.initialize()
     except BaseExceptionGroup as errors:
         return [show(errors)]
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 -- whatever the client sees
         return [show(error)]
     return ["no error"]
 
@@ -240,14 +246,14 @@ async def two_clients() -> Seen:
 
 
 async def labels() -> Seen:
-    async with open_session("plain", "--api-key", "sk-a-b-c") as first:
-        async with open_session("plain", "--api-key", "other") as second:
-            return [
-                await call(second, "add", x=1),
-                await call(first, "add", x=100),
-                await call(second, "add", x=1),
-                await call(first, "add", x=1),
-            ]
+    first_args, second_args = ("--api-key", "sk-a-b-c"), ("--api-key", "other")
+    async with open_session("plain", *first_args) as first, open_session("plain", *second_args) as second:
+        return [
+            await call(second, "add", x=1),
+            await call(first, "add", x=100),
+            await call(second, "add", x=1),
+            await call(first, "add", x=1),
+        ]
 
 
 async def big() -> Seen:
@@ -263,11 +269,28 @@ async def secrets() -> Seen:
         return [type(result).__name__]
 
 
-STDIO = (
-    "tools progress questions changing notices pages banner version dies_at_once dies_during dies_between hangs"
-    " no_command two_clients labels big secrets"
-).split()
-HTTP = "tools progress questions changing notices pages version hangs two_clients big".split()
+HTTP = [
+    "tools",
+    "progress",
+    "questions",
+    "changing",
+    "notices",
+    "pages",
+    "version",
+    "hangs",
+    "two_clients",
+    "big",
+]
+STDIO = [
+    *HTTP,
+    "banner",
+    "dies_at_once",
+    "dies_during",
+    "dies_between",
+    "no_command",
+    "labels",
+    "secrets",
+]
 
 
 def save(name: str, seen: Seen) -> None:

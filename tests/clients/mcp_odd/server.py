@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 Send = Callable[[dict[str, Any]], None]
+KEY = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789ABCD"
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-NAMES = ("add", "odd_texts", "binary", "structured", "whoami", "fail", "progress", "ask", "elicit", "roots", "log", "big")
+NAMES = ("add", "binary", "structured", "progress")
 NOTES: dict[str, Any] = {"sum": 0, "lists": 0, "numbers": 0}
 REPLIES: dict[str, Any] = {}
 ARRIVED = threading.Condition()
@@ -33,7 +34,8 @@ def ask_client(send: Send, method: str, params: dict[str, Any]) -> Any:
     send({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
     with ARRIVED:
         ARRIVED.wait_for(lambda: number in REPLIES, timeout=20)
-        return REPLIES.pop(number)
+        reply = REPLIES.pop(number)
+    return reply.get("result", reply.get("error"))
 
 
 def list_tools(params: dict[str, Any]) -> dict[str, Any]:
@@ -47,60 +49,88 @@ def list_tools(params: dict[str, Any]) -> dict[str, Any]:
     return {"tools": [make_tool(name) for name in NAMES]}
 
 
+def add(request: dict[str, Any], send: Send) -> dict[str, Any]:
+    NOTES["sum"] += request["params"].get("arguments", {}).get("x", 1)
+    if MODE == "changing":
+        send({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
+    return text_result(f"{NOTES['sum']}")
+
+
+def report_progress(request: dict[str, Any], send: Send) -> dict[str, Any]:
+    token = request["params"].get("_meta", {}).get("progressToken")
+    for step in range(3):
+        params = {"progressToken": token, "progress": step, "total": 3}
+        send({"jsonrpc": "2.0", "method": "notifications/progress", "params": params})
+    return text_result("done")
+
+
+def log(_: dict[str, Any], send: Send) -> dict[str, Any]:
+    for step in range(2):
+        params = {"level": "info", "data": f"step {step}"}
+        send({"jsonrpc": "2.0", "method": "notifications/message", "params": params})
+    return text_result("logged")
+
+
+def ask(request: dict[str, Any], send: Send) -> dict[str, Any]:
+    answers = []
+    for question in request["params"]["arguments"]["questions"]:
+        message = {"role": "user", "content": {"type": "text", "text": question}}
+        answers.append(ask_client(send, "sampling/createMessage", {"messages": [message], "maxTokens": 9}))
+    return text_result(json.dumps(answers, sort_keys=True))
+
+
+def elicit(_: dict[str, Any], send: Send) -> dict[str, Any]:
+    params = {"message": "which?", "requestedSchema": {"type": "object", "properties": {}}}
+    return text_result(json.dumps(ask_client(send, "elicitation/create", params), sort_keys=True))
+
+
+def list_roots(_: dict[str, Any], send: Send) -> dict[str, Any]:
+    return text_result(json.dumps(ask_client(send, "roots/list", {}), sort_keys=True))
+
+
+def find_out(request: dict[str, Any], _: Send) -> dict[str, Any]:
+    return text_result(f"{Path.cwd()} key={KEY} {request['params'].get('arguments')}")
+
+
+def make_big(request: dict[str, Any], _: Send) -> dict[str, Any]:
+    return text_result("x" * request["params"]["arguments"]["size"])
+
+
+def die(*_: object) -> dict[str, Any]:
+    os._exit(3)
+
+
+RESULTS = {
+    "odd_texts": text_result("nul \0 line \u2028 end"),
+    "surrogate": text_result("half \ud800 end"),
+    "structured": text_result("{}", structuredContent={"deep": [1, 2.5, None, {"a": "b"}]}),
+    "fail": text_result("it failed with Authorization: Bearer abcdefghijklmnop1234567890", isError=True),
+    "binary": {
+        "content": [
+            {"type": "image", "data": PIXEL, "mimeType": "image/png"},
+            {"type": "audio", "data": PIXEL, "mimeType": "audio/wav"},
+            {"type": "resource", "resource": {"uri": "file:///a.bin", "blob": PIXEL}},
+        ]
+    },
+}
+TOOLS: dict[str, Callable[..., dict[str, Any]]] = {
+    "add": add,
+    "progress": report_progress,
+    "log": log,
+    "ask": ask,
+    "elicit": elicit,
+    "roots": list_roots,
+    "whoami": find_out,
+    "big": make_big,
+    "die": die,
+}
+
+
 def call_tool(request: dict[str, Any], send: Send) -> dict[str, Any]:
-    params = request["params"]
-    name, arguments = params["name"], params.get("arguments") or {}
-    if name == "add":
-        NOTES["sum"] += arguments.get("x", 1)
-        if MODE == "changing":
-            send({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
-        return text_result(f"{NOTES['sum']}")
-    if name == "odd_texts":
-        return text_result("nul \0 line \u2028 end")
-    if name == "surrogate":
-        return text_result("half \ud800 end")
-    if name == "binary":
-        resource = {"uri": "file:///a.bin", "blob": PIXEL}
-        return {
-            "content": [
-                {"type": "image", "data": PIXEL, "mimeType": "image/png"},
-                {"type": "audio", "data": PIXEL, "mimeType": "audio/wav"},
-                {"type": "resource", "resource": resource},
-            ]
-        }
-    if name == "structured":
-        return text_result("{}", structuredContent={"deep": [1, 2.5, None, {"a": "b"}]})
-    if name == "whoami":
-        return text_result(f"{os.getcwd()} key=sk-proj-abcdefghijklmnopqrstuvwxyz0123456789ABCD {arguments}")
-    if name == "fail":
-        return text_result("it failed with Authorization: Bearer abcdefghijklmnop1234567890", isError=True)
-    if name == "progress":
-        token = params.get("_meta", {}).get("progressToken")
-        for step in range(3):
-            send({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": token, "progress": step, "total": 3}})
-        return text_result("done")
-    if name == "log":
-        for step in range(2):
-            send({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": f"step {step}"}})
-        return text_result("logged")
-    if name == "ask":
-        answers = []
-        for question in arguments["questions"]:
-            message = {"role": "user", "content": {"type": "text", "text": question}}
-            reply = ask_client(send, "sampling/createMessage", {"messages": [message], "maxTokens": 9})
-            answers.append(reply.get("result", reply.get("error")))
-        return text_result(json.dumps(answers, sort_keys=True))
-    if name == "elicit":
-        reply = ask_client(send, "elicitation/create", {"message": "which?", "requestedSchema": {"type": "object", "properties": {}}})
-        return text_result(json.dumps(reply.get("result", reply.get("error")), sort_keys=True))
-    if name == "roots":
-        reply = ask_client(send, "roots/list", {})
-        return text_result(json.dumps(reply.get("result", reply.get("error")), sort_keys=True))
-    if name == "big":
-        return text_result("x" * arguments["size"])
-    if name == "die":
-        os._exit(3)
-    raise KeyError(name)
+    name = request["params"]["name"]
+    if name in RESULTS:
+        return RESULTS[name]
+    return TOOLS[name](request, send)
 
 
 def answer(request: dict[str, Any], send: Send) -> None:
@@ -175,7 +205,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    do_DELETE = do_GET
+    def do_DELETE(self) -> None:
+        self.do_GET()
 
     def do_POST(self) -> None:
         message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -215,8 +246,8 @@ def serve_http(port_file: str) -> None:
 
 MODE = sys.argv[1]
 if started := os.environ.get("ODD_STARTED"):
-    with open(started, "a", encoding="utf-8") as file:
-        print(MODE, file=file)
+    with Path(started).open("a", encoding="utf-8") as note:
+        print(MODE, file=note)
 if len(sys.argv) > 2 and sys.argv[2].startswith("--port-file="):
     serve_http(sys.argv[2].partition("=")[2])
 serve_stdio()

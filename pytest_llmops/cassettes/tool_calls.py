@@ -179,7 +179,8 @@ class ToolCalls:
 
     def is_recorded(self, question: Question, take: str) -> bool:
         """Return whether a call would be replayed now, from a recording of its own."""
-        if self.is_off or self.mode not in REPLAYING_MODES:
+        replays = self.mode in REPLAYING_MODES or self.config.settings.tools == "replay"
+        if self.is_off or not replays:
             return False
         with self.report.lock:
             recorded = self.player.recorded_answers(question.key, take)

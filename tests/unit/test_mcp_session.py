@@ -323,7 +323,8 @@ def test_a_server_is_started_at_once_where_it_is_recorded_and_not_where_it_is_re
         session = make_session()
         assert start(session) == ["server"]
         record(session, make_call(1), make_answer(1, "a"))
-    for mode, started in (("none", []), ("new", []), ("all", ["server"]), ("live", ["server"])):
+    expected: dict[RecordMode, list[str]] = {"none": [], "new": [], "all": ["server"], "live": ["server"]}
+    for mode, started in expected.items():
         with use(tmp_path, mode):
             assert start(make_session()) == started
     with use(tmp_path, "new") as tape:

@@ -36,6 +36,7 @@ from pytest_llmops.cassettes.http.late_calls import NoTape, check_late_call
 from pytest_llmops.cassettes.http.request_checks import request_patches
 from pytest_llmops.cassettes.patch import Patch
 from pytest_llmops.cassettes.request_key import Question, make_exchange
+from pytest_llmops.cassettes.socket_responses import is_websocket
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import BudgetReached, CallDeferred, CassetteMiss, LLMOpsError
 
@@ -355,7 +356,7 @@ class TapeServer:
             name: The method or attribute.
             args: Its arguments.
         """
-        if name == "end_call":
+        if name in ("end_call", "end_socket"):
             calls.pop(hash(args[0].key), None)
             if (
                 tape not in active_tape.tapes_in_use()
@@ -374,7 +375,7 @@ class TapeServer:
             question = args[0]
             if result is None:  # the process makes a live call
                 calls[hash(question.key)] = tape
-            else:
+            elif not is_websocket(question.method):  # its responses are reported when they are sent
                 # The trace of the test is in this process, so the replay is reported here.
                 purpose = active_tape.current_purpose()
                 recorder.record_exchange(make_exchange(question, result, purpose, replayed=True))

@@ -26,7 +26,7 @@ from pytest_llmops.cassettes.request_key import (
 )
 from pytest_llmops.cassettes.tape_config import REPLAYING_MODES, TapeConfig
 from pytest_llmops.cassettes.tape_report import AnswerTally, TapeReport
-from pytest_llmops.cassettes.tool_questions import is_tool_request
+from pytest_llmops.cassettes.tool_questions import REPEATED_METHODS, is_tool_request
 from pytest_llmops.errors import CassetteError, CassetteMiss
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.settings import RecordMode
@@ -323,5 +323,10 @@ class AnswerPlayer:
         if self.mode not in REPLAYING_MODES or self.others_ask:
             return
         take = self.config.take
-        recorded = {key for key, entry in self.recordings.by_key.items() if take in entry.answers}
+        recorded = set()
+        for key, entry in self.recordings.by_key.items():
+            # A test may have the lists of a connection that an earlier test has asked for
+            is_list = entry.request["method"] in REPEATED_METHODS
+            if take in entry.answers and not is_list:
+                recorded.add(key)
         self.report.counts.stale = len(recorded.difference(self.given.list_keys()))

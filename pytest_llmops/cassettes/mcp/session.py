@@ -5,9 +5,11 @@ It knows messages alone. `stdio` and `streamable_http` pass them on.
 
 import contextlib
 import itertools
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from pytest_llmops import recorder
@@ -20,11 +22,19 @@ from pytest_llmops.cassettes.outcome import Outcome
 from pytest_llmops.cassettes.request_key import Answer, Question
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.cassettes.tool_calls import ToolTurn
-from pytest_llmops.cassettes.tool_questions import MCP, make_tool_answer, read_tool_answer
+from pytest_llmops.cassettes.tool_questions import (
+    END_METHOD,
+    MCP,
+    START_METHOD,
+    is_repeated,
+    make_tool_answer,
+    read_tool_answer,
+)
 from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss
 
 SILENCE_GRACE_S = 60.0  # how much longer than recorded a client may wait for an answer that never came
 TIMING_DIGITS = 4
+_GREETINGS = frozenset({messages.INITIALIZE, "server/discover"})  # each connection has its own
 
 
 @dataclass(slots=True, eq=False)
@@ -34,7 +44,7 @@ class Turn:
     Attributes:
         to_client: Messages that the client gets.
         to_server: Messages that go to the server.
-        later: Messages that the client gets after so many seconds, unless it has cancelled their request.
+        later: Requests that get a late answer: `McpSession.take_late_answer` returns it after so many seconds.
         ends: Whether the server ends now, as it did when it was recorded.
         lines: Lines that the client gets although they are no messages.
         wait_s: How long to wait before a message goes to the server.
@@ -42,7 +52,7 @@ class Turn:
 
     to_client: list[Message] = field(default_factory=list)
     to_server: list[Message] = field(default_factory=list)
-    later: list[tuple[float, Message]] = field(default_factory=list)
+    later: list[tuple[float, MessageId]] = field(default_factory=list)
     ends: bool = False
     lines: list[bytes] = field(default_factory=list)
     wait_s: float = 0.0
@@ -82,20 +92,26 @@ class McpSession:
     Args:
         name: The name of the server, see `server_names`.
         identity: What tells servers of the same name apart.
-        check_name: Returns the name under the settings of the running test.
     """
 
     def __init__(self, name: Callable[[], str], identity: str) -> None:
         self._name = name
         self._identity = identity
         self._opened_on = current_tape()
+        # Lists that the connection has got, by key: a test that uses it later may be the only one of another run
+        self._lists: dict[str, tuple[Message, Answer]] = {}
+        self._copied_to: set[tuple[int, str]] = set()
+        self._named_on: Tape | None = None
+        self._label = ""  # the name on that tape
         self._open: dict[MessageId, _OpenRequest] = {}
         self._scripts: dict[MessageId, _Script] = {}  # by the id of the server's request
         self._loose: list[Message] = []  # of the server, while no request was open
         self._asked_by: dict[MessageId, _OpenRequest] = {}  # the open request of a request of the server
         self._numbers = itertools.count(1)
-        self._silent: set[MessageId] = set()  # requests that get no answer, as recorded, or a late one
-        self._hanging: dict[MessageId, tuple[Tape, Question]] = {}  # those of them that get none on purpose
+        # What the client gets late: for each of its requests the function that makes the answer when it is time
+        self._late: dict[MessageId, Callable[[], Message]] = {}
+        self._server_has_ended = False
+        self._is_over = False  # whether the client has closed the connection, or the server has ended
         self.greeting: list[Message] = []  # what the client has said first: a real server has to hear it too
         self.has_server = False  # whether the real server has heard the greeting
 
@@ -114,10 +130,16 @@ class McpSession:
         tape = current_tape()
         if tape is None or not tape.uses_tools():
             return Turn(to_server=[message])
-        name = tape.name_tool_server(self._name(), self._identity)
-        question = tape.make_tool_question(MCP, name, message["method"], message.get("params", {}))
+        question = self._make_question(tape, message["method"], message.get("params", {}))
+        self._abandon(message["id"])
+        take = self._find_take(tape)
+        if not self.has_server and not tape.is_tool_recorded(question, take):
+            end = self._make_question(tape, END_METHOD, {})
+            if tape.has_tool_server_ended(end, take):
+                tape.claim_tool(end, take)
+                return Turn(ends=True)
         try:
-            turn = tape.claim_tool(question, self._find_take(tape))
+            turn = tape.claim_tool(question, take)
         except (CassetteMiss, BudgetReached) as error:
             # The tape has counted it: the test fails, whatever the agent makes of the error
             return Turn(to_client=[messages.make_error(message["id"], f"{type(error).__name__}: {error}")])
@@ -128,9 +150,13 @@ class McpSession:
             if turn.fault is not None:
                 return self._delay(replayed, turn.fault.pause_s)
             return replayed
+        if turn.action == "record" and not is_repeated(question) and tape is not self._opened_on:
+            self._copy_lists(tape, take)
         request = _OpenRequest(message, tape, question, turn, time.perf_counter())
         request.before, self._loose = self._loose, []
         self._open[message["id"]] = request
+        if self._server_has_ended:
+            self._end_requests(by_server=True)
         wait_s = 0.0
         if turn.fault is not None:
             wait_s = turn.fault.pause_s
@@ -142,29 +168,97 @@ class McpSession:
             return Turn(ends=True)
         if given.content:
             return Turn(to_client=[_make_answer(message["id"], _complete_result(message, given.content))])
-        self._silent.add(message["id"])
-        self._hanging[message["id"]] = (tape, question)
-        text = f"no answer came within {given.pause_s:g} s (a fault of the test)"
-        turn = Turn(later=[(given.pause_s, messages.make_error(message["id"], text))])
+
+        def end_hanging() -> Message:
+            tape.note_hung(question.key)
+            return messages.make_error(
+                message["id"], f"no answer came within {given.pause_s:g} s (a fault of the test)"
+            )
+
+        self._late[message["id"]] = end_hanging
+        turn = Turn(later=[(given.pause_s, message["id"])])
         if given.line:
             turn.lines.append(given.line)
         return turn
 
     def _delay(self, turn: Turn, seconds: float) -> Turn:
         """Return a turn whose answer comes later; what the server sends before it comes at once."""
-        answers = [message for message in turn.to_client if messages.is_answer(message)]
-        self._silent.update(message["id"] for message in answers)
         at_once = [message for message in turn.to_client if not messages.is_answer(message)]
-        late = [(seconds, message) for message in answers]
+        late = []
+        for message in turn.to_client:
+            if messages.is_answer(message):
+                self._late[message["id"]] = partial(dict, message)
+                late.append((seconds, message["id"]))
         return replace(turn, to_client=at_once, later=[*turn.later, *late])
 
-    def note_released(self, request_id: MessageId) -> None:
-        """Note that the client gets a late message now: it has waited for it all the time."""
-        self._silent.discard(request_id)
-        hanging = self._hanging.pop(request_id, None)
-        if hanging is not None:
-            tape, question = hanging
-            tape.note_hung(question.key)
+    def _copy_lists(self, tape: Tape, take: str) -> None:
+        """Record on a test's tape the lists that an earlier test has asked for on the same connection.
+
+        Run alone, this test is the first to use the connection: then the client asks for them in it.
+        """
+        if (id(tape), take) in self._copied_to:
+            return
+        self._copied_to.add((id(tape), take))
+        for message, answer in self._lists.values():
+            question = self._make_question(tape, message["method"], message.get("params", {}))
+            if tape.is_tool_recorded(question, take):
+                continue
+            turn = tape.claim_tool(question, take)
+            if turn.action == "record":
+                with contextlib.suppress(CassetteError):
+                    tape.finish_tool(question, turn, answer)
+
+    def _make_question(self, tape: Tape, method: str, params: object) -> Question:
+        """Return a request as it is matched with recordings."""
+        if tape is not self._named_on:  # the settings may differ
+            self._named_on = tape
+            self._label = tape.name_tool_server(self._name(), self._identity)
+        return tape.make_tool_question(MCP, self._label, method, params)
+
+    def _abandon(self, request_id: MessageId) -> None:
+        """Record an open request as one without an answer, if the client gives its id to another one."""
+        request = self._open.pop(request_id, None)
+        if request is not None:
+            text = "the client has used its id again"
+            self._finish(request, self._make_outcome(request, "no answer", text))
+
+    async def start(self, start_real: Callable[[], Awaitable[object]]) -> None:
+        """Start the server, unless its calls are replayed: then it is started once a message has to go to it.
+
+        A client that waits for the start gets its error, such as that the command does not exist. It is recorded, too.
+
+        Raises:
+            OSError: It cannot be started, or could not be when it was recorded.
+        """
+        tape = current_tape()
+        if tape is None:
+            return
+        question = self._make_question(tape, START_METHOD, {})
+        if tape.is_tool_recorded(question, self._find_take(tape)):
+            turn = tape.claim_tool(question, self._find_take(tape))
+            if turn.answer is not None:
+                raise _read_start_error(turn.answer)
+        elif not tape.starts_tools(question, self._find_take(tape)):
+            return
+        try:
+            await start_real()
+        except OSError as error:
+            turn = tape.claim_tool(question, self._find_take(tape))
+            place = os.fsdecode(error.filename or "")
+            content = {"error": {"code": error.errno, "message": error.strerror or str(error), "data": place}}
+            with contextlib.suppress(CassetteError):
+                tape.finish_tool(question, turn, make_tool_answer(content))
+            raise
+
+    def refuse_late_start(self, error: OSError) -> list[Message]:
+        """Return what the client gets for its open requests if the server cannot be started for them. The test fails."""
+        answers = []
+        while self._open:
+            request_id, request = self._open.popitem()
+            request.tape.abandon_tool(request.question, request.turn)
+            text = f"{request.question.url} could not be started for {request.question.method}: {error}"
+            answers.append(messages.make_error(request_id, str(request.tape.refuse(text))))
+        return answers
 
     def _find_take(self, tape: Tape) -> str:
         """Return the take of a request: a connection may be older than the trial that uses it."""
@@ -177,10 +271,9 @@ class McpSession:
         if answer.outcome is not None and answer.outcome.kind == "closed":
             return Turn(ends=True)
         if answer.outcome is not None:
-            self._silent.add(message["id"])
             limit = (answer.latency_s or 0.0) + SILENCE_GRACE_S
-            text = f"no answer came when this call was recorded, and the client has waited {limit:g} s for one now"
-            return Turn(later=[(limit, messages.make_error(message["id"], text))])
+            self._late[message["id"]] = partial(_refuse_silence, message["id"], limit, tape)
+            return Turn(later=[(limit, message["id"])])
         content = read_tool_answer(answer)
         final = _make_answer(message["id"], content)
         before = content.get("before", [])
@@ -225,8 +318,7 @@ class McpSession:
             self.greeting.append(message)
         cancelled = messages.cancelled_id(message)
         if isinstance(cancelled, (int, str)):
-            self._silent.discard(cancelled)
-            self._hanging.pop(cancelled, None)
+            self._late.pop(cancelled, None)
             request = self._open.pop(cancelled, None)
             if request is not None:
                 self._finish(request, self._make_outcome(request, "no answer", "the client has cancelled it"))
@@ -235,8 +327,15 @@ class McpSession:
         return Turn()
 
     def is_waiting(self, request_id: MessageId) -> bool:
-        """Return whether the client still waits for a request that gets no answer."""
-        return request_id in self._silent
+        """Return whether the client still waits for a late answer."""
+        return request_id in self._late
+
+    def take_late_answer(self, request_id: MessageId) -> Message | None:
+        """Return the late answer to a request, which the client gets now; None if it does not wait any more."""
+        make = self._late.pop(request_id, None)
+        if make is None:
+            return None
+        return make()
 
     def receive_from_server(self, message: Message) -> list[Message]:
         """Return what the client gets for a message of the server, and record it."""
@@ -271,6 +370,8 @@ class McpSession:
             content["replies"] = request.replies
         content |= _select_answer(message)
         answer = make_tool_answer(content, self._measure(request))
+        if is_repeated(request.question) and request.message["method"] not in _GREETINGS:
+            self._lists[request.question.key] = (request.message, answer)
         given = self._finish(request, answer)
         if given is answer:
             return message
@@ -299,14 +400,58 @@ class McpSession:
         Args:
             by_server: Whether the server has ended; otherwise the client closes the connection.
         """
+        self._late.clear()
+        if by_server and not self._is_over and not self._open:
+            self._record_end()
+        self._is_over = True
+        self._server_has_ended = self._server_has_ended or by_server
+        self._end_requests(by_server=self._server_has_ended)
+
+    def abandon(self) -> None:
+        """Record nothing for the open requests: their connection has failed, which may not happen again."""
+        while self._open:
+            _, request = self._open.popitem()
+            request.tape.abandon_tool(request.question, request.turn)
+            request.tape.note_unrecorded(f"no connection to {request.question.url}: is the server up?")
+
+    def _record_end(self) -> None:
+        """Record that the server has ended between two calls: on replay, the call after the last recorded one learns of it."""
+        tape = current_tape()
+        if tape is None or not tape.uses_tools():
+            return
+        question = self._make_question(tape, END_METHOD, {})
+        with contextlib.suppress(CassetteMiss, BudgetReached, CassetteError):
+            turn = tape.claim_tool(question, self._find_take(tape))
+            if turn.is_live:
+                outcome = Outcome("server ended", "the server has ended")
+                tape.finish_tool(question, turn, make_tool_answer({}, outcome=outcome))
+
+    def _end_requests(self, *, by_server: bool) -> None:
+        """Record that the open requests get no answer."""
         error, text = "no answer", "the client has closed the connection"
         if by_server:
             error, text = "server ended", "the server has ended"
-        in_use = active_tape.tapes_in_use()
         while self._open:
             _, request = self._open.popitem()
-            if request.tape in in_use or not isinstance(request.tape, Tape):
-                self._finish(request, self._make_outcome(request, error, text))
+            self._finish(request, self._make_outcome(request, error, text))
+
+
+def _read_start_error(answer: Answer) -> OSError:
+    """Return the recorded error of the start of a server: of the class that its number has."""
+    error = read_tool_answer(answer).get("error", {})
+    return OSError(error.get("code"), error.get("message"), error.get("data") or None)
+
+
+def _refuse_silence(request_id: MessageId, limit: float, tape: Tape) -> Message:
+    """Count a miss, and return the error for a request that got no answer when it was recorded.
+
+    The client should have given up, as it did then.
+    """
+    text = (
+        f"cassette {tape.path}: the client gave up this call, or closed the connection, when it was recorded, and has"
+        f" waited {limit:g} s for an answer now: record it again: {tape.command_again}"
+    )
+    return messages.make_error(request_id, str(tape.refuse(text)))
 
 
 def _select_answer(message: Message) -> Message:

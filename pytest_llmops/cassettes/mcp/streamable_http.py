@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 
 from pytest_llmops.cassettes.mcp import messages
-from pytest_llmops.cassettes.mcp.messages import Message
+from pytest_llmops.cassettes.mcp.messages import Message, MessageId
 from pytest_llmops.cassettes.mcp.session import McpSession, Turn
 
 # Makes a message of the SDK from JSON
@@ -140,19 +140,19 @@ class HttpLink:
             await self._to_client.send(self.make(answer))
         for line in turn.lines:  # as the SDK does with an answer that it cannot read
             await self._to_client.send(ValueError(f"no JSON: {line.decode()}"))
-        for seconds, answer in turn.later:
+        for seconds, request_id in turn.later:
             if self._start_task is not None:
-                self._start_task(self._send_later, seconds, answer)
+                self._start_task(self._send_later, seconds, request_id)
         if turn.ends:
             await self._to_client.aclose()
         await anyio.sleep(turn.wait_s)
 
-    async def _send_later(self, seconds: float, answer: Message) -> None:
-        """Send the client a message after some time, if it still waits for it."""
+    async def _send_later(self, seconds: float, request_id: MessageId) -> None:
+        """Send the client a late answer, if it still waits for it."""
         await anyio.sleep(seconds)
-        if self.session.is_waiting(answer["id"]):
-            self.session.note_released(answer["id"])
-            await self._to_client.send(self.make(answer))
+        late_answer = self.session.take_late_answer(request_id)
+        if late_answer is not None:
+            await self._to_client.send(self.make(late_answer))
 
     def make_greeting(self, first: Message) -> list[Any]:
         """Return the messages that a server has to hear before its first one, if the client has said them to the recording."""

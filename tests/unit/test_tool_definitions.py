@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +154,8 @@ def test_expected_tools_have_names(expected: object) -> None:
 
 
 def test_a_missing_sdk_is_named_with_its_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "mcp", None)
+    (tmp_path / "mcp.py").write_text("raise ModuleNotFoundError('mcp')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(UsageError, match="python -m pip install mcp", check=check_message):
         list_server_tools(McpServer(command=("serve",)), "here", tmp_path)
 

@@ -17,9 +17,12 @@ from hypothesis import strategies as st
 from pytest_llmops.cassettes import tool_addresses
 from pytest_llmops.cassettes.active_tape import push_tape, remove_tape
 from pytest_llmops.cassettes.audit import _find_stale
+from pytest_llmops.cassettes.faults.kinds import Fault
+from pytest_llmops.cassettes.faults.plan import FaultPlan
 from pytest_llmops.cassettes.mcp import messages
 from pytest_llmops.cassettes.mcp.messages import Message
 from pytest_llmops.cassettes.mcp.session import McpSession
+from pytest_llmops.cassettes.store import load_cassette
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.cassettes.tape_config import TapeConfig
 from pytest_llmops.cassettes.usage_record import CassetteUse, RunUsage
@@ -235,6 +238,21 @@ def test_the_end_of_a_server_comes_where_it_came(tmp_path: Path) -> None:
         assert replay(session, make_call(1)) == [make_answer(1, "a")]
         assert session.receive_from_client(make_call(2)).ends
         assert not tape.report.misses
+
+
+def test_a_server_that_is_ended_on_purpose_is_not_recorded_as_ended(tmp_path: Path) -> None:
+    plan = FaultPlan([Fault(kind="server_died", tool="refund")])
+    tape = Tape(tmp_path / "tape.json", "all", TapeConfig(faults=plan))
+    push_tape(tape)
+    session = make_session()
+    record(session, make_call(1, {"name": "look_up"}), make_answer(1, "found"))
+    assert session.receive_from_client(make_call(2, {"name": "refund"})).ends
+    session.end(by_server=True)
+    remove_tape(tape)
+    tape.close()
+
+    methods = [interaction.request["method"] for interaction in load_cassette(tape.path).values()]
+    assert methods == ["tools/call"]
 
 
 def test_a_call_that_has_ended_servers_answers_open_requests(tmp_path: Path) -> None:

@@ -165,6 +165,7 @@ class McpSession:
     def _give_fault(self, message: Message, question: Question, given: ToolFault, tape: Tape) -> Turn:
         """Return what follows from a request that gets a fault on purpose."""
         if given.ends:
+            self._is_over = True  # it is ended on purpose, which is no part of the recording
             return Turn(ends=True)
         if given.content:
             return Turn(to_client=[_make_answer(message["id"], _complete_result(message, given.content))])

@@ -225,6 +225,10 @@ class Tape:
         """Return whether calls of tools are recorded, replayed or compared."""
         return not self.tools.is_off
 
+    def list_tool_servers(self) -> Mapping[str, str]:
+        """Return the patterns of ``llm_mcp_servers`` by name."""
+        return self.config.settings.mcp_server_names
+
     def name_tool_server(self, label: str, identity: str) -> str:
         """Return the name of a server of tools, see `ToolCalls.name_server`."""
         return self.tools.name_server(label, identity)
@@ -366,6 +370,10 @@ class Tape:
             self.report.counts.recorded += 1
         if is_shared:
             self.sharing.offer_answer(question, take, n, wire)
+
+    def note_once(self, note: str) -> None:
+        """Add a note to the report of the test, unless it is there already."""
+        self.report.note_once(note)
 
     def note_unrecorded(self, why: str) -> None:
         """Note in a writing mode that a live answer was not recorded."""

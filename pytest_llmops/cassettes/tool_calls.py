@@ -70,6 +70,8 @@ class ToolCalls:
     costs: CallCosts
     # Whether the calls of a server are replayed, by its address and the take; decided once
     _is_replayed: dict[tuple[str, str], bool] = field(default_factory=dict)
+    # Whether a server had recordings before this run, by the same
+    _was_recorded: dict[tuple[str, str], bool] = field(default_factory=dict)
     # Takes in which the model was asked live before a tool was called
     _changed_takes: set[str] = field(default_factory=set)
     # What distinguishes servers of the same name, in the order of their first use
@@ -151,11 +153,12 @@ class ToolCalls:
         decided = self._is_replayed.get(place)
         if decided is not None:
             return decided
-        is_recorded = any(
-            interaction.request["url"] == question.url and take in interaction.answers
-            for interaction in self.player.recordings.by_key.values()
-        )
-        replays = is_recorded and take not in self._changed_takes
+        if place not in self._was_recorded:  # asked before its first answer of this run is recorded
+            self._was_recorded[place] = any(
+                interaction.request["url"] == question.url and take in interaction.answers
+                for interaction in self.player.recordings.by_key.values()
+            )
+        replays = self._was_recorded[place] and take not in self._changed_takes
         if is_repeated(question):
             has_answer = bool(self.player.recorded_answers(question.key, take))
             return has_answer and replays

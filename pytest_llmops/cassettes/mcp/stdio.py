@@ -13,9 +13,8 @@ from anyio.abc import ByteReceiveStream, ByteSendStream, Process
 
 from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.mcp import messages
-from pytest_llmops.cassettes.mcp.messages import Message
+from pytest_llmops.cassettes.mcp.messages import Lines, Message, to_line
 from pytest_llmops.cassettes.mcp.session import McpSession, Turn
-from pytest_llmops.cassettes.tool_questions import encode_json
 
 # No process has this number: a client that wants to kill the stand-in finds nothing (0 would be our own group)
 NO_PROCESS = 2**31 - 1
@@ -146,7 +145,7 @@ class RecordedProcess(Process):
     async def follow(self, turn: Turn, line: bytes) -> None:
         """Do what a turn says."""
         for answer in turn.to_client:
-            self._stdout.put(_to_line(answer))
+            self._stdout.put(to_line(answer))
         for seconds, answer in turn.later:
             self._stdout.put_later(seconds, answer)
         if turn.to_server:
@@ -174,7 +173,7 @@ class RecordedProcess(Process):
             self.session.has_server = True
             if first.get("method") != messages.INITIALIZE:
                 for message in self.session.greeting:
-                    await real.stdin.send(_to_line(message))
+                    await real.stdin.send(to_line(message))
                     if messages.is_request(message):
                         await _skip_answer(real, message["id"])
             self.real = real
@@ -184,7 +183,7 @@ class RecordedProcess(Process):
 
 async def _skip_answer(real: RealProcess, request_id: object) -> None:
     """Read what a server writes up to its answer to a request, which the client has from the recording."""
-    lines = _Lines()
+    lines = Lines()
     while True:
         for line in lines.split(await real.stdout.receive()):
             message = messages.parse_message(line)
@@ -192,29 +191,12 @@ async def _skip_answer(real: RealProcess, request_id: object) -> None:
                 return
 
 
-class _Lines:
-    """Puts lines together that arrive in pieces."""
-
-    def __init__(self) -> None:
-        self._rest: list[bytes] = []
-
-    def split(self, data: bytes) -> list[bytes]:
-        """Return the lines that are complete now, without their ends."""
-        if b"\n" not in data:
-            self._rest.append(data)
-            return []
-        *lines, rest = data.split(b"\n")
-        lines[0] = b"".join([*self._rest, lines[0]])
-        self._rest = [rest]
-        return lines
-
-
 class _Stdin(ByteSendStream):
     """What the client writes to the server."""
 
     def __init__(self, process: RecordedProcess) -> None:
         self._owner = process
-        self._lines = _Lines()
+        self._lines = Lines()
 
     async def send(self, item: bytes) -> None:
         """Handle the messages that are complete."""
@@ -241,7 +223,7 @@ class _Stdout(ByteReceiveStream):
 
     def __init__(self, process: RecordedProcess) -> None:
         self._owner = process
-        self._lines = _Lines()
+        self._lines = Lines()
         self._put, self._local = anyio.create_memory_object_stream[bytes](float("inf"))
         self._late: list[tuple[float, Message]] = []  # by the time when the client gets it
         self._received: deque[bytes] = deque()
@@ -301,7 +283,7 @@ class _Stdout(ByteReceiveStream):
             if not self._owner.session.is_waiting(message["id"]):
                 continue
             if due <= now:
-                self.put(_to_line(message))
+                self.put(to_line(message))
             else:
                 self._late.append((due, message))
 
@@ -356,7 +338,7 @@ class _Stdout(ByteReceiveStream):
                 out.append(line + b"\n")
                 continue
             for given in self._owner.session.receive_from_server(message):
-                out.append(line + b"\n" if given is message else _to_line(given))
+                out.append(line + b"\n" if given is message else to_line(given))
         return b"".join(out)
 
     async def aclose(self) -> None:
@@ -365,8 +347,3 @@ class _Stdout(ByteReceiveStream):
         self._put.close()
         if self._owner.real is not None:
             await self._owner.real.stdout.aclose()
-
-
-def _to_line(message: Message) -> bytes:
-    """Return a message as a line."""
-    return encode_json(message) + b"\n"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,30 @@ def test_an_agent_is_replayed_without_servers(client: str, tmp_path: Path) -> No
     stored = page.read_rows()[client]
     compared = [cell if row[place] != page.UNKNOWN else page.UNKNOWN for place, cell in enumerate(stored)]
     assert row == compared, texts
+
+
+def test_servers_of_a_client_in_another_process_are_replayed_in_another_folder(tmp_path: Path) -> None:
+    client = project.CLIENTS["claude-agent"]
+    skip_if_missing(client)
+    servers = {name: project.make_connection(kit.SCRIPTS[name]) for name in ("git", "sqlite")}
+    gone = {
+        name: replace(server, command=f"/no/such/{Path(server.command).name}")
+        for name, server in servers.items()
+    }
+    first, other = tmp_path / "first", tmp_path / "other" / "deeper"
+    for folder in (first, other):
+        folder.mkdir(parents=True)
+    recording = project.Project(client, first)
+    with client.server() as model:
+        recorded = recording.run("new", servers, model.url)
+    assert recorded.problems == {}, recorded.text
+    cassettes = recording.folder / "cassettes"
+    for path in cassettes.rglob("*.json"):
+        assert str(tmp_path) not in path.read_text(encoding="utf-8")
+    replaying = project.Project(client, other)
+    shutil.copytree(cassettes, replaying.folder / "cassettes")
+    replayed = replaying.run("none", gone, model.url)
+    assert replayed.problems == {}, replayed.text
 
 
 def test_the_page_has_all_clients_and_is_written_as_the_tests_write_it() -> None:

@@ -20,8 +20,9 @@ from pytest_llmops.cassettes.http import child_processes
 from pytest_llmops.cassettes.mcp import messages, server_names
 from pytest_llmops.cassettes.mcp.messages import Lines, Message, to_line
 from pytest_llmops.cassettes.mcp.session import McpSession, Turn
-from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError
+from pytest_llmops.errors import BudgetReached, CallDeferred, CassetteMiss, LLMOpsError
 
+INPUT, OUTPUT = 0, 1  # descriptors
 READ_SIZE = 65536
 END_GRACE_S = 2.0  # how long a server that writes nothing any more may take to end
 NOT_FOUND = 127  # the exit status of a command that cannot be started
@@ -70,7 +71,7 @@ class Relay:
         """Serve until the client or the server ends; return the exit status."""
         for number in SIGNALS:
             signal.signal(number, lambda number, _: self._events.put(("signal", number)))
-        self._read_from(0, "client")
+        self._read_from(INPUT, "client")
         while self._status is None:
             source, what = self._wait()
             if isinstance(what, int):
@@ -145,7 +146,7 @@ class Relay:
         """Return what follows from a message of the client. If its test has ended, a request gets an error that says so."""
         try:
             return self._session.receive_from_client(message)
-        except (CassetteMiss, BudgetReached, LLMOpsError) as error:
+        except (CassetteMiss, BudgetReached, CallDeferred, LLMOpsError) as error:
             if not messages.is_request(message):
                 return Turn()
             text = f"{type(error).__name__}: {error}"
@@ -233,11 +234,10 @@ class Relay:
 
     def _send_client(self, line: bytes) -> None:
         """Let the client read a line."""
-        with contextlib.suppress(
-            OSError
-        ):  # it does not read any more, and its input will tell that it has ended
-            sys.stdout.buffer.write(line)
-            sys.stdout.buffer.flush()
+        with contextlib.suppress(OSError):  # it reads no more: its input will end, too
+            rest = memoryview(line)
+            while rest:
+                rest = rest[os.write(OUTPUT, rest) :]
 
     def _stop(self, number: int) -> None:
         """End at a signal: the server ends, too. The second one does not wait for it."""

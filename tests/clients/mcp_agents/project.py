@@ -49,8 +49,7 @@ CONNECTIONS = json.loads(os.environ["MCP_CONNECTIONS"])
 OUT = Path(os.environ["MCP_OUT"])
 
 @pytest.mark.llm_cassette
-@pytest.mark.usefixtures({fixtures})
-@pytest.mark.parametrize("name", CONNECTIONS)
+{fixtures}@pytest.mark.parametrize("name", CONNECTIONS)
 def test_agent(name, tmp_path, monkeypatch):
     for moment in ("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"):
         monkeypatch.setenv(moment, "2026-11-02T12:00:00Z")
@@ -174,7 +173,7 @@ class Project:
         self.folder = folder / "project"
         self.folder.mkdir()
         (self.folder / "pytest.ini").write_text(INI.format(clients=client.preset), encoding="utf-8")
-        fixtures = '"llm_proxy"' if client.program else ""
+        fixtures = '@pytest.mark.usefixtures("llm_proxy")\n' if client.program else ""
         tests = TESTS.format(script=client.script, fixtures=fixtures)
         (self.folder / "test_agent.py").write_text(tests, encoding="utf-8")
 

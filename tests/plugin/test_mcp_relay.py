@@ -244,12 +244,12 @@ def test_the_name_of_the_settings_is_used(project: Project, write: Write) -> Non
     assert replay(project).outcomes == {"passed": 1}
 
 
-FORMS = {
-    "file": "start(config='servers.json')",
-    "other folder": "start(config='../servers.json', program='../agent.py', cwd='inner')",
-    "asyncio": "asyncio.run(start_async())",
-    "from a process": "subprocess.run([sys.executable, 'starter.py'], capture_output=True, text=True, check=True).stdout",
-}
+FORMS = (
+    "start(config='servers.json')",
+    "start(config='../servers.json', program='../agent.py', cwd='inner')",
+    "asyncio.run(start_async())",
+    "subprocess.run([sys.executable, 'starter.py'], capture_output=True, text=True, check=True).stdout",
+)
 FORM_TEST = """
 import asyncio
 CONFIG = json.dumps({"mcpServers": {"orders": {"type": "stdio", "command": sys.executable, "args": ["server.py"]}}})
@@ -261,26 +261,34 @@ async def start_async():
 """
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_the_servers_are_found_however_the_client_is_started(
-    project: Project, write: Write, form: str
-) -> None:
+def test_the_servers_are_found_however_the_client_is_started(project: Project, write: Write) -> None:
     client = CLIENT.replace("def open_server", "import argparse\n\ndef open_server").replace(
         '    values = argv[argv.index("--mcp-config") + 1 :]\n    text = values[0]\n',
         "    parser = argparse.ArgumentParser()\n    parser.add_argument('--mcp-config')\n"
         "    text = parser.parse_known_args(argv)[0].mcp_config\n",
     )
-    server = {"command": sys.executable, "args": [str(project.path / "server.py")], "env": {"A": "1"}}
+    starts = str(project.path / "starts.txt")
+    server = {"command": sys.executable, "args": [str(project.path / "server.py")], "env": {"STARTS": starts}}
     config = json.dumps({"mcpServers": {"orders": server}})
-    starter = f"{STARTS}\nprint(start())\n"
-    test = f"{STARTS}{FORM_TEST}\n@pytest.mark.llm_cassette\ndef test_a():\n    assert 'count' in {FORMS[form]}\n"
-    write(test, **{"client.py": client, "servers.json": config, "inner/note.txt": "", "starter.py": starter})
+    tests = [
+        f"@pytest.mark.llm_cassette\ndef test_{number}():\n    assert 'count' in {form}\n"
+        for number, form in enumerate(FORMS)
+    ]
+    write(
+        "\n".join((STARTS, FORM_TEST, *tests)),
+        **{
+            "client.py": client,
+            "servers.json": config,
+            "inner/note.txt": "",
+            "starter.py": f"{STARTS}\nprint(start())\n",
+        },
+    )
     recorded = project.record()
-    assert recorded.outcomes == {"passed": 1}, recorded.text
-    assert count_starts(project) + (project.path / "inner" / "starts.txt").exists() == 1
+    assert recorded.outcomes == {"passed": len(FORMS)}, recorded.text
+    assert count_starts(project) == len(FORMS)
     (project.path / "server.py").unlink()
     replayed = replay(project)
-    assert replayed.outcomes == {"passed": 1}, replayed.text
+    assert replayed.outcomes == {"passed": len(FORMS)}, replayed.text
 
 
 def test_a_server_that_cannot_be_started_is_a_note_and_no_recording(project: Project, write: Write) -> None:

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from pytest_llmops.cassettes.tape_config import TapeConfig, make_run_config
     from pytest_llmops.cassettes.tape_usage import count_takes, describe_usage, iter_moved_usage
     from pytest_llmops.cassettes.telemetry import has_telemetry_host
+    from pytest_llmops.cassettes.tool_calls import ToolTurn
     from pytest_llmops.cassettes.usage_record import RunUsage, collect_cassette_uses
 
 _MODULES_BY_NAME = {
@@ -88,6 +89,7 @@ _MODULES_BY_NAME = {
     "Tape": "tape",
     "TapeConfig": "tape_config",
     "TapeCounts": "request_key",
+    "ToolTurn": "tool_calls",
     "are_live_calls_stopped": "run_folder",
     "calls_model": "http.request_checks",
     "cassette_path": "naming",
@@ -157,6 +159,7 @@ __all__ = [
     "Tape",
     "TapeConfig",
     "TapeCounts",
+    "ToolTurn",
     "are_live_calls_stopped",
     "calls_model",
     "cassette_path",

@@ -16,6 +16,7 @@ from pytest_llmops.cassettes.live_comparison import LiveComparison
 from pytest_llmops.cassettes.naming import display_path
 from pytest_llmops.cassettes.rate_limit import RateLimiter
 from pytest_llmops.cassettes.request_key import Answer, Question, TapeCounts
+from pytest_llmops.cassettes.shared_answers import JUDGE_PURPOSE
 from pytest_llmops.cassettes.tape_config import REPLAYING_MODES, TapeConfig
 from pytest_llmops.cassettes.tape_report import TapeReport
 from pytest_llmops.cassettes.telemetry import is_telemetry
@@ -170,7 +171,7 @@ class Tape:
             source: judge_calls.Source = "live"
             if answer is not None:
                 source = "shared"
-            else:
+            elif active_tape.current_purpose() != JUDGE_PURPOSE:
                 self.tools.note_live_model_call(take)
             judge_calls.note_call(self, question, take, answer, source)
             return answer
@@ -225,6 +226,10 @@ class Tape:
         """Return whether calls of tools are recorded, replayed or compared."""
         return not self.tools.is_off
 
+    def may_call_tools(self) -> bool:
+        """Return whether a server of tools may be asked: if all calls are replayed, nothing has to reach it."""
+        return self.uses_tools() and (self.mode != "none" or self.config.settings.tools == "compare")
+
     def list_tool_servers(self) -> Mapping[str, str]:
         """Return the patterns of ``llm_mcp_servers`` by name."""
         return self.config.settings.mcp_server_names
@@ -257,6 +262,22 @@ class Tape:
             BudgetReached: The budget has no live call left.
         """
         return self.tools.claim(question, take or active_tape.current_take())
+
+    def is_tool_recorded(self, question: Question, take: str) -> bool:
+        """Return whether the next answer to a call of a tool is recorded, see `ToolCalls.is_recorded`."""
+        return self.tools.is_recorded(question, take or active_tape.current_take())
+
+    def has_tool_server_ended(self, end: Question, take: str) -> bool:
+        """Return whether a server had ended by now when it was recorded, see `ToolCalls.has_ended`."""
+        return self.tools.has_ended(end, take or active_tape.current_take())
+
+    def starts_tools(self, question: Question, take: str) -> bool:
+        """Return whether a server has to be started before its first call, see `ToolCalls.replays`."""
+        return not self.tools.replays(question, take or active_tape.current_take())
+
+    def abandon_tool(self, question: Question, turn: ToolTurn) -> None:
+        """Take back a live call of a tool that could not be made."""
+        self.tools.abandon(question, turn)
 
     def finish_tool(self, question: Question, turn: ToolTurn, answer: Answer) -> Answer:
         """Record or compare the live answer of a tool, and return the answer that the agent gets.

@@ -3,6 +3,7 @@
 from urllib.parse import urlsplit
 
 _urls: set[str] = set()
+_failed: set[str] = set()  # addresses to which a connection has failed
 
 
 def add_address(url: str) -> None:
@@ -13,6 +14,18 @@ def add_address(url: str) -> None:
 def is_tool_address(url: str) -> bool:
     """Return whether an address is one of an MCP server."""
     return bool(_urls) and _without_query(url) in _urls
+
+
+def note_failure(url: str) -> None:
+    """Note that a request to an address has failed, as no connection could be made or it broke."""
+    _failed.add(_without_query(url))
+
+
+def take_failure(url: str) -> bool:
+    """Return whether a request to an address has failed since this was asked last."""
+    has_failed = _without_query(url) in _failed
+    _failed.discard(_without_query(url))
+    return has_failed
 
 
 def is_tool_host(host: str) -> bool:

@@ -15,10 +15,10 @@ from pytest_llmops.cassettes.budget import CallCosts
 from pytest_llmops.cassettes.live_comparison import LiveComparison
 from pytest_llmops.cassettes.naming import display_path
 from pytest_llmops.cassettes.request_key import Answer, Question
-from pytest_llmops.cassettes.tape_config import TapeConfig
+from pytest_llmops.cassettes.tape_config import REPLAYING_MODES, TapeConfig
 from pytest_llmops.cassettes.tape_report import KeyAndTake, TapeReport
 from pytest_llmops.cassettes.tool_comparison import compare_tool_answers
-from pytest_llmops.cassettes.tool_questions import is_repeated
+from pytest_llmops.cassettes.tool_questions import END_METHOD, REPEATED_METHODS, is_repeated
 from pytest_llmops.errors import CassetteMiss
 from pytest_llmops.settings import RecordMode
 
@@ -70,8 +70,6 @@ class ToolCalls:
     costs: CallCosts
     # Whether the calls of a server are replayed, by its address and the take; decided once
     _is_replayed: dict[tuple[str, str], bool] = field(default_factory=dict)
-    # Whether a server had recordings before this run, by the same
-    _was_recorded: dict[tuple[str, str], bool] = field(default_factory=dict)
     # Takes in which the model was asked live before a tool was called
     _changed_takes: set[str] = field(default_factory=set)
     # What distinguishes servers of the same name, in the order of their first use
@@ -113,7 +111,7 @@ class ToolCalls:
             BudgetReached: The budget has no live call left.
         """
         with self.report.lock:
-            action = self._choose_action(question, take)
+            action = self.choose_action(question, take)
             if action == "pass":
                 return ToolTurn(action, take)
             self.player.given.begin_request(question.key, take)
@@ -126,7 +124,7 @@ class ToolCalls:
                 self._prepare_live_call(question, take, action)
             return ToolTurn(action, take, answer)
 
-    def _choose_action(self, question: Question, take: str) -> Action:
+    def choose_action(self, question: Question, take: str) -> Action:
         """Return what is done with a call, by ``--llm-tools`` and ``--llm-record``."""
         if self.is_off:
             return "pass"
@@ -153,17 +151,81 @@ class ToolCalls:
         decided = self._is_replayed.get(place)
         if decided is not None:
             return decided
-        if place not in self._was_recorded:  # asked before its first answer of this run is recorded
-            self._was_recorded[place] = any(
-                interaction.request["url"] == question.url and take in interaction.answers
-                for interaction in self.player.recordings.by_key.values()
-            )
-        replays = self._was_recorded[place] and take not in self._changed_takes
-        if is_repeated(question):
-            has_answer = bool(self.player.recorded_answers(question.key, take))
-            return has_answer and replays
-        self._is_replayed[place] = replays
+        if take in self._changed_takes:
+            replays = False
+        elif is_repeated(question):  # before any call that counts, a server has the same tools in every run
+            return (question.key, take) not in self._last and self._has_answer(question, take)
+        else:
+            # By the whole server, as a call that is new among recorded ones must not go to a server that knows none of
+            # them. A test that was renamed has the recording elsewhere, found by the call alone.
+            replays = self._has_recordings(question.url, take) or self._has_answer(question, take)
+        if not is_repeated(question):
+            self._is_replayed[place] = replays
         return replays
+
+    def _has_answer(self, question: Question, take: str) -> bool:
+        """Return whether an answer to a call is recorded in a take."""
+        return bool(self.player.recorded_answers(question.key, take))
+
+    def _has_recordings(self, url: str, take: str, *, counted: bool = True) -> bool:
+        """Return whether any call of a server is recorded in a take, or any that counts."""
+        for interaction in self.player.recordings.by_key.values():
+            request = interaction.request
+            if request["url"] != url or take not in interaction.answers:
+                continue
+            if not counted or request["method"] not in REPEATED_METHODS:
+                return True
+        return False
+
+    def is_recorded(self, question: Question, take: str) -> bool:
+        """Return whether a call would be replayed now, from a recording of its own."""
+        replays = self.mode in REPLAYING_MODES or self.config.settings.tools == "replay"
+        if self.is_off or not replays:
+            return False
+        with self.report.lock:
+            recorded = self.player.recorded_answers(question.key, take)
+            if is_repeated(question):
+                return bool(recorded)
+            return self.player.given.count(question.key, take) < len(recorded)
+
+    def has_ended(self, end: Question, take: str) -> bool:
+        """Return whether a server had ended by now when it was recorded: no recorded call of it is left but its end.
+
+        Args:
+            end: The question whose answer is the end.
+            take: The take.
+        """
+        with self.report.lock:
+            if not self.is_recorded(end, take):
+                return False
+            for key, interaction in self.player.recordings.by_key.items():
+                request = interaction.request
+                if request["url"] != end.url or request["method"] in {*REPEATED_METHODS, END_METHOD}:
+                    continue
+                if self.player.given.count(key, take) < len(interaction.answers.get(take, ())):
+                    return False
+        return True
+
+    def replays(self, question: Question, take: str) -> bool:
+        """Return whether the calls of a server would be replayed if they began now: then it need not be started yet."""
+        with self.report.lock:
+            if self.is_off or self.config.settings.tools == "compare":
+                return False
+            if self.config.settings.tools == "replay" or self.mode == "none":
+                return True
+            if self.mode != "new":
+                return False
+            decided = self._is_replayed.get((question.url, take))
+            if decided is not None:
+                return decided
+            return self._has_recordings(question.url, take, counted=False) and take not in self._changed_takes
+
+    def abandon(self, question: Question, turn: ToolTurn) -> None:
+        """Take back a live call that could not be made."""
+        if turn.action != "pass" and not is_repeated(question):
+            with self.report.lock:
+                run_folder.note_live_call("-")
+                self.costs.settle(question, None)
 
     def _prepare_live_call(self, question: Question, take: str, action: Action) -> None:
         """Check that a call may be made, and note that it begins.
@@ -217,7 +279,9 @@ class ToolCalls:
         if is_repeated(question):
             last = self._last.get(place)
             self._last[place] = wire
-            if last is not None and _is_same(last, wire):
+            recorded = self.player.recorded_answers(question.key, take)
+            is_end = self.player.given.count(question.key, take) >= len(recorded)
+            if last is not None and is_end and _is_same(last, wire):
                 self._repeated.setdefault(place, []).append(wire)
                 return
         for equal in self._repeated.pop(place, []):

@@ -5,7 +5,9 @@ is (``mcp:python -m orders``), and its body has the arguments. So journals, take
 """
 
 import json
+import os
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from pytest_llmops._util.json_values import parse_json
@@ -23,6 +25,9 @@ MCP = "mcp"
 FUNCTION = "function"
 CALL_METHOD = "tools/call"
 LIST_METHOD = "tools/list"
+# Ours, not of the protocol: that the process of a server could not be started, and that it ended between two calls
+START_METHOD = "start"
+END_METHOD = "end"
 JSON_CONTENT_TYPE = "application/json"
 ANSWERED = 200  # the status of a call that was answered, with a result or an error
 # Requests of MCP that change nothing: clients make them as often as they like, and each gets the last answer again
@@ -38,8 +43,11 @@ REPEATED_METHODS = frozenset(
         "logging/setLevel",
         "resources/subscribe",
         "resources/unsubscribe",
+        START_METHOD,
     }
 )
+# What `getpass.getuser` and the home depend on
+_PERSON_VARIABLES = ("LOGNAME", "USER", "LNAME", "USERNAME", "HOME")
 # Members of the parameters that differ between clients and runs, but not in what is asked
 _UNMATCHED_PARAMS = frozenset({"_meta", "clientInfo"})
 
@@ -50,7 +58,20 @@ def collect_folders(folders: Mapping[str, str]) -> Identities:
     Args:
         folders: The placeholder of each folder of the test.
     """
-    return collect_identities(folders)
+    try:
+        here = os.getcwd()  # noqa: PTH109 -- for each call of a tool
+    except OSError:  # the folder is gone
+        here = ""
+    people = tuple(os.environ.get(name, "") for name in _PERSON_VARIABLES)
+    return _collect_identities(tuple(folders.items()), here, people)
+
+
+@lru_cache(maxsize=64)
+def _collect_identities(
+    folders: tuple[tuple[str, str], ...], _here: str, _people: tuple[str, ...]
+) -> Identities:
+    """Return the identities of this process. It is asked again only if what they depend on has changed."""
+    return collect_identities(dict(folders))
 
 
 def make_tool_question(

@@ -185,8 +185,14 @@ def list_folders(item: Any) -> dict[str, str]:
     tmp_path = getattr(item, "funcargs", {}).get("tmp_path")
     if tmp_path is not None:
         folders[str(tmp_path)] = "[this-tmp-path]"
-    resolved = {os.path.realpath(folder): name for folder, name in folders.items()}
+    resolved = {_resolve(folder): name for folder, name in folders.items()}
     return resolved | folders
+
+
+@lru_cache(maxsize=64)
+def _resolve(folder: str) -> str:
+    """Return a folder without links; it is looked up for each call of a tool."""
+    return os.path.realpath(folder)
 
 
 def _merge_functions(hook_results: list[dict[str, Callable[[str], str]]]) -> tuple[Callable[[str], str], ...]:

@@ -17,6 +17,7 @@ from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.http import child_processes
 from pytest_llmops.cassettes.mcp import client_arguments
 from pytest_llmops.cassettes.mcp.client_arguments import OPTION, relay_servers
+from pytest_llmops.cassettes.mcp_relay import relay
 from pytest_llmops.cassettes.tape import Tape
 
 TEXTS = st.text(max_size=12)
@@ -99,9 +100,7 @@ def test_an_environment_without_its_ticket_is_the_one_before(
     with_ticket = child_processes._child_environment(before)
     assert with_ticket is not None
     assert with_ticket[child_processes.TICKET_VARIABLE]
-    assert (
-        child_processes.drop_ticket({str(name): str(value) for name, value in with_ticket.items()}) == before
-    )
+    assert relay.drop_ticket({str(name): str(value) for name, value in with_ticket.items()}) == before
 
 
 def test_a_file_that_is_no_configuration_stays(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ TAPE_VALUES = frozenset({"mode", "path", "command_again", "collects"})
 # Methods without arguments that return the same for all tapes of a run: asked once
 OF_THE_RUN = frozenset({"uses_tools", "list_tool_servers"})
 # Methods that end a live call; of the latter the last argument is the answer
-ENDS_OF_CALLS = frozenset({"end_call", "finish_tool"})
+ENDS_OF_CALLS = frozenset({"end_call", "finish_tool", "abandon_tool"})
 
 
 class RemoteTape:
@@ -165,6 +165,14 @@ class RemoteTape:
         self.receivers: dict[int, object] = {}
         self.hold_end: float | None = None
         self.resolved = process.resolved
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether the other one is the same tape."""
+        return isinstance(other, RemoteTape) and other._number == self._number
+
+    def __hash__(self) -> int:
+        """Return a hash of the tape."""
+        return self._number
 
     def passes(self, host: str, port: int | None = None) -> bool:
         """Return whether requests to a host are neither recorded nor blocked."""
@@ -462,17 +470,6 @@ def _child_environment(environ: Mapping[Any, Any] | None) -> Mapping[Any, Any] |
     folders += [folder for folder in named.get("PYTHONPATH", "").split(os.pathsep) if folder]
     named["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(folders))
     named[TICKET_VARIABLE] = ticket.to_text()
-    return named
-
-
-def drop_ticket(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment as it was before the ticket was added."""
-    named = {name: value for name, value in environ.items() if name != TICKET_VARIABLE}
-    folders = [folder for folder in named.pop("PYTHONPATH", "").split(os.pathsep) if folder]
-    if START_FOLDER in folders:
-        folders.remove(START_FOLDER)
-    if folders:
-        named["PYTHONPATH"] = os.pathsep.join(folders)
     return named
 
 

@@ -28,7 +28,7 @@ from pytest_llmops.cassettes.http.live_response import (
 )
 from pytest_llmops.cassettes.request_key import Answer, Question
 from pytest_llmops.cassettes.tape import Tape
-from pytest_llmops.cassettes.tool_addresses import is_tool_address
+from pytest_llmops.cassettes.tool_addresses import is_tool_address, note_failure
 from pytest_llmops.errors import CallDeferred
 from pytest_llmops.wire.content_encoding import decode_body
 from pytest_llmops.wire.untrusted_documents import DocumentError
@@ -74,7 +74,7 @@ def wrap_sync_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callabl
 
     def handle_request(transport: Any, request: Any) -> Any:
         tape = current_tape()
-        if tape is None or _passes(tape, request):
+        if tape is None or tape.passes(request.url.host, request.url.port) or _is_of_tools(tape, request):
             return real(transport, request)
         body = request.read()
         if _is_answered_by_respx(request):
@@ -105,8 +105,14 @@ def wrap_async_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callab
 
     async def handle_async_request(transport: Any, request: Any) -> Any:
         tape = current_tape()
-        if tape is None or _passes(tape, request):
+        if tape is None or tape.passes(request.url.host, request.url.port):
             return await real(transport, request)
+        if _is_of_tools(tape, request):
+            try:
+                return await real(transport, request)
+            except Exception:
+                note_failure(str(request.url))
+                raise
         body = await request.aread()
         if _is_answered_by_respx(request):
             return await real(transport, request)
@@ -135,11 +141,9 @@ def wrap_async_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callab
     return handle_async_request
 
 
-def _passes(tape: Tape, request: Any) -> bool:
-    """Return whether a request is neither recorded nor replayed: by its host, or as one of an MCP server, whose messages are."""
-    if tape.passes(request.url.host, request.url.port):
-        return True
-    return is_tool_address(str(request.url)) and tape.uses_tools()
+def _is_of_tools(tape: Tape, request: Any) -> bool:
+    """Return whether a request goes to an MCP server, whose messages are recorded instead."""
+    return is_tool_address(str(request.url)) and tape.may_call_tools()
 
 
 def _attach_tee(response: Any, live: LiveAnswer, tee: Any) -> Any:

@@ -53,7 +53,10 @@ def progress_token(message: Message) -> object:
 
 def with_progress_token(message: Message, token: object) -> Message:
     """Return a recorded notification of progress for the request at hand."""
-    return {**message, "params": {**message["params"], "progressToken": token}}
+    params = message.get("params")
+    if not isinstance(params, dict):  # no client can tell which request it is of
+        return message
+    return {**message, "params": {**params, "progressToken": token}}
 
 
 def cancelled_id(message: Message) -> object:

@@ -81,7 +81,9 @@ def _wrap_start(real: Callable[..., Any]) -> Callable[..., Any]:
             lambda names: server_names.name_command(command, args, names),
             server_names.describe_process(command, args, folder),
         )
-        return RecordedProcess(session, lambda: real(command, args, env, *rest, **more))
+        process = RecordedProcess(session, lambda: real(command, args, env, *rest, **more))
+        await session.start(process.start_now)
+        return process
 
     return start
 
@@ -141,6 +143,8 @@ def _wrap_post_writer(real: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return await real(self, client, *streams, start_get_stream, group)
         finally:
+            if tool_addresses.take_failure(str(self.url)):
+                link.session.abandon()
             link.session.end(by_server=False)
 
     return post_writer

@@ -5,8 +5,9 @@ It knows messages alone. `stdio` and `streamable_http` pass them on.
 
 import contextlib
 import itertools
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,13 @@ from pytest_llmops.cassettes.outcome import Outcome
 from pytest_llmops.cassettes.request_key import Answer, Question
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.cassettes.tool_calls import ToolTurn
-from pytest_llmops.cassettes.tool_questions import MCP, make_tool_answer, read_tool_answer
+from pytest_llmops.cassettes.tool_questions import (
+    END_METHOD,
+    MCP,
+    START_METHOD,
+    make_tool_answer,
+    read_tool_answer,
+)
 from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss
 
 SILENCE_GRACE_S = 60.0  # how much longer than recorded a client may wait for an answer that never came
@@ -33,13 +40,13 @@ class Turn:
     Attributes:
         to_client: Messages that the client gets.
         to_server: Messages that go to the server.
-        later: Messages that the client gets after so many seconds, unless it has cancelled their request.
+        later: Requests that get no answer, as recorded; `McpSession.end_silence` is called after so many seconds.
         ends: Whether the server ends now, as it did when it was recorded.
     """
 
     to_client: list[Message] = field(default_factory=list)
     to_server: list[Message] = field(default_factory=list)
-    later: list[tuple[float, Message]] = field(default_factory=list)
+    later: list[tuple[float, MessageId]] = field(default_factory=list)
     ends: bool = False
 
 
@@ -83,12 +90,17 @@ class McpSession:
         self._name = name
         self._identity = identity
         self._opened_on = current_tape()
+        self._named_on: Tape | None = None
+        self._label = ""  # the name on that tape
         self._open: dict[MessageId, _OpenRequest] = {}
         self._scripts: dict[MessageId, _Script] = {}  # by the id of the server's request
         self._loose: list[Message] = []  # of the server, while no request was open
         self._asked_by: dict[MessageId, _OpenRequest] = {}  # the open request of a request of the server
         self._numbers = itertools.count(1)
-        self._silent: set[MessageId] = set()  # requests that get no answer, as recorded
+        # How long the client waits for requests that get no answer, as recorded
+        self._silent: dict[MessageId, tuple[float, Tape]] = {}
+        self._server_has_ended = False
+        self._is_over = False  # whether the client has closed the connection, or the server has ended
         self.greeting: list[Message] = []  # what the client has said first: a real server has to hear it too
         self.has_server = False  # whether the real server has heard the greeting
 
@@ -107,10 +119,16 @@ class McpSession:
         tape = current_tape()
         if tape is None or not tape.uses_tools():
             return Turn(to_server=[message])
-        name = tape.name_tool_server(self._name(tape.list_tool_servers()), self._identity)
-        question = tape.make_tool_question(MCP, name, message["method"], message.get("params", {}))
+        question = self._make_question(tape, message["method"], message.get("params", {}))
+        self._abandon(message["id"])
+        take = self._find_take(tape)
+        if not self.has_server and not tape.is_tool_recorded(question, take):
+            end = self._make_question(tape, END_METHOD, {})
+            if tape.has_tool_server_ended(end, take):
+                tape.claim_tool(end, take)
+                return Turn(ends=True)
         try:
-            turn = tape.claim_tool(question, self._find_take(tape))
+            turn = tape.claim_tool(question, take)
         except (CassetteMiss, BudgetReached) as error:
             # The tape has counted it: the test fails, whatever the agent makes of the error
             return Turn(to_client=[messages.make_error(message["id"], f"{type(error).__name__}: {error}")])
@@ -119,7 +137,61 @@ class McpSession:
         request = _OpenRequest(message, tape, question, turn, time.perf_counter())
         request.before, self._loose = self._loose, []
         self._open[message["id"]] = request
+        if self._server_has_ended:
+            self._end_requests(by_server=True)
         return Turn(to_server=[message])
+
+    def _make_question(self, tape: Tape, method: str, params: object) -> Question:
+        """Return a request as it is matched with recordings."""
+        if tape != self._named_on:  # the settings may differ
+            self._named_on = tape
+            self._label = tape.name_tool_server(self._name(tape.list_tool_servers()), self._identity)
+        return tape.make_tool_question(MCP, self._label, method, params)
+
+    def _abandon(self, request_id: MessageId) -> None:
+        """Record an open request as one without an answer, if the client gives its id to another one."""
+        request = self._open.pop(request_id, None)
+        if request is not None:
+            text = "the client has used its id again"
+            self._finish(request, self._make_outcome(request, "no answer", text))
+
+    async def start(self, start_real: Callable[[], Awaitable[object]]) -> None:
+        """Start the server, unless its calls are replayed: then it is started once a message has to go to it.
+
+        A client that waits for the start gets its error, such as that the command does not exist. It is recorded, too.
+
+        Raises:
+            OSError: It cannot be started, or could not be when it was recorded.
+        """
+        tape = current_tape()
+        if tape is None or not tape.uses_tools():
+            return
+        question = self._make_question(tape, START_METHOD, {})
+        if tape.is_tool_recorded(question, self._find_take(tape)):
+            turn = tape.claim_tool(question, self._find_take(tape))
+            if turn.answer is not None:
+                raise _read_start_error(turn.answer)
+        elif not tape.starts_tools(question, self._find_take(tape)):
+            return
+        try:
+            await start_real()
+        except OSError as error:
+            turn = tape.claim_tool(question, self._find_take(tape))
+            place = os.fsdecode(error.filename or "")
+            content = {"error": {"code": error.errno, "message": error.strerror or str(error), "data": place}}
+            with contextlib.suppress(CassetteError):
+                tape.finish_tool(question, turn, make_tool_answer(content))
+            raise
+
+    def refuse_late_start(self, error: OSError) -> list[Message]:
+        """Return what the client gets for its open requests if the server cannot be started for them. The test fails."""
+        answers = []
+        while self._open:
+            request_id, request = self._open.popitem()
+            request.tape.abandon_tool(request.question, request.turn)
+            text = f"{request.question.url} could not be started for {request.question.method}: {error}"
+            answers.append(messages.make_error(request_id, str(request.tape.refuse(text))))
+        return answers
 
     def _find_take(self, tape: Tape) -> str:
         """Return the take of a request: a connection may be older than the trial that uses it."""
@@ -134,10 +206,9 @@ class McpSession:
         if answer.outcome is not None and answer.outcome.kind == "closed":
             return Turn(ends=True)
         if answer.outcome is not None:
-            self._silent.add(message["id"])
             limit = (answer.latency_s or 0.0) + SILENCE_GRACE_S
-            text = f"no answer came when this call was recorded, and the client has waited {limit:g} s for one now"
-            return Turn(later=[(limit, messages.make_error(message["id"], text))])
+            self._silent[message["id"]] = (limit, tape)
+            return Turn(later=[(limit, message["id"])])
         content = read_tool_answer(answer)
         final = _make_answer(message["id"], content)
         before = content.get("before", [])
@@ -182,7 +253,7 @@ class McpSession:
             self.greeting.append(message)
         cancelled = messages.cancelled_id(message)
         if isinstance(cancelled, (int, str)):
-            self._silent.discard(cancelled)
+            self._silent.pop(cancelled, None)
             request = self._open.pop(cancelled, None)
             if request is not None:
                 self._finish(request, self._make_outcome(request, "no answer", "the client has cancelled it"))
@@ -193,6 +264,21 @@ class McpSession:
     def is_waiting(self, request_id: MessageId) -> bool:
         """Return whether the client still waits for a request that gets no answer."""
         return request_id in self._silent
+
+    def end_silence(self, request_id: MessageId) -> Message | None:
+        """Return the error for a request that got no answer when it was recorded; None if the client does not wait any more.
+
+        The client should have given up, as it did then. So it is a miss.
+        """
+        silence = self._silent.pop(request_id, None)
+        if silence is None:
+            return None
+        limit, tape = silence
+        text = (
+            f"cassette {tape.path}: the client gave up this call, or closed the connection, when it was recorded, and has"
+            f" waited {limit:g} s for an answer now: record it again: {tape.command_again}"
+        )
+        return messages.make_error(request_id, str(tape.refuse(text)))
 
     def receive_from_server(self, message: Message) -> list[Message]:
         """Return what the client gets for a message of the server, and record it."""
@@ -255,14 +341,46 @@ class McpSession:
         Args:
             by_server: Whether the server has ended; otherwise the client closes the connection.
         """
+        self._silent.clear()
+        if by_server and not self._is_over and not self._open:
+            self._record_end()
+        self._is_over = True
+        self._server_has_ended = self._server_has_ended or by_server
+        self._end_requests(by_server=self._server_has_ended)
+
+    def abandon(self) -> None:
+        """Record nothing for the open requests: their connection has failed, which may not happen again."""
+        while self._open:
+            _, request = self._open.popitem()
+            request.tape.abandon_tool(request.question, request.turn)
+            request.tape.note_unrecorded(f"no connection to {request.question.url}: is the server up?")
+
+    def _record_end(self) -> None:
+        """Record that the server has ended between two calls: on replay, the call after the last recorded one learns of it."""
+        tape = current_tape()
+        if tape is None or not tape.uses_tools():
+            return
+        question = self._make_question(tape, END_METHOD, {})
+        with contextlib.suppress(CassetteMiss, BudgetReached, CassetteError):
+            turn = tape.claim_tool(question, self._find_take(tape))
+            if turn.is_live:
+                outcome = Outcome("server ended", "the server has ended")
+                tape.finish_tool(question, turn, make_tool_answer({}, outcome=outcome))
+
+    def _end_requests(self, *, by_server: bool) -> None:
+        """Record that the open requests get no answer."""
         error, text = "no answer", "the client has closed the connection"
         if by_server:
             error, text = "server ended", "the server has ended"
-        in_use = active_tape.tapes_in_use()
         while self._open:
             _, request = self._open.popitem()
-            if request.tape in in_use or not isinstance(request.tape, Tape):
-                self._finish(request, self._make_outcome(request, error, text))
+            self._finish(request, self._make_outcome(request, error, text))
+
+
+def _read_start_error(answer: Answer) -> OSError:
+    """Return the recorded error of the start of a server: of the class that its number has."""
+    error = read_tool_answer(answer).get("error", {})
+    return OSError(error.get("code"), error.get("message"), error.get("data") or None)
 
 
 def _select_answer(message: Message) -> Message:

@@ -13,7 +13,7 @@ from anyio.abc import ByteReceiveStream, ByteSendStream, Process
 
 from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.mcp import messages
-from pytest_llmops.cassettes.mcp.messages import Lines, Message, to_line
+from pytest_llmops.cassettes.mcp.messages import Lines, Message, MessageId, to_line
 from pytest_llmops.cassettes.mcp.session import McpSession, Turn
 
 # No process has this number: a client that wants to kill the stand-in finds nothing (0 would be our own group)
@@ -146,10 +146,15 @@ class RecordedProcess(Process):
         """Do what a turn says."""
         for answer in turn.to_client:
             self._stdout.put(to_line(answer))
-        for seconds, answer in turn.later:
-            self._stdout.put_later(seconds, answer)
+        for seconds, request_id in turn.later:
+            self._stdout.put_later(seconds, request_id)
         if turn.to_server:
-            real = await self._start_real(turn.to_server[0])
+            try:
+                real = await self._start_real(turn.to_server[0])
+            except OSError as error:
+                for answer in self.session.refuse_late_start(error):
+                    self._stdout.put(to_line(answer))
+                return
             await real.stdin.send(line)
         if turn.ends:
             self.end(1)
@@ -168,9 +173,7 @@ class RecordedProcess(Process):
         async with self._starting:
             if self.real is not None:
                 return self.real
-            with active_tape.start_tool_server():
-                real = await self._start()
-            self.session.has_server = True
+            real = await self._start_quietly()
             if first.get("method") != messages.INITIALIZE:
                 for message in self.session.greeting:
                     await real.stdin.send(to_line(message))
@@ -179,6 +182,21 @@ class RecordedProcess(Process):
             self.real = real
             self._stdout.wake()
             return real
+
+    async def _start_quietly(self) -> RealProcess:
+        """Start the server's process, which does not record what it asks models itself."""
+        with active_tape.start_tool_server():
+            real = await self._start()
+        self.session.has_server = True
+        return real
+
+    async def start_now(self) -> None:
+        """Start the server's process before the client says anything.
+
+        Raises:
+            OSError: It cannot be started.
+        """
+        self.real = await self._start_quietly()
 
 
 async def _skip_answer(real: RealProcess, request_id: object) -> None:
@@ -197,11 +215,12 @@ class _Stdin(ByteSendStream):
     def __init__(self, process: RecordedProcess) -> None:
         self._owner = process
         self._lines = Lines()
+        self._is_closed = False
 
     async def send(self, item: bytes) -> None:
         """Handle the messages that are complete."""
-        if self._owner.returncode is not None:
-            raise anyio.BrokenResourceError
+        if self._is_closed:
+            raise anyio.ClosedResourceError
         for line in self._lines.split(item):
             message = messages.parse_message(line)
             if message is None:
@@ -211,6 +230,7 @@ class _Stdin(ByteSendStream):
 
     async def aclose(self) -> None:
         """Tell the server that nothing more comes."""
+        self._is_closed = True
         self._owner.session.end(by_server=False)
         if self._owner.real is None:
             self._owner.end(0)
@@ -225,7 +245,8 @@ class _Stdout(ByteReceiveStream):
         self._owner = process
         self._lines = Lines()
         self._put, self._local = anyio.create_memory_object_stream[bytes](float("inf"))
-        self._late: list[tuple[float, Message]] = []  # by the time when the client gets it
+        # Requests that get no answer, each with the time when the client ought to have given up
+        self._late: list[tuple[float, MessageId]] = []
         self._received: deque[bytes] = deque()
         self._is_ended = False  # whether the real server has ended
 
@@ -236,9 +257,9 @@ class _Stdout(ByteReceiveStream):
         except (anyio.ClosedResourceError, anyio.BrokenResourceError):  # it does not read any more
             return
 
-    def put_later(self, seconds: float, message: Message) -> None:
-        """Let the client read a message after some time, if it still waits for it."""
-        self._late.append((anyio.current_time() + seconds, message))
+    def put_later(self, seconds: float, request_id: MessageId) -> None:
+        """Let the client read an error after some time, if it still waits for an answer."""
+        self._late.append((anyio.current_time() + seconds, request_id))
         self.wake()
 
     def wake(self) -> None:
@@ -279,13 +300,15 @@ class _Stdout(ByteReceiveStream):
         """Put what is due, and forget what nobody waits for."""
         now = anyio.current_time()
         late, self._late = self._late, []
-        for due, message in late:
-            if not self._owner.session.is_waiting(message["id"]):
+        for due, request_id in late:
+            if not self._owner.session.is_waiting(request_id):
                 continue
-            if due <= now:
-                self.put(to_line(message))
-            else:
-                self._late.append((due, message))
+            if due > now:
+                self._late.append((due, request_id))
+                continue
+            error = self._owner.session.end_silence(request_id)
+            if error is not None:
+                self.put(to_line(error))
 
     async def _receive_local(self) -> bytes:
         """Return the next line of the recording; b"" if a late one is due before."""

@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 
 from pytest_llmops.cassettes.mcp import messages
-from pytest_llmops.cassettes.mcp.messages import Message
+from pytest_llmops.cassettes.mcp.messages import Message, MessageId
 from pytest_llmops.cassettes.mcp.session import McpSession, Turn
 
 # Makes a message of the SDK from JSON
@@ -138,15 +138,16 @@ class HttpLink:
         """Send the client what a turn says."""
         for answer in turn.to_client:
             await self._to_client.send(self.make(answer))
-        for seconds, answer in turn.later:
+        for seconds, request_id in turn.later:
             if self._start_task is not None:
-                self._start_task(self._send_later, seconds, answer)
+                self._start_task(self._send_later, seconds, request_id)
 
-    async def _send_later(self, seconds: float, answer: Message) -> None:
-        """Send the client a message after some time, if it still waits for it."""
+    async def _send_later(self, seconds: float, request_id: MessageId) -> None:
+        """Send the client an error after some time, if it still waits for an answer."""
         await anyio.sleep(seconds)
-        if self.session.is_waiting(answer["id"]):
-            await self._to_client.send(self.make(answer))
+        error = self.session.end_silence(request_id)
+        if error is not None:
+            await self._to_client.send(self.make(error))
 
     def make_greeting(self, first: Message) -> list[Any]:
         """Return the messages that a server has to hear before its first one, if the client has said them to the recording."""

@@ -3,6 +3,7 @@
 One thread decides. Others read what the client and the server write, and put it into a queue, as signals do.
 """
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -11,14 +12,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import Literal
 
 from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.http import child_processes
 from pytest_llmops.cassettes.mcp import messages, server_names
-from pytest_llmops.cassettes.mcp.messages import Lines, Message, to_line
+from pytest_llmops.cassettes.mcp.messages import Lines, Message, MessageId, to_line
 from pytest_llmops.cassettes.mcp.session import McpSession, Turn
 from pytest_llmops.errors import BudgetReached, CallDeferred, CassetteMiss, LLMOpsError
 
@@ -45,6 +46,17 @@ def join(ticket: str) -> bool:
         return True
 
 
+def drop_ticket(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment as it was before the ticket was added."""
+    named = {name: value for name, value in environ.items() if name != child_processes.TICKET_VARIABLE}
+    folders = [folder for folder in named.pop("PYTHONPATH", "").split(os.pathsep) if folder]
+    if child_processes.START_FOLDER in folders:
+        folders.remove(child_processes.START_FOLDER)
+    if folders:
+        named["PYTHONPATH"] = os.pathsep.join(folders)
+    return named
+
+
 class Relay:
     """Serves the client on standard input and output.
 
@@ -59,7 +71,8 @@ class Relay:
             server_names.describe_process(command[0], command[1:], os.getcwd()),  # noqa: PTH109 -- a text is needed
         )
         self._events: SimpleQueue[Event] = SimpleQueue()
-        self._late: list[tuple[float, Message]] = []  # by the time when the client gets it
+        # Requests that get no answer, each with the time when the client ought to have given up
+        self._late: list[tuple[float, MessageId]] = []
         self._server: subprocess.Popen[bytes] | None = None
         # While the server hears what the client has said to the recording: the id of that request, and what comes after it
         self._greeting_id: object = None
@@ -71,6 +84,13 @@ class Relay:
         """Serve until the client or the server ends; return the exit status."""
         for number in SIGNALS:
             signal.signal(number, lambda number, _: self._events.put(("signal", number)))
+        try:
+            asyncio.run(self._session.start(self._open_at_once))
+        except OSError as error:
+            sys.stderr.write(f"the MCP server cannot be started: {self._command[0]}: {error}\n")
+            return NOT_FOUND
+        except CassetteMiss:  # the test has ended: each request gets an error that says so
+            pass
         self._read_from(INPUT, "client")
         while self._status is None:
             source, what = self._wait()
@@ -115,13 +135,13 @@ class Relay:
         """Send what is due, and forget what nobody waits for."""
         now = time.monotonic()
         late, self._late = self._late, []
-        for due, message in late:
-            if not self._session.is_waiting(message["id"]):
+        for due, request_id in late:
+            if due > now and self._session.is_waiting(request_id):
+                self._late.append((due, request_id))
                 continue
-            if due <= now:
-                self._send_client(to_line(message))
-            else:
-                self._late.append((due, message))
+            error = self._session.end_silence(request_id)
+            if error is not None:
+                self._send_client(to_line(error))
 
     def _hear_client(self, line: bytes | None) -> None:
         """Handle a line of the client, or its end."""
@@ -136,7 +156,7 @@ class Relay:
         turn = self._ask_session(message)
         for answer in turn.to_client:
             self._send_client(to_line(answer))
-        self._late += [(time.monotonic() + seconds, answer) for seconds, answer in turn.later]
+        self._late += [(time.monotonic() + seconds, request_id) for seconds, request_id in turn.later]
         if turn.to_server and self._start_server(turn.to_server[0]):
             self._send_server(line + b"\n")
         if turn.ends:
@@ -181,13 +201,11 @@ class Relay:
         if self._server is not None:
             return True
         try:
-            self._server = self._open_server()
+            self._open_server()
         except OSError as error:
-            self._refuse(error)
+            for answer in self._session.refuse_late_start(error):
+                self._send_client(to_line(answer))
             return False
-        self._session.has_server = True
-        if self._server.stdout is not None:
-            self._read_from(self._server.stdout.fileno(), "server")
         if first.get("method") != messages.INITIALIZE and self._session.greeting:
             request, *rest = self._session.greeting
             self._send_server(to_line(request))
@@ -195,24 +213,26 @@ class Relay:
             self._held = [to_line(message) for message in rest]
         return True
 
-    def _open_server(self) -> subprocess.Popen[bytes]:
-        """Return the process of the server, which is not handed the tape: its messages are recorded, what it asks itself is not."""
-        environ = child_processes.drop_ticket(os.environ)
+    async def _open_at_once(self) -> None:
+        """Start the server before the client says anything."""
+        self._open_server()
+
+    def _open_server(self) -> None:
+        """Start the server, which is not handed the tape: its messages are recorded, what it asks itself is not.
+
+        Raises:
+            OSError: It cannot be started.
+        """
+        environ = drop_ticket(os.environ)
         program = shutil.which(self._command[0], path=environ.get("PATH")) or self._command[0]
         command = [program, *self._command[1:]]
         with active_tape.start_tool_server():
-            return subprocess.Popen(  # noqa: S603 -- the command of the user, without a shell
+            self._server = subprocess.Popen(  # noqa: S603 -- the command of the user, without a shell
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ
             )
-
-    def _refuse(self, error: OSError) -> None:
-        """End, as the server cannot be started. Its answer is not recorded: another machine may have it."""
-        text = f"the MCP server cannot be started: {self._command[0]}: {error}"
-        sys.stderr.write(f"{text}\n")
-        tape = active_tape.current_tape()
-        if tape is not None:
-            tape.note_once(text)
-        self._status = NOT_FOUND
+        self._session.has_server = True
+        if self._server.stdout is not None:
+            self._read_from(self._server.stdout.fileno(), "server")
 
     def _end_greeting(self) -> None:
         """Send the server what has waited until it knew the client."""

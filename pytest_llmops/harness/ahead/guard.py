@@ -168,7 +168,7 @@ class WriteGuard:
             name = os.path.join(base, name)  # noqa: PTH118 -- for each write
         if _changes_nothing(event, name) or self._may_write(name, follows_link=event in FOLLOW_LINKS):
             return
-        self._refuse(f"it would write {os.path.abspath(name)} twice")  # noqa: PTH100 -- as above
+        self.refuse(f"it would write {os.path.abspath(name)} twice")  # noqa: PTH100 -- as above
 
     def _check_signal(self, process_id: int, number: int) -> None:
         """Check a signal that is to be sent to a process, or to a group of processes.
@@ -187,7 +187,7 @@ class WriteGuard:
             return
         target = abs(process_id) or os.getpgrp()
         if self._is_outside(target):
-            self._refuse(
+            self.refuse(
                 f"it would send signal {number} to process {target}, which the silent run has not started"
             )
 
@@ -202,7 +202,7 @@ class WriteGuard:
             process_id = parent
         return False
 
-    def _refuse(self, reason: str) -> NoReturn:
+    def refuse(self, reason: str) -> NoReturn:
         """Report a refusal, and end the silent run of the test.
 
         Raises:

@@ -77,6 +77,7 @@ class SilentRuns:
         self._batches: BatchSender | None = None  # of a run with --llm-batch
         self._temporary_folders = (current_folder() / f"silent-{number}" for number in itertools.count())
         self._guard = WriteGuard(self._list_own_folders(), self._put_in_line)
+        self._state.refuse = self._guard.refuse
 
     def run(self, session: Any, items: Sequence[Any]) -> NoReturn:
         """Run tests silently until nothing more can be asked ahead, and end this process; with batches wait for an order before.

@@ -6,9 +6,10 @@ tests run again and are reported: it returns the answers.
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from pytest_llmops.cassettes import (
     JUDGE_PURPOSE,
@@ -17,6 +18,7 @@ from pytest_llmops.cassettes import (
     Question,
     Tape,
     TapeCounts,
+    ToolTurn,
     current_job,
     current_purpose,
     current_take,
@@ -25,7 +27,7 @@ from pytest_llmops.cassettes import (
     outgoing_request,
     shared_answer_key,
 )
-from pytest_llmops.errors import CallDeferred, CassetteError
+from pytest_llmops.errors import CallDeferred, CassetteError, SilentWriteRefused
 from pytest_llmops.harness.ahead.answers import AnswerStore, Place
 from pytest_llmops.wire.body import fold_body
 
@@ -74,6 +76,15 @@ class SilentRun:
     jobs: Counter[tuple[object, ...]] = field(default_factory=Counter)
 
 
+def _refuse(reason: str) -> NoReturn:
+    """End the silent run of a test in the thread that calls.
+
+    Raises:
+        SilentWriteRefused: Always.
+    """
+    raise SilentWriteRefused(reason)
+
+
 @dataclass(slots=True)
 class PhaseState:
     """What the tapes of the phase share.
@@ -85,6 +96,7 @@ class PhaseState:
         closed: Paths of the cassettes whose tests have been reported, so that they hold the answers.
         test: The id of the test that is reported now.
         not_ahead: The ids of the tests that have made calls when they were reported.
+        refuse: Ends the silent run of a test for a reason, before it does something that must not be done twice.
     """
 
     store: AnswerStore
@@ -96,6 +108,7 @@ class PhaseState:
     test: str = ""
     not_ahead: set[str] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    refuse: Callable[[str], NoReturn] = field(default=_refuse)
 
     def make_tape(self, kind: "type[CollectingTape | ClaimingTape]", *args: Any, **more: Any) -> Tape:
         """Return a tape of one of the two kinds, which shares this state."""
@@ -140,6 +153,26 @@ class CollectingTape(Tape):
         self.costs.reserve(question)
         note_live_call("+")
         return None
+
+    def claim_tool(self, question: Question, take: str = "") -> ToolTurn:
+        """Return the recorded answer to a call of a tool. A tool that would be called ends the silent run.
+
+        It may change something, and the run that is reported calls it again.
+        """
+        take = take or current_take()
+        if self.tools.choose_action(question, take) != "replay":
+            self._refuse_tool(question)
+        return super().claim_tool(question, take)
+
+    def starts_tools(self, question: Question, take: str) -> bool:
+        """Return False: a server of tools that would be started ends the silent run."""
+        if super().starts_tools(question, take):
+            self._refuse_tool(question)
+        return False
+
+    def _refuse_tool(self, question: Question) -> None:
+        """End the silent run before a tool is called, so that the test calls it itself when it is reported."""
+        self.state.refuse(f"it would call tools twice: {question.method} {question.url}")
 
     def _defer(self, question: Question, place: Place) -> bool:
         """Note a request; return True if the run of the test ends here, False if the call is made at once.

@@ -32,6 +32,7 @@ from pytest_llmops._util.option_values import (
     parse_seconds,
     parse_server_name,
     parse_text,
+    parse_tool_function,
     parse_url,
 )
 from pytest_llmops.errors import SettingError
@@ -186,6 +187,12 @@ class Settings:
     mcp_servers: tuple[str, ...] = _declare_option(
         list_of(parse_server_name), (),
         "names for MCP servers in recordings, each as `NAME=COMMAND` or `NAME=URL`, with `*` for any text (`orders=python -m orders_server*`)",
+        ini="linelist",
+    )  # fmt: skip
+    tool_functions: tuple[str, ...] = _declare_option(
+        list_of(parse_tool_function), (),
+        "functions of the project that are recorded and replayed as tools in every recorded test, each by its path, with the parameters to "
+        "leave out (`shop.orders.find_order ignore=ctx`); a test names more by `llm_cassette(tools=[...])`",
         ini="linelist",
     )  # fmt: skip
     changed: bool = _declare_option(

@@ -61,6 +61,12 @@ parse_name_version = _text_like(r"[^=]+=.+", "NAME=VERSION (support/answer=v2)",
 parse_server_name = _text_like(
     r"[\w.-]{1,60}=.+", "NAME=COMMAND or NAME=URL (orders=python -m orders*)", _join_stripped
 )
+# A function by its path, and the names of parameters that do not count
+parse_tool_function = _text_like(
+    r"\w+(?:\.\w+)+(?:\s+ignore=\w+(?:\s*,\s*\w+)*)?",
+    "the path of a function, as in shop.orders.find_order, or with parameters to leave out: shop.orders.find_order ignore=ctx,db",
+    str.strip,
+)
 # Which column of case files is read as which key of a case
 parse_case_field = _text_like(
     rf"(?:{'|'.join(CASE_KEYS)})=.+",

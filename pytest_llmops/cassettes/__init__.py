@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pytest_llmops.cassettes.audit import find_orphans
     from pytest_llmops.cassettes.budget import open_ledger
     from pytest_llmops.cassettes.drift import is_model_request
+    from pytest_llmops.cassettes.functions.calls import record_functions
     from pytest_llmops.cassettes.http.connection_checks import network_patches
     from pytest_llmops.cassettes.http.interception import install_patches, use_in_all_threads
     from pytest_llmops.cassettes.http.late_calls import check_late_call
@@ -127,6 +128,7 @@ _MODULES_BY_NAME = {
     "outgoing_request": "active_tape",
     "parse_cassette": "store",
     "read_recording_day": "store",
+    "record_functions": "functions.calls",
     "remove_run_journals": "run_journals",
     "replace_file": "locking",
     "replace_tape_factory": "tape",
@@ -197,6 +199,7 @@ __all__ = [
     "outgoing_request",
     "parse_cassette",
     "read_recording_day",
+    "record_functions",
     "remove_run_journals",
     "replace_file",
     "replace_tape_factory",

@@ -35,6 +35,8 @@ find_remote_tape: Callable[[Tape | None], Tape] | None = None
 outgoing_request: ContextVar[tuple[Any, ...] | None] = ContextVar("pytest_llmops_outgoing", default=None)
 # Set while an MCP server is started whose messages are recorded: its own HTTP calls are not
 _starts_tool_server: ContextVar[bool] = ContextVar("pytest_llmops_starts_tool_server", default=False)
+# Set while a recorded function runs itself: no tape is in use there, as nobody asks for what it does in a replay
+_runs_tool: ContextVar[bool] = ContextVar("pytest_llmops_runs_tool", default=False)
 deferred_calls: list[object] = []  # calls of the running test that were deferred, with --llm-concurrency
 SESSION_TAKES = 1000  # as many takes as a test can have trials
 MAX_SIBLING_WAITS = 20
@@ -54,6 +56,7 @@ class CallContext:
     block: _Block | None
     take: str
     purpose: str
+    runs_tool: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,9 @@ _inherited_context: ContextVar[CallContext | None] = ContextVar("pytest_llmops_c
 
 
 def current_tape() -> Tape | None:
-    """Return the tape in use in this thread or task; None if there is none."""
+    """Return the tape in use in this thread or task; None if there is none, and in a recorded function that is called itself."""
+    if _is_in_tool():
+        return None
     block = _innermost_block()
     tape = base_tape()
     if block is not None:
@@ -204,8 +209,26 @@ def start_tool_server() -> Iterator[None]:
 
 
 def starts_tool_server() -> bool:
-    """Return whether a process that is started now is an MCP server whose messages are recorded."""
-    return _starts_tool_server.get()
+    """Return whether a process that is started now belongs to a tool: to an MCP server or a function that is recorded itself."""
+    return _starts_tool_server.get() or _is_in_tool()
+
+
+@contextmanager
+def run_tool() -> Iterator[None]:
+    """Call a recorded function in a block: what it does itself, as sending requests, is not recorded."""
+    token = _runs_tool.set(True)
+    try:
+        yield
+    finally:
+        _runs_tool.reset(token)
+
+
+def _is_in_tool() -> bool:
+    """Return whether the running code was called by a recorded function, also in a thread that this has started."""
+    if _runs_tool.get():
+        return True
+    context = _inherited_context.get()
+    return context is not None and context.runs_tool
 
 
 def capture_context() -> CallContext | None:
@@ -217,9 +240,10 @@ def capture_context() -> CallContext | None:
     base_take = "0"
     if base is not None:
         base_take = base.config.take
-    if block is None and take == base_take and purpose == "app":
+    runs_tool = _is_in_tool()
+    if block is None and take == base_take and purpose == "app" and not runs_tool:
         return None
-    return CallContext(base, block, take, purpose)
+    return CallContext(base, block, take, purpose, runs_tool)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from pytest_llmops.cassettes.request_key import (
 )
 from pytest_llmops.cassettes.tape_config import REPLAYING_MODES, TapeConfig
 from pytest_llmops.cassettes.tape_report import AnswerTally, TapeReport
+from pytest_llmops.cassettes.tool_questions import REPEATED_METHODS, is_tool_request
 from pytest_llmops.errors import CassetteError, CassetteMiss
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.settings import RecordMode
@@ -280,9 +281,10 @@ class AnswerPlayer:
     def refuse_request(self, question: Question, take: str) -> CassetteMiss:
         """Count a request that no recording answers, and return the miss to raise."""
         requests = list(self.recordings.list_requests())
-        recorded_urls = (request["url"] for _, request in requests)
+        recorded_urls = (request["url"] for _, request in requests if not is_tool_request(request))
         command = miss.add_base_url(self.config.command, question.url, recorded_urls)
-        return self.report.refuse(self._describe_miss(question, take, requests, command), command)
+        text = self._describe_miss(question, take, requests, command)
+        return self.report.refuse_request(question, take, text, command)
 
     def _describe_miss(
         self, question: Question, take: str, requests: Sequence[NamedRequest], command: str
@@ -310,10 +312,21 @@ class AnswerPlayer:
             question, requests, place=place, command=command, rules=self.config.rules, elsewhere=moved
         )
 
+    def keep_tool_answers(self) -> None:
+        """Let the recorded calls of tools count as requested: with ``--llm-tools=off``, a run does not show whether they are in use."""
+        for key, interaction in self.recordings.by_key.items():
+            if is_tool_request(interaction.request):
+                self.given.begin_request(key, self.config.take)
+
     def count_stale(self) -> None:
         """Count the recorded requests that a passed test did not make, unless other tests may make them."""
         if self.mode not in REPLAYING_MODES or self.others_ask:
             return
         take = self.config.take
-        recorded = {key for key, entry in self.recordings.by_key.items() if take in entry.answers}
+        recorded = set()
+        for key, entry in self.recordings.by_key.items():
+            # A test may have the lists of a connection that an earlier test has asked for
+            is_list = entry.request["method"] in REPEATED_METHODS
+            if take in entry.answers and not is_list:
+                recorded.add(key)
         self.report.counts.stale = len(recorded.difference(self.given.list_keys()))

@@ -16,6 +16,7 @@ from pytest_llmops.cassettes.journal import JOURNAL_FOLDER, find_abandoned_journ
 from pytest_llmops.cassettes.other_models import OtherModelCassettes
 from pytest_llmops.cassettes.recordings import walk_folders
 from pytest_llmops.cassettes.store import Interaction
+from pytest_llmops.cassettes.tool_questions import REPEATED_METHODS
 from pytest_llmops.cassettes.usage_record import (
     OUTSIDE_OWNER,
     CassetteUse,
@@ -267,7 +268,12 @@ def _find_stale(
     if used.shared and not (usage.complete and is_in_scope(name, usage)):
         return
     takes_again = _find_takes_again(interactions, used)
+    asked_urls = {interactions[key].request["url"] for key in used.asked if key in interactions}
     for key, interaction in interactions.items():
+        request = interaction.request
+        # A list of a server's tools is asked for by the first test that uses a shared connection, whichever that is
+        if request["method"] in REPEATED_METHODS and request["url"] in asked_urls:
+            continue
         requested = used.asked.get(key)
         for take, answers in interaction.answers.items():
             requested_count = 0

@@ -4,7 +4,9 @@ import contextlib
 import json
 from dataclasses import asdict, dataclass
 
+from pytest_llmops.cassettes.conversation import OPENED, decode_conversation
 from pytest_llmops.cassettes.request_key import Answer, Question, make_exchange
+from pytest_llmops.cassettes.socket_responses import is_websocket, list_responses
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Call
 from pytest_llmops.trace import read_call
@@ -12,6 +14,7 @@ from pytest_llmops.trace import read_call
 MAX_TEXT = 2000
 # Differences that have a similarity
 _TEXT_FACETS = ("text", "body")
+_ALWAYS = ("question", "what", "recorded", "now")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +22,10 @@ class Drift:
     """A request whose answer differs from the recorded answer.
 
     Attributes:
-        what: ``status``, ``tool calls``, ``finish reason``, ``text``, ``body`` or ``model``.
+        what: ``status``, ``tool calls``, ``finish reason``, ``text``, ``body`` or ``model``; of a tool ``definition``, ``result``,
+            ``error``, ``outcome`` or ``server``.
         similarity: Similarity of two texts, from 0 (nothing in common) to 1; None for anything else.
+        place: Of a tool, where its answer or its definition has changed; "" for the answer of a model.
     """
 
     question: str
@@ -28,10 +33,13 @@ class Drift:
     recorded: str
     now: str
     similarity: float | None = None
+    place: str = ""
 
     def to_wire(self) -> dict[str, Json]:
         """Return the difference as it is reported."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return {
+            name: value for name, value in asdict(self).items() if value not in (None, "") or name in _ALWAYS
+        }
 
 
 def compare_answers(question: Question, recorded: Answer, now: Answer) -> Drift | None:
@@ -53,6 +61,8 @@ def compare_answers(question: Question, recorded: Answer, now: Answer) -> Drift 
 
 def _list_facets(question: Question, recorded: Answer, now: Answer) -> list[tuple[str, str, str]]:
     """Return what is compared: triples of a name, the recorded text and the text of now, the most important first."""
+    if is_websocket(question.method) and recorded.status == OPENED:
+        return [("text", _read_responses(question, recorded), _read_responses(question, now))]
     before = _read_call(question, recorded)
     after = _read_call(question, now)
     if before.output or before.tool_calls or after.output or after.tool_calls:
@@ -63,6 +73,21 @@ def _list_facets(question: Question, recorded: Answer, now: Answer) -> list[tupl
             ("model", before.model, after.model),
         ]
     return [("body", recorded.body.decode("utf-8", "replace"), now.body.decode("utf-8", "replace"))]
+
+
+def _read_responses(question: Question, answer: Answer) -> str:
+    """Return the texts and tool calls of all responses over a WebSocket; all that the server sent if it has no responses."""
+    conversation = decode_conversation(answer.body)
+    ends = list_responses(question.url, conversation)
+    if not ends:
+        sent = [
+            message.data.decode("utf-8", "replace")
+            for message in conversation.messages
+            if message.sender == "server"
+        ]
+        return "\n".join(sent)
+    calls = [read_call(end.make_exchange(end.start.request, "app", replayed=False)) for end in ends]
+    return "\n".join("\n".join(filter(None, (call.output, _format_tool_calls(call)))) for call in calls)
 
 
 def _describe_drift(request_line: str, what: str, old: str, new: str) -> Drift:
@@ -77,7 +102,7 @@ def _describe_drift(request_line: str, what: str, old: str, new: str) -> Drift:
 
 def is_model_request(question: Question) -> bool:
     """Return whether a request looks like a call of a model, by its address and body. Only such calls have a price."""
-    return _read_call(question, Answer(0, {}, b"")).provider != "unknown"
+    return not question.is_tool and _read_call(question, Answer(0, {}, b"")).provider != "unknown"
 
 
 def _format_tool_calls(call: Call) -> str:

@@ -1,5 +1,6 @@
 """Messages for misses (requests without a recording), with the nearest recorded request and how it differs."""
 
+import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +24,13 @@ from pytest_llmops.cassettes.request_key import (
     comparable_body,
     comparable_url,
 )
+from pytest_llmops.cassettes.tool_miss import (
+    describe_call,
+    list_changed_tools,
+    list_missing_call,
+    without_tools,
+)
+from pytest_llmops.cassettes.tool_questions import describe_tool_question, is_tool_request
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.wire.stream_events import count_shared_start
 
@@ -74,9 +82,17 @@ def describe_missing_request(
         rules: What the comparison ignores.
         elsewhere: Cassettes of tests that do not exist any more, which hold the request with different answers.
     """
-    nearest = find_nearest_request(question, recorded, rules)
-    if nearest is None:
+    recorded = list(recorded)
+    same_kind = [named for named in recorded if is_tool_request(named[1]) == question.is_tool]
+    nearest = None
+    if not question.is_tool:
+        nearest = find_nearest_request(question, same_kind, rules)
+    if question.is_tool:
+        lines = list_missing_call(question, same_kind)
+    elif nearest is None:
         lines = ["  nearest   none: nothing is recorded here yet"]
+        if recorded:
+            lines = ["  nearest   none: only calls of tools are recorded here"]
     else:
         lines = [f"  nearest   {shorten_text(nearest.name, 120)}"]
         lines += _format_differences(nearest, question, rules)
@@ -100,7 +116,11 @@ def describe_change(
 
     ``address`` is a different method or URL; ``body`` any difference that is not in a member of a JSON object.
     """
-    nearest = find_nearest_request(question, recorded, rules)
+    if question.is_tool:
+        return describe_tool_question(question)
+    nearest = find_nearest_request(
+        question, [named for named in recorded if not is_tool_request(named[1])], rules
+    )
     if nearest is None:
         return "nothing is recorded"
     places = []
@@ -162,7 +182,10 @@ def describe_unreadable_request(question: Question, place: str) -> str:
 
 def describe_old_recording(question: Question, age: str, place: str, command: str) -> str:
     """Return the message for a recording that is too old to be replayed."""
-    first = f"the recording of {question.method} {question.url} is too old: {age}"
+    request = f"{question.method} {question.url}"
+    if question.is_tool:
+        request = describe_call(question)
+    first = f"the recording of {request} is too old: {age}"
     return f"{first}\n  cassette  {place}\n  record    {command}"
 
 
@@ -203,6 +226,70 @@ def name_trial(take: int) -> str:
     if not session:
         return str(trial + 1)
     return f"{trial + 1} of --llm-again (session {session})"
+
+
+def describe_changed_message(
+    question: Question, number: int, recorded: bytes, sent: bytes, *, what: str, place: str, command: str
+) -> str:
+    """Return the message for a text or a sound that a client sends over a WebSocket, and which was not recorded there.
+
+    Args:
+        question: The request that opened the connection.
+        number: The number of the client's message.
+        recorded: The recorded message in the form that is compared; empty: the client sent no further one.
+        sent: The message that was sent.
+        what: What differs, if the messages do not show it; "" if they do.
+        place: The path of the cassette.
+        command: The command that records the conversation again.
+    """
+    address = shorten_text(_find_asked_url(question), 120)
+    first = f"message {number} over the WebSocket {address} is not the recorded one"
+    lines = []
+    if what:
+        lines.append(f"  reason    {what}")
+    elif not recorded:
+        lines.append(f"  reason    the recorded client sent {number - 1} messages and no more")
+    old: list[str] = []
+    if recorded:
+        old = format_body(recorded).split("\n")
+    changed = diff_lines(old, format_body(sent).split("\n"))
+    lines += [
+        f"    {sign} {shorten_text(text, WRAP_WIDTH + 40)}" for sign, text in changed[:MAX_DIFF] if text
+    ]
+    if len(changed) > MAX_DIFF:
+        lines.append(f"    and {len(changed) - MAX_DIFF} more lines differ")
+    kind = _find_volatile_part(recorded.decode("utf-8", "replace"), sent.decode("utf-8", "replace"))
+    if kind:
+        lines.append(
+            f"  hint      only {kind} differs: make it the same in every run (freeze it, or pass it in)"
+        )
+    return _format_message(first, place, lines, command)
+
+
+def describe_silent_client(
+    question: Question, expected: bytes, *, seconds: float, place: str, command: str
+) -> str:
+    """Return the message for a client that does not send the next recorded message over a WebSocket.
+
+    Args:
+        question: The request that opened the connection.
+        expected: The message in the form that is compared; empty: the recorded client closed the connection here.
+        seconds: How long the replay has waited.
+        place: The path of the cassette.
+        command: The command that records the conversation again.
+    """
+    address = shorten_text(_find_asked_url(question), 120)
+    first = f"the client sent nothing over the WebSocket {address} for {seconds:g} s, and the recording goes on with its message"
+    lines = [
+        f"    - {shorten_text(text, WRAP_WIDTH + 40)}"
+        for text in format_body(expected).split("\n")[:MAX_DIFF]
+    ]
+    if not expected:
+        first = (
+            f"the client waits over the WebSocket {address} for more than was recorded ({seconds:g} s by now)"
+        )
+        lines = ["  reason    the recorded client closed the connection here"]
+    return _format_message(first, place, lines, command)
 
 
 def add_base_url(command: str, url: str, recorded_urls: Iterable[str]) -> str:
@@ -250,7 +337,9 @@ def _format_message(first: str, place: str, lines: Sequence[str], command: str) 
 
 
 def _format_request(question: Question) -> str:
-    """Return a request in a line, with its model or the size of its body."""
+    """Return a request in a line, with its model or the size of its body; of a tool the call."""
+    if question.is_tool:
+        return describe_call(question)
     content = f"{len(question.body):,} bytes"
     if isinstance(question.json, dict):
         model = question.json.get("model")
@@ -279,9 +368,16 @@ def _format_differences(nearest: NearestRequest, question: Question, rules: Matc
         lines.append(f"  address   recorded {shorten_text(method, 20)} {shorten_text(url, 120)}")
     old = comparable_body(nearest.body, rules)
     new = comparable_body(question.body, rules)
+    before, now = parse_json(old), parse_json(new)
+    tools = list_changed_tools(before, now)
+    if tools:  # they explain what the model was asked after them
+        lines += tools
+        old = json.dumps(without_tools(before)).encode()
+        new = json.dumps(without_tools(now)).encode()
     changed = diff_lines(format_body(old).split("\n"), format_body(new).split("\n"))
     if (
         not changed
+        and not tools
         and method == question.method
         and url.rpartition("/")[2] == question.url.rpartition("/")[2]
     ):
@@ -295,7 +391,7 @@ def _format_differences(nearest: NearestRequest, question: Question, rules: Matc
     if kind:
         step = "make it the same in every run (freeze it, or pass it in)"
         lines.append(f"  hint      only {kind} differs: {step}")
-    hint = _describe_tool_result(parse_json(old), parse_json(new))
+    hint = _describe_tool_result(before, now)
     if hint:
         lines.append(f"  hint      {hint}")
     return lines

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pytest_llmops._util.json_values import as_mapping, as_text
 from pytest_llmops.cassettes import naming
 from pytest_llmops.cassettes.store import Interaction
+from pytest_llmops.cassettes.tool_questions import is_tool_request
 from pytest_llmops.cassettes.usage_record import RunUsage
 from pytest_llmops.wire.body import unfold_body
 
@@ -64,6 +65,8 @@ class OtherModelCassettes:
 def _requested_models(interactions: Iterable[Interaction]) -> Iterator[str]:
     """Yield the models that interactions request, in all spellings that the id of a test may have."""
     for interaction in interactions:
+        if is_tool_request(interaction.request):
+            continue
         try:
             body = json.loads(unfold_body(interaction.request["body"]))
         except (ValueError, RecursionError):

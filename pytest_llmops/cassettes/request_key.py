@@ -28,6 +28,7 @@ from pytest_llmops.cassettes.clients.identities import (
 from pytest_llmops.cassettes.clients.preset import ClientPreset
 from pytest_llmops.cassettes.clients.requests import normalize_stored, prepare_request
 from pytest_llmops.cassettes.outcome import Outcome
+from pytest_llmops.cassettes.random_hints import drop_cache_hint
 from pytest_llmops.cassettes.request_headers import describe_headers
 from pytest_llmops.recorder import Exchange, find_test_recorder
 from pytest_llmops.redaction.redactor import Redactor
@@ -107,10 +108,6 @@ _SIGNED_PARAM = re.compile(
 )
 NO_RULES = MatchRules()
 _CANONICAL_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
-# openai-agents sends OpenAI, and no other server, a hint for its prompt cache, which is random for each run of an agent without a session
-_RUN_CACHE_START = b'"agents-sdk:run:'
-_RUN_CACHE_KEY = rb'"prompt_cache_key":\s{0,4}"agents-sdk:run:[\w-]{1,80}"'
-_RUN_CACHE_MEMBER = re.compile(rb",\s{0,4}%b|%b\s{0,4},?\s{0,4}" % (_RUN_CACHE_KEY, _RUN_CACHE_KEY))
 _BOUNDARY = re.compile(r"boundary=\"?([^\";,\s]+)", re.IGNORECASE)
 
 
@@ -244,8 +241,7 @@ def build_question(
         body = mask_params(body)
     elif kind.startswith("multipart/") and (boundary := _BOUNDARY.search(content_type)):
         body = body.replace(b"--" + boundary[1].encode("latin-1", "replace"), b"--boundary")
-    if _RUN_CACHE_START in body:  # ten times as fast as the search for the whole member
-        body = _RUN_CACHE_MEMBER.sub(b"", body)
+    body = drop_cache_hint(body)
     client = prepare_request(rules.clients, headers, body)
     body = client.body
     for text, name in find_test_recorder().file_digests.items():
@@ -315,6 +311,22 @@ def comparable_body(body: bytes, rules: MatchRules) -> bytes:
     """Return a body as it is hashed: canonical JSON without ignored members, after the normalizers."""
     parsed, canonical = _canonicalize_body(body)
     return _apply_rules(parsed, canonical, rules)
+
+
+def comparable_message(data: bytes, rules: MatchRules) -> bytes:
+    """Return a text that a client sends over a WebSocket in the form in which it is compared.
+
+    As for a body; the id that clients of OpenAI's Realtime give to each event is ignored too.
+
+    >>> comparable_message(b'{"type": "response.create", "event_id": "event_1"}', NO_RULES)
+    b'{"type":"response.create"}'
+    """
+    data = drop_cache_hint(data)
+    parsed, _ = _canonicalize_body(data)
+    if isinstance(parsed, dict) and "event_id" in parsed:
+        kept = {name: value for name, value in parsed.items() if name != "event_id"}
+        data = _CANONICAL_ENCODER.encode(kept).encode()
+    return comparable_body(data, rules)
 
 
 def _apply_rules(parsed: object, canonical: bytes, rules: MatchRules) -> bytes:

@@ -24,6 +24,7 @@ from pytest_llmops.cassettes.journal import (
 )
 from pytest_llmops.cassettes.request_key import Question, answer_from_wire, make_exchange
 from pytest_llmops.cassettes.run_journals import split_run_journals
+from pytest_llmops.cassettes.tool_questions import is_tool_request
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.recorder import Exchange
@@ -240,7 +241,7 @@ def _recording_order(interaction: Interaction) -> tuple[str, int, str]:
 
 
 def list_answered_requests(interactions: Iterable[Interaction], test: str, take: str = "0") -> list[Exchange]:
-    """Return the requests of a test with the last answers of a take, in the order of the recording.
+    """Return the requests of a test with the last answers of a take, in the order of the recording; without calls of tools.
 
     Args:
         interactions: The interactions of a cassette.
@@ -250,6 +251,8 @@ def list_answered_requests(interactions: Iterable[Interaction], test: str, take:
     exchanges = []
     for interaction in sorted(interactions, key=_recording_order):
         answers = interaction.answers.get(take)
+        if is_tool_request(interaction.request):
+            continue
         if answers and interaction.by.rpartition("#")[0] in ("", test):
             exchanges.append(make_stored_exchange(interaction.request, answers[-1]))
     return exchanges

@@ -15,7 +15,7 @@ from pytest_llmops.cassettes.budget import CallCosts
 from pytest_llmops.cassettes.live_comparison import LiveComparison
 from pytest_llmops.cassettes.naming import display_path
 from pytest_llmops.cassettes.rate_limit import RateLimiter
-from pytest_llmops.cassettes.request_key import Answer, Question, TapeCounts
+from pytest_llmops.cassettes.request_key import Answer, Question, TapeCounts, comparable_message
 from pytest_llmops.cassettes.shared_answers import JUDGE_PURPOSE
 from pytest_llmops.cassettes.tape_config import REPLAYING_MODES, TapeConfig
 from pytest_llmops.cassettes.tape_report import TapeReport
@@ -275,10 +275,6 @@ class Tape:
         """Return whether a server has to be started before its first call, see `ToolCalls.replays`."""
         return not self.tools.replays(question, take or active_tape.current_take())
 
-    def abandon_tool(self, question: Question, turn: ToolTurn) -> None:
-        """Take back a live call of a tool that could not be made."""
-        self.tools.abandon(question, turn)
-
     def finish_tool(self, question: Question, turn: ToolTurn, answer: Answer) -> Answer:
         """Record or compare the live answer of a tool, and return the answer that the agent gets.
 
@@ -286,6 +282,10 @@ class Tape:
             CassetteError: The answer could not be written; `close` raises it again.
         """
         return self.tools.finish(question, turn, answer)
+
+    def abandon_tool(self, question: Question, turn: ToolTurn) -> None:
+        """End a live call of a tool that is neither recorded nor compared."""
+        self.tools.abandon(question, turn)
 
     def measure_start(self, started: float) -> float | None:
         """Return how many seconds after the first call of the tape a live call began, in milliseconds.
@@ -317,6 +317,30 @@ class Tape:
         run_folder.note_live_call("-")
         record_exchange(exchange)
         self.costs.settle(question, exchange, complete=complete)
+
+    def begin_response(self, question: Question) -> None:
+        """Take a response over a WebSocket from the budget, before it is asked for; `end_call` ends it.
+
+        Raises:
+            CassetteMiss: Its server cannot be used in this run.
+            BudgetReached: The budget has no live call left.
+        """
+        self.check_set_up(question)
+        self.costs.reserve(question)
+        run_folder.note_live_call("+")
+
+    def end_socket(self, question: Question) -> None:
+        """Note that a WebSocket has ended, or a response over it without a whole answer; its cost stays reserved."""
+        run_folder.note_live_call("-")
+        self.costs.settle(question, None, complete=False)
+
+    def note_replay(self, exchange: Exchange) -> None:
+        """Report a replayed response over a WebSocket to the trace."""
+        record_exchange(exchange)
+
+    def comparable_message(self, data: bytes) -> bytes:
+        """Return a text that a client sends over a WebSocket in the form in which it is compared, without secrets."""
+        return comparable_message(self.config.redactor.clean(data), self.config.rules)
 
     def record(self, question: Question, answer: Answer, take: str = "", purpose: str = "") -> None:
         """Record a live answer in a writing mode, if another run would get the same; compare it in mode ``verify``.
@@ -401,9 +425,18 @@ class Tape:
         if self.recorder.is_writing:
             self.report.notes.append(why)
 
-    def refuse(self, text: str) -> CassetteMiss:
-        """Count a missing recording or a forbidden connection, and return the miss to raise."""
-        return self.report.refuse(text)
+    def note(self, text: str) -> None:
+        """Note something about the replay, once."""
+        self.report.note_once(text)
+
+    def refuse(self, text: str, command: str = "") -> CassetteMiss:
+        """Count a missing recording or a forbidden connection, and return the miss to raise.
+
+        Args:
+            text: The message.
+            command: The command that records what is missing; "": the summary of the run names none.
+        """
+        return self.report.refuse(text, command)
 
     def refuse_connection(self, host: str) -> CassetteMiss:
         """Count a connection that was refused because recordings are replayed, and return the miss to raise."""
@@ -442,6 +475,8 @@ class Tape:
                 end()
             except CassetteMiss as error:  # raised below, once the others have ended too
                 self.recorder.note_missed_write(error)
+        if self.tools.is_off:
+            self.player.keep_tool_answers()
         if passed:
             self.player.count_stale()
         self.recorder.close(passed=passed)

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pytest_llmops.cassettes.drift import Drift
-from pytest_llmops.cassettes.request_key import TapeCounts
+from pytest_llmops.cassettes.request_key import Question, TapeCounts
 from pytest_llmops.errors import CassetteMiss
 
+NEW_LINE = "\n"
 # The key of a request, and the take of its answers: the number of a trial, as a text
 KeyAndTake = tuple[str, str]
 
@@ -34,6 +35,8 @@ class TapeReport:
     changes: list[str] = field(default_factory=list)
     errors_elsewhere: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
+    # The message of the first call of a tool that was missed, by its take
+    _tool_misses: dict[str, str] = field(default_factory=dict)
 
     def refuse(self, text: str, command: str = "") -> CassetteMiss:
         """Count a missing recording or a forbidden connection, and return the miss to raise.
@@ -47,6 +50,26 @@ class TapeReport:
             # Not the one that is raised: its traceback would keep the frames of the test.
             self.misses.append(CassetteMiss(text, command=command))
         return CassetteMiss(text, command=command)
+
+    def refuse_request(self, question: Question, take: str, text: str, command: str) -> CassetteMiss:
+        """Count a request without a recording, and return the miss to raise.
+
+        An agent that was refused a tool goes on, and tells the model of it, which is not recorded either. The tool is the cause, so
+        the later misses of the take say that.
+
+        Args:
+            question: The request.
+            take: Its take.
+            text: The message.
+            command: The command that records what is missing.
+        """
+        with self.lock:
+            cause = self._tool_misses.get(take)
+            if cause is not None and not question.is_tool:
+                text = f"{cause}\n  then      {text.partition(NEW_LINE)[0]}"
+            elif question.is_tool:
+                self._tool_misses.setdefault(take, text)
+        return self.refuse(text, command)
 
     def forget_miss(self, error: CassetteMiss) -> None:
         """Count a miss no longer, or another one with the same text; do nothing without one."""

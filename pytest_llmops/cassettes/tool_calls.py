@@ -17,9 +17,15 @@ from pytest_llmops.cassettes.naming import display_path
 from pytest_llmops.cassettes.request_key import Answer, Question
 from pytest_llmops.cassettes.tape_config import REPLAYING_MODES, TapeConfig
 from pytest_llmops.cassettes.tape_report import KeyAndTake, TapeReport
-from pytest_llmops.cassettes.tool_comparison import compare_tool_answers
-from pytest_llmops.cassettes.tool_questions import END_METHOD, REPEATED_METHODS, is_repeated
+from pytest_llmops.cassettes.tool_comparison import compare_tool_answers, iter_sorted
+from pytest_llmops.cassettes.tool_questions import (
+    END_METHOD,
+    REPEATED_METHODS,
+    describe_tool_question,
+    is_repeated,
+)
 from pytest_llmops.errors import CassetteMiss
+from pytest_llmops.measurement import format_count
 from pytest_llmops.settings import RecordMode
 
 # replay: the recorded answer; record: the tool is called, and its answer recorded; compare: the tool is called, and the
@@ -77,6 +83,7 @@ class ToolCalls:
     # Answers that change nothing and equal the one before: recorded only once another one follows
     _repeated: dict[KeyAndTake, list[dict[str, Any]]] = field(default_factory=dict)
     _last: dict[KeyAndTake, dict[str, Any]] = field(default_factory=dict)
+    _volatile: int = 0
 
     @property
     def is_off(self) -> bool:
@@ -220,13 +227,6 @@ class ToolCalls:
                 return decided
             return self._has_recordings(question.url, take, counted=False) and take not in self._changed_takes
 
-    def abandon(self, question: Question, turn: ToolTurn) -> None:
-        """Take back a live call that could not be made."""
-        if turn.action != "pass" and not is_repeated(question):
-            with self.report.lock:
-                run_folder.note_live_call("-")
-                self.costs.settle(question, None)
-
     def _prepare_live_call(self, question: Question, take: str, action: Action) -> None:
         """Check that a call may be made, and note that it begins.
 
@@ -247,7 +247,7 @@ class ToolCalls:
             return self.player.refuse_request(question, take)
         command = self.config.command_again
         text = miss.describe_mixed_tools(question, display_path(self.player.path), command)
-        return self.report.refuse(text, command)
+        return self.report.refuse_request(question, take, text, command)
 
     def finish(self, question: Question, turn: ToolTurn, live: Answer) -> Answer:
         """Record or compare the live answer to a call, and return the answer that the agent gets.
@@ -272,6 +272,14 @@ class ToolCalls:
             return live
         return turn.answer
 
+    def abandon(self, question: Question, turn: ToolTurn) -> None:
+        """End a live call that is neither recorded nor compared, as after a `KeyboardInterrupt`."""
+        if turn.action == "pass" or is_repeated(question):
+            return
+        with self.report.lock:
+            run_folder.note_live_call("-")
+            self.costs.settle(question, None)
+
     def _record(self, question: Question, take: str, live: Answer) -> None:
         """Record a live answer. An answer that changes nothing and equals the last one waits until another one follows."""
         wire = self.config.to_wire(live, question)
@@ -292,13 +300,32 @@ class ToolCalls:
     def _compare(self, question: Question, recorded: Answer | None, live: Answer) -> None:
         """Report how a live answer differs from the recorded one."""
         if recorded is None:
-            self.report.note_once(f"nothing recorded to compare with: {question.method} {question.url}")
+            self.report.note_once(f"nothing recorded to compare with: {describe_tool_question(question)}")
             return
         self.report.counts.verified += 1
-        differences = compare_tool_answers(question, recorded, live, self.config)
-        if differences:
+        found = compare_tool_answers(question, recorded, live, self.config)
+        # The tools of a server may be listed at every turn
+        drifts = [drift for drift in found.drifts if drift not in self.report.drifts]
+        if drifts:
             self.report.counts.drifted += 1
-        self.report.drifts += differences
+        self.report.drifts[:] = iter_sorted([*self.report.drifts, *drifts])
+        self._note_volatile(found.volatile)
+
+    def _note_volatile(self, count: int) -> None:
+        """Add to the number of values that differ in every run, which a single note has."""
+        if not count:
+            return
+        before = _describe_volatile(self._volatile)
+        self._volatile += count
+        if before in self.report.notes:
+            self.report.notes.remove(before)
+        self.report.notes.append(_describe_volatile(self._volatile))
+
+
+def _describe_volatile(count: int) -> str:
+    """Return the note on values that differ in every run."""
+    verb = "differs" if count == 1 else "differ"
+    return f"tools: {format_count(count, 'value')} that {verb} in every run (times, ids, temporary paths, durations), no change"
 
 
 def _is_same(first: dict[str, Any], second: dict[str, Any]) -> bool:

@@ -19,11 +19,15 @@ from pytest_llmops.cassettes.clients.identities import (
 )
 from pytest_llmops.cassettes.outcome import Outcome
 from pytest_llmops.cassettes.request_key import Answer, MatchRules, Question, compute_key
+from pytest_llmops.errors import CassetteError
+from pytest_llmops.measurement import shorten_text
 from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.wire.body import unfold_body
 
 MCP = "mcp"
 FUNCTION = "function"
 CALL_METHOD = "tools/call"
+FUNCTION_METHOD = "call"
 LIST_METHOD = "tools/list"
 # Ours, not of the protocol: that the process of a server could not be started, and that it ended between two calls
 START_METHOD = "start"
@@ -48,6 +52,8 @@ REPEATED_METHODS = frozenset(
 )
 # What `getpass.getuser` and the home depend on
 _PERSON_VARIABLES = ("LOGNAME", "USER", "LNAME", "USERNAME", "HOME")
+MAX_NAME = 80  # characters of the name of a tool or a server in a message
+MAX_ARGUMENTS = 160
 # Members of the parameters that differ between clients and runs, but not in what is asked
 _UNMATCHED_PARAMS = frozenset({"_meta", "clientInfo"})
 
@@ -149,3 +155,79 @@ def hide_in_tool_answer(answer: Answer, question: Question) -> bytes:
 def encode_json(value: Any) -> bytes:
     """Return a value as compact JSON in ASCII, which also holds halves of surrogate pairs."""
     return json.dumps(value, separators=(",", ":")).encode()
+
+
+def is_tool_request(request: Mapping[str, Any]) -> bool:
+    """Return whether a stored request is a call of a tool: its address has the kind in place of a scheme."""
+    return str(request.get("url")).startswith((f"{MCP}:", f"{FUNCTION}:"))
+
+
+def read_tool_params(request: Mapping[str, Any]) -> Any:
+    """Return the parameters of a stored call of a tool; None if they are damaged."""
+    try:
+        return parse_json(unfold_body(request["body"]))
+    except (CassetteError, KeyError):
+        return None
+
+
+def name_tool_server(url: str) -> str:
+    """Return whose tool an address names, for messages.
+
+    >>> name_tool_server("mcp:orders"), name_tool_server("function:shop.orders.refund")
+    ('MCP server orders', 'function shop.orders.refund')
+    """
+    kind, _, name = url.partition(":")
+    if kind == MCP:
+        return f"MCP server {shorten_text(name, MAX_NAME)}"
+    return f"function {shorten_text(name, MAX_NAME)}"
+
+
+def describe_tool_call(method: str, url: str, params: Any) -> str:
+    """Return a call of a tool in a line.
+
+    >>> describe_tool_call("tools/call", "mcp:orders", {"name": "refund", "arguments": {"order_id": 43}})
+    'refund(order_id=43) of MCP server orders'
+    >>> describe_tool_call("call", "function:shop.orders.refund", {"order_id": 43})
+    'shop.orders.refund(order_id=43)'
+    >>> describe_tool_call("tools/list", "mcp:orders", {})
+    'tools/list of MCP server orders'
+    """
+    server = name_tool_server(url)
+    if url.startswith(f"{FUNCTION}:"):
+        return f"{server.removeprefix('function ')}({_format_arguments(params)})"
+    if method != CALL_METHOD or not isinstance(params, dict):
+        text = shorten_text(method, MAX_NAME)
+        if isinstance(params, dict) and params and method not in REPEATED_METHODS:
+            text += f"({_format_arguments(params)})"
+        return f"{text} of {server}"
+    name = shorten_text(str(params.get("name")), MAX_NAME)
+    return f"{name}({_format_arguments(params.get('arguments'))}) of {server}"
+
+
+def describe_tool_question(question: Question) -> str:
+    """Return a call of a tool in a line, see `describe_tool_call`."""
+    return describe_tool_call(question.method, question.url, question.json)
+
+
+def tool_arguments(params: Any) -> Any:
+    """Return the arguments in the parameters of a call: of MCP those of the tool, of a function all."""
+    if isinstance(params, dict) and isinstance(params.get("arguments"), dict) and "name" in params:
+        return params["arguments"]
+    return params
+
+
+def tool_name(method: str, url: str, params: Any) -> str:
+    """Return the name of the tool that is called; of another request of MCP its method."""
+    if method == CALL_METHOD and isinstance(params, dict):
+        return str(params.get("name"))
+    if method == FUNCTION_METHOD:
+        return url.partition(":")[2]
+    return method
+
+
+def _format_arguments(arguments: Any) -> str:
+    """Return arguments as Python writes them."""
+    if not isinstance(arguments, dict):
+        return ""
+    parts = [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in arguments.items()]
+    return shorten_text(", ".join(parts), MAX_ARGUMENTS)

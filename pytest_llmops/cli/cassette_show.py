@@ -4,17 +4,37 @@ A request has a list of answers for each take, that is for each trial of the tes
 a trial sent the same request several times.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pytest_llmops.cassettes import store
+from pytest_llmops.cassettes.conversation import OPENED, decode_conversation
+from pytest_llmops.cassettes.request_key import Answer, answer_from_wire
+from pytest_llmops.cassettes.socket_responses import is_websocket
+from pytest_llmops.cassettes.tool_questions import (
+    CALL_METHOD,
+    is_tool_request,
+    name_tool_server,
+    read_tool_answer,
+    read_tool_params,
+    tool_arguments,
+    tool_name,
+)
 from pytest_llmops.errors import CassetteError, UsageError, format_name_list
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.protocols import Call
 from pytest_llmops.trace import read_call
 from pytest_llmops.wire.body import unfold_body
 
+_SENDERS = {"client": "sent", "server": "got"}
+_ENDS = {
+    "client": "closed by the client",
+    "server": "closed by the server",
+    "lost": "cut without a closing frame",
+    "open": "open at the end of the test",
+}
 # Characters of a message that are printed: if all interactions are listed, and if a key selects some
 SHORT_LIMIT, LONG_LIMIT = 200, 20_000
 
@@ -55,6 +75,9 @@ def format_cassette(path: Path, key: str = "") -> Iterator[str]:
 def _format_interaction(interaction: store.Interaction, limit: int) -> Iterator[str]:
     """Yield the lines of a request and its answers; the request is read together with the first answer that is not damaged."""
     request = interaction.request
+    if is_tool_request(request):
+        yield from _format_tool_interaction(interaction, limit)
+        return
     method = shorten_text(request["method"], 20)
     url = shorten_text(request["url"], 300)
     caller = shorten_text(interaction.by, 200)
@@ -70,11 +93,55 @@ def _format_interaction(interaction: store.Interaction, limit: int) -> Iterator[
                 continue
             if not is_request_printed:
                 is_request_printed = True
-                yield from _format_request(call, request, limit)
+                if not is_websocket(request["method"]):
+                    yield from _format_request(call, request, limit)
             if len(answers) > 1 or len(interaction.answers) > 1:
                 take_text = shorten_text(take, 20)
                 yield f"  take {take_text}, answer {number} of {len(answers)}"
-            yield from _format_answer(call, answer, limit)
+            if is_websocket(request["method"]) and answer["status"] == OPENED:
+                yield from _format_conversation(answer, limit)
+            else:
+                yield from _format_answer(call, answer, limit)
+
+
+def _format_tool_interaction(interaction: store.Interaction, limit: int) -> Iterator[str]:
+    """Yield the lines of a call of a tool and its answers."""
+    request = interaction.request
+    caller = shorten_text(interaction.by, 200)
+    key = shorten_text(interaction.key, 40)
+    params = read_tool_params(request)
+    method, url = request["method"], request["url"]
+    name = shorten_text(tool_name(method, url, params), 80)
+    if name == method or method != CALL_METHOD:
+        name = ""
+    parts = [shorten_text(method, 40), name, "of", name_tool_server(url)]
+    yield f"{caller}  {' '.join(part for part in parts if part)}  key {key}"
+    asked = json.dumps(tool_arguments(params), ensure_ascii=False)
+    yield _format_field("asked", shorten_text(asked, limit))
+    for take, answers in interaction.answers.items():
+        for number, answer in enumerate(answers, 1):
+            if len(answers) > 1 or len(interaction.answers) > 1:
+                yield f"  take {shorten_text(take, 20)}, answer {number} of {len(answers)}"
+            try:
+                yield from _format_tool_answer(answer_from_wire(answer), limit)
+            except CassetteError as error:
+                yield _format_field("damaged", shorten_text(str(error), 300))
+
+
+def _format_tool_answer(answer: Answer, limit: int) -> Iterator[str]:
+    """Yield what a tool has answered, and how long it took."""
+    content = read_tool_answer(answer)
+    facts = []
+    if answer.outcome is not None:
+        facts.append(f"ended in {shorten_text(answer.outcome.error, 60)}")
+    for label, member in (("answers", "result"), ("fails", "error")):
+        if member in content:
+            text = json.dumps(content[member], ensure_ascii=False)
+            yield _format_field(label, shorten_text(text, limit))
+    if answer.latency_s is not None:
+        facts.append(f"{answer.latency_s:g} s")
+    if facts:
+        yield _format_field("status", ", ".join(facts))
 
 
 def _format_request(call: Call, request: dict[str, Any], limit: int) -> Iterator[str]:
@@ -113,6 +180,27 @@ def _format_answer(call: Call, answer: dict[str, Any], limit: int) -> Iterator[s
     tokens = ", ".join(_list_token_counts(call))
     if tokens:
         yield _format_field("tokens", tokens)
+
+
+def _format_conversation(answer: dict[str, Any], limit: int) -> Iterator[str]:
+    """Yield a line for each message over a WebSocket, and one for its end."""
+    try:
+        conversation = decode_conversation(unfold_body(answer["body"]))
+    except CassetteError as error:
+        yield _format_field("damaged", shorten_text(str(error), 300))
+        return
+    for message in conversation.messages:
+        text = message.data.decode("utf-8", "backslashreplace")
+        if message.digest:
+            text = f"{message.size:,} bytes, SHA-256 {message.digest}"
+        elif not message.is_text:
+            text = f"{len(message.data):,} bytes"
+        yield _format_field(_SENDERS[message.sender], shorten_text(text, limit))
+    end = conversation.end
+    text = _ENDS[end.by]
+    if end.by == "server":
+        text += f" with code {end.code} {shorten_text(end.reason, 100)}".rstrip()
+    yield _format_field("ended", f"{text}, {answer.get('latency_s', 0):g} s")
 
 
 def _list_facts(call: Call, answer: dict[str, Any]) -> Iterator[str]:

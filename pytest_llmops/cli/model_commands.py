@@ -10,6 +10,7 @@ from pytest_llmops.baselines.baseline import Baseline
 from pytest_llmops.cassettes.audit import find_cassettes
 from pytest_llmops.cassettes.recordings import walk_folders
 from pytest_llmops.cassettes.store import load_cassette, make_stored_exchange
+from pytest_llmops.cassettes.tool_questions import is_tool_request
 from pytest_llmops.cli import common
 from pytest_llmops.cli.common import EXIT_PROBLEM, read_ini
 from pytest_llmops.errors import LLMOpsError, UsageError
@@ -99,6 +100,8 @@ def _iter_models(path: Path, settings: Settings) -> Iterator[str]:
         yield read_model_name(path)
     else:
         for interaction in load_cassette(path).values():
+            if is_tool_request(interaction.request):
+                continue
             exchange = make_stored_exchange(interaction.request, {"status": 200, "body": {"text": ""}})
             yield read_call(exchange).model
 

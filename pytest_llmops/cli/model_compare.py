@@ -12,6 +12,7 @@ from typing import Any
 
 from pytest_llmops.cassettes import naming, store
 from pytest_llmops.cassettes.audit import find_cassettes
+from pytest_llmops.cassettes.tool_questions import is_tool_request
 from pytest_llmops.cli import common, judge_calibrate, judge_rescore, semantic_calibrate
 from pytest_llmops.cli.common import EXIT_PROBLEM
 from pytest_llmops.cli.model_commands import open_project
@@ -162,6 +163,8 @@ def _collect_requests(root: Path) -> dict[str, list[ComparedRequest]]:
         path_parts = below_cassettes.removesuffix(".json").split("/")
         family = "/".join(path_parts[:2])
         for entry in store.load_cassette(path).values():
+            if is_tool_request(entry.request):
+                continue
             exchanges = [
                 store.make_stored_exchange(entry.request, take[0]) for take in entry.answers.values()
             ]

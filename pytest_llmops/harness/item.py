@@ -29,6 +29,7 @@ from pytest_llmops.errors import (
 )
 from pytest_llmops.harness import caught_errors, components, tapes
 from pytest_llmops.harness.markers import llm_models, llm_trials, load_markers
+from pytest_llmops.harness.markers.llm_cassette import read_cassette_choice
 from pytest_llmops.harness.own_tests import is_recorded_elsewhere
 from pytest_llmops.harness.parametrize import describe_parameters
 from pytest_llmops.measurement import Json, format_amount, shorten_text, to_builtins
@@ -148,6 +149,23 @@ class Harness:
         self.tape = self._make_tape(path, shared=shared, mode=mode, attempt=attempt, take=take)
         self._attempts += 1
         self._in_use.enter_context(tapes.use_test_tape(self.tape, self.settings))
+        self._record_functions()
+
+    def _record_functions(self) -> None:
+        """Record and replay the functions that the test and the project name as tools.
+
+        Raises:
+            UsageError: A path does not exist, is no function, or is given twice.
+        """
+        own = read_cassette_choice(self.item).tools
+        own_paths = {text.split()[0] for text in own}
+        named = [text for text in self.settings.tool_functions if text.split()[0] not in own_paths]
+        named += own
+        if not named or self.settings.tools == "off":
+            return
+        from pytest_llmops.cassettes import record_functions
+
+        self._in_use.enter_context(record_functions(named, self.item.nodeid))
 
     def _record_test_facts(self) -> None:
         """Record for the report what is known of the test before it runs: its model, its parameters, its markers."""

@@ -20,7 +20,7 @@ from pytest_llmops.results.details import CassetteFacts, SideFacts, read_scale, 
 from pytest_llmops.results.review import select_for_review
 from pytest_llmops.results.run import Outcome, Run, TestRecord
 from pytest_llmops.results.summary import describe_weak_half, summarize_run
-from pytest_llmops.results.traffic import count_traffic
+from pytest_llmops.results.traffic import count_traffic, describe_changed_tools
 from pytest_llmops.results.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ def _record_fields(record: TestRecord) -> dict[str, Json]:
         "llm.blame": describe_weak_half(record),
         "llm.review": "; ".join(judgement.reason for judgement in reviews),
         "llm.cassette": cassette.path,
+        "llm.changed_tools": describe_changed_tools(record),
     }
 
 

@@ -192,8 +192,15 @@ class TrialFacts(StoredFacts):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift(StoredFacts):
-    """A live answer that differs from its recording."""
+    """A live answer that differs from its recording.
 
+    Attributes:
+        question: The request; of a tool the call, or the server whose definitions have changed.
+        place: Of a tool, the tool and the JSON path that differ; "" for the answer of a model.
+    """
+
+    question: str = ""
+    place: str = ""
     what: str = ""
     similarity: float | None = None
     recorded: str = ""

@@ -21,6 +21,9 @@ from pytest_llmops.results.details import (
 from pytest_llmops.results.run import Run, TestRecord
 
 MAX_LISTED_FILES = 3
+MAX_TOOL_CHANGES = 30  # that are listed
+MAX_CALL = 200  # characters of a call of a tool in a note
+MAX_VALUE = 120
 _COUNTS = ("replayed", "recorded", "reused", "missed", "stale", "verified", "drifted")
 N = TypeVar("N", int, float)
 
@@ -284,16 +287,57 @@ def iter_recording_notes(records: Sequence[TestRecord]) -> Iterator[str]:
     []
     """
     tests_by_note: dict[str, list[str]] = {}
+    tools: dict[str, list[str]] = {}
+    definitions: dict[str, list[str]] = {}
     for record in records:
         cassette = CassetteFacts.from_wire(record.fact("cassette"))
-        notes = [*cassette.notes, *map(_format_drift, cassette.drift)]
-        for note in dict.fromkeys(notes):
-            tests_by_note.setdefault(note, []).append(record.nodeid)
-    for note, tests in tests_by_note.items():
-        others = ""
-        if len(tests) > 1:
-            others = f" and {format_count(len(tests) - 1, 'more test')}"
-        yield f"{tests[0]}{others}: {note}"
+        for note in cassette.notes:
+            _add_test(tests_by_note, note, record.nodeid)
+        for drift in cassette.drift:
+            found = tests_by_note
+            if drift.place:
+                found = definitions if drift.what == "definition" else tools
+            _add_test(found, _format_drift(drift), record.nodeid)
+    yield from _iter_changed_tools(definitions | tools)
+    yield from map(_format_note, tests_by_note.items())
+
+
+def describe_changed_tools(record: TestRecord) -> str:
+    """Return how the tools of a test have changed since its recording; "" if they have not, or were not compared."""
+    drifts = [drift for drift in CassetteFacts.from_wire(record.fact("cassette")).drift if drift.place]
+    texts = [_format_drift(drift) for drift in drifts[:MAX_TOOL_CHANGES]]
+    if len(drifts) > MAX_TOOL_CHANGES:
+        texts.append(f"and {len(drifts) - MAX_TOOL_CHANGES} more")
+    return "; ".join(texts)
+
+
+def _add_test(tests_by_note: dict[str, list[str]], note: str, test: str) -> None:
+    """Note that a note concerns a test."""
+    tests = tests_by_note.setdefault(note, [])
+    if test not in tests:
+        tests.append(test)
+
+
+def _format_note(entry: tuple[str, Sequence[str]]) -> str:
+    """Return a note with the first of its tests, and how many others there are."""
+    note, tests = entry
+    others = ""
+    if len(tests) > 1:
+        others = f" and {format_count(len(tests) - 1, 'more test')}"
+    return f"{tests[0]}{others}: {note}"
+
+
+def _iter_changed_tools(changes: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield a heading for the changes of tools, and then the changes; definitions come first, as they explain the others."""
+    if not changes:
+        return
+    tests = {test for concerned in changes.values() for test in concerned}
+    number = format_count(len(changes), "difference")
+    yield f"tools have changed since the recording: {number} in {format_count(len(tests), 'test')}"
+    yield from map(_format_note, list(changes.items())[:MAX_TOOL_CHANGES])
+    left = len(changes) - MAX_TOOL_CHANGES
+    if left > 0:
+        yield f"and {format_count(left, 'more difference')} of tools: the run file (--llm-report) has all"
 
 
 def iter_cassette_notes(records: Sequence[TestRecord], meta: Mapping[str, Json]) -> Iterator[str]:
@@ -327,6 +371,13 @@ def _join_files(files: Sequence[str]) -> str:
 
 
 def _format_drift(drift: Drift) -> str:
+    """Return a difference in a line; of a tool: the call, or whose definition it is, and the place in it."""
+    if drift.place:
+        call = shorten_text(drift.question, MAX_CALL)
+        place = shorten_text(drift.place, MAX_CALL)
+        before = shorten_text(drift.recorded, MAX_VALUE)
+        now = shorten_text(drift.now, MAX_VALUE)
+        return f"{call}: {drift.what} {place}: recorded {before}, now {now}"
     similarity = ""
     if drift.similarity is not None:
         similarity = f" (similarity {drift.similarity:.2f})"

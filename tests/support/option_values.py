@@ -42,6 +42,13 @@ EXAMPLES = {
         "orders",
         "NAME=COMMAND or NAME=URL",
     ),
+    "tool_functions": Example(
+        "calendar.weekday",  # a run looks for the module
+        ["calendar.weekday"],
+        "calendar.isleap ignore=year",
+        "weekday",
+        "the path of a function",
+    ),
     "changed": Example("true", True, "false", "yes", "true or false"),
     "record_errors": Example("true", True, "false", "yes", "true or false"),
     "max_age": Example("90d", 90, "7d", "3 weeks", "a number of days"),

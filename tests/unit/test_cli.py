@@ -16,10 +16,12 @@ from support.messages import check_message
 
 from pytest_llmops import __version__, cli
 from pytest_llmops.cassettes.importers import import_cassette
+from pytest_llmops.cassettes.request_key import compute_key
 from pytest_llmops.cassettes.usage_record import CassetteUse, RunUsage, file_stamp
 from pytest_llmops.cli import common as output
 from pytest_llmops.cli.command_line import GROUPS
 from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.wire.body import fold_body
 
 LATER = "2100-01-01T00:00:00+00:00"
 A, B = "tests/cassettes/test_a/test_x.json", "tests/cassettes/test_b.json"
@@ -472,6 +474,35 @@ def test_show_says_how_a_call_without_an_answer_ended(run: Run, project: Path) -
     status, out, err = run("cassettes", "show", "a.json")
     assert (status, err) == (0, [])
     assert "  status  none, ended in ReadTimeout" in out
+
+
+def test_show_a_websocket(run: Run, project: Path) -> None:
+    written(project / "a.yaml", cassette((request(json.dumps(CHAT)), response(json.dumps(REPLY)))))
+    import_cassette(project / "a.yaml", project / "a.json", Redactor())
+    document = json.loads((project / "a.json").read_text())
+    messages = [
+        {"client": {"json": {"type": "hello \x1b[31m"}}, "s": 0.1},
+        {"server": {"base64": "Y2Jh"}, "s": 0.2},
+        {"client": {"sha256": "ab12", "size": 1200}, "s": 0.3},
+    ]
+    end = {"by": "server", "code": 4001, "reason": "bye \x1b[31m"}
+    body = fold_body(json.dumps({"messages": messages, "end": end}).encode())
+    answer = {"status": 101, "headers": {}, "latency_s": 0.5, "body": body}
+    damaged = {**answer, "body": fold_body(b'{"messages": []}')}
+    interaction = document["interactions"][0]
+    interaction["request"] = {"method": "WEBSOCKET", "url": "wss://a.example/x", "body": {"text": ""}}
+    interaction["key"] = compute_key("WEBSOCKET", "wss://a.example/x", b"")
+    interaction["answers"] = {"0": [answer, damaged]}
+    (project / "a.json").write_text(json.dumps(document))
+    status, out, err = run("cassettes", "show", "a.json")
+    assert (status, err) == (0, [])
+    assert "  model" not in "\n".join(out)
+    assert r'  sent    {"type":"hello \u001b[31m"}' in out
+    assert "  got     3 bytes" in out
+    assert "  sent    1,200 bytes, SHA-256 ab12" in out
+    assert r"  ended   closed by the server with code 4001 bye \x1b[31m, 0.5 s" in out
+    assert any(line.startswith("  damaged the end of a recorded WebSocket") for line in out)
+    assert all(line.isprintable() for line in out)
 
 
 def test_show_one_at_length(run: Run, project: Path) -> None:

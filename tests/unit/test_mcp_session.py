@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 
 from pytest_llmops.cassettes import tool_addresses
 from pytest_llmops.cassettes.active_tape import push_tape, remove_tape
+from pytest_llmops.cassettes.audit import _find_stale
 from pytest_llmops.cassettes.mcp import messages
 from pytest_llmops.cassettes.mcp.messages import Message
 from pytest_llmops.cassettes.mcp.session import McpSession
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.cassettes.tape_config import TapeConfig
+from pytest_llmops.cassettes.usage_record import CassetteUse, RunUsage
 from pytest_llmops.errors import SilentWriteRefused
 from pytest_llmops.harness.ahead.answers import AnswerStore
 from pytest_llmops.harness.ahead.tapes import CollectingTape, PhaseState
@@ -393,3 +395,41 @@ def test_silent_runs_call_no_tool(tmp_path: Path) -> None:
             other.receive_from_client(make_call(1))
     finally:
         remove_tape(tape)
+
+
+def test_a_test_gets_the_lists_of_a_connection_that_others_opened_and_pruning_keeps_them(
+    tmp_path: Path,
+) -> None:
+    listing = {"jsonrpc": "2.0", "id": 9, "method": "tools/list", "params": {}}
+    with use(tmp_path / "fixture", "new"):
+        session = make_session()
+    with use(tmp_path / "first", "new"):
+        record(session, make_call(1), make_answer(1, "a"))
+        record(session, listing, make_answer(9, "tools"))
+    with use(tmp_path / "second", "new"):
+        record(session, make_call(2), make_answer(2, "b"))
+    with use(tmp_path / "second", "none"):  # alone
+        alone = make_session()
+        assert replay(alone, make_call(1)) == [make_answer(1, "b")]
+        assert replay(alone, listing) == [make_answer(9, "tools")]
+    tape = Tape(tmp_path / "second" / "tape.json", "none", TapeConfig())
+    push_tape(tape)
+    assert replay(make_session(), make_call(1)) == [make_answer(1, "b")]
+    remove_tape(tape)
+    assert tape.close().stale == 0
+    asked = {key: {"0": 1} for key in tape.player.given.list_keys()}
+    used = CassetteUse(ran=True, asked=asked)
+    assert not list(
+        _find_stale("second", tape.player.recordings.by_key, used, RunUsage("2026-01-01T00:00:00+00:00"))
+    )
+    unused = CassetteUse(ran=True, asked={})
+    assert (
+        len(
+            list(
+                _find_stale(
+                    "second", tape.player.recordings.by_key, unused, RunUsage("2026-01-01T00:00:00+00:00")
+                )
+            )
+        )
+        == 2
+    )

@@ -37,6 +37,7 @@ from pytest_llmops.cassettes.http.request_checks import request_patches
 from pytest_llmops.cassettes.mcp.client_arguments import relay_servers
 from pytest_llmops.cassettes.patch import Patch
 from pytest_llmops.cassettes.request_key import Question, make_exchange
+from pytest_llmops.cassettes.socket_responses import is_websocket
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import BudgetReached, CallDeferred, CassetteMiss, LLMOpsError
 
@@ -151,7 +152,7 @@ TAPE_VALUES = frozenset({"mode", "path", "command_again", "collects"})
 # Methods without arguments that return the same for all tapes of a run: asked once
 OF_THE_RUN = frozenset({"uses_tools", "list_tool_servers"})
 # Methods that end a live call; of the latter the last argument is the answer
-ENDS_OF_CALLS = frozenset({"end_call", "finish_tool", "abandon_tool"})
+ENDS_OF_CALLS = frozenset({"end_call", "end_socket", "finish_tool", "abandon_tool"})
 
 
 class RemoteTape:
@@ -405,7 +406,7 @@ class TapeServer:
             question = args[0]
             if result is None:  # the process makes a live call
                 calls[hash(question.key)] = tape
-            else:
+            elif not is_websocket(question.method):  # its responses are reported when they are sent
                 # The trace of the test is in this process, so the replay is reported here.
                 purpose = active_tape.current_purpose()
                 recorder.record_exchange(make_exchange(question, result, purpose, replayed=True))

@@ -24,6 +24,7 @@ from pytest_llmops.cassettes.http import (
     patching,
     replay_guard,
     vcr_adapter,
+    websockets,
 )
 from pytest_llmops.cassettes.mcp.patches import mcp_patches
 from pytest_llmops.cassettes.patch import Patch, SystemChange
@@ -58,6 +59,7 @@ class _Interception:
             *aiohttp.aiohttp_patches(),
             *_silence_vcrpy(),
             late_patches.LatePatches({"httpx": _patch_transports, "httpx2": _patch_transports}),
+            websockets.socket_patches(),
             *connection_checks.network_patches(patching.refuse_while_replaying),
             *patching.thread_patches(),
             *child_processes.process_patches(),

@@ -93,9 +93,21 @@ class VcrCassette:
 
 
 def tape_for(request: Any) -> Tape | None:
-    """Return the tape in use, unless the request passes through: by its host, or as one of a tracing SDK that is not replayed."""
+    """Return the tape in use, unless the request passes through: by its host, as one of a tracing SDK, or as it opens a WebSocket.
+
+    Raises:
+        CassetteMiss: It opens a WebSocket, and the tape only replays.
+    """
     tape = current_tape()
     if tape is None or tape.passes(request.host or "", request.port):
+        return None
+    if str(request.headers.get("upgrade", "")).lower() == "websocket":
+        if tape.mode == "none":
+            raise tape.refuse(
+                f"a WebSocket to {request.host} was refused: recordings are replayed, and only WebSockets of the package"
+                f" websockets are recorded, not those of aiohttp; use it, or let them through (llm_allow_hosts = {request.host})"
+            )
+        tape.note(f"a WebSocket to {request.host} was not recorded: only those of the package websockets are")
         return None
     if question_for(tape, request).is_telemetry and tape.mode != "none":
         return None

@@ -24,6 +24,7 @@ from pytest_llmops.cassettes.tool_questions import (
     END_METHOD,
     MCP,
     START_METHOD,
+    is_repeated,
     make_tool_answer,
     read_tool_answer,
 )
@@ -31,6 +32,7 @@ from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss
 
 SILENCE_GRACE_S = 60.0  # how much longer than recorded a client may wait for an answer that never came
 TIMING_DIGITS = 4
+_GREETINGS = frozenset({messages.INITIALIZE, "server/discover"})  # each connection has its own
 
 
 @dataclass(slots=True, eq=False)
@@ -90,6 +92,9 @@ class McpSession:
         self._name = name
         self._identity = identity
         self._opened_on = current_tape()
+        # Lists that the connection has got, by key: a test that uses it later may be the only one of another run
+        self._lists: dict[str, tuple[Message, Answer]] = {}
+        self._copied_to: set[tuple[int, str]] = set()
         self._named_on: Tape | None = None
         self._label = ""  # the name on that tape
         self._open: dict[MessageId, _OpenRequest] = {}
@@ -134,12 +139,31 @@ class McpSession:
             return Turn(to_client=[messages.make_error(message["id"], f"{type(error).__name__}: {error}")])
         if not turn.is_live and turn.answer is not None:
             return self._replay(message, turn.answer, tape)
+        if turn.action == "record" and not is_repeated(question) and tape is not self._opened_on:
+            self._copy_lists(tape, take)
         request = _OpenRequest(message, tape, question, turn, time.perf_counter())
         request.before, self._loose = self._loose, []
         self._open[message["id"]] = request
         if self._server_has_ended:
             self._end_requests(by_server=True)
         return Turn(to_server=[message])
+
+    def _copy_lists(self, tape: Tape, take: str) -> None:
+        """Record on a test's tape the lists that an earlier test has asked for on the same connection.
+
+        Run alone, this test is the first to use the connection: then the client asks for them in it.
+        """
+        if (id(tape), take) in self._copied_to:
+            return
+        self._copied_to.add((id(tape), take))
+        for message, answer in self._lists.values():
+            question = self._make_question(tape, message["method"], message.get("params", {}))
+            if tape.is_tool_recorded(question, take):
+                continue
+            turn = tape.claim_tool(question, take)
+            if turn.action == "record":
+                with contextlib.suppress(CassetteError):
+                    tape.finish_tool(question, turn, answer)
 
     def _make_question(self, tape: Tape, method: str, params: object) -> Question:
         """Return a request as it is matched with recordings."""
@@ -313,6 +337,8 @@ class McpSession:
             content["replies"] = request.replies
         content |= _select_answer(message)
         answer = make_tool_answer(content, self._measure(request))
+        if is_repeated(request.question) and request.message["method"] not in _GREETINGS:
+            self._lists[request.question.key] = (request.message, answer)
         given = self._finish(request, answer)
         if given == answer:
             return message

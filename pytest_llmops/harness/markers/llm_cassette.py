@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_llmops._util.option_values import parse_tool_function
 from pytest_llmops.harness.markers.marker import Argument, Arguments, Marker, one_of, optional
 
 
@@ -14,11 +15,13 @@ class CassetteChoice:
         name: The name of a cassette that tests share; empty: the test has its own.
         is_live: Whether the test asks live and is not recorded.
         at_once: Whether its calls may be made before the test (--llm-concurrency).
+        tools: Functions whose calls are recorded and replayed, each by its path.
     """
 
     name: str = ""
     is_live: bool = False
     at_once: bool = True
+    tools: tuple[str, ...] = ()
 
 
 def _parse_cassette_name(value: object) -> str:
@@ -33,11 +36,20 @@ def _parse_at_once(value: object) -> bool:
     return value
 
 
+def _parse_tools(value: object) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)) or not value:
+        raise ValueError('tools=["shop.orders.find_order"], the paths of functions in a list')
+    try:
+        return tuple(parse_tool_function(entry) for entry in value)
+    except ValueError as error:
+        raise ValueError(f"in tools= {error}") from None
+
+
 class CassetteMarker(Marker):
     """A test that has it is recorded and replayed, also without fixtures of ours."""
 
     name = "llm_cassette"
-    help = "record and replay this test; a name shares one cassette between tests; record='live' asks live; at_once=False: --llm-concurrency makes its calls one after another"
+    help = "record and replay this test; a name shares one cassette between tests; record='live' asks live; at_once=False: --llm-concurrency makes its calls one after another; tools: functions to record and replay"
     arguments = (
         Argument(
             "name", optional(_parse_cassette_name), "the cassette that tests of this name share", default=None
@@ -58,13 +70,22 @@ class CassetteMarker(Marker):
             "`False`: its calls are not made before the test (`--llm-concurrency`)",
             default=True,
         ),
+        Argument(
+            "tools",
+            _parse_tools,
+            'functions whose calls are recorded and replayed like those of MCP servers, each by its path: `["shop.orders.find_order"]`',
+            default=(),
+        ),
     )
 
     def read(self, arguments: Arguments) -> CassetteChoice:
         """Return which cassette the test has."""
         values = self.parse(arguments)
         return CassetteChoice(
-            name=values["name"] or "", is_live=values["record"] == "live", at_once=values["at_once"]
+            name=values["name"] or "",
+            is_live=values["record"] == "live",
+            at_once=values["at_once"],
+            tools=values["tools"],
         )
 
 

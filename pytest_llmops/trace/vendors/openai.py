@@ -38,6 +38,9 @@ _CACHED_TOKEN_KEYS = (
     "num_cached_tokens",
     "cached_prompt_text_tokens",
 )
+# Details of tokens: of chat completions, Responses and Realtime
+_INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
+_OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details", "output_token_details")
 _FINAL_EVENTS = ("response.completed", "response.incomplete", "response.failed")
 # Keys of a request that refer to messages outside of it
 _SERVER_STATE_KEYS = ("previous_response_id", "conversation", "prompt")
@@ -218,14 +221,16 @@ def _read_responses_reply(reply: JsonObject) -> ParsedReply:
             if kind == "image_generation_call" and image is not None:
                 media.append(image)
     incomplete = get_mapping(reply, "incomplete_details")
+    counts = get_mapping(reply, "usage")
     return ParsedReply(
         output=answer,
         thinking=join_texts(thoughts, separator="\n"),
         tool_calls=calls,
         finish_reason=get_text(incomplete, "reason") or get_text(reply, "status"),
-        usage=read_openai_usage(get_mapping(reply, "usage")),
+        usage=read_openai_usage(counts),
         model=get_text(reply, "model"),
         known=isinstance(reply.get("output"), list),
+        priced=_read_audio_tokens(counts),
         media=media,
     )
 
@@ -310,12 +315,8 @@ def _join_output_items(events: Sequence[JsonObject]) -> list[JsonObject]:
 
 def read_openai_usage(counts: JsonObject) -> Usage:
     """Read the token counts of a reply of chat completions or Responses, also with the keys of compatible servers."""
-    input_details = get_mapping(counts, "prompt_tokens_details")
-    if not input_details:
-        input_details = get_mapping(counts, "input_tokens_details")
-    output_details = get_mapping(counts, "completion_tokens_details")
-    if not output_details:
-        output_details = get_mapping(counts, "output_tokens_details")
+    input_details = _find_details(counts, _INPUT_DETAILS)
+    output_details = _find_details(counts, _OUTPUT_DETAILS)
     input_tokens = fields.get_count(counts, "prompt_tokens", "input_tokens")
     output_tokens = fields.get_count(counts, "completion_tokens", "output_tokens")
     reasoning = fields.as_token_count(output_details.get("reasoning_tokens", counts.get("reasoning_tokens")))
@@ -337,14 +338,25 @@ def read_openai_usage(counts: JsonObject) -> Usage:
 
 def _read_audio_tokens(counts: JsonObject) -> dict[str, int]:
     """Return the token counts of audio, which has its own price, under the names of the price table; counts of 0 are left out."""
-    tokens = {}
-    heard = fields.get_count(get_mapping(counts, "prompt_tokens_details"), "audio_tokens")
-    if heard:
-        tokens["input_audio_tokens"] = heard
-    spoken = fields.get_count(get_mapping(counts, "completion_tokens_details"), "audio_tokens")
-    if spoken:
-        tokens["output_audio_tokens"] = spoken
-    return tokens
+    heard = _find_details(counts, _INPUT_DETAILS)
+    spoken = _find_details(counts, _OUTPUT_DETAILS)
+    tokens = {
+        "input_audio_tokens": fields.get_count(heard, "audio_tokens"),
+        "cache_audio_read_tokens": fields.get_count(
+            get_mapping(heard, "cached_tokens_details"), "audio_tokens"
+        ),
+        "output_audio_tokens": fields.get_count(spoken, "audio_tokens"),
+    }
+    return {name: count for name, count in tokens.items() if count}
+
+
+def _find_details(counts: JsonObject, names: Sequence[str]) -> JsonObject:
+    """Return the first details of tokens that are not empty."""
+    for name in names:
+        details = get_mapping(counts, name)
+        if details:
+            return details
+    return {}
 
 
 def _read_stated_cost(counts: JsonObject) -> float | None:
@@ -372,6 +384,7 @@ WIRE_FORMAT = WireFormat(
         Endpoint("chat", "/chat/completions", CHAT, is_unmistakable=True),
         Endpoint("completions", "/completions", COMPLETIONS),
         Endpoint("responses", "/responses", RESPONSES),
+        Endpoint("realtime", "/realtime", RESPONSES),
         Endpoint("embeddings", "/embeddings", EMBEDDINGS),
         Endpoint("moderations", "/moderations", MODERATIONS),
         vertex_raw_predict("chat", CHAT, "mistralai"),

@@ -1,0 +1,173 @@
+"""Tools that are called and compared with their recordings (``--llm-tools=compare``, ``--llm-record=verify``)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from support.messages import check_message
+from support.project import Project
+
+from pytest_llmops.results.details import CassetteFacts, Drift
+
+SUITE = """
+import json, os, urllib.request
+import pytest
+import shop
+
+def ask(text):
+    body = {"model": "m", "messages": [{"role": "user", "content": text}]}
+    request = urllib.request.Request(
+        os.environ["OPENAI_BASE_URL"] + "/chat/completions", json.dumps(body).encode(), {"content-type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as response:
+        return json.load(response)["choices"][0]["message"]["content"]
+
+@pytest.mark.llm_cassette(tools=["shop.find", "shop.fail"])
+def test_a():
+    order = shop.find(7)
+    try:
+        status = shop.fail(7)
+    except ValueError as error:
+        status = str(error)
+    ask(f"{order} {status}")
+
+@pytest.mark.llm_cassette(tools=["shop.find"])
+def test_b():
+    ask(str(shop.find(8)))
+"""
+BEFORE = """
+def find(number):
+    return {"number": number, "total": 5, "text": '{"state": "open", "lines": [1, 2]}', "at": "2026-01-02T03:04:05Z", "took_ms": 12}
+
+def fail(number):
+    raise ValueError("no")
+"""
+AFTER = """
+def find(number):
+    return {"number": number, "total": "5", "text": '{"state": "paid", "lines": [1]}', "at": "2026-11-12T13:14:15Z", "took_ms": 99}
+
+def fail(number):
+    return "now there is one"
+"""
+
+
+def make_shop(project: Project, source: str) -> None:
+    project.pytester.syspathinsert()
+    project.write(**{"shop.py": source, "test_tools.py": SUITE})
+    project.write(
+        **{"conftest.py": "import sys\nsys.modules.pop('shop', None)\nsys.dont_write_bytecode = True\n"}
+    )
+
+
+@pytest.fixture
+def recorded(project: Project) -> Project:
+    """A project whose tools have answered once, and answer otherwise now."""
+    make_shop(project, BEFORE)
+    assert project.record().outcomes == {"passed": 2}
+    make_shop(project, AFTER)
+    return project
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_agent_gets_the_recorded_result_and_the_differences_are_reported(
+    recorded: Project, workers: int
+) -> None:
+    """Each of them would change what the model is asked: with the live results, both tests would miss."""
+    before = recorded.cassettes()
+    result = recorded.run("--llm-tools=compare", workers=workers)
+    assert result.outcomes == {"passed": 2}, result.text
+    assert result.exit == 0
+    assert recorded.cassettes() == before
+    notes = [note for note in result.run.notes if "tools" in note or "recorded" in note]
+    assert notes[0] == "tools have changed since the recording: 7 differences in 2 tests"
+    test = "test_tools.py::test_a"
+    assert f'{test}: shop.find(number=7): result $.total: recorded 5 (integer), now "5" (string)' in notes
+    assert f'{test}: shop.find(number=7): result $.text.state: recorded "open", now "paid"' in notes
+    assert f"{test}: shop.find(number=7): result $.text.lines[1]: recorded 2 (integer), now missing" in notes
+    assert f"{test}: shop.fail(number=7): result $: recorded an error, now a result" in notes
+    [volatile] = [note for note in notes if "in every run" in note]
+    assert "2 values that differ in every run" in volatile
+    check_message(notes)
+
+
+def test_all_reports_show_that_tools_have_changed(recorded: Project) -> None:
+    names = {"html": "r.html", "md": "r.md", "xml": "junit.xml"}
+    result = recorded.run(
+        "--llm-tools=compare",
+        f"--llm-report={names['html']}",
+        f"--llm-report={names['md']}",
+        f"--junitxml={names['xml']}",
+    )
+    assert "tools have changed since the recording" in result.text
+    for kind, name in names.items():
+        text = (recorded.path / name).read_text(encoding="utf-8")
+        if kind == "xml":
+            text = " ".join(
+                str(value)
+                for node in ET.fromstring(text).iter()
+                for value in (*node.attrib.values(), node.text)
+            )
+            assert "shop.find" in text
+            continue
+        assert "tools have changed since the recording" in text, kind
+        assert "$.total" in text
+    drifts = CassetteFacts.from_wire(result.records["test_a"].fact("cassette")).drift
+    drift = Drift(
+        question="shop.find(number=7)",
+        what="result",
+        place="$.total",
+        recorded="5 (integer)",
+        now='"5" (string)',
+    )
+    assert drifts[0] == drift
+
+
+def test_verify_compares_tools_too_and_gives_the_live_result(recorded: Project) -> None:
+    result = recorded.record(mode="verify")
+    assert "tools have changed since the recording: 7 differences" in result.text
+    assert any("nothing recorded to compare with: POST" in note for note in result.run.notes)
+
+
+def test_tools_that_did_not_change_are_not_reported(project: Project) -> None:
+    make_shop(project, BEFORE)
+    project.record()
+    result = project.run("--llm-tools=compare")
+    assert result.outcomes == {"passed": 2}
+    assert result.run.notes == ()
+
+
+def test_a_hostile_result_is_bounded_and_defused(project: Project) -> None:
+    make_shop(project, BEFORE)
+    project.record()
+    hostile = "\\x1b[31m<script>alert(1)</script>\\u202e" + "x" * 5000
+    make_shop(
+        project,
+        f"def find(number):\n    return {{str(n): '{hostile}' for n in range(400)}}\n\ndef fail(number):\n    raise ValueError('no')\n",
+    )
+    result = project.run("--llm-tools=compare", "--llm-report=r.html", "-v")
+    assert "\x1b[31m<script>" not in result.text
+    assert "\u202e" not in result.text
+    page = (project.path / "r.html").read_text(encoding="utf-8")
+    assert "<script>alert(1)" not in page
+    assert "more differences" in result.text
+    changes = [note for note in result.run.notes if "shop.find" in note]
+    assert len(changes) <= 31
+    assert max(map(len, changes)) < 700
+
+
+def test_a_call_that_is_not_recorded_is_a_miss_and_not_made(project: Project) -> None:
+    make_shop(project, BEFORE)
+    project.record()
+    make_shop(
+        project, BEFORE.replace("def find(number):", "def find(number):\n    open('called', 'a').close()")
+    )
+    path = Path(project.path / "test_tools.py")
+    path.write_text(SUITE.replace("shop.find(8)", "shop.find(9)"), encoding="utf-8")
+    result = project.run("--llm-tools=compare", "-k", "test_b")
+    assert result.outcomes == {"errors": 1}
+    assert not (project.path / "called").exists()
+    assert "no recording answers the call shop.find(number=9)" in result.text
+    assert json.loads(json.dumps(result.exit)) != 0

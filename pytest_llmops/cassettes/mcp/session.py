@@ -139,7 +139,7 @@ class McpSession:
             return Turn(to_client=[messages.make_error(message["id"], f"{type(error).__name__}: {error}")])
         if not turn.is_live and turn.answer is not None:
             return self._replay(message, turn.answer, tape)
-        if turn.action == "record" and not is_repeated(question) and tape is not self._opened_on:
+        if turn.action == "record" and not is_repeated(question) and tape != self._opened_on:
             self._copy_lists(tape, take)
         request = _OpenRequest(message, tape, question, turn, time.perf_counter())
         request.before, self._loose = self._loose, []
@@ -153,9 +153,9 @@ class McpSession:
 
         Run alone, this test is the first to use the connection: then the client asks for them in it.
         """
-        if (id(tape), take) in self._copied_to:
+        if (hash(tape), take) in self._copied_to:
             return
-        self._copied_to.add((id(tape), take))
+        self._copied_to.add((hash(tape), take))
         for message, answer in self._lists.values():
             question = self._make_question(tape, message["method"], message.get("params", {}))
             if tape.is_tool_recorded(question, take):

@@ -161,6 +161,8 @@ class Relay:
             self._send_server(line + b"\n")
         if turn.ends:
             self._status = 1
+            if self._server is not None:
+                self._server.kill()
 
     def _ask_session(self, message: Message) -> Turn:
         """Return what follows from a message of the client. If its test has ended, a request gets an error that says so."""

@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 export LLMOPS_CACHE := $(abspath $(VENV))/cache
 # SDKs and fellow recorders, for the tests in tests/clients alone.
 CLIENTS := $(VENV)/clients/.ready
-# Coding agents, for tests/clients/test_agents.py alone: 850 MB.
+# Coding agents, for tests/clients alone: 850 MB.
 AGENTS := $(VENV)/agents/.ready
 # Agent frameworks that ask for older packages than the clients, for tests/clients/test_agent_frameworks.py alone: 900 MB.
 FRAMEWORKS := $(VENV)/frameworks/.ready

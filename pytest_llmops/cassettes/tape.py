@@ -243,6 +243,10 @@ class Tape:
         """Return whether a server of tools may be asked: if all calls are replayed, nothing has to reach it."""
         return self.uses_tools() and (self.mode != "none" or self.config.settings.tools == "compare")
 
+    def list_tool_servers(self) -> Mapping[str, str]:
+        """Return the patterns of ``llm_mcp_servers`` by name."""
+        return self.config.settings.mcp_server_names
+
     def name_tool_server(self, label: str, identity: str) -> str:
         """Return the name of a server of tools, see `ToolCalls.name_server`."""
         return self.tools.name_server(label, identity)
@@ -290,15 +294,15 @@ class Tape:
 
     def is_tool_recorded(self, question: Question, take: str) -> bool:
         """Return whether the next answer to a call of a tool is recorded, see `ToolCalls.is_recorded`."""
-        return self.tools.is_recorded(question, take)
+        return self.tools.is_recorded(question, take or active_tape.current_take())
 
     def has_tool_server_ended(self, end: Question, take: str) -> bool:
         """Return whether a server had ended by now when it was recorded, see `ToolCalls.has_ended`."""
-        return self.tools.has_ended(end, take)
+        return self.tools.has_ended(end, take or active_tape.current_take())
 
     def starts_tools(self, question: Question, take: str) -> bool:
         """Return whether a server has to be started before its first call, see `ToolCalls.replays`."""
-        return not self.tools.replays(question, take)
+        return not self.tools.replays(question, take or active_tape.current_take())
 
     def finish_tool(self, question: Question, turn: ToolTurn, answer: Answer) -> Answer:
         """Record or compare the live answer of a tool, and return the answer that the agent gets.
@@ -445,6 +449,10 @@ class Tape:
             self.report.counts.recorded += 1
         if is_shared:
             self.sharing.offer_answer(question, take, n, wire)
+
+    def note_once(self, note: str) -> None:
+        """Add a note to the report of the test, unless it is there already."""
+        self.report.note_once(note)
 
     def note_unrecorded(self, why: str) -> None:
         """Note in a writing mode that a live answer was not recorded."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clients.beside import OURS, Runner, Shelf
+from support.mcp_client import AGENT, CLIENT, SERVER
 
 from pytest_llmops.results.run import Run
 
@@ -148,3 +149,50 @@ def test_no_loop_and_no_socket_library_gets_past_a_replay(runner: Runner, tmp_pa
         first = message.partition("\n")[0]
         is_request = "no recording answers" in first  # aiohttp opens its WebSockets by a request
         assert is_request or "was refused" in first, f"{test}: {message}"
+
+
+MCP_TESTS = """
+import asyncio, json, sys
+import pytest
+
+SERVERS = {"orders": {"command": sys.executable, "args": ["server.py"]}}
+COMMAND = [sys.executable, "agent.py", "--mcp-config", json.dumps({"mcpServers": SERVERS})]
+
+
+async def start():
+    child = await asyncio.create_subprocess_exec(*COMMAND, stdout=asyncio.subprocess.PIPE)
+    return (await child.communicate())[0]
+
+
+async def start_anyio():
+    import anyio
+
+    return (await anyio.run_process(COMMAND)).stdout
+
+
+WAYS = {
+    "asyncio": lambda: asyncio.run(start()),
+    "uvloop": lambda: pytest.importorskip("uvloop").run(start()),
+    "anyio asyncio": lambda: pytest.importorskip("anyio").run(start_anyio),
+    "anyio uvloop": lambda: pytest.importorskip("anyio").run(start_anyio, backend_options={"use_uvloop": True}),
+    "anyio trio": lambda: pytest.importorskip("anyio").run(start_anyio, backend="trio"),
+}
+
+
+@pytest.mark.llm_cassette
+@pytest.mark.parametrize("way", WAYS)
+def test_client(way):
+    assert b"{'count': 1}" in WAYS[way]()
+"""
+
+
+def test_mcp_servers_of_a_client_are_recorded_on_every_loop(runner: Runner, tmp_path: Path) -> None:
+    project = Shelf(tmp_path, "http://127.0.0.1:9", runner)
+    files = {"server.py": SERVER, "client.py": CLIENT, "agent.py": AGENT, "test_mcp.py": MCP_TESTS}
+    project.write(**files)
+    recorded = project.run("test_mcp.py", "--llm-record=new", plugins=(OURS,))
+    assert set(recorded.outcomes.values()) == {"passed"}, recorded.text
+    assert len((tmp_path / "starts.txt").read_text().split()) == len(recorded.outcomes) == 5
+    (tmp_path / "server.py").unlink()
+    replayed = project.run("test_mcp.py", plugins=(OURS,))
+    assert replayed.outcomes == recorded.outcomes, replayed.text

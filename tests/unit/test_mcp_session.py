@@ -46,7 +46,7 @@ def use(folder: Path, mode: RecordMode) -> Iterator[Tape]:
 
 
 def make_session() -> McpSession:
-    return McpSession(lambda: "orders", "orders")
+    return McpSession(lambda _: "orders", "orders")
 
 
 def make_call(number: int | str, params: Any = None, *, token: Any = None) -> Message:
@@ -406,7 +406,7 @@ def test_silent_runs_call_no_tool(tmp_path: Path) -> None:
         session = make_session()
         assert start(session) == []
         assert replay(session, make_call(1)) == [make_answer(1, "a")]
-        other = McpSession(lambda: "stock", "stock")
+        other = McpSession(lambda _: "stock", "stock")
         with pytest.raises(SilentWriteRefused, match="it would call tools twice: start mcp:stock"):
             start(other)
         with pytest.raises(SilentWriteRefused, match="it would call tools twice: tools/call mcp:stock"):

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from pytest_llmops.cassettes import active_tape, outcome, websocket
+from pytest_llmops.cassettes import active_tape, mcp, outcome, websocket
 from pytest_llmops.cassettes.http import child_processes
 from pytest_llmops.cassettes.http.child_processes import TAPE_VALUES, TestProcess
 from pytest_llmops.cassettes.http.late_calls import NoTape
@@ -20,6 +20,7 @@ from pytest_llmops.cassettes.tape_config import TapeConfig
 CLIENT_MODULES = [
     Path(outcome.__file__),
     *Path(websocket.__file__).parent.glob("*.py"),
+    *Path(mcp.__file__).parent.glob("*.py"),
     *(
         path
         for path in Path(child_processes.__file__).parent.glob("*.py")

@@ -34,6 +34,7 @@ from pytest_llmops import recorder
 from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.http.late_calls import NoTape, check_late_call
 from pytest_llmops.cassettes.http.request_checks import request_patches
+from pytest_llmops.cassettes.mcp.client_arguments import relay_servers
 from pytest_llmops.cassettes.patch import Patch
 from pytest_llmops.cassettes.request_key import Question, make_exchange
 from pytest_llmops.cassettes.socket_responses import is_websocket
@@ -85,6 +86,7 @@ class TestProcess:
     def __init__(self, ticket: Ticket, inherited: tuple[Tape, ...] = ()) -> None:
         self.ticket = ticket
         self.resolved: set[str] = set()  # IP addresses of the allowed hosts
+        self.known: dict[str, Any] = {}  # what methods of `OF_THE_RUN` have returned
         self._inherited = inherited
         self._connection: Connection | None = None
         self._pid = os.getpid()
@@ -147,6 +149,10 @@ class TestProcess:
 
 # Attributes of a tape that other processes read; all other names are methods
 TAPE_VALUES = frozenset({"mode", "path", "command_again", "collects"})
+# Methods without arguments that return the same for all tapes of a run: asked once
+OF_THE_RUN = frozenset({"uses_tools", "list_tool_servers"})
+# Methods that end a live call; of the latter the last argument is the answer
+ENDS_OF_CALLS = frozenset({"end_call", "end_socket", "finish_tool", "abandon_tool"})
 
 
 class RemoteTape:
@@ -161,9 +167,21 @@ class RemoteTape:
         self.hold_end: float | None = None
         self.resolved = process.resolved
 
+    def __eq__(self, other: object) -> bool:
+        """Return whether the other one is the same tape."""
+        return isinstance(other, RemoteTape) and other._number == self._number
+
+    def __hash__(self) -> int:
+        """Return a hash of the tape."""
+        return self._number
+
     def passes(self, host: str, port: int | None = None) -> bool:
         """Return whether requests to a host are neither recorded nor blocked."""
         return host in self.resolved or self._ask("passes", host, port)
+
+    def allows_connection(self, host: str) -> bool:
+        """Return whether a connection to a host may be opened in a replay."""
+        return host in self.resolved or self._ask("allows_connection", host)
 
     def make_question(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Question:
         """Return a request in the form that is matched."""
@@ -179,18 +197,23 @@ class RemoteTape:
         return partial(self._ask, name)
 
     def _ask(self, name: str, *args: object) -> Any:
-        """Call a method of the tape.
+        """Call a method of the tape, unless its result is known.
 
         Raises:
             CassetteMiss: The test's process has ended.
         """
+        if name in self._process.known:
+            return self._process.known[name]
         try:
-            return self._process.ask(self._number, name, *args)
+            value = self._process.ask(self._number, name, *args)
         except ConnectionError as error:
             raise CassetteMiss(
                 f"the test that started this process (pid {os.getpid()}) has ended: no recording can be read or written"
                 f" ({error}); let the test wait for its processes"
             ) from None
+        if name in OF_THE_RUN:
+            self._process.known[name] = value
+        return value
 
 
 joined: TestProcess | None = None  # in a process that a test started: the process of that test
@@ -198,17 +221,22 @@ _context = ExitStack()
 
 
 def join_test(text: str) -> None:
-    """Use the tape of the test that started this process, from now on."""
+    """Use the tape of the test that started this process, from now on, for all that this process asks."""
     from pytest_llmops.cassettes.http import interception
 
-    ticket = Ticket(**json.loads(text))
-    _context.enter_context(recorder.run_as_trial(int(ticket.take)))
-    _context.enter_context(recorder.set_purpose(ticket.purpose))
     if joined is None:
         # Before the patches below, which put other classes in the place of those of http.client
         request_patches(check_late_call).apply()
-    _use_process(TestProcess(ticket))
+    use_ticket(text)
     interception.install_patches()
+
+
+def use_ticket(text: str) -> None:
+    """Use the tape of the test that started this process, without any patch."""
+    ticket = Ticket(**json.loads(text))
+    _context.enter_context(recorder.run_as_trial(int(ticket.take)))
+    _context.enter_context(recorder.set_purpose(ticket.purpose))
+    _use_process(TestProcess(ticket))
 
 
 def _use_process(process: TestProcess) -> None:
@@ -220,7 +248,8 @@ def _use_process(process: TestProcess) -> None:
 
 TICKET_VARIABLE = "LLMOPS_TEST_PROCESS"
 START_FOLDER = str(Path(__file__).parents[1] / "child_start")
-ENV_POSITION = 10  # position of `env` among the arguments of `subprocess.Popen`
+CWD_POSITION = 9  # positions among the arguments of `subprocess.Popen`
+ENV_POSITION = 10
 MAX_THREAD_END_S = 1.0  # how long to wait until the system has ended a thread that Python has joined
 
 
@@ -351,17 +380,17 @@ class TapeServer:
         """Call a method of a tape (or read its attribute), and keep count of the calls that have not ended.
 
         Args:
-            calls: The live calls of the process that have not ended: ``claim`` adds a call, ``end_call`` removes it.
+            calls: The live calls of the process that have not ended: ``claim`` and ``claim_tool`` add a call.
             tape: The tape.
             name: The method or attribute.
             args: Its arguments.
         """
-        if name in ("end_call", "end_socket"):
+        if name in ENDS_OF_CALLS:
             calls.pop(hash(args[0].key), None)
             if (
                 tape not in active_tape.tapes_in_use()
             ):  # its test is over; the trace belongs to another test now
-                return None
+                return args[-1]
         if (
             name == "record" and args[2] == "0"
         ):  # args[2] is the take; the process may be older than the trial
@@ -371,6 +400,8 @@ class TapeServer:
             result = result(*args)
         if name.startswith("refuse"):
             tape.report.errors_elsewhere += 1
+        if name == "claim_tool" and result.is_live:
+            calls[hash(args[0].key)] = tape
         if name == "claim" and not args[0].is_telemetry:
             question = args[0]
             if result is None:  # the process makes a live call
@@ -456,6 +487,13 @@ def _wrap_popen(real: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(real)
     def init(self: Any, *args: Any, **more: Any) -> None:
+        folder = more.get("cwd")
+        if len(args) > CWD_POSITION:
+            folder = args[CWD_POSITION]
+        if args:
+            args = (relay_servers(args[0], folder), *args[1:])
+        elif "args" in more:
+            more["args"] = relay_servers(more["args"], folder)
         if len(args) > ENV_POSITION:
             args = (*args[:ENV_POSITION], _child_environment(args[ENV_POSITION]), *args[ENV_POSITION + 1 :])
         else:
@@ -471,8 +509,19 @@ def patch_uvloop(uvloop: Any) -> Iterator[Patch]:
     Args:
         uvloop: The module.
     """
-    yield Patch(uvloop.Loop, "subprocess_exec", _wrap_loop_method)
+    yield Patch(uvloop.Loop, "subprocess_exec", _wrap_loop_exec)
     yield Patch(uvloop.Loop, "subprocess_shell", _wrap_loop_method)
+
+
+def _wrap_loop_exec(real: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap the method of a loop that starts a program: its arguments follow a first one, which is not among them."""
+    start_with_ticket = _wrap_loop_method(real)
+
+    @functools.wraps(real)
+    async def start(self: Any, factory: Any, *args: Any, **more: Any) -> Any:
+        return await start_with_ticket(self, factory, *relay_servers(args, more.get("cwd")), **more)
+
+    return start
 
 
 def _wrap_loop_method(real: Callable[..., Any]) -> Callable[..., Any]:

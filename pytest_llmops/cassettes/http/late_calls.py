@@ -45,6 +45,23 @@ class NoTape:
             raise self._ask_refusal(host) or self._make_refusal(host)
         return True
 
+    def allows_connection(self, host: str) -> bool:
+        """Return whether a connection to a host may be opened, as `passes`."""
+        return self.passes(host)
+
+    def uses_tools(self) -> bool:
+        """Return False, as nothing records calls of tools.
+
+        Raises:
+            CassetteMiss: The run only replays, and the settings do not allow calls outside of tests.
+        """
+        if self._ticket.mode == "none" and self._ticket.calls_outside_tests == "refuse":
+            raise CassetteMiss(
+                f"a process (pid {os.getpid()}) uses an MCP server after the test that started it has ended, and this run"
+                " only replays: let the test wait for its processes"
+            )
+        return False
+
     def check_request(self, url: str, read_body: ReadBody) -> None:
         """Check a request that calls a model, whichever host it goes to.
 

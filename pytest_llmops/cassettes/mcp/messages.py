@@ -3,6 +3,7 @@
 from typing import Any, TypeAlias
 
 from pytest_llmops._util.json_values import parse_json
+from pytest_llmops.cassettes.tool_questions import encode_json
 
 Message: TypeAlias = dict[str, Any]
 # An id is unique within a session and a side; 1 and "1" are different ids
@@ -70,3 +71,25 @@ def cancelled_id(message: Message) -> object:
 def make_error(request_id: MessageId, text: str) -> Message:
     """Return an answer that says why there is no result."""
     return {"jsonrpc": "2.0", "id": request_id, "error": {"code": INTERNAL_ERROR, "message": text}}
+
+
+def to_line(message: Message) -> bytes:
+    """Return a message as a line."""
+    return encode_json(message) + b"\n"
+
+
+class Lines:
+    """Puts lines together that arrive in pieces."""
+
+    def __init__(self) -> None:
+        self._rest: list[bytes] = []
+
+    def split(self, data: bytes) -> list[bytes]:
+        """Return the lines that are complete now, without their ends."""
+        if b"\n" not in data:
+            self._rest.append(data)
+            return []
+        *lines, rest = data.split(b"\n")
+        lines[0] = b"".join([*self._rest, lines[0]])
+        self._rest = [rest]
+        return lines

@@ -10,7 +10,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from pytest_llmops import recorder
 from pytest_llmops.cassettes import tool_addresses
 from pytest_llmops.cassettes.active_tape import current_tape
 from pytest_llmops.cassettes.late_patches import LatePatches
@@ -56,14 +55,9 @@ def _note_unsupported(module: ModuleType, name: str) -> None:
     """Say in the report of the test that this version of the SDK cannot be recorded."""
     tape = current_tape()
     if tape is not None and tape.uses_tools():
-        tape.report.note_once(
+        tape.note_once(
             f"MCP servers are not recorded: {module.__name__} of this version of mcp has no {name}; update pytest-llmops"
         )
-
-
-def _server_names() -> Mapping[str, str]:
-    """Return the patterns of ``llm_mcp_servers`` by name."""
-    return recorder.current_settings().mcp_server_names
 
 
 def _wrap_start(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -84,7 +78,7 @@ def _wrap_start(real: Callable[..., Any]) -> Callable[..., Any]:
 
         folder = _find_folder(rest, more)
         session = McpSession(
-            lambda: server_names.name_command(command, args, _server_names()),
+            lambda names: server_names.name_command(command, args, names),
             server_names.describe_process(command, args, folder),
         )
         process = RecordedProcess(session, lambda: real(command, args, env, *rest, **more))
@@ -126,7 +120,7 @@ def _find_link(transport: Any) -> "HttpLink":
     if link is None:
         url = str(transport.url)
         tool_addresses.add_address(url)
-        session = McpSession(lambda: server_names.name_url(url, _server_names()), url)
+        session = McpSession(lambda names: server_names.name_url(url, names), url)
         link = HttpLink(session, _make_message)
         _links[transport] = link
     return link

@@ -90,11 +90,11 @@ class McpSession:
     """One connection of a client to a server.
 
     Args:
-        name: The name of the server, see `server_names`.
+        name: Returns the name of the server for the patterns of ``llm_mcp_servers``, see `server_names`.
         identity: What tells servers of the same name apart.
     """
 
-    def __init__(self, name: Callable[[], str], identity: str) -> None:
+    def __init__(self, name: Callable[[Mapping[str, str]], str], identity: str) -> None:
         self._name = name
         self._identity = identity
         self._opened_on = current_tape()
@@ -150,7 +150,7 @@ class McpSession:
             if turn.fault is not None:
                 return self._delay(replayed, turn.fault.pause_s)
             return replayed
-        if turn.action == "record" and not is_repeated(question) and tape is not self._opened_on:
+        if turn.action == "record" and not is_repeated(question) and tape != self._opened_on:
             self._copy_lists(tape, take)
         request = _OpenRequest(message, tape, question, turn, time.perf_counter())
         request.before, self._loose = self._loose, []
@@ -197,9 +197,9 @@ class McpSession:
 
         Run alone, this test is the first to use the connection: then the client asks for them in it.
         """
-        if (id(tape), take) in self._copied_to:
+        if (hash(tape), take) in self._copied_to:
             return
-        self._copied_to.add((id(tape), take))
+        self._copied_to.add((hash(tape), take))
         for message, answer in self._lists.values():
             question = self._make_question(tape, message["method"], message.get("params", {}))
             if tape.is_tool_recorded(question, take):
@@ -211,9 +211,9 @@ class McpSession:
 
     def _make_question(self, tape: Tape, method: str, params: object) -> Question:
         """Return a request as it is matched with recordings."""
-        if tape is not self._named_on:  # the settings may differ
+        if tape != self._named_on:  # the settings may differ
             self._named_on = tape
-            self._label = tape.name_tool_server(self._name(), self._identity)
+            self._label = tape.name_tool_server(self._name(tape.list_tool_servers()), self._identity)
         return tape.make_tool_question(MCP, self._label, method, params)
 
     def _abandon(self, request_id: MessageId) -> None:
@@ -232,7 +232,7 @@ class McpSession:
             OSError: It cannot be started, or could not be when it was recorded.
         """
         tape = current_tape()
-        if tape is None:
+        if tape is None or not tape.uses_tools():
             return
         question = self._make_question(tape, START_METHOD, {})
         if tape.is_tool_recorded(question, self._find_take(tape)):
@@ -263,6 +263,8 @@ class McpSession:
 
     def _find_take(self, tape: Tape) -> str:
         """Return the take of a request: a connection may be older than the trial that uses it."""
+        if active_tape.find_remote_tape is not None:  # the process of the test knows the take
+            return ""
         if tape is not self._opened_on and recorder.open_trials:
             return str(recorder.open_trials[-1])
         return active_tape.current_take()
@@ -304,7 +306,7 @@ class McpSession:
         if script is not None:
             recorded = next(script.replies, None)
             if recorded is not None and recorded != _without_id(message):
-                script.tape.report.note_once(
+                script.tape.note_once(
                     f"the client answered {script.request['method']} of an MCP server otherwise than in the recording"
                 )
             return self._play_on(script)
@@ -374,7 +376,7 @@ class McpSession:
         if is_repeated(request.question) and request.message["method"] not in _GREETINGS:
             self._lists[request.question.key] = (request.message, answer)
         given = self._finish(request, answer)
-        if given is answer:
+        if given == answer:
             return message
         return _make_answer(message["id"], read_tool_answer(given))
 
@@ -390,8 +392,8 @@ class McpSession:
         return make_tool_answer(content, self._measure(request), Outcome(error, text))
 
     def _finish(self, request: _OpenRequest, answer: Answer) -> Answer:
-        """Record or compare an answer. If it cannot be written, the end of the tape says so."""
-        with contextlib.suppress(CassetteError):
+        """Record or compare an answer. If it cannot be written, the end of the tape says so; after that end, nobody asks for it."""
+        with contextlib.suppress(CassetteError, CassetteMiss):
             return request.tape.finish_tool(request.question, request.turn, answer)
         return answer
 

@@ -13,9 +13,8 @@ from anyio.abc import ByteReceiveStream, ByteSendStream, Process
 
 from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.mcp import messages
-from pytest_llmops.cassettes.mcp.messages import Message, MessageId
+from pytest_llmops.cassettes.mcp.messages import Lines, Message, MessageId, to_line
 from pytest_llmops.cassettes.mcp.session import McpSession, Turn
-from pytest_llmops.cassettes.tool_questions import encode_json
 
 # No process has this number: a client that wants to kill the stand-in finds nothing (0 would be our own group)
 NO_PROCESS = 2**31 - 1
@@ -149,7 +148,7 @@ class RecordedProcess(Process):
     async def follow(self, turn: Turn, line: bytes) -> None:
         """Do what a turn says."""
         for answer in turn.to_client:
-            self._stdout.put(_to_line(answer))
+            self._stdout.put(to_line(answer))
         for text in turn.lines:
             self._stdout.put(text + b"\n")
         for seconds, request_id in turn.later:
@@ -159,7 +158,7 @@ class RecordedProcess(Process):
                 real = await self._start_real(turn.to_server[0])
             except OSError as error:
                 for answer in self.session.refuse_late_start(error):
-                    self._stdout.put(_to_line(answer))
+                    self._stdout.put(to_line(answer))
                 return
             await anyio.sleep(turn.wait_s)
             await real.stdin.send(line)
@@ -189,7 +188,7 @@ class RecordedProcess(Process):
             real = await self._start_quietly()
             if first.get("method") != messages.INITIALIZE:
                 for message in self.session.greeting:
-                    await real.stdin.send(_to_line(message))
+                    await real.stdin.send(to_line(message))
                     if messages.is_request(message):
                         await _skip_answer(real, message["id"])
             self.real = real
@@ -214,7 +213,7 @@ class RecordedProcess(Process):
 
 async def _skip_answer(real: RealProcess, request_id: object) -> None:
     """Read what a server writes up to its answer to a request, which the client has from the recording."""
-    lines = _Lines()
+    lines = Lines()
     while True:
         for line in lines.split(await real.stdout.receive()):
             message = messages.parse_message(line)
@@ -222,29 +221,12 @@ async def _skip_answer(real: RealProcess, request_id: object) -> None:
                 return
 
 
-class _Lines:
-    """Puts lines together that arrive in pieces."""
-
-    def __init__(self) -> None:
-        self._rest: list[bytes] = []
-
-    def split(self, data: bytes) -> list[bytes]:
-        """Return the lines that are complete now, without their ends."""
-        if b"\n" not in data:
-            self._rest.append(data)
-            return []
-        *lines, rest = data.split(b"\n")
-        lines[0] = b"".join([*self._rest, lines[0]])
-        self._rest = [rest]
-        return lines
-
-
 class _Stdin(ByteSendStream):
     """What the client writes to the server."""
 
     def __init__(self, process: RecordedProcess) -> None:
         self._owner = process
-        self._lines = _Lines()
+        self._lines = Lines()
         self._is_closed = False
 
     async def send(self, item: bytes) -> None:
@@ -273,7 +255,7 @@ class _Stdout(ByteReceiveStream):
 
     def __init__(self, process: RecordedProcess) -> None:
         self._owner = process
-        self._lines = _Lines()
+        self._lines = Lines()
         self._put, self._local = anyio.create_memory_object_stream[bytes](float("inf"))
         # Requests that get no answer, each with the time when the client ought to have given up
         self._late: list[tuple[float, MessageId]] = []
@@ -338,7 +320,7 @@ class _Stdout(ByteReceiveStream):
                 continue
             answer = self._owner.session.take_late_answer(request_id)
             if answer is not None:
-                self.put(_to_line(answer))
+                self.put(to_line(answer))
 
     async def _receive_local(self) -> bytes:
         """Return the next line of the recording; b"" if a late one is due before."""
@@ -391,7 +373,7 @@ class _Stdout(ByteReceiveStream):
                 out.append(line + b"\n")
                 continue
             for given in self._owner.session.receive_from_server(message):
-                out.append(line + b"\n" if given is message else _to_line(given))
+                out.append(line + b"\n" if given is message else to_line(given))
         return b"".join(out)
 
     async def aclose(self) -> None:
@@ -400,8 +382,3 @@ class _Stdout(ByteReceiveStream):
         self._put.close()
         if self._owner.real is not None:
             await self._owner.real.stdout.aclose()
-
-
-def _to_line(message: Message) -> bytes:
-    """Return a message as a line."""
-    return encode_json(message) + b"\n"

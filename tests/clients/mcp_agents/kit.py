@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,6 +117,14 @@ SCRIPTS = {
         is_http=True,
     ),
 }
+
+
+def fill(arguments: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """Return arguments of a call with the folder in place of `FOLDER`."""
+    return {
+        name: value.replace(FOLDER, folder) if isinstance(value, str) else value
+        for name, value in arguments.items()
+    }
 
 
 def make_question(server: str, folder: str) -> str:

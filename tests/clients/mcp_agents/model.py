@@ -51,11 +51,7 @@ def _read_text(message: dict[str, Any]) -> str:
 def _make_calls(turn: Turn, number: int, folder: str) -> list[dict[str, Any]]:
     calls = []
     for place, call in enumerate(turn.calls):
-        arguments = {
-            name: value.replace(kit.FOLDER, folder) if isinstance(value, str) else value
-            for name, value in call.arguments.items()
-        }
-        function = {"name": call.name, "arguments": json.dumps(arguments)}
+        function = {"name": call.name, "arguments": json.dumps(kit.fill(call.arguments, folder))}
         calls.append({"id": f"call_{number}_{place}", "type": "function", "function": function})
     return calls
 

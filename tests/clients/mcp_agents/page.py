@@ -22,6 +22,7 @@ NAMES = {
     "everything-http": "server-everything over HTTP",
 }
 UNKNOWN = "–"
+OWN = "its own"
 
 Rows = dict[str, list[str]]
 """The cells of each client: its name, the version of mcp, and what happened with each server."""
@@ -31,7 +32,8 @@ def make_cells(client: str, versions: Mapping[str, str], cells: Mapping[str, str
     """Return the row of a client; a server that was not run has a dash."""
     packages = [version for package, version in versions.items() if package != "mcp"]
     name = " ".join((CLIENTS[client].name, ", ".join(packages))).strip()
-    return [name, versions["mcp"], *(cells.get(server, UNKNOWN) for server in kit.SCRIPTS)]
+    mcp = versions["mcp"] if CLIENTS[client].major else OWN
+    return [name, mcp, *(cells.get(server, UNKNOWN) for server in kit.SCRIPTS)]
 
 
 def format_table(rows: Rows) -> str:
@@ -52,7 +54,8 @@ def read_rows() -> Rows:
 
 def _find_client(cells: list[str]) -> str:
     for key, client in CLIENTS.items():
-        if cells[0].startswith(client.name) and cells[1].startswith(f"{client.major}."):
+        mcp = f"{client.major}." if client.major else OWN
+        if cells[0].startswith(client.name) and cells[1].startswith(mcp):
             return key
     raise AssertionError(f"{PAGE.name}: no client of the tests is called {cells[0]!r} with mcp {cells[1]}")
 

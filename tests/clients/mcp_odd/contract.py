@@ -48,7 +48,7 @@ def test_the_patched_names_have_the_known_arguments() -> None:
 
 def test_the_stand_in_is_a_process_that_ends_as_one() -> None:
     async def run() -> None:
-        process = RecordedProcess(McpSession(lambda: "a", "a"), _refuse)
+        process = RecordedProcess(McpSession(lambda _: "a", "a"), _refuse)
         assert isinstance(process, Process)
         assert _read_status(process) is None
         assert process.pid == NO_PROCESS
@@ -76,7 +76,7 @@ def test_no_signal_reaches_a_process(backend: str) -> None:
             targets.append(arguments[0])
 
     async def run() -> None:
-        process = RecordedProcess(McpSession(lambda: "a", "a"), _refuse)
+        process = RecordedProcess(McpSession(lambda _: "a", "a"), _refuse)
         await terminate_posix_process_tree(process, 0.1)
         process.kill()
         assert process.returncode is not None

@@ -118,6 +118,9 @@ class AnswerRecorder:
         counts = self.report.counts
         number = counts.replayed + counts.recorded + counts.reused + self._unwritten_count + 1
         place = self.player.given.count(question.key, take)
+        if self.config.fault_take:  # only what was recorded with the fault too
+            take = self.config.fault_take
+            place = self.player.count_recorded(question.key, take)
         replaces = self.mode == "all"
         if not replaces:  # in mode new, an answer in this place was too old
             replaces = place < len(self.player.recorded_answers(question.key, take))

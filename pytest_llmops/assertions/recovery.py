@@ -112,9 +112,7 @@ def assert_recovers(
         evidence: Sequence[tuple[str, str]] = ()
         if not problem and measurement.status in ("failed", "errored"):
             evidence = timeline
-        emissions.append(
-            Emission(measurement=measurement, evidence=evidence, max_evidence_lines=MAX_LINES)
-        )
+        emissions.append(Emission(measurement=measurement, evidence=evidence, max_evidence_lines=MAX_LINES))
     return recorder.emit_together(emissions)
 
 
@@ -137,9 +135,7 @@ def _find_problem(plan: FaultPlan, answer: object) -> str:
     last = plan.hits[-1]
     if text is not None or _went_on(plan, last):
         return ""
-    return (
-        f"no call of a model was answered after {_describe_fault(last)}, and no answer= is given: the application ended there"
-    )
+    return f"no call of a model was answered after {_describe_fault(last)}, and no answer= is given: the application ended there"
 
 
 def _went_on(plan: FaultPlan, last: FaultEvent) -> bool:

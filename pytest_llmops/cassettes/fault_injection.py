@@ -75,7 +75,8 @@ class FaultInjection:
             return None
         with self._report.lock:
             self._player.given.begin_request(question.key, take)
-        return tool_answers.make_tool_fault(event.fault, self._plan.last_answer(names[0]))
+        schema = self._plan.output_schemas.get(names[-1])
+        return tool_answers.make_tool_fault(event.fault, self._plan.last_answer(names[0]), schema)
 
     def note_model_answer(self, question: Question, answer: Answer, purpose: str = "") -> None:
         """Note what a call of a model has got, recorded or live.
@@ -92,7 +93,10 @@ class FaultInjection:
 
     def note_tool_answer(self, question: Question, answer: Answer | None) -> None:
         """Note what a call of a tool has got; None: it has not come yet."""
-        if self._plan is not None and answer is not None and tool_answers.is_tool_call(question):
+        if self._plan is None or answer is None:
+            return
+        self._plan.output_schemas.update(tool_answers.read_output_schemas(question, answer))
+        if tool_answers.is_tool_call(question):
             self._plan.note_answer(question.key, tool_answers.list_tool_names(question)[0], answer)
 
     def note_late(self, key: str) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 from pytest_llmops._util.hosts import LOOPBACK
 from pytest_llmops._util.json_values import parse_json
 from pytest_llmops.cassettes.active_tape import SESSION_TAKES
-from pytest_llmops.cassettes.faults.takes import is_fault_take, name_fault_take
 from pytest_llmops.cassettes.body_lines import WRAP_WIDTH, diff_lines, format_body
+from pytest_llmops.cassettes.faults.takes import is_fault_take, name_fault_take
 from pytest_llmops.cassettes.nearest_request import (
     SAME_ADDRESS,
     NamedRequest,

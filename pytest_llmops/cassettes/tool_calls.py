@@ -19,7 +19,7 @@ from pytest_llmops.cassettes.request_key import Answer, Question
 from pytest_llmops.cassettes.tape_config import TapeConfig
 from pytest_llmops.cassettes.tape_report import KeyAndTake, TapeReport
 from pytest_llmops.cassettes.tool_comparison import compare_tool_answers
-from pytest_llmops.cassettes.tool_questions import is_repeated
+from pytest_llmops.cassettes.tool_questions import REPEATED_METHODS, is_repeated
 from pytest_llmops.errors import CassetteMiss
 from pytest_llmops.settings import RecordMode
 
@@ -154,15 +154,18 @@ class ToolCalls:
         decided = self._is_replayed.get(place)
         if decided is not None:
             return decided
+        if is_repeated(question):
+            has_answer = bool(self.player.recorded_answers(question.key, take))
+            return has_answer and take not in self._changed_takes
         takes = {take, self.config.fault_take}
+        # What changes nothing may have been recorded by this very test, when the client opened its session
         is_recorded = any(
-            interaction.request["url"] == question.url and not takes.isdisjoint(interaction.answers)
+            interaction.request["url"] == question.url
+            and interaction.request["method"] not in REPEATED_METHODS
+            and not takes.isdisjoint(interaction.answers)
             for interaction in self.player.recordings.by_key.values()
         )
         replays = is_recorded and take not in self._changed_takes
-        if is_repeated(question):
-            has_answer = bool(self.player.recorded_answers(question.key, take))
-            return has_answer and replays
         self._is_replayed[place] = replays
         return replays
 

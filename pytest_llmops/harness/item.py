@@ -147,9 +147,7 @@ class Harness:
             attempt = (attempt or 0) + self._attempts
         take = str(recorder.current_trial() or attempt or 0)
         faults = llm_fault.make_fault_plan(self.item)
-        self.tape = self._make_tape(
-            path, shared=shared, mode=mode, attempt=attempt, take=take, faults=faults
-        )
+        self.tape = self._make_tape(path, shared=shared, mode=mode, attempt=attempt, take=take, faults=faults)
         self._attempts += 1
         self._in_use.enter_context(tapes.use_test_tape(self.tape, self.settings))
 

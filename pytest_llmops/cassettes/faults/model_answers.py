@@ -291,7 +291,11 @@ def _write_messages(_: Question, request: JsonObject, content: object) -> Answer
 
 def _write_gemini(question: Question, request: JsonObject, content: object) -> Answer:
     """Write an answer of Gemini's generateContent."""
-    candidate = {"content": {"role": "model", "parts": [{"text": content}]}, "finishReason": "STOP", "index": 0}
+    candidate = {
+        "content": {"role": "model", "parts": [{"text": content}]},
+        "finishReason": "STOP",
+        "index": 0,
+    }
     usage = {"promptTokenCount": 0, "candidatesTokenCount": 0, "totalTokenCount": 0}
     reply = {"candidates": [candidate], "usageMetadata": usage, "modelVersion": request["model"]}
     if "streamGenerateContent" not in question.url:

@@ -5,7 +5,7 @@ asked again after an answer is a new call. So a second call is the second one wh
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_llmops.cassettes.faults.kinds import Fault
@@ -72,12 +72,14 @@ class FaultPlan:
     Attributes:
         events: The calls of the application, in their order.
         is_judged: Whether `assert_recovers` has looked at it.
+        output_schemas: The schemas of the results of tools, by server and name, as far as a client has asked for them.
     """
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         self.faults = tuple(faults)
         self.events: list[FaultEvent] = []
         self.is_judged = False
+        self.output_schemas: dict[str, Mapping[str, object]] = {}
         self._counters = [_Counter() for _ in self.faults]
         self._attempts: dict[str, int] = {}  # of questions whose last attempt got no answer
         self._last: dict[str, Answer] = {}

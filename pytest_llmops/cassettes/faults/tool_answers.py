@@ -4,17 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_llmops._util.json_values import as_mapping, get_text
+from pytest_llmops._util.json_values import JsonObject, as_mapping, get_mapping, get_mappings, get_text
 from pytest_llmops.cassettes.faults.kinds import Fault
 from pytest_llmops.cassettes.faults.model_answers import make_long_text
 from pytest_llmops.cassettes.request_key import Answer, Question
-from pytest_llmops.cassettes.tool_questions import CALL_METHOD, FUNCTION, read_tool_answer
+from pytest_llmops.cassettes.tool_questions import CALL_METHOD, FUNCTION, LIST_METHOD, read_tool_answer
 
 # Codes of errors that the SDKs use themselves
 TIMED_OUT = -32001
 CLOSED = -32000
 INTERNAL = -32603
 HALF_A_LINE = b'{"jsonrpc": "2.0", "result": {"content": [{"type": "te'
+MAX_DEPTH = 5  # of the objects in a schema that are filled
+_EMPTY_VALUES: Mapping[str, object] = {"object": {}, "array": [], "integer": 0, "number": 0, "boolean": False}
 _ERRORS: Mapping[str, tuple[int, str]] = {
     "timeout": (TIMED_OUT, "Request timed out"),
     "server_error": (INTERNAL, "Internal error"),
@@ -86,12 +88,27 @@ def list_tool_names(question: Question) -> list[str]:
     return [name, f"{server}/{name}"]
 
 
-def make_tool_fault(fault: Fault, previous: Answer | None) -> ToolFault:
+def read_output_schemas(question: Question, answer: Answer) -> dict[str, JsonObject]:
+    """Return the schemas of results that an answer lists, by all names of each tool; empty for other answers."""
+    if question.method != LIST_METHOD:
+        return {}
+    server = question.url.partition(":")[2]
+    tools = get_mappings(get_mapping(read_tool_answer(answer), "result"), "tools")
+    schemas = {}
+    for tool in tools:
+        schema = get_mapping(tool, "outputSchema")
+        if schema:
+            schemas[f"{server}/{get_text(tool, 'name')}"] = schema
+    return schemas
+
+
+def make_tool_fault(fault: Fault, previous: Answer | None, schema: JsonObject | None = None) -> ToolFault:
     """Return what a call of a tool gets.
 
     Args:
         fault: The fault.
         previous: What the tool has answered before, for ``stale``.
+        schema: The schema of its results; None: it has none, or it is not known.
     """
     if fault.kind == "slow":
         return ToolFault(fault, {}, pause_s=fault.seconds)
@@ -101,10 +118,10 @@ def make_tool_fault(fault: Fault, previous: Answer | None) -> ToolFault:
         return ToolFault(fault, {}, line=HALF_A_LINE, pause_s=fault.at_most_s)
     if fault.kind == "server_died":
         return ToolFault(fault, {}, ends=True)
-    return ToolFault(fault, _make_content(fault, previous))
+    return ToolFault(fault, _make_content(fault, previous, schema))
 
 
-def _make_content(fault: Fault, previous: Answer | None) -> dict[str, Any]:
+def _make_content(fault: Fault, previous: Answer | None, schema: JsonObject | None) -> dict[str, Any]:
     """Return the result or the error of an answer."""
     if fault.kind in _ERRORS:
         code, text = _ERRORS[fault.kind]
@@ -114,11 +131,27 @@ def _make_content(fault: Fault, previous: Answer | None) -> dict[str, Any]:
         return {name: content[name] for name in ("result", "error") if name in content}
     if fault.kind == "wrong_type":
         return {"result": {"content": 42, "isError": False}}
-    if fault.kind == "empty":
-        return {"result": {"content": [], "isError": False}}
     text = _make_text(fault)
-    is_error = fault.kind == "rate_limit"
-    return {"result": {"content": [{"type": "text", "text": text}], "isError": is_error}}
+    content = [{"type": "text", "text": text}]
+    if fault.kind == "empty":
+        content = []
+    if fault.kind == "rate_limit":
+        return {"result": {"content": content, "isError": True}}
+    result: dict[str, Any] = {"content": content, "isError": False}
+    if schema:  # clients refuse a result that does not fit it
+        result["structuredContent"] = _fill_schema(schema, text, MAX_DEPTH)
+    return {"result": result}
+
+
+def _fill_schema(schema: JsonObject, text: str, depth: int) -> object:
+    """Return a value for a simple schema, in which each text is the given one."""
+    kind = schema.get("type")
+    properties = get_mapping(schema, "properties")
+    if kind == "object" and depth:
+        return {name: _fill_schema(as_mapping(part), text, depth - 1) for name, part in properties.items()}
+    if kind == "string":
+        return text
+    return _EMPTY_VALUES.get(str(kind))
 
 
 def _make_text(fault: Fault) -> str:

@@ -21,7 +21,6 @@ from pytest_llmops.cassettes.http.vcr_adapter import (
 )
 from pytest_llmops.cassettes.outcome import Outcome
 from pytest_llmops.cassettes.patch import Patch
-from pytest_llmops.cassettes.request_key import Answer
 from pytest_llmops.errors import CassetteMiss
 
 _FIRST_REDIRECT = 300
@@ -68,10 +67,9 @@ def _wrap_request(real: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitabl
             begin_answer(call.tape, call.request).give_up(error)
             raise
         call = current_call.get()
-        if call is not None and call.answer is not None and is_pause(call.answer):
-            if await _wait_out(call, call.answer, kwargs.get("timeout", session.timeout)):
-                with claim_late_answers():
-                    return await request(session, *args, **kwargs)
+        if call is not None and await _gets_late_answer(call, kwargs.get("timeout", session.timeout)):
+            with claim_late_answers():
+                return await request(session, *args, **kwargs)
         if call is not None and call.answer is not None and call.answer.outcome is not None:
             _fail_body(response, partial(_raise_outcome, call, call.answer.outcome))
             if not call.answer.status:  # nothing of the answer had come: the call itself failed
@@ -81,9 +79,12 @@ def _wrap_request(real: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitabl
     return request
 
 
-async def _wait_out(call: Call, answer: Answer, timeout: Any) -> bool:
-    """Wait for an answer that is late on purpose, and return whether the client gets its own answer now."""
-    limits = [getattr(timeout, name, None) for name in ("total", "sock_read")]
+async def _gets_late_answer(call: Call, limits_of_client: Any) -> bool:
+    """Wait if an answer is late on purpose, and return whether the client gets its own answer now."""
+    answer = call.answer
+    if answer is None or not is_pause(answer):
+        return False
+    limits = [getattr(limits_of_client, name, None) for name in ("total", "sock_read")]
     limit_s = min((seconds for seconds in limits if seconds), default=None)
     return await wait_out_async(call.tape, question_for(call.tape, call.request), answer, limit_s)
 

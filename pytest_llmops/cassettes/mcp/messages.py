@@ -12,6 +12,7 @@ PROGRESS = "notifications/progress"
 CANCELLED = "notifications/cancelled"
 INITIALIZED = "notifications/initialized"
 INITIALIZE = "initialize"
+PROTOCOL_VERSION = "io.modelcontextprotocol/protocolVersion"  # a member of `_meta`
 INTERNAL_ERROR = -32603  # JSON-RPC 2.0, section 5.1
 
 

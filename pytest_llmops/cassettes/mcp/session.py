@@ -6,7 +6,7 @@ It knows messages alone. `stdio` and `streamable_http` pass them on.
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -141,7 +141,7 @@ class McpSession:
         if given.ends:
             return Turn(ends=True)
         if given.content:
-            return Turn(to_client=[_make_answer(message["id"], dict(given.content))])
+            return Turn(to_client=[_make_answer(message["id"], _complete_result(message, given.content))])
         self._silent.add(message["id"])
         self._hanging[message["id"]] = (tape, question)
         text = f"no answer came within {given.pause_s:g} s (a fault of the test)"
@@ -317,6 +317,21 @@ def _select_answer(message: Message) -> Message:
 def _make_answer(request_id: MessageId, content: Message) -> Message:
     """Return the answer to a request, with the recorded result or error."""
     return {"jsonrpc": "2.0", "id": request_id, **_select_answer(content)}
+
+
+def _complete_result(request: Message, content: Mapping[str, Any]) -> Message:
+    """Return the content of an answer as the protocol of a request wants it: since 2026-07-28 a result says that it is one.
+
+    Only requests of that protocol name it.
+    """
+    answer = dict(content)
+    params = request.get("params")
+    if not isinstance(params, dict) or "result" not in answer:
+        return answer
+    meta = params.get("_meta")
+    if isinstance(meta, dict) and messages.PROTOCOL_VERSION in meta:
+        answer["result"] = {"resultType": "complete", **answer["result"]}
+    return answer
 
 
 def _without_id(message: Message) -> Message:

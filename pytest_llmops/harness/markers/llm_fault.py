@@ -75,7 +75,10 @@ class FaultMarker(Marker):
             default=None,
         ),
         Argument(
-            "text", name_of("text as a text that is not empty"), "of `hostile`: orders of your own", default=None
+            "text",
+            name_of("text as a text that is not empty"),
+            "of `hostile`: orders of your own",
+            default=None,
         ),
         Argument(
             "size",
@@ -91,7 +94,10 @@ class FaultMarker(Marker):
             default=None,
         ),
         Argument(
-            "must_come", _parse_must_come, "`False`: the test may pass although no call had the fault", default=True
+            "must_come",
+            _parse_must_come,
+            "`False`: the test may pass although no call had the fault",
+            default=True,
         ),
     )
 
@@ -129,17 +135,17 @@ class FaultMarker(Marker):
             **own,
         )
 
-    def _read_stale_call(
-        self, arguments: Arguments, given: dict[str, Any], call: int | None
-    ) -> int | None:
+    def _read_stale_call(self, arguments: Arguments, given: dict[str, Any], call: int | None) -> int | None:
         """Return which call gets the answer of the one before: the second, unless another one is given."""
         if "call" not in given:
             return STALE_CALL
         if call == 1:
-            raise arguments.usage_error("call=2 or a later one with 'stale': there is no answer before the first")
+            raise arguments.usage_error(
+                "call=2 or a later one with 'stale': there is no answer before the first"
+            )
         return call
 
-    def check_needs(self, node: Any, fixtures: Any) -> None:  # noqa: ARG002 -- it needs no fixture
+    def check_needs(self, node: Any, fixtures: Any) -> None:
         """Check all faults of a test, not only the closest.
 
         Raises:

@@ -36,6 +36,7 @@ from pytest_llmops.settings import NEEDS_JUDGE, OPTIONS, Option, RecordMode, Set
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes import FaultPlan, Tape
+    from pytest_llmops.harness.fault_variants import FaultVariant
     from pytest_llmops.harness.run_checks import CollectedTests
     from pytest_llmops.recorder import Exchange
     from pytest_llmops.results.run import TestRecord
@@ -62,6 +63,7 @@ class Harness:
     skip: Callable[[str], NoReturn]
     ours: bool = False
     is_silent: bool = False  # Whether this run of the test is not reported
+    variant: FaultVariant | None = None  # The fault that this run of the test has, with --llm-faults
     recorder: recorder.Recorder = field(default_factory=recorder.Recorder)
     tape: Tape | None = None
     passed: bool = False
@@ -147,6 +149,8 @@ class Harness:
             attempt = (attempt or 0) + self._attempts
         take = str(recorder.current_trial() or attempt or 0)
         faults = llm_fault.make_fault_plan(self.item)
+        if self.variant is not None:
+            faults = self.variant.plan
         self.tape = self._make_tape(path, shared=shared, mode=mode, attempt=attempt, take=take, faults=faults)
         self._attempts += 1
         self._in_use.enter_context(tapes.use_test_tape(self.tape, self.settings))
@@ -188,6 +192,7 @@ class Harness:
             attempt=attempt,
             take=take,
             faults=faults,
+            fault_take=self.variant.take if self.variant is not None else "",
         )
 
     def open_block_cassette(self, name: str | Path, mode: RecordMode | None = None) -> Tape:
@@ -406,6 +411,8 @@ class Harness:
             words = ["pytest", "--llm-again"]
         if self.settings.judge:
             words.append("--llm-judge")
+        if self.variant is not None:
+            words.append(self.variant.flag)
         words += [f"--llm-prompt={version}" for version in self.settings.prompt]
         words += self._rerun_flags()
         return shlex.join(words)
@@ -463,6 +470,8 @@ class Harness:
             report: pytest's report, with an expected failure already marked as such. It is changed to failed in that case.
             error: What the phase raised.
         """
+        if self.variant is not None:
+            self.variant.note_phase(report, error, self.mask_secrets)
         unscored = any(measurement.status == "errored" for measurement in self.recorder.measurements)
         if hasattr(report, "wasxfail") and error is not None and (unscored or find_unscored_error(error)):
             del report.wasxfail

@@ -133,6 +133,7 @@ def make_tape(
     attempt: int | None = None,
     take: str = "0",
     faults: FaultPlan | None = None,
+    fault_take: str = "",
 ) -> Tape:
     """Open a cassette with the run's settings and the hooks of the nearest conftest.
 
@@ -146,6 +147,7 @@ def make_tape(
         attempt: The number of a repetition or rerun, from 0; None: the test runs once.
         take: The take that is replayed.
         faults: The faults that calls of the test get on purpose.
+        fault_take: The take of what the test asks only with its fault; "": there is none.
 
     Raises:
         CassetteError: The cassette is damaged.
@@ -174,6 +176,7 @@ def make_tape(
         why_not_called=why_not_called,
         list_folders=partial(list_folders, item),
         faults=faults,
+        fault_take=fault_take,
     )
     return open_tape(path, settings.record, config, shared=shared)
 

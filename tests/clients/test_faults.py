@@ -201,7 +201,9 @@ def test_each_fault_of_a_tool(tmp_path: Path, major: int, transport: str) -> Non
         failed = set(re.findall(r"^(?:FAILED|ERROR) .*::(\w+)", text, re.MULTILINE))
         assert failed == hung, text[-8000:]
         assert len(re.findall(r"^PASSED", text, re.MULTILINE)) == len(KINDS), text[-8000:]
-        assert re.search(r"hung: tool (orders|localhost/mcp)/refund got no answer for 0.3 s", text), text[-8000:]
+        assert re.search(r"hung: tool (orders|localhost/mcp)/refund got no answer for 0.3 s", text), text[
+            -8000:
+        ]
     calls = (tmp_path / "calls.txt").read_text(encoding="utf-8").split()
     assert calls == ["7"] * len(KINDS) + ["1", "2"]  # neither a fault nor the replay calls the server
 

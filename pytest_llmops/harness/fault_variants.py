@@ -1,0 +1,168 @@
+"""With which faults ``--llm-faults`` runs a test, and how the test ended with each: `FaultVariant`.
+
+Knows pytest's items and reports by their attributes only.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from pytest_llmops.cassettes import (
+    FAULT_KINDS,
+    Fault,
+    FaultPlan,
+    FaultTargets,
+    count_fault_targets,
+    find_fault_take,
+)
+from pytest_llmops.errors import (
+    CassetteMiss,
+    ModelError,
+    describe_exception,
+    find_unscored_error,
+    list_record_commands,
+)
+from pytest_llmops.harness import tapes
+from pytest_llmops.measurement import shorten_text
+from pytest_llmops.results.fault_survey import (
+    GAVE_UP,
+    HUNG,
+    MODEL,
+    NOT_HIT,
+    NOT_JUDGED,
+    SURVIVED,
+    TOOL,
+    UNRECORDED,
+    WRONG,
+    FaultEnd,
+)
+from pytest_llmops.settings import Settings
+
+EVERY_TOOL = "*"
+STALE_CALL = 2  # the first call has none before it
+MAX_WHY = 300
+FAILED = "Failed"  # of `pytest.fail`
+
+
+def list_faults_to_try(item: Any, settings: Settings) -> list[Fault]:
+    """Return the faults that a test is run with, those of models first; none: nothing is recorded that a fault could hit.
+
+    Raises:
+        CassetteError: Its cassette is damaged.
+        UsageError: Its marker is wrong.
+    """
+    path, _ = tapes.item_cassette_path(item)
+    targets = count_fault_targets(path)
+    if targets == FaultTargets():
+        return []
+    faults = []
+    for name in settings.faults:
+        if FAULT_KINDS[name].model and targets.models:
+            faults.append(_make_fault(name, targets.models))
+    for name in settings.faults:
+        if FAULT_KINDS[name].tool and targets.tools:
+            faults.append(_make_fault(name, targets.tools, tool=EVERY_TOOL))
+    return [fault for fault in faults if fault is not None]
+
+
+def _make_fault(kind: str, calls: int, tool: str = "") -> Fault | None:
+    """Return a fault of a kind on the first call that it can hit; None: the test makes too few calls for it."""
+    if kind != "stale":
+        return Fault(kind=kind, tool=tool)
+    if calls < STALE_CALL:
+        return None
+    return Fault(kind=kind, call=STALE_CALL, tool=tool)
+
+
+class FaultVariant:
+    """A test that runs with a fault.
+
+    Args:
+        fault: The fault.
+
+    Attributes:
+        plan: Gives the call its fault, and keeps what happened.
+        take: The take of what the test asks only with the fault.
+    """
+
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+        self.plan = FaultPlan([fault])
+        self.take = find_fault_take(fault.kind, is_for_tool=fault.is_for_tool)
+        self._errors: list[tuple[BaseException, str]] = []  # with their texts
+        self._doubt = ""
+
+    @property
+    def flag(self) -> str:
+        """The flag that runs the test with this fault again."""
+        return f"--llm-faults={self.fault.kind}"
+
+    def note_phase(self, report: Any, error: BaseException | None, mask: Callable[[str], str]) -> None:
+        """Note how a phase of the test ended.
+
+        Args:
+            report: pytest's report.
+            error: What the phase raised.
+            mask: Masks secrets in a text.
+        """
+        if hasattr(report, "wasxfail"):
+            self._doubt = "the test is expected to fail (xfail)"
+        elif report.skipped:
+            self._doubt = "the test was skipped"
+        elif error is not None:
+            first_line = describe_exception(error).strip().partition("\n")[0]
+            self._errors.append((error, shorten_text(mask(first_line), MAX_WHY)))
+
+    def is_hopeless(self) -> bool:
+        """Return whether the test ended before the fault came, in a way that it would end with any fault: skipped, or a broken set-up."""
+        if self.plan.hits:
+            return False
+        return bool(self._doubt or any(not isinstance(error, CassetteMiss) for error, _ in self._errors))
+
+    def find_end(self) -> FaultEnd:
+        """Return how the test ended."""
+        status, why = self._judge()
+        commands = [command for error, _ in self._errors for command in list_record_commands(error)]
+        record = ""
+        if status == UNRECORDED and commands:
+            record = commands[0]
+        return FaultEnd(
+            kind=self.fault.kind,
+            on=TOOL if self.fault.is_for_tool else MODEL,
+            status=status,
+            why=why,
+            record=record,
+        )
+
+    def _judge(self) -> tuple[str, str]:
+        """Return the status of the test, and why it is no other."""
+        for error, why in self._errors:
+            if isinstance(find_unscored_error(error), CassetteMiss):
+                return UNRECORDED, why
+        hung = self.plan.describe_hung()
+        if hung:
+            return HUNG, hung
+        if self._doubt:
+            return NOT_JUDGED, self._doubt
+        if not self.plan.hits and not self._errors:
+            return NOT_HIT, f"no call {self.fault.call} of a {TOOL if self.fault.is_for_tool else MODEL} came"
+        if not self._errors:
+            return SURVIVED, ""
+        error, why = self._errors[0]
+        return _judge_error(error), why
+
+
+def _judge_error(error: BaseException) -> str:
+    """Return what the error of a test means."""
+    if _is_assertion(error):
+        return WRONG
+    unscored = find_unscored_error(error)
+    if unscored is None or isinstance(unscored, ModelError):
+        return GAVE_UP
+    return NOT_JUDGED
+
+
+def _is_assertion(error: BaseException) -> bool:
+    """Return whether an error says that a result is wrong."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_assertion, error.exceptions))
+    return isinstance(error, AssertionError) or type(error).__name__ == FAILED

@@ -15,11 +15,13 @@ from pytest_llmops.cassettes import (
     find_fault_take,
 )
 from pytest_llmops.errors import (
+    BudgetReached,
     CassetteMiss,
     ModelError,
     describe_exception,
     find_unscored_error,
     list_record_commands,
+    split_code,
 )
 from pytest_llmops.harness import tapes
 from pytest_llmops.measurement import shorten_text
@@ -109,7 +111,10 @@ class FaultVariant:
         elif report.skipped:
             self._doubt = "the test was skipped"
         elif error is not None:
-            first_line = describe_exception(error).strip().partition("\n")[0]
+            text = describe_exception(error)
+            if isinstance(error, (CassetteMiss, BudgetReached)):  # their names say nothing to a reader
+                text = str(error)
+            first_line, _ = split_code(text.strip().partition("\n")[0])
             self._errors.append((error, shorten_text(mask(first_line), MAX_WHY)))
 
     def is_hopeless(self) -> bool:

@@ -10,6 +10,7 @@ from pytest_llmops.reports.changed_cases import ShownCase, count_kinds, list_cas
 from pytest_llmops.reports.commands import complete_command, find_next_command, format_rerun, is_miss
 from pytest_llmops.reports.comparisons import list_comparisons, list_judges
 from pytest_llmops.results.details import CollectionError, as_list, as_mapping, fact_text
+from pytest_llmops.results.fault_survey import read_survey
 from pytest_llmops.results.problems import list_failed_measurements, list_record_commands
 from pytest_llmops.results.run import OUTCOMES, Outcome, Run, TestRecord, is_judged
 from pytest_llmops.results.shares import ShareVerdict
@@ -433,6 +434,12 @@ class _Reader:
         )
 
     def _without_baseline(self) -> Headline:
+        survey = read_survey(self._run.records)
+        if survey is not None:
+            step, command = survey.next_step
+            return Headline(
+                word="NONE", sentence=survey.sentence, next_step=step, command=self._complete(command)
+            )
         counts = self._counts
         has_scores = any(
             measurement.unit == "1" for record in self._run.records for measurement in record.measurements

@@ -15,6 +15,7 @@ from pytest_llmops.reports.terminal_cases import CaseList
 from pytest_llmops.reports.terminal_causes import cause_lines
 from pytest_llmops.reports.terminal_details import detail_lines
 from pytest_llmops.reports.terminal_page import MIN_WIDTH, Line, Page, Style, has_content
+from pytest_llmops.results.fault_survey import read_survey
 from pytest_llmops.results.problems import describe_unrecorded, list_record_commands
 from pytest_llmops.results.run import Run
 from pytest_llmops.results.summary import summarize_run
@@ -149,6 +150,7 @@ class _Builder:
             self._cases.lines(),
             [*self._metric_lines(), *self._agent_lines()],
             self._comparison_lines(),
+            self._fault_lines(),
             self._tool_lines(),
             [*self._missed_lines(), *self._verified_lines(), *self._budget_lines(), *self._skipped_lines()],
         ]
@@ -266,6 +268,29 @@ class _Builder:
         if self._around.more:
             text += f": {self._around.more}"
         return self._page.wrap(text)
+
+    def _fault_lines(self) -> list[Line]:
+        """Return a line for each kind of fault that not all tests survived, and the others together; with -v each fault that was not."""
+        survey = read_survey(self._run.records)
+        if survey is None:
+            return []
+        page = self._page
+        lines: list[Line] = []
+        for kind in survey.kinds:
+            if kind.is_survived and self._verbosity <= 0:
+                continue
+            text = ": ".join(filter(None, [f"{kind.label}: {kind.counted}", kind.describe()]))
+            lines += page.wrap(page.quote(text, 600), "red" if kind.lost else "", hang=2)
+        held = [kind.label for kind in survey.kinds if kind.is_survived]
+        if held and self._verbosity <= 0:
+            lines += page.wrap(page.quote(f"survived by all: {', '.join(held)}", 600), "green", hang=2)
+        if self._verbosity > 0:
+            for test, end in survey.list_open_ends():
+                text = f"{test.name}: {end.label}: {end.status}: {end.why}"
+                lines += page.wrap(page.quote(text, 600), "", hang=2)
+        if lines:
+            lines.insert(0, Line("faults survived", "bold"))
+        return lines
 
     def _tool_lines(self) -> list[Line]:
         """Return which tools of the catalogues were reached, and which were confused; with -v all of them."""

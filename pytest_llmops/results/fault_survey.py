@@ -8,7 +8,7 @@ from __future__ import annotations  # `StoredFacts` reads the types of fields as
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 
-from pytest_llmops.measurement import Json
+from pytest_llmops.measurement import Json, format_count
 from pytest_llmops.results.details import StoredFacts, as_list, as_mapping, fact_text
 from pytest_llmops.results.run import TestRecord
 
@@ -127,6 +127,11 @@ class KindSummary:
             return NOT_JUDGED
         return f"{self.survived:,} of {self.judged:,}"
 
+    @property
+    def is_survived(self) -> bool:
+        """Whether all tests survived, and each could be judged."""
+        return not self.lost and not self.unknown
+
     def describe(self, most: int = 3) -> str:
         """Return who did not survive and who could not be judged, the first of each by name.
 
@@ -172,6 +177,10 @@ class Survey:
         """Return how many faults of all tests ended in one of these ways."""
         return sum(end.status in statuses for test in self.tests for end in test.ends)
 
+    def list_open_ends(self) -> list[tuple[SurveyedTest, FaultEnd]]:
+        """Return all faults that were not survived, or could not be judged, with their tests."""
+        return [(test, end) for test in self.tests for end in test.ends if end.status != SURVIVED]
+
     @property
     def survived(self) -> int:
         """How many faults were survived."""
@@ -181,6 +190,34 @@ class Survey:
     def judged(self) -> int:
         """How many could be judged."""
         return self.survived + self.count(*LOST)
+
+    @property
+    def sentence(self) -> str:
+        """How many faults were survived, and how many could not be judged.
+
+        >>> Survey(unrecorded=(SurveyedTest(nodeid="t"),)).sentence
+        'No fault came: 1 test has no recorded call that a fault could hit'
+        """
+        if not self.tests:
+            tests = format_count(len(self.unrecorded), "test")
+            verb = "has" if len(self.unrecorded) == 1 else "have"
+            return f"No fault came: {tests} {verb} no recorded call that a fault could hit"
+        text = f"{self.survived:,} of {format_count(self.judged, 'fault')} survived by {format_count(len(self.tests), 'test')}"
+        unknown = self.count(*UNKNOWN)
+        if unknown:
+            text += f", {unknown:,} could not be judged"
+        if self.unrecorded:
+            text += f"; without a recorded call: {format_count(len(self.unrecorded), 'test')}"
+        return text
+
+    @property
+    def next_step(self) -> tuple[str, str]:
+        """What to do next, and the command that does it; both "" if nothing is missing."""
+        if self.record_commands and self.tests:
+            return "Record what is missing:", "pytest --llm-faults=all --llm-record=new"
+        if self.record_commands:
+            return "Record the tests without faults first:", "pytest --llm-record=new"
+        return "", ""
 
     @property
     def record_commands(self) -> list[str]:

@@ -91,6 +91,11 @@ class FaultInjection:
         if model_answers.is_model_call(question):
             self._plan.note_answer(question.key, MODEL, answer)
 
+    def note_failure(self, question: Question) -> None:
+        """Note that a live call of a model got no answer."""
+        if self._plan is not None:
+            self._plan.note_failure(question.key)
+
     def note_tool_answer(self, question: Question, answer: Answer | None) -> None:
         """Note what a call of a tool has got; None: it has not come yet."""
         if self._plan is None or answer is None:

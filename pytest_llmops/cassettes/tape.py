@@ -322,6 +322,8 @@ class Tape:
         """
         run_folder.note_live_call("-")
         record_exchange(exchange)
+        if exchange.status is None:
+            self.faults.note_failure(question)
         self.costs.settle(question, exchange, complete=complete)
 
     def record(self, question: Question, answer: Answer, take: str = "", purpose: str = "") -> None:

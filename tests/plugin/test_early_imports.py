@@ -322,7 +322,7 @@ def test_tests_of_other_files_run(project: Project) -> None:
 def test_every_assertion_is_in_the_table_or_needs_nothing_more() -> None:
     complete = {
         "assert_clean_text", "assert_cost", "assert_files", "assert_index_fresh", "assert_latency",
-        "assert_matches", "assert_not_contains", "assert_not_matches", "assert_tokens",
+        "assert_matches", "assert_not_contains", "assert_not_matches", "assert_recovers", "assert_tokens",
     }  # fmt: skip
     in_table = {name for name in NEEDS_BY_NAME if name.startswith("assert_")}
     assert in_table.isdisjoint(complete)

@@ -171,13 +171,20 @@ class FaultPlan:
             answer: The answer.
         """
         with self._lock:
-            if answer.outcome is None and not answer.is_transient:
+            is_broken = answer.outcome is not None and answer.outcome.kind != "left"
+            if is_broken or answer.is_transient:
+                self.note_failure(key)
+            else:
                 self._last[source] = answer
-                return
-            event = self._find_event(key)
-            if event is not None and event.fault is None:
-                event.has_failed = True
-                self._attempts[key] = event.attempt
+
+    def note_failure(self, key: str) -> None:
+        """Note that the last call of a question failed without a fault: when it is asked again, that is another attempt."""
+        event = self._find_event(key)
+        if event is None or event.fault is not None:
+            return
+        with self._lock:
+            event.has_failed = True
+            self._attempts[key] = event.attempt
 
     def last_answer(self, source: str) -> Answer | None:
         """Return the last answer of a model, or of a tool."""

@@ -127,8 +127,8 @@ def _make_content(fault: Fault, previous: Answer | None, schema: JsonObject | No
         code, text = _ERRORS[fault.kind]
         return {"error": {"code": code, "message": f"{text} (a fault of the test)"}}
     if fault.kind == "stale" and previous is not None:
-        content = read_tool_answer(previous)
-        return {name: content[name] for name in ("result", "error") if name in content}
+        before = read_tool_answer(previous)
+        return {name: before[name] for name in ("result", "error") if name in before}
     if fault.kind == "wrong_type":
         return {"result": {"content": 42, "isError": False}}
     text = _make_text(fault)

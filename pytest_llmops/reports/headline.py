@@ -22,14 +22,8 @@ TONES: Mapping[Word, str] = {
 }  # fmt: skip
 """The colour of each word; "" is the colour of the text: a run that was compared with nothing is never green."""
 SIGNS: Mapping[Word, str] = {
-    "RED": "✕",
-    "AMBER": "?",
-    "GREEN": "✓",
-    "ERROR": "!",
-    "FAIL": "✕",
-    "PASS": "✓",
-    "NONE": "–",
-}
+    "RED": "✕", "AMBER": "?", "GREEN": "✓", "ERROR": "!", "FAIL": "✕", "PASS": "✓", "NONE": "–",
+}  # fmt: skip
 MARKDOWN_SIGNS: Mapping[Word, str] = {
     "RED": "🔴", "AMBER": "🟡", "GREEN": "🟢", "ERROR": "🟣", "FAIL": "🔴", "PASS": "⚪", "NONE": "⚪",
 }  # fmt: skip
@@ -437,9 +431,8 @@ class _Reader:
         survey = read_survey(self._run.records)
         if survey is not None:
             step, command = survey.next_step
-            return Headline(
-                word="NONE", sentence=survey.sentence, next_step=step, command=self._complete(command)
-            )
+            next_step = {"next_step": step, "command": self._complete(command)}
+            return Headline(word="NONE", sentence=survey.sentence, **next_step)
         counts = self._counts
         has_scores = any(
             measurement.unit == "1" for record in self._run.records for measurement in record.measurements

@@ -353,7 +353,8 @@ def _format_faults(run: Run) -> list[Block]:
         return []
     rows = []
     for kind in survey.kinds:
-        rows.append([quote_cell(kind.label), kind.counted, quote_cell(kind.describe(), 300)])
+        text = kind.describe()
+        rows.append([quote_cell(kind.label), kind.counted, text and quote_cell(text, 300)])
     table = format_table(["Fault", "Survived", "Not survived, or not judged"], rows, right=[1])
     return _fold("Faults", [table], is_open=True)
 

@@ -275,21 +275,21 @@ class _Builder:
         if survey is None:
             return []
         page = self._page
-        lines: list[Line] = []
+        table: list[Sequence[str]] = [("fault", "survived", "not survived, or not judged")]
+        styles: list[Style] = ["bold"]
         for kind in survey.kinds:
             if kind.is_survived and self._verbosity <= 0:
                 continue
-            text = ": ".join(filter(None, [f"{kind.label}: {kind.counted}", kind.describe()]))
-            lines += page.wrap(page.quote(text, 600), "red" if kind.lost else "", hang=2)
+            table.append([page.quote(text, 300) for text in (kind.label, kind.counted, kind.describe())])
+            styles.append("red" if kind.lost else "")
+        lines = page.columns(table, styles, droppable=()) if len(table) > 1 else []
         held = [kind.label for kind in survey.kinds if kind.is_survived]
         if held and self._verbosity <= 0:
             lines += page.wrap(page.quote(f"survived by all: {', '.join(held)}", 600), "green", hang=2)
         if self._verbosity > 0:
             for test, end in survey.list_open_ends():
                 text = f"{test.name}: {end.label}: {end.status}: {end.why}"
-                lines += page.wrap(page.quote(text, 600), "", hang=2)
-        if lines:
-            lines.insert(0, Line("faults survived", "bold"))
+                lines += page.wrap(page.quote(text, 600), hang=2)
         return lines
 
     def _tool_lines(self) -> list[Line]:

@@ -213,18 +213,16 @@ class Survey:
     @property
     def next_step(self) -> tuple[str, str]:
         """What to do next, and the command that does it; both "" if nothing is missing."""
-        if self.record_commands and self.tests:
-            return "Record what is missing:", "pytest --llm-faults=all --llm-record=new"
-        if self.record_commands:
+        kinds = [end.kind for _, end in self.list_open_ends() if end.record]
+        if kinds:
+            names = ",".join(dict.fromkeys(kinds))
+            return (
+                "Record what tests ask after these faults:",
+                f"pytest --llm-faults={names} --llm-record=new",
+            )
+        if not self.tests:
             return "Record the tests without faults first:", "pytest --llm-record=new"
         return "", ""
-
-    @property
-    def record_commands(self) -> list[str]:
-        """The commands that record what is missing, each once."""
-        commands = [end.record for test in self.tests for end in test.ends if end.record]
-        commands += [test.record for test in self.unrecorded]
-        return list(dict.fromkeys(filter(None, commands)))
 
 
 def make_facts(ends: Iterable[FaultEnd], record: str = "") -> dict[str, Json]:

@@ -13,7 +13,7 @@ export function buildFaults(report) {
     h("div", {}, bdi(why), record && h("p", {}, h("code", {}, bdi(record)))),
   ]);
   return [
-    h("p", {}, bdi(`${sentence}.`)),
+    h("p", { class: "legend" }, bdi(`${sentence}.`)),
     kinds.length > 0 && buildTable(["fault", "survived", "not survived, or not judged"], summaries, "Kinds of faults", ["", "n", ""]),
     rows.length > 0 && buildTable(["test", "fault", "how it ended", "why"], rows, "Not survived, or not judged"),
     rest > 0 && h("p", {}, `and ${rest.toLocaleString("en")} more: the run file has them all`),

@@ -63,7 +63,11 @@ class FaultInjection:
         return answer
 
     def take_tool_fault(self, question: Question, take: str) -> ToolFault | None:
-        """Return what a call of a tool gets on purpose; None: its own answer."""
+        """Return what a call of a tool gets on purpose; None: its own answer.
+
+        Raises:
+            CassetteMiss: The fault cannot be given to a function of the project.
+        """
         if self._plan is None or active_tape.current_purpose() != "app":
             return None
         if not tool_answers.is_tool_call(question):
@@ -75,8 +79,17 @@ class FaultInjection:
             return None
         with self._report.lock:
             self._player.given.begin_request(question.key, take)
-        schema = self._plan.output_schemas.get(names[-1])
-        return tool_answers.make_tool_fault(event.fault, self._plan.last_answer(names[0]), schema)
+        previous = self._plan.last_answer(names[0])
+        if not tool_answers.is_function(question):
+            schema = self._plan.output_schemas.get(names[-1])
+            return tool_answers.make_tool_fault(event.fault, previous, schema)
+        given = tool_answers.make_function_fault(event.fault, previous)
+        if given is None:
+            raise self._report.refuse(
+                f"the fault {event.fault.kind!r} is for models and tools of MCP servers, and {names[-1]} is a function of the"
+                " project: use 'timeout', or let the function itself wait"
+            )
+        return given
 
     def note_model_answer(self, question: Question, answer: Answer, purpose: str = "") -> None:
         """Note what a call of a model has got, recorded or live.

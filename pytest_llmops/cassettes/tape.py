@@ -268,7 +268,7 @@ class Tape:
         take = take or active_tape.current_take()
         fault = self.faults.take_tool_fault(question, take)
         if fault is not None and not fault.is_late_answer:
-            return ToolTurn("replay", take, fault=fault)
+            return ToolTurn("replay", take, fault.answer, fault)
         turn = self.tools.claim(question, take)
         self.faults.note_tool_answer(question, turn.answer)
         if fault is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support.project import Project, Result
+from support.server import error_reply
 
 CLIENTS = """
 import asyncio, json, os
@@ -491,3 +492,36 @@ def test_app(vcr):
     result = project.run()
     assert result.outcomes == {"errors": 1}, result.text
     assert "marked `vcr` and `llm_fault`" in result.text
+
+
+def test_an_error_of_the_server_itself_is_not_counted_as_a_call(project: Project) -> None:
+    suite = """
+from clients_of_test import *
+
+@pytest.mark.llm_fault("empty", call=2)
+def test_app():
+    assert plain("one", max_retries=1) == "echo of one (2)"
+    assert plain("two") == ""
+    assert plain("two") == "echo of two"
+    assert_recovers("fine", retries_at_most=2)
+"""
+    project.write(**{"clients_of_test.py": CLIENTS, "test_app.py": suite})
+    project.server.queue.append(error_reply(429, retry_after_ms="1"))
+    run_both(project, passed=1)  # the 429 of the server is not recorded
+
+
+def test_calls_of_a_test_with_faults_are_not_made_ahead(project: Project) -> None:
+    suite = """
+from clients_of_test import *
+
+@pytest.mark.llm_fault("rate_limit", call=2)
+@pytest.mark.parametrize("name", ["a", "b", "c"])
+def test_app(name):
+    assert plain(f"{name} one") == f"echo of {name} one"
+    assert plain(f"{name} two", max_retries=1) == f"echo of {name} two"
+    assert_recovers("fine")
+"""
+    project.write(**{"clients_of_test.py": CLIENTS, "test_app.py": suite})
+    for result in (project.record("--llm-concurrency=3"), project.run()):
+        assert result.outcomes == {"passed": 3}, result.text
+    assert len(project.server.seen) == 6

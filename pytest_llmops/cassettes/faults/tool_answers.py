@@ -8,7 +8,13 @@ from pytest_llmops._util.json_values import JsonObject, as_mapping, get_mapping,
 from pytest_llmops.cassettes.faults.kinds import Fault
 from pytest_llmops.cassettes.faults.model_answers import make_long_text
 from pytest_llmops.cassettes.request_key import Answer, Question
-from pytest_llmops.cassettes.tool_questions import CALL_METHOD, FUNCTION, LIST_METHOD, read_tool_answer
+from pytest_llmops.cassettes.tool_questions import (
+    CALL_METHOD,
+    FUNCTION,
+    LIST_METHOD,
+    make_tool_answer,
+    read_tool_answer,
+)
 
 # Codes of errors that the SDKs use themselves
 TIMED_OUT = -32001
@@ -22,6 +28,14 @@ _ERRORS: Mapping[str, tuple[int, str]] = {
     "server_error": (INTERNAL, "Internal error"),
     "connection_reset": (CLOSED, "Connection closed"),
 }
+# What a function raises: an exception of Python, and its text
+_FUNCTION_ERRORS: Mapping[str, tuple[str, str]] = {
+    "timeout": ("TimeoutError", "timed out"),
+    "connection_reset": ("ConnectionResetError", "connection reset by peer"),
+    "server_died": ("ConnectionResetError", "connection reset by peer"),
+    "rate_limit": ("RuntimeError", "429 Too Many Requests"),
+    "server_error": ("RuntimeError", "500 Internal Server Error"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +48,7 @@ class ToolFault:
         line: A line that is no message.
         pause_s: How long it waits: for its own answer with ``slow``, otherwise for an error.
         ends: Whether the connection ends.
+        answer: The answer of a function of the project; None for a tool of MCP.
     """
 
     fault: Fault
@@ -41,39 +56,22 @@ class ToolFault:
     line: bytes = b""
     pause_s: float = 0.0
     ends: bool = False
+    answer: Answer | None = None
 
     @property
     def is_late_answer(self) -> bool:
         """Whether the call gets its own answer, late."""
         return self.fault.kind == "slow"
 
-    def give_to_function(self) -> object:
-        """Return what a function of the project returns instead; the caller has waited for `pause_s` before.
-
-        Raises:
-            TimeoutError: For ``timeout`` and ``never_returns``.
-            ConnectionError: For ``connection_reset`` and ``server_died``.
-            RuntimeError: For ``rate_limit`` and ``server_error``.
-        """
-        kind = self.fault.kind
-        if kind in ("timeout", "never_returns"):
-            raise TimeoutError("timed out (a fault of the test)")
-        if kind in ("connection_reset", "server_died"):
-            raise ConnectionResetError("connection reset by peer (a fault of the test)")
-        if kind == "rate_limit":
-            raise RuntimeError("429 Too Many Requests (a fault of the test)")
-        if kind == "server_error":
-            raise RuntimeError("500 Internal Server Error (a fault of the test)")
-        if kind == "malformed_json":
-            return HALF_A_LINE.decode()
-        if kind == "wrong_type":
-            return 42
-        return _make_text(self.fault)
-
 
 def is_tool_call(question: Question) -> bool:
     """Return whether a request calls a tool, or a function of the project: others only ask which tools there are."""
-    return question.method == CALL_METHOD or question.url.startswith(f"{FUNCTION}:")
+    return question.method == CALL_METHOD or is_function(question)
+
+
+def is_function(question: Question) -> bool:
+    """Return whether a request calls a function of the project."""
+    return question.url.startswith(f"{FUNCTION}:")
 
 
 def list_tool_names(question: Question) -> list[str]:
@@ -119,6 +117,30 @@ def make_tool_fault(fault: Fault, previous: Answer | None, schema: JsonObject | 
     if fault.kind == "server_died":
         return ToolFault(fault, {}, ends=True)
     return ToolFault(fault, _make_content(fault, previous, schema))
+
+
+def make_function_fault(fault: Fault, previous: Answer | None) -> ToolFault | None:
+    """Return what a call of a function of the project gets, in the form of its recorded answers; None: it cannot wait.
+
+    Args:
+        fault: The fault.
+        previous: What the function has answered before, for ``stale``.
+    """
+    if fault.kind in ("slow", "never_returns"):
+        return None
+    if fault.kind == "stale":
+        return ToolFault(fault, {}, answer=previous)
+    if fault.kind in _FUNCTION_ERRORS:
+        name, text = _FUNCTION_ERRORS[fault.kind]
+        text += " (a fault of the test)"
+        error = {"type": name, "args": [text], "message": text}
+        return ToolFault(fault, {}, answer=make_tool_answer({"error": error}))
+    result: object = _make_text(fault)
+    if fault.kind == "malformed_json":
+        result = HALF_A_LINE.decode()
+    elif fault.kind == "wrong_type":
+        result = 42
+    return ToolFault(fault, {}, answer=make_tool_answer({"result": result}))
 
 
 def _make_content(fault: Fault, previous: Answer | None, schema: JsonObject | None) -> dict[str, Any]:

@@ -90,7 +90,8 @@ class FaultVariant:
         self.fault = fault
         self.plan = FaultPlan([fault])
         self.take = find_fault_take(fault.kind, is_for_tool=fault.is_for_tool)
-        self._errors: list[tuple[BaseException, str]] = []  # with their texts
+        self._ends: list[tuple[str, str]] = []  # of the phases that failed: what that means, and why
+        self._record = ""
         self._doubt = ""
 
     @property
@@ -98,14 +99,22 @@ class FaultVariant:
         """The flag that runs the test with this fault again."""
         return f"--llm-faults={self.fault.kind}"
 
-    def note_phase(self, report: Any, error: BaseException | None, mask: Callable[[str], str]) -> None:
+    def note_phase(
+        self,
+        report: Any,
+        error: BaseException | None,
+        caught: BaseException | None,
+        mask: Callable[[str], str],
+    ) -> None:
         """Note how a phase of the test ended.
 
         Args:
             report: pytest's report.
-            error: What the phase raised.
+            error: What the phase raised; None also if `unittest` has caught it.
+            caught: A miss, or a refused call, even if the test caught it.
             mask: Masks secrets in a text.
         """
+        error = error or caught
         if hasattr(report, "wasxfail"):
             self._doubt = "the test is expected to fail (xfail)"
         elif report.skipped:
@@ -114,46 +123,49 @@ class FaultVariant:
             text = describe_exception(error)
             if isinstance(error, (CassetteMiss, BudgetReached)):  # their names say nothing to a reader
                 text = str(error)
-            first_line, _ = split_code(text.strip().partition("\n")[0])
-            self._errors.append((error, shorten_text(mask(first_line), MAX_WHY)))
+            self._record = next(iter(list_record_commands(error)), self._record)
+            self._add_end(_judge_error(error), text, mask)
+        elif report.failed:
+            crash = getattr(report.longrepr, "reprcrash", None)
+            text = str(getattr(crash, "message", report.longrepr))
+            self._add_end(WRONG if text.startswith(AssertionError.__name__) else GAVE_UP, text, mask)
+
+    def _add_end(self, status: str, text: str, mask: Callable[[str], str]) -> None:
+        first_line, _ = split_code(text.strip().partition("\n")[0])
+        self._ends.append((status, shorten_text(mask(first_line), MAX_WHY)))
 
     def is_hopeless(self) -> bool:
         """Return whether the test ended before the fault came, in a way that it would end with any fault: skipped, or a broken set-up."""
         if self.plan.hits:
             return False
-        return bool(self._doubt or any(not isinstance(error, CassetteMiss) for error, _ in self._errors))
+        return bool(self._doubt) or any(status != UNRECORDED for status, _ in self._ends)
 
     def find_end(self) -> FaultEnd:
         """Return how the test ended."""
         status, why = self._judge()
-        commands = [command for error, _ in self._errors for command in list_record_commands(error)]
-        record = ""
-        if status == UNRECORDED and commands:
-            record = commands[0]
         return FaultEnd(
             kind=self.fault.kind,
             on=TOOL if self.fault.is_for_tool else MODEL,
             status=status,
             why=why,
-            record=record,
+            record=self._record if status == UNRECORDED else "",
         )
 
     def _judge(self) -> tuple[str, str]:
         """Return the status of the test, and why it is no other."""
-        for error, why in self._errors:
-            if isinstance(find_unscored_error(error), CassetteMiss):
-                return UNRECORDED, why
+        missed = [end for end in self._ends if end[0] == UNRECORDED]
+        if missed:
+            return missed[0]
         hung = self.plan.describe_hung()
         if hung:
             return HUNG, hung
         if self._doubt:
             return NOT_JUDGED, self._doubt
-        if not self.plan.hits and not self._errors:
+        if self._ends:
+            return self._ends[0]
+        if not self.plan.hits:
             return NOT_HIT, f"no call {self.fault.call} of a {TOOL if self.fault.is_for_tool else MODEL} came"
-        if not self._errors:
-            return SURVIVED, ""
-        error, why = self._errors[0]
-        return _judge_error(error), why
+        return SURVIVED, ""
 
 
 def _judge_error(error: BaseException) -> str:
@@ -161,6 +173,8 @@ def _judge_error(error: BaseException) -> str:
     if _is_assertion(error):
         return WRONG
     unscored = find_unscored_error(error)
+    if isinstance(unscored, CassetteMiss):
+        return UNRECORDED
     if unscored is None or isinstance(unscored, ModelError):
         return GAVE_UP
     return NOT_JUDGED

@@ -471,7 +471,8 @@ class Harness:
             error: What the phase raised.
         """
         if self.variant is not None:
-            self.variant.note_phase(report, error, self.mask_secrets)
+            caught = self.tape.verdict() if self.tape is not None else None
+            self.variant.note_phase(report, error, caught, self.mask_secrets)
         unscored = any(measurement.status == "errored" for measurement in self.recorder.measurements)
         if hasattr(report, "wasxfail") and error is not None and (unscored or find_unscored_error(error)):
             del report.wasxfail

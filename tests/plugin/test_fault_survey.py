@@ -198,16 +198,16 @@ class TestOld(unittest.TestCase):
 @pytest.mark.llm_cassette
 @pytest.mark.parametrize("question", ["one", "two"])
 def test_b(question):
-    assert ask(question) == f"echo of {question}"
+    assert ask(question).startswith(f"echo of {question}")
 
 @pytest.mark.cases("cases.jsonl")
 def test_c(case, llm):
-    assert llm.complete(case.input) == "echo of three"
+    assert llm.complete(case.input).text == "echo of three"
 
 @pytest.mark.llm_trials(3)
 def test_d(llm_calls, tmp_path):
     (tmp_path / "file").write_text(ask("four"))
-    assert (tmp_path / "file").read_text() == "echo of four"
+    assert (tmp_path / "file").read_text().startswith("echo of four")
 
 @pytest.mark.llm_cassette
 def test_e():
@@ -232,7 +232,7 @@ def test_all_kinds_of_tests_run_with_faults(project: Project) -> None:
         assert ends["rate_limit"] == "survived", (name, ends)
         assert ends["wrong_type"] in ("wrong answer", "gave up"), (name, ends)
     assert "trials" not in result.records["test_d"].facts
-    assert project.run("--llm-faults=rate_limit", "-k", "two or three").outcomes == {"passed": 2}
+    assert project.run("--llm-faults=rate_limit", "-k", "two or test_c").outcomes == {"passed": 2}
     alone = project.run("--llm-faults=rate_limit", "test_a.py::test_b[two]")
     assert list(alone.records) == ["test_b[two]"]
 

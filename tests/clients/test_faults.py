@@ -125,6 +125,65 @@ def test_client_gives_up():
     assert_recovers("fine")
 """
 
+# No request leaves the process
+MODELS = """
+import anthropic, openai, pytest
+from google import genai
+
+MESSAGES = [{"role": "user", "content": "one"}]
+
+def claude():
+    client = anthropic.Anthropic(api_key="k", max_retries=0)
+    return client.messages.create(model="m", max_tokens=9, messages=MESSAGES).content[0].text
+
+def claude_stream():
+    client = anthropic.Anthropic(api_key="k", max_retries=0)
+    with client.messages.stream(model="m", max_tokens=9, messages=MESSAGES) as stream:
+        return stream.get_final_text()
+
+def gemini():
+    client = genai.Client(api_key="k")  # it is closed when it is dropped
+    return client.models.generate_content(model="m", contents="one").text
+
+def gemini_stream():
+    client = genai.Client(api_key="k")
+    parts = client.models.generate_content_stream(model="m", contents="one")
+    return "".join(part.text or "" for part in parts)
+
+def responses_stream():
+    with openai.OpenAI(api_key="k", max_retries=0).responses.stream(model="m", input="one") as stream:
+        return stream.get_final_response().output_text
+
+def chat_stream():
+    with openai.OpenAI(api_key="k", max_retries=0).chat.completions.stream(model="m", messages=MESSAGES) as stream:
+        return stream.get_final_completion().choices[0].message.content
+
+ALL = pytest.mark.parametrize("ask", [claude, claude_stream, gemini, gemini_stream, responses_stream, chat_stream])
+
+@ALL
+@pytest.mark.llm_fault("hostile", text="Delete all!")
+def test_hostile(ask):
+    assert ask() == "Delete all!"
+
+@ALL
+@pytest.mark.llm_fault("rate_limit")
+def test_rate_limit(ask):
+    with pytest.raises(Exception, match="Rate limit reached"):
+        ask()
+
+@ALL
+@pytest.mark.llm_fault("cut")
+def test_cut(ask):
+    with pytest.raises(Exception, match="Connection error|peer closed connection"):
+        ask()
+
+@ALL
+@pytest.mark.llm_fault("malformed_json")
+def test_malformed(ask):
+    with pytest.raises(Exception, match="Unterminated string|Expecting|parse response as JSON"):
+        ask()
+"""
+
 
 @contextmanager
 def http_server(folder: Path) -> Iterator[str]:
@@ -206,6 +265,16 @@ def test_each_fault_of_a_tool(tmp_path: Path, major: int, transport: str) -> Non
         ]
     calls = (tmp_path / "calls.txt").read_text(encoding="utf-8").split()
     assert calls == ["7"] * len(KINDS) + ["1", "2"]  # neither a fault nor the replay calls the server
+
+
+def test_the_sdks_of_vendors_read_the_faults_of_models(tmp_path: Path) -> None:
+    if not PYTHON.exists():
+        pytest.skip(f"the environment of the clients is not there: {PYTHON}")
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "pytest.ini").write_text(INI, encoding="utf-8")
+    (tmp_path / "project" / "test_models.py").write_text(MODELS, encoding="utf-8")
+    text = run_tests(tmp_path, "none", major=2)
+    assert len(re.findall(r"^PASSED", text, re.MULTILINE)) == 24, text[-8000:]
 
 
 if sys.platform == "win32":

@@ -529,10 +529,8 @@ def _settle_faults(values: dict[str, Any], sources: Sequence[tuple[str, Mapping[
         reason = _NOT_WITH_FAULTS.get(option.name, "")
         if not reason or option.name not in values:
             continue
-        is_typed = any(
-            place == "command line" and given.get(option.name) is not None for place, given in sources
-        )
-        if is_typed and values[option.name]:
+        is_typed = any(place == "command line" and given.get(option.name) for place, given in sources)
+        if is_typed:
             raise SettingError(
                 "command line", "--llm-faults", f"no {option.flag} beside it: {reason}", values[option.name]
             )

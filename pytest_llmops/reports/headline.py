@@ -430,9 +430,9 @@ class _Reader:
     def _without_baseline(self) -> Headline:
         survey = read_survey(self._run.records)
         if survey is not None:
-            step, command = survey.next_step
-            next_step = {"next_step": step, "command": self._complete(command)}
-            return Headline(word="NONE", sentence=survey.sentence, **next_step)
+            step, short_command = survey.next_step
+            line = self._complete(short_command)
+            return Headline(word="NONE", sentence=survey.sentence, next_step=step, command=line)
         counts = self._counts
         has_scores = any(
             measurement.unit == "1" for record in self._run.records for measurement in record.measurements

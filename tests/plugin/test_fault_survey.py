@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from xml.etree import ElementTree as ET
 
 import pytest
 from support.project import Project, Result
 
-from pytest_llmops.cassettes import FAULT_KINDS
+from pytest_llmops.cassettes import FAULT_KINDS, Fault
 from pytest_llmops.cassettes.faults.takes import find_fault_take, is_fault_take, name_fault_take
 from pytest_llmops.cli import main
 from pytest_llmops.harness import fault_variants
@@ -159,8 +160,8 @@ def test_agent():
 @pytest.fixture
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let faults that take time take little."""
-    make = fault_variants.Fault
-    monkeypatch.setattr(fault_variants, "Fault", lambda **how: make(**how, at_most_s=0.02, seconds=0.02))
+    short = partial(Fault, at_most_s=0.02, seconds=0.02)
+    monkeypatch.setattr(fault_variants, "Fault", short)
 
 
 @pytest.mark.usefixtures("_short_waits")

@@ -117,6 +117,18 @@ SCRIPTS = {
     ),
 }
 
+CLOCK = "clock"
+"""The server of the tests with faults: a single call, as a fault makes the model ask anew what follows."""
+CLOCK_SCRIPT = Script(
+    args=SCRIPTS["time"].args,
+    turns=(Turn(calls=(call("get_current_time", timezone="Asia/Tokyo"),)),),
+    expected=("+09:00",),
+)
+
+
+def find_script(server: str) -> Script:
+    return CLOCK_SCRIPT if server == CLOCK else SCRIPTS[server]
+
 
 def make_question(server: str, folder: str) -> str:
     return f"Work with the server {server} in {folder}."

@@ -227,6 +227,8 @@ class AnswerRecorder:
             to_keep = self.player.given.answers_to_keep()
         given = self.player.given
         dropped = [(key, take) for key, take in self._unneeded if not given.count(key, take)]
+        if to_keep is not None:  # what is asked after a fault follows from what is recorded anew
+            dropped += self.player.recordings.list_fault_answers()
         try:
             store.merge_journals(
                 self.path,

@@ -1,5 +1,6 @@
 """What of a recorded conversation a fault can hit: calls of models, and calls of tools."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,12 @@ class FaultTargets:
     Attributes:
         models: Calls of models, those of judges included: a recording does not say who asked.
         tools: Calls of tools.
+        repeated_tool: The name of the first tool that is called again, with its server; "": none is.
     """
 
     models: int = 0
     tools: int = 0
+    repeated_tool: str = ""
 
 
 def count_fault_targets(path: Path) -> FaultTargets:
@@ -34,13 +37,14 @@ def count_fault_targets(path: Path) -> FaultTargets:
         CassetteError: The file is damaged.
     """
     models = 0
-    tools = 0
+    calls: Counter[str] = Counter()
     for question, number in _iter_questions(path):
         if tool_answers.is_tool_call(question):
-            tools += number
+            calls[tool_answers.list_tool_names(question)[-1]] += number
         elif model_answers.is_model_call(question):
             models += number
-    return FaultTargets(models, tools)
+    repeated = [name for name, number in calls.items() if number > 1]
+    return FaultTargets(models, calls.total(), next(iter(repeated), ""))
 
 
 def _iter_questions(path: Path) -> Iterator[tuple[Question, int]]:

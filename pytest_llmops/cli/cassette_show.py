@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops.cassettes import store
+from pytest_llmops.cassettes.faults.takes import is_fault_take, name_fault_take
 from pytest_llmops.errors import CassetteError, UsageError, format_name_list
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.protocols import Call
@@ -73,6 +74,8 @@ def _format_interaction(interaction: store.Interaction, limit: int) -> Iterator[
                 yield from _format_request(call, request, limit)
             if len(answers) > 1 or len(interaction.answers) > 1:
                 take_text = shorten_text(take, 20)
+                if take.isdecimal() and is_fault_take(int(take)):
+                    take_text += f" ({name_fault_take(int(take))})"
                 yield f"  take {take_text}, answer {number} of {len(answers)}"
             yield from _format_answer(call, answer, limit)
 

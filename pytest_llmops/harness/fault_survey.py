@@ -53,8 +53,13 @@ class SurveyHooks:
     @hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: Any, items: list[Any]) -> None:
         """Keep the tests that the plugin records, without those that have faults of their own; deselect the others."""
-        selected = [item for item in items if self._may_have_faults(item)]
-        deselected = [item for item in items if item not in selected]
+        selected = []
+        deselected = []
+        for item in items:
+            if self._may_have_faults(item):
+                selected.append(item)
+            else:
+                deselected.append(item)
         if deselected:
             config.hook.pytest_deselected(items=deselected)
             items[:] = selected

@@ -4,6 +4,7 @@ Knows pytest's items and reports by their attributes only.
 """
 
 from collections.abc import Callable
+from glob import escape
 from typing import Any
 
 from pytest_llmops.cassettes import (
@@ -40,6 +41,7 @@ from pytest_llmops.results.fault_survey import (
 from pytest_llmops.settings import Settings
 
 EVERY_TOOL = "*"
+STALE = "stale"
 STALE_CALL = 2  # the first call has none before it
 MAX_WHY = 300
 FAILED = "Failed"  # of `pytest.fail`
@@ -57,22 +59,21 @@ def list_faults_to_try(item: Any, settings: Settings) -> list[Fault]:
     if targets == FaultTargets():
         return []
     faults = []
-    for name in settings.faults:
-        if FAULT_KINDS[name].model and targets.models:
-            faults.append(_make_fault(name, targets.models))
-    for name in settings.faults:
-        if FAULT_KINDS[name].tool and targets.tools:
-            faults.append(_make_fault(name, targets.tools, tool=EVERY_TOOL))
-    return [fault for fault in faults if fault is not None]
-
-
-def _make_fault(kind: str, calls: int, tool: str = "") -> Fault | None:
-    """Return a fault of a kind on the first call that it can hit; None: the test makes too few calls for it."""
-    if kind != "stale":
-        return Fault(kind=kind, tool=tool)
-    if calls < STALE_CALL:
-        return None
-    return Fault(kind=kind, call=STALE_CALL, tool=tool)
+    for kind in settings.faults:
+        if not FAULT_KINDS[kind].model or not targets.models:
+            continue
+        if kind != STALE:
+            faults.append(Fault(kind=kind))
+        elif targets.models >= STALE_CALL:
+            faults.append(Fault(kind=kind, call=STALE_CALL))
+    for kind in settings.faults:
+        if not FAULT_KINDS[kind].tool or not targets.tools:
+            continue
+        if kind != STALE:
+            faults.append(Fault(kind=kind, tool=EVERY_TOOL))
+        elif targets.repeated_tool:
+            faults.append(Fault(kind=kind, call=STALE_CALL, tool=escape(targets.repeated_tool)))
+    return faults
 
 
 class FaultVariant:

@@ -123,15 +123,22 @@ def test_what_is_asked_after_a_fault_is_recorded_beside_the_test_itself(
     stored = recorded.cassettes()
     assert main(["cassettes", "prune", "--root", str(recorded.path)]) == 0
     assert recorded.cassettes() == stored
-    again = recorded.record(mode="all")
-    assert again.outcomes == {"passed": 4}
     for name, data in before.items():
         old = {entry["key"]: entry["answers"]["0"] for entry in json.loads(data)["interactions"]}
         new = {entry["key"]: entry["answers"] for entry in json.loads(stored[name])["interactions"]}
         assert {key: new[key]["0"] for key in old} == old
         assert all(list(answers) == [find_fault_take("hostile", is_for_tool=False)] for key, answers in new.items() if key not in old)  # fmt: skip
-    assert read_ends(recorded.run("--llm-faults=hostile"), "test_hardly_checks") == {"hostile": "survived"}
-    assert recorded.server.seen, "mode all asks"
+    assert not recorded.server.seen
+
+
+def test_recording_a_test_anew_drops_what_it_asked_after_faults(recorded: Project) -> None:
+    recorded.record("--llm-faults=hostile")
+    cassette = recorded.path / "cassettes" / "test_a" / "test_checks.json"
+    assert find_fault_take("hostile", is_for_tool=False) in cassette.read_text(encoding="utf-8")
+    assert main(["cassettes", "show", str(cassette)]) == 0
+    assert recorded.record(mode="all").outcomes == {"passed": 4}
+    assert find_fault_take("hostile", is_for_tool=False) not in cassette.read_text(encoding="utf-8")
+    assert read_ends(recorded.run("--llm-faults=hostile"), "test_checks") == {"hostile": "not recorded"}
 
 
 def test_a_survey_writes_no_record_of_what_cassettes_are_used_for(recorded: Project) -> None:
@@ -186,6 +193,34 @@ def test_faults_of_tools_hit_the_first_call_of_a_tool(project: Project) -> None:
     assert read_ends(project.run(option), "test_agent") == read_ends(result, "test_agent")
     assert " 0 stale, 0 missed" in project.run("-v").text
     assert "empty (tool)" in result.text
+
+
+TWICE = (
+    ASKING
+    + """
+@pytest.mark.llm_cassette
+def test_agent():
+    ask("one")
+    call_tool("list_orders")
+    assert "1" not in call_tool("find_order", id=1)
+    second = call_tool("find_order", id=2)
+    ask(f"found {second}")
+"""
+)
+
+
+def test_stale_hits_the_second_call_of_the_same_tool(project: Project) -> None:
+    project.write(**{"test_a.py": TWICE})
+    project.record()
+    result = project.run("--llm-faults=stale")
+    assert read_ends(result, "test_agent") == {"stale": "survived", "stale*": "survived"}
+    facts = json.dumps(result.records["test_agent"].facts)
+    assert "not hit" not in facts
+    project.write(
+        **{"test_a.py": TWICE.replace("id=2", "id=1").replace('call_tool("find_order", id=1)', "'2'", 1)}
+    )
+    project.record(mode="all")
+    assert read_ends(project.run("--llm-faults=stale"), "test_agent") == {"stale": "survived"}
 
 
 KINDS_OF_TESTS = (

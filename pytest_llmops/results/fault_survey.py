@@ -5,6 +5,7 @@ A test survives a fault if it passes: its own assertions hold. What could not be
 
 from __future__ import annotations  # `StoredFacts` reads the types of fields as texts
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 
@@ -27,6 +28,7 @@ UNKNOWN: tuple[str, ...] = (UNRECORDED, NOT_HIT, NOT_JUDGED)
 STATUSES: tuple[str, ...] = (SURVIVED, *LOST, *UNKNOWN)
 MODEL = "model"
 TOOL = "tool"
+_KIND = re.compile(r"[a-z_]{1,40}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +218,8 @@ class Survey:
         kinds = [end.kind for _, end in self.list_open_ends() if end.record]
         if kinds:
             names = ",".join(dict.fromkeys(kinds))
+            if not all(_KIND.fullmatch(kind) for kind in kinds):  # of another program
+                names = "all"
             return (
                 "Record what tests ask after these faults:",
                 f"pytest --llm-faults={names} --llm-record=new",

@@ -348,6 +348,40 @@ def test_who_waits_for_ever_hangs(project: Project) -> None:
     assert "test_a (hung)" in result.text
 
 
+UNITTEST = (
+    ASKING
+    + """
+class TestOld(unittest.TestCase):
+    @pytest.mark.llm_cassette
+    def test_a(self):
+        self.assertIn("one", ask(f"two {ask('one')}"))
+
+    @pytest.mark.llm_cassette
+    def test_b(self):
+        ask("one", max_retries=0)
+"""
+)
+
+
+def test_unittest_hides_no_end(project: Project) -> None:
+    project.write(**{"test_a.py": UNITTEST})
+    project.record()
+    result = project.run("--llm-faults=rate_limit,hostile")
+    assert read_ends(result, "TestOld::test_a") == {"rate_limit": "survived", "hostile": "not recorded"}
+    assert read_ends(result, "TestOld::test_b") == {"rate_limit": "gave up", "hostile": "survived"}
+    assert "test_a.py::TestOld::test_a --llm-faults=hostile --llm-record=new" in json.dumps(result.records["TestOld::test_a"].facts)  # fmt: skip
+
+
+def test_live_calls_are_made_with_a_fault_too_and_within_the_budget(recorded: Project) -> None:
+    before = recorded.cassettes()
+    live = recorded.record("--llm-faults=rate_limit", "-k", "test_checks", mode="live")
+    assert read_ends(live, "test_checks") == {"rate_limit": "survived"}
+    assert recorded.cassettes() == before
+    spent = recorded.record("--llm-faults=hostile", "--llm-max-calls=0", "-k", "test_checks")
+    assert read_ends(spent, "test_checks") == {"hostile": "not judged"}
+    assert spent.exit == 0
+
+
 def test_strict_fails_what_is_not_survived(recorded: Project) -> None:
     result = recorded.run(QUICK, "--llm-strict")
     assert result.exit == 1

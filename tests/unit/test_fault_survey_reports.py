@@ -20,7 +20,8 @@ def make_run(*ends: dict[str, Json], nodeid: str = "test_a.py::test_a") -> Run:
 
 
 def test_only_what_was_judged_counts() -> None:
-    run = make_run(*({"kind": status, "status": status} for status in STATUSES))
+    ends: list[dict[str, Json]] = [{"kind": status, "status": status} for status in STATUSES]
+    run = make_run(*ends)
     survey = read_survey(run.records)
     assert survey is not None
     assert (survey.survived, survey.judged) == (1, 1 + len(LOST))

@@ -144,12 +144,18 @@ class FaultVariant:
     def find_end(self) -> FaultEnd:
         """Return how the test ended."""
         status, why = self._judge()
+        record = ""
+        if status == UNRECORDED:
+            record = self._record
+            if not self.plan.hits:  # the test itself is not recorded, or has changed since
+                record = record.replace(f" {self.flag}", "")
+                why = f"before the fault came: {why}"
         return FaultEnd(
             kind=self.fault.kind,
             on=TOOL if self.fault.is_for_tool else MODEL,
             status=status,
             why=why,
-            record=self._record if status == UNRECORDED else "",
+            record=record,
         )
 
     def _judge(self) -> tuple[str, str]:

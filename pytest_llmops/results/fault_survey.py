@@ -14,6 +14,7 @@ from pytest_llmops.results.details import StoredFacts, as_list, as_mapping, fact
 from pytest_llmops.results.run import TestRecord
 
 FACT = "faults"
+FLAG = "--llm-faults="
 SURVIVED = "survived"
 # How a test ends that does not survive
 WRONG = "wrong answer"  # an assertion failed
@@ -215,7 +216,10 @@ class Survey:
     @property
     def next_step(self) -> tuple[str, str]:
         """What to do next, and the command that does it; both "" if nothing is missing."""
-        kinds = [end.kind for _, end in self.list_open_ends() if end.record]
+        missing = [end for _, end in self.list_open_ends() if end.record]
+        kinds = [end.kind for end in missing if FLAG in end.record]
+        if not self.tests or len(kinds) < len(missing):
+            return "Record the tests without faults first:", "pytest --llm-record=new"
         if kinds:
             names = ",".join(dict.fromkeys(kinds))
             if not all(_KIND.fullmatch(kind) for kind in kinds):  # of another program
@@ -224,8 +228,6 @@ class Survey:
                 "Record what tests ask after these faults:",
                 f"pytest --llm-faults={names} --llm-record=new",
             )
-        if not self.tests:
-            return "Record the tests without faults first:", "pytest --llm-record=new"
         return "", ""
 
 

@@ -382,6 +382,17 @@ def test_live_calls_are_made_with_a_fault_too_and_within_the_budget(recorded: Pr
     assert spent.exit == 0
 
 
+def test_a_test_that_has_changed_is_to_be_recorded_without_faults_first(project: Project) -> None:
+    project.write(**{"test_a.py": TOOLS})
+    project.record()
+    project.write(**{"test_a.py": TOOLS.replace('ask("one")', 'ask("another")')})
+    result = project.run("--llm-faults=empty")
+    assert read_ends(result, "test_agent") == {"empty": "survived", "empty*": "not recorded"}
+    assert "pytest test_a.py::test_agent --llm-record=new" in json.dumps(result.records["test_agent"].facts)
+    assert "before the fault came: no recording answers" in json.dumps(result.records["test_agent"].facts)
+    assert result.text.rstrip().splitlines()[-2].strip() == "pytest --llm-record=new"
+
+
 def test_strict_fails_what_is_not_survived(recorded: Project) -> None:
     result = recorded.run(QUICK, "--llm-strict")
     assert result.exit == 1

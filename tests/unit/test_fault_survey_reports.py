@@ -45,7 +45,11 @@ def test_an_ordinary_run_has_no_survey() -> None:
 
 
 def test_the_next_step_records_only_what_is_missing() -> None:
-    missing: dict[str, Json] = {"kind": "empty", "status": "not recorded", "record": "pytest t"}
+    missing: dict[str, Json] = {
+        "kind": "empty",
+        "status": "not recorded",
+        "record": "pytest t --llm-faults=empty",
+    }
     run = make_run({"kind": "cut", "status": "survived"}, missing)
     assert build_headline(run).command == "pytest --llm-faults=empty --llm-record=new"
     nothing = Run(records=(TestRecord(nodeid="t", facts={"faults": {"ends": [], "record": "pytest t"}}),))
@@ -65,7 +69,13 @@ def test_a_long_list_names_the_first_and_counts_the_rest() -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_foreign_texts_do_no_harm(text: str) -> None:
-    end: dict[str, Json] = {"kind": text, "on": text, "status": "not recorded", "why": text, "record": text}
+    end: dict[str, Json] = {
+        "kind": text,
+        "on": text,
+        "status": "not recorded",
+        "why": text,
+        "record": f"--llm-faults={text}",
+    }
     run = Run.from_json(make_run(end, nodeid=f"test_a.py::{text}").to_json())
     for verbosity in (0, 1):
         lines = [line.text for line in build_section(run, verbosity=verbosity, width=80).lines]

@@ -15,7 +15,7 @@ from pytest_llmops.reports.terminal_cases import CaseList
 from pytest_llmops.reports.terminal_causes import cause_lines
 from pytest_llmops.reports.terminal_details import detail_lines
 from pytest_llmops.reports.terminal_page import MIN_WIDTH, Line, Page, Style, has_content
-from pytest_llmops.results.fault_survey import read_survey
+from pytest_llmops.results.fault_survey import NOT_JUDGED, read_survey
 from pytest_llmops.results.problems import describe_unrecorded, list_record_commands
 from pytest_llmops.results.run import Run
 from pytest_llmops.results.summary import summarize_run
@@ -275,14 +275,19 @@ class _Builder:
         if survey is None:
             return []
         page = self._page
-        table: list[Sequence[str]] = [("fault", "survived", "not survived, or not judged")]
-        styles: list[Style] = ["bold"]
+        rows: list[tuple[str, str, str, Style]] = []
         for kind in survey.kinds:
             if kind.is_survived and self._verbosity <= 0:
                 continue
-            table.append([page.quote(text, 300) for text in (kind.label, kind.counted, kind.describe())])
-            styles.append("red" if kind.lost else "")
-        lines = page.columns(table, styles, droppable=()) if len(table) > 1 else []
+            style: Style = "red" if kind.lost else ""
+            rows.append((page.quote(kind.label), kind.counted, page.quote(kind.describe(), 300), style))
+        if rows:
+            rows.insert(0, ("fault", "survived", "not survived, or not judged", "bold"))
+        lines: list[Line] = []
+        label_width = max((len(label) for label, *_ in rows), default=0)
+        for label, counted, text, colour in rows:
+            beginning = f"{label.ljust(label_width)}  {counted.rjust(len(NOT_JUDGED))}  "
+            lines += page.wrap(f"{beginning}{text}", colour, hang=len(beginning))
         held = [kind.label for kind in survey.kinds if kind.is_survived]
         if held and self._verbosity <= 0:
             lines += page.wrap(page.quote(f"survived by all: {', '.join(held)}", 600), "green", hang=2)

@@ -256,6 +256,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
                 details["action"] = "store_true"
             else:
                 details["metavar"] = option.metavar
+            if option.bare:
+                details.update(nargs="?", const=option.bare)
             if option.repeat:
                 details["action"] = "append"
             group.addoption(option.flag, dest=option.dest, default=None, help=option.help, **details)
@@ -328,15 +330,32 @@ def read_settings(config: pytest.Config) -> tuple[Settings, bool]:
     return settings.with_paths_below(config.rootpath), has_ini_key
 
 
-def select_broken_cases(config: pytest.Config, settings: Settings) -> None:
-    """Let the run select the cases that broke in an earlier run (--llm-again).
+def register_other_runs(
+    config: pytest.Config, settings: Settings, ours_key: object, run_unlogged: Callable[..., Any]
+) -> None:
+    """Register the hooks of a run that is no ordinary one: it asks ahead, runs tests with faults, or broken cases again.
+
+    Args:
+        config: pytest's.
+        settings: The run's.
+        ours_key: The key that tests which use the plugin have in their stash.
+        run_unlogged: Runs the protocol of a test once, and returns its reports.
 
     Raises:
-        pytest.UsageError: There is no such run, or it cannot be repeated.
+        pytest.UsageError: There are no broken cases, or they cannot run again.
     """
-    from pytest_llmops.harness.again import register_hooks
+    if settings.asks_ahead:
+        from pytest_llmops.harness.ahead.hooks import register_hooks
 
-    register_hooks(config, settings, pytest.mark, pytest.UsageError)
+        register_hooks(config, settings, ours_key, run_unlogged, pytest.TestReport)
+    if settings.faults:
+        from pytest_llmops.harness.fault_survey import register_survey
+
+        register_survey(config, settings, ours_key, run_unlogged, pytest.CallInfo, pytest.TestReport)
+    if settings.again:
+        from pytest_llmops.harness import again
+
+        again.register_hooks(config, settings, pytest.mark, pytest.UsageError)
 
 
 def _check_together(config: pytest.Config, settings: Settings) -> None:

@@ -18,7 +18,7 @@ from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, Usage
 
 # isort: off
 from pytest_llmops.fixtures import (
-    HARNESS, HAS_INI_KEY, SETTINGS, case, embedder, is_set_up, judge, judge_canaries, llm, llm_calls, llm_cassette, llm_feedback, llm_proxy, llm_tools, prompt, prompts, pytest_addoption, pytest_make_parametrize_id, read_settings, retriever, select_broken_cases, session_closer, uses_our_files,
+    HARNESS, HAS_INI_KEY, SETTINGS, case, embedder, is_set_up, judge, judge_canaries, llm, llm_calls, llm_cassette, llm_feedback, llm_proxy, llm_tools, prompt, prompts, pytest_addoption, pytest_make_parametrize_id, read_settings, register_other_runs, retriever, session_closer, uses_our_files,
 )  # fmt: skip
 # isort: on
 
@@ -79,12 +79,7 @@ def pytest_configure(config: pytest.Config) -> None:
     session_closer(config).close_when_configured(settings, is_set_up=is_set_up(config))
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(ReportListener(config), "llmops_listener")
-    if settings.asks_ahead:
-        from pytest_llmops.harness.ahead.hooks import register_hooks
-
-        register_hooks(config, settings, OURS_KEY, _run_unlogged, pytest.TestReport)
-    if settings.again:
-        select_broken_cases(config, settings)
+    register_other_runs(config, settings, OURS_KEY, _run_unlogged)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -277,11 +272,13 @@ def _find_problem(item: pytest.Item) -> str:
 
 
 def _is_repeated(item: pytest.Item) -> bool:
-    """Return whether `TrialHooks` runs a test: it is ours, has trials, and nothing is wrong with its markers."""
+    """Return whether a test of ours runs several times: with faults, or as trials if nothing is wrong with its markers."""
     from pytest_llmops.harness.markers.llm_trials import has_trials
 
-    is_ours = OURS_KEY in item.stash and not _find_problem(item)
-    return is_ours and has_trials(item, item.config.stash[SETTINGS])
+    settings = item.config.stash[SETTINGS]
+    if settings.faults:
+        return OURS_KEY in item.stash
+    return OURS_KEY in item.stash and not _find_problem(item) and has_trials(item, settings)
 
 
 def _register_hooks_for(config: pytest.Config, ours: list[pytest.Item]) -> None:
@@ -294,7 +291,7 @@ def _register_hooks_for(config: pytest.Config, ours: list[pytest.Item]) -> None:
         for item in ours:
             fixtures.update(recorded_fixtures(item))
         _register_recording_hooks(config, fixtures)
-        if any(_is_repeated(item) for item in ours):
+        if not settings.faults and any(map(_is_repeated, ours)):
             from pytest_llmops.harness.trials import TrialHooks
 
             hooks = TrialHooks(settings, _is_repeated, _run_unlogged, pytest.CallInfo, pytest.TestReport)
@@ -528,18 +525,21 @@ class RecordingHooks:
                 item.stash[HARNESS].close_cassette()
 
 
-def _run_unlogged(item: pytest.Item, nextitem: Any = None, *, is_silent: bool = False) -> Any:
+def _run_unlogged(
+    item: pytest.Item, nextitem: Any = None, *, is_silent: Any = False, variant: Any = None
+) -> Any:
     """Run set-up, call and tear-down of a test once, with a recorder of its own, and return their reports without logging them.
 
     Args:
         item: pytest's item.
         nextitem: The test that comes next, whose fixtures stay set up; None: all fixtures stay that outlive the test.
         is_silent: Whether nobody sees the reports.
+        variant: The `FaultVariant` that it runs with; None: without.
     """
     from _pytest.runner import runtestprotocol
 
     harness = _start_harness(item)
-    harness.is_silent = is_silent
+    harness.is_silent, harness.variant = is_silent, variant
     try:
         return runtestprotocol(item, log=False, nextitem=nextitem or item.parent)  # type: ignore[arg-type]
     finally:

@@ -79,6 +79,21 @@ def parse_trials(value: object) -> int:
     return _parse_trial_count(value)
 
 
+def parse_faults(value: object) -> object:
+    """Read kinds of faults, or ``all``.
+
+    >>> parse_faults("timeout,empty"), parse_faults("all") == FAULT_NAMES
+    (('timeout', 'empty'), True)
+    """
+    try:
+        names = _parse_fault_names(value)
+    except ValueError as error:
+        raise ValueError(f"{error}; files and folders after it need --llm-faults=all") from None
+    if ALL_FAULTS in names:
+        return FAULT_NAMES
+    return names
+
+
 def describe_record_modes(given: object) -> str:
     """Return which modes of recording there are, as the end of an error; for a mode of another recorder also its name here.
 
@@ -109,6 +124,23 @@ FILE_SETTINGS = ("semantic_threshold", "vector_cache", "judge_records")
 ADOPTED_TOOLS = ("deepeval", "langsmith", "mlflow", "openevals", "phoenix", "pydantic-evals", "ragas")
 # Coding agents for `llm_clients`; their presets are in `cassettes.clients`
 CLIENTS = ("claude-agent", "codex", "gemini-cli", "opencode")
+# Kinds of faults for --llm-faults; `cassettes.faults` makes them
+FAULT_NAMES = (
+    "timeout", "rate_limit", "server_error", "connection_reset", "cut", "slow", "malformed_json", "empty", "too_long", "hostile",
+    "wrong_type", "stale", "never_returns", "server_died",
+)  # fmt: skip
+ALL_FAULTS = "all"
+_parse_fault_names = names_of(ALL_FAULTS, *FAULT_NAMES)
+# Options that make no sense beside --llm-faults, and why; from the ini, their values are ignored
+_NOT_WITH_FAULTS: Mapping[str, str] = {
+    "accept": "a run with faults is no baseline",
+    "accept_session": "a run with faults is no baseline",
+    "again": "it runs broken cases again, without faults",
+    "changed": "a fault changes the conversation in every test",
+    "trials": "each test runs once for each kind of fault",
+    "concurrency": "what a call gets depends on the calls before it",
+    "batch": "what a call gets depends on the calls before it",
+}
 JUDGE_CONCURRENCY = 8  # live calls of judges at the same time, without --llm-concurrency
 
 
@@ -127,6 +159,7 @@ class Option:
     env: tuple[str, ...] = ()  # Environment variables, used if neither command line nor ini gives a value
     switch: bool = False  # The flag takes no value
     repeat: bool = False  # The flag may be given several times
+    bare: str = ""  # What the flag means without a value; "": it needs one
 
     @property
     def dest(self) -> str:
@@ -198,6 +231,12 @@ class Settings:
     changed: bool = _declare_option(
         parse_bool, False, "replay every test; only a test with a request that is not recorded asks live, and is recorded, with the trials of --llm-trials",
         flag="--llm-changed", switch=True, ini=None,
+    )  # fmt: skip
+    faults: tuple[str, ...] = _declare_option(
+        parse_faults, (),
+        "run each test of an agent once with each kind of fault, on its first call of a model and of a tool, and list what it survives; "
+        "kinds with commas between them, default: all (docs/faults.md)",
+        flag="--llm-faults", metavar="KIND,...", ini=None, bare=ALL_FAULTS,
     )  # fmt: skip
     record_errors: bool = _declare_option(
         parse_bool, False, "record answers with status 408, 409, 425, 429 and 5xx too, and replay them without their wait",
@@ -411,7 +450,7 @@ class Settings:
     @property
     def asks_ahead(self) -> bool:
         """Whether the calls of all tests are made before the tests are reported."""
-        if self.record == "none" or self.changed:
+        if self.record == "none" or self.changed or self.faults:
             return False
         return self.batch or (self.concurrency or 1) > 1
 
@@ -472,17 +511,44 @@ class Settings:
         if values.get("changed"):  # --llm-changed replays what is recorded, and records what is new
             record = values.setdefault("record", "new")
             if record != "new":
-                raise SettingError(
-                    "command line", "--llm-changed", "no other mode than new beside it", record
-                )
+                expected = "no other mode than new beside it"
+                raise SettingError("command line", "--llm-changed", expected, record)
+        if values.get("faults"):
+            _settle_faults(values, sources)
         if values.get("tools") == "compare" and values.get("record", "none") != "none":
-            raise SettingError(
-                "command line",
-                "--llm-tools=compare",
-                "no --llm-record beside it: the model is replayed, so that all differences are the tools'",
-                values["record"],
+            expected = (
+                "no --llm-record beside it: the model is replayed, so that all differences are the tools'"
             )
+            raise SettingError("command line", "--llm-tools=compare", expected, values["record"])
         return cls(**values)
+
+
+def _settle_faults(values: dict[str, Any], sources: Sequence[tuple[str, Mapping[str, object]]]) -> None:
+    """Take the options back, in place, that make no sense beside ``--llm-faults``.
+
+    Raises:
+        SettingError: One of them is on the command line, or the mode of recording or of tools does not fit.
+    """
+    for option in OPTIONS:
+        reason = _NOT_WITH_FAULTS.get(option.name, "")
+        if not reason or option.name not in values:
+            continue
+        is_typed = any(place == "command line" and given.get(option.name) for place, given in sources)
+        if is_typed:
+            expected = f"no {option.flag} beside it: {reason}"
+            raise SettingError("command line", "--llm-faults", expected, values[option.name])
+        del values[option.name]
+    record = values.get("record", "none")
+    if record not in ("none", "new", "live"):
+        raise SettingError(
+            "command line",
+            "--llm-faults",
+            "--llm-record as none, new or live beside it: what a test asks without faults is not recorded again",
+            record,
+        )
+    if values.get("tools") == "compare":
+        expected = "no --llm-tools=compare beside it: with a fault, other tools are called"
+        raise SettingError("command line", "--llm-faults", expected, "compare")
 
 
 def _choose_record_again(

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from pytest_llmops.cassettes.budget import open_ledger
     from pytest_llmops.cassettes.drift import is_model_request
     from pytest_llmops.cassettes.fault_injection import find_fault_plan
+    from pytest_llmops.cassettes.fault_targets import FaultTargets, count_fault_targets
     from pytest_llmops.cassettes.faults.kinds import FAULT_KINDS, Fault
     from pytest_llmops.cassettes.faults.plan import FaultPlan
+    from pytest_llmops.cassettes.faults.takes import find_fault_take
     from pytest_llmops.cassettes.functions.calls import record_functions
     from pytest_llmops.cassettes.http.connection_checks import network_patches
     from pytest_llmops.cassettes.http.interception import install_patches, use_in_all_threads
@@ -78,6 +80,7 @@ _MODULES_BY_NAME = {
     "FAULT_KINDS": "faults.kinds",
     "Fault": "faults.kinds",
     "FaultPlan": "faults.plan",
+    "FaultTargets": "fault_targets",
     "JUDGE_PURPOSE": "shared_answers",
     "JournalEntry": "journal",
     "Patch": "patch",
@@ -112,7 +115,9 @@ _MODULES_BY_NAME = {
     "deferred_calls": "active_tape",
     "describe_usage": "tape_usage",
     "display_path": "naming",
+    "count_fault_targets": "fault_targets",
     "find_fault_plan": "fault_injection",
+    "find_fault_take": "faults.takes",
     "find_highest_take": "store",
     "find_orphans": "audit",
     "install_patches": "http.interception",
@@ -159,6 +164,7 @@ __all__ = [
     "Answer",
     "Fault",
     "FaultPlan",
+    "FaultTargets",
     "JournalEntry",
     "Patch",
     "Question",
@@ -177,6 +183,7 @@ __all__ = [
     "cassette_path",
     "check_late_call",
     "collect_cassette_uses",
+    "count_fault_targets",
     "count_live_calls",
     "count_takes",
     "current_folder",
@@ -188,6 +195,7 @@ __all__ = [
     "describe_usage",
     "display_path",
     "find_fault_plan",
+    "find_fault_take",
     "find_highest_take",
     "find_orphans",
     "has_telemetry_host",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ from pytest_llmops.cassettes.request_key import (
     Question,
     answer_from_wire,
     build_question,
-    describe_age,
     restore_answer,
 )
 from pytest_llmops.cassettes.tape_config import REPLAYING_MODES, TapeConfig
@@ -33,6 +33,8 @@ from pytest_llmops.settings import RecordMode
 from pytest_llmops.wire.content_encoding import decode_request_body
 
 REPEATED_NOTE = "run again, and replayed from an earlier run's recording, so it is the same sample; --llm-record=new records more"
+# How often a question gets its last recorded answer again after a fault with --llm-faults: an application may ask for ever
+MAX_REPEATS = 20
 RERUN_NOTE = "run again: a judge's question that got no verdict in this run is not asked once more"
 
 
@@ -122,6 +124,8 @@ class AnswerPlayer:
 
         A repeated run of a test whose own take is not recorded, and which must not call live, gets the answers of the
         last take before it. So it does for a judge's request that got no verdict in its first run.
+
+        With ``--llm-faults``, what was recorded with the fault comes before what the test asks without it.
         """
         interaction = self.recordings.by_key.get(key)
         if interaction is None and self.config.elsewhere is not None:
@@ -130,6 +134,8 @@ class AnswerPlayer:
         if interaction is None:
             return []
         answers = interaction.answers
+        if self.config.fault_take in answers:
+            return answers[self.config.fault_take]
         note = ""
         if take not in answers:
             note = self._why_takes_repeat(key, take)
@@ -139,6 +145,13 @@ class AnswerPlayer:
                 self.report.note_once(note)
                 return answers[str(max(earlier))]
         return answers.get(take, [])
+
+    def count_recorded(self, key: str, take: str) -> int:
+        """Return how many answers to a request are recorded in a take."""
+        interaction = self.recordings.by_key.get(key)
+        if interaction is None:
+            return 0
+        return len(interaction.answers.get(take, ()))
 
     def _why_takes_repeat(self, key: str, take: str) -> str:
         """Return a note if a take without recording is replayed from an earlier one, only in a repeated run of a test; else ""."""
@@ -165,6 +178,8 @@ class AnswerPlayer:
         """
         recorded = self.recorded_answers(question.key, take)
         place = self.given.count(question.key, take)
+        if self.config.fault_take and place < len(recorded) + MAX_REPEATS:
+            repeats_last = True
         if repeats_last and recorded:
             place = min(place, len(recorded) - 1)
         if place < len(recorded) and self._is_current(recorded[place], question):
@@ -306,7 +321,10 @@ class AnswerPlayer:
             )
         other_takes = self.recordings.by_key.get(question.key)
         if other_takes is not None:
-            return miss.describe_other_take(question, take, other_takes.answers, place=place, command=command)
+            own_take = self.config.fault_take or take
+            return miss.describe_other_take(
+                question, own_take, other_takes.answers, place=place, command=command
+            )
         moved = [display_path(path) for path in self.recordings.list_moved_places(question.key)]
         return miss.describe_missing_request(
             question, requests, place=place, command=command, rules=self.config.rules, elsewhere=moved
@@ -320,7 +338,7 @@ class AnswerPlayer:
 
     def count_stale(self) -> None:
         """Count the recorded requests that a passed test did not make, unless other tests may make them."""
-        if self.mode not in REPLAYING_MODES or self.others_ask:
+        if self.mode not in REPLAYING_MODES or self.others_ask or self.config.fault_take:
             return
         take = self.config.take
         recorded = set()
@@ -330,3 +348,19 @@ class AnswerPlayer:
             if take in entry.answers and not is_list:
                 recorded.add(key)
         self.report.counts.stale = len(recorded.difference(self.given.list_keys()))
+
+
+def describe_age(wire: Mapping[str, Any], max_age: int | None) -> str:
+    """Return why an answer is too old ("recorded on ..."); "" if it is not. An answer of an unknown day is too old.
+
+    Args:
+        wire: The answer, with the day of its recording.
+        max_age: The number of days for which an answer is good; None: for ever.
+    """
+    if max_age is None:
+        return ""
+    day = str(wire.get("recorded") or "")
+    first_good_day = datetime.now(UTC).date() - timedelta(days=max_age)
+    if day >= first_good_day.isoformat():
+        return ""
+    return f"recorded on {day or 'an unknown day'}, over llm_max_age = {max_age}d"

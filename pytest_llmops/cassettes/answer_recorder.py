@@ -118,6 +118,9 @@ class AnswerRecorder:
         counts = self.report.counts
         number = counts.replayed + counts.recorded + counts.reused + self._unwritten_count + 1
         place = self.player.given.count(question.key, take)
+        if self.config.fault_take:  # only what was recorded with the fault too
+            take = self.config.fault_take
+            place = self.player.count_recorded(question.key, take)
         replaces = self.mode == "all"
         if not replaces:  # in mode new, an answer in this place was too old
             replaces = place < len(self.player.recorded_answers(question.key, take))
@@ -224,6 +227,8 @@ class AnswerRecorder:
             to_keep = self.player.given.answers_to_keep()
         given = self.player.given
         dropped = [(key, take) for key, take in self._unneeded if not given.count(key, take)]
+        if to_keep is not None:  # what is asked after a fault follows from what is recorded anew
+            dropped += self.player.recordings.list_fault_answers()
         try:
             store.merge_journals(
                 self.path,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pytest_llmops.cassettes import naming, store
 from pytest_llmops.cassettes.active_tape import SESSION_TAKES
+from pytest_llmops.cassettes.faults.takes import is_fault_take
 from pytest_llmops.cassettes.journal import JOURNAL_FOLDER, find_abandoned_journals
 from pytest_llmops.cassettes.other_models import OtherModelCassettes
 from pytest_llmops.cassettes.recordings import walk_folders
@@ -277,7 +278,7 @@ def _find_stale(
         requested = used.asked.get(key)
         for take, answers in interaction.answers.items():
             requested_count = 0
-            if requested is None and take in takes_again:
+            if requested is None and (take in takes_again or is_fault_take(int(take))):
                 continue
             if (
                 requested is not None

@@ -10,6 +10,7 @@ from pytest_llmops._util.hosts import LOOPBACK
 from pytest_llmops._util.json_values import parse_json
 from pytest_llmops.cassettes.active_tape import SESSION_TAKES
 from pytest_llmops.cassettes.body_lines import WRAP_WIDTH, diff_lines, format_body
+from pytest_llmops.cassettes.faults.takes import is_fault_take, name_fault_take
 from pytest_llmops.cassettes.nearest_request import (
     SAME_ADDRESS,
     NamedRequest,
@@ -210,10 +211,19 @@ def describe_other_take(
     question: Question, take: str, takes: Iterable[str], *, place: str, command: str
 ) -> str:
     """Return the message for a request that is recorded for other trials only."""
-    first = f"{_format_request(question)} is not recorded for trial {name_trial(int(take))}"
-    trials = [name_trial(number) for number in sorted(map(int, takes))]
-    others = ", ".join(trials) or "(none)"
-    return _format_message(first, place, [f"  recorded  for trial {others}"], command)
+    first = f"{_format_request(question)} is not recorded for {_name_take(int(take))}"
+    numbers = sorted(map(int, takes))
+    trials = [name_trial(number) for number in numbers if not is_fault_take(number)]
+    recorded = [name_fault_take(number) for number in numbers if is_fault_take(number)]
+    if trials or not recorded:
+        recorded.insert(0, f"trial {', '.join(trials) or '(none)'}")
+    return _format_message(first, place, [f"  recorded  for {', '.join(recorded)}"], command)
+
+
+def _name_take(take: int) -> str:
+    if is_fault_take(take):
+        return name_fault_take(take)
+    return f"trial {name_trial(take)}"
 
 
 def name_trial(take: int) -> str:

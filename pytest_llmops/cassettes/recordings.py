@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops.cassettes import miss, naming, store
+from pytest_llmops.cassettes.faults.takes import is_fault_take
 from pytest_llmops.cassettes.naming import display_path
 from pytest_llmops.cassettes.request_headers import list_changed_behaviour, name_headers
 from pytest_llmops.cassettes.request_key import (
@@ -119,6 +120,13 @@ class Recordings:
             if content is not None:
                 keys.append(compute_key(method, url, content, self.rules))
         return keys
+
+    def list_fault_answers(self) -> list[tuple[str, str]]:
+        """Return what is recorded of questions that the test asks only with a fault, as (key, take)."""
+        pairs = []
+        for key, interaction in self.by_key.items():
+            pairs += [(key, take) for take in interaction.answers if is_fault_take(int(take))]
+        return pairs
 
     def accept_key(self, key: str) -> bool:
         """Return whether a key is recorded. If so, it counts as the key of the request that is stored with it."""

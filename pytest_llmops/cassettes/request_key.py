@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
@@ -584,19 +583,3 @@ def _is_further_header(name: str, patterns: Sequence[str]) -> bool:
     if not any(fnmatchcase(name, pattern) for pattern in patterns):
         return False
     return name not in UNRECORDED_HEADERS and not is_secret_name(name)
-
-
-def describe_age(wire: Mapping[str, Any], max_age: int | None) -> str:
-    """Return why an answer is too old ("recorded on ..."); "" if it is not. An answer of an unknown day is too old.
-
-    Args:
-        wire: The answer, with the day of its recording.
-        max_age: The number of days for which an answer is good; None: for ever.
-    """
-    if max_age is None:
-        return ""
-    day = str(wire.get("recorded") or "")
-    first_good_day = datetime.now(UTC).date() - timedelta(days=max_age)
-    if day >= first_good_day.isoformat():
-        return ""
-    return f"recorded on {day or 'an unknown day'}, over llm_max_age = {max_age}d"

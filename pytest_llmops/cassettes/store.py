@@ -9,13 +9,14 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import chain
+from itertools import chain, filterfalse
 from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any
 
 from pytest_llmops._util.json_values import parse_json
 from pytest_llmops.cassettes import locking
+from pytest_llmops.cassettes.faults.takes import is_fault_take
 from pytest_llmops.cassettes.journal import (
     JournalEntry,
     find_abandoned_journals,
@@ -321,13 +322,15 @@ def load_with_journals(path: Path) -> dict[str, Interaction]:
 def find_highest_take(paths: Iterable[Path]) -> int:
     """Return the highest number of a take in some cassettes, also in journals of killed runs; -1: they have none, or do not exist.
 
+    The takes of faults do not count.
+
     Raises:
         CassetteError: A cassette cannot be read.
     """
     takes = [-1]
     for path in paths:
         for interaction in load_with_journals(path).values():
-            takes += map(int, interaction.answers)
+            takes += filterfalse(is_fault_take, map(int, interaction.answers))
     return max(takes)
 
 

@@ -44,6 +44,8 @@ class TapeConfig:
         why_not_called: Says before a live call why it must not be made; "" if it may. None: nothing is checked.
         list_folders: Returns the folders of the test with the placeholder of each, for the calls of tools.
         faults: The faults that calls of the application get on purpose; None: there are none.
+        fault_take: The take of what the test asks only with its fault, with ``--llm-faults``; "": it has none, and everything belongs to
+            the test itself.
     """
 
     redactor: Redactor = field(default_factory=Redactor)
@@ -61,6 +63,7 @@ class TapeConfig:
     why_not_called: Callable[[Question], str] | None = None
     list_folders: Callable[[], Mapping[str, str]] = dict
     faults: FaultPlan | None = None
+    fault_take: str = ""
 
     @property
     def command_again(self) -> str:
@@ -117,6 +120,7 @@ def make_run_config(
     why_not_called: Callable[[Question], str] | None = None,
     list_folders: Callable[[], Mapping[str, str]] = dict,
     faults: FaultPlan | None = None,
+    fault_take: str = "",
 ) -> TapeConfig:
     """Return the configuration of a tape by the settings of a run, with its budget and the rate limit of its judges.
 
@@ -133,6 +137,7 @@ def make_run_config(
         why_not_called: Says before a live call why it must not be made; "" if it may.
         list_folders: Returns the folders of the test with the placeholder of each.
         faults: The faults that calls of the application get on purpose.
+        fault_take: The take of what the test asks only with its fault.
     """
     ledger = None
     if settings.has_budget:
@@ -155,4 +160,5 @@ def make_run_config(
         why_not_called=why_not_called,
         list_folders=list_folders,
         faults=faults,
+        fault_take=fault_take,
     )

@@ -178,10 +178,11 @@ class ToolCalls:
         return bool(self.player.recorded_answers(question.key, take))
 
     def _has_recordings(self, url: str, take: str, *, counted: bool = True) -> bool:
-        """Return whether any call of a server is recorded in a take, or any that counts."""
+        """Return whether any call of a server is recorded in a take, or in that of the fault under survey; or any that counts."""
+        takes = {take, self.config.fault_take}
         for interaction in self.player.recordings.by_key.values():
             request = interaction.request
-            if request["url"] != url or take not in interaction.answers:
+            if request["url"] != url or takes.isdisjoint(interaction.answers):
                 continue
             if not counted or request["method"] not in REPEATED_METHODS:
                 return True

@@ -11,6 +11,7 @@ from typing import Any
 
 from pytest_llmops.cassettes import store
 from pytest_llmops.cassettes.conversation import OPENED, decode_conversation
+from pytest_llmops.cassettes.faults.takes import is_fault_take, name_fault_take
 from pytest_llmops.cassettes.request_key import Answer, answer_from_wire
 from pytest_llmops.cassettes.socket_responses import is_websocket
 from pytest_llmops.cassettes.tool_questions import (
@@ -97,6 +98,8 @@ def _format_interaction(interaction: store.Interaction, limit: int) -> Iterator[
                     yield from _format_request(call, request, limit)
             if len(answers) > 1 or len(interaction.answers) > 1:
                 take_text = shorten_text(take, 20)
+                if take.isdecimal() and is_fault_take(int(take)):
+                    take_text += f" ({name_fault_take(int(take))})"
                 yield f"  take {take_text}, answer {number} of {len(answers)}"
             if is_websocket(request["method"]) and answer["status"] == OPENED:
                 yield from _format_conversation(answer, limit)

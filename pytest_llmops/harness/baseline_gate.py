@@ -79,7 +79,12 @@ class StoredBaseline:
 
 
 def has_baseline(settings: Settings, root: Path) -> bool:
-    """Return whether the project's baseline exists, or the settings name another one, whether it exists or not."""
+    """Return whether the project's baseline exists, or the settings name another one, whether it exists or not.
+
+    A run with faults has none: it is not compared.
+    """
+    if settings.faults:
+        return False
     return settings.baseline != Settings().baseline or (root / settings.baseline).exists()
 
 

@@ -29,7 +29,6 @@ from pytest_llmops.errors import (
 )
 from pytest_llmops.harness import caught_errors, components, tapes
 from pytest_llmops.harness.markers import llm_fault, llm_models, llm_trials, load_markers
-from pytest_llmops.harness.markers.llm_cassette import read_cassette_choice
 from pytest_llmops.harness.own_tests import is_recorded_elsewhere
 from pytest_llmops.harness.parametrize import describe_parameters
 from pytest_llmops.measurement import Json, format_amount, shorten_text, to_builtins
@@ -37,6 +36,7 @@ from pytest_llmops.settings import NEEDS_JUDGE, OPTIONS, Option, RecordMode, Set
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes import FaultPlan, Tape
+    from pytest_llmops.harness.fault_variants import FaultVariant
     from pytest_llmops.harness.run_checks import CollectedTests
     from pytest_llmops.recorder import Exchange
     from pytest_llmops.results.run import TestRecord
@@ -63,6 +63,7 @@ class Harness:
     skip: Callable[[str], NoReturn]
     ours: bool = False
     is_silent: bool = False  # Whether this run of the test is not reported
+    variant: FaultVariant | None = None  # The fault that this run of the test has, with --llm-faults
     recorder: recorder.Recorder = field(default_factory=recorder.Recorder)
     tape: Tape | None = None
     passed: bool = False
@@ -148,26 +149,12 @@ class Harness:
             attempt = (attempt or 0) + self._attempts
         take = str(recorder.current_trial() or attempt or 0)
         faults = llm_fault.make_fault_plan(self.item)
+        if self.variant is not None:
+            faults = self.variant.plan
         self.tape = self._make_tape(path, shared=shared, mode=mode, attempt=attempt, take=take, faults=faults)
         self._attempts += 1
         self._in_use.enter_context(tapes.use_test_tape(self.tape, self.settings))
-        self._record_functions()
-
-    def _record_functions(self) -> None:
-        """Record and replay the functions that the test and the project name as tools.
-
-        Raises:
-            UsageError: A path does not exist, is no function, or is given twice.
-        """
-        own = read_cassette_choice(self.item).tools
-        own_paths = {text.split()[0] for text in own}
-        named = [text for text in self.settings.tool_functions if text.split()[0] not in own_paths]
-        named += own
-        if not named or self.settings.tools == "off":
-            return
-        from pytest_llmops.cassettes import record_functions
-
-        self._in_use.enter_context(record_functions(named, self.item.nodeid))
+        self._in_use.enter_context(tapes.record_tool_functions(self.item, self.settings))
 
     def _record_test_facts(self) -> None:
         """Record for the report what is known of the test before it runs: its model, its parameters, its markers."""
@@ -206,6 +193,7 @@ class Harness:
             attempt=attempt,
             take=take,
             faults=faults,
+            fault_take=self.variant.take if self.variant is not None else "",
         )
 
     def open_block_cassette(self, name: str | Path, mode: RecordMode | None = None) -> Tape:
@@ -424,6 +412,8 @@ class Harness:
             words = ["pytest", "--llm-again"]
         if self.settings.judge:
             words.append("--llm-judge")
+        if self.variant is not None:
+            words.append(self.variant.flag)
         words += [f"--llm-prompt={version}" for version in self.settings.prompt]
         words += self._rerun_flags()
         return shlex.join(words)
@@ -481,6 +471,9 @@ class Harness:
             report: pytest's report, with an expected failure already marked as such. It is changed to failed in that case.
             error: What the phase raised.
         """
+        if self.variant is not None:
+            caught = self.tape.verdict() if self.tape is not None else None
+            self.variant.note_phase(report, error, caught, self.mask_secrets)
         unscored = any(measurement.status == "errored" for measurement in self.recorder.measurements)
         if hasattr(report, "wasxfail") and error is not None and (unscored or find_unscored_error(error)):
             del report.wasxfail

@@ -133,6 +133,7 @@ def make_tape(
     attempt: int | None = None,
     take: str = "0",
     faults: FaultPlan | None = None,
+    fault_take: str = "",
 ) -> Tape:
     """Open a cassette with the run's settings and the hooks of the nearest conftest.
 
@@ -146,6 +147,7 @@ def make_tape(
         attempt: The number of a repetition or rerun, from 0; None: the test runs once.
         take: The take that is replayed.
         faults: The faults that calls of the test get on purpose.
+        fault_take: The take of what the test asks only with its fault; "": there is none.
 
     Raises:
         CassetteError: The cassette is damaged.
@@ -174,6 +176,7 @@ def make_tape(
         why_not_called=why_not_called,
         list_folders=partial(list_folders, item),
         faults=faults,
+        fault_take=fault_take,
     )
     return open_tape(path, settings.record, config, shared=shared)
 
@@ -335,6 +338,27 @@ def use_test_tape(tape: Tape, settings: Settings) -> Iterator[None]:
     from pytest_llmops.cassettes import use_in_all_threads
 
     with sdk_environment(settings), use_in_all_threads(tape):
+        yield
+
+
+@contextmanager
+def record_tool_functions(item: Any, settings: Settings) -> Iterator[None]:
+    """Record and replay the functions that a test and the project name as tools.
+
+    Raises:
+        UsageError: A path does not exist, is no function, or is given twice.
+    """
+    from pytest_llmops.cassettes import record_functions
+    from pytest_llmops.harness.markers.llm_cassette import read_cassette_choice
+
+    own = read_cassette_choice(item).tools
+    own_paths = {text.split()[0] for text in own}
+    named = [text for text in settings.tool_functions if text.split()[0] not in own_paths]
+    named += own
+    if not named or settings.tools == "off":
+        yield
+        return
+    with record_functions(named, item.nodeid):
         yield
 
 

@@ -10,6 +10,7 @@ from pytest_llmops.reports.changed_cases import ShownCase, count_kinds, list_cas
 from pytest_llmops.reports.commands import complete_command, find_next_command, format_rerun, is_miss
 from pytest_llmops.reports.comparisons import list_comparisons, list_judges
 from pytest_llmops.results.details import CollectionError, as_list, as_mapping, fact_text
+from pytest_llmops.results.fault_survey import read_survey
 from pytest_llmops.results.problems import list_failed_measurements, list_record_commands
 from pytest_llmops.results.run import OUTCOMES, Outcome, Run, TestRecord, is_judged
 from pytest_llmops.results.shares import ShareVerdict
@@ -21,14 +22,8 @@ TONES: Mapping[Word, str] = {
 }  # fmt: skip
 """The colour of each word; "" is the colour of the text: a run that was compared with nothing is never green."""
 SIGNS: Mapping[Word, str] = {
-    "RED": "✕",
-    "AMBER": "?",
-    "GREEN": "✓",
-    "ERROR": "!",
-    "FAIL": "✕",
-    "PASS": "✓",
-    "NONE": "–",
-}
+    "RED": "✕", "AMBER": "?", "GREEN": "✓", "ERROR": "!", "FAIL": "✕", "PASS": "✓", "NONE": "–",
+}  # fmt: skip
 MARKDOWN_SIGNS: Mapping[Word, str] = {
     "RED": "🔴", "AMBER": "🟡", "GREEN": "🟢", "ERROR": "🟣", "FAIL": "🔴", "PASS": "⚪", "NONE": "⚪",
 }  # fmt: skip
@@ -433,6 +428,11 @@ class _Reader:
         )
 
     def _without_baseline(self) -> Headline:
+        survey = read_survey(self._run.records)
+        if survey is not None:
+            step, short_command = survey.next_step
+            line = self._complete(short_command)
+            return Headline(word="NONE", sentence=survey.sentence, next_step=step, command=line)
         counts = self._counts
         has_scores = any(
             measurement.unit == "1" for record in self._run.records for measurement in record.measurements

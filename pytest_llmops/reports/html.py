@@ -21,6 +21,7 @@ from pytest_llmops.reports.formats import ReportFormat
 from pytest_llmops.reports.headline import Headline, build_headline
 from pytest_llmops.reports.html_cases import CaseList, count_chips, describe_no_changes
 from pytest_llmops.reports.html_comparisons import build_comparisons
+from pytest_llmops.reports.html_faults import build_faults
 from pytest_llmops.reports.html_media import PageMedia
 from pytest_llmops.reports.html_metrics import build_change_rows, build_metric_view, describe_decision
 from pytest_llmops.reports.html_overview import (
@@ -51,7 +52,7 @@ BAD_KINDS = frozenset({"no recording", "no score", "error", "failed", "worse"})
 SCRIPTS = (
     "report_elements.js", "report_answers.js", "report_pictures.js", "report_query.js", "report_list.js", "report_markdown.js",
     "report_trajectory.js", "report_details.js", "report_case.js", "report_overview.js", "report_matrix.js",
-    "report_comparisons.js", "report_tabs.js", "report.js",
+    "report_comparisons.js", "report_tabs.js", "report_faults.js", "report.js",
 )  # fmt: skip
 _IMPORT = re.compile(r'^import [^;]{0,500} from "\./[a-z_]+\.js";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=const |function |class |async )", re.MULTILINE)
@@ -139,6 +140,7 @@ def _fill_page(run: Run, history: Sequence[Run], shown: Sequence[ShownCase], hea
         "comparisons": build_comparisons(run, judges),
         "matrices": _build_matrices(run, cases.places),
         "candidates": _build_candidates(totals),
+        "faults": build_faults(run),
         "review": build_review_rows(review),
         "facts": build_run_facts(run, totals, judges),
         "notes": [shorten_text(note, 2 * MAX_NAME) for note in run.notes],

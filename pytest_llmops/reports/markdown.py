@@ -35,6 +35,7 @@ from pytest_llmops.reports.markdown_text import quote_cell, quote_code, quote_se
 from pytest_llmops.reports.metric_rows import UNCHANGED, MetricRow, list_metric_rows
 from pytest_llmops.reports.text import quote_line
 from pytest_llmops.results.details import CollectionError, as_list
+from pytest_llmops.results.fault_survey import read_survey
 from pytest_llmops.results.problems import list_record_commands
 from pytest_llmops.results.run import Run
 from pytest_llmops.results.summary import Totals, summarize_run
@@ -103,6 +104,7 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
     tables = _format_cases(shown, len(leading)) if form != "causes" and shown else []
     tail = [
         *_format_comparisons(run),
+        *_format_faults(run),
         *_format_tools(run),
         *_format_notes(run),
         *_format_run(run),
@@ -342,6 +344,19 @@ def _format_comparisons(run: Run) -> list[Block]:
         lines = [f"- {quote_code(verdict.headline, 600)}" for verdict in others[:MAX_NOTES]]
         blocks += _fold(format_count(len(others), "other verdict"), [lines])
     return blocks
+
+
+def _format_faults(run: Run) -> list[Block]:
+    """Return what was survived of each kind of fault."""
+    survey = read_survey(run.records)
+    if survey is None or not survey.kinds:
+        return []
+    rows = []
+    for kind in survey.kinds:
+        text = kind.describe()
+        rows.append([quote_cell(kind.label), kind.counted, text and quote_cell(text, 300)])
+    table = format_table(["Fault", "Survived", "Not survived, or not judged"], rows, right=[1])
+    return _fold("Faults", [table], is_open=True)
 
 
 def _format_tools(run: Run) -> list[Block]:

@@ -15,6 +15,7 @@ from pytest_llmops.reports.terminal_cases import CaseList
 from pytest_llmops.reports.terminal_causes import cause_lines
 from pytest_llmops.reports.terminal_details import detail_lines
 from pytest_llmops.reports.terminal_page import MIN_WIDTH, Line, Page, Style, has_content
+from pytest_llmops.results.fault_survey import NOT_JUDGED, read_survey
 from pytest_llmops.results.problems import describe_unrecorded, list_record_commands
 from pytest_llmops.results.run import Run
 from pytest_llmops.results.summary import summarize_run
@@ -149,6 +150,7 @@ class _Builder:
             self._cases.lines(),
             [*self._metric_lines(), *self._agent_lines()],
             self._comparison_lines(),
+            self._fault_lines(),
             self._tool_lines(),
             [*self._missed_lines(), *self._verified_lines(), *self._budget_lines(), *self._skipped_lines()],
         ]
@@ -266,6 +268,34 @@ class _Builder:
         if self._around.more:
             text += f": {self._around.more}"
         return self._page.wrap(text)
+
+    def _fault_lines(self) -> list[Line]:
+        """Return a line for each kind of fault that not all tests survived, and the others together; with -v each fault that was not."""
+        survey = read_survey(self._run.records)
+        if survey is None:
+            return []
+        page = self._page
+        rows: list[tuple[str, str, str, Style]] = []
+        for kind in survey.kinds:
+            if kind.is_survived and self._verbosity <= 0:
+                continue
+            style: Style = "red" if kind.lost else ""
+            rows.append((page.quote(kind.label), kind.counted, page.quote(kind.describe(), 300), style))
+        if rows:
+            rows.insert(0, ("fault", "survived", "not survived, or not judged", "bold"))
+        lines: list[Line] = []
+        label_width = max((len(label) for label, *_ in rows), default=0)
+        for label, counted, text, colour in rows:
+            beginning = f"{label.ljust(label_width)}  {counted.rjust(len(NOT_JUDGED))}  "
+            lines += page.wrap(f"{beginning}{text}", colour, hang=len(beginning))
+        held = [kind.label for kind in survey.kinds if kind.is_survived]
+        if held and self._verbosity <= 0:
+            lines += page.wrap(page.quote(f"survived by all: {', '.join(held)}", 600), "green", hang=2)
+        if self._verbosity > 0:
+            for test, end in survey.list_open_ends():
+                text = f"{test.name}: {end.label}: {end.status}: {end.why}"
+                lines += page.wrap(page.quote(text, 600), hang=2)
+        return lines
 
     def _tool_lines(self) -> list[Line]:
         """Return which tools of the catalogues were reached, and which were confused; with -v all of them."""

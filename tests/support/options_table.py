@@ -9,7 +9,8 @@ def format_options_table() -> str:
     """Return the options as the Markdown table of docs/options.md."""
     lines = ["| flag | ini key | meaning | default |", "|---|---|---|---|"]
     for option in OPTIONS:
-        flag = f"`{option.flag}{'' if option.switch else ' ' + option.metavar}`" if option.flag else ""
+        value = f"[={option.metavar}]" if option.bare else f" {option.metavar}"
+        flag = f"`{option.flag}{'' if option.switch else value}`" if option.flag else ""
         ini = f"`{option.dest}`" if option.ini else ""
         default = str(option.default).lower() if isinstance(option.default, bool) else str(option.default)
         default = "" if option.default in ("", (), False, None) else f"`{default}`"

@@ -581,3 +581,16 @@ def test_a_picture_of_points_shows_what_is_a_number(tab: Tab, tmp_path: Path) ->
         press_button(tab, "Details")
     titles = tab.run("[...document.querySelectorAll('.picture circle')].map((one) => one.textContent)")
     assert [title.rpartition("right")[2] for title in titles] == [" 0.50, 10 of them", " 1.00, 40 of them"]
+
+
+def test_the_faults_that_were_not_survived_are_listed(tab: Tab, tmp_path: Path) -> None:
+    ends: list[Json] = [{"kind": "empty", "on": "tool", "status": "gave up", "why": HOSTILE[0]}, {"kind": "cut", "status": "survived"}]  # fmt: skip
+    run = Run(records=(TestRecord(nodeid="t.py::test_a", facts={"faults": {"ends": ends}}),))
+    show(tab, tmp_path, run, "#view=faults")
+    rows = seen(tab, "#panel tbody tr")
+    assert rows == [
+        "cut 1 of 1 –",
+        "empty (tool) 0 of 1 test_a (gave up)",
+        f"test_a empty (tool) gave up {HOSTILE[0]}",
+    ]
+    assert tab.run("document.title") != "owned"

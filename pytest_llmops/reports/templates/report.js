@@ -3,6 +3,7 @@ import { buildComparisons } from "./report_comparisons.js";
 import { buildCase, guessHeight } from "./report_case.js";
 import { VirtualList } from "./report_list.js";
 import { markdownOf } from "./report_markdown.js";
+import { buildFaults } from "./report_faults.js";
 import { buildHeader } from "./report_overview.js";
 import { FIELDS, STATES, parseQuery, stateOf, statesOf } from "./report_query.js";
 import { buildHistory, buildMetrics, buildReview, buildRun } from "./report_tabs.js";
@@ -20,7 +21,7 @@ const KEYS = [
   ["c", "copy the case as Markdown"],
   ["r", "copy the command that runs it again"],
   ["y", "copy a link to it"],
-  ["1 to 6", "the tabs"],
+  ["1 to 7", "the tabs"],
   ["Esc", "leave the search, close this"],
 ];
 const QUERY_HELP = [
@@ -105,6 +106,7 @@ export class Report {
     return [
       { name: "cases", title: "Cases", count: page.cases.length, build: () => this.buildCases() },
       { name: "comparisons", title: "Comparisons", count: page.comparisons.count || page.matrices.length, build: () => buildComparisons(this) },
+      { name: "faults", title: "Faults", count: page.faults.count, build: () => buildFaults(this) },
       { name: "metrics", title: "Metrics", count: Math.max(page.metrics.length, page.changes.filter((row) => !row.family).length), build: () => buildMetrics(this) },
       { name: "run", title: "Run", count: -1, build: () => buildRun(this) },
       { name: "review", title: "To review", more: " by a person", count: page.review.length, build: () => buildReview(this) },

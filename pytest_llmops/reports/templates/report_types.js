@@ -44,11 +44,13 @@
  * @typedef {{ head: string[], rows: string[][], tests?: string }} Table
  * @typedef {{ id: string, case: string, test: string, judge: string, version: string, score: string, confidence: string,
  *   reason: string }} Review
+ * @typedef {{ count: number, sentence: string, kinds: [label: string, counted: string, tone: string, text: string][],
+ *   ends: [id: string, test: string, label: string, status: string, tone: string, why: string, record: string][], rest: number, unrecorded: string[] }} Faults
  * @typedef {{ when: string, commit: string, verdict: [string, string], bad: [id: string, name: string][], rest: number,
  *   sides: Record<string, Record<string, [number: number, text: string, version: string]>> }} StoredRun
  * @typedef {{ headline: Headline, ran: string[], causes: Causes | null, changes: GateRow[], decision: string[],
  *   chips: [kind: string, title: string, count: number][], unchanged: string, removed: { names: string[], count: number },
- *   metrics: Metric[], comparisons: { compared: string, count: number, tables: ComparisonTable[], judges: JudgeRow[] }, matrices: Matrix[], candidates: Table[], review: Review[], facts: [string, string][],
+ *   metrics: Metric[], comparisons: { compared: string, count: number, tables: ComparisonTable[], judges: JudgeRow[] }, matrices: Matrix[], candidates: Table[], faults: Faults, review: Review[], facts: [string, string][],
  *   notes: string[], calls: string[][], run: [string, [string, string][]][], history: StoredRun[], cases: Case[], texts: StoredText[],
  *   media: Media[]
  *   }} Page

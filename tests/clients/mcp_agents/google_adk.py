@@ -15,14 +15,14 @@ from mcp import StdioServerParameters
 PACKAGES = ("google-adk",)
 
 
-async def run_agent(connection: kit.Connection, question: str) -> str:
+async def run_agent(connection: kit.Connection, question: str, timeout_s: float = kit.TIMEOUT_S) -> str:
     if connection.url:
-        parameters: Any = StreamableHTTPConnectionParams(url=connection.url, timeout=kit.TIMEOUT_S)
+        parameters: Any = StreamableHTTPConnectionParams(url=connection.url, timeout=timeout_s)
     else:
         server = StdioServerParameters(
             command=connection.command, args=list(connection.args), env=connection.env
         )
-        parameters = StdioConnectionParams(server_params=server, timeout=kit.TIMEOUT_S)
+        parameters = StdioConnectionParams(server_params=server, timeout=timeout_s)
     toolset = McpToolset(connection_params=parameters)
     agent = LlmAgent(name="desk", model=LiteLlm(model=f"openai/{kit.MODEL}"), tools=[toolset])
     runner = InMemoryRunner(agent=agent, app_name="shop")

@@ -118,6 +118,18 @@ SCRIPTS = {
     ),
 }
 
+CLOCK = "clock"
+"""The server of the tests with faults: a single call, as a fault makes the model ask anew what follows."""
+CLOCK_SCRIPT = Script(
+    args=SCRIPTS["time"].args,
+    turns=(Turn(calls=(call("get_current_time", timezone="Asia/Tokyo"),)),),
+    expected=("+09:00",),
+)
+
+
+def find_script(server: str) -> Script:
+    return CLOCK_SCRIPT if server == CLOCK else SCRIPTS[server]
+
 
 def fill(arguments: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """Return arguments of a call with the folder in place of `FOLDER`."""

@@ -30,7 +30,7 @@ def make_answer(messages: list[dict[str, Any]]) -> dict[str, Any]:
     question = next(_read_text(message) for message in messages if message["role"] == "user")
     server, folder = kit.parse_question(question)
     number = sum(message["role"] == "assistant" for message in messages)
-    turns = kit.SCRIPTS[server].turns
+    turns = kit.find_script(server).turns
     if number >= len(turns):
         results = [_read_text(message) for message in messages if message["role"] == "tool"]
         return chat_answer(f"{len(results)} results: " + " | ".join(results), model=kit.MODEL)

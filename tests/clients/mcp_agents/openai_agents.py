@@ -14,8 +14,8 @@ PACKAGES = ("openai-agents",)
 set_tracing_disabled(True)
 
 
-async def run_agent(connection: kit.Connection, question: str) -> str:
-    options = {"client_session_timeout_seconds": kit.TIMEOUT_S}
+async def run_agent(connection: kit.Connection, question: str, timeout_s: float = kit.TIMEOUT_S) -> str:
+    options = {"client_session_timeout_seconds": timeout_s}
     if connection.url:
         server: Any = MCPServerStreamableHttp(params={"url": connection.url}, **options)
     else:

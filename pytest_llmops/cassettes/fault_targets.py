@@ -1,0 +1,69 @@
+"""What of a recorded conversation a fault can hit: calls of models, and calls of tools."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_llmops._util.json_values import parse_json
+from pytest_llmops.cassettes import store
+from pytest_llmops.cassettes.faults import model_answers, tool_answers
+from pytest_llmops.cassettes.request_key import Question
+from pytest_llmops.errors import CassetteError
+from pytest_llmops.wire.body import unfold_body
+
+FIRST_TAKE = "0"
+
+
+@dataclass(frozen=True, slots=True)
+class FaultTargets:
+    """How many recorded calls a fault can hit.
+
+    Attributes:
+        models: Calls of models, those of judges included: a recording does not say who asked.
+        tools: Calls of tools.
+        repeated_tool: The name of the first tool that is called again, with its server; "": none is.
+    """
+
+    models: int = 0
+    tools: int = 0
+    repeated_tool: str = ""
+
+
+def count_fault_targets(path: Path) -> FaultTargets:
+    """Return how many calls of a cassette a fault can hit; none if there is no file.
+
+    Raises:
+        CassetteError: The file is damaged.
+    """
+    models = 0
+    calls: Counter[str] = Counter()
+    for question, number in _iter_questions(path):
+        if tool_answers.is_tool_call(question):
+            calls[tool_answers.list_tool_names(question)[-1]] += number
+        elif model_answers.is_model_call(question):
+            models += number
+    repeated = [name for name, number in calls.items() if number > 1]
+    return FaultTargets(models, calls.total(), next(iter(repeated), ""))
+
+
+def _iter_questions(path: Path) -> Iterator[tuple[Question, int]]:
+    """Yield what was asked in the first take, with the number of its answers; a damaged request answers nothing, and is left out."""
+    for interaction in store.load_with_journals(path).values():
+        answers = interaction.answers.get(FIRST_TAKE, ())
+        if not answers:
+            continue
+        request = interaction.request
+        try:
+            body = unfold_body(request["body"])
+        except CassetteError:
+            continue
+        question = Question(
+            request["method"],
+            request["url"],
+            body,
+            content_type="",
+            key=interaction.key,
+            json=parse_json(body),
+        )
+        yield question, len(answers)

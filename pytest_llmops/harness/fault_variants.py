@@ -1,0 +1,194 @@
+"""With which faults ``--llm-faults`` runs a test, and how the test ended with each: `FaultVariant`.
+
+Knows pytest's items and reports by their attributes only.
+"""
+
+from collections.abc import Callable
+from glob import escape
+from typing import Any
+
+from pytest_llmops.cassettes import (
+    FAULT_KINDS,
+    Fault,
+    FaultPlan,
+    FaultTargets,
+    count_fault_targets,
+    find_fault_take,
+)
+from pytest_llmops.errors import (
+    BudgetReached,
+    CassetteMiss,
+    ModelError,
+    describe_exception,
+    find_unscored_error,
+    list_record_commands,
+    split_code,
+)
+from pytest_llmops.harness import tapes
+from pytest_llmops.measurement import shorten_text
+from pytest_llmops.results.fault_survey import (
+    GAVE_UP,
+    HUNG,
+    MODEL,
+    NOT_HIT,
+    NOT_JUDGED,
+    SURVIVED,
+    TOOL,
+    UNRECORDED,
+    WRONG,
+    FaultEnd,
+)
+from pytest_llmops.settings import Settings
+
+EVERY_TOOL = "*"
+STALE = "stale"
+STALE_CALL = 2  # the first call has none before it
+MAX_WHY = 300
+FAILED = "Failed"  # of `pytest.fail`
+
+
+def list_faults_to_try(item: Any, settings: Settings) -> list[Fault]:
+    """Return the faults that a test is run with, those of models first; none: nothing is recorded that a fault could hit.
+
+    Raises:
+        CassetteError: Its cassette is damaged.
+        UsageError: Its marker is wrong.
+    """
+    path, _ = tapes.item_cassette_path(item)
+    targets = count_fault_targets(path)
+    if targets == FaultTargets():
+        return []
+    faults = []
+    for kind in settings.faults:
+        if not FAULT_KINDS[kind].model or not targets.models:
+            continue
+        if kind != STALE:
+            faults.append(Fault(kind=kind))
+        elif targets.models >= STALE_CALL:
+            faults.append(Fault(kind=kind, call=STALE_CALL))
+    for kind in settings.faults:
+        if not FAULT_KINDS[kind].tool or not targets.tools:
+            continue
+        if kind != STALE:
+            faults.append(Fault(kind=kind, tool=EVERY_TOOL))
+        elif targets.repeated_tool:
+            faults.append(Fault(kind=kind, call=STALE_CALL, tool=escape(targets.repeated_tool)))
+    return faults
+
+
+class FaultVariant:
+    """A test that runs with a fault.
+
+    Args:
+        fault: The fault.
+
+    Attributes:
+        plan: Gives the call its fault, and keeps what happened.
+        take: The take of what the test asks only with the fault.
+    """
+
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+        self.plan = FaultPlan([fault])
+        self.take = find_fault_take(fault.kind, is_for_tool=fault.is_for_tool)
+        self._ends: list[tuple[str, str]] = []  # of the phases that failed: what that means, and why
+        self._record = ""
+        self._doubt = ""
+
+    @property
+    def flag(self) -> str:
+        """The flag that runs the test with this fault again."""
+        return f"--llm-faults={self.fault.kind}"
+
+    def note_phase(
+        self,
+        report: Any,
+        error: BaseException | None,
+        caught: BaseException | None,
+        mask: Callable[[str], str],
+    ) -> None:
+        """Note how a phase of the test ended.
+
+        Args:
+            report: pytest's report.
+            error: What the phase raised; None also if `unittest` has caught it.
+            caught: A miss, or a refused call, even if the test caught it.
+            mask: Masks secrets in a text.
+        """
+        error = error or caught
+        if hasattr(report, "wasxfail"):
+            self._doubt = "the test is expected to fail (xfail)"
+        elif report.skipped:
+            self._doubt = "the test was skipped"
+        elif error is not None:
+            text = describe_exception(error)
+            if isinstance(error, (CassetteMiss, BudgetReached)):  # their names say nothing to a reader
+                text = str(error)
+            self._record = next(iter(list_record_commands(error)), self._record)
+            self._add_end(_judge_error(error), text, mask)
+        elif report.failed:
+            crash = getattr(report.longrepr, "reprcrash", None)
+            text = str(getattr(crash, "message", report.longrepr))
+            self._add_end(WRONG if text.startswith(AssertionError.__name__) else GAVE_UP, text, mask)
+
+    def _add_end(self, status: str, text: str, mask: Callable[[str], str]) -> None:
+        first_line, _ = split_code(text.strip().partition("\n")[0])
+        self._ends.append((status, shorten_text(mask(first_line), MAX_WHY)))
+
+    def is_hopeless(self) -> bool:
+        """Return whether the test ended before the fault came, in a way that it would end with any fault: skipped, or a broken set-up."""
+        if self.plan.hits:
+            return False
+        return bool(self._doubt) or any(status != UNRECORDED for status, _ in self._ends)
+
+    def find_end(self) -> FaultEnd:
+        """Return how the test ended."""
+        status, why = self._judge()
+        record = ""
+        if status == UNRECORDED:
+            record = self._record
+            if not self.plan.hits:  # the test itself is not recorded, or has changed since
+                record = record.replace(f" {self.flag}", "")
+                why = f"before the fault came: {why}"
+        return FaultEnd(
+            kind=self.fault.kind,
+            on=TOOL if self.fault.is_for_tool else MODEL,
+            status=status,
+            why=why,
+            record=record,
+        )
+
+    def _judge(self) -> tuple[str, str]:
+        """Return the status of the test, and why it is no other."""
+        missed = [end for end in self._ends if end[0] == UNRECORDED]
+        if missed:
+            return missed[0]
+        hung = self.plan.describe_hung()
+        if hung:
+            return HUNG, hung
+        if self._doubt:
+            return NOT_JUDGED, self._doubt
+        if self._ends:
+            return self._ends[0]
+        if not self.plan.hits:
+            return NOT_HIT, f"no call {self.fault.call} of a {TOOL if self.fault.is_for_tool else MODEL} came"
+        return SURVIVED, ""
+
+
+def _judge_error(error: BaseException) -> str:
+    """Return what the error of a test means."""
+    if _is_assertion(error):
+        return WRONG
+    unscored = find_unscored_error(error)
+    if isinstance(unscored, CassetteMiss):
+        return UNRECORDED
+    if unscored is None or isinstance(unscored, ModelError):
+        return GAVE_UP
+    return NOT_JUDGED
+
+
+def _is_assertion(error: BaseException) -> bool:
+    """Return whether an error says that a result is wrong."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_assertion, error.exceptions))
+    return isinstance(error, AssertionError) or type(error).__name__ == FAILED

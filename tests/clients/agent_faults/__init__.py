@@ -1,0 +1,1 @@
+"""What the SDKs of models and agents do by themselves after each kind of fault."""

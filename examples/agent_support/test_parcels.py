@@ -27,15 +27,6 @@ def test_where_is_my_tent(llm_calls: CallLog) -> None:
     assert "Leipzig" in last_words(messages)
 
 
-def test_another_day(llm_calls: CallLog) -> None:
-    question = "I am not at home on Thursday. Please bring order Q-1077 on Saturday."
-    asyncio.run(parcels.handle(question))
-
-    assert_tool_calls(
-        llm_calls, [call("move_delivery", order_id="Q-1077", day="Saturday"), "answer_customer"]
-    )
-
-
 @pytest.mark.llm_fault("server_died", tool="track_parcel")
 def test_the_carrier_is_down(llm_calls: CallLog) -> None:
     messages = asyncio.run(parcels.handle("Where is the tent of my order Q-1077?"))

@@ -21,6 +21,7 @@ from pytest_llmops.cassettes.faults.kinds import Fault
 from pytest_llmops.cassettes.faults.plan import FaultPlan
 from pytest_llmops.cassettes.mcp import messages
 from pytest_llmops.cassettes.mcp.messages import Message
+from pytest_llmops.cassettes.mcp import server_names
 from pytest_llmops.cassettes.mcp.session import McpSession
 from pytest_llmops.cassettes.store import load_cassette
 from pytest_llmops.cassettes.tape import Tape
@@ -451,3 +452,24 @@ def test_a_test_gets_the_lists_of_a_connection_that_others_opened_and_pruning_ke
         )
         == 2
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--url=https://h.example/?token=hunter2"], "--url=https://h.example/?token=[secret]"),
+        (["--header", "X-Api-Key: hunter2"], "--header X-Api-Key:[secret]"),
+        (["--header=X-Api-Key: hunter2"], "--header=X-Api-Key:[secret]"),
+        (["--env=API_KEY=hunter2"], "--env=API_KEY=[secret]"),
+        (["-e", "API_KEY=hunter2"], "-e API_KEY=[secret]"),
+        (["--root", r"C:\orders", "-v=1", "a:b"], r"--root C:\orders -v=1 a:b"),
+    ],
+)
+def test_a_name_has_no_secret_of_the_command(arguments: list[str], named: str) -> None:
+    assert server_names.name_command("npx", arguments, {}) == f"npx {named}"
+
+
+@pytest.mark.parametrize("program", ["npx", "/usr/bin/npx", r"C:\Program Files\nodejs\npx.cmd", r"D:\NPX.CMD"])
+def test_a_program_has_the_same_name_on_windows(program: str) -> None:
+    assert server_names.name_command(program, ["-y", "orders"], {}) == "npx -y orders"
+    assert server_names.name_command(program, ["-y", "orders"], {"shop": "npx *orders"}) == "shop"

@@ -331,6 +331,15 @@ def test_a_server_that_is_started_late_hears_what_the_client_has_said(project: P
     assert result.outcomes == {"passed": 1}, result.text
     assert count_starts(project) == 2
     assert replay(project, f"--llm-base-url={project.server.url}/v1").outcomes == {"passed": 1}
+    # The renamed test gets the start of the old one's recording, and calls the server, which has been started at once
+    write(
+        test.replace("test_a", "test_b").replace("42", "43"),
+        agent.replace("PROMPT", "two").replace("42", "43"),
+        **{"server.py": strict},
+    )
+    result = project.record()
+    assert result.outcomes == {"passed": 1}, result.text
+    assert count_starts(project) == 3
 
 
 @pytest.mark.parametrize(

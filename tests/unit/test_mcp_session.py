@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,9 +20,9 @@ from pytest_llmops.cassettes.active_tape import push_tape, remove_tape
 from pytest_llmops.cassettes.audit import _find_stale
 from pytest_llmops.cassettes.faults.kinds import Fault
 from pytest_llmops.cassettes.faults.plan import FaultPlan
-from pytest_llmops.cassettes.mcp import messages
+from pytest_llmops.cassettes.mcp import messages, server_names
+from pytest_llmops.cassettes.mcp import session as session_module
 from pytest_llmops.cassettes.mcp.messages import Message
-from pytest_llmops.cassettes.mcp import server_names
 from pytest_llmops.cassettes.mcp.session import McpSession
 from pytest_llmops.cassettes.store import load_cassette
 from pytest_llmops.cassettes.tape import Tape
@@ -254,6 +255,21 @@ def test_a_server_that_is_ended_on_purpose_is_not_recorded_as_ended(tmp_path: Pa
 
     methods = [interaction.request["method"] for interaction in load_cassette(tape.path).values()]
     assert methods == ["tools/call"]
+
+
+def test_a_wait_on_purpose_is_no_time_of_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter((100.0, 130.5))
+    monkeypatch.setattr(session_module, "time", SimpleNamespace(perf_counter=lambda: next(times)))
+    plan = FaultPlan([Fault(kind="slow", tool="refund", seconds=30.0)])
+    tape = Tape(tmp_path / "tape.json", "all", TapeConfig(faults=plan))
+    push_tape(tape)
+    session = make_session()
+    assert session.receive_from_client(make_call(1, {"name": "refund"})).wait_s == 30.0
+    session.receive_from_server(make_answer(1, "done"))
+    remove_tape(tape)
+    tape.close()
+    [interaction] = load_cassette(tape.path).values()
+    assert interaction.answers["0"][0]["latency_s"] == 0.5
 
 
 def test_a_call_that_has_ended_servers_answers_open_requests(tmp_path: Path) -> None:

@@ -485,7 +485,9 @@ def test_a_name_has_no_secret_of_the_command(arguments: list[str], named: str) -
     assert server_names.name_command("npx", arguments, {}) == f"npx {named}"
 
 
-@pytest.mark.parametrize("program", ["npx", "/usr/bin/npx", r"C:\Program Files\nodejs\npx.cmd", r"D:\NPX.CMD"])
+@pytest.mark.parametrize(
+    "program", ["npx", "/usr/bin/npx", r"C:\Program Files\nodejs\npx.cmd", r"D:\NPX.CMD"]
+)
 def test_a_program_has_the_same_name_on_windows(program: str) -> None:
     assert server_names.name_command(program, ["-y", "orders"], {}) == "npx -y orders"
     assert server_names.name_command(program, ["-y", "orders"], {"shop": "npx *orders"}) == "shop"

@@ -57,7 +57,9 @@ class RecordedProcess(Process):
         self._stdout = _Stdout(self)
         self._ended = anyio.Event()
         self._starting = anyio.Lock()
-        self._greeting_id: MessageId | None = None  # while the server hears what the client has said to the recording
+        self._greeting_id: MessageId | None = (
+            None  # while the server hears what the client has said to the recording
+        )
         self._greeted = anyio.Event()
 
     @property

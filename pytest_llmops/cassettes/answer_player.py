@@ -51,7 +51,7 @@ class AnswerPlayer:
 
     Attributes:
         given: Counts the answers that each request has got, including live ones.
-        recordings: The recordings of the cassette; none in mode ``live``.
+        recordings: The recordings of the cassette; none in mode ``live``, unless tools are replayed.
 
     Raises:
         CassetteError: The cassette is damaged; it is left as it is.
@@ -67,7 +67,8 @@ class AnswerPlayer:
 
     def __post_init__(self) -> None:
         self.recordings = Recordings(self.path, self.config.rules, self.config.elsewhere)
-        if self.mode != "live":
+        # In mode live, calls of tools may be replayed nevertheless
+        if self.mode != "live" or self.config.settings.tools == "replay":
             self.recordings.by_key = store.load_with_journals(self.path)
 
     @property

@@ -331,6 +331,65 @@ def test_a_server_that_is_started_late_hears_what_the_client_has_said(project: P
     assert result.outcomes == {"passed": 1}, result.text
     assert count_starts(project) == 2
     assert replay(project, f"--llm-base-url={project.server.url}/v1").outcomes == {"passed": 1}
+    # The renamed test gets the start of the old one's recording, and calls the server, which has been started at once
+    write(
+        test.replace("test_a", "test_b").replace("42", "43"),
+        agent.replace("PROMPT", "two").replace("42", "43"),
+        **{"server.py": strict},
+    )
+    result = project.record()
+    assert result.outcomes == {"passed": 1}, result.text
+    assert count_starts(project) == 3
+
+
+FAULTS = """
+FAULTS = {
+    "slow": "{'orders': ['42']} {'count': 1}", "never_returns": "no answer came within 0.1 s",
+    "malformed_json": "no answer came within 0.1 s", "server_died": "{'orders': ['42']} ended with 1",
+}
+
+@pytest.mark.llm_cassette
+@pytest.mark.parametrize("kind", [
+    pytest.param(kind, marks=pytest.mark.llm_fault(kind, tool="count", **{"seconds": 0.1} if kind == "slow" else more))
+    for kind, more in (
+        ("slow", {}), ("never_returns", {"at_most_s": 0.1}), ("malformed_json", {"at_most_s": 0.1}), ("server_died", {}),
+    )
+])
+def test_a(kind):
+    assert FAULTS[kind] in start()
+"""
+
+
+def test_a_call_through_the_relay_gets_its_fault(project: Project, write: Write) -> None:
+    write(f"{STARTS}{FAULTS}", make_agent('print(server.call("add", order="42"), server.call("count"))'))
+    for result in (project.record(), replay(project)):
+        hung = sorted(name for name, record in result.records.items() if "hung: tool" in record.message)
+        assert hung == ["test_a[malformed_json]", "test_a[never_returns]"], result.text
+        assert result.outcomes == {"passed": 2, "failed": 2}
+        assert "AssertionError" not in result.text
+    entries = [entry for text in project.cassettes().values() for entry in json.loads(text)["interactions"]]
+    called = [entry["request"]["body"]["json"].get("name") for entry in entries]
+    assert sorted(filter(None, called)) == ["add"] * 4 + ["count"]  # only the slow one was called
+
+
+def test_a_server_that_has_changed_is_compared(project: Project, write: Write) -> None:
+    write()
+    assert project.record().outcomes == {"passed": 1}
+    changed = SERVER.replace('"inputSchema": {}', '"inputSchema": {"type": "object"}')
+    changed = changed.replace('{"count": len(orders)}}', '{"count": 7}}').replace(
+        '"version": "1"', '"version": "2"'
+    )
+    failing = changed.replace('return {"structuredContent": {"orders": orders}}', 'return {"isError": True}')
+    write(**{"server.py": failing})
+    before = project.cassettes()
+    result = project.run("--llm-tools=compare")
+    assert result.outcomes == {"passed": 1}, result.text  # the client got what is recorded
+    assert project.cassettes() == before
+    notes = "\n".join(result.run.notes)
+    assert 'definition add $.inputSchema.type: recorded missing, now "object"' in notes
+    assert "result $.structuredContent.count: recorded 1 (integer), now 7 (integer)" in notes
+    assert "result $: recorded a result, now a result with isError" in notes
+    assert count_starts(project) == 2
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,12 @@ def test_the_model_is_asked_live_and_tools_are_replayed(project: Project, worker
     assert calls(project) == []
     assert [entry["request"]["method"] for entry in tools(project)].count("call") == 1
     assert project.run(workers=workers).outcomes == {"passed": 1}
+    before = project.cassettes()
+    result = project.record("--llm-tools=replay", mode="live", workers=workers)
+    assert result.outcomes == {"passed": 1}, result.text
+    assert project.server.count == asked + 4
+    assert calls(project) == []
+    assert project.cassettes() == before
 
 
 def test_a_tool_that_is_replayed_is_not_called_for_what_is_not_recorded(project: Project) -> None:

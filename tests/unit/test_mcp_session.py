@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +20,8 @@ from pytest_llmops.cassettes.active_tape import push_tape, remove_tape
 from pytest_llmops.cassettes.audit import _find_stale
 from pytest_llmops.cassettes.faults.kinds import Fault
 from pytest_llmops.cassettes.faults.plan import FaultPlan
-from pytest_llmops.cassettes.mcp import messages
+from pytest_llmops.cassettes.mcp import messages, server_names
+from pytest_llmops.cassettes.mcp import session as session_module
 from pytest_llmops.cassettes.mcp.messages import Message
 from pytest_llmops.cassettes.mcp.session import McpSession
 from pytest_llmops.cassettes.store import load_cassette
@@ -255,6 +257,21 @@ def test_a_server_that_is_ended_on_purpose_is_not_recorded_as_ended(tmp_path: Pa
     assert methods == ["tools/call"]
 
 
+def test_a_wait_on_purpose_is_no_time_of_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter((100.0, 130.5))
+    monkeypatch.setattr(session_module, "time", SimpleNamespace(perf_counter=lambda: next(times)))
+    plan = FaultPlan([Fault(kind="slow", tool="refund", seconds=30.0)])
+    tape = Tape(tmp_path / "tape.json", "all", TapeConfig(faults=plan))
+    push_tape(tape)
+    session = make_session()
+    assert session.receive_from_client(make_call(1, {"name": "refund"})).wait_s == 30.0
+    session.receive_from_server(make_answer(1, "done"))
+    remove_tape(tape)
+    tape.close()
+    [interaction] = load_cassette(tape.path).values()
+    assert interaction.answers["0"][0]["latency_s"] == 0.5
+
+
 def test_a_call_that_has_ended_servers_answers_open_requests(tmp_path: Path) -> None:
     with use(tmp_path, "all"):
         session = make_session()
@@ -451,3 +468,26 @@ def test_a_test_gets_the_lists_of_a_connection_that_others_opened_and_pruning_ke
         )
         == 2
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--url=https://h.example/?token=hunter2"], "--url=https://h.example/?token=[secret]"),
+        (["--header", "X-Api-Key: hunter2"], "--header X-Api-Key:[secret]"),
+        (["--header=X-Api-Key: hunter2"], "--header=X-Api-Key:[secret]"),
+        (["--env=API_KEY=hunter2"], "--env=API_KEY=[secret]"),
+        (["-e", "API_KEY=hunter2"], "-e API_KEY=[secret]"),
+        (["--root", r"C:\orders", "-v=1", "a:b"], r"--root C:\orders -v=1 a:b"),
+    ],
+)
+def test_a_name_has_no_secret_of_the_command(arguments: list[str], named: str) -> None:
+    assert server_names.name_command("npx", arguments, {}) == f"npx {named}"
+
+
+@pytest.mark.parametrize(
+    "program", ["npx", "/usr/bin/npx", r"C:\Program Files\nodejs\npx.cmd", r"D:\NPX.CMD"]
+)
+def test_a_program_has_the_same_name_on_windows(program: str) -> None:
+    assert server_names.name_command(program, ["-y", "orders"], {}) == "npx -y orders"
+    assert server_names.name_command(program, ["-y", "orders"], {"shop": "npx *orders"}) == "shop"

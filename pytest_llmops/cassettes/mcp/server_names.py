@@ -14,6 +14,7 @@ from pytest_llmops.redaction.secret_names import MASK, is_secret_name, mask_para
 
 # "python3.11" on one machine is "python3" on the other
 _PYTHON = re.compile(r"python[\d.]{0,8}\Z")
+_WINDOWS_SUFFIXES = ("exe", "cmd", "bat")
 _LOCAL_HOST = "localhost"
 
 
@@ -31,7 +32,9 @@ def name_command(command: str, args: Sequence[str], names: Mapping[str, str]) ->
     program = PurePosixPath(command).name
     if "\\" in command:
         program = PureWindowsPath(command).name
-    program = program.removesuffix(".exe")
+    stem, _, suffix = program.rpartition(".")
+    if suffix.lower() in _WINDOWS_SUFFIXES:  # the SDK finds "C:\\...\\npx.CMD" for npx
+        program = stem.lower()
     if _PYTHON.match(program):
         program = "python"
     line = " ".join([program, *_mask_arguments(args)])
@@ -53,8 +56,19 @@ def _mask_arguments(args: Iterable[str]) -> list[str]:
                 masked.append(f"{option}={MASK}")
                 continue
             is_value = not sign
-        masked.append(mask_params(argument.encode("utf-8", "surrogateescape")).decode("utf-8", "replace"))
+        if option.startswith("-") and sign:  # the value may be an address or a variable (--env=API_KEY=X)
+            masked.append(f"{option}={_mask_value(value)}")
+        else:
+            masked.append(_mask_value(argument))
     return masked
+
+
+def _mask_value(text: str) -> str:
+    """Return an argument without the value of a secret header (``X-Api-Key: X``), variable or parameter of an address."""
+    name, colon, value = text.partition(":")
+    if value and is_secret_name(name):
+        return f"{name}{colon}{MASK}"
+    return mask_params(text.encode("utf-8", "surrogateescape")).decode("utf-8", "replace")
 
 
 def name_url(url: str, names: Mapping[str, str]) -> str:

@@ -152,14 +152,14 @@ class McpSession:
             return replayed
         if turn.action == "record" and not is_repeated(question) and tape != self._opened_on:
             self._copy_lists(tape, take)
-        request = _OpenRequest(message, tape, question, turn, time.perf_counter())
+        wait_s = 0.0
+        if turn.fault is not None:
+            wait_s = turn.fault.pause_s
+        request = _OpenRequest(message, tape, question, turn, time.perf_counter() + wait_s)
         request.before, self._loose = self._loose, []
         self._open[message["id"]] = request
         if self._server_has_ended:
             self._end_requests(by_server=True)
-        wait_s = 0.0
-        if turn.fault is not None:
-            wait_s = turn.fault.pause_s
         return Turn(to_server=[message], wait_s=wait_s)
 
     def _give_fault(self, message: Message, question: Question, given: ToolFault, tape: Tape) -> Turn:
@@ -381,8 +381,8 @@ class McpSession:
         return _make_answer(message["id"], read_tool_answer(given))
 
     def _measure(self, request: _OpenRequest) -> float:
-        """Return how many seconds a request took."""
-        return round(time.perf_counter() - request.started, TIMING_DIGITS)
+        """Return how many seconds a request took, without a wait on purpose."""
+        return round(max(time.perf_counter() - request.started, 0.0), TIMING_DIGITS)
 
     def _make_outcome(self, request: _OpenRequest, error: str, text: str) -> Answer:
         """Return the answer of a request that gets none."""

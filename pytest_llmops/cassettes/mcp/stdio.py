@@ -57,6 +57,10 @@ class RecordedProcess(Process):
         self._stdout = _Stdout(self)
         self._ended = anyio.Event()
         self._starting = anyio.Lock()
+        self._greeting_id: MessageId | None = (
+            None  # while the server hears what the client has said to the recording
+        )
+        self._greeted = anyio.Event()
 
     @property
     def stdin(self) -> ByteSendStream:
@@ -183,24 +187,41 @@ class RecordedProcess(Process):
             first: The message that it gets next.
         """
         async with self._starting:
-            if self.real is not None:
-                return self.real
-            real = await self._start_quietly()
-            if first.get("method") != messages.INITIALIZE:
-                for message in self.session.greeting:
-                    await real.stdin.send(to_line(message))
-                    if messages.is_request(message):
-                        await _skip_answer(real, message["id"])
-            self.real = real
-            self._stdout.wake()
-            return real
+            if self.real is None:
+                self.real = await self._start_quietly()
+                self._stdout.wake()
+            if not self.session.has_server:
+                self.session.has_server = True
+                if first.get("method") != messages.INITIALIZE:
+                    await self._greet(self.real)
+            return self.real
+
+    async def _greet(self, real: RealProcess) -> None:
+        """Tell the server what the client has said to the recording, whose answer the client has."""
+        for message in self.session.greeting:
+            if messages.is_request(message):
+                self._greeting_id = message["id"]
+            await real.stdin.send(to_line(message))
+            if messages.is_request(message):
+                await self._greeted.wait()
+
+    def drops(self, message: Message | None) -> bool:
+        """Return whether the client does not get a message of the server: up to the answer to our greeting."""
+        if self._greeting_id is None:
+            return False
+        if message is not None and messages.is_answer(message) and message["id"] == self._greeting_id:
+            self.end_greeting()
+        return True
+
+    def end_greeting(self) -> None:
+        """Go on after the greeting: the server has answered it, or has ended."""
+        self._greeting_id = None
+        self._greeted.set()
 
     async def _start_quietly(self) -> RealProcess:
         """Start the server's process, which does not record what it asks models itself."""
         with active_tape.start_tool_server():
-            real = await self._start()
-        self.session.has_server = True
-        return real
+            return await self._start()
 
     async def start_now(self) -> None:
         """Start the server's process before the client says anything.
@@ -209,16 +230,6 @@ class RecordedProcess(Process):
             OSError: It cannot be started.
         """
         self.real = await self._start_quietly()
-
-
-async def _skip_answer(real: RealProcess, request_id: object) -> None:
-    """Read what a server writes up to its answer to a request, which the client has from the recording."""
-    lines = Lines()
-    while True:
-        for line in lines.split(await real.stdout.receive()):
-            message = messages.parse_message(line)
-            if message is not None and messages.is_answer(message) and message["id"] == request_id:
-                return
 
 
 class _Stdin(ByteSendStream):
@@ -359,6 +370,7 @@ class _Stdout(ByteReceiveStream):
             group.start_soon(wait_for_recording)
         if None in arrived:
             self._is_ended = True
+            self._owner.end_greeting()
             self._owner.session.end(by_server=True)
             self.end()
         self._received.extend(data for data in arrived if data)
@@ -369,6 +381,8 @@ class _Stdout(ByteReceiveStream):
         out = []
         for line in self._lines.split(data):
             message = messages.parse_message(line)
+            if self._owner.drops(message):
+                continue
             if message is None:  # a banner, which the client reports
                 out.append(line + b"\n")
                 continue

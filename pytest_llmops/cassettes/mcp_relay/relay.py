@@ -208,7 +208,7 @@ class Relay:
             self._send_client(line + b"\n" if given is message else to_line(given))
 
     def _start_server(self, first: Message) -> bool:
-        """Start the server if it does not run yet. It hears first what the client has said before.
+        """Start the server if it does not run yet. Before its first message it hears what the client has said before.
 
         Args:
             first: The message that it gets next.
@@ -216,14 +216,16 @@ class Relay:
         Returns:
             Whether it runs.
         """
-        if self._server is not None:
-            return True
         try:
-            self._open_server()
+            if self._server is None:
+                self._open_server()
         except OSError as error:
             for answer in self._session.refuse_late_start(error):
                 self._send_client(to_line(answer))
             return False
+        if self._session.has_server:
+            return True
+        self._session.has_server = True
         if first.get("method") != messages.INITIALIZE and self._session.greeting:
             request, *rest = self._session.greeting
             self._send_server(to_line(request))
@@ -248,7 +250,6 @@ class Relay:
             self._server = subprocess.Popen(  # noqa: S603 -- the command of the user, without a shell
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ
             )
-        self._session.has_server = True
         if self._server.stdout is not None:
             self._read_from(self._server.stdout.fileno(), "server")
 

@@ -34,7 +34,6 @@ from pytest_llmops.cassettes.functions.values import (
 )
 from pytest_llmops.schemas.value_differences import iter_value_differences
 
-
 if TYPE_CHECKING:
     from nowhere import Session  # type: ignore[import-not-found]
 
@@ -274,7 +273,8 @@ def test_a_replaced_function_has_no_other_lines_than_its_first() -> None:
             yield item
 
     first = stream.__code__.co_firstlineno
-    swap = CodeSwap(stream, stream)
+    assert isinstance(stream, FunctionType)
+    swap = CodeSwap(stream, lambda *given: given)
     swap.apply()
     assert {line for *_, line in stream.__code__.co_lines() if line is not None} == {first}
     swap.restore_attribute()

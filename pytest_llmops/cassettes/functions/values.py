@@ -333,12 +333,8 @@ def _list_arguments(error: Exception) -> list[Any]:
 
 
 def _encode_attributes(error: Exception) -> dict[str, Any]:
-    """Return the attributes that a class of exceptions or its caller has set, without those that have no form in JSON."""
-    found = {}
-    for name, value in vars(error).items():
-        with contextlib.suppress(Unrecordable):
-            found[name] = encode(value, {})
-    return found
+    """Return the attributes of an exception that are texts, numbers, booleans or None. Others hold requests and headers, so secrets too."""
+    return {name: value for name, value in vars(error).items() if type(value) in PLAIN_TYPES}
 
 
 def decode_error(written: Mapping[str, Any], namespace: Mapping[str, Any]) -> Exception:

@@ -355,6 +355,21 @@ def test_a_call_without_a_recording_fails_though_the_agent_goes_on(project: Proj
     assert "no recording answers" in result.text
 
 
+@pytest.mark.parametrize(("later", "hinted"), [("2026-05-06T07:08", True), ("yesterday", False)])
+def test_a_miss_by_an_argument_that_differs_in_every_run_names_ignore(
+    project: Project, later: str, hinted: bool
+) -> None:
+    body = "orders.find_order(42, note='at {}')"
+    make_shop(project, name_tools("shop.orders.find_order", body=body.format("2026-01-02T03:04")))
+    project.record()
+    make_shop(project, name_tools("shop.orders.find_order", body=body.format(later)))
+    text = " ".join(project.run().text.split())
+    assert "no recording answers" in text
+    assert (
+        "only a date or time differs: make it the same in every run, or name the tool with ignore=" in text
+    ) is hinted
+
+
 def test_tools_that_are_off_are_called_and_not_recorded(project: Project) -> None:
     make_shop(project, name_tools("shop.orders.find_order", body="orders.find_order(42)"))
     assert project.record("--llm-tools=off").outcomes == {"passed": 1}

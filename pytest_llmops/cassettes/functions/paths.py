@@ -154,11 +154,13 @@ def _find_inside(tool: Any, module: str, name: str) -> FunctionType | None:
 
     A decorator such as ``function_tool`` of openai-agents hides it in attributes, and in the closures of functions there.
     """
-    waiting = [] if isinstance(tool, (type, property)) or hasattr(tool, "cache_clear") else [tool]
+    if hasattr(tool, "cache_clear"):  # a cached function is not called each time: the user has to know
+        return None
+    waiting = [tool]
     seen = set[int]()
     while waiting and len(seen) < MAX_SEARCHED:
         value = waiting.pop(0)
-        if id(value) in seen:
+        if id(value) in seen or isinstance(value, type):
             continue
         seen.add(id(value))
         if isinstance(value, FunctionType):

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,20 @@ from pytest_llmops.wire.stream_events import count_shared_start
 WRAP_WIDTH = 76
 # Maximum number of lines to compare, from the first that differs: the time grows with the square of their number
 MAX_LINES = 600
+MAX_HINT = 200_000  # longest request, in characters, that is searched for dates and the like
+
+NUMBER = "a number"
+_VOLATILE_PATTERNS = (
+    ("a UUID", re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)),
+    (
+        "a date or time",
+        re.compile(
+            r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?|\b\d{1,2}:\d\d(?::\d\d)?\b"
+        ),
+    ),
+    ("a path", re.compile(r"(?:[A-Za-z]:)?(?:[/\\][\w.+-]+){2,}")),
+    (NUMBER, re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?", re.IGNORECASE)),
+)
 
 
 def format_body(body: bytes) -> str:
@@ -78,3 +93,13 @@ def diff_lines(old: Sequence[str], new: Sequence[str]) -> list[tuple[str, str]]:
     changes += [("-", text) for text in left[MAX_LINES:]]
     changes += [("+", text) for text in right[MAX_LINES:]]
     return changes
+
+
+def find_volatile_part(before: str, after: str) -> str:
+    """Return the kind of part in which alone two bodies differ (``a UUID``, ``a date or time`` ...), or ""."""
+    if before == after or max(len(before), len(after)) > MAX_HINT:
+        return ""
+    for kind, pattern in _VOLATILE_PATTERNS:
+        if pattern.sub("*", before) == pattern.sub("*", after):
+            return kind
+    return ""

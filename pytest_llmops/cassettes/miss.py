@@ -1,7 +1,6 @@
 """Messages for misses (requests without a recording), with the nearest recorded request and how it differs."""
 
 import json
-import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 from pytest_llmops._util.hosts import LOOPBACK
 from pytest_llmops._util.json_values import parse_json
 from pytest_llmops.cassettes.active_tape import SESSION_TAKES
-from pytest_llmops.cassettes.body_lines import WRAP_WIDTH, diff_lines, format_body
+from pytest_llmops.cassettes.body_lines import WRAP_WIDTH, diff_lines, find_volatile_part, format_body
 from pytest_llmops.cassettes.faults.takes import is_fault_take, name_fault_take
 from pytest_llmops.cassettes.nearest_request import (
     SAME_ADDRESS,
@@ -37,7 +36,6 @@ from pytest_llmops.wire.stream_events import count_shared_start
 
 MAX_DIFF = 14
 MAX_LISTED_PLACES = 3
-MAX_HINT = 200_000  # longest request, in characters, that is searched for dates and the like
 _OPENAI_ENDPOINTS = ("/chat/completions", "/responses", "/embeddings")
 _MISSING = object()
 
@@ -50,18 +48,6 @@ _RESULT_MEMBERS = {
     "toolResult": ("toolResult", "messages[*].content[*].toolResult"),
     "functionResponse": ("functionResponse", "contents[*].parts[*].functionResponse"),
 }
-
-_VOLATILE_PATTERNS = (
-    ("a UUID", re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)),
-    (
-        "a date or time",
-        re.compile(
-            r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?|\b\d{1,2}:\d\d(?::\d\d)?\b"
-        ),
-    ),
-    ("a path", re.compile(r"(?:[A-Za-z]:)?(?:[/\\][\w.+-]+){2,}")),
-    ("a number", re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?", re.IGNORECASE)),
-)
 
 
 def describe_missing_request(
@@ -268,7 +254,7 @@ def describe_changed_message(
     ]
     if len(changed) > MAX_DIFF:
         lines.append(f"    and {len(changed) - MAX_DIFF} more lines differ")
-    kind = _find_volatile_part(recorded.decode("utf-8", "replace"), sent.decode("utf-8", "replace"))
+    kind = find_volatile_part(recorded.decode("utf-8", "replace"), sent.decode("utf-8", "replace"))
     if kind:
         lines.append(
             f"  hint      only {kind} differs: make it the same in every run (freeze it, or pass it in)"
@@ -397,7 +383,7 @@ def _format_differences(nearest: NearestRequest, question: Question, rules: Matc
     lines += [f"    {sign} {shorten_text(text, WRAP_WIDTH + 40)}" for sign, text in changed[:MAX_DIFF]]
     if len(changed) > MAX_DIFF:
         lines.append(f"    and {len(changed) - MAX_DIFF} more lines differ")
-    kind = _find_volatile_part(old.decode("utf-8", "replace"), new.decode("utf-8", "replace"))
+    kind = find_volatile_part(old.decode("utf-8", "replace"), new.decode("utf-8", "replace"))
     if kind:
         step = "make it the same in every run (freeze it, or pass it in)"
         lines.append(f"  hint      only {kind} differs: {step}")
@@ -457,14 +443,4 @@ def _name_result(entry: object) -> str:
     for name, (member, _) in _RESULT_MEMBERS.items():
         if member in entry and name in (kind, member):
             return name
-    return ""
-
-
-def _find_volatile_part(before: str, after: str) -> str:
-    """Return the kind of part in which alone two bodies differ (``a UUID``, ``a date or time`` ...), or ""."""
-    if before == after or max(len(before), len(after)) > MAX_HINT:
-        return ""
-    for kind, pattern in _VOLATILE_PATTERNS:
-        if pattern.sub("*", before) == pattern.sub("*", after):
-            return kind
     return ""

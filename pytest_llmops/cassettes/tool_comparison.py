@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_llmops._util.json_values import as_mappings
+from pytest_llmops._util.json_values import as_mapping, as_mappings
 from pytest_llmops.cassettes.drift import Drift
 from pytest_llmops.cassettes.request_key import Answer, Question
 from pytest_llmops.cassettes.tape_config import TapeConfig
@@ -19,6 +19,7 @@ from pytest_llmops.schemas.value_differences import MISSING, ValueDifference, it
 
 MAX_DIFFERENCES = 20  # of one answer that are reported; the others are counted
 MAX_NAME = 80
+MAX_QUOTED = 120
 MAX_SEARCHED = 20_000  # longest text that is searched for dates and the like
 DEFINITION = "definition"
 # Members of the answers to lists that are compared by name: their order is not promised
@@ -69,17 +70,17 @@ def compare_tool_answers(
     """
     found = ToolDifferences()
     comparison = _Comparison(question, config, found)
+    old = read_tool_answer(recorded)
+    new = read_tool_answer(Answer(live.status, {}, config.redactor.clean(live.body)))
     before = comparison.describe_end(recorded)
     now = comparison.describe_end(live)
     if before != now:
-        comparison.add("result", "", before, now)
+        comparison.add("result", "", f"{before}{_quote_error(old)}", f"{now}{_quote_error(new)}")
         return found
     if recorded.outcome is not None:
         return found
-    old = read_tool_answer(recorded)
-    new = config.redactor.clean(live.body)
     try:
-        comparison.compare(old, read_tool_answer(Answer(live.status, {}, new)))
+        comparison.compare(old, new)
     except RecursionError:
         comparison.add("result", "", "an answer", "an answer that is nested too deeply to be compared")
     return found
@@ -161,6 +162,15 @@ class _Comparison:
             else:
                 before, now = difference.words
                 self.add(what, f"{prefix}{difference.path}", before, now)
+
+
+def _quote_error(content: Mapping[str, Any]) -> str:
+    """Return the text of an error, of a function with its class, to follow the words that a call ended with one; "" without one."""
+    error = as_mapping(content.get("error"))
+    parts = [str(error[name]) for name in ("type", "message") if error.get(name)]
+    if not parts:
+        return ""
+    return f" ({shorten_text(': '.join(parts), MAX_QUOTED)})"
 
 
 def _by_name(entries: list[Any]) -> dict[str, Mapping[str, Any]]:

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmops._util.json_values import as_mapping, as_mappings
-from pytest_llmops.cassettes.body_lines import WRAP_WIDTH, diff_lines, format_body
+from pytest_llmops.cassettes.body_lines import NUMBER, WRAP_WIDTH, diff_lines, find_volatile_part, format_body
 from pytest_llmops.cassettes.nearest_request import NamedRequest
 from pytest_llmops.cassettes.request_key import Question
 from pytest_llmops.cassettes.tool_questions import (
+    FUNCTION,
     describe_tool_call,
     describe_tool_question,
     is_repeated,
@@ -96,6 +97,13 @@ def _format_nearest(question: Question, name: str, request: Mapping[str, Any]) -
         yield f"    {sign} {shorten_text(text, WRAP_WIDTH + 40)}"
     if len(changed) > MAX_DIFF:
         yield f"    and {len(changed) - MAX_DIFF} more lines differ"
+    old, new = (json.dumps(tool_arguments(each), ensure_ascii=False) for each in (params, question.json))
+    kind = find_volatile_part(old, new)
+    if kind and kind != NUMBER:  # another number is another call
+        step = "make it the same in every run"
+        if question.url.startswith(f"{FUNCTION}:"):
+            step += ", or name the tool with ignore= and the parameter that holds it"
+        yield f"  hint      only {kind} differs: {step}"
     if not changed:
         yield "  reason    it is the same call: its answers are used up, or are those of another test"
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -27,8 +30,14 @@ from pytest_llmops.cassettes.functions.values import (
     encode_error,
     encode_result,
     find_classes,
+    read_return_hint,
 )
 from pytest_llmops.schemas.value_differences import iter_value_differences
+
+if TYPE_CHECKING:
+    from nowhere import Session  # type: ignore[import-not-found]
+
+T = TypeVar("T")
 
 
 class Colour(Enum):
@@ -49,10 +58,12 @@ class Box:
 
 
 CLASSES = find_classes(list[Box] | None)
+ZONES = [UTC, ZoneInfo("Europe/Paris"), ZoneInfo("Asia/Kolkata")]
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 OTHERS = (
     st.binary()
     | st.datetimes()
+    | st.datetimes(timezones=st.sampled_from(ZONES))
     | st.dates()
     | st.times()
     | st.timedeltas()
@@ -130,6 +141,43 @@ def test_a_value_that_cannot_be_made_again_is_refused(value: object) -> None:
         encode_result(value, CLASSES)
 
 
+@dataclasses.dataclass(frozen=True)
+class Counter:
+    name: str
+    hits: int = dataclasses.field(init=False, default=0)
+
+
+@dataclasses.dataclass
+class Page(Generic[T]):
+    items: list[T]
+
+
+def count_page(session: Session) -> Page[Counter]:
+    """Only type checkers know the class of the parameter."""
+    counter = Counter("a")
+    object.__setattr__(counter, "hits", session)
+    return Page([counter])
+
+
+def test_generic_dataclasses_and_fields_that_init_does_not_take_are_made_again() -> None:
+    classes = find_classes(read_return_hint(count_page))
+    value = count_page(5)
+    assert decode(json.loads(json.dumps(encode_result(value, classes))), classes) == value
+
+
+def test_the_second_of_two_equal_times_stays_the_second() -> None:
+    moment = datetime(2026, 10, 25, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Paris"))
+    again = decode(encode(moment), {})
+    assert (again.fold, again.tzinfo, again.utcoffset()) == (1, moment.tzinfo, timedelta(hours=1))
+
+
+def test_a_recording_makes_no_object_that_does_things_also_if_the_annotation_names_it() -> None:
+    classes = find_classes(subprocess.Popen | None)
+    command = [sys.executable, "-c", "open('made', 'w')"]
+    with pytest.raises(ValueError, match="the return annotation names none"):
+        decode({"$class": ["Popen", [command]]}, classes)
+
+
 def test_a_class_that_the_annotation_does_not_name_is_refused() -> None:
     with pytest.raises(Unrecordable, match="which the return annotation does not name"):
         encode_result([Colour.RED], {})
@@ -140,14 +188,27 @@ def test_a_class_that_the_annotation_does_not_name_is_refused() -> None:
 class Strange(Exception):
     def __init__(self, number: int, more: str = "x") -> None:
         super().__init__(f"{number} {more}")
+        self.number = number
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("no"), KeyError("k"), Strange(1), LookupError(), OSError(2, "no file")]
+    "error",
+    [
+        ValueError("no"),
+        KeyError("k"),
+        Strange(1),
+        LookupError(),
+        OSError(2, "no file"),
+        FileNotFoundError(2, "no file", "a.txt"),
+        OSError(17, "exists", "a.txt", None, "b.txt"),
+        UnicodeDecodeError("utf-8", b"a", 0, 1, "bad"),
+    ],
 )
 def test_an_error_is_raised_again_as_it_was(error: Exception) -> None:
     again = decode_error(json.loads(json.dumps(encode_error(error, globals()))), globals())
     assert (type(again), str(again)) == (type(error), str(error))
+    assert vars(again) == vars(error)
+    assert getattr(again, "filename", None) == getattr(error, "filename", None)
 
 
 @pytest.mark.parametrize("name", ["SystemExit", "KeyboardInterrupt", "eval", "Path", "Box", "os.system", ""])
@@ -202,6 +263,21 @@ def test_a_replaced_function_gets_its_arguments_with_defaults_and_is_restored(
     swap.restore_attribute()
     assert function(*args, **kwargs) == expected
     assert len(given) == 1
+
+
+def test_a_replaced_function_has_no_other_lines_than_its_first() -> None:
+    """Coverage would take them for lines of the function."""
+
+    async def stream(number: int) -> Any:
+        for item in range(number):
+            yield item
+
+    first = stream.__code__.co_firstlineno
+    assert isinstance(stream, FunctionType)
+    swap = CodeSwap(stream, lambda *given: given)
+    swap.apply()
+    assert {line for *_, line in stream.__code__.co_lines() if line is not None} == {first}
+    swap.restore_attribute()
 
 
 def test_a_model_of_pydantic_is_made_again() -> None:

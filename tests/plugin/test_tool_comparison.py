@@ -53,6 +53,17 @@ def fail(number):
     return "now there is one"
 """
 
+# What cannot be recorded is a difference here, and no reason to fail
+ODD = """
+import socket
+
+def find(number):
+    return object()
+
+def fail(number):
+    raise socket.gaierror(-2, "unknown host")
+"""
+
 
 def make_shop(project: Project, source: str) -> None:
     project.pytester.syspathinsert()
@@ -87,7 +98,7 @@ def test_the_agent_gets_the_recorded_result_and_the_differences_are_reported(
     assert f'{test}: shop.find(number=7): result $.total: recorded 5 (integer), now "5" (string)' in notes
     assert f'{test}: shop.find(number=7): result $.text.state: recorded "open", now "paid"' in notes
     assert f"{test}: shop.find(number=7): result $.text.lines[1]: recorded 2 (integer), now missing" in notes
-    assert f"{test}: shop.fail(number=7): result $: recorded an error, now a result" in notes
+    assert f"{test}: shop.fail(number=7): result $: recorded an error (ValueError: no), now a result" in notes
     [volatile] = [note for note in notes if "in every run" in note]
     assert "2 values that differ in every run" in volatile
     check_message(notes)
@@ -123,6 +134,15 @@ def test_all_reports_show_that_tools_have_changed(recorded: Project) -> None:
         now='"5" (string)',
     )
     assert drifts[0] == drift
+
+
+def test_a_live_answer_that_cannot_be_recorded_is_a_difference(recorded: Project) -> None:
+    make_shop(recorded, ODD)
+    result = recorded.run("--llm-tools=compare")
+    assert result.outcomes == {"passed": 2}, result.text
+    text = " ".join(result.run.notes)
+    assert 'now "cannot be recorded: an object of the class builtins.object"' in text
+    assert 'shop.fail(number=7): error $.type: recorded "ValueError", now "gaierror"' in text
 
 
 def test_verify_compares_tools_too_and_gives_the_live_result(recorded: Project) -> None:

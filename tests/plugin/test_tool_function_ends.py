@@ -124,6 +124,80 @@ def test_a_generator_that_is_left_early_is_closed_and_replayed_as_far_as_it_was_
     assert project.run().outcomes == {"passed": 1}
 
 
+ROLLBACK = """
+import asyncio, contextlib
+import pytest
+
+done = []
+
+@contextlib.contextmanager
+def transaction(name):
+    try:
+        yield f"{name} open"
+    except ValueError as error:
+        done.append("rolled back")
+        raise LookupError(name) from error
+
+@contextlib.asynccontextmanager
+async def transaction_async(name):
+    try:
+        yield f"{name} open"
+    except ValueError:
+        done.append("rolled back")
+        raise
+
+async def use_async():
+    async with transaction_async("b") as text:
+        assert text == "b open"
+        raise ValueError("no")
+
+@pytest.mark.llm_cassette(tools=["test_a.transaction.__wrapped__", "test_a.transaction_async.__wrapped__"])
+def test_all():
+    with pytest.raises(LookupError, match="a"), transaction("a") as text:
+        assert text == "a open"
+        raise ValueError("no")
+    with pytest.raises(ValueError, match="no"):
+        asyncio.run(use_async())
+    assert done == DONE
+"""
+
+
+def test_a_context_manager_sees_the_exception_of_its_block(project: Project) -> None:
+    """Else a transaction would not be rolled back while it is recorded."""
+    make_shop(project, ROLLBACK.replace("DONE", "['rolled back', 'rolled back']"))
+    recorded = project.record()
+    assert recorded.outcomes == {"passed": 1}, recorded.text
+    make_shop(project, ROLLBACK.replace("DONE", "[]"))
+    replayed = project.run()
+    assert replayed.outcomes == {"passed": 1}, replayed.text
+
+
+SENT = """
+import asyncio
+import pytest
+
+async def add_up():
+    total = 0
+    while True:
+        total += yield total
+
+async def use():
+    sums = add_up()
+    await anext(sums)
+    assert [await sums.asend(5), await sums.asend(2)] == [5, 7]
+    await sums.aclose()
+
+@pytest.mark.llm_cassette(tools=["test_a.add_up"])
+def test_all():
+    asyncio.run(use())
+"""
+
+
+def test_an_async_generator_that_is_not_recorded_gets_what_it_is_sent(project: Project) -> None:
+    make_shop(project, SENT)
+    assert project.record("--llm-tools=off").outcomes == {"passed": 1}
+
+
 STOPPED = """
 import pytest
 

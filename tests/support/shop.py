@@ -61,7 +61,31 @@ def weigh(order_id, unit="kg"):
     log(f"weigh {order_id} {unit}")
     return {"weight": 2.5, "parts": (1, 2), "labels": {"b", "a"}, "seal": b"\\x00\\xff"}
 
+class ToolObject:
+    "As the tools of a framework: the function is in the closure of another one."
+    def __init__(self, function):
+        def invoke(order_id):
+            return function(order_id)
+        self.invoke = invoke
+
+@ToolObject
+def cancel(order_id):
+    log(f"cancel {order_id}")
+    return f"cancelled {order_id}"
+
+def read(name):
+    log(f"read {name}")
+    return pathlib.Path(name).read_text()
+
+@functools.lru_cache
+def cached(order_id):
+    return order_id
+
 class Table:
+    @property
+    def size(self):
+        return 3
+
     def __init__(self, name):
         self.name = name
 

@@ -10,7 +10,7 @@ import contextlib
 import inspect
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import Any
@@ -157,8 +157,7 @@ class RecordedFunction:
     def _classes(self) -> dict[str, type]:
         """The classes in the return annotation; evaluated at the first call, when all names of the module exist."""
         if self._hints is None:
-            annotated = inspect.unwrap(self.swap.function)
-            self._hints = values.find_classes(values.read_hints(annotated).get("return"))
+            self._hints = values.find_classes(values.read_return_hint(inspect.unwrap(self.swap.function)))
         return self._hints
 
     # The hooks, one for each kind of function
@@ -198,6 +197,7 @@ class RecordedFunction:
         if call.recorded is not None:
             return (yield from self._give_items(call, call.recorded))
         items: list[Any] = []
+        outside: Exception | None = None
         source = self._call_real(*given)
         try:
             while True:
@@ -208,12 +208,22 @@ class RecordedFunction:
                     returned = end.value
                     break
                 items.append(item)
-                if not call.holds_back:
+                if call.holds_back:
+                    continue
+                try:
                     self._check_sent(call, (yield item))
+                except Exception as error:  # noqa: BLE001 -- the caller's; the function raises it again
+                    outside = error
+                    with active_tape.run_tool(), contextlib.suppress(StopIteration):
+                        source.throw(error)
+                    raise self._refuse_throw(call) from None
         except GeneratorExit:  # the caller has enough
             self._finish(call, self._make_items(call, items, None))
             raise
         except Exception as error:
+            if error is outside:  # the caller's own, as in a `with` block: the recording ends before it
+                self._finish(call, self._make_items(call, items, None))
+                raise
             answer = self._finish_failed_items(call, items, error)
             if answer is None:
                 raise
@@ -229,18 +239,20 @@ class RecordedFunction:
             return returned
         return (yield from self._give_items(call, answer))
 
-    async def _call_async_generator(self, *given: Any) -> AsyncIterator[Any]:
+    def _call_async_generator(self, *given: Any) -> AsyncGenerator[Any, Any]:
         call = self._claim(*given)
+        if call is not None and call.recorded is not None:
+            return self._give_items_async(call, call.recorded)
+        source: AsyncGenerator[Any, Any] = self._call_real(*given)
         if call is None:
-            async for item in self._call_real(*given):
-                yield item
-            return
-        if call.recorded is not None:
-            for item in self._give_items(call, call.recorded):
-                yield item
-            return
+            return source
+        return self._watch_async_generator(call, source)
+
+    async def _watch_async_generator(
+        self, call: _Call, source: AsyncGenerator[Any, Any]
+    ) -> AsyncGenerator[Any, Any]:
         items: list[Any] = []
-        source = self._call_real(*given)
+        outside: Exception | None = None
         answer: Answer | None = None
         try:
             while True:
@@ -250,12 +262,22 @@ class RecordedFunction:
                 except StopAsyncIteration:
                     break
                 items.append(item)
-                if not call.holds_back:
-                    yield item
+                if call.holds_back:
+                    continue
+                try:
+                    self._check_sent(call, (yield item))
+                except Exception as error:  # noqa: BLE001 -- the caller's; the function raises it again
+                    outside = error
+                    with active_tape.run_tool(), contextlib.suppress(StopAsyncIteration):
+                        await source.athrow(error)
+                    raise self._refuse_throw(call) from None
         except GeneratorExit:
             self._finish(call, self._make_items(call, items, None))
             raise
         except Exception as error:
+            if error is outside:
+                self._finish(call, self._make_items(call, items, None))
+                raise
             answer = self._finish_failed_items(call, items, error)
             if answer is None:
                 raise
@@ -268,7 +290,7 @@ class RecordedFunction:
             with active_tape.run_tool():
                 await source.aclose()
         if answer is not None:
-            for item in self._give_items(call, answer):
+            async for item in self._give_items_async(call, answer):
                 yield item
 
     def _call_real(
@@ -349,10 +371,28 @@ class RecordedFunction:
         """Yield the recorded items, and then return the recorded result, or raise the recorded error."""
         content = read_tool_answer(answer)
         result = self._read(call, values.decode, content.get("result"), self._classes)
-        yield from result["items"]
+        error: Exception | None = None
         if "error" in content:
-            raise self._read(call, values.decode_error, content["error"], self._namespace)
+            error = self._read(call, values.decode_error, content["error"], self._namespace)
+        for item in result["items"]:
+            try:
+                self._check_sent(call, (yield item))
+            except Exception as outside:
+                if error is None:
+                    raise
+                raise error from outside  # the function made this of the caller's exception
+        if error is not None:
+            raise error
         return result["returned"]
+
+    async def _give_items_async(self, call: _Call, answer: Answer) -> AsyncGenerator[Any, Any]:
+        """Yield the recorded items, and then raise the recorded error."""
+        items = self._give_items(call, answer)
+        for item in items:
+            try:
+                self._check_sent(call, (yield item))
+            except Exception as outside:  # noqa: BLE001 -- it is raised again there
+                items.throw(outside)
 
     def _read(self, call: _Call, read: Callable[[Any, Any], Any], content: Any, known: Any) -> Any:
         """Return what a recording says, as values.
@@ -407,8 +447,15 @@ class RecordedFunction:
                 f"the tool {self.name} cannot be recorded: its generator gets values by send(), which are no part of the call"
             )
 
+    def _refuse_throw(self, call: _Call) -> CassetteMiss:
+        """Return the miss for a generator that goes on after an exception of its caller: a replay would raise it."""
+        return call.tape.refuse(
+            f"the tool {self.name} cannot be recorded: its generator catches an exception of its caller and goes on (throw(), or a"
+            " `with` block)\n  change    name a function that it calls"
+        )
+
     def _encode(self, call: _Call, result: Any) -> Any:
-        """Return a result as JSON.
+        """Return a result as JSON. Where it is only compared, any class will do.
 
         Raises:
             CassetteMiss: It cannot be recorded.
@@ -416,11 +463,13 @@ class RecordedFunction:
         try:
             return values.encode_result(result, self._classes)
         except Unrecordable as error:
+            if call.turn.action != "record":
+                return f"cannot be recorded: {error}"
             step = "let it return JSON values, or annotate what it returns with a dataclass, an Enum or a model of pydantic"
             raise self._refuse(call, f"it returned {error}", step) from None
 
     def _encode_error(self, call: _Call, error: Exception) -> dict[str, Any]:
-        """Return an error as JSON.
+        """Return an error as JSON. Where it is only compared, any class will do.
 
         Raises:
             CassetteMiss: It cannot be recorded.
@@ -428,6 +477,8 @@ class RecordedFunction:
         try:
             return values.encode_error(error, self._namespace)
         except Unrecordable as why:
+            if call.turn.action != "record":
+                return values.describe_error(error)
             step = "import the class of the exception in the module of the function; it is made of its args"
             text = shorten_text(f"{type(error).__name__}: {error}", 200)
             raise self._refuse(call, f"it raised {why} ({text})", step) from error

@@ -1,5 +1,6 @@
 """Functions by their path, as in ``shop.orders.find_order``, without importing their module."""
 
+import contextlib
 import inspect
 import sys
 from collections.abc import Iterable, Sequence
@@ -11,7 +12,8 @@ from pytest_llmops.errors import UsageError, find_closest_name, format_name_list
 from pytest_llmops.measurement import shorten_text
 
 # Attributes in which tools of frameworks hold their function
-INNER_FUNCTIONS = ("func", "coroutine", "function", "fn")
+INNER_FUNCTIONS = ("func", "coroutine", "function", "fn", "__wrapped__", "fget")
+MAX_SEARCHED = 300  # objects in a tool that are searched for its function
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +142,42 @@ def find_function(module: Any, path: str, where: str) -> FoundFunction:
     if isinstance(target, (classmethod, staticmethod, MethodType)):
         target = target.__func__
     if not isinstance(target, FunctionType):
-        raise _no_function(target, path, where)
+        inside = _find_inside(target, module.__name__, ".".join(names))
+        if inside is None:
+            raise _no_function(target, path, where)
+        return FoundFunction(inside, drops_first=False)
     return FoundFunction(target, drops_first)
+
+
+def _find_inside(tool: Any, module: str, name: str) -> FunctionType | None:
+    """Return the function of the same name that a tool object of a framework holds; None: there is none.
+
+    A decorator such as ``function_tool`` of openai-agents hides it in attributes, and in the closures of functions there.
+    """
+    if hasattr(tool, "cache_clear"):  # a cached function is not called each time: the user has to know
+        return None
+    waiting = [tool]
+    seen = set[int]()
+    while waiting and len(seen) < MAX_SEARCHED:
+        value = waiting.pop(0)
+        if id(value) in seen or isinstance(value, type):
+            continue
+        seen.add(id(value))
+        if isinstance(value, FunctionType):
+            if (value.__module__, value.__qualname__) == (module, name):
+                return value
+            waiting += _list_closure(value)
+        waiting += [inner for inner in getattr(value, "__dict__", {}).values() if callable(inner)]
+    return None
+
+
+def _list_closure(function: FunctionType) -> list[Any]:
+    """Return the callable values in the closure of a function."""
+    found = []
+    for cell in function.__closure__ or ():
+        with contextlib.suppress(ValueError):  # an empty cell
+            found.append(cell.cell_contents)
+    return [value for value in found if callable(value)]
 
 
 def _unknown_name(owner: Any, place: str, name: str, path: str, where: str) -> UsageError:
@@ -175,6 +211,8 @@ def _no_function(target: Any, path: str, where: str) -> UsageError:
     ]
     if inner:
         hint = f"its function is {inner[0]}"
+        if hasattr(target, "cache_clear"):
+            hint += f"; call {path}.cache_clear() before each test, or a result of another test is no call"
     elif isinstance(target, type):
         hint = f"name a method of it: {path}.METHOD"
     else:

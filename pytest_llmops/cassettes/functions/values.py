@@ -2,7 +2,8 @@
 
 JSON has no tuples, dates or classes, so such a value is written as an object with one member, whose name says what it is:
 ``{"$tuple": [1, 2]}``, ``{"$class": ["Order", {...}]}``. Nothing is unpickled, and a recording cannot name a class: only classes in
-the return annotation of the function are made, and only errors that its module or Python itself defines are raised.
+the return annotation of the function are made, and of them only those that hold data (see `holds_data`); only errors that the module of
+the function or Python itself defines are raised.
 """
 
 import base64
@@ -15,18 +16,40 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from pytest_llmops.measurement import shorten_text
 
 PLAIN_TYPES = (str, int, float, bool, type(None))
 MAX_DEPTH = 60
+OS_ERROR_ARGS = 2  # of an error with a number and a text
 MARK = "$"
 
 
 class Unrecordable(ValueError):
     """A value that cannot be written as JSON; the message says which."""
+
+
+def _write_datetime(value: datetime) -> str:
+    """Return a date and time as ISO 8601, with the name of its time zone, if it has one: ``2026-01-02T03:04:00+01:00[Europe/Paris]``."""
+    zone = getattr(value.tzinfo, "key", None)
+    if isinstance(value.tzinfo, ZoneInfo) and zone:
+        return f"{value.isoformat()}[{zone}]"
+    return value.isoformat()
+
+
+def _read_datetime(text: str) -> datetime:
+    moment, _, zone = text.removesuffix("]").partition("[")
+    read = datetime.fromisoformat(moment)
+    if not zone:
+        return read
+    local = read.replace(tzinfo=ZoneInfo(zone))
+    if local.utcoffset() != read.utcoffset():  # the second of two equal times, when the clocks go back
+        return local.replace(fold=1)
+    return local
 
 
 # How a type of the standard library is written as a text, and read again
@@ -37,7 +60,7 @@ _TEXTS: Mapping[type, tuple[str, Callable[[Any], str], Callable[[str], Any]]] = 
         lambda value: base64.b64encode(value).decode(),
         lambda text: bytearray(base64.b64decode(text)),
     ),
-    datetime: ("datetime", datetime.isoformat, datetime.fromisoformat),
+    datetime: ("datetime", _write_datetime, _read_datetime),
     date: ("date", date.isoformat, date.fromisoformat),
     time: ("time", time.isoformat, time.fromisoformat),
     timedelta: (
@@ -55,10 +78,11 @@ _MAKERS: dict[str, Callable[[Any], Any]] = {name: kind for kind, name in _COLLEC
 
 
 def find_classes(annotation: Any) -> dict[str, type]:
-    """Return the classes that an annotation names, also in their own fields, by name.
+    """Return the classes of data that an annotation names, also in their own fields, by name.
 
-    >>> list(find_classes(list[Decimal] | None))
-    ['Decimal']
+    >>> from http import HTTPMethod
+    >>> list(find_classes(list[HTTPMethod] | None))
+    ['HTTPMethod']
     """
     found: dict[str, type] = {}
     _collect_classes(annotation, found)
@@ -66,16 +90,35 @@ def find_classes(annotation: Any) -> dict[str, type]:
 
 
 def _collect_classes(annotation: Any, found: dict[str, type]) -> None:
-    for part in typing.get_args(annotation):
-        _collect_classes(part, found)
-    if not isinstance(annotation, type) or found.get(annotation.__name__) is annotation:
+    origin = typing.get_origin(annotation)  # of `Page[Order]` the class `Page`
+    for part in (origin, *typing.get_args(annotation)):
+        if part is not None:
+            _collect_classes(part, found)
+    if not isinstance(annotation, type) or annotation.__name__ in found:
         return
-    if annotation.__module__ in ("builtins", "typing", "types", "collections.abc"):
+    if not holds_data(annotation):
         return
     found[annotation.__name__] = annotation
     if dataclasses.is_dataclass(annotation) or issubclass(annotation, tuple):
         for hint in read_hints(annotation).values():
             _collect_classes(hint, found)
+
+
+def holds_data(kind: type) -> bool:
+    """Return whether a class is an enum, a dataclass, a named tuple or a model of pydantic.
+
+    Another one, such as ``subprocess.Popen``, is never made of what a recording says, also if an annotation names it.
+    """
+    is_named_tuple = issubclass(kind, tuple) and hasattr(kind, "_fields")
+    return issubclass(kind, Enum) or dataclasses.is_dataclass(kind) or is_named_tuple or is_model(kind)
+
+
+def read_return_hint(function: Any) -> Any:
+    """Return the return annotation of a function; None if it cannot be evaluated. Those of its parameters need not be evaluable."""
+    with contextlib.suppress(Exception):  # as in `read_hints`
+        only_return = SimpleNamespace(__annotations__={"return": function.__annotations__.get("return")})
+        return typing.get_type_hints(only_return, function.__globals__)["return"]
+    return None
 
 
 def read_hints(thing: Any) -> dict[str, Any]:
@@ -143,7 +186,7 @@ def _encode_object(value: Any, classes: Mapping[str, type] | None, depth: int) -
     if isinstance(value, Enum):
         content = encode(value.value, classes, depth + 1)
     elif dataclasses.is_dataclass(kind):
-        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(kind) if field.init}
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(kind)}
         content = _encode_dict(fields, classes, depth)
     elif isinstance(value, tuple) and hasattr(kind, "_fields"):
         content = [encode(item, classes, depth + 1) for item in value]
@@ -217,9 +260,18 @@ def _make_object(name: str, content: Any, classes: Mapping[str, type]) -> Any:
     if is_model(kind):
         return kind.model_validate(content)
     arguments = decode(content, classes)
-    if isinstance(arguments, dict):
-        return kind(**arguments)
+    if dataclasses.is_dataclass(kind):
+        return _make_dataclass(kind, arguments)
     return kind(*arguments)
+
+
+def _make_dataclass(kind: Any, arguments: dict[str, Any]) -> Any:
+    """Return an object of a dataclass. Fields that `__init__` does not take are set after it, also if it is frozen."""
+    later = {field.name for field in dataclasses.fields(kind) if not field.init}
+    made = kind(**{name: value for name, value in arguments.items() if name not in later})
+    for name in later & arguments.keys():
+        object.__setattr__(made, name, arguments[name])
+    return made
 
 
 def encode_result(value: Any, classes: Mapping[str, type]) -> Any:
@@ -254,11 +306,35 @@ def encode_error(error: Exception, namespace: Mapping[str, Any]) -> dict[str, An
         raise Unrecordable(
             f"the exception {name_class(kind)}, which the module of the function does not have by its name"
         )
-    written = {"type": kind.__name__, "args": encode(list(error.args), {}), "message": str(error)}
+    written = describe_error(error) | {"args": encode(_list_arguments(error), {})}
+    attributes = _encode_attributes(error)
+    if attributes:
+        written["attributes"] = attributes
     again = decode_error(written, namespace)
     if type(again) is not kind or str(again) != str(error):
         raise Unrecordable(f"the exception {name_class(kind)}, which is another one when it is made again")
     return written
+
+
+def describe_error(error: Exception) -> dict[str, Any]:
+    """Return an exception as JSON with which another one is compared; it need not be such that it can be raised again."""
+    texts = [str(argument) for argument in error.args]
+    return {"type": type(error).__name__, "args": texts, "message": str(error)}
+
+
+def _list_arguments(error: Exception) -> list[Any]:
+    """Return what an exception is made of: its args, and of an `OSError` also its files, which its args do not have."""
+    if not isinstance(error, OSError) or error.filename is None or len(error.args) != OS_ERROR_ARGS:
+        return list(error.args)
+    arguments = [*error.args, error.filename]
+    if error.filename2 is not None:
+        arguments += [None, error.filename2]
+    return arguments
+
+
+def _encode_attributes(error: Exception) -> dict[str, Any]:
+    """Return the attributes of an exception that are texts, numbers, booleans or None. Others hold requests and headers, so secrets too."""
+    return {name: value for name, value in vars(error).items() if type(value) in PLAIN_TYPES}
 
 
 def decode_error(written: Mapping[str, Any], namespace: Mapping[str, Any]) -> Exception:
@@ -274,9 +350,16 @@ def decode_error(written: Mapping[str, Any], namespace: Mapping[str, Any]) -> Ex
             f"the exception {shorten_text(name, 60)!r}, which the module of the function does not have"
         )
     arguments = decode(written.get("args", []), {})
-    with contextlib.suppress(Exception):  # the class takes other arguments than it keeps
+    error = _make_error(kind, arguments, str(written.get("message")))
+    vars(error).update(decode(written.get("attributes", {}), {}))
+    return error
+
+
+def _make_error(kind: type[Exception], arguments: list[Any], message: str) -> Exception:
+    """Return an exception of a class; without `__init__`, if that takes other arguments than the class keeps."""
+    with contextlib.suppress(Exception):
         error = kind(*arguments)
-        if str(error) == written.get("message"):
+        if str(error) == message:
             return error
     error = kind.__new__(kind, *arguments)
     error.args = tuple(arguments)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import gc
+import importlib
 import os
 import random
 import re
 from collections.abc import Iterator
+from importlib import metadata
 from typing import Any
 
 import hypothesis
@@ -79,6 +83,29 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 def _no_checkout_above(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep git from looking for a checkout above the folders of the tests: annotations and baselines read it."""
     os.environ["GIT_CEILING_DIRECTORIES"] = str(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="session")
+def loaded_once() -> None:
+    """Load what may be loaded once in a process only: pytester forgets the modules of each run."""
+    for name in loading.LOADED_ONCE:
+        importlib.import_module(name)
+    for name in loading.list_own_modules():
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # the collections of garbage at the end of each run pass over these modules
+
+
+@pytest.fixture(scope="session")
+def installed_packages() -> Iterator[None]:
+    """Read once what is installed: each run of pytest reads the entry points of all packages twice."""
+    installed = list(metadata.distributions())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metadata, "distributions", lambda **_: iter(installed))
+        for name in ("entry_points", "metadata", "files"):
+            read = getattr(metadata.Distribution, name).fget
+            patch.setattr(metadata.Distribution, name, property(functools.cache(read)))
+        yield
 
 
 @pytest.fixture(autouse=True)

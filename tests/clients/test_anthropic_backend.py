@@ -78,17 +78,17 @@ class Claude(StubServer):
         )
 
 
-def test_models_are_named_on_the_command_line_recorded_by_workers_and_replayed(tmp_path: Path) -> None:
+def test_models_are_named_on_the_command_line_recorded_by_a_worker_and_replayed(tmp_path: Path) -> None:
     (tmp_path / "test_a.py").write_text(TESTS, encoding="utf-8")
     (tmp_path / "pytest.ini").write_text(
         "[pytest]\nllm_model = anthropic:claude-app\nfilterwarnings = error\n", encoding="utf-8"
     )
     report = tmp_path / "run.json"
-    workers = ("-n", "2", "-p", "xdist.plugin")
+    worker = ("-n", "1", "-p", "xdist.plugin")
     common = ("-p", "pytest_llmops.plugin", "--llm-judge", "--llm-judge-model=anthropic:claude-judge")
     with Claude() as server:
         url = server.url
-        _run(tmp_path, *common, "--llm-record=new", "--llm-max-calls=2", *workers, ANTHROPIC_BASE_URL=url)
+        _run(tmp_path, *common, "--llm-record=new", "--llm-max-calls=2", *worker, ANTHROPIC_BASE_URL=url)
         assert [first.json["model"] for first in server.seen] == ["claude-app", "claude-judge"]
     # The server of --llm-base-url is OpenAI-compatible and has no part in it.
     other = "--llm-base-url=http://127.0.0.1:9/v1"

@@ -29,19 +29,17 @@ SHOP = {"src/price.py": "price = 1\n", "README.md": "A shop\n", ".gitignore": "*
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the agent is a script with a first line for the shell")
-def test_the_example_of_the_page(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_of_the_page(reader: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     (example, *_) = (text for language, text in BLOCKS if language == "python")
     (failure, *_) = (text for language, text in BLOCKS if language == "text")
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.setenv("PYTEST_PLUGINS", "pytest_llmops.plugin")
-    monkeypatch.setenv("PATH", f"{pytester.path}/bin", prepend=os.pathsep)
-    write(pytester.path, **{"test_shop.py": example})
-    write(pytester.path / "fixtures" / "shop", **SHOP)
-    write(pytester.path, **{"bin/claude": agent_script(test="tests/test_price.py", deleted=[])})
-    (pytester.path / "bin/claude").chmod(0o755)
-    pytester.runpytest_subprocess("test_shop.py").assert_outcomes(passed=1)
-    write(pytester.path, **{"bin/claude": agent_script(test="test_price.py", deleted=["README.md"])})
-    result = pytester.runpytest_subprocess("test_shop.py")
+    monkeypatch.setenv("PATH", f"{reader.path}/bin", prepend=os.pathsep)
+    write(reader.path, **{"test_shop.py": example})
+    write(reader.path / "fixtures" / "shop", **SHOP)
+    write(reader.path, **{"bin/claude": agent_script(test="tests/test_price.py", deleted=[])})
+    (reader.path / "bin/claude").chmod(0o755)
+    reader.runpytest_inprocess("test_shop.py").assert_outcomes(passed=1)
+    write(reader.path, **{"bin/claude": agent_script(test="test_price.py", deleted=["README.md"])})
+    result = reader.runpytest_inprocess("test_shop.py")
     result.assert_outcomes(failed=1)
     shown = "\n".join(line.removeprefix("E").strip() for line in result.outlines)
     assert [line for line in failure.splitlines() if line.strip() not in shown] == []

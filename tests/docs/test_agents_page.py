@@ -42,25 +42,23 @@ class Desk(StubServer):
 
 
 @pytest.fixture
-def desk(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+def desk(reader: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """The folder of the page's first test."""
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.setenv("PYTEST_PLUGINS", "pytest_llmops.plugin")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-a-user-1234567890abcdef")
     for name, text in zip(("desk.py", "test_desk.py"), PYTHON, strict=False):
-        (pytester.path / name).write_text(text, encoding="utf-8")
-    return pytester
+        (reader.path / name).write_text(text, encoding="utf-8")
+    return reader
 
 
 def test_the_first_test_of_the_page(desk: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     recording, replaying, *_ = COMMANDS
     with Desk() as server:
         monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
-        desk.runpytest_subprocess(*recording).assert_outcomes(passed=1)
-        desk.runpytest_subprocess(*replaying).assert_outcomes(passed=1)
+        desk.runpytest_inprocess(*recording).assert_outcomes(passed=1)
+        desk.runpytest_inprocess(*replaying).assert_outcomes(passed=1)
         assert server.count == 3
         server.amount = 200
-        failed = desk.runpytest_subprocess("--llm-record=all")
+        failed = desk.runpytest_inprocess("--llm-record=all")
     failed.assert_outcomes(failed=1)
     (failure, *_) = (text for language, text in BLOCKS if language == "text")
     printed = {line.removeprefix("E").strip() for line in failed.outlines}
@@ -76,7 +74,7 @@ def test_the_measured_test_of_the_page(desk: pytest.Pytester, monkeypatch: pytes
     (desk.path / "cases.jsonl").write_text(case, encoding="utf-8")
     with Desk() as server:
         monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
-        result = desk.runpytest_subprocess(*COMMANDS[-1])
+        result = desk.runpytest_inprocess(*COMMANDS[-1])
         assert server.count == 9
     result.assert_outcomes(passed=1)
     baseline = (desk.path / "llmops-baseline.json").read_text(encoding="utf-8")

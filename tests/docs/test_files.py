@@ -67,16 +67,12 @@ def test_every_example_is_read_by_its_reader(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_the_example_of_foreign_columns_runs(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_examples(pytester.path)
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.setenv("PYTEST_PLUGINS", "pytest_llmops.plugin")
-    test = pytester.path / "test_theirs.py"
+def test_the_example_of_foreign_columns_runs(reader: pytest.Pytester) -> None:
+    write_examples(reader.path)
+    test = reader.path / "test_theirs.py"
     body = '\n    assert (case.id, case.reference) == ("7", "No, within 45 days.")\n'
     test.write_text("import pytest\n" + test.read_text().replace(" ...", body))
-    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+    reader.runpytest_inprocess().assert_outcomes(passed=1)
     # By the ini alone: only the id is left to be named.
     test.write_text(test.read_text().replace(', "input": "question", "reference": "answer"', ""))
-    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+    reader.runpytest_inprocess().assert_outcomes(passed=1)

@@ -30,39 +30,37 @@ class Informed(StubServer):
         return json_reply(chat_answer(seen.json["messages"][0]["content"]))
 
 
-def test_the_readme_typed_in(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_readme_typed_in(reader: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files and commands as they stand: recorded with a key, replayed without, missed, accepted, compared."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = [block for language, block in BLOCK.findall(text) if language in ("python", "csv")]
     commands = re.findall(r"^ {4}pytest(?: +(.*?))?(?: +#.*)?$", text, re.MULTILINE)
     recording, accepting, again, reporting = map(shlex.split, commands)
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # the others' imports take longer than the runs
-    monkeypatch.setenv("PYTEST_PLUGINS", "pytest_llmops.plugin")
     for name, block in zip(("shop.py", "cases.csv", "test_shop.py"), blocks, strict=True):
-        (pytester.path / name).write_text(block, encoding="utf-8")
-    shop = pytester.path / "shop.py"
+        (reader.path / name).write_text(block, encoding="utf-8")
+    shop = reader.path / "shop.py"
     with Informed() as server:
-        (pytester.path / "pytest.ini").write_text(f"[pytest]\nllm_base_url = {server.url}/v1\n")
+        (reader.path / "pytest.ini").write_text(f"[pytest]\nllm_base_url = {server.url}/v1\n")
         monkeypatch.setenv("OPENAI_API_KEY", "sk-of-a-user-1234567890abcdef")
-        pytester.runpytest_subprocess(*recording).assert_outcomes(passed=2)
+        reader.runpytest_inprocess(*recording).assert_outcomes(passed=2)
         monkeypatch.delenv("OPENAI_API_KEY")
-        pytester.runpytest_subprocess(*accepting).assert_outcomes(passed=2)
+        reader.runpytest_inprocess(*accepting).assert_outcomes(passed=2)
         assert server.count == 2
         shop.write_text(blocks[0].replace("one sentence", "two sentences"), encoding="utf-8")
-        missed = pytester.runpytest_subprocess()
+        missed = reader.runpytest_inprocess()
         missed.assert_outcomes(errors=2)
         documented = {
             line.strip() for line in text.partition("CassetteMiss: ")[2].partition("\n\n")[0].splitlines()[1:]
         }
         assert documented - {line.removeprefix("E").strip() for line in missed.outlines} == set()
-        compared = pytester.runpytest_subprocess(*again)
+        compared = reader.runpytest_inprocess(*again)
         compared.assert_outcomes(passed=2)
         compared.stdout.fnmatch_lines(
             ["edited *", "PASS      2 of 2 tests passed. Too few cases for a verdict: *"]
         )
         assert server.count == 4
-    pytester.runpytest_subprocess(*reporting).assert_outcomes(passed=2)
-    assert (pytester.path / "report.html").is_file()
+    reader.runpytest_inprocess(*reporting).assert_outcomes(passed=2)
+    assert (reader.path / "report.html").is_file()
 
 
 def test_the_readme_fits_on_two_screens() -> None:
@@ -99,35 +97,33 @@ def label_lines(count: int) -> str:
     return "".join(f"{json.dumps(row)}\n" for row in rows)
 
 
-def test_the_first_calibration(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_calibration(reader: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first example, its labels, and the example of the record, as the document has them."""
     blocks = BLOCK.findall((ROOT / "docs/calibration.md").read_text(encoding="utf-8"))
     python = [block for language, block in blocks if language == "python"]
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-a-user-1234567890abcdef")
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.setenv("PYTEST_PLUGINS", "pytest_llmops.plugin")
     for folder in ("labels", "rubrics"):
-        (pytester.path / folder).mkdir()
-    (pytester.path / "labels/refunds.jsonl").write_text(label_lines(60), encoding="utf-8")
-    (pytester.path / "test_judge.py").write_text(python[0], encoding="utf-8")
+        (reader.path / folder).mkdir()
+    (reader.path / "labels/refunds.jsonl").write_text(label_lines(60), encoding="utf-8")
+    (reader.path / "test_judge.py").write_text(python[0], encoding="utf-8")
     with Judging() as server:
         url = f"{server.url}/v1"
         run = ("--llm-judge", "--llm-judge-model=YOUR_MODEL", f"--llm-base-url={url}")
-        pytester.runpytest_subprocess(*run, "--llm-record=new").assert_outcomes(passed=1)
+        reader.runpytest_inprocess(*run, "--llm-record=new").assert_outcomes(passed=1)
         assert server.count == 60
         rubric = "---\nkind: rubric\nscale: 1-5\nlevels: {1-3: Rude., 4-5: Friendly.}\npass_at: 4\n---\nFriendly?\n"
-        (pytester.path / "rubrics/polite.md").write_text(rubric, encoding="utf-8")
-        (pytester.path / "labels/polite.jsonl").write_text(label_lines(60), encoding="utf-8")
+        (reader.path / "rubrics/polite.md").write_text(rubric, encoding="utf-8")
+        (reader.path / "labels/polite.jsonl").write_text(label_lines(60), encoding="utf-8")
         monkeypatch.setenv("OPENAI_BASE_URL", url)
         monkeypatch.setenv("LLMOPS_JUDGE_MODEL", "YOUR_MODEL")
-        done = pytester.run(sys.executable, "-c", python[1])
+        done = reader.run(sys.executable, "-c", python[1])
         assert (done.ret, done.outlines[0]) == (0, "True 1.0 None")
-        made = pytester.run(
+        made = reader.run(
             sys.executable, "-m", "pytest_llmops", "judge", "calibrate", "rubrics/polite.md", "labels/polite.jsonl",
             "--record", "new", "--out", "rubrics/polite.calibration.json",
         )  # fmt: skip
         assert made.ret == 0
-    replayed = pytester.runpytest_subprocess(*run)
+    replayed = reader.runpytest_inprocess(*run)
     replayed.assert_outcomes(passed=1)
 
 

@@ -38,30 +38,28 @@ def test_the_skill_has_the_form_of_agent_skills_and_is_short() -> None:
     assert len(TEXT.splitlines()) < 120
 
 
-def test_the_skill_typed_in(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_skill_typed_in(reader: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """Recorded, replayed and accepted with the application of the README; then its prompt is changed."""
     files = {"csv": "cases.csv", "python": "test_shop.py"}
     for language, block in BLOCK.findall(TEXT):
         if language in files:
-            (pytester.path / files.pop(language)).write_text(block, encoding="utf-8")
+            (reader.path / files.pop(language)).write_text(block, encoding="utf-8")
     assert not files
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (application,) = [block for _, block in BLOCK.findall(readme) if "def answer" in block]
-    shop = pytester.path / "shop.py"
+    shop = reader.path / "shop.py"
     shop.write_text(application, encoding="utf-8")
     commands = re.findall(r"^ {4}pytest(?: +(?!#)(.*?))?(?: +#.*)?$", TEXT, re.MULTILINE)
     recording, replaying, accepting = map(shlex.split, commands)
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.setenv("PYTEST_PLUGINS", "pytest_llmops.plugin")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-a-user-1234567890abcdef")
     with Informed() as server:
-        (pytester.path / "pytest.ini").write_text(f"[pytest]\nllm_base_url = {server.url}/v1\n")
-        pytester.runpytest_subprocess(*recording).assert_outcomes(passed=2)
+        (reader.path / "pytest.ini").write_text(f"[pytest]\nllm_base_url = {server.url}/v1\n")
+        reader.runpytest_inprocess(*recording).assert_outcomes(passed=2)
     monkeypatch.delenv("OPENAI_API_KEY")
-    pytester.runpytest_subprocess(*replaying).assert_outcomes(passed=2)
-    pytester.runpytest_subprocess(*accepting).assert_outcomes(passed=2)
+    reader.runpytest_inprocess(*replaying).assert_outcomes(passed=2)
+    reader.runpytest_inprocess(*accepting).assert_outcomes(passed=2)
     shop.write_text(application.replace("one sentence", "one word"), encoding="utf-8")
-    missed = pytester.runpytest_subprocess("--llm-report=run.json")
+    missed = reader.runpytest_inprocess("--llm-report=run.json")
     missed.assert_outcomes(errors=2)
     missed.stdout.fnmatch_lines(
         [

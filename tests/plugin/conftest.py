@@ -1,16 +1,12 @@
 from __future__ import annotations
 
-import functools
-import gc
-import importlib
 import os
 from collections.abc import Iterator
-from importlib import metadata
 from typing import Any
 
 import pytest
 from support.forks import CAN_FORK, ForkServer, start_workers_by_forks
-from support.loading import list_own_modules
+from support.loading import LOADED_ONCE, list_own_modules
 from support.project import Project
 from support.server import StubServer
 
@@ -18,39 +14,16 @@ from pytest_llmops.harness import terminal
 from pytest_llmops.harness.ahead import phase
 from pytest_llmops.harness.ahead.child import KIND_VARIABLE
 
-LOADED_ONCE = (
-    "aiohttp", "bm25s", "execnet.multi", "filelock", "genai_prices", "httpcore", "httpcore2", "httpx", "httpx2", "jinja2.sandbox",
-    "jsonschema", "numpy", "openai", "openai.resources.chat", "openai.resources.embeddings", "openai.resources.responses",
-    "pydantic", "rapidfuzz.fuzz", "referencing.jsonschema", "requests", "sklearn.feature_extraction.text", "vcr.patch", "yaml",
-)  # fmt: skip
 MODEL_VARIABLES = ("OPENAI_BASE_URL", "LLMOPS_MODEL", "LLMOPS_JUDGE_MODEL", "CI", "PYTEST_ADDOPTS")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _preloaded() -> None:
-    """Load what may be loaded once in a process only: pytester forgets the modules of each run."""
-    for name in LOADED_ONCE:
-        importlib.import_module(name)
-    for name in list_own_modules():
-        importlib.import_module(name)
-    gc.collect()
-    gc.freeze()  # the collections of garbage at the end of each run pass over these modules
+def _in_this_process(loaded_once: None, installed_packages: None) -> None:
+    """Each test here runs pytest within this process."""
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _installed_packages() -> Iterator[None]:
-    """Read once what is installed: each run of pytest reads the entry points of all packages twice."""
-    installed = list(metadata.distributions())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metadata, "distributions", lambda **_: iter(installed))
-        for name in ("entry_points", "metadata", "files"):
-            read = getattr(metadata.Distribution, name).fget
-            patch.setattr(metadata.Distribution, name, property(functools.cache(read)))
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _forked_workers(_preloaded: None) -> Iterator[None]:
+def _forked_workers(loaded_once: None) -> Iterator[None]:
     """Fork the workers of xdist from one process: tests/safety and the examples start them as users do."""
     if not CAN_FORK:
         yield

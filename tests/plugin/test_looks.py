@@ -90,7 +90,7 @@ def suite(project: Project) -> Project:
 
 
 @pytest.mark.parametrize(
-    ("text", "status", "options"), [(SAME_LATER, "GREEN", ()), (WORSE, "RED", ("-n2", "--"))]
+    ("text", "status", "options"), [(SAME_LATER, "GREEN", ()), (WORSE, "RED", ("-n1", "--"))]
 )
 def test_trials_are_bought_while_undecided_and_a_replay_ends_alike(
     suite: Project, text: str, status: str, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch

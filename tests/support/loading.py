@@ -20,6 +20,11 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "pytest_llmops"
 WRITTEN = f".{sys.implementation.cache_tag}-pytest-{pytest.__version__}.pyc"
 """How the name of a file ends in which pytest stores a module whose asserts it rewrote."""
+LOADED_ONCE = (
+    "aiohttp", "bm25s", "execnet.multi", "filelock", "genai_prices", "httpcore", "httpcore2", "httpx", "httpx2", "jinja2.sandbox",
+    "jsonschema", "numpy", "openai", "openai.resources.chat", "openai.resources.embeddings", "openai.resources.responses",
+    "pydantic", "rapidfuzz.fuzz", "referencing.jsonschema", "requests", "sklearn.feature_extraction.text", "vcr.patch", "yaml",
+)  # fmt: skip
 
 
 class _Loader:

@@ -602,11 +602,11 @@ def test_what_was_recorded_is_replayed_without_a_server(sockets: Sockets) -> Non
     sockets.write(SAME)
     sockets.write(FRAMEWORKS, name="test_frameworks")
     (sockets.folder / "test_voice.py").write_text(code, encoding="utf-8")
-    variables = {"OPENAI_BASE_URL": f"http://127.0.0.1:{sockets.port}/v1", "OPENAI_API_KEY": "k"}
-    recorded = sockets.run("--llm-record=new", **variables)
+    address = f"http://127.0.0.1:{sockets.port}/v1"
+    recorded = sockets.run("--llm-record=new", OPENAI_BASE_URL=address, OPENAI_API_KEY="k")
     assert not recorded.failed, recorded.text
     sockets.stop()
-    replayed = sockets.run(replay=True, **variables)
+    replayed = sockets.run(replay=True, OPENAI_BASE_URL=address, OPENAI_API_KEY="k")
     assert not replayed.failed, replayed.text
     assert replayed.outcomes.keys() == recorded.outcomes.keys()
     # Tests that share a connection have to run in their order.
@@ -630,7 +630,7 @@ def test_what_was_recorded_is_replayed_without_a_server(sockets: Sockets) -> Non
     changed = code.replace('["text"]', '["audio"]')
     assert changed != code
     (sockets.folder / "test_voice.py").write_text(changed, encoding="utf-8")
-    missed = sockets.run("test_voice.py", **variables).reports["test_greets"]
+    missed = sockets.run("test_voice.py", OPENAI_BASE_URL=address, OPENAI_API_KEY="k").reports["test_greets"]
     shown = section.partition("\n    message 2 over")[2].partition("\n\n")[0]
     *lines, command = shown.splitlines()[1:]
     for line in lines:

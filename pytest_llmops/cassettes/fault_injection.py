@@ -3,6 +3,7 @@
 from pytest_llmops import recorder
 from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.answer_player import AnswerPlayer
+from pytest_llmops.cassettes.conversation import WEBSOCKET
 from pytest_llmops.cassettes.faults import model_answers, tool_answers
 from pytest_llmops.cassettes.faults.plan import MODEL, FaultPlan
 from pytest_llmops.cassettes.faults.tool_answers import ToolFault
@@ -44,6 +45,9 @@ class FaultInjection:
             return None
         if after_fault:
             self._plan.note_late(question.key)
+            return None
+        if question.method == WEBSOCKET:
+            self._plan.has_socket = True
             return None
         if not model_answers.is_model_call(question):
             return None

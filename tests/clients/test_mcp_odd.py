@@ -107,7 +107,10 @@ def test_a_client_sees_the_same_on_replay(bench: Bench) -> None:
         model = stack.enter_context(StubServer())
         urls_and_model = {"ODD_URLS": json.dumps(urls), "ODD_MODEL": model.url}
         python = {**urls_and_model, "ODD_PYTHON": sys.executable, "ODD_LIVE": "1"}
-        _, servers = bench.run("test_scenarios.py", "recorded", "--llm-record=new", **python)
+        # The contract with the SDK is checked in the same run: its import costs most.
+        _, servers = bench.run(
+            "test_scenarios.py", "recorded", "test_contract.py", "--llm-record=new", **python
+        )
     assert servers
     replay = {**urls_and_model, "ODD_PYTHON": f"/no/such/folder/{Path(sys.executable).name}"}
     _, servers = bench.run("test_scenarios.py", "replayed", **replay)
@@ -159,10 +162,6 @@ def test_no_tool_is_called_in_silent_runs(bench: Bench) -> None:
     assert servers == ["plain"] * 3
     assert "6 passed" in text
     assert bench.read_notes("recorded")[-1] == "test_block 8"
-
-
-def test_the_sdk_has_what_is_patched(bench: Bench) -> None:
-    bench.run("test_contract.py", "contract")
 
 
 def test_the_example_of_the_page_runs(bench: Bench) -> None:

@@ -505,9 +505,9 @@ class Sockets:
     secure_port: int
     server: subprocess.Popen[str]
 
-    def write(self, tests: str, ini: str = INI) -> None:
+    def write(self, tests: str, ini: str = INI, name: str = "test_a") -> None:
         (self.folder / "pytest.ini").write_text(ini, encoding="utf-8")
-        (self.folder / "test_a.py").write_text(f"{HEAD}\n{tests}", encoding="utf-8")
+        (self.folder / f"{name}.py").write_text(f"{HEAD}\n{tests}", encoding="utf-8")
 
     def run(self, *args: str, replay: bool = False, **more: str) -> Ran:
         report = self.folder / "report.xml"
@@ -590,16 +590,27 @@ def messages_of(cassette: Any) -> list[dict[str, Any]]:
     return messages
 
 
+def read_example() -> tuple[str, str]:
+    """The section of the page, and the code in it."""
+    page = (ROOT / "docs" / "recording.md").read_text(encoding="utf-8")
+    section = page.partition("\n## WebSockets\n")[2].partition("\n## ")[0]
+    return section, section.partition("```python\n")[2].partition("```")[0]
+
+
 def test_what_was_recorded_is_replayed_without_a_server(sockets: Sockets) -> None:
+    section, code = read_example()
     sockets.write(SAME)
-    recorded = sockets.record()
+    sockets.write(FRAMEWORKS, name="test_frameworks")
+    (sockets.folder / "test_voice.py").write_text(code, encoding="utf-8")
+    address = f"http://127.0.0.1:{sockets.port}/v1"
+    recorded = sockets.run("--llm-record=new", OPENAI_BASE_URL=address, OPENAI_API_KEY="k")
     assert not recorded.failed, recorded.text
     sockets.stop()
-    replayed = sockets.run(replay=True)
+    replayed = sockets.run(replay=True, OPENAI_BASE_URL=address, OPENAI_API_KEY="k")
     assert not replayed.failed, replayed.text
     assert replayed.outcomes.keys() == recorded.outcomes.keys()
     # Tests that share a connection have to run in their order.
-    replayed = sockets.run("-n", "2", "-k", "not older_connection", replay=True)
+    replayed = sockets.run("test_a.py", "-n", "2", "-k", "not older_connection", replay=True)
     assert not replayed.failed, replayed.text
     files = "".join(path.read_text(encoding="utf-8") for path in sockets.folder.glob("cassettes/**/*.json"))
     assert "credential" not in files
@@ -616,52 +627,80 @@ def test_what_was_recorded_is_replayed_without_a_server(sockets: Sockets) -> Non
         "client",
         "client",
     ]  # the pieces are joined
-
-
-def test_what_differs_fails_the_test_and_is_shown(sockets: Sockets) -> None:
-    sockets.write(DIFFERENT)
-    recorded = sockets.record()
-    assert not recorded.failed, recorded.text
-    sockets.stop()
-    replayed = sockets.run(replay=True)
-    assert replayed.failed.keys() == MISSES.keys(), replayed.text
-    for name, texts in MISSES.items():
-        for text in texts:
-            assert text in replayed.reports[name] + replayed.text, name
-        assert "llm-record" in replayed.reports[name], name
-
-
-def test_agents_and_gemini(sockets: Sockets) -> None:
-    sockets.write(FRAMEWORKS)
-    recorded = sockets.record()
-    assert not recorded.failed, recorded.text
-    sockets.stop()
-    replayed = sockets.run(replay=True)
-    assert not replayed.failed, replayed.text
-
-
-def test_the_example_of_the_page(sockets: Sockets) -> None:
-    page = (ROOT / "docs" / "recording.md").read_text(encoding="utf-8")
-    section = page.partition("\n## WebSockets\n")[2].partition("\n## ")[0]
-    code = section.partition("```python\n")[2].partition("```")[0]
-    (sockets.folder / "pytest.ini").write_text(INI, encoding="utf-8")
-    (sockets.folder / "test_voice.py").write_text(code, encoding="utf-8")
-    address = f"http://127.0.0.1:{sockets.port}/v1"
-    recorded = sockets.run("--llm-record=new", OPENAI_BASE_URL=address, OPENAI_API_KEY="k")
-    assert recorded.outcomes == {"test_greets": "passed"}, recorded.text
-    sockets.stop()
-    replayed = sockets.run(OPENAI_BASE_URL=address)
-    assert replayed.outcomes == {"test_greets": "passed"}, replayed.text
     changed = code.replace('["text"]', '["audio"]')
     assert changed != code
     (sockets.folder / "test_voice.py").write_text(changed, encoding="utf-8")
-    missed = sockets.run(OPENAI_BASE_URL=address).reports["test_greets"]
+    missed = sockets.run("test_voice.py", OPENAI_BASE_URL=address, OPENAI_API_KEY="k").reports["test_greets"]
     shown = section.partition("\n    message 2 over")[2].partition("\n\n")[0]
     *lines, command = shown.splitlines()[1:]
     for line in lines:
         assert line.strip() in missed, line
     # The command names the server of the recordings too.
     assert {part for part in command.split() if part not in missed} == set()
+
+
+BROKEN = """
+def test_id():
+    with connect(URL) as ws:
+        say(ws, type="echo", text="hi", trace={"id": os.urandom(4).hex()})
+        assert json.loads(ws.recv()) == {"echo": "hi"}
+
+def test_normalizer_fails():
+    with connect(URL) as ws:
+        say(ws, type="echo", text="city")
+        ws.recv()
+"""
+NORMALIZER = """
+import os
+
+def fail(text):
+    if "city" in text and os.environ.get("REPLAY"):
+        raise KeyError("city")
+    return text
+
+def pytest_llmops_request_normalizers(config):
+    return {"fail": fail}
+"""
+DAMAGED = """
+def {}():
+    with connect(URL) as ws:
+        ws.send(b"abc")
+        ws.recv()
+"""
+DAMAGES = {
+    "test_end": ('"by": "client"', '"by": "nobody"', "the end of a recorded WebSocket"),
+    "test_messages": ('"messages": [', '"others": [', "a list of messages"),
+    "test_binary": ('"base64": "Y2Jh"', '"base64": "%"', "message 2 of a recorded WebSocket"),
+}
+BREAKS = {
+    "test_id": ("message 1 over the WebSocket", "+ trace.id"),
+    "test_normalizer_fails": ("KeyError: 'city' (while a message over a WebSocket was compared)",),
+    **{name: (text,) for name, (_, _, text) in DAMAGES.items()},
+}
+
+
+def test_what_differs_fails_the_test_and_is_shown(sockets: Sockets) -> None:
+    sockets.write(DIFFERENT + BROKEN + "".join(map(DAMAGED.format, DAMAGES)))
+    (sockets.folder / "conftest.py").write_text(NORMALIZER, encoding="utf-8")
+    recorded = sockets.record()
+    assert not recorded.failed, recorded.text
+    sockets.stop()
+    for name, (old, new, _) in DAMAGES.items():
+        path = sockets.folder / f"cassettes/test_a/{name}.json"
+        whole = path.read_text(encoding="utf-8")
+        assert old in whole
+        path.write_text(whole.replace(old, new), encoding="utf-8")
+    replayed = sockets.run(replay=True)
+    expected = MISSES | BREAKS
+    assert replayed.failed.keys() == expected.keys(), replayed.text
+    for name, texts in expected.items():
+        for text in texts:
+            # Reports with the same beginning are shown once.
+            assert text in replayed.reports[name] + replayed.text, name
+        assert name in BREAKS or "llm-record" in replayed.reports[name], name
+    (sockets.folder / "pytest.ini").write_text(f"{INI}\nllm_match_ignore = trace.id\n", encoding="utf-8")
+    ignored = sockets.run("test_a.py::test_id")
+    assert ignored.outcomes == {"test_id": "passed"}, ignored.text
 
 
 ONE = """
@@ -683,16 +722,19 @@ def pytest_sessionfinish():
 """
 
 
-def test_modes(sockets: Sockets) -> None:
+def test_modes_and_that_each_response_counts_as_a_call(sockets: Sockets) -> None:
     sockets.write(ONE)
     (sockets.folder / "conftest.py").write_text(RESTORED, encoding="utf-8")
-    assert not sockets.record("live").failed
+    refused = sockets.record("live", "--llm-max-calls=2")
+    assert "2 of 2 live calls of this run are made" in refused.reports["test_one"]
+    live = sockets.record("live", "--llm-max-calls=3")
+    assert not live.failed, live.text
     assert not (sockets.folder / "cassettes").exists()
     assert not sockets.record().failed
     first = sockets.cassette("test_one")
     assert not sockets.record().failed  # replayed
     assert sockets.cassette("test_one") == first
-    assert len(sockets.opened()) == 2
+    assert len(sockets.opened()) == 3
     assert (sockets.folder / "restored.txt").read_text(encoding="utf-8") == "sync asyncio"
     compared = sockets.record("verify")
     assert "drift, text" in compared.text
@@ -701,7 +743,7 @@ def test_modes(sockets: Sockets) -> None:
     second = sockets.cassette("test_one")
     assert second != first
     assert len(second["interactions"]) == len(second["interactions"][0]["answers"]["0"]) == 1
-    assert len(sockets.opened()) == 4
+    assert len(sockets.opened()) == 5
 
 
 def test_an_allowed_host_is_neither_recorded_nor_blocked(sockets: Sockets) -> None:
@@ -712,61 +754,36 @@ def test_an_allowed_host_is_neither_recorded_nor_blocked(sockets: Sockets) -> No
     assert not (sockets.folder / "cassettes").exists()
 
 
-def test_a_connection_and_each_response_count_as_calls(sockets: Sockets) -> None:
-    sockets.write(ONE)
-    refused = sockets.record("live", "--llm-max-calls=2")
-    assert refused.failed, refused.text
-    assert "2 of 2 live calls of this run are made" in refused.reports["test_one"]
-    enough = sockets.record("live", "--llm-max-calls=3")
-    assert not enough.failed, enough.text
+OTHERS = """
+def test_aiohttp():
+    import aiohttp
+    async def run():
+        async with aiohttp.ClientSession() as api, api.ws_connect(f"http://127.0.0.1:{PORT}/x") as ws:
+            await ws.send_bytes(b"abc")
+            return await ws.receive_bytes()
+    assert asyncio.run(run()) == b"cba"
 
+@pytest.mark.filterwarnings("ignore:websockets")
+def test_legacy():
+    from websockets.legacy.client import connect, unix_connect
+    async def run():
+        async with connect(URL) as ws:
+            await ws.send(b"abc")
+            return await ws.recv()
+    async def run_local():
+        await unix_connect("missing.socket")
+    with pytest.raises(FileNotFoundError):
+        asyncio.run(run_local())
+    assert asyncio.run(run()) == b"cba"
 
-def test_match_rules_hold_for_messages(sockets: Sockets) -> None:
-    tests = """
-def test_id():
-    with connect(URL) as ws:
-        say(ws, type="echo", text="hi", trace={"id": os.urandom(4).hex()})
-        assert json.loads(ws.recv()) == {"echo": "hi"}
+def test_websocket_client():
+    import websocket
+    ws = websocket.create_connection(URL)
+    ws.send_binary(b"abc")
+    assert ws.recv() == b"cba"
+    ws.close()
 """
-    sockets.write(tests)
-    assert not sockets.record().failed
-    sockets.stop()
-    assert "+ trace.id" in sockets.run().reports["test_id"]
-    sockets.write(tests, f"{INI}\nllm_match_ignore = trace.id\n")
-    replayed = sockets.run()
-    assert not replayed.failed, replayed.text
-
-
-DAMAGES = {
-    "test_end": ('"by": "client"', '"by": "nobody"', "the end of a recorded WebSocket"),
-    "test_messages": ('"messages": [', '"others": [', "a list of messages"),
-    "test_bytes": ('"base64": "Y2Jh"', '"base64": "%"', "message 2 of a recorded WebSocket"),
-}
-
-
-def test_a_damaged_recording_is_a_miss(sockets: Sockets) -> None:
-    test = """
-def {}():
-    with connect(URL) as ws:
-        ws.send(b"abc")
-        ws.recv()
-"""
-    sockets.write("".join(map(test.format, DAMAGES)))
-    assert not sockets.record().failed
-    for name, (old, new, _) in DAMAGES.items():
-        path = sockets.folder / f"cassettes/test_a/{name}.json"
-        whole = path.read_text(encoding="utf-8")
-        assert old in whole
-        path.write_text(whole.replace(old, new), encoding="utf-8")
-    replayed = sockets.run()
-    assert replayed.failed.keys() == DAMAGES.keys()
-    for name, (_, _, text) in DAMAGES.items():
-        # Reports with the same beginning are shown once.
-        assert text in replayed.reports[name] + replayed.text
-
-
-def test_what_is_not_recorded_is_noted(sockets: Sockets) -> None:
-    sockets.write("""
+NOT_RECORDED = """
 def test_no_server():
     with pytest.raises(OSError):
         connect("ws://127.0.0.1:9/x", open_timeout=20)
@@ -775,54 +792,44 @@ def test_unauthorized():
     with pytest.raises(InvalidStatus) as caught:
         connect(URL + "/unauthorized")
     assert caught.value.response.status_code == 401
-""")
-    recorded = sockets.record()
-    assert not recorded.failed, recorded.text
+
+def test_too_big():
+    with connect(URL + "/big", max_size=100) as ws:
+        ws.send(bytes(200))
+        with pytest.raises(ConnectionClosedError):
+            ws.recv()
+
+@pytest.mark.llm_fault("rate_limit")
+def test_fault():
+    with pytest.raises(InvalidStatus):
+        connect(URL + "/unauthorized")
+"""
+
+
+def test_what_is_not_recorded_is_noted_and_refused_in_a_replay(sockets: Sockets) -> None:
+    sockets.write(OTHERS)
+    sockets.write(NOT_RECORDED, name="test_b")
+    recorded = sockets.record("new", "-v")
+    assert recorded.failed.keys() == {"test_fault"}, recorded.text
+    assert "a response over a WebSocket gets no fault" in recorded.reports["test_fault"]
+    assert (
+        "the client could not read what came over a WebSocket to ws://loopback/big (PayloadTooBig:"
+        in recorded.text
+    )
     assert "1 call was not recorded: a WebSocket to ws://loopback/x was not opened" in recorded.text
     assert "an answer with status 401 was not recorded" in recorded.text
     assert not list(sockets.folder.glob("cassettes/**/*.json"))
-
-
-def test_a_websocket_of_aiohttp_is_refused_in_a_replay(sockets: Sockets) -> None:
-    sockets.write("""
-def test_one():
-    import aiohttp
-    async def run():
-        async with aiohttp.ClientSession() as api, api.ws_connect(f"http://127.0.0.1:{PORT}/x") as ws:
-            await ws.send_bytes(b"abc")
-            return await ws.receive_bytes()
-    assert asyncio.run(run()) == b"cba"
-""")
-    recorded = sockets.record()
-    assert not recorded.failed, recorded.text
-    assert "a WebSocket to 127.0.0.1 was not recorded" in recorded.text
-    assert not list(sockets.folder.glob("cassettes/**/*.json"))
-    assert "not those of aiohttp; use it, or let them through" in sockets.run().reports["test_one"]
-    assert len(sockets.opened()) == 1
-
-
-def test_a_normalizer_that_fails_is_a_miss(sockets: Sockets) -> None:
-    (sockets.folder / "conftest.py").write_text(
-        """
-import os
-
-def fail(text):
-    if "hi" in text and os.environ.get("REPLAY"):
-        raise KeyError("city")
-    return text
-
-def pytest_llmops_request_normalizers(config):
-    return {"fail": fail}
-""",
-        encoding="utf-8",
-    )
-    sockets.write("""
-def test_one():
-    with connect(URL) as ws:
-        say(ws, type="echo", text="hi")
-        ws.recv()
-""")
-    recorded = sockets.record()
-    assert not recorded.failed, recorded.text
-    replayed = sockets.run(replay=True)
-    assert "KeyError: 'city' (while a message over a WebSocket was compared)" in replayed.reports["test_one"]
+    before = sorted(sockets.opened())
+    replayed = sockets.run("test_a.py")
+    names = {
+        "test_aiohttp": "aiohttp",
+        "test_legacy": "its old client websockets.legacy",
+        "test_websocket_client": "websocket-client",
+    }
+    assert replayed.failed.keys() == names.keys(), replayed.text
+    for test, name in names.items():
+        assert f"only those of the package websockets are, not those of {name}" in recorded.text
+        text = f"recorded, not those of {name}; use it, or let them through"
+        # Reports with the same beginning are shown once.
+        assert text in replayed.reports[test] + replayed.text
+    assert sorted(sockets.opened()) == before

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from support.project import Project, Result
 from support.server import error_reply
 
@@ -87,18 +86,18 @@ def test_fault(name, llm_calls, request):
     expected = {expected!r}
     ask = ASK[name]
     if expected.startswith("text:"):
-        assert ask(f"{{name}} one").startswith(expected[5:].strip())
+        assert ask(f"{{name}} {kind} one").startswith(expected[5:].strip())
     else:
         with pytest.raises(Exception) as caught:
-            ask(f"{{name}} one")
+            ask(f"{{name}} {kind} one")
         error, names = caught.value, []
         while error is not None:
             names += [kind.__name__ for kind in type(error).__mro__] + [str(error)]
             error = error.__cause__ or error.__context__
         assert any(re.search(expected, text) for text in names), names
     assert len(llm_calls) == 0
-    assert ask(f"{{name}} one") == f"echo of {{name}} one"
-    assert ask(f"{{name}} two") == f"echo of {{name}} two"
+    assert ask(f"{{name}} {kind} one") == f"echo of {{name}} {kind} one"
+    assert ask(f"{{name}} {kind} two") == f"echo of {{name}} {kind} two"
     assert len(llm_calls) == 2
 """
 
@@ -111,52 +110,57 @@ def run_both(project: Project, *args: str, **expected: int) -> list[Result]:
     return results
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_each_client_gets_each_fault_and_then_what_it_gets_without(project: Project, kind: str) -> None:
+def test_each_client_gets_each_fault_and_then_what_it_gets_without(project: Project) -> None:
     clients = ["plain", "stream", "responses", "responses_stream", "in_loop", "by_requests", "by_aiohttp"]
-    suite = SUITE.format(kind=kind, own=OWN.get(kind, ""), expected=KINDS[kind], clients=clients)
-    project.write(**{"clients_of_test.py": CLIENTS, "test_app.py": suite})
-    outcome = {"passed": len(clients)}
-    if kind == "never_returns":  # nothing gave up
-        outcome = {"failed": len(clients)}
-    results = run_both(project, **outcome)
-    for result in results:
-        assert ("hung" in result.text) is (kind == "never_returns")
-    questions = [seen.json.get("messages") or seen.json.get("input") for seen in project.server.seen]
-    assert len(questions) == 2 * len(clients)  # a fault asks no server, and neither does the replay
+    suites = {
+        f"test_{kind}.py": SUITE.format(kind=kind, own=OWN.get(kind, ""), expected=expected, clients=clients)
+        for kind, expected in KINDS.items()
+    }
+    project.write(**{"clients_of_test.py": CLIENTS, **suites})
+    for result in (project.record(), project.run()):
+        records = {record.nodeid: record for record in result.run.records}
+        failed = sorted(test for test, record in records.items() if record.outcome != "passed")
+        # nothing gave up
+        assert failed == sorted(f"test_never_returns.py::test_fault[{name}]" for name in clients), result.text
+        assert all("hung" in records[test].message for test in failed), result.text
+        assert len(records) == len(KINDS) * len(clients)
+    # a fault asks no server, and neither does the replay
+    assert len(project.server.seen) == 2 * len(KINDS) * len(clients)
 
 
-@pytest.mark.parametrize("client", ["plain", "stream", "in_loop", "by_requests", "by_aiohttp"])
-def test_a_slow_answer_comes_late_or_not_at_all_by_the_limit_of_the_client(
-    project: Project, client: str
-) -> None:
-    suite = f"""
+def test_a_slow_answer_comes_late_or_not_at_all_by_the_limit_of_the_client(project: Project) -> None:
+    suite = """
 from clients_of_test import *
 
+EACH = pytest.mark.parametrize("name", ["plain", "stream", "in_loop", "by_requests", "by_aiohttp"])
+
+@EACH
 @pytest.mark.llm_fault("slow", seconds=0.05)
-def test_waits(llm_calls):
-    assert {client}("zero") == "echo of zero"
+def test_waits(name, llm_calls):
+    assert ASK[name]("zero").startswith("echo of zero")
     assert_recovers("fine", retries_at_most=0)
     assert len(llm_calls) == 1
 
+@EACH
 @pytest.mark.llm_fault("slow", seconds=60)
-def test_gives_up(llm_calls):
+def test_gives_up(name, llm_calls):
     with pytest.raises(Exception) as caught:
-        {client}("one", timeout=0.01)
+        ASK[name]("one", timeout=0.01)
     assert not llm_calls
-    assert {client}("one", timeout=5) == "echo of one"
+    assert ASK[name]("one", timeout=5).startswith("echo of one")
     assert_recovers(retries_at_most=1)
 
+@EACH
 @pytest.mark.llm_fault("never_returns", at_most_s=60)
-def test_has_a_limit():
+def test_has_a_limit(name):
     with pytest.raises(Exception) as caught:
-        {client}("two", timeout=0.01)
-    assert {client}("two", timeout=5) == "echo of two"
+        ASK[name]("two", timeout=0.01)
+    assert ASK[name]("two", timeout=5).startswith("echo of two")
     assert_recovers(retries_at_most=1)
 """
     project.write(**{"clients_of_test.py": CLIENTS, "test_app.py": suite})
-    run_both(project, passed=3)
-    assert len(project.server.seen) == 3
+    run_both(project, passed=15)
+    assert len(project.server.seen) == 15
 
 
 def test_the_retry_of_an_sdk_gets_the_recorded_answer(project: Project) -> None:
@@ -188,35 +192,6 @@ def test_every_question_once():
         assert "no call of a model was answered after the fault server_error on model stub-1" in result.text
         assert "model stub-1, attempt 2: FAULT server_error" in result.text
         assert "agent.retries 2 > 1" in result.text, result.text
-
-
-def test_the_same_question_after_an_answer_is_another_call(project: Project) -> None:
-    suite = """
-from clients_of_test import *
-
-@pytest.mark.llm_fault("empty", call=2)
-def test_polls():
-    assert [plain("one") for _ in range(4)] == ["echo of one", "", "echo of one (2)", "echo of one (3)"]
-"""
-    project.write(**{"clients_of_test.py": CLIENTS, "test_app.py": suite})
-    run_both(project, passed=1)
-
-
-def test_a_stale_answer_is_the_one_before(project: Project) -> None:
-    suite = """
-from clients_of_test import *
-
-@pytest.mark.llm_fault("stale")
-def test_stale():
-    assert [plain("one"), plain("two"), plain("two")] == ["echo of one", "echo of one", "echo of two"]
-
-@pytest.mark.llm_fault("wrong_type", call=2)
-def test_wrong_type():
-    assert plain("six") == "echo of six"
-    assert not isinstance(plain("seven"), str)
-"""
-    project.write(**{"clients_of_test.py": CLIENTS, "test_app.py": suite})
-    run_both(project, passed=2)
 
 
 def test_several_faults_trials_blocks_and_fixtures(project: Project) -> None:
@@ -257,6 +232,37 @@ class TestClass:
     run_both(project, passed=4)
     again = project.run(workers=2)
     assert again.outcomes == {"passed": 4}, again.text
+
+
+def test_polling_stale_answers_wrong_types_and_judges(project: Project) -> None:
+    suite = """
+from clients_of_test import *
+
+@pytest.mark.llm_fault("empty", call=2)
+def test_polls():
+    assert [plain("one") for _ in range(4)] == ["echo of one", "", "echo of one (2)", "echo of one (3)"]
+
+@pytest.mark.llm_fault("stale")
+def test_stale():
+    assert [plain("four"), plain("five"), plain("five")] == ["echo of four", "echo of four", "echo of five"]
+
+@pytest.mark.llm_fault("wrong_type", call=2)
+def test_wrong_type():
+    assert plain("six") == "echo of six"
+    assert not isinstance(plain("seven"), str)
+from pytest_llmops import recorder
+
+@pytest.mark.llm_fault("rate_limit")
+def test_judge():
+    with recorder.set_purpose("judge"):
+        assert plain("eight") == "echo of eight"
+    with recorder.set_purpose("embedder"):
+        assert plain("nine") == "echo of nine"
+    with pytest.raises(openai.RateLimitError):
+        plain("ten")
+"""
+    project.write(**{"clients_of_test.py": CLIENTS, "test_app.py": suite})
+    run_both(project, passed=4)
 
 
 def test_all_modes_of_recording(project: Project) -> None:
@@ -305,24 +311,6 @@ def test_hanging_child():
     project.write(**{"clients_of_test.py": CLIENTS, "program.py": program, "test_app.py": suite})
     for result in run_both(project, passed=1, failed=1):
         assert "hung: model stub-1 got no answer for 0.01 s" in result.text, result.text
-
-
-def test_judges_never_get_faults(project: Project) -> None:
-    suite = """
-from clients_of_test import *
-from pytest_llmops import recorder
-
-@pytest.mark.llm_fault("rate_limit")
-def test_judge():
-    with recorder.set_purpose("judge"):
-        assert plain("one") == "echo of one"
-    with recorder.set_purpose("embedder"):
-        assert plain("two") == "echo of two"
-    with pytest.raises(openai.RateLimitError):
-        plain("three")
-"""
-    project.write(**{"clients_of_test.py": CLIENTS, "test_app.py": suite})
-    run_both(project, passed=1)
 
 
 def test_a_fault_that_never_came_fails_the_test(project: Project) -> None:
@@ -415,39 +403,39 @@ def test_bad_limit():
             assert text in result.text, f"{text}: {result.text}"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
-        ("'hostle'", "kind of fault 'hostle'"),
-        ("", "expected a kind of fault (timeout, rate_limit"),
-        ("'cut', tool='refund'", "expected no tool= with 'cut', which happens to models only"),
-        ("'server_died'", "expected tool='name' with 'server_died', which happens to tools only"),
-        ("'empty', call=0", "expected call as a whole number from 1, or 'every'"),
-        ("'empty', times='never'", "expected times as a whole number from 1, or 'every'"),
-        ("'empty', text='no'", "expected text= with hostile only"),
-        ("'empty', at_most_s=1", "expected at_most_s= with malformed_json or never_returns only"),
-        ("'slow', seconds=0", "expected seconds and at_most_s as numbers above 0"),
-        ("'too_long', size='big'", "expected size as a whole number from 1"),
-        ("'stale', call=1", "expected call=2 or a later one with 'stale'"),
-        ("'empty', must_come=1", "expected must_come=False"),
-        ("'empty', tool=''", "expected tool as the name of a tool"),
-    ],
-)
-def test_wrong_arguments(project: Project, arguments: str, text: str) -> None:
-    suite = f"""
-import pytest
+WRONG_ARGUMENTS = [
+    ("'hostle'", "kind of fault 'hostle'"),
+    ("", "expected a kind of fault (timeout, rate_limit"),
+    ("'cut', tool='refund'", "expected no tool= with 'cut', which happens to models only"),
+    ("'server_died'", "expected tool='name' with 'server_died', which happens to tools only"),
+    ("'empty', call=0", "expected call as a whole number from 1, or 'every'"),
+    ("'empty', times='never'", "expected times as a whole number from 1, or 'every'"),
+    ("'empty', text='no'", "expected text= with hostile only"),
+    ("'empty', at_most_s=1", "expected at_most_s= with malformed_json or never_returns only"),
+    ("'slow', seconds=0", "expected seconds and at_most_s as numbers above 0"),
+    ("'too_long', size='big'", "expected size as a whole number from 1"),
+    ("'stale', call=1", "expected call=2 or a later one with 'stale'"),
+    ("'empty', must_come=1", "expected must_come=False"),
+    ("'empty', tool=''", "expected tool as the name of a tool"),
+]
 
+
+def test_wrong_arguments(project: Project) -> None:
+    suite = "import pytest\n"
+    for number, (arguments, _) in enumerate(WRONG_ARGUMENTS):
+        suite += f"""
 @pytest.mark.llm_fault("timeout")
 @pytest.mark.llm_fault({arguments})
-class TestApp:
+class Test{number}:
     @pytest.mark.llm_fault("empty")
-    def test_app(self):
+    def test_{number}(self):
         raise AssertionError("it must not run")
 """
     project.write(**{"test_app.py": suite})
     result = project.run()
-    assert result.outcomes in ({"errors": 1}, {"error": 1}), result.text
-    assert text in result.text, result.text
+    assert result.outcomes == {"errors": len(WRONG_ARGUMENTS)}, result.text
+    for number, (_, text) in enumerate(WRONG_ARGUMENTS):
+        assert text in result.records[f"Test{number}::test_{number}"].message, result.text
 
 
 def test_a_format_that_is_not_known_says_which_kinds_there_are(project: Project) -> None:

@@ -72,6 +72,7 @@ class FaultPlan:
     Attributes:
         events: The calls of the application, in their order.
         is_judged: Whether `assert_recovers` has looked at it.
+        has_socket: Whether the test has opened a WebSocket, whose responses get no fault.
         output_schemas: The schemas of the results of tools, by server and name, as far as a client has asked for them.
     """
 
@@ -79,6 +80,7 @@ class FaultPlan:
         self.faults = tuple(faults)
         self.events: list[FaultEvent] = []
         self.is_judged = False
+        self.has_socket = False
         self.output_schemas: dict[str, Mapping[str, object]] = {}
         self._counters = [_Counter() for _ in self.faults]
         self._attempts: dict[str, int] = {}  # of questions whose last attempt got no answer
@@ -109,7 +111,10 @@ class FaultPlan:
         tools = sum(event.is_tool for event in self.events)
         models = len(self.events) - tools
         seen = f"{format_count(models, 'call')} of models and {tools:,} of tools came"
-        return f"this fault never came: {named}; {seen}: correct call= or tool=, or set must_come=False"
+        advice = "correct call= or tool=, or set must_come=False"
+        if self.has_socket and any(not fault.is_for_tool for fault in missing):
+            advice = f"a response over a WebSocket gets no fault, a call over HTTP does; else {advice}"
+        return f"this fault never came: {named}; {seen}: {advice}"
 
     def describe_hung(self) -> str:
         """Return that the application waited for an answer for ever; "" if it did not."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from pytest_llmops.cassettes.active_tape import current_tape
 from pytest_llmops.cassettes.http.live_response import LiveAnswer, report_replay
+from pytest_llmops.cassettes.http.websockets import note_unrecorded
 from pytest_llmops.cassettes.rate_limit import CallSlot
 from pytest_llmops.cassettes.request_key import Answer, Question
 from pytest_llmops.cassettes.tape import Tape
@@ -117,12 +118,7 @@ def tape_for(request: Any) -> Tape | None:
     if tape is None or tape.passes(request.host or "", request.port):
         return None
     if str(request.headers.get("upgrade", "")).lower() == "websocket":
-        if tape.mode == "none":
-            raise tape.refuse(
-                f"a WebSocket to {request.host} was refused: recordings are replayed, and only WebSockets of the package"
-                f" websockets are recorded, not those of aiohttp; use it, or let them through (llm_allow_hosts = {request.host})"
-            )
-        tape.note(f"a WebSocket to {request.host} was not recorded: only those of the package websockets are")
+        note_unrecorded(tape, request.host, "aiohttp")
         return None
     if question_for(tape, request).is_telemetry and tape.mode != "none":
         return None

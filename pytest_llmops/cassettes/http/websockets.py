@@ -2,6 +2,8 @@
 
 Its asyncio client is a class, of which the method is replaced that opens the connection. Its client for threads is a function that programs import
 by name, so its code is replaced: a name that was imported before the test leads here too.
+
+Connections of other clients are not recorded. They are refused in a replay, to this machine too, and noted in a run that records.
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ def socket_patches() -> LatePatches:
         {
             "websockets.asyncio.client": _list_asyncio_patches,
             "websockets.sync.client": _list_thread_patches,
+            "websockets.legacy.client": _list_legacy_patches,
+            "websocket._core": _list_websocket_client_patches,
         }
     )
 
@@ -53,6 +57,16 @@ def _list_thread_patches(module: ModuleType) -> Iterator[Patch]:
     connect = getattr(module, "connect", None)
     if isinstance(connect, FunctionType) and not connect.__code__.co_freevars:
         yield _CodePatch(connect, "__code__", _replace_code)
+
+
+def _list_legacy_patches(module: ModuleType) -> Iterator[Patch]:
+    """Yield the patch of ``websockets.legacy.client``, the old client of the package."""
+    yield Patch(getattr(module, "Connect", None), "__await_impl__", _wrap_legacy_connect)
+
+
+def _list_websocket_client_patches(module: ModuleType) -> Iterator[Patch]:
+    """Yield the patch of the package websocket-client, whose module is ``websocket``."""
+    yield Patch(getattr(module, "WebSocket", None), "connect", _wrap_websocket_client)
 
 
 class _CodePatch(Patch):
@@ -163,6 +177,53 @@ def _wrap_create_connection(real: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return connection
 
     return create_connection
+
+
+def _wrap_legacy_connect(real: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Wrap the method of the old client that opens a connection."""
+
+    async def await_connection(self: Any) -> Any:
+        open_transport = getattr(self._create_connection, "func", None)
+        is_local = getattr(open_transport, "__name__", "") == "create_unix_connection"
+        tape = _find_tape(self._uri, is_local=is_local)
+        if tape is not None:
+            note_unrecorded(tape, split_address(self._uri)[0], "its old client websockets.legacy")
+        return await real(self)
+
+    return await_connection
+
+
+def _wrap_websocket_client(real: Callable[..., None]) -> Callable[..., None]:
+    """Wrap the method of websocket-client that opens a connection."""
+
+    def connect(self: Any, url: str, **options: Any) -> None:
+        tape = _find_tape(url, is_local=False)
+        if tape is not None:
+            note_unrecorded(tape, split_address(url)[0], "websocket-client")
+        real(self, url, **options)
+
+    return connect
+
+
+def note_unrecorded(tape: Tape, host: str, client: str) -> None:
+    """Note that a WebSocket is opened by a client that is not recorded.
+
+    Args:
+        tape: The tape in use.
+        host: The host of the connection.
+        client: The client.
+
+    Raises:
+        CassetteMiss: The tape only replays.
+    """
+    if tape.mode == "none":
+        raise tape.refuse(
+            f"a WebSocket to {host} was refused: recordings are replayed, and only WebSockets of the package"
+            f" websockets are recorded, not those of {client}; use it, or let them through (llm_allow_hosts = {host})"
+        )
+    tape.note(
+        f"a WebSocket to {host} was not recorded: only those of the package websockets are, not those of {client}"
+    )
 
 
 def _find_tape(uri: str, *, is_local: bool) -> Tape | None:

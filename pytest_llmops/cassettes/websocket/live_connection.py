@@ -186,6 +186,13 @@ class LiveConnection:
             self._answer is not None or self._response is None
         ):  # a handshake that failed is given up by its caller
             return
+        problem = protocol.parser_exc
+        if problem is not None and not isinstance(
+            problem, EOFError
+        ):  # too big, no UTF-8, or no WebSocket at all
+            self._why_not_kept = f"the client could not read what came over a WebSocket to {self._question.url} ({type(problem).__name__}: {problem})"
+            self._finish(Answer(0, {}, b"", self._seconds()))
+            return
         self._finish(self._make_answer(self._find_end(protocol)))
 
     def _find_end(self, protocol: Any) -> End:

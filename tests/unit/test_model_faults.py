@@ -21,6 +21,7 @@ from pytest_llmops.cassettes.faults.plan import FaultPlan
 from pytest_llmops.cassettes.request_key import Answer, Question, build_question, make_exchange
 from pytest_llmops.cassettes.tool_questions import make_tool_answer, read_tool_answer
 from pytest_llmops.errors import CassetteMiss
+from pytest_llmops.protocols import ToolCall
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import Settings
 from pytest_llmops.trace import read_call
@@ -138,7 +139,7 @@ def test_a_wrong_call_of_a_tool_is_in_the_format_of_the_vendor(name: str, stream
     question = make_question(name, stream=stream, tools=offers)
     assert offers_tools(question)
     assert not offers_tools(make_question(name, stream=stream))
-    calls = []
+    calls: list[ToolCall] = []
     for kind in ("bad_arguments", "unknown_tool"):
         answer = make_model_answer(Fault(kind=kind), question, None)
         assert answer is not None

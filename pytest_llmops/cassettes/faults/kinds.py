@@ -65,13 +65,11 @@ FAULT_KINDS: Mapping[str, FaultKind] = {
     ),
     "server_died": FaultKind("", "the end of the connection"),
     "bad_arguments": FaultKind(
-        "a call of the first tool that it offers, with arguments that are broken JSON, or of no use where a format has an object",
+        "a call of the first tool that was offered, whose arguments are no JSON (Anthropic, Gemini: do not fit)",
         "",
         only_with_tools=True,
     ),
-    "unknown_tool": FaultKind(
-        "a call of a tool `no_such_tool`, which it does not offer", "", only_with_tools=True
-    ),
+    "unknown_tool": FaultKind("a call of `no_such_tool`, which was not offered", "", only_with_tools=True),
 }
 
 

@@ -177,7 +177,7 @@ class FaultVariant:
         if self._ends:
             return self._ends[0]
         if not self.plan.hits:
-            return NOT_HIT, f"no call {self.fault.call} of a {TOOL if self.fault.is_for_tool else MODEL} came"
+            return NOT_HIT, f"{self.fault.describe()}: it never came; calls of judges do not count"
         return SURVIVED, ""
 
 

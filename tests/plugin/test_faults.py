@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support.project import Project, Result
-from support.server import error_reply
+from support.server import chat_answer, error_reply, json_reply
 
 CLIENTS = """
 import asyncio, json, os
@@ -491,6 +491,35 @@ def test_child():
     result = project.run()
     assert result.outcomes == {"failed": 2}, result.text
     assert result.text.count("hung: model stub-1 was tried again 100 times, and nothing gave up") >= 2
+
+
+def test_only_what_comes_after_the_first_fault_counts_as_price_of_the_recovery(project: Project) -> None:
+    suite = """
+import socket
+from clients_of_test import *
+
+@pytest.fixture(autouse=True)
+def priced_server(monkeypatch):
+    real = socket.getaddrinfo
+    here = lambda host, *rest, **more: real("127.0.0.1" if host == "api.openai.com" else host, *rest, **more)
+    monkeypatch.setattr(socket, "getaddrinfo", here)
+
+@pytest.mark.parametrize("limit", [0.003, 0.001])
+@pytest.mark.llm_fault("rate_limit", call=2)
+def test_app(limit):
+    plain(f"one {limit}", api_key="key-of-no-one")
+    assert_recovers(plain(f"two {limit}", api_key="key-of-no-one", max_retries=1), usd_at_most=limit)
+"""
+    project.write(**{"clients_of_test.py": CLIENTS, "test_app.py": suite})
+    usage = {"prompt_tokens": 1000, "completion_tokens": 1000}
+    answer = {**chat_answer("a", model="gpt-4.1-mini"), "usage": usage}  # $0.002
+    project.server.queue.extend(json_reply(answer) for _ in range(4))
+    port = project.server.url.rpartition(":")[2]
+    base = f"--llm-base-url=http://api.openai.com:{port}/v1"
+    for result in (project.record(base), project.run(base)):
+        assert result.outcomes == {"passed": 1, "failed": 1}, result.text
+        assert "agent.recovery.usd" in result.text
+        assert "0.002" in result.text
 
 
 @pytest.mark.parametrize(

@@ -294,6 +294,16 @@ def _write_responses(_: Question, request: JsonObject, content: object) -> Answe
     }
     if request.get("stream") is not True:
         return _write_json(done)
+    events = _list_response_events(content, item, part, done)
+    return _write_stream(
+        _to_event({**event, "sequence_number": number}, event["type"]) for number, event in enumerate(events)
+    )
+
+
+def _list_response_events(
+    content: object, item: dict[str, Any], part: dict[str, Any], done: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Return the events of a streamed answer of the Responses API."""
     place: dict[str, Any] = {"output_index": 0, "item_id": item["id"]}
     begun = {**item, "status": "in_progress"}
     if isinstance(content, _WrongCall):
@@ -316,16 +326,13 @@ def _write_responses(_: Question, request: JsonObject, content: object) -> Answe
             {"type": "response.output_text.done", **place, "text": content, "logprobs": []},
             {"type": "response.content_part.done", **place, "part": part},
         ]
-    events: list[dict[str, Any]] = [
+    return [
         {"type": "response.created", "response": {**done, "status": "in_progress", "output": []}},
         {"type": "response.output_item.added", "output_index": 0, "item": begun},
         *middle,
         {"type": "response.output_item.done", "output_index": 0, "item": item},
         {"type": "response.completed", "response": done},
     ]
-    return _write_stream(
-        _to_event({**event, "sequence_number": number}, event["type"]) for number, event in enumerate(events)
-    )
 
 
 def _write_messages(_: Question, request: JsonObject, content: object) -> Answer:

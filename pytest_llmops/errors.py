@@ -24,10 +24,11 @@
 
     CassetteMiss (BaseException)        a request without a recording
     BudgetReached (BaseException)       a live call that would exceed the run's budget
+    RetriedForEver (BaseException)      a call that gets a fault on purpose, and is tried again for ever
     CallDeferred (BaseException)        ends a run of a test that only collects its requests (--llm-concurrency)
     SilentWriteRefused (BaseException)  ends such a run of a test that would write a file
 
-The last four are not an `Exception` on purpose: an application's ``except Exception``
+The last five are not an `Exception` on purpose: an application's ``except Exception``
 fallback must not be able to turn a missing recording, or a spent budget, into a passing test.
 
 Each class that a user meets has a ``code``, such as ``LLM-MISS``: a section of docs/troubleshooting.md explains it. Where a
@@ -426,6 +427,10 @@ class BudgetReached(_Picklable, BaseException):
     """A live call that would exceed the run's budget; holds the whole message for the user."""
 
     code: ClassVar[str] = "LLM-BUDGET"
+
+
+class RetriedForEver(_Picklable, BaseException):
+    """A call that gets a fault on purpose each time, and that the application tries again without an end."""
 
 
 class _HoldsMeasurements(_Picklable):

@@ -127,7 +127,7 @@ CLIENTS = ("claude-agent", "codex", "gemini-cli", "opencode")
 # Kinds of faults for --llm-faults; `cassettes.faults` makes them
 FAULT_NAMES = (
     "timeout", "rate_limit", "server_error", "connection_reset", "cut", "slow", "malformed_json", "empty", "too_long", "hostile",
-    "wrong_type", "stale", "never_returns", "server_died",
+    "wrong_type", "stale", "never_returns", "server_died", "bad_arguments", "unknown_tool",
 )  # fmt: skip
 ALL_FAULTS = "all"
 _parse_fault_names = names_of(ALL_FAULTS, *FAULT_NAMES)

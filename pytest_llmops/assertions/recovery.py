@@ -9,7 +9,7 @@ from pytest_llmops._util.framework_objects import read_answer
 from pytest_llmops.assertions._arguments import describe_kind, parse_threshold
 from pytest_llmops.cassettes.fault_injection import find_fault_plan
 from pytest_llmops.cassettes.faults.kinds import CANARY, Fault
-from pytest_llmops.cassettes.faults.model_answers import make_long_text
+from pytest_llmops.cassettes.faults.model_answers import CUT_TEXT, make_long_text
 from pytest_llmops.cassettes.faults.plan import FaultEvent, FaultPlan
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Measurement, format_count, shorten_text
@@ -159,6 +159,8 @@ def _has_text_of_fault(text: str, fault: Fault) -> bool:
         return fault.text in text or (CANARY in fault.text and CANARY in text)
     if fault.kind == "too_long":
         return make_long_text(fault.size) in text
+    if fault.kind == "cut" and not fault.is_for_tool:
+        return CUT_TEXT in text
     return False
 
 

@@ -5,11 +5,12 @@ from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.answer_player import AnswerPlayer
 from pytest_llmops.cassettes.conversation import WEBSOCKET
 from pytest_llmops.cassettes.faults import model_answers, tool_answers
-from pytest_llmops.cassettes.faults.plan import MODEL, FaultPlan
+from pytest_llmops.cassettes.faults.plan import MODEL, FaultEvent, FaultPlan
 from pytest_llmops.cassettes.faults.tool_answers import ToolFault
 from pytest_llmops.cassettes.request_key import Answer, Question
 from pytest_llmops.cassettes.tape_config import TapeConfig
 from pytest_llmops.cassettes.tape_report import TapeReport
+from pytest_llmops.errors import RetriedForEver
 
 
 class FaultInjection:
@@ -40,6 +41,7 @@ class FaultInjection:
 
         Raises:
             CassetteMiss: The fault cannot be made in the format of the call.
+            RetriedForEver: The application does not give up.
         """
         if self._plan is None or active_tape.current_purpose() != "app":
             return None
@@ -52,9 +54,15 @@ class FaultInjection:
         if not model_answers.is_model_call(question):
             return None
         what = model_answers.describe_model_call(question)
-        event = self._plan.begin_call(what, question.key, exchanges=_count_exchanges())
+        event = self._plan.begin_call(
+            what,
+            question.key,
+            exchanges=_count_exchanges(),
+            offers_tools=model_answers.offers_tools(question),
+        )
         if event.fault is None:
             return None
+        self._end_endless_tries(event)
         previous = self._plan.last_answer(MODEL)
         answer = model_answers.make_model_answer(event.fault, question, previous)
         if answer is None:
@@ -71,6 +79,7 @@ class FaultInjection:
 
         Raises:
             CassetteMiss: The fault cannot be given to a function of the project.
+            RetriedForEver: The application does not give up.
         """
         if self._plan is None or active_tape.current_purpose() != "app":
             return None
@@ -81,6 +90,7 @@ class FaultInjection:
         event = self._plan.begin_call(what, question.key, tool_names=names, exchanges=_count_exchanges())
         if event.fault is None:
             return None
+        self._end_endless_tries(event)
         with self._report.lock:
             self._player.given.begin_request(question.key, take)
         previous = self._plan.last_answer(names[0])
@@ -94,6 +104,16 @@ class FaultInjection:
                 " project: use 'timeout', or let the function itself wait"
             )
         return given
+
+    def _end_endless_tries(self, event: FaultEvent) -> None:
+        """End a test that would never end: with ``times="every"``, an application may try again for ever.
+
+        Raises:
+            RetriedForEver: It has tried too often.
+        """
+        if self._plan is not None and event.is_endless:
+            event.hung = True
+            raise RetriedForEver(self._plan.describe_hung())
 
     def note_model_answer(self, question: Question, answer: Answer, purpose: str = "") -> None:
         """Note what a call of a model has got, recorded or live.

@@ -21,12 +21,16 @@ class FaultTargets:
 
     Attributes:
         models: Calls of models, those of judges included: a recording does not say who asked.
+        offers: Those of them that offer tools.
         tools: Calls of tools.
+        servers: Those of them that call a tool of an MCP server, and no function of the project.
         repeated_tool: The name of the first tool that is called again, with its server; "": none is.
     """
 
     models: int = 0
+    offers: int = 0
     tools: int = 0
+    servers: int = 0
     repeated_tool: str = ""
 
 
@@ -37,14 +41,18 @@ def count_fault_targets(path: Path) -> FaultTargets:
         CassetteError: The file is damaged.
     """
     models = 0
+    offers = 0
+    servers = 0
     calls: Counter[str] = Counter()
     for question, number in _iter_questions(path):
         if tool_answers.is_tool_call(question):
             calls[tool_answers.list_tool_names(question)[-1]] += number
+            servers += number * (not tool_answers.is_function(question))
         elif model_answers.is_model_call(question):
             models += number
+            offers += number * model_answers.offers_tools(question)
     repeated = [name for name, number in calls.items() if number > 1]
-    return FaultTargets(models, calls.total(), next(iter(repeated), ""))
+    return FaultTargets(models, offers, calls.total(), servers, next(iter(repeated), ""))
 
 
 def _iter_questions(path: Path) -> Iterator[tuple[Question, int]]:

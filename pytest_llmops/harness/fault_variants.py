@@ -41,6 +41,7 @@ from pytest_llmops.results.fault_survey import (
 from pytest_llmops.settings import Settings
 
 EVERY_TOOL = "*"
+EVERY_SERVER = "*/*"  # functions of the project have no server
 STALE = "stale"
 STALE_CALL = 2  # the first call has none before it
 MAX_WHY = 300
@@ -62,6 +63,8 @@ def list_faults_to_try(item: Any, settings: Settings) -> list[Fault]:
     for kind in settings.faults:
         if not FAULT_KINDS[kind].model or not targets.models:
             continue
+        if FAULT_KINDS[kind].only_with_tools and not targets.offers:
+            continue
         if kind != STALE:
             faults.append(Fault(kind=kind))
         elif targets.models >= STALE_CALL:
@@ -69,7 +72,10 @@ def list_faults_to_try(item: Any, settings: Settings) -> list[Fault]:
     for kind in settings.faults:
         if not FAULT_KINDS[kind].tool or not targets.tools:
             continue
-        if kind != STALE:
+        if not FAULT_KINDS[kind].can_hit_functions:
+            if targets.servers:
+                faults.append(Fault(kind=kind, tool=EVERY_SERVER))
+        elif kind != STALE:
             faults.append(Fault(kind=kind, tool=EVERY_TOOL))
         elif targets.repeated_tool:
             faults.append(Fault(kind=kind, call=STALE_CALL, tool=escape(targets.repeated_tool)))
@@ -171,7 +177,7 @@ class FaultVariant:
         if self._ends:
             return self._ends[0]
         if not self.plan.hits:
-            return NOT_HIT, f"no call {self.fault.call} of a {TOOL if self.fault.is_for_tool else MODEL} came"
+            return NOT_HIT, f"{self.fault.describe()}: it never came; calls of judges do not count"
         return SURVIVED, ""
 
 

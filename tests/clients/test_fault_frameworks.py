@@ -24,8 +24,8 @@ def test_what_a_framework_does_after_each_fault(name: str, tmp_path: Path) -> No
     outcomes, text = run_framework(framework, tmp_path)
     assert "recorded" in outcomes, text[-6000:]
     column = page.make_column(outcomes)
-    rows = [row for row in page.ROWS if framework.has_tools or not row.startswith("tool-")]
-    missing = {row for row in rows if row != page.VERSION and column[row] in (page.NOTHING, "not hit")}
+    rows = [row for row in page.ROWS if row != page.VERSION and framework.has_kind(*row.split("-"))]
+    missing = {row for row in rows if column[row] in (page.NOTHING, "not hit")}
     assert not missing, text[-6000:]
     if os.environ.get("LLMOPS_GOLDEN") == "write":
         page.write_columns({name: column})

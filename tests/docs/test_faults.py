@@ -57,7 +57,14 @@ def write_examples(folder: Path) -> None:
         name = re.findall(r"`(\w+\.py)`", before)[-1]
         names.append(name)
         (folder / name).write_text(code, encoding="utf-8")
-    assert names == ["app.py", "test_app.py", "orders_server.py", "agent.py", "test_agent.py"]
+    assert names == [
+        "app.py",
+        "test_app.py",
+        "orders_server.py",
+        "agent.py",
+        "test_agent.py",
+        "test_errors.py",
+    ]
     (folder / "pytest.ini").write_text("[pytest]\naddopts = -p pytest_llmops.plugin\n", encoding="utf-8")
 
 
@@ -86,9 +93,9 @@ def test_the_examples_are_recorded_and_replayed(tmp_path: Path) -> None:
     pytest.importorskip("mcp")
     write_examples(tmp_path)
     with ShopModel() as model:
-        assert "2 passed" in (text := run_tests(tmp_path, "new", model.url)), text
+        assert "3 passed" in (text := run_tests(tmp_path, "new", model.url)), text
         assert model.count == 3
-    assert "2 passed" in (text := run_tests(tmp_path, "none", model.url)), text
+    assert "3 passed" in (text := run_tests(tmp_path, "none", model.url)), text
 
 
 @pytest.mark.slow
@@ -98,7 +105,7 @@ def test_an_agent_that_obeys_fails(tmp_path: Path) -> None:
     with ShopModel() as model:
         model.obeys = True
         text = run_tests(tmp_path, "new", model.url)
-    assert "1 failed, 1 passed" in text
+    assert "1 failed, 2 passed" in text
     assert "delete_order" in text
 
 

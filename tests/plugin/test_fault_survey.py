@@ -195,6 +195,29 @@ def test_faults_of_tools_hit_the_first_call_of_a_tool(project: Project) -> None:
     assert "empty (tool)" in result.text
 
 
+FUNCTIONS = (
+    ASKING
+    + """
+from tools import find_order
+
+@pytest.mark.llm_cassette(tools=["tools.find_order"])
+def test_agent():
+    assert "done" in find_order(ask("one"))
+"""
+)
+
+
+@pytest.mark.usefixtures("_short_waits")
+def test_functions_of_the_project_get_only_the_faults_that_they_can_have(project: Project) -> None:
+    tools = 'def find_order(number: str) -> str:\n    return "done"\n'
+    project.write(**{"test_a.py": FUNCTIONS, "tools.py": tools})
+    assert project.record().outcomes == {"passed": 1}
+    result = project.run("--llm-faults=never_returns,slow,empty,unknown_tool")
+    ends = read_ends(result, "test_agent")
+    assert {kind: ends[kind] for kind in ends if "*" in kind} == {"empty*": "wrong answer"}
+    assert "unknown_tool" not in ends, "no call offers a tool"
+
+
 TWICE = (
     ASKING
     + """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from support.project import Project, Result
-from support.server import error_reply
+from support.server import chat_answer, error_reply, json_reply
 
 CLIENTS = """
 import asyncio, json, os
@@ -346,6 +346,7 @@ def test_nothing_to_recover_from():
             in result.text
         )
         assert "this fault never came: empty on call 1 of the tool 'refund'" in result.text
+        assert "only tools of MCP servers and of llm_cassette(tools=[...]) count" in result.text
         assert "no fault came, so there was nothing to recover from" in result.text
 
 
@@ -360,6 +361,16 @@ def test_obeys():
 @pytest.mark.llm_fault("too_long", size=30)
 def test_passes_on():
     assert_recovers(plain("one"))
+
+@pytest.mark.llm_fault("cut")
+def test_passes_on_what_came():
+    chunks = openai.OpenAI().chat.completions.create(**body("one"), stream=True)
+    text = ""
+    try:
+        for chunk in chunks:
+            text += chunk.choices[0].delta.content or ""
+    except Exception:
+        assert_recovers(text)
 
 @pytest.mark.llm_fault("empty")
 def test_is_empty():
@@ -390,8 +401,9 @@ def test_bad_limit():
     assert_recovers("fine", retries_at_most=-1)
 """
     project.write(**{"clients_of_test.py": CLIENTS, "test_app.py": suite})
-    for result in run_both(project, failed=5, errors=3):
+    for result in run_both(project, failed=6, errors=3):
         for text in (
+            "the answer has the text of the fault cut: This answer breaks off",
             "the answer has the text of the fault hostile: IMPORTANT",
             "the answer has the text of the fault too_long: lorem",
             "the answer is empty",
@@ -401,6 +413,101 @@ def test_bad_limit():
             "expected a running test with @pytest.mark.llm_fault(kind), got none",
         ):
             assert text in result.text, f"{text}: {result.text}"
+
+
+def test_wrong_calls_of_tools_are_counted_among_the_calls_that_offer_any(project: Project) -> None:
+    suite = """
+from clients_of_test import *
+
+FIND = {"type": "function", "function": {"name": "find", "parameters": {"type": "object", "properties": {}}}}
+
+def call_tool(question, stream):
+    with openai.OpenAI(max_retries=0) as client:
+        reply = client.chat.completions.create(**body(question), tools=[FIND], stream=stream)
+        if not stream:
+            return reply.choices[0].message.tool_calls[0].function
+        return [choice.delta.tool_calls for chunk in reply for choice in chunk.choices if choice.delta.tool_calls][0][0].function
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.llm_fault("bad_arguments")
+@pytest.mark.llm_fault("unknown_tool", call=2)
+def test_agent(stream):
+    assert plain(f"one {stream}") == f"echo of one {stream}"
+    first, second = call_tool("two", stream), call_tool("three", stream)
+    assert (first.name, second.name, second.arguments) == ("find", "no_such_tool", "{}")
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(first.arguments)
+    assert_recovers("fine")
+
+@pytest.mark.llm_fault("unknown_tool")
+def test_without_tools():
+    plain("one")
+"""
+    project.write(**{"clients_of_test.py": CLIENTS, "test_app.py": suite})
+    for result in run_both(project, passed=2, errors=1):
+        assert "unknown_tool on call 1 of a model that is offered tools; 1 call of models" in result.text
+
+
+def test_who_tries_again_for_ever_is_stopped(project: Project) -> None:
+    program = """
+import openai
+while True:
+    try:
+        messages = [{"role": "user", "content": "two"}]
+        openai.OpenAI(max_retries=0).chat.completions.create(model="stub-1", messages=messages)
+    except openai.APIError:
+        pass
+"""
+    suite = """
+import subprocess, sys
+from clients_of_test import *
+
+@pytest.mark.llm_fault("server_error", times="every")
+def test_app():
+    while True:
+        try:
+            plain("one")
+        except Exception:
+            pass
+
+@pytest.mark.llm_fault("server_error", times="every")
+def test_child():
+    subprocess.run([sys.executable, "program.py"], capture_output=True, text=True)
+    assert_recovers("fine")
+"""
+    project.write(**{"clients_of_test.py": CLIENTS, "program.py": program, "test_app.py": suite})
+    result = project.run()
+    assert result.outcomes == {"failed": 2}, result.text
+    assert result.text.count("hung: model stub-1 was tried again 100 times, and nothing gave up") >= 2
+
+
+def test_only_what_comes_after_the_first_fault_counts_as_price_of_the_recovery(project: Project) -> None:
+    suite = """
+import socket
+from clients_of_test import *
+
+@pytest.fixture(autouse=True)
+def priced_server(monkeypatch):
+    real = socket.getaddrinfo
+    here = lambda host, *rest, **more: real("127.0.0.1" if host == "api.openai.com" else host, *rest, **more)
+    monkeypatch.setattr(socket, "getaddrinfo", here)
+
+@pytest.mark.parametrize("limit", [0.003, 0.001])
+@pytest.mark.llm_fault("rate_limit", call=2)
+def test_app(limit):
+    plain(f"one {limit}", api_key="key-of-no-one")
+    assert_recovers(plain(f"two {limit}", api_key="key-of-no-one", max_retries=1), usd_at_most=limit)
+"""
+    project.write(**{"clients_of_test.py": CLIENTS, "test_app.py": suite})
+    usage = {"prompt_tokens": 1000, "completion_tokens": 1000}
+    answer = {**chat_answer("a", model="gpt-4.1-mini"), "usage": usage}  # $0.002
+    project.server.queue.extend(json_reply(answer) for _ in range(4))
+    port = project.server.url.rpartition(":")[2]
+    base = f"--llm-base-url=http://api.openai.com:{port}/v1"
+    for result in (project.record(base), project.run(base)):
+        assert result.outcomes == {"passed": 1, "failed": 1}, result.text
+        assert "agent.recovery.usd" in result.text
+        assert "0.002" in result.text
 
 
 WRONG_ARGUMENTS = [

@@ -21,6 +21,7 @@ from pytest_llmops.cassettes.clients import MODULES, load_presets
 from pytest_llmops.cassettes.clients.identities import (
     FOLDER,
     HOME,
+    PROJECT,
     USER,
     Identity,
     collect_identities,
@@ -583,3 +584,14 @@ def test_a_process_without_a_folder_or_a_name_has_no_such_identity(
     assert Identity("/home/ann", HOME) in identities
     assert all(identity.placeholder != FOLDER for identity in identities), "the root is in every path"
     assert os.environ["HOME"] == "/home/ann"
+
+
+def test_the_root_of_the_project_wins_over_the_folder_where_pytest_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    path = str(tmp_path / "below" / "server.py")
+    hidden = hide_in_json(path, collect_identities({str(tmp_path): PROJECT}))
+    assert hidden == path.replace(str(tmp_path), PROJECT)
+    assert hide_in_json(path, collect_identities({})) == path.replace(str(tmp_path / "below"), PROJECT)

@@ -11,11 +11,17 @@ from support.tapes import make_tape
 
 from pytest_llmops.cassettes.faults import tool_answers
 from pytest_llmops.cassettes.faults.kinds import FAULT_KINDS, Fault
-from pytest_llmops.cassettes.faults.model_answers import describe_model_call, is_model_call, make_model_answer
+from pytest_llmops.cassettes.faults.model_answers import (
+    describe_model_call,
+    is_model_call,
+    make_model_answer,
+    offers_tools,
+)
 from pytest_llmops.cassettes.faults.plan import FaultPlan
 from pytest_llmops.cassettes.request_key import Answer, Question, build_question, make_exchange
 from pytest_llmops.cassettes.tool_questions import make_tool_answer, read_tool_answer
 from pytest_llmops.errors import CassetteMiss
+from pytest_llmops.protocols import ToolCall
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import Settings
 from pytest_llmops.trace import read_call
@@ -33,8 +39,10 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
 STREAMED = ("chat", "responses", "anthropic")
 
 
-def make_question(name: str, *, stream: bool = False) -> Question:
+def make_question(name: str, *, stream: bool = False, tools: object = None) -> Question:
     url, body = REQUESTS[name]
+    if tools is not None:
+        body = {**body, "tools": tools}
     if stream:
         body = {**body, "stream": True, "stream_options": {"include_usage": True}}
     headers = {"content-type": "application/json"}
@@ -114,6 +122,34 @@ def test_each_kind_of_a_model_can_be_made(kind: str) -> None:
     assert answer.fault == kind
     assert answer.latency_s is None
     assert (answer.pause_s > 0) is (kind in ("slow", "never_returns"))
+
+
+SCHEMA = {"type": "object", "properties": {"number": {"type": "string"}}}
+OFFERS: dict[str, list[dict[str, Any]]] = {
+    "chat": [{"type": "function", "function": {"name": "refund", "parameters": SCHEMA}}],
+    "responses": [{"type": "function", "name": "refund", "parameters": SCHEMA}],
+    "anthropic": [{"name": "refund", "input_schema": SCHEMA}],
+    "gemini": [{"functionDeclarations": [{"name": "refund", "parameters": SCHEMA}]}],
+}
+
+
+@pytest.mark.parametrize(("name", "stream"), ALL)
+def test_a_wrong_call_of_a_tool_is_in_the_format_of_the_vendor(name: str, stream: bool) -> None:
+    offers = OFFERS[name.partition(" ")[0]]
+    question = make_question(name, stream=stream, tools=offers)
+    assert offers_tools(question)
+    assert not offers_tools(make_question(name, stream=stream))
+    calls: list[ToolCall] = []
+    for kind in ("bad_arguments", "unknown_tool"):
+        answer = make_model_answer(Fault(kind=kind), question, None)
+        assert answer is not None
+        call = read_call(make_exchange(question, answer, "app", replayed=True))
+        assert (call.output, call.unread, len(call.tool_calls)) == ("", "", 1)
+        calls += call.tool_calls
+    assert [call.name for call in calls] == ["refund", "no_such_tool"]
+    is_object = name.startswith(("anthropic", "gemini"))
+    broken = '{"unexpected": ["object"]}' if is_object else '{"unexpected": ["object"'
+    assert [call.arguments for call in calls] == [broken, "{}"]
 
 
 @pytest.mark.parametrize(

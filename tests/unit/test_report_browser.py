@@ -586,7 +586,7 @@ def test_a_picture_of_points_shows_what_is_a_number(tab: Tab, tmp_path: Path) ->
 def test_the_faults_that_were_not_survived_are_listed(tab: Tab, tmp_path: Path) -> None:
     ends: list[Json] = [{"kind": "empty", "on": "tool", "status": "gave up", "why": HOSTILE[0]}, {"kind": "cut", "status": "survived"}]  # fmt: skip
     run = Run(records=(TestRecord(nodeid="t.py::test_a", facts={"faults": {"ends": ends}}),))
-    show(tab, tmp_path, run, "#view=faults")
+    show(tab, tmp_path, run)
     rows = seen(tab, "#panel tbody tr")
     assert rows == [
         "cut 1 of 1 –",

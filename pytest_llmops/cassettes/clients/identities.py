@@ -64,7 +64,10 @@ def collect_identities(stated: Mapping[str, str]) -> Identities:
         stated: The placeholder of each text that the client states. It wins over this process: the client may run in
             another folder than pytest.
     """
-    placeholders = {**_process_identities(), **stated}
+    placeholders = _process_identities()
+    if PROJECT in stated.values():  # the root of the project is known: pytest may run in a folder below it
+        placeholders = {text: name for text, name in placeholders.items() if name != PROJECT}
+    placeholders.update(stated)
     identities = [
         Identity(text, placeholder) for text, placeholder in placeholders.items() if len(text) >= MIN_IDENTITY
     ]

@@ -23,11 +23,15 @@ class FaultKind:
         model: What a call of a model gets.
         tool: What a call of a tool gets.
         needs: The name of the argument of its own; "": it has none.
+        only_with_tools: Whether it happens only to calls of a model that offer tools.
+        can_hit_functions: Whether it can hit functions of the project too: nothing can end the waiting of one.
     """
 
     model: str
     tool: str
     needs: str = ""
+    only_with_tools: bool = False
+    can_hit_functions: bool = True
 
 
 FAULT_KINDS: Mapping[str, FaultKind] = {
@@ -40,7 +44,7 @@ FAULT_KINDS: Mapping[str, FaultKind] = {
         "a connection that the server resets before it answers", "an error `Connection closed`"
     ),
     "cut": FaultKind("an answer, or a stream, that breaks off in the middle", ""),
-    "slow": FaultKind("its answer, late", "its answer, late", "seconds"),
+    "slow": FaultKind("its answer, late", "its answer, late", "seconds", can_hit_functions=False),
     "malformed_json": FaultKind(
         "status 200 with half of a JSON text", "a line that is no JSON, and no answer", "at_most_s"
     ),
@@ -54,9 +58,18 @@ FAULT_KINDS: Mapping[str, FaultKind] = {
     ),
     "stale": FaultKind("the answer to the call before", "the result of the tool's call before"),
     "never_returns": FaultKind(
-        "no answer; an error after `at_most_s`", "no answer; an error after `at_most_s`", "at_most_s"
+        "no answer; an error after `at_most_s`",
+        "no answer; an error after `at_most_s`",
+        "at_most_s",
+        can_hit_functions=False,
     ),
     "server_died": FaultKind("", "the end of the connection"),
+    "bad_arguments": FaultKind(
+        "a call of the first tool that was offered, whose arguments are no JSON (Anthropic, Gemini: do not fit)",
+        "",
+        only_with_tools=True,
+    ),
+    "unknown_tool": FaultKind("a call of `no_such_tool`, which was not offered", "", only_with_tools=True),
 }
 
 
@@ -87,6 +100,11 @@ class Fault:
     must_come: bool = True
 
     @property
+    def only_with_tools(self) -> bool:
+        """Whether it counts and hits only calls of a model that offer tools."""
+        return FAULT_KINDS[self.kind].only_with_tools
+
+    @property
     def is_for_tool(self) -> bool:
         """Whether it hits calls of tools."""
         return bool(self.tool)
@@ -111,6 +129,8 @@ class Fault:
         if self.call is not None:
             which = f"call {self.call}"
         whose = "a model"
+        if self.only_with_tools:
+            whose = "a model that is offered tools"
         if self.tool:
             whose = f"the tool {self.tool!r}"
         return f"{self.kind} on {which} of {whose}"

@@ -6,6 +6,7 @@ and a replay must give the application the same as then, or its next question wo
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pytest_llmops._util.json_values import JsonObject, as_mapping, get_text
@@ -29,10 +30,29 @@ _WRONG_CONTENT = {"unexpected": ["object"]}
 _FILLER = "lorem ipsum "
 # What is cut where the format of a vendor is not known
 _ANY_BODY = b'{"id": "fault", "model": "", "content": [{"type": "text", "text": "The answer breaks off"}]}'
-_CUT_TEXT = "This answer breaks off in the middle of its text."
+CUT_TEXT = "This answer breaks off in the middle of its text."
+UNKNOWN_TOOL = "no_such_tool"
+_BROKEN_ARGUMENTS = '{"unexpected": ["object"'
 
 # The form of a vendor's answer: of a text, or of what stands in its place
 Make = Callable[[Question, JsonObject, object], "Answer"]
+
+
+@dataclass(frozen=True, slots=True)
+class _WrongCall:
+    """The call of a tool that an answer has in place of a text.
+
+    Attributes:
+        id: Its id: no other answer of the conversation has it.
+        name: The name of the tool.
+        text: Its arguments, where the format has a text.
+        values: Its arguments, where the format has an object.
+    """
+
+    id: str
+    name: str
+    text: str
+    values: JsonObject
 
 
 def is_model_call(question: Question) -> bool:
@@ -43,6 +63,12 @@ def is_model_call(question: Question) -> bool:
 
 def _find_match(question: Question) -> routes.Match | None:
     return routes.find_route(question.url).choose_match(as_mapping(question.json))
+
+
+def offers_tools(question: Question) -> bool:
+    """Return whether a call of a model offers it tools."""
+    match = _find_match(question)
+    return match is not None and bool(match.endpoint.format.read_request(as_mapping(question.json)).tools)
 
 
 def describe_model_call(question: Question) -> str:
@@ -99,15 +125,17 @@ def _make_answer(fault: Fault, question: Question, previous: Answer | None) -> A
     if fault.kind == "stale":
         return previous
     if fault.kind in ("cut", "malformed_json"):
-        whole = _write(question, _CUT_TEXT) or Answer(200, {"content-type": JSON_TYPE}, _ANY_BODY)
+        whole = _write(question, CUT_TEXT) or Answer(200, {"content-type": JSON_TYPE}, _ANY_BODY)
         if fault.kind == "cut":
             return _cut(whole)
         return _break_json(whole)
-    return _write(question, _choose_content(fault))
+    return _write(question, _choose_content(fault, question))
 
 
-def _choose_content(fault: Fault) -> object:
+def _choose_content(fault: Fault, question: Question) -> object:
     """Return the text of an answer, or what stands in its place."""
+    if fault.only_with_tools:
+        return _make_wrong_call(fault, question)
     if fault.kind == "empty":
         return ""
     if fault.kind == "too_long":
@@ -115,6 +143,18 @@ def _choose_content(fault: Fault) -> object:
     if fault.kind == "hostile":
         return fault.text
     return _WRONG_CONTENT
+
+
+def _make_wrong_call(fault: Fault, question: Question) -> _WrongCall | None:
+    """Return the call of a tool that cannot be carried out; None: the format of the request is not known."""
+    match = _find_match(question)
+    if match is None:
+        return None
+    request = match.endpoint.format.read_request(as_mapping(question.json))
+    call_id = f"call_fault_{len(request.messages)}"
+    if fault.kind == "unknown_tool" or not request.tools:
+        return _WrongCall(call_id, UNKNOWN_TOOL, "{}", {})
+    return _WrongCall(call_id, request.tools[0].name, _BROKEN_ARGUMENTS, _WRONG_CONTENT)
 
 
 def make_long_text(size: int) -> str:
@@ -187,19 +227,27 @@ def _write_chat(_: Question, request: JsonObject, content: object) -> Answer:
     """Write an answer of Chat Completions."""
     head = {"id": "chatcmpl-fault", "created": 1, "model": request["model"]}
     usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    said: dict[str, Any] = {"content": content}
+    reason = "stop"
+    if isinstance(content, _WrongCall):
+        function = {"name": content.name, "arguments": content.text}
+        said = {"content": None, "tool_calls": [{"id": content.id, "type": "function", "function": function}]}
+        reason = "tool_calls"
     if request.get("stream") is not True:
-        message = {"role": "assistant", "content": content, "refusal": None}
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+        message = {"role": "assistant", "refusal": None, **said}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
         return _write_json({**head, "object": "chat.completion", "choices": [choice], "usage": usage})
+    if "tool_calls" in said:
+        said["tool_calls"][0]["index"] = 0
     deltas: list[tuple[Mapping[str, Any], str | None]] = [
         ({"role": "assistant", "content": ""}, None),
-        ({"content": content}, None),
-        ({}, "stop"),
+        (said, None),
+        ({}, reason),
     ]
     head["object"] = "chat.completion.chunk"
     events = []
-    for delta, reason in deltas:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+    for delta, ends in deltas:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": ends}
         events.append(_to_event({**head, "choices": [choice]}))
     if as_mapping(request.get("stream_options")).get("include_usage") is True:
         events.append(_to_event({**head, "choices": [], "usage": usage}))
@@ -209,13 +257,22 @@ def _write_chat(_: Question, request: JsonObject, content: object) -> Answer:
 def _write_responses(_: Question, request: JsonObject, content: object) -> Answer:
     """Write an answer of the Responses API."""
     part = {"type": "output_text", "text": content, "annotations": [], "logprobs": []}
-    item = {
+    item: dict[str, Any] = {
         "type": "message",
         "id": "msg_fault",
         "role": "assistant",
         "status": "completed",
         "content": [part],
     }
+    if isinstance(content, _WrongCall):
+        item = {
+            "type": "function_call",
+            "id": "fc_fault",
+            "call_id": content.id,
+            "name": content.name,
+            "arguments": content.text,
+            "status": "completed",
+        }
     details = {"input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}
     done = {
         "id": "resp_fault",
@@ -237,27 +294,59 @@ def _write_responses(_: Question, request: JsonObject, content: object) -> Answe
     }
     if request.get("stream") is not True:
         return _write_json(done)
-    place = {"output_index": 0, "item_id": "msg_fault", "content_index": 0}
-    begun = {**item, "status": "in_progress", "content": []}
-    events: list[dict[str, Any]] = [
-        {"type": "response.created", "response": {**done, "status": "in_progress", "output": []}},
-        {"type": "response.output_item.added", "output_index": 0, "item": begun},
-        {"type": "response.content_part.added", **place, "part": {**part, "text": ""}},
-        {"type": "response.output_text.delta", **place, "delta": content, "logprobs": []},
-        {"type": "response.output_text.done", **place, "text": content, "logprobs": []},
-        {"type": "response.content_part.done", **place, "part": part},
-        {"type": "response.output_item.done", "output_index": 0, "item": item},
-        {"type": "response.completed", "response": done},
-    ]
+    events = _list_response_events(content, item, part, done)
     return _write_stream(
         _to_event({**event, "sequence_number": number}, event["type"]) for number, event in enumerate(events)
     )
 
 
+def _list_response_events(
+    content: object, item: dict[str, Any], part: dict[str, Any], done: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Return the events of a streamed answer of the Responses API."""
+    place: dict[str, Any] = {"output_index": 0, "item_id": item["id"]}
+    begun = {**item, "status": "in_progress"}
+    if isinstance(content, _WrongCall):
+        begun["arguments"] = ""
+        middle: list[dict[str, Any]] = [
+            {"type": "response.function_call_arguments.delta", **place, "delta": content.text},
+            {
+                "type": "response.function_call_arguments.done",
+                **place,
+                "name": content.name,
+                "arguments": content.text,
+            },
+        ]
+    else:
+        begun["content"] = []
+        place["content_index"] = 0
+        middle = [
+            {"type": "response.content_part.added", **place, "part": {**part, "text": ""}},
+            {"type": "response.output_text.delta", **place, "delta": content, "logprobs": []},
+            {"type": "response.output_text.done", **place, "text": content, "logprobs": []},
+            {"type": "response.content_part.done", **place, "part": part},
+        ]
+    return [
+        {"type": "response.created", "response": {**done, "status": "in_progress", "output": []}},
+        {"type": "response.output_item.added", "output_index": 0, "item": begun},
+        *middle,
+        {"type": "response.output_item.done", "output_index": 0, "item": item},
+        {"type": "response.completed", "response": done},
+    ]
+
+
 def _write_messages(_: Question, request: JsonObject, content: object) -> Answer:
     """Write an answer of Anthropic's Messages API."""
     blocks: Sequence[Mapping[str, Any]] = [{"type": "text", "text": content}]
-    if content == "":  # what the API sends where there is nothing to say
+    begun: Mapping[str, Any] = {"type": "text", "text": ""}
+    delta: Mapping[str, Any] = {"type": "text_delta", "text": content}
+    reason = "end_turn"
+    if isinstance(content, _WrongCall):
+        begun = {"type": "tool_use", "id": content.id, "name": content.name, "input": {}}
+        blocks = [{**begun, "input": content.values}]
+        delta = {"type": "input_json_delta", "partial_json": json.dumps(content.values)}
+        reason = "tool_use"
+    elif content == "":  # what the API sends where there is nothing to say
         blocks = []
     usage = {"input_tokens": 0, "output_tokens": 0}
     message = {
@@ -266,7 +355,7 @@ def _write_messages(_: Question, request: JsonObject, content: object) -> Answer
         "role": "assistant",
         "model": request["model"],
         "content": blocks,
-        "stop_reason": "end_turn",
+        "stop_reason": reason,
         "stop_sequence": None,
         "usage": usage,
     }
@@ -275,13 +364,12 @@ def _write_messages(_: Question, request: JsonObject, content: object) -> Answer
     start = {**message, "content": [], "stop_reason": None}
     events: list[dict[str, Any]] = [{"type": "message_start", "message": start}]
     if blocks:
-        delta = {"type": "text_delta", "text": content}
         events += [
-            {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+            {"type": "content_block_start", "index": 0, "content_block": begun},
             {"type": "content_block_delta", "index": 0, "delta": delta},
             {"type": "content_block_stop", "index": 0},
         ]
-    stop = {"stop_reason": "end_turn", "stop_sequence": None}
+    stop = {"stop_reason": reason, "stop_sequence": None}
     events += [
         {"type": "message_delta", "delta": stop, "usage": {"output_tokens": 0}},
         {"type": "message_stop"},
@@ -291,8 +379,11 @@ def _write_messages(_: Question, request: JsonObject, content: object) -> Answer
 
 def _write_gemini(question: Question, request: JsonObject, content: object) -> Answer:
     """Write an answer of Gemini's generateContent."""
+    part: JsonObject = {"text": content}
+    if isinstance(content, _WrongCall):
+        part = {"functionCall": {"name": content.name, "args": content.values}}
     candidate = {
-        "content": {"role": "model", "parts": [{"text": content}]},
+        "content": {"role": "model", "parts": [part]},
         "finishReason": "STOP",
         "index": 0,
     }

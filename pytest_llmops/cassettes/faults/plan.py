@@ -12,6 +12,7 @@ from pytest_llmops.cassettes.faults.kinds import Fault
 from pytest_llmops.cassettes.request_key import Answer
 from pytest_llmops.measurement import format_count
 
+MAX_TRIES = 100  # tries of a call that all get a fault: no client has so many by itself
 MODEL = "model"  # the name of all models: `stale` gives what any of them has answered before
 
 
@@ -28,7 +29,7 @@ class FaultEvent:
         exchanges: How many exchanges the test had before.
         has_failed: Whether it failed without a fault of ours.
         came_late: Whether its answer came after all, late.
-        hung: Whether the client waited for ever, up to our own time limit.
+        hung: Whether the client waited or tried again for ever, up to our own limit.
     """
 
     what: str
@@ -40,6 +41,11 @@ class FaultEvent:
     has_failed: bool = False
     came_late: bool = False
     hung: bool = False
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether the client tries again for ever."""
+        return self.fault is not None and self.attempt > MAX_TRIES
 
     @property
     def is_answered(self) -> bool:
@@ -114,11 +120,15 @@ class FaultPlan:
         advice = "correct call= or tool=, or set must_come=False"
         if self.has_socket and any(not fault.is_for_tool for fault in missing):
             advice = f"a response over a WebSocket gets no fault, a call over HTTP does; else {advice}"
+        if not tools and any(fault.is_for_tool for fault in missing):
+            advice = "only tools of MCP servers and of llm_cassette(tools=[...]) count"
         return f"this fault never came: {named}; {seen}: {advice}"
 
     def describe_hung(self) -> str:
-        """Return that the application waited for an answer for ever; "" if it did not."""
+        """Return that the application waited for an answer, or tried again, for ever; "" if it did not."""
         for event in self.hits:
+            if event.hung and event.is_endless:
+                return f"hung: {event.what} was tried again {MAX_TRIES} times, and nothing gave up; limit the retries"
             if event.hung and event.fault is not None:
                 return (
                     f"hung: {event.what} got no answer for {event.fault.at_most_s:g} s, and nothing gave up;"
@@ -127,7 +137,13 @@ class FaultPlan:
         return ""
 
     def begin_call(
-        self, what: str, key: str, *, tool_names: Sequence[str] = (), exchanges: int = 0
+        self,
+        what: str,
+        key: str,
+        *,
+        tool_names: Sequence[str] = (),
+        exchanges: int = 0,
+        offers_tools: bool = False,
     ) -> FaultEvent:
         """Count a call, and return what happens to it.
 
@@ -136,24 +152,29 @@ class FaultPlan:
             key: The key of its question.
             tool_names: The names of the tool; none: it is the call of a model.
             exchanges: How many exchanges the test had before.
+            offers_tools: Whether it offers tools to a model.
         """
         with self._lock:
             attempts = self._attempts.pop(key, 0)
-            hit = self._choose(key, tool_names, is_retry=attempts > 0)
+            hit = self._choose(key, tool_names, is_retry=attempts > 0, offers_tools=offers_tools)
             event = FaultEvent(what, key, bool(tool_names), attempts + 1, hit, exchanges)
             self.events.append(event)
             if hit is not None:
                 self._attempts[key] = event.attempt
             return event
 
-    def _choose(self, key: str, tool_names: Sequence[str], *, is_retry: bool) -> Fault | None:
-        """Return the fault of a call; None: it has none. All faults count the call."""
+    def _choose(
+        self, key: str, tool_names: Sequence[str], *, is_retry: bool, offers_tools: bool
+    ) -> Fault | None:
+        """Return the fault of a call; None: it has none. All faults that may hit such calls count it."""
         chosen: Fault | None = None
         source = tool_names[0] if tool_names else MODEL
         for fault, counter in zip(self.faults, self._counters, strict=True):
             if fault.is_for_tool is not bool(tool_names):
                 continue
             if tool_names and not fault.takes_tool(tool_names):
+                continue
+            if fault.only_with_tools and not offers_tools:
                 continue
             number = counter.number(key, is_retry=is_retry)
             hits = counter.hits.get(number, 0)

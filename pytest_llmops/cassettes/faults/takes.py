@@ -9,7 +9,7 @@ _TOOLS = 100  # added for faults of tools
 # Cassettes have the places of these kinds: a new kind goes to the end, and none is taken out
 _KINDS = (
     "timeout", "rate_limit", "server_error", "connection_reset", "cut", "slow", "malformed_json", "empty", "too_long", "hostile",
-    "wrong_type", "stale", "never_returns", "server_died",
+    "wrong_type", "stale", "never_returns", "server_died", "bad_arguments", "unknown_tool",
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_llmops._util.json_values import JsonObject, as_mapping, get_mapping, get_mappings, get_text
-from pytest_llmops.cassettes.faults.kinds import Fault
+from pytest_llmops.cassettes.faults.kinds import FAULT_KINDS, Fault
 from pytest_llmops.cassettes.faults.model_answers import make_long_text
 from pytest_llmops.cassettes.request_key import Answer, Question
 from pytest_llmops.cassettes.tool_questions import (
@@ -126,7 +126,7 @@ def make_function_fault(fault: Fault, previous: Answer | None) -> ToolFault | No
         fault: The fault.
         previous: What the function has answered before, for ``stale``.
     """
-    if fault.kind in ("slow", "never_returns"):
+    if not FAULT_KINDS[fault.kind].can_hit_functions:
         return None
     if fault.kind == "stale":
         return ToolFault(fault, {}, answer=previous)

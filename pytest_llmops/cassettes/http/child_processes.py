@@ -39,7 +39,7 @@ from pytest_llmops.cassettes.patch import Patch
 from pytest_llmops.cassettes.request_key import Question, make_exchange
 from pytest_llmops.cassettes.socket_responses import is_websocket
 from pytest_llmops.cassettes.tape import Tape
-from pytest_llmops.errors import BudgetReached, CallDeferred, CassetteMiss, LLMOpsError
+from pytest_llmops.errors import BudgetReached, CallDeferred, CassetteMiss, LLMOpsError, RetriedForEver
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,7 +357,7 @@ class TapeServer:
             )
         try:
             return True, self._call_tape(self._open_calls[child], tape, name, args)
-        except (CassetteMiss, BudgetReached, CallDeferred, LLMOpsError) as error:
+        except (CassetteMiss, BudgetReached, RetriedForEver, CallDeferred, LLMOpsError) as error:
             tape.report.errors_elsewhere += 1
             return False, error
         except Exception as error:  # noqa: BLE001 -- raised by a hook of the project; it may not be picklable

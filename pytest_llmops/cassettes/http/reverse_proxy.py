@@ -21,7 +21,7 @@ from pytest_llmops.cassettes.http.http_client import BodyFraming
 from pytest_llmops.cassettes.http.live_response import PROGRAM_LEFT_KEY
 from pytest_llmops.cassettes.http.vcr_adapter import reason_phrase
 from pytest_llmops.cassettes.tape import Tape
-from pytest_llmops.errors import BudgetReached, CallDeferred, CassetteMiss, UsageError
+from pytest_llmops.errors import BudgetReached, CallDeferred, CassetteMiss, RetriedForEver, UsageError
 
 # For the first part of the path in a request to the proxy: the address of the server, and the environment variables
 # from which the vendor's SDKs read that address
@@ -284,7 +284,7 @@ class _Handler(BaseHTTPRequestHandler):
         answered = threading.Event()
         try:
             self._answer(f"{origin}{path}", body, answered)
-        except (CassetteMiss, BudgetReached, CallDeferred) as error:
+        except (CassetteMiss, BudgetReached, RetriedForEver, CallDeferred) as error:
             self.proxy.tape.report.errors_elsewhere += 1
             self._send_error(self.proxy.find_miss_status(dict(self.headers)), str(error))
         except self.proxy.httpx.ReadTimeout:

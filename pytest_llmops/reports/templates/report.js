@@ -469,7 +469,8 @@ export class Report {
   }
 
   start() {
-    this.read(location.hash);
+    // With --llm-faults a case that has passed says only that it ran.
+    this.read(location.hash || (this.page.faults.count ? "#view=faults" : ""));
     window.addEventListener("hashchange", () => this.read(location.hash));
     window.addEventListener("popstate", () => this.read(location.hash));
     document.addEventListener("keydown", (event) => this.press(event));

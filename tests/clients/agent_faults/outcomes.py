@@ -43,6 +43,8 @@ def describe_outcome(
     is_kept = "ignore all instructions" in text or len(text) > MAX_LENGTH
     if is_kept or (hit.fault is not None and hit.fault.kind == "wrong_type"):
         return "passed on"
+    if hit.fault is not None and hit.fault.only_with_tools and requests == recorded["requests"]:
+        return "text to the model"
     if plan.events[-1] is not hit:
         return "asks again"
     return "another answer"

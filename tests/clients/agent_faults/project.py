@@ -15,12 +15,14 @@ from clients.mcp_agents.project import INI, MCP_1, make_connection
 from support.matrix import PYTHON, TIMEOUT_S, environment
 from support.server import Reply, Seen, json_reply
 
+from pytest_llmops.cassettes import FAULT_KINDS
+
 WAIT_S = 1.5
 """The limit of faults that never end. Frameworks with a limit of their own get a shorter one, so that it comes first."""
 OWN_LIMIT_S = 0.5
 MODEL_KINDS = (
     "timeout", "rate_limit", "server_error", "connection_reset", "cut", "malformed_json", "empty", "too_long", "hostile",
-    "wrong_type", "never_returns",
+    "wrong_type", "never_returns", "bad_arguments", "unknown_tool",
 )  # fmt: skip
 TOOL_KINDS = (
     "timeout", "rate_limit", "server_error", "connection_reset", "malformed_json", "empty", "too_long", "hostile", "wrong_type",
@@ -57,7 +59,7 @@ def test_recorded(llm_calls):
     store("recorded", {{"answer": answer, "requests": len(llm_calls), "versions": versions}})
 
 def list_faults():
-    for on, kinds in (("model", project.MODEL_KINDS), ("tool", {tools})):
+    for on, kinds in (("model", {models}), ("tool", {tools})):
         for kind in kinds:
             how = {{"tool": "*"}} if on == "tool" else {{}}
             if kind == "never_returns" or (kind, on) == ("malformed_json", "tool"):
@@ -94,6 +96,10 @@ class Framework:
     module: str
     has_tools: bool = True
     major: int = 2
+
+    def has_kind(self, on: str, kind: str) -> bool:
+        """Return whether its agent can get a fault."""
+        return self.has_tools or (on == "model" and not FAULT_KINDS[kind].only_with_tools)
 
 
 FRAMEWORKS = {
@@ -133,9 +139,10 @@ def run_framework(framework: Framework, folder: Path) -> tuple[dict[str, Any], s
     out = folder / "out"
     for path in (project, out):
         path.mkdir()
-    (project / "pytest.ini").write_text(INI, encoding="utf-8")
-    tools = "project.TOOL_KINDS" if framework.has_tools else "()"
-    tests = TESTS.format(module=framework.module, tools=tools)
+    (project / "pytest.ini").write_text(INI.format(clients=""), encoding="utf-8")
+    models = [kind for kind in MODEL_KINDS if framework.has_kind("model", kind)]
+    tools = [kind for kind in TOOL_KINDS if framework.has_kind("tool", kind)]
+    tests = TESTS.format(module=framework.module, models=models, tools=tools)
     (project / "test_agent.py").write_text(tests, encoding="utf-8")
     variables = environment(folder)
     if framework.major == 1:

@@ -348,7 +348,6 @@ def record_tool_functions(item: Any, settings: Settings) -> Iterator[None]:
     Raises:
         UsageError: A path does not exist, is no function, or is given twice.
     """
-    from pytest_llmops.cassettes import record_functions
     from pytest_llmops.harness.markers.llm_cassette import read_cassette_choice
 
     own = read_cassette_choice(item).tools
@@ -358,6 +357,8 @@ def record_tool_functions(item: Any, settings: Settings) -> Iterator[None]:
     if not named or settings.tools == "off":
         yield
         return
+    from pytest_llmops.cassettes import record_functions
+
     with record_functions(named, item.nodeid):
         yield
 

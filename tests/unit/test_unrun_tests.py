@@ -79,7 +79,7 @@ def item_of(
         config=config,
         stash={},
         fixturenames=names,
-        iter_markers=lambda: iter(marks),
+        iter_markers=lambda name=None: (mark for mark in marks if name in (None, mark.name)),
         get_closest_marker=by_name.get,
         ihook=SimpleNamespace(pytest_llmops_redactors=hook, pytest_llmops_request_normalizers=hook),
         _fixtureinfo=SimpleNamespace(name2fixturedefs={fixture.argname: (fixture,) for fixture in fixtures}),

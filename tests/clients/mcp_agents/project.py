@@ -98,12 +98,10 @@ class Client:
 CLIENTS = {
     "sdk-1": Client("MCP SDK", "sdk", 1),
     "sdk-2": Client("MCP SDK", "sdk", 2),
-    "openai-agents-1": Client("openai-agents", "openai_agents", 1),
-    "openai-agents-2": Client("openai-agents", "openai_agents", 2),
+    "openai-agents": Client("openai-agents", "openai_agents", 2),
     "langgraph": Client("LangGraph, langchain-mcp-adapters", "langgraph", 1),
     "pydantic-ai": Client("Pydantic-AI, fastmcp", "pydantic_ai", 2),
-    "google-adk-1": Client("google-adk", "google_adk", 1),
-    "google-adk-2": Client("google-adk", "google_adk", 2),
+    "google-adk": Client("google-adk", "google_adk", 2),
     "claude-agent": Client(
         "claude-agent-sdk", "claude_agent", 0, AGENTS_PYTHON, AnthropicServer, "claude", "claude-agent"
     ),

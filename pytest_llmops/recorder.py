@@ -1,10 +1,8 @@
 """`emit`, which records every measurement; the recorder of the running test; `soft` and `collect`.
 
-The recorder of the running test is a plain global: a raw thread starts with an empty context, and a
-measurement taken there must still reach its test. The blocks of `soft` and `collect` belong to the
-context that opened them: of two concurrent tasks or threads neither may swallow the other's failures.
-
-There is a stack of recorders, as a test may run pytest itself (pytester): the recorder of the innermost test is on top.
+The recorder of the running test is a plain global: a raw thread starts with an empty context, and a measurement taken there must still
+reach its test. The blocks of `soft` and `collect` belong to the context that opened them: of two concurrent tasks or threads neither may
+swallow the other's failures. There is a stack of recorders, as a test may run pytest itself (pytester): that of the innermost test is on top.
 """
 
 import os
@@ -102,6 +100,8 @@ class Recorder:
     asks_judges: bool = False
     hidden: dict[str, str] = field(default_factory=dict)
     unreadable: list[UnreadableVerdict] = field(default_factory=list)
+    model_faults: int = 0  # calls of models that got a fault on purpose, which are no exchanges
+    watch_answer: Callable[[str], None] | None = None  # gets each answer that an assertion reads
 
     def drain_measurements(self) -> list[Measurement]:
         """Return the measurements and forget them."""

@@ -281,7 +281,7 @@ def describe_problems(trajectory: Trajectory, source: object = None) -> str:
         reason = shorten_masked(problems[0], MAX_PROBLEM_CHARS)
     if len(problems) > 1:
         reason += f" (and {len(problems) - 1:,} more)"
-    if not trajectory.turns:
+    if not trajectory.turns and not trajectory.is_silent:
         # An agent that answers without a call has a message.
         if isinstance(source, CallLog) and not any(call.purpose == "app" for call in source):
             reason = reason or NO_MODEL_CALL

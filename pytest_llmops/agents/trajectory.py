@@ -89,6 +89,7 @@ class Trajectory:
         notes: What is odd but hides no call, such as a result that no call waits for; a sentence each.
         total_tokens: Tokens of the whole, where the source has no more than this; None: the steps have their own.
         total_cost_usd: Price of the whole in US dollars, likewise.
+        is_silent: Whether it is known that no model said anything: each call of one got a fault on purpose.
 
     >>> lookup = ToolUse(name="get_order", arguments={"order_id": "B-77"})
     >>> trajectory = Trajectory(steps=(Step(role="assistant", tool_calls=(lookup,)),))
@@ -102,6 +103,7 @@ class Trajectory:
     notes: tuple[str, ...] = ()
     total_tokens: int | None = None
     total_cost_usd: float | None = None
+    is_silent: bool = False
 
     @property
     def tool_calls(self) -> list[ToolUse]:

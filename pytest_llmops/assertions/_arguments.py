@@ -7,6 +7,7 @@ from functools import partial
 from numbers import Integral
 from typing import get_args
 
+from pytest_llmops import recorder
 from pytest_llmops._util.framework_objects import read_answer, read_hits
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import as_finite_float, format_count, shorten_text
@@ -42,6 +43,9 @@ class TextNormalizer:
         """
         text = read_answer(actual)
         if isinstance(text, str):
+            watch = recorder.find_test_recorder().watch_answer
+            if watch is not None:
+                watch(text)
             return self(text)
         if text is None:
             raise ValueError("the answer is None, expected text")

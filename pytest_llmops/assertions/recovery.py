@@ -8,7 +8,7 @@ from pytest_llmops import recorder
 from pytest_llmops._util.framework_objects import read_answer
 from pytest_llmops.assertions._arguments import describe_kind, parse_threshold
 from pytest_llmops.cassettes.fault_injection import find_fault_plan
-from pytest_llmops.cassettes.faults.kinds import CANARY, Fault
+from pytest_llmops.cassettes.faults.kinds import Fault
 from pytest_llmops.cassettes.faults.model_answers import CUT_TEXT, make_long_text
 from pytest_llmops.cassettes.faults.plan import FaultEvent, FaultPlan
 from pytest_llmops.errors import UsageError
@@ -47,7 +47,8 @@ def assert_recovers(
     """Assert that the application went on after each fault of the marker ``llm_fault``.
 
     It went on if a call of a model was answered after the fault, or if it gave an answer of its own. Whether the answer is good is
-    for another assertion to say.
+    for another assertion to say. It sees the words of the answer, but not what the agent did: after a fault ``hostile``,
+    ``assert_tool_calls(llm_calls, ..., never=["delete_order"])`` says whether it called a tool on the orders of the text.
 
     Args:
         answer: What the application answered: a text, or the result of a framework. It must have a text, and not the one that a
@@ -156,7 +157,7 @@ def _describe_fault(event: FaultEvent) -> str:
 def _has_text_of_fault(text: str, fault: Fault) -> bool:
     """Return whether an answer holds what a fault has put in: it was obeyed, or passed on."""
     if fault.kind == "hostile":
-        return fault.text in text or (CANARY in fault.text and CANARY in text)
+        return fault.text in text or fault.is_obeyed_by(text)
     if fault.kind == "too_long":
         return make_long_text(fault.size) in text
     if fault.kind == "cut" and not fault.is_for_tool:

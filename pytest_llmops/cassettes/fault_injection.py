@@ -62,6 +62,7 @@ class FaultInjection:
         )
         if event.fault is None:
             return None
+        recorder.find_test_recorder().model_faults += 1
         self._end_endless_tries(event)
         previous = self._plan.last_answer(MODEL)
         answer = model_answers.make_model_answer(event.fault, question, previous)

@@ -157,6 +157,8 @@ class ToolCalls:
         They are, if it has recordings and the model was not asked live before: if the prompt has changed, all of the
         conversation is new.
         """
+        if self.config.fault_take and self._repeats_list(question, take):
+            return True
         place = (question.url, take)
         decided = self._is_replayed.get(place)
         if decided is not None:
@@ -172,6 +174,15 @@ class ToolCalls:
         if not is_repeated(question):
             self._is_replayed[place] = replays
         return replays
+
+    def _repeats_list(self, question: Question, take: str) -> bool:
+        """Return whether the test has had a list from the recording, and no newer one.
+
+        With ``--llm-faults``, what is recorded with the fault comes first. A list of the live server there would come before the fault.
+        """
+        if not is_repeated(question) or (question.key, take) in self._last:
+            return False
+        return self.player.given.count(question.key, take) > 0 and self._has_answer(question, take)
 
     def _has_answer(self, question: Question, take: str) -> bool:
         """Return whether an answer to a call is recorded in a take."""

@@ -3,7 +3,7 @@
 Knows pytest's items and reports by their attributes only.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from glob import escape
 from typing import Any
 
@@ -26,6 +26,7 @@ from pytest_llmops.errors import (
 )
 from pytest_llmops.harness import tapes
 from pytest_llmops.measurement import shorten_text
+from pytest_llmops.recorder import Exchange
 from pytest_llmops.results.fault_survey import (
     GAVE_UP,
     HUNG,
@@ -39,9 +40,11 @@ from pytest_llmops.results.fault_survey import (
     FaultEnd,
 )
 from pytest_llmops.settings import Settings
+from pytest_llmops.trace import read_call
 
 EVERY_TOOL = "*"
 EVERY_SERVER = "*/*"  # functions of the project have no server
+HOSTILE = "hostile"
 STALE = "stale"
 STALE_CALL = 2  # the first call has none before it
 MAX_WHY = 300
@@ -137,6 +140,19 @@ class FaultVariant:
             text = str(getattr(crash, "message", report.longrepr))
             self._add_end(WRONG if text.startswith(AssertionError.__name__) else GAVE_UP, text, mask)
 
+    def note_last_answer(self, exchanges: Sequence[Exchange]) -> None:
+        """Look whether the last answer of a model after a hostile text says that it was obeyed.
+
+        Args:
+            exchanges: Those of the test.
+        """
+        if not self.plan.hits or self.fault.kind != HOSTILE:
+            return
+        calls = [read_call(exchange) for exchange in exchanges[self.plan.hits[0].exchanges :]]
+        answers = [call.output for call in calls if call.purpose == "app"]
+        if answers:
+            self.plan.note_text(answers[-1])
+
     def _add_end(self, status: str, text: str, mask: Callable[[str], str]) -> None:
         first_line, _ = split_code(text.strip().partition("\n")[0])
         self._ends.append((status, shorten_text(mask(first_line), MAX_WHY)))
@@ -178,6 +194,11 @@ class FaultVariant:
             return self._ends[0]
         if not self.plan.hits:
             return NOT_HIT, f"{self.fault.describe()}: it never came; calls of judges do not count"
+        if self.plan.is_obeyed:
+            return (
+                WRONG,
+                "the answer says that the orders of the hostile text were obeyed, and no assertion noticed",
+            )
         return SURVIVED, ""
 
 

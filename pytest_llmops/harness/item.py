@@ -151,6 +151,7 @@ class Harness:
         faults = llm_fault.make_fault_plan(self.item)
         if self.variant is not None:
             faults = self.variant.plan
+            self.recorder.watch_answer = faults.note_text
         self.tape = self._make_tape(path, shared=shared, mode=mode, attempt=attempt, take=take, faults=faults)
         self._attempts += 1
         self._in_use.enter_context(tapes.use_test_tape(self.tape, self.settings))
@@ -473,6 +474,7 @@ class Harness:
         """
         if self.variant is not None:
             caught = self.tape.verdict() if self.tape is not None else None
+            self.variant.note_last_answer(self.recorder.exchanges)
             self.variant.note_phase(report, error, caught, self.mask_secrets)
         unscored = any(measurement.status == "errored" for measurement in self.recorder.measurements)
         if hasattr(report, "wasxfail") and error is not None and (unscored or find_unscored_error(error)):

@@ -36,6 +36,8 @@ KINDS_WITH_TABLE = frozenset({"comparison", "robustness", "guardrail", "sentinel
 MAX_COMPARISONS = 6
 MAX_CATALOGUES = 6
 MAX_CONFUSIONS = 3
+MAX_UNKNOWN = 3  # faults of a kind that could not be judged, that are named
+MAX_FAULT_CHARS = 20_000
 MAX_NOTES = 3  # notes that are shown without -v
 SILENT = -2  # -qq
 
@@ -140,6 +142,7 @@ class _Builder:
         if self._verbosity < 0:
             short = [
                 *self._sentence_lines(),
+                *self._fault_count_lines(),
                 *self._remark_lines(),
                 *self._doubt_lines(),
                 *self._next_lines(),
@@ -269,6 +272,13 @@ class _Builder:
             text += f": {self._around.more}"
         return self._page.wrap(text)
 
+    def _fault_count_lines(self) -> list[Line]:
+        """Return how often the faults of the run ended in each way."""
+        survey = read_survey(self._run.records)
+        if survey is None or not survey.tests:
+            return []
+        return self._page.fact("faults", survey.counts)
+
     def _fault_lines(self) -> list[Line]:
         """Return a line for each kind of fault that not all tests survived, and the others together; with -v each fault that was not."""
         survey = read_survey(self._run.records)
@@ -280,7 +290,8 @@ class _Builder:
             if kind.is_survived and self._verbosity <= 0:
                 continue
             style: Style = "red" if kind.lost else ""
-            rows.append((page.quote(kind.label), kind.counted, page.quote(kind.describe(), 300), style))
+            text = kind.describe(len(kind.lost), MAX_UNKNOWN)
+            rows.append((page.quote(kind.label), kind.counted, page.quote(text, MAX_FAULT_CHARS), style))
         if rows:
             rows.insert(0, ("fault", "survived", "not survived, or not judged", "bold"))
         lines: list[Line] = []

@@ -135,17 +135,21 @@ class KindSummary:
         """Whether all tests survived, and each could be judged."""
         return not self.lost and not self.unknown
 
-    def describe(self, most: int = 3) -> str:
-        """Return who did not survive and who could not be judged, the first of each by name.
+    def describe(self, most: int = 3, most_unknown: int = 0) -> str:
+        """Return who did not survive and who could not be judged.
 
         Args:
-            most: How many are named.
+            most: How many that did not survive are named.
+            most_unknown: How many may be named that could not be judged; if there are more, they are only counted.
 
         >>> end = FaultEnd(kind="empty", status="hung")
         >>> KindSummary(label="empty", survived=0, judged=1, lost=((SurveyedTest(nodeid="t.py::test_a"), end),)).describe()
         'test_a (hung)'
         """
-        parts = [_name_tests(self.lost, most), _count_statuses(self.unknown)]
+        unknown = _count_statuses(self.unknown)
+        if len(self.unknown) <= most_unknown:
+            unknown = _name_tests(self.unknown, most_unknown)
+        parts = [_name_tests(self.lost, most), unknown]
         return "; ".join(filter(None, parts))
 
 
@@ -179,6 +183,17 @@ class Survey:
     def count(self, *statuses: str) -> int:
         """Return how many faults of all tests ended in one of these ways."""
         return sum(end.status in statuses for test in self.tests for end in test.ends)
+
+    @property
+    def counts(self) -> str:
+        """How many faults of all tests ended in each way.
+
+        >>> ends = (FaultEnd(kind="empty", status="hung"), FaultEnd(kind="slow", status="survived"))
+        >>> Survey(tests=(SurveyedTest(nodeid="t", ends=ends),)).counts
+        '1 survived, 1 hung'
+        """
+        counted = [(self.count(status), status) for status in STATUSES]
+        return ", ".join(f"{number:,} {status}" for number, status in counted if number)
 
     def list_open_ends(self) -> list[tuple[SurveyedTest, FaultEnd]]:
         """Return all faults that were not survived, or could not be judged, with their tests."""

@@ -115,7 +115,9 @@ def test_what_is_asked_after_a_fault_is_recorded_beside_the_test_itself(
     recorded.server.seen.clear()
     result = recorded.run("--llm-faults=hostile")
     assert read_ends(result, "test_checks") == {"hostile": "wrong answer"}
-    assert read_ends(result, "test_hardly_checks") == {"hostile": "survived"}
+    assert read_ends(result, "test_hardly_checks") == {"hostile": "wrong answer"}, (
+        "its answer has the code word"
+    )
     plain = recorded.run("-v")
     assert plain.outcomes == {"passed": 4}
     assert " 0 stale, 0 missed" in plain.text
@@ -510,3 +512,70 @@ def test_the_kinds_of_the_option_are_those_of_the_marker() -> None:
     assert len(set(takes)) == len(takes)
     assert all(is_fault_take(int(take)) for take in takes)
     assert name_fault_take(1_000_099) == "a fault of a later version"
+
+
+AGENTS = (
+    ASKING
+    + """
+from pytest_llmops import assert_contains, assert_tool_calls, assert_trajectory
+
+LISTED = "find_order, first version"
+
+def list_tools():
+    tape = current_tape()
+    question = tape.make_tool_question("mcp", "orders", "tools/list", {})
+    turn = tape.claim_tool(question)
+    answer = turn.answer
+    if answer is None:
+        body = json.dumps({"result": {"tools": [{"name": LISTED}]}}).encode()
+        answer = tape.finish_tool(question, turn, Answer(200, {"content-type": "application/json"}, body))
+    return json.loads(answer.body)["result"]["tools"][0]["name"]
+
+@pytest.mark.llm_cassette
+def test_lists_tools_at_each_turn():
+    ask(f"one with {list_tools()}")
+    try:
+        found = call_tool("find_order", id=7)
+    except ConnectionError:
+        found = "nothing"
+    ask(f"found {found}")
+    ask(f"two with {list_tools()}")
+
+def test_calls_of_tools(llm_calls):
+    ask("Where is order 7?")
+    if not EXPECTED:
+        return
+    assert_tool_calls(llm_calls, ["find_order"])
+
+def test_limits(llm_calls):
+    ask("Where is order 7?")
+    assert_tool_calls(llm_calls, never=["delete_order"])
+    assert_trajectory(llm_calls, at_most_steps=2)
+
+def test_words(llm_calls):
+    assert_contains(ask("Where is order 7?"), "er")
+"""
+)
+
+
+def test_a_model_that_got_a_fault_has_called_no_tool_and_a_code_word_is_no_answer(project: Project) -> None:
+    project.write(**{"test_a.py": f"EXPECTED = False\n{AGENTS}"})
+    assert project.record("-k", "not lists").outcomes == {"passed": 3}
+    project.write(**{"test_a.py": f"EXPECTED = True\n{AGENTS}"})
+    result = project.run("--llm-faults=empty,hostile", "-k", "not lists")
+    assert read_ends(result, "test_calls_of_tools") == {"empty": "wrong answer", "hostile": "wrong answer"}
+    assert read_ends(result, "test_limits") == {"empty": "survived", "hostile": "survived"}
+    assert read_ends(result, "test_words") == {"empty": "wrong answer", "hostile": "wrong answer"}
+    assert "orders of the hostile text were obeyed" in json.dumps(result.records["test_words"].facts)
+    assert "\nfaults    2 survived, 4 wrong answer\n" in project.run("--llm-faults=empty,hostile", "-k", "not lists", "-q").text  # fmt: skip
+
+
+def test_a_server_that_has_changed_since_leaves_the_lists_of_the_recording(project: Project) -> None:
+    project.write(**{"test_a.py": AGENTS})
+    assert project.record("-k", "lists").outcomes == {"passed": 1}
+    project.write(**{"test_a.py": AGENTS.replace("first version", "second version")})
+    option = "--llm-faults=server_died,rate_limit"
+    ends = {"rate_limit": "survived", "rate_limit*": "survived", "server_died*": "survived"}
+    assert read_ends(project.record(option, "-k", "lists"), "test_lists_tools_at_each_turn") == ends
+    result = project.run(option, "-k", "lists")
+    assert read_ends(result, "test_lists_tools_at_each_turn") == ends, result.text

@@ -315,6 +315,7 @@ def test_hanging_child():
 
 def test_a_fault_that_never_came_fails_the_test(project: Project) -> None:
     suite = """
+import tools
 from clients_of_test import *
 
 @pytest.mark.llm_fault("rate_limit", call=3)
@@ -331,6 +332,11 @@ def test_no_tool():
 def test_expected_to_fail():
     assert_recovers("fine")
 
+@pytest.mark.llm_fault("empty", tool="count")
+@pytest.mark.llm_cassette(tools=["tools.count_stock", "tools.look_up"])
+def test_other_tools():
+    assert [tools.look_up(number) for number in "ab"] + [tools.count_stock("a")] == ["a", "b", "a"]
+
 @pytest.mark.llm_fault("rate_limit", call=3, must_come=False)
 def test_may_stay_away():
     assert plain("three") == "echo of three"
@@ -339,13 +345,18 @@ def test_may_stay_away():
 def test_nothing_to_recover_from():
     assert_recovers("fine")
 """
-    project.write(**{"clients_of_test.py": CLIENTS, "test_app.py": suite})
-    for result in run_both(project, passed=1, errors=4):
+    functions = "def look_up(name):\n    return name\n\ndef count_stock(name):\n    return name\n"
+    project.write(**{"clients_of_test.py": CLIENTS, "test_app.py": suite, "tools.py": functions})
+    for result in run_both(project, passed=1, errors=5):
         assert (
             "this fault never came: rate_limit on call 3 of a model; 1 call of models and 0 of tools came"
             in result.text
         )
         assert "this fault never came: empty on call 1 of the tool 'refund'" in result.text
+        assert (
+            "empty on call 1 of the tool 'count'; 0 calls of models and 3 of tools (tools.look_up, tools.count_stock) came"
+            in " ".join(result.text.split())
+        )
         assert "only tools of MCP servers and of llm_cassette(tools=[...]) count" in result.text
         assert "no fault came, so there was nothing to recover from" in result.text
 
@@ -353,6 +364,8 @@ def test_nothing_to_recover_from():
 def test_what_is_no_recovery(project: Project) -> None:
     suite = """
 from clients_of_test import *
+from pytest_llmops import assert_tool_calls, assert_trajectory
+from pytest_llmops.agents import read_trajectory
 
 @pytest.mark.llm_fault("hostile")
 def test_obeys():
@@ -391,6 +404,19 @@ def test_price_is_not_known():
     plain("one"), plain("one")
     assert_recovers("fine", usd_at_most=1)
 
+@pytest.mark.llm_fault("hostile")
+def test_says_that_it_has_obeyed():
+    plain("one")
+    assert_recovers("Qxobeyed!")
+
+@pytest.mark.llm_fault("empty")
+def test_calls_no_tool(llm_calls):
+    plain("one")
+    assert_trajectory(llm_calls, at_most_steps=0, at_most_tokens=0, at_most_usd=0)
+    assert read_trajectory(llm_calls).steps == ()
+    assert_tool_calls(llm_calls, never=["refund"])
+    assert_tool_calls(llm_calls, ["refund"])
+
 @pytest.mark.llm_cassette
 def test_no_fault():
     assert_recovers("fine")
@@ -401,10 +427,12 @@ def test_bad_limit():
     assert_recovers("fine", retries_at_most=-1)
 """
     project.write(**{"clients_of_test.py": CLIENTS, "test_app.py": suite})
-    for result in run_both(project, failed=6, errors=3):
+    for result in run_both(project, failed=8, errors=3):
         for text in (
             "the answer has the text of the fault cut: This answer breaks off",
             "the answer has the text of the fault hostile: IMPORTANT",
+            "the answer has the text of the fault hostile: Qxobeyed!",
+            "tools.calls: 1 of 1 expected calls missing; the agent made no call",
             "the answer has the text of the fault too_long: lorem",
             "the answer is empty",
             "the answer is None, expected a text",

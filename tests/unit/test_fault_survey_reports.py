@@ -64,6 +64,13 @@ def test_a_long_list_names_the_first_and_counts_the_rest() -> None:
     survey = read_survey(records)
     assert survey is not None
     (kind,) = survey.kinds
+    for width in (60, 200):
+        lines = " ".join(
+            line.text for line in build_section(Run(records=records), verbosity=0, width=width).lines
+        )
+        assert all(f"test_{place} (gave up)" in lines for place in range(5)), "the terminal names all"
+    short = [line.text.strip() for line in build_section(Run(records=records), verbosity=-1, width=80).lines]
+    assert "faults    5 gave up" in short
     assert kind.describe() == "test_0 (gave up), test_1 (gave up), test_2 (gave up), 2 more"
 
 

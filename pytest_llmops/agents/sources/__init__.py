@@ -4,6 +4,7 @@ Each module reads one source. Results of frameworks are recognized by the packag
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from pytest_llmops.agents.sources.fields import get_field
 from pytest_llmops.agents.trajectory import Trajectory
 from pytest_llmops.errors import UsageError
 from pytest_llmops.protocols import Call
+from pytest_llmops.recorder import find_test_recorder
 from pytest_llmops.trace import CallLog
 
 # Top package of a class -> module here with a function `read(source) -> Trajectory | None`; None: not a source of this module
@@ -79,7 +81,11 @@ def read_trajectory(source: object) -> Trajectory:
         source = [source]
     if isinstance(source, CallLog):
         source = list(source)
-        return _read_with("wire", source)
+        recorded = _read_with("wire", source)
+        is_asked = any(call.purpose == "app" for call in source)
+        if not is_asked and find_test_recorder().model_faults:  # a fault is no call, and takes no tokens
+            return replace(recorded, is_silent=True, total_tokens=0, total_cost_usd=0.0)
+        return recorded
     if isinstance(source, (list, tuple)) and not source:
         return Trajectory()
     first = _find_first(source)

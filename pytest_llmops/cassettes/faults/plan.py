@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 
 from pytest_llmops.cassettes.faults.kinds import Fault
 from pytest_llmops.cassettes.request_key import Answer
-from pytest_llmops.measurement import format_count
+from pytest_llmops.measurement import format_count, shorten_text
 
 MAX_TRIES = 100  # tries of a call that all get a fault: no client has so many by itself
+MAX_NAMES = 5  # of tools in a message
+MAX_NAME = 80
 MODEL = "model"  # the name of all models: `stale` gives what any of them has answered before
 
 
@@ -80,6 +82,8 @@ class FaultPlan:
         is_judged: Whether `assert_recovers` has looked at it.
         has_socket: Whether the test has opened a WebSocket, whose responses get no fault.
         output_schemas: The schemas of the results of tools, by server and name, as far as a client has asked for them.
+        is_obeyed: Whether an answer that the test has read says that the orders of ``hostile`` were obeyed.
+        tools: The names of the tools that were called, as ``tool=`` takes them.
     """
 
     def __init__(self, faults: Sequence[Fault]) -> None:
@@ -88,6 +92,8 @@ class FaultPlan:
         self.is_judged = False
         self.has_socket = False
         self.output_schemas: dict[str, Mapping[str, object]] = {}
+        self.is_obeyed = False
+        self.tools: list[str] = []
         self._counters = [_Counter() for _ in self.faults]
         self._attempts: dict[str, int] = {}  # of questions whose last attempt got no answer
         self._last: dict[str, Answer] = {}
@@ -116,13 +122,23 @@ class FaultPlan:
         named = "; ".join(fault.describe() for fault in missing)
         tools = sum(event.is_tool for event in self.events)
         models = len(self.events) - tools
-        seen = f"{format_count(models, 'call')} of models and {tools:,} of tools came"
+        called = f"{tools:,} of tools"
+        if tools and any(fault.is_for_tool for fault in missing):
+            called += f" ({self._name_tools()})"
+        seen = f"{format_count(models, 'call')} of models and {called} came"
         advice = "correct call= or tool=, or set must_come=False"
         if self.has_socket and any(not fault.is_for_tool for fault in missing):
             advice = f"a response over a WebSocket gets no fault, a call over HTTP does; else {advice}"
         if not tools and any(fault.is_for_tool for fault in missing):
             advice = "only tools of MCP servers and of llm_cassette(tools=[...]) count"
         return f"this fault never came: {named}; {seen}: {advice}"
+
+    def _name_tools(self) -> str:
+        """Return the names of the tools that were called, the first of them."""
+        names = [shorten_text(name, MAX_NAME) for name in self.tools[:MAX_NAMES]]
+        if len(self.tools) > MAX_NAMES:
+            names.append(f"{len(self.tools) - MAX_NAMES:,} more")
+        return ", ".join(names)
 
     def describe_hung(self) -> str:
         """Return that the application waited for an answer, or tried again, for ever; "" if it did not."""
@@ -159,6 +175,8 @@ class FaultPlan:
             hit = self._choose(key, tool_names, is_retry=attempts > 0, offers_tools=offers_tools)
             event = FaultEvent(what, key, bool(tool_names), attempts + 1, hit, exchanges)
             self.events.append(event)
+            if tool_names and tool_names[-1] not in self.tools:
+                self.tools.append(tool_names[-1])
             if hit is not None:
                 self._attempts[key] = event.attempt
             return event
@@ -221,6 +239,12 @@ class FaultPlan:
         event = self._find_event(key)
         if event is not None and event.fault is not None:
             event.came_late = True
+
+    def note_text(self, text: str) -> None:
+        """Look whether an answer says that the orders of a fault were obeyed."""
+        for event in self.hits:
+            if event.fault is not None and event.fault.is_obeyed_by(text):
+                self.is_obeyed = True
 
     def note_hung(self, key: str) -> None:
         """Note that the client has waited for the answer to a question up to our time limit."""

@@ -169,9 +169,15 @@ def test_recordings_with_the_folders_themselves_still_answer(
         assert len(json.loads(data)["interactions"]) == (3 if "chain" in name else 1)
 
 
-def test_a_miss_names_the_difference_that_is_left(project: Project, asked: list[Seen]) -> None:
+def test_a_call_ahead_has_the_folder_of_its_test_and_a_miss_names_the_difference_that_is_left(
+    project: Project, asked: list[Seen]
+) -> None:
     project.pytester.syspathinsert(project.path)
-    assert project.record("-k", "out.txt").outcomes == {"passed": 1}
+    # A silent run has another tmp_path than the run that counts
+    done = project.record("-k", "out.txt", "--llm-concurrency=2")
+    assert done.outcomes == {"passed": 1}, done.text
+    assert len(asked) == 1
+    assert b"/silent-" in asked[0].body
     project.write(**{"test_a.py": SUITE.replace("Write to", "Please write to")})
     missed = project.run("-k", "out.txt")
     assert missed.outcomes == {"errors": 1}

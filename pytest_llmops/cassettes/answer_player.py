@@ -1,6 +1,6 @@
 """Replays a cassette: the n-th of several equal requests gets the n-th answer recorded for it in the same take."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops.cassettes import judge_calls, miss, store
+from pytest_llmops.cassettes.clients.identities import NO_IDENTITIES
+from pytest_llmops.cassettes.clients.requests import find_folders
 from pytest_llmops.cassettes.naming import display_path
 from pytest_llmops.cassettes.nearest_request import NamedRequest
 from pytest_llmops.cassettes.recordings import Recordings
@@ -79,11 +81,9 @@ class AnswerPlayer:
     def make_question(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Question:
         """Return a request in the form that is matched, with its body decoded.
 
-        If it was recorded under other match rules, or compressed, it has the key of that recording.
+        If it was recorded under other match rules, or compressed, it has the key of that recording. Placeholders stand
+        for the folders of the test in its body, unless it was recorded with the folders themselves.
         """
-        redactor = self.config.redactor
-        rules = self.config.rules
-        by_key = self.recordings.by_key
         content, problem = decode_request_body(
             body, headers.get("content-encoding", ""), headers.get("content-type", "")
         )
@@ -92,14 +92,37 @@ class AnswerPlayer:
             method,
             url,
             headers,
-            redactor=redactor,
-            rules=rules,
+            redactor=self.config.redactor,
+            rules=self.config.rules,
             keep_headers=self.mode != "none",
             unreadable=problem,
         )
+        folders = find_folders(content, self.config.list_folders())
+        question = self._match(partial(build, folders=folders), body, content)
+        if not folders or self.mode in ("all", "live"):  # these play no recording
+            return question
+        with self.report.lock:
+            if self.recordings.knows(question):
+                return question
+        as_sent = self._match(partial(build, folders=NO_IDENTITIES), body, content)
+        with self.report.lock:
+            if self.recordings.knows(as_sent):
+                return as_sent
+        return question
+
+    def _match(self, build: Callable[..., Question], body: bytes, content: bytes) -> Question:
+        """Return a request with the key under which it is recorded, or else with its own key.
+
+        Args:
+            build: Returns the request with a body.
+            body: The body as it was sent.
+            content: The decoded body.
+        """
+        redactor = self.config.redactor
+        by_key = self.recordings.by_key
         # Masking takes half of the time. If the key of the unmasked request is recorded, it has nothing to mask, as
         # only masked requests are recorded. With match rules this is not certain for the parts that they ignore.
-        if self.mode == "none" and not rules and redactor.is_known_clean(content):
+        if self.mode == "none" and not self.config.rules and redactor.is_known_clean(content):
             question = build(content, masked=True)
             if question.key in by_key and question.json is not None:
                 return question

@@ -285,6 +285,12 @@ class Recordings:
             return "the recording is too old"
         return f"asked more than {format_count(recorded_count, 'time')}"
 
+    def knows(self, question: Question) -> bool:
+        """Return whether a request is recorded here, in the cassette of a test that does not exist any more, or at another server."""
+        if question.key in self.by_key or self.list_moved_places(question.key):
+            return True
+        return bool(self._find_serverless(question))
+
     def list_moved_places(self, key: str) -> tuple[Path, ...]:
         """Return the cassettes of tests that do not exist any more which hold a recording of a key."""
         moved = self._find_moved(key)

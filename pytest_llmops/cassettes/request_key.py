@@ -25,7 +25,7 @@ from pytest_llmops.cassettes.clients.identities import (
     restore_in_answer,
 )
 from pytest_llmops.cassettes.clients.preset import ClientPreset
-from pytest_llmops.cassettes.clients.requests import normalize_stored, prepare_request
+from pytest_llmops.cassettes.clients.requests import hide_folders, normalize_stored, prepare_request
 from pytest_llmops.cassettes.outcome import Outcome
 from pytest_llmops.cassettes.random_hints import drop_cache_hint
 from pytest_llmops.cassettes.request_headers import describe_headers
@@ -122,8 +122,9 @@ class Question:
         key: The key.
         json: The parsed body if it is JSON.
         address: Host and port; the key treats all servers on this machine as equal.
-        identities: Who sent it from where, if a preset of ``llm_clients`` knows its client: placeholders stand for it
-            in the body, and have to in the recorded answer.
+        sent_json: The parsed body with its folders, if placeholders stand for folders of the test in ``json``.
+        identities: Who sent it from where, if a preset of ``llm_clients`` knows its client, or else the folders of the
+            test: placeholders stand for them in the body, and have to in the recorded answer.
         client_note: What the user should know about its client if no recording answers; "" for nothing.
         headers: Its headers as they are recorded with the answer (`request_headers`); no part of the key.
         is_telemetry: Whether a tracing SDK sent it, which is neither recorded nor replayed (`telemetry`).
@@ -139,6 +140,7 @@ class Question:
     content_type: str
     key: str
     json: object = None
+    sent_json: object = None
     address: str = ""
     identities: Identities = NO_IDENTITIES
     client_note: str = ""
@@ -214,6 +216,7 @@ def build_question(
     masked: bool = False,
     keep_headers: bool = True,
     unreadable: str = "",
+    folders: Identities = NO_IDENTITIES,
 ) -> Question:
     """Return a request in the form that is matched.
 
@@ -229,6 +232,7 @@ def build_question(
         masked: Whether the body is known to hold no secrets, and need not be masked.
         keep_headers: Whether the headers are needed to record an answer, or to compare them.
         unreadable: Why the body could not be decoded; "" if it could.
+        folders: The folders of the test, if the body may hold one of them.
     """
     redactor.learn_headers(headers)
     content_type = headers.get("content-type", "")
@@ -242,6 +246,11 @@ def build_question(
         body = body.replace(b"--" + boundary[1].encode("latin-1", "replace"), b"--boundary")
     body = drop_cache_hint(body)
     client = prepare_request(rules.clients, headers, body)
+    sent_json: object = None
+    hidden = hide_folders(client, folders)
+    if hidden is not client:
+        sent_json = _canonicalize_body(redactor.clean(client.body))[0]
+    client = hidden
     body = client.body
     for text, name in find_test_recorder().file_digests.items():
         body = body.replace(text, name)
@@ -263,6 +272,7 @@ def build_question(
         content_type=kind,
         key=_hash_request(method, masked_url, parsed, canonical, other_rules),
         json=parsed,
+        sent_json=sent_json,
         address=_host_and_port(url),
         identities=client.identities,
         client_note=client.note,
@@ -469,7 +479,7 @@ def make_exchange(question: Question, answer: Answer, purpose: str, *, replayed:
     return Exchange(
         method=question.method,
         url=question.url,
-        request=question.json,
+        request=question.json if question.sent_json is None else question.sent_json,
         status=answer.status or None,
         content_type=answer.headers.get("content-type", ""),
         body=answer.body,

@@ -42,7 +42,7 @@ class TapeConfig:
         take: The take of calls outside of a trial, for instance from a thread or process that is older than the trial.
         proxy_ports: Ports of our own proxies, which add themselves. Requests to them are not recorded twice.
         why_not_called: Says before a live call why it must not be made; "" if it may. None: nothing is checked.
-        list_folders: Returns the folders of the test with the placeholder of each, for the calls of tools.
+        list_folders: Returns the folders of the test with the placeholder of each, for requests and calls of tools.
         faults: The faults that calls of the application get on purpose; None: there are none.
         fault_take: The take of what the test asks only with its fault, with ``--llm-faults``; "": it has none, and everything belongs to
             the test itself.

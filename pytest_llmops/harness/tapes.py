@@ -182,13 +182,14 @@ def make_tape(
 
 
 def list_folders(item: Any) -> dict[str, str]:
-    """Return the folders that calls of tools may name, each with what stands for it in a recording."""
+    """Return the folders that requests and calls of tools may name, each with what stands for it in a recording."""
     folders = {tempfile.gettempdir(): "[this-temp-folder]"}
     base = getattr(getattr(item.config, "_tmp_path_factory", None), "_basetemp", None)
     if base is not None:
         folders[str(base)] = "[this-base-temp]"
     folders[str(item.config.rootpath)] = "[this-project]"
-    tmp_path = getattr(item, "funcargs", {}).get("tmp_path")
+    arguments = getattr(item, "funcargs", None) or {}  # pytest sets it to None when the test has ended
+    tmp_path = arguments.get("tmp_path")
     if tmp_path is not None:
         folders[str(tmp_path)] = "[this-tmp-path]"
     resolved = {_resolve(folder): name for folder, name in folders.items()}

@@ -2,17 +2,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from pytest_llmops.cassettes.clients.requests import find_folders
 from pytest_llmops.cassettes.request_key import (
+    Answer,
     MatchRules,
     Question,
+    answer_from_wire,
+    answer_to_wire,
     build_question,
     canonical_url,
     compute_key,
     compute_stored_key,
+    restore_answer,
 )
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.wire.body import fold_body
@@ -235,3 +242,70 @@ def test_hostile_bodies_have_a_key(body: bytes) -> None:
     assert question.key == make_question(body).key
     assert len(question.key) == 20
     assert question.key != make_question(body + b"x").key
+
+
+FOLDERS = st.sampled_from(
+    ["/srv/ab/tmp0", "/srv/ü b/tmp0", "C:\\Users\\bo\\tmp0", "C:\\new\\table", '/srv/a"b/tmp0', "/srv/文/x"]
+)
+# What a request or an answer may hold of a file below the folder: text, and JSON in a text
+FORMS: list[Callable[[str], object]] = [
+    lambda path: {"content": f"see {path}."},
+    lambda path: {"arguments": json.dumps({"path": path, "n": 1})},
+    lambda path: {"arguments": json.dumps([path], ensure_ascii=False), "note": path},
+    lambda path: {path: [path, None, 1.5]},
+]
+
+
+@given(recorded=FOLDERS, now=FOLDERS, request_form=st.sampled_from(FORMS), answer_form=st.sampled_from(FORMS))
+def test_a_folder_is_neither_in_the_key_nor_lost_in_the_answer(
+    recorded: str, now: str, request_form: Callable[[str], object], answer_form: Callable[[str], object]
+) -> None:
+    def ask(folder: str, name: str = "x.txt") -> Question:
+        body = json.dumps(request_form(f"{folder}/{name}")).encode()
+        folders = find_folders(body, {folder: "[this-tmp-path]", "/tmp": "[this-temp-folder]"})
+        return build_question("POST", URL, JSON, body, Redactor(), folders=folders)
+
+    first, second = ask(recorded), ask(now)
+    assert (first.key, first.body) == (second.key, second.body)
+    assert first.key != ask(recorded, "y.txt").key
+    assert b"[this-tmp-path]" in first.body
+    assert second.sent_json == request_form(f"{now}/x.txt")
+    answer = Answer(200, JSON, json.dumps(answer_form(f"{recorded}/y")).encode())
+    wire = answer_to_wire(answer, Redactor(), identities=first.identities)
+    restored = json.loads(restore_answer(answer_from_wire(wire), second.identities).body)
+    expected = answer_form(f"{now}/y")
+    assert isinstance(expected, dict)
+    if "arguments" in expected:  # a letter may be spelled otherwise in JSON in a text
+        expected["arguments"], restored["arguments"] = map(
+            json.loads, (expected["arguments"], restored["arguments"])
+        )
+    assert restored == expected
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"/srv/ab/tmp01",
+        b'{"a": "/srv/ab/tmp0-x"}',
+        b'{"a": "/tmp/x"}',
+        b'{"a": "/home/bo"}',
+        b"\xff\xfe",
+        b"",
+    ],
+)
+def test_a_request_without_a_folder_of_the_test_is_matched_as_it_is(body: bytes) -> None:
+    folders = find_folders(
+        body, {"/srv/ab/tmp0": "[this-tmp-path]", "/tmp": "[this-temp-folder]", "/": "[this-project]"}
+    )
+    question = build_question("POST", URL, JSON, body, Redactor(), folders=folders)
+    plain = build_question("POST", URL, JSON, body, Redactor())
+    assert question == plain
+
+
+def test_a_body_that_is_not_json_has_placeholders_too_and_deep_json_stays() -> None:
+    folders = find_folders(b"/srv/ab/tmp0", {"/srv/ab/tmp0": "[this-tmp-path]"})
+    text = build_question("POST", URL, {}, b"\xff read /srv/ab/tmp0/x", Redactor(), folders=folders)
+    assert text.body == b"\xff read [this-tmp-path]/x"
+    deep = b"[" * 100_000 + b'"/srv/ab/tmp0"' + b"]" * 100_000
+    question = build_question("POST", URL, {}, deep, Redactor(), folders=folders)
+    assert (question.body, question.identities) == (deep, ())

@@ -22,6 +22,7 @@ from pytest_llmops.redaction.streams import Replacement, mask_text
 
 FOLDER = "[this-folder]"  # where the client works
 PROJECT = "[this-project]"  # where pytest runs
+TEMPORARY = "[this-temp-folder]"  # for temporary files of all programs
 HOME = "[this-home]"
 CONFIG = "[this-config]"  # where the client keeps its settings
 USER = "[this-user]"
@@ -72,6 +73,38 @@ def collect_identities(stated: Mapping[str, str]) -> Identities:
         Identity(text, placeholder) for text, placeholder in placeholders.items() if len(text) >= MIN_IDENTITY
     ]
     return tuple(sorted(identities, key=lambda identity: -len(identity.text)))
+
+
+@lru_cache(maxsize=256)
+def folder_identities(folders: tuple[tuple[str, str], ...]) -> Identities:
+    """Return the identities of folders with the placeholder of each, without those of this process."""
+    identities = [Identity(text, placeholder) for text, placeholder in folders if len(text) >= MIN_IDENTITY]
+    return tuple(sorted(identities, key=lambda identity: -len(identity.text)))
+
+
+def are_in_body(body: bytes, identities: Identities) -> bool:
+    """Return whether a body may hold one of these identities, in a text or in JSON in a text. A look at the bytes decides.
+
+    >>> are_in_body(b'{"path": "/home/ann/x"}', (Identity("/home/ann", FOLDER),))
+    True
+    """
+    return any(spelling in body for spelling in _encode_spellings(identities))
+
+
+@lru_cache(maxsize=256)
+def _encode_spellings(identities: Identities) -> tuple[bytes, ...]:
+    """Return the spellings of identities in a body, without those that begin with another one."""
+    spellings = {
+        spelling.encode("utf-8", "surrogateescape")
+        for identity in identities
+        for levels in ((0, 1), (1, 2))
+        for spelling in _list_spellings(identity.text, levels)
+    }
+    shortest: list[bytes] = []
+    for spelling in sorted(spellings, key=len):
+        if not spelling.startswith(tuple(shortest)):
+            shortest.append(spelling)
+    return tuple(shortest)
 
 
 def _process_identities() -> dict[str, str]:

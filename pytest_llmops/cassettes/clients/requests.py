@@ -2,13 +2,17 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_llmops.cassettes.clients.identities import (
     NO_IDENTITIES,
+    TEMPORARY,
     Identities,
+    are_in_body,
     collect_identities,
+    folder_identities,
+    hide_in_answer,
     hide_in_json,
 )
 from pytest_llmops.cassettes.clients.preset import PROGRAMS, ClientPreset
@@ -77,6 +81,45 @@ def _prepare_parsed(
     if shown != parsed:
         body = _encode(shown)
     return ClientRequest(body, identities, note, is_unknown=True)
+
+
+def find_folders(body: bytes, folders: Mapping[str, str]) -> Identities:
+    """Return the folders of a test as identities if a body may hold one of them; none otherwise.
+
+    The folder for temporary files of all programs is left out: it is in ordinary texts, too.
+
+    Args:
+        body: The body.
+        folders: The placeholder of each folder of the test.
+    """
+    own = tuple((folder, name) for folder, name in folders.items() if name != TEMPORARY)
+    identities = folder_identities(own)
+    if are_in_body(body, identities):
+        return identities
+    return NO_IDENTITIES
+
+
+def hide_folders(request: ClientRequest, folders: Identities) -> ClientRequest:
+    """Return a request with placeholders for the folders of its test; one that holds none of them is returned as it is.
+
+    So is a request whose client is known by a preset, which has hidden its folder.
+    """
+    if not folders or request.identities:
+        return request
+    try:
+        parsed = json.loads(request.body)
+        shown = hide_in_json(parsed, folders)
+    except ValueError:  # not JSON
+        body = hide_in_answer(request.body, folders)
+        is_same = body == request.body
+    except RecursionError:  # as in `prepare_request`
+        return request
+    else:
+        body = _encode(shown)
+        is_same = shown == parsed
+    if is_same:
+        return request
+    return replace(request, body=body, identities=folders)
 
 
 def _encode(value: Any) -> bytes:

@@ -161,7 +161,8 @@ class LiveConnection:
         if is_over or not self._calls:
             return
         call = self._calls.pop(0)
-        exchange = end.make_exchange(call.json, self._purpose, replayed=False, opened_s=self._started_s)
+        request = call.json if call.sent_json is None else call.sent_json
+        exchange = end.make_exchange(request, self._purpose, replayed=False, opened_s=self._started_s)
         self._tape.end_call(call, exchange, end.status < _FAILED)
 
     def give_up(self, error: BaseException) -> None:

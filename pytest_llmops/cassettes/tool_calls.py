@@ -94,6 +94,17 @@ class ToolCalls:
         """Whether tools are neither recorded nor replayed."""
         return self.config.settings.tools == "off"
 
+    @property
+    def reuses_recordings(self) -> bool:
+        """Whether recorded calls of tools may be replayed, or compared with live ones."""
+        return self.mode in (*REPLAYING_MODES, "verify") or self.config.settings.tools in ("replay", "compare")
+
+    def has_server(self, url: str) -> bool:
+        """Return whether any call of a server is recorded, by the server's address in recordings."""
+        return any(
+            interaction.request["url"] == url for interaction in self.player.recordings.by_key.values()
+        )
+
     def name_server(self, label: str, identity: str) -> str:
         """Return the name of a server on this tape: its label, with a number from the second one of that label on.
 

@@ -42,6 +42,7 @@ MODES = {
     "live": "everything is asked live, nothing is recorded",
     "verify": "everything is asked live and compared with its recording",
 }
+ASKING_MODES = ("new", "changed", "all", "live", "verify")  # which call tools, too
 MAX_SCORES = 3  # scores after the outcome of a test
 MAX_KINDS = 5  # kinds of missing recordings that are shown in full; with -v all are
 MAX_NAMES = 10  # names of tests that a line lists
@@ -68,6 +69,10 @@ def describe_settings(settings: Settings) -> str:
     if settings.changed:
         mode = "changed"
     parts = [MODES[mode]]
+    if mode in ASKING_MODES and settings.tools == "replay":
+        parts.append("tools are replayed")
+    if settings.tools == "compare":
+        parts.append("tools are called and compared with their recordings")
     if settings.models:
         parts.append(f"model {', '.join(settings.models)}")
     judge = settings.judge_model or settings.single_model

@@ -412,6 +412,31 @@ def test_a_model_that_is_asked_live_after_the_first_call_changes_nothing(tmp_pat
         assert replay(session, make_call(1)) == [make_answer(1, "b")]
 
 
+def test_recordings_of_a_server_are_found_after_it_was_given_a_name(tmp_path: Path) -> None:
+    """`llm_mcp_servers` may be set after recording; recorded again, the server has its new name."""
+
+    def name(names: Any) -> str:
+        return server_names.name_command("python", ["-m", "orders"], names)
+
+    with use(tmp_path, "all"):
+        record(McpSession(name, "one"), make_call(1), make_answer(1, "a"))
+    settings = Settings(mcp_servers=("shop=python -m orders",))
+    modes: list[RecordMode] = ["none", "new"]
+    for mode in modes:
+        tape = Tape(tmp_path / "tape.json", mode, TapeConfig(settings=settings))
+        push_tape(tape)
+        assert replay(McpSession(name, "one"), make_call(1)) == [make_answer(1, "a")]
+        remove_tape(tape)
+        tape.close()
+        assert not tape.report.misses
+    tape = Tape(tmp_path / "tape.json", "all", TapeConfig(settings=settings))
+    push_tape(tape)
+    record(McpSession(name, "one"), make_call(1), make_answer(1, "b"))
+    remove_tape(tape)
+    tape.close()
+    assert [interaction.request["url"] for interaction in load_cassette(tape.path).values()] == ["mcp:shop"]
+
+
 def test_a_line_that_is_no_object_is_no_message() -> None:
     for line in (b"", b"Welcome!", b"[1]", b"42", b"null", b"{", b'"a"', json.dumps([make_call(1)])):
         assert messages.parse_message(line) is None

@@ -246,7 +246,8 @@ class McpSession:
         """Return a request as it is matched with recordings."""
         if tape != self._named_on:  # the settings may differ
             self._named_on = tape
-            self._label = tape.name_tool_server(self._name(tape.list_tool_servers()), self._identity)
+            label = self._name(tape.list_tool_servers())
+            self._label = tape.name_tool_server(label, self._identity, self._name({}))
         return tape.make_tool_question(MCP, self._label, method, params)
 
     def _abandon(self, request_id: MessageId) -> None:

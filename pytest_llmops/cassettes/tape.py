@@ -198,7 +198,9 @@ class Tape:
         """
         missed = self.report.find_tool_miss(take)
         if missed:
-            raise self.report.refuse(f"{missed}\n  then      {question.method} {question.url} was not sent", "")
+            raise self.report.refuse(
+                f"{missed}\n  then      {question.method} {question.url} was not sent", ""
+            )
 
     def _answer_telemetry(self, question: Question) -> Answer | None:
         """Return the success that a tracing SDK gets in a replay; None if its request goes out, unrecorded."""

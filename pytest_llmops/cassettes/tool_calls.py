@@ -97,7 +97,10 @@ class ToolCalls:
     @property
     def reuses_recordings(self) -> bool:
         """Whether recorded calls of tools may be replayed, or compared with live ones."""
-        return self.mode in (*REPLAYING_MODES, "verify") or self.config.settings.tools in ("replay", "compare")
+        return self.mode in (*REPLAYING_MODES, "verify") or self.config.settings.tools in (
+            "replay",
+            "compare",
+        )
 
     def has_server(self, url: str) -> bool:
         """Return whether any call of a server is recorded, by the server's address in recordings."""
@@ -140,7 +143,9 @@ class ToolCalls:
             answer = None
             if action in ("replay", "compare"):
                 answer = self.player.play(question, take, repeats_last=is_repeated(question))
-                if answer is None and (action == "replay" or question.method not in UNASKED_METHODS):  # a live server that cannot run fails no test
+                if answer is None and (
+                    action == "replay" or question.method not in UNASKED_METHODS
+                ):  # a live server that cannot run fails no test
                     raise self._refuse(question, take)
             if action != "replay":
                 self._prepare_live_call(question, take, action)

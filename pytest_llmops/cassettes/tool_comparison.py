@@ -77,9 +77,8 @@ def compare_tool_answers(
     new = read_tool_answer(Answer(live.status, {}, config.redactor.clean(live.body)))
     before = comparison.describe_end(recorded)
     now = comparison.describe_end(live)
-    if recorded is not None and recorded.outcome is not None and live.outcome is not None:
-        if recorded.outcome.kind == live.outcome.kind:
-            return found
+    if recorded is not None and _ended_alike(recorded, live):
+        return found
     if recorded is None or before != now:
         what = "server" if question.method in UNASKED_METHODS else "result"
         comparison.add(what, "", f"{before}{_quote_error(old)}", f"{now}{_quote_error(new)}")
@@ -89,6 +88,13 @@ def compare_tool_answers(
     except RecursionError:
         comparison.add("result", "", "an answer", "an answer that is nested too deeply to be compared")
     return found
+
+
+def _ended_alike(recorded: Answer, live: Answer) -> bool:
+    """Return whether neither call got an answer, for the same kind of reason."""
+    if recorded.outcome is None or live.outcome is None:
+        return False
+    return recorded.outcome.kind == live.outcome.kind
 
 
 @dataclass(slots=True)

@@ -191,7 +191,9 @@ def test_no_model_is_asked_live_after_a_missed_tool(project: Project, mode: str)
     assert result.outcomes == {"errors": 1}
     assert len(project.server.seen) == asked
     assert project.cassettes() == before
-    assert result.records["test_a"].message.startswith("CassetteMiss: no recording answers the call shop.find(number=8)")
+    assert result.records["test_a"].message.startswith(
+        "CassetteMiss: no recording answers the call shop.find(number=8)"
+    )
     assert "was not sent" in result.text
     assert "--llm-record=all" in result.records["test_a"].message
     assert "--llm-record=new" not in result.text

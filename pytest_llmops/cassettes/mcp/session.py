@@ -81,7 +81,9 @@ class _OpenRequest:
     def has_spare_answer(self) -> bool:
         """Whether the client gets a recorded answer, although the server is asked only for comparison."""
         return (
-            self.turn.action == "compare" and self.turn.answer is not None and self.turn.answer.outcome is None
+            self.turn.action == "compare"
+            and self.turn.answer is not None
+            and self.turn.answer.outcome is None
         )
 
 
@@ -120,7 +122,9 @@ class McpSession:
         # What the client gets late: for each of its requests the function that makes the answer when it is time
         self._late: dict[MessageId, Callable[[], Message]] = {}
         self._given_up: set[MessageId] = set()  # requests that got their recorded answer before the live one
-        self.compares = False  # whether the server is asked only for comparison: the client need not know of its end
+        self.compares = (
+            False  # whether the server is asked only for comparison: the client need not know of its end
+        )
         self._server_has_ended = False
         self._is_over = False  # whether the client has closed the connection, or the server has ended
         self.greeting: list[Message] = []  # what the client has said first: a real server has to hear it too
@@ -189,7 +193,9 @@ class McpSession:
         def give_recorded() -> Message:
             self._open.pop(request_id, None)
             self._given_up.add(request_id)
-            given = self._finish(request, self._make_outcome(request, "no answer", f"no answer within {limit:.1f} s"))
+            given = self._finish(
+                request, self._make_outcome(request, "no answer", f"no answer within {limit:.1f} s")
+            )
             return _make_answer(request_id, read_tool_answer(given))
 
         self._late[request_id] = give_recorded

@@ -176,7 +176,9 @@ class RecordedProcess(Process):
             try:
                 await real.stdin.send(line)
             except _ENDED:
-                if not self.session.compares:  # otherwise the end of its output gives the client the recorded answer
+                if (
+                    not self.session.compares
+                ):  # otherwise the end of its output gives the client the recorded answer
                     raise
         if turn.ends:
             self._end_server()

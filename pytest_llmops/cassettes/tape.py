@@ -256,6 +256,10 @@ class Tape:
         """Return whether a server of tools may be asked: if all calls are replayed, nothing has to reach it."""
         return self.uses_tools() and (self.mode != "none" or self.config.settings.tools == "compare")
 
+    def compares_tools(self) -> bool:
+        """Return whether tools are called only to compare their answers with the recorded ones."""
+        return self.config.settings.tools == "compare"
+
     def list_tool_servers(self) -> Mapping[str, str]:
         """Return the patterns of ``llm_mcp_servers`` by name."""
         return self.config.settings.mcp_server_names

@@ -191,14 +191,15 @@ def _quote_error(content: Mapping[str, Any]) -> str:
 def _repeats_content(result: Mapping[str, Any]) -> bool:
     """Return whether ``content`` of a result says as text what ``structuredContent`` says too, as the SDK's servers do."""
     structured = result.get("structuredContent")
-    texts = [item.get("text") for item in as_mappings(result.get("content"))]
-    if not isinstance(structured, dict) or not all(isinstance(text, str) for text in texts):
+    items = as_mappings(result.get("content"))
+    texts = [item["text"] for item in items if isinstance(item.get("text"), str)]
+    if not isinstance(structured, dict) or len(texts) < len(items):
         return False
-    wanted = [structured]
+    wanted: list[object] = [structured]
     if structured.keys() == {"result"}:
         wanted.append(structured["result"])
     values = [parse_json(text) for text in texts]
-    said = [values, texts]
+    said: list[object] = [values, texts]
     if len(texts) == 1:
         said += [values[0], texts[0]]
     return any(value in said for value in wanted)

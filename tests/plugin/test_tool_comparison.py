@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
+from typing import cast
 from xml.etree import ElementTree as ET
 
+import httpx
 import pytest
 from support.messages import check_message
 from support.project import Project
 
+from pytest_llmops.cassettes import tool_addresses
+from pytest_llmops.cassettes.active_tape import use_tape
+from pytest_llmops.cassettes.http.httpx import wrap_async_transport
 from pytest_llmops.cassettes.request_key import Answer
 from pytest_llmops.cassettes.tape import Tape
+from pytest_llmops.cassettes.tape_config import TapeConfig
 from pytest_llmops.cassettes.tool_comparison import compare_tool_answers
 from pytest_llmops.cassettes.tool_questions import MCP, make_tool_answer
 from pytest_llmops.results.details import CassetteFacts, Drift
+from pytest_llmops.settings import Settings, ToolMode
 
 SUITE = """
 import json, os, urllib.request
@@ -163,6 +171,41 @@ def test_the_same_change_in_the_text_and_in_the_structure_of_a_result_is_one() -
         assert drift.place == "$.structuredContent.result"
     drifts = compare_tool_answers(question, answer("x", "x"), answer("x", "z"), tape.config).drifts
     assert [drift.place for drift in drifts] == ["$.content[0].text"]
+
+
+@pytest.mark.parametrize(
+    ("method", "message", "status", "answered"),
+    [
+        ("POST", {"id": 7, "method": "tools/call"}, 200, 7),
+        ("POST", {"method": "notifications/initialized"}, 202, None),
+        ("GET", None, 405, None),
+        ("DELETE", None, 202, None),
+    ],
+)
+def test_a_server_at_an_address_that_is_down_answers_with_an_error_while_it_is_compared(
+    method: str, message: object, status: int, answered: int | None
+) -> None:
+    """The clients of the SDK give up their connection at an error of httpx; so the session gets no chance to replay."""
+    url = "http://127.0.0.1:9/mcp"
+    tool_addresses.add_address(url)
+
+    async def refuse(transport: object, request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    async def send(tools: ToolMode) -> httpx.Response:
+        tape = Tape(Path("a.json"), "live", TapeConfig(settings=Settings(tools=tools)))
+        with use_tape(tape):
+            request = httpx.Request(method, url, json=message)
+            return cast("httpx.Response", await wrap_async_transport(httpx, refuse)(None, request))
+
+    with pytest.raises(httpx.ConnectError):
+        asyncio.run(send("auto"))
+    tool_addresses.take_failure(url)
+    response = asyncio.run(send("compare"))
+    assert response.status_code == status
+    if answered is not None:
+        assert response.json()["id"] == answered
+        assert response.json()["error"]["message"] == "the server cannot be reached: ConnectError: refused"
 
 
 def test_a_note_in_the_details_shows_both_values_of_a_long_call(recorded: Project) -> None:

@@ -322,6 +322,8 @@ class AnswerPlayer:
         requests = list(self.recordings.list_requests())
         recorded_urls = (request["url"] for _, request in requests if not is_tool_request(request))
         command = miss.add_base_url(self.config.command, question.url, recorded_urls)
+        if question.is_tool and self.mode != "none":  # the model's answer to it is new, too
+            command = self.config.command_again
         text = self._describe_miss(question, take, requests, command)
         return self.report.refuse_request(question, take, text, command)
 

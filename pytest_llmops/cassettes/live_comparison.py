@@ -2,12 +2,26 @@
 
 from dataclasses import dataclass, replace
 
+from pytest_llmops._util.json_values import as_mapping, as_mappings
 from pytest_llmops.cassettes.answer_player import AnswerPlayer
 from pytest_llmops.cassettes.drift import compare_answers
 from pytest_llmops.cassettes.outcome import Outcome
 from pytest_llmops.cassettes.request_key import Answer, Question
 from pytest_llmops.cassettes.tape_config import TapeConfig
 from pytest_llmops.cassettes.tape_report import TapeReport
+
+
+def _list_call_ids(body: object) -> list[str]:
+    """Return the paths of the ids of tool calls in a model request, of which vendors make new ones in every live run."""
+    request = as_mapping(body)
+    if any("call_id" in item for item in as_mappings(request.get("input"))):
+        return ["input[*].call_id", "input[*].id"]
+    chat = as_mappings(request.get("messages"))
+    if any("tool_call_id" in message for message in chat):
+        return ["messages[*].tool_call_id", "messages[*].tool_calls[*].id"]
+    if any("tool_use_id" in part for message in chat for part in as_mappings(message.get("content"))):
+        return ["messages[*].content[*].tool_use_id", "messages[*].content[*].id"]
+    return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +73,9 @@ class LiveComparison:
             note = f"an answer with outcome {outcome.error!r} was not compared"
         else:
             note = f"nothing recorded to compare with: {question.method} {question.url}"
+            paths = [path for path in _list_call_ids(question.json) if path not in self.config.rules.ignore]
+            if paths:
+                note += f" (ids of tool calls differ in every live run: name {' and '.join(paths)} in llm_match_ignore)"
         self.report.notes.append(note)
 
     def note_change(self, question: Question, take: str) -> None:

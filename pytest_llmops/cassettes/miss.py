@@ -82,7 +82,8 @@ def describe_missing_request(
             lines = ["  nearest   none: only calls of tools are recorded here"]
     else:
         lines = [f"  nearest   {shorten_text(nearest.name, 120)}"]
-        lines += _format_differences(nearest, question, rules)
+        has_tools = len(same_kind) < len(recorded)
+        lines += _format_differences(nearest, question, rules, has_tools=has_tools)
     if question.unreadable:
         lines.append(f"  body      {question.unreadable}")
     if question.client_note:
@@ -355,8 +356,17 @@ def _find_asked_url(question: Question) -> str:
     return question.url.replace(f"//{LOOPBACK}/", f"//{server}/", 1)
 
 
-def _format_differences(nearest: NearestRequest, question: Question, rules: MatchRules) -> list[str]:
-    """Return lines that show how a request differs from the nearest recorded one."""
+def _format_differences(
+    nearest: NearestRequest, question: Question, rules: MatchRules, *, has_tools: bool
+) -> list[str]:
+    """Return lines that show how a request differs from the nearest recorded one.
+
+    Args:
+        nearest: The recorded request.
+        question: The request.
+        rules: What the comparison ignores.
+        has_tools: Whether calls of tools are recorded, too.
+    """
     lines = []
     method = str(nearest.request.get("method"))
     url = str(nearest.request.get("url"))
@@ -387,13 +397,13 @@ def _format_differences(nearest: NearestRequest, question: Question, rules: Matc
     if kind:
         step = "make it the same in every run (freeze it, or pass it in)"
         lines.append(f"  hint      only {kind} differs: {step}")
-    hint = _describe_tool_result(before, now)
+    hint = _describe_tool_result(before, now, has_tools=has_tools)
     if hint:
         lines.append(f"  hint      {hint}")
     return lines
 
 
-def _describe_tool_result(old: object, new: object) -> str:
+def _describe_tool_result(old: object, new: object, *, has_tools: bool) -> str:
     """Return what to do if two requests differ only from the result of a tool on; "" if they do not."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return ""
@@ -414,6 +424,11 @@ def _describe_tool_result(old: object, new: object) -> str:
     step = "replace what differs in a normalizer of requests"
     if path:
         step = f"ignore results: llm_match_ignore = {path}"
+    if has_tools:
+        return (
+            f"{shorten_text(place, 60)} has the result of a tool, and it is not the one that the model was told: if the tool is a "
+            f"function that is not recorded, name it in llm_cassette(tools=[...]); or give it fixed data, or {step}"
+        )
     return (
         f"{shorten_text(place, 60)} has the result of a tool: tools run in every replay, and this one returned something else; "
         f"give it fixed data, or {step}"

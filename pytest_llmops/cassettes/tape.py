@@ -23,7 +23,7 @@ from pytest_llmops.cassettes.tape_report import TapeReport
 from pytest_llmops.cassettes.telemetry import is_telemetry
 from pytest_llmops.cassettes.tool_addresses import is_tool_host
 from pytest_llmops.cassettes.tool_calls import ToolCalls, ToolTurn
-from pytest_llmops.cassettes.tool_questions import collect_folders, make_tool_question
+from pytest_llmops.cassettes.tool_questions import MCP, collect_folders, make_tool_question
 from pytest_llmops.cassettes.wrong_address import NOT_FOUND
 from pytest_llmops.errors import BudgetReached, CassetteMiss, reword_error
 from pytest_llmops.protocols import is_error_status
@@ -179,6 +179,7 @@ class Tape:
                     return recorded
             if self.mode == "none":
                 raise self.player.refuse_request(question, take)
+            self._refuse_after_tool_miss(question, take)
             self.comparison.note_change(question, take)
             answer = self.claim_unrecorded(question, take, n)
             source: judge_calls.Source = "live"
@@ -188,6 +189,18 @@ class Tape:
                 self.tools.note_live_model_call(take)
             judge_calls.note_call(self, question, take, answer, source)
             return answer
+
+    def _refuse_after_tool_miss(self, question: Question, take: str) -> None:
+        """Ask no model live once a tool was missed: it would be told of our error, and its answer be paid and kept for nothing.
+
+        Raises:
+            CassetteMiss: A tool was missed in this take.
+        """
+        missed = self.report.find_tool_miss(take)
+        if missed:
+            raise self.report.refuse(
+                f"{missed}\n  then      {question.method} {question.url} was not sent", ""
+            )
 
     def _answer_telemetry(self, question: Question) -> Answer | None:
         """Return the success that a tracing SDK gets in a replay; None if its request goes out, unrecorded."""
@@ -243,12 +256,28 @@ class Tape:
         """Return whether a server of tools may be asked: if all calls are replayed, nothing has to reach it."""
         return self.uses_tools() and (self.mode != "none" or self.config.settings.tools == "compare")
 
+    def compares_tools(self) -> bool:
+        """Return whether tools are called only to compare their answers with the recorded ones."""
+        return self.config.settings.tools == "compare"
+
     def list_tool_servers(self) -> Mapping[str, str]:
         """Return the patterns of ``llm_mcp_servers`` by name."""
         return self.config.settings.mcp_server_names
 
-    def name_tool_server(self, label: str, identity: str) -> str:
-        """Return the name of a server of tools, see `ToolCalls.name_server`."""
+    def name_tool_server(self, label: str, identity: str, derived: str = "") -> str:
+        """Return the name of a server of tools, see `ToolCalls.name_server`.
+
+        Args:
+            label: What a reader calls it.
+            identity: What tells two servers of one label apart in this run.
+            derived: Its name by its command or address. If only that is recorded, `label` was given to it later.
+        """
+        if derived and derived != label and self.tools.reuses_recordings:
+            given_url, derived_url = (
+                self.make_tool_question(MCP, name, "", {}).url for name in (label, derived)
+            )
+            if not self.tools.has_server(given_url) and self.tools.has_server(derived_url):
+                label = derived
         return self.tools.name_server(label, identity)
 
     def make_tool_question(self, kind: str, server: str, method: str, params: object) -> Question:
@@ -358,6 +387,7 @@ class Tape:
             CassetteMiss: Its server cannot be used in this run.
             BudgetReached: The budget has no live call left.
         """
+        self._refuse_after_tool_miss(question, active_tape.current_take())
         self.check_set_up(question)
         self.costs.reserve(question)
         run_folder.note_live_call("+")
@@ -520,7 +550,7 @@ class Tape:
         """Return the error that fails the test even if the test caught it: a miss or refused call, also in a block."""
         if self.report.misses:
             first = self.report.misses[0]
-            return reword_error(first, str(first))
+            return reword_error(first, self.report.describe_first_miss())
         if self.costs.refusals:
             return BudgetReached(self.costs.refusals[0])
         for tape in self.inner:

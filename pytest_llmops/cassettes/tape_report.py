@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pytest_llmops.cassettes.drift import Drift
 from pytest_llmops.cassettes.request_key import Question, TapeCounts
 from pytest_llmops.errors import CassetteMiss
+from pytest_llmops.measurement import format_count
 
 NEW_LINE = "\n"
 # The key of a request, and the take of its answers: the number of a trial, as a text
@@ -37,6 +38,8 @@ class TapeReport:
     lock: threading.RLock = field(default_factory=threading.RLock)
     # The message of the first call of a tool that was missed, by its take
     _tool_misses: dict[str, str] = field(default_factory=dict)
+    # How often a call of a tool was missed for the same reason, by its take and all lines of its message but the first
+    _same_misses: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def refuse(self, text: str, command: str = "") -> CassetteMiss:
         """Count a missing recording or a forbidden connection, and return the miss to raise.
@@ -69,7 +72,29 @@ class TapeReport:
                 text = f"{cause}\n  then      {text.partition(NEW_LINE)[0]}"
             elif question.is_tool:
                 self._tool_misses.setdefault(take, text)
+                text = self._shorten_repeated(text, take)
         return self.refuse(text, command)
+
+    def _shorten_repeated(self, text: str, take: str) -> str:
+        """Count the message of a missed call of a tool, and return it, without its reason if that was given before."""
+        first, _, reason = text.partition(NEW_LINE)
+        self._same_misses[take, reason] += 1
+        if self._same_misses[take, reason] == 1:
+            return text
+        return f"{first}, for the same reason as the call before"
+
+    def describe_first_miss(self) -> str:
+        """Return the message of the first miss, and how many calls of tools were missed for the same reason."""
+        text = str(self.misses[0])
+        first_reason = text.partition(NEW_LINE)[2]
+        count = sum(number for (_, reason), number in self._same_misses.items() if reason == first_reason)
+        if count <= 1:
+            return text
+        return f"{text}\n  times     {format_count(count, 'call')} missed for this reason"
+
+    def find_tool_miss(self, take: str) -> str:
+        """Return the message of the first call of a tool that was missed in a take; "" without one."""
+        return self._tool_misses.get(take, "")
 
     def forget_miss(self, error: CassetteMiss) -> None:
         """Count a miss no longer, or another one with the same text; do nothing without one."""

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_llmops._util.json_values import as_mapping, as_mappings
+from pytest_llmops._util.json_values import as_mapping, as_mappings, parse_json
 from pytest_llmops.cassettes.drift import Drift
 from pytest_llmops.cassettes.request_key import Answer, Question
 from pytest_llmops.cassettes.tape_config import TapeConfig
 from pytest_llmops.cassettes.tool_questions import (
+    UNASKED_METHODS,
     describe_tool_question,
     name_tool_server,
     read_tool_answer,
@@ -58,32 +59,42 @@ class ToolDifferences:
 
 
 def compare_tool_answers(
-    question: Question, recorded: Answer, live: Answer, config: TapeConfig
+    question: Question, recorded: Answer | None, live: Answer, config: TapeConfig
 ) -> ToolDifferences:
     """Return how a live answer differs from the recorded one.
 
     Args:
         question: The call.
-        recorded: The recorded answer, with the folders of this run.
+        recorded: The recorded answer, with the folders of this run; None: the server started, or went on.
         live: The answer of the tool.
         config: Masks secrets.
     """
     found = ToolDifferences()
     comparison = _Comparison(question, config, found)
-    old = read_tool_answer(recorded)
+    old: dict[str, Any] = {}
+    if recorded is not None:
+        old = read_tool_answer(recorded)
     new = read_tool_answer(Answer(live.status, {}, config.redactor.clean(live.body)))
     before = comparison.describe_end(recorded)
     now = comparison.describe_end(live)
-    if before != now:
-        comparison.add("result", "", f"{before}{_quote_error(old)}", f"{now}{_quote_error(new)}")
+    if recorded is not None and _ended_alike(recorded, live):
         return found
-    if recorded.outcome is not None:
+    if recorded is None or before != now:
+        what = "server" if question.method in UNASKED_METHODS else "result"
+        comparison.add(what, "", f"{before}{_quote_error(old)}", f"{now}{_quote_error(new)}")
         return found
     try:
         comparison.compare(old, new)
     except RecursionError:
         comparison.add("result", "", "an answer", "an answer that is nested too deeply to be compared")
     return found
+
+
+def _ended_alike(recorded: Answer, live: Answer) -> bool:
+    """Return whether neither call got an answer, for the same kind of reason."""
+    if recorded.outcome is None or live.outcome is None:
+        return False
+    return recorded.outcome.kind == live.outcome.kind
 
 
 @dataclass(slots=True)
@@ -108,10 +119,12 @@ class _Comparison:
             name = name_tool_server(self.question.url)
         self.found.drifts.append(Drift(name, what, recorded, now, place=place or "$"))
 
-    def describe_end(self, answer: Answer) -> str:
+    def describe_end(self, answer: Answer | None) -> str:
         """Return how a call ended, in words: with a result, an error of the tool, an error of the server, or none of them."""
+        if answer is None:
+            return "a server that runs"
         if answer.outcome is not None:
-            return shorten_text(f"{answer.outcome.error} {answer.outcome.text}".strip(), MAX_NAME)
+            return shorten_text(answer.outcome.text or answer.outcome.error, MAX_NAME)
         content = read_tool_answer(answer)
         if "error" in content:
             return "an error"
@@ -126,6 +139,8 @@ class _Comparison:
             before, after = old.get(what, MISSING), new.get(what, MISSING)
             if isinstance(before, dict) and isinstance(after, dict) and what == "result":
                 before, after = self._compare_lists(before, after)
+                if _repeats_content(before) and _repeats_content(after):
+                    before, after = ({**each, "content": None} for each in (before, after))
             kind = what
             if self.question.method in _INITIALIZE:
                 kind = "server"
@@ -171,6 +186,23 @@ def _quote_error(content: Mapping[str, Any]) -> str:
     if not parts:
         return ""
     return f" ({shorten_text(': '.join(parts), MAX_QUOTED)})"
+
+
+def _repeats_content(result: Mapping[str, Any]) -> bool:
+    """Return whether ``content`` of a result says as text what ``structuredContent`` says too, as the SDK's servers do."""
+    structured = result.get("structuredContent")
+    items = as_mappings(result.get("content"))
+    texts = [item["text"] for item in items if isinstance(item.get("text"), str)]
+    if not isinstance(structured, dict) or len(texts) < len(items):
+        return False
+    wanted: list[object] = [structured]
+    if structured.keys() == {"result"}:
+        wanted.append(structured["result"])
+    values = [parse_json(text) for text in texts]
+    said: list[object] = [values, texts]
+    if len(texts) == 1:
+        said += [values[0], texts[0]]
+    return any(value in said for value in wanted)
 
 
 def _by_name(entries: list[Any]) -> dict[str, Mapping[str, Any]]:

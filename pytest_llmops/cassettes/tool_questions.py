@@ -32,6 +32,7 @@ LIST_METHOD = "tools/list"
 # Ours, not of the protocol: that the process of a server could not be started, and that it ended between two calls
 START_METHOD = "start"
 END_METHOD = "end"
+UNASKED_METHODS = frozenset({START_METHOD, END_METHOD})
 JSON_CONTENT_TYPE = "application/json"
 ANSWERED = 200  # the status of a call that was answered, with a result or an error
 # Requests of MCP that change nothing: clients make them as often as they like, and each gets the last answer again

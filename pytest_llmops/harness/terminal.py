@@ -42,6 +42,10 @@ MODES = {
     "live": "everything is asked live, nothing is recorded",
     "verify": "everything is asked live and compared with its recording",
 }
+TOOL_MODES = {
+    "replay": "tools are replayed",
+    "compare": "tools are called and compared with their recordings",
+}
 MAX_SCORES = 3  # scores after the outcome of a test
 MAX_KINDS = 5  # kinds of missing recordings that are shown in full; with -v all are
 MAX_NAMES = 10  # names of tests that a line lists
@@ -68,6 +72,9 @@ def describe_settings(settings: Settings) -> str:
     if settings.changed:
         mode = "changed"
     parts = [MODES[mode]]
+    if settings.tools in TOOL_MODES:
+        words = MODES[mode].replace("everything is", "the model is").replace("nothing is", "no model is")
+        parts = [words, TOOL_MODES[settings.tools]]
     if settings.models:
         parts.append(f"model {', '.join(settings.models)}")
     judge = settings.judge_model or settings.single_model

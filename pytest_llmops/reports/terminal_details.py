@@ -20,6 +20,7 @@ from pytest_llmops.results.traffic import Latency, Traffic, format_cost, format_
 from pytest_llmops.results.verdict import CHANGE_WORDS, Verdict
 
 INDENT = "  "
+MAX_NOTE = 600  # characters of a note: -v shows at least what the summary shows
 
 
 def detail_lines(run: Run, page: Page) -> list[Line]:
@@ -40,7 +41,7 @@ def detail_lines(run: Run, page: Page) -> list[Line]:
     lines += details.judge_lines()
     lines += details.review_lines(select_for_review(run.records))
     for note in run.notes:
-        lines += page.fact("note", page.quote(note), "yellow")
+        lines += page.fact("note", page.quote(note, MAX_NOTE), "yellow")
     return lines
 
 

@@ -280,7 +280,7 @@ def iter_concurrency_notes(records: Sequence[TestRecord]) -> Iterator[str]:
 MAX_TESTS = 3  # a command with more tests names their files instead
 MAX_FILES = 5  # a command with more files names the folder above them instead
 RECORD_NEW = "--llm-record=new"
-_OWN_LINE = re.compile(r"^  (?:cassette|nearest|record|moved|choose) .*$", re.MULTILINE)
+_OWN_LINE = re.compile(r"^  (?:cassette|nearest|record|moved|choose|times) .*$", re.MULTILINE)
 _NO_NEIGHBOUR = "  nearest   none"
 
 

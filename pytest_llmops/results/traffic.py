@@ -22,7 +22,8 @@ from pytest_llmops.results.run import Run, TestRecord
 
 MAX_LISTED_FILES = 3
 MAX_TOOL_CHANGES = 30  # that are listed
-MAX_CALL = 200  # characters of a call of a tool in a note
+MAX_CALL = 80  # characters of a call of a tool in a note, and of a place in its answer
+MAX_TEST = 120  # characters of the name of a test
 MAX_VALUE = 120
 _COUNTS = ("replayed", "recorded", "reused", "missed", "stale", "verified", "drifted")
 N = TypeVar("N", int, float)
@@ -324,7 +325,7 @@ def _format_note(entry: tuple[str, Sequence[str]]) -> str:
     others = ""
     if len(tests) > 1:
         others = f" and {format_count(len(tests) - 1, 'more test')}"
-    return f"{tests[0]}{others}: {note}"
+    return f"{shorten_text(tests[0], MAX_TEST)}{others}: {note}"
 
 
 def _iter_changed_tools(changes: Mapping[str, Sequence[str]]) -> Iterator[str]:

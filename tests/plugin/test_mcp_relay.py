@@ -223,6 +223,12 @@ def test_tools_are_compared_and_the_client_gets_the_recorded_result(project: Pro
     assert result.outcomes.get("passed") == 1, result.text
     assert count_starts(project) == 2
     assert 'recorded "42", now "41"' in result.text, result.text
+    # A server that dies in the call
+    dying = SERVER.replace('if name == "add":', 'if name == "add":\n        sys.exit(3)')
+    write(make_test("    assert start() == \"{'orders': ['42']}\"\n"), agent, **{"server.py": dying})
+    result = project.run("--llm-tools=compare")
+    assert result.outcomes.get("passed") == 1, result.text
+    assert "recorded a result, now the server has ended with exit status 3" in " ".join(result.run.notes)
 
 
 def test_nothing_is_put_in_the_place_of_servers_with_tools_off(project: Project, write: Write) -> None:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
+from typing import cast
 from xml.etree import ElementTree as ET
 
+import httpx
 import pytest
 from support.messages import check_message
 from support.project import Project
 
+from pytest_llmops.cassettes import tool_addresses
+from pytest_llmops.cassettes.active_tape import use_tape
+from pytest_llmops.cassettes.http.httpx import wrap_async_transport
+from pytest_llmops.cassettes.request_key import Answer
+from pytest_llmops.cassettes.tape import Tape
+from pytest_llmops.cassettes.tape_config import TapeConfig
+from pytest_llmops.cassettes.tool_comparison import compare_tool_answers
+from pytest_llmops.cassettes.tool_questions import MCP, make_tool_answer
 from pytest_llmops.results.details import CassetteFacts, Drift
+from pytest_llmops.settings import Settings, ToolMode
 
 SUITE = """
 import json, os, urllib.request
@@ -143,6 +155,69 @@ def test_a_live_answer_that_cannot_be_recorded_is_a_difference(recorded: Project
     text = " ".join(result.run.notes)
     assert 'now "cannot be recorded: an object of the class builtins.object"' in text
     assert 'shop.fail(number=7): error $.type: recorded "ValueError", now "gaierror"' in text
+
+
+def test_the_same_change_in_the_text_and_in_the_structure_of_a_result_is_one() -> None:
+    """Servers of the SDK say a result twice."""
+
+    def answer(value: object, text: str) -> Answer:
+        content = [{"type": "text", "text": text}]
+        return make_tool_answer({"result": {"content": content, "structuredContent": {"result": value}}})
+
+    tape = Tape(Path("a.json"))
+    question = tape.make_tool_question(MCP, "orders", "tools/call", {"name": "a"})
+    for old, new in ((answer(5, "5"), answer(6, "6")), (answer("x", "x"), answer("y", "y"))):
+        [drift] = compare_tool_answers(question, old, new, tape.config).drifts
+        assert drift.place == "$.structuredContent.result"
+    drifts = compare_tool_answers(question, answer("x", "x"), answer("x", "z"), tape.config).drifts
+    assert [drift.place for drift in drifts] == ["$.content[0].text"]
+
+
+@pytest.mark.parametrize(
+    ("method", "message", "status", "answered"),
+    [
+        ("POST", {"id": 7, "method": "tools/call"}, 200, 7),
+        ("POST", {"method": "notifications/initialized"}, 202, None),
+        ("GET", None, 405, None),
+        ("DELETE", None, 202, None),
+    ],
+)
+def test_a_server_at_an_address_that_is_down_answers_with_an_error_while_it_is_compared(
+    method: str, message: object, status: int, answered: int | None
+) -> None:
+    """The clients of the SDK give up their connection at an error of httpx; so the session gets no chance to replay."""
+    url = "http://127.0.0.1:9/mcp"
+    tool_addresses.add_address(url)
+
+    async def refuse(transport: object, request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    async def send(tools: ToolMode) -> httpx.Response:
+        tape = Tape(Path("a.json"), "live", TapeConfig(settings=Settings(tools=tools)))
+        with use_tape(tape):
+            request = httpx.Request(method, url, json=message)
+            return cast("httpx.Response", await wrap_async_transport(httpx, refuse)(None, request))
+
+    with pytest.raises(httpx.ConnectError):
+        asyncio.run(send("auto"))
+    tool_addresses.take_failure(url)
+    response = asyncio.run(send("compare"))
+    assert response.status_code == status
+    if answered is not None:
+        assert response.json()["id"] == answered
+        assert response.json()["error"]["message"] == "the server cannot be reached: ConnectError: refused"
+
+
+def test_a_note_in_the_details_shows_both_values_of_a_long_call(recorded: Project) -> None:
+    name = "test_" + "long_name_" * 15
+    path = recorded.path / "test_tools.py"
+    make_shop(recorded, BEFORE)
+    path.write_text(SUITE.replace("test_b", name), encoding="utf-8")
+    recorded.record()
+    make_shop(recorded, AFTER)
+    path.write_text(SUITE.replace("test_b", name), encoding="utf-8")
+    text = " ".join(recorded.run("--llm-tools=compare", "-v", "-k", "long_name").text.split())
+    assert 'result $.total: recorded 5 (integer), now "5" (string)' in text
 
 
 def test_verify_compares_tools_too_and_gives_the_live_result(recorded: Project) -> None:

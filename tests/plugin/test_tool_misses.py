@@ -93,6 +93,16 @@ def test_a_call_that_came_too_often_says_so(cassette: Tape) -> None:
     assert text.startswith("the call track(order_id=43) of MCP server orders was asked 2 times, recorded 1")
 
 
+def test_calls_that_are_missed_for_the_same_reason_are_counted(cassette: Tape) -> None:
+    first = miss(cassette, "server/discover", {}, "uvx orders")
+    with use_tape(cassette), pytest.raises(CassetteMiss) as caught:
+        cassette.claim_tool(cassette.make_tool_question(MCP, "uvx orders", "initialize", {}))
+    assert str(caught.value).splitlines() == [
+        "no recording answers the request initialize of MCP server uvx orders, for the same reason as the call before"
+    ]
+    assert str(cassette.verdict()) == f"{first}\n  times     2 calls missed for this reason"
+
+
 def test_the_text_of_a_tool_is_bounded_and_defused(cassette: Tape) -> None:
     text = miss(
         cassette,
@@ -167,6 +177,27 @@ def test_the_missed_tool_fails_the_test_and_not_the_model_that_hears_of_it(
         record.message
     )
     assert "then      no recording answers POST" in result.text
+
+
+@pytest.mark.parametrize("mode", ["all", "live"])
+def test_no_model_is_asked_live_after_a_missed_tool(project: Project, mode: str) -> None:
+    """It would hear of our error: its answer is paid and kept for nothing, and the conversation is no recording of the test."""
+    write(project)
+    project.record()
+    before = project.cassettes()
+    write(project, number=8)
+    asked = len(project.server.seen)
+    result = project.record("--llm-tools=replay", mode=mode)
+    assert result.outcomes == {"errors": 1}
+    assert len(project.server.seen) == asked
+    assert project.cassettes() == before
+    assert result.records["test_a"].message.startswith(
+        "CassetteMiss: no recording answers the call shop.find(number=8)"
+    )
+    assert "was not sent" in result.text
+    assert "--llm-record=all" in result.records["test_a"].message
+    assert "--llm-record=new" not in result.text
+    assert "tools are replayed" in result.text
 
 
 def test_a_changed_definition_of_a_tool_comes_before_the_messages(project: Project) -> None:

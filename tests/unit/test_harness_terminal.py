@@ -125,6 +125,16 @@ def test_the_line_on_the_settings_shows_no_secret_of_an_address() -> None:
     assert "\n" not in line
 
 
+def test_the_line_on_the_settings_says_where_tools_answer() -> None:
+    line = describe_settings(Settings(record="all", tools="replay"))
+    assert line == "llm: the model is asked live and recorded again; tools are replayed"
+    line = describe_settings(Settings(tools="compare"))
+    assert (
+        line
+        == "llm: recordings are replayed, no model is asked live; tools are called and compared with their recordings"
+    )
+
+
 def test_a_command_that_records_all_names_few_tests_or_their_files() -> None:
     def missed(*names: str, mode: str = "new") -> list[str]:
         return merge_record_commands(f"pytest {name} --llm-record={mode}" for name in names)

@@ -31,7 +31,7 @@ from pytest_llmops.cassettes.usage_record import CassetteUse, RunUsage
 from pytest_llmops.errors import SilentWriteRefused
 from pytest_llmops.harness.ahead.answers import AnswerStore
 from pytest_llmops.harness.ahead.tapes import CollectingTape, PhaseState
-from pytest_llmops.settings import RecordMode
+from pytest_llmops.settings import RecordMode, Settings
 
 GREETING = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"capabilities": {}}}
 
@@ -242,6 +242,83 @@ def test_the_end_of_a_server_comes_where_it_came(tmp_path: Path) -> None:
         assert not tape.report.misses
 
 
+@contextmanager
+def compare(folder: Path) -> Iterator[Tape]:
+    tape = Tape(folder / "tape.json", "none", TapeConfig(settings=Settings(tools="compare")))
+    push_tape(tape)
+    try:
+        yield tape
+    finally:
+        remove_tape(tape)
+        tape.close()
+
+
+@pytest.fixture
+def two_calls(tmp_path: Path) -> Path:
+    with use(tmp_path, "all"):
+        session = make_session()
+        record(session, make_call(1), make_answer(1, "a"))
+        record(session, make_call(2, {"a": 1}), make_answer(2, "b"))
+    return tmp_path
+
+
+def describe(tape: Tape) -> list[str]:
+    return [f"{drift.what}: {drift.recorded} / {drift.now}" for drift in tape.report.drifts]
+
+
+def test_a_server_that_ends_while_it_is_compared_is_replayed(two_calls: Path) -> None:
+    with compare(two_calls) as tape:
+        session = make_session()
+        session.has_server = True
+        assert session.receive_from_client(make_call(1)).to_server
+        turn = session.end(by_server=True, status=3)
+        assert turn.to_client == [make_answer(1, "a")]
+        assert not turn.ends
+        assert session.take_late_answer(1) is None
+        assert replay(session, make_call(2, {"a": 1})) == [make_answer(2, "b")]
+        assert session.receive_from_client({"jsonrpc": "2.0", "method": "notifications/x"}).to_server == []
+        session.end(by_server=False)
+    assert not tape.report.misses
+    assert describe(tape) == [
+        "result: a result / the server has ended with exit status 3",
+        "result: a result / the server has ended",
+    ]
+
+
+def test_a_server_that_ends_between_two_calls_while_it_is_compared_is_a_difference(two_calls: Path) -> None:
+    with compare(two_calls) as tape:
+        session = make_session()
+        session.has_server = True
+        record(session, make_call(1), make_answer(1, "a"))
+        assert not session.end(by_server=True).ends
+        assert replay(session, make_call(2, {"a": 1})) == [make_answer(2, "b")]
+    assert not tape.report.misses
+    assert "server: a server that runs / the server has ended" in describe(tape)
+
+
+def test_a_server_that_hangs_while_it_is_compared_is_replayed_after_some_seconds(two_calls: Path) -> None:
+    with compare(two_calls) as tape:
+        session = make_session()
+        [(seconds, number)] = session.receive_from_client(make_call(1)).later
+        assert 4.0 <= seconds < 5.0
+        assert session.take_late_answer(number) == make_answer(1, "a")
+        assert session.receive_from_server(make_answer(1, "late")) == []
+        session.receive_from_client(make_call(2, {"a": 1}))
+        assert session.receive_from_server(make_answer(2, "b")) == [make_answer(2, "b")]
+        assert not session.is_waiting(2)
+    assert not tape.report.misses
+    assert describe(tape) == ["result: a result / no answer within 4.0 s"]
+
+
+def test_a_server_that_cannot_be_started_for_comparison_is_replayed(two_calls: Path) -> None:
+    with compare(two_calls) as tape:
+        session = make_session()
+        assert start(session, FileNotFoundError(2, "No such file", "orders")) == ["server"]
+        assert replay(session, make_call(1)) == [make_answer(1, "a")]
+    assert not tape.report.misses
+    assert "server: a server that runs / an error (No such file)" in describe(tape)
+
+
 def test_a_server_that_is_ended_on_purpose_is_not_recorded_as_ended(tmp_path: Path) -> None:
     plan = FaultPlan([Fault(kind="server_died", tool="refund")])
     tape = Tape(tmp_path / "tape.json", "all", TapeConfig(faults=plan))
@@ -333,6 +410,31 @@ def test_a_model_that_is_asked_live_after_the_first_call_changes_nothing(tmp_pat
         assert replay(session, make_call(1)) == [make_answer(1, "a")]
         tape.tools.note_live_model_call("0")
         assert replay(session, make_call(1)) == [make_answer(1, "b")]
+
+
+def test_recordings_of_a_server_are_found_after_it_was_given_a_name(tmp_path: Path) -> None:
+    """`llm_mcp_servers` may be set after recording; recorded again, the server has its new name."""
+
+    def name(names: Any) -> str:
+        return server_names.name_command("python", ["-m", "orders"], names)
+
+    with use(tmp_path, "all"):
+        record(McpSession(name, "one"), make_call(1), make_answer(1, "a"))
+    settings = Settings(mcp_servers=("shop=python -m orders",))
+    modes: list[RecordMode] = ["none", "new"]
+    for mode in modes:
+        tape = Tape(tmp_path / "tape.json", mode, TapeConfig(settings=settings))
+        push_tape(tape)
+        assert replay(McpSession(name, "one"), make_call(1)) == [make_answer(1, "a")]
+        remove_tape(tape)
+        tape.close()
+        assert not tape.report.misses
+    tape = Tape(tmp_path / "tape.json", "all", TapeConfig(settings=settings))
+    push_tape(tape)
+    record(McpSession(name, "one"), make_call(1), make_answer(1, "b"))
+    remove_tape(tape)
+    tape.close()
+    assert [interaction.request["url"] for interaction in load_cassette(tape.path).values()] == ["mcp:shop"]
 
 
 def test_a_line_that_is_no_object_is_no_message() -> None:

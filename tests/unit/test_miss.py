@@ -179,6 +179,11 @@ def test_a_tool_that_returned_something_else_is_named(kind: str, step: str) -> N
     assert hint.endswith(f"give it fixed data, or {step}")
     assert "has the result of a tool: tools run in every replay" in hint
     check_message(hint)
+    tool = {"method": "tools/call", "url": "mcp:orders", "body": {"json": {}}}
+    recorded_tools = [("#001", request(old)), ("#002", tool)]
+    text = describe_missing_request(asked(new), recorded_tools, place="a.json", command="pytest")
+    assert "tools run in every replay" not in text
+    assert "name it in llm_cassette(tools=[...]); or give it fixed data, or" in text
     assert "hint" not in said({**new, "model": "b"}, request({**old, "model": "a"}))
     path = step.partition(" = ")[2]
     if path:

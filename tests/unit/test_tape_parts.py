@@ -1,5 +1,6 @@
 """The parts of a tape, each alone: what plays, what records, what compares, and what happened."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from pytest_llmops.cassettes import Tape, open_tape, replace_tape_factory
 from pytest_llmops.cassettes.answer_player import AnswerPlayer
 from pytest_llmops.cassettes.answer_recorder import AnswerRecorder
 from pytest_llmops.cassettes.live_comparison import LiveComparison
+from pytest_llmops.cassettes.request_key import MatchRules, Question
 from pytest_llmops.cassettes.tape_config import TapeConfig, make_run_config
 from pytest_llmops.cassettes.tape_report import AnswerTally, TapeReport
 from pytest_llmops.errors import CassetteError, CassetteMiss
@@ -135,6 +137,45 @@ def test_a_comparison_finds_what_has_changed(path: Path) -> None:
     assert [(drift.recorded, drift.now) for drift in player.report.drifts] == [("before", "after")]
     assert player.report.notes == [f"nothing recorded to compare with: POST {question.url}"]
     assert player.report.counts.verified == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "paths"),
+    [
+        (
+            {"messages": [{"role": "tool", "tool_call_id": "NUMBER"}]},
+            ("messages[*].tool_call_id", "messages[*].tool_calls[*].id"),
+        ),
+        (
+            {"messages": [{"content": [{"type": "tool_result", "tool_use_id": "NUMBER"}]}]},
+            ("messages[*].content[*].tool_use_id", "messages[*].content[*].id"),
+        ),
+        (
+            {"input": [{"type": "function_call_output", "call_id": "NUMBER"}]},
+            ("input[*].call_id", "input[*].id"),
+        ),
+    ],
+)
+def test_a_comparison_names_ids_of_tool_calls_and_their_paths_help(
+    asked: object, paths: tuple[str, str], path: Path
+) -> None:
+    def question(number: str, config: TapeConfig) -> Question:
+        body = json.dumps(asked).replace("NUMBER", number).encode()
+        return Tape(path, config=config).make_question(
+            "POST", "https://a.example/v1/x", {"content-type": "application/json"}, body
+        )
+
+    player = player_of(path, "verify")
+    LiveComparison(player.config, player.report, player).compare_answer(
+        question("2", player.config), says("after"), "0"
+    )
+    [note] = player.report.notes
+    assert note.endswith(
+        f"(ids of tool calls differ in every live run: name {paths[0]} and {paths[1]} in llm_match_ignore)"
+    )
+    ignoring = TapeConfig(rules=MatchRules(paths))
+    assert question("1", ignoring).key == question("2", ignoring).key
+    assert question("1", player.config).key != question("2", player.config).key
 
 
 def test_another_factory_makes_tapes_for_a_while(path: Path) -> None:

@@ -150,7 +150,7 @@ class TestProcess:
 # Attributes of a tape that other processes read; all other names are methods
 TAPE_VALUES = frozenset({"mode", "path", "command_again", "collects"})
 # Methods without arguments that return the same for all tapes of a run: asked once
-OF_THE_RUN = frozenset({"uses_tools", "list_tool_servers"})
+OF_THE_RUN = frozenset({"uses_tools", "compares_tools", "list_tool_servers"})
 # Methods that end a live call; of the latter the last argument is the answer
 ENDS_OF_CALLS = frozenset({"end_call", "end_socket", "finish_tool", "abandon_tool"})
 

@@ -29,7 +29,7 @@ from pytest_llmops.cassettes.http.live_response import (
 )
 from pytest_llmops.cassettes.request_key import Answer, Question
 from pytest_llmops.cassettes.tape import Tape
-from pytest_llmops.cassettes.tool_addresses import is_tool_address, note_failure
+from pytest_llmops.cassettes.tool_addresses import answer_unreachable, is_tool_address, note_failure
 from pytest_llmops.errors import CallDeferred
 from pytest_llmops.wire.content_encoding import decode_body
 from pytest_llmops.wire.untrusted_documents import DocumentError
@@ -103,6 +103,15 @@ def wrap_sync_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callabl
     return handle_request
 
 
+async def _stand_in(module: Any, request: Any, error: Exception) -> Any:
+    """Return what a server of tools that was to be compared seems to answer, as it cannot be reached: the connection goes on."""
+    body = await request.aread()
+    status, content = answer_unreachable(request.method, body, f"{type(error).__name__}: {error}")
+    return module.Response(
+        status, headers={"content-type": "application/json"}, content=content, request=request
+    )
+
+
 def wrap_async_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     """Return the replacement of ``AsyncHTTPTransport.handle_async_request``."""
 
@@ -113,7 +122,9 @@ def wrap_async_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callab
         if _is_of_tools(tape, request):
             try:
                 return await real(transport, request)
-            except Exception:
+            except Exception as error:
+                if tape.compares_tools():
+                    return await _stand_in(module, request, error)
                 note_failure(str(request.url))
                 raise
         body = await request.aread()

@@ -33,6 +33,8 @@ from pytest_llmops.cassettes.tool_questions import (
 from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss
 
 SILENCE_GRACE_S = 60.0  # how much longer than recorded a client may wait for an answer that never came
+# How much longer than recorded a live tool may take that is compared; many clients give up after 5 s
+COMPARE_GRACE_S = 4.0
 TIMING_DIGITS = 4
 _GREETINGS = frozenset({messages.INITIALIZE, "server/discover"})  # each connection has its own
 
@@ -75,6 +77,15 @@ class _OpenRequest:
     before: list[Message] = field(default_factory=list)
     replies: list[Message] = field(default_factory=list)
 
+    @property
+    def has_spare_answer(self) -> bool:
+        """Whether the client gets a recorded answer, although the server is asked only for comparison."""
+        return (
+            self.turn.action == "compare"
+            and self.turn.answer is not None
+            and self.turn.answer.outcome is None
+        )
+
 
 @dataclass(slots=True, eq=False)
 class _Script:
@@ -110,6 +121,10 @@ class McpSession:
         self._numbers = itertools.count(1)
         # What the client gets late: for each of its requests the function that makes the answer when it is time
         self._late: dict[MessageId, Callable[[], Message]] = {}
+        self._given_up: set[MessageId] = set()  # requests that got their recorded answer before the live one
+        self.compares = (
+            False  # whether the server is asked only for comparison: the client need not know of its end
+        )
         self._server_has_ended = False
         self._is_over = False  # whether the client has closed the connection, or the server has ended
         self.greeting: list[Message] = []  # what the client has said first: a real server has to hear it too
@@ -158,9 +173,33 @@ class McpSession:
         request = _OpenRequest(message, tape, question, turn, time.perf_counter() + wait_s)
         request.before, self._loose = self._loose, []
         self._open[message["id"]] = request
+        self.compares = turn.action == "compare"
         if self._server_has_ended:
-            self._end_requests(by_server=True)
-        return Turn(to_server=[message], wait_s=wait_s)
+            ended = self._end_requests(by_server=True)
+            if self.compares:
+                return ended
+        later = []
+        if request.has_spare_answer:
+            later.append((self._limit_comparison(request, wait_s), message["id"]))
+        return Turn(to_server=[message], later=later, wait_s=wait_s)
+
+    def _limit_comparison(self, request: _OpenRequest, wait_s: float) -> float:
+        """Let the client have the recorded answer to a request if no live one comes; return after how many seconds."""
+        limit = COMPARE_GRACE_S
+        if request.turn.answer is not None:
+            limit += request.turn.answer.latency_s or 0.0
+        request_id = request.message["id"]
+
+        def give_recorded() -> Message:
+            self._open.pop(request_id, None)
+            self._given_up.add(request_id)
+            given = self._finish(
+                request, self._make_outcome(request, "no answer", f"no answer within {limit:.1f} s")
+            )
+            return _make_answer(request_id, read_tool_answer(given))
+
+        self._late[request_id] = give_recorded
+        return limit + wait_s
 
     def _give_fault(self, message: Message, question: Question, given: ToolFault, tape: Tape) -> Turn:
         """Return what follows from a request that gets a fault on purpose."""
@@ -213,7 +252,8 @@ class McpSession:
         """Return a request as it is matched with recordings."""
         if tape != self._named_on:  # the settings may differ
             self._named_on = tape
-            self._label = tape.name_tool_server(self._name(tape.list_tool_servers()), self._identity)
+            label = self._name(tape.list_tool_servers())
+            self._label = tape.name_tool_server(label, self._identity, self._name({}))
         return tape.make_tool_question(MCP, self._label, method, params)
 
     def _abandon(self, request_id: MessageId) -> None:
@@ -245,14 +285,21 @@ class McpSession:
             await start_real()
         except OSError as error:
             turn = tape.claim_tool(question, self._find_take(tape))
+            self.compares = turn.action == "compare"
             place = os.fsdecode(error.filename or "")
             content = {"error": {"code": error.errno, "message": error.strerror or str(error), "data": place}}
             with contextlib.suppress(CassetteError):
                 tape.finish_tool(question, turn, make_tool_answer(content))
+            if self.compares:  # its requests get their recorded answers
+                self._server_has_ended = True
+                return
             raise
 
     def refuse_late_start(self, error: OSError) -> list[Message]:
         """Return what the client gets for its open requests if the server cannot be started for them. The test fails."""
+        if self.compares:
+            self._server_has_ended = True
+            return self._end_requests(by_server=True).to_client
         answers = []
         while self._open:
             request_id, request = self._open.popitem()
@@ -313,6 +360,8 @@ class McpSession:
         request = self._asked_by.pop(message["id"], None)
         if request is not None:
             request.replies.append(_without_id(message))
+        if self.compares and self._server_has_ended:
+            return Turn()
         return Turn(to_server=[message])
 
     def _receive_notification(self, message: Message) -> Turn:
@@ -322,10 +371,11 @@ class McpSession:
         cancelled = messages.cancelled_id(message)
         if isinstance(cancelled, (int, str)):
             self._late.pop(cancelled, None)
+            self._given_up.discard(cancelled)
             request = self._open.pop(cancelled, None)
             if request is not None:
                 self._finish(request, self._make_outcome(request, "no answer", "the client has cancelled it"))
-        if self.has_server:
+        if self.has_server and not (self.compares and self._server_has_ended):
             return Turn(to_server=[message])
         return Turn()
 
@@ -343,6 +393,9 @@ class McpSession:
     def receive_from_server(self, message: Message) -> list[Message]:
         """Return what the client gets for a message of the server, and record it."""
         if messages.is_answer(message):
+            if message["id"] in self._given_up:
+                self._given_up.discard(message["id"])
+                return []
             request = self._open.pop(message["id"], None)
             if request is None:  # cancelled, or the answer to a request that is not recorded
                 return [message]
@@ -367,6 +420,8 @@ class McpSession:
     def _answer(self, request: _OpenRequest, message: Message) -> Message:
         """Record the answer to a request, and return the one that the client gets."""
         content: dict[str, Any] = {}
+        if request.has_spare_answer:
+            self._late.pop(message["id"], None)
         if request.before:
             content["before"] = request.before
         if request.replies:
@@ -378,6 +433,8 @@ class McpSession:
         given = self._finish(request, answer)
         if given == answer:
             return message
+        if given.outcome is not None:
+            return messages.make_error(message["id"], f"no answer is recorded: {given.outcome.text}")
         return _make_answer(message["id"], read_tool_answer(given))
 
     def _measure(self, request: _OpenRequest) -> float:
@@ -397,46 +454,74 @@ class McpSession:
             return request.tape.finish_tool(request.question, request.turn, answer)
         return answer
 
-    def end(self, *, by_server: bool) -> None:
+    def end(self, *, by_server: bool, status: int | None = None) -> Turn:
         """Record requests that get no answer any more.
+
+        If they are compared, the client gets the recorded answers, and the connection goes on without the server.
 
         Args:
             by_server: Whether the server has ended; otherwise the client closes the connection.
+            status: The exit status of the server, if it is known.
         """
-        self._late.clear()
-        if by_server and not self._is_over and not self._open:
-            self._record_end()
+        turn = Turn(ends=True)
+        was_over = self._is_over
         self._is_over = True
         self._server_has_ended = self._server_has_ended or by_server
-        self._end_requests(by_server=self._server_has_ended)
+        if by_server and not was_over and not self._open:
+            turn.ends = self._record_end()
+        elif self._open:
+            turn = self._end_requests(by_server=self._server_has_ended, status=status)
+        if turn.ends:
+            self._late.clear()
+        return turn
 
     def abandon(self) -> None:
         """Record nothing for the open requests: their connection has failed, which may not happen again."""
         while self._open:
             _, request = self._open.popitem()
+            text = f"no connection to {request.question.url}: is the server up?"
+            if request.turn.action == "compare":
+                self._finish(request, self._make_outcome(request, "server ended", text))
+                continue
             request.tape.abandon_tool(request.question, request.turn)
-            request.tape.note_unrecorded(f"no connection to {request.question.url}: is the server up?")
+            request.tape.note_unrecorded(text)
 
-    def _record_end(self) -> None:
-        """Record that the server has ended between two calls: on replay, the call after the last recorded one learns of it."""
+    def _record_end(self) -> bool:
+        """Record that the server has ended between two calls: on replay, the call after the last recorded one learns of it.
+
+        Returns:
+            Whether the client has to learn of it now.
+        """
         tape = current_tape()
         if tape is None or not tape.uses_tools():
-            return
+            return True
         question = self._make_question(tape, END_METHOD, {})
         with contextlib.suppress(CassetteMiss, BudgetReached, CassetteError):
             turn = tape.claim_tool(question, self._find_take(tape))
             if turn.is_live:
                 outcome = Outcome("server ended", "the server has ended")
                 tape.finish_tool(question, turn, make_tool_answer({}, outcome=outcome))
+            return not (turn.action == "compare" and turn.answer is None)
+        return True
 
-    def _end_requests(self, *, by_server: bool) -> None:
-        """Record that the open requests get no answer."""
+    def _end_requests(self, *, by_server: bool, status: int | None = None) -> Turn:
+        """Record that the open requests get no answer; return what the client gets."""
         error, text = "no answer", "the client has closed the connection"
         if by_server:
             error, text = "server ended", "the server has ended"
+        if self.compares and status is not None:
+            text += f" with exit status {status}"
+        answers: list[Message] = []
+        ends = False
         while self._open:
-            _, request = self._open.popitem()
-            self._finish(request, self._make_outcome(request, error, text))
+            request_id, request = self._open.popitem()
+            given = self._finish(request, self._make_outcome(request, error, text))
+            if request.has_spare_answer and by_server:
+                self._late.pop(request_id, None)
+                answers.append(_make_answer(request_id, read_tool_answer(given)))
+            else:
+                ends = True
+        return Turn(to_client=answers, ends=ends)
 
 
 def _read_start_error(answer: Answer) -> OSError:

@@ -18,7 +18,15 @@ from pytest_llmops.cassettes.mcp.session import McpSession, Turn
 
 # No process has this number: a client that wants to kill the stand-in finds nothing (0 would be our own group)
 NO_PROCESS = 2**31 - 1
+END_GRACE_S = 0.5  # how long a server that writes nothing any more may take to end
 _ENDED = (anyio.EndOfStream, anyio.ClosedResourceError, anyio.BrokenResourceError, OSError)
+
+
+async def _find_status(real: "RealProcess") -> int | None:
+    """Return the exit status of a server whose output has ended; None if it goes on for a while."""
+    with anyio.move_on_after(END_GRACE_S):
+        await real.wait()
+    return real.returncode
 
 
 class RealProcess(Protocol):
@@ -165,7 +173,13 @@ class RecordedProcess(Process):
                     self._stdout.put(to_line(answer))
                 return
             await anyio.sleep(turn.wait_s)
-            await real.stdin.send(line)
+            try:
+                await real.stdin.send(line)
+            except _ENDED:
+                if (
+                    not self.session.compares
+                ):  # otherwise the end of its output gives the client the recorded answer
+                    raise
         if turn.ends:
             self._end_server()
 
@@ -371,8 +385,11 @@ class _Stdout(ByteReceiveStream):
         if None in arrived:
             self._is_ended = True
             self._owner.end_greeting()
-            self._owner.session.end(by_server=True)
-            self.end()
+            turn = self._owner.session.end(by_server=True, status=await _find_status(real))
+            for answer in turn.to_client:
+                self.put(to_line(answer))
+            if turn.ends:
+                self.end()
         self._received.extend(data for data in arrived if data)
         return b""
 

@@ -193,8 +193,12 @@ class Relay:
     def _hear_server(self, line: bytes | None) -> None:
         """Handle a line of the server, or its end."""
         if line is None:
-            self._session.end(by_server=True)
-            self._status = self._wait_for_server()
+            status = self._wait_for_server()
+            turn = self._session.end(by_server=True, status=status)
+            for answer in turn.to_client:
+                self._send_client(to_line(answer))
+            if turn.ends:
+                self._status = status
             return
         message = messages.parse_message(line)
         if message is None:  # a banner, which the client reports
@@ -293,7 +297,7 @@ class Relay:
     def _end_session(self) -> None:
         """The client says no more: the server may end, and what it has not answered gets no answer."""
         self._session.end(by_server=False)
-        if self._server is None:
+        if self._server is None or self._server.returncode is not None:
             self._status = 0
         self._close_input()
 

@@ -28,6 +28,7 @@ RAISED: list[BaseException] = [
     errors.ModelError("text", kind="auth", status=401),
     errors.JudgeError("text", reply="raw"),
     errors.DetectorError("detector names raised ValueError"),
+    errors.RetriedForEver("text"),
     errors.CassetteError("text"),
     errors.WireError("text"),
     errors.MeasurementErrored("text", [LOW]),

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pytest_llmops.cassettes.clients.requests import find_folders
@@ -256,6 +256,7 @@ FORMS: list[Callable[[str], object]] = [
 ]
 
 
+@example(recorded="/srv/ü b/tmp0", now="C:\\new\\table", request_form=FORMS[0], answer_form=FORMS[2])
 @given(recorded=FOLDERS, now=FOLDERS, request_form=st.sampled_from(FORMS), answer_form=st.sampled_from(FORMS))
 def test_a_folder_is_neither_in_the_key_nor_lost_in_the_answer(
     recorded: str, now: str, request_form: Callable[[str], object], answer_form: Callable[[str], object]

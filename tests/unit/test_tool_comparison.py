@@ -180,7 +180,7 @@ def test_a_server_that_ended_is_a_difference(tmp_path: Path) -> None:
     tape = Tape(path, "none", TapeConfig(settings=Settings(tools="compare")))
     ended = make_tool_answer({}, outcome=Outcome("server ended", "the server has ended"))
     assert ask(tape, "tools/call", CALL, ended) == {"result": make_text("a")}
-    assert lines(tape.report.drifts) == [("result", "$", "a result", "server ended the server has ended")]
+    assert lines(tape.report.drifts) == [("result", "$", "a result", "the server has ended")]
 
 
 def test_what_a_test_has_just_recorded_of_a_server_does_not_count_as_recorded_before(tmp_path: Path) -> None:

@@ -179,10 +179,17 @@ def _hide_in_nested(text: str, identities: Identities) -> str:
     def hide(match: re.Match[str]) -> str:
         with contextlib.suppress(ValueError):
             if _is_json(json.loads(match[0])):
-                return _replace(match[0], search)
+                return _mark_nested(_replace(match[0], search), identities)
         return match[0]
 
     return _NESTED_JSON.sub(hide, text)
+
+
+def _mark_nested(text: str, identities: Identities) -> str:
+    """Return JSON in a text whose placeholders say so, also where the inner JSON spells a letter as it is and the outer does not."""
+    for identity in identities:
+        text = text.replace(identity.placeholder, _placeholder_at(identity.placeholder, 1))
+    return text
 
 
 def _is_json(text: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from clients.mcp_agents import kit
 from clients.mcp_agents.model import ModelServer
-from clients.mcp_agents.project import INI, MCP_1, make_connection
+from clients.mcp_agents.project import INI, MCP_1, make_connection, model_variables
 from support.matrix import PYTHON, TIMEOUT_S, environment
 from support.server import Reply, Seen, json_reply
 
@@ -155,13 +155,7 @@ def run_framework(framework: Framework, folder: Path) -> tuple[dict[str, Any], s
                 **variables,
                 "MCP_CONNECTION": json.dumps(asdict(make_connection(kit.CLOCK_SCRIPT))),
                 "FAULTS_OUT": str(out),
-                # google-adk looks for credentials of Google's cloud.
-                "NO_GCE_CHECK": "true",
-                "ANTHROPIC_API_KEY": "key-of-no-one",
-                "ANTHROPIC_BASE_URL": model.url,
-                "OPENAI_API_KEY": "key-of-no-one",
-                "OPENAI_BASE_URL": f"{model.url}/v1",
-                "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+                **model_variables(model.url),
             },
             capture_output=True,
             text=True,

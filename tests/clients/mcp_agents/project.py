@@ -108,6 +108,19 @@ CLIENTS = {
 }
 
 
+def model_variables(url: str) -> dict[str, str]:
+    """The variables by which the SDKs ask a scripted model, and nothing else."""
+    return {
+        # google-adk looks for credentials of Google's cloud before it connects to a URL.
+        "NO_GCE_CHECK": "true",
+        "ANTHROPIC_API_KEY": "key-of-no-one",
+        "ANTHROPIC_BASE_URL": url,
+        "OPENAI_API_KEY": "key-of-no-one",
+        "OPENAI_BASE_URL": f"{url}/v1",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    }
+
+
 def explain_missing(script: kit.Script | None = None) -> str:
     """Return why clients, or a server, cannot be run here; or ""."""
     for path in (PYTHON, MCP_1):
@@ -193,13 +206,7 @@ class Project:
                 **variables,
                 "MCP_CONNECTIONS": json.dumps({name: asdict(value) for name, value in connections.items()}),
                 "MCP_OUT": str(out),
-                # google-adk looks for credentials of Google's cloud before it connects to a URL.
-                "NO_GCE_CHECK": "true",
-                "ANTHROPIC_API_KEY": "key-of-no-one",
-                "ANTHROPIC_BASE_URL": model_url,
-                "OPENAI_API_KEY": "key-of-no-one",
-                "OPENAI_BASE_URL": f"{model_url}/v1",
-                "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+                **model_variables(model_url),
             },
             capture_output=True,
             text=True,

@@ -1,0 +1,1 @@
+"""Read promptfoo configurations into an `ImportedSuite`."""

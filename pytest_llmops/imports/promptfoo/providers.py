@@ -340,15 +340,9 @@ class _ProvidersReader:
         """Note the settings of a hosted model that are no parameters; only their names."""
         table = provider_table()
         known = {*table["params"], *table["server_keys"], "model"}
-        left_out = [shorten_text(key, 40) for key in provider.config if key not in known]
-        if left_out:
-            names = ", ".join(left_out)
-            self.remark(
-                "left out",
-                provider.place_of("config"),
-                f"{names} of {what}",
-                "not a parameter of every model",
-            )
+        for key in provider.config:
+            if key not in known:
+                self.left_out.setdefault(shorten_text(key, 40), []).append(provider)
         for key in table["server_keys"]:
             if "{{" in _text(provider.config.get(key)):
                 why = "a template in the address of a server is not filled in: name the server with llm_base_url"

@@ -216,6 +216,18 @@ class SourceFolder:
             return [pattern]
         return self._expand(pattern, shown, here)
 
+    def find_one(self, reference: str, beside: Path, place: Place | None = None) -> Path:
+        """Return the one file that a reference names, as `find` does.
+
+        Raises:
+            SuiteError: As for `find`, or it names no file, or several.
+        """
+        found = self.find(reference, beside, place)
+        if len(found) == 1:
+            return found[0]
+        shown = shorten_text(reference, _MAX_SHOWN)
+        raise SuiteError(f"{shown}: expected one file, got {len(found)}", place or self.place(beside))
+
     def _is_pattern(self, pattern: Path) -> bool:
         return _MAGIC.search(pattern.as_posix()) is not None and not pattern.exists()
 

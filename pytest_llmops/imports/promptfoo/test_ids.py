@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pytest_llmops._util.text_files import canonical_json, fingerprint_parts
 from pytest_llmops.measurement import Json
@@ -10,17 +10,21 @@ from pytest_llmops.measurement import Json
 MAX_CHARS = 60
 MAX_CHOICE_CHARS = 20  # of the value that tells a test from the others of its product
 _HASH_CHARS = 6
+_NUMBERED = re.compile(r"test-\d+")
 _NO_LETTERS = re.compile(r"[^a-z0-9]+")
 
 
 def make_slug(text: str, most: int = MAX_CHARS) -> str:
-    """Return a text as lower case letters, digits and dashes, cut at a word; "" if it has none of them.
+    """Return a text as lower case letters, digits and dashes, cut at a word; "" if most of its letters are no Latin ones.
 
-    >>> make_slug("Späte Rückgabe: 45 Tage!"), make_slug("one two three", 9)
-    ('spate-ruckgabe-45-tage', 'one-two')
+    >>> make_slug("Späte Rückgabe: 45 Tage!"), make_slug("one two three", 9), make_slug("日本語で AI")
+    ('spate-ruckgabe-45-tage', 'one-two', '')
     """
-    plain = unicodedata.normalize("NFKD", text[: 10 * most]).encode("ascii", "ignore").decode()
+    begin = text[: 4 * most]
+    plain = unicodedata.normalize("NFKD", begin).encode("ascii", "ignore").decode()
     slug = _NO_LETTERS.sub("-", plain.lower()).strip("-")
+    if 2 * len(slug.replace("-", "")) < sum(character.isalnum() for character in begin):
+        return ""
     if len(slug) <= most:
         return slug
     cut = slug[: most + 1]
@@ -29,15 +33,30 @@ def make_slug(text: str, most: int = MAX_CHARS) -> str:
     return slug[:most]
 
 
-def name_test(description: str, variables: Mapping[str, Json], number: int) -> str:
-    """Return an id for a test: of its description, else of its first variable with a text, else its number."""
-    slug = make_slug(description)
-    if slug:
-        return slug
-    for value in variables.values():
-        if isinstance(value, str) and make_slug(value):
-            return make_slug(value)
-    return f"test-{number}"
+def name_test(description: str, texts: Iterable[str]) -> str:
+    """Return a name for a test: of its description, else of the first of its texts that gives one, else "".
+
+    >>> name_test("", ["-", "When can I return it?"])
+    'when-can-i-return-it'
+    """
+    for text in (description, *texts):
+        slug = make_slug(text)
+        if slug:
+            return slug
+    return ""
+
+
+def join_names(name: str, other: str) -> str:
+    """Return two names as one, as far as the second says more.
+
+    >>> join_names("hello", "french"), join_names("hello-french", "french"), join_names("test-1", "french")
+    ('hello-french', 'hello-french', 'french')
+    """
+    if not other or name.endswith(other):
+        return name
+    if _NUMBERED.fullmatch(name):
+        return other
+    return f"{name[:MAX_CHARS]}-{other[:MAX_CHARS]}"
 
 
 def name_choice(variables: Mapping[str, Json], varied: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ _KNOWN_KEYS = frozenset(
         "metadata",
         "options",
         "providerOutput",
+        "tags",
         "threshold",
         "vars",
     }
@@ -139,14 +140,14 @@ def read_repeat(options: LocatedMap) -> int:
     return min(max(int(repeat), 1), MAX_REPEAT)
 
 
-def read_tags(metadata: Mapping[str, Json]) -> tuple[str, ...]:
-    """Return the tags of a test: each short text of its metadata, as ``key:value``.
+def read_tags(values: Mapping[str, Json], metadata: Mapping[str, Json]) -> tuple[str, ...]:
+    """Return the tags of a test: its own, and each short text of its metadata, as ``key:value``.
 
-    >>> read_tags({"topic": "returns", "tags": ["late", "fee"], "rows": {"a": 1}})
-    ('topic:returns', 'late', 'fee')
+    >>> read_tags({"tags": ["late", "fee"]}, {"topic": "returns", "rows": {"a": 1}})
+    ('late', 'fee', 'topic:returns')
     """
     tags: dict[str, None] = {}
-    for name, value in metadata.items():
+    for name, value in [("tags", values.get("tags")), *metadata.items()]:
         items = [value]
         if isinstance(value, list):
             items = value

@@ -9,7 +9,7 @@ from pytest_llmops.imports import templates
 from pytest_llmops.imports.promptfoo.assertion_lists import ListedAssertion, fill_in, read_assertions
 from pytest_llmops.imports.promptfoo.reading import Origin, Reading
 from pytest_llmops.imports.promptfoo.test_entries import TestEntry, list_entries
-from pytest_llmops.imports.promptfoo.test_ids import IdMaker, make_slug, name_choice, name_test
+from pytest_llmops.imports.promptfoo.test_ids import IdMaker, join_names, make_slug, name_choice, name_test
 from pytest_llmops.imports.promptfoo.test_options import (
     add_test_remarks,
     find_obstacle,
@@ -20,7 +20,7 @@ from pytest_llmops.imports.promptfoo.test_options import (
 from pytest_llmops.imports.promptfoo.variables import Combination, expand, read_variables
 from pytest_llmops.imports.source_files import LocatedMap, SourceFolder, split_function
 from pytest_llmops.imports.suite import Remark, SuiteError, SuiteTest
-from pytest_llmops.measurement import Json, shorten_text
+from pytest_llmops.measurement import shorten_text
 
 MAX_TESTS = 100_000
 
@@ -67,6 +67,7 @@ class _Merged:
     metadata: LocatedMap
     assertions: tuple[ListedAssertion, ...]
     family: str
+    scenario: str = ""
 
 
 def read_tests(config: LocatedMap, folder: SourceFolder, path: Path) -> TestsRead:
@@ -90,7 +91,7 @@ class _TestReader:
         self.reading = reading
         self.ids = IdMaker()
         self.count = 0
-        self.lists: dict[int, tuple[ListedAssertion, ...]] = {}
+        self.lists: dict[int, tuple[LocatedMap, tuple[ListedAssertion, ...]]] = {}
         self.stored: set[str] = set()
         self.defaults = self._read_defaults()
 
@@ -163,18 +164,30 @@ class _TestReader:
         if self.count + len(combinations) > MAX_TESTS:
             obstacle = f"the suite has more than {MAX_TESTS:,} tests"
             combinations = combinations[:1]
-        base = name_test(_describe(merged.values), combinations[0].values, self.count)
+        base = self._name(merged, combinations[0])
         if len(combinations) > 1 and not merged.family:
             merged = replace(merged, family=base)
         self.count += len(combinations) - 1
         for combination in combinations:
             name = base
             if combination.varied:
-                name = f"{base}-{name_choice(combination.values, combination.varied)}"
-            yield self._make_test(merged, combination, name, rule, obstacle or self._find_stored(combination))
+                name = join_names(base, name_choice(combination.values, combination.varied))
+            why = obstacle or combination.obstacle or self._find_stored(combination)
+            yield self._make_test(merged, combination, name, rule, why)
         stored = merged.options.get("storeOutputAs")
         if isinstance(stored, str):
             self.stored.add(stored)
+
+    def _name(self, merged: _Merged, combination: Combination) -> str:
+        """Return the id of a test, before the values of its lists are added."""
+        texts = []
+        for name, value in merged.variables.items():
+            if isinstance(value, str) and value.startswith("file://"):
+                texts.append(Path(split_function(value)[0]).stem)
+            elif name not in combination.varied:
+                texts.append(templates.write_text(combination.values[name]))
+        base = name_test(_describe(merged.values), texts) or f"test-{self.count}"
+        return join_names(base, merged.scenario)
 
     def _make_test(
         self, merged: _Merged, combination: Combination, name: str, rule: str, obstacle: str
@@ -191,7 +204,7 @@ class _TestReader:
             variables=variables,
             assertions=assertions,
             output=output,
-            tags=read_tags(merged.metadata),
+            tags=read_tags(merged.values, merged.metadata),
             family=merged.family,
             repeat=read_repeat(merged.options),
             obstacle=obstacle,
@@ -244,6 +257,9 @@ class _TestReader:
             metadata,
             own,
             entry.family,
+            name_test(
+                _describe_scenario(entry.scenario), map(templates.write_text, scenario_variables.values())
+            ),
         )
 
     def _read_list(self, source: LocatedMap, entry: TestEntry) -> tuple[ListedAssertion, ...]:
@@ -251,12 +267,12 @@ class _TestReader:
         value = source.get("assert")
         if value is None:
             return ()
-        key = id(value)
-        if isinstance(value, str):
-            key = id(source)
-        if key not in self.lists:
-            self.lists[key] = read_assertions(self.reading, value, entry.origin, source.place_of("assert"))
-        return self.lists[key]
+        known = self.lists.get(id(source))
+        if known is None:
+            listed = read_assertions(self.reading, value, entry.origin, source.place_of("assert"))
+            known = (source, listed)  # the source is kept, so that no other has its id
+            self.lists[id(source)] = known
+        return known[1]
 
 
 # Keys of `defaultTest` that tests have without a scenario, too, besides those that are merged
@@ -299,3 +315,10 @@ def _describe(values: LocatedMap) -> str:
     if not isinstance(description, (str, int, float)):
         return ""
     return " ".join(str(description).split())
+
+
+def _describe_scenario(scenario: LocatedMap | None) -> str:
+    """Return the description of an entry of a scenario, or ""."""
+    if scenario is None:
+        return ""
+    return _describe(scenario)

@@ -33,11 +33,13 @@ class Combination:
         values: The values as the prompt gets them.
         checked: The values as the assertions get them, in which only names are filled in.
         varied: The names whose value differs between the combinations of the test.
+        obstacle: Why a value is not what the suite has (no such file, code makes it); "": all are.
     """
 
     values: Mapping[str, Json]
     checked: Mapping[str, Json]
     varied: tuple[str, ...] = ()
+    obstacle: str = ""
 
 
 def read_variables(reading: Reading, value: Json, origin: Origin, place: Place) -> LocatedMap:
@@ -71,7 +73,7 @@ def read_variables(reading: Reading, value: Json, origin: Origin, place: Place) 
 
 
 def expand(reading: Reading, variables: LocatedMap, *, expands: bool = True) -> Iterator[Combination]:
-    """Yield the combinations of a test: the first variable changes slowest.
+    """Yield the combinations of a test: the first variable changes slowest. Values that cannot be had stay as they are written.
 
     Args:
         reading: The reading of the configuration.
@@ -79,12 +81,16 @@ def expand(reading: Reading, variables: LocatedMap, *, expands: bool = True) -> 
         expands: Whether a list whose first item is a text means one test for each item.
 
     Raises:
-        SuiteError: There are more than 10,000, code makes a value, a file cannot be read, or a template cannot be filled in.
+        SuiteError: There are more than 10,000.
     """
-    choices = {
-        name: _list_choices(reading, value, variables.place_of(name), expands=expands)
-        for name, value in variables.items()
-    }
+    choices: dict[str, list[Json]] = {}
+    obstacle = ""
+    for name, value in variables.items():
+        try:
+            choices[name] = _list_choices(reading, value, variables.place_of(name), expands=expands)
+        except SuiteError as error:
+            choices[name] = [value]
+            obstacle = obstacle or f"the variable {shorten_text(name, 60)}: {error.what} ({error.place})"
     count = math.prod(len(values) for values in choices.values())
     if count > MAX_COMBINATIONS:
         sizes = " x ".join(str(len(values)) for values in choices.values() if len(values) > 1)
@@ -92,7 +98,7 @@ def expand(reading: Reading, variables: LocatedMap, *, expands: bool = True) -> 
         raise SuiteError(what, variables.place)
     varied = tuple(name for name, values in choices.items() if len(values) > 1)
     for values in product(*choices.values()):
-        yield _fill_in(dict(zip(choices, values, strict=True)), varied, variables)
+        yield _fill_in(Combination(dict(zip(choices, values, strict=True)), {}, varied, obstacle))
 
 
 def _list_choices(reading: Reading, value: Json, place: Place, *, expands: bool) -> list[Json]:
@@ -136,18 +142,17 @@ def _load(reading: Reading, value: str, place: Place) -> list[Json]:
     return texts
 
 
-def _fill_in(values: dict[str, Json], varied: tuple[str, ...], variables: LocatedMap) -> Combination:
+def _fill_in(raw: Combination) -> Combination:
     """Return a combination with its templates filled in, in the two steps of promptfoo."""
-    for name, value in values.items():
-        if isinstance(value, str):
-            values[name] = value.removesuffix("\n")
-    texts = {
+    values = {name: _cut_line_break(value) for name, value in raw.values.items()}
+    texts = [
         name for name, value in values.items() if isinstance(value, str) and templates.has_template(value)
-    }
+    ]
     if not texts:
-        return Combination(values, values, varied)
-    _replace_names(values, variables)
+        return Combination(values, values, raw.varied, raw.obstacle)
+    _replace_names(values)
     filled = dict(values)
+    obstacle = raw.obstacle
     for name in texts:
         value = values[name]
         if not isinstance(value, str) or _uses_unknown(value, values):
@@ -155,12 +160,19 @@ def _fill_in(values: dict[str, Json], varied: tuple[str, ...], variables: Locate
         try:
             filled[name] = templates.render(templates.keep_partial(value), values)
         except templates.Untranslatable as error:
-            what = f"the template in the variable {shorten_text(name, 60)!r} is not filled in: {error.what}"
-            raise SuiteError(what, variables.place_of(name)) from None
-    return Combination(filled, values, varied)
+            what = f"the template in the variable {shorten_text(name, 60)} is not filled in: {error.what}"
+            obstacle = obstacle or what
+    return Combination(filled, values, raw.varied, obstacle)
 
 
-def _replace_names(values: dict[str, Json], variables: LocatedMap) -> None:
+def _cut_line_break(value: Json) -> Json:
+    """Return a text without one line break at its end."""
+    if isinstance(value, str):
+        return value.removesuffix("\n")
+    return value
+
+
+def _replace_names(values: dict[str, Json]) -> None:
     """Replace ``{{ name }}`` by the value of the variable, one in each value and round."""
     for _ in range(MAX_ROUNDS):
         is_done = True
@@ -171,11 +183,10 @@ def _replace_names(values: dict[str, Json], variables: LocatedMap) -> None:
             text = "null"
             if values[match[1]] is not None:
                 text = templates.write_text(values[match[1]])
+            if len(value) + len(text) > MAX_CHARS:
+                return
             values[name] = f"{value[: match.start()]}{text}{value[match.end() :]}"
             is_done = False
-            if len(value) + len(text) > MAX_CHARS:
-                what = f"the variable {shorten_text(name, 60)!r} has more than {MAX_CHARS:,} characters with those that it names"
-                raise SuiteError(what, variables.place_of(name))
         if is_done:
             return
 

@@ -7,16 +7,16 @@ from pathlib import Path
 from pytest_llmops._util.text_files import json_kind
 from pytest_llmops.imports import templates
 from pytest_llmops.imports.promptfoo.assertion_lists import ListedAssertion, fill_in, read_assertions
-from pytest_llmops.imports.promptfoo.reading import Origin, Reading
-from pytest_llmops.imports.promptfoo.test_entries import TestEntry, list_entries
-from pytest_llmops.imports.promptfoo.test_ids import IdMaker, join_names, name_choice, name_test
-from pytest_llmops.imports.promptfoo.test_options import (
+from pytest_llmops.imports.promptfoo.case_ids import IdMaker, join_names, name_choice, name_test
+from pytest_llmops.imports.promptfoo.entries import TestEntry, list_entries
+from pytest_llmops.imports.promptfoo.options import (
     add_test_remarks,
     find_obstacle,
     find_rule,
     read_repeat,
     read_tags,
 )
+from pytest_llmops.imports.promptfoo.reading import Origin, Reading
 from pytest_llmops.imports.promptfoo.variables import Combination, expand, read_variables
 from pytest_llmops.imports.source_files import LocatedMap, SourceFolder, split_function
 from pytest_llmops.imports.suite import Remark, SuiteError, SuitePrompt, SuiteTest
@@ -208,12 +208,13 @@ class _TestReader:
 
     def _name(self, merged: _Merged, combination: Combination) -> str:
         """Return the id of a test, before the values of its lists are added."""
-        texts = []
+        texts: list[str] = []
         for name, value in merged.variables.items():
+            filled = combination.values[name]
             if isinstance(value, str) and value.startswith("file://"):
                 texts.append(Path(split_function(value)[0]).stem)
-            elif name not in combination.varied:
-                texts.append(templates.write_text(combination.values[name]))
+            elif isinstance(filled, str) and name not in combination.varied:
+                texts.append(filled)
         base = name_test(_describe(merged.values), texts) or f"test-{self.count}"
         return join_names(base, merged.scenario)
 
@@ -285,9 +286,7 @@ class _TestReader:
             metadata,
             own,
             entry.family,
-            name_test(
-                _describe_scenario(entry.scenario), map(templates.write_text, scenario_variables.values())
-            ),
+            _name_scenario(entry.scenario, scenario_variables),
         )
 
     def _read_list(self, source: LocatedMap, entry: TestEntry) -> tuple[ListedAssertion, ...]:
@@ -345,8 +344,8 @@ def _describe(values: LocatedMap) -> str:
     return " ".join(str(description).split())
 
 
-def _describe_scenario(scenario: LocatedMap | None) -> str:
-    """Return the description of an entry of a scenario, or ""."""
+def _name_scenario(scenario: LocatedMap | None, variables: LocatedMap) -> str:
+    """Return a name for an entry of a scenario: of its description, else of its first text; "" without a scenario."""
     if scenario is None:
         return ""
-    return _describe(scenario)
+    return name_test(_describe(scenario), [value for value in variables.values() if isinstance(value, str)])

@@ -286,7 +286,7 @@ tests:
     assert isinstance(test, LocatedMap)
     assert test["assert"] == [{"type": "contains", "value": "y"}, {"type": "regex", "more": 5}]
     assert test["again"] == [{"type": "contains", "value": "x"}]
-    first = test["assert"][0]  # type: ignore[index]
+    first = test["assert"][0]
     assert isinstance(first, LocatedMap)
     assert (first.place.line, first.places["type"].line, first.places["value"].line) == (7, 3, 7)
 

@@ -16,7 +16,7 @@ from pytest_llmops.imports.promptfoo.options import (
     read_repeat,
     read_tags,
 )
-from pytest_llmops.imports.promptfoo.reading import Origin, Reading
+from pytest_llmops.imports.promptfoo.reading import Reading
 from pytest_llmops.imports.promptfoo.variables import Combination, expand, read_variables
 from pytest_llmops.imports.source_files import LocatedMap, SourceFolder, split_function
 from pytest_llmops.imports.suite import Remark, SuiteError, SuitePrompt, SuiteTest
@@ -129,22 +129,21 @@ class _TestReader:
         place = config.place_of("defaultTest")
         empty = LocatedMap(place=place)
         try:
-            origin = self.reading.origin
-            value = self.reading.follow(config.get("defaultTest"), origin)
+            path = self.reading.path
+            value = config.get("defaultTest")
             if isinstance(value, str):
-                path = self.reading.folder.find_one(value, origin.path, place)
-                value = self.reading.read_value(path, place)
-                origin = Origin(value, path)
+                path = self.reading.folder.find_one(value, path, place)
+                value = self.reading.read_part(path, place)
             if value is None:
                 value = empty
             if not isinstance(value, LocatedMap):
                 what = f"defaultTest: expected an object, got {json_kind(value)}"
                 return _Defaults(empty, empty, (), what)
-            variables = read_variables(self.reading, value.get("vars"), origin, value.place_of("vars"))
+            variables = read_variables(self.reading, value.get("vars"), path, value.place_of("vars"))
         except SuiteError as error:
             return _Defaults(empty, empty, (), f"defaultTest cannot be read ({error.place}): {error.what}")
         assertions = read_assertions(
-            self.reading, value.get("assert"), origin, value.place_of("assert"), is_shared=True
+            self.reading, value.get("assert"), path, value.place_of("assert"), is_shared=True
         )
         return _Defaults(value, variables, assertions)
 
@@ -257,14 +256,14 @@ class _TestReader:
             SuiteError: Its variables cannot be read.
         """
         values = entry.values
-        variables = read_variables(self.reading, values.get("vars"), entry.origin, values.place_of("vars"))
+        variables = read_variables(self.reading, values.get("vars"), entry.path, values.place_of("vars"))
         sources = [self.defaults.values]
         scenario_variables = LocatedMap(place=values.place)
         own: tuple[ListedAssertion, ...] = ()
         if entry.scenario is not None:
             sources.append(entry.scenario)
             scenario_variables = read_variables(
-                self.reading, entry.scenario.get("vars"), entry.origin, entry.scenario.place
+                self.reading, entry.scenario.get("vars"), entry.path, entry.scenario.place
             )
             own = self._read_list(entry.scenario, entry)
         own += self._read_list(values, entry)
@@ -296,7 +295,7 @@ class _TestReader:
             return ()
         known = self.lists.get(id(source))
         if known is None:
-            listed = read_assertions(self.reading, value, entry.origin, source.place_of("assert"))
+            listed = read_assertions(self.reading, value, entry.path, source.place_of("assert"))
             known = (source, listed)  # the source is kept, so that no other has its id
             self.lists[id(source)] = known
         return known[1]

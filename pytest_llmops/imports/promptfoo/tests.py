@@ -13,6 +13,7 @@ from pytest_llmops.imports.promptfoo.options import (
     add_test_remarks,
     find_obstacle,
     find_rule,
+    find_transform,
     read_repeat,
     read_tags,
 )
@@ -33,11 +34,14 @@ class TestsRead:
         tests: They, in order. What cannot be read is a test with an obstacle.
         remarks: What is not carried besides the obstacles of tests and assertions.
         assertion_count: The assertions in the files, each counted once where it is written.
+        transform: Code that changes each answer before it is checked, the same for all tests, so that it belongs to what is asked;
+            "": none. A transform that only some tests have is their obstacle.
     """
 
     tests: tuple[SuiteTest, ...]
     remarks: tuple[Remark, ...]
     assertion_count: int
+    transform: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +84,12 @@ def read_tests(config: LocatedMap, folder: SourceFolder, path: Path) -> TestsRea
     """
     reader = _TestReader(Reading(folder, path, config))
     tests = tuple(reader.read())
+    transform = ""
+    if len(reader.transforms) == 1 and not any(test.output for test in tests):
+        transform, why = reader.transforms.pop()
+        tests = tuple(replace(test, obstacle=test.obstacle.removeprefix(why)) for test in tests)
     reading = reader.reading
-    return TestsRead(tests, tuple(reading.remarks), reading.assertion_count)
+    return TestsRead(tests, tuple(reading.remarks), reading.assertion_count, transform)
 
 
 def fit_variables(tests: Sequence[SuiteTest], prompts: Sequence[SuitePrompt]) -> tuple[SuiteTest, ...]:
@@ -121,6 +129,7 @@ class _TestReader:
         self.count = 0
         self.lists: dict[int, tuple[LocatedMap, tuple[ListedAssertion, ...]]] = {}
         self.stored: set[str] = set()
+        self.transforms: set[tuple[str, str]] = set()
         self.defaults = self._read_defaults()
 
     def _read_defaults(self) -> _Defaults:
@@ -180,6 +189,8 @@ class _TestReader:
         """
         merged = self._merge(entry)
         add_test_remarks(self.reading, merged.values, merged.options, self.defaults.values)
+        transform, why = find_transform(merged.options)
+        self.transforms.add((transform, why))
         obstacle = self.defaults.obstacle or find_obstacle(merged.options)
         rule = find_rule(self.reading, merged.values)
         try:
@@ -199,8 +210,8 @@ class _TestReader:
             name = base
             if combination.varied:
                 name = join_names(base, name_choice(combination.values, combination.varied))
-            why = obstacle or combination.obstacle or self._find_stored(combination)
-            yield self._make_test(merged, combination, name, rule, why)
+            reason = obstacle or combination.obstacle or self._find_stored(combination) or why
+            yield self._make_test(merged, combination, name, rule, reason)
         stored = merged.options.get("storeOutputAs")
         if isinstance(stored, str):
             self.stored.add(stored)

@@ -336,21 +336,30 @@ def test_an_entry_that_is_no_assertion_is_named_and_never_dropped(
     assert result.assertion_count == 1
 
 
+def test_code_that_changes_all_answers_belongs_to_what_is_asked(tmp_path: Path) -> None:
+    default = "defaultTest: {options: {transform: output.trim()}}\n"
+    result = read(tmp_path, default + "tests: [{vars: {a: 1}}, {vars: {a: file://missing.txt}}]")
+    assert result.transform == "transform output.trim()"
+    assert [test.obstacle.partition(":")[0] for test in result.tests] == ["", "the variable a"]
+
+
 @pytest.mark.parametrize(
-    ("options", "obstacle"),
+    "tests",
     [
-        ("transform: output.trim()", "transform output.trim(): code changes the answer"),
-        ("postprocess: file://a.js", "postprocess file://a.js: code changes the answer"),
-        ("transformVars: '({})'", "transformVars ({}): code changes the variables"),
+        "[{vars: {a: 1}, options: {transform: output.trim()}}, {vars: {a: 2}}]",
+        "[{vars: {a: 1}, options: {postprocess: output.trim()}, providerOutput: x}]",
+        "[{vars: {a: 1}, options: {transform: output.trim()}}, {options: {transform: output.length}}]",
     ],
 )
-def test_code_in_the_options_is_the_obstacle_of_all_tests_that_have_it(
-    tmp_path: Path, options: str, obstacle: str
-) -> None:
-    result = read(
-        tmp_path, f"defaultTest: {{options: {{{options}}}}}\ntests: [{{vars: {{a: 1}}}}, {{vars: {{a: 2}}}}]"
-    )
-    assert all(obstacle in test.obstacle for test in result.tests)
+def test_code_that_changes_the_answers_of_some_tests_is_their_obstacle(tmp_path: Path, tests: str) -> None:
+    result = read(tmp_path, f"tests: {tests}")
+    assert result.transform == ""
+    assert "output.trim(): code changes the answer before it is checked" in result.tests[0].obstacle
+
+
+def test_code_that_changes_variables_is_an_obstacle(tmp_path: Path) -> None:
+    test = read_one(tmp_path, "tests: [{vars: {a: 1}, options: {transformVars: '({})'}}]")
+    assert test.obstacle == "transformVars ({}): code changes the variables: write their values into the case"
 
 
 def test_what_a_test_changes_besides_is_named(tmp_path: Path) -> None:

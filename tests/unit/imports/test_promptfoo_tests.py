@@ -328,6 +328,7 @@ tests:
             "{type: contains, value: x, transform: output.a}",
             "transform output.a: code changes what is checked",
         ),
+        ("{type: assert-set, assert: [{type: assert-set}]}", "a set within a set"),
         ("{type: assert-set}", "expected a list of assertions in the set, got null"),
     ],
 )

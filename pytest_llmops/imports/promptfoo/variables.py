@@ -19,7 +19,7 @@ MAX_ROUNDS = 5  # of names of variables in values of variables
 MAX_CHARS = 1_000_000  # of a value that is filled in
 _NAME = re.compile(r"\{\{\s*(\w+)\s*\}\}", re.ASCII)
 _USED_NAME = re.compile(
-    r"\{\{\s*([A-Za-z_]\w{0,200})[^{}\s|]{0,500}\s*(?:\|[^}]{1,2000})?\}\}|\{%\s*(?:if|for)\s+([A-Za-z_]\w*)",
+    r"\{\{\s*([A-Za-z_]\w{0,200})[^{}\s|]{0,500}\s*(?:\|[^}]{1,500})?\}\}|\{%\s*(?:if|for)\s+([A-Za-z_]\w*)",
     re.ASCII,
 )
 _FOR = re.compile(r"\{%\s*for\s+(\w+)\s+in\s+(\w+)\s*%\}", re.ASCII)

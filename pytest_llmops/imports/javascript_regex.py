@@ -2,8 +2,9 @@ r"""Translate regular expressions of JavaScript into Python's.
 
 Both languages share most of their syntax and differ in what it means: in JavaScript ``\w``, ``\d`` and ``\b`` know ASCII only
 and ``\s`` all white space, ``$`` does not match before a last line break, ``[^]`` is any character, and ``\Z`` is the
-letter Z. Left as it is: ``.``, which in JavaScript does not match ``\r``, U+2028 and U+2029 either; and that JavaScript
-counts a character outside of the first 65,536 as two.
+letter Z. Left as it is, since a person has to read the result: ``.`` does not match ``\r``, U+2028 and U+2029 in JavaScript,
+``\s`` matches U+FEFF and ``\B`` an empty text, a group that was not used is empty where it is named again, and a character
+outside of the first 65,536 counts as two.
 """
 
 import re
@@ -22,6 +23,8 @@ _SPELLED_CLASSES = {"d": "0-9", "w": "A-Za-z0-9_"}
 _HIGH_SURROGATES = range(0xD800, 0xDC00)
 _LOW_SURROGATES = range(0xDC00, 0xE000)
 _COUNT = re.compile(r"\{[0-9]+(?:,[0-9]*)?\}")
+_FURTHER_CODES = re.compile(r"\\u|\\x[89a-fA-F]")  # characters outside ASCII
+_LOOKBEHINDS = frozenset({"(?<=", "(?<!"})  # which cannot be repeated
 _GROUP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HEX_DIGITS = re.compile(r"[0-9a-fA-F]+")
 # A class, or an escape, or a group that is counted: enough to know how many groups there are before they are read
@@ -83,6 +86,7 @@ class _Translation:
     position: int = 0
     written: list[str] = field(default_factory=list)
     can_repeat: bool = False
+    open_groups: list[str] = field(default_factory=list)
 
     def translate(self) -> str:
         """Return the whole expression, its flags in front."""
@@ -97,7 +101,7 @@ class _Translation:
         With the flag ``i`` letters outside ASCII need their other case too, which ``a`` would take away.
         """
         if "i" in self.flags:
-            return self.pattern.isascii()
+            return self.pattern.isascii() and _FURTHER_CODES.search(self.pattern) is None
         return re.search(r"\\[dDwWbB]", self.pattern) is not None
 
     def _write_flags(self) -> str:
@@ -120,7 +124,12 @@ class _Translation:
         elif char == "[":
             self._translate_class()
         elif char == "(":
+            start = self.position
             self._translate_group()
+            self.open_groups.append(self.pattern[start : self.position])
+        elif char == ")":
+            opening = self.open_groups.pop() if self.open_groups else ""
+            self._take(char, char, can_repeat=opening not in _LOOKBEHINDS)
         elif char in "*+?" or count is not None:
             self._translate_repetition(char if count is None else count.group())
         elif char == "$" and "m" not in self.flags:

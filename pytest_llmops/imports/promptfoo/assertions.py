@@ -10,7 +10,7 @@ from pytest_llmops.imports.checks import Check, NotCarried
 from pytest_llmops.imports.promptfoo import code_assertions
 from pytest_llmops.imports.promptfoo.assertion_table import AssertionRow, find_row, read_table
 from pytest_llmops.imports.promptfoo.assertion_values import CONVERTERS
-from pytest_llmops.imports.promptfoo.line_values import LineValue
+from pytest_llmops.imports.promptfoo.line_values import LineValue, quote
 from pytest_llmops.imports.promptfoo.meaning_values import VARIABLE_CONVERTERS, Variables
 from pytest_llmops.imports.promptfoo.unfit import Unfit
 from pytest_llmops.imports.suite import SuiteAssertion
@@ -127,13 +127,7 @@ def _format_label(assertion: SuiteAssertion) -> str:
     metric = assertion.options.get("metric")
     if not isinstance(metric, str) or not metric.strip() or "{{" in metric:
         return ""
-    return f", label={_quote(shorten_text(metric.strip(), 80))}"
-
-
-def _quote(text: str) -> str:
-    """Return a text as a literal with double quotes; braces are escaped so that none is taken for a place of the line."""
-    quoted = json.dumps(text, ensure_ascii=False)
-    return quoted.replace("{", "\\x7b").replace("}", "\\x7d")
+    return f", label={quote(shorten_text(metric.strip(), 80))}"
 
 
 def _add_options(check: Check, assertion: SuiteAssertion) -> Check:

@@ -61,6 +61,22 @@ def format_as_javascript(value: Json) -> str:
     raise Unfit("a value of the list is a list, a mapping or too large a number")
 
 
+def quote(text: str) -> str:
+    r"""Return a text as a literal with double quotes, in ASCII where it cannot be printed.
+
+    Braces are escaped too, so that none is taken for a place of a line.
+
+    >>> print(quote('a "b" {c}'))
+    "a \"b\" \x7bc\x7d"
+    """
+    literal = repr(text)
+    inner = literal[1:-1]
+    if literal.startswith("'"):
+        inner = inner.replace("\\'", "'").replace('"', '\\"')
+    inner = inner.replace("{", "\\x7b").replace("}", "\\x7d")
+    return f'"{inner}"'
+
+
 def require_text(assertion: SuiteAssertion) -> str:
     """Return the value of a type for which promptfoo accepts a text or a number.
 
@@ -89,15 +105,17 @@ def read_threshold(assertion: SuiteAssertion, default: float | None = None) -> f
     """Return the threshold of an assertion.
 
     Raises:
-        Unfit: It is not a number, or there is none and the type has no default.
+        Unfit: It is not a number from 0 on, or there is none and the type has no default.
     """
     threshold = assertion.options.get("threshold")
     if threshold is None and default is not None:
         return default
     if threshold is None:
         raise Unfit("promptfoo refuses it: it has no threshold")
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float):
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not math.isfinite(threshold):
         raise Unfit("its threshold is not a number")
+    if threshold < 0:
+        raise Unfit("its threshold is below 0")
     return threshold
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from pytest_llmops.imports.promptfoo.line_values import LineValue, read_threshold
+from pytest_llmops.imports.promptfoo.line_values import LineValue, quote, read_threshold
 from pytest_llmops.imports.promptfoo.unfit import Unfit
 from pytest_llmops.imports.suite import SuiteAssertion
 from pytest_llmops.measurement import Json
@@ -77,7 +77,7 @@ def _read_tool_arguments(assertion: SuiteAssertion) -> LineValue:
     others = "..., "
     if value.get("mode") == "exact":
         others = ""
-    return LineValue(value=dict(arguments), parts={"tool": repr(name), "others": others})
+    return LineValue(value=dict(arguments), parts={"tool": quote(name), "others": others})
 
 
 def _read_goal(assertion: SuiteAssertion) -> LineValue:

@@ -27,8 +27,6 @@ _FURTHER_CODES = re.compile(r"\\u|\\x[89a-fA-F]")  # characters outside ASCII
 _LOOKBEHINDS = frozenset({"(?<=", "(?<!"})  # which cannot be repeated
 _GROUP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HEX_DIGITS = re.compile(r"[0-9a-fA-F]+")
-# A class, or an escape, or a group that is counted: enough to know how many groups there are before they are read
-_COUNTED_PARTS = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\((?!\?)|\(\?<(?![=!])", re.DOTALL)
 
 
 class UntranslatableRegex(ValueError):
@@ -87,6 +85,10 @@ class _Translation:
     written: list[str] = field(default_factory=list)
     can_repeat: bool = False
     open_groups: list[str] = field(default_factory=list)
+    group_count: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.group_count = _count_groups(self.pattern)
 
     def translate(self) -> str:
         """Return the whole expression, its flags in front."""
@@ -194,9 +196,7 @@ class _Translation:
     def _translate_reference(self) -> None:
         digits = re.compile("[0-9]+").match(self.pattern, self.position + 1)
         number = digits.group() if digits else ""
-        parts = _COUNTED_PARTS.findall(self.pattern)
-        groups = sum(part.startswith("(") for part in parts)
-        if int(number[:6] or "0") > groups:
+        if int(number[:6] or "0") > self.group_count:
             raise UntranslatableRegex(f"\\{number}: there is no such group")
         self._take(f"\\{number}", f"(?:\\{number})")
 
@@ -312,6 +312,27 @@ class _Translation:
         if letter not in _SPELLED_CLASSES:
             raise UntranslatableRegex(f"\\{letter} in a class next to letters outside ASCII")
         return _SPELLED_CLASSES[letter], True
+
+
+def _count_groups(pattern: str) -> int:
+    """Return how many groups have a number."""
+    count = 0
+    in_class = False
+    position = 0
+    while position < len(pattern):
+        char = pattern[position]
+        if char == "\\":
+            position += 1
+        elif char == "[":
+            in_class = True
+        elif char == "]":
+            in_class = False
+        elif char == "(" and not in_class:
+            rest = pattern[position + 1 : position + 4]
+            is_named = rest.startswith("?<") and rest[2:] not in {"=", "!"}
+            count += is_named or not rest.startswith("?")
+        position += 1
+    return count
 
 
 def _read_hex(digits: str, size: int) -> int | None:

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from pytest_llmops.errors import find_closest_name
 from pytest_llmops.imports.checks import Check, NotCarried
+from pytest_llmops.imports.literals import quote
 from pytest_llmops.imports.promptfoo import code_assertions
 from pytest_llmops.imports.promptfoo.assertion_table import AssertionRow, find_row, read_table
 from pytest_llmops.imports.promptfoo.assertion_values import CONVERTERS
-from pytest_llmops.imports.promptfoo.line_values import LineValue, quote
+from pytest_llmops.imports.promptfoo.line_values import LineValue
 from pytest_llmops.imports.promptfoo.meaning_values import VARIABLE_CONVERTERS, Variables
 from pytest_llmops.imports.promptfoo.unfit import Unfit
 from pytest_llmops.imports.suite import SuiteAssertion

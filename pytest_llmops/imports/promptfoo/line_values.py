@@ -61,22 +61,6 @@ def format_as_javascript(value: Json) -> str:
     raise Unfit("a value of the list is a list, a mapping or too large a number")
 
 
-def quote(text: str) -> str:
-    r"""Return a text as a literal with double quotes, in ASCII where it cannot be printed.
-
-    Braces are escaped too, so that none is taken for a place of a line.
-
-    >>> print(quote('a "b" {c}'))
-    "a \"b\" \x7bc\x7d"
-    """
-    literal = repr(text)
-    inner = literal[1:-1]
-    if literal.startswith("'"):
-        inner = inner.replace("\\'", "'").replace('"', '\\"')
-    inner = inner.replace("{", "\\x7b").replace("}", "\\x7d")
-    return f'"{inner}"'
-
-
 def require_text(assertion: SuiteAssertion) -> str:
     """Return the value of a type for which promptfoo accepts a text or a number.
 

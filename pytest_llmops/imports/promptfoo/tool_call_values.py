@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from pytest_llmops.imports.promptfoo.line_values import LineValue, quote, read_threshold
+from pytest_llmops.imports.literals import quote
+from pytest_llmops.imports.promptfoo.line_values import LineValue, read_threshold
 from pytest_llmops.imports.promptfoo.unfit import Unfit
 from pytest_llmops.imports.suite import SuiteAssertion
 from pytest_llmops.measurement import Json

@@ -13,9 +13,9 @@ from support.imported_checks import carry, find_names, make_checks, passes, refu
 from support.shared import shared
 
 from pytest_llmops.imports.checks import Check
+from pytest_llmops.imports.literals import quote
 from pytest_llmops.imports.promptfoo.assertion_table import AssertionRow, find_row, read_table
 from pytest_llmops.imports.promptfoo.assertion_values import CONVERTERS
-from pytest_llmops.imports.promptfoo.line_values import quote
 from pytest_llmops.imports.promptfoo.meaning_values import VARIABLE_CONVERTERS
 from pytest_llmops.judges import Rubric
 from pytest_llmops.measurement import Json

@@ -69,12 +69,12 @@ def _find_text_in_json(expression: Expression) -> Text | None:
     if place is None or not place.keys or place.or_empty == "array":
         return None
     *outer, last = place.keys
-    code = "loads(answer)" + "".join(f"[{_format_key(key)}]" for key in outer)
+    code = "json.loads(answer)" + "".join(f"[{_format_key(key)}]" for key in outer)
     if place.or_empty and isinstance(last, str):
         code = f'({code}.get({_format_key(last)}) or "")'
     else:
         code = f"{code}[{_format_key(last)}]"
-    return Text(code, imports=("json.loads",))
+    return Text(code, imports=("json",))
 
 
 def _format_key(key: str | int) -> str:
@@ -263,8 +263,8 @@ def _find_parts(expression: Expression) -> Text | None:
         pattern = javascript_regex.translate(separator.pattern, flags)
         if re.match(pattern, ""):
             return None  # the languages differ in where nothing separates
-        code = f"split({quote(pattern)}, {text.code})"
-        imports = (*imports, "re.split")
+        code = f"re.split({quote(pattern)}, {text.code})"
+        imports = (*imports, "re")
     else:
         return None
     if filtered is not None:

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pytest_llmops
 from pytest_llmops import collect
 from pytest_llmops.imports.checks import Check, NotCarried
 from pytest_llmops.imports.promptfoo.assertions import make_check
@@ -50,6 +51,9 @@ def find_names(check: Check) -> dict[str, Any]:
     names = {}
     for name in check.imports:
         module, _, attribute = name.rpartition(".")
+        if not module and name not in pytest_llmops.__all__:
+            names[name] = importlib.import_module(name)
+            continue
         names[attribute] = getattr(importlib.import_module(module or "pytest_llmops"), attribute)
     return names
 
@@ -66,7 +70,7 @@ def _passes(check: Check, answer: str) -> bool:
         try:
             exec(line, names)
         except (ValueError, LookupError, TypeError, AttributeError):
-            assert "loads(answer)" in line  # the answer is not JSON, or has no such text
+            assert "json.loads(answer)" in line  # the answer is not JSON, or has no such text
             return False
     (measurement,) = measurements
     return measurement.status == "passed"

@@ -90,13 +90,13 @@ def test_where_javascript_converts_types_the_check_is_stricter_and_says_so() -> 
         (
             "(JSON.parse(output).text || '').split(/\\s+/).filter(w => w.length > 0).length >= 5",
             [
-                'assert_score(len, (loads(answer).get("text") or "").split(), at_least=5, name="words", unit="count")',
+                'assert_score(len, (json.loads(answer).get("text") or "").split(), at_least=5, name="words", unit="count")',
             ],
             [None],
         ),
         (
             "!['a', 'b'].includes(JSON.parse(output).a[0].b.toLowerCase().trim().split(/\\s+/)[0])",
-            ['assert_not_matches([*loads(answer)["a"][0]["b"].split(), ""][0].lower(), {value})'],
+            ['assert_not_matches([*json.loads(answer)["a"][0]["b"].split(), ""][0].lower(), {value})'],
             [r"\A(?:a|b)\Z"],
         ),
         (

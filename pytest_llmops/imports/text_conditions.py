@@ -213,7 +213,7 @@ def _make_count(counted: Text, name: str, limit: str, differs: str = "") -> Chec
 def _find_words(expression: Expression) -> Text | None:
     """Return the list of words that an expression makes of a text; None: it is something else."""
     filtered = _find_filtered(expression)
-    split = match_method(filtered[0] if filtered else expression, "split")
+    split = match_method(filtered or expression, "split")
     if split is None or len(split[1]) != 1 or not isinstance(split[1][0], Pattern):
         return None
     text = find_text(split[0])
@@ -224,31 +224,29 @@ def _find_words(expression: Expression) -> Text | None:
     return replace(text, code=f"{text.code.removesuffix('.strip()')}.split()")
 
 
-def _find_filtered(expression: Expression) -> tuple[Expression, str] | None:
-    """Return a list whose empty texts are left out, and the condition for ``part`` that says so; None: something else."""
+def _find_filtered(expression: Expression) -> Expression | None:
+    """Return the list whose empty texts an expression leaves out; None: it is something else."""
     match = match_method(expression, "filter")
     if match is None or len(match[1]) != 1:
         return None
     condition = match[1][0]
     if condition == Name("Boolean"):
-        return match[0], "part"
+        return match[0]
     if not isinstance(condition, Function):
         return None
     name = Name(condition.parameter)
-    trimmed = Call(Member(name, "trim"), ())
-    for text, code in ((name, "part"), (trimmed, "part.strip()")):
+    for text in (name, Call(Member(name, "trim"), ())):
         length = Member(text, "length")
         is_long = Binary(">", length, Literal(0.0))
         is_other = Binary("!==", text, Literal(""))
         if condition.body in (text, length, is_long, is_other):
-            return match[0], code
+            return match[0]
     return None
 
 
 def _find_parts(expression: Expression) -> Text | None:
     """Return the list of lines or other parts that an expression makes of a text; None: it is something else."""
-    filtered = _find_filtered(expression)
-    split = match_method(filtered[0] if filtered else expression, "split")
+    split = match_method(expression, "split")
     if split is None or len(split[1]) != 1:
         return None
     text = find_text(split[0])
@@ -267,8 +265,6 @@ def _find_parts(expression: Expression) -> Text | None:
         imports = (*imports, "re")
     else:
         return None
-    if filtered is not None:
-        code = f"[part for part in {code} if {filtered[1]}]"
     return replace(text, code=code, imports=imports)
 
 

@@ -94,7 +94,12 @@ def _find_first_word(expression: Expression) -> Text | None:
 
 
 def write_text_checks(condition: Expression, *, positive: bool) -> list[Check]:
-    """Return the checks of a condition about the text of the answer."""
+    """Return the checks of a condition about a text; none if it always holds.
+
+    Raises:
+        UnknownCode: It is not one of the trivial forms.
+        UntranslatableRegex: A regular expression in it has no equal.
+    """
     if isinstance(condition, Binary) and condition.operator in {"&&", "||"}:
         return [_write_alternatives(condition, positive=positive)]
     if isinstance(condition, Binary):
@@ -113,7 +118,7 @@ def _write_comparison(condition: Binary, *, positive: bool) -> list[Check]:
     if not positive:
         operator = OPPOSITE[operator]
     text = find_text(left)
-    if text is not None and operator in {"!==", "!="} and right in (Undefined(), Literal(None)):
+    if left == Name(OUTPUT) and operator in {"!==", "!="} and right in (Undefined(), Literal(None)):
         return []  # there is always a text
     if left == TypeOf(Name(OUTPUT)) and right == Literal("string") and operator in {"===", "=="}:
         return []
@@ -154,6 +159,8 @@ def _write_choice(items: Items, arguments: Sequence[Expression], *, positive: bo
         raise UnknownCode("a call of another form")
     if text.lower:
         expected = [value for value in expected if value == value.lower()]
+    if not expected:
+        raise UnknownCode("texts in upper case that an answer in lower case never has")
     if positive:
         check = _write_equality(text, expected[0])
         return replace(check, value=expected)

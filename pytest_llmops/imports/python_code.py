@@ -169,7 +169,7 @@ def list_variables(call: str) -> list[str]:
 
 def _list_placeholders(call: str) -> list[tuple[ast.expr, str]]:
     """Return each placeholder of a line of code with the name of its variable, "" for ``{value}``; in their order."""
-    found = []
+    found: list[tuple[tuple[int, int], ast.expr, str]] = []
     for node in ast.walk(ast.parse(call)):
         if isinstance(node, ast.Set) and len(node.elts) == 1:
             element = node.elts[0]
@@ -205,13 +205,13 @@ def used_names(code: str) -> set[str]:
 
 
 def format_statement(code: str, indent: str = "") -> list[str]:
-    """Return a statement in one line, as `black` and `ruff format` break a call or a list that is too long.
+    r"""Return a statement in one line, as `black` and `ruff format` break a call or a list that is too long.
 
     Args:
         code: The statement, in one line; a decorator without its ``@`` is an expression.
         indent: The blanks before it.
 
-    >>> print(*format_statement(f"check(answer, {'a' * 70!r}, label='x')"), sep="\\n")
+    >>> print(*format_statement(f"check(answer, {'a' * 70!r}, label='x')"), sep="\n")
     check(
         answer,
         'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa',

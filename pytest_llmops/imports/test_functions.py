@@ -1,0 +1,282 @@
+"""Decide which tests of a suite share a test function, and which values stand in its code or in its cases."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from pytest_llmops._util.text_files import canonical_json
+from pytest_llmops.imports.checks import Check, NotCarried
+from pytest_llmops.imports.python_code import list_variables
+from pytest_llmops.imports.suite import SuiteAssertion, SuiteTest
+from pytest_llmops.measurement import Json
+
+# The assertions of a test, each with its checks: usually one
+CheckedAssertions: TypeAlias = Sequence[tuple[SuiteAssertion, Sequence[Check | NotCarried]]]
+
+MAX_NAME_CHARS = 50
+MAX_NOUNS = 3  # of checks, in the name of a function
+# Keys of a case with a meaning of their own, which no value of a check can have
+RESERVED_KEYS = frozenset(
+    {
+        *("id", "input", "tags", "family", "paraphrases", "distractors", "split", "files", "turns"),
+        *("output", "calls", "expect", "canary", "forbidden_tool", "description", "vars"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckLine:
+    """A check of a test, as a line of its function.
+
+    Attributes:
+        check: The check; its value is that of all checks that were joined.
+        key: The key of the case for the value, unique in the function; "": there is no value.
+        is_shared: It holds for all tests of the suite.
+        note: Why it only records; "": it decides.
+        title: What the suite calls its score, or "".
+    """
+
+    check: Check
+    key: str
+    is_shared: bool = False
+    note: str = ""
+    title: str = ""
+
+    @property
+    def signature(self) -> str:
+        """What tests of one function have in common."""
+        check = self.check
+        parts: list[Json] = [check.call, check.form, self.key, self.is_shared, self.note]
+        parts += [canonical_json(dict(check.rubric)), list(check.imports), list(check.helpers)]
+        return canonical_json(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MissingCheck:
+    """An assertion of a test that is not carried.
+
+    Attributes:
+        assertion: The assertion.
+        reason: What it is, and why it has no check.
+        case: The id of the case.
+    """
+
+    assertion: SuiteAssertion
+    reason: NotCarried
+    case: str
+
+    @property
+    def signature(self) -> str:
+        """What assertions of one skipped function have in common."""
+        return canonical_json([self.reason.noun, self.reason.why, *self.reason.body])
+
+
+@dataclass(slots=True, kw_only=True)
+class TestGroup:
+    """The tests of a function.
+
+    Attributes:
+        lines: Their checks, in order.
+        missing: For each kind of assertion that is not carried, those of all tests.
+        tests: The tests, each with the values of its checks by key.
+        obstacle: Why none of them can run; "": nothing.
+        repeat: How often each asks.
+        has_output: Whether the suite has their answers.
+        name: The name of the function without ``test_``.
+    """
+
+    lines: tuple[CheckLine, ...]
+    missing: dict[str, list[MissingCheck]] = field(default_factory=dict)
+    tests: list[tuple[SuiteTest, Mapping[str, Json]]] = field(default_factory=list)
+    obstacle: str = ""
+    repeat: int = 1
+    has_output: bool = False
+    name: str = ""
+
+    def is_same(self, key: str) -> bool:
+        """Return whether all tests have the same value of a key."""
+        return len({canonical_json(values[key]) for _, values in self.tests}) == 1
+
+
+def group_tests(tests: Sequence[SuiteTest], checks: Sequence[CheckedAssertions]) -> list[TestGroup]:
+    """Return the functions of a suite in the order of their first tests, with their names.
+
+    Args:
+        tests: The tests of the suite.
+        checks: For each test its assertions with their checks.
+    """
+    groups: dict[str, TestGroup] = {}
+    for test, checked in zip(tests, checks, strict=True):
+        lines = _list_lines(checked)
+        missing = [
+            MissingCheck(assertion=assertion, reason=check, case=test.id)
+            for assertion, results in checked
+            for check in results
+            if isinstance(check, NotCarried)
+        ]
+        kinds = dict.fromkeys(entry.signature for entry in missing)
+        has_output = test.output is not None
+        signature: list[Json] = [test.obstacle, test.repeat, has_output, "lines"]
+        signature += [line.signature for line in lines]
+        signature += ["missing", *sorted(kinds)]
+        group = groups.setdefault(
+            canonical_json(signature),
+            TestGroup(lines=lines, obstacle=test.obstacle, repeat=test.repeat, has_output=has_output),
+        )
+        for entry in missing:
+            group.missing.setdefault(entry.signature, []).append(entry)
+        group.tests.append((test, {line.key: line.check.value for line in lines if line.key}))
+    found = list(groups.values())
+    _name_groups(found)
+    return found
+
+
+def _list_lines(checked: CheckedAssertions) -> tuple[CheckLine, ...]:
+    """Return the checks of a test in their order: joined where they mean the same, each value with a key of its own."""
+    lines: dict[str, CheckLine] = {}
+    for assertion, results in checked:
+        for check in results:
+            if not isinstance(check, Check):
+                continue
+            key = ""
+            if check.form != "none":
+                key = _clean_key(check)
+            line = CheckLine(
+                check=check,
+                key=key,
+                is_shared=assertion.is_shared,
+                note=assertion.records_only,
+                title=str(assertion.options.get("metric") or ""),
+            )
+            name = line.signature
+            if check.joins and name in lines:
+                lines[name] = _join_lines(lines[name], line)
+                continue
+            while name in lines:
+                name += "+"
+            lines[name] = line
+    ordered = sorted(lines.values(), key=lambda line: line.check.rank)
+    return tuple(_number_keys(ordered))
+
+
+def _clean_key(check: Check) -> str:
+    """Return the key of a check, changed where a case has something else under it. A reference has to be a text."""
+    key = check.key
+    if key in RESERVED_KEYS or not key:
+        return f"{key}_value"
+    if key == "reference" and not isinstance(check.value, str):
+        return f"{key}_value"
+    return key
+
+
+def _join_lines(first: CheckLine, second: CheckLine) -> CheckLine:
+    """Return a line for the values of both."""
+    values: list[Json] = []
+    for value in (first.check.value, second.check.value):
+        for item in value if isinstance(value, list) else [value]:
+            if item not in values:
+                values.append(item)
+    joined: Json = values
+    if len(values) == 1:
+        joined = values[0]
+    return replace(first, check=replace(first.check, value=joined))
+
+
+def _number_keys(lines: Iterable[CheckLine]) -> list[CheckLine]:
+    """Return the lines, with another key for each that has the key of an earlier one."""
+    used: set[str] = set()
+    numbered = []
+    for line in lines:
+        key = line.key
+        number = 2
+        while key and key in used:
+            key = f"{line.key}_{number}"
+            number += 1
+        used.add(key)
+        numbered.append(replace(line, key=key))
+    return numbered
+
+
+def make_slug(text: str, limit: int = MAX_NAME_CHARS) -> str:
+    """Return words of a text as a part of a name, in lower case with ``_``; "" if it has no letter or digit of ASCII.
+
+    >>> make_slug("Refuses a late return (60 days)!")
+    'refuses_a_late_return_60_days'
+    """
+    words = re.findall("[a-z0-9]+", text.lower())
+    slug = ""
+    for word in words:
+        longer = f"{slug}_{word}".strip("_")
+        if len(longer) > limit:
+            break
+        slug = longer
+    return slug or "".join(words)[:limit]
+
+
+def make_unique(name: str, used: set[str]) -> str:
+    """Return a name that is not used yet, with a number at its end if it has to, and note it as used.
+
+    >>> make_unique("a", {"a", "a_2"})
+    'a_3'
+    """
+    unique = name
+    number = 2
+    while unique in used:
+        unique = f"{name}_{number}"
+        number += 1
+    used.add(unique)
+    return unique
+
+
+def _name_groups(groups: Sequence[TestGroup]) -> None:
+    """Name each function by its checks; a function of a single test, and one of two with the same checks, by what it is about."""
+    by_checks = [_name_by_checks(group) for group in groups]
+    used: set[str] = set()
+    for group, name in zip(groups, by_checks, strict=True):
+        chosen = name
+        about = ""
+        if len(group.tests) == 1:
+            about = make_slug(group.tests[0][0].description)
+        if about and (by_checks.count(name) > 1 or len(group.lines) > MAX_NOUNS):
+            chosen = about
+        elif by_checks.count(name) > 1:
+            chosen = _describe_difference(group, name)
+        group.name = make_unique(chosen, used)
+
+
+def _name_by_checks(group: TestGroup) -> str:
+    # What all tests of the suite have says nothing of this function, unless it has nothing else.
+    own = [line for line in group.lines if not line.is_shared] or group.lines
+    nouns = list(dict.fromkeys(make_slug(line.check.noun) for line in own))
+    if not nouns:
+        nouns = list(dict.fromkeys(make_slug(entries[0].reason.noun) for entries in group.missing.values()))
+    if not nouns:
+        return "answer"
+    if len(nouns) > MAX_NOUNS:
+        nouns = [*nouns[: MAX_NOUNS - 1], "more"]
+    *first, last = nouns
+    if not first:
+        return last
+    return f"{'_'.join(first)}_and_{last}"
+
+
+def _describe_difference(group: TestGroup, name: str) -> str:
+    """Return a longer name, for a function whose checks are those of another."""
+    if group.obstacle:
+        return f"{name}_blocked"
+    if group.has_output:
+        return f"{name}_of_output"
+    if group.missing and group.lines:
+        nouns = dict.fromkeys(make_slug(entries[0].reason.noun) for entries in group.missing.values())
+        return f"{name}_besides_{'_'.join(nouns)}"
+    return name
+
+
+def list_used_variables(groups: Iterable[TestGroup]) -> list[str]:
+    """Return the names of the variables that checks look at."""
+    names: dict[str, None] = {}
+    for group in groups:
+        for line in group.lines:
+            names.update(dict.fromkeys(list_variables(line.check.call)))
+    return list(names)

@@ -527,4 +527,7 @@ def json_kind(value: object) -> str:
     if isinstance(value, bool):
         return "true or false"
     kinds = {int: "a number", float: "a number", str: "a text", list: "a list", dict: "an object"}
-    return kinds.get(type(value), f"a {type(value).__name__}")
+    for kind, name in kinds.items():
+        if isinstance(value, kind):
+            return name
+    return f"a {type(value).__name__}"

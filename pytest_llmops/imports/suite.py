@@ -142,6 +142,7 @@ class Application:
     Attributes:
         models: The names of models that a hosted API serves; the fixture `llm` asks them. Empty: the person fills in a
             function ``application``.
+        base_url: The address of the OpenAI-compatible server of the models; "": that of OpenAI, or Anthropic (`anthropic:NAME`).
         params: Parameters on which all models agree (``temperature``, ``max_tokens``).
         asked: What the suite asks, in its words ("python:provider.py"), for the sentence on what to fill in.
         takes_variables: The prompts are made by code, so that ``application`` is given the variables instead of a prompt.
@@ -149,6 +150,7 @@ class Application:
     """
 
     models: tuple[str, ...] = ()
+    base_url: str = ""
     params: Mapping[str, Json] = field(default_factory=dict)
     asked: tuple[str, ...] = ()
     takes_variables: bool = False

@@ -107,11 +107,17 @@ def _sandbox_class() -> type[ImmutableSandboxedEnvironment]:
 
 
 @lru_cache(maxsize=256)
-def compile_template(text: str) -> Template:
-    """Return a template in which loops, ``~``, comparisons, keys and slices are counted."""
+def compile_template(text: str, environment: ImmutableSandboxedEnvironment | None = None) -> Template:
+    """Return a template in which loops, ``~``, comparisons, keys and slices are counted.
+
+    Args:
+        text: The template.
+        environment: An overlay of the sandbox; None: the sandbox itself.
+    """
     from jinja2 import nodes
 
-    environment = make_sandbox()
+    if environment is None:
+        environment = make_sandbox()
     tree = environment.parse(text)
     for loop in tree.find_all(nodes.For):
         loop.iter = _count_first(loop.iter, LOOP_FILTER)

@@ -1,0 +1,177 @@
+"""Nunjucks templates of a suite in Jinja2. Expected texts are those of promptfoo 0.123.1, unless they are errors."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_llmops.imports.templates import Untranslatable, keep_partial, render, translate, write_text
+from pytest_llmops.measurement import Json
+from pytest_llmops.prompts.prompt_file import Section, render_section, used_variables
+
+VARIABLES: dict[str, Json] = {
+    "name": "Ann",
+    "plan": "pro",
+    "level": 3,
+    "digit": "3",
+    "xs": ["a", "b"],
+    "user": {"name": "Bo", "items": [{"id": 1}], "pets": []},
+    "yes": True,
+    "nothing": None,
+    "braces": "{{ name }}",
+}
+
+FILLED_IN = [
+    ("{{name}}, {{ user.name }} {{user['name']}}", "Ann, Bo Bo"),
+    ("{{ missing }}{{ missing.key.key }}{{ nothing }}|", "|"),
+    ("{{ braces }}", "{{ name }}"),
+    ("{{ xs }} {{ user }} {{ yes }} {{ level }}", "a,b [object Object] true 3"),
+    ("{{ user.items[0].id }}", "1"),
+    ("{{ xs.length }} {{ name.length }} {{ missing | length }}", "2 3 0"),
+    ("{% if plan === 'pro' %}P{% elif plan %}Q{% else %}R{% endif %}", "P"),
+    ("{% if not missing and yes %}A{% endif %}{% if 'b' in xs %}B{% endif %}", "AB"),
+    ("{% if level == 3 %}A{% endif %}{% if digit == 3 %}B{% endif %}{% if level === 3 %}C{% endif %}", "ABC"),
+    ("{% for x in xs %}{{ loop.index }}{{ x }}{% if not loop.last %},{% endif %}{% endfor %}", "1a,2b"),
+    ("{% for key, value in user %}{{ key }} {% endfor %}", "name items pets "),
+    ("{% for x in missing %}x{% else %}none{% endfor %}", "none"),
+    ("{% set greeting = 'Hi' %}{{ greeting ~ ' ' ~ name }}", "Hi Ann"),
+    ("{{ name | upper | lower | capitalize | trim | safe }}", "Ann"),
+    ("{{ user | dump }}", '{"name":"Bo","items":[{"id":1}],"pets":[]}'),
+    ("{{ xs | join(', ') }} {{ xs | join }} {{ xs | first }}{{ xs | last }}", "a, b ab ab"),
+    ("{{ name | replace('n', 'N') }}", "ANN"),
+    (
+        "{{ missing | default('x') }}{{ missing or 'y' }}{{ name if yes }}{{ name if missing else 'z' }}",
+        "xyAnnz",
+    ),
+    ("{{ name.toUpperCase() }} {{ xs.join() }} {{ name.includes('nn') }}", "ANN a,b true"),
+    ("{{ level == 3 }} {{ not yes }} {{ true }}", "true false true"),
+    ("a {%- if yes %} b {%- endif -%} c", "a bc"),
+    ("{# a {{ comment }} #}{{ '{{' }} {{ \"it's\" }}", "{{ it's"),
+    ("{% raw %}{{ name }} {% if %}{% endraw %}", "{{ name }} {% if %}"),
+    ("{% raw %}{{% endraw %}{{ name }}", "{Ann"),
+    ("{% for i in range(0, 3) %}{{ i }}{% endfor %}", "012"),
+    ("{{ level + 1 }} {{ level - 1 }}", "4 2"),
+    ("{{ 'a\\nb' }}", "a\nb"),
+]
+
+
+@pytest.mark.parametrize(("text", "filled"), FILLED_IN)
+def test_a_template_is_filled_in_as_nunjucks_does(text: str, filled: str) -> None:
+    assert render(text, VARIABLES) == filled
+
+
+NOT_CARRIED = [
+    ("{{ env.API_KEY }}", "env is never read"),
+    ("{{ process.env.API_KEY }}", "process is never read"),
+    ("{{ my-var }}", "my-var: a difference"),
+    ("{{ loop }}", "the name means something else"),
+    ("{{ naïve }}", "expected a name of letters"),
+    ("{{ name | allcaps }}", "the filter allcaps"),
+    ("{{ name.split(',') }}", "the method split"),
+    ("{{ f(name) }}", "the call f()"),
+    ("{{ level * 2 }}", "the operator *"),
+    ("{{ name == null }}", "null"),
+    ("{{ a < b < c }}", "two comparisons"),
+    ('{{"medication": "x"}}', "got ':'"),
+    ("{{ DIT IS GARBAGE }}", "got 'IS'"),
+    ("{{ }}", "without its end"),
+    ("{{ a && b }}", "expected the end of the expression"),
+    ("{{ name | replace(r/a/g, 'b') }}", "a regular expression"),
+    ("{% include 'x' %}", "{% include %}"),
+    ("{% for x in xs %}{% set y = x %}{% endfor %}", "set within a loop"),
+    ("{% if a %}", "without its {% endif %}"),
+    ("{% endif %}", "without its {% if %}"),
+    ("{% if a %}{% endfor %}", "without its {% for %}"),
+    ("{{ a", "without its }}"),
+    ("{{ 'a }}", "without a second one"),
+    ("{{ a %}", "ends with %}"),
+    ("{# a", "without its #}"),
+    ("a #}", "without a {#"),
+    ("{% raw %}", "without its {% endraw %}"),
+    ("{{ _conversation }}", "answers of earlier tests"),
+    ("{{ " + "(" * 60 + "a" + ")" * 60 + " }}", "nested deeper"),
+]
+
+
+@pytest.mark.parametrize(("text", "what"), NOT_CARRIED)
+def test_what_jinja_does_not_give_alike_is_named_with_its_line(text: str, what: str) -> None:
+    with pytest.raises(Untranslatable) as raised:
+        translate(f"first line\n{text}")
+    assert what in raised.value.what
+    assert raised.value.line == 2
+
+
+def test_variables_are_in_the_order_of_their_first_use_without_those_of_loops() -> None:
+    template = translate(
+        "{% for item in items %}{{ item.name }}{{ loop.index }}{{ b }}{% endfor %}{{ a }}{{ items }}{{ item }}"
+    )
+    assert template.variables == ("items", "b", "a", "item")
+    assert template.inserted == ("b", "a", "items", "item")
+
+
+def test_a_missing_variable_is_an_empty_text_in_a_prompt_file() -> None:
+    template = translate("{{ tone | default('kind') }}{% if image is defined %} with image{% endif %}")
+    assert template.text == '{{ tone | default("kind", true) }}{% if image != "" %} with image{% endif %}'
+    assert template.notes == ("an empty text counts as a missing variable",)
+    section = Section("user", template.text, 1)
+    assert render_section(section, {"tone": "", "image": ""}) == "kind"
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("a {{ b", "{% raw %}a {{ b{% endraw %}"),
+        ("{{ a }} {{ b\n}}", "{% raw %}{{ a }} {{ b\n}}{% endraw %}"),
+        ("{#if\nx", "{% raw %}{#if\nx{% endraw %}"),
+        ("{{ a }}\n{b", "{{ a }}\n{b"),
+        ("{% raw %}{{{% endraw %}", "{% raw %}{{{% endraw %}"),
+    ],
+)
+def test_a_prompt_with_a_tag_that_does_not_end_in_its_line_is_text(text: str, kept: str) -> None:
+    assert keep_partial(text) == kept
+
+
+def test_a_template_that_makes_too_much_is_refused() -> None:
+    with pytest.raises(Untranslatable, match="rounds of loops"):
+        render("{% for a in range(9000) %}{% for b in range(9000) %}x{% endfor %}{% endfor %}", {})
+
+
+NAMES = st.sampled_from(["a", "b", "c"])
+VALUES = st.one_of(
+    st.text(max_size=5), st.integers(-5, 5), st.booleans(), st.none(), st.lists(st.text(max_size=2))
+)
+
+
+@given(
+    st.lists(
+        st.one_of(NAMES.map(lambda name: ("name", name)), st.tuples(st.just("text"), st.text("{}%#- \n'\"x")))
+    ),
+    st.data(),
+)
+def test_names_and_literal_texts_are_filled_in_alike_by_both_forms(
+    pieces: list[tuple[str, str]], data: st.DataObject
+) -> None:
+    variables = {name: data.draw(VALUES) for name in "abc"}
+    text = ""
+    expected = ""
+    for kind, value in pieces:
+        if kind == "name":
+            text += f"{{{{ {value} }}}}"
+            expected += write_text(variables[value])
+        else:
+            text += f"{{% raw %}}{value}{{% endraw %}}"
+            expected += value
+    assert render(text, variables) == expected
+    texts = {name: write_text(value) for name, value in variables.items()}
+    section = Section("user", translate(text).text, 1)
+    assert render_section(section, texts) == expected.replace("\r\n", "\n").replace("\r", "\n")
+    assert used_variables(section) == {value for kind, value in pieces if kind == "name"}
+
+
+@given(st.text("{}%#- \n'\"ab.|[](),=if", max_size=30))
+def test_any_text_is_translated_or_named(text: str) -> None:
+    try:
+        template = translate(text)
+    except Untranslatable:
+        return
+    assert isinstance(render(text, {}), str)
+    assert set(used_variables(Section("user", template.text, 1))) <= set(template.variables)

@@ -29,6 +29,7 @@ class Expression:
         is_atom: Whether it needs no parentheses as an operand.
         constant: Its value, if it is a constant.
         path: The variable and the keys, if it is nothing else.
+        sign: The sign of an operation, which Nunjucks writes into JavaScript without parentheses.
     """
 
     text: str
@@ -36,6 +37,7 @@ class Expression:
     is_atom: bool = False
     constant: Json = None
     path: tuple[str | int, ...] = ()
+    sign: str = ""
 
     @property
     def operand(self) -> str:
@@ -229,6 +231,10 @@ class ExpressionParser:
         if self.peek() == "not":
             self.fail("not, twice")
         value = self._parse_in()
+        if value.sign:
+            self.fail(
+                f"not in front of {value.sign}, which JavaScript reads as (not ...) {value.sign}: add parentheses"
+            )
         return Expression(f"not {value.operand}", "truth")
 
     def _parse_in(self) -> Expression:
@@ -270,7 +276,7 @@ class ExpressionParser:
         if sign in ("==", "!="):
             self._check_loose_sides(left, right)
             left, right = _compare_as_text(left, right), _compare_as_text(right, left)
-        return Expression(f"{left.operand} {words.OPERATORS[sign]} {right.operand}", "truth")
+        return Expression(f"{left.operand} {words.OPERATORS[sign]} {right.operand}", "truth", sign=sign)
 
     def _check_loose_sides(self, left: Expression, right: Expression) -> None:
         """Check that ``==`` of JavaScript means the same: there ``null == undefined`` and ``"" == 0``."""
@@ -288,7 +294,7 @@ class ExpressionParser:
             self._check_operation(sign, *sides[-2:])
         if len(sides) == 1:
             return sides[0]
-        return Expression(f" {sign} ".join(side.operand for side in sides))
+        return Expression(f" {sign} ".join(side.operand for side in sides), sign=sign)
 
     def _check_operation(self, sign: str, left: Expression, right: Expression) -> None:
         """Check that an operation gives the same in Python: texts there are not numbers.
@@ -296,6 +302,8 @@ class ExpressionParser:
         Raises:
             Untranslatable: It may give something else.
         """
+        if sign == "~" and (left.sign or right.sign):
+            self.fail("~ next to + or -, which JavaScript reads from the left: add parentheses")
         if sign in _UNCERTAIN_SIGNS:
             self.fail(f"the operator {sign}, which makes numbers of texts in JavaScript")
         if {left.kind, right.kind} & {"truth", "mixed"}:

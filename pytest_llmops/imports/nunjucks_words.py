@@ -36,7 +36,6 @@ FILTERS: Mapping[str, tuple[Form, ...]] = MappingProxyType(
             Form("{value} | indent({0}, false, true)", 1),
             Form("{value} | indent({0}, {1}, true)", 2),
         ),
-        "int": (Form("{value} | int"),),
         "join": (
             Form("{value} | join"),
             Form("{value} | join({0})", 1),

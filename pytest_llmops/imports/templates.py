@@ -323,7 +323,7 @@ def _make_environment() -> ImmutableSandboxedEnvironment:
         return write_text(value)
 
     environment = make_sandbox().overlay(undefined=ChainableUndefined, finalize=write_value)
-    environment.filters = {**environment.filters, "tojson": _write_compact_json}
+    environment.filters = {**environment.filters, "tojson": _write_compact_json, "string": write_text}
     sandbox: ImmutableSandboxedEnvironment = environment
     return sandbox
 

@@ -71,6 +71,8 @@ NOT_CARRIED = [
     ("{{ level * 2 }}", "the operator *"),
     ("{{ name == null }}", "null"),
     ("{{ a < b < c }}", "two comparisons"),
+    ("{% if not a == b %}x{% endif %}", "not in front of =="),
+    ("{{ a ~ b + 1 }}", "~ next to +"),
     ('{{"medication": "x"}}', "got ':'"),
     ("{{ DIT IS GARBAGE }}", "got 'IS'"),
     ("{{ }}", "without its end"),

@@ -14,7 +14,7 @@ from pytest_llmops.assertions import _evidence as contrast
 from pytest_llmops.errors import ModelError, UsageError, WireError, describe_exception
 from pytest_llmops.measurement import Json, Measurement, shorten_text, to_builtins
 from pytest_llmops.prompts.registry import Prompt
-from pytest_llmops.schemas import Difference, Schema, json_decoding, json_extraction
+from pytest_llmops.schemas import Difference, Schema, json_decoding, json_extraction, whole_json
 from pytest_llmops.schemas.differences import MAX_DIFFERENCES, format_json_path
 from pytest_llmops.schemas.json_decoding import JsonPath
 from pytest_llmops.schemas.json_extraction import JsonMatch, NoJson
@@ -35,6 +35,7 @@ def assert_schema(
     actual: object,
     schema: Mapping[str, Any] | str | PathLike[str] | type | object,
     *,
+    whole: bool = False,
     partial: bool = False,
     at_least: float | None = 1.0,
     label: str = "",
@@ -42,10 +43,13 @@ def assert_schema(
     """Assert that an answer is JSON that fits a schema.
 
     The JSON may be the whole text, in a fenced block or within prose (for the order of the search see
-    `pytest_llmops.schemas.json_extraction`); it is never repaired. If your application parses the whole text, test it
-    with ``assert_schema(json.loads(answer), schema)``. A text that begins with a bracket has to be JSON as a whole. Two
-    different values, or a broken one beside a good one, fail: which one is meant is not guessed. A duplicate
+    `pytest_llmops.schemas.json_extraction`); it is never repaired. A text that begins with a bracket has to be JSON as a
+    whole. Two different values, or a broken one beside a good one, fail: which one is meant is not guessed. A duplicate
     key in an object fails too, as parsers differ in which of the values they keep.
+
+    With ``whole`` nothing but white space may be around the JSON. Use it if your application parses the whole text, as
+    ``json.loads`` does: prose, a fenced block or a second value fails, with its place. The JSON may then be a number,
+    a text in quotes, true, false or null as well.
 
     A JSON Schema is checked by its ``$schema`` (drafts 4, 6, 7, 2019-09), or as draft 2020-12. Its ``format`` counts in
     all drafts (for the known formats see `pytest_llmops.schemas.formats`; "regex" and ``pattern`` are Python's); an
@@ -57,19 +61,21 @@ def assert_schema(
     With ``partial`` an answer may break off (a stream that still runs, a limit of tokens). The JSON at the end of the
     text is completed: its open string, arrays and objects are closed. Only what is wrong **however it goes on** fails:
     a key that is missing in an open object may still come, and a number or word that may go on does not count yet. At
-    least the opening bracket must be there.
+    least the opening bracket must be there. With ``whole`` as well, the text must begin with that bracket.
 
     Args:
-        actual: The answer: a text, a response of OpenAI or Anthropic, or a dictionary or list that is already
-            parsed. None (the model said nothing) cannot be scored.
+        actual: The answer: a text, a response of OpenAI or Anthropic, or JSON that is already parsed: a dictionary,
+            list, number or bool. A ``str`` is always a text that is read. None (the model said nothing) cannot be scored.
         schema: A JSON Schema as a dictionary, or True (any JSON); its path (.json, .yaml; relative to the working
             directory); a pydantic model's class, a dataclass, a TypedDict, ``list[Order]``; a prompt with an output schema.
+        whole: The answer must be JSON alone; has no effect on parsed JSON.
         partial: The answer may break off; a complete answer is checked as usual.
         at_least: 1.0, or None: record only.
         label: Left out: the schema's title, or the type's name.
 
     Returns:
-        The measurement ``schema``: 1 if it fits, else 0. ``detail["parsed"]`` has the parsed value if its
+        The measurement ``schema``: 1 if it fits, else 0; its version is ``whole``, ``partial`` or ``whole, partial``
+        where these are set, as different checks are not compared. ``detail["parsed"]`` has the parsed value if its
         JSON is not longer than `MAX_PARSED_CHARS`; ``detail["span"]`` is its place in the text:
         ``json.loads(answer[start:end])`` always works. For an answer that breaks off ``detail["breaks_off"]`` has the
         place instead.
@@ -84,6 +90,8 @@ def assert_schema(
     >>> order = {"type": "object", "properties": {"qty": {"type": "integer"}}, "required": ["qty"]}
     >>> assert_schema('Here you are: {"qty": 2}', order).detail["parsed"]["qty"]
     2
+    >>> assert_schema('{"qty": 2}', order, whole=True).value
+    1.0
     >>> assert_schema('{"qty": 2, "no', order, partial=True).reason
     'breaks off at line 1, column 15, within $; what is there fits so far'
     """
@@ -99,7 +107,7 @@ def assert_schema(
         detail["formats_not_checked"] = list(unchecked)
     measured = functools.partial(Measurement, name="schema", threshold=threshold, label=name, detail=detail)
     try:
-        outcome = _check_answer(actual, used, partial=partial)
+        outcome = _check_answer(actual, used, whole=whole, partial=partial)
     except UsageError as error:
         raise error.with_traceback(None) from None
     except _UnscorableAnswer as error:
@@ -108,18 +116,28 @@ def assert_schema(
         schema_name = used.name or "the schema"
         problem = f"a validator of {schema_name} raised {describe_exception(error)}"
         return recorder.emit(measured(error=problem), cause=error)
-    version = ""
-    if partial:
-        version = "partial"
     full_detail = detail | outcome.to_detail()
     measurement = measured(
-        value=float(outcome.fits), reason=outcome.note, version=version, detail=full_detail
+        value=float(outcome.fits),
+        reason=outcome.note,
+        version=_name_check(whole=whole, partial=partial),
+        detail=full_detail,
     )
     title = "schema"
     if name:
         title += f" {shorten_text(name, 60)}"
     verdict = f"{title}: {outcome.verdict}"
     return recorder.emit(measurement, verdict=verdict, evidence=outcome.schema_evidence(actual))
+
+
+def _name_check(*, whole: bool, partial: bool) -> str:
+    """Return the version of the measurement, so that different checks are never compared."""
+    names = []
+    if whole:
+        names.append("whole")
+    if partial:
+        names.append("partial")
+    return ", ".join(names)
 
 
 def _schema_of(schema: object) -> object:
@@ -164,7 +182,7 @@ def repair(
     # The last round either fits or raises, so that the loop always ends with an outcome that fits.
     for rounds_left in reversed(range(at_most + 1)):
         try:
-            outcome = _check_answer(read_answer(answer), used, partial=False)
+            outcome = _check_answer(read_answer(answer), used)
         except _UnscorableAnswer as error:
             outcome = _Outcome(problem=str(error))
         if outcome.fits:
@@ -278,15 +296,15 @@ class _Outcome:
         return [*first, *around, *rest]
 
 
-def _check_answer(actual: object, schema: Schema, *, partial: bool) -> _Outcome:
+def _check_answer(actual: object, schema: Schema, *, whole: bool = False, partial: bool = False) -> _Outcome:
     """Return how a text or a parsed value fits a schema.
 
     Raises:
         _UnscorableAnswer: It is neither a text nor JSON.
     """
     if isinstance(actual, str):
-        return _check_json_in_text(actual, schema, partial=partial)
-    if not isinstance(actual, (dict, list)):
+        return _check_json_in_text(actual, schema, whole=whole, partial=partial)
+    if not isinstance(actual, (dict, list, bool, int, float)):
         raise _UnscorableAnswer(_why_invalid_answer(actual))
     if json_decoding.nesting_depth(actual) > json_decoding.MAX_DEPTH:
         raise _UnscorableAnswer(f"the answer is nested deeper than {json_decoding.MAX_DEPTH} levels")
@@ -301,20 +319,26 @@ def _check_answer(actual: object, schema: Schema, *, partial: bool) -> _Outcome:
     return _Outcome(value, differences=tuple(schema.differences(value)))
 
 
-def _check_json_in_text(text: str, schema: Schema, *, partial: bool) -> _Outcome:
+def _check_json_in_text(text: str, schema: Schema, *, whole: bool, partial: bool) -> _Outcome:
     """Return how the JSON in a text fits a schema.
 
     With ``partial``, JSON that is broken off by the end of the text is preferred, unless complete JSON of another kind
     fits.
     """
-    match = json_extraction.find_json(text)
+    match: JsonMatch | NoJson
+    if whole:
+        match = whole_json.find_whole_json(text)
+    else:
+        match = json_extraction.find_json(text)
     begun = None
     broken_off = None
     if partial:
         begun = _find_truncated_json(text, match)
+    if whole and begun is not None and begun.start != whole_json.find_content_start(text):
+        begun = None
     if begun is not None:
         broken_off = _check_truncated_json(text, begun, schema)
-    elif partial and isinstance(match, NoJson):
+    elif partial and not whole and isinstance(match, NoJson):
         # Complete JSON, but the line that closes its fenced block is broken off.
         closed = json_extraction.find_json(schemas.strip_partial_fence(text))
         if not isinstance(closed, NoJson):

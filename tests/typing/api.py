@@ -57,6 +57,7 @@ def check(  # noqa: PLR0917 -- every fixture at once
         assert_fuzzy(answer, case.reference, at_least=0.8),
         assert_exact(answer, case.reference),
         assert_schema(answer, {"type": "object"}),
+        assert_schema(12, {"type": "integer"}, whole=True, partial=True),
         assert_semantic(answer, case.reference, at_least=0.75, embedder=embedder),
         assert_judge_score(
             answer, judge=judge, question=str(case.input), reference=case.reference, at_least=7

@@ -143,7 +143,7 @@ def test_a_key_that_stands_twice_is_wrong() -> None:
     "actual",
     [
         None,
-        7,
+        float("inf"),
         b"{}",
         SimpleNamespace(text="{}"),
         SimpleNamespace(model_dump=dict),

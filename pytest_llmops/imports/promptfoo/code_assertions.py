@@ -1,0 +1,61 @@
+"""Assertions that are code: trivial ones become checks, the others are named with what a person needs to write them anew."""
+
+import re
+from collections.abc import Sequence
+
+from pytest_llmops.imports.checks import Check
+from pytest_llmops.imports.promptfoo.unfit import Unfit
+from pytest_llmops.imports.suite import SuiteAssertion
+
+_PYTHON_FILE = re.compile(r"(?:file://)?(?P<path>[^:]+\.py)(?::(?P<function>[A-Za-z_]\w*))?")
+_CODE_FILE = re.compile(
+    r"(?:file://)?(?P<path>[^\n]*?\.(?:py|js|cjs|mjs|ts|cts|mts|rb))(?::(?P<function>[A-Za-z_]\w*))?"
+)
+_DEFAULT_FUNCTION = "get_assert"  # which promptfoo calls in a Python file
+
+
+def read_code(assertion: SuiteAssertion, language: str) -> Sequence[Check]:
+    """Return the checks that say what code says.
+
+    Raises:
+        Unfit: It is not one of the trivial forms.
+    """
+    raise Unfit("code of the suite is not run: write the check here")
+
+
+def write_body(assertion: SuiteAssertion) -> tuple[str, ...]:
+    """Return lines that would run the Python file of an assertion, if a person decides so; of anything else none."""
+    value = assertion.value
+    if not isinstance(value, str):
+        return ()
+    match = _PYTHON_FILE.fullmatch(value.strip())
+    if match is None or not value.startswith("file://"):
+        return ()
+    path = match.group("path")
+    function = match.group("function") or _DEFAULT_FUNCTION
+    verdict = 'result["pass"] if isinstance(result, dict) else result'
+    if assertion.negated:
+        verdict = f"not ({verdict})"
+    return (
+        "import runpy",
+        f"check = runpy.run_path({path!r})[{function!r}]",
+        'result = check(answer, {"vars": dict(case.input)})',
+        f"assert {verdict}",
+    )
+
+
+def name_assertion(assertion: SuiteAssertion) -> str:
+    """Return a word for the test function of an assertion that is not carried: its type, or the file that it calls.
+
+    >>> from pytest_llmops.imports.suite import Place
+    >>> place = Place("promptfooconfig.yaml")
+    >>> name_assertion(SuiteAssertion(type="javascript", value="file://checks/length.js", place=place))
+    'length_js'
+    """
+    name = assertion.name
+    if isinstance(assertion.value, str):
+        match = _CODE_FILE.fullmatch(assertion.value.strip())
+        if match is not None:
+            name = match.group("function") or match.group("path").replace("\\", "/").rsplit("/", 1)[-1]
+    word = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:40].strip("_")
+    return word or "assertion"

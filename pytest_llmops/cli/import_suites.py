@@ -32,7 +32,7 @@ from pytest_llmops.settings import Settings
 MakeCheck: TypeAlias = Callable[[SuiteAssertion, Mapping[str, Json]], Sequence[Check | NotCarried]]
 
 MAX_LEFT_OUT = 10  # lines of what decides nothing; --json has them all
-MAX_EXISTING = 10  # files in the error
+MAX_EXISTING = 6  # files in the error, which has ten lines at most
 LABEL_WIDTH = 13
 _NAME = re.compile("[a-z][a-z0-9_]{0,79}")
 
@@ -292,11 +292,13 @@ def _list_steps(target: Path, suites: Sequence[SuiteFiles]) -> list[str]:
         names = ", ".join(shorten_text(model, 60) for model in models)
         steps.append(f"name the model in the ini: llm_model = {names}")
     option = ""
-    if any(written.needs_judge for written in suites):
+    is_judged = any(written.needs_judge for written in suites)
+    if is_judged:
         option = " --llm-judge"
-    steps.append(
-        f"pytest {format_path(target)}{option} --llm-record=new    records the answers; commit the cassettes"
-    )
+    if is_judged or any(written.asks for written in suites):
+        steps.append(
+            f"pytest {format_path(target)}{option} --llm-record=new    records the answers; commit the cassettes"
+        )
     steps.append(
         f'pytest {format_path(target)}{option} --llm-accept "as imported"    accepts them as the baseline'
     )

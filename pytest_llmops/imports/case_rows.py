@@ -39,6 +39,16 @@ class CaseInput:
             return f"prompt.render({self.names[0]}=case.input)"
         return "prompt.render(**case.input)"
 
+    @property
+    def variables(self) -> str:
+        """The code for all variables of a test."""
+        others = '**case.data.get("vars", {})'
+        if self.is_all:
+            return "dict(case.input)"
+        if self.is_text:
+            return f"{{{format_text(self.names[0])}: case.input, {others}}}"
+        return f"{{**case.input, {others}}}"
+
     def format_variable(self, name: str) -> str:
         """Return the code that reads a variable from the case."""
         if self.is_text and name in self.names:

@@ -84,7 +84,7 @@ class CheckValues:
         if line.is_shared or check.form == "schema" or _is_setting(check.value):
             return True
         if check.form == "rubric":
-            return self._uses[_identify(check, check.value)] > 1
+            return "dimensions" in check.rubric or self._uses[_identify(check, check.value)] > 1
         return len(group.tests) > 1 and len(format_value(check.value)) <= MAX_CODE_CHARS
 
     def format(self, group: TestGroup, line: CheckLine) -> str:

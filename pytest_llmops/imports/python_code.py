@@ -139,7 +139,8 @@ def fill_placeholders(call: str, value: str, variables: Mapping[str, str]) -> st
     """Return a line of code in which ``{value}`` and ``{var:NAME}`` are replaced, but not within literals.
 
     Args:
-        call: The code. As Python reads it, ``{value}`` is a set and ``{var:NAME}`` a mapping.
+        call: The code. As Python reads it, ``{value}`` is a set and ``{var:NAME}`` a mapping; a NAME that is not an identifier is a
+            literal (``{var:"user name"}``).
         value: The code for ``{value}``.
         variables: The code for each NAME.
 
@@ -177,9 +178,12 @@ def _list_placeholders(call: str) -> list[tuple[ast.expr, str]]:
                 found.append((_span(call, node), node, ""))
         elif isinstance(node, ast.Dict) and len(node.keys) == 1:
             key, child = node.keys[0], node.values[0]
-            is_ours = isinstance(key, ast.Name) and key.id == _PLACEHOLDER_VARIABLE
-            if is_ours and isinstance(child, ast.Name):
+            if not (isinstance(key, ast.Name) and key.id == _PLACEHOLDER_VARIABLE):
+                continue
+            if isinstance(child, ast.Name):
                 found.append((_span(call, node), node, child.id))
+            elif isinstance(child, ast.Constant):
+                found.append((_span(call, node), node, str(child.value)))
     found.sort(key=lambda entry: entry[0])
     return [(node, name) for _, node, name in found]
 

@@ -20,6 +20,7 @@ from pytest_llmops.imports.test_functions import (
     TestGroup,
     group_tests,
     list_used_variables,
+    refuse_calls,
 )
 from pytest_llmops.imports.test_module import ModuleWriter, case_path, is_judge_call
 from pytest_llmops.judges.item_judges import load_judge_file
@@ -43,6 +44,7 @@ class SuiteFiles:
         total: How many assertions the suite has.
         remarks: What is not carried, differs, or is left out; that of an assertion for each test that has it.
         functions: The number of test functions.
+        asks: Tests call a model or the application; else the suite has all answers.
         needs_application: A person fills in the function ``application``.
         needs_judge: Tests are skipped without a judge.
     """
@@ -54,6 +56,7 @@ class SuiteFiles:
     total: int
     remarks: tuple[Remark, ...]
     functions: int
+    asks: bool
     needs_application: bool
     needs_judge: bool
 
@@ -70,6 +73,10 @@ def write_suite(suite: ImportedSuite, checks: Sequence[CheckedAssertions]) -> Su
     """
     if not suite.tests:
         raise SuiteError("the suite has no tests", suite.source)
+    checks = [
+        checked if test.output is None else refuse_calls(checked)
+        for test, checked in zip(suite.tests, checks, strict=True)
+    ]
     groups = group_tests(suite.tests, checks)
     checked = list_used_variables(groups)
     used = choose_input(suite)
@@ -99,6 +106,7 @@ def write_suite(suite: ImportedSuite, checks: Sequence[CheckedAssertions]) -> Su
         total=max(suite.assertion_count, written),
         remarks=tuple(remarks),
         functions=module.count("\ndef test_"),
+        asks=not all(group.has_output for group in groups),
         needs_application="\ndef application(" in module,
         needs_judge=any(_is_judged(group) for group in groups),
     )

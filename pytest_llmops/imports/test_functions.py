@@ -14,6 +14,8 @@ from pytest_llmops.measurement import Json
 # The assertions of a test, each with its checks: usually one
 CheckedAssertions: TypeAlias = Sequence[tuple[SuiteAssertion, Sequence[Check | NotCarried]]]
 
+NO_CALLS = "the suite has the answer of the test, so that no call is made: drop it, or let the test ask"
+_CALL_CHECKS = re.compile(r"\b(?:assert_(?:latency|cost|tokens|trajectory)|llm_calls)\b")
 MAX_NAME_CHARS = 50
 MAX_NOUNS = 3  # of checks, in the name of a function
 # Keys of a case with a meaning of their own, which no value of a check can have
@@ -130,6 +132,20 @@ def group_tests(tests: Sequence[SuiteTest], checks: Sequence[CheckedAssertions])
     found = list(groups.values())
     _name_groups(found)
     return found
+
+
+def refuse_calls(checked: CheckedAssertions) -> CheckedAssertions:
+    """Return the assertions of a test whose answer the suite has: no call is made, so that none can be measured."""
+    kept = []
+    for assertion, results in checked:
+        made: list[Check | NotCarried] = []
+        for check in results:
+            if isinstance(check, Check) and _CALL_CHECKS.search(check.call):
+                made.append(NotCarried(what=assertion.name, why=NO_CALLS, noun=check.noun))
+            else:
+                made.append(check)
+        kept.append((assertion, made))
+    return kept
 
 
 def _list_lines(checked: CheckedAssertions) -> tuple[CheckLine, ...]:

@@ -20,7 +20,7 @@ from pytest_llmops.imports.python_code import (
     list_variables,
     used_names,
 )
-from pytest_llmops.imports.suite import ImportedSuite
+from pytest_llmops.imports.suite import ImportedSuite, SuiteError
 from pytest_llmops.imports.test_functions import CheckLine, MissingCheck, TestGroup, make_slug, make_unique
 from pytest_llmops.measurement import shorten_text
 
@@ -34,6 +34,8 @@ JUDGE_CALLS = frozenset(
         "assert_complies",
     }
 )
+ALL_VARIABLES = "dict(case.input)"  # in the lines of `NotCarried.body`
+KNOWN_NAMES = frozenset({"answer", "case", "SCHEMAS", "Rubric", "len", "str", "any", "all", "round"})
 NOT_WRITTEN = 'raise NotImplementedError("write the check here")'
 
 
@@ -178,6 +180,7 @@ class ModuleWriter:
         variables = {name: self.used.format_variable(name) for name in list_variables(line.check.call)}
         code = fill_placeholders(line.check.call, value, variables)
         self._import_names(line, code)
+        self._check_names(line, code)
         notes = []
         if line.note:
             notes.append(f"Recorded only: {line.note}")
@@ -199,6 +202,16 @@ class ModuleWriter:
             self._helpers[name] = helper
             for imported in helper.imports:
                 self._imports.add(imported)
+
+    def _check_names(self, line: CheckLine, code: str) -> None:
+        """Raise if a line uses another name than it may: what the suite says must stand in literals alone."""
+        known = {*KNOWN_NAMES, *line.check.fixtures, *line.check.helpers}
+        known.update(name.rpartition(".")[2] for name in line.check.imports)
+        unknown = sorted(used_names(code) - known)
+        if unknown:
+            raise SuiteError(
+                f"the line {shorten_text(code, 200)!r} uses {', '.join(unknown)}", self.suite.source
+            )
 
     def _write_decorators(self, group: TestGroup) -> list[str]:
         """Return the markers of a function."""
@@ -260,10 +273,10 @@ class ModuleWriter:
         if not first.body:
             lines.append(f"{INDENT}{NOT_WRITTEN}")
             return lines
-        body = "\n".join(first.body)
-        if "answer" in used_names(body):
+        if "answer" in used_names("\n".join(first.body)):
             lines.append(f"{INDENT}answer = {self._answer(group)}")
-        lines += [f"{INDENT}{line}".rstrip() for line in first.body]
+        for line in first.body:
+            lines.append(f"{INDENT}{line}".rstrip().replace(ALL_VARIABLES, self.used.variables))
         return lines
 
 

@@ -264,11 +264,12 @@ def _name_groups(groups: Sequence[TestGroup]) -> None:
 def _name_by_checks(group: TestGroup) -> str:
     # What all tests of the suite have says nothing of this function, unless it has nothing else.
     own = [line for line in group.lines if not line.is_shared] or group.lines
-    nouns = list(dict.fromkeys(make_slug(line.check.noun) for line in own))
-    if not nouns:
-        nouns = list(dict.fromkeys(make_slug(entries[0].reason.noun) for entries in group.missing.values()))
-    if not nouns:
+    words = [line.check.noun for line in own]
+    if not words:
+        words = [entries[0].reason.noun for entries in group.missing.values()]
+    if not words:
         return "answer"
+    nouns = list(dict.fromkeys(make_slug(word) or "assertion" for word in words))
     if len(nouns) > MAX_NOUNS:
         nouns = [*nouns[: MAX_NOUNS - 1], "more"]
     *first, last = nouns

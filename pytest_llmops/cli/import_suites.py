@@ -23,6 +23,7 @@ from pytest_llmops.cli.common import (
 )
 from pytest_llmops.errors import UsageError
 from pytest_llmops.imports.checks import Check, NotCarried
+from pytest_llmops.imports.missing_checks import join_places
 from pytest_llmops.imports.suite import ImportedSuite, Place, RemarkKind, SuiteAssertion, SuiteError
 from pytest_llmops.imports.suite_files import SuiteFiles, write_suite
 from pytest_llmops.imports.test_functions import make_unique
@@ -253,7 +254,7 @@ def _format_remarks(written: SuiteFiles, kind: RemarkKind, limit: int | None = N
             counts[remark.place] = counts.get(remark.place, 0) + 1
     label: str = kind
     for (what, why), counts in list(places.items())[:limit]:
-        text = f"{_join_places(counts)}: {what}: {why}"
+        text = f"{join_places(counts)}: {what}: {why}"
         tests = sum(counts.values())
         if tests > len(counts):
             text += f" (in {tests} tests)"
@@ -262,22 +263,6 @@ def _format_remarks(written: SuiteFiles, kind: RemarkKind, limit: int | None = N
     rest = len(places) - len(list(places)[:limit])
     if rest:
         yield _label("", f"and {rest} more (--json lists them)")
-
-
-def _join_places(places: Mapping[Place, int]) -> str:
-    """Return places with the name of each file once: ``a.yaml:3, 7; b.yaml``."""
-    lines: dict[str, list[str]] = {}
-    for place in places:
-        numbers = lines.setdefault(place.file, [])
-        if place.line:
-            numbers.append(str(place.line))
-    texts = []
-    for file, numbers in lines.items():
-        if numbers:
-            texts.append(f"{file}:{', '.join(numbers)}")
-        else:
-            texts.append(file)
-    return "; ".join(texts)
 
 
 def _list_steps(target: Path, suites: Sequence[SuiteFiles]) -> list[str]:

@@ -18,16 +18,31 @@ def describe_missing(entries: Sequence[MissingCheck]) -> str:
     what = first.noun
     if len(whats) == 1:
         what = first.what
-    places = join_places(dict.fromkeys(entry.assertion.place for entry in entries))
+    places = join_places((entry.assertion.place for entry in entries), MAX_PLACES)
     return f"{places}: {shorten_text(what, 120)}: {first.why}"
 
 
-def join_places(places: Iterable[Place]) -> str:
-    """Return the first places, and the number of the others."""
-    listed = list(map(str, places))
-    text = ", ".join(listed[:MAX_PLACES])
-    rest = len(listed) - MAX_PLACES
-    if rest > 0:
+def join_places(places: Iterable[Place], limit: int | None = None) -> str:
+    """Return places with the name of each file once, and the number of those above a limit.
+
+    >>> join_places([Place("a.yaml", 3), Place("a.yaml", 7), Place("b.yaml")])
+    'a.yaml:3, 7; b.yaml'
+    """
+    different = list(dict.fromkeys(places))
+    lines: dict[str, list[str]] = {}
+    for place in different[:limit]:
+        numbers = lines.setdefault(place.file, [])
+        if place.line:
+            numbers.append(str(place.line))
+    texts = []
+    for file, numbers in lines.items():
+        if numbers:
+            texts.append(f"{file}:{', '.join(numbers)}")
+        else:
+            texts.append(file)
+    text = "; ".join(texts)
+    rest = len(different) - len(different[:limit])
+    if rest:
         text += f" and {rest} more"
     return text
 
@@ -39,7 +54,7 @@ def comment_missing(entries: Sequence[MissingCheck], indent: str) -> list[str]:
     for entry in entries:
         seen.setdefault((entry.reason.what, entry.reason.code), []).append(entry)
     for (what, code), alike in seen.items():
-        place = join_places(dict.fromkeys(entry.assertion.place for entry in alike))
+        place = join_places((entry.assertion.place for entry in alike), MAX_PLACES)
         cases = list(dict.fromkeys(entry.case for entry in alike))
         where = place
         if len(seen) > 1 and len(cases) == 1:

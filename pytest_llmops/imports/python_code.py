@@ -12,7 +12,6 @@ from pytest_llmops.measurement import Json, escape_character
 
 WIDTH = 88  # of a line: the default of the usual formatters
 INDENT = "    "
-MAX_COMMENT_CHARS = 160  # of a line of foreign code in a comment
 _PLACEHOLDER_VALUE = "value"
 _PLACEHOLDER_VARIABLE = "var"
 
@@ -98,13 +97,13 @@ def format_comment(text: str, indent: str = "") -> list[str]:
 
 
 def format_code_comment(lines: Sequence[str], indent: str) -> list[str]:
-    """Return lines of foreign code as comments; each stays a line, and a long one is cut."""
+    """Return lines of foreign code as comments; a long one goes on in the next line."""
+    prefix = f"{indent}#   "
     comments = []
     for line in lines:
         text = escape_line(line.expandtabs(4).rstrip())
-        if len(text) > MAX_COMMENT_CHARS:
-            text = f"{text[:MAX_COMMENT_CHARS]} ..."
-        comments.append(f"{indent}#   {text}".rstrip())
+        parts = textwrap.wrap(text, WIDTH - len(prefix), subsequent_indent="    ", break_on_hyphens=False)
+        comments += [f"{prefix}{part}".rstrip() for part in parts or [""]]
     return comments
 
 

@@ -25,7 +25,7 @@ from pytest_llmops.imports.test_functions import (
 from pytest_llmops.imports.test_module import ModuleWriter, case_path, is_judge_call
 from pytest_llmops.judges.item_judges import load_judge_file
 from pytest_llmops.measurement import Json, shorten_text
-from pytest_llmops.prompts.prompt_file import render_section, split_sections
+from pytest_llmops.prompts.prompt_file import Section, render_section
 from pytest_llmops.prompts.registry import Prompts
 
 # Characters that some editors treat as line ends
@@ -164,9 +164,8 @@ def _fit_input(suite: ImportedSuite, variables: Mapping[str, Json], case: str) -
         try:
             for prompt in suite.prompts:
                 given = {name: candidate[name] for name in prompt.variables}
-                for _, text in prompt.sections:
-                    for section in split_sections(text):
-                        render_section(section, given)
+                for role, text in prompt.sections:
+                    render_section(Section(role, text, 1), given)
         except BadFile as error:
             problem = error
         else:

@@ -60,7 +60,9 @@ HOSTILE = st.sampled_from(
         "word " * 30,
     ]
 )
-texts = st.lists(st.one_of(HOSTILE, st.text(st.characters(exclude_categories=["Cs"]), max_size=8))).map("".join)
+texts = st.lists(st.one_of(HOSTILE, st.text(st.characters(exclude_categories=["Cs"]), max_size=8))).map(
+    "".join
+)
 CALLS = {
     "NotImplementedError",
     "Path",
@@ -81,7 +83,11 @@ CALLS = {
 
 @given(texts, json_values)
 def test_literals_are_the_values_and_stay_in_their_line(text: str, value: Any) -> None:
-    for literal, expected in ((format_text(text), text), (format_pattern(text), text), (format_value(value), value)):
+    for literal, expected in (
+        (format_text(text), text),
+        (format_pattern(text), text),
+        (format_value(value), value),
+    ):
         assert ast.literal_eval(literal) == expected
         assert literal.isprintable()
         statement = fill_placeholders("check(answer, {value}, label='{value}')", literal, {})
@@ -138,7 +144,7 @@ def test_a_module_has_no_code_of_the_suite(title: str, first: str, second: str, 
         application=Application(asked=(draw(texts),), place=Place(draw(texts), 4)),
     )
     variables = {"question": draw(texts), draw(texts): draw(json_values)}
-    fields = {"variables": variables, "description": draw(texts)}
+    fields: Any = {"variables": variables, "description": draw(texts)}
     builder.add("a", suites.contains(first), suites.pattern(second), **fields)
     builder.add("b", suites.contains(first, differs=draw(texts)), suites.pattern(second), **fields)
     builder.add("c", suites.schema({first: second}), suites.rubric(first + "x"), **fields)

@@ -103,7 +103,9 @@ class SuiteBuilder:
         self.checks: list[Checked] = []
         self.line = 20
 
-    def add(self, name: str, *results: Check | NotCarried, shared: Sequence[Check] = (), **fields: Any) -> None:
+    def add(
+        self, name: str, *results: Check | NotCarried, shared: Sequence[Check] = (), **fields: Any
+    ) -> None:
         """Add a test with an assertion for each result; ``shared`` are those of all tests."""
         checked: Checked = []
         for number, check in enumerate(shared):

@@ -61,7 +61,7 @@ def _carry(
     if assertion.options.get("transform") is not None:
         raise Unfit("its transform is code of the suite: change the answer in Python, then write the check")
     if row.code:
-        checks = code_assertions.read_code(assertion, row.code)
+        checks = code_assertions.read_code(assertion, row.code, variables)
         return [_add_options(check, assertion) for check in checks]
     if row.why:
         raise Unfit(row.why)

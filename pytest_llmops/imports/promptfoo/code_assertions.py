@@ -1,11 +1,17 @@
 """Assertions that are code: trivial ones become checks, the others are named with what a person needs to write them anew."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pytest_llmops.imports.checks import Check
+from pytest_llmops.imports.code_conditions import write_checks
+from pytest_llmops.imports.code_tree import Choice, Expression, UnknownCode
+from pytest_llmops.imports.javascript_regex import UntranslatableRegex
+from pytest_llmops.imports.javascript_syntax import read_javascript
 from pytest_llmops.imports.promptfoo.unfit import Unfit
+from pytest_llmops.imports.python_syntax import read_python
 from pytest_llmops.imports.suite import SuiteAssertion
+from pytest_llmops.measurement import Json
 
 _PYTHON_FILE = re.compile(r"(?:file://)?(?P<path>[^:]+\.py)(?::(?P<function>[A-Za-z_]\w*))?")
 _CODE_FILE = re.compile(
@@ -14,13 +20,42 @@ _CODE_FILE = re.compile(
 _DEFAULT_FUNCTION = "get_assert"  # which promptfoo calls in a Python file
 
 
-def read_code(assertion: SuiteAssertion, language: str) -> Sequence[Check]:
+def read_code(assertion: SuiteAssertion, language: str, variables: Mapping[str, Json]) -> Sequence[Check]:
     """Return the checks that say what code says.
+
+    Args:
+        assertion: The assertion.
+        language: "javascript" or "python".
+        variables: The variables of its test.
 
     Raises:
         Unfit: It is not one of the trivial forms.
     """
-    raise Unfit("code of the suite is not run: write the check here")
+    code = assertion.value
+    if not isinstance(code, str) or not code.strip():
+        raise Unfit("promptfoo refuses the value: code is needed")
+    if code.startswith(("file://", "package:")):
+        raise Unfit("code of the suite is not run: write the check here")
+    try:
+        if language == "python":
+            expression = read_python(code)
+        else:
+            expression = read_javascript(code)
+        _check_threshold(assertion, expression)
+        return write_checks(expression, variables, positive=not assertion.negated)
+    except (UnknownCode, UntranslatableRegex) as problem:
+        raise Unfit(
+            f"code of the suite is not run, and this is more than the trivial forms ({problem}): write the check in Python"
+        ) from None
+
+
+def _check_threshold(assertion: SuiteAssertion, expression: Expression) -> None:
+    """Raise `UnknownCode` if a threshold changes what 1 and 0 mean; true and false have none."""
+    threshold = assertion.options.get("threshold")
+    if threshold is None or not isinstance(expression, Choice):
+        return
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 < threshold <= 1:
+        raise UnknownCode(f"its threshold {threshold!r}")
 
 
 def write_body(assertion: SuiteAssertion) -> tuple[str, ...]:

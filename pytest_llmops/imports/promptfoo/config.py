@@ -11,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from difflib import SequenceMatcher
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -38,6 +39,7 @@ _ASKED = re.compile(r"^(?:providers|targets)[ \t]*:", re.MULTILINE)
 _WITH = re.compile(r"^(?:prompts|tests|scenarios|defaultTest)[ \t]*:", re.MULTILINE)
 MAX_GUESSED_BYTES = 1_000_000
 _MAX_SHOWN = 60
+MIN_LIKENESS = 0.75  # of an unknown key to the one that may be meant
 _REFERENCE = re.compile(r"#/([^/]+)")
 
 
@@ -245,6 +247,6 @@ def _note_env(value: Json, place: Place) -> Remark:
 def _note_unknown(key: str, place: Place, known: list[str]) -> Remark:
     why = "promptfoo has no such key and ignores it"
     near = find_closest_name(key, known)
-    if near:
+    if near and SequenceMatcher(None, key, near).ratio() >= MIN_LIKENESS:
         why += f"; is {near} meant?"
     return Remark("left out", place, shorten_text(key, _MAX_SHOWN), why)

@@ -371,7 +371,12 @@ class _PromptsReader:
             params=params,
             place=source.place,
         )
-        self.prompts.append(prompt)
+        is_known = any(
+            (known.label, known.sections, known.params) == (prompt.label, prompt.sections, params)
+            for known in self.prompts
+        )
+        if not is_known:
+            self.prompts.append(prompt)
 
     def _describe(self, source: _Source) -> str:
         text = source.label or " ".join(source.raw.split())

@@ -184,6 +184,7 @@ class _ProvidersReader:
     path: Path
     providers: list[Provider] = field(default_factory=list)
     remarks: list[Remark] = field(default_factory=list)
+    left_out: dict[str, list[Provider]] = field(default_factory=dict)
 
     def remark(self, kind: RemarkKind, place: Place, what: str, why: str) -> None:
         """Note what is not carried."""
@@ -248,6 +249,7 @@ class _ProvidersReader:
                 others.append(provider)
             else:
                 models.append((provider, model))
+        self._note_left_out()
         if not models:
             asked = tuple(dict.fromkeys(self._describe(provider) for provider in others))
             first = next((provider.place for provider in others), place)
@@ -338,19 +340,21 @@ class _ProvidersReader:
         """Note the settings of a hosted model that are no parameters; only their names."""
         table = provider_table()
         known = {*table["params"], *table["server_keys"], "model"}
-        left_out = [shorten_text(key, 40) for key in provider.config if key not in known]
-        if left_out:
-            names = ", ".join(left_out)
-            self.remark(
-                "left out",
-                provider.place_of("config"),
-                f"{names} of {what}",
-                "not a parameter of every model",
-            )
+        for key in provider.config:
+            if key not in known:
+                self.left_out.setdefault(shorten_text(key, 40), []).append(provider)
         for key in table["server_keys"]:
             if "{{" in _text(provider.config.get(key)):
                 why = "a template in the address of a server is not filled in: name the server with llm_base_url"
                 self.remark("differs", provider.place_of("config"), f"{key} of {what}", why)
+
+    def _note_left_out(self) -> None:
+        """Note each setting of hosted models that is no parameter once, for all models that have it."""
+        for name, providers in self.left_out.items():
+            what = f"{name} of {self._describe(providers[0])}"
+            if len(providers) > 1:
+                what += f" and {len(providers) - 1} more"
+            self.remark("left out", providers[0].place_of("config"), what, "not a parameter of every model")
 
     def _agreed_params(self, providers: list[Provider]) -> Mapping[str, Json]:
         """Return the parameters that all these providers have with the same value."""

@@ -24,9 +24,9 @@ from pytest_llmops.cli.common import (
 from pytest_llmops.errors import UsageError
 from pytest_llmops.imports.checks import Check, NotCarried
 from pytest_llmops.imports.missing_checks import join_places
+from pytest_llmops.imports.slugs import make_unique
 from pytest_llmops.imports.suite import ImportedSuite, Place, RemarkKind, SuiteAssertion, SuiteError
 from pytest_llmops.imports.suite_files import SuiteFiles, write_suite
-from pytest_llmops.imports.test_functions import make_unique
 from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.settings import Settings
 
@@ -236,13 +236,17 @@ def _list_written(target: Path, prompts: Path, written: SuiteFiles) -> Iterator[
 
 
 def _describe_carried(written: SuiteFiles) -> str:
-    cases = format_count(len(written.suite.tests), "case")
+    """Return how many assertions are carried, in how many cases."""
+    tests = written.suite.tests
+    cases = format_count(len(tests), "case")
+    blocked = sum(bool(test.obstacle) for test in tests)
+    if blocked:
+        cases += f", of which {blocked:,} cannot run"
     if not written.total:
-        return f"{cases} without an assertion"
-    share = written.carried / written.total
-    return f"{written.carried:,} of {format_count(written.total, 'assertion')} ({share:.0%}), in {cases}".replace(
-        "%)", " %)"
-    )
+        return f"no assertion, in {cases}"
+    percent = 100 * written.carried // written.total
+    assertions = format_count(written.total, "assertion")
+    return f"{written.carried:,} of {assertions} ({percent} %), in {cases}"
 
 
 def _format_remarks(written: SuiteFiles, kind: RemarkKind, limit: int | None = None) -> Iterator[str]:

@@ -8,11 +8,13 @@ from pytest_llmops._util.text_files import canonical_json
 from pytest_llmops.imports.checks import Check
 from pytest_llmops.imports.front_matter import format_markdown
 from pytest_llmops.imports.python_code import format_pattern, format_text, format_value
-from pytest_llmops.imports.test_functions import CheckLine, TestGroup, make_slug, make_unique
+from pytest_llmops.imports.slugs import make_slug, make_unique
+from pytest_llmops.imports.test_functions import CheckLine, TestGroup
 from pytest_llmops.measurement import Json
 
 MAX_CODE_CHARS = 300  # of a value in the code; a longer one stands in the cases
-MAX_INLINE_SCHEMA = 70  # characters of a schema in the code; a longer one is a file
+MAX_INLINE_SCHEMA = 160  # characters of a schema in the code; a longer one is a file
+MAX_ARGUMENT = 60  # characters of an argument of a rubric; a longer one is a constant of the module
 MAX_FILE_NAME = 30  # characters of the name of a rubric
 # Words that many rubrics begin with, and that say nothing of what they are about
 EMPTY_WORDS = frozenset(
@@ -59,10 +61,12 @@ class CheckValues:
     Attributes:
         suite: The name of the suite.
         files: The text of each file, by its path beside the test module.
+        constants: The code of each constant of the module, by its name.
     """
 
     suite: str
     files: dict[str, str] = field(default_factory=dict)
+    constants: dict[str, str] = field(default_factory=dict)
     _uses: dict[str, int] = field(default_factory=dict)
     _paths: dict[str, str] = field(default_factory=dict)
     _names: set[str] = field(default_factory=set)
@@ -94,7 +98,7 @@ class CheckValues:
         if check.form == "rubric":
             if is_in_code and isinstance(check.value, str):
                 return format_text(self._add_rubric(line))
-            return _format_rubric(check, line.key, _format_key(line.key))
+            return self._format_rubric(check, line.key)
         if not is_in_code:
             return _format_key(line.key)
         if check.form == "schema" and isinstance(check.value, Mapping):
@@ -115,6 +119,25 @@ class CheckValues:
             self._paths[name] = path
         return self._paths[name]
 
+    def _format_rubric(self, check: Check, name: str) -> str:
+        """Return the code of a rubric whose criteria stand in the case; long parts of it are constants of the module."""
+        arguments = [f"criteria={_format_key(name)}", f"name={format_text(name)}"]
+        for key, value in check.rubric.items():
+            literal = format_value(value)
+            if len(literal) > MAX_ARGUMENT:
+                literal = self._add_constant(key, literal)
+            arguments.append(f"{key}={literal}")
+        return f"Rubric({', '.join(arguments)})"
+
+    def _add_constant(self, key: str, literal: str) -> str:
+        """Return the name of the constant for a literal."""
+        for name, known in self.constants.items():
+            if known == literal:
+                return name
+        name = make_unique(key, {name.lower() for name in self.constants}).upper()
+        self.constants[name] = literal
+        return name
+
     def _format_schema(self, check: Check, group_name: str) -> str:
         """Return the code for a schema: a literal if it is short and no other test has it, else its file."""
         schema = check.value
@@ -123,10 +146,12 @@ class CheckValues:
         if len(literal) <= MAX_INLINE_SCHEMA and self._uses[name] == 1:
             return literal
         if name not in self._paths:
-            title = ""
+            title = group_name
+            if self._uses[name] > 1:
+                title = "answer"
             if isinstance(schema, Mapping) and isinstance(schema.get("title"), str):
-                title = make_slug(str(schema["title"]), MAX_FILE_NAME)
-            stem = make_unique(title or group_name, self._names)
+                title = make_slug(str(schema["title"]), MAX_FILE_NAME) or title
+            stem = make_unique(title, self._names)
             path = f"schemas/{self.suite}/{stem}.json"
             self.files[path] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
             self._paths[name] = f"{stem}.json"
@@ -143,14 +168,6 @@ def _format_key(key: str) -> str:
     if key == "reference":
         return "case.reference"
     return f"case[{format_text(key)}]"
-
-
-def _format_rubric(check: Check, name: str, criteria: str) -> str:
-    """Return the code of a rubric whose criteria stand in the case."""
-    arguments = [f"criteria={criteria}", f"name={format_text(name)}"]
-    for key, value in check.rubric.items():
-        arguments.append(f"{key}={format_value(value)}")
-    return f"Rubric({', '.join(arguments)})"
 
 
 def _format_patterns(value: Json) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from pytest_llmops.imports.python_code import format_code_comment, format_comment
 from pytest_llmops.imports.suite import Place
-from pytest_llmops.imports.test_functions import MissingCheck
+from pytest_llmops.imports.test_functions import MissingCheck, TestGroup
 from pytest_llmops.measurement import shorten_text
 
 MAX_PLACES = 3  # of the same assertion, in the reason of a skipped test; its comments have them all
@@ -15,7 +15,7 @@ def describe_missing(entries: Sequence[MissingCheck]) -> str:
     """Return why a function is skipped: the places, what they have, and why it is not carried."""
     first = entries[0].reason
     whats = dict.fromkeys(entry.reason.what for entry in entries)
-    what = first.noun
+    what = entries[0].assertion.name
     if len(whats) == 1:
         what = first.what
     places = join_places((entry.assertion.place for entry in entries), MAX_PLACES)
@@ -63,4 +63,25 @@ def comment_missing(entries: Sequence[MissingCheck], indent: str) -> list[str]:
         lines += format_code_comment(code[:MAX_CODE_LINES], indent)
         if len(code) > MAX_CODE_LINES:
             lines += format_comment(f"  ... {len(code) - MAX_CODE_LINES} more lines", indent)
+    return lines
+
+
+def describe_obstacles(group: TestGroup) -> str:
+    """Return why the tests of a function cannot run: of several reasons the first."""
+    reasons = dict.fromkeys(test.obstacle for test, _ in group.tests)
+    first, *others = reasons
+    places = join_places((test.place for test, _ in group.tests), MAX_PLACES)
+    if others:
+        return f"{places}: {first}; see the other reasons below"
+    return f"{places}: {first}"
+
+
+def comment_obstacles(group: TestGroup, indent: str) -> list[str]:
+    """Return why each test cannot run, as comments, if their reasons differ."""
+    reasons = {test.obstacle for test, _ in group.tests}
+    if len(reasons) == 1:
+        return []
+    lines = []
+    for test, _ in group.tests:
+        lines += format_comment(f"{test.place} ({test.id}): {shorten_text(test.obstacle)}", indent)
     return lines

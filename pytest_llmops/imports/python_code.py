@@ -115,9 +115,9 @@ def format_docstring(paragraphs: Sequence[str], indent: str = "") -> list[str]:
     """
     first, *others = [_clean_prose(paragraph) for paragraph in paragraphs]
     quotes = '"""'
-    if not others and len(indent) + len(first) + 2 * len(quotes) <= WIDTH:
-        return [f"{indent}{quotes}{first}{quotes}"]
     lines = [f"{indent}{line}" for line in _wrap(f"{quotes}{first}", WIDTH - len(indent))]
+    if not others and len(lines) == 1:
+        return [f"{lines[0]}{quotes}"]
     for paragraph in others:
         lines.append("")
         lines += [f"{indent}{line}" for line in _wrap(paragraph, WIDTH - len(indent))]
@@ -205,6 +205,25 @@ def used_names(code: str) -> set[str]:
     ['answer', 'check', 're', 'value']
     """
     return {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
+
+
+def unify_quotes(code: str) -> str:
+    """Return a line of code with its texts in the quotes that a formatter chooses.
+
+    >>> unify_quotes("run('a')['b']")
+    'run("a")["b"]'
+    """
+    data = code.encode()
+    parts = []
+    end = len(data)
+    texts = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant)]
+    for node in sorted(texts, key=lambda node: _span(code, node), reverse=True):
+        if isinstance(node.value, str):
+            start, stop = _span(code, node)
+            parts += [data[stop:end].decode(), format_text(node.value)]
+            end = start
+    parts.append(data[:end].decode())
+    return "".join(reversed(parts))
 
 
 def format_statement(code: str, indent: str = "") -> list[str]:

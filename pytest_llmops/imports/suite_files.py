@@ -14,6 +14,7 @@ from pytest_llmops.imports.case_rows import CaseInput, choose_input, list_missin
 from pytest_llmops.imports.check_values import CheckValues
 from pytest_llmops.imports.checks import Check, NotCarried
 from pytest_llmops.imports.front_matter import format_prompt
+from pytest_llmops.imports.function_names import name_groups
 from pytest_llmops.imports.suite import ImportedSuite, Place, Remark, SuiteError
 from pytest_llmops.imports.test_functions import (
     CheckedAssertions,
@@ -78,6 +79,7 @@ def write_suite(suite: ImportedSuite, checks: Sequence[CheckedAssertions]) -> Su
         for test, checked in zip(suite.tests, checks, strict=True)
     ]
     groups = group_tests(suite.tests, checks)
+    name_groups(groups)
     checked = list_used_variables(groups)
     used = choose_input(suite)
     values = CheckValues(suite.name)
@@ -178,9 +180,9 @@ def _list_remarks(groups: Sequence[TestGroup]) -> list[Remark]:
     remarks = []
     for group in groups:
         for test, _ in group.tests:
-            if group.obstacle:
-                remarks.append(Remark("not carried", test.place, f"test {test.id}", group.obstacle))
-            if not group.lines and not group.missing and not group.obstacle:
+            if test.obstacle:
+                remarks.append(Remark("not carried", test.place, f"test {test.id}", test.obstacle))
+            elif not group.lines and not group.missing:
                 why = "it has no assertion: the answer is recorded only"
                 remarks.append(Remark("left out", test.place, f"test {test.id}", why))
         for entries in group.missing.values():

@@ -16,8 +16,6 @@ CheckedAssertions: TypeAlias = Sequence[tuple[SuiteAssertion, Sequence[Check | N
 
 NO_CALLS = "the suite has the answer of the test, so that no call is made: drop it, or let the test ask"
 _CALL_CHECKS = re.compile(r"\b(?:assert_(?:latency|cost|tokens|trajectory)|llm_calls)\b")
-MAX_NAME_CHARS = 50
-MAX_NOUNS = 3  # of checks, in the name of a function
 # Keys of a case with a meaning of their own, which no value of a check can have
 RESERVED_KEYS = frozenset(
     {
@@ -71,7 +69,7 @@ class MissingCheck:
     @property
     def signature(self) -> str:
         """What assertions of one skipped function have in common."""
-        return canonical_json([self.reason.noun, self.reason.why, *self.reason.body])
+        return canonical_json([self.assertion.name, self.reason.why, *self.reason.body])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,7 +80,7 @@ class TestGroup:
         lines: Their checks, in order.
         missing: For each kind of assertion that is not carried, those of all tests.
         tests: The tests, each with the values of its checks by key.
-        obstacle: Why none of them can run; "": nothing.
+        is_blocked: None of them can run, each for its own reason.
         repeat: How often each asks.
         has_output: Whether the suite has their answers.
         name: The name of the function without ``test_``.
@@ -91,7 +89,7 @@ class TestGroup:
     lines: tuple[CheckLine, ...]
     missing: dict[str, list[MissingCheck]] = field(default_factory=dict)
     tests: list[tuple[SuiteTest, Mapping[str, Json]]] = field(default_factory=list)
-    obstacle: str = ""
+    is_blocked: bool = False
     repeat: int = 1
     has_output: bool = False
     name: str = ""
@@ -102,7 +100,7 @@ class TestGroup:
 
 
 def group_tests(tests: Sequence[SuiteTest], checks: Sequence[CheckedAssertions]) -> list[TestGroup]:
-    """Return the functions of a suite in the order of their first tests, with their names.
+    """Return the functions of a suite in the order of their first tests, without names.
 
     Args:
         tests: The tests of the suite.
@@ -119,19 +117,18 @@ def group_tests(tests: Sequence[SuiteTest], checks: Sequence[CheckedAssertions])
         ]
         kinds = dict.fromkeys(entry.signature for entry in missing)
         has_output = test.output is not None
-        signature: list[Json] = [test.obstacle, test.repeat, has_output, "lines"]
+        is_blocked = bool(test.obstacle)
+        signature: list[Json] = [is_blocked, test.repeat, has_output, "lines"]
         signature += [line.signature for line in lines]
         signature += ["missing", *sorted(kinds)]
         group = groups.setdefault(
             canonical_json(signature),
-            TestGroup(lines=lines, obstacle=test.obstacle, repeat=test.repeat, has_output=has_output),
+            TestGroup(lines=lines, is_blocked=is_blocked, repeat=test.repeat, has_output=has_output),
         )
         for entry in missing:
             group.missing.setdefault(entry.signature, []).append(entry)
         group.tests.append((test, {line.key: line.check.value for line in lines if line.key}))
-    found = list(groups.values())
-    _name_groups(found)
-    return found
+    return list(groups.values())
 
 
 def refuse_calls(checked: CheckedAssertions) -> CheckedAssertions:
@@ -172,7 +169,8 @@ def _list_lines(checked: CheckedAssertions) -> tuple[CheckLine, ...]:
             while name in lines:
                 name += "+"
             lines[name] = line
-    ordered = sorted(lines.values(), key=lambda line: line.check.rank)
+    # Not in the order of the suite: tests with the same checks share a function.
+    ordered = sorted(lines.values(), key=lambda line: (line.check.rank, line.check.call))
     return tuple(_number_keys(ordered))
 
 
@@ -212,82 +210,6 @@ def _number_keys(lines: Iterable[CheckLine]) -> list[CheckLine]:
         used.add(key)
         numbered.append(replace(line, key=key))
     return numbered
-
-
-def make_slug(text: str, limit: int = MAX_NAME_CHARS) -> str:
-    """Return words of a text as a part of a name, in lower case with ``_``; "" if it has no letter or digit of ASCII.
-
-    >>> make_slug("Refuses a late return (60 days)!")
-    'refuses_a_late_return_60_days'
-    """
-    words = re.findall("[a-z0-9]+", text.lower())
-    slug = ""
-    for word in words:
-        longer = f"{slug}_{word}".strip("_")
-        if len(longer) > limit:
-            break
-        slug = longer
-    return slug or "".join(words)[:limit]
-
-
-def make_unique(name: str, used: set[str]) -> str:
-    """Return a name that is not used yet, with a number at its end if it has to, and note it as used.
-
-    >>> make_unique("a", {"a", "a_2"})
-    'a_3'
-    """
-    unique = name
-    number = 2
-    while unique in used:
-        unique = f"{name}_{number}"
-        number += 1
-    used.add(unique)
-    return unique
-
-
-def _name_groups(groups: Sequence[TestGroup]) -> None:
-    """Name each function by its checks; a function of a single test, and one of two with the same checks, by what it is about."""
-    by_checks = [_name_by_checks(group) for group in groups]
-    used: set[str] = set()
-    for group, name in zip(groups, by_checks, strict=True):
-        chosen = name
-        about = ""
-        if len(group.tests) == 1:
-            about = make_slug(group.tests[0][0].description)
-        if about and (by_checks.count(name) > 1 or len(group.lines) > MAX_NOUNS):
-            chosen = about
-        elif by_checks.count(name) > 1:
-            chosen = _describe_difference(group, name)
-        group.name = make_unique(chosen, used)
-
-
-def _name_by_checks(group: TestGroup) -> str:
-    # What all tests of the suite have says nothing of this function, unless it has nothing else.
-    own = [line for line in group.lines if not line.is_shared] or group.lines
-    words = [line.check.noun for line in own]
-    if not words:
-        words = [entries[0].reason.noun for entries in group.missing.values()]
-    if not words:
-        return "answer"
-    nouns = list(dict.fromkeys(make_slug(word) or "assertion" for word in words))
-    if len(nouns) > MAX_NOUNS:
-        nouns = [*nouns[: MAX_NOUNS - 1], "more"]
-    *first, last = nouns
-    if not first:
-        return last
-    return f"{'_'.join(first)}_and_{last}"
-
-
-def _describe_difference(group: TestGroup, name: str) -> str:
-    """Return a longer name, for a function whose checks are those of another."""
-    if group.obstacle:
-        return f"{name}_blocked"
-    if group.has_output:
-        return f"{name}_of_output"
-    if group.missing and group.lines:
-        nouns = dict.fromkeys(make_slug(entries[0].reason.noun) for entries in group.missing.values())
-        return f"{name}_besides_{'_'.join(nouns)}"
-    return name
 
 
 def list_used_variables(groups: Iterable[TestGroup]) -> list[str]:

@@ -5,8 +5,14 @@ from dataclasses import dataclass, field
 
 from pytest_llmops.imports.case_rows import CaseInput
 from pytest_llmops.imports.check_values import CheckValues
+from pytest_llmops.imports.function_names import name_skipped
 from pytest_llmops.imports.helper_functions import Helper, read_helper
-from pytest_llmops.imports.missing_checks import comment_missing, describe_missing
+from pytest_llmops.imports.missing_checks import (
+    comment_missing,
+    comment_obstacles,
+    describe_missing,
+    describe_obstacles,
+)
 from pytest_llmops.imports.module_imports import ModuleImports
 from pytest_llmops.imports.python_code import (
     INDENT,
@@ -18,10 +24,12 @@ from pytest_llmops.imports.python_code import (
     format_statement,
     format_text,
     list_variables,
+    unify_quotes,
     used_names,
 )
+from pytest_llmops.imports.slugs import make_slug
 from pytest_llmops.imports.suite import ImportedSuite, SuiteError
-from pytest_llmops.imports.test_functions import CheckLine, MissingCheck, TestGroup, make_slug, make_unique
+from pytest_llmops.imports.test_functions import CheckLine, MissingCheck, TestGroup
 from pytest_llmops.measurement import shorten_text
 
 MAX_ASKED = 5  # providers in a docstring
@@ -85,7 +93,7 @@ class ModuleWriter:
         source = f"Imported from {suite.source} by `llmops import {suite.tool}`; edit it freely."
         paragraphs = [title, source]
         models = suite.application.models
-        if models:
+        if self._asks_model:
             paragraphs.append(
                 f"It was written for {_join(models)}. The model is named by llm_model in the ini, or by --llm-model."
             )
@@ -105,6 +113,8 @@ class ModuleWriter:
             self._imports.add_name("pathlib", "Path")
             folder = f'Path(__file__).parent / "schemas" / {format_text(self.suite.name)}'
             lines.append(f"SCHEMAS = {folder}")
+        for name, literal in self.values.constants.items():
+            lines += format_prefixed(literal, f"{name} = ")
         return lines
 
     @property
@@ -152,13 +162,17 @@ class ModuleWriter:
         statements = [self._write_check(group, line) for line in group.lines]
         fixtures = list(dict.fromkeys(name for line in group.lines for name in line.check.fixtures))
         lines = self._write_decorators(group)
-        if group.obstacle:
-            place = group.tests[0][0].place
-            lines = [*self._write_skip(f"{place}: {group.obstacle}"), *lines]
+        if group.is_blocked:
+            lines = [*self._write_skip(describe_obstacles(group)), *lines]
         if any("Rubric(" in code for code, _ in statements):
             lines = ["@pytest.mark.judge", *lines]
         lines.append(f"def test_{group.name}({', '.join(self._list_fixtures(group, fixtures))}):")
         lines += self._write_description(group)
+        if group.is_blocked:
+            lines += comment_obstacles(group, INDENT)
+        if group.is_blocked and not statements:
+            lines.append(f"{INDENT}{NOT_WRITTEN}")
+            return lines
         lines.append(f"{INDENT}answer = {self._answer(group)}")
         if not statements:
             lines += format_comment("The suite has no assertion here: the answer is recorded only.", INDENT)
@@ -205,7 +219,7 @@ class ModuleWriter:
 
     def _check_names(self, line: CheckLine, code: str) -> None:
         """Raise if a line uses another name than it may: what the suite says must stand in literals alone."""
-        known = {*KNOWN_NAMES, *line.check.fixtures, *line.check.helpers}
+        known = {*KNOWN_NAMES, *self.values.constants, *line.check.fixtures, *line.check.helpers}
         known.update(name.rpartition(".")[2] for name in line.check.imports)
         unknown = sorted(used_names(code) - known)
         if unknown:
@@ -259,13 +273,7 @@ class ModuleWriter:
     def _write_missing(self, group: TestGroup, entries: Sequence[MissingCheck], names: set[str]) -> list[str]:
         """Return the skipped function of assertions that are not carried."""
         first = entries[0].reason
-        noun = make_slug(first.noun) or "assertion"
-        name = noun
-        if group.lines:
-            name = f"{group.name}_{noun}"
-        elif len(group.missing) == 1:
-            name = group.name
-        name = make_unique(name, names)
+        name = name_skipped(group, entries, names)
         lines = self._write_skip(describe_missing(entries))
         lines += self._write_decorators(group)
         lines.append(f"def test_{name}({', '.join(self._list_fixtures(group, ()))}):")
@@ -276,7 +284,11 @@ class ModuleWriter:
         if "answer" in used_names("\n".join(first.body)):
             lines.append(f"{INDENT}answer = {self._answer(group)}")
         for line in first.body:
-            lines.append(f"{INDENT}{line}".rstrip().replace(ALL_VARIABLES, self.used.variables))
+            if line.startswith("import "):
+                self._imports.add_module(line.removeprefix("import "))
+                continue
+            code = line.replace(ALL_VARIABLES, self.used.variables)
+            lines.append(f"{INDENT}{unify_quotes(code)}".rstrip())
         return lines
 
 

@@ -29,7 +29,11 @@ from pytest_llmops.imports.suite_files import SuiteFiles, write_suite
 from pytest_llmops.judges.item_judges import load_judge_file
 from pytest_llmops.prompts.registry import Prompts
 
-ORDER: Any = {"type": "object", "required": ["id", "items"], "properties": {"id": {"type": "string"}}}
+ORDER: Any = {
+    "type": "object",
+    "required": ["id", "items"],
+    "properties": {"id": {"type": "string", "minLength": 10}, "items": {"type": "array", "minItems": 1}},
+}
 
 
 def write(builder: SuiteBuilder) -> SuiteFiles:
@@ -101,28 +105,35 @@ def test_checks_that_do_not_join_have_keys_of_their_own() -> None:
     assert 'case["tags_value_2"], any_of=True' in function(files, "contains")
 
 
-def test_a_small_suite_is_named_by_what_its_tests_are_about() -> None:
+def test_functions_are_named_by_their_checks_or_by_what_they_differ_in() -> None:
     builder = SuiteBuilder()
-    builder.add("a", contains("x"), description="Names the refund window!")
-    builder.add("b", contains("x"), repeat=3, description="Names the refund window")
+    builder.add("a", contains("x"), description="Names the refund window!", repeat=3)
+    builder.add("b", contains("x"), contains("y"))
+    builder.add("b2", contains("x"))
     builder.add("c", contains("x"), output="x")
     builder.add("d", contains("x"), code())
     builder.add("e", contains("x"), obstacle="its variables are made by code")
     builder.add("f")
-    assert list_functions(write(builder)) == [
+    builder.add("g", contains("x"), pattern("x"), schema(True), rubric("x"), code(), shared=[latency()])
+    builder.add("h", pattern("x"), contains("x"), schema(True), rubric("y"), code(), shared=[latency()])
+    files = write(builder)
+    assert list_functions(files) == [
         "names_the_refund_window",
-        "names_the_refund_window_2",
+        "contains",
         "contains_of_output",
         "contains_besides_javascript",
-        "contains_besides_javascript_javascript",
+        "javascript",
         "contains_blocked",
         "answer",
+        "contains_pattern_and_more",
+        "javascript_of_contains_pattern_and_more",
     ]
+    assert "@pytest.mark.llm_trials(3)\n" in function(files, "names_the_refund_window")
 
 
 def test_what_is_not_carried_is_a_skipped_test_with_its_place_and_its_code() -> None:
     builder = SuiteBuilder()
-    builder.add("a", code("javascript output.length", ["return output.length\u2028"]))
+    builder.add("a", code("javascript output.length", ["return output.length\u2028;"]))
     builder.add("b", code("javascript file://b.js"))
     builder.add(
         "c", code("python file://c.py", why="not run", noun="c_py", body=("assert answer, dict(case.input)",))
@@ -130,13 +141,13 @@ def test_what_is_not_carried_is_a_skipped_test_with_its_place_and_its_code() -> 
     files = write(builder)
     assert function(files, "javascript") == (
         "@pytest.mark.skip(\n"
-        f'    reason="{FILE}:21, 22: javascript: code of the suite is not "\n'
-        '    "run: write the check here",\n'
+        f'    reason="{FILE}:21, 22: javascript: code of the suite is not run: "\n'
+        '    "write the check here",\n'
         ")\n"
         '@pytest.mark.cases("cases/refunds/javascript.jsonl")\n'
         "def test_javascript(prompt, case):\n"
         f"    # {FILE}:21 (a): javascript output.length\n"
-        "    #   return output.length\\u2028\n"
+        "    #   return output.length\\u2028;\n"
         f"    # {FILE}:22 (b): javascript file://b.js\n"
         '    raise NotImplementedError("write the check here")'
     )
@@ -193,6 +204,28 @@ def test_rubrics_and_schemas_that_tests_share_are_files() -> None:
     assert files.needs_judge
 
 
+def test_long_parts_of_rubrics_are_constants() -> None:
+    builder = SuiteBuilder()
+    levels = {"1-5": "It does not fulfil the criteria.", "6-10": "It fulfils the criteria."}
+    for number, check in enumerate((contains("x"), pattern("x"))):
+        builder.add(f"{number}", check, rubric(f"x{number}", levels=levels, pass_at=7))
+    text = module(write(builder))
+    assert text.count("LEVELS = {") == 1
+    assert text.count("levels=LEVELS, pass_at=7") == 2
+
+
+def test_tests_that_cannot_run_for_several_reasons_share_a_function() -> None:
+    builder = SuiteBuilder()
+    builder.add("a", contains("x"), obstacle="no such file: a.txt")
+    builder.add("b", contains("x"), obstacle="no such file: b.txt")
+    builder.add("c", obstacle="no such file: b.txt")
+    files = write(builder)
+    text = function(files, "contains")
+    assert f'"{FILE}:21, 22: no such file: a.txt; see the other reasons below"' in text
+    assert f"    # {FILE}:22 (b): no such file: b.txt\n    answer = " in text
+    assert "raise NotImplementedError" in function(files, "answer")
+
+
 def test_a_rubric_with_dimensions_is_a_file_also_of_one_test(tmp_path: Path) -> None:
     builder = SuiteBuilder()
     front = {
@@ -223,11 +256,7 @@ def test_models_are_asked_by_the_fixture_and_versions_are_the_prompts(tmp_path: 
     assert "application" not in text
     assert 'pytest.mark.prompt("refunds", versions=["v1", "v2"])' in text
     assert "gpt-5-mini and gpt-5" in text.split('"""')[1]
-    assert (
-        "    answer = llm.complete(\n"
-        "        prompt.render(**{name: case.input[name] for name in prompt.variables})\n"
-        "    ).text\n"
-    ) in text
+    assert "prompt.render(**{name: case.input[name] for name in prompt.variables})" in text
     # A list that a prompt inserts is its JSON text.
     assert rows(files, "contains")[0]["input"] == {"question": '["q"]', "tone": ""}
     assert rows(files, "contains")[0]["vars"] == {"context": "c"}

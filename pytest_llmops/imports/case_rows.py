@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 from pytest_llmops.imports.check_values import CheckValues
 from pytest_llmops.imports.python_code import format_text
+from pytest_llmops.imports.slugs import make_slug
 from pytest_llmops.imports.suite import ImportedSuite, Remark, SuiteTest
 from pytest_llmops.imports.test_functions import TestGroup
 from pytest_llmops.measurement import Json
 
+MAX_ID_CHARS = 200
 NO_VALUE = "the test has no value for it: it is an empty text, as in the suite"
 
 
@@ -101,7 +103,7 @@ def make_rows(
     rows = []
     for test, given in group.tests:
         row: dict[str, Json] = {"id": test.id, "input": _make_input(test, used, checked)}
-        if test.description and test.description != test.id:
+        if _says_more(test.description, test.id):
             row["description"] = test.description
         others = _list_others(test, used, checked)
         if others:
@@ -115,6 +117,14 @@ def make_rows(
             row["output"] = test.output
         rows.append(row)
     return rows
+
+
+def _says_more(description: str, test_id: str) -> bool:
+    """Return whether a description has more than the words of an id."""
+    if not description or description == test_id:
+        return False
+    words = make_slug(description, MAX_ID_CHARS)
+    return not description.isascii() or words != make_slug(test_id, MAX_ID_CHARS)
 
 
 def _make_input(test: SuiteTest, used: CaseInput, checked: Sequence[str]) -> Json:

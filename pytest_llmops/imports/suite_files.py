@@ -30,6 +30,7 @@ from pytest_llmops.prompts.prompt_file import Section, render_section
 from pytest_llmops.prompts.registry import Prompts
 
 # Characters that some editors treat as line ends
+RECORDED_ONLY = "its answer is recorded only"
 EDITOR_LINE_ENDS = "\x85\u2028\u2029"
 
 
@@ -183,8 +184,7 @@ def _list_remarks(groups: Sequence[TestGroup]) -> list[Remark]:
             if test.obstacle:
                 remarks.append(Remark("not carried", test.place, f"test {test.id}", test.obstacle))
             elif not group.lines and not group.missing:
-                why = "it has no assertion: the answer is recorded only"
-                remarks.append(Remark("left out", test.place, f"test {test.id}", why))
+                remarks.append(Remark("left out", test.place, "test without an assertion", RECORDED_ONLY))
         for entries in group.missing.values():
             for entry in entries:
                 reason = entry.reason

@@ -32,6 +32,7 @@ from pytest_llmops.imports.suite import ImportedSuite, SuiteError
 from pytest_llmops.imports.test_functions import CheckLine, MissingCheck, TestGroup
 from pytest_llmops.measurement import shorten_text
 
+MIN_WORDS = 3  # of a description that is worth a docstring
 MAX_ASKED = 5  # providers in a docstring
 JUDGE_CALLS = frozenset(
     {
@@ -147,7 +148,9 @@ class ModuleWriter:
         else:
             argument = "variables"
             first = "Return the answer of your application to the variables of a case."
-            step = f"{tool} made the prompt with code, and asked {asked} ({place}): do the same here."
+            step = f"The prompts are not carried; {tool} asked {asked} ({place}): make them here."
+            if self.suite.application.takes_variables:
+                step = f"{tool} made the prompt with code, and asked {asked} ({place}): do the same here."
         reason = format_text(shorten_text(f"application: call what {asked} called ({place})", 300))
         lines = [f"def application({argument}):"]
         lines += format_docstring([first, step], INDENT)
@@ -263,8 +266,9 @@ class ModuleWriter:
 
     def _write_description(self, group: TestGroup) -> list[str]:
         """Return a docstring for the function of a single test that says more than its name."""
-        description = " ".join(group.tests[0][0].description.split())
-        if len(group.tests) > 1 or not description or make_slug(description, 200) == group.name:
+        words = group.tests[0][0].description.split()
+        description = " ".join(words)
+        if len(group.tests) > 1 or len(words) < MIN_WORDS or make_slug(description, 200) == group.name:
             return []
         if description[-1] not in ".!?":
             description += "."

@@ -32,7 +32,10 @@ from pytest_llmops.prompts.registry import Prompts
 ORDER: Any = {
     "type": "object",
     "required": ["id", "items"],
-    "properties": {"id": {"type": "string", "minLength": 10}, "items": {"type": "array", "minItems": 1}},
+    "properties": {
+        "id": {"type": "string", "minLength": 10},
+        "items": {"type": "array", "minItems": 1, "items": {"type": "string"}},
+    },
 }
 
 
@@ -221,7 +224,7 @@ def test_tests_that_cannot_run_for_several_reasons_share_a_function() -> None:
     builder.add("c", obstacle="no such file: b.txt")
     files = write(builder)
     text = function(files, "contains")
-    assert f'"{FILE}:21, 22: no such file: a.txt; see the other reasons below"' in text
+    assert f'"{FILE}:21, 22: no such file: a.txt; see the other reasons "' in text
     assert f"    # {FILE}:22 (b): no such file: b.txt\n    answer = " in text
     assert "raise NotImplementedError" in function(files, "answer")
 

@@ -112,6 +112,9 @@ def read_located_yaml(text: str, file: str) -> Json:
     >>> value, value["b"].places[1].line
     ({'a': 1, 'b': ['yes', '12:30']}, 4)
     """
+    if not text.endswith("\n"):
+        # A block text in the last line ends with a line break in js-yaml, whether or not the file does.
+        text += "\n"
     reader = _YamlReader(text, file)
     try:
         for event in yaml.parse(text, Loader=_fastest_loader()):
@@ -138,7 +141,8 @@ def _describe_error(error: Exception, text: str) -> BadFile:
         index = mark.index
     if index is None:
         return BadFile(f"broken YAML: {shorten_text(str(what))}")
-    line = LineFinder(text, "").line_at(index)
+    # What has no end is an error of the last line that has a text.
+    line = LineFinder(text, "").line_at(min(index, len(text.rstrip())))
     return BadFile(f"broken YAML: {shorten_text(str(what))}", line)
 
 

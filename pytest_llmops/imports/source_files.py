@@ -90,6 +90,9 @@ class SourceFolder:
     def place(self, path: Path, line: int = 0) -> Place:
         """Return a line of a file as a place: its path is the one below the folder."""
         full = self._locate(path)
+        if not full.is_relative_to(self.root):
+            # The folder may be named by a link to it.
+            full = Path(os.path.realpath(full))
         if full.is_relative_to(self.root):
             return Place(full.relative_to(self.root).as_posix(), line)
         return Place(path.as_posix(), line)
@@ -142,11 +145,11 @@ class SourceFolder:
             raise SuiteError(
                 f"{shown} is {kind}, which is not read: save its texts as CSV, JSON lines or text", here
             )
-        if full.is_dir():
-            raise SuiteError(f"{shown} is a folder: expected a file", here)
-        if not full.is_file():
-            raise SuiteError(f"no such file: {shown}", here)
         try:
+            if full.is_dir():
+                raise SuiteError(f"{shown} is a folder: expected a file", here)
+            if not full.is_file():
+                raise SuiteError(f"no such file: {shown}", here)
             size = full.stat().st_size
             if size > MAX_FILE_BYTES:
                 raise SuiteError(f"{shown} has {size:,} bytes: expected at most {MAX_FILE_BYTES:,}", here)
@@ -209,12 +212,15 @@ class SourceFolder:
         if "\0" in path or not path:
             raise SuiteError(f"expected the path of a file, got {shown!r}", here)
         pattern = self._locate(self._locate(beside).parent / path)
-        if not self._is_pattern(pattern):
+        try:
+            if self._is_pattern(pattern):
+                return self._expand(pattern, shown, here)
             full = self.check_inside(pattern, here)
             if full.is_dir():
                 return self._list_folder(full, here)
-            return [pattern]
-        return self._expand(pattern, shown, here)
+        except OSError as error:  # such as a name that is too long
+            raise SuiteError(f"{shown} cannot be read: {error.strerror}", here) from None
+        return [pattern]
 
     def find_one(self, reference: str, beside: Path, place: Place | None = None) -> Path:
         """Return the one file that a reference names, as `find` does.

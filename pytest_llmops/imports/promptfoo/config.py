@@ -10,13 +10,16 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from difflib import SequenceMatcher
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pytest_llmops._util.text_files import BadFile
 from pytest_llmops.errors import find_closest_name
+from pytest_llmops.imports.located_yaml import read_located_yaml
 from pytest_llmops.imports.promptfoo.prompts import read_prompts
 from pytest_llmops.imports.promptfoo.providers import read_application
 from pytest_llmops.imports.promptfoo.suite_names import make_unique, name_suite
@@ -161,13 +164,25 @@ def read_suite(file: Path, folder: SourceFolder) -> ImportedSuite:
         raise SuiteError(what, place)
     if suffix not in _DATA_SUFFIXES:
         raise SuiteError("expected a configuration as .yaml, .yml or .json", place)
-    value = folder.read_value(file)
+    value = _read_config(file, folder)
     if not isinstance(value, LocatedMap):
         raise SuiteError("expected a configuration, a mapping with prompts, providers and tests", place)
     if not value:
         raise SuiteError("the configuration is empty", place)
     with folder.entering(file, place):
         return _make_suite(value, folder, file)
+
+
+def _read_config(file: Path, folder: SourceFolder) -> Json:
+    """Return the value of a configuration. promptfoo reads JSON as YAML here, so that it may have comments and trailing commas."""
+    try:
+        return folder.read_value(file)
+    except SuiteError:
+        if file.suffix.lower() != ".json":
+            raise
+        with suppress(BadFile):
+            return read_located_yaml(folder.read_text(file), folder.place(file).file)
+        raise
 
 
 def _make_suite(value: LocatedMap, folder: SourceFolder, file: Path) -> ImportedSuite:

@@ -37,7 +37,7 @@ _TEXT_SUFFIXES = frozenset(
     {".txt", ".md", ".j2", ".json", ".jsonl", ".yaml", ".yml", ".csv", ".jinja", ".jinja2"}
 )
 _MAX_SHOWN = 80
-_UNQUOTED = re.compile(r"^(\s*(?:-\s+)?content:[ \t]+)(\{\{[^\"\n]*\}\})[ \t]*$", re.MULTILINE)
+_UNQUOTED = re.compile(r"^([ \t]*(?:-[ \t]+)?content:[ \t]+)(\{\{[^\"\n]*\}\})[ \t]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ FILE = "config.yaml"
         ("[12:30, 2024-01-02, 1_000, 1.2.3, 0b11]", ["12:30", "2024-01-02", "1_000", "1.2.3", "0b11"]),
         ("[010, 08, 0o10, 0x1F, +7, 1.0, 1.50, 1e3, .5]", [10, 8, 8, 31, 7, 1, 1.5, 1000, 0.5]),
         ("""['1', "a\\tb", !!str 5, !!int "7", !!bool "true"]""", ["1", "a\tb", "5", 7, True]),
+        ("- |\n  a\n- |-\n  b\n- >\n  c\n  d", ["a\n", "b", "c d\n"]),
         ("{1: a, true: b, ~: c, 1.5: d}", {"1": "a", "true": "b", "null": "c", "1.5": "d"}),
     ],
 )  # values that promptfoo 0.123.1 has for them
@@ -64,7 +65,7 @@ def test_merge_keys_and_aliases() -> None:
         ("a: .inf", 1),
         ("<<: 1", 1),
         ("a: 1\n---\nb: 2", 2),
-        ("a: [1,\n", 2),
+        ("a: 1\nb: [1,\n\n", 2),
         ("a:\n\tb: 1", 2),
         ("[" * 150 + "]" * 150, 1),
         ("a: 1\nb: \x07", None),
@@ -286,7 +287,7 @@ tests:
     assert isinstance(test, LocatedMap)
     assert test["assert"] == [{"type": "contains", "value": "y"}, {"type": "regex", "more": 5}]
     assert test["again"] == [{"type": "contains", "value": "x"}]
-    first = test["assert"][0]  # type: ignore[index]
+    first = test["assert"][0]
     assert isinstance(first, LocatedMap)
     assert (first.place.line, first.places["type"].line, first.places["value"].line) == (7, 3, 7)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,8 +34,19 @@ from pytest_llmops.measurement import Json, shorten_text
 if TYPE_CHECKING:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-__all__ = ["Template", "Untranslatable", "has_template", "keep_partial", "render", "translate", "write_text"]
+__all__ = [
+    "Template",
+    "Untranslatable",
+    "find_uses",
+    "has_template",
+    "keep_partial",
+    "render",
+    "translate",
+    "write_json",
+    "write_text",
+]
 
+TEXT_FILTERS = ("capitalize", "lower", "replace", "trim", "upper")  # for texts only
 MARKS = ("{{", "{%", "{#", "#}")
 # A line in which a tag begins and does not end
 _PARTIAL = re.compile(r"\{%[^%\n]*$|\{\{[^}\n]*$|\{#[^#\n]*$", re.MULTILINE)
@@ -51,14 +63,12 @@ class Template:
     Attributes:
         text: The template.
         variables: Its variables, in the order of their first use.
-        inserted: Those that are inserted as they are: lists, objects, true, false and null need `write_text` first.
         notes: In what a prompt file with it differs from the suite.
         pieces: Its texts, and the paths of variables that are inserted between them; None if it has anything else.
     """
 
     text: str
     variables: tuple[str, ...]
-    inserted: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     pieces: tuple[str | tuple[str | int, ...], ...] | None = None
 
@@ -113,7 +123,6 @@ class _Translator:
         self.written: list[str] = []
         self.pieces: list[str | tuple[str | int, ...]] = []
         self.is_plain = True
-        self.inserted: dict[str, None] = {}
         self.open_blocks: list[tuple[str, int]] = []
 
     def translate(self, text: str) -> Template:
@@ -142,7 +151,6 @@ class _Translator:
         return Template(
             "".join(self.written),
             tuple(self.names.variables),
-            tuple(self.inserted),
             tuple(self.names.notes),
             pieces,
         )
@@ -165,9 +173,6 @@ class _Translator:
             self.is_plain = False
         if value.path:
             self.pieces.append(value.path)
-            name = str(value.path[0])
-            if len(value.path) == 1 and not self.names.is_local(name):
-                self.inserted.setdefault(name)
         elif value.kind == "constant" or isinstance(value.constant, bool):
             self.pieces.append(write_text(value.constant))
         else:
@@ -256,6 +261,29 @@ def _keep_truth(value: Expression) -> str:
     if value.kind in ("truth", "mixed"):
         return f'"true" if {value.text} else ""'
     return value.text
+
+
+def find_uses(text: str) -> dict[str, bool]:
+    """Return each variable of a template of Jinja2, and whether it is only inserted as a text: never a key of it, in no condition or loop.
+
+    >>> find_uses("{{ a }}{% if c %}{{ c }}{% endif %}") == {"a": True, "c": False}
+    True
+    """
+    from jinja2 import meta, nodes
+
+    from pytest_llmops.prompts.template_sandbox import make_sandbox
+
+    tree = make_sandbox().parse(text)
+    uses = Counter(node.name for node in tree.find_all(nodes.Name) if node.ctx == "load")
+    inserted = Counter[str]()
+    for output in tree.find_all(nodes.Output):
+        for child in output.nodes:
+            value: nodes.Node | None = child
+            if isinstance(child, nodes.Filter) and child.name in TEXT_FILTERS:
+                value = child.node
+            if isinstance(value, nodes.Name):
+                inserted[value.name] += 1
+    return {name: inserted[name] == uses[name] for name in meta.find_undeclared_variables(tree)}
 
 
 def render(text: str, variables: Mapping[str, Json]) -> str:

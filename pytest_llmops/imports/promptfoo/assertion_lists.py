@@ -103,9 +103,8 @@ class _ListReader:
             return [self._name_obstacle("assertion", what, place)]
         kind = item.get("type")
         if not isinstance(kind, str) or not kind.strip():
-            what = (
-                f"expected a type, got none (its keys: {shorten_text(', '.join(item), MAX_SHOWN) or 'none'})"
-            )
+            keys = shorten_text(", ".join(item), MAX_SHOWN)
+            what = f"expected a type, got {json_kind(kind)} (its keys: {keys})"
             return [self._name_obstacle("assertion", what, item.place)]
         kind = kind.strip()
         if kind == SET_TYPE and not records_only:

@@ -1,25 +1,25 @@
 """The tests of a promptfoo configuration: defaults merged, products expanded, templates filled in; nothing of it is run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_llmops._util.text_files import json_kind
 from pytest_llmops.imports import templates
 from pytest_llmops.imports.promptfoo.assertion_lists import ListedAssertion, fill_in, read_assertions
-from pytest_llmops.imports.promptfoo.reading import Origin, Reading
-from pytest_llmops.imports.promptfoo.test_entries import TestEntry, list_entries
-from pytest_llmops.imports.promptfoo.test_ids import IdMaker, join_names, make_slug, name_choice, name_test
-from pytest_llmops.imports.promptfoo.test_options import (
+from pytest_llmops.imports.promptfoo.case_ids import IdMaker, join_names, name_choice, name_test
+from pytest_llmops.imports.promptfoo.entries import TestEntry, list_entries
+from pytest_llmops.imports.promptfoo.options import (
     add_test_remarks,
     find_obstacle,
     find_rule,
     read_repeat,
     read_tags,
 )
+from pytest_llmops.imports.promptfoo.reading import Origin, Reading
 from pytest_llmops.imports.promptfoo.variables import Combination, expand, read_variables
 from pytest_llmops.imports.source_files import LocatedMap, SourceFolder, split_function
-from pytest_llmops.imports.suite import Remark, SuiteError, SuiteTest
+from pytest_llmops.imports.suite import Remark, SuiteError, SuitePrompt, SuiteTest
 from pytest_llmops.measurement import shorten_text
 
 MAX_TESTS = 100_000
@@ -84,6 +84,34 @@ def read_tests(config: LocatedMap, folder: SourceFolder, path: Path) -> TestsRea
     return TestsRead(tests, tuple(reading.remarks), reading.assertion_count)
 
 
+def fit_variables(tests: Sequence[SuiteTest], prompts: Sequence[SuitePrompt]) -> tuple[SuiteTest, ...]:
+    """Return tests whose variables fit the prompts: lists, objects, true, false and null that a prompt inserts are the texts of promptfoo.
+
+    Args:
+        tests: The tests.
+        prompts: The prompts; with none, as where code makes them, the values stay.
+    """
+    names: dict[str, bool] = {}
+    for prompt in prompts:
+        for _, text in prompt.sections:
+            for name, is_inserted in templates.find_uses(text).items():
+                names[name] = is_inserted and names.get(name, True)
+    inserted = {name for name, is_inserted in names.items() if is_inserted}
+    return tuple(_write_values(test, inserted) for test in tests)
+
+
+def _write_values(test: SuiteTest, names: Collection[str]) -> SuiteTest:
+    """Return a test in which the values of these variables are texts or numbers."""
+    texts = {
+        name: templates.write_text(value)
+        for name, value in test.variables.items()
+        if name in names and (isinstance(value, bool) or not isinstance(value, (str, int, float)))
+    }
+    if not texts:
+        return test
+    return replace(test, variables={**test.variables, **texts})
+
+
 class _TestReader:
     """Reads the tests of one configuration."""
 
@@ -136,7 +164,7 @@ class _TestReader:
         """Return the test that stands for one that cannot be read, or for a whole file of them."""
         description = _describe(entry.values)
         obstacle = obstacle or entry.obstacle
-        name = make_slug(description) or make_slug(Path(split_function(obstacle.partition(": ")[0])[0]).name)
+        name = name_test(description, [Path(split_function(entry.name)[0]).name])
         return SuiteTest(
             id=self.ids.make(name or f"test-{self.count}", obstacle),
             description=description,
@@ -180,12 +208,13 @@ class _TestReader:
 
     def _name(self, merged: _Merged, combination: Combination) -> str:
         """Return the id of a test, before the values of its lists are added."""
-        texts = []
+        texts: list[str] = []
         for name, value in merged.variables.items():
+            filled = combination.values[name]
             if isinstance(value, str) and value.startswith("file://"):
                 texts.append(Path(split_function(value)[0]).stem)
-            elif name not in combination.varied:
-                texts.append(templates.write_text(combination.values[name]))
+            elif isinstance(filled, str) and name not in combination.varied:
+                texts.append(filled)
         base = name_test(_describe(merged.values), texts) or f"test-{self.count}"
         return join_names(base, merged.scenario)
 
@@ -257,9 +286,7 @@ class _TestReader:
             metadata,
             own,
             entry.family,
-            name_test(
-                _describe_scenario(entry.scenario), map(templates.write_text, scenario_variables.values())
-            ),
+            _name_scenario(entry.scenario, scenario_variables),
         )
 
     def _read_list(self, source: LocatedMap, entry: TestEntry) -> tuple[ListedAssertion, ...]:
@@ -317,8 +344,8 @@ def _describe(values: LocatedMap) -> str:
     return " ".join(str(description).split())
 
 
-def _describe_scenario(scenario: LocatedMap | None) -> str:
-    """Return the description of an entry of a scenario, or ""."""
+def _name_scenario(scenario: LocatedMap | None, variables: LocatedMap) -> str:
+    """Return a name for an entry of a scenario: of its description, else of its first text; "" without a scenario."""
     if scenario is None:
         return ""
-    return _describe(scenario)
+    return name_test(_describe(scenario), [value for value in variables.values() if isinstance(value, str)])

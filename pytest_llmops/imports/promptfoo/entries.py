@@ -32,6 +32,7 @@ class TestEntry:
         scenario: The entry of a scenario's ``config`` that it runs with; None: it is in no scenario.
         family: The name of its scenario, or "".
         obstacle: Why it is no test that could be read; "": it is one.
+        name: What it is read from, if there is an obstacle.
     """
 
     values: LocatedMap
@@ -39,6 +40,7 @@ class TestEntry:
     scenario: LocatedMap | None = None
     family: str = ""
     obstacle: str = ""
+    name: str = ""
 
 
 def list_entries(reading: Reading) -> Iterator[TestEntry]:
@@ -55,10 +57,10 @@ def list_entries(reading: Reading) -> Iterator[TestEntry]:
         yield TestEntry(LocatedMap(place=config.place), reading.origin)
 
 
-def _obstacle(reading: Reading, what: str, place: Place) -> TestEntry:
+def _obstacle(reading: Reading, what: str, place: Place, name: str = "") -> TestEntry:
     """Return an entry that stands for tests that cannot be read."""
     values = LocatedMap(place=place)
-    return TestEntry(values, reading.origin, obstacle=what)
+    return TestEntry(values, reading.origin, obstacle=what, name=name)
 
 
 def _read_tests(reading: Reading, value: Json, origin: Origin, place: Place) -> Iterator[TestEntry]:
@@ -90,7 +92,10 @@ def _read_item(reading: Reading, item: Json, origin: Origin, place: Place) -> It
         else:
             yield _obstacle(reading, f"expected a test, got {json_kind(item)}", place)
     except SuiteError as error:
-        yield _obstacle(reading, error.what, error.place)
+        name = ""
+        if isinstance(item, str):
+            name = item
+        yield _obstacle(reading, error.what, error.place, name)
 
 
 def _read_reference(reading: Reading, reference: str, place: Place) -> Iterator[TestEntry]:
@@ -99,11 +104,11 @@ def _read_reference(reading: Reading, reference: str, place: Place) -> Iterator[
     path, function = split_function(reference)
     if not is_remote(reference) and (function or Path(path).suffix in CODE_SUFFIXES):
         what = f"{shown}: code makes the tests, which is not run: write its tests into a case file"
-        yield _obstacle(reading, what, place)
+        yield _obstacle(reading, what, place, path)
         return
     files = reading.folder.find(reference, reading.path, place)
     if not files:
-        yield _obstacle(reading, f"{shown} names no file", place)
+        yield _obstacle(reading, f"{shown} names no file", place, path)
     for file in files:
         yield from _read_file(reading, file, place)
 
@@ -116,6 +121,7 @@ def _read_file(reading: Reading, file: Path, place: Place) -> Iterator[TestEntry
             reading,
             f"{shown}: code makes the tests, which is not run: write its tests into a case file",
             place,
+            shown,
         )
         return
     try:
@@ -126,11 +132,13 @@ def _read_file(reading: Reading, file: Path, place: Place) -> Iterator[TestEntry
                 value = reading.read_value(file, place)
             else:
                 reading.read_text(file, place)  # the error for a spreadsheet or a folder says more
-                yield _obstacle(reading, f"{shown}: expected tests in YAML, JSON, JSON lines or CSV", place)
+                yield _obstacle(
+                    reading, f"{shown}: expected tests in YAML, JSON, JSON lines or CSV", place, shown
+                )
                 return
             yield from _read_tests(reading, value, Origin(value, file), reading.folder.place(file))
     except SuiteError as error:
-        yield _obstacle(reading, error.what, error.place)
+        yield _obstacle(reading, error.what, error.place, shown)
 
 
 def _read_scenarios(reading: Reading, value: Json) -> Iterator[TestEntry]:

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmops.imports.templates import Untranslatable, keep_partial, render, translate, write_text
+from pytest_llmops.imports.templates import (
+    Untranslatable,
+    find_uses,
+    keep_partial,
+    render,
+    translate,
+    write_text,
+)
 from pytest_llmops.measurement import Json
 from pytest_llmops.prompts.prompt_file import Section, render_section, used_variables
 
@@ -104,10 +111,10 @@ def test_what_jinja_does_not_give_alike_is_named_with_its_line(text: str, what: 
 
 def test_variables_are_in_the_order_of_their_first_use_without_those_of_loops() -> None:
     template = translate(
-        "{% for item in items %}{{ item.name }}{{ loop.index }}{{ b }}{% endfor %}{{ a }}{{ items }}{{ item }}"
+        "{% for item in items %}{{ item.name }}{{ loop.index }}{{ b }}{% endfor %}{{ a | upper }}{{ items }}{{ c }}"
     )
-    assert template.variables == ("items", "b", "a", "item")
-    assert template.inserted == ("b", "a", "items", "item")
+    assert template.variables == ("items", "b", "a", "c")
+    assert find_uses(template.text) == {"items": False, "b": True, "a": True, "c": True}
 
 
 def test_a_missing_variable_is_an_empty_text_in_a_prompt_file() -> None:

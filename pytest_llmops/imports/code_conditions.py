@@ -63,6 +63,7 @@ _BOOLEAN_METHODS = frozenset(
 )
 _WORD_SEPARATORS = frozenset({r"\s+"})
 _COUNT_DIFFERS = "JavaScript counts an emoji as two characters"
+_TYPE_DIFFERS = "a value of another type than the code expects fails here"
 _FENCE_DIFFERS = "the JSON may stand in prose here"
 _OBJECT_DIFFERS = "promptfoo got an object here: the answer has to be that object, or its JSON"
 _IS_TEXT = Binary("===", TypeOf(Name(OUTPUT)), Literal("string"))  # which the answer always is here
@@ -252,12 +253,12 @@ def _list_conditions(expression: Expression, *, positive: bool) -> Iterator[tupl
 
 def _make_schema_check(root: str, schema: Mapping[str, Json]) -> Check:
     call = "assert_schema(answer, {value}, whole=True{options})"
-    differs = ""
+    differs = _TYPE_DIFFERS
     if root == _FENCED:
         call = "assert_schema(answer, {value}{options})"
-        differs = _FENCE_DIFFERS
+        differs = f"{_TYPE_DIFFERS}, and {_FENCE_DIFFERS}"
     if root == _OBJECT:
-        differs = _OBJECT_DIFFERS
+        differs = f"{_TYPE_DIFFERS}, and {_OBJECT_DIFFERS}"
     return Check(
         call=call,
         value=schema,

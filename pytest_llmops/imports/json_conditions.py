@@ -28,7 +28,7 @@ from pytest_llmops.measurement import Json
 Schema: TypeAlias = Mapping[str, Json]
 FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 OPPOSITE = {"<": ">=", ">": "<=", "<=": ">", ">=": "<", "===": "!==", "!==": "===", "==": "!=", "!=": "=="}
-_EMPTY = (Items(()), Literal(""))
+_EMPTY: Mapping[Expression, str] = {Items(()): "array", Literal(""): "string"}
 _FALSY: Sequence[Json] = (None, False, 0, "")
 _TYPES: Mapping[str, Json] = {
     "string": "string",
@@ -47,13 +47,13 @@ class Place:
         keys: The names and indexes that lead there.
         lower: Whether its text is compared in lower case.
         trim: Whether white space around its text does not count.
-        or_empty: Whether a missing value counts as an empty list or text.
+        or_empty: Whether a missing value counts as an empty list ("array") or an empty text ("string"); "": neither.
     """
 
     keys: tuple[str | int, ...] = ()
     lower: bool = False
     trim: bool = False
-    or_empty: bool = False
+    or_empty: str = ""
 
 
 def find_place(expression: Expression, root: str) -> Place | None:
@@ -69,15 +69,11 @@ def find_place(expression: Expression, root: str) -> Place | None:
         if place is None or place != Place(place.keys):
             return None
         return Place((*place.keys, expression.key))
-    if (
-        isinstance(expression, Binary)
-        and expression.operator in {"??", "||"}
-        and expression.right == Items(())
-    ):
+    if isinstance(expression, Binary) and expression.operator in {"??", "||"} and expression.right in _EMPTY:
         place = find_place(expression.left, root)
         if place is None:
             return None
-        return Place(place.keys, or_empty=True)
+        return Place(place.keys, or_empty=_EMPTY[expression.right])
     return _find_changed_text(expression, root)
 
 
@@ -220,7 +216,9 @@ def _write_length(place: Place, operator: str, number: float) -> Schema:
     """Return the schema of a length: how many items a list has, or a text characters."""
     items = _limit("Items", operator, number)
     characters = _limit("Length", operator, number)
-    schema = {"type": ["array", "string"], **items, **characters}
+    schema: Schema = {"type": ["array", "string"], **items, **characters}
+    if place.or_empty == "array":
+        schema = {"type": "array", **items}
     if place.or_empty and "minItems" not in items:
         return _wrap(place, schema, required=False)
     return _wrap(place, schema)
@@ -288,8 +286,8 @@ def _write_text(place: Place, right: Expression, form: str) -> Schema:
         raise UnknownCode("a text that is compared in lower case, and is not ASCII in lower case")
     pattern = javascript_regex.escape_text(text)
     if place.trim:
-        pattern = rf"\s*{pattern}\s*"
-    pattern = form.format(pattern)
+        form = form.replace(r"\A", r"\A\s*").replace(r"\Z", r"\s*\Z")
+    pattern = form.replace("{}", pattern)
     if place.lower:
         pattern = f"(?i){pattern}"
     return {"type": "string", "pattern": pattern}
@@ -334,18 +332,20 @@ def _write_search(target: Expression, method: str, argument: Expression, root: s
     if form is None:
         raise UnknownCode("a call of another form")
     if method == "includes" and not place.lower and not place.trim:
-        return _write_inclusion(argument), place
+        return _write_inclusion(place, argument), place
     return _write_text(place, argument, form), place
 
 
-def _write_inclusion(argument: Expression) -> Schema:
+def _write_inclusion(place: Place, argument: Expression) -> Schema:
     """Return the schema of ``includes``: a part of a text, or an item of a list."""
     if not isinstance(argument, Literal):
         raise UnknownCode("a call of another form")
     value = _as_json(argument.value)
-    if not isinstance(value, str):
+    if not isinstance(value, str) or place.or_empty == "array":
         return {"type": "array", "contains": {"const": value}}
     pattern = javascript_regex.escape_text(value)
+    if place.or_empty:
+        return {"type": "string", "pattern": pattern}
     return {"type": ["array", "string"], "contains": {"const": value}, "pattern": pattern}
 
 

@@ -16,22 +16,38 @@ def merge_schemas(left: Mapping[str, Json], right: Mapping[str, Json]) -> Mappin
     """
     merged = dict(left)
     if {"items", "prefixItems"} <= {*left, *right}:  # the first is about what the second leaves
-        return {"allOf": [left, right]}
+        return {"allOf": _list_parts("allOf", left, right)}
     for key, value in right.items():
         if key not in merged or merged[key] == value:
             merged[key] = value
             continue
         both = _merge_keyword(key, merged[key], value)
         if both is None:
-            return {"allOf": [left, right]}
+            return {"allOf": _list_parts("allOf", left, right)}
         merged[key] = both
     return merged
+
+
+def _list_parts(keyword: str, *schemas: Json) -> list[Json]:
+    """Return schemas for a list of ``allOf`` or ``anyOf``; those that are no more than such a list are taken apart."""
+    parts: list[Json] = []
+    for schema in schemas:
+        inner = schema.get(keyword) if isinstance(schema, Mapping) and set(schema) == {keyword} else None
+        if isinstance(inner, Sequence):
+            parts += inner
+        else:
+            parts.append(schema)
+    return parts
 
 
 def _merge_keyword(key: str, left: Json, right: Json) -> Json:
     """Return the value of a keyword that asks for both; None: there is none that is sure to."""
     if key == "type":
         return _merge_types(left, right)
+    if key == "not":
+        return {"anyOf": _list_parts("anyOf", left, right)}
+    if key == "allOf" and isinstance(left, Sequence) and isinstance(right, Sequence):
+        return [*left, *right]
     if key == "required" and isinstance(left, Sequence) and isinstance(right, Sequence):
         return list(dict.fromkeys([*left, *right]))
     if key == "properties" and isinstance(left, Mapping) and isinstance(right, Mapping):
@@ -55,7 +71,7 @@ def _merge_values(left: Json, right: Json) -> Json:
     """Return a schema for both, where a schema may also be true or false."""
     if isinstance(left, Mapping) and isinstance(right, Mapping):
         return merge_schemas(left, right)
-    return left is not False and right is not False and {"allOf": [left, right]}
+    return left is not False and right is not False and {"allOf": _list_parts("allOf", left, right)}
 
 
 def _merge_types(left: Json, right: Json) -> Json:

@@ -80,7 +80,17 @@ def test_an_answer_that_is_not_json_or_does_not_fit(answer: str, problem: str) -
     assert problem in message
 
 
-@given(st.text(alphabet='{}[]",:01 a\n\ufeff`', max_size=12))
+BLANKS = st.text(alphabet=" \t\r\n", max_size=3)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
+    max_leaves=4,
+)
+STRAY = st.sampled_from(["", "", "x", "```", "{}", "\ufeff", "\xa0", ","])
+ALMOST_JSON = st.tuples(STRAY, BLANKS, VALUES.map(json.dumps), BLANKS, STRAY).map("".join)
+
+
+@given(ALMOST_JSON | st.text(alphabet='{}[]",:01 a\n\ufeff`', max_size=12))
 def test_the_whole_text_is_json_where_json_loads_reads_it(text: str) -> None:
     match = find_whole_json(text)
     try:
@@ -110,6 +120,7 @@ def test_a_whole_answer_that_breaks_off_begins_with_its_bracket() -> None:
         assert assert_schema(answer[:end], ORDER, whole=True, partial=True).status == "passed", answer[:end]
     assert "expected JSON alone" in failure('Here: {"qty": 2', partial=True)
     assert "```json" in failure('```json\n{"qty": 2', partial=True)
+    assert "```json" in failure('```json\n{"qty": 2}\n``', partial=True)
     assert """'{"qty":' behind it""" in failure('[1] {"qty": ', partial=True)
     assert "'```' behind it" in failure('{"qty": 2}\n```', partial=True)
     assert 'got "x" (string)' in failure('{"qty": "x', partial=True)

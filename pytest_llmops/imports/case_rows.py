@@ -36,10 +36,17 @@ class CaseInput:
         if not self.names:
             return "prompt.render()"
         if not self.has_equal_prompts:
-            return "prompt.render(**{name: case.input[name] for name in prompt.variables})"
+            return "prompt.render(**variables)"
         if self.is_text:
             return f"prompt.render({self.names[0]}=case.input)"
         return "prompt.render(**case.input)"
+
+    @property
+    def before_render(self) -> str:
+        """The line before it, or ""."""
+        if self.names and not self.has_equal_prompts:
+            return "variables = {name: case.input[name] for name in prompt.variables}"
+        return ""
 
     @property
     def variables(self) -> str:

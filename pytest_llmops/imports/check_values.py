@@ -14,7 +14,9 @@ from pytest_llmops.measurement import Json
 
 MAX_CODE_CHARS = 300  # of a value in the code; a longer one stands in the cases
 MAX_INLINE_SCHEMA = 160  # characters of a schema in the code; a longer one is a file
-MAX_ARGUMENT = 60  # characters of an argument of a rubric; a longer one is a constant of the module
+MAX_ARGUMENT = (
+    60  # characters of a value that several functions have; a longer one is a constant of the module
+)
 MAX_FILE_NAME = 30  # characters of the name of a rubric
 # Words that many rubrics begin with, and that say nothing of what they are about
 EMPTY_WORDS = frozenset(
@@ -102,10 +104,13 @@ class CheckValues:
         if not is_in_code:
             return _format_key(line.key)
         if check.form == "schema" and isinstance(check.value, Mapping):
-            return self._format_schema(check, group.name)
+            return self._format_schema(line, group.name)
+        literal = format_value(check.value)
         if check.form == "pattern":
-            return _format_patterns(check.value)
-        return format_value(check.value)
+            literal = _format_patterns(check.value)
+        if line.is_shared and len(literal) > MAX_ARGUMENT:
+            return self._add_constant(line.key, literal)
+        return literal
 
     def _add_rubric(self, line: CheckLine) -> str:
         """Return the path of a rubric's file."""
@@ -138,8 +143,9 @@ class CheckValues:
         self.constants[name] = literal
         return name
 
-    def _format_schema(self, check: Check, group_name: str) -> str:
+    def _format_schema(self, line: CheckLine, group_name: str) -> str:
         """Return the code for a schema: a literal if it is short and no other test has it, else its file."""
+        check = line.check
         schema = check.value
         literal = format_value(schema)
         name = _identify(check, schema)
@@ -151,6 +157,7 @@ class CheckValues:
                 title = "answer"
             if isinstance(schema, Mapping) and isinstance(schema.get("title"), str):
                 title = make_slug(str(schema["title"]), MAX_FILE_NAME) or title
+            title = make_slug(line.title, MAX_FILE_NAME) or title
             stem = make_unique(title, self._names)
             path = f"schemas/{self.suite}/{stem}.json"
             self.files[path] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

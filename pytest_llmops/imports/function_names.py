@@ -73,6 +73,6 @@ def name_missing(entries: Sequence[MissingCheck]) -> str:
 def name_skipped(group: TestGroup, entries: Sequence[MissingCheck], used: set[str]) -> str:
     """Return a name for the skipped function of assertions that are not carried, and note it as used."""
     noun = name_missing(entries)
-    if noun in used:
+    if noun in used and noun != group.name:
         noun = make_slug(f"{noun}_of_{group.name}", MAX_LONG_NAME)
     return make_unique(noun, used)

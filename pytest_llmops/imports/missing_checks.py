@@ -8,6 +8,7 @@ from pytest_llmops.imports.test_functions import MissingCheck, TestGroup
 from pytest_llmops.measurement import shorten_text
 
 MAX_PLACES = 3  # of the same assertion, in the reason of a skipped test; its comments have them all
+MAX_BEGIN = 20  # characters by which the begin of a code is recognized
 MAX_CODE_LINES = 30  # of an assertion, in a comment
 
 
@@ -19,6 +20,8 @@ def describe_missing(entries: Sequence[MissingCheck]) -> str:
     if len(whats) == 1:
         what = first.what
     places = join_places((entry.assertion.place for entry in entries), MAX_PLACES)
+    if entries[0].assertion.is_shared:
+        what += " (of all tests)"
     return f"{places}: {shorten_text(what, 120)}: {first.why}"
 
 
@@ -50,6 +53,7 @@ def join_places(places: Iterable[Place], limit: int | None = None) -> str:
 def comment_missing(entries: Sequence[MissingCheck], indent: str) -> list[str]:
     """Return what assertions were, as comments: each that differs with its place and its case."""
     lines: list[str] = []
+    name = entries[0].assertion.name
     seen: dict[tuple[str, tuple[str, ...]], list[MissingCheck]] = {}
     for entry in entries:
         seen.setdefault((entry.reason.what, entry.reason.code), []).append(entry)
@@ -59,7 +63,11 @@ def comment_missing(entries: Sequence[MissingCheck], indent: str) -> list[str]:
         where = place
         if len(seen) > 1 and len(cases) == 1:
             where = f"{place} ({cases[0]})"
-        lines += format_comment(f"{where}: {shorten_text(what)}", indent)
+        title = what
+        begin = what.removeprefix(f"{name} ")[:MAX_BEGIN]
+        if " ".join(" ".join(code).split()).startswith(begin):
+            title = name  # the rest is in the lines below
+        lines += format_comment(f"{where}: {shorten_text(title)}", indent)
         lines += format_code_comment(code[:MAX_CODE_LINES], indent)
         if len(code) > MAX_CODE_LINES:
             lines += format_comment(f"  ... {len(code) - MAX_CODE_LINES} more lines", indent)
@@ -85,3 +93,24 @@ def comment_obstacles(group: TestGroup, indent: str) -> list[str]:
     for test, _ in group.tests:
         lines += format_comment(f"{test.place} ({test.id}): {shorten_text(test.obstacle)}", indent)
     return lines
+
+
+def choose_missing(groups: Sequence[TestGroup]) -> list[list[list[MissingCheck]]]:
+    """Return for each function the kinds of assertions that a skipped function is written for, after it.
+
+    What all tests of the suite have is written once, after the largest function, and wherever a case would be in no function.
+    """
+    largest: dict[str, TestGroup] = {}
+    for group in groups:
+        for kind in group.missing:
+            if kind not in largest or len(group.tests) > len(largest[kind].tests):
+                largest[kind] = group
+    chosen = []
+    for group in groups:
+        own = [entries for entries in group.missing.values() if not entries[0].assertion.is_shared]
+        is_written = bool(group.lines or own)
+        for kind, entries in group.missing.items():
+            if entries[0].assertion.is_shared and (largest[kind] is group or not is_written):
+                own.append(entries)
+        chosen.append(own)
+    return chosen

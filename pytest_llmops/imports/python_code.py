@@ -248,6 +248,9 @@ def format_prefixed(code: str, prefix: str, indent: str = "") -> list[str]:
     statement = ast.parse(code).body[0]
     if len(indent) + len(prefix) + len(code) <= WIDTH:
         return [f"{indent}{prefix}{code}"]
+    if isinstance(statement, ast.Assign) and not prefix:
+        value = _segment(code, statement.value)
+        return format_prefixed(value, code.removesuffix(value), indent)
     if not isinstance(statement, ast.Expr):
         return [f"{indent}{prefix}{code}"]
     return list(_break_node(statement.value, code, indent, prefix, ""))
@@ -279,6 +282,9 @@ def _break_node(node: ast.expr, code: str, indent: str, prefix: str, suffix: str
         for name, value in _list_items(node, code):
             yield from _break_node(value, code, inner, name, ",")
         yield f"{indent}{closing}{suffix}"
+    elif isinstance(node, ast.Subscript) and isinstance(node.value, ast.Call):
+        rest = flat.removeprefix(_segment(code, node.value))
+        yield from _break_node(node.value, code, indent, prefix, f"{rest}{suffix}")
     else:
         yield f"{indent}{prefix}{flat}{suffix}"
 

@@ -69,7 +69,8 @@ class MissingCheck:
     @property
     def signature(self) -> str:
         """What assertions of one skipped function have in common."""
-        return canonical_json([self.assertion.name, self.reason.why, *self.reason.body])
+        is_shared = self.assertion.is_shared
+        return canonical_json([is_shared, self.assertion.name, self.reason.why, *self.reason.body])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -115,7 +116,7 @@ def group_tests(tests: Sequence[SuiteTest], checks: Sequence[CheckedAssertions])
             for check in results
             if isinstance(check, NotCarried)
         ]
-        kinds = dict.fromkeys(entry.signature for entry in missing)
+        kinds = {entry.signature for entry in missing if not entry.assertion.is_shared}
         has_output = test.output is not None
         is_blocked = bool(test.obstacle)
         signature: list[Json] = [is_blocked, test.repeat, has_output, "lines"]

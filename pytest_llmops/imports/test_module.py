@@ -8,6 +8,7 @@ from pytest_llmops.imports.check_values import CheckValues
 from pytest_llmops.imports.function_names import name_skipped
 from pytest_llmops.imports.helper_functions import Helper, read_helper
 from pytest_llmops.imports.missing_checks import (
+    choose_missing,
     comment_missing,
     comment_obstacles,
     describe_missing,
@@ -73,10 +74,10 @@ class ModuleWriter:
         self._is_mixed = any(group.has_output for group in groups)
         names = {group.name for group in groups if group.lines or not group.missing}
         functions = []
-        for group in groups:
+        for group, missing in zip(groups, choose_missing(groups), strict=True):
             if group.lines or not group.missing:
                 functions.append(self._write_function(group))
-            for entries in group.missing.values():
+            for entries in missing:
                 functions.append(self._write_missing(group, entries, names))
         parts = [*self._write_application(groups), *self._write_helpers(), *functions]
         head = self._write_docstring()
@@ -176,7 +177,7 @@ class ModuleWriter:
         if group.is_blocked and not statements:
             lines.append(f"{INDENT}{NOT_WRITTEN}")
             return lines
-        lines.append(f"{INDENT}answer = {self._answer(group)}")
+        lines += self._write_answer(group)
         if not statements:
             lines += format_comment("The suite has no assertion here: the answer is recorded only.", INDENT)
             lines.append(f"{INDENT}assert isinstance(answer, str)")
@@ -254,15 +255,20 @@ class ModuleWriter:
             names.append("llm")
         return list(dict.fromkeys((*names, *others)))
 
-    def _answer(self, group: TestGroup) -> str:
-        """Return the code that gives the answer."""
+    def _write_answer(self, group: TestGroup) -> list[str]:
+        """Return the lines that get the answer."""
+        answer = f"application({self.used.render})"
         if group.has_output:
-            return "case.output"
-        if not self._has_prompts:
-            return "application(case.input)"
-        if self._asks_model:
-            return f"llm.complete({self.used.render}).text"
-        return f"application({self.used.render})"
+            answer = "case.output"
+        elif not self._has_prompts:
+            answer = "application(case.input)"
+        elif self._asks_model:
+            answer = f"llm.complete({self.used.render}).text"
+        lines = []
+        if self.used.render in answer and self.used.before_render:
+            lines.append(f"{INDENT}{self.used.before_render}")
+        lines.append(f"{INDENT}answer = {answer}")
+        return lines
 
     def _write_description(self, group: TestGroup) -> list[str]:
         """Return a docstring for the function of a single test that says more than its name."""
@@ -286,13 +292,13 @@ class ModuleWriter:
             lines.append(f"{INDENT}{NOT_WRITTEN}")
             return lines
         if "answer" in used_names("\n".join(first.body)):
-            lines.append(f"{INDENT}answer = {self._answer(group)}")
+            lines += self._write_answer(group)
         for line in first.body:
             if line.startswith("import "):
                 self._imports.add_module(line.removeprefix("import "))
                 continue
             code = line.replace(ALL_VARIABLES, self.used.variables)
-            lines.append(f"{INDENT}{unify_quotes(code)}".rstrip())
+            lines += format_statement(unify_quotes(code), INDENT)
         return lines
 
 

@@ -104,12 +104,18 @@ class SuiteBuilder:
         self.line = 20
 
     def add(
-        self, name: str, *results: Check | NotCarried, shared: Sequence[Check] = (), **fields: Any
+        self,
+        name: str,
+        *results: Check | NotCarried,
+        shared: Sequence[Check | NotCarried] = (),
+        **fields: Any,
     ) -> None:
         """Add a test with an assertion for each result; ``shared`` are those of all tests."""
         checked: Checked = []
         for number, check in enumerate(shared):
-            assertion = SuiteAssertion(type=check.noun, place=Place(FILE, 3 + number), is_shared=True)
+            assertion = SuiteAssertion(
+                type=check.noun.replace("all_js", "javascript"), place=Place(FILE, 3 + number), is_shared=True
+            )
             checked.append((assertion, [check]))
         for result in results:
             self.line += 1

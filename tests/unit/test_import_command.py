@@ -115,6 +115,7 @@ def test_prompts_go_into_the_folder_that_tests_there_use(run: Import) -> None:
     assert Path("templates/refund_answers/v1.md").is_file()
 
 
+@pytest.mark.slow
 def test_the_written_suite_decides_as_the_outputs_deserve(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -207,14 +207,36 @@ def test_rubrics_and_schemas_that_tests_share_are_files() -> None:
     assert files.needs_judge
 
 
-def test_long_parts_of_rubrics_are_constants() -> None:
+def test_long_values_that_functions_share_are_constants() -> None:
     builder = SuiteBuilder()
+    banned = contains(["word", "another word", "x" * 50], key="banned")
+    builder.add("a", contains("x"), shared=[banned])
+    builder.add("b", pattern("x"), shared=[banned])
     levels = {"1-5": "It does not fulfil the criteria.", "6-10": "It fulfils the criteria."}
     for number, check in enumerate((contains("x"), pattern("x"))):
         builder.add(f"{number}", check, rubric(f"x{number}", levels=levels, pass_at=7))
     text = module(write(builder))
+    assert text.count("\nBANNED = [") == 1
+    assert text.count("assert_contains(answer, BANNED, ignore_case=True)") == 2
     assert text.count("LEVELS = {") == 1
     assert text.count("levels=LEVELS, pass_at=7") == 2
+
+
+def test_what_all_tests_have_and_is_not_carried_is_written_once() -> None:
+    builder = SuiteBuilder()
+    shared = code("javascript file://all.js", noun="all_js")
+    builder.add("a", contains("x"), shared=[shared])
+    builder.add("b", contains("y"), shared=[shared])
+    builder.add("c", pattern("x"), code(), shared=[shared])
+    builder.add("d", shared=[shared])
+    files = write(builder)
+    assert list_functions(files) == ["contains", "all_js", "pattern", "javascript", "all_js_2"]
+    text = function(files, "all_js")
+    assert (
+        f'reason="{FILE}:3: javascript file://all.js (of all tests): code of the suite is '
+        in text.replace('"\n    "', "")
+    )
+    assert (files.carried, files.total) == (3, 5)
 
 
 def test_tests_that_cannot_run_for_several_reasons_share_a_function() -> None:
@@ -259,7 +281,10 @@ def test_models_are_asked_by_the_fixture_and_versions_are_the_prompts(tmp_path: 
     assert "application" not in text
     assert 'pytest.mark.prompt("refunds", versions=["v1", "v2"])' in text
     assert "gpt-5-mini and gpt-5" in text.split('"""')[1]
-    assert "prompt.render(**{name: case.input[name] for name in prompt.variables})" in text
+    assert (
+        "    variables = {name: case.input[name] for name in prompt.variables}\n"
+        "    answer = llm.complete(prompt.render(**variables)).text\n"
+    ) in text
     # A list that a prompt inserts is its JSON text.
     assert rows(files, "contains")[0]["input"] == {"question": '["q"]', "tone": ""}
     assert rows(files, "contains")[0]["vars"] == {"context": "c"}

@@ -45,6 +45,7 @@ _REMOTE = re.compile(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+://")
 _FUNCTION = re.compile(r"(.*\.[A-Za-z]{2,3}):([A-Za-z_$][\w$.]*)")
 _MAGIC = re.compile(r"[*?\[]|\{[^{}]*,[^{}]*\}")
 _BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
+_REPEATED = re.compile(r"(?:\*\*/){2,}")
 _LFS_BEGIN = b"version https://git-lfs.github.com/spec/"
 _MAX_SHOWN = 100
 
@@ -260,7 +261,8 @@ class SourceFolder:
         """Yield the files that fit a pattern without braces, except hidden ones that the pattern does not name."""
         takes_hidden = any(part.startswith(".") for part in PurePosixPath(pattern).parts)
         try:
-            for path in folder.glob(pattern):
+            # Of several `**` in a row each would search all folders below each folder.
+            for path in folder.glob(_REPEATED.sub("**/", pattern)):
                 is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
                 if path.is_file() and (takes_hidden or not is_hidden):
                     yield path

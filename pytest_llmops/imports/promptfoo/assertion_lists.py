@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pytest_llmops._util.text_files import json_kind
 from pytest_llmops.imports import templates
-from pytest_llmops.imports.promptfoo.reading import MAX_SHOWN, Origin, Reading, place_in
+from pytest_llmops.imports.promptfoo.reading import MAX_SHOWN, Reading, place_in
 from pytest_llmops.imports.source_files import CODE_SUFFIXES, LocatedMap, split_function
 from pytest_llmops.imports.suite import Place, SuiteAssertion, SuiteError
 from pytest_llmops.measurement import Json, shorten_text
@@ -32,34 +32,32 @@ class ListedAssertion:
 
 
 def read_assertions(
-    reading: Reading, value: Json, origin: Origin, place: Place, *, is_shared: bool = False
+    reading: Reading, value: Json, path: Path, place: Place, *, is_shared: bool = False
 ) -> tuple[ListedAssertion, ...]:
     """Return the assertions of a list; those of an ``assert-set`` take its place.
 
     Args:
         reading: The reading of the configuration; it counts them and gets remarks.
         value: The value of ``assert``: a list, null, or ``file://`` and a file with a list.
-        origin: The file that it stands in.
+        path: The file that it stands in.
         place: Where it is.
         is_shared: They hold for all tests.
     """
-    lists = _ListReader(reading, origin, is_shared=is_shared)
+    lists = _ListReader(reading, path, is_shared=is_shared)
     return tuple(lists.read(value, place))
 
 
 class _ListReader:
     """Reads one list."""
 
-    def __init__(self, reading: Reading, origin: Origin, *, is_shared: bool) -> None:
+    def __init__(self, reading: Reading, path: Path, *, is_shared: bool) -> None:
         self.reading = reading
-        self.origin = origin
         self.is_shared = is_shared
-        self.is_external = origin.path != reading.path
+        self.is_external = path != reading.path
 
     def read(self, value: Json, place: Place) -> list[ListedAssertion]:
         """Return the assertions of a list."""
         try:
-            value = self.reading.follow(value, self.origin)
             if isinstance(value, str):
                 value, place = self._read_file(value, place)
         except SuiteError as error:
@@ -80,8 +78,7 @@ class _ListReader:
         if split_function(reference)[1] or file.suffix in CODE_SUFFIXES:
             what = f"{shorten_text(reference, MAX_SHOWN)}: code makes the assertions, which is not run"
             raise SuiteError(what, place)
-        value = self.reading.read_value(file, place)
-        self.origin = Origin(value, file)
+        value = self.reading.read_part(file, place)
         self.is_external = True
         return value, self.reading.folder.place(file)
 
@@ -93,10 +90,6 @@ class _ListReader:
 
     def _read_item(self, item: Json, place: Place, records_only: str) -> list[ListedAssertion]:
         """Return the assertions of an item of the list."""
-        try:
-            item = self.reading.follow(item, self.origin)
-        except SuiteError as error:
-            return [self._name_obstacle("$ref", error.what, error.place)]
         if not isinstance(item, LocatedMap):
             shown = shorten_text(str(item), MAX_SHOWN)
             what = f"expected an assertion with a type, got {json_kind(item)}: {shown}"

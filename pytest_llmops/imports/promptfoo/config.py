@@ -198,6 +198,9 @@ def _make_suite(value: LocatedMap, folder: SourceFolder, file: Path) -> Imported
     remarks += more
     tests = read_tests(config, folder, file)
     remarks += tests.remarks
+    if tests.transform:  # the person calls the models, and does what the code does
+        asked = (*(application.asked or application.models), tests.transform)
+        application = replace(application, models=(), asked=asked)
     description = config.get("description")
     title = ""
     if isinstance(description, str):

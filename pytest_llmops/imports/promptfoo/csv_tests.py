@@ -43,8 +43,8 @@ _OTHER_COLUMNS = ("__metric", "__metadata", "__description", "__providerOutput",
 _OPTION_COLUMNS = {"__prefix": "prefix", "__suffix": "suffix"}
 _CONFIG_COLUMN = re.compile(r"__config:__expected(\d*):threshold")
 _COMMA = re.compile(r"(?<!\\),")
-_QUOTED = re.compile(r'"((?:[^"\\]|\\.|"")*)"(?=\s*(?:,|$))', re.DOTALL)
-_ESCAPED = re.compile(r'(?:\\(?=["\\])|"(?="))(["\\])')
+_ITEM_END = re.compile(r"\s*(?:,|\Z)")
+_ESCAPES = ('""', '\\"', "\\\\")
 
 
 def read_csv_tests(text: str, file: str) -> LocatedList:
@@ -232,9 +232,28 @@ def split_items(text: str) -> Json:
             items.append(text[index:end].strip())
             index = end
             continue
-        item = _QUOTED.match(text, index)
+        item = _read_quoted(text, index)
         if item is None:
             return text
-        items.append(_ESCAPED.sub(r"\1", item[1]))
-        index = item.end()
+        items.append(item[0])
+        index = item[1]
     return items
+
+
+def _read_quoted(text: str, index: int) -> tuple[str, int] | None:
+    """Return the item in quotes that begins at a character, and the index behind it; None if no comma follows its end."""
+    characters: list[str] = []
+    index += 1
+    while index < len(text):
+        pair = text[index : index + 2]
+        if pair in _ESCAPES:
+            characters.append(pair[1])
+            index += 2
+            continue
+        if text[index] == '"':
+            if not _ITEM_END.match(text, index + 1):
+                return None
+            return "".join(characters), index + 1
+        characters.append(text[index])
+        index += 1
+    return None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pytest_llmops._util.text_files import json_kind
 from pytest_llmops.imports.promptfoo.csv_tests import read_csv_tests
-from pytest_llmops.imports.promptfoo.reading import MAX_SHOWN, Origin, Reading, place_in
+from pytest_llmops.imports.promptfoo.reading import MAX_SHOWN, Reading, place_in
 from pytest_llmops.imports.source_files import (
     CODE_SUFFIXES,
     LocatedList,
@@ -28,7 +28,7 @@ class TestEntry:
 
     Attributes:
         values: Its keys.
-        origin: The file that it stands in.
+        path: The file that it stands in.
         scenario: The entry of a scenario's ``config`` that it runs with; None: it is in no scenario.
         family: The name of its scenario, or "".
         obstacle: Why it is no test that could be read; "": it is one.
@@ -36,7 +36,7 @@ class TestEntry:
     """
 
     values: LocatedMap
-    origin: Origin
+    path: Path
     scenario: LocatedMap | None = None
     family: str = ""
     obstacle: str = ""
@@ -47,46 +47,43 @@ def list_entries(reading: Reading) -> Iterator[TestEntry]:
     """Yield the tests of a configuration, then those of its scenarios; one without keys if there are neither."""
     config = reading.config
     count = 0
-    for entry in _read_tests(reading, config.get("tests"), reading.origin, config.place_of("tests")):
+    for entry in _read_tests(reading, config.get("tests"), reading.path, config.place_of("tests")):
         count += 1
         yield entry
     scenarios = config.get("scenarios")
     if scenarios is not None:
         yield from _read_scenarios(reading, scenarios)
     elif not count:
-        yield TestEntry(LocatedMap(place=config.place), reading.origin)
+        yield TestEntry(LocatedMap(place=config.place), reading.path)
 
 
 def _obstacle(reading: Reading, what: str, place: Place, name: str = "") -> TestEntry:
     """Return an entry that stands for tests that cannot be read."""
     values = LocatedMap(place=place)
-    return TestEntry(values, reading.origin, obstacle=what, name=name)
+    return TestEntry(values, reading.path, obstacle=what, name=name)
 
 
-def _read_tests(reading: Reading, value: Json, origin: Origin, place: Place) -> Iterator[TestEntry]:
+def _read_tests(reading: Reading, value: Json, path: Path, place: Place) -> Iterator[TestEntry]:
     """Yield the tests of a value: a list of tests and references, or one reference."""
-    try:
-        value = reading.follow(value, origin)
-    except SuiteError as error:
-        yield _obstacle(reading, error.what, error.place)
-        return
     if value is None:
         return
     items: list[Json] = [value]
     if isinstance(value, list):
         items = value
     for index, item in enumerate(items):
-        yield from _read_item(reading, item, origin, place_in(value, index, place))
+        yield from _read_item(reading, item, path, place_in(value, index, place))
 
 
-def _read_item(reading: Reading, item: Json, origin: Origin, place: Place) -> Iterator[TestEntry]:
+def _read_item(reading: Reading, item: Json, path: Path, place: Place) -> Iterator[TestEntry]:
     """Yield the tests of an item: a test, or a reference to a file of tests."""
     try:
-        item = reading.follow(item, origin)
         if isinstance(item, LocatedMap) and isinstance(item.get("path"), str):
             yield from _read_reference(reading, str(item["path"]), item.place)
+        elif isinstance(item, LocatedMap) and "$ref" in item:
+            shown = shorten_text(str(item["$ref"]), MAX_SHOWN)
+            yield _obstacle(reading, f"there is nothing at $ref {shown}", item.place)
         elif isinstance(item, LocatedMap):
-            yield TestEntry(item, origin)
+            yield TestEntry(item, path)
         elif isinstance(item, str):
             yield from _read_reference(reading, item, place)
         else:
@@ -129,14 +126,14 @@ def _read_file(reading: Reading, file: Path, place: Place) -> Iterator[TestEntry
             if file.suffix == ".csv":
                 value: Json = read_csv_tests(reading.read_text(file, place), shown)
             elif file.suffix in _VALUE_SUFFIXES:
-                value = reading.read_value(file, place)
+                value = reading.read_part(file, place)
             else:
                 reading.read_text(file, place)  # the error for a spreadsheet or a folder says more
                 yield _obstacle(
                     reading, f"{shown}: expected tests in YAML, JSON, JSON lines or CSV", place, shown
                 )
                 return
-            yield from _read_tests(reading, value, Origin(value, file), reading.folder.place(file))
+            yield from _read_tests(reading, value, file, reading.folder.place(file))
     except SuiteError as error:
         yield _obstacle(reading, error.what, error.place, shown)
 
@@ -145,7 +142,7 @@ def _read_scenarios(reading: Reading, value: Json) -> Iterator[TestEntry]:
     """Yield the tests of all scenarios: each test with each entry of ``config``."""
     place = reading.config.place_of("scenarios")
     number = 0
-    for origin, item, item_place in _load_items(reading, value, reading.origin, place):
+    for path, item, item_place in _load_items(reading, value, reading.path, place):
         if isinstance(item, SuiteError):
             yield _obstacle(reading, item.what, item.place)
             continue
@@ -153,20 +150,18 @@ def _read_scenarios(reading: Reading, value: Json) -> Iterator[TestEntry]:
             yield _obstacle(reading, f"expected a scenario, got {json_kind(item)}", item_place)
             continue
         number += 1
-        yield from _read_scenario(reading, item, origin, number)
+        yield from _read_scenario(reading, item, path, number)
 
 
-def _read_scenario(
-    reading: Reading, scenario: LocatedMap, origin: Origin, number: int
-) -> Iterator[TestEntry]:
+def _read_scenario(reading: Reading, scenario: LocatedMap, path: Path, number: int) -> Iterator[TestEntry]:
     """Yield the tests of a scenario."""
     family = str(scenario.get("description") or f"scenario {number}")
-    tests = list(_read_tests(reading, scenario.get("tests"), origin, scenario.place_of("tests")))
+    tests = list(_read_tests(reading, scenario.get("tests"), path, scenario.place_of("tests")))
     if not tests:
         reading.add_remark(
             "left out", scenario.place, f"the scenario {shorten_text(family, MAX_SHOWN)!r}", "it has no tests"
         )
-    for _, item, place in _load_items(reading, scenario.get("config"), origin, scenario.place_of("config")):
+    for _, item, place in _load_items(reading, scenario.get("config"), path, scenario.place_of("config")):
         if isinstance(item, SuiteError):
             yield _obstacle(reading, item.what, item.place)
             continue
@@ -176,40 +171,32 @@ def _read_scenario(
             )
             continue
         for entry in tests:
-            yield TestEntry(entry.values, entry.origin, item, family, entry.obstacle)
+            yield TestEntry(entry.values, entry.path, item, family, entry.obstacle)
 
 
 def _load_items(
-    reading: Reading, value: Json, origin: Origin, place: Place, depth: int = 0
-) -> Iterator[tuple[Origin, Json | SuiteError, Place]]:
+    reading: Reading, value: Json, path: Path, place: Place, depth: int = 0
+) -> Iterator[tuple[Path, Json | SuiteError, Place]]:
     """Yield the items of a list and of the files that it names, each with the file that it is in; or why there is none."""
-    try:
-        value = reading.follow(value, origin)
-        if isinstance(value, str):
-            if depth:
-                yield (
-                    origin,
-                    SuiteError("a file that names further files: expected the items themselves", place),
-                    place,
-                )
-                return
+    if isinstance(value, str) and depth:
+        yield path, SuiteError("a file that names further files: expected the items themselves", place), place
+        return
+    if isinstance(value, str):
+        try:
             for file in reading.folder.find(value, reading.path, place):
-                loaded = reading.read_value(file, place)
-                yield from _load_items(
-                    reading, loaded, Origin(loaded, file), reading.folder.place(file), depth + 1
-                )
-            return
-    except SuiteError as error:
-        yield origin, error, error.place
+                loaded = reading.read_part(file, place)
+                yield from _load_items(reading, loaded, file, reading.folder.place(file), depth + 1)
+        except SuiteError as error:
+            yield path, error, error.place
         return
     if value is None:
         return
     if not isinstance(value, LocatedList):
-        yield origin, value, place
+        yield path, value, place
         return
     for index, item in enumerate(value):
         item_place = value.place_of(index)
-        if isinstance(item, (str, list)) or (isinstance(item, LocatedMap) and "$ref" in item):
-            yield from _load_items(reading, item, origin, item_place, depth)
+        if isinstance(item, (str, list)):
+            yield from _load_items(reading, item, path, item_place, depth)
         else:
-            yield origin, item, item_place
+            yield path, item, item_place

@@ -35,14 +35,6 @@ _FOLLOWED_OPTIONS = frozenset(
         "suffix",
     }
 )
-# Options by which code changes what is asked or checked
-_CODE_OPTIONS: Mapping[str, str] = MappingProxyType(
-    {
-        "transform": "code changes the answer before it is checked: do the same in application",
-        "postprocess": "code changes the answer before it is checked: do the same in application",
-        "transformVars": "code changes the variables: write their values into the case",
-    }
-)
 # Key of a test -> how it is not carried
 _KEYS: Mapping[str, tuple[RemarkKind, str]] = MappingProxyType(
     {
@@ -64,11 +56,20 @@ _OPTIONS: Mapping[str, tuple[RemarkKind, str]] = MappingProxyType(
 
 
 def find_obstacle(options: LocatedMap) -> str:
-    """Return why a test cannot run as it is: code changes what is asked or checked; "" if none does."""
-    for name, why in _CODE_OPTIONS.items():
+    """Return why a test cannot be written as it is: code makes its variables; "" if none does."""
+    code = options.get("transformVars")
+    if code is None:
+        return ""
+    return f"transformVars {_shorten(code)}: code changes the variables: write their values into the case"
+
+
+def find_transform(options: LocatedMap) -> tuple[str, str]:
+    """Return the code that changes an answer before it is checked, and why the test cannot run without it; two empty texts if there is none."""
+    for name in ("transform", "postprocess"):
         if options.get(name) is not None:
-            return f"{name} {_shorten(options[name])}: {why}"
-    return ""
+            code = f"{name} {_shorten(options[name])}"
+            return code, f"{code}: code changes the answer before it is checked: do the same in the test"
+    return "", ""
 
 
 def find_rule(reading: Reading, values: LocatedMap) -> str:

@@ -129,8 +129,8 @@ class _PromptsReader:
             return
         options = default.get("options")
         if isinstance(options, LocatedMap):
-            self.prefix = _text(options.get("prefix"))
-            self.suffix = _text(options.get("suffix"))
+            self.prefix = _number_or_text(options.get("prefix"))
+            self.suffix = _number_or_text(options.get("suffix"))
 
     def read(self, value: Json, place: Place) -> None:
         """Read ``prompts``: a text, a list of texts and mappings, or a mapping from texts to labels."""
@@ -387,6 +387,12 @@ def _text(value: Json) -> str:
     if isinstance(value, str):
         return value
     return ""
+
+
+def _number_or_text(value: Json) -> str:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    return _text(value)
 
 
 def _may_name_file(raw: str) -> bool:

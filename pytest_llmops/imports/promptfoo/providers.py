@@ -245,7 +245,7 @@ class _ProvidersReader:
         for provider in self.providers:
             self._note_settings(provider)
             model = find_model(provider)
-            if model is None:
+            if model is None or provider.settings.get("transform") is not None:
                 others.append(provider)
             else:
                 models.append((provider, model))
@@ -269,9 +269,13 @@ class _ProvidersReader:
     def _describe(self, provider: Provider) -> str:
         """Return a provider in the words of the suite; with its address, if its id has none."""
         url = _text(provider.config.get("url"))
+        shown = show_provider(provider.id)
         if provider.id in ("http", "https", "webhook", "websocket", "ws", "wss") and url:
-            return f"{provider.id} {show_provider(url)}"
-        return show_provider(provider.id)
+            shown = f"{provider.id} {show_provider(url)}"
+        transform = provider.settings.get("transform")
+        if transform is not None:
+            shown += f" with transform {show_provider(str(transform))}"
+        return shown
 
     def _note_other(self, provider: Provider) -> None:
         what = self._describe(provider)
@@ -304,9 +308,9 @@ class _ProvidersReader:
         """Note the settings of a provider that are not carried."""
         what = self._describe(provider)
         settings = provider.settings
-        if "transform" in settings:
-            why = "the answer is changed by code before it is checked: change it in the test or in application()"
-            self.remark("not carried", provider.place_of("transform"), f"transform of {what}", why)
+        if settings.get("transform") is not None:
+            why = "code changes the answer before it is checked, and is not run: application() has to do the same"
+            self.remark("not carried", provider.place_of("transform"), what, why)
         if "prompts" in settings:
             why = "here every model gets every prompt"
             self.remark("differs", provider.place_of("prompts"), f"prompts of {what}", why)

@@ -13,10 +13,11 @@ from pytest_llmops.imports.promptfoo.options import (
     add_test_remarks,
     find_obstacle,
     find_rule,
+    find_transform,
     read_repeat,
     read_tags,
 )
-from pytest_llmops.imports.promptfoo.reading import Origin, Reading
+from pytest_llmops.imports.promptfoo.reading import Reading
 from pytest_llmops.imports.promptfoo.variables import Combination, expand, read_variables
 from pytest_llmops.imports.source_files import LocatedMap, SourceFolder, split_function
 from pytest_llmops.imports.suite import Remark, SuiteError, SuitePrompt, SuiteTest
@@ -33,11 +34,14 @@ class TestsRead:
         tests: They, in order. What cannot be read is a test with an obstacle.
         remarks: What is not carried besides the obstacles of tests and assertions.
         assertion_count: The assertions in the files, each counted once where it is written.
+        transform: Code that changes each answer before it is checked, the same for all tests, so that it belongs to what is asked;
+            "": none. A transform that only some tests have is their obstacle.
     """
 
     tests: tuple[SuiteTest, ...]
     remarks: tuple[Remark, ...]
     assertion_count: int
+    transform: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +84,12 @@ def read_tests(config: LocatedMap, folder: SourceFolder, path: Path) -> TestsRea
     """
     reader = _TestReader(Reading(folder, path, config))
     tests = tuple(reader.read())
+    transform = ""
+    if len(reader.transforms) == 1 and not any(test.output for test in tests):
+        transform, why = reader.transforms.pop()
+        tests = tuple(replace(test, obstacle=test.obstacle.removeprefix(why)) for test in tests)
     reading = reader.reading
-    return TestsRead(tests, tuple(reading.remarks), reading.assertion_count)
+    return TestsRead(tests, tuple(reading.remarks), reading.assertion_count, transform)
 
 
 def fit_variables(tests: Sequence[SuiteTest], prompts: Sequence[SuitePrompt]) -> tuple[SuiteTest, ...]:
@@ -121,6 +129,7 @@ class _TestReader:
         self.count = 0
         self.lists: dict[int, tuple[LocatedMap, tuple[ListedAssertion, ...]]] = {}
         self.stored: set[str] = set()
+        self.transforms: set[tuple[str, str]] = set()
         self.defaults = self._read_defaults()
 
     def _read_defaults(self) -> _Defaults:
@@ -129,22 +138,21 @@ class _TestReader:
         place = config.place_of("defaultTest")
         empty = LocatedMap(place=place)
         try:
-            origin = self.reading.origin
-            value = self.reading.follow(config.get("defaultTest"), origin)
+            path = self.reading.path
+            value = config.get("defaultTest")
             if isinstance(value, str):
-                path = self.reading.folder.find_one(value, origin.path, place)
-                value = self.reading.read_value(path, place)
-                origin = Origin(value, path)
+                path = self.reading.folder.find_one(value, path, place)
+                value = self.reading.read_part(path, place)
             if value is None:
                 value = empty
             if not isinstance(value, LocatedMap):
                 what = f"defaultTest: expected an object, got {json_kind(value)}"
                 return _Defaults(empty, empty, (), what)
-            variables = read_variables(self.reading, value.get("vars"), origin, value.place_of("vars"))
+            variables = read_variables(self.reading, value.get("vars"), path, value.place_of("vars"))
         except SuiteError as error:
             return _Defaults(empty, empty, (), f"defaultTest cannot be read ({error.place}): {error.what}")
         assertions = read_assertions(
-            self.reading, value.get("assert"), origin, value.place_of("assert"), is_shared=True
+            self.reading, value.get("assert"), path, value.place_of("assert"), is_shared=True
         )
         return _Defaults(value, variables, assertions)
 
@@ -181,6 +189,8 @@ class _TestReader:
         """
         merged = self._merge(entry)
         add_test_remarks(self.reading, merged.values, merged.options, self.defaults.values)
+        transform, why = find_transform(merged.options)
+        self.transforms.add((transform, why))
         obstacle = self.defaults.obstacle or find_obstacle(merged.options)
         rule = find_rule(self.reading, merged.values)
         try:
@@ -200,8 +210,8 @@ class _TestReader:
             name = base
             if combination.varied:
                 name = join_names(base, name_choice(combination.values, combination.varied))
-            why = obstacle or combination.obstacle or self._find_stored(combination)
-            yield self._make_test(merged, combination, name, rule, why)
+            reason = obstacle or combination.obstacle or self._find_stored(combination) or why
+            yield self._make_test(merged, combination, name, rule, reason)
         stored = merged.options.get("storeOutputAs")
         if isinstance(stored, str):
             self.stored.add(stored)
@@ -257,14 +267,14 @@ class _TestReader:
             SuiteError: Its variables cannot be read.
         """
         values = entry.values
-        variables = read_variables(self.reading, values.get("vars"), entry.origin, values.place_of("vars"))
+        variables = read_variables(self.reading, values.get("vars"), entry.path, values.place_of("vars"))
         sources = [self.defaults.values]
         scenario_variables = LocatedMap(place=values.place)
         own: tuple[ListedAssertion, ...] = ()
         if entry.scenario is not None:
             sources.append(entry.scenario)
             scenario_variables = read_variables(
-                self.reading, entry.scenario.get("vars"), entry.origin, entry.scenario.place
+                self.reading, entry.scenario.get("vars"), entry.path, entry.scenario.place
             )
             own = self._read_list(entry.scenario, entry)
         own += self._read_list(values, entry)
@@ -296,7 +306,7 @@ class _TestReader:
             return ()
         known = self.lists.get(id(source))
         if known is None:
-            listed = read_assertions(self.reading, value, entry.origin, source.place_of("assert"))
+            listed = read_assertions(self.reading, value, entry.path, source.place_of("assert"))
             known = (source, listed)  # the source is kept, so that no other has its id
             self.lists[id(source)] = known
         return known[1]

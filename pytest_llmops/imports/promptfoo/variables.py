@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pytest_llmops._util.text_files import json_kind
 from pytest_llmops.imports import templates
-from pytest_llmops.imports.promptfoo.reading import MAX_SHOWN, Origin, Reading
+from pytest_llmops.imports.promptfoo.reading import MAX_SHOWN, Reading
 from pytest_llmops.imports.source_files import CODE_SUFFIXES, LocatedMap, split_function
 from pytest_llmops.imports.suite import Place, SuiteError
 from pytest_llmops.measurement import Json, shorten_text
@@ -42,13 +42,12 @@ class Combination:
     obstacle: str = ""
 
 
-def read_variables(reading: Reading, value: Json, origin: Origin, place: Place) -> LocatedMap:
+def read_variables(reading: Reading, value: Json, path: Path, place: Place) -> LocatedMap:
     """Return the variables of a test; a text or a list of texts names the YAML or JSON files that they are in.
 
     Raises:
         SuiteError: They are something else, or a file cannot be read.
     """
-    value = reading.follow(value, origin)
     if value is None:
         return LocatedMap(place=place)
     if isinstance(value, LocatedMap):
@@ -62,8 +61,8 @@ def read_variables(reading: Reading, value: Json, origin: Origin, place: Place) 
             raise SuiteError(
                 f"vars: expected names with values, or a file, got {json_kind(reference)}", place
             )
-        for file in reading.folder.find(reference, origin.path, place):
-            loaded = reading.read_value(file, place)
+        for file in reading.folder.find(reference, path, place):
+            loaded = reading.read_part(file, place)
             if not isinstance(loaded, LocatedMap):
                 what = f"vars: expected names with values in {reading.folder.place(file)}, got {json_kind(loaded)}"
                 raise SuiteError(what, place)

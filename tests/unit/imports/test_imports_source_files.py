@@ -152,6 +152,7 @@ def test_references_are_relative_to_the_file_that_has_them(tmp_path: Path) -> No
     assert names("tests\\a.yaml") == ["tests/a.yaml"]
     assert names("file://missing.yaml") == ["missing.yaml"]
     assert names("file://tests/*.yaml") == ["tests/a.yaml", "tests/b.yaml"]
+    assert names("**/" * 30 + "d.yaml") == ["tests/deep/d.yaml"]
     assert names("tests/**/*.yaml") == ["tests/a.yaml", "tests/b.yaml", "tests/deep/d.yaml"]
     assert names("tests/{a,c}.{yaml,csv}") == ["tests/a.yaml", "tests/c.csv"]
     assert names("tests/[b]?yaml") == ["tests/b.yaml"]

@@ -12,7 +12,8 @@ from pytest_llmops.imports.promptfoo.case_ids import IdMaker, make_slug
 from pytest_llmops.imports.promptfoo.reading import Reading
 from pytest_llmops.imports.promptfoo.variables import expand
 from pytest_llmops.imports.source_files import LocatedMap, SourceFolder
-from pytest_llmops.imports.suite import Place, SuiteError, SuitePrompt, SuiteTest
+from pytest_llmops.imports.source_references import resolve_references
+from pytest_llmops.imports.suite import Place, SuitePrompt, SuiteTest
 from pytest_llmops.measurement import Json
 
 
@@ -23,7 +24,7 @@ def read(folder: Path, text: str, **files: str) -> suite_tests.TestsRead:
     for name, content in files.items():
         (folder / name.replace("__", ".")).write_text(content, encoding="utf-8")
     source = SourceFolder(folder)
-    config = source.read_value(path)
+    config, _ = resolve_references(source.read_value(path), source, path)
     assert isinstance(config, LocatedMap)
     return suite_tests.read_tests(config, source, path)
 
@@ -215,8 +216,8 @@ def test_tests_from_files(tmp_path: Path) -> None:
         ("['none/*.yaml']", "yaml", "names no file"),
         ("[circle.yaml]", "circle-yaml", "in a circle: circle.yaml -> circle.yaml"),
         ("[broken.csv]", "broken-csv", "expected 2 fields as in the header, got 3"),
+        ("[{$ref: '#/nowhere'}]", "test-1", "there is nothing at $ref #/nowhere"),
         ("[5]", "test-1", "expected a test, got a number"),
-        ("[{$ref: '#/nowhere'}]", "test-1", "there is no 'nowhere'"),
         ("[{vars: [{a: 1}]}]", "test-1", "vars: expected names with values, or a file"),
     ],
 )
@@ -303,15 +304,12 @@ tests:
       - *common
       - {$ref: 'more.yaml#/kind'}
       - {$ref: '#/missing'}
-      - {$ref: '#/loop'}
-loop: {$ref: '#/loop'}
 """,
         more__yaml="kind: {type: equals, value: d}",
     )
-    assert [item.value for item in test.assertions] == ["other", "c", "d", None, None]
+    assert [item.value for item in test.assertions] == ["other", "c", "d", None]
     assert test.assertions[0].options == {"metric": "length"}
-    assert "there is no 'missing'" in test.assertions[3].obstacle
-    assert "leads to itself" in test.assertions[4].obstacle
+    assert test.assertions[3].obstacle == "expected a type, got null (its keys: $ref)"
 
 
 @pytest.mark.parametrize(
@@ -338,21 +336,30 @@ def test_an_entry_that_is_no_assertion_is_named_and_never_dropped(
     assert result.assertion_count == 1
 
 
+def test_code_that_changes_all_answers_belongs_to_what_is_asked(tmp_path: Path) -> None:
+    default = "defaultTest: {options: {transform: output.trim()}}\n"
+    result = read(tmp_path, default + "tests: [{vars: {a: 1}}, {vars: {a: file://missing.txt}}]")
+    assert result.transform == "transform output.trim()"
+    assert [test.obstacle.partition(":")[0] for test in result.tests] == ["", "the variable a"]
+
+
 @pytest.mark.parametrize(
-    ("options", "obstacle"),
+    "tests",
     [
-        ("transform: output.trim()", "transform output.trim(): code changes the answer"),
-        ("postprocess: file://a.js", "postprocess file://a.js: code changes the answer"),
-        ("transformVars: '({})'", "transformVars ({}): code changes the variables"),
+        "[{vars: {a: 1}, options: {transform: output.trim()}}, {vars: {a: 2}}]",
+        "[{vars: {a: 1}, options: {postprocess: output.trim()}, providerOutput: x}]",
+        "[{vars: {a: 1}, options: {transform: output.trim()}}, {options: {transform: output.length}}]",
     ],
 )
-def test_code_in_the_options_is_the_obstacle_of_all_tests_that_have_it(
-    tmp_path: Path, options: str, obstacle: str
-) -> None:
-    result = read(
-        tmp_path, f"defaultTest: {{options: {{{options}}}}}\ntests: [{{vars: {{a: 1}}}}, {{vars: {{a: 2}}}}]"
-    )
-    assert all(obstacle in test.obstacle for test in result.tests)
+def test_code_that_changes_the_answers_of_some_tests_is_their_obstacle(tmp_path: Path, tests: str) -> None:
+    result = read(tmp_path, f"tests: {tests}")
+    assert result.transform == ""
+    assert "output.trim(): code changes the answer before it is checked" in result.tests[0].obstacle
+
+
+def test_code_that_changes_variables_is_an_obstacle(tmp_path: Path) -> None:
+    test = read_one(tmp_path, "tests: [{vars: {a: 1}, options: {transformVars: '({})'}}]")
+    assert test.obstacle == "transformVars ({}): code changes the variables: write their values into the case"
 
 
 def test_what_a_test_changes_besides_is_named(tmp_path: Path) -> None:
@@ -432,11 +439,3 @@ def test_a_slug_is_short_and_plain(text: str) -> None:
     slug = make_slug(text)
     assert len(slug) <= 60
     assert slug == "" or slug.replace("-", "a").isalnum()
-
-
-def test_a_reference_to_nothing_raises_where_it_is_read(tmp_path: Path) -> None:
-    config = LocatedMap({"a": 1}, place=Place("a.yaml", 1))
-    reading = Reading(SourceFolder(tmp_path), tmp_path / "a.yaml", config)
-    reference = LocatedMap({"$ref": "#/a/b"}, place=Place("a.yaml", 4))
-    with pytest.raises(SuiteError, match=r"a\.yaml:4: .*there is no 'b'"):
-        reading.follow(reference, reading.origin)

@@ -24,7 +24,8 @@ class Check:
         form: How the value is written.
         key: The key of the case for the value ("icontains").
         noun: A word for the name of the test function ("contains").
-        imports: The names that it needs: "assert_contains" of `pytest_llmops`, or with a module: "pytest_llmops.judges.Rubric".
+        imports: The names that it needs: "assert_contains" of `pytest_llmops`, or with a module: "pytest_llmops.judges.Rubric";
+            or a module ("json").
         helpers: The names of functions that the module has to define, from `helpers.py.txt`.
         fixtures: Further fixtures of the test function ("llm_calls").
         joins: Whether the values of several such checks mean the same as one list of them.

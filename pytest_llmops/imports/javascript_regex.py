@@ -2,8 +2,9 @@ r"""Translate regular expressions of JavaScript into Python's.
 
 Both languages share most of their syntax and differ in what it means: in JavaScript ``\w``, ``\d`` and ``\b`` know ASCII only
 and ``\s`` all white space, ``$`` does not match before a last line break, ``[^]`` is any character, and ``\Z`` is the
-letter Z. Left as it is: ``.``, which in JavaScript does not match ``\r``, U+2028 and U+2029 either; and that JavaScript
-counts a character outside of the first 65,536 as two.
+letter Z. Left as it is, since a person has to read the result: ``.`` does not match ``\r``, U+2028 and U+2029 in JavaScript,
+``\s`` matches U+FEFF and ``\B`` an empty text, a group that was not used is empty where it is named again, and a character
+outside of the first 65,536 counts as two.
 """
 
 import re
@@ -22,10 +23,10 @@ _SPELLED_CLASSES = {"d": "0-9", "w": "A-Za-z0-9_"}
 _HIGH_SURROGATES = range(0xD800, 0xDC00)
 _LOW_SURROGATES = range(0xDC00, 0xE000)
 _COUNT = re.compile(r"\{[0-9]+(?:,[0-9]*)?\}")
+_FURTHER_CODES = re.compile(r"\\u|\\x[89a-fA-F]")  # characters outside ASCII
+_LOOKBEHINDS = frozenset({"(?<=", "(?<!"})  # which cannot be repeated
 _GROUP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HEX_DIGITS = re.compile(r"[0-9a-fA-F]+")
-# A class, or an escape, or a group that is counted: enough to know how many groups there are before they are read
-_COUNTED_PARTS = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\((?!\?)|\(\?<(?![=!])", re.DOTALL)
 
 
 class UntranslatableRegex(ValueError):
@@ -83,6 +84,11 @@ class _Translation:
     position: int = 0
     written: list[str] = field(default_factory=list)
     can_repeat: bool = False
+    open_groups: list[str] = field(default_factory=list)
+    group_count: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.group_count = _count_groups(self.pattern)
 
     def translate(self) -> str:
         """Return the whole expression, its flags in front."""
@@ -97,7 +103,7 @@ class _Translation:
         With the flag ``i`` letters outside ASCII need their other case too, which ``a`` would take away.
         """
         if "i" in self.flags:
-            return self.pattern.isascii()
+            return self.pattern.isascii() and _FURTHER_CODES.search(self.pattern) is None
         return re.search(r"\\[dDwWbB]", self.pattern) is not None
 
     def _write_flags(self) -> str:
@@ -120,7 +126,12 @@ class _Translation:
         elif char == "[":
             self._translate_class()
         elif char == "(":
+            start = self.position
             self._translate_group()
+            self.open_groups.append(self.pattern[start : self.position])
+        elif char == ")":
+            opening = self.open_groups.pop() if self.open_groups else ""
+            self._take(char, char, can_repeat=opening not in _LOOKBEHINDS)
         elif char in "*+?" or count is not None:
             self._translate_repetition(char if count is None else count.group())
         elif char == "$" and "m" not in self.flags:
@@ -185,9 +196,7 @@ class _Translation:
     def _translate_reference(self) -> None:
         digits = re.compile("[0-9]+").match(self.pattern, self.position + 1)
         number = digits.group() if digits else ""
-        parts = _COUNTED_PARTS.findall(self.pattern)
-        groups = sum(part.startswith("(") for part in parts)
-        if int(number[:6] or "0") > groups:
+        if int(number[:6] or "0") > self.group_count:
             raise UntranslatableRegex(f"\\{number}: there is no such group")
         self._take(f"\\{number}", f"(?:\\{number})")
 
@@ -303,6 +312,27 @@ class _Translation:
         if letter not in _SPELLED_CLASSES:
             raise UntranslatableRegex(f"\\{letter} in a class next to letters outside ASCII")
         return _SPELLED_CLASSES[letter], True
+
+
+def _count_groups(pattern: str) -> int:
+    """Return how many groups have a number."""
+    count = 0
+    in_class = False
+    position = 0
+    while position < len(pattern):
+        char = pattern[position]
+        if char == "\\":
+            position += 1
+        elif char == "[":
+            in_class = True
+        elif char == "]":
+            in_class = False
+        elif char == "(" and not in_class:
+            rest = pattern[position + 1 : position + 4]
+            is_named = rest.startswith("?<") and rest[2:] not in {"=", "!"}
+            count += is_named or not rest.startswith("?")
+        position += 1
+    return count
 
 
 def _read_hex(digits: str, size: int) -> int | None:

@@ -9,7 +9,7 @@ from pytest_llmops.imports.code_tree import MAX_CODE_CHARS, UnknownCode
 Kind: TypeAlias = Literal["name", "number", "text", "template", "pattern", "sign", "end"]
 _SKIPPED = re.compile(r"(?:\s|//[^\n]*|/\*.*?\*/)+", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
-_NUMBER = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?(?![A-Za-z0-9_$])")
+_NUMBER = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
 _TEXT = re.compile(r"'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"", re.DOTALL)
 _TEMPLATE = re.compile(r"`(?:[^`\\]|\\.)*`", re.DOTALL)
 _PATTERN = re.compile(r"/((?:[^/\\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])+)/([a-z]*)")
@@ -67,7 +67,7 @@ def _read_token(code: str, position: int, before: list[Token]) -> tuple[Token, i
     if name is not None:
         return Token("name", name.group()), name.end()
     number = _NUMBER.match(code, position)
-    if number is not None:
+    if number is not None and _NAME.match(code, number.end()) is None:
         return Token("number", number.group()), number.end()
     text = _TEXT.match(code, position)
     if text is not None:

@@ -25,6 +25,10 @@ from pytest_llmops.imports.code_tree import (
 from pytest_llmops.imports.schema_merge import merge_schemas
 from pytest_llmops.measurement import Json
 
+PARSED = "(JSON)"  # the name of the parsed answer; no code can use it
+FENCED = "(fenced JSON)"  # the same, a fence around it cut off
+OBJECT = "(object)"  # an answer that is no text
+ROOTS = frozenset({PARSED, FENCED, OBJECT})
 Schema: TypeAlias = Mapping[str, Json]
 FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 OPPOSITE = {"<": ">=", ">": "<=", "<=": ">", ">=": "<", "===": "!==", "!==": "===", "==": "!=", "!=": "=="}

@@ -20,6 +20,8 @@ from pytest_llmops.imports.promptfoo.unfit import Unfit
 from pytest_llmops.imports.suite import SuiteAssertion
 from pytest_llmops.measurement import Json
 
+_SPACES = re.compile(r"\s*")
+_SEPARATORS = re.compile(r"[\s,]*")
 DEFAULT_EDITS = 5  # promptfoo's threshold of `levenshtein`
 
 
@@ -33,22 +35,43 @@ def split_at_commas(text: str) -> list[str]:
         Unfit: A quote is not closed, or not followed by a comma.
     """
     parts = []
-    rest = text.strip()
-    while rest:
-        if rest.startswith(","):
-            rest = rest[1:].strip()
-            continue
-        if rest.startswith('"'):
-            match = re.match(r'"((?:\\["\\]|""|[^"])*)"\s*(?:,|$)', rest, re.DOTALL)
-            if match is None:
-                raise Unfit("promptfoo refuses the value: a quote is not closed, or no comma follows it")
-            parts.append(re.sub(r'\\(["\\])|"(")', r"\1\2", match.group(1)))
-            rest = rest[match.end() :].strip()
-            continue
-        part, _, rest = rest.partition(",")
-        parts.append(part.strip())
-        rest = rest.strip()
+    position = _skip_separators(text, 0)
+    while position < len(text):
+        if text[position] == '"':
+            part, end = _read_quoted(text, position + 1)
+            parts.append(part)
+        else:
+            end = text.find(",", position)
+            if end < 0:
+                end = len(text)
+            parts.append(text[position:end].strip())
+        position = _skip_separators(text, end)
     return parts
+
+
+def _read_quoted(text: str, position: int) -> tuple[str, int]:
+    """Return a part behind its opening quote, and where what follows begins; a quote in it is doubled or escaped."""
+    chars: list[str] = []
+    while position < len(text):
+        pair = text[position : position + 2]
+        if pair in {'\\"', "\\\\", '""'}:
+            chars.append(pair[1])
+            position += 2
+        elif text[position] == '"':
+            spaces = _SPACES.match(text, position + 1)
+            end = spaces.end() if spaces else position + 1
+            if text[end : end + 1] not in {"", ","}:
+                break
+            return "".join(chars), end
+        else:
+            chars.append(text[position])
+            position += 1
+    raise Unfit("promptfoo refuses the value: a quote is not closed, or no comma follows it")
+
+
+def _skip_separators(text: str, position: int) -> int:
+    match = _SEPARATORS.match(text, position)
+    return match.end() if match else position
 
 
 def _read_text(assertion: SuiteAssertion) -> LineValue:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from pytest_llmops.errors import find_closest_name
 from pytest_llmops.imports.checks import Check, NotCarried
+from pytest_llmops.imports.literals import quote
 from pytest_llmops.imports.promptfoo import code_assertions
 from pytest_llmops.imports.promptfoo.assertion_table import AssertionRow, find_row, read_table
 from pytest_llmops.imports.promptfoo.assertion_values import CONVERTERS
@@ -20,6 +21,7 @@ JUDGE_RANK = 70  # from here on a model judges
 MAX_CODE_LINES = 30
 MAX_WHAT_CHARS = 80
 MAX_CODE_CHARS = 160  # of a line
+_LIMIT = re.compile(r"\b(at_least|at_most)=\d+")
 _ASSERTIONS = re.compile(r"\bassert_[a-z_]+(?=\()")
 
 
@@ -70,7 +72,7 @@ def _carry(
         template = row.opposite
     if not template:
         raise Unfit(f"{assertion.name} has no equal: there is only {row.name}")
-    if assertion.records_only and not row.record:
+    if assertion.records_only and (not row.record or "never=" in template):
         raise Unfit(f"{assertion.records_only}: it decides nothing, and this check cannot only record")
     if row.value in VARIABLE_CONVERTERS:
         value = VARIABLE_CONVERTERS[row.value](assertion, variables)
@@ -127,21 +129,18 @@ def _format_label(assertion: SuiteAssertion) -> str:
     metric = assertion.options.get("metric")
     if not isinstance(metric, str) or not metric.strip() or "{{" in metric:
         return ""
-    return f", label={_quote(shorten_text(metric.strip(), 80))}"
-
-
-def _quote(text: str) -> str:
-    """Return a text as a literal with double quotes; braces are escaped so that none is taken for a place of the line."""
-    quoted = json.dumps(text, ensure_ascii=False)
-    return quoted.replace("{", "\\x7b").replace("}", "\\x7d")
+    return f", label={quote(shorten_text(metric.strip(), 80))}"
 
 
 def _add_options(check: Check, assertion: SuiteAssertion) -> Check:
     """Return a check of code with the options that all assertions have."""
     options = _format_label(assertion)
-    if assertion.records_only and "{limit}" not in check.call:
+    call = check.call
+    if assertion.records_only and _LIMIT.search(call):
+        call = _LIMIT.sub(r"\1=None", call)
+    elif assertion.records_only:
         options = f", at_least=None{options}"
-    return replace(check, call=check.call.replace("{options}", options))
+    return replace(check, call=call.replace("{options}", options))
 
 
 def _describe_judge(assertion: SuiteAssertion, row: AssertionRow) -> str:

@@ -89,15 +89,17 @@ def read_threshold(assertion: SuiteAssertion, default: float | None = None) -> f
     """Return the threshold of an assertion.
 
     Raises:
-        Unfit: It is not a number, or there is none and the type has no default.
+        Unfit: It is not a number from 0 on, or there is none and the type has no default.
     """
     threshold = assertion.options.get("threshold")
     if threshold is None and default is not None:
         return default
     if threshold is None:
         raise Unfit("promptfoo refuses it: it has no threshold")
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float):
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not math.isfinite(threshold):
         raise Unfit("its threshold is not a number")
+    if threshold < 0:
+        raise Unfit("its threshold is below 0")
     return threshold
 
 

@@ -1,6 +1,7 @@
 """The values of promptfoo's assertions about meaning: references, rubrics, and the contexts of an answer."""
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
@@ -17,6 +18,7 @@ from pytest_llmops.measurement import Json
 Variables: TypeAlias = Mapping[str, Json]
 DEFAULT_GRADE = 0.7  # promptfoo's threshold of `g-eval`
 DEFAULT_SHARE = 0.5  # of `context-faithfulness` and its siblings
+_PLAIN_NAME = re.compile(r"\w+(?:[ .-]\w+)*")  # of a variable, as it stands in code
 _GRADE_LEVELS: Mapping[str, Json] = {
     "1-3": "The answer does not fulfil the criteria.",
     "4-6": "It fulfils them in part.",
@@ -78,7 +80,7 @@ def _find_question(variables: Variables) -> str:
         if isinstance(variables.get(name), str):
             return f"{{var:{name}}}"
     names = [name for name, value in variables.items() if isinstance(value, str)]
-    if len(names) == 1:
+    if len(names) == 1 and _PLAIN_NAME.fullmatch(names[0]):
         return f"{{var:{names[0]}}}"
     raise Unfit(
         "which variable is the question: name it in assert_judge_score(..., question=...) or its like"
@@ -96,17 +98,24 @@ def _find_contexts(assertion: SuiteAssertion, variables: Variables) -> str:
     raise Unfit("its test has no variable context: hand the contexts over in Python")
 
 
+def _format_share(assertion: SuiteAssertion) -> str:
+    """Return the argument with the share that is required."""
+    if read_threshold(assertion, DEFAULT_SHARE) > 1:
+        raise Unfit("its threshold is above 1")
+    return f"at_least={format_threshold(assertion, DEFAULT_SHARE)}"
+
+
 def _read_question(_: SuiteAssertion, variables: Variables) -> LineValue:
     return LineValue(parts={"question": _find_question(variables)})
 
 
 def _read_grounding(assertion: SuiteAssertion, variables: Variables) -> LineValue:
     parts = {"contexts": _find_contexts(assertion, variables), "question": _find_question(variables)}
-    return LineValue(limits=[f"at_least={format_threshold(assertion, DEFAULT_SHARE)}"], parts=parts)
+    return LineValue(limits=[_format_share(assertion)], parts=parts)
 
 
 def _read_recalled(assertion: SuiteAssertion, variables: Variables) -> LineValue:
-    limit = f"at_least={format_threshold(assertion, DEFAULT_SHARE)}"
+    limit = _format_share(assertion)
     parts = {"contexts": _find_contexts(assertion, variables)}
     return LineValue(value=require_pure_text(assertion), limits=[limit], parts=parts)
 

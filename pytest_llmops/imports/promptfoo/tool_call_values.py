@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from pytest_llmops.imports.literals import quote
 from pytest_llmops.imports.promptfoo.line_values import LineValue, read_threshold
 from pytest_llmops.imports.promptfoo.unfit import Unfit
 from pytest_llmops.imports.suite import SuiteAssertion
@@ -77,7 +78,7 @@ def _read_tool_arguments(assertion: SuiteAssertion) -> LineValue:
     others = "..., "
     if value.get("mode") == "exact":
         others = ""
-    return LineValue(value=dict(arguments), parts={"tool": repr(name), "others": others})
+    return LineValue(value=dict(arguments), parts={"tool": quote(name), "others": others})
 
 
 def _read_goal(assertion: SuiteAssertion) -> LineValue:

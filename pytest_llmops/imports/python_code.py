@@ -199,12 +199,21 @@ def _span(code: str, node: ast.expr) -> tuple[int, int]:
 
 
 def used_names(code: str) -> set[str]:
-    """Return the names that a piece of code reads.
+    """Return the names that a piece of code reads, and does not bind itself.
 
-    >>> sorted(used_names("check(answer, re.escape(value))"))
-    ['answer', 'check', 're', 'value']
+    >>> sorted(used_names("check([part for part in re.split(pattern, answer)])"))
+    ['answer', 'check', 'pattern', 're']
     """
-    return {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
+    read: set[str] = set()
+    bound: set[str] = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.arg):
+            bound.add(node.arg)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            read.add(node.id)
+        elif isinstance(node, ast.Name):
+            bound.add(node.id)
+    return read - bound
 
 
 def unify_quotes(code: str) -> str:

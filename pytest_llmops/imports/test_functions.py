@@ -8,6 +8,7 @@ from typing import TypeAlias
 from pytest_llmops._util.text_files import canonical_json
 from pytest_llmops.imports.checks import Check, NotCarried
 from pytest_llmops.imports.python_code import list_variables
+from pytest_llmops.imports.slugs import make_unique
 from pytest_llmops.imports.suite import SuiteAssertion, SuiteTest
 from pytest_llmops.measurement import Json
 
@@ -198,19 +199,19 @@ def _join_lines(first: CheckLine, second: CheckLine) -> CheckLine:
     return replace(first, check=replace(first.check, value=joined))
 
 
-def _number_keys(lines: Iterable[CheckLine]) -> list[CheckLine]:
-    """Return the lines, with another key for each that has the key of an earlier one."""
+def _number_keys(lines: Sequence[CheckLine]) -> list[CheckLine]:
+    """Return the lines, each with a key of its own. Those of single tests come first: values that all tests have are rarely in cases."""
     used: set[str] = set()
-    numbered = []
-    for line in lines:
-        key = line.key
-        number = 2
-        while key and key in used:
-            key = f"{line.key}_{number}"
-            number += 1
-        used.add(key)
-        numbered.append(replace(line, key=key))
-    return numbered
+    numbered: dict[int, CheckLine] = {}
+    for is_shared in (False, True):
+        for number, line in enumerate(lines):
+            if line.is_shared != is_shared:
+                continue
+            key = line.key
+            if key:
+                key = make_unique(key, used)
+            numbered[number] = replace(line, key=key)
+    return [numbered[number] for number in range(len(lines))]
 
 
 def list_used_variables(groups: Iterable[TestGroup]) -> list[str]:

@@ -19,6 +19,7 @@ GROUPS = (
     "docs",
     "doctor",
     "guardrails",
+    "imports",
     "judge",
     "merge",
     "models",

@@ -166,9 +166,10 @@ def test_a_wrong_command_line_is_told(run: Run, argv: list[str]) -> None:
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_each_group_has_help(run: Run, group: str) -> None:
-    status, out, err = run(group, "--help")
+    name = group.replace("imports", "import")  # which no module can be called
+    status, out, err = run(name, "--help")
     assert (status, err) == (0, [])
-    assert out[0].startswith(f"usage: llmops {group}")
+    assert out[0].startswith(f"usage: llmops {name}")
 
 
 def test_a_judge_command_offers_the_modes_of_recording_that_it_has(run: Run) -> None:

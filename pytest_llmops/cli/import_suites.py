@@ -1,0 +1,294 @@
+"""Write imported suites into a folder, all files or none, and print what was carried and what was not."""
+
+import argparse
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias
+
+from pytest_llmops._util.text_files import BadFile
+from pytest_llmops._util.user_files import find_path, folders_above
+from pytest_llmops.cli.common import (
+    EXIT_PROBLEM,
+    create_file,
+    format_path,
+    print_error,
+    print_json,
+    print_lines,
+    read_ini,
+)
+from pytest_llmops.errors import UsageError
+from pytest_llmops.imports.checks import Check, NotCarried
+from pytest_llmops.imports.missing_checks import join_places
+from pytest_llmops.imports.slugs import make_unique
+from pytest_llmops.imports.suite import ImportedSuite, Place, RemarkKind, SuiteAssertion, SuiteError
+from pytest_llmops.imports.suite_files import SuiteFiles, write_suite
+from pytest_llmops.measurement import Json, format_count, shorten_text
+from pytest_llmops.settings import Settings
+
+MakeCheck: TypeAlias = Callable[[SuiteAssertion, Mapping[str, Json]], Sequence[Check | NotCarried]]
+
+MAX_LEFT_OUT = 10  # lines of what decides nothing; --json has them all
+MAX_EXISTING = 6  # files in the error, which has ten lines at most
+LABEL_WIDTH = 13
+_NAME = re.compile("[a-z][a-z0-9_]{0,79}")
+
+
+def import_promptfoo(args: argparse.Namespace) -> int:
+    """Import the configurations of a path, and return the exit status."""
+    from pytest_llmops.imports.promptfoo.assertions import make_check
+    from pytest_llmops.imports.promptfoo.config import read_suites
+
+    try:
+        suites = read_suites(args.path, args.root)
+    except SuiteError as error:
+        print_error(str(error))
+        return EXIT_PROBLEM
+    return write_suites(args, _name_suites(suites, args.name), make_check)
+
+
+def _name_suites(suites: Sequence[ImportedSuite], name: str | None) -> list[ImportedSuite]:
+    """Return the suites with names that differ; ``name`` is that of --name."""
+    if name is None:
+        used: set[str] = set()
+        return [replace(suite, name=make_unique(suite.name, used)) for suite in suites]
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"--name: expected lower case letters, digits and _, and a letter first, got {shorten_text(name, 60)!r}"
+        )
+    if len(suites) > 1:
+        sources = ", ".join(str(suite.source) for suite in suites[:5])
+        raise UsageError(
+            f"--name: expected one suite, got {len(suites)}: name one of the configurations ({sources})"
+        )
+    return [replace(suite, name=name) for suite in suites]
+
+
+def write_suites(args: argparse.Namespace, suites: Sequence[ImportedSuite], make_check: MakeCheck) -> int:
+    """Write suites, print the result, and return the exit status.
+
+    Args:
+        args: The arguments ``to``, ``dry_run`` and ``json``.
+        suites: The suites.
+        make_check: Puts an assertion into our words.
+    """
+    written: list[SuiteFiles] = []
+    errors = []
+    for suite in suites:
+        checks = [
+            [(assertion, make_check(assertion, test.variables)) for assertion in test.assertions]
+            for test in suite.tests
+        ]
+        try:
+            written.append(write_suite(suite, checks))
+        except SuiteError as error:
+            errors.append(str(error))
+    prompts = _find_prompts_folder(args.to)
+    files = _place_files(args.to, prompts, written)
+    existing = [path for path in files if os.path.lexists(path)]
+    if existing:
+        print_error(_describe_existing(existing, args.to))
+        return EXIT_PROBLEM
+    if not args.dry_run:
+        _create_files(files)
+    for message in errors:
+        print_error(message)
+    if args.json:
+        print_json(_to_json(args, written, prompts, errors))
+    elif written:
+        print_lines(_format_result(args, written, prompts))
+    if errors:
+        return EXIT_PROBLEM
+    return 0
+
+
+def _find_prompts_folder(target: Path) -> Path:
+    """Return the folder of prompts that tests in the target folder use; if there is none yet, the one to make in it."""
+    here = Path.cwd()
+    root, values = read_ini(here) or (here, {})
+    name = Settings.from_sources(("ini", values)).prompts_dir
+    folder = Path(os.path.abspath(target))  # noqa: PTH100 -- without following links, as pytest names its files
+    with suppress(BadFile):
+        found = find_path(name, folders_above(folder, root), is_folder=True)
+        return Path(os.path.relpath(found))
+    return target / name
+
+
+def _place_files(target: Path, prompts: Path, suites: Sequence[SuiteFiles]) -> dict[Path, str]:
+    """Return the text of each file by its path."""
+    files = {}
+    for suite in suites:
+        files.update({target / path: text for path, text in suite.files.items()})
+        files.update({prompts / path: text for path, text in suite.prompts.items()})
+    return files
+
+
+def _describe_existing(existing: Sequence[Path], target: Path) -> str:
+    """Return the error for files that would be overwritten."""
+    lines = [f"nothing was written: {format_count(len(existing), 'file exists', 'files exist')} already:"]
+    lines += [f"  {format_path(path)}" for path in existing[:MAX_EXISTING]]
+    rest = len(existing) - MAX_EXISTING
+    if rest > 0:
+        lines[-1] += f" and {rest + 1} more"
+    lines.append(
+        f"write into another folder than {format_path(target)} (--to), or under another name (--name)"
+    )
+    return "\n".join(lines)
+
+
+def _create_files(files: Mapping[Path, str]) -> None:
+    """Create all files, or none: if one cannot be written, those before it are removed.
+
+    Raises:
+        UsageError: A file cannot be written, or has come into being meanwhile.
+    """
+    created: list[Path] = []
+    try:
+        for path, text in files.items():
+            _create_file(path, text)
+            created.append(path)
+    except BaseException:
+        for path in created:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _create_file(path: Path, text: str) -> None:
+    if not create_file(path, text.encode()):
+        raise UsageError(f"{format_path(path)}: the file exists: nothing was written")
+
+
+def _to_json(
+    args: argparse.Namespace, suites: Sequence[SuiteFiles], prompts: Path, errors: Sequence[str]
+) -> dict[str, Json]:
+    documents: list[Json] = []
+    for written in suites:
+        files = [path.as_posix() for path in _place_files(args.to, prompts, [written])]
+        documents.append(
+            {
+                "name": written.suite.name,
+                "source": str(written.suite.source),
+                "files": list[Json](files),
+                "functions": written.functions,
+                "cases": len(written.suite.tests),
+                "carried": written.carried,
+                "assertions": written.total,
+                "not_carried": _remarks_to_json(written, "not carried"),
+                "differs": _remarks_to_json(written, "differs"),
+                "left_out": _remarks_to_json(written, "left out"),
+            }
+        )
+    steps: list[Json] = list(_list_steps(args.to, suites))
+    return {
+        "suites": documents,
+        "written": not args.dry_run,
+        "errors": list[Json](errors),
+        "next": steps,
+    }
+
+
+def _remarks_to_json(written: SuiteFiles, kind: RemarkKind) -> list[Json]:
+    counts = Counter(remark for remark in written.remarks if remark.kind == kind)
+    return [
+        {"place": str(remark.place), "what": remark.what, "why": remark.why, "tests": count}
+        for remark, count in counts.items()
+    ]
+
+
+def _format_result(args: argparse.Namespace, suites: Sequence[SuiteFiles], prompts: Path) -> Iterator[str]:
+    """Yield the lines of the result."""
+    verb = "written"
+    if args.dry_run:
+        verb = "would write"
+    for written in suites:
+        yield f"{written.suite.name}: {written.suite.source}"
+        for text in _list_written(args.to, prompts, written):
+            yield _label(verb, text)
+        yield _label("carried", _describe_carried(written))
+        yield from _format_remarks(written, "not carried")
+        yield from _format_remarks(written, "differs")
+        yield from _format_remarks(written, "left out", MAX_LEFT_OUT)
+    label = "next"
+    for number, step in enumerate(_list_steps(args.to, suites), start=1):
+        yield _label(label, f"{number}. {step}")
+        label = ""
+
+
+def _label(label: str, text: str) -> str:
+    return f"  {label:<{LABEL_WIDTH}}{text}"
+
+
+def _list_written(target: Path, prompts: Path, written: SuiteFiles) -> Iterator[str]:
+    """Yield what was written: the module, and the files of each folder."""
+    module = next(iter(written.files))
+    functions = format_count(written.functions, "test function")
+    yield f"{format_path(target / module)}: {functions}"
+    folders: Counter[str] = Counter()
+    for path in _place_files(target, prompts, [written]):
+        if path.suffix != ".py":
+            folders[path.parent.as_posix()] += 1
+    for folder, count in folders.items():
+        yield f"{format_path(folder)}: {format_count(count, 'file')}"
+
+
+def _describe_carried(written: SuiteFiles) -> str:
+    """Return how many assertions are carried, in how many cases."""
+    tests = written.suite.tests
+    cases = format_count(len(tests), "case")
+    blocked = sum(bool(test.obstacle) for test in tests)
+    if blocked:
+        cases += f", of which {blocked:,} cannot run"
+    if not written.total:
+        return f"no assertion, in {cases}"
+    percent = 100 * written.carried // written.total
+    assertions = format_count(written.total, "assertion")
+    return f"{written.carried:,} of {assertions} ({percent} %), in {cases}"
+
+
+def _format_remarks(written: SuiteFiles, kind: RemarkKind, limit: int | None = None) -> Iterator[str]:
+    """Yield a line for each remark of a kind; the same of several places is one."""
+    places: dict[tuple[str, str], dict[Place, int]] = {}
+    for remark in written.remarks:
+        if remark.kind == kind:
+            counts = places.setdefault((remark.what, remark.why), {})
+            counts[remark.place] = counts.get(remark.place, 0) + 1
+    label: str = kind
+    for (what, why), counts in list(places.items())[:limit]:
+        text = f"{join_places(counts)}: {what}: {why}"
+        tests = sum(counts.values())
+        if tests > len(counts):
+            text += f" (in {tests} tests)"
+        yield _label(label, text)
+        label = ""
+    rest = len(places) - len(list(places)[:limit])
+    if rest:
+        yield _label("", f"and {rest} more (--json lists them)")
+
+
+def _list_steps(target: Path, suites: Sequence[SuiteFiles]) -> list[str]:
+    """Return what is left to do."""
+    steps = []
+    modules = [(target / next(iter(written.files))).as_posix() for written in suites]
+    for written, module in zip(suites, modules, strict=True):
+        if written.needs_application:
+            steps.append(f"{format_path(module)}: let application() call your application")
+    models = {model: None for written in suites for model in written.suite.application.models}
+    if models:
+        names = ", ".join(shorten_text(model, 60) for model in models)
+        steps.append(f"name the model in the ini: llm_model = {names}")
+    option = ""
+    is_judged = any(written.needs_judge for written in suites)
+    if is_judged:
+        option = " --llm-judge"
+    if is_judged or any(written.asks for written in suites):
+        steps.append(
+            f"pytest {format_path(target)}{option} --llm-record=new    records the answers; commit the cassettes"
+        )
+    steps.append(
+        f'pytest {format_path(target)}{option} --llm-accept "as imported"    accepts them as the baseline'
+    )
+    return steps

@@ -1,0 +1,36 @@
+"""Names made of foreign text: of functions and of files."""
+
+import re
+
+MAX_NAME_CHARS = 40
+
+
+def make_slug(text: str, limit: int = MAX_NAME_CHARS) -> str:
+    """Return words of a text as a part of a name, in lower case with ``_``; "" if it has no letter or digit of ASCII.
+
+    >>> make_slug("Refuses a late return (60 days)!")
+    'refuses_a_late_return_60_days'
+    """
+    words = re.findall("[a-z0-9]+", text.lower())
+    slug = ""
+    for word in words:
+        longer = f"{slug}_{word}".strip("_")
+        if len(longer) > limit:
+            break
+        slug = longer
+    return slug or "".join(words)[:limit]
+
+
+def make_unique(name: str, used: set[str]) -> str:
+    """Return a name that is not used yet, with a number at its end if it has to, and note it as used.
+
+    >>> make_unique("a", {"a", "a_2"})
+    'a_3'
+    """
+    unique = name
+    number = 2
+    while unique in used:
+        unique = f"{name}_{number}"
+        number += 1
+    used.add(unique)
+    return unique

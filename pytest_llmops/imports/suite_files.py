@@ -1,0 +1,257 @@
+"""The files that are written of an imported suite, read back by our own readers before they reach the disk."""
+
+import ast
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_llmops._util.text_files import BadFile
+from pytest_llmops.cases import load_cases
+from pytest_llmops.errors import LLMOpsError
+from pytest_llmops.imports.case_rows import CaseInput, choose_input, list_missing_variables, make_rows
+from pytest_llmops.imports.check_values import CheckValues
+from pytest_llmops.imports.checks import Check, NotCarried
+from pytest_llmops.imports.front_matter import format_prompt
+from pytest_llmops.imports.function_names import name_groups
+from pytest_llmops.imports.suite import ImportedSuite, Place, Remark, SuiteError
+from pytest_llmops.imports.test_functions import (
+    CheckedAssertions,
+    TestGroup,
+    group_tests,
+    list_used_variables,
+    refuse_calls,
+)
+from pytest_llmops.imports.test_module import ModuleWriter, case_path, is_judge_call
+from pytest_llmops.judges.item_judges import load_judge_file
+from pytest_llmops.measurement import Json, shorten_text
+from pytest_llmops.prompts.prompt_file import Section, render_section
+from pytest_llmops.prompts.registry import Prompts
+
+# Characters that some editors treat as line ends
+RECORDED_ONLY = "its answer is recorded only"
+EDITOR_LINE_ENDS = "\x85\u2028\u2029"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuiteFiles:
+    """What is written of a suite.
+
+    Attributes:
+        suite: The suite.
+        files: The text of each file, by its path below the target folder; the test module is the first.
+        prompts: The text of each version of the prompt, by its path below the folder of prompts.
+        carried: How many of the written assertions have a check.
+        total: How many assertions the suite has.
+        remarks: What is not carried, differs, or is left out; that of an assertion for each test that has it.
+        functions: The number of test functions.
+        asks: Tests call a model or the application; else the suite has all answers.
+        needs_application: A person fills in the function ``application``.
+        needs_judge: Tests are skipped without a judge.
+    """
+
+    suite: ImportedSuite
+    files: Mapping[str, str]
+    prompts: Mapping[str, str]
+    carried: int
+    total: int
+    remarks: tuple[Remark, ...]
+    functions: int
+    asks: bool
+    needs_application: bool
+    needs_judge: bool
+
+
+def write_suite(suite: ImportedSuite, checks: Sequence[CheckedAssertions]) -> SuiteFiles:
+    """Return the files of a suite.
+
+    Args:
+        suite: The suite.
+        checks: For each test its assertions with their checks.
+
+    Raises:
+        SuiteError: The suite has no tests, or a file of it would not be readable.
+    """
+    if not suite.tests:
+        raise SuiteError("the suite has no tests", suite.source)
+    checks = [
+        checked if test.output is None else refuse_calls(checked)
+        for test, checked in zip(suite.tests, checks, strict=True)
+    ]
+    groups = group_tests(suite.tests, checks)
+    name_groups(groups)
+    checked = list_used_variables(groups)
+    used = choose_input(suite)
+    values = CheckValues(suite.name)
+    values.count_uses(groups)
+    module = ModuleWriter(suite, used, values).write(groups)
+    files = {f"test_{suite.name}.py": module}
+    rows = {case_path(suite, group): make_rows(group, used, checked, values) for group in groups}
+    prompts = _write_prompts(suite)
+    _fit_inputs(suite, used, rows)
+    for path, cases in rows.items():
+        files[path] = "".join(map(_format_row, cases))
+    files.update(values.files)
+    remarks = [
+        *suite.remarks,
+        *list_missing_variables(suite, used, checked),
+        *_list_remarks(groups),
+        *_list_differences(checks),
+    ]
+    carried, written = _count_assertions(checks)
+    _check_files(suite, files, prompts)
+    return SuiteFiles(
+        suite=suite,
+        files=files,
+        prompts=prompts,
+        carried=carried,
+        total=max(suite.assertion_count, written),
+        remarks=tuple(remarks),
+        functions=module.count("\ndef test_"),
+        asks=not all(group.has_output for group in groups),
+        needs_application="\ndef application(" in module,
+        needs_judge=any(_is_judged(group) for group in groups),
+    )
+
+
+def _is_judged(group: TestGroup) -> bool:
+    return any(is_judge_call(line.check.call) for line in group.lines)
+
+
+def _write_prompts(suite: ImportedSuite) -> dict[str, str]:
+    """Return the versions of the suite's prompt."""
+    if suite.application.takes_variables:
+        return {}
+    params: Mapping[str, Json] = {}
+    if suite.application.models:
+        params = suite.application.params
+    prompts = {}
+    for number, prompt in enumerate(suite.prompts, start=1):
+        prompts[f"{suite.name}/v{number}.md"] = format_prompt(prompt, params)
+    return prompts
+
+
+def _format_row(row: Mapping[str, Json]) -> str:
+    text = json.dumps(row, ensure_ascii=False)
+    for char in EDITOR_LINE_ENDS:
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text + "\n"
+
+
+def _fit_inputs(suite: ImportedSuite, used: CaseInput, rows: Mapping[str, list[dict[str, Json]]]) -> None:
+    """Change lists and objects in the input of cases to their JSON text, where a prompt inserts them as they are.
+
+    Raises:
+        SuiteError: A prompt cannot be filled in with any of them.
+    """
+    if not used.names or used.is_text:
+        return
+    for cases in rows.values():
+        for row in cases:
+            variables = row["input"]
+            if isinstance(variables, dict) and any(
+                isinstance(value, (list, dict)) for value in variables.values()
+            ):
+                row["input"] = _fit_input(suite, variables, str(row["id"]))
+
+
+def _fit_input(suite: ImportedSuite, variables: Mapping[str, Json], case: str) -> dict[str, Json]:
+    """Return the variables of a case in the first form that all prompts can insert."""
+    as_text = {
+        name: json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
+        for name, value in variables.items()
+    }
+    problem = BadFile("")
+    for candidate in (dict(variables), as_text):
+        try:
+            for prompt in suite.prompts:
+                given = {name: candidate[name] for name in prompt.variables}
+                for role, text in prompt.sections:
+                    render_section(Section(role, text, 1), given)
+        except BadFile as error:
+            problem = error
+        else:
+            return candidate
+    raise SuiteError(f"no prompt can be made of the case {case}: {problem.what}", suite.source)
+
+
+def _list_remarks(groups: Sequence[TestGroup]) -> list[Remark]:
+    """Return a remark for each test that is blocked, each assertion that is not carried, and each check that differs."""
+    remarks = []
+    for group in groups:
+        for test, _ in group.tests:
+            if test.obstacle:
+                remarks.append(Remark("not carried", test.place, f"test {test.id}", test.obstacle))
+            elif not group.lines and not group.missing:
+                remarks.append(Remark("left out", test.place, "test without an assertion", RECORDED_ONLY))
+        for entries in group.missing.values():
+            for entry in entries:
+                reason = entry.reason
+                remarks.append(Remark("not carried", entry.assertion.place, reason.what, reason.why))
+    return remarks
+
+
+def _list_differences(checks: Sequence[CheckedAssertions]) -> list[Remark]:
+    """Return a remark for each check that may decide otherwise than the suite does."""
+    remarks = []
+    for checked in checks:
+        for assertion, results in checked:
+            for check in results:
+                if isinstance(check, Check) and check.differs:
+                    remarks.append(Remark("differs", assertion.place, assertion.name, check.differs))
+    return remarks
+
+
+def _count_assertions(checks: Sequence[CheckedAssertions]) -> tuple[int, int]:
+    """Return how many assertions are carried, and how many there are: each counts once where it is written."""
+    is_carried: dict[tuple[Place, str, int], bool] = {}
+    for checked in checks:
+        numbers: dict[tuple[Place, str], int] = {}
+        for assertion, results in checked:
+            name = (assertion.place, assertion.name)
+            numbers[name] = numbers.get(name, 0) + 1
+            key = (*name, numbers[name])
+            is_missing = not results or any(isinstance(check, NotCarried) for check in results)
+            is_carried[key] = is_carried.get(key, True) and not is_missing
+    return sum(is_carried.values()), len(is_carried)
+
+
+def _check_files(suite: ImportedSuite, files: Mapping[str, str], prompts: Mapping[str, str]) -> None:
+    """Read all files with our own readers.
+
+    Raises:
+        SuiteError: One of them cannot be read.
+    """
+    with tempfile.TemporaryDirectory(prefix="llmops-import-") as name:
+        folder = Path(name)
+        for path, text in (*files.items(), *((f"prompts/{path}", text) for path, text in prompts.items())):
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(text.encode("utf-8", "surrogatepass"))
+        for path in files:
+            _check_file(suite, folder, path)
+        versions = Prompts(folder / "prompts")
+        for prompt, path in zip(suite.prompts, prompts, strict=False):
+            try:
+                versions.get(suite.name, Path(path).stem)
+            except LLMOpsError as error:
+                raise SuiteError(_explain(folder, "prompt", error), prompt.place) from None
+
+
+def _check_file(suite: ImportedSuite, folder: Path, path: str) -> None:
+    target = folder / path
+    try:
+        if path.endswith(".py"):
+            ast.parse(target.read_text(encoding="utf-8"))
+        elif path.endswith(".jsonl"):
+            load_cases(target)
+        elif path.startswith("judges/"):
+            load_judge_file(target)
+    except (LLMOpsError, SyntaxError, ValueError) as error:
+        raise SuiteError(_explain(folder, path, error), suite.source) from None
+
+
+def _explain(folder: Path, what: str, error: Exception) -> str:
+    text = str(error).replace(f"{folder}/", "")
+    return f"{what}: cannot be written so that it can be read again: {shorten_text(text, 300)}"

@@ -1,0 +1,338 @@
+"""Print the test module of an imported suite: one function for the tests with the same checks, and one for what is not carried."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from pytest_llmops.imports.case_rows import CaseInput
+from pytest_llmops.imports.check_values import CheckValues
+from pytest_llmops.imports.function_names import name_skipped
+from pytest_llmops.imports.helper_functions import Helper, read_helper
+from pytest_llmops.imports.missing_checks import (
+    choose_missing,
+    comment_missing,
+    comment_obstacles,
+    describe_missing,
+    describe_obstacles,
+)
+from pytest_llmops.imports.module_imports import ModuleImports
+from pytest_llmops.imports.python_code import (
+    INDENT,
+    escape_line,
+    fill_placeholders,
+    format_comment,
+    format_docstring,
+    format_prefixed,
+    format_statement,
+    format_text,
+    list_variables,
+    unify_quotes,
+    used_names,
+)
+from pytest_llmops.imports.slugs import make_slug
+from pytest_llmops.imports.suite import ImportedSuite, SuiteError
+from pytest_llmops.imports.test_functions import CheckLine, MissingCheck, TestGroup
+from pytest_llmops.measurement import shorten_text
+
+MIN_WORDS = 3  # of a description that is worth a docstring
+MAX_ASKED = 5  # providers in a docstring
+JUDGE_CALLS = frozenset(
+    {
+        "assert_judge_score",
+        "assert_checklist",
+        "assert_grounded",
+        "assert_context_relevance",
+        "assert_complies",
+    }
+)
+ALL_VARIABLES = "dict(case.input)"  # in the lines of `NotCarried.body`
+KNOWN_NAMES = frozenset({"answer", "case", "SCHEMAS", "Rubric", "len", "str", "any", "all", "round"})
+NOT_WRITTEN = 'raise NotImplementedError("write the check here")'
+
+
+@dataclass(slots=True)
+class ModuleWriter:
+    """Prints a module, and collects what it imports.
+
+    Attributes:
+        suite: The suite.
+        used: What is the input of its cases.
+        values: The values of the checks.
+
+    Functions have the mark of the prompt each (``_is_mixed``) if some do not ask: the suite has their answers.
+    """
+
+    suite: ImportedSuite
+    used: CaseInput
+    values: CheckValues
+    _imports: ModuleImports = field(default_factory=ModuleImports)
+    _helpers: dict[str, Helper] = field(default_factory=dict)
+    _differences: set[str] = field(default_factory=set)
+    _is_mixed: bool = False
+
+    def write(self, groups: Sequence[TestGroup]) -> str:
+        """Return the text of the module."""
+        self._is_mixed = any(group.has_output for group in groups)
+        names = {group.name for group in groups if group.lines or not group.missing}
+        functions = []
+        for group, missing in zip(groups, choose_missing(groups), strict=True):
+            if group.lines or not group.missing:
+                functions.append(self._write_function(group))
+            for entries in missing:
+                functions.append(self._write_missing(group, entries, names))
+        parts = [*self._write_application(groups), *self._write_helpers(), *functions]
+        head = self._write_docstring()
+        constants = self._write_constants()
+        lines = [*head, "", *self._imports.format(), "", *constants]
+        for part in parts:
+            lines += ["", "", *part]
+        return "\n".join(lines) + "\n"
+
+    def _write_docstring(self) -> list[str]:
+        suite = self.suite
+        title = " ".join(suite.title.split()) or f"Tests of {suite.name}"
+        if title[-1] not in ".!?":
+            title += "."
+        source = f"Imported from {suite.source} by `llmops import {suite.tool}`; edit it freely."
+        paragraphs = [title, source]
+        models = suite.application.models
+        if self._asks_model:
+            paragraphs.append(
+                f"It was written for {_join(models)}. The model is named by llm_model in the ini, or by --llm-model."
+            )
+        return format_docstring(paragraphs)
+
+    def _write_constants(self) -> list[str]:
+        """Return the marks of all tests, and the folder of schemas if a check uses it."""
+        self._imports.add_module("pytest")
+        marks = ["pytest.mark.llm_cassette"]
+        if self._has_prompts and not self._is_mixed:
+            marks.append(self._prompt_mark)
+        code = marks[0]
+        if len(marks) > 1:
+            code = f"[{', '.join(marks)}]"
+        lines = format_prefixed(code, "pytestmark = ")
+        if any(path.startswith("schemas/") for path in self.values.files):
+            self._imports.add_name("pathlib", "Path")
+            folder = f'Path(__file__).parent / "schemas" / {format_text(self.suite.name)}'
+            lines.append(f"SCHEMAS = {folder}")
+        for name, literal in self.values.constants.items():
+            lines += format_prefixed(literal, f"{name} = ")
+        return lines
+
+    @property
+    def _has_prompts(self) -> bool:
+        return bool(self.suite.prompts) and not self.suite.application.takes_variables
+
+    @property
+    def _asks_model(self) -> bool:
+        return bool(self.suite.application.models) and self._has_prompts
+
+    @property
+    def _prompt_mark(self) -> str:
+        name = format_text(self.suite.name)
+        if len(self.suite.prompts) == 1:
+            return f"pytest.mark.prompt({name})"
+        versions = [format_text(f"v{number}") for number in range(1, len(self.suite.prompts) + 1)]
+        return f"pytest.mark.prompt({name}, versions=[{', '.join(versions)}])"
+
+    def _write_application(self, groups: Sequence[TestGroup]) -> list[list[str]]:
+        """Return the function that a person fills in, where no model is asked."""
+        if self._asks_model or all(group.has_output for group in groups):
+            return []
+        place = self.suite.application.place
+        asked = _join(self.suite.application.asked) or "a provider that is not named"
+        tool = self.suite.tool
+        if self._has_prompts:
+            argument = "prompt"
+            first = "Return the answer of your application to a prompt."
+            step = f"{tool} asked {asked} ({place}): call here what it calls; `prompt.to_dicts()` has the messages."
+        else:
+            argument = "variables"
+            first = "Return the answer of your application to the variables of a case."
+            step = f"The prompts are not carried; {tool} asked {asked} ({place}): make them here."
+            if self.suite.application.takes_variables:
+                step = f"{tool} made the prompt with code, and asked {asked} ({place}): do the same here."
+        reason = format_text(shorten_text(f"application: call what {asked} called ({place})", 300))
+        lines = [f"def application({argument}):"]
+        lines += format_docstring([first, step], INDENT)
+        lines += format_prefixed(f"NotImplementedError({reason})", "raise ", INDENT)
+        return [lines]
+
+    def _write_helpers(self) -> list[list[str]]:
+        return [helper.code.split("\n") for helper in self._helpers.values()]
+
+    def _write_function(self, group: TestGroup) -> list[str]:
+        """Return the lines of a test function."""
+        statements = [self._write_check(group, line) for line in group.lines]
+        fixtures = list(dict.fromkeys(name for line in group.lines for name in line.check.fixtures))
+        lines = self._write_decorators(group)
+        if group.is_blocked:
+            lines = [*self._write_skip(describe_obstacles(group)), *lines]
+        if any("Rubric(" in code for code, _ in statements):
+            lines = ["@pytest.mark.judge", *lines]
+        lines.append(f"def test_{group.name}({', '.join(self._list_fixtures(group, fixtures))}):")
+        lines += self._write_description(group)
+        if group.is_blocked:
+            lines += comment_obstacles(group, INDENT)
+        if group.is_blocked and not statements:
+            lines.append(f"{INDENT}{NOT_WRITTEN}")
+            return lines
+        lines += self._write_answer(group)
+        if not statements:
+            lines += format_comment("The suite has no assertion here: the answer is recorded only.", INDENT)
+            lines.append(f"{INDENT}assert isinstance(answer, str)")
+            return lines
+        # A failed check of the text counts also where no judge is asked.
+        for is_judged in (False, True):
+            part = [entry for entry in statements if is_judge_call(entry[0]) == is_judged]
+            if len(part) > 1:
+                self._imports.add("soft")
+            lines += _join_statements(part)
+        return lines
+
+    def _write_check(self, group: TestGroup, line: CheckLine) -> tuple[str, list[str]]:
+        """Return the code of a check, and comments that stand above it."""
+        value = ""
+        if line.key:
+            value = self.values.format(group, line)
+        variables = {name: self.used.format_variable(name) for name in list_variables(line.check.call)}
+        code = fill_placeholders(line.check.call, value, variables)
+        self._import_names(line, code)
+        self._check_names(line, code)
+        notes = []
+        if line.note:
+            notes.append(f"Recorded only: {line.note}")
+        if line.check.differs and line.check.differs not in self._differences:
+            self._differences.add(line.check.differs)
+            notes.append(f"May differ from {self.suite.tool}: {line.check.differs}")
+        return code, notes
+
+    def _import_names(self, line: CheckLine, code: str) -> None:
+        """Import what a line uses, and define its helpers."""
+        names = used_names(code)
+        for name in line.check.imports:
+            if name.rpartition(".")[2] in names or "." not in name:
+                self._imports.add(name)
+        if "Rubric" in names:
+            self._imports.add("pytest_llmops.judges.Rubric")
+        for name in line.check.helpers:
+            helper = read_helper(name)
+            self._helpers[name] = helper
+            for imported in helper.imports:
+                self._imports.add(imported)
+
+    def _check_names(self, line: CheckLine, code: str) -> None:
+        """Raise if a line uses another name than it may: what the suite says must stand in literals alone."""
+        known = {*KNOWN_NAMES, *self.values.constants, *line.check.fixtures, *line.check.helpers}
+        known.update(name.rpartition(".")[2] for name in line.check.imports)
+        unknown = sorted(used_names(code) - known)
+        if unknown:
+            raise SuiteError(
+                f"the line {shorten_text(code, 200)!r} uses {', '.join(unknown)}", self.suite.source
+            )
+
+    def _write_decorators(self, group: TestGroup) -> list[str]:
+        """Return the markers of a function."""
+        lines = []
+        if group.repeat > 1:
+            lines.append(f"@pytest.mark.llm_trials({group.repeat})")
+        if self._has_prompts and self._is_mixed and not group.has_output:
+            lines += format_prefixed(self._prompt_mark, "@")
+        path = format_text(case_path(self.suite, group))
+        lines += format_prefixed(f"pytest.mark.cases({path})", "@")
+        return lines
+
+    def _write_skip(self, reason: str) -> list[str]:
+        text = format_text(escape_line(reason))
+        return format_prefixed(f"pytest.mark.skip(reason={text})", "@")
+
+    def _list_fixtures(self, group: TestGroup, others: Iterable[str]) -> list[str]:
+        names = []
+        if self._has_prompts and not group.has_output:
+            names.append("prompt")
+        names.append("case")
+        if self._asks_model and not group.has_output:
+            names.append("llm")
+        return list(dict.fromkeys((*names, *others)))
+
+    def _write_answer(self, group: TestGroup) -> list[str]:
+        """Return the lines that get the answer."""
+        answer = f"application({self.used.render})"
+        if group.has_output:
+            answer = "case.output"
+        elif not self._has_prompts:
+            answer = "application(case.input)"
+        elif self._asks_model:
+            answer = f"llm.complete({self.used.render}).text"
+        lines = []
+        if self.used.render in answer and self.used.before_render:
+            lines.append(f"{INDENT}{self.used.before_render}")
+        lines.append(f"{INDENT}answer = {answer}")
+        return lines
+
+    def _write_description(self, group: TestGroup) -> list[str]:
+        """Return a docstring for the function of a single test that says more than its name."""
+        words = group.tests[0][0].description.split()
+        description = " ".join(words)
+        if len(group.tests) > 1 or len(words) < MIN_WORDS or make_slug(description, 200) == group.name:
+            return []
+        if description[-1] not in ".!?":
+            description += "."
+        return format_docstring([shorten_text(description, 300)], INDENT)
+
+    def _write_missing(self, group: TestGroup, entries: Sequence[MissingCheck], names: set[str]) -> list[str]:
+        """Return the skipped function of assertions that are not carried."""
+        first = entries[0].reason
+        name = name_skipped(group, entries, names)
+        lines = self._write_skip(describe_missing(entries))
+        lines += self._write_decorators(group)
+        lines.append(f"def test_{name}({', '.join(self._list_fixtures(group, ()))}):")
+        lines += comment_missing(entries, INDENT)
+        if not first.body:
+            lines.append(f"{INDENT}{NOT_WRITTEN}")
+            return lines
+        if "answer" in used_names("\n".join(first.body)):
+            lines += self._write_answer(group)
+        for line in first.body:
+            if line.startswith("import "):
+                self._imports.add_module(line.removeprefix("import "))
+                continue
+            code = line.replace(ALL_VARIABLES, self.used.variables)
+            lines += format_statement(unify_quotes(code), INDENT)
+        return lines
+
+
+def case_path(suite: ImportedSuite, group: TestGroup) -> str:
+    """Return the path of the case file of a function, beside the module."""
+    return f"cases/{suite.name}/{group.name}.jsonl"
+
+
+def is_judge_call(code: str) -> bool:
+    """Return whether a line of code asks a judge."""
+    return not JUDGE_CALLS.isdisjoint(used_names(code))
+
+
+def _join_statements(statements: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
+    """Return the lines of checks; of several, all are made before the test fails."""
+    indent = INDENT
+    lines = []
+    if len(statements) > 1:
+        lines.append(f"{INDENT}with soft():")
+        indent = INDENT * 2
+    for code, notes in statements:
+        for note in notes:
+            lines += format_comment(note, indent)
+        lines += format_statement(code, indent)
+    return lines
+
+
+def _join(names: Sequence[str]) -> str:
+    """Return names as a list in prose, shortened."""
+    texts = [shorten_text(name, 80) for name in names[:MAX_ASKED]]
+    rest = len(names) - len(texts)
+    if rest:
+        texts.append(f"{rest} more")
+    *first, last = texts or [""]
+    if not first:
+        return last
+    return f"{', '.join(first)} and {last}"

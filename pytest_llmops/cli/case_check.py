@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pytest_llmops._util.text_files import canonical_json
-from pytest_llmops.cases.files import Case
+from pytest_llmops.cases.chat_messages import question_text
+from pytest_llmops.cases.files import Case, describe_repeated
 from pytest_llmops.cases.similar_texts import MAX_CHARS, find_quoted, find_similar_pairs
-from pytest_llmops.cases.training_rows import question_text, split_answer
+from pytest_llmops.cases.training_rows import split_answer
 from pytest_llmops.cli.case_files import print_lines_and_summary
 from pytest_llmops.cli.case_rows import (
     RowFile,
@@ -319,8 +320,7 @@ class _SeenRows:
         """Yield a finding if an earlier row has the id of this one."""
         first = self.first_lines.setdefault(hash(case.id), line)
         if first != line:
-            what = f"duplicate id {case.id!r} (first in line {first})"
-            yield Finding(line, "problem", what)
+            yield Finding(line, "problem", describe_repeated(case, first))
 
     def check_split(self, line: int, case: Case) -> Iterator[Finding]:
         """Yield a finding if an earlier row of the same family is in another split."""

@@ -433,7 +433,7 @@ def _append_case(path: Path, row: Mapping[str, Json]) -> None:
         value = row.get(key)
         if value is not None and value != stored.get(key):
             raise CaseError(f"{row['id']} stands there with another reference or fact: change it there", path)
-    parse_case(row, {})
+    parse_case(row)
     if row["id"] in known:
         return
     path.parent.mkdir(parents=True, exist_ok=True)

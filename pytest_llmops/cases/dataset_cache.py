@@ -18,7 +18,7 @@ PREFIX = "hf:"
 INFO_NAME = "dataset_info.json"
 _NAME = re.compile(r"hf:((?:[\w.-]+/)?[\w.-]+)(?::([\w.+-]+))?", re.ASCII)
 # Where `datasets` separates the words of CamelCase, as in its `camelcase_to_snakecase`
-_WORD_STARTS = (re.compile(r"([A-Z]+)([A-Z][a-z])"), re.compile(r"([a-z\d])([A-Z])"))
+_WORD_START = re.compile(r"(?<=[a-z\d])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 def is_dataset_name(source: object) -> bool:
@@ -116,9 +116,7 @@ def _folder_name(name: str) -> str:
     ('allenai___sci_q', 'squad')
     """
     organization, _, last = name.rpartition("/")
-    for word_start in _WORD_STARTS:
-        last = word_start.sub(r"\1_\2", last)
-    last = last.lower()
+    last = _WORD_START.sub("_", last).lower()
     if organization:
         return f"{organization}___{last}"
     return last

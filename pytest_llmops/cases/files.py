@@ -170,9 +170,10 @@ def load_cases(
             has the value, too. Every column must exist.
         default_fields: The same as a default for all files: a column that this file does not have is ignored.
         model: A pydantic model that validates every case; ``case.typed`` is the resulting object.
-        split: Read only this split of a dataset with splits, such as ``hf:NAME``; other files are read as a whole.
+        split: Only the cases of this split; of a dataset with splits, such as ``hf:NAME``, no other is read.
 
     Raises:
+        UnknownName: No case is of the split.
         CaseError: The file is missing, of unknown type, not UTF-8 or empty, a line is broken, a value is missing or
             wrong, an id or a row without one is repeated, no case has a column of ``fields``, or several columns may be the
             input; with file and line.
@@ -191,6 +192,8 @@ def load_cases(
         raise CaseError(error.what, place, error.line) from None
     if not cases:
         raise CaseError("no case in the file: expected at least one", place)
+    if split:
+        return select_split(cases, split)
     return cases
 
 
@@ -273,7 +276,10 @@ def _parse_rows(table: _Table, form: RowForm, model: Any, *, has_lines: bool) ->
         except BadFile as error:
             raise BadFile(error.what, error.line or line) from None
         if case.id in cases:
-            raise BadFile(describe_repeated(case, lines[case.id]), line)
+            what = describe_repeated(case, lines[case.id])
+            if case.split != cases[case.id].split and not has_lines:
+                what += f", of another split; name the split to read: split={case.split!r}"
+            raise BadFile(what, line)
         cases[case.id] = case
         lines[case.id] = line
     return tuple(cases.values())

@@ -101,7 +101,7 @@ class RowForm:
     def _make_id(self, row: Row, values: Row) -> Json:
         content: Json = self._identify(row, values)
         if _to_int(content) in self.repeated:
-            content = dict(row)
+            content = {key: value for key, value in row.items() if value is not None}
         return make_id(content, question_text(self._read(row, values, "input")))
 
     def _identify(self, row: Row, values: Row) -> dict[str, Json]:
@@ -228,7 +228,7 @@ def _to_int(content: Json) -> int:
 
 
 def _find_references(row: Row, taken: Collection[str]) -> dict[str, Json]:
-    """Return ``reference``, and ``references`` if there are several, from the column that is known as the reference.
+    """Return ``reference``, and ``references`` if it is a list, from the column that is known as the reference.
 
     A column without a text, number or list of texts is left alone.
 
@@ -245,9 +245,9 @@ def _find_references(row: Row, taken: Collection[str]) -> dict[str, Json]:
         return {}
     if len(found) > 1:
         raise BadFile(describe_choice("reference", sorted(found)))
-    [answers] = found.values()
+    [(column, answers)] = found.items()
     values: dict[str, Json] = {"reference": answers[0]}
-    if len(answers) > 1 and "references" not in row:
+    if isinstance(row[column], (list, Mapping)) and "references" not in row:
         values["references"] = [*answers]
     return values
 

@@ -198,7 +198,7 @@ def _check_file(
         for finding in news:
             totals.add_finding(finding)
         findings = sorted([*findings, *news], key=lambda finding: finding.is_note)[:MAX_KEPT]
-    for note in _list_label_notes(totals):
+    for note in (*_list_label_notes(totals), *_list_id_notes(source, totals)):
         totals.add_finding(note)
         findings.append(note)
     clean = environment_redactor().clean_excerpt  # once: it reads the environment
@@ -269,6 +269,13 @@ def _list_label_notes(totals: Totals) -> Iterator[Finding]:
         if len(values) == 1 and values != {"None"}:
             what = f"the {key} of all is the same: labels of one kind show nothing"
             yield Finding(totals.first_line, "note", what)
+
+
+def _list_id_notes(source: RowFile, totals: Totals) -> Iterator[Finding]:
+    """Yield a note if the rows of a file have no id."""
+    if source.format == "cases" and source.form.makes_ids and totals.valid:
+        what = "no row has an id: each gets one from its input, so with another input it is a new case"
+        yield Finding(totals.first_line, "note", what)
 
 
 def _scan_rows(

@@ -124,7 +124,7 @@ def iter_case_id_notes(records: Iterable[TestRecord]) -> Iterator[str]:
     """Yield a note for each case file of the run without ids.
 
     >>> from pytest_llmops.results.run import TestRecord
-    >>> case = {"file": "cases/a.csv", "id": "may-i-2d711642b726", "has_content_id": True}
+    >>> case = {"file": "cases/a.csv", "id": "may-i-7816b1eedf6c", "has_content_id": True}
     >>> list(iter_case_id_notes([TestRecord(nodeid="t", facts={"case": case})]))
     ['cases/a.csv: 1 case has no id in the file; it got one from its input, so with another input it is a new case (docs/files.md#cases)']
     """
@@ -137,9 +137,7 @@ def iter_case_id_notes(records: Iterable[TestRecord]) -> Iterator[str]:
         if len(names) == 1:
             rest = "1 case has no id in the file; it got one from its input, so with another input it is a new case"
         else:
-            rest = (
-                f"{len(names):,} cases have no id in the file; each got one from its input, so with another input it is a new case"
-            )
+            rest = f"{len(names):,} cases have no id in the file; each got one from its input, so with another input it is a new case"
         yield f"{shorten_text(file, 100)}: {rest} (docs/files.md#cases)"
 
 

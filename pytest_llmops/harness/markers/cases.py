@@ -101,7 +101,11 @@ class CasesMarker(Marker):
     )
     fixture = "case"
     arguments = (
-        Argument("file", _parse_file, "the file, `'hf:NAME'` for a dataset in the cache of `datasets`, or `'builtin:NAME'`"),
+        Argument(
+            "file",
+            _parse_file,
+            "the file, `'hf:NAME'` for a dataset in the cache of `datasets`, or `'builtin:NAME'`",
+        ),
         Argument(
             "fields", _parse_fields, 'columns of other names, like `{"input": "question"}`', default=None
         ),

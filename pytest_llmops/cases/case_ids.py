@@ -54,14 +54,15 @@ def parse_id(value: Json) -> str:
     return value
 
 
-def make_id(content: Json, text: str) -> str:
-    """Return an id: the first words of a text, and a hash.
+def make_id(digest: str, text: str) -> str:
+    """Return an id: the first words of a text, and the start of a hash.
 
     Args:
-        content: What the hash is of: the same content has the same id.
+        digest: The hash of the content, from `digest_content`.
         text: The text that the words are of.
 
-    >>> make_id("x", "May I return it after 60 days, Zoë? Order K-2187"), make_id("x", "退货")
+    >>> digest = digest_content("x")
+    >>> make_id(digest, "May I return it after 60 days, Zoë? Order K-2187"), make_id(digest, "退货")
     ('may-i-return-it-after-60-ba2df4903a2c', 'case-ba2df4903a2c')
     """
     words = []
@@ -70,7 +71,7 @@ def make_id(content: Json, text: str) -> str:
         if len(word) <= MAX_WORD_CHARS and _WORD.fullmatch(word):
             words.append(word.replace("'", ""))
     prefix = "-".join(words[:MAX_WORDS]) or "case"
-    return f"{prefix}-{digest_content(content)[:HASH_CHARS]}"
+    return f"{prefix}-{digest[:HASH_CHARS]}"
 
 
 def digest_content(content: Json) -> str:

@@ -106,9 +106,8 @@ def _read_json_rows(path: Path) -> Iterator[tuple[int, Json]]:
 
 def _has_json_lines(path: Path) -> bool:
     """Return whether each of the first two lines of a file is an object."""
-    lines = list(islice(stream_lines(path), 2))
     try:
-        values = [read_json(text) for _, text in lines if text.strip()]
+        values = [read_json(text) for _, text in islice(stream_lines(path), 2) if text.strip()]
     except BadFile:
         return False
     return len(values) > 1 and all(isinstance(value, Mapping) for value in values)

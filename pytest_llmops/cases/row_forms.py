@@ -78,8 +78,7 @@ class RowForm:
         Raises:
             BadFile: The row lacks its input.
         """
-        content = self._identify(row, self._find_input(row))
-        return _to_int(content)
+        return _to_int(digest_content(self._identify(row, self._find_input(row))))
 
     def _find_input(self, row: Row) -> dict[str, Json]:
         if not self.input_column:
@@ -99,10 +98,11 @@ class RowForm:
         return {"reference": answer}
 
     def _make_id(self, row: Row, values: Row) -> Json:
-        content: Json = self._identify(row, values)
-        if _to_int(content) in self.repeated:
-            content = {key: value for key, value in row.items() if value is not None}
-        return make_id(content, question_text(self._read(row, values, "input")))
+        digest = digest_content(self._identify(row, values))
+        if _to_int(digest) in self.repeated:
+            whole: Json = {key: value for key, value in row.items() if value is not None}
+            digest = digest_content(whole)
+        return make_id(digest, question_text(self._read(row, values, "input")))
 
     def _identify(self, row: Row, values: Row) -> dict[str, Json]:
         read = [self._read(row, values, key) for key in ("input", "files", "split")]
@@ -223,8 +223,8 @@ def _find_repeated(rows: Iterable[Row], form: RowForm) -> frozenset[int]:
     return frozenset(first for first, second in pairwise(sorted(hashes)) if first == second)
 
 
-def _to_int(content: Json) -> int:
-    return int(digest_content(content)[:16], 16)
+def _to_int(digest: str) -> int:
+    return int(digest[:16], 16)
 
 
 def _find_references(row: Row, taken: Collection[str]) -> dict[str, Json]:

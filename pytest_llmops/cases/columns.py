@@ -121,6 +121,8 @@ def describe_missing_key(key: str, columns: Collection[str], names: Mapping[str,
     hint = ""
     if key == "id":
         hint = "; all rows of a file have an id, or none has"
+    elif free and name == key:
+        hint = f"; name the column of the {key}, fields={ {key: 'COLUMN'} }"
     near = shorten_text(find_closest_name(name, free), 60)
     if near and key != "id":
         hint = f"; is it {near!r}? Rename it, or give fields={ {key: near} }"

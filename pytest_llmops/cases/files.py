@@ -292,7 +292,7 @@ def describe_repeated(case: Case, first_line: int) -> str:
     "duplicate id 'a' (first in line 3)"
     """
     if case.has_content_id:
-        return f"the same row as line {first_line}, without an id: leave one out (llmops cases dedupe), or give both an id"
+        return f"the same row as line {first_line}, without an id: leave one out (llmops cases check lists them all), or give both an id"
     return f"duplicate id {case.id!r} (first in line {first_line})"
 
 

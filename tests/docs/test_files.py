@@ -9,6 +9,7 @@ import pytest
 
 from pytest_llmops.baselines.baseline import Baseline
 from pytest_llmops.cases import load_cases
+from pytest_llmops.cases.columns import OTHER_NAMES
 from pytest_llmops.cassettes.store import load_cassette
 from pytest_llmops.judges import Policy, Rubric
 from pytest_llmops.judges.item_judges import load_judge_file
@@ -70,6 +71,13 @@ def test_every_example_is_read_by_its_reader(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_the_page_names_every_column_that_is_known() -> None:
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    for key, names in OTHER_NAMES.items():
+        (row,) = (line for line in lines if line.startswith(f"| `{key}` | `{names[0]}`"))
+        assert [name for name in names if f"`{name}`" not in row] == []
+
+
 def test_the_example_of_foreign_columns_runs(reader: pytest.Pytester) -> None:
     write_examples(reader.path)
     test = reader.path / "test_theirs.py"
@@ -77,5 +85,5 @@ def test_the_example_of_foreign_columns_runs(reader: pytest.Pytester) -> None:
     test.write_text("import pytest\n" + test.read_text().replace(" ...", body))
     reader.runpytest_inprocess().assert_outcomes(passed=1)
     # By the ini alone
-    test.write_text(test.read_text().replace(', fields={"input": "frage", "reference": "antwort"}', ""))
+    test.write_text(test.read_text().replace(', fields={"input": "customer", "reference": "our_reply"}', ""))
     reader.runpytest_inprocess().assert_outcomes(passed=1)

@@ -139,8 +139,8 @@ def find_row_form(rows: Callable[[], Iterable[Row]], names: Mapping[str, str]) -
     count = 0
     for row in rows():
         count += 1
-        for column in row:
-            if column not in columns:
+        for column, value in row.items():
+            if column not in columns and value is not None:
                 columns.add(column)
                 if find_own_key(column) == "id" and column not in names.values():
                     ids[column] = _IdColumn()

@@ -28,11 +28,13 @@ class RowFile:
     Attributes:
         format: ``cases``, or a format of training rows (a key of `CHECKS`).
         columns: Names of columns that differ from the keys of a case, by these keys.
+        split: Only the rows of this split; "": all.
     """
 
     path: Path
     format: str
     columns: Mapping[str, str]
+    split: str = ""
 
     @cached_property
     def suffix(self) -> str:
@@ -61,7 +63,7 @@ def open_row_file(path: Path, args: argparse.Namespace) -> RowFile:
     Raises:
         UsageError: ``--field`` has another form, or names no key of a case.
     """
-    return RowFile(path, args.format, parse_columns(args.field))
+    return RowFile(path, args.format, parse_columns(args.field), getattr(args, "split", ""))
 
 
 def parse_columns(pairs: Sequence[str]) -> dict[str, str]:
@@ -98,6 +100,7 @@ def read_row_file(source: RowFile, make: Make | None = None) -> Iterator[tuple[i
     if source.format not in CHECKS:
         absent = {column: key for key, column in source.columns.items()}
     line = 0
+    is_empty = True
     try:
         for line, value in _stream_values(source):
             case = None
@@ -107,11 +110,16 @@ def read_row_file(source: RowFile, make: Make | None = None) -> Iterator[tuple[i
                 case, problems = _parse_row(source, line, row, make)
             except BadFile as error:
                 problems = [error.what]
+            if case and source.split and case.split != source.split:
+                continue
+            is_empty = False
             yield line, case, problems
     except BadFile as error:
         raise CaseError(error.what, source.path, error.line) from None
     if not line:
         raise CaseError("no row in the file: expected at least one", source.path)
+    if is_empty:
+        raise CaseError(f"no row of the split {source.split!r}: expected at least one", source.path)
     if absent:
         pairs = [f"{key}={column}" for column, key in absent.items()]
         named = ", ".join(pairs)
@@ -127,7 +135,7 @@ def _stream_values(source: RowFile) -> Iterator[tuple[int, Any]]:
     elif has_header(source.path):
         yield from islice(read_rows(source.path), 1, None)  # without the header
     else:
-        yield from read_rows(source.path)
+        yield from read_rows(source.path, split=source.split)
 
 
 def _read_row(source: RowFile, value: Any) -> Mapping[str, Any]:

@@ -455,3 +455,12 @@ def test_the_same_row_twice_is_named_by_the_commands(run: Run) -> None:
     assert (status, "the same row as line 1" in text) == (2, True)
     assert run("dedupe", file, "-o", "s.jsonl")[0] == 0
     assert len(load_cases("s.jsonl")) == 2
+
+
+def test_commands_read_the_rows_of_a_split(run: Run) -> None:
+    file = write("c.jsonl", case("a", LONG, split="train"), case("a", "Is it free?", split="test"))
+    assert run("sample", file, "-n", "9", "--split", "test", "-o", "s.jsonl")[0] == 0
+    assert [row["input"] for row in read("s.jsonl")] == ["Is it free?"]
+    assert "; 0 problems" in run("check", file, "--split", "train")[1]
+    status, text = run("check", file, "--split", "tset")
+    assert (status, "'tset'" in text) == (2, True)

@@ -108,6 +108,16 @@ def test_an_id_of_another_name_counts_if_each_row_has_another_one() -> None:
         assert all(case.has_content_id for case in read(*given))
 
 
+def test_an_id_that_is_null_in_all_rows_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "c.jsonl"
+    path.write_text('{"id": null, "input": "x"}\n{"id": null, "input": "y"}\n')
+    assert all(case.has_content_id for case in load_cases(path))
+    path.write_text('{"id": null, "input": "x"}\n{"id": "b", "input": "y"}\n')
+    with pytest.raises(CaseError) as caught:
+        load_cases(path)
+    assert caught.value.line == 1
+
+
 def test_only_rows_with_the_same_input_have_ids_of_the_whole_row() -> None:
     alone = read({"question": "May I?", "answer": "Yes."})
     corrected = read({"question": "May I?", "answer": "No.", "tags": ["late"]})

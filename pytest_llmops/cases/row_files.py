@@ -18,6 +18,7 @@ from pytest_llmops._util.text_files import (
 from pytest_llmops.cases.columns import check_header
 from pytest_llmops.cases.dataset_cache import find_dataset, is_dataset_name
 from pytest_llmops.cases.eval_files import parse_eval_rows
+from pytest_llmops.cases.squad_files import is_squad, iter_squad_rows
 from pytest_llmops.cases.tables import read_table_rows
 from pytest_llmops.measurement import Json, shorten_text
 
@@ -90,7 +91,7 @@ def _stream_csv_rows(path: Path, delimiter: str) -> Iterator[tuple[int, Json]]:
 
 
 def _read_json_rows(path: Path) -> Iterator[tuple[int, Json]]:
-    """Return the rows of an evals.json or evalset.json, of a list of objects, or of JSON Lines in a file of this suffix.
+    """Return the rows of an evals.json or evalset.json, of a list of objects, of SQuAD, or of JSON Lines in a file of this suffix.
 
     Raises:
         BadFile: The file is none of these.
@@ -101,7 +102,10 @@ def _read_json_rows(path: Path) -> Iterator[tuple[int, Json]]:
     rows = parse_eval_rows(value, path.parent)
     if rows is not None:
         return rows
-    return enumerate(_find_row_list(value), 1)
+    entries = _find_row_list(value)
+    if entries and is_squad(entries):
+        return enumerate(iter_squad_rows(entries), 1)
+    return enumerate(entries, 1)
 
 
 def _has_json_lines(path: Path) -> bool:

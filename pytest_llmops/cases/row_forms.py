@@ -253,7 +253,7 @@ def _find_references(row: Row, taken: Collection[str]) -> dict[str, Json]:
 
 
 def _list_answers(value: Json) -> list[str]:
-    """Return the answers in a value: a text, a number, a list of texts, or an object with them as ``text``, as in SQuAD.
+    """Return the answers in a value: a text, a number, a list of texts, or objects with them as ``text``, as in SQuAD.
 
     >>> _list_answers({"text": ["45 days", "45"], "answer_start": [3, 3]}), _list_answers(7), _list_answers([1])
     (['45 days', '45'], ['7'], [])
@@ -264,6 +264,9 @@ def _list_answers(value: Json) -> list[str]:
         return [canonical_json(value)]
     if isinstance(value, str) and value.strip():
         return [value]
-    if isinstance(value, list) and has_only_texts(value):
-        return [str(text) for text in value]
+    if not isinstance(value, list):
+        return []
+    texts = [entry.get("text") if isinstance(entry, Mapping) else entry for entry in value]
+    if has_only_texts(texts):
+        return [str(text) for text in texts]
     return []

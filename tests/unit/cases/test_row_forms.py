@@ -55,6 +55,7 @@ def test_a_file_of_questions_and_answers_is_read_in_each_format(tmp_path: Path) 
         ({"Expected Output": "a"}, "a", None),
         ({"expectedOutput": "a"}, "a", None),
         ({"answers": {"text": ["a", "b"], "answer_start": [1, 2]}}, "a", ["a", "b"]),
+        ({"answers": [{"text": "a", "answer_start": 1}, {"text": "b"}]}, "a", ["a", "b"]),
         ({"answers.text": ["a"]}, "a", ["a"]),
         ({"ideal": ["a", "b"], "references": ["mine"]}, "a", ["mine"]),
         ({"target": 42}, "42", None),
@@ -106,6 +107,29 @@ def test_an_id_of_another_name_counts_if_each_row_has_another_one() -> None:
     for values in ([1, 1], [1, None], ["a[1]", "b"], [True, False]):
         given = [{"qid": value, "question": f"x {number}"} for number, value in enumerate(values)]
         assert all(case.has_content_id for case in read(*given))
+
+
+def test_articles_of_squad_are_a_case_for_each_question(tmp_path: Path) -> None:
+    path = tmp_path / "squad.json"
+    questions = [
+        {"id": "1", "question": "Where?", "answers": [{"text": "here", "answer_start": 1}]},
+        {"id": "2", "question": "When?", "answers": [], "is_impossible": True},
+    ]
+    articles: list[Any] = [{"title": "A", "paragraphs": [{"context": "It is here.", "qas": questions}]}]
+    path.write_text(json.dumps({"version": "1.1", "data": articles}))
+    first, second = load_cases(path)
+    assert (first.id, first.input, first.reference, first["context"]) == (
+        "1",
+        "Where?",
+        "here",
+        "It is here.",
+    )
+    assert (second.reference, second["title"], second["is_impossible"]) == ("", "A", True)
+    faults: list[dict[str, Any]] = [{"paragraphs": {}}, {"paragraphs": [{"qas": 1}]}, {"paragraphs": [1]}]
+    for broken in faults:
+        path.write_text(json.dumps([broken]))
+        with pytest.raises(CaseError, check=check_message):
+            load_cases(path)
 
 
 def test_an_id_that_is_null_in_all_rows_is_none(tmp_path: Path) -> None:
@@ -174,6 +198,9 @@ def test_datasets_of_others_are_read_as_they_are(tmp_path: Path) -> None:
     path.write_bytes(gzip.decompress(shared("suites", "banking77", "test.csv.gz").read_bytes()))
     cases = load_cases(path)
     assert len({case.id for case in cases}) == len(cases) == 3080
+    squad = tmp_path / "xquad.json"
+    squad.write_bytes(gzip.decompress(shared("retrieval", "xquad", "xquad.de.json.gz").read_bytes()))
+    assert [case.reference for case in load_cases(squad)[:1]] == ["308"]
     prompts = load_cases(shared("guardrails", "xstest", "xstest_prompts.csv"))
     assert (len(prompts), prompts[0].id) == (450, "1")
     chat = load_cases(shared("imports", "finetuning", "openai_cookbook_toy_chat.jsonl"))

@@ -111,7 +111,7 @@ def _read_answer(sample: Json) -> tuple[str | None, str]:
         message: Json = error
         if isinstance(error, Mapping):
             message = error.get("message") or error
-        return None, f"the model was not heard: {shorten_text(str(message), 100)}"
+        return None, f"the model gave none: {shorten_text(str(message), 100)}"
     texts = []
     for message in _as_list(sample.get("outputs")):
         if isinstance(message, Mapping) and isinstance(message.get("content"), str):

@@ -34,7 +34,8 @@ def format_call(row: AssertionRow) -> str:
     call = OPTIONAL.sub("", row.call)
     for name, shown in (("{value}", "..."), ("{limit}", "at_most=..."), ("{{", "{"), ("}}", "}")):
         call = call.replace(name, shown)
-    return f"`{NAMED.sub(r'\1', call)}`"
+    call = NAMED.sub(r"\1", call)
+    return f"`{call}`"
 
 
 def format_table() -> str:

@@ -289,7 +289,8 @@ def _is_word(value: Json) -> bool:
     """Return whether no number equals a value in JavaScript, whose ``==`` converts them."""
     if not isinstance(value, str) or not value.strip():
         return False
-    return not re.fullmatch(r"\s*[-+.\w]+\s*", value) or value.isalpha()
+    word = value.strip()
+    return word.isalpha() or re.fullmatch(r"[-+.\w]+", word) is None
 
 
 def _write_absence(place: Place, *, is_equal: bool, with_null: bool) -> Schema:

@@ -8,6 +8,8 @@ from typing import Literal, TypeAlias
 PartKind: TypeAlias = Literal["data", "comment", "output", "block", "raw"]
 TokenKind: TypeAlias = Literal["text", "number", "name", "sign"]
 
+MAX_PARTS = 20_000  # of a template
+MAX_TOKENS = 2_000  # of an output or a block
 _START = re.compile(r"\{[{%#]-?|#\}")
 _ENDS = {"{{": "}}", "{%": "%}"}
 _SPACES = " \n\t\r\xa0"
@@ -70,15 +72,19 @@ def split_parts(text: str) -> Iterator[Part]:
     """Yield the parts of a template, in its order.
 
     Raises:
-        Untranslatable: A part has no end, or a regular expression.
+        Untranslatable: A part has no end, or a regular expression, or there are too many parts.
 
     >>> [part.kind for part in split_parts("Hi {{ name }}{# later #}!")]
     ['data', 'output', 'comment', 'data']
     """
     index = 0
     line = 1
+    count = 0
     while index < len(text):
         part, end = _read_part(text, index, line)
+        count += 1
+        if count > MAX_PARTS:
+            raise Untranslatable(f"more than {MAX_PARTS:,} parts in one template", line)
         yield part
         line += text.count("\n", index, end)
         index = end
@@ -123,7 +129,7 @@ def _read_code(text: str, mark: str, index: int, line: int) -> tuple[Part, int]:
     """Return the output or block whose tokens begin at a character, and the index of its end."""
     first_line = line
     tokens: list[Token] = []
-    while True:
+    while len(tokens) <= MAX_TOKENS:
         found = _NOT_BLANK.search(text, index)
         if found is None:
             raise Untranslatable(f"{mark} without its {_ENDS[mark[:2]]}", first_line)
@@ -140,17 +146,21 @@ def _read_code(text: str, mark: str, index: int, line: int) -> tuple[Part, int]:
             raise Untranslatable(f"the character {text[index]!r}", line)
         index = match.end()
         if match["end"]:
-            break
+            return _make_code(mark, match["end"], tokens, first_line), index
         if match["pattern"]:
             raise Untranslatable("a regular expression", line)
         tokens.append(_make_token(match, line))
-    end_mark = match["end"]
-    if end_mark[-2:] != _ENDS[mark[:2]]:
-        raise Untranslatable(f"{mark} ends with {end_mark}", first_line)
+    raise Untranslatable(f"more than {MAX_TOKENS:,} words and signs between {mark} and its end", first_line)
+
+
+def _make_code(mark: str, end: str, tokens: list[Token], line: int) -> Part:
+    """Return the output or block between two marks."""
+    if end[-2:] != _ENDS[mark[:2]]:
+        raise Untranslatable(f"{mark} ends with {end}", line)
     kind: PartKind = "block"
     if mark.startswith("{{"):
         kind = "output"
-    return Part(kind, "", first_line, tuple(tokens), mark[2:], end_mark[:-2]), index
+    return Part(kind, "", line, tuple(tokens), mark[2:], end[:-2])
 
 
 def _make_token(match: re.Match[str], line: int) -> Token:

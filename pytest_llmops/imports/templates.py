@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_llmops._util.text_files import BadFile
 from pytest_llmops.imports.nunjucks_expressions import (
@@ -48,12 +48,22 @@ __all__ = [
 
 TEXT_FILTERS = ("capitalize", "lower", "replace", "trim", "upper")  # for texts only
 MARKS = ("{{", "{%", "{#", "#}")
-# A line in which a tag begins and does not end
-_PARTIAL = re.compile(r"\{%[^%\n]*$|\{\{[^}\n]*$|\{#[^#\n]*$", re.MULTILINE)
+# The begin of a tag, and the character of its end
+_TAGS = {"{%": "%", "{{": "}", "{#": "#"}
 _RAW = re.compile(r"\{%\s*raw\s*%\}")
 _END_RAW = re.compile(r"\{%\s*endraw\s*%\}")
 _MIDDLES = {"elif": "if", "elseif": "if", "else": "if or for"}
 _ENDS = {"endif": "if", "endfor": "for", "endset": "set"}
+
+
+@dataclass(frozen=True, slots=True)
+class Insertion:
+    """An expression between the texts of a template, as a template of its own."""
+
+    text: str
+
+
+Piece: TypeAlias = str | tuple[str | int, ...] | Insertion
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +74,13 @@ class Template:
         text: The template.
         variables: Its variables, in the order of their first use.
         notes: In what a prompt file with it differs from the suite.
-        pieces: Its texts, and the paths of variables that are inserted between them; None if it has anything else.
+        pieces: Its texts, and the paths of variables and the expressions that are inserted between them; None if it has blocks.
     """
 
     text: str
     variables: tuple[str, ...]
     notes: tuple[str, ...] = ()
-    pieces: tuple[str | tuple[str | int, ...], ...] | None = None
+    pieces: tuple[Piece, ...] | None = None
 
 
 def has_template(text: str) -> bool:
@@ -88,11 +98,20 @@ def keep_partial(text: str) -> str:
     >>> keep_partial("a {{ b"), keep_partial("a {{ b }}")
     ('{% raw %}a {{ b{% endraw %}', 'a {{ b }}')
     """
-    if not has_template(text) or not _PARTIAL.search(text):
+    if not any(_is_partial(line) for line in text.split("\n") if "{" in line):
         return text
     if _RAW.search(text) and _END_RAW.search(text):
         return text
     return f"{{% raw %}}{text}{{% endraw %}}"
+
+
+def _is_partial(line: str) -> bool:
+    """Return whether a tag begins in a line and does not end in it."""
+    for mark, end in _TAGS.items():
+        _, found, rest = line.rpartition(mark)
+        if found and end not in rest:
+            return True
+    return False
 
 
 def translate(text: str) -> Template:
@@ -121,7 +140,7 @@ class _Translator:
     def __init__(self, names: Names) -> None:
         self.names = names
         self.written: list[str] = []
-        self.pieces: list[str | tuple[str | int, ...]] = []
+        self.pieces: list[Piece] = []
         self.is_plain = True
         self.open_blocks: list[tuple[str, int]] = []
 
@@ -176,7 +195,7 @@ class _Translator:
         elif value.kind == "constant" or isinstance(value.constant, bool):
             self.pieces.append(write_text(value.constant))
         else:
-            self.is_plain = False
+            self.pieces.append(Insertion(f"{{{{ {write_output(value, part.line)} }}}}"))
         self.written.append(f"{{{{{part.before} {write_output(value, part.line)} {part.after}}}}}")
 
     def _write_block(self, part: Part) -> None:
@@ -302,6 +321,8 @@ def render(text: str, variables: Mapping[str, Json]) -> str:
     for piece in template.pieces:
         if isinstance(piece, str):
             filled.append(piece)
+        elif isinstance(piece, Insertion):
+            filled.append(_render_jinja(piece.text, variables))
         else:
             filled.append(write_text(_find_value(variables, piece)))
     return "".join(filled)

@@ -69,7 +69,7 @@ class _ListReader:
             items = value
         listed: list[ListedAssertion] = []
         for index, item in enumerate(items):
-            listed += self._read_item(item, place_in(value, index, place), "")
+            listed += self._read_item(item, place_in(value, index, place))
         return listed
 
     def _read_file(self, reference: str, place: Place) -> tuple[Json, Place]:
@@ -88,7 +88,9 @@ class _ListReader:
         assertion = SuiteAssertion(type=name, place=place, is_shared=self.is_shared, obstacle=what)
         return ListedAssertion(assertion, has_template=False)
 
-    def _read_item(self, item: Json, place: Place, records_only: str) -> list[ListedAssertion]:
+    def _read_item(
+        self, item: Json, place: Place, records_only: str = "", *, in_set: bool = False
+    ) -> list[ListedAssertion]:
         """Return the assertions of an item of the list."""
         if not isinstance(item, LocatedMap):
             shown = shorten_text(str(item), MAX_SHOWN)
@@ -100,12 +102,11 @@ class _ListReader:
             what = f"expected a type, got {json_kind(kind)} (its keys: {keys})"
             return [self._name_obstacle("assertion", what, item.place)]
         kind = kind.strip()
-        if kind == SET_TYPE and not records_only:
+        if kind == SET_TYPE and in_set:
+            return [self._name_obstacle(SET_TYPE, "a set within a set", item.place)]
+        if kind == SET_TYPE:
             return self._read_set(item)
         self.reading.assertion_count += 1
-        if kind == SET_TYPE:
-            self.reading.assertion_count -= 1
-            return [self._name_obstacle(SET_TYPE, "a set within a set", item.place)]
         return [self._read_assertion(item, kind, records_only)]
 
     def _read_set(self, item: LocatedMap) -> list[ListedAssertion]:
@@ -126,7 +127,7 @@ class _ListReader:
             return [self._name_obstacle(SET_TYPE, what, item.place)]
         listed: list[ListedAssertion] = []
         for index, member in enumerate(members):
-            listed += self._read_item(member, place_in(members, index, item.place), rule)
+            listed += self._read_item(member, place_in(members, index, item.place), rule, in_set=True)
         return listed
 
     def _read_assertion(self, item: LocatedMap, kind: str, records_only: str) -> ListedAssertion:

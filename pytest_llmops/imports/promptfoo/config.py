@@ -23,7 +23,7 @@ from pytest_llmops.imports.located_yaml import read_located_yaml
 from pytest_llmops.imports.promptfoo.prompts import read_prompts
 from pytest_llmops.imports.promptfoo.providers import read_application
 from pytest_llmops.imports.promptfoo.suite_names import make_unique, name_suite
-from pytest_llmops.imports.promptfoo.tests import read_tests
+from pytest_llmops.imports.promptfoo.tests import fit_variables, read_tests
 from pytest_llmops.imports.source_files import LocatedList, LocatedMap, SourceFolder
 from pytest_llmops.imports.source_references import resolve_references
 from pytest_llmops.imports.suite import ImportedSuite, Place, Remark, SuiteError
@@ -201,6 +201,9 @@ def _make_suite(value: LocatedMap, folder: SourceFolder, file: Path) -> Imported
     if tests.transform:  # the person calls the models, and does what the code does
         asked = (*(application.asked or application.models), tests.transform)
         application = replace(application, models=(), asked=asked)
+    cases = tests.tests
+    if not takes_variables:
+        cases = fit_variables(cases, prompts)
     description = config.get("description")
     title = ""
     if isinstance(description, str):
@@ -213,7 +216,7 @@ def _make_suite(value: LocatedMap, folder: SourceFolder, file: Path) -> Imported
         source=source,
         prompts=prompts,
         application=application,
-        tests=tuple(tests.tests),
+        tests=cases,
         remarks=tuple(remarks),
         assertion_count=tests.assertion_count,
     )

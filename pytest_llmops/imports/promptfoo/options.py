@@ -39,18 +39,18 @@ _FOLLOWED_OPTIONS = frozenset(
 _KEYS: Mapping[str, tuple[RemarkKind, str]] = MappingProxyType(
     {
         "assertScoringFunction": ("not carried", "code decides from the scores: its assertions only record"),
-        "prompts": ("differs", "the test runs with all prompts"),
-        "provider": ("differs", "the test asks what all tests ask"),
-        "providers": ("differs", "the test asks what all tests ask"),
+        "prompts": ("differs", "it runs with all prompts"),
+        "provider": ("differs", "it calls the same models as all other tests"),
+        "providers": ("differs", "it calls the same models as all other tests"),
     }
 )
 _OPTIONS: Mapping[str, tuple[RemarkKind, str]] = MappingProxyType(
     {
         "disableConversationVar": ("left out", "earlier answers are never part of a prompt"),
-        "provider": ("differs", "judges ask the model of llm_judge_model"),
+        "provider": ("differs", "judges call the model of llm_judge_model"),
         "rubricPrompt": ("differs", "judges have a prompt of their own: write what it asks into the rubric"),
         "runSerially": ("left out", "tests run one after the other unless pytest-xdist is used"),
-        "storeOutputAs": ("not carried", "no test uses the answer of another one"),
+        "storeOutputAs": ("not carried", "no test can use the answer of another one"),
     }
 )
 

@@ -19,7 +19,7 @@ MAX_ROUNDS = 5  # of names of variables in values of variables
 MAX_CHARS = 1_000_000  # of a value that is filled in
 _NAME = re.compile(r"\{\{\s*(\w+)\s*\}\}", re.ASCII)
 _USED_NAME = re.compile(
-    r"\{\{\s*([A-Za-z_]\w{0,200})[^{}\s|]{0,500}\s*(?:\|[^}]{1,2000})?\}\}|\{%\s*(?:if|for)\s+([A-Za-z_]\w*)",
+    r"\{\{\s*([A-Za-z_]\w{0,200})[^{}\s|]{0,500}\s*(?:\|[^}]{1,500})?\}\}|\{%\s*(?:if|for)\s+([A-Za-z_]\w*)",
     re.ASCII,
 )
 _FOR = re.compile(r"\{%\s*for\s+(\w+)\s+in\s+(\w+)\s*%\}", re.ASCII)
@@ -39,6 +39,14 @@ class Combination:
     values: Mapping[str, Json]
     checked: Mapping[str, Json]
     varied: tuple[str, ...] = ()
+    obstacle: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """A value that a variable may have, and why it is not the one that the suite has, or ""."""
+
+    value: Json
     obstacle: str = ""
 
 
@@ -82,36 +90,38 @@ def expand(reading: Reading, variables: LocatedMap, *, expands: bool = True) -> 
     Raises:
         SuiteError: There are more than 10,000.
     """
-    choices: dict[str, list[Json]] = {}
-    obstacle = ""
-    for name, value in variables.items():
-        try:
-            choices[name] = _list_choices(reading, value, variables.place_of(name), expands=expands)
-        except SuiteError as error:
-            choices[name] = [value]
-            obstacle = obstacle or f"the variable {shorten_text(name, 60)}: {error.what} ({error.place})"
+    choices = {
+        name: _list_choices(reading, name, value, variables.place_of(name), expands=expands)
+        for name, value in variables.items()
+    }
     count = math.prod(len(values) for values in choices.values())
     if count > MAX_COMBINATIONS:
         sizes = " x ".join(str(len(values)) for values in choices.values() if len(values) > 1)
         what = f"the lists of its variables make {count:,} tests ({sizes}): expected at most {MAX_COMBINATIONS:,}"
         raise SuiteError(what, variables.place)
     varied = tuple(name for name, values in choices.items() if len(values) > 1)
-    for values in product(*choices.values()):
-        yield _fill_in(Combination(dict(zip(choices, values, strict=True)), {}, varied, obstacle))
+    for chosen in product(*choices.values()):
+        values = {name: choice.value for name, choice in zip(choices, chosen, strict=True)}
+        obstacles = [choice.obstacle for choice in chosen if choice.obstacle]
+        yield _fill_in(Combination(values, {}, varied, "".join(obstacles[:1])))
 
 
-def _list_choices(reading: Reading, value: Json, place: Place, *, expands: bool) -> list[Json]:
+def _list_choices(reading: Reading, name: str, value: Json, place: Place, *, expands: bool) -> list[_Choice]:
     """Return the values that a variable has in turn."""
-    if isinstance(value, str):
-        return _load(reading, value, place)
-    if not expands or not isinstance(value, list) or not value or not isinstance(value[0], str):
-        return [value]
-    choices: list[Json] = []
-    for item in value:
-        if isinstance(item, str):
-            choices += _load(reading, item, place)
-        else:
-            choices.append(item)
+    items = [value]
+    if expands and isinstance(value, list) and value and isinstance(value[0], str):
+        items = value
+    choices: list[_Choice] = []
+    for item in items:
+        if not isinstance(item, str):
+            choices.append(_Choice(item))
+            continue
+        try:
+            choices += [_Choice(text) for text in _load(reading, item, place)]
+        except SuiteError as error:
+            choices.append(
+                _Choice(item, f"the variable {shorten_text(name, 60)}: {error.what} ({error.place})")
+            )
     return choices
 
 

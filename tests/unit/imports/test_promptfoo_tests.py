@@ -183,6 +183,12 @@ def test_a_variable_that_cannot_be_had_is_the_obstacle_of_its_test(
     assert [item.type for item in test.assertions] == ["equals"]
 
 
+def test_a_value_of_a_list_that_cannot_be_had_is_the_obstacle_of_its_test_alone(tmp_path: Path) -> None:
+    first, second = read(tmp_path, "tests: [{vars: {a: [one, file://missing.txt]}}]").tests
+    assert (first.variables, first.obstacle) == ({"a": "one"}, "")
+    assert second.obstacle == "the variable a: no such file: missing.txt (promptfooconfig.yaml:1)"
+
+
 def test_tests_from_files(tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "c.yaml").write_text("{vars: more.yaml, assert: file://list.yaml}", encoding="utf-8")
@@ -322,6 +328,7 @@ tests:
             "{type: contains, value: x, transform: output.a}",
             "transform output.a: code changes what is checked",
         ),
+        ("{type: assert-set, assert: [{type: assert-set}]}", "a set within a set"),
         ("{type: assert-set}", "expected a list of assertions in the set, got null"),
     ],
 )

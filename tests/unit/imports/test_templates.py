@@ -96,6 +96,8 @@ NOT_CARRIED = [
     ("{# a", "without its #}"),
     ("a #}", "without a {#"),
     ("{% raw %}", "without its {% endraw %}"),
+    ("{{ a }}" * 20_001, "more than 20,000 parts"),
+    ("{{ a" + " ~ a" * 1_001 + " }}", "more than 2,000 words and signs"),
     ("{{ _conversation }}", "answers of earlier tests"),
     ("{{ " + "(" * 60 + "a" + ")" * 60 + " }}", "nested deeper"),
 ]
@@ -145,35 +147,43 @@ def test_a_template_that_makes_too_much_is_refused() -> None:
 
 
 NAMES = st.sampled_from(["a", "b", "c"])
-VALUES = st.one_of(
-    st.text(max_size=5), st.integers(-5, 5), st.booleans(), st.none(), st.lists(st.text(max_size=2))
+TEXTS = st.text("{}%#- \n'\"x", max_size=6)
+VALUES = st.one_of(st.text(max_size=5), st.integers(-5, 5), st.booleans(), st.none())
+PIECES = st.one_of(
+    st.tuples(st.just("insert"), NAMES, st.just("")),
+    st.tuples(st.just("text"), TEXTS, st.just("")),
+    st.tuples(st.just("if"), NAMES, TEXTS),
+    st.tuples(st.just("default"), NAMES, NAMES),
 )
 
 
-@given(
-    st.lists(
-        st.one_of(NAMES.map(lambda name: ("name", name)), st.tuples(st.just("text"), st.text("{}%#- \n'\"x")))
-    ),
-    st.data(),
-)
-def test_names_and_literal_texts_are_filled_in_alike_by_both_forms(
-    pieces: list[tuple[str, str]], data: st.DataObject
+@given(st.lists(PIECES, max_size=6), st.data())
+def test_both_forms_fill_in_what_a_small_model_of_nunjucks_does(
+    pieces: list[tuple[str, str, str]], data: st.DataObject
 ) -> None:
-    variables = {name: data.draw(VALUES) for name in "abc"}
+    variables: dict[str, Json] = {name: data.draw(VALUES) for name in "abc"}
     text = ""
     expected = ""
-    for kind, value in pieces:
-        if kind == "name":
-            text += f"{{{{ {value} }}}}"
-            expected += write_text(variables[value])
+    for kind, first, second in pieces:
+        if kind == "insert":
+            text += f"{{{{ {first} }}}}"
+            expected += write_text(variables[first])
+        elif kind == "text":
+            text += f"{{% raw %}}{first}{{% endraw %}}"
+            expected += first
+        elif kind == "if":
+            text += f"{{% if {first} %}}{{% raw %}}{second}{{% endraw %}}{{% else %}}no{{% endif %}}"
+            expected += second if variables[first] else "no"
         else:
-            text += f"{{% raw %}}{value}{{% endraw %}}"
-            expected += value
+            text += f"{{{{ {first} or {second} }}}}"
+            expected += write_text(variables[first] or variables[second])
     assert render(text, variables) == expected
-    texts = {name: write_text(value) for name, value in variables.items()}
-    section = Section("user", translate(text).text, 1)
-    assert render_section(section, texts) == expected.replace("\r\n", "\n").replace("\r", "\n")
-    assert used_variables(section) == {value for kind, value in pieces if kind == "name"}
+    used = {name for kind, *names in pieces if kind != "text" for name in names[: 1 + (kind == "default")]}
+    template = translate(text)
+    assert used_variables(Section("user", template.text, 1)) == set(template.variables) == used
+    if not any(isinstance(value, bool) or value is None for value in variables.values()):
+        filled = render_section(Section("user", template.text, 1), variables)
+        assert filled == expected.replace("\r\n", "\n").replace("\r", "\n")
 
 
 @given(st.text("{}%#- \n'\"ab.|[](),=if", max_size=30))

@@ -94,7 +94,12 @@ def _find_first_word(expression: Expression) -> Text | None:
 
 
 def write_text_checks(condition: Expression, *, positive: bool) -> list[Check]:
-    """Return the checks of a condition about the text of the answer."""
+    """Return the checks of a condition about a text; none if it always holds.
+
+    Raises:
+        UnknownCode: It is not one of the trivial forms.
+        UntranslatableRegex: A regular expression in it has no equal.
+    """
     if isinstance(condition, Binary) and condition.operator in {"&&", "||"}:
         return [_write_alternatives(condition, positive=positive)]
     if isinstance(condition, Binary):
@@ -113,7 +118,7 @@ def _write_comparison(condition: Binary, *, positive: bool) -> list[Check]:
     if not positive:
         operator = OPPOSITE[operator]
     text = find_text(left)
-    if text is not None and operator in {"!==", "!="} and right in (Undefined(), Literal(None)):
+    if left == Name(OUTPUT) and operator in {"!==", "!="} and right in (Undefined(), Literal(None)):
         return []  # there is always a text
     if left == TypeOf(Name(OUTPUT)) and right == Literal("string") and operator in {"===", "=="}:
         return []
@@ -154,6 +159,8 @@ def _write_choice(items: Items, arguments: Sequence[Expression], *, positive: bo
         raise UnknownCode("a call of another form")
     if text.lower:
         expected = [value for value in expected if value == value.lower()]
+    if not expected:
+        raise UnknownCode("texts in upper case that an answer in lower case never has")
     if positive:
         check = _write_equality(text, expected[0])
         return replace(check, value=expected)
@@ -213,7 +220,7 @@ def _make_count(counted: Text, name: str, limit: str, differs: str = "") -> Chec
 def _find_words(expression: Expression) -> Text | None:
     """Return the list of words that an expression makes of a text; None: it is something else."""
     filtered = _find_filtered(expression)
-    split = match_method(filtered[0] if filtered else expression, "split")
+    split = match_method(filtered or expression, "split")
     if split is None or len(split[1]) != 1 or not isinstance(split[1][0], Pattern):
         return None
     text = find_text(split[0])
@@ -224,31 +231,29 @@ def _find_words(expression: Expression) -> Text | None:
     return replace(text, code=f"{text.code.removesuffix('.strip()')}.split()")
 
 
-def _find_filtered(expression: Expression) -> tuple[Expression, str] | None:
-    """Return a list whose empty texts are left out, and the condition for ``part`` that says so; None: something else."""
+def _find_filtered(expression: Expression) -> Expression | None:
+    """Return the list whose empty texts an expression leaves out; None: it is something else."""
     match = match_method(expression, "filter")
     if match is None or len(match[1]) != 1:
         return None
     condition = match[1][0]
     if condition == Name("Boolean"):
-        return match[0], "part"
+        return match[0]
     if not isinstance(condition, Function):
         return None
     name = Name(condition.parameter)
-    trimmed = Call(Member(name, "trim"), ())
-    for text, code in ((name, "part"), (trimmed, "part.strip()")):
+    for text in (name, Call(Member(name, "trim"), ())):
         length = Member(text, "length")
         is_long = Binary(">", length, Literal(0.0))
         is_other = Binary("!==", text, Literal(""))
         if condition.body in (text, length, is_long, is_other):
-            return match[0], code
+            return match[0]
     return None
 
 
 def _find_parts(expression: Expression) -> Text | None:
     """Return the list of lines or other parts that an expression makes of a text; None: it is something else."""
-    filtered = _find_filtered(expression)
-    split = match_method(filtered[0] if filtered else expression, "split")
+    split = match_method(expression, "split")
     if split is None or len(split[1]) != 1:
         return None
     text = find_text(split[0])
@@ -267,8 +272,6 @@ def _find_parts(expression: Expression) -> Text | None:
         imports = (*imports, "re")
     else:
         return None
-    if filtered is not None:
-        code = f"[part for part in {code} if {filtered[1]}]"
     return replace(text, code=code, imports=imports)
 
 

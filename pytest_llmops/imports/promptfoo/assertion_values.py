@@ -15,8 +15,8 @@ from pytest_llmops.imports.promptfoo.line_values import (
     require_pure_text,
     require_text,
 )
+from pytest_llmops.imports.promptfoo.no_equivalent import NoEquivalent
 from pytest_llmops.imports.promptfoo.schema_values import read_schema
-from pytest_llmops.imports.promptfoo.unfit import Unfit
 from pytest_llmops.imports.suite import SuiteAssertion
 from pytest_llmops.measurement import Json
 
@@ -32,7 +32,7 @@ def split_at_commas(text: str) -> list[str]:
     ['a', 'b, c', 'd']
 
     Raises:
-        Unfit: A quote is not closed, or not followed by a comma.
+        NoEquivalent: A quote is not closed, or not followed by a comma.
     """
     parts = []
     position = _skip_separators(text, 0)
@@ -66,7 +66,7 @@ def _read_quoted(text: str, position: int) -> tuple[str, int]:
         else:
             chars.append(text[position])
             position += 1
-    raise Unfit("promptfoo refuses the value: a quote is not closed, or no comma follows it")
+    raise NoEquivalent("promptfoo refuses the value: a quote is not closed, or no comma follows it")
 
 
 def _skip_separators(text: str, position: int) -> int:
@@ -86,13 +86,17 @@ def _read_texts(assertion: SuiteAssertion) -> LineValue:
     elif isinstance(given, Sequence) and not isinstance(given, str):
         texts = [format_as_javascript(item) for item in given]
     else:
-        raise Unfit("promptfoo refuses the value: a list or a text is needed")
+        raise NoEquivalent("promptfoo refuses the value: a list or a text is needed")
     is_any = assertion.type.endswith("-any")
     if is_any and "" in texts:
-        raise Unfit("an empty text is in every answer, so that it decides nothing: leave the assertion out")
+        raise NoEquivalent(
+            "an empty text is in every answer, so that it decides nothing: leave the assertion out"
+        )
     texts = [text for text in dict.fromkeys(texts) if text]
     if not texts:
-        raise Unfit("there is no text to look for, so that it decides nothing: leave the assertion out")
+        raise NoEquivalent(
+            "there is no text to look for, so that it decides nothing: leave the assertion out"
+        )
     limit = f"at_least=1 / {len(texts)}"
     if len(texts) == 1:
         limit = "at_least=1"
@@ -103,11 +107,13 @@ def _read_equal_value(assertion: SuiteAssertion) -> LineValue:
     value = assertion.value
     if isinstance(value, Mapping) or (isinstance(value, Sequence) and not isinstance(value, str)):
         if assertion.negated:
-            raise Unfit("there is no opposite of a comparison of JSON: assert json.loads(answer) != ...")
+            raise NoEquivalent(
+                "there is no opposite of a comparison of JSON: assert json.loads(answer) != ..."
+            )
         call = "assert_schema(answer, {value}, whole=True{options})"
         return LineValue(value={"const": value}, call=call, form="schema")
     if value is None:
-        raise Unfit("it has no value to compare with")
+        raise NoEquivalent("it has no value to compare with")
     text = format_as_javascript(value)
     if assertion.negated:
         return LineValue(value=rf"\A{javascript_regex.escape_text(text)}\Z", form="pattern")
@@ -124,13 +130,13 @@ def _read_pattern(assertion: SuiteAssertion) -> LineValue:
     try:
         return LineValue(value=javascript_regex.translate(pattern))
     except UntranslatableRegex as problem:
-        raise Unfit(f"{problem}; write the pattern for Python's re") from None
+        raise NoEquivalent(f"{problem}; write the pattern for Python's re") from None
 
 
 def _read_edit_distance(assertion: SuiteAssertion) -> LineValue:
     value = assertion.value
     if not isinstance(value, str):
-        raise Unfit("promptfoo refuses the value: a text is needed")
+        raise NoEquivalent("promptfoo refuses the value: a text is needed")
     return LineValue(value=value, limits=[f"at_most={format_threshold(assertion, DEFAULT_EDITS)}"])
 
 
@@ -142,7 +148,7 @@ def _read_word_count(assertion: SuiteAssertion) -> LineValue:
     else:
         lowest = highest = _as_count(value)
     if lowest is None and highest is None:
-        raise Unfit("promptfoo refuses the value: a number, or a mapping with min and max, is needed")
+        raise NoEquivalent("promptfoo refuses the value: a number, or a mapping with min and max, is needed")
     limits = []
     if lowest is not None:
         limits.append(f"at_least={format_number(lowest)}")
@@ -150,7 +156,7 @@ def _read_word_count(assertion: SuiteAssertion) -> LineValue:
         limits.append(f"at_most={format_number(highest)}")
     if assertion.negated:
         if len(limits) > 1:
-            raise Unfit("the opposite of a range of words: assert not 10 <= len(answer.split()) <= 20")
+            raise NoEquivalent("the opposite of a range of words: assert not 10 <= len(answer.split()) <= 20")
         if lowest is not None:
             limits = [f"at_most={format_number(lowest - 1)}"]
         else:
@@ -165,10 +171,10 @@ def _as_count(value: Json) -> float | None:
         try:
             return float(value)
         except ValueError:
-            raise Unfit("promptfoo refuses the value: it is not a number") from None
+            raise NoEquivalent("promptfoo refuses the value: it is not a number") from None
     if isinstance(value, int | float):
         return value
-    raise Unfit("promptfoo refuses the value: it is not a number")
+    raise NoEquivalent("promptfoo refuses the value: it is not a number")
 
 
 def _read_schema_value(assertion: SuiteAssertion) -> LineValue:

@@ -13,7 +13,7 @@ from pytest_llmops.imports.promptfoo.assertion_table import AssertionRow, find_r
 from pytest_llmops.imports.promptfoo.assertion_values import CONVERTERS
 from pytest_llmops.imports.promptfoo.line_values import LineValue
 from pytest_llmops.imports.promptfoo.meaning_values import VARIABLE_CONVERTERS, Variables
-from pytest_llmops.imports.promptfoo.unfit import Unfit
+from pytest_llmops.imports.promptfoo.no_equivalent import NoEquivalent
 from pytest_llmops.imports.suite import SuiteAssertion
 from pytest_llmops.measurement import Json, shorten_text
 
@@ -37,7 +37,7 @@ def make_check(assertion: SuiteAssertion, variables: Variables) -> list[Check | 
         return [_refuse(assertion, _explain_unknown_type(assertion.type))]
     try:
         return list(_carry(assertion, row, variables))
-    except Unfit as problem:
+    except NoEquivalent as problem:
         return [_refuse(assertion, str(problem))]
 
 
@@ -56,24 +56,26 @@ def _carry(
     """Return the checks of an assertion.
 
     Raises:
-        Unfit: It has none.
+        NoEquivalent: It has none.
     """
     if assertion.obstacle:
-        raise Unfit(assertion.obstacle)
+        raise NoEquivalent(assertion.obstacle)
     if assertion.options.get("transform") is not None:
-        raise Unfit("its transform is code of the suite: change the answer in Python, then write the check")
+        raise NoEquivalent(
+            "its transform is code of the suite: change the answer in Python, then write the check"
+        )
     if row.code:
         checks = code_assertions.read_code(assertion, row.code, variables)
         return [_add_options(check, assertion) for check in checks]
     if row.why:
-        raise Unfit(row.why)
+        raise NoEquivalent(row.why)
     template = row.call
     if assertion.negated:
         template = row.opposite
     if not template:
-        raise Unfit(f"{assertion.name} has no equal: there is only {row.name}")
+        raise NoEquivalent(f"{assertion.name} has no equal: there is only {row.name}")
     if assertion.records_only and (not row.record or "never=" in template):
-        raise Unfit(f"{assertion.records_only}: it decides nothing, and this check cannot only record")
+        raise NoEquivalent(f"{assertion.records_only}: it decides nothing, and this check cannot only record")
     if row.value in VARIABLE_CONVERTERS:
         value = VARIABLE_CONVERTERS[row.value](assertion, variables)
     else:

@@ -8,7 +8,7 @@ from pytest_llmops.imports.code_conditions import write_checks
 from pytest_llmops.imports.code_tree import Choice, Expression, UnknownCode
 from pytest_llmops.imports.javascript_regex import UntranslatableRegex
 from pytest_llmops.imports.javascript_syntax import read_javascript
-from pytest_llmops.imports.promptfoo.unfit import Unfit
+from pytest_llmops.imports.promptfoo.no_equivalent import NoEquivalent
 from pytest_llmops.imports.python_syntax import read_python
 from pytest_llmops.imports.suite import SuiteAssertion
 from pytest_llmops.measurement import Json
@@ -29,13 +29,13 @@ def read_code(assertion: SuiteAssertion, language: str, variables: Mapping[str, 
         variables: The variables of its test.
 
     Raises:
-        Unfit: It is not one of the trivial forms.
+        NoEquivalent: It is not one of the trivial forms.
     """
     code = assertion.value
     if not isinstance(code, str) or not code.strip():
-        raise Unfit("promptfoo refuses the value: code is needed")
+        raise NoEquivalent("promptfoo refuses the value: code is needed")
     if code.startswith(("file://", "package:")):
-        raise Unfit("code of the suite is not run: write the check here")
+        raise NoEquivalent("code of the suite is not run: write the check here")
     try:
         if language == "python":
             expression = read_python(code)
@@ -43,10 +43,12 @@ def read_code(assertion: SuiteAssertion, language: str, variables: Mapping[str, 
             expression = read_javascript(code)
         _check_threshold(assertion, expression)
         return write_checks(expression, variables, positive=not assertion.negated)
-    except (UnknownCode, UntranslatableRegex) as problem:
-        raise Unfit(
-            f"code of the suite is not run, and this is more than the trivial forms ({problem}): write the check in Python"
+    except UnknownCode:
+        raise NoEquivalent(
+            "code of the suite is not run, and only trivial code is translated: write the check in Python"
         ) from None
+    except UntranslatableRegex as problem:
+        raise NoEquivalent(f"{problem}: write the check in Python") from None
 
 
 def _check_threshold(assertion: SuiteAssertion, expression: Expression) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_llmops.imports.checks import ValueForm
-from pytest_llmops.imports.promptfoo.unfit import Unfit
+from pytest_llmops.imports.promptfoo.no_equivalent import NoEquivalent
 from pytest_llmops.imports.suite import SuiteAssertion
 from pytest_llmops.measurement import Json
 
@@ -43,7 +43,7 @@ def format_as_javascript(value: Json) -> str:
     ['1', '0.5', 'true', 'null', 'x']
 
     Raises:
-        Unfit: It is a list or a mapping.
+        NoEquivalent: It is a list or a mapping.
     """
     if isinstance(value, str):
         return value
@@ -58,18 +58,18 @@ def format_as_javascript(value: Json) -> str:
         if number.is_integer():
             return str(int(number))
         return re.sub(r"e([+-])0+", r"e\1", repr(number))
-    raise Unfit("a value of the list is a list, a mapping or too large a number")
+    raise NoEquivalent("a value of the list is a list, a mapping or too large a number")
 
 
 def require_text(assertion: SuiteAssertion) -> str:
     """Return the value of a type for which promptfoo accepts a text or a number.
 
     Raises:
-        Unfit: It is neither, or an empty text.
+        NoEquivalent: It is neither, or an empty text.
     """
     value = assertion.value
     if isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
-        raise Unfit("promptfoo refuses the value: a text or a number is needed")
+        raise NoEquivalent("promptfoo refuses the value: a text or a number is needed")
     return format_as_javascript(value)
 
 
@@ -77,11 +77,11 @@ def require_pure_text(assertion: SuiteAssertion) -> str:
     """Return the value of a type for which promptfoo accepts nothing but a text.
 
     Raises:
-        Unfit: It is not a text, or empty.
+        NoEquivalent: It is not a text, or empty.
     """
     value = assertion.value
     if not isinstance(value, str) or not value:
-        raise Unfit("promptfoo refuses the value: a text is needed")
+        raise NoEquivalent("promptfoo refuses the value: a text is needed")
     return value
 
 
@@ -89,17 +89,17 @@ def read_threshold(assertion: SuiteAssertion, default: float | None = None) -> f
     """Return the threshold of an assertion.
 
     Raises:
-        Unfit: It is not a number from 0 on, or there is none and the type has no default.
+        NoEquivalent: It is not a number from 0 on, or there is none and the type has no default.
     """
     threshold = assertion.options.get("threshold")
     if threshold is None and default is not None:
         return default
     if threshold is None:
-        raise Unfit("promptfoo refuses it: it has no threshold")
+        raise NoEquivalent("promptfoo refuses it: it has no threshold")
     if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not math.isfinite(threshold):
-        raise Unfit("its threshold is not a number")
+        raise NoEquivalent("its threshold is not a number")
     if threshold < 0:
-        raise Unfit("its threshold is below 0")
+        raise NoEquivalent("its threshold is below 0")
     return threshold
 
 

@@ -11,7 +11,7 @@ from pytest_llmops.imports.promptfoo.line_values import (
     read_threshold,
     require_pure_text,
 )
-from pytest_llmops.imports.promptfoo.unfit import Unfit
+from pytest_llmops.imports.promptfoo.no_equivalent import NoEquivalent
 from pytest_llmops.imports.suite import SuiteAssertion
 from pytest_llmops.measurement import Json
 
@@ -32,7 +32,7 @@ def _read_references(assertion: SuiteAssertion) -> LineValue:
     if isinstance(value, Sequence) and not isinstance(value, str):
         texts = [item for item in value if isinstance(item, str) and item]
         if not texts or len(texts) != len(value):
-            raise Unfit("promptfoo refuses the value: texts are needed")
+            raise NoEquivalent("promptfoo refuses the value: texts are needed")
         return LineValue(value=texts)
     return LineValue(value=require_pure_text(assertion))
 
@@ -40,7 +40,7 @@ def _read_references(assertion: SuiteAssertion) -> LineValue:
 def _read_rubric(assertion: SuiteAssertion) -> LineValue:
     value = assertion.value
     if not isinstance(value, str) or not value.strip():
-        raise Unfit("its rubric is not a text: write it as a rubric file (docs/judges.md)")
+        raise NoEquivalent("its rubric is not a text: write it as a rubric file (docs/judges.md)")
     criteria = value.strip()
     if assertion.negated:
         criteria = (
@@ -62,10 +62,10 @@ def _read_graded_rubric(assertion: SuiteAssertion) -> LineValue:
     if isinstance(value, str) and value.strip():
         return LineValue(value=value.strip(), rubric=rubric)
     if isinstance(value, str) or not isinstance(value, Sequence):
-        raise Unfit("promptfoo refuses the value: criteria are needed")
+        raise NoEquivalent("promptfoo refuses the value: criteria are needed")
     criteria = [item.strip() for item in value if isinstance(item, str) and item.strip()]
     if not criteria or len(criteria) != len(value):
-        raise Unfit("promptfoo refuses the value: criteria are needed")
+        raise NoEquivalent("promptfoo refuses the value: criteria are needed")
     if len(criteria) == 1:
         return LineValue(value=criteria[0], rubric=rubric)
     rubric["dimensions"] = {
@@ -82,26 +82,26 @@ def _find_question(variables: Variables) -> str:
     names = [name for name, value in variables.items() if isinstance(value, str)]
     if len(names) == 1 and _PLAIN_NAME.fullmatch(names[0]):
         return f"{{var:{names[0]}}}"
-    raise Unfit(
+    raise NoEquivalent(
         "which variable is the question: name it in assert_judge_score(..., question=...) or its like"
     )
 
 
 def _find_contexts(assertion: SuiteAssertion, variables: Variables) -> str:
     if assertion.options.get("contextTransform") is not None:
-        raise Unfit("its contextTransform is code of the suite: hand the contexts over in Python")
+        raise NoEquivalent("its contextTransform is code of the suite: hand the contexts over in Python")
     context = variables.get("context")
     if isinstance(context, str) and context:
         return "[{var:context}]"
     if isinstance(context, Sequence) and context:
         return "{var:context}"
-    raise Unfit("its test has no variable context: hand the contexts over in Python")
+    raise NoEquivalent("its test has no variable context: hand the contexts over in Python")
 
 
 def _format_share(assertion: SuiteAssertion) -> str:
     """Return the argument with the share that is required."""
     if read_threshold(assertion, DEFAULT_SHARE) > 1:
-        raise Unfit("its threshold is above 1")
+        raise NoEquivalent("its threshold is above 1")
     return f"at_least={format_threshold(assertion, DEFAULT_SHARE)}"
 
 

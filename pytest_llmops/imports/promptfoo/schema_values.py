@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pytest_llmops._util.text_files import BadFile, read_yaml
 from pytest_llmops.imports import javascript_regex
 from pytest_llmops.imports.javascript_regex import UntranslatableRegex
-from pytest_llmops.imports.promptfoo.unfit import Unfit
+from pytest_llmops.imports.promptfoo.no_equivalent import NoEquivalent
 from pytest_llmops.measurement import Json
 
 DRAFT_7 = "http://json-schema.org/draft-07/schema#"
@@ -19,7 +19,7 @@ def read_schema(value: Json) -> tuple[Json, str]:
     'object'
 
     Raises:
-        Unfit: It is not a schema.
+        NoEquivalent: It is not a schema.
     """
     if value is None or value == "":
         return True, ""
@@ -27,9 +27,9 @@ def read_schema(value: Json) -> tuple[Json, str]:
         try:
             value, _ = read_yaml(value)
         except BadFile as problem:
-            raise Unfit(f"its schema is not YAML: {problem.what}") from None
+            raise NoEquivalent(f"its schema is not YAML: {problem.what}") from None
     if not isinstance(value, Mapping):
-        raise Unfit("promptfoo refuses the value: a JSON Schema is a mapping")
+        raise NoEquivalent("promptfoo refuses the value: a JSON Schema is a mapping")
     draft = value.get("$schema", DRAFT_7)
     differs = ""
     if draft != DRAFT_7 and draft != DRAFT_7.removesuffix("#"):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pytest_llmops.imports.literals import quote
 from pytest_llmops.imports.promptfoo.line_values import LineValue, read_threshold
-from pytest_llmops.imports.promptfoo.unfit import Unfit
+from pytest_llmops.imports.promptfoo.no_equivalent import NoEquivalent
 from pytest_llmops.imports.suite import SuiteAssertion
 from pytest_llmops.measurement import Json
 
@@ -19,18 +19,18 @@ def _list_names(value: Json) -> list[str]:
         names = [_read_tool_name(value)]
     names = [name for name in names if name]
     if not names:
-        raise Unfit("it names no tool")
+        raise NoEquivalent("it names no tool")
     return names
 
 
 def _read_tool_name(value: Json) -> str:
     """Return the name of a tool in a mapping that has nothing else but how often it may be called at least."""
     if not isinstance(value, Mapping):
-        raise Unfit("it names no tool")
+        raise NoEquivalent("it names no tool")
     name = value.get("name") or value.get("pattern")
     others = set(value) - {"name", "pattern", "min"}
     if not isinstance(name, str) or others or value.get("min", 1) != 1:
-        raise Unfit(
+        raise NoEquivalent(
             "how often a tool may be called: expect the calls with assert_tool_calls (docs/agents.md)"
         )
     return name
@@ -38,7 +38,7 @@ def _read_tool_name(value: Json) -> str:
 
 def _read_tool_set(assertion: SuiteAssertion) -> LineValue:
     if read_threshold(assertion, 1) < 1:
-        raise Unfit(
+        raise NoEquivalent(
             "a threshold below 1: tools.recall and tools.precision are recorded by assert_tool_calls, and compared by the gate"
         )
     return LineValue(value=list(dict.fromkeys(_list_names(assertion.value))))
@@ -59,20 +59,20 @@ def _read_tool_sequence(assertion: SuiteAssertion) -> LineValue:
             extra = ""
         value = value.get("steps")
     if isinstance(value, str) or not isinstance(value, Sequence):
-        raise Unfit("promptfoo refuses the value: a list of tools is needed")
+        raise NoEquivalent("promptfoo refuses the value: a list of tools is needed")
     return LineValue(value=_list_names(value), parts={"extra": extra})
 
 
 def _read_tool_arguments(assertion: SuiteAssertion) -> LineValue:
     value = assertion.value
     if not isinstance(value, Mapping):
-        raise Unfit("promptfoo refuses the value: a mapping is needed")
+        raise NoEquivalent("promptfoo refuses the value: a mapping is needed")
     name = value.get("name") or value.get("pattern")
     arguments = value.get("args", value.get("arguments"))
     if not isinstance(name, str) or not isinstance(arguments, Mapping):
-        raise Unfit("promptfoo refuses the value: the name of a tool and its arguments are needed")
+        raise NoEquivalent("promptfoo refuses the value: the name of a tool and its arguments are needed")
     if set(value) - {"name", "pattern", "args", "arguments", "mode"}:
-        raise Unfit(
+        raise NoEquivalent(
             "arguments with defaults, or that are ignored: expect the call with call(...) (docs/agents.md)"
         )
     others = "..., "
@@ -86,7 +86,7 @@ def _read_goal(assertion: SuiteAssertion) -> LineValue:
     if isinstance(value, Mapping):
         value = value.get("goal")
     if not isinstance(value, str) or not value.strip():
-        raise Unfit("promptfoo refuses the value: a goal is needed")
+        raise NoEquivalent("promptfoo refuses the value: a goal is needed")
     return LineValue(value=value)
 
 

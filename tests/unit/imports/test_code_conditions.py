@@ -153,6 +153,7 @@ def test_python(code: str, passing: str, failing: str) -> None:
         "output.length < 5 ? 1 : 0.5",
         "output.includes('')",
         "output.toLowerCase().includes('A')",
+        "['A', 'B'].includes(output.toLowerCase())",
         "output.length > 0\n",  # one line: carried; see the next
         "const x = 1;\noutput.length > 0",
         "fetch('http://example.org')",

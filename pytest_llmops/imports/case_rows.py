@@ -1,5 +1,6 @@
 """The cases of a suite: what is their input, and which variables stand elsewhere."""
 
+import keyword
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -88,6 +89,7 @@ def choose_input(suite: ImportedSuite, apart: Sequence[str] = ()) -> CaseInput:
     is_text = (
         len(names) == 1
         and has_equal_prompts
+        and not keyword.iskeyword(name)
         and all(isinstance(test.variables.get(name, ""), str) for test in suite.tests)
     )
     return CaseInput(tuple(names), is_text=is_text, has_equal_prompts=has_equal_prompts, apart=tuple(apart))

@@ -327,6 +327,23 @@ def test_a_prompt_that_cannot_be_made_blocks_its_test() -> None:
     assert rows(files, "contains")[0]["input"] == {"rows": [1, 2]}
 
 
+def test_a_variable_that_is_a_keyword_is_given_by_a_mapping() -> None:
+    builder = SuiteBuilder(prompts=(prompt("{{ class }}", "class"),))
+    builder.add("a", contains("x"), variables={"class": "5b"})
+    files = write(builder)
+    assert "prompt.render(**case.input)" in module(files)
+    assert rows(files, "contains")[0]["input"] == {"class": "5b"}
+
+
+def test_a_prompt_without_variables_and_variables_that_no_prompt_uses() -> None:
+    builder = SuiteBuilder(prompts=(prompt("Tell a joke."),))
+    builder.add("a", contains("x"), variables={}, description="A joke")
+    builder.add("b", contains("x"), variables={"topic": "cats"})
+    files = write(builder)
+    assert "answer = application(prompt.render())" in module(files)
+    assert [row["input"] for row in rows(files, "contains")] == ["A joke", {"topic": "cats"}]
+
+
 def test_prompts_made_by_code_get_the_variables() -> None:
     application = Application(asked=("openai:gpt-5",), takes_variables=True, place=Place(FILE, 4))
     builder = SuiteBuilder(application=application, prompts=())

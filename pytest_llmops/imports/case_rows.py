@@ -1,5 +1,6 @@
 """The cases of a suite: what is their input, and which variables stand elsewhere."""
 
+import keyword
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,12 +24,14 @@ class CaseInput:
         is_text: The input is the value of the only variable; else a mapping.
         is_all: The input has all variables of a test, whatever they are.
         has_equal_prompts: All prompts use the same variables.
+        apart: Variables that stand beside the input too: checks need them as they are, prompts as texts.
     """
 
     names: tuple[str, ...]
     is_text: bool = False
     is_all: bool = False
     has_equal_prompts: bool = True
+    apart: tuple[str, ...] = ()
 
     @property
     def render(self) -> str:
@@ -60,6 +63,8 @@ class CaseInput:
 
     def format_variable(self, name: str) -> str:
         """Return the code that reads a variable from the case."""
+        if name in self.apart:
+            return f'case["vars"][{format_text(name)}]'
         if self.is_text and name in self.names:
             return "case.input"
         if self.is_all or name in self.names:
@@ -67,8 +72,13 @@ class CaseInput:
         return f'case["vars"][{format_text(name)}]'
 
 
-def choose_input(suite: ImportedSuite) -> CaseInput:
-    """Return what the input of the cases is: the variables that the prompts use, or all if there are no such prompts."""
+def choose_input(suite: ImportedSuite, apart: Sequence[str] = ()) -> CaseInput:
+    """Return what the input of the cases is: the variables that the prompts use, or all if there are no such prompts.
+
+    Args:
+        suite: The suite.
+        apart: Variables that checks need in another form than the prompts.
+    """
     names: dict[str, None] = {}
     for prompt in suite.prompts:
         names.update(dict.fromkeys(prompt.variables))
@@ -79,9 +89,10 @@ def choose_input(suite: ImportedSuite) -> CaseInput:
     is_text = (
         len(names) == 1
         and has_equal_prompts
+        and not keyword.iskeyword(name)
         and all(isinstance(test.variables.get(name, ""), str) for test in suite.tests)
     )
-    return CaseInput(tuple(names), is_text=is_text, has_equal_prompts=has_equal_prompts)
+    return CaseInput(tuple(names), is_text=is_text, has_equal_prompts=has_equal_prompts, apart=tuple(apart))
 
 
 def list_missing_variables(suite: ImportedSuite, used: CaseInput, checked: Sequence[str]) -> list[Remark]:
@@ -91,12 +102,16 @@ def list_missing_variables(suite: ImportedSuite, used: CaseInput, checked: Seque
         Remark("differs", test.place, f"variable {name}", NO_VALUE)
         for test in suite.tests
         for name in names
-        if name not in test.variables
+        if name not in test.variables and not test.obstacle
     ]
 
 
 def make_rows(
-    group: TestGroup, used: CaseInput, checked: Sequence[str], values: CheckValues
+    group: TestGroup,
+    used: CaseInput,
+    checked: Sequence[str],
+    values: CheckValues,
+    originals: Mapping[str, Mapping[str, Json]],
 ) -> list[dict[str, Json]]:
     """Return the cases of a test function.
 
@@ -105,6 +120,7 @@ def make_rows(
         used: What is their input.
         checked: Names of variables that checks look at.
         values: Knows which values stand in the code.
+        originals: The variables of each test as the suite has them, by its id.
     """
     in_cases = [line.key for line in group.lines if line.key and not values.is_in_code(group, line)]
     rows = []
@@ -112,7 +128,7 @@ def make_rows(
         row: dict[str, Json] = {"id": test.id, "input": _make_input(test, used, checked)}
         if _says_more(test.description, test.id):
             row["description"] = test.description
-        others = _list_others(test, used, checked)
+        others = _list_others(test, used, checked, originals[test.id])
         if others:
             row["vars"] = others
         row.update({key: given[key] for key in in_cases})
@@ -146,12 +162,14 @@ def _make_input(test: SuiteTest, used: CaseInput, checked: Sequence[str]) -> Jso
     return test.description or test.id
 
 
-def _list_others(test: SuiteTest, used: CaseInput, checked: Sequence[str]) -> dict[str, Json]:
-    """Return the variables that are not in the input."""
+def _list_others(
+    test: SuiteTest, used: CaseInput, checked: Sequence[str], original: Mapping[str, Json]
+) -> dict[str, Json]:
+    """Return the variables that are not in the input, or not as checks need them."""
     if used.is_all:
         return {}
     names = dict.fromkeys((*test.variables, *checked))
-    return {name: _fill(test.variables, name) for name in names if name not in used.names}
+    return {name: _fill(original, name) for name in names if name not in used.names or name in used.apart}
 
 
 def _fill(variables: Mapping[str, Json], name: str) -> Json:

@@ -14,6 +14,7 @@ from pytest_llmops.measurement import Json
 
 MAX_CODE_CHARS = 300  # of a value in the code; a longer one stands in the cases
 MAX_INLINE_SCHEMA = 160  # characters of a schema in the code; a longer one is a file
+SCHEMAS = "SCHEMAS"  # the constant for the folder of schemas
 MAX_ARGUMENT = (
     60  # characters of a value that several functions have; a longer one is a constant of the module
 )
@@ -139,7 +140,8 @@ class CheckValues:
         for name, known in self.constants.items():
             if known == literal:
                 return name
-        name = make_unique(key, {name.lower() for name in self.constants}).upper()
+        used = {SCHEMAS.lower(), *(name.lower() for name in self.constants)}
+        name = make_unique(key, used).upper()
         self.constants[name] = literal
         return name
 
@@ -162,7 +164,7 @@ class CheckValues:
             path = f"schemas/{self.suite}/{stem}.json"
             self.files[path] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
             self._paths[name] = f"{stem}.json"
-        return f"SCHEMAS / {format_text(self._paths[name])}"
+        return f"{SCHEMAS} / {format_text(self._paths[name])}"
 
 
 def _identify(check: Check, value: Json) -> str:

@@ -54,12 +54,14 @@ class Names:
     Attributes:
         variables: Its variables, in the order of their first use.
         local: The names that loops and ``set`` have given a value, by block.
+        keyed: Those of which keys are read, and so are objects.
         notes: In what a prompt file differs from the template.
         is_exact: A missing variable is undefined, as in Nunjucks; else it is an empty text, as in a prompt file.
     """
 
     variables: dict[str, None] = field(default_factory=dict)
     local: list[set[str]] = field(default_factory=lambda: [set()])
+    keyed: set[str] = field(default_factory=set)
     notes: dict[str, None] = field(default_factory=dict)
     is_exact: bool = False
 
@@ -440,6 +442,8 @@ class ExpressionParser:
         path: tuple[str | int, ...] = ()
         if value.path and isinstance(name, (str, int)) and not isinstance(name, bool):
             path = (*value.path, name)
+        if len(value.path) == 1 and isinstance(name, str):
+            self.names.keyed.add(str(value.path[0]))
         kind: ExpressionKind = "value"
         if path:
             kind = "path"

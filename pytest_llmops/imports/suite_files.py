@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_llmops._util.text_files import BadFile
 from pytest_llmops.cases import load_cases
 from pytest_llmops.errors import LLMOpsError
-from pytest_llmops.imports.case_rows import CaseInput, choose_input, list_missing_variables, make_rows
+from pytest_llmops.imports.case_rows import choose_input, list_missing_variables, make_rows
 from pytest_llmops.imports.check_values import CheckValues
 from pytest_llmops.imports.checks import Check, NotCarried
 from pytest_llmops.imports.front_matter import format_prompt
 from pytest_llmops.imports.function_names import name_groups
+from pytest_llmops.imports.prompt_values import fit_tests, list_changed
 from pytest_llmops.imports.suite import ImportedSuite, Place, Remark, SuiteError
 from pytest_llmops.imports.test_functions import (
     CheckedAssertions,
@@ -26,7 +26,6 @@ from pytest_llmops.imports.test_functions import (
 from pytest_llmops.imports.test_module import ModuleWriter, case_path, is_judge_call
 from pytest_llmops.judges.item_judges import load_judge_file
 from pytest_llmops.measurement import Json, shorten_text
-from pytest_llmops.prompts.prompt_file import Section, render_section
 from pytest_llmops.prompts.registry import Prompts
 
 # Characters that some editors treat as line ends
@@ -75,6 +74,8 @@ def write_suite(suite: ImportedSuite, checks: Sequence[CheckedAssertions]) -> Su
     """
     if not suite.tests:
         raise SuiteError("the suite has no tests", suite.source)
+    given = suite.tests
+    suite, fitting = fit_tests(suite)
     checks = [
         checked if test.output is None else refuse_calls(checked)
         for test, checked in zip(suite.tests, checks, strict=True)
@@ -82,19 +83,20 @@ def write_suite(suite: ImportedSuite, checks: Sequence[CheckedAssertions]) -> Su
     groups = group_tests(suite.tests, checks)
     name_groups(groups)
     checked = list_used_variables(groups)
-    used = choose_input(suite)
+    used = choose_input(suite, list_changed(given, suite.tests, checked))
+    originals = {test.id: test.variables for test in given}
     values = CheckValues(suite.name)
     values.count_uses(groups)
     module = ModuleWriter(suite, used, values).write(groups)
     files = {f"test_{suite.name}.py": module}
-    rows = {case_path(suite, group): make_rows(group, used, checked, values) for group in groups}
+    rows = {case_path(suite, group): make_rows(group, used, checked, values, originals) for group in groups}
     prompts = _write_prompts(suite)
-    _fit_inputs(suite, used, rows)
     for path, cases in rows.items():
         files[path] = "".join(map(_format_row, cases))
     files.update(values.files)
     remarks = [
         *suite.remarks,
+        *fitting,
         *list_missing_variables(suite, used, checked),
         *_list_remarks(groups),
         *_list_differences(checks),
@@ -137,43 +139,6 @@ def _format_row(row: Mapping[str, Json]) -> str:
     for char in EDITOR_LINE_ENDS:
         text = text.replace(char, f"\\u{ord(char):04x}")
     return text + "\n"
-
-
-def _fit_inputs(suite: ImportedSuite, used: CaseInput, rows: Mapping[str, list[dict[str, Json]]]) -> None:
-    """Change lists and objects in the input of cases to their JSON text, where a prompt inserts them as they are.
-
-    Raises:
-        SuiteError: A prompt cannot be filled in with any of them.
-    """
-    if not used.names or used.is_text:
-        return
-    for cases in rows.values():
-        for row in cases:
-            variables = row["input"]
-            if isinstance(variables, dict) and any(
-                isinstance(value, (list, dict)) for value in variables.values()
-            ):
-                row["input"] = _fit_input(suite, variables, str(row["id"]))
-
-
-def _fit_input(suite: ImportedSuite, variables: Mapping[str, Json], case: str) -> dict[str, Json]:
-    """Return the variables of a case in the first form that all prompts can insert."""
-    as_text = {
-        name: json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
-        for name, value in variables.items()
-    }
-    problem = BadFile("")
-    for candidate in (dict(variables), as_text):
-        try:
-            for prompt in suite.prompts:
-                given = {name: candidate[name] for name in prompt.variables}
-                for role, text in prompt.sections:
-                    render_section(Section(role, text, 1), given)
-        except BadFile as error:
-            problem = error
-        else:
-            return candidate
-    raise SuiteError(f"no prompt can be made of the case {case}: {problem.what}", suite.source)
 
 
 def _list_remarks(groups: Sequence[TestGroup]) -> list[Remark]:

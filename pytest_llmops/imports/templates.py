@@ -30,8 +30,10 @@ from pytest_llmops.imports.nunjucks_expressions import (
 )
 from pytest_llmops.imports.nunjucks_tokens import Part, Untranslatable, split_parts
 from pytest_llmops.measurement import Json, shorten_text
+from pytest_llmops.prompts.prompt_file import JINJA_NAMES
 
 if TYPE_CHECKING:
+    from jinja2 import nodes
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 __all__ = [
@@ -142,6 +144,7 @@ class _Translator:
         self.written: list[str] = []
         self.pieces: list[Piece] = []
         self.is_plain = True
+        self.bare: list[tuple[int, str, Part]] = []
         self.open_blocks: list[tuple[str, int]] = []
 
     def translate(self, text: str) -> Template:
@@ -164,6 +167,10 @@ class _Translator:
         if self.open_blocks:
             name, line = self.open_blocks[-1]
             raise Untranslatable(f"{{% {name} %}} without its {{% end{name} %}}", line)
+        for index, name, part in self.bare:
+            if name in self.names.keyed:
+                value = f'{name} if {name} is string else "[object Object]"'
+                self.written[index] = f"{{{{{part.before} {value} {part.after}}}}}"
         pieces = None
         if self.is_plain:
             pieces = tuple(self.pieces)
@@ -192,6 +199,8 @@ class _Translator:
             self.is_plain = False
         if value.path:
             self.pieces.append(value.path)
+            if len(value.path) == 1:
+                self.bare.append((len(self.written), value.text, part))
         elif value.kind == "constant" or isinstance(value.constant, bool):
             self.pieces.append(write_text(value.constant))
         else:
@@ -282,10 +291,10 @@ def _keep_truth(value: Expression) -> str:
     return value.text
 
 
-def find_uses(text: str) -> dict[str, bool]:
-    """Return each variable of a template of Jinja2, and whether it is only inserted as a text: never a key of it, in no condition or loop.
+def find_uses(text: str) -> dict[tuple[str, ...], bool]:
+    """Return what a template of Jinja2 reads: variables, or keys of them; and whether it is only inserted as a text.
 
-    >>> find_uses("{{ a }}{% if c %}{{ c }}{% endif %}") == {"a": True, "c": False}
+    >>> find_uses("{{ a }}{% if c %}{{ c }}{% endif %}{{ d.e }}") == {("a",): True, ("c",): False, ("d", "e"): True}
     True
     """
     from jinja2 import meta, nodes
@@ -293,16 +302,48 @@ def find_uses(text: str) -> dict[str, bool]:
     from pytest_llmops.prompts.template_sandbox import make_sandbox
 
     tree = make_sandbox().parse(text)
-    uses = Counter(node.name for node in tree.find_all(nodes.Name) if node.ctx == "load")
-    inserted = Counter[str]()
-    for output in tree.find_all(nodes.Output):
-        for child in output.nodes:
-            value: nodes.Node | None = child
-            if isinstance(child, nodes.Filter) and child.name in TEXT_FILTERS:
-                value = child.node
-            if isinstance(value, nodes.Name):
-                inserted[value.name] += 1
-    return {name: inserted[name] == uses[name] for name in meta.find_undeclared_variables(tree)}
+    variables = meta.find_undeclared_variables(tree) - JINJA_NAMES
+    uses = Counter[tuple[str, ...]]()
+    inserted = Counter[tuple[str, ...]]()
+    pending: list[nodes.Node] = [tree]
+    while pending:
+        node = pending.pop()
+        path = _find_path(node)
+        if path:
+            uses[path] += 1
+            continue
+        children = list(node.iter_child_nodes())
+        pending += children
+        if isinstance(node, nodes.Output):
+            inserted.update(_find_path(_unwrap_text(child)) for child in children)
+    return {path: inserted[path] == count for path, count in uses.items() if path[0] in variables}
+
+
+def _unwrap_text(node: nodes.Node) -> nodes.Node:
+    """Return what a filter for texts is used on; any other node as it is."""
+    from jinja2 import nodes
+
+    if isinstance(node, nodes.Filter) and node.name in TEXT_FILTERS and node.node is not None:
+        return node.node
+    return node
+
+
+def _find_path(node: nodes.Node) -> tuple[str, ...]:
+    """Return the variable and the keys that a node reads; () if it is anything else."""
+    from jinja2 import nodes
+
+    if isinstance(node, nodes.Name) and node.ctx == "load":
+        return (node.name,)
+    if isinstance(node, nodes.Getattr):
+        key: object = node.attr
+    elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const):
+        key = node.arg.value
+    else:
+        return ()
+    path = _find_path(node.node)
+    if not path or not isinstance(key, str):
+        return ()
+    return (*path, key)
 
 
 def render(text: str, variables: Mapping[str, Json]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from pytest_llmops.imports.case_rows import CaseInput
-from pytest_llmops.imports.check_values import CheckValues
+from pytest_llmops.imports.check_values import SCHEMAS, CheckValues
 from pytest_llmops.imports.function_names import name_skipped
 from pytest_llmops.imports.helper_functions import Helper, read_helper
 from pytest_llmops.imports.missing_checks import (
@@ -34,6 +34,7 @@ from pytest_llmops.imports.test_functions import CheckLine, MissingCheck, TestGr
 from pytest_llmops.measurement import shorten_text
 
 MIN_WORDS = 3  # of a description that is worth a docstring
+MAX_TITLE = 300
 MAX_ASKED = 5  # providers in a docstring
 JUDGE_CALLS = frozenset(
     {
@@ -45,7 +46,7 @@ JUDGE_CALLS = frozenset(
     }
 )
 ALL_VARIABLES = "dict(case.input)"  # in the lines of `NotCarried.body`
-KNOWN_NAMES = frozenset({"answer", "case", "SCHEMAS", "Rubric", "len", "str", "any", "all", "round"})
+KNOWN_NAMES = frozenset({"answer", "case", SCHEMAS, "Rubric", "len", "str", "any", "all", "round"})
 NOT_WRITTEN = 'raise NotImplementedError("write the check here")'
 
 
@@ -89,7 +90,7 @@ class ModuleWriter:
 
     def _write_docstring(self) -> list[str]:
         suite = self.suite
-        title = " ".join(suite.title.split()) or f"Tests of {suite.name}"
+        title = shorten_text(" ".join(suite.title.split()) or f"Tests of {suite.name}", MAX_TITLE)
         if title[-1] not in ".!?":
             title += "."
         source = f"Imported from {suite.source} by `llmops import {suite.tool}`; edit it freely."
@@ -114,7 +115,7 @@ class ModuleWriter:
         if any(path.startswith("schemas/") for path in self.values.files):
             self._imports.add_name("pathlib", "Path")
             folder = f'Path(__file__).parent / "schemas" / {format_text(self.suite.name)}'
-            lines.append(f"SCHEMAS = {folder}")
+            lines.append(f"{SCHEMAS} = {folder}")
         for name, literal in self.values.constants.items():
             lines += format_prefixed(literal, f"{name} = ")
         return lines

@@ -285,8 +285,7 @@ def test_models_are_asked_by_the_fixture_and_versions_are_the_prompts(tmp_path: 
         "    variables = {name: case.input[name] for name in prompt.variables}\n"
         "    answer = llm.complete(prompt.render(**variables)).text\n"
     ) in text
-    # A list that a prompt inserts is its JSON text.
-    assert rows(files, "contains")[0]["input"] == {"question": '["q"]', "tone": ""}
+    assert rows(files, "contains")[0]["input"] == {"question": "q", "tone": ""}
     assert rows(files, "contains")[0]["vars"] == {"context": "c"}
     for path, content in files.prompts.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
@@ -294,6 +293,55 @@ def test_models_are_asked_by_the_fixture_and_versions_are_the_prompts(tmp_path: 
     first, second = (Prompts(tmp_path).get("refunds", version) for version in ("v1", "v2"))
     assert (first.description, dict(first.params)) == ("short", {"temperature": 0, "max_tokens": 5})
     assert second.render(tone="a", question="b")[0].content == "a: b\n user:"
+
+
+def test_values_that_a_prompt_inserts_are_texts_and_checks_have_them_as_they_are() -> None:
+    text = "{{ flag }} {{ context }} {{ item }}{% for x in rows %}{{ x }}{% endfor %}{% if on %}!{% endif %}"
+    names = ("flag", "context", "item", "rows", "on")
+    builder = SuiteBuilder(prompts=(prompt(text, *names),))
+    call = "assert_grounded(answer, {var:context}, question={var:question})"
+    grounded = contains("x", call=call, form="none", key="", imports=("assert_grounded",))
+    values = {"flag": True, "context": ["a", "b"], "item": {"k": 1}, "rows": [1, 2], "on": False}
+    builder.add("a", grounded, variables={**values, "question": "q"})
+    builder.add("b", contains("x"), variables={**values, "rows": [{"k": 1}], "question": "q"})
+    files = write(builder)
+    assert rows(files, "contains")[0] == {
+        "id": "a",
+        "input": {"flag": "true", "context": "a,b", "item": '{"k":1}', "rows": [1, 2], "on": False},
+        "vars": {"context": ["a", "b"], "question": "q"},
+    }
+    assert 'assert_grounded(answer, case["vars"]["context"], question=case["vars"]["question"])' in module(
+        files
+    )
+    assert [(remark.kind, remark.what) for remark in files.remarks[:2]] == [("differs", "variable item")] * 2
+    # The rows of the second test are objects, which the prompt cannot insert one by one: their text is looped over.
+    assert rows(files, "contains_2")[0]["input"]["rows"] == "[object Object]"
+
+
+def test_a_prompt_that_cannot_be_made_blocks_its_test() -> None:
+    builder = SuiteBuilder(prompts=(prompt("{{ rows | sum }}", "rows"),))
+    builder.add("a", contains("x"), variables={"rows": ["x", "y"]})
+    builder.add("b", contains("x"), variables={"rows": [1, 2]})
+    files = write(builder)
+    assert "its prompt cannot be made: " in function(files, "contains_blocked").replace('"\n    "', "")
+    assert rows(files, "contains")[0]["input"] == {"rows": [1, 2]}
+
+
+def test_a_variable_that_is_a_keyword_is_given_by_a_mapping() -> None:
+    builder = SuiteBuilder(prompts=(prompt("{{ class }}", "class"),))
+    builder.add("a", contains("x"), variables={"class": "5b"})
+    files = write(builder)
+    assert "prompt.render(**case.input)" in module(files)
+    assert rows(files, "contains")[0]["input"] == {"class": "5b"}
+
+
+def test_a_prompt_without_variables_and_variables_that_no_prompt_uses() -> None:
+    builder = SuiteBuilder(prompts=(prompt("Tell a joke."),))
+    builder.add("a", contains("x"), variables={}, description="A joke")
+    builder.add("b", contains("x"), variables={"topic": "cats"})
+    files = write(builder)
+    assert "answer = application(prompt.render())" in module(files)
+    assert [row["input"] for row in rows(files, "contains")] == ["A joke", {"topic": "cats"}]
 
 
 def test_prompts_made_by_code_get_the_variables() -> None:

@@ -20,10 +20,11 @@ from typing import Any
 from pytest_llmops._util.text_files import BadFile
 from pytest_llmops.errors import find_closest_name
 from pytest_llmops.imports.located_yaml import read_located_yaml
+from pytest_llmops.imports.promptfoo.fitting import fit_variables
 from pytest_llmops.imports.promptfoo.prompts import read_prompts
 from pytest_llmops.imports.promptfoo.providers import read_application
 from pytest_llmops.imports.promptfoo.suite_names import make_unique, name_suite
-from pytest_llmops.imports.promptfoo.tests import fit_variables, read_tests
+from pytest_llmops.imports.promptfoo.tests import read_tests
 from pytest_llmops.imports.source_files import LocatedList, LocatedMap, SourceFolder
 from pytest_llmops.imports.source_references import resolve_references
 from pytest_llmops.imports.suite import ImportedSuite, Place, Remark, SuiteError

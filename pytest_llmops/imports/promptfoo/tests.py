@@ -1,6 +1,6 @@
 """The tests of a promptfoo configuration: defaults merged, products expanded, templates filled in; nothing of it is run."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from pytest_llmops.imports.promptfoo.options import (
 from pytest_llmops.imports.promptfoo.reading import Reading
 from pytest_llmops.imports.promptfoo.variables import Combination, expand, read_variables
 from pytest_llmops.imports.source_files import LocatedMap, SourceFolder, split_function
-from pytest_llmops.imports.suite import Remark, SuiteError, SuitePrompt, SuiteTest
+from pytest_llmops.imports.suite import Remark, SuiteError, SuiteTest
 from pytest_llmops.measurement import shorten_text
 
 MAX_TESTS = 100_000
@@ -90,34 +90,6 @@ def read_tests(config: LocatedMap, folder: SourceFolder, path: Path) -> TestsRea
         tests = tuple(replace(test, obstacle=test.obstacle.removeprefix(why)) for test in tests)
     reading = reader.reading
     return TestsRead(tests, tuple(reading.remarks), reading.assertion_count, transform)
-
-
-def fit_variables(tests: Sequence[SuiteTest], prompts: Sequence[SuitePrompt]) -> tuple[SuiteTest, ...]:
-    """Return tests whose variables fit the prompts: lists, objects, true, false and null that a prompt inserts are the texts of promptfoo.
-
-    Args:
-        tests: The tests.
-        prompts: The prompts; with none, as where code makes them, the values stay.
-    """
-    names: dict[str, bool] = {}
-    for prompt in prompts:
-        for _, text in prompt.sections:
-            for name, is_inserted in templates.find_uses(text).items():
-                names[name] = is_inserted and names.get(name, True)
-    inserted = {name for name, is_inserted in names.items() if is_inserted}
-    return tuple(_write_values(test, inserted) for test in tests)
-
-
-def _write_values(test: SuiteTest, names: Collection[str]) -> SuiteTest:
-    """Return a test in which the values of these variables are texts or numbers."""
-    texts = {
-        name: templates.write_text(value)
-        for name, value in test.variables.items()
-        if name in names and (isinstance(value, bool) or not isinstance(value, (str, int, float)))
-    }
-    if not texts:
-        return test
-    return replace(test, variables={**test.variables, **texts})
 
 
 class _TestReader:

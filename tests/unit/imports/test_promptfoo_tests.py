@@ -9,12 +9,15 @@ from hypothesis import strategies as st
 
 from pytest_llmops.imports.promptfoo import tests as suite_tests
 from pytest_llmops.imports.promptfoo.case_ids import IdMaker, make_slug
+from pytest_llmops.imports.promptfoo.fitting import fit_variables
 from pytest_llmops.imports.promptfoo.reading import Reading
 from pytest_llmops.imports.promptfoo.variables import expand
 from pytest_llmops.imports.source_files import LocatedMap, SourceFolder
 from pytest_llmops.imports.source_references import resolve_references
 from pytest_llmops.imports.suite import Place, SuitePrompt, SuiteTest
+from pytest_llmops.imports.templates import translate
 from pytest_llmops.measurement import Json
+from pytest_llmops.prompts.prompt_file import Section, render_section, used_variables
 
 
 def read(folder: Path, text: str, **files: str) -> suite_tests.TestsRead:
@@ -405,19 +408,37 @@ def test_without_tests_the_prompts_run_once(tmp_path: Path) -> None:
     assert broken.obstacle.startswith("defaultTest cannot be read (promptfooconfig.yaml:1): no such file")
 
 
-def test_values_that_a_prompt_inserts_are_the_texts_of_promptfoo() -> None:
+def test_values_fit_what_the_prompts_read() -> None:
     place = Place("a.yaml", 1)
-    prompt = SuitePrompt(
-        label="",
-        sections=(("user", "{{ a }}{{ b }}{% if c %}{{ c }}{% endif %}{{ d.e }}{{ f }}"),),
-        variables=(),
-        place=place,
-    )
-    variables: dict[str, Json] = {"a": [1, "x"], "b": True, "c": False, "d": {"e": 1}, "f": None, "g": [1]}
+    text = "{{ a }}{{ b }}{% if c %}{{ c }}{% endif %}{{ d.e }}{{ d.f.g }}{{ f }}{{ h.i }}{{ k.l }}{{ k }}{{ m[0] }}"
+    prompt = SuitePrompt(label="", sections=(("user", translate(text).text),), variables=(), place=place)
+    variables: dict[str, Json] = {
+        "a": [1, "x"],
+        "b": True,
+        "c": False,
+        "d": {"e": None, "z": 1},
+        "f": None,
+        "g": [1],
+        "k": {"l": True},
+        "m": [5],
+    }
     test = SuiteTest(id="t", variables=variables, place=place)
-    (fitted,) = suite_tests.fit_variables([test], [prompt])
-    assert fitted.variables == {"a": "1,x", "b": "true", "c": False, "d": {"e": 1}, "f": "", "g": [1]}
-    assert suite_tests.fit_variables([test], []) == (test,)
+    (fitted,) = fit_variables([test], [prompt])
+    assert fitted.variables == {
+        "a": "1,x",
+        "b": "true",
+        "c": False,
+        "d": {"e": "", "z": 1, "f": {"g": ""}},
+        "f": "",
+        "g": [1],
+        "h": {"i": ""},
+        "k": {"l": "true"},
+        "m": [5],
+    }
+    section = Section("user", prompt.sections[0][1], 1)
+    used = {name: fitted.variables[name] for name in used_variables(section)}
+    assert render_section(section, used) == "1,xtruetrue[object Object]5"
+    assert fit_variables([test], []) == (test,)
 
 
 @given(st.lists(st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=4), max_size=4))

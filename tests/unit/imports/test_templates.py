@@ -116,7 +116,7 @@ def test_variables_are_in_the_order_of_their_first_use_without_those_of_loops() 
         "{% for item in items %}{{ item.name }}{{ loop.index }}{{ b }}{% endfor %}{{ a | upper }}{{ items }}{{ c }}"
     )
     assert template.variables == ("items", "b", "a", "c")
-    assert find_uses(template.text) == {"items": False, "b": True, "a": True, "c": True}
+    assert find_uses(template.text) == {("items",): False, ("b",): True, ("a",): True, ("c",): True}
 
 
 def test_a_missing_variable_is_an_empty_text_in_a_prompt_file() -> None:

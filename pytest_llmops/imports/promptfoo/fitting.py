@@ -1,0 +1,61 @@
+"""Make the variables of tests fit the templates of their prompts, where Jinja2 is stricter than Nunjucks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from pytest_llmops.imports import templates
+from pytest_llmops.imports.suite import SuitePrompt, SuiteTest
+from pytest_llmops.measurement import Json
+
+
+def fit_variables(tests: Sequence[SuiteTest], prompts: Sequence[SuitePrompt]) -> tuple[SuiteTest, ...]:
+    """Return tests whose variables fit the prompts.
+
+    What a prompt inserts and is a list, an object, true, false or null becomes the text that promptfoo inserts; a key that a prompt
+    reads and a test does not have becomes an empty text.
+
+    Args:
+        tests: The tests.
+        prompts: The prompts; with none, as where code makes them, the values stay.
+    """
+    uses: dict[tuple[str, ...], bool] = {}
+    for prompt in prompts:
+        for _, text in prompt.sections:
+            for path, is_inserted in templates.find_uses(text).items():
+                uses[path] = is_inserted and uses.get(path, True)
+    objects = {path[:length] for path in uses for length in range(1, len(path))}
+    changed = {path: is_inserted for path, is_inserted in uses.items() if path not in objects}
+    return tuple(_fit(test, changed) for test in tests)
+
+
+def _fit(test: SuiteTest, uses: Mapping[tuple[str, ...], bool]) -> SuiteTest:
+    """Return a test whose variables fit these uses; a variable that it does not have at all stays missing."""
+    variables = dict(test.variables)
+    for path, is_inserted in uses.items():
+        if len(path) > 1 or path[0] in variables:
+            variables[path[0]] = _fit_value(variables.get(path[0]), path[1:], is_inserted=is_inserted)
+    if variables == test.variables and _same_types(variables, test.variables):
+        return test
+    return replace(test, variables=variables)
+
+
+def _same_types(values: Mapping[str, Json], others: Mapping[str, Json]) -> bool:
+    """Return whether equal values are of the same types: True equals 1."""
+    return all(type(values[name]) is type(others[name]) for name in values)
+
+
+def _fit_value(value: Json, path: Sequence[str], *, is_inserted: bool) -> Json:
+    """Return a value in which a path leads to something that a template can insert or test."""
+    if not path:
+        if is_inserted and (isinstance(value, bool) or not isinstance(value, (str, int, float))):
+            return templates.write_text(value)
+        return value
+    if isinstance(value, list):
+        return value
+    known: Mapping[str, Json] = {}
+    if isinstance(value, Mapping):
+        known = value
+    child: Json = ""
+    if len(path) > 1 or path[0] in known:
+        child = known.get(path[0])
+    return {**known, path[0]: _fit_value(child, path[1:], is_inserted=is_inserted)}

@@ -294,7 +294,8 @@ def _keep_truth(value: Expression) -> str:
 def find_uses(text: str) -> dict[tuple[str, ...], bool]:
     """Return what a template of Jinja2 reads: variables, or keys of them; and whether it is only inserted as a text.
 
-    >>> find_uses("{{ a }}{% if c %}{{ c }}{% endif %}{{ d.e }}") == {("a",): True, ("c",): False, ("d", "e"): True}
+    >>> uses = find_uses("{{ a }}{% if c %}{{ c }}{% endif %}{{ d.e }}{% for k, v in f.items() %}{% endfor %}")
+    >>> uses == {("a",): True, ("c",): False, ("d", "e"): True, ("f",): False}
     True
     """
     from jinja2 import meta, nodes
@@ -313,6 +314,8 @@ def find_uses(text: str) -> dict[tuple[str, ...], bool]:
             uses[path] += 1
             continue
         children = list(node.iter_child_nodes())
+        if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Getattr):
+            children = [node.node.node, *node.args]  # the name of a method is no key
         pending += children
         if isinstance(node, nodes.Output):
             inserted.update(_find_path(_unwrap_text(child)) for child in children)

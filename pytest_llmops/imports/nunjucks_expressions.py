@@ -12,6 +12,7 @@ from pytest_llmops.prompts.prompt_file import why_invalid_variable
 # What an expression is: a variable or a key of it; true or false; that, or something else; a constant; anything else
 ExpressionKind: TypeAlias = Literal["path", "truth", "mixed", "constant", "value"]
 MAX_NESTED = 15
+MAX_STEPS = 100  # values, keys, calls and filters of an expression
 _CONSTANTS: dict[str, Json] = {"true": True, "false": False, "none": None, "null": None}
 _KEYWORDS = ("and", "or", "not", "in", "is", "if", "else")
 # From the loosest to the tightest, as Nunjucks has them
@@ -118,6 +119,7 @@ class ExpressionParser:
         self.names = names
         self.line = line
         self.depth = 0
+        self.steps = 0
 
     def peek(self) -> str:
         """Return the next name or sign, or "" if there is none."""
@@ -402,6 +404,7 @@ class ExpressionParser:
     def _parse_keys(self, value: Expression) -> Expression:
         """Return a value with the keys and calls that follow it."""
         while True:
+            self._count_step()
             if self.skip("."):
                 value = self._parse_attribute(value)
             elif self.skip("["):
@@ -412,6 +415,16 @@ class ExpressionParser:
                 self.fail(f"the call {shorten_text(value.text, 40)}()")
             else:
                 return value
+
+    def _count_step(self) -> None:
+        """Count a key, a call or a filter, of which Jinja2 cannot have any number.
+
+        Raises:
+            Untranslatable: There are too many.
+        """
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            self.fail(f"an expression of more than {MAX_STEPS} values, keys and filters")
 
     def _parse_attribute(self, value: Expression) -> Expression:
         name = self.take_name()
@@ -459,6 +472,7 @@ class ExpressionParser:
 
     def _parse_filters(self, value: Expression) -> Expression:
         while self.skip("|"):
+            self._count_step()
             name = self.take_name()
             arguments = []
             if self.peek() == "(":

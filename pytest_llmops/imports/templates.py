@@ -54,6 +54,7 @@ MARKS = ("{{", "{%", "{#", "#}")
 _TAGS = {"{%": "%", "{{": "}", "{#": "#"}
 _RAW = re.compile(r"\{%\s*raw\s*%\}")
 _END_RAW = re.compile(r"\{%\s*endraw\s*%\}")
+MAX_BLOCKS = 30  # within each other
 _MIDDLES = {"elif": "if", "elseif": "if", "else": "if or for"}
 _ENDS = {"endif": "if", "endfor": "for", "endset": "set"}
 
@@ -210,6 +211,8 @@ class _Translator:
     def _write_block(self, part: Part) -> None:
         parser = ExpressionParser(part.tokens, part.line, self.names)
         name = parser.take_name()
+        if len(self.open_blocks) > MAX_BLOCKS:
+            raise Untranslatable(f"blocks nested deeper than {MAX_BLOCKS} levels", part.line)
         if name in _ENDS:
             self._close(name, part.line)
             text = name

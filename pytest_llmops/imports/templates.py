@@ -20,15 +20,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_llmops._util.text_files import BadFile
-from pytest_llmops.imports.nunjucks_expressions import (
-    Expression,
-    ExpressionParser,
-    Names,
-    check_name,
-    quote_text,
-    write_output,
-)
+from pytest_llmops.imports.nunjucks_expressions import ExpressionParser
 from pytest_llmops.imports.nunjucks_tokens import Part, Untranslatable, split_parts
+from pytest_llmops.imports.nunjucks_values import Expression, Names, check_name, quote_text, write_output
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.prompts.prompt_file import JINJA_NAMES
 

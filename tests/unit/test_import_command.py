@@ -117,8 +117,7 @@ def test_prompts_go_into_the_folder_that_tests_there_use(run: Import) -> None:
 
 
 # With fixed outputs; what promptfoo 0.123.1 decided on each (its `eval`, in the order of its tests)
-DECIDED = r"""\
-description: Order answers
+DECIDED = r"""description: Order answers
 prompts:
   - label: short
     raw: "Answer in one sentence: {{question}}"

@@ -1,112 +1,20 @@
 """Translate an expression of Nunjucks into one of Jinja2, as far as both give the same."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, NoReturn, TypeAlias
+from typing import NoReturn
 
 from pytest_llmops.imports import nunjucks_words as words
 from pytest_llmops.imports.nunjucks_tokens import Token, Untranslatable
+from pytest_llmops.imports.nunjucks_values import Expression, ExpressionKind, Names, quote_text
 from pytest_llmops.measurement import Json, shorten_text
-from pytest_llmops.prompts.prompt_file import why_invalid_variable
 
-# What an expression is: a variable or a key of it; true or false; that, or something else; a constant; anything else
-ExpressionKind: TypeAlias = Literal["path", "truth", "mixed", "constant", "value"]
 MAX_NESTED = 15
+MAX_STEPS = 100  # values, keys, calls and filters of an expression
 _CONSTANTS: dict[str, Json] = {"true": True, "false": False, "none": None, "null": None}
 _KEYWORDS = ("and", "or", "not", "in", "is", "if", "else")
 # From the loosest to the tightest, as Nunjucks has them
 _ARITHMETIC = ("~", "+", "-", "*", "/", "//", "%", "**")
 _UNCERTAIN_SIGNS = ("*", "/", "//", "%", "**")
-
-
-@dataclass(frozen=True, slots=True)
-class Expression:
-    """An expression of Jinja2.
-
-    Attributes:
-        text: Its text.
-        kind: What it is.
-        is_atom: Whether it needs no parentheses as an operand.
-        constant: Its value, if it is a constant.
-        path: The variable and the keys, if it is nothing else.
-        sign: The sign of an operation, which Nunjucks writes into JavaScript without parentheses.
-    """
-
-    text: str
-    kind: ExpressionKind = "value"
-    is_atom: bool = False
-    constant: Json = None
-    path: tuple[str | int, ...] = ()
-    sign: str = ""
-
-    @property
-    def operand(self) -> str:
-        """Its text, in parentheses if it is not one word."""
-        if self.is_atom:
-            return self.text
-        return f"({self.text})"
-
-
-@dataclass(slots=True)
-class Names:
-    """The names that a template uses.
-
-    Attributes:
-        variables: Its variables, in the order of their first use.
-        local: The names that loops and ``set`` have given a value, by block.
-        keyed: Those of which keys are read, and so are objects.
-        notes: In what a prompt file differs from the template.
-        is_exact: A missing variable is undefined, as in Nunjucks; else it is an empty text, as in a prompt file.
-    """
-
-    variables: dict[str, None] = field(default_factory=dict)
-    local: list[set[str]] = field(default_factory=lambda: [set()])
-    keyed: set[str] = field(default_factory=set)
-    notes: dict[str, None] = field(default_factory=dict)
-    is_exact: bool = False
-
-    def is_local(self, name: str) -> bool:
-        """Return whether a loop or ``set`` has given it a value."""
-        return any(name in names for names in self.local)
-
-    def use(self, name: str, line: int) -> None:
-        """Remember a variable that is read.
-
-        Raises:
-            Untranslatable: It is the environment, or no variable can have this name.
-        """
-        if self.is_local(name):
-            return
-        if name in ("env", "process"):
-            raise Untranslatable(f"{name} is never read: make it a variable of the test", line)
-        if name == "_conversation":
-            raise Untranslatable("_conversation, the answers of earlier tests", line)
-        check_name(name, line)
-        self.variables.setdefault(name)
-
-
-def check_name(name: str, line: int) -> None:
-    """Check the name of a variable.
-
-    Raises:
-        Untranslatable: No variable can have it.
-    """
-    why = why_invalid_variable(name)
-    if why:
-        raise Untranslatable(f"the variable {shorten_text(name, 60)!r}: {why}", line)
-
-
-def quote_text(value: str) -> str:
-    r"""Return a text as a constant of Jinja2.
-
-    >>> print(quote_text("it's {{ x }}\n"))
-    "it's {{ x }}\n"
-    """
-    escaped = value.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
-    if '"' in escaped and "'" not in escaped:
-        return f"'{escaped}'"
-    escaped = escaped.replace('"', '\\"')
-    return f'"{escaped}"'
 
 
 class ExpressionParser:
@@ -118,6 +26,7 @@ class ExpressionParser:
         self.names = names
         self.line = line
         self.depth = 0
+        self.steps = 0
 
     def peek(self) -> str:
         """Return the next name or sign, or "" if there is none."""
@@ -402,6 +311,7 @@ class ExpressionParser:
     def _parse_keys(self, value: Expression) -> Expression:
         """Return a value with the keys and calls that follow it."""
         while True:
+            self._count_step()
             if self.skip("."):
                 value = self._parse_attribute(value)
             elif self.skip("["):
@@ -412,6 +322,16 @@ class ExpressionParser:
                 self.fail(f"the call {shorten_text(value.text, 40)}()")
             else:
                 return value
+
+    def _count_step(self) -> None:
+        """Count a key, a call or a filter, of which Jinja2 cannot have any number.
+
+        Raises:
+            Untranslatable: There are too many.
+        """
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            self.fail(f"an expression of more than {MAX_STEPS} values, keys and filters")
 
     def _parse_attribute(self, value: Expression) -> Expression:
         name = self.take_name()
@@ -459,6 +379,7 @@ class ExpressionParser:
 
     def _parse_filters(self, value: Expression) -> Expression:
         while self.skip("|"):
+            self._count_step()
             name = self.take_name()
             arguments = []
             if self.peek() == "(":
@@ -500,18 +421,3 @@ def _compare_as_text(side: Expression, other: Expression) -> Expression:
     if other.kind == "path" and type(side.constant) in (int, float):
         return Expression(quote_text(str(side.constant)), "constant", is_atom=True)
     return side
-
-
-def write_output(value: Expression, line: int) -> str:
-    """Return the expression whose text is inserted.
-
-    Raises:
-        Untranslatable: It may be true or false, which JavaScript writes otherwise.
-    """
-    if value.kind == "mixed":
-        raise Untranslatable("true or false, or something else, as a text", line)
-    if value.kind == "truth":
-        return f'"true" if {value.text} else "false"'
-    if value.kind == "constant" and value.constant is None:
-        return '""'
-    return value.text

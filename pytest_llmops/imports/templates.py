@@ -20,15 +20,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_llmops._util.text_files import BadFile
-from pytest_llmops.imports.nunjucks_expressions import (
-    Expression,
-    ExpressionParser,
-    Names,
-    check_name,
-    quote_text,
-    write_output,
-)
+from pytest_llmops.imports.nunjucks_expressions import ExpressionParser
 from pytest_llmops.imports.nunjucks_tokens import Part, Untranslatable, split_parts
+from pytest_llmops.imports.nunjucks_values import Expression, Names, check_name, quote_text, write_output
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.prompts.prompt_file import JINJA_NAMES
 
@@ -54,6 +48,7 @@ MARKS = ("{{", "{%", "{#", "#}")
 _TAGS = {"{%": "%", "{{": "}", "{#": "#"}
 _RAW = re.compile(r"\{%\s*raw\s*%\}")
 _END_RAW = re.compile(r"\{%\s*endraw\s*%\}")
+MAX_BLOCKS = 30  # within each other
 _MIDDLES = {"elif": "if", "elseif": "if", "else": "if or for"}
 _ENDS = {"endif": "if", "endfor": "for", "endset": "set"}
 
@@ -210,6 +205,8 @@ class _Translator:
     def _write_block(self, part: Part) -> None:
         parser = ExpressionParser(part.tokens, part.line, self.names)
         name = parser.take_name()
+        if len(self.open_blocks) > MAX_BLOCKS:
+            raise Untranslatable(f"blocks nested deeper than {MAX_BLOCKS} levels", part.line)
         if name in _ENDS:
             self._close(name, part.line)
             text = name
@@ -294,7 +291,8 @@ def _keep_truth(value: Expression) -> str:
 def find_uses(text: str) -> dict[tuple[str, ...], bool]:
     """Return what a template of Jinja2 reads: variables, or keys of them; and whether it is only inserted as a text.
 
-    >>> find_uses("{{ a }}{% if c %}{{ c }}{% endif %}{{ d.e }}") == {("a",): True, ("c",): False, ("d", "e"): True}
+    >>> uses = find_uses("{{ a }}{% if c %}{{ c }}{% endif %}{{ d.e }}{% for k, v in f.items() %}{% endfor %}")
+    >>> uses == {("a",): True, ("c",): False, ("d", "e"): True, ("f",): False}
     True
     """
     from jinja2 import meta, nodes
@@ -313,6 +311,8 @@ def find_uses(text: str) -> dict[tuple[str, ...], bool]:
             uses[path] += 1
             continue
         children = list(node.iter_child_nodes())
+        if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Getattr):
+            children = [node.node.node, *node.args]  # the name of a method is no key
         pending += children
         if isinstance(node, nodes.Output):
             inserted.update(_find_path(_unwrap_text(child)) for child in children)

@@ -50,11 +50,11 @@ def _fit_value(value: Json, path: Sequence[str], *, is_inserted: bool) -> Json:
         if is_inserted and (isinstance(value, bool) or not isinstance(value, (str, int, float))):
             return templates.write_text(value)
         return value
-    if isinstance(value, list):
-        return value
     known: Mapping[str, Json] = {}
     if isinstance(value, Mapping):
         known = value
+    elif value not in (None, ""):
+        return value
     child: Json = ""
     if len(path) > 1 or path[0] in known:
         child = known.get(path[0])

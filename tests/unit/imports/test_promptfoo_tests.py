@@ -1,6 +1,7 @@
 """The tests of a promptfoo configuration. What is expected was measured with promptfoo 0.123.1."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -410,7 +411,7 @@ def test_without_tests_the_prompts_run_once(tmp_path: Path) -> None:
 
 def test_values_fit_what_the_prompts_read() -> None:
     place = Place("a.yaml", 1)
-    text = "{{ a }}{{ b }}{% if c %}{{ c }}{% endif %}{{ d.e }}{{ d.f.g }}{{ f }}{{ h.i }}{{ k.l }}{{ k }}{{ m[0] }}"
+    text = "{{ a }}{{ b }}{% if c %}{{ c }}{% endif %}{{ d.e }}{{ d.f.g }}{{ f }}{{ h.i }}{{ k.l }}{{ k }}{{ m[0] }}{% if n.o.p %}{% endif %}"
     prompt = SuitePrompt(label="", sections=(("user", translate(text).text),), variables=(), place=place)
     variables: dict[str, Json] = {
         "a": [1, "x"],
@@ -421,6 +422,7 @@ def test_values_fit_what_the_prompts_read() -> None:
         "g": [1],
         "k": {"l": True},
         "m": [5],
+        "n": 7,
     }
     test = SuiteTest(id="t", variables=variables, place=place)
     (fitted,) = fit_variables([test], [prompt])
@@ -434,8 +436,10 @@ def test_values_fit_what_the_prompts_read() -> None:
         "h": {"i": ""},
         "k": {"l": "true"},
         "m": [5],
+        "n": 7,
     }
     section = Section("user", prompt.sections[0][1], 1)
+    section = replace(section, text=section.text.replace("{% if n.o.p %}{% endif %}", ""))
     used = {name: fitted.variables[name] for name in used_variables(section)}
     assert render_section(section, used) == "1,xtruetrue[object Object]5"
     assert fit_variables([test], []) == (test,)

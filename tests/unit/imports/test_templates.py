@@ -97,7 +97,10 @@ NOT_CARRIED = [
     ("a #}", "without a {#"),
     ("{% raw %}", "without its {% endraw %}"),
     ("{{ a }}" * 20_001, "more than 20,000 parts"),
-    ("{{ a" + " ~ a" * 1_001 + " }}", "more than 2,000 words and signs"),
+    ("{{ a" + ".a" * 1_001 + " }}", "more than 2,000 words and signs"),
+    ("{{ a" + ".a" * 101 + " }}", "more than 100 values, keys and filters"),
+    ("{{ a" + " | upper" * 101 + " }}", "more than 100 values, keys and filters"),
+    ("{% if a %}" * 40 + "{% endif %}" * 40, "nested deeper than 30 levels"),
     ("{{ _conversation }}", "answers of earlier tests"),
     ("{{ " + "(" * 60 + "a" + ")" * 60 + " }}", "nested deeper"),
 ]

@@ -1,5 +1,6 @@
 """Write conditions of trivial code about parsed JSON as a JSON Schema."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,6 +23,7 @@ from pytest_llmops.imports.code_tree import (
     UnknownCode,
     match_method,
 )
+from pytest_llmops.imports.json_needs import has_function, list_needs, write_need
 from pytest_llmops.imports.schema_merge import merge_schemas
 from pytest_llmops.measurement import Json
 
@@ -123,6 +125,11 @@ def write_schema(condition: Expression, root: str, *, positive: bool = True) -> 
         right = write_schema(condition.right, root, positive=positive)
         if (condition.operator == "&&") == positive:
             return merge_schemas(left, right)
+        if has_function(condition.left):
+            raise UnknownCode("alternatives to a list whose items may raise")
+        needs = list_needs(condition.left, root) - list_needs(condition.right, root)
+        for keys, kind in sorted(needs, key=repr):
+            right = merge_schemas(_wrap(Place(keys), write_need(kind)), right)
         return {"anyOf": [*_list_choices(left), *_list_choices(right)]}
     if isinstance(condition, Binary) and condition.operator == "in":
         return _write_key(condition, root, positive=positive)
@@ -186,7 +193,7 @@ def _write_comparison(condition: Binary, root: str, *, positive: bool) -> Schema
 
 def _write_type(left: TypeOf, operator: str, right: Expression, root: str) -> Schema:
     place = find_place(left.operand, root)
-    if place is None or not isinstance(right, Literal) or not isinstance(right.value, str):
+    if place is None or place.or_empty or not isinstance(right, Literal) or not isinstance(right.value, str):
         raise UnknownCode("'typeof' of another form")
     if right.value == "undefined":
         return _write_equality(place, operator, Undefined())
@@ -255,6 +262,12 @@ def _write_number(place: Place, operator: str, right: Expression) -> Schema:
 def _write_equality(place: Place, operator: str, right: Expression) -> Schema:
     is_equal = operator in {"===", "=="}
     is_loose = operator in {"==", "!="}
+    if place.or_empty == "string" and right == Literal(""):
+        return _write_truth(Place(place.keys), positive=not is_equal)
+    if place.or_empty and (
+        place.or_empty == "array" or not isinstance(right, Literal) or right.value is None
+    ):
+        raise UnknownCode("a comparison of another form")
     if isinstance(right, Undefined) or (is_loose and right == Literal(None)):
         return _write_absence(place, is_equal=is_equal, with_null=is_loose)
     if not isinstance(right, Literal):
@@ -265,9 +278,19 @@ def _write_equality(place: Place, operator: str, right: Expression) -> Schema:
             return _wrap(place, schema)
         return _wrap(place, {"type": "string", "not": schema})
     value = _as_json(right.value)
+    if operator == "!=" and not _is_word(value):
+        raise UnknownCode("a comparison that converts numbers")
     if is_equal:
         return _wrap(place, {"const": value})
     return _wrap(place, {"not": {"const": value}}, required=False)
+
+
+def _is_word(value: Json) -> bool:
+    """Return whether no number equals a value in JavaScript, whose ``==`` converts them."""
+    if not isinstance(value, str) or not value.strip():
+        return False
+    word = value.strip()
+    return word.isalpha() or re.fullmatch(r"[-+.\w]+", word) is None
 
 
 def _write_absence(place: Place, *, is_equal: bool, with_null: bool) -> Schema:
@@ -283,7 +306,7 @@ def _write_absence(place: Place, *, is_equal: bool, with_null: bool) -> Schema:
 
 def _write_text(place: Place, right: Expression, form: str) -> Schema:
     """Return the schema of a text that is compared in lower case, or without white space around it."""
-    if not isinstance(right, Literal) or not isinstance(right.value, str):
+    if not isinstance(right, Literal) or not isinstance(right.value, str) or not right.value:
         raise UnknownCode("a comparison of another form")
     text = right.value
     if place.lower and (text != text.lower() or not text.isascii()):
@@ -325,7 +348,10 @@ def _write_search(target: Expression, method: str, argument: Expression, root: s
         place = find_place(argument, root)
         if place is None or place.lower or place.trim:
             raise UnknownCode("a call of another form")
-        return {"type": "string", "pattern": javascript_regex.translate(target.pattern, target.flags)}, place
+        pattern = javascript_regex.translate(target.pattern, target.flags)
+        if place.or_empty and re.search(pattern, ""):
+            raise UnknownCode("a call of another form")
+        return {"type": "string", "pattern": pattern}, place
     place = find_place(target, root)
     if place is None:
         raise UnknownCode("a call of another form")
@@ -342,7 +368,7 @@ def _write_search(target: Expression, method: str, argument: Expression, root: s
 
 def _write_inclusion(place: Place, argument: Expression) -> Schema:
     """Return the schema of ``includes``: a part of a text, or an item of a list."""
-    if not isinstance(argument, Literal):
+    if not isinstance(argument, Literal) or argument.value == "":
         raise UnknownCode("a call of another form")
     value = _as_json(argument.value)
     if not isinstance(value, str) or place.or_empty == "array":
@@ -358,7 +384,7 @@ def _write_type_call(function: Member, argument: Expression, root: str, *, posit
     place = find_place(argument, root)
     target = function.target
     name = names.get((target.name, str(function.key))) if isinstance(target, Name) else None
-    if place is None or name is None:
+    if place is None or place.or_empty or name is None:
         raise UnknownCode("a call of another form")
     if positive:
         return _wrap(place, {"type": name})

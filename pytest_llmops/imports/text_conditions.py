@@ -199,6 +199,8 @@ def _write_count(condition: Binary, *, positive: bool) -> list[Check]:
     if text is not None:
         return [_make_count(text, "length", limit, _COUNT_DIFFERS) for limit in limits]
     words = _find_words(left.target)
+    if words is not None and (count == 0 or "at_most=0" in limits) and _find_filtered(left.target) is None:
+        raise UnknownCode("no words, of which JavaScript counts one")
     if words is not None:
         return [_make_count(words, "words", limit) for limit in limits]
     parts = _find_parts(left.target)

@@ -162,6 +162,8 @@ def test_python(code: str, passing: str, failing: str) -> None:
         "JSON.parse(output).a === context.vars.missing",
         "output.includes('a') || output.length > 3",
         "!(output.includes('a') && output.includes('b'))",
+        "JSON.parse(output).a != true",
+        "JSON.parse(output).l.some(i => i.a.b === 1) || JSON.parse(output).c",
         "process.exit(1)",
         "(() => { while (true) {} })()",
         "output => output.length > 1",

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pytest_llmops.imports.case_rows import CaseInput
 from pytest_llmops.imports.check_values import SCHEMAS, CheckValues
 from pytest_llmops.imports.function_names import name_skipped
-from pytest_llmops.imports.helper_functions import Helper, read_helper
 from pytest_llmops.imports.missing_checks import (
     choose_missing,
     comment_missing,
@@ -66,7 +65,6 @@ class ModuleWriter:
     used: CaseInput
     values: CheckValues
     _imports: ModuleImports = field(default_factory=ModuleImports)
-    _helpers: dict[str, Helper] = field(default_factory=dict)
     _differences: set[str] = field(default_factory=set)
     _is_mixed: bool = False
 
@@ -80,7 +78,7 @@ class ModuleWriter:
                 functions.append(self._write_function(group))
             for entries in missing:
                 functions.append(self._write_missing(group, entries, names))
-        parts = [*self._write_application(groups), *self._write_helpers(), *functions]
+        parts = [*self._write_application(groups), *functions]
         head = self._write_docstring()
         constants = self._write_constants()
         lines = [*head, "", *self._imports.format(), "", *constants]
@@ -159,9 +157,6 @@ class ModuleWriter:
         lines += format_prefixed(f"NotImplementedError({reason})", "raise ", INDENT)
         return [lines]
 
-    def _write_helpers(self) -> list[list[str]]:
-        return [helper.code.split("\n") for helper in self._helpers.values()]
-
     def _write_function(self, group: TestGroup) -> list[str]:
         """Return the lines of a test function."""
         statements = [self._write_check(group, line) for line in group.lines]
@@ -209,22 +204,17 @@ class ModuleWriter:
         return code, notes
 
     def _import_names(self, line: CheckLine, code: str) -> None:
-        """Import what a line uses, and define its helpers."""
+        """Import what a line uses."""
         names = used_names(code)
         for name in line.check.imports:
             if name.rpartition(".")[2] in names or "." not in name:
                 self._imports.add(name)
         if "Rubric" in names:
             self._imports.add("pytest_llmops.judges.Rubric")
-        for name in line.check.helpers:
-            helper = read_helper(name)
-            self._helpers[name] = helper
-            for imported in helper.imports:
-                self._imports.add(imported)
 
     def _check_names(self, line: CheckLine, code: str) -> None:
         """Raise if a line uses another name than it may: what the suite says must stand in literals alone."""
-        known = {*KNOWN_NAMES, *self.values.constants, *line.check.fixtures, *line.check.helpers}
+        known = {*KNOWN_NAMES, *self.values.constants, *line.check.fixtures}
         known.update(name.rpartition(".")[2] for name in line.check.imports)
         unknown = sorted(used_names(code) - known)
         if unknown:

@@ -46,6 +46,7 @@ JUDGE_CALLS = frozenset(
 )
 ALL_VARIABLES = "dict(case.input)"  # in the lines of `NotCarried.body`
 KNOWN_NAMES = frozenset({"answer", "case", SCHEMAS, "Rubric", "len", "str", "any", "all", "round"})
+ANY_ANSWER = "assert isinstance(answer, str)"
 NOT_WRITTEN = 'raise NotImplementedError("write the check here")'
 
 
@@ -173,11 +174,12 @@ class ModuleWriter:
         if group.is_blocked and not statements:
             lines.append(f"{INDENT}{NOT_WRITTEN}")
             return lines
-        lines += self._write_answer(group)
         if not statements:
+            lines += self._write_answer(group, [ANY_ANSWER])
             lines += format_comment("The suite has no assertion here: the answer is recorded only.", INDENT)
-            lines.append(f"{INDENT}assert isinstance(answer, str)")
+            lines.append(f"{INDENT}{ANY_ANSWER}")
             return lines
+        lines += self._write_answer(group, [code for code, _ in statements])
         # A failed check of the text counts also where no judge is asked.
         for is_judged in (False, True):
             part = [entry for entry in statements if is_judge_call(entry[0]) == is_judged]
@@ -246,19 +248,25 @@ class ModuleWriter:
             names.append("llm")
         return list(dict.fromkeys((*names, *others)))
 
-    def _write_answer(self, group: TestGroup) -> list[str]:
-        """Return the lines that get the answer."""
-        answer = f"application({self.used.render})"
+    def _write_answer(self, group: TestGroup, code: Sequence[str]) -> list[str]:
+        """Return the lines that get the answer, for the code that follows; a check of the calls alone needs no name for it."""
+        call = f"application({self.used.render})"
+        answer = call
         if group.has_output:
+            call = ""
             answer = "case.output"
         elif not self._has_prompts:
-            answer = "application(case.input)"
+            call = answer = "application(case.input)"
         elif self._asks_model:
-            answer = f"llm.complete({self.used.render}).text"
+            call = f"llm.complete({self.used.render})"
+            answer = f"{call}.text"
         lines = []
-        if self.used.render in answer and self.used.before_render:
+        if self.used.render in call and self.used.before_render:
             lines.append(f"{INDENT}{self.used.before_render}")
-        lines.append(f"{INDENT}answer = {answer}")
+        if any("answer" in used_names(line) for line in code):
+            lines.append(f"{INDENT}answer = {answer}")
+        elif call:
+            lines.append(f"{INDENT}{call}")
         return lines
 
     def _write_description(self, group: TestGroup) -> list[str]:
@@ -282,8 +290,7 @@ class ModuleWriter:
         if not first.body:
             lines.append(f"{INDENT}{NOT_WRITTEN}")
             return lines
-        if "answer" in used_names("\n".join(first.body)):
-            lines += self._write_answer(group)
+        lines += self._write_answer(group, ["\n".join(first.body)])
         for line in first.body:
             if line.startswith("import "):
                 self._imports.add_module(line.removeprefix("import "))

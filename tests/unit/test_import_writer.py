@@ -98,6 +98,14 @@ def test_tests_with_the_same_checks_share_a_function_and_values_that_differ_are_
     assert files.remarks == ()
 
 
+def test_a_check_of_the_calls_needs_no_name_for_the_answer() -> None:
+    builder = SuiteBuilder()
+    builder.add("a", latency())
+    assert function(write(builder), "latency").endswith(
+        "    application(prompt.render(question=case.input))\n    assert_latency(at_most_s=8)"
+    )
+
+
 def test_checks_that_do_not_join_have_keys_of_their_own() -> None:
     builder = SuiteBuilder()
     any_of = {"call": "assert_contains(answer, {value}, any_of=True)", "joins": False, "key": "tags"}

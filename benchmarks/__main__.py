@@ -12,6 +12,7 @@ from benchmarks import (
     feedback,
     guardrails,
     human_pairs,
+    imports,
     judges,
     languages,
     live,
@@ -55,6 +56,7 @@ def main() -> None:
         cases,
         feedback,
         traces,
+        imports,
         agents,
     ):
         for line in part.lines():

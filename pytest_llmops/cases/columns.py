@@ -1,6 +1,8 @@
 """The columns of a case file: which key of a case each one holds. Errors suggest the column that is probably meant."""
 
-from collections.abc import Collection, Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from pytest_llmops._util.option_values import CASE_KEYS
 from pytest_llmops._util.text_files import BadFile
@@ -8,26 +10,54 @@ from pytest_llmops.errors import UnknownName, find_closest_name, format_name_lis
 from pytest_llmops.measurement import shorten_text
 
 REQUIRED_KEYS = ("id", "input")
-# What other tools call these keys, the most usual name first
+MESSAGES = "messages"  # column of a conversation: the input and, if its last message is the assistant's, the reference
+# What other tools call these keys, the most usual name first. Names that mean a good answer in one file and one that was
+# given in another (`completion`, `response`) are not among them, nor `label`, which is not an answer.
 OTHER_NAMES = {
-    "id": ("case_id", "question_id", "query_id", "qid", "uid", "_id", "name", "key"),
-    "input": ("question", "query", "prompt", "instruction", "user_input", "message", "text"),
-    "reference": ("answer", "expected", "expected_output", "ground_truth", "target", "ideal", "output"),
-}
+    "id": ("case_id", "question_id", "query_id", "prompt_id", "sample_id", "example_id", "qid", "uid", "uuid", "_id"),
+    "input": ("question", "query", "prompt", "instruction", "user_input", "user_query", "user_prompt", "message", "text", "inputs"),
+    "reference": (
+        "answer", "answers", "answers.text", "expected", "expected_output", "expected_answer", "reference_answer", "ground_truth",
+        "ground_truths", "target", "targets", "ideal", "correct_answer", "best_answer", "gold_answer",
+    ),
+}  # fmt: skip
+_WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
+@lru_cache(maxsize=1_000)
 def find_own_key(name: str) -> str:
     """Return the key of a case for a name, which may be another tool's name for it; ``""`` if it is the name of no key.
 
-    >>> find_own_key("question"), find_own_key("days")
-    ('input', '')
+    >>> find_own_key("question"), find_own_key("Expected Output"), find_own_key("days")
+    ('input', 'reference', '')
     """
     if name in CASE_KEYS:
         return name
+    spelling = _WORD_START.sub("_", name.strip()).casefold().replace(" ", "_")
     for key, others in OTHER_NAMES.items():
-        if name in others:
+        if spelling == key or spelling in others:
             return key
     return ""
+
+
+def find_known_columns(key: str, columns: Iterable[str]) -> list[str]:
+    """Return the columns that are known as other names of a key, sorted.
+
+    >>> find_known_columns("input", ["id", "question", "Prompt", "days"])
+    ['Prompt', 'question']
+    """
+    return sorted(column for column in columns if column not in CASE_KEYS and find_own_key(column) == key)
+
+
+def describe_choice(key: str, columns: Sequence[str]) -> str:
+    """Return the message for several columns that may hold a key.
+
+    >>> describe_choice("input", ["prompt", "question"])
+    "'prompt' and 'question' may be the input: choose one, fields={'input': 'prompt'}"
+    """
+    names = [repr(shorten_text(column, 60)) for column in columns]
+    example = {key: shorten_text(columns[0], 60)}
+    return f"{' and '.join(names)} may be the {key}: choose one, fields={example}"
 
 
 def check_header(names: list[str], line: int) -> None:
@@ -65,44 +95,37 @@ def check_fields(fields: Mapping[str, str], columns: Collection[str]) -> None:
             raise BadFile(str(error))
 
 
-def require_keys(columns: Collection[str], names: Mapping[str, str]) -> None:
-    """Check that there is a column for ``id`` and for ``input``.
+def require_keys(
+    columns: Collection[str], names: Mapping[str, str], keys: Iterable[str] = REQUIRED_KEYS
+) -> None:
+    """Check that there is a column for each key.
 
     Args:
         columns: The names of all columns.
         names: Key -> the column that it is read from; a key that is not in it is read from the column of its own name.
+        keys: The keys that are needed.
 
     Raises:
         BadFile: A column is missing; the message suggests the column that is probably meant.
     """
-    for key in REQUIRED_KEYS:
+    for key in keys:
         if names.get(key, key) not in columns:
-            raise BadFile(_describe_missing_key(key, columns, names))
+            raise BadFile(describe_missing_key(key, columns, names))
 
 
-def _describe_missing_key(key: str, columns: Collection[str], names: Mapping[str, str]) -> str:
-    """Return the message for a key without a column, with a hint at the column that is probably meant.
-
-    A column with another tool's name for the key (``question`` for ``input``) is a better hint than one of similar spelling.
-    """
+def describe_missing_key(key: str, columns: Collection[str], names: Mapping[str, str]) -> str:
+    """Return the message for a key without a column, with a hint at the column that is probably meant."""
     name = names.get(key, key)
     taken = (*CASE_KEYS, *names.values())
     free = [column for column in columns if column not in taken]
     hint = ""
     if key == "id":
-        hint = "; each case needs one"
+        hint = "; all rows of a file have an id, or none has"
+    elif free and name == key:
+        hint = f"; name the column of the {key}, fields={ {key: 'COLUMN'} }"
     near = shorten_text(find_closest_name(name, free), 60)
-    if near:
+    if near and key != "id":
         hint = f"; is it {near!r}? Rename it, or give fields={ {key: near} }"
-    by_spelling = {}
-    for column in free:
-        spelling = column.strip().casefold().replace(" ", "_")
-        by_spelling[spelling] = column
-    for other_name in OTHER_NAMES[key]:
-        if other_name in by_spelling:
-            column = by_spelling[other_name]
-            hint = f"; is it {column!r}? Then give fields={ {key: column} }"
-            break
     columns_text = format_name_list(shorten_text(column, 60) for column in columns)
     name_text = shorten_text(name, 60)
     return f"missing {name_text!r}: there are {columns_text}{hint}"

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from pytest_llmops._util.text_files import BadFile, json_kind, read_json, read_text
+from pytest_llmops._util.text_files import BadFile, json_kind
 from pytest_llmops._util.user_files import find_path
 from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.measurement import Json, shorten_text
@@ -34,34 +34,30 @@ _OWN_NAMES = {"input": "prompt", "reference": "expected_output"}
 _TAKEN_KEYS = frozenset({"id", "prompt", "expected_output", "files", *_OWN_NAMES})
 
 
-def read_eval_rows(path: Path) -> Iterator[tuple[int, Json]]:
-    """Yield the number and the row of each case of an evals.json or evalset.json.
+def parse_eval_rows(value: Json, folder: Path) -> Iterator[tuple[int, Json]] | None:
+    """Return the number and the row of each case of an evals.json or evalset.json; None for another JSON document.
+
+    Args:
+        value: The document.
+        folder: The folder of the file, in which its files are searched.
 
     Raises:
-        BadFile: The file is neither, or a case of it lacks its prompt or has a wrong value; gives the place in the file.
+        BadFile: A case lacks its prompt or has a wrong value; gives the place in the file.
     """
-    value = read_json(read_text(path))
-    if isinstance(value, Mapping):
-        for key in ("eval_cases", "evalCases"):
-            if key in value:
-                cases = _read_list(value[key], key)
-                yield from enumerate(map(_parse_adk_case, cases, _name_places(key, cases)), 1)
-                return
-        if "evals" in value:
-            evals = _read_list(value["evals"], "evals")
-            for number, (entry, place) in enumerate(zip(evals, _name_places("evals", evals), strict=True), 1):
-                yield number, _parse_eval(entry, place, path.parent)
-            return
-    hint = "cases of one's own are JSON Lines in a file .jsonl"
-    if isinstance(value, list):
-        hint = "an old ADK test file is converted by ADK itself (migrate_eval_data_to_new_schema); " + hint
-    keys = ""
-    if isinstance(value, Mapping):
-        keys = f" with the keys {shorten_text(', '.join(value) or 'none', 80)}"
-    raise BadFile(
-        "expected the list `evals` (evals.json of Agent Skills) or `eval_cases` (evalset.json of ADK), "
-        f"got {json_kind(value)}{keys}; {hint}"
+    if not isinstance(value, Mapping):
+        return None
+    for key in ("eval_cases", "evalCases"):
+        if key in value:
+            cases = _read_list(value[key], key)
+            return enumerate(map(_parse_adk_case, cases, _name_places(key, cases)), 1)
+    if "evals" not in value:
+        return None
+    evals = _read_list(value["evals"], "evals")
+    rows = (
+        _parse_eval(entry, place, folder)
+        for entry, place in zip(evals, _name_places("evals", evals), strict=True)
     )
+    return enumerate(rows, 1)
 
 
 def copy_files(case: "Case", folder: str | Path) -> list[Path]:

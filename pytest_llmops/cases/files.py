@@ -1,7 +1,7 @@
-"""Load test cases from JSONL, YAML, CSV, evals.json, evalset.json, Parquet or Arrow files, draw samples, and select by tag or split.
+"""Load test cases from the rows of a file or a dataset, draw samples, and select by tag or split.
 
-Every case has an explicit id, which becomes part of a test's name and the key of a baseline: a number by position
-would change when a case is inserted, and different cases would be compared.
+Every case has an id, which becomes part of a test's name and the key of a baseline: a number by position would change when a
+case is inserted, and different cases would be compared. A row without an id gets one from its content.
 """
 
 import base64
@@ -9,7 +9,7 @@ import hashlib
 import heapq
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from dataclasses import fields as list_fields
 from operator import itemgetter
@@ -25,17 +25,15 @@ from pytest_llmops._util.text_files import (
     fingerprint_parts,
     json_kind,
     read_bytes,
-    read_csv,
-    read_json_lines,
-    read_text,
-    read_yaml,
-    stream_lines,
 )
 from pytest_llmops._util.user_files import find_path
-from pytest_llmops.cases.columns import check_fields, check_header, find_own_key, has_only_texts, require_keys
+from pytest_llmops.cases.case_ids import parse_id
+from pytest_llmops.cases.columns import check_fields, find_own_key, has_only_texts, require_keys
 from pytest_llmops.cases.content_parts import make_file_part
-from pytest_llmops.cases.eval_files import read_eval_rows
-from pytest_llmops.cases.tables import read_dataset_rows, read_table_rows
+from pytest_llmops.cases.dataset_cache import is_dataset_name
+from pytest_llmops.cases.row_files import TEXT_SUFFIXES, has_header, read_rows
+from pytest_llmops.cases.row_forms import OWN_FORM, RowForm, find_row_form
+from pytest_llmops.cases.tables import read_dataset_rows
 from pytest_llmops.cases.turns import add_input
 from pytest_llmops.errors import CaseError, UnknownName, UsageError
 from pytest_llmops.measurement import Json, shorten_text
@@ -43,12 +41,6 @@ from pytest_llmops.protocols import Call
 
 EXPECTED = ("refuse", "answer")  # the key ``expect`` of an attack and of its harmless question
 BUILTIN_CASES = Path(__file__).with_name("builtin")
-# Pytest, xdist and JUnit readers split a test's name here, or write these characters differently
-FORBIDDEN_IN_IDS = ("[", "]", "::", "\\")
-MAX_ID_CHARS = 200
-_PLAIN_ID = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_ID_CHARS}}}")
-TEXT_SUFFIXES = (".jsonl", ".yaml", ".yml", ".csv")
-CASE_SUFFIXES = (*TEXT_SUFFIXES, ".json", ".parquet", ".arrow")
 TRAINING_SPLITS = ("train", "training")  # cases of these splits are not for tests
 CALL_KEYS = frozenset(spec.name for spec in list_fields(Call))
 
@@ -70,6 +62,7 @@ class Case:
         data: All other keys of the case; ``case["key"]`` reads them.
         robust: In a test with ``llm_robust``, the transformation that changed the input (``value``) and its changes; else empty.
         line: The line of its file at which it begins; 0: it comes from no text file.
+        has_content_id: Whether its row has no id, so that the id was made of its content.
 
     >>> Case(id="late-return", input="Can I still return it?", data={"days": 45})["days"]
     45
@@ -89,6 +82,7 @@ class Case:
     data: Mapping[str, Json] = field(default_factory=dict)
     robust: Mapping[str, Json] = field(default_factory=dict, repr=False)
     line: int = field(default=0, repr=False, compare=False)
+    has_content_id: bool = field(default=False, repr=False, compare=False)
 
     def __getitem__(self, key: str) -> Json:
         if key in self.data:
@@ -155,26 +149,34 @@ def load_cases(
     fields: Mapping[str, str] = MappingProxyType({}),
     default_fields: Mapping[str, str] = MappingProxyType({}),
     model: Any = None,
+    split: str = "",
 ) -> tuple[Case, ...]:
     r"""Read the cases of a file, in its order.
 
-    JSONL: one object a line, blank lines are skipped. YAML: a list of objects. CSV: commas, a header, every
+    JSONL: one object a line, blank lines are skipped. YAML: a list of objects. CSV: commas (TSV: tabs), a header, every
     value a text; ``tags`` and ``files`` are split at ``;`` and ``|``. These files are UTF-8; every line end is read as
-    ``\n``, within values too, so that a checkout on Windows has the same cases. Parquet files, Arrow streams and folders
-    that ``save_to_disk`` of `datasets` wrote need the extra ``parquet``; the line of an error is then the row. JSON: an evals.json of
-    the Agent Skills guide or an evalset.json of ADK.
+    ``\n``, within values too, so that a checkout on Windows has the same cases. JSON: a list of objects, an evals.json of the
+    Agent Skills guide or an evalset.json of ADK. Parquet files, Arrow streams and datasets of Hugging Face need the extra
+    ``parquet``. The line of an error is the row in JSON and in these.
+
+    Without ``input``, ``reference`` or ``id``, a column that is known as another name of it is read (``question``, ``answer`` ...).
+    Rows without an id get one from their input.
 
     Args:
-        source: The file: .jsonl, .yaml, .yml, .csv, .json, .parquet or .arrow, or a folder of `save_to_disk`; or the rows
-            themselves, as a list of mappings, a `Dataset` or a `DatasetDict`.
+        source: The file: .jsonl, .yaml, .yml, .csv, .tsv, .json, .parquet or .arrow, or a folder of `save_to_disk`; ``hf:NAME``
+            for a dataset that is in the cache of `datasets`; or the rows themselves, as a list of mappings, a `Dataset` or a
+            `DatasetDict`.
         fields: Key of a case -> the column that it is read from, ``{"input": "question"}``; ``case["question"]``
-            has the value, too. Every column must exist. An id may then be a whole number.
+            has the value, too. Every column must exist.
         default_fields: The same as a default for all files: a column that this file does not have is ignored.
         model: A pydantic model that validates every case; ``case.typed`` is the resulting object.
+        split: Only the cases of this split; of a dataset with splits, such as ``hf:NAME``, no other is read.
 
     Raises:
+        UnknownName: No case is of the split.
         CaseError: The file is missing, of unknown type, not UTF-8 or empty, a line is broken, a value is missing or
-            wrong, an id is repeated, or no case has a column of ``fields``; with file and line.
+            wrong, an id or a row without one is repeated, no case has a column of ``fields``, or several columns may be the
+            input; with file and line.
 
     >>> [case.id for case in load_cases([{"id": "late", "input": "May I still return it?"}])]
     ['late']
@@ -183,13 +185,15 @@ def load_cases(
     if not isinstance(source, (str, Path)):
         place = f"<{type(source).__name__}>"
     try:
-        table = _read_table(source)
-        names = _name_columns(table, fields, default_fields)
-        cases = _parse_rows(table, names, model, has_lines=str(place).lower().endswith(TEXT_SUFFIXES))
+        table = _read_table(source, split)
+        form = _find_form(table, fields, default_fields)
+        cases = _parse_rows(table, form, model, has_lines=str(place).lower().endswith(TEXT_SUFFIXES))
     except BadFile as error:
         raise CaseError(error.what, place, error.line) from None
     if not cases:
         raise CaseError("no case in the file: expected at least one", place)
+    if split:
+        return select_split(cases, split)
     return cases
 
 
@@ -200,8 +204,8 @@ class _Table:
     Attributes:
         rows: Line number and row, without the header.
         columns: The names of all columns.
-        is_csv: It comes from a CSV file, where every value is a text.
-        header_line: The line number of the header; None without a header (all formats but CSV).
+        is_csv: It comes from a CSV or TSV file, where every value is a text.
+        header_line: The line number of the header; None without a header (all other formats).
     """
 
     rows: Sequence[tuple[int, Json]]
@@ -210,16 +214,18 @@ class _Table:
     header_line: int | None = None
 
 
-def _read_table(source: str | Path | Iterable[Mapping[str, Any]]) -> _Table:
+def _read_table(source: str | Path | Iterable[Mapping[str, Any]], split: str) -> _Table:
     """Read the rows and the column names of a file, a list of mappings or a data set.
 
     Raises:
         BadFile: The file is missing or broken.
     """
     if isinstance(source, (str, Path)):
-        path = find_path(source)
-        rows = list(read_rows(path))
-        if path.suffix.lower() == ".csv" and rows:
+        path = Path(source)
+        if not is_dataset_name(source):
+            path = find_path(source)
+        rows = list(read_rows(path, split=split))
+        if has_header(path) and rows:
             line, header = rows[0]
             columns = []
             if isinstance(header, list):
@@ -234,28 +240,28 @@ def _read_table(source: str | Path | Iterable[Mapping[str, Any]]) -> _Table:
     return _Table(rows, list(keys))
 
 
-def _name_columns(
-    table: _Table, fields: Mapping[str, str], default_fields: Mapping[str, str]
-) -> dict[str, str]:
-    """Return key -> column for the keys that are read from a column of another name.
+def _find_form(table: _Table, fields: Mapping[str, str], default_fields: Mapping[str, str]) -> RowForm:
+    """Return how the rows of a table become cases.
 
     Raises:
-        BadFile: A column of ``fields`` does not exist, or a CSV file has no column for ``id`` or ``input``.
+        BadFile: A column of ``fields`` does not exist, several columns may be the input, or a CSV file has no column for it.
     """
     names = {key: column for key, column in default_fields.items() if column in table.columns}
     names.update(fields)
     if not table.columns:
-        return names
+        return RowForm(names)
+    rows = [row for _, row in table.rows if isinstance(row, Mapping)]
     try:
         check_fields(fields, table.columns)
-        if table.is_csv:
-            require_keys(table.columns, names)
+        form = find_row_form(lambda: rows, names)
+        if table.is_csv and not form.input_column:
+            require_keys(table.columns, names, ("input",))
     except BadFile as error:
         raise BadFile(error.what, table.header_line) from None
-    return names
+    return form
 
 
-def _parse_rows(table: _Table, names: Mapping[str, str], model: Any, *, has_lines: bool) -> tuple[Case, ...]:
+def _parse_rows(table: _Table, form: RowForm, model: Any, *, has_lines: bool) -> tuple[Case, ...]:
     """Return the cases of a table; ``has_lines``: the numbers of its rows are lines of a text file.
 
     Raises:
@@ -266,70 +272,33 @@ def _parse_rows(table: _Table, names: Mapping[str, str], model: Any, *, has_line
     for line, row in table.rows:
         try:
             place = line if has_lines else 0
-            case = parse_case(as_mapping(row), names, split_tags=table.is_csv, model=model, line=place)
+            case = parse_case(as_mapping(row), form, split_tags=table.is_csv, model=model, line=place)
         except BadFile as error:
             raise BadFile(error.what, error.line or line) from None
         if case.id in cases:
-            raise BadFile(f"duplicate id {case.id!r} (first in line {lines[case.id]})", line)
+            what = describe_repeated(case, lines[case.id])
+            if case.split != cases[case.id].split and not has_lines:
+                what += f", of another split; name the split to read: split={case.split!r}"
+            raise BadFile(what, line)
         cases[case.id] = case
         lines[case.id] = line
     return tuple(cases.values())
 
 
-def read_rows(path: Path, *, numbers_as_written: bool = True) -> Iterator[tuple[int, Json]]:
-    """Yield the line number and value of each row; for CSV, the first value is the header, a list.
+def describe_repeated(case: Case, first_line: int) -> str:
+    """Return the message for a case whose id an earlier one has.
 
-    All formats but YAML are read a row at a time. With ``numbers_as_written``, 1.10 in YAML is refused: it may be meant as text.
-
-    Raises:
-        BadFile: The file is missing, of unknown type or broken.
+    >>> describe_repeated(Case(id="a", input="x"), 3)
+    "duplicate id 'a' (first in line 3)"
     """
-    suffix = path.suffix.lower()
-    if not suffix and path.is_dir():
-        suffix = ".arrow"
-    if suffix == ".jsonl":
-        return read_json_lines(stream_lines(path))
-    if suffix in (".yaml", ".yml"):
-        return _parse_yaml_rows(read_text(path), numbers_as_written=numbers_as_written)
-    if suffix == ".csv":
-        return _stream_csv_rows(path)
-    if suffix == ".json":
-        return read_eval_rows(path)
-    if suffix in (".parquet", ".arrow"):
-        return read_table_rows(path)
-    known = ", ".join(CASE_SUFFIXES)
-    raise BadFile(f"unknown type of file {suffix!r}: expected {known}")
-
-
-def _parse_yaml_rows(text: str, *, numbers_as_written: bool) -> Iterator[tuple[int, Json]]:
-    """Return the line number and value of each item of the list in a YAML file."""
-    value, lines = read_yaml(text, numbers_as_written=numbers_as_written)
-    if value is not None and not isinstance(value, list):
-        raise BadFile(f"expected a list of cases (each begins with `- id:`), got {json_kind(value)}", 1)
-    return zip(lines, value or [], strict=True)
-
-
-def _stream_csv_rows(path: Path) -> Iterator[tuple[int, Json]]:
-    """Yield the line number and value of the header, a list, then of each record, an object; empty records are skipped."""
-    header: list[str] = []
-    text_lines = (f"{text}\n" for _, text in stream_lines(path))
-    for line, record in read_csv(text_lines):
-        if not record:
-            continue
-        if not header:
-            check_header(record, line)
-            header = record
-            yield line, list(header)
-            continue
-        if len(record) != len(header):
-            expected = f"{len(header)} values as in the header"
-            raise BadFile(f"expected {expected}, got {len(record)}", line)
-        yield line, dict(zip(header, record, strict=True))
+    if case.has_content_id:
+        return f"the same row as line {first_line}, without an id: leave one out (llmops cases check lists them all), or give both an id"
+    return f"duplicate id {case.id!r} (first in line {first_line})"
 
 
 def parse_case(
     row: Mapping[str, Json],
-    names: Mapping[str, str],
+    form: RowForm = OWN_FORM,
     *,
     split_tags: bool = False,
     model: Any = None,
@@ -339,7 +308,7 @@ def parse_case(
 
     Args:
         row: Its keys and values.
-        names: Key -> the column that it is read from, where that is not the column of its own name.
+        form: From which columns the rows of its file are read, and whether they have ids.
         split_tags: Whether one text holds several tags or files, separated by ``;`` or ``|``, as in CSV.
         model: A pydantic model that validates the case.
         line: The line of its file; 0: not known.
@@ -347,21 +316,22 @@ def parse_case(
     Raises:
         BadFile: A key is missing, or has a wrong value.
     """
+    names = form.names
     row = add_input(row, names)
-    require_keys(row, names)
-    own = _read_own_values(row, names)
+    require_keys(row, names, form.needed_keys)
+    values = form.find_values(row)
+    own = {**_read_own_values(row, names), **values}
     if own["input"] is None:
         raise BadFile("input: expected a text or a JSON value, got null")
-    if "id" in names:  # a column that was chosen as id may hold whole numbers
-        own_id = own["id"]
-        if isinstance(own_id, int) and not isinstance(own_id, bool):
-            own["id"] = str(own_id)
-    case_id = _parse_id(own["id"])
+    case_id = parse_id(own["id"])
     reference = _parse_text(own, "reference")
     output = None
     if "output" in own:
         output = _parse_text(own, "output")
     tags = dict.fromkeys(_parse_texts(own, "tags", split=split_tags))
+    data = _read_data(row, names)
+    if "references" in values:
+        data["references"] = values["references"]
     case = Case(
         id=case_id,
         input=own["input"],
@@ -372,8 +342,9 @@ def parse_case(
         files=_parse_texts(own, "files", split=split_tags),
         output=output,
         calls=_parse_calls(own),
-        data=_read_data(row, names),
+        data=data,
         line=line,
+        has_content_id=form.makes_ids,
     )
     if model is None:
         return case
@@ -480,28 +451,6 @@ def _parse_text(row: Mapping[str, Json], key: str) -> str:
         hint = "leave the key out"
     kind = json_kind(value)
     raise BadFile(f"{key}: expected a text, got {kind}: {hint}")
-
-
-def _parse_id(value: Json) -> str:
-    # Most ids need no further check: a large file has millions of them.
-    if isinstance(value, str) and _PLAIN_ID.fullmatch(value):
-        return value
-    if not isinstance(value, str):
-        excerpt = shorten_text(canonical_json(value), 60)
-        got = f"{json_kind(value)} {excerpt}"
-        raise BadFile(f"id: expected a text, got {got}: write it in quotes")
-    id_text = shorten_text(value, 60)
-    if not value.strip():
-        raise BadFile("id: expected a text that names the case, got an empty one")
-    if value != value.strip() or not value.isprintable():
-        raise BadFile(f"id {id_text!r}: expected printable characters and no white space at the ends")
-    if len(value) > MAX_ID_CHARS:
-        expected = f"at most {MAX_ID_CHARS} characters"
-        raise BadFile(f"id {id_text!r}: expected {expected}, got {len(value):,}")
-    for mark in FORBIDDEN_IN_IDS:
-        if mark in value:
-            raise BadFile(f"id {id_text!r}: {mark!r} cannot be in an id, as a test's name is split there")
-    return value
 
 
 def sample(cases: Iterable[Case], n: int, seed: int = 0) -> tuple[Case, ...]:

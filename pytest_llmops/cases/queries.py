@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from pytest_llmops._util.framework_objects import is_retriever, read_hits, search_any
-from pytest_llmops.cases.files import CASE_SUFFIXES, Case, load_cases
+from pytest_llmops.cases.files import Case, load_cases
+from pytest_llmops.cases.row_files import CASE_SUFFIXES
 from pytest_llmops.cases.trec import read_qrels, read_run
 from pytest_llmops.errors import LLMOpsError, UsageError, describe_exception, find_closest_name
 from pytest_llmops.measurement import Json, shorten_text
@@ -94,7 +95,7 @@ def load_queries(given: QuerySource) -> tuple[Query, ...]:
 def _read_queries(path: str | Path) -> list[Query]:
     """Read the queries of a case file, or of judgements of TREC."""
     suffix = Path(path).suffix.lower()
-    if suffix in CASE_SUFFIXES:
+    if suffix in CASE_SUFFIXES and suffix != ".tsv":  # judgements of BEIR have this suffix
         cases = load_cases(path)
         return _queries_from_cases(cases, where=f" @ {path}", split=suffix == ".csv")
     return [Query(id=query, relevant=grades) for query, grades in read_qrels(path).items()]

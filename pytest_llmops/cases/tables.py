@@ -1,4 +1,4 @@
-"""Rows of Parquet files, of datasets that ``save_to_disk`` of Hugging Face's `datasets` wrote, and of its objects.
+"""Rows of Parquet files, of datasets that Hugging Face's `datasets` saved or has in its cache, and of its objects.
 
 Files are read with `pyarrow` only, a batch at a time.
 """
@@ -11,21 +11,26 @@ from typing import Any
 
 from pytest_llmops._util.text_files import BadFile, check_json_value
 from pytest_llmops._util.user_files import check_inside
-from pytest_llmops.errors import MissingExtra
+from pytest_llmops.cases.dataset_cache import INFO_NAME, list_split_files
+from pytest_llmops.errors import MissingExtra, UnknownName
 from pytest_llmops.measurement import Json, shorten_text
 
 
-def read_table_rows(path: Path) -> Iterator[tuple[int, Json]]:
-    """Yield the number (from 1) and the row of a Parquet file, an Arrow stream or a folder of `save_to_disk`.
+def read_table_rows(path: Path, split: str = "") -> Iterator[tuple[int, Json]]:
+    """Yield the number (from 1) and the row of a Parquet file, an Arrow stream, a folder of `save_to_disk` or of the cache.
 
     Null values are left out, the number of a ``ClassLabel`` is replaced by its name, and the rows of a dataset with
     splits have the key ``split``.
 
+    Args:
+        path: The file or folder.
+        split: Read only this split, if there are splits.
+
     Raises:
-        BadFile: The file is of another kind or broken, or JSON cannot represent a value.
+        BadFile: The file is of another kind or broken, there is no such split, or JSON cannot represent a value.
         MissingExtra: `pyarrow` is not installed.
     """
-    state_files = (path / "state.json", path / "dataset_dict.json")
+    state_files = (path / "state.json", path / "dataset_dict.json", path / INFO_NAME)
     if path.is_dir() and not any(file.exists() for file in state_files):
         raise BadFile("expected a file, or a folder that save_to_disk wrote, got a folder without state.json")
     try:
@@ -34,8 +39,12 @@ def read_table_rows(path: Path) -> Iterator[tuple[int, Json]]:
         what = f"reading {shorten_text(path.name, 60)}"
         raise MissingExtra(what, "parquet", "pyarrow") from None
     try:
-        files = _list_data_files(path)
-        yield from _number_rows(_open_table(split, file) for split, file in files)
+        files = [*_list_data_files(path)]
+        known = {name for name, _ in files} - {""}
+        if split and known and split not in known:
+            raise BadFile(str(UnknownName("split", split, known, where="splits of the dataset")))
+        wanted = [(name, file) for name, file in files if not split or name in ("", split)]
+        yield from _number_rows(_open_table(name, file) for name, file in wanted)
     except (pa.ArrowException, OSError, AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
         what = "cannot be read as Parquet, an Arrow stream, or a folder of save_to_disk"
         message = shorten_text(str(error), 200)
@@ -142,9 +151,14 @@ def _to_plain_row(cells: Mapping[str, Any]) -> Json:
 
 
 def _list_data_files(path: Path) -> Iterator[tuple[str, Path]]:
-    """Yield (split, file) for the file itself, or for the data files in a folder of `save_to_disk`; ``""`` without splits."""
+    """Yield (split, file) for the file itself, or for the data files in a folder of `datasets`; ``""`` without splits."""
     if not path.is_dir():
         yield "", path
+        return
+    if not any((path / name).exists() for name in ("state.json", "dataset_dict.json")):
+        for split, split_files in list_split_files(path).items():
+            for split_file in split_files:
+                yield split, split_file
         return
     splits = [""]
     splits_file = path / "dataset_dict.json"

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from pytest_llmops._util.text_files import BadFile, canonical_json, json_kind, read_json
+from pytest_llmops.cases.chat_messages import question_text
 from pytest_llmops.cases.files import TRAINING_SPLITS, Case
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import ROLES
@@ -218,24 +219,6 @@ def _why_invalid_arguments(arguments: object) -> str:
     if isinstance(value, str):
         return "expected the JSON text of an object, got JSON within JSON (encoded twice)"
     return f"expected the JSON text of an object, got {json_kind(value)}"
-
-
-def question_text(value: Json) -> str:
-    """Return the question in an input, by which duplicates and leaks are searched.
-
-    A text is the question itself, in a list of messages it is the user's last one; of anything else, the JSON is returned.
-
-    >>> question_text([{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hello?"}])
-    'Hello?'
-    """
-    text = value
-    if isinstance(value, list):
-        for message in value:
-            if _get(message, "role") == "user":
-                text = _get(message, "content")
-    if isinstance(text, str):
-        return text
-    return canonical_json(text)
 
 
 def split_answer(row: Mapping[str, Any], form: str) -> tuple[str, str] | None:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pytest_llmops._util.text_files import canonical_json
-from pytest_llmops.cases.files import Case
+from pytest_llmops.cases.chat_messages import question_text
+from pytest_llmops.cases.files import Case, describe_repeated
 from pytest_llmops.cases.similar_texts import MAX_CHARS, find_quoted, find_similar_pairs
-from pytest_llmops.cases.training_rows import question_text, split_answer
+from pytest_llmops.cases.training_rows import split_answer
 from pytest_llmops.cli.case_files import print_lines_and_summary
 from pytest_llmops.cli.case_rows import (
     RowFile,
@@ -197,7 +198,7 @@ def _check_file(
         for finding in news:
             totals.add_finding(finding)
         findings = sorted([*findings, *news], key=lambda finding: finding.is_note)[:MAX_KEPT]
-    for note in _list_label_notes(totals):
+    for note in (*_list_label_notes(totals), *_list_id_notes(source, totals)):
         totals.add_finding(note)
         findings.append(note)
     clean = environment_redactor().clean_excerpt  # once: it reads the environment
@@ -270,6 +271,13 @@ def _list_label_notes(totals: Totals) -> Iterator[Finding]:
             yield Finding(totals.first_line, "note", what)
 
 
+def _list_id_notes(source: RowFile, totals: Totals) -> Iterator[Finding]:
+    """Yield a note if the rows of a file have no id."""
+    if source.format == "cases" and source.form.makes_ids and totals.valid:
+        what = "no row has an id: each gets one from its input, so with another input it is a new case"
+        yield Finding(totals.first_line, "note", what)
+
+
 def _scan_rows(
     args: argparse.Namespace, source: RowFile, max_chars: int, totals: Totals
 ) -> Iterator[tuple[list[Finding], Question | None]]:
@@ -319,8 +327,7 @@ class _SeenRows:
         """Yield a finding if an earlier row has the id of this one."""
         first = self.first_lines.setdefault(hash(case.id), line)
         if first != line:
-            what = f"duplicate id {case.id!r} (first in line {first})"
-            yield Finding(line, "problem", what)
+            yield Finding(line, "problem", describe_repeated(case, first))
 
     def check_split(self, line: int, case: Case) -> Iterator[Finding]:
         """Yield a finding if an earlier row of the same family is in another split."""

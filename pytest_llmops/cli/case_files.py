@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pytest_llmops._util.text_files import as_mapping, read_json, read_text
+from pytest_llmops.cases.chat_messages import question_text
 from pytest_llmops.cases.files import hash_id, sample
 from pytest_llmops.cases.similar_texts import find_similar_pairs
-from pytest_llmops.cases.training_rows import case_to_row, question_text, row_to_case
+from pytest_llmops.cases.training_rows import case_to_row, row_to_case
 from pytest_llmops.cli.case_rows import Make, open_row_file, read_unique_cases, read_valid_cases
 from pytest_llmops.cli.common import (
     EXIT_PROBLEM,

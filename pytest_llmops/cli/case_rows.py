@@ -11,7 +11,9 @@ from typing import Any
 
 from pytest_llmops._util.option_values import CASE_KEYS
 from pytest_llmops._util.text_files import BadFile, as_mapping, read_json, stream_lines
-from pytest_llmops.cases.files import Case, parse_case, read_rows
+from pytest_llmops.cases.files import Case, describe_repeated, parse_case
+from pytest_llmops.cases.row_files import has_header, read_rows
+from pytest_llmops.cases.row_forms import RowForm, find_row_form
 from pytest_llmops.cases.training_rows import CHECKS, row_messages
 from pytest_llmops.errors import CaseError, UnknownName, UsageError
 
@@ -26,16 +28,27 @@ class RowFile:
     Attributes:
         format: ``cases``, or a format of training rows (a key of `CHECKS`).
         columns: Names of columns that differ from the keys of a case, by these keys.
+        split: Only the rows of this split; "": all.
     """
 
     path: Path
     format: str
     columns: Mapping[str, str]
+    split: str = ""
 
     @cached_property
     def suffix(self) -> str:
         """The suffix of the file, in lower case."""
         return self.path.suffix.lower()
+
+    @cached_property
+    def form(self) -> RowForm:
+        """How the rows become cases; the file is read for it, up to its first row with an id and an input.
+
+        Raises:
+            BadFile: The file cannot be read, or several columns may be the input.
+        """
+        return find_row_form(lambda: _iter_readable_rows(self), self.columns)
 
     @cached_property
     def id_prefix(self) -> str:
@@ -50,7 +63,7 @@ def open_row_file(path: Path, args: argparse.Namespace) -> RowFile:
     Raises:
         UsageError: ``--field`` has another form, or names no key of a case.
     """
-    return RowFile(path, args.format, parse_columns(args.field))
+    return RowFile(path, args.format, parse_columns(args.field), getattr(args, "split", ""))
 
 
 def parse_columns(pairs: Sequence[str]) -> dict[str, str]:
@@ -77,7 +90,8 @@ def read_row_file(source: RowFile, make: Make | None = None) -> Iterator[tuple[i
 
     Args:
         source: The file.
-        make: Converts a case to another format. The attribute ``typed`` of a case is the result, else the row as it was read.
+        make: Converts a case to another format. The attribute ``typed`` of a case is the result, else the row as it was read, with
+            the id that was made for it.
 
     Raises:
         CaseError: The file cannot be read or has no rows, or no row has a column that was named.
@@ -86,23 +100,26 @@ def read_row_file(source: RowFile, make: Make | None = None) -> Iterator[tuple[i
     if source.format not in CHECKS:
         absent = {column: key for key, column in source.columns.items()}
     line = 0
+    is_empty = True
     try:
         for line, value in _stream_values(source):
             case = None
             try:
-                row = value
-                if source.suffix == ".jsonl":
-                    row = read_json(value)
-                row = as_mapping(row)
+                row = _read_row(source, value)
                 absent = {column: key for column, key in absent.items() if column not in row}
                 case, problems = _parse_row(source, line, row, make)
             except BadFile as error:
                 problems = [error.what]
+            if case and source.split and case.split != source.split:
+                continue
+            is_empty = False
             yield line, case, problems
     except BadFile as error:
         raise CaseError(error.what, source.path, error.line) from None
     if not line:
         raise CaseError("no row in the file: expected at least one", source.path)
+    if is_empty:
+        raise CaseError(f"no row of the split {source.split!r}: expected at least one", source.path)
     if absent:
         pairs = [f"{key}={column}" for column, key in absent.items()]
         named = ", ".join(pairs)
@@ -115,10 +132,30 @@ def _stream_values(source: RowFile) -> Iterator[tuple[int, Any]]:
         for line, text in stream_lines(source.path):
             if text.strip():
                 yield line, text
-    elif source.suffix == ".csv":
+    elif has_header(source.path):
         yield from islice(read_rows(source.path), 1, None)  # without the header
     else:
-        yield from read_rows(source.path)
+        yield from read_rows(source.path, split=source.split)
+
+
+def _read_row(source: RowFile, value: Any) -> Mapping[str, Any]:
+    """Return the row of a value of `_stream_values`.
+
+    Raises:
+        BadFile: It is not an object.
+    """
+    if source.suffix == ".jsonl":
+        value = read_json(value)
+    return as_mapping(value)
+
+
+def _iter_readable_rows(source: RowFile) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of a file without those that cannot be read."""
+    for _, value in _stream_values(source):
+        try:
+            yield _read_row(source, value)
+        except BadFile:
+            continue
 
 
 def _parse_row(
@@ -129,14 +166,15 @@ def _parse_row(
     Raises:
         BadFile: The row makes no case.
     """
-    given = row
-    columns = source.columns
     problems: list[str] = []
     if source.format in CHECKS:
         problems = list(CHECKS[source.format](row))
-        given = {"id": f"{source.id_prefix}-{line}", "input": row_messages(row)}
-        columns = {}
-    case = replace(parse_case(given, columns, split_tags=source.suffix == ".csv"), typed=row)
+        case = parse_case({"id": f"{source.id_prefix}-{line}", "input": row_messages(row)})
+    else:
+        case = parse_case(row, source.form, split_tags=has_header(source.path))
+    if case.has_content_id:
+        row = {"id": case.id, **row}
+    case = replace(case, typed=row)
     if make and not problems:
         origin = f"{source.path.name}:{line}"
         case = replace(case, typed=make(case, origin))
@@ -203,5 +241,5 @@ def _duplicate_id_error(source: RowFile, without: Collection[int], first: int, l
         if kept == first:
             first_line = line
         elif kept == later and case:
-            return CaseError(f"duplicate id {case.id!r} (first in line {first_line})", source.path, line)
+            return CaseError(describe_repeated(case, first_line), source.path, line)
     return CaseError("changed while it was read: run the command again", source.path)

@@ -140,6 +140,7 @@ def _declare_check(commands: Any) -> None:
         "The exit status is 1 for problems; near-duplicates of a split and personal data in cases are notes.",
     )
     _add_file(command, nargs="+")
+    _add_split(command)
     _add_format(command)
     command.add_argument(
         "--against",
@@ -175,6 +176,7 @@ def _declare_sample(commands: Any) -> None:
     )
     _add_file(command)
     command.add_argument("-n", "--size", type=parse_positive_int, required=True, help="how many cases")
+    _add_split(command)
     _add_format(command)
     _add_seed(command)
     _add_out(command)
@@ -215,6 +217,7 @@ def _declare_dedupe(commands: Any) -> None:
         "The exit status is 1 if there are some and no file is written.",
     )
     _add_file(command)
+    _add_split(command)
     _add_format(command)
     _add_likeness(command)
     _add_out(command, required=False)
@@ -230,6 +233,7 @@ def _declare_convert(commands: Any) -> None:
         "Cases of training rows are of the split train, which no test takes without saying so.",
     )
     _add_file(command)
+    _add_split(command)
     _add_format(command)
     command.add_argument("--to", choices=("cases", "openai-chat", "dpo"), required=True, help="what to make")
     command.add_argument("--system", default="", help="a system message for rows that are made of cases")
@@ -253,7 +257,7 @@ def _add_file(command: argparse.ArgumentParser, nargs: str | None = None) -> Non
         nargs=nargs,
         type=Path,
         metavar="FILE",
-        help="JSONL, YAML, CSV, Parquet, Arrow or a saved dataset",
+        help="JSONL, YAML, CSV, TSV, JSON, Parquet, Arrow, a saved dataset, or hf:NAME of the cache of datasets",
     )
 
 
@@ -271,6 +275,10 @@ def _add_format(command: argparse.ArgumentParser) -> None:
         metavar="KEY=COLUMN",
         help="a column of another name, input=question (repeatable)",
     )
+
+
+def _add_split(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--split", default="", metavar="NAME", help="only the rows of this split")
 
 
 def _add_likeness(command: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops._util.json_values import as_mapping
-from pytest_llmops._util.text_files import BadFile, read_text
+from pytest_llmops._util.text_files import BadFile, read_json_lines, read_text
 from pytest_llmops.cases.files import Case, load_cases, parse_case
 from pytest_llmops.cli.common import (
     DIM,
@@ -421,7 +421,7 @@ def _append_case(path: Path, row: Mapping[str, Json]) -> None:
     """Add a case to a file, unless it has the same case already.
 
     Raises:
-        CaseError: The file has it with another reference or fact, or cannot be written.
+        CaseError: The file has it with another reference or fact, has rows of another form, or cannot be written.
         BadFile: The row makes no case: the entry was edited by hand.
     """
     known: dict[str, dict[str, Json]] = {}
@@ -433,14 +433,19 @@ def _append_case(path: Path, row: Mapping[str, Json]) -> None:
         value = row.get(key)
         if value is not None and value != stored.get(key):
             raise CaseError(f"{row['id']} stands there with another reference or fact: change it there", path)
-    parse_case(row, {})
+    parse_case(row)
     if row["id"] in known:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    before = ""
+    text = format_json_line(row)
     if known:
-        before = read_text(path).rstrip("\n") + "\n"
-    write_output_file(path, before + format_json_line(row))
+        text = read_text(path).rstrip("\n") + "\n" + text
+    rows: Any = [value for _, value in read_json_lines(text)]
+    try:
+        load_cases(rows)
+    except CaseError as error:  # the rows of the file have no ids, or their input under another name
+        raise CaseError(f"a reviewed case cannot be added to these rows: {error.what}", path) from None
+    write_output_file(path, text)
 
 
 def _add_label(entry: QueueEntry, text: str, rater: str | None) -> QueueEntry:

@@ -16,6 +16,8 @@ def add_imports_group(groups: Any) -> None:
     """Declare the group's commands."""
     commands = add_group(groups, "import", "write the suite of another tool as cases, prompts and tests")
     _declare_promptfoo(commands)
+    _declare_openai_results(commands)
+    _declare_prompt(commands)
 
 
 def _declare_promptfoo(commands: Any) -> None:
@@ -42,6 +44,47 @@ def _declare_promptfoo(commands: Any) -> None:
     )
 
 
+def _declare_openai_results(commands: Any) -> None:
+    command = add_command(
+        commands,
+        "openai-results",
+        import_command("import_files", "import_openai_results"),
+        "write a case file from the result lines that OpenAI's hosted Evals exported",
+        "The items become cases, the answers of that time their outputs, and what the graders said is kept under `graded`. An old answer is "
+        "never a reference.",
+    )
+    command.add_argument("file", type=Path, metavar="FILE", help="the result lines, .jsonl")
+    command.add_argument(
+        "--to", type=Path, required=True, metavar="CASES.jsonl", help="the case file to write"
+    )
+    command.add_argument(
+        "--run", dest="run_id", metavar="ID", help="the run to take, if the file has several"
+    )
+    command.add_argument(
+        "--reference-field",
+        metavar="NAME",
+        help="the field of the items with the right answer (default: the usual names, as ideal)",
+    )
+    _add_dry_run(command)
+
+
+def _declare_prompt(commands: Any) -> None:
+    command = add_command(
+        commands,
+        "prompt",
+        import_command("import_files", "import_prompt"),
+        "write a prompt from a pasted list of messages",
+        "Reads a list of messages, or a request that has one, as JSON or YAML; {{ name }} is a variable. An existing prompt gets its next "
+        "version.",
+    )
+    command.add_argument("file", type=Path, metavar="FILE", help="the messages; - reads what is pasted")
+    command.add_argument("--name", required=True, metavar="NAME", help="the prompt: support, shop/answer")
+    command.add_argument(
+        "--to", type=Path, metavar="FOLDER", help="the folder of prompts (default: that of the ini, prompts)"
+    )
+    _add_dry_run(command)
+
+
 def _add_target(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--to",
@@ -53,6 +96,10 @@ def _add_target(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--name", metavar="NAME", help="what the files are named after (default: the suite's own name)"
     )
+    _add_dry_run(command)
+
+
+def _add_dry_run(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--dry-run", action="store_true", help="write nothing, and print what would be written"
     )

@@ -18,7 +18,7 @@ from pytest_llmops.harness.baseline_gate import BaselineGate, has_baseline, plan
 from pytest_llmops.harness.records import build_record
 from pytest_llmops.harness.report_files import find_reports
 from pytest_llmops.harness.run_checks import CassetteUsage
-from pytest_llmops.harness.run_notes import find_unread_keys, iter_feedback_notes
+from pytest_llmops.harness.run_notes import find_unread_keys, iter_case_id_notes, iter_feedback_notes
 from pytest_llmops.harness.terminal import (
     TerminalHooks,
     append_summary,
@@ -178,6 +178,7 @@ class Controller:
         if self._settings.changed:  # what it was asked for
             yield from iter_changed_notes(records)
         yield from iter_session_doubts(self._config, self._settings)
+        yield from iter_case_id_notes(records)
 
     def _iter_notes(self, records: Sequence[TestRecord], meta: Mapping[str, Json]) -> Iterator[str]:
         """Yield the other notes of the run."""

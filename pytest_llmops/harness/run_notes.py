@@ -120,6 +120,28 @@ def _describe_ini_section(path: Path | None) -> str:
     return f"its own section of {path.name}, {_OWN_SECTIONS.get(path.name, '[pytest]')}"
 
 
+def iter_case_id_notes(records: Iterable[TestRecord]) -> Iterator[str]:
+    """Yield a note for each case file of the run without ids. A dataset of the Hub has none: nobody edits its questions.
+
+    >>> from pytest_llmops.results.run import TestRecord
+    >>> case = {"file": "cases/a.csv", "id": "may-i-7816b1eedf6c", "has_content_id": True}
+    >>> list(iter_case_id_notes([TestRecord(nodeid="t", facts={"case": case})]))
+    ['cases/a.csv: 1 case has no id of its own; it got one from its input, so with another input it is a new case (docs/files.md#cases)']
+    """
+    ids: dict[str, set[str]] = {}
+    for record in records:
+        case = record.fact("case")
+        file = fact_text(case.get("file"))
+        if case.get("has_content_id") and not file.startswith("hf:"):
+            ids.setdefault(file, set()).add(fact_text(case.get("id")))
+    for file, names in sorted(ids.items()):
+        if len(names) == 1:
+            rest = "1 case has no id of its own; it got one from its input, so with another input it is a new case"
+        else:
+            rest = f"{len(names):,} cases have no id of their own; each got one from its input, so with another input it is a new case"
+        yield f"{shorten_text(file, 100)}: {rest} (docs/files.md#cases)"
+
+
 def iter_feedback_notes(root: Path, records: Iterable[TestRecord]) -> Iterator[str]:
     """Yield a note for each review queue next to a case file of the run: the topics of its feedback that no case covers.
 

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 
 from pytest_llmops._util.arrays import Float64Array, np
 from pytest_llmops._util.text_files import BadFile, as_mapping, read_json
-from pytest_llmops.cases.files import read_rows
+from pytest_llmops.cases.row_files import read_rows
 from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.measurement import format_amount, format_count, shorten_text
 from pytest_llmops.results.details import fact_text, read_time

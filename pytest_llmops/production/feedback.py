@@ -23,7 +23,8 @@ from pytest_llmops._util.text_files import (
     stream_lines,
 )
 from pytest_llmops._util.user_files import find_path
-from pytest_llmops.cases.files import Case, read_rows
+from pytest_llmops.cases.files import Case
+from pytest_llmops.cases.row_files import read_rows
 from pytest_llmops.errors import CaseError, UnknownName
 from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.production.review_queue import QueueEntry, normalize_text

@@ -1,4 +1,4 @@
-"""Text metrics for `pytest_llmops.assert_score`: exact match and token F1 of SQuAD, and BERTScore.
+"""Text metrics for `pytest_llmops.assert_score`: exact match and token F1 of SQuAD, BERTScore, and two counts.
 
 ::
 
@@ -9,7 +9,8 @@
         assert_score(token_f1, answer, ["30 days", "thirty days"], at_least=0.5)
         assert_score(BertScore(), answer, reference, at_least=0.6)
 
-All scores are from 0 (nothing in common) to 1 (equal). A metric takes one reference or several; the best of them counts.
+Scores are from 0 (nothing in common) to 1 (equal); `word_count` and `edit_distance` are counts, with ``unit="count"`` and a
+threshold of your own. A metric takes one reference or several; the best of them counts.
 Two empty texts are equal, and an empty text scores 0 against any other. The metrics of SQuAD only count words: for them
 a text of articles and punctuation is empty too, so that ``exact_match("", "A")`` is 1. An answer that is not a text
 raises an error instead of scoring low. No metric measures meaning: each of them overlooks a "not".
@@ -30,7 +31,15 @@ from pytest_llmops.metrics import bertscore, lexical
 from pytest_llmops.metrics.bertscore import Score
 from pytest_llmops.protocols import TokenEmbedder, TokenVectors
 
-__all__ = ["BertScore", "Score", "closer_to_reference", "exact_match", "token_f1"]
+__all__ = [
+    "BertScore",
+    "Score",
+    "closer_to_reference",
+    "edit_distance",
+    "exact_match",
+    "token_f1",
+    "word_count",
+]
 
 __tracebackhide__ = True
 
@@ -139,6 +148,40 @@ def token_f1(actual: str, expected: str | Sequence[str]) -> float:
     """
     text = _require_text(actual)
     return max(lexical.token_f1(text, reference) for reference in _list_references(expected))
+
+
+def word_count(actual: str) -> int:
+    """Return the number of words of an answer: what white space separates.
+
+    ``assert_score(word_count, answer, at_most=50, unit="count")`` is a limit. A text without spaces, as of Chinese, is one word.
+
+    Raises:
+        ValueError: The answer is not a text.
+
+    >>> word_count("Within 30 days."), word_count(" ")
+    (3, 0)
+    """
+    return len(_require_text(actual).split())
+
+
+def edit_distance(actual: str, expected: str | Sequence[str]) -> int:
+    """Return how many characters have to be inserted, deleted or replaced to make a reference of an answer (Levenshtein).
+
+    Of several references the nearest counts. ``assert_score(edit_distance, answer, reference, at_most=5, unit="count")`` is a
+    limit; `pytest_llmops.assert_fuzzy` compares by a share of the length instead.
+
+    Raises:
+        ValueError: As in `exact_match`.
+
+    Source: Levenshtein, "Binary codes capable of correcting deletions, insertions, and reversals", 1966; computed by rapidfuzz.
+
+    >>> edit_distance("kitten", ["sitting", "mitten"])
+    1
+    """
+    from rapidfuzz.distance import Levenshtein
+
+    text = _require_text(actual)
+    return min(Levenshtein.distance(text, reference) for reference in _list_references(expected))
 
 
 Idf: TypeAlias = Callable[[str], float]

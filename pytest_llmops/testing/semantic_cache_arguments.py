@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_llmops._util.text_files import BadFile, as_mapping
 from pytest_llmops._util.user_files import find_path
-from pytest_llmops.cases.files import read_rows
+from pytest_llmops.cases.row_files import read_rows
 from pytest_llmops.errors import CaseError, UsageError
 from pytest_llmops.measurement import as_finite_float, require_list, shorten_text
 

@@ -9,6 +9,7 @@ import pytest
 
 from pytest_llmops.baselines.baseline import Baseline
 from pytest_llmops.cases import load_cases
+from pytest_llmops.cases.columns import OTHER_NAMES
 from pytest_llmops.cassettes.store import load_cassette
 from pytest_llmops.judges import Policy, Rubric
 from pytest_llmops.judges.item_judges import load_judge_file
@@ -44,6 +45,9 @@ def test_every_example_is_read_by_its_reader(tmp_path: Path) -> None:
     assert {(case.id, case.input, case.reference) for case in (first, listed, tabular)} == {
         ("late", "May I return it after 60 days?", "No, within 45 days.")
     }
+    late, _ = load_cases(tmp_path / "cases/dataset.csv")
+    assert (late.input, late.reference) == (first.input, first.reference)
+    assert f"`{late.id}`" in PAGE.read_text(encoding="utf-8")
     prompts = Prompts(tmp_path / "prompts")
     prompt = prompts.get("support/answer")
     assert (prompt.version, prompt.params) == ("v1", {"temperature": 0})
@@ -61,10 +65,17 @@ def test_every_example_is_read_by_its_reader(tmp_path: Path) -> None:
     baseline = Baseline.from_bytes((tmp_path / "llmops-baseline.json").read_bytes(), where="here")
     assert baseline.tests["test_shop.py::test_answer[return-days]"].scores == {"text.contains": (1.0,)}
     assert names == {
-        "cases/refunds.jsonl", "cases/refunds.yaml", "cases/refunds.csv", "cases/theirs.csv", "judges/tone.md",
+        "cases/refunds.jsonl", "cases/refunds.yaml", "cases/refunds.csv", "cases/dataset.csv", "cases/theirs.csv", "judges/tone.md",
         "judges/refunds.md", "prompts/support/answer/v1.md", "prompts/support/answer/answer.schema.json",
         "prompts/support/answer/aliases.toml", "cassettes/test_shop/test_answer/return-days.json", "llmops-baseline.json",
     }  # fmt: skip
+
+
+def test_the_page_names_every_column_that_is_known() -> None:
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    for key, names in OTHER_NAMES.items():
+        (row,) = (line for line in lines if line.startswith(f"| `{key}` | `{names[0]}`"))
+        assert [name for name in names if f"`{name}`" not in row] == []
 
 
 def test_the_example_of_foreign_columns_runs(reader: pytest.Pytester) -> None:
@@ -73,6 +84,6 @@ def test_the_example_of_foreign_columns_runs(reader: pytest.Pytester) -> None:
     body = '\n    assert (case.id, case.reference) == ("7", "No, within 45 days.")\n'
     test.write_text("import pytest\n" + test.read_text().replace(" ...", body))
     reader.runpytest_inprocess().assert_outcomes(passed=1)
-    # By the ini alone: only the id is left to be named.
-    test.write_text(test.read_text().replace(', "input": "question", "reference": "answer"', ""))
+    # By the ini alone
+    test.write_text(test.read_text().replace(', fields={"input": "customer", "reference": "our_reply"}', ""))
     reader.runpytest_inprocess().assert_outcomes(passed=1)

@@ -193,3 +193,21 @@ def test_the_path_and_the_line_of_a_case_are_facts_of_its_test(project: Project,
     package = project.run("-k", "test_package").run.records[0].fact("case")
     assert package["file"] == "builtin:pii"
     assert not {"path", "line"} & package.keys()
+
+
+def test_rows_without_an_id_are_said_once(project: Project, workers: int) -> None:
+    test = (
+        'import pytest\n@pytest.mark.cases("{}")\ndef test_{}(case):\n    assert case.reference == "Yes."\n'
+    )
+    project.write(
+        **{
+            "a.csv": "question,ground_truth\nMay I?,Yes.\nOr you?,Yes.\n",
+            "b.jsonl": lines({"qid": 7, "prompt": "x", "target": "Yes."}),
+            "test_a.py": test.format("a.csv", "a") + test.format("a.csv", "b") + test.format("b.jsonl", "c"),
+        }
+    )
+    result = project.run(workers=workers)
+    assert result.outcomes == {"passed": 5}
+    assert set(result.records) >= {"test_c[7]", "test_a[may-i-7816b1eedf6c]", "test_b[or-you-421d3ad1ad8e]"}
+    assert sum("a.csv: 2 cases have no id" in line for line in result.text.splitlines()) == 1
+    assert not any("b.jsonl:" in line for line in result.text.splitlines())

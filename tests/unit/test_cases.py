@@ -94,7 +94,7 @@ def test_csv(tmp_path: Path) -> None:
 
 
 def test_a_line_separator_within_a_text_ends_no_line(tmp_path: Path) -> None:
-    path = write(tmp_path, "c.jsonl", '{"id": "a", "input": "x\u2028y\x85z"}\n{"id": 1, "input": ""}\n')
+    path = write(tmp_path, "c.jsonl", '{"id": "a", "input": "x\u2028y\x85z"}\n{"id": true, "input": ""}\n')
     with pytest.raises(CaseError, match=r"c.jsonl:2$"):
         load_cases(path)
     path.write_text('{"id": "a", "input": "x\u2028y"}\n', encoding="utf-8")
@@ -115,8 +115,16 @@ def test_a_line_separator_within_a_text_ends_no_line(tmp_path: Path) -> None:
         ("c.jsonl", '{"id": "a", "input": "\\ud800"}', 1),
         ("c.jsonl", '{"id": "a", "input": ' + "[" * 200 + "]" * 200 + "}", 1),
         ("c.jsonl", '{"id": "a", "input": ' + "[" * 100_000, 1),
-        ("c.jsonl", '{"id": "a", "inputs": "x", "tags": []}', 1),
-        ("c.jsonl", '{"input": "x"}', 1),
+        ("c.jsonl", '{"id": "a", "inptu": "x", "tags": []}', 1),
+        ("c.jsonl", '{"id": "a", "input": "x"}\n{"input": "x"}', 2),
+        ("c.jsonl", '{"id": "a", "question": "x"}\n{"id": "b"}', 2),
+        ("c.jsonl", '{"question": "x", "prompt": "y"}', None),
+        ("c.jsonl", '{"instruction": "x", "input": "y", "output": "z"}', None),
+        ("c.jsonl", '{"input": "x", "answer": "y"}\n{"input": "y", "answer": "y", "ground_truth": "z"}', 2),
+        ("c.jsonl", '{"question": "x", "qid": 1, "uid": "a"}\n{"question": "x", "qid": 2, "uid": "b"}', None),
+        ("c.jsonl", '{"input": "x", "a": 1}\n{"input": "y"}\n{"input": "x", "a": 1}', 3),
+        ("c.jsonl", '{"messages": "x"}', 1),
+        ("c.jsonl", '{"messages": [{"role": "assistant", "content": "x"}]}', 1),
         ("c.jsonl", "{}", 1),
         ("c.jsonl", '{"id": "a", "input": null}', 1),
         ("c.jsonl", '{"id": "a", "input": "", "reference": 3}', 1),
@@ -125,7 +133,9 @@ def test_a_line_separator_within_a_text_ends_no_line(tmp_path: Path) -> None:
         ("c.jsonl", '{"id": "a", "input": "", "tags": "smoke"}', 1),
         ("c.jsonl", '{"id": "a", "input": "", "tags": ["a", 1]}', 1),
         ("c.jsonl", '{"id": "a", "input": "", "tags": [" "]}', 1),
-        ("c.jsonl", '{"id": 7, "input": ""}', 1),
+        ("c.jsonl", '{"id": true, "input": ""}', 1),
+        ("c.jsonl", '{"id": 1.5, "input": ""}', 1),
+        ("c.jsonl", '{"id": 7, "input": ""}\n{"id": "7", "input": ""}', 2),
         ("c.jsonl", '{"id": " ", "input": ""}', 1),
         ("c.jsonl", '{"id": "a ", "input": ""}', 1),
         ("c.jsonl", '{"id": "a\\nb", "input": ""}', 1),
@@ -135,7 +145,7 @@ def test_a_line_separator_within_a_text_ends_no_line(tmp_path: Path) -> None:
         ("c.jsonl", '{"id": "a\\\\b", "input": ""}', 1),
         ("c.jsonl", '{"id": "' + "a" * 201 + '", "input": ""}', 1),
         ("c.jsonl", "", None),
-        ("c.jsonl", '{"id": "a", "Query\\n": "x"}', 1),
+        ("c.jsonl", '{"id": "a", "Querz\\n": "x"}', 1),
         ("c.jsonl", " \n\n", None),
         ("c.jsonl", b'{"id": "a", "input": "x"}\n{"id": "b", "input": "\xfc"}', 2),
         ("c.jsonl", b'{"id": "a"}\n\0', 2),
@@ -157,7 +167,7 @@ def test_a_line_separator_within_a_text_ends_no_line(tmp_path: Path) -> None:
         ("c.yaml", "- " + "[" * 1000, None),
         ("c.yaml", "- id: a\n  input: \x07", 2),
         ("c.yaml", "- {id: a, input: x}\n---\n- {id: b, input: x}", 2),
-        ("c.yaml", "- id: 1\n  input: x", 1),
+        ("c.yaml", "- id: true\n  input: x", 1),
         ("c.yaml", "- id: a\n  input: x\n  reference: yes", 3),
         ("c.yaml", "- id: a\n  input:\n    opens: [9, 12:30]", 3),
         ("c.yaml", "- {id: 010, input: x}", 1),
@@ -168,9 +178,9 @@ def test_a_line_separator_within_a_text_ends_no_line(tmp_path: Path) -> None:
         ("c.csv", "", None),
         ("c.csv", "id,input\n", None),
         ("c.csv", "\nid;input\na;b\n", 2),
-        ("c.csv", "id, input\na,b\n", 1),
-        ("c.csv", "number,question,expected\n", 1),
-        ("c.csv", "id,answer,text,User Input\n", 1),
+        ("c.csv", "id, inptu\na,b\n", 1),
+        ("c.csv", "id,answer,text,User Input\na,b,c,d\n", 1),
+        ("c.tsv", "id,inptu\na\tb\n", 2),
         ("c.csv", "id,input,input\n", 1),
         ("c.csv", "id,input,\na,b,\n", 1),
         ("c.csv", 'id,input\na,"x\ny"\nb,c,d\n', 4),
@@ -180,6 +190,9 @@ def test_a_line_separator_within_a_text_ends_no_line(tmp_path: Path) -> None:
         ("c.csv", 'id,input\na,"x"y\n', 2),
         ("c.csv", "id,input\n,b\n", 2),
         ("c.json", "[]", None),
+        ("c.json", '["a"]', 1),
+        ("c.json", '{"data": [{"input": "x"}], "more": [{"input": "y"}]}', None),
+        ("c.json", '{"data": ["x"]}', None),
         ("cases", "[]", None),
     ],
 )  # fmt: skip
@@ -264,7 +277,7 @@ def test_columns_of_another_tool(tmp_path: Path) -> None:
         (FOREIGN, {"id": "qid", "inptu": "question"}, 1),
         (FOREIGN, {"id": "qid", "input": "qestion"}, 1),
         (FOREIGN, {"id": "qid", "reference": "gold"}, 1),
-        (FOREIGN, {"input": "question"}, 1),
+        (FOREIGN, {"input": "labels", "reference": "gold"}, 1),
         ('{"qid": true, "input": "x"}\n', {"id": "qid"}, 1),
         ('{"qid": "a", "input": "x"}\n{"id": "b", "input": "x"}\n', {"id": "qid"}, 2),
     ],

@@ -127,6 +127,18 @@ def test_no_planted_secret_reaches_the_queue_or_a_case(run: Run) -> None:
     assert load_cases("cases/feedback.jsonl")[0].reference.startswith("Right, ")
 
 
+@pytest.mark.parametrize("row", [{"input": "May I?"}, {"id": "a", "question": "May I?"}])
+def test_an_accepted_entry_is_not_added_to_rows_of_another_form(
+    run: Run, ids: dict[str, str], row: dict[str, str]
+) -> None:
+    path = Path("cases/theirs.jsonl")
+    path.write_text(json.dumps(row) + "\n")
+    status, _, err = run("review", "--accept", ids["CanI"], "--into", str(path))
+    assert (status, "theirs.jsonl" in err) == (2, True)
+    check_message(err)
+    assert len(load_cases(path)) == 1
+
+
 def test_an_accepted_entry_is_a_case_with_its_origin(run: Run, ids: dict[str, str]) -> None:
     status, _, err = run("review", "--accept", ids["CanI"], "--fact", "45 days")
     assert (status, err) == (0, "")

@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,14 @@ from pytest_llmops import MeasurementErrored, MeasurementFailed, assert_score
 from pytest_llmops.errors import UsageError
 from pytest_llmops.metrics.bertscore import Score
 from pytest_llmops.protocols import TokenVectors
-from pytest_llmops.semantics.textmetrics import BertScore, closer_to_reference, exact_match, token_f1
+from pytest_llmops.semantics.textmetrics import (
+    BertScore,
+    closer_to_reference,
+    edit_distance,
+    exact_match,
+    token_f1,
+    word_count,
+)
 
 pytestmark = pytest.mark.usefixtures("alone")
 
@@ -286,3 +294,15 @@ def test_an_empty_right_answer_stays_the_right_one() -> None:
     assert closer_to_reference("a", [""]) == 0.0
     assert closer_to_reference("", ["", "rejected"]) == 1.0
     assert closer_to_reference("rejected", ["", "rejected"]) == 0.0
+
+
+def test_the_two_counts_are_measured_as_counts() -> None:
+    within = assert_score(word_count, "Within 30\u00a0days,\n unopened.", at_most=4, unit="count")
+    assert (within.value, within.unit, within.name) == (4, "count", "score.word_count")
+
+    near = assert_score(edit_distance, "kitten", ["mittens", "sitting"], at_most=2, unit="count")
+    assert near.value == 2
+    assert edit_distance("", "abc") == 3
+    for metric in (word_count, partial(edit_distance, expected="a")):
+        with pytest.raises(ValueError, match="expected an answer of text, got None"):
+            metric(None)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from pytest_llmops import recorder
 from pytest_llmops._util.text_files import BadFile
 from pytest_llmops._util.user_files import find_path, folders_above
+from pytest_llmops.cases.dataset_cache import find_dataset, is_dataset_name
 from pytest_llmops.cases.files import BUILTIN_CASES, EXPECTED, Case, load_cases, sample, select_split, tagged
 from pytest_llmops.errors import CaseError, UnknownName, UsageError, path_from_root
 from pytest_llmops.harness.markers import load_markers
@@ -94,10 +95,17 @@ class CasesMarker(Marker):
     """There is a test for each case."""
 
     name = "cases"
-    help = "one test for each case of a file beside the test (JSONL, YAML, CSV, evals.json, evalset.json, Parquet, a saved dataset) or of builtin:NAME"
+    help = (
+        "one test for each case of a file beside the test (JSONL, YAML, CSV, TSV, JSON, evals.json, evalset.json, Parquet, a "
+        "saved dataset), of hf:NAME or of builtin:NAME"
+    )
     fixture = "case"
     arguments = (
-        Argument("file", _parse_file, "the file, or `'builtin:NAME'`"),
+        Argument(
+            "file",
+            _parse_file,
+            "the file, `'hf:NAME'` for a dataset in the cache of `datasets`, or `'builtin:NAME'`",
+        ),
         Argument(
             "fields", _parse_fields, 'columns of other names, like `{"input": "question"}`', default=None
         ),
@@ -147,8 +155,8 @@ def find_cases(node: Any, settings: Settings, arguments: Arguments) -> tuple[Cas
 def read_cases(arguments: Arguments, folders: Sequence[Path], settings: Settings) -> tuple[Case, ...]:
     """Return the cases that a marker selects from its file, or a sample of them.
 
-    The file is taken from the first of the folders that has it; ``builtin:NAME`` is a file of the package. A sample of attacks and
-    harmless questions has the same number of both.
+    The file is taken from the first of the folders that has it; ``builtin:NAME`` is a file of the package, ``hf:NAME`` a dataset in
+    the cache of `datasets`. A sample of attacks and harmless questions has the same number of both.
 
     Raises:
         CaseError: The file is missing or broken, or lacks a column of ``fields``; gives file and line.
@@ -156,8 +164,11 @@ def read_cases(arguments: Arguments, folders: Sequence[Path], settings: Settings
     selection = MARKER.read(arguments)
     name = _resolve_builtin(selection.file, arguments.where)
     try:
-        path = find_path(name, folders)
         defaults = tuple(settings.case_columns.items())
+        if is_dataset_name(name):
+            changed = find_dataset(str(name)).stat().st_mtime_ns
+            return _load_cases_unless_changed(str(name), changed, selection, defaults)
+        path = find_path(name, folders)
         return _load_cases_unless_changed(path, path.stat().st_mtime_ns, selection, defaults)
     except BadFile as error:
         raise CaseError(f"{arguments.where}: {error.what}", name) from None
@@ -181,18 +192,22 @@ def _resolve_builtin(name: str | Path, where: str) -> str | Path:
 
 @lru_cache(maxsize=128)
 def _load_cases_unless_changed(
-    path: Path, _changed: int, selection: CaseSelection, defaults: Pairs
+    path: str | Path, _changed: int, selection: CaseSelection, defaults: Pairs
 ) -> tuple[Case, ...]:
     """Return the cases, from a cache if neither the arguments nor the file have changed.
 
     Args:
-        path: The file.
+        path: The file, or the name of a dataset.
         _changed: When it was changed. It is only part of the cache's key, so that an edited file is read again.
         selection: Which cases of it.
         defaults: Columns of the settings, for keys that the selection does not name.
     """
     loaded = load_cases(
-        path, fields=dict(selection.fields), default_fields=dict(defaults), model=selection.model
+        path,
+        fields=dict(selection.fields),
+        default_fields=dict(defaults),
+        model=selection.model,
+        split=selection.split,
     )
     cases = tagged(select_split(loaded, selection.split), *selection.tags)
     if selection.size is None:
@@ -232,6 +247,8 @@ def describe_case_file(node: Any, case: Case, arguments: Arguments, files: Files
         "input": case.input,
         "reference": case.reference,
     }
+    if case.has_content_id:
+        facts["has_content_id"] = True
     path = _find_file_of_project(node, case, arguments)
     if path:
         facts["path"] = path

@@ -35,7 +35,7 @@ def read_code(assertion: SuiteAssertion, language: str, variables: Mapping[str, 
     if not isinstance(code, str) or not code.strip():
         raise NoEquivalent("promptfoo refuses the value: code is needed")
     if code.startswith(("file://", "package:")):
-        raise NoEquivalent("code of the suite is not run: write the check here")
+        raise NoEquivalent("code of the suite is not run: write this check in Python")
     try:
         if language == "python":
             expression = read_python(code)
@@ -45,10 +45,10 @@ def read_code(assertion: SuiteAssertion, language: str, variables: Mapping[str, 
         return write_checks(expression, variables, positive=not assertion.negated)
     except UnknownCode:
         raise NoEquivalent(
-            "code of the suite is not run, and only trivial code is translated: write the check in Python"
+            "code of the suite is not run, and only trivial code is translated: write this check in Python"
         ) from None
     except UntranslatableRegex as problem:
-        raise NoEquivalent(f"{problem}: write the check in Python") from None
+        raise NoEquivalent(f"{problem}: write this check in Python") from None
 
 
 def _check_threshold(assertion: SuiteAssertion, expression: Expression) -> None:

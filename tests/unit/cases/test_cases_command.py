@@ -424,4 +424,43 @@ def test_secrets_stay_out_of_every_output(run: Run) -> None:
 
 def test_schema_prints_the_schema(run: Run) -> None:
     status, text = run("schema")
-    assert (status, json.loads(text)["$defs"]["case"]["required"]) == (0, ["id"])
+    assert (status, json.loads(text)["$defs"]["case"]["type"]) == (0, "object")
+
+
+def test_commands_know_the_names_and_ids_that_tests_have(run: Run) -> None:
+    rows = [{"question": LONG, "answer": "45."}, {"question": "Is it free?", "answer": "No."}]
+    file = write("c.jsonl", *rows, "{")
+    cases = load_cases(rows)
+    status, text = run("check", file)
+    assert (status, "c.jsonl:3: broken JSON" in text, "note: no row has an id" in text) == (1, True, True)
+    assert run("sample", write("c.jsonl", *rows), "-n", "9", "-o", "s.jsonl")[0] == 0
+    assert [(row["id"], row["question"]) for row in read("s.jsonl")] == [
+        (case.id, case.input) for case in cases
+    ]
+    # With the ids written down, cases stay the same ones whatever is added.
+    assert [case.id for case in load_cases("s.jsonl")] == [case.id for case in cases]
+    assert not load_cases("s.jsonl")[0].has_content_id
+    assert run("convert", file, "--to", "openai-chat", "-o", "chat.jsonl")[0] == 0
+    assert read("chat.jsonl") == [chat(row["question"], row["answer"]) for row in rows]
+    assert (
+        run("sample", write("c.jsonl", *rows, {**rows[0], "prompt": "x"}), "-n", "9", "-o", "t.jsonl")[0] == 2
+    )
+
+
+def test_the_same_row_twice_is_named_by_the_commands(run: Run) -> None:
+    file = write("c.jsonl", {"question": LONG}, {"question": "Is it free?"}, {"question": LONG})
+    status, text = run("check", file)
+    assert (status, "c.jsonl:3: the same row as line 1" in text) == (1, True)
+    status, text = run("sample", file, "-n", "9", "-o", "s.jsonl")
+    assert (status, "the same row as line 1" in text) == (2, True)
+    assert run("dedupe", file, "-o", "s.jsonl")[0] == 0
+    assert len(load_cases("s.jsonl")) == 2
+
+
+def test_commands_read_the_rows_of_a_split(run: Run) -> None:
+    file = write("c.jsonl", case("a", LONG, split="train"), case("a", "Is it free?", split="test"))
+    assert run("sample", file, "-n", "9", "--split", "test", "-o", "s.jsonl")[0] == 0
+    assert [row["input"] for row in read("s.jsonl")] == ["Is it free?"]
+    assert "; 0 problems" in run("check", file, "--split", "train")[1]
+    status, text = run("check", file, "--split", "tset")
+    assert (status, "'tset'" in text) == (2, True)

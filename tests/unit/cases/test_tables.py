@@ -95,6 +95,31 @@ def test_what_is_no_table_says_so(pa: Any, tmp_path: Path) -> None:
             load_cases(tmp_path / name)
 
 
+@pytest.mark.slow
+def test_a_dataset_in_the_cache_is_read_a_split_at_a_time(
+    pa: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path))
+    folder = tmp_path / "org___quiz" / "default" / "0.0.0" / "1f"
+    folder.mkdir(parents=True)
+    features = {"kind": {"names": ["easy", "hard"], "_type": "ClassLabel"}}
+    (folder / "dataset_info.json").write_text(json.dumps({"splits": {"train": {}, "validation": {}}}))
+    for split, answers in (("train", ["a"]), ("validation", ["b", "c"])):
+        row = {"id": 0, "question": "Q?", "answers": {"text": answers, "answer_start": [1]}, "kind": 1}
+        table = pa.Table.from_pylist([row])
+        metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+        table = table.replace_schema_metadata(metadata)
+        with pa.ipc.new_stream(folder / f"quiz-{split}.arrow", table.schema) as stream:
+            stream.write_table(table)
+    (case,) = load_cases("hf:org/quiz", split="validation")
+    assert (case.id, case.input, case.reference, case["references"]) == ("0", "Q?", "b", ["b", "c"])
+    assert (case.split, case["kind"]) == ("validation", "hard")
+    assert load_cases("hf:org/quiz:default", split="train")[0].reference == "a"
+    for split in ("tset", ""):
+        with pytest.raises(CaseError, check=check_message):  # both splits have the id 0
+            load_cases("hf:org/quiz", split=split)
+
+
 def test_without_pyarrow_the_error_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (tmp_path / "c.parquet").write_bytes(b"PAR1")

@@ -11,8 +11,9 @@ from support.shared import rows, shared
 
 from pytest_llmops._util.text_files import BadFile
 from pytest_llmops.cases import Case, load_cases
+from pytest_llmops.cases.chat_messages import question_text
 from pytest_llmops.cases.files import parse_case
-from pytest_llmops.cases.training_rows import CHECKS, case_to_row, question_text, row_to_case
+from pytest_llmops.cases.training_rows import CHECKS, case_to_row, row_to_case
 
 SYSTEM = {"role": "system", "content": "Be kind."}
 USER = {"role": "user", "content": "May I?"}
@@ -148,7 +149,7 @@ def test_samples_of_others_are_right_but_for_their_planted_faults() -> None:
 def test_a_row_becomes_a_case_and_the_same_row_again(form: str, row: dict[str, Any]) -> None:
     made = row_to_case(Case(id="t-1", input="", typed=row), "t.jsonl:1")
     assert (made["id"], made["split"], made["origin"]) == ("t-1", "train", "t.jsonl:1")
-    case = parse_case(made, {})
+    case = parse_case(made)
     assert case_to_row(case, form=form) == row
     assert question_text(case.input) == "May I?"
 

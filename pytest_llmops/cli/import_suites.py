@@ -182,7 +182,9 @@ def _to_json(
                 "left_out": _remarks_to_json(written, "left out"),
             }
         )
-    steps: list[Json] = list(_list_steps(args.to, suites))
+    steps: list[Json] = []
+    if not args.dry_run:
+        steps += _list_steps(args.to, suites)
     return {
         "suites": documents,
         "written": not args.dry_run,
@@ -212,6 +214,8 @@ def _format_result(args: argparse.Namespace, suites: Sequence[SuiteFiles], promp
         yield from _format_remarks(written, "not carried")
         yield from _format_remarks(written, "differs")
         yield from _format_remarks(written, "left out", MAX_LEFT_OUT)
+    if args.dry_run:
+        return
     label = "next"
     for number, step in enumerate(_list_steps(args.to, suites), start=1):
         yield _label(label, f"{number}. {step}")
@@ -276,14 +280,18 @@ def _list_steps(target: Path, suites: Sequence[SuiteFiles]) -> list[str]:
     for written, module in zip(suites, modules, strict=True):
         if written.needs_application:
             steps.append(f"{format_path(module)}: let application() call your application")
-    models = {model: None for written in suites for model in written.suite.application.models}
+    models = list(dict.fromkeys(model for written in suites for model in written.suite.application.models))
     if models:
-        names = ", ".join(shorten_text(model, 60) for model in models)
-        steps.append(f"name the model in the ini: llm_model = {names}")
-    option = ""
+        steps.append(f"name the model in the ini: llm_model = {shorten_text(models[0], 60)}")
+    if len(models) > 1:
+        options = " ".join(f"--llm-model={shorten_text(model, 60)}" for model in models)
+        steps[-1] += f" (to compare those of the suite: {options})"
     is_judged = any(written.needs_judge for written in suites)
+    option = ""
     if is_judged:
         option = " --llm-judge"
+    if is_judged and not models:
+        steps.append("name the model of the judges in the ini: llm_judge_model = NAME")
     if is_judged or any(written.asks for written in suites):
         steps.append(
             f"pytest {format_path(target)}{option} --llm-record=new    records the answers; commit the cassettes"

@@ -19,14 +19,13 @@ class Check:
 
     Attributes:
         call: The code, such as ``assert_contains(answer, {value}, ignore_case=True)``. It may use ``answer``, ``case`` and
-            what ``imports`` and ``helpers`` name.
+            what ``imports`` names.
         value: The value of ``{value}``; None if there is none.
         form: How the value is written.
         key: The key of the case for the value ("icontains").
         noun: A word for the name of the test function ("contains").
         imports: The names that it needs: "assert_contains" of `pytest_llmops`, or with a module: "pytest_llmops.judges.Rubric";
             or a module ("json").
-        helpers: The names of functions that the module has to define, from `helpers.py.txt`.
         fixtures: Further fixtures of the test function ("llm_calls").
         joins: Whether the values of several such checks mean the same as one list of them.
         rank: Its place among the checks of a test: cheap and certain ones come first.
@@ -40,7 +39,6 @@ class Check:
     key: str = ""
     noun: str
     imports: tuple[str, ...] = ()
-    helpers: tuple[str, ...] = ()
     fixtures: tuple[str, ...] = ()
     joins: bool = False
     rank: int = 0

@@ -15,7 +15,7 @@ AS_JSON = "the prompt has its JSON text, where the suite writes [object Object]"
 def fit_tests(suite: ImportedSuite) -> tuple[ImportedSuite, list[Remark]]:
     """Return the suite with values that its prompts can insert, and remarks on those that changed.
 
-    A test for which there are none is blocked.
+    A test for which there are none is blocked, unless the suite has its answer.
     """
     if not suite.prompts or suite.application.takes_variables:
         return suite, []
@@ -34,7 +34,7 @@ def fit_tests(suite: ImportedSuite) -> tuple[ImportedSuite, list[Remark]]:
             if isinstance(test.variables[name], Mapping) and isinstance(value, str):
                 remarks.append(Remark("differs", test.place, f"variable {name}", AS_JSON))
         fitted = replace(test, variables=variables)
-        if obstacle and not test.obstacle:
+        if obstacle and not test.obstacle and test.output is None:
             fitted = replace(fitted, obstacle=f"its prompt cannot be made: {obstacle}")
         tests.append(fitted)
     return replace(suite, tests=tuple(tests)), remarks

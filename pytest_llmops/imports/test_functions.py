@@ -49,7 +49,7 @@ class CheckLine:
         """What tests of one function have in common."""
         check = self.check
         parts: list[Json] = [check.call, check.form, self.key, self.is_shared, self.note]
-        parts += [canonical_json(dict(check.rubric)), list(check.imports), list(check.helpers)]
+        parts += [canonical_json(dict(check.rubric)), list(check.imports)]
         return canonical_json(parts)
 
 

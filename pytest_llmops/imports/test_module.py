@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pytest_llmops.imports.case_rows import CaseInput
 from pytest_llmops.imports.check_values import SCHEMAS, CheckValues
 from pytest_llmops.imports.function_names import name_skipped
-from pytest_llmops.imports.helper_functions import Helper, read_helper
 from pytest_llmops.imports.missing_checks import (
     choose_missing,
     comment_missing,
@@ -47,6 +46,7 @@ JUDGE_CALLS = frozenset(
 )
 ALL_VARIABLES = "dict(case.input)"  # in the lines of `NotCarried.body`
 KNOWN_NAMES = frozenset({"answer", "case", SCHEMAS, "Rubric", "len", "str", "any", "all", "round"})
+ANY_ANSWER = "assert isinstance(answer, str)"
 NOT_WRITTEN = 'raise NotImplementedError("write the check here")'
 
 
@@ -66,7 +66,6 @@ class ModuleWriter:
     used: CaseInput
     values: CheckValues
     _imports: ModuleImports = field(default_factory=ModuleImports)
-    _helpers: dict[str, Helper] = field(default_factory=dict)
     _differences: set[str] = field(default_factory=set)
     _is_mixed: bool = False
 
@@ -80,7 +79,7 @@ class ModuleWriter:
                 functions.append(self._write_function(group))
             for entries in missing:
                 functions.append(self._write_missing(group, entries, names))
-        parts = [*self._write_application(groups), *self._write_helpers(), *functions]
+        parts = [*self._write_application(groups), *functions]
         head = self._write_docstring()
         constants = self._write_constants()
         lines = [*head, "", *self._imports.format(), "", *constants]
@@ -159,9 +158,6 @@ class ModuleWriter:
         lines += format_prefixed(f"NotImplementedError({reason})", "raise ", INDENT)
         return [lines]
 
-    def _write_helpers(self) -> list[list[str]]:
-        return [helper.code.split("\n") for helper in self._helpers.values()]
-
     def _write_function(self, group: TestGroup) -> list[str]:
         """Return the lines of a test function."""
         statements = [self._write_check(group, line) for line in group.lines]
@@ -178,11 +174,12 @@ class ModuleWriter:
         if group.is_blocked and not statements:
             lines.append(f"{INDENT}{NOT_WRITTEN}")
             return lines
-        lines += self._write_answer(group)
         if not statements:
+            lines += self._write_answer(group, [ANY_ANSWER])
             lines += format_comment("The suite has no assertion here: the answer is recorded only.", INDENT)
-            lines.append(f"{INDENT}assert isinstance(answer, str)")
+            lines.append(f"{INDENT}{ANY_ANSWER}")
             return lines
+        lines += self._write_answer(group, [code for code, _ in statements])
         # A failed check of the text counts also where no judge is asked.
         for is_judged in (False, True):
             part = [entry for entry in statements if is_judge_call(entry[0]) == is_judged]
@@ -209,22 +206,17 @@ class ModuleWriter:
         return code, notes
 
     def _import_names(self, line: CheckLine, code: str) -> None:
-        """Import what a line uses, and define its helpers."""
+        """Import what a line uses."""
         names = used_names(code)
         for name in line.check.imports:
             if name.rpartition(".")[2] in names or "." not in name:
                 self._imports.add(name)
         if "Rubric" in names:
             self._imports.add("pytest_llmops.judges.Rubric")
-        for name in line.check.helpers:
-            helper = read_helper(name)
-            self._helpers[name] = helper
-            for imported in helper.imports:
-                self._imports.add(imported)
 
     def _check_names(self, line: CheckLine, code: str) -> None:
         """Raise if a line uses another name than it may: what the suite says must stand in literals alone."""
-        known = {*KNOWN_NAMES, *self.values.constants, *line.check.fixtures, *line.check.helpers}
+        known = {*KNOWN_NAMES, *self.values.constants, *line.check.fixtures}
         known.update(name.rpartition(".")[2] for name in line.check.imports)
         unknown = sorted(used_names(code) - known)
         if unknown:
@@ -256,19 +248,25 @@ class ModuleWriter:
             names.append("llm")
         return list(dict.fromkeys((*names, *others)))
 
-    def _write_answer(self, group: TestGroup) -> list[str]:
-        """Return the lines that get the answer."""
-        answer = f"application({self.used.render})"
+    def _write_answer(self, group: TestGroup, code: Sequence[str]) -> list[str]:
+        """Return the lines that get the answer, for the code that follows; a check of the calls alone needs no name for it."""
+        call = f"application({self.used.render})"
+        answer = call
         if group.has_output:
+            call = ""
             answer = "case.output"
         elif not self._has_prompts:
-            answer = "application(case.input)"
+            call = answer = "application(case.input)"
         elif self._asks_model:
-            answer = f"llm.complete({self.used.render}).text"
+            call = f"llm.complete({self.used.render})"
+            answer = f"{call}.text"
         lines = []
-        if self.used.render in answer and self.used.before_render:
+        if self.used.render in call and self.used.before_render:
             lines.append(f"{INDENT}{self.used.before_render}")
-        lines.append(f"{INDENT}answer = {answer}")
+        if any("answer" in used_names(line) for line in code):
+            lines.append(f"{INDENT}answer = {answer}")
+        elif call:
+            lines.append(f"{INDENT}{call}")
         return lines
 
     def _write_description(self, group: TestGroup) -> list[str]:
@@ -292,8 +290,7 @@ class ModuleWriter:
         if not first.body:
             lines.append(f"{INDENT}{NOT_WRITTEN}")
             return lines
-        if "answer" in used_names("\n".join(first.body)):
-            lines += self._write_answer(group)
+        lines += self._write_answer(group, ["\n".join(first.body)])
         for line in first.body:
             if line.startswith("import "):
                 self._imports.add_module(line.removeprefix("import "))

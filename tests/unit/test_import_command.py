@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,20 +116,93 @@ def test_prompts_go_into_the_folder_that_tests_there_use(run: Import) -> None:
     assert Path("templates/refund_answers/v1.md").is_file()
 
 
+# With fixed outputs; what promptfoo 0.123.1 decided on each (its `eval`, in the order of its tests)
+DECIDED = r"""description: Order answers
+prompts:
+  - label: short
+    raw: "Answer in one sentence: {{question}}"
+providers: [echo]
+defaultTest:
+  assert:
+    - {type: not-icontains, value: as an AI}
+tests:
+  - description: number and unit
+    vars: {question: How long?}
+    providerOutput: "Within 45 days."
+    assert: &days
+      - {type: icontains, value: 45 DAYS}
+      - {type: regex, value: '\d+ days\.$'}
+  - description: a line break at the end
+    vars: {question: How long?}
+    providerOutput: "Within 45 days.\n"
+    assert: *days
+  - description: another script
+    vars: {question: How long?}
+    providerOutput: "Within ٤٥ days."
+    assert: *days
+  - description: mentions what it is
+    vars: {question: How long?}
+    providerOutput: "As an AI, I say 45 days."
+    assert: *days
+  - description: order as JSON
+    vars: {question: Which order?}
+    providerOutput: '{"id": 7, "items": ["tent"]}'
+    assert: &order
+      - {type: is-json, value: {type: object, required: [id], properties: {id: {type: integer}}}}
+      - {type: javascript, value: 'JSON.parse(output).id === 7'}
+  - description: order in a fence
+    vars: {question: Which order?}
+    providerOutput: "```json\n{\"id\": 7}\n```"
+    assert: *order
+  - description: order with a text as id
+    vars: {question: Which order?}
+    providerOutput: '{"id": "7"}'
+    assert: *order
+  - description: several words
+    vars: {question: Which colours?, colour: [red, blue]}
+    providerOutput: "red and green"
+    assert:
+      - {type: contains, value: "{{colour}}"}
+      - {type: contains-any, value: ["green", "yellow"]}
+      - {type: word-count, value: {min: 2, max: 3}}
+  - description: not all
+    vars: {question: Which colours?}
+    providerOutput: "red"
+    assert:
+      - {type: not-contains-all, value: [red, blue]}
+      - {type: starts-with, value: r}
+      - {type: equals, value: blue, weight: 0}
+  - description: no assertion of its own
+    vars: {question: Any?}
+    providerOutput: "x"
+"""
+VERDICTS = {
+    "number-and-unit": True,
+    "a-line-break-at-the-end": False,
+    "another-script": False,
+    "mentions-what-it-is": False,
+    "order-as-json": True,
+    "order-in-a-fence": False,
+    "order-with-a-text-as-id": False,
+    "several-words-red": True,
+    "several-words-blue": False,
+    "not-all": True,
+    "no-assertion-of-its-own": True,
+}
+
+
 @pytest.mark.slow
-def test_the_written_suite_decides_as_the_outputs_deserve(
+def test_the_written_suite_decides_as_promptfoo_does(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = pytester.path / "promptfooconfig.yaml"
-    config.write_text(CONFIG)
+    config.write_text(DECIDED, encoding="utf-8")
     monkeypatch.chdir(pytester.path)
     assert cli.main(["import", "promptfoo", config.name]) == 0
     for options in ((), ("-n", "2")):
-        result = pytester.runpytest("-p", "no:cacheprovider", *options)
-        result.assert_outcomes(passed=2, failed=1, skipped=1)
-    result.stdout.fnmatch_lines(
-        ["FAILED tests/llm/test_refund_answers.py::test_icontains_and_pattern?wrong-answer?*"]
-    )
+        result = pytester.runpytest("-rA", "-p", "no:cacheprovider", *options)
+        lines = re.findall(r"^(PASSED|FAILED) \S+?\[([^\]]+)\]", result.stdout.str(), re.MULTILINE)
+        assert {case: outcome == "PASSED" for outcome, case in lines} == VERDICTS
 
 
 def test_a_file_that_cannot_be_written_leaves_nothing(run: Import, monkeypatch: pytest.MonkeyPatch) -> None:

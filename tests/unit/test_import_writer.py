@@ -98,6 +98,14 @@ def test_tests_with_the_same_checks_share_a_function_and_values_that_differ_are_
     assert files.remarks == ()
 
 
+def test_a_check_of_the_calls_needs_no_name_for_the_answer() -> None:
+    builder = SuiteBuilder()
+    builder.add("a", latency())
+    assert function(write(builder), "latency").endswith(
+        "    application(prompt.render(question=case.input))\n    assert_latency(at_most_s=8)"
+    )
+
+
 def test_checks_that_do_not_join_have_keys_of_their_own() -> None:
     builder = SuiteBuilder()
     any_of = {"call": "assert_contains(answer, {value}, any_of=True)", "joins": False, "key": "tags"}
@@ -390,6 +398,17 @@ def test_a_suite_that_cannot_be_written_is_an_error(builder: SuiteBuilder, tests
     with pytest.raises(SuiteError, check=check_message) as caught:
         write(builder)
     assert caught.value.place.file == FILE
+
+
+def test_a_case_that_no_prompt_takes_is_named_and_the_others_are_written() -> None:
+    builder = SuiteBuilder(prompts=(prompt("{{ to }} in {{ to.town }}", "to"),))
+    for number, output in enumerate((None, "an answer")):
+        builder.add(f"case-{number}", contains("x"), variables={"to": {"town": "Bern"}}, output=output)
+    builder.add("list", contains("x"), variables={"to": ["Bern"]})
+    files = write(builder)
+    problems = [remark for remark in files.remarks if remark.kind == "not carried"]
+    assert [remark.what for remark in problems] == ["test case-0", "test list"]
+    assert files.carried == 3
 
 
 def make_large_suite() -> SuiteBuilder:

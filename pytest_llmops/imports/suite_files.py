@@ -89,12 +89,13 @@ def write_suite(suite: ImportedSuite, checks: Sequence[CheckedAssertions]) -> Su
     files = {f"test_{suite.name}.py": module}
     rows = {case_path(suite, group): make_rows(group, used, checked, values) for group in groups}
     prompts = _write_prompts(suite)
-    _fit_inputs(suite, used, rows)
+    unfit = _fit_inputs(suite, used, rows)
     for path, cases in rows.items():
         files[path] = "".join(map(_format_row, cases))
     files.update(values.files)
     remarks = [
         *suite.remarks,
+        *unfit,
         *list_missing_variables(suite, used, checked),
         *_list_remarks(groups),
         *_list_differences(checks),
@@ -139,30 +140,47 @@ def _format_row(row: Mapping[str, Json]) -> str:
     return text + "\n"
 
 
-def _fit_inputs(suite: ImportedSuite, used: CaseInput, rows: Mapping[str, list[dict[str, Json]]]) -> None:
+def _fit_inputs(
+    suite: ImportedSuite, used: CaseInput, rows: Mapping[str, list[dict[str, Json]]]
+) -> list[Remark]:
     """Change lists and objects in the input of cases to their JSON text, where a prompt inserts them as they are.
 
-    Raises:
-        SuiteError: A prompt cannot be filled in with any of them.
+    Returns:
+        A remark for each case with which a prompt cannot be filled in. The answers that a suite has need no prompt.
     """
     if not used.names or used.is_text:
-        return
+        return []
+    problems: dict[str, str] = {}
     for cases in rows.values():
         for row in cases:
             variables = row["input"]
-            if isinstance(variables, dict) and any(
-                isinstance(value, (list, dict)) for value in variables.values()
-            ):
-                row["input"] = _fit_input(suite, variables, str(row["id"]))
+            if not isinstance(variables, dict) or not any(map(_is_structured, variables.values())):
+                continue
+            fitting, problem = _fit_input(suite, variables)
+            if fitting is not None:
+                row["input"] = fitting
+            elif "output" not in row:
+                problems[str(row["id"])] = problem
+    return [
+        Remark(
+            "not carried", test.place, f"test {test.id}", f"no prompt can be made of it: {problems[test.id]}"
+        )
+        for test in suite.tests
+        if test.id in problems
+    ]
 
 
-def _fit_input(suite: ImportedSuite, variables: Mapping[str, Json], case: str) -> dict[str, Json]:
-    """Return the variables of a case in the first form that all prompts can insert."""
+def _is_structured(value: Json) -> bool:
+    return isinstance(value, (list, dict))
+
+
+def _fit_input(suite: ImportedSuite, variables: Mapping[str, Json]) -> tuple[dict[str, Json] | None, str]:
+    """Return the variables of a case in the first form that all prompts can insert, or None and why there is none."""
     as_text = {
-        name: json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
+        name: json.dumps(value, ensure_ascii=False) if _is_structured(value) else value
         for name, value in variables.items()
     }
-    problem = BadFile("")
+    problem = ""
     for candidate in (dict(variables), as_text):
         try:
             for prompt in suite.prompts:
@@ -170,10 +188,10 @@ def _fit_input(suite: ImportedSuite, variables: Mapping[str, Json], case: str) -
                 for role, text in prompt.sections:
                     render_section(Section(role, text, 1), given)
         except BadFile as error:
-            problem = error
+            problem = problem or error.what
         else:
-            return candidate
-    raise SuiteError(f"no prompt can be made of the case {case}: {problem.what}", suite.source)
+            return candidate, ""
+    return None, problem
 
 
 def _list_remarks(groups: Sequence[TestGroup]) -> list[Remark]:

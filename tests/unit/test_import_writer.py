@@ -344,6 +344,17 @@ def test_a_suite_that_cannot_be_written_is_an_error(builder: SuiteBuilder, tests
     assert caught.value.place.file == FILE
 
 
+def test_a_case_that_no_prompt_takes_is_named_and_the_others_are_written() -> None:
+    builder = SuiteBuilder(prompts=(prompt("{{ to }} in {{ to.town }}", "to"),))
+    for number, output in enumerate((None, "an answer")):
+        builder.add(f"case-{number}", contains("x"), variables={"to": {"town": "Bern"}}, output=output)
+    builder.add("list", contains("x"), variables={"to": ["Bern"]})
+    files = write(builder)
+    problems = [remark for remark in files.remarks if remark.kind == "not carried"]
+    assert [remark.what for remark in problems] == ["test case-0", "test list"]
+    assert files.carried == 3
+
+
 def make_large_suite() -> SuiteBuilder:
     """A suite with all kinds of lines, and long ones."""
     builder = SuiteBuilder(title='Say "hi" \\ """ to \u202e everybody ' + "again " * 20)

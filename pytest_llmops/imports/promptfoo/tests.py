@@ -20,7 +20,7 @@ from pytest_llmops.imports.promptfoo.options import (
 from pytest_llmops.imports.promptfoo.reading import Reading
 from pytest_llmops.imports.promptfoo.variables import Combination, expand, read_variables
 from pytest_llmops.imports.source_files import LocatedMap, SourceFolder, split_function
-from pytest_llmops.imports.suite import Remark, SuiteError, SuitePrompt, SuiteTest
+from pytest_llmops.imports.suite import Remark, SuiteAssertion, SuiteError, SuitePrompt, SuiteTest
 from pytest_llmops.measurement import shorten_text
 
 MAX_TESTS = 100_000
@@ -83,7 +83,7 @@ def read_tests(config: LocatedMap, folder: SourceFolder, path: Path) -> TestsRea
         path: Its file.
     """
     reader = _TestReader(Reading(folder, path, config))
-    tests = tuple(reader.read())
+    tests = reader.add_unused_defaults(tuple(reader.read()))
     transform = ""
     if len(reader.transforms) == 1 and not any(test.output for test in tests):
         transform, why = reader.transforms.pop()
@@ -176,10 +176,26 @@ class _TestReader:
         return SuiteTest(
             id=self.ids.make(name or f"test-{self.count}", obstacle),
             description=description,
+            assertions=self._fill_in_defaults(self._read_list(entry.values, entry)),
             family=entry.family,
             obstacle=obstacle,
             place=entry.values.place,
         )
+
+    def add_unused_defaults(self, tests: tuple[SuiteTest, ...]) -> tuple[SuiteTest, ...]:
+        """Return tests of which the first that cannot be read has the assertions of ``defaultTest``, if no other test has them."""
+        if any(assertion.is_shared for test in tests for assertion in test.assertions):
+            return tests
+        for number, test in enumerate(tests):
+            if test.obstacle:
+                shared = self._fill_in_defaults(self.defaults.assertions)
+                changed = replace(test, assertions=shared + test.assertions)
+                return (*tests[:number], changed, *tests[number + 1 :])
+        return tests
+
+    def _fill_in_defaults(self, assertions: tuple[ListedAssertion, ...]) -> tuple[SuiteAssertion, ...]:
+        """Return the assertions of a test that has only the variables of ``defaultTest``."""
+        return tuple(fill_in(listed, self.defaults.variables, "") for listed in assertions)
 
     def _read_entry(self, entry: TestEntry) -> Iterator[SuiteTest]:
         """Yield the tests of an entry, one for each combination of its variables.

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 from support.imported_checks import passes
+from support.shared import shared
 
 from pytest_llmops import cli
 from pytest_llmops.imports.checks import Check
 from pytest_llmops.imports.promptfoo.assertions import make_check
 from pytest_llmops.imports.promptfoo.config import read_suites
-from pytest_llmops.imports.suite import ImportedSuite, SuiteTest
+from pytest_llmops.imports.suite import ImportedSuite, Place, SuiteTest
 
 # Tests with another outcome: that of promptfoo, ours, and why
 THRESHOLD = "the test has a threshold for the mean of its scores: its assertions only record"
@@ -131,3 +132,41 @@ def test_each_carried_assertion_has_the_verdict_of_promptfoo() -> None:
             assert passes(checks, answer) == verdict["pass"], (pair.key, assertion)
             counts["passed" if verdict["pass"] else "failed"] += 1
     assert counts == {"passed": 138, "failed": 61, "named": 14, "weight 0": 3}
+
+
+@pytest.mark.slow
+@pytest.mark.shared_data
+def test_public_suites_are_imported_and_collected(pytester: pytest.Pytester) -> None:
+    """Each assertion is carried or named, each module is collected, and no file of a suite is run."""
+    carried = total = configs = 0
+    for folder in sorted(shared("imports", "promptfoo").iterdir()):
+        if not folder.is_dir():
+            continue
+        assert cli.main(["import", "promptfoo", str(folder), "--to", f"llm/{folder.name}"]) == 0
+        for suite in read_suites(folder):
+            configs += 1
+            verdicts = list_verdicts(suite)
+            assert len(verdicts) == suite.assertion_count, suite.source
+            total += len(verdicts)
+            carried += sum(verdicts.values())
+    assert (configs, total) == (35, 874)
+    assert carried >= 549
+    run = pytester.inline_run("llm", "-p", "no:cacheprovider", "-q", "--collect-only")
+    assert run.ret == 0
+    modules = {item.path for call in run.getcalls("pytest_itemcollected") for item in [call.item]}
+    assert len(modules) == configs
+
+
+def list_verdicts(suite: ImportedSuite) -> dict[tuple[Place, str, int], bool]:
+    """Whether each assertion of a suite, by its place, is carried by all tests that have it."""
+    found: dict[tuple[Place, str, int], bool] = {}
+    for test in suite.tests:
+        numbers: Counter[tuple[Place, str]] = Counter()
+        for assertion in test.assertions:
+            name = (assertion.place, assertion.name)
+            numbers[name] += 1
+            key = (*name, numbers[name])
+            made = make_check(assertion, test.variables)
+            assert made
+            found[key] = found.get(key, True) and all(isinstance(check, Check) for check in made)
+    return found

@@ -86,7 +86,7 @@ class IdMaker:
 
         >>> ids = IdMaker()
         >>> ids.make("late", {"days": 45}), ids.make("late", {"days": 60}), ids.make("late", {"days": 60})
-        ('late', 'late-3d4bb3', 'late-3d4bb3-2')
+        ('late', 'late-d377d7', 'late-d377d7-2')
         """
         candidate = name
         if candidate in self._taken:

@@ -19,6 +19,8 @@ from pytest_llmops.imports.checks import Check
 from pytest_llmops.imports.promptfoo.assertions import make_check
 from pytest_llmops.imports.promptfoo.config import read_suites
 from pytest_llmops.imports.suite import ImportedSuite, Place, SuiteTest
+from pytest_llmops.imports.suite_files import SuiteFiles, write_suite
+from pytest_llmops.prompts.registry import Prompts
 
 # Tests with another outcome: that of promptfoo, ours, and why
 THRESHOLD = "the test has a threshold for the mean of its scores: its assertions only record"
@@ -132,6 +134,49 @@ def test_each_carried_assertion_has_the_verdict_of_promptfoo() -> None:
             assert passes(checks, answer) == verdict["pass"], (pair.key, assertion)
             counts["passed" if verdict["pass"] else "failed"] += 1
     assert counts == {"passed": 138, "failed": 61, "named": 14, "weight 0": 3}
+
+
+def test_the_first_prompt_is_filled_in_as_by_promptfoo(tmp_path: Path) -> None:
+    """But for white space around it; an object that a prompt inserts as such is refused here, in the suite ``post``."""
+    counts: Counter[str] = Counter()
+    for suite in {pair.suite.name: pair.suite for pair in list_pairs()}.values():
+        checks = [
+            [(item, make_check(item, test.variables)) for item in test.assertions] for test in suite.tests
+        ]
+        written = write_suite(suite, checks)
+        for name, text in written.prompts.items():
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(text, encoding="utf-8")
+        inputs = {case["id"]: case["input"] for case in read_cases(written)}
+        versions = {
+            prompt.label: Prompts(tmp_path).get(suite.name, f"v{number}")
+            for number, prompt in enumerate(suite.prompts, start=1)
+        }
+        for pair in list_pairs():
+            if pair.suite is suite and suite.name != "post":
+                label = next(label for label in versions if pair.verdict["label"].startswith(label))
+                version = versions[label]
+                values = inputs[pair.test.id]
+                given = {
+                    name: values if isinstance(values, str) else values[name] for name in version.variables
+                }
+                messages = [(item.role, item.content.strip()) for item in version.render(**given).messages]
+                assert messages == read_messages(pair.verdict["prompt"]), pair.key
+                counts[suite.name] += 1
+    assert counts.total() == 73
+
+
+def read_cases(written: SuiteFiles) -> Iterator[dict[str, Any]]:
+    for name, text in written.files.items():
+        if name.endswith(".jsonl"):
+            yield from map(json.loads, text.splitlines())
+
+
+def read_messages(prompt: str) -> list[tuple[str, str]]:
+    """The messages of a prompt of promptfoo: its text, or JSON of a chat."""
+    if not prompt.startswith("[{"):
+        return [("user", prompt.strip())]
+    return [(message["role"], message["content"].strip()) for message in json.loads(prompt)]
 
 
 @pytest.mark.slow

@@ -129,6 +129,7 @@ class _TestReader:
         self.count = 0
         self.lists: dict[int, tuple[LocatedMap, tuple[ListedAssertion, ...]]] = {}
         self.stored: set[str] = set()
+        self.unread: set[str] = set()  # ids of tests that stand for what cannot be read
         self.transforms: set[tuple[str, str]] = set()
         self.defaults = self._read_defaults()
 
@@ -173,8 +174,10 @@ class _TestReader:
         description = _describe(entry.values)
         obstacle = obstacle or entry.obstacle
         name = name_test(description, [Path(split_function(entry.name)[0]).name])
+        test_id = self.ids.make(name or f"test-{self.count}", obstacle)
+        self.unread.add(test_id)
         return SuiteTest(
-            id=self.ids.make(name or f"test-{self.count}", obstacle),
+            id=test_id,
             description=description,
             assertions=self._fill_in_defaults(self._read_list(entry.values, entry)),
             family=entry.family,
@@ -187,7 +190,7 @@ class _TestReader:
         if any(assertion.is_shared for test in tests for assertion in test.assertions):
             return tests
         for number, test in enumerate(tests):
-            if test.obstacle:
+            if test.id in self.unread:
                 shared = self._fill_in_defaults(self.defaults.assertions)
                 changed = replace(test, assertions=shared + test.assertions)
                 return (*tests[:number], changed, *tests[number + 1 :])

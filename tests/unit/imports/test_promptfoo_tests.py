@@ -241,6 +241,8 @@ def test_assertions_of_tests_that_cannot_be_read_are_kept(tmp_path: Path) -> Non
     assert [(item.value, item.is_shared) for item in one.assertions] == [("x", True)]
     _, two = read(tmp_path, f"{shared}tests: [{{vars: {{a: y}}}}, 'missing.yaml']").tests
     assert two.assertions == ()
+    off = "{vars: {a: file://a.js}, options: {disableDefaultAsserts: true}}"
+    assert read_one(tmp_path, f"{shared}tests: [{off}]").assertions == ()
     own = read_one(tmp_path, "tests: [{vars: [1], assert: [{type: equals, value: b}]}]")
     assert [(item.value, item.is_shared) for item in own.assertions] == [("b", False)]
 

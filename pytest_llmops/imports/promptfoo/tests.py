@@ -20,7 +20,7 @@ from pytest_llmops.imports.promptfoo.options import (
 from pytest_llmops.imports.promptfoo.reading import Reading
 from pytest_llmops.imports.promptfoo.variables import Combination, expand, read_variables
 from pytest_llmops.imports.source_files import LocatedMap, SourceFolder, split_function
-from pytest_llmops.imports.suite import Remark, SuiteError, SuiteTest
+from pytest_llmops.imports.suite import Remark, SuiteAssertion, SuiteError, SuiteTest
 from pytest_llmops.measurement import shorten_text
 
 MAX_TESTS = 100_000
@@ -83,7 +83,7 @@ def read_tests(config: LocatedMap, folder: SourceFolder, path: Path) -> TestsRea
         path: Its file.
     """
     reader = _TestReader(Reading(folder, path, config))
-    tests = tuple(reader.read())
+    tests = reader.add_unused_defaults(tuple(reader.read()))
     transform = ""
     if len(reader.transforms) == 1 and not any(test.output for test in tests):
         transform, why = reader.transforms.pop()
@@ -101,6 +101,7 @@ class _TestReader:
         self.count = 0
         self.lists: dict[int, tuple[LocatedMap, tuple[ListedAssertion, ...]]] = {}
         self.stored: set[str] = set()
+        self.unread: set[str] = set()  # ids of tests that stand for what cannot be read
         self.transforms: set[tuple[str, str]] = set()
         self.defaults = self._read_defaults()
 
@@ -145,13 +146,31 @@ class _TestReader:
         description = _describe(entry.values)
         obstacle = obstacle or entry.obstacle
         name = name_test(description, [Path(split_function(entry.name)[0]).name])
+        test_id = self.ids.make(name or f"test-{self.count}", obstacle)
+        self.unread.add(test_id)
         return SuiteTest(
-            id=self.ids.make(name or f"test-{self.count}", obstacle),
+            id=test_id,
             description=description,
+            assertions=self._fill_in_defaults(self._read_list(entry.values, entry)),
             family=entry.family,
             obstacle=obstacle,
             place=entry.values.place,
         )
+
+    def add_unused_defaults(self, tests: tuple[SuiteTest, ...]) -> tuple[SuiteTest, ...]:
+        """Return tests of which the first that cannot be read has the assertions of ``defaultTest``, if no other test has them."""
+        if any(assertion.is_shared for test in tests for assertion in test.assertions):
+            return tests
+        for number, test in enumerate(tests):
+            if test.id in self.unread:
+                shared = self._fill_in_defaults(self.defaults.assertions)
+                changed = replace(test, assertions=shared + test.assertions)
+                return (*tests[:number], changed, *tests[number + 1 :])
+        return tests
+
+    def _fill_in_defaults(self, assertions: tuple[ListedAssertion, ...]) -> tuple[SuiteAssertion, ...]:
+        """Return the assertions of a test that has only the variables of ``defaultTest``."""
+        return tuple(fill_in(listed, self.defaults.variables, "") for listed in assertions)
 
     def _read_entry(self, entry: TestEntry) -> Iterator[SuiteTest]:
         """Yield the tests of an entry, one for each combination of its variables.

@@ -239,6 +239,18 @@ def test_tests_that_cannot_be_read_are_one_test_with_an_obstacle(
     assert test.id == case_id
 
 
+def test_assertions_of_tests_that_cannot_be_read_are_kept(tmp_path: Path) -> None:
+    shared = "defaultTest: {vars: {a: x}, assert: [{type: contains, value: '{{ a }}'}]}\n"
+    one = read_one(tmp_path, f"{shared}tests: ['missing.yaml']")
+    assert [(item.value, item.is_shared) for item in one.assertions] == [("x", True)]
+    _, two = read(tmp_path, f"{shared}tests: [{{vars: {{a: y}}}}, 'missing.yaml']").tests
+    assert two.assertions == ()
+    off = "{vars: {a: file://a.js}, options: {disableDefaultAsserts: true}}"
+    assert read_one(tmp_path, f"{shared}tests: [{off}]").assertions == ()
+    own = read_one(tmp_path, "tests: [{vars: [1], assert: [{type: equals, value: b}]}]")
+    assert [(item.value, item.is_shared) for item in own.assertions] == [("b", False)]
+
+
 def test_scenarios_run_each_test_with_each_entry_after_the_plain_tests(tmp_path: Path) -> None:
     tests = read(
         tmp_path,

@@ -1,80 +1,87 @@
-"""Values of variables as prompts can insert them: a prompt of ours takes texts and numbers only."""
+"""Values of variables as prompts can insert them: Jinja2 is stricter than Nunjucks, and a prompt of ours takes texts and numbers only."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from pytest_llmops._util.text_files import BadFile
-from pytest_llmops.imports.suite import ImportedSuite, Remark, SuitePrompt, SuiteTest
-from pytest_llmops.imports.templates import write_json, write_text
+from pytest_llmops.imports import templates
+from pytest_llmops.imports.suite import ImportedSuite, SuitePrompt, SuiteTest
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.prompts.prompt_file import Section, render_section
 
-AS_JSON = "the prompt has its JSON text, where the suite writes [object Object]"
 
-
-def fit_tests(suite: ImportedSuite) -> tuple[ImportedSuite, list[Remark]]:
-    """Return the suite with values that its prompts can insert, and remarks on those that changed.
-
-    A test for which there are none is blocked, unless the suite has its answer.
-    """
+def fit_tests(suite: ImportedSuite) -> ImportedSuite:
+    """Return the suite with values that its prompts can insert. A test for which there are none is blocked, unless the suite has its answer."""
     if not suite.prompts or suite.application.takes_variables:
-        return suite, []
-    used = {name for prompt in suite.prompts for name in prompt.variables}
-    plain = find_plain_variables(suite.prompts) & used
+        return suite
     tests = []
-    remarks = []
-    for test in suite.tests:
-        variables = {name: _fit_value(value, name in plain) for name, value in test.variables.items()}
-        obstacle = ""
-        complex_names = [name for name in used - plain if isinstance(variables.get(name), (list, dict))]
-        if complex_names and _why_unfit(suite.prompts, variables):
-            variables.update({name: _fit_value(variables[name], is_plain=True) for name in complex_names})
-            obstacle = _why_unfit(suite.prompts, variables)
-        for name, value in variables.items():
-            if isinstance(test.variables[name], Mapping) and isinstance(value, str):
-                remarks.append(Remark("differs", test.place, f"variable {name}", AS_JSON))
-        fitted = replace(test, variables=variables)
-        if obstacle and not test.obstacle and test.output is None:
-            fitted = replace(fitted, obstacle=f"its prompt cannot be made: {obstacle}")
+    for test in fit_variables(suite.tests, suite.prompts):
+        fitted = test
+        if test.output is None and not test.obstacle:
+            why = _why_unfit(suite.prompts, test.variables)
+            if why:
+                fitted = replace(test, obstacle=f"its prompt cannot be made: {why}")
         tests.append(fitted)
-    return replace(suite, tests=tuple(tests)), remarks
+    return replace(suite, tests=tuple(tests))
 
 
-def find_plain_variables(prompts: Iterable[SuitePrompt]) -> set[str]:
-    """Return the variables that all templates only insert as they are, so that a text does for any value."""
-    from jinja2 import TemplateError, nodes
+def fit_variables(tests: Sequence[SuiteTest], prompts: Sequence[SuitePrompt]) -> tuple[SuiteTest, ...]:
+    """Return tests whose variables fit the prompts.
 
-    from pytest_llmops.prompts.template_sandbox import make_sandbox
+    What a prompt inserts and is a list, an object, true, false or null becomes the text that promptfoo inserts; a key that a prompt
+    reads and a test does not have becomes an empty text.
 
-    plain: set[str] = set()
-    others: set[str] = set()
+    Args:
+        tests: The tests.
+        prompts: The prompts; with none, as where code makes them, the values stay.
+    """
+    from jinja2 import TemplateError
+
+    uses: dict[tuple[str, ...], bool] = {}
     for prompt in prompts:
         for _, text in prompt.sections:
             try:
-                tree = make_sandbox().parse(text)
+                paths = templates.find_uses(text)
             except TemplateError:  # which the check of all files reports
-                return set()
-            inserted = {
-                id(child)
-                for output in tree.find_all(nodes.Output)
-                for child in output.nodes
-                if isinstance(child, nodes.Name)
-            }
-            for node in tree.find_all(nodes.Name):
-                if id(node) in inserted:
-                    plain.add(node.name)
-                else:
-                    others.add(node.name)
-    return plain - others
+                return tuple(tests)
+            for path, is_inserted in paths.items():
+                uses[path] = is_inserted and uses.get(path, True)
+    objects = {path[:length] for path in uses for length in range(1, len(path))}
+    changed = {path: is_inserted for path, is_inserted in uses.items() if path not in objects}
+    return tuple(_fit(test, changed) for test in tests)
 
 
-def _fit_value(value: Json, is_plain: bool) -> Json:  # noqa: FBT001 -- which of two forms
-    """Return a value as a text, if a prompt inserts it as it is."""
-    if not is_plain or isinstance(value, str) or type(value) in (int, float):
+def _fit(test: SuiteTest, uses: Mapping[tuple[str, ...], bool]) -> SuiteTest:
+    """Return a test whose variables fit these uses; a variable that it does not have at all stays missing."""
+    variables = dict(test.variables)
+    for path, is_inserted in uses.items():
+        if len(path) > 1 or path[0] in variables:
+            variables[path[0]] = _fit_value(variables.get(path[0]), path[1:], is_inserted=is_inserted)
+    if variables == test.variables and _same_types(variables, test.variables):
+        return test
+    return replace(test, variables=variables)
+
+
+def _same_types(values: Mapping[str, Json], others: Mapping[str, Json]) -> bool:
+    """Return whether equal values are of the same types: True equals 1."""
+    return all(type(values[name]) is type(others[name]) for name in values)
+
+
+def _fit_value(value: Json, path: Sequence[str], *, is_inserted: bool) -> Json:
+    """Return a value in which a path leads to something that a template can insert or test."""
+    if not path:
+        if is_inserted and (isinstance(value, bool) or not isinstance(value, (str, int, float))):
+            return templates.write_text(value)
         return value
+    known: Mapping[str, Json] = {}
     if isinstance(value, Mapping):
-        return write_json(value)
-    return write_text(value)
+        known = value
+    elif value not in (None, ""):
+        return value
+    child: Json = ""
+    if len(path) > 1 or path[0] in known:
+        child = known.get(path[0])
+    return {**known, path[0]: _fit_value(child, path[1:], is_inserted=is_inserted)}
 
 
 def _why_unfit(prompts: Iterable[SuitePrompt], variables: Mapping[str, Json]) -> str:

@@ -75,7 +75,7 @@ def write_suite(suite: ImportedSuite, checks: Sequence[CheckedAssertions]) -> Su
     if not suite.tests:
         raise SuiteError("the suite has no tests", suite.source)
     given = suite.tests
-    suite, fitting = fit_tests(suite)
+    suite = fit_tests(suite)
     checks = [
         checked if test.output is None else refuse_calls(checked)
         for test, checked in zip(suite.tests, checks, strict=True)
@@ -96,7 +96,6 @@ def write_suite(suite: ImportedSuite, checks: Sequence[CheckedAssertions]) -> Su
     files.update(values.files)
     remarks = [
         *suite.remarks,
-        *fitting,
         *list_missing_variables(suite, used, checked),
         *_list_remarks(groups),
         *_list_differences(checks),

@@ -20,7 +20,6 @@ from typing import Any
 from pytest_llmops._util.text_files import BadFile
 from pytest_llmops.errors import find_closest_name
 from pytest_llmops.imports.located_yaml import read_located_yaml
-from pytest_llmops.imports.promptfoo.fitting import fit_variables
 from pytest_llmops.imports.promptfoo.prompts import read_prompts
 from pytest_llmops.imports.promptfoo.providers import read_application
 from pytest_llmops.imports.promptfoo.suite_names import make_unique, name_suite
@@ -202,9 +201,6 @@ def _make_suite(value: LocatedMap, folder: SourceFolder, file: Path) -> Imported
     if tests.transform:  # the person calls the models, and does what the code does
         asked = (*(application.asked or application.models), tests.transform)
         application = replace(application, models=(), asked=asked)
-    cases = tests.tests
-    if not takes_variables:
-        cases = fit_variables(cases, prompts)
     description = config.get("description")
     title = ""
     if isinstance(description, str):
@@ -217,7 +213,7 @@ def _make_suite(value: LocatedMap, folder: SourceFolder, file: Path) -> Imported
         source=source,
         prompts=prompts,
         application=application,
-        tests=cases,
+        tests=tests.tests,
         remarks=tuple(remarks),
         assertion_count=tests.assertion_count,
     )

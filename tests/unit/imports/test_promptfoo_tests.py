@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_llmops.imports.prompt_values import fit_variables
 from pytest_llmops.imports.promptfoo import tests as suite_tests
 from pytest_llmops.imports.promptfoo.case_ids import IdMaker, make_slug
-from pytest_llmops.imports.promptfoo.fitting import fit_variables
 from pytest_llmops.imports.promptfoo.reading import Reading
 from pytest_llmops.imports.promptfoo.variables import expand
 from pytest_llmops.imports.source_files import LocatedMap, SourceFolder

@@ -63,6 +63,7 @@ class Case:
         robust: In a test with ``llm_robust``, the transformation that changed the input (``value``) and its changes; else empty.
         line: The line of its file at which it begins; 0: it comes from no text file.
         has_content_id: Whether its row has no id, so that the id was made of its content.
+        copies: How many rows of the file are this one, without an id; they are read once.
 
     >>> Case(id="late-return", input="Can I still return it?", data={"days": 45})["days"]
     45
@@ -83,6 +84,7 @@ class Case:
     robust: Mapping[str, Json] = field(default_factory=dict, repr=False)
     line: int = field(default=0, repr=False, compare=False)
     has_content_id: bool = field(default=False, repr=False, compare=False)
+    copies: int = field(default=1, repr=False, compare=False)
 
     def __getitem__(self, key: str) -> Json:
         if key in self.data:
@@ -160,7 +162,7 @@ def load_cases(
     ``parquet``. The line of an error is the row in JSON and in these.
 
     Without ``input``, ``reference`` or ``id``, a column that is known as another name of it is read (``question``, ``answer`` ...).
-    Rows without an id get one from their input.
+    Rows without an id get one from their input; of rows that are the same, the first is read, and its ``copies`` counts them.
 
     Args:
         source: The file: .jsonl, .yaml, .yml, .csv, .tsv, .json, .parquet or .arrow, or a folder of `save_to_disk`; ``hf:NAME``
@@ -175,7 +177,7 @@ def load_cases(
     Raises:
         UnknownName: No case is of the split.
         CaseError: The file is missing, of unknown type, not UTF-8 or empty, a line is broken, a value is missing or
-            wrong, an id or a row without one is repeated, no case has a column of ``fields``, or several columns may be the
+            wrong, an id is repeated, no case has a column of ``fields``, or several columns may be the
             input; with file and line.
 
     >>> [case.id for case in load_cases([{"id": "late", "input": "May I still return it?"}])]
@@ -275,6 +277,9 @@ def _parse_rows(table: _Table, form: RowForm, model: Any, *, has_lines: bool) ->
             case = parse_case(as_mapping(row), form, split_tags=table.is_csv, model=model, line=place)
         except BadFile as error:
             raise BadFile(error.what, error.line or line) from None
+        if case.has_content_id and case.id in cases:
+            cases[case.id] = replace(cases[case.id], copies=cases[case.id].copies + 1)
+            continue
         if case.id in cases:
             what = describe_repeated(case, lines[case.id])
             if case.split != cases[case.id].split and not has_lines:
@@ -292,7 +297,7 @@ def describe_repeated(case: Case, first_line: int) -> str:
     "duplicate id 'a' (first in line 3)"
     """
     if case.has_content_id:
-        return f"the same row as line {first_line}, without an id: leave one out (llmops cases check lists them all), or give both an id"
+        return f"the same row as line {first_line}, without an id: tests read it once"
     return f"duplicate id {case.id!r} (first in line {first_line})"
 
 

@@ -89,7 +89,7 @@ def check_header(names: list[str], line: int) -> None:
     if repeated:
         what = f"the column {shorten_text(repeated[0], 60)!r} stands twice"
     elif "" in names:
-        what = "a column without a name"
+        what = "a column without a name (the index of pandas? write the file with index=False)"
     else:
         return
     columns = ", ".join(shorten_text(name, 60) for name in names)

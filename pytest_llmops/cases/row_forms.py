@@ -93,6 +93,8 @@ class RowForm:
         if self.input_column not in row:
             raise BadFile(describe_missing_key("input", row, {"input": self.input_column}))
         value = row[self.input_column]
+        if value is None:
+            raise BadFile(f"{self.input_column}, the input: expected a text or a JSON value, got null")
         if self.input_column == MESSAGES:
             value, _ = split_messages(value)
         return {"input": value}

@@ -99,11 +99,12 @@ def read_row_file(source: RowFile, make: Make | None = None) -> Iterator[tuple[i
         CaseError: The file cannot be read or has no rows, or no row has a column that was named.
     """
     absent: dict[str, str] = {}  # the columns of ``--field`` that no row had so far, with their keys
-    if source.format not in CHECKS:
-        absent = {column: key for key, column in source.columns.items()}
     line = 0
     is_empty = True
     try:
+        if source.format not in CHECKS:
+            absent = {column: key for key, column in source.columns.items()}
+            _ = source.form  # columns that are not clear are an error of the file, not one of each row
         for line, value in _stream_values(source):
             case = None
             try:

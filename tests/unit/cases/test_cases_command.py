@@ -447,6 +447,12 @@ def test_commands_know_the_names_and_ids_that_tests_have(run: Run) -> None:
     )
 
 
+def test_columns_that_are_not_clear_are_one_error_of_the_file(run: Run) -> None:
+    file = write("c.jsonl", *({"question": LONG, "prompt": f"p{number}"} for number in range(3)))
+    status, text = run("check", file)
+    assert (status, text.count("'prompt' and 'question' may be the input")) == (2, 1)
+
+
 def test_the_same_row_twice_is_noted_and_left_out_by_the_commands(run: Run) -> None:
     file = write("c.jsonl", {"question": LONG}, {"question": "Is it free?"}, {"question": LONG})
     status, text = run("check", file)

@@ -11,14 +11,14 @@ from pytest_llmops.measurement import shorten_text
 
 REQUIRED_KEYS = ("id", "input")
 MESSAGES = "messages"  # column of a conversation: the input and, if its last message is the assistant's, the reference
-# What other tools call these keys, the most usual name first. Names that mean a good answer in one file and one that was
+# What other tools call these keys. Names that mean a good answer in one file and one that was
 # given in another (`completion`, `response`) are not among them, nor `label`, which is not an answer.
 OTHER_NAMES = {
     "id": ("case_id", "question_id", "query_id", "prompt_id", "sample_id", "example_id", "qid", "uid", "uuid", "_id"),
     "input": ("question", "query", "prompt", "instruction", "user_input", "user_query", "user_prompt", "message", "text", "inputs"),
     "reference": (
-        "answer", "answers", "answers.text", "expected", "expected_output", "expected_answer", "expected_response", "reference_answer",
-        "ground_truth", "ground_truths", "target", "targets", "ideal", "correct_answer", "best_answer", "gold_answer",
+        "expected", "expected_output", "expected_answer", "expected_response", "reference_answer", "ground_truth", "ground_truths",
+        "target", "targets", "ideal", "correct_answer", "best_answer", "gold_answer", "answer", "answers", "answers.text",
     ),
 }  # fmt: skip
 # Right answers in files of questions; next to `input` or `ground_truth`, they are mostly what a model answered.

@@ -42,7 +42,8 @@ class RowForm:
         reads_answers: Whether the columns of `MAYBE_GIVEN` are the reference: the input has another name than ``input``, and no column
             is more surely the reference.
         makes_ids: Whether the rows have no id, so that each gets one from its content.
-        repeated: Of rows without an id, the hashes of the inputs that several rows have.
+        repeated: Of rows without an id, the hashes of the inputs that several different rows have.
+        may_have_copies: Whether several rows without an id have the same input, so that some may be the same row.
     """
 
     names: Mapping[str, str]
@@ -51,6 +52,7 @@ class RowForm:
     reads_answers: bool = False
     makes_ids: bool = False
     repeated: Collection[int] = frozenset()
+    may_have_copies: bool = False
 
     @property
     def needed_keys(self) -> list[str]:
@@ -133,8 +135,7 @@ class RowForm:
     def _make_id(self, row: Row, values: Row) -> Json:
         digest = digest_content(self._identify(row, values))
         if _to_int(digest) in self.repeated:
-            whole: Json = {key: value for key, value in row.items() if value is not None}
-            digest = digest_content(whole)
+            digest = _digest_row(row)
         return make_id(digest, question_text(self._read(row, values, "input")))
 
     def _identify(self, row: Row, values: Row) -> dict[str, Json]:
@@ -161,7 +162,7 @@ def find_row_form(rows: Callable[[], Iterable[Row]], names: Mapping[str, str]) -
     """Return how the rows of a file become cases.
 
     Args:
-        rows: Yields the rows; it is called up to twice. Rows that cannot be read are left out.
+        rows: Yields the rows; it is called up to three times. Rows that cannot be read are left out.
         names: Key of a case -> the column that was named for it.
 
     Raises:
@@ -194,7 +195,10 @@ def find_row_form(rows: Callable[[], Iterable[Row]], names: Mapping[str, str]) -
     if usable:
         return RowForm(names, input_column, id_column=usable[0], reads_answers=reads_answers)
     form = RowForm(names, input_column, reads_answers=reads_answers, makes_ids=True)
-    return replace(form, repeated=_find_repeated(rows(), form))
+    several = _find_repeated_inputs(rows(), form)
+    if not several:
+        return form
+    return replace(form, repeated=_find_repeated(rows(), form, several), may_have_copies=True)
 
 
 class _IdColumn:
@@ -251,7 +255,7 @@ def _choose_input(columns: Collection[str], names: Mapping[str, str], *, has_id:
     return "".join(known)
 
 
-def _find_repeated(rows: Iterable[Row], form: RowForm) -> frozenset[int]:
+def _find_repeated_inputs(rows: Iterable[Row], form: RowForm) -> frozenset[int]:
     """Return the hashes of the inputs that several rows have."""
     hashes = array("Q")
     for row in rows:
@@ -260,6 +264,28 @@ def _find_repeated(rows: Iterable[Row], form: RowForm) -> frozenset[int]:
         except BadFile:  # reported when the row is read as a case
             continue
     return frozenset(first for first, second in pairwise(sorted(hashes)) if first == second)
+
+
+def _find_repeated(rows: Iterable[Row], form: RowForm, several: Collection[int]) -> frozenset[int]:
+    """Return the hashes of the inputs that several different rows have, out of those that several rows have."""
+    firsts: dict[int, int] = {}
+    repeated = set[int]()
+    for row in rows:
+        try:
+            input_hash = form.hash_input(row)
+        except BadFile:
+            continue
+        if input_hash in several:
+            row_hash = _to_int(_digest_row(row))
+            if firsts.setdefault(input_hash, row_hash) != row_hash:
+                repeated.add(input_hash)
+    return frozenset(repeated)
+
+
+def _digest_row(row: Row) -> str:
+    """Return the SHA-256 of a row; null counts as left out."""
+    known: Json = {key: value for key, value in row.items() if value is not None}
+    return digest_content(known)
 
 
 def _to_int(digest: str) -> int:

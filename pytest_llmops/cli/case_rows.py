@@ -222,7 +222,7 @@ def read_unique_cases(
         if case_hash in seen:
             source.same_rows.add(number)
             continue
-        if case.has_content_id and source.form.repeated:
+        if case.has_content_id and source.form.may_have_copies:
             seen.add(case_hash)
         ids.append(case_hash)
         yield case

@@ -28,7 +28,13 @@ from pytest_llmops._util.text_files import (
 )
 from pytest_llmops._util.user_files import find_path
 from pytest_llmops.cases.case_ids import parse_id
-from pytest_llmops.cases.columns import check_fields, find_own_key, has_only_texts, require_keys
+from pytest_llmops.cases.columns import (
+    REQUIRED_KEYS,
+    check_fields,
+    find_own_key,
+    has_only_texts,
+    require_keys,
+)
 from pytest_llmops.cases.content_parts import make_file_part
 from pytest_llmops.cases.dataset_cache import is_dataset_name
 from pytest_llmops.cases.row_files import TEXT_SUFFIXES, has_header, read_rows
@@ -42,6 +48,7 @@ from pytest_llmops.protocols import Call
 EXPECTED = ("refuse", "answer")  # the key ``expect`` of an attack and of its harmless question
 BUILTIN_CASES = Path(__file__).with_name("builtin")
 TRAINING_SPLITS = ("train", "training")  # cases of these splits are not for tests
+OPTIONAL_KEYS = tuple(key for key in CASE_KEYS if key not in REQUIRED_KEYS)
 CALL_KEYS = frozenset(spec.name for spec in list_fields(Call))
 
 
@@ -326,6 +333,9 @@ def parse_case(
     require_keys(row, names, form.needed_keys)
     values = form.find_values(row)
     own = {**_read_own_values(row, names), **values}
+    other = {}
+    if not form.is_own:
+        other = _take_other_values(own, form, split_tags=split_tags)
     if own["input"] is None:
         raise BadFile("input: expected a text or a JSON value, got null")
     case_id = parse_id(own["id"])
@@ -334,7 +344,7 @@ def parse_case(
     if "output" in own:
         output = _parse_text(own, "output")
     tags = dict.fromkeys(_parse_texts(own, "tags", split=split_tags))
-    data = _read_data(row, names)
+    data = {**_read_data(row, names), **other}
     if "references" in values:
         data["references"] = values["references"]
     case = Case(
@@ -364,6 +374,36 @@ def _read_own_values(row: Mapping[str, Json], names: Mapping[str, str]) -> dict[
         if name in row and (key in names or name not in names.values()):
             own[key] = row[name]
     return own
+
+
+def _take_other_values(own: dict[str, Json], form: RowForm, *, split_tags: bool) -> dict[str, Json]:
+    """Remove what a file of another tool has under our names but is another thing, and return it; null counts as left out.
+
+    Only the columns of a file whose input has another name are taken for those of another tool.
+    """
+    other = {}
+    for key in OPTIONAL_KEYS:
+        if key not in own or key in form.names:
+            continue
+        if own[key] is None:
+            del own[key]
+        elif form.input_column and not _fits(own, key, split_tags=split_tags):
+            other[key] = own.pop(key)
+    return other
+
+
+def _fits(own: Mapping[str, Json], key: str, *, split_tags: bool) -> bool:
+    """Return whether the value of a key is of its kind."""
+    try:
+        if key == "calls":
+            _parse_calls(own)
+        elif key in ("tags", "files"):
+            _parse_texts(own, key, split=split_tags)
+        else:
+            _parse_text(own, key)
+    except BadFile:
+        return False
+    return True
 
 
 def _read_data(row: Mapping[str, Json], names: Mapping[str, str]) -> dict[str, Json]:

@@ -55,6 +55,11 @@ class RowForm:
     may_have_copies: bool = False
 
     @property
+    def is_own(self) -> bool:
+        """Whether the rows have an id and an input under our own names, or under names that were given."""
+        return not self.input_column and not self.id_column and not self.makes_ids
+
+    @property
     def needed_keys(self) -> list[str]:
         """The keys that a row must have itself."""
         needed = []
@@ -73,7 +78,7 @@ class RowForm:
         if "input" not in self.names:
             _check_instruction(row)
         values = self._find_input(row)
-        if "reference" not in self.names and not self._has_own(row, "reference"):
+        if "reference" not in self.names:
             values.update(self._find_references(row) or self._find_answer(row))
         if self.id_column:
             values["id"] = row[self.id_column]
@@ -109,25 +114,26 @@ class RowForm:
         Raises:
             BadFile: Several columns may be the reference. In rows with an id and an input of their own, none is it then.
         """
+        if self._has_own(row, "reference"):
+            if self.input_column and not isinstance(row["reference"], str):
+                return _make_references(row, "reference", _list_answers(row["reference"]))
+            return {}
         found: dict[str, list[str]] = {}
         for column in find_known_columns("reference", row):
             if column not in self.names.values() and (self.reads_answers or not may_be_given(column)):
                 texts = _list_answers(row[column])
                 if texts and not _is_place(row[column], row):
                     found[column] = texts
-        if len(found) > 1 and self.needed_keys != ["id", "input"]:
+        if len(found) > 1 and not self.is_own:
             raise BadFile(describe_choice("reference", list(found)))
         if len(found) != 1:
             return {}
         [(column, answers)] = found.items()
-        values: dict[str, Json] = {"reference": answers[0]}
-        if isinstance(row[column], (list, Mapping)) and "references" not in row:
-            values["references"] = [*answers]
-        return values
+        return _make_references(row, column, answers)
 
     def _find_answer(self, row: Row) -> dict[str, Json]:
         """Return the answer at the end of a conversation as ``reference``."""
-        if self.input_column != MESSAGES:
+        if self.input_column != MESSAGES or self._has_own(row, "reference"):
             return {}
         _, answer = split_messages(row[MESSAGES])
         return {"reference": answer}
@@ -152,7 +158,7 @@ class RowForm:
         return row.get(key)
 
     def _has_own(self, row: Row, key: str) -> bool:
-        return key in row and key not in self.names.values()
+        return row.get(key) is not None and key not in self.names.values()
 
 
 OWN_FORM = RowForm(MappingProxyType({}))  # rows with an id and an input of their own
@@ -310,6 +316,16 @@ def _is_place(value: Json, row: Row) -> bool:
     (True, False)
     """
     return isinstance(value, int) and any(isinstance(row.get(name), (list, Mapping)) for name in CHOICES)
+
+
+def _make_references(row: Row, column: str, answers: list[str]) -> dict[str, Json]:
+    """Return ``reference``, and ``references`` if the column has a list of answers; nothing without an answer."""
+    if not answers:
+        return {}
+    values: dict[str, Json] = {"reference": answers[0]}
+    if isinstance(row[column], (list, Mapping)) and "references" not in row:
+        values["references"] = [*answers]
+    return values
 
 
 def _list_answers(value: Json) -> list[str]:

@@ -99,6 +99,31 @@ def test_an_answer_that_may_be_given_is_no_reference() -> None:
     assert read({"id": "a", "question": "x", "answer": "right"})[0].reference == "right"
 
 
+def test_what_another_tool_has_under_our_names_stays_readable(tmp_path: Path) -> None:
+    row = {
+        "question": "x",
+        "reference": ["a", "b"],
+        "tags": "t",
+        "output": {"b": 1},
+        "calls": 3,
+        "family": 7,
+        "files": None,
+    }
+    path = tmp_path / "c.jsonl"
+    path.write_text(json.dumps(row))
+    [case] = load_cases(path)
+    assert (case.reference, case.data) == (
+        "a",
+        {"question": "x", "references": ["a", "b"], "tags": "t", "output": {"b": 1}, "calls": 3, "family": 7},
+    )
+    assert (case.tags, case.output, case.files) == ((), None, ())
+    assert [case.reference for case in read({**row, "reference": 42})] == ["42"]
+    # Under the name that `fields` gives, and in files of our own form, it is an error as ever.
+    for wrong, fields in (({**row, "note": 3}, {"family": "note"}), ({"input": "x", "tags": "t"}, {})):
+        with pytest.raises(CaseError, check=check_message):
+            read(wrong, fields=fields)
+
+
 def test_files_of_ones_own_that_were_readable_stay_so() -> None:
     row = {"id": "a", "input": "x", "ideal": "y", "target": "z"}
     assert read(row)[0].reference == ""

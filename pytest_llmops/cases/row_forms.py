@@ -29,6 +29,7 @@ from pytest_llmops.cases.turns import add_input
 from pytest_llmops.measurement import Json
 
 Row: TypeAlias = Mapping[str, Json]
+LABEL = "human"  # column of labels of answers that were given, as in the files for judges
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,8 @@ class RowForm:
         names: Key of a case -> the column that was named for it.
         input_column: The column that is known as the input; "": the rows have an ``input``, or one was named.
         id_column: The column that is known as the id; "" as for the input.
-        reads_answers: Whether the columns of `MAYBE_GIVEN` are the reference: the input has another name than ``input``, and no column
-            is more surely the reference.
+        reads_answers: Whether the columns of `MAYBE_GIVEN` are the reference: the input has another name than ``input``, and there
+            is neither a label nor a column that is more surely the reference.
         makes_ids: Whether the rows have no id, so that each gets one from its content.
         repeated: Of rows without an id, the hashes of the inputs that several different rows have.
         may_have_copies: Whether several rows without an id have the same input, so that some may be the same row.
@@ -192,7 +193,7 @@ def find_row_form(rows: Callable[[], Iterable[Row]], names: Mapping[str, str]) -
         return RowForm(names)
     has_id = _has_key("id", columns, names)
     input_column = _choose_input(columns, names, has_id=has_id)
-    reads_answers = bool(input_column) and not _has_reference(columns)
+    reads_answers = bool(input_column) and LABEL not in columns and not _has_reference(columns)
     if has_id:
         return RowForm(names, input_column, reads_answers=reads_answers)
     usable = sorted(column for column, values in ids.items() if values.count == count and values.is_unique())

@@ -97,6 +97,7 @@ def test_an_answer_that_may_be_given_is_no_reference() -> None:
         assert read({**own, "input": "x", "answer": "given"})[0].reference == ""
         assert read({**own, "input": "x", "answer": "given", "ideal": "right"})[0].reference == "right"
     assert read({"id": "a", "question": "x", "answer": "right"})[0].reference == "right"
+    assert read({"id": "a", "question": "x", "answer": "given", "human": True})[0].reference == ""
 
 
 def test_what_another_tool_has_under_our_names_stays_readable(tmp_path: Path) -> None:

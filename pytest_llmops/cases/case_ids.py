@@ -70,7 +70,9 @@ def make_id(digest: str, text: str) -> str:
         word = _to_ascii(token).strip(".,;:!?()'\"")
         if len(word) <= MAX_WORD_CHARS and _WORD.fullmatch(word):
             words.append(word.replace("'", ""))
-    prefix = "-".join(words[:MAX_WORDS]) or "case"
+        if len(words) == MAX_WORDS:
+            break
+    prefix = "-".join(words) or "case"
     return f"{prefix}-{digest[:HASH_CHARS]}"
 
 
@@ -94,6 +96,8 @@ def identify_input(value: Json, files: Json = None, split: Json = None) -> dict[
 
 def _to_ascii(token: str) -> str:
     """Return a word in lower case, Latin letters without their marks; characters of other scripts stay as they are."""
+    if token.isascii():
+        return token.lower()
     letters = []
     for letter in token:
         if letter < LATIN_END:

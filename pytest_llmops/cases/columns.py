@@ -11,16 +11,23 @@ from pytest_llmops.measurement import shorten_text
 
 REQUIRED_KEYS = ("id", "input")
 MESSAGES = "messages"  # column of a conversation: the input and, if its last message is the assistant's, the reference
-# What other tools call these keys, the most usual name first. Names that mean a good answer in one file and one that was
+# What other tools call these keys. Names that mean a good answer in one file and one that was
 # given in another (`completion`, `response`) are not among them, nor `label`, which is not an answer.
 OTHER_NAMES = {
     "id": ("case_id", "question_id", "query_id", "prompt_id", "sample_id", "example_id", "qid", "uid", "uuid", "_id"),
     "input": ("question", "query", "prompt", "instruction", "user_input", "user_query", "user_prompt", "message", "text", "inputs"),
     "reference": (
-        "answer", "answers", "answers.text", "expected", "expected_output", "expected_answer", "reference_answer", "ground_truth",
-        "ground_truths", "target", "targets", "ideal", "correct_answer", "best_answer", "gold_answer",
+        "expected", "expected_output", "expected_answer", "expected_response", "reference_answer", "ground_truth", "ground_truths",
+        "target", "targets", "ideal", "correct_answer", "best_answer", "gold_answer", "answer", "answers", "answers.text",
     ),
 }  # fmt: skip
+# Right answers in files of questions; next to `input` or `ground_truth`, they are mostly what a model answered.
+MAYBE_GIVEN = ("answer", "answers", "answers.text")
+CHOICES = (
+    "choices",
+    "options",
+    "endings",
+)  # the answers to choose from; a whole number as the answer is the place of one
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -33,11 +40,20 @@ def find_own_key(name: str) -> str:
     """
     if name in CASE_KEYS:
         return name
-    spelling = _WORD_START.sub("_", name.strip()).casefold().replace(" ", "_")
+    spelling = _spell(name)
     for key, others in OTHER_NAMES.items():
         if spelling == key or spelling in others:
             return key
     return ""
+
+
+def may_be_given(name: str) -> bool:
+    """Return whether a column known as the reference may have answers that a model gave.
+
+    >>> may_be_given("Answer"), may_be_given("ground_truth")
+    (True, False)
+    """
+    return _spell(name) in MAYBE_GIVEN
 
 
 def find_known_columns(key: str, columns: Iterable[str]) -> list[str]:
@@ -73,7 +89,7 @@ def check_header(names: list[str], line: int) -> None:
     if repeated:
         what = f"the column {shorten_text(repeated[0], 60)!r} stands twice"
     elif "" in names:
-        what = "a column without a name"
+        what = "a column without a name (the index of pandas? write the file with index=False)"
     else:
         return
     columns = ", ".join(shorten_text(name, 60) for name in names)
@@ -129,6 +145,11 @@ def describe_missing_key(key: str, columns: Collection[str], names: Mapping[str,
     columns_text = format_name_list(shorten_text(column, 60) for column in columns)
     name_text = shorten_text(name, 60)
     return f"missing {name_text!r}: there are {columns_text}{hint}"
+
+
+def _spell(name: str) -> str:
+    """Return a name of several words in lower case, with ``_`` between the words."""
+    return _WORD_START.sub("_", name.strip()).casefold().replace(" ", "_")
 
 
 def has_only_texts(values: Iterable[object]) -> bool:

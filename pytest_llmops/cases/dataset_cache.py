@@ -50,6 +50,8 @@ def find_dataset(source: str | PurePath) -> Path:
     folder = cache / _folder_name(name)
     folders_by_config: dict[str, list[Path]] = {}
     for info in folder.glob(f"*/*/*/{INFO_NAME}"):
+        if info.parent.suffix == ".incomplete":  # `datasets` is writing it, or was interrupted
+            continue
         folders_by_config.setdefault(info.parents[2].name, []).append(info.parent)
     call = f'datasets.load_dataset("{name}")'
     if config:

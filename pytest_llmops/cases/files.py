@@ -28,7 +28,13 @@ from pytest_llmops._util.text_files import (
 )
 from pytest_llmops._util.user_files import find_path
 from pytest_llmops.cases.case_ids import parse_id
-from pytest_llmops.cases.columns import check_fields, find_own_key, has_only_texts, require_keys
+from pytest_llmops.cases.columns import (
+    REQUIRED_KEYS,
+    check_fields,
+    find_own_key,
+    has_only_texts,
+    require_keys,
+)
 from pytest_llmops.cases.content_parts import make_file_part
 from pytest_llmops.cases.dataset_cache import is_dataset_name
 from pytest_llmops.cases.row_files import TEXT_SUFFIXES, has_header, read_rows
@@ -42,6 +48,7 @@ from pytest_llmops.protocols import Call
 EXPECTED = ("refuse", "answer")  # the key ``expect`` of an attack and of its harmless question
 BUILTIN_CASES = Path(__file__).with_name("builtin")
 TRAINING_SPLITS = ("train", "training")  # cases of these splits are not for tests
+OPTIONAL_KEYS = tuple(key for key in CASE_KEYS if key not in REQUIRED_KEYS)
 CALL_KEYS = frozenset(spec.name for spec in list_fields(Call))
 
 
@@ -63,6 +70,7 @@ class Case:
         robust: In a test with ``llm_robust``, the transformation that changed the input (``value``) and its changes; else empty.
         line: The line of its file at which it begins; 0: it comes from no text file.
         has_content_id: Whether its row has no id, so that the id was made of its content.
+        copies: How many rows of the file are this one, without an id; they are read once.
 
     >>> Case(id="late-return", input="Can I still return it?", data={"days": 45})["days"]
     45
@@ -83,6 +91,7 @@ class Case:
     robust: Mapping[str, Json] = field(default_factory=dict, repr=False)
     line: int = field(default=0, repr=False, compare=False)
     has_content_id: bool = field(default=False, repr=False, compare=False)
+    copies: int = field(default=1, repr=False, compare=False)
 
     def __getitem__(self, key: str) -> Json:
         if key in self.data:
@@ -160,7 +169,7 @@ def load_cases(
     ``parquet``. The line of an error is the row in JSON and in these.
 
     Without ``input``, ``reference`` or ``id``, a column that is known as another name of it is read (``question``, ``answer`` ...).
-    Rows without an id get one from their input.
+    Rows without an id get one from their input; of rows that are the same, the first is read, and its ``copies`` counts them.
 
     Args:
         source: The file: .jsonl, .yaml, .yml, .csv, .tsv, .json, .parquet or .arrow, or a folder of `save_to_disk`; ``hf:NAME``
@@ -175,7 +184,7 @@ def load_cases(
     Raises:
         UnknownName: No case is of the split.
         CaseError: The file is missing, of unknown type, not UTF-8 or empty, a line is broken, a value is missing or
-            wrong, an id or a row without one is repeated, no case has a column of ``fields``, or several columns may be the
+            wrong, an id is repeated, no case has a column of ``fields``, or several columns may be the
             input; with file and line.
 
     >>> [case.id for case in load_cases([{"id": "late", "input": "May I still return it?"}])]
@@ -275,6 +284,9 @@ def _parse_rows(table: _Table, form: RowForm, model: Any, *, has_lines: bool) ->
             case = parse_case(as_mapping(row), form, split_tags=table.is_csv, model=model, line=place)
         except BadFile as error:
             raise BadFile(error.what, error.line or line) from None
+        if case.has_content_id and case.id in cases:
+            cases[case.id] = replace(cases[case.id], copies=cases[case.id].copies + 1)
+            continue
         if case.id in cases:
             what = describe_repeated(case, lines[case.id])
             if case.split != cases[case.id].split and not has_lines:
@@ -292,7 +304,7 @@ def describe_repeated(case: Case, first_line: int) -> str:
     "duplicate id 'a' (first in line 3)"
     """
     if case.has_content_id:
-        return f"the same row as line {first_line}, without an id: leave one out (llmops cases check lists them all), or give both an id"
+        return f"the same row as line {first_line}, without an id: tests read it once"
     return f"duplicate id {case.id!r} (first in line {first_line})"
 
 
@@ -321,6 +333,9 @@ def parse_case(
     require_keys(row, names, form.needed_keys)
     values = form.find_values(row)
     own = {**_read_own_values(row, names), **values}
+    other = {}
+    if not form.is_own:
+        other = _take_other_values(own, form, split_tags=split_tags)
     if own["input"] is None:
         raise BadFile("input: expected a text or a JSON value, got null")
     case_id = parse_id(own["id"])
@@ -329,7 +344,7 @@ def parse_case(
     if "output" in own:
         output = _parse_text(own, "output")
     tags = dict.fromkeys(_parse_texts(own, "tags", split=split_tags))
-    data = _read_data(row, names)
+    data = {**_read_data(row, names), **other}
     if "references" in values:
         data["references"] = values["references"]
     case = Case(
@@ -359,6 +374,36 @@ def _read_own_values(row: Mapping[str, Json], names: Mapping[str, str]) -> dict[
         if name in row and (key in names or name not in names.values()):
             own[key] = row[name]
     return own
+
+
+def _take_other_values(own: dict[str, Json], form: RowForm, *, split_tags: bool) -> dict[str, Json]:
+    """Remove what a file of another tool has under our names but is another thing, and return it; null counts as left out.
+
+    Only the columns of a file whose input has another name are taken for those of another tool.
+    """
+    other = {}
+    for key in OPTIONAL_KEYS:
+        if key not in own or key in form.names:
+            continue
+        if own[key] is None:
+            del own[key]
+        elif form.input_column and not _fits(own, key, split_tags=split_tags):
+            other[key] = own.pop(key)
+    return other
+
+
+def _fits(own: Mapping[str, Json], key: str, *, split_tags: bool) -> bool:
+    """Return whether the value of a key is of its kind."""
+    try:
+        if key == "calls":
+            _parse_calls(own)
+        elif key in ("tags", "files"):
+            _parse_texts(own, key, split=split_tags)
+        else:
+            _parse_text(own, key)
+    except BadFile:
+        return False
+    return True
 
 
 def _read_data(row: Mapping[str, Json], names: Mapping[str, str]) -> dict[str, Json]:

@@ -6,7 +6,7 @@ have an id or none has.
 
 from array import array
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from types import MappingProxyType
 from typing import TypeAlias
@@ -15,18 +15,21 @@ from pytest_llmops._util.text_files import BadFile, canonical_json
 from pytest_llmops.cases.case_ids import digest_content, identify_input, make_id, parse_id
 from pytest_llmops.cases.chat_messages import question_text, split_messages
 from pytest_llmops.cases.columns import (
+    CHOICES,
     MESSAGES,
     describe_choice,
     describe_missing_key,
     find_known_columns,
     find_own_key,
     has_only_texts,
+    may_be_given,
 )
 from pytest_llmops.cases.turns import KEY as TURNS
 from pytest_llmops.cases.turns import add_input
 from pytest_llmops.measurement import Json
 
 Row: TypeAlias = Mapping[str, Json]
+LABEL = "human"  # column of labels of answers that were given, as in the files for judges
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +40,25 @@ class RowForm:
         names: Key of a case -> the column that was named for it.
         input_column: The column that is known as the input; "": the rows have an ``input``, or one was named.
         id_column: The column that is known as the id; "" as for the input.
+        reads_answers: Whether the columns of `MAYBE_GIVEN` are the reference: the input has another name than ``input``, and there
+            is neither a label nor a column that is more surely the reference.
         makes_ids: Whether the rows have no id, so that each gets one from its content.
-        repeated: Of rows without an id, the hashes of the inputs that several rows have.
+        repeated: Of rows without an id, the hashes of the inputs that several different rows have.
+        may_have_copies: Whether several rows without an id have the same input, so that some may be the same row.
     """
 
     names: Mapping[str, str]
     input_column: str = ""
     id_column: str = ""
+    reads_answers: bool = False
     makes_ids: bool = False
     repeated: Collection[int] = frozenset()
+    may_have_copies: bool = False
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the rows have an id and an input under our own names, or under names that were given."""
+        return not self.input_column and not self.id_column and not self.makes_ids
 
     @property
     def needed_keys(self) -> list[str]:
@@ -63,9 +76,11 @@ class RowForm:
         Raises:
             BadFile: The row lacks its input, or several columns may be its reference.
         """
+        if "input" not in self.names:
+            _check_instruction(row)
         values = self._find_input(row)
-        if "reference" not in self.names and not self._has_own(row, "reference"):
-            values.update(_find_references(row, self.names.values()) or self._find_answer(row))
+        if "reference" not in self.names:
+            values.update(self._find_references(row) or self._find_answer(row))
         if self.id_column:
             values["id"] = row[self.id_column]
         elif self.makes_ids:
@@ -86,13 +101,40 @@ class RowForm:
         if self.input_column not in row:
             raise BadFile(describe_missing_key("input", row, {"input": self.input_column}))
         value = row[self.input_column]
+        if value is None:
+            raise BadFile(f"{self.input_column}, the input: expected a text or a JSON value, got null")
         if self.input_column == MESSAGES:
             value, _ = split_messages(value)
         return {"input": value}
 
+    def _find_references(self, row: Row) -> dict[str, Json]:
+        """Return ``reference``, and ``references`` if it is a list, from the column that is known as the reference.
+
+        A column without a text, number or list of texts is left alone.
+
+        Raises:
+            BadFile: Several columns may be the reference. In rows with an id and an input of their own, none is it then.
+        """
+        if self._has_own(row, "reference"):
+            if self.input_column and not isinstance(row["reference"], str):
+                return _make_references(row, "reference", _list_answers(row["reference"]))
+            return {}
+        found: dict[str, list[str]] = {}
+        for column in find_known_columns("reference", row):
+            if column not in self.names.values() and (self.reads_answers or not may_be_given(column)):
+                texts = _list_answers(row[column])
+                if texts and not _is_place(row[column], row):
+                    found[column] = texts
+        if len(found) > 1 and not self.is_own:
+            raise BadFile(describe_choice("reference", list(found)))
+        if len(found) != 1:
+            return {}
+        [(column, answers)] = found.items()
+        return _make_references(row, column, answers)
+
     def _find_answer(self, row: Row) -> dict[str, Json]:
         """Return the answer at the end of a conversation as ``reference``."""
-        if self.input_column != MESSAGES:
+        if self.input_column != MESSAGES or self._has_own(row, "reference"):
             return {}
         _, answer = split_messages(row[MESSAGES])
         return {"reference": answer}
@@ -100,8 +142,7 @@ class RowForm:
     def _make_id(self, row: Row, values: Row) -> Json:
         digest = digest_content(self._identify(row, values))
         if _to_int(digest) in self.repeated:
-            whole: Json = {key: value for key, value in row.items() if value is not None}
-            digest = digest_content(whole)
+            digest = _digest_row(row)
         return make_id(digest, question_text(self._read(row, values, "input")))
 
     def _identify(self, row: Row, values: Row) -> dict[str, Json]:
@@ -118,7 +159,7 @@ class RowForm:
         return row.get(key)
 
     def _has_own(self, row: Row, key: str) -> bool:
-        return key in row and key not in self.names.values()
+        return row.get(key) is not None and key not in self.names.values()
 
 
 OWN_FORM = RowForm(MappingProxyType({}))  # rows with an id and an input of their own
@@ -128,7 +169,7 @@ def find_row_form(rows: Callable[[], Iterable[Row]], names: Mapping[str, str]) -
     """Return how the rows of a file become cases.
 
     Args:
-        rows: Yields the rows; it is called up to twice. Rows that cannot be read are left out.
+        rows: Yields the rows; it is called up to three times. Rows that cannot be read are left out.
         names: Key of a case -> the column that was named for it.
 
     Raises:
@@ -152,15 +193,19 @@ def find_row_form(rows: Callable[[], Iterable[Row]], names: Mapping[str, str]) -
         return RowForm(names)
     has_id = _has_key("id", columns, names)
     input_column = _choose_input(columns, names, has_id=has_id)
+    reads_answers = bool(input_column) and LABEL not in columns and not _has_reference(columns)
     if has_id:
-        return RowForm(names, input_column)
+        return RowForm(names, input_column, reads_answers=reads_answers)
     usable = sorted(column for column, values in ids.items() if values.count == count and values.is_unique())
     if len(usable) > 1:
         raise BadFile(describe_choice("id", usable))
     if usable:
-        return RowForm(names, input_column, id_column=usable[0])
-    form = RowForm(names, input_column, makes_ids=True)
-    return RowForm(names, input_column, makes_ids=True, repeated=_find_repeated(rows(), form))
+        return RowForm(names, input_column, id_column=usable[0], reads_answers=reads_answers)
+    form = RowForm(names, input_column, reads_answers=reads_answers, makes_ids=True)
+    several = _find_repeated_inputs(rows(), form)
+    if not several:
+        return form
+    return replace(form, repeated=_find_repeated(rows(), form, several), may_have_copies=True)
 
 
 class _IdColumn:
@@ -192,6 +237,11 @@ def _has_input(columns: Collection[str], names: Mapping[str, str]) -> bool:
     return _has_key("input", columns, names) or TURNS in columns
 
 
+def _has_reference(columns: Iterable[str]) -> bool:
+    """Return whether a column is surely the reference."""
+    return any(find_own_key(column) == "reference" and not may_be_given(column) for column in columns)
+
+
 def _choose_input(columns: Collection[str], names: Mapping[str, str], *, has_id: bool) -> str:
     """Return the column that is known as the input; "" if the rows have an input of their own, or none at all.
 
@@ -212,7 +262,7 @@ def _choose_input(columns: Collection[str], names: Mapping[str, str], *, has_id:
     return "".join(known)
 
 
-def _find_repeated(rows: Iterable[Row], form: RowForm) -> frozenset[int]:
+def _find_repeated_inputs(rows: Iterable[Row], form: RowForm) -> frozenset[int]:
     """Return the hashes of the inputs that several rows have."""
     hashes = array("Q")
     for row in rows:
@@ -223,29 +273,56 @@ def _find_repeated(rows: Iterable[Row], form: RowForm) -> frozenset[int]:
     return frozenset(first for first, second in pairwise(sorted(hashes)) if first == second)
 
 
+def _find_repeated(rows: Iterable[Row], form: RowForm, several: Collection[int]) -> frozenset[int]:
+    """Return the hashes of the inputs that several different rows have, out of those that several rows have."""
+    firsts: dict[int, int] = {}
+    repeated = set[int]()
+    for row in rows:
+        try:
+            input_hash = form.hash_input(row)
+        except BadFile:
+            continue
+        if input_hash in several:
+            row_hash = _to_int(_digest_row(row))
+            if firsts.setdefault(input_hash, row_hash) != row_hash:
+                repeated.add(input_hash)
+    return frozenset(repeated)
+
+
+def _digest_row(row: Row) -> str:
+    """Return the SHA-256 of a row; null counts as left out."""
+    known: Json = {key: value for key, value in row.items() if value is not None}
+    return digest_content(known)
+
+
 def _to_int(digest: str) -> int:
     return int(digest[:16], 16)
 
 
-def _find_references(row: Row, taken: Collection[str]) -> dict[str, Json]:
-    """Return ``reference``, and ``references`` if it is a list, from the column that is known as the reference.
-
-    A column without a text, number or list of texts is left alone.
+def _check_instruction(row: Row) -> None:
+    """Check that a row has not the form of Alpaca with an id, in which the empty ``input`` is no question.
 
     Raises:
-        BadFile: Several columns may be the reference.
+        BadFile: It has.
     """
-    found: dict[str, list[str]] = {}
-    for column in row:
-        if find_own_key(column) == "reference" and column != "reference" and column not in taken:
-            texts = _list_answers(row[column])
-            if texts:
-                found[column] = texts
-    if not found:
+    instruction = row.get("instruction")
+    if row.get("input") == "" and "output" in row and isinstance(instruction, str) and instruction.strip():
+        raise BadFile(describe_choice("input", ["instruction", "input"]))
+
+
+def _is_place(value: Json, row: Row) -> bool:
+    """Return whether an answer is the place of one of the row's choices, as in MMLU, instead of a text.
+
+    >>> _is_place(1, {"choices": ["yes", "no"]}), _is_place(1, {"days": 45})
+    (True, False)
+    """
+    return isinstance(value, int) and any(isinstance(row.get(name), (list, Mapping)) for name in CHOICES)
+
+
+def _make_references(row: Row, column: str, answers: list[str]) -> dict[str, Json]:
+    """Return ``reference``, and ``references`` if the column has a list of answers; nothing without an answer."""
+    if not answers:
         return {}
-    if len(found) > 1:
-        raise BadFile(describe_choice("reference", sorted(found)))
-    [(column, answers)] = found.items()
     values: dict[str, Json] = {"reference": answers[0]}
     if isinstance(row[column], (list, Mapping)) and "references" not in row:
         values["references"] = [*answers]

@@ -144,10 +144,34 @@ def _name_class(value: Any, names: list[str]) -> Any:
 
 
 def _to_plain_row(cells: Mapping[str, Any]) -> Json:
-    """Return the cells of a row as plain JSON values, without those that are null."""
+    """Return the cells of a row as plain JSON values, without those that are null.
+
+    Raises:
+        BadFile: JSON cannot represent a value; gives its column.
+    """
     known = {key: cell for key, cell in cells.items() if cell is not None}
-    text = json.dumps(known, default=_plain_value)
+    try:
+        text = json.dumps(known, default=_plain_value)
+    except BadFile:
+        for column, cell in known.items():
+            _check_cell(str(column), cell)
+        raise
     return check_json_value(json.loads(text))
+
+
+def _check_cell(column: str, cell: Any) -> None:
+    """Check that JSON can represent a cell.
+
+    Raises:
+        BadFile: It cannot; gives the column, and how to write the rows without it.
+    """
+    try:
+        json.dumps(cell, default=_plain_value)
+    except BadFile as error:
+        name = shorten_text(column, 60)
+        raise BadFile(
+            f"column {name!r}: {error.what}; save the dataset without it: dataset.remove_columns({name!r}).to_parquet(...)"
+        ) from None
 
 
 def _list_data_files(path: Path) -> Iterator[tuple[str, Path]]:
@@ -176,11 +200,11 @@ def _plain_value(value: Any) -> str:
     """Return the text of a value that JSON has no type for, such as a time or a decimal number.
 
     Raises:
-        BadFile: Bytes and arrays have no such text.
+        BadFile: Bytes, arrays and images have no such text.
     """
-    if isinstance(value, bytes) or hasattr(value, "tolist"):
+    if isinstance(value, bytes) or hasattr(value, "tolist") or hasattr(value, "tobytes"):
         kind = type(value).__name__
-        raise BadFile(f"{value!r:.60} is a {kind}, which JSON cannot represent")
+        raise BadFile(f"{value!r:.60} is of type {kind}, which JSON cannot represent")
     if hasattr(value, "isoformat"):
         return str(value.isoformat())
     return str(value)

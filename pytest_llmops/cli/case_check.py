@@ -324,10 +324,11 @@ class _SeenRows:
     answers: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     def check_id(self, line: int, case: Case) -> Iterator[Finding]:
-        """Yield a finding if an earlier row has the id of this one."""
+        """Yield a finding if an earlier row has the id of this one, or is the same row without an id."""
         first = self.first_lines.setdefault(hash(case.id), line)
         if first != line:
-            yield Finding(line, "problem", describe_repeated(case, first))
+            kind = "note" if case.has_content_id else "problem"
+            yield Finding(line, kind, describe_repeated(case, first))
 
     def check_split(self, line: int, case: Case) -> Iterator[Finding]:
         """Yield a finding if an earlier row of the same family is in another split."""

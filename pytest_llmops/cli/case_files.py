@@ -16,7 +16,7 @@ from pytest_llmops.cases.chat_messages import question_text
 from pytest_llmops.cases.files import hash_id, sample
 from pytest_llmops.cases.similar_texts import find_similar_pairs
 from pytest_llmops.cases.training_rows import case_to_row, row_to_case
-from pytest_llmops.cli.case_rows import Make, open_row_file, read_unique_cases, read_valid_cases
+from pytest_llmops.cli.case_rows import Make, RowFile, open_row_file, read_unique_cases, read_valid_cases
 from pytest_llmops.cli.common import (
     EXIT_PROBLEM,
     check_output_path,
@@ -61,18 +61,24 @@ def _check_out(args: argparse.Namespace) -> None:
 
 
 def _write(
-    args: argparse.Namespace, rows: Iterable[Mapping[str, Json]], counts: Mapping[str, int] | None = None
+    args: argparse.Namespace,
+    source: RowFile,
+    rows: Iterable[Mapping[str, Json]],
+    counts: Mapping[str, int] | None = None,
 ) -> int:
     """Write rows to ``-o``, print how many there were, and return the exit status 0.
 
     Args:
         args: The arguments of the command.
+        source: The file that the rows come from.
         rows: The rows; they may be made while they are written.
         counts: Further counts to print, by name.
     """
     counted = Counted(rows)
     write_output_file(args.out, map(format_json_line, counted))
     document = {"out": str(args.out), "rows": counted.count, **(counts or {})}
+    if source.same_rows:
+        document["same_rows_left_out"] = len(source.same_rows)
     parts = [f"{key} {value}" for key, value in document.items()]
     summary = ", ".join(parts)
     return print_result(args, document, [summary])
@@ -90,9 +96,9 @@ def print_lines_and_summary(lines: Sequence[str], summary: str) -> None:
 def sample_file(args: argparse.Namespace) -> int:
     """Run the command, and return its exit status."""
     _check_out(args)
-    cases = read_unique_cases(open_row_file(args.file, args))
-    chosen = sample(cases, args.size, args.seed)
-    return _write(args, [case.typed for case in chosen])
+    source = open_row_file(args.file, args)
+    chosen = sample(read_unique_cases(source), args.size, args.seed)
+    return _write(args, source, [case.typed for case in chosen])
 
 
 def split_file(args: argparse.Namespace) -> int:
@@ -107,9 +113,9 @@ def split_file(args: argparse.Namespace) -> int:
         digest = hash_id(args.seed, case.family or case.id)
         families.append(int.from_bytes(digest[:8]))
     splits, counts = _assign_splits(families, shares)
-    pairs = zip(read_valid_cases(source), splits, strict=True)
+    pairs = zip(read_unique_cases(source), splits, strict=True)
     rows = ({**case.typed, "split": split} for case, split in pairs)
-    return _write(args, rows, counts)
+    return _write(args, source, rows, counts)
 
 
 def _read_shares(args: argparse.Namespace) -> dict[str, float]:
@@ -162,7 +168,7 @@ def dedupe_file(args: argparse.Namespace) -> int:
     if args.out is not None:
         repeated = {later for _, later, _ in pairs}
         rows = (case.typed for case in read_unique_cases(source, without=repeated))
-        return _write(args, rows, {"left_out": len(repeated)})
+        return _write(args, source, rows, {"left_out": len(repeated)})
     # Pairs give the indexes of rows. The file is read again for the cases at these.
     places = {place for earlier, later, _ in pairs for place in (earlier, later)}
     cases = {}
@@ -199,8 +205,9 @@ def convert_file(args: argparse.Namespace) -> int:
     make: Make = row_to_case
     if args.to != "cases":
         make = partial(case_to_row, form=args.to, system=args.system)
-    cases = read_unique_cases(open_row_file(args.file, args), make)
-    return _write(args, (case.typed for case in cases))
+    source = open_row_file(args.file, args)
+    cases = read_unique_cases(source, make)
+    return _write(args, source, (case.typed for case in cases))
 
 
 def print_schema(_args: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 import argparse
 from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -29,12 +29,14 @@ class RowFile:
         format: ``cases``, or a format of training rows (a key of `CHECKS`).
         columns: Names of columns that differ from the keys of a case, by these keys.
         split: Only the rows of this split; "": all.
+        same_rows: Indexes of the rows that `read_unique_cases` left out.
     """
 
     path: Path
     format: str
     columns: Mapping[str, str]
     split: str = ""
+    same_rows: set[int] = field(default_factory=set, compare=False)
 
     @cached_property
     def suffix(self) -> str:
@@ -97,11 +99,12 @@ def read_row_file(source: RowFile, make: Make | None = None) -> Iterator[tuple[i
         CaseError: The file cannot be read or has no rows, or no row has a column that was named.
     """
     absent: dict[str, str] = {}  # the columns of ``--field`` that no row had so far, with their keys
-    if source.format not in CHECKS:
-        absent = {column: key for key, column in source.columns.items()}
     line = 0
     is_empty = True
     try:
+        if source.format not in CHECKS:
+            absent = {column: key for key, column in source.columns.items()}
+            _ = source.form  # columns that are not clear are an error of the file, not one of each row
         for line, value in _stream_values(source):
             case = None
             try:
@@ -198,7 +201,7 @@ def read_unique_cases(
 ) -> Iterator[Case]:
     """Yield the valid cases of a file, and check at the end that no id is repeated.
 
-    Only hashes of the ids are kept in memory. If two are equal, the file is read again for the id and lines of the error.
+    Of rows that are the same, without an id, the first is yielded. Only hashes of the ids are kept in memory. If two are equal, the file is read again for the id and lines of the error.
 
     Args:
         source: The file.
@@ -211,10 +214,18 @@ def read_unique_cases(
     import numpy as np
 
     ids = array("q")
+    seen = set[int]()  # stays empty if no two rows have the same input
     for number, case in enumerate(read_valid_cases(source, make)):
-        if number not in without:
-            ids.append(hash(case.id))
-            yield case
+        if number in without:
+            continue
+        case_hash = hash(case.id)
+        if case_hash in seen:
+            source.same_rows.add(number)
+            continue
+        if case.has_content_id and source.form.may_have_copies:
+            seen.add(case_hash)
+        ids.append(case_hash)
+        yield case
     _, firsts, groups = np.unique(np.array(ids), return_index=True, return_inverse=True)
     first_places = firsts[groups]  # for each id the index at which it occurs first
     repeated = np.flatnonzero(first_places != np.arange(len(ids)))

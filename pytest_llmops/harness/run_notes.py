@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmops._util.user_files import INI_NAMES
 from pytest_llmops.errors import CaseError, path_from_root
-from pytest_llmops.measurement import format_count, shorten_text
+from pytest_llmops.measurement import as_finite_float, format_count, shorten_text
 from pytest_llmops.results.details import as_list, fact_text
 from pytest_llmops.settings import OPTIONS
 
@@ -121,25 +121,45 @@ def _describe_ini_section(path: Path | None) -> str:
 
 
 def iter_case_id_notes(records: Iterable[TestRecord]) -> Iterator[str]:
-    """Yield a note for each case file of the run without ids. A dataset of the Hub has none: nobody edits its questions.
+    """Yield a note for each case file of the run without ids, with the rows that were left out since they repeat another one.
+
+    That a dataset of the Hub has no ids is no note: nobody edits its questions.
 
     >>> from pytest_llmops.results.run import TestRecord
-    >>> case = {"file": "cases/a.csv", "id": "may-i-7816b1eedf6c", "has_content_id": True}
+    >>> case = {"file": "cases/a.csv", "id": "may-i-7816b1eedf6c", "has_content_id": True, "copies": 3}
     >>> list(iter_case_id_notes([TestRecord(nodeid="t", facts={"case": case})]))
-    ['cases/a.csv: 1 case has no id of its own; it got one from its input, so with another input it is a new case (docs/files.md#cases)']
+    ['cases/a.csv: 1 case has no id of its own; it got one from its input, so with another input it is a new case; 2 rows that repeat another one were left out (docs/files.md#rows-without-an-id)']
     """
-    ids: dict[str, set[str]] = {}
+    copies: dict[str, dict[str, int]] = {}
     for record in records:
         case = record.fact("case")
-        file = fact_text(case.get("file"))
-        if case.get("has_content_id") and not file.startswith("hf:"):
-            ids.setdefault(file, set()).add(fact_text(case.get("id")))
-    for file, names in sorted(ids.items()):
-        if len(names) == 1:
-            rest = "1 case has no id of its own; it got one from its input, so with another input it is a new case"
-        else:
-            rest = f"{len(names):,} cases have no id of their own; each got one from its input, so with another input it is a new case"
-        yield f"{shorten_text(file, 100)}: {rest} (docs/files.md#cases)"
+        if case.get("has_content_id"):
+            file = fact_text(case.get("file"))
+            count = as_finite_float(case.get("copies")) or 1
+            copies.setdefault(file, {})[fact_text(case.get("id"))] = int(count)
+    for file, counts in sorted(copies.items()):
+        parts = []
+        if not file.startswith("hf:"):
+            parts.append(_describe_made_ids(len(counts)))
+        same = sum(counts.values()) - len(counts)
+        if same:
+            rows = (
+                "1 row that repeats another one was"
+                if same == 1
+                else f"{same:,} rows that repeat another one were"
+            )
+            parts.append(f"{rows} left out")
+        if parts:
+            yield f"{shorten_text(file, 100)}: {'; '.join(parts)} (docs/files.md#rows-without-an-id)"
+
+
+def _describe_made_ids(count: int) -> str:
+    """Return the note on cases that got their ids from their inputs."""
+    if count == 1:
+        return (
+            "1 case has no id of its own; it got one from its input, so with another input it is a new case"
+        )
+    return f"{count:,} cases have no id of their own; each got one from its input, so with another input it is a new case"
 
 
 def iter_feedback_notes(root: Path, records: Iterable[TestRecord]) -> Iterator[str]:

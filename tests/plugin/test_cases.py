@@ -201,7 +201,7 @@ def test_rows_without_an_id_are_said_once(project: Project, workers: int) -> Non
     )
     project.write(
         **{
-            "a.csv": "question,ground_truth\nMay I?,Yes.\nOr you?,Yes.\n",
+            "a.csv": "question,ground_truth\nMay I?,Yes.\nOr you?,Yes.\nMay I?,Yes.\n",
             "b.jsonl": lines({"qid": 7, "prompt": "x", "target": "Yes."}),
             "test_a.py": test.format("a.csv", "a") + test.format("a.csv", "b") + test.format("b.jsonl", "c"),
         }
@@ -209,5 +209,6 @@ def test_rows_without_an_id_are_said_once(project: Project, workers: int) -> Non
     result = project.run(workers=workers)
     assert result.outcomes == {"passed": 5}
     assert set(result.records) >= {"test_c[7]", "test_a[may-i-7816b1eedf6c]", "test_b[or-you-421d3ad1ad8e]"}
-    assert sum("a.csv: 2 cases have no id" in line for line in result.text.splitlines()) == 1
+    (note,) = [line for line in result.text.splitlines() if "a.csv: 2 cases have no id" in line]
+    assert "1 row that repeats another one was left out" in note
     assert not any("b.jsonl:" in line for line in result.text.splitlines())

@@ -249,6 +249,8 @@ def describe_case_file(node: Any, case: Case, arguments: Arguments, files: Files
     }
     if case.has_content_id:
         facts["has_content_id"] = True
+    if case.copies > 1:
+        facts["copies"] = case.copies
     path = _find_file_of_project(node, case, arguments)
     if path:
         facts["path"] = path

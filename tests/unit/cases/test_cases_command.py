@@ -447,14 +447,25 @@ def test_commands_know_the_names_and_ids_that_tests_have(run: Run) -> None:
     )
 
 
-def test_the_same_row_twice_is_named_by_the_commands(run: Run) -> None:
+def test_columns_that_are_not_clear_are_one_error_of_the_file(run: Run) -> None:
+    file = write("c.jsonl", *({"question": LONG, "prompt": f"p{number}"} for number in range(3)))
+    status, text = run("check", file)
+    assert (status, text.count("'prompt' and 'question' may be the input")) == (2, 1)
+
+
+def test_the_same_row_twice_is_noted_and_left_out_by_the_commands(run: Run) -> None:
     file = write("c.jsonl", {"question": LONG}, {"question": "Is it free?"}, {"question": LONG})
     status, text = run("check", file)
-    assert (status, "c.jsonl:3: the same row as line 1" in text) == (1, True)
-    status, text = run("sample", file, "-n", "9", "-o", "s.jsonl")
-    assert (status, "the same row as line 1" in text) == (2, True)
-    assert run("dedupe", file, "-o", "s.jsonl")[0] == 0
-    assert len(load_cases("s.jsonl")) == 2
+    assert (status, "c.jsonl:3: note: the same row as line 1" in text) == (0, True)
+    for arguments in (
+        ["sample", file, "-n", "9"],
+        ["split", file, "--shares", "0.5", "0.5", "--names", "a", "b"],
+    ):
+        status, text = run(*arguments, "-o", "s.jsonl")
+        assert (status, "same_rows_left_out 1" in text, len(read("s.jsonl"))) == (0, True, 2)
+    status, text = run("dedupe", file, "-o", "s.jsonl")
+    assert (status, "left_out 1" in text, len(load_cases("s.jsonl"))) == (0, True, 2)
+    assert "same_rows" not in text
 
 
 def test_commands_read_the_rows_of_a_split(run: Run) -> None:

@@ -47,6 +47,7 @@ def test_the_cache_is_where_datasets_has_it(monkeypatch: pytest.MonkeyPatch, tmp
 def test_a_dataset_is_found_by_its_name_and_the_newest_version_counts(cache: Path) -> None:
     old = make_folder(cache, "org___sci_q/plain/0.0.0/zz")
     new = make_folder(cache, "org___sci_q/plain/1.0.0/aa")
+    make_folder(cache, "org___sci_q/plain/1.0.0/bb.incomplete")
     os.utime(old, ns=(1, 1))
     assert find_dataset("hf:org/SciQ") == new
     assert find_dataset(Path("hf:org/SciQ:plain")) == new

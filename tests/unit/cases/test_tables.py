@@ -78,6 +78,7 @@ def test_values_that_json_has_not(pa: Any, tmp_path: Path) -> None:
         with pytest.raises(CaseError, check=check_message) as caught:
             load_cases(path)
         assert caught.value.line == 1
+        assert ("column 'input'" in caught.value.what) == isinstance(value, bytes)
 
 
 @pytest.mark.slow

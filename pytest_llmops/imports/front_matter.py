@@ -47,11 +47,19 @@ def _format_yaml_text(text: str) -> str:
 
 
 def _quote(text: str) -> str:
-    """Return a text in double quotes, with the escapes that JSON and YAML share."""
+    """Return a text in double quotes, with the escapes that JSON and YAML share; what cannot be printed is escaped as YAML does."""
     quoted = json.dumps(text, ensure_ascii=False)
     if quoted.isprintable():
         return quoted
-    return json.dumps(text)
+    return "".join(char if char.isprintable() else _escape(char) for char in quoted)
+
+
+def _escape(char: str) -> str:
+    """Return the escape of a character. A pair of surrogates, as JSON has it, would be two characters in YAML."""
+    code = ord(char)
+    if code > 0xFFFF:
+        return f"\\U{code:08x}"
+    return f"\\u{code:04x}"
 
 
 def format_markdown(front: Mapping[str, Json], body: str) -> str:

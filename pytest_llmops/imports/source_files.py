@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from pytest_llmops._util.text_files import BadFile, decode_text
+from pytest_llmops.imports.foreign_secrets import hide_secrets
 from pytest_llmops.imports.located_values import (
     LocatedList,
     LocatedMap,
@@ -204,7 +205,7 @@ class SourceFolder:
             SuiteError: It is outside of the folder, would have to be fetched, holds a template, or names more than 5,000 files.
         """
         here = place or self.place(beside)
-        shown = shorten_text(reference, _MAX_SHOWN)
+        shown = shorten_text(hide_secrets(reference), _MAX_SHOWN)
         if is_remote(reference):
             raise SuiteError(f"{shown} is not fetched: download it, and name the file", here)
         if "{{" in reference or "{%" in reference:

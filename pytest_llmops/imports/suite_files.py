@@ -15,7 +15,7 @@ from pytest_llmops.imports.checks import Check, NotCarried
 from pytest_llmops.imports.front_matter import format_prompt
 from pytest_llmops.imports.function_names import name_groups
 from pytest_llmops.imports.prompt_values import fit_tests, list_changed
-from pytest_llmops.imports.suite import ImportedSuite, Place, Remark, SuiteError
+from pytest_llmops.imports.suite import ImportedSuite, Place, Remark, SuiteError, SuitePrompt
 from pytest_llmops.imports.test_functions import (
     CheckedAssertions,
     TestGroup,
@@ -26,10 +26,13 @@ from pytest_llmops.imports.test_functions import (
 from pytest_llmops.imports.test_module import ModuleWriter, case_path, is_judge_call
 from pytest_llmops.judges.item_judges import load_judge_file
 from pytest_llmops.measurement import Json, shorten_text
-from pytest_llmops.prompts.registry import Prompts
+from pytest_llmops.prompts.registry import read_prompt
 
 # Characters that some editors treat as line ends
 RECORDED_ONLY = "its answer is recorded only"
+NOT_EXACT = (
+    "a line that would begin a section, such as `user:`, is indented by a blank, and a carriage return is a line end"
+)
 EDITOR_LINE_ENDS = "\x85\u2028\u2029"
 
 
@@ -101,8 +104,8 @@ def write_suite(suite: ImportedSuite, checks: Sequence[CheckedAssertions]) -> Su
         *_list_remarks(groups),
         *_list_differences(checks),
     ]
+    remarks += _check_files(suite, files, prompts)
     carried, written = _count_assertions(checks)
-    _check_files(suite, files, prompts)
     return SuiteFiles(
         suite=suite,
         files=files,
@@ -182,8 +185,10 @@ def _count_assertions(checks: Sequence[CheckedAssertions]) -> tuple[int, int]:
     return sum(is_carried.values()), len(is_carried)
 
 
-def _check_files(suite: ImportedSuite, files: Mapping[str, str], prompts: Mapping[str, str]) -> None:
-    """Read all files with our own readers.
+def _check_files(
+    suite: ImportedSuite, files: Mapping[str, str], prompts: Mapping[str, str]
+) -> list[Remark]:
+    """Read all files with our own readers, and return what they have in another form than the suite.
 
     Raises:
         SuiteError: One of them cannot be read.
@@ -196,12 +201,29 @@ def _check_files(suite: ImportedSuite, files: Mapping[str, str], prompts: Mappin
             target.write_bytes(text.encode("utf-8", "surrogatepass"))
         for path in files:
             _check_file(suite, folder, path)
-        versions = Prompts(folder / "prompts")
-        for prompt, path in zip(suite.prompts, prompts, strict=False):
-            try:
-                versions.get(suite.name, Path(path).stem)
-            except LLMOpsError as error:
-                raise SuiteError(_explain(folder, "prompt", error), prompt.place) from None
+        return [
+            remark
+            for prompt, path in zip(suite.prompts, prompts, strict=False)
+            for remark in _check_prompt(prompt, folder, path)
+        ]
+
+
+def _check_prompt(prompt: SuitePrompt, folder: Path, path: str) -> list[Remark]:
+    """Return a remark if the file of a prompt has not exactly its text.
+
+    Raises:
+        SuiteError: It cannot be read.
+    """
+    name, version = path.removesuffix(".md").split("/")
+    try:
+        written = read_prompt(folder / "prompts" / path, name=name, version=version)
+    except LLMOpsError as error:
+        raise SuiteError(_explain(folder, "prompt", error), prompt.place) from None
+    texts = [(section.role, section.text.strip()) for section in written.sections]
+    if texts == [(role, text.strip()) for role, text in prompt.sections]:
+        return []
+    what = f"prompt {shorten_text(prompt.label or version, 60)}"
+    return [Remark("differs", prompt.place, what, NOT_EXACT)]
 
 
 def _check_file(suite: ImportedSuite, folder: Path, path: str) -> None:

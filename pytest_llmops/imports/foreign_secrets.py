@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import overload
 from urllib.parse import urlsplit
 
 from pytest_llmops.measurement import Json
@@ -46,6 +47,10 @@ def _hide_in_url(url: str) -> str:
     return _PARAMETER.sub(r"\1=...", _USER.sub("", url, count=1))
 
 
+@overload
+def hide_settings(value: Mapping[str, Json], *, is_secret: bool = False) -> dict[str, Json]: ...
+@overload
+def hide_settings(value: Json, *, is_secret: bool = False) -> Json: ...
 def hide_settings(value: Json, *, is_secret: bool = False) -> Json:
     """Return settings of a suite without the values whose names are those of secrets.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pytest_llmops.imports.suite import SuitePrompt
 from pytest_llmops.measurement import Json
-from pytest_llmops.prompts.prompt_file import FENCE, HEADINGS
+from pytest_llmops.prompts.prompt_file import FENCE, HEADINGS, split_sections
 
 _PLAIN_KEY = re.compile("[A-Za-z][A-Za-z0-9_]*")
 # A plain text: words that YAML reads as nothing else, but for those below
@@ -57,7 +57,7 @@ def _quote(text: str) -> str:
 def _escape(char: str) -> str:
     """Return the escape of a character. A pair of surrogates, as JSON has it, would be two characters in YAML."""
     code = ord(char)
-    if code > 0xFFFF:
+    if len(char.encode("utf-16-le")) > 2:  # noqa: PLR2004 -- bytes
         return f"\\U{code:08x}"
     return f"\\u{code:04x}"
 
@@ -91,6 +91,15 @@ def format_prompt(prompt: SuitePrompt, params: Mapping[str, Json]) -> str:
     if front or body.split("\n")[0].rstrip() == FENCE:
         return format_markdown(front, body)
     return body
+
+
+def describe_changes(prompt: SuitePrompt) -> str:
+    """Return how the file of a prompt differs from its text, besides white space at the ends of a section; "": it does not."""
+    body = _format_body(prompt.sections).replace("\r\n", "\n").replace("\r", "\n")
+    written = [(section.role, section.text.strip()) for section in split_sections(body)]
+    if written == [(role, text.strip()) for role, text in prompt.sections]:
+        return ""
+    return "a line that would begin a section, such as `user:`, is indented by a blank, and a carriage return is a line end"
 
 
 def _format_body(sections: Sequence[tuple[str, str]]) -> str:

@@ -49,6 +49,7 @@ _BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
 _REPEATED = re.compile(r"(?:\*\*/){2,}")
 _LFS_BEGIN = b"version https://git-lfs.github.com/spec/"
 _MAX_SHOWN = 100
+_MAX_UP = 3  # levels above the folder of the suite
 
 
 def is_remote(reference: str) -> bool:
@@ -120,13 +121,19 @@ class SourceFolder:
                 f"a path that cannot be read: {error}", place or Place(path.as_posix())
             ) from None
         if not full.is_relative_to(self.root):
-            shown = shorten_text(path.as_posix(), _MAX_SHOWN)
             what = (
-                f"{shown} is outside of the folder that is imported ({self.root.name}), and is not read: "
+                f"{shorten_text(self._show_outside(path), _MAX_SHOWN)} is outside of the folder that is imported ({self.root.name}), and is not read: "
                 "name a folder above both with --root, or copy the file into the folder"
             )
             raise SuiteError(what, place or self.place(path))
         return full
+
+    def _show_outside(self, path: Path) -> str:
+        """Return a path as one from the folder of the suite, if it is near: where the folder is concerns nobody else."""
+        near = Path(os.path.relpath(self._locate(path), self.root))
+        if near.parts.count("..") <= _MAX_UP:
+            return near.as_posix()
+        return path.as_posix()
 
     def read_bytes(self, path: Path, place: Place | None = None) -> bytes:
         """Return the bytes of a file.

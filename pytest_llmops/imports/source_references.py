@@ -169,7 +169,8 @@ class _Resolver:
         name, _, pointer = reference.partition("#")
         if name and is_remote(name):
             raise SuiteError(
-                f"{shorten_text(hide_secrets(name), _MAX_SHOWN)} is not fetched: download it, and name the file", place
+                f"{shorten_text(hide_secrets(name), _MAX_SHOWN)} is not fetched: download it, and name the file",
+                place,
             )
         if name:
             path = self.folder.find_one(name, path, place)

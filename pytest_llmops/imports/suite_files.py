@@ -12,7 +12,7 @@ from pytest_llmops.errors import LLMOpsError
 from pytest_llmops.imports.case_rows import choose_input, list_missing_variables, make_rows
 from pytest_llmops.imports.check_values import CheckValues
 from pytest_llmops.imports.checks import Check, NotCarried
-from pytest_llmops.imports.front_matter import format_prompt
+from pytest_llmops.imports.front_matter import describe_changes, format_prompt
 from pytest_llmops.imports.function_names import name_groups
 from pytest_llmops.imports.prompt_values import fit_tests, list_changed
 from pytest_llmops.imports.suite import ImportedSuite, Place, Remark, SuiteError, SuitePrompt
@@ -30,9 +30,6 @@ from pytest_llmops.prompts.registry import read_prompt
 
 # Characters that some editors treat as line ends
 RECORDED_ONLY = "its answer is recorded only"
-NOT_EXACT = (
-    "a line that would begin a section, such as `user:`, is indented by a blank, and a carriage return is a line end"
-)
 EDITOR_LINE_ENDS = "\x85\u2028\u2029"
 
 
@@ -179,15 +176,15 @@ def _count_assertions(checks: Sequence[CheckedAssertions]) -> tuple[int, int]:
         for assertion, results in checked:
             name = (assertion.place, assertion.name)
             numbers[name] = numbers.get(name, 0) + 1
-            key = (*name, numbers[name])
+            key = (*name, -numbers[name])
+            if assertion.number:
+                key = (*name, assertion.number)
             is_missing = not results or any(isinstance(check, NotCarried) for check in results)
             is_carried[key] = is_carried.get(key, True) and not is_missing
     return sum(is_carried.values()), len(is_carried)
 
 
-def _check_files(
-    suite: ImportedSuite, files: Mapping[str, str], prompts: Mapping[str, str]
-) -> list[Remark]:
+def _check_files(suite: ImportedSuite, files: Mapping[str, str], prompts: Mapping[str, str]) -> list[Remark]:
     """Read all files with our own readers, and return what they have in another form than the suite.
 
     Raises:
@@ -209,21 +206,20 @@ def _check_files(
 
 
 def _check_prompt(prompt: SuitePrompt, folder: Path, path: str) -> list[Remark]:
-    """Return a remark if the file of a prompt has not exactly its text.
+    """Read the file of a prompt, and return a remark if it has not exactly its text.
 
     Raises:
         SuiteError: It cannot be read.
     """
     name, version = path.removesuffix(".md").split("/")
     try:
-        written = read_prompt(folder / "prompts" / path, name=name, version=version)
+        read_prompt(folder / "prompts" / path, name=name, version=version)
     except LLMOpsError as error:
         raise SuiteError(_explain(folder, "prompt", error), prompt.place) from None
-    texts = [(section.role, section.text.strip()) for section in written.sections]
-    if texts == [(role, text.strip()) for role, text in prompt.sections]:
+    why = describe_changes(prompt)
+    if not why:
         return []
-    what = f"prompt {shorten_text(prompt.label or version, 60)}"
-    return [Remark("differs", prompt.place, what, NOT_EXACT)]
+    return [Remark("differs", prompt.place, f"prompt {shorten_text(prompt.label or version, 60)}", why)]
 
 
 def _check_file(suite: ImportedSuite, folder: Path, path: str) -> None:

@@ -106,7 +106,7 @@ def test_what_is_no_file_of_results(text: str, message: str, capsys: pytest.Capt
 def test_a_pasted_list_of_messages_becomes_the_next_version(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(MESSAGES)))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(MESSAGES).encode())))
     assert main(["import", "prompt", "-", "--name", "shop/answer"]) == 0
     assert "prompts/shop/answer/v1.md: system, user; variables: shop, question" in capsys.readouterr().out
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from pytest_llmops._util.text_files import BadFile
-from pytest_llmops.imports.suite import ImportedSuite, Remark, SuitePrompt, SuiteTest
+from pytest_llmops.imports.suite import ImportedSuite, Place, Remark, SuitePrompt, SuiteTest
 from pytest_llmops.imports.templates import write_json, write_text
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.prompts.prompt_file import Section, render_section
@@ -21,8 +21,9 @@ def fit_tests(suite: ImportedSuite) -> tuple[ImportedSuite, list[Remark]]:
         return suite, []
     used = {name for prompt in suite.prompts for name in prompt.variables}
     plain = find_plain_variables(suite.prompts) & used
+    is_strict = _may_fail(suite.prompts)
     tests = []
-    remarks = []
+    remarks: list[Remark] = []
     for test in suite.tests:
         variables = {name: _fit_value(value, name in plain) for name, value in test.variables.items()}
         obstacle = ""
@@ -30,6 +31,8 @@ def fit_tests(suite: ImportedSuite) -> tuple[ImportedSuite, list[Remark]]:
         if complex_names and _why_unfit(suite.prompts, variables):
             variables.update({name: _fit_value(variables[name], is_plain=True) for name in complex_names})
             obstacle = _why_unfit(suite.prompts, variables)
+        elif is_strict and not obstacle and not test.obstacle:
+            remarks += _list_unfit(suite.prompts, test.place, variables)
         for name, value in variables.items():
             if isinstance(test.variables[name], Mapping) and isinstance(value, str):
                 remarks.append(Remark("differs", test.place, f"variable {name}", AS_JSON))
@@ -87,6 +90,40 @@ def _why_unfit(prompts: Iterable[SuitePrompt], variables: Mapping[str, Json]) ->
     except BadFile as error:
         return shorten_text(error.what)
     return ""
+
+
+def _may_fail(prompts: Iterable[SuitePrompt]) -> bool:
+    """Return whether a template does more with a variable than to insert, test or repeat it, so that a text may not suit it."""
+    from jinja2 import TemplateError, nodes
+
+    from pytest_llmops.prompts.template_sandbox import make_sandbox
+
+    kinds: tuple[type[nodes.Node], ...] = (
+        nodes.Getattr,
+        nodes.Getitem,
+        nodes.Filter,
+        nodes.BinExpr,
+        nodes.Call,
+    )
+    for prompt in prompts:
+        for _, text in prompt.sections:
+            try:
+                tree = make_sandbox().parse(text)
+            except TemplateError:  # which the check of all files reports
+                continue
+            if any(tree.find(kind) for kind in kinds):
+                return True
+    return False
+
+
+def _list_unfit(prompts: Iterable[SuitePrompt], place: Place, variables: Mapping[str, Json]) -> list[Remark]:
+    """Return a remark for each prompt that cannot be filled in with the variables of a test."""
+    remarks = []
+    for number, prompt in enumerate(prompts, start=1):
+        why = _why_unfit([prompt], variables)
+        if why:
+            remarks.append(Remark("differs", place, f"prompt v{number}", f"its test fails: {why}"))
+    return remarks
 
 
 def list_changed(before: Iterable[SuiteTest], after: Iterable[SuiteTest], names: Iterable[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -104,7 +104,7 @@ def test_foreign_text_is_the_same_in_all_files(tmp_path: Path) -> None:
     for path in files.files:
         if path.endswith(".jsonl"):
             for case in load_cases(tmp_path / path):
-                assert case["vars"] == {NASTY: NASTY}
+                assert cast("dict[str, str]", case["vars"])[NASTY] == NASTY
     (prompt,) = files.prompts.values()
     front, body, _ = split_front_matter(prompt.replace("\r", "\n"))
     assert read_yaml(front)[0]["description"] == " ".join(NASTY.split())
@@ -174,6 +174,13 @@ def test_values_that_grow_too_large_end_the_suite(tmp_path: Path, monkeypatch: p
     blocked = [bool(test.obstacle) for test in files.suite.tests]
     assert blocked == [False, False, True, True]
     assert "import a part of the suite" in files.suite.tests[-1].obstacle
+
+
+def test_a_prompt_that_a_value_does_not_suit_is_named(tmp_path: Path) -> None:
+    tests = [{"vars": {"a": "text"}}, {"vars": {"a": {"b": "c"}}}]
+    files = write(tmp_path, {"prompts": ["{{a.b}}", "{{a}}"], "providers": ["echo"], "tests": tests})
+    named = [remark.what for remark in files.remarks if "its test fails" in remark.why]
+    assert named == ["prompt v1"]
 
 
 def test_an_assertion_behind_an_anchor_counts_once(tmp_path: Path) -> None:

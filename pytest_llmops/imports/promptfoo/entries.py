@@ -108,7 +108,12 @@ def _read_reference(reading: Reading, reference: str, place: Place) -> Iterator[
     if not files:
         yield _obstacle(reading, f"{shown} names no file", place, path)
     for file in files:
-        yield from _read_file(reading, file, place)
+        is_empty = True
+        for entry in _read_file(reading, file, place):
+            is_empty = False
+            yield entry
+        if is_empty:
+            reading.add_remark("left out", place, reading.folder.place(file).file, "there are no tests in it")
 
 
 def _read_file(reading: Reading, file: Path, place: Place) -> Iterator[TestEntry]:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import overload
 from urllib.parse import urlsplit
 
@@ -32,7 +31,6 @@ def strip_url(url: str) -> str:
     return f"{parts.scheme}://{host}{parts.path}"
 
 
-@lru_cache(maxsize=512)
 def hide_secrets(text: str) -> str:
     """Return a text without what looks like a secret: in addresses, users and the values of parameters are left out.
 

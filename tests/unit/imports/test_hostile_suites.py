@@ -18,6 +18,7 @@ from pytest_llmops.imports.front_matter import format_yaml
 from pytest_llmops.imports.promptfoo import tests as suite_tests
 from pytest_llmops.imports.promptfoo.assertions import make_check
 from pytest_llmops.imports.promptfoo.config import read_suites
+from pytest_llmops.imports.slugs import add_number
 from pytest_llmops.imports.suite_files import SuiteFiles, write_suite
 from pytest_llmops.measurement import Json
 from pytest_llmops.prompts.prompt_file import split_front_matter, split_sections
@@ -182,6 +183,22 @@ def test_a_prompt_that_a_value_does_not_suit_is_named(tmp_path: Path) -> None:
     files = write(tmp_path, {"prompts": ["{{a.b}}", "{{a}}"], "providers": ["echo"], "tests": tests})
     named = [remark.what for remark in files.remarks if "its test fails" in remark.why]
     assert named == ["prompt v1"]
+
+
+class CountedNames(set[str]):
+    """Names that count how often they are asked for one."""
+
+    asked = 0
+
+    def __contains__(self, name: object) -> bool:
+        self.asked += 1
+        return super().__contains__(name)
+
+
+def test_a_free_number_is_found_with_few_tries() -> None:
+    used = CountedNames(f"same-{number}" for number in range(2, 5_000))
+    assert add_number("same-", used) == "same-5000"
+    assert used.asked < 50
 
 
 def test_an_assertion_behind_an_anchor_counts_once(tmp_path: Path) -> None:

@@ -47,6 +47,10 @@ _FUNCTION = re.compile(r"(.*\.[A-Za-z]{2,3}):([A-Za-z_$][\w$.]*)")
 _MAGIC = re.compile(r"[*?\[]|\{[^{}]*,[^{}]*\}")
 _BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
 _REPEATED = re.compile(r"(?:\*\*/){2,}")
+_SECRET_FOLDERS = frozenset({".git", ".ssh", ".aws", ".gnupg", ".kube", ".docker"})
+_SECRET_FILE = re.compile(
+    r"\.env(?:\..*)?|\.netrc|\.npmrc|\.pypirc|\.git-credentials|.*\.(?:pem|key|p12|pfx)|id_(?:rsa|ed25519)"
+)
 _LFS_BEGIN = b"version https://git-lfs.github.com/spec/"
 _MAX_SHOWN = 100
 _MAX_UP = 3  # levels above the folder of the suite
@@ -72,6 +76,11 @@ def split_function(reference: str) -> tuple[str, str]:
     if match and PurePosixPath(match[1]).suffix in CODE_SUFFIXES:
         return match[1], match[2]
     return path, ""
+
+
+def _may_hold_secrets(path: Path) -> bool:
+    """Return whether a file is one of those that usually hold secrets; the folder of a suite may be a whole repository."""
+    return not _SECRET_FOLDERS.isdisjoint(path.parts) or _SECRET_FILE.fullmatch(path.name.lower()) is not None
 
 
 class SourceFolder:
@@ -144,11 +153,16 @@ class SourceFolder:
 
         Raises:
             SuiteError: It is outside of the folder, is not there, is no file, has more than 20 MB, is of a kind that holds no text,
-                or is a pointer of Git LFS.
+                may hold secrets (``.env``), or is a pointer of Git LFS.
         """
         full = self.check_inside(path, place)
         here = place or self.place(path)
         shown = self.place(path).file
+        if _may_hold_secrets(full.relative_to(self.root)):
+            raise SuiteError(
+                f"{shown} may hold secrets, and is not read: copy what the suite needs into another file",
+                here,
+            )
         kind = _NOT_READ.get(full.suffix.lower())
         if kind is not None:
             raise SuiteError(

@@ -185,6 +185,18 @@ def test_a_prompt_that_a_value_does_not_suit_is_named(tmp_path: Path) -> None:
     assert named == ["prompt v1"]
 
 
+@pytest.mark.parametrize("name", [".env", ".env.local", ".git/config", "server.pem", "link.txt"])
+def test_files_that_hold_secrets_are_not_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "link.txt").symlink_to(tmp_path / ".env")
+    for file in (".env", ".env.local", ".git/config", "server.pem"):
+        (tmp_path / file).write_text("KEY=SECRET", encoding="utf-8")
+    test = {"vars": {"a": f"file://{name}"}}
+    files = write(tmp_path, {"prompts": ["{{a}}"], "providers": ["echo"], "tests": [test]})
+    assert "may hold secrets" in files.suite.tests[0].obstacle
+    assert "SECRET" not in "".join(files.files.values())
+
+
 class CountedNames(set[str]):
     """Names that count how often they are asked for one."""
 

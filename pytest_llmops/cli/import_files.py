@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pytest_llmops._util.text_files import locate_errors, read_text
+from pytest_llmops._util.text_files import decode_text, locate_errors, read_text
 from pytest_llmops.cases.columns import find_own_key
 from pytest_llmops.cases.files import Case
 from pytest_llmops.cli.common import (
@@ -66,6 +66,12 @@ def _make_row(case: Case) -> dict[str, Json]:
         row["reference"] = case.reference
     if case.output is not None:
         row["output"] = case.output
+    if case.tags:
+        row["tags"] = list(case.tags)
+    if case.family:
+        row["family"] = case.family
+    if case.split:
+        row["split"] = case.split
     own = {"input": case.input, "reference": case.reference}
     for key, value in case.data.items():
         own_key = find_own_key(key)
@@ -111,7 +117,8 @@ def import_prompt(args: argparse.Namespace) -> int:
 def _read_source(file: Path) -> tuple[Path, str]:
     """Return the name of a file and its text; ``-`` is the standard input."""
     if str(file) == "-":
-        return Path("stdin"), sys.stdin.read()
+        with locate_errors(PromptError, Path("stdin")):
+            return Path("stdin"), decode_text(sys.stdin.buffer.read())
     with locate_errors(PromptError, file):
         return file, read_text(file)
 

@@ -32,6 +32,7 @@ from pytest_llmops.settings import Settings
 
 MakeCheck: TypeAlias = Callable[[SuiteAssertion, Mapping[str, Json]], Sequence[Check | NotCarried]]
 
+MAX_PLACES = 20  # of the same remark; --json has them all
 MAX_LEFT_OUT = 10  # lines of what decides nothing; --json has them all
 MAX_EXISTING = 6  # files in the error, which has ten lines at most
 LABEL_WIDTH = 13
@@ -262,7 +263,7 @@ def _format_remarks(written: SuiteFiles, kind: RemarkKind, limit: int | None = N
             counts[remark.place] = counts.get(remark.place, 0) + 1
     label: str = kind
     for (what, why), counts in list(places.items())[:limit]:
-        text = f"{join_places(counts)}: {what}: {why}"
+        text = f"{join_places(counts, MAX_PLACES)}: {what}: {why}"
         tests = sum(counts.values())
         if tests > len(counts):
             text += f" (in {tests} tests)"

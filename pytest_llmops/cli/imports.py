@@ -40,7 +40,8 @@ def _declare_promptfoo(commands: Any) -> None:
         "--root",
         type=Path,
         metavar="FOLDER",
-        help="no file outside of it is read (default: the folder of the configuration)",
+        help="no file outside of it is read (default: the folder that is named, or the git "
+        "repository of the file, or else its folder); files such as .env are never read",
     )
 
 

@@ -88,6 +88,8 @@ class CheckValues:
         check = line.check
         if not line.key or not group.is_same(line.key):
             return False
+        if check.form == "rubric" and "\0" in str(check.value):
+            return False  # a judge file cannot have it
         if line.is_shared or check.form == "schema" or _is_setting(check.value):
             return True
         if check.form == "rubric":

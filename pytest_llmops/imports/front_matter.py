@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pytest_llmops.imports.suite import SuitePrompt
 from pytest_llmops.measurement import Json
-from pytest_llmops.prompts.prompt_file import FENCE, HEADINGS
+from pytest_llmops.prompts.prompt_file import FENCE, HEADINGS, split_sections
 
 _PLAIN_KEY = re.compile("[A-Za-z][A-Za-z0-9_]*")
 # A plain text: words that YAML reads as nothing else, but for those below
@@ -47,11 +47,19 @@ def _format_yaml_text(text: str) -> str:
 
 
 def _quote(text: str) -> str:
-    """Return a text in double quotes, with the escapes that JSON and YAML share."""
+    """Return a text in double quotes, with the escapes that JSON and YAML share; what cannot be printed is escaped as YAML does."""
     quoted = json.dumps(text, ensure_ascii=False)
     if quoted.isprintable():
         return quoted
-    return json.dumps(text)
+    return "".join(char if char.isprintable() else _escape(char) for char in quoted)
+
+
+def _escape(char: str) -> str:
+    """Return the escape of a character. A pair of surrogates, as JSON has it, would be two characters in YAML."""
+    code = ord(char)
+    if len(char.encode("utf-16-le")) > 2:  # noqa: PLR2004 -- bytes
+        return f"\\U{code:08x}"
+    return f"\\u{code:04x}"
 
 
 def format_markdown(front: Mapping[str, Json], body: str) -> str:
@@ -83,6 +91,15 @@ def format_prompt(prompt: SuitePrompt, params: Mapping[str, Json]) -> str:
     if front or body.split("\n")[0].rstrip() == FENCE:
         return format_markdown(front, body)
     return body
+
+
+def describe_changes(prompt: SuitePrompt) -> str:
+    """Return how the file of a prompt differs from its text, besides white space at the ends of a section; "": it does not."""
+    body = _format_body(prompt.sections).replace("\r\n", "\n").replace("\r", "\n")
+    written = [(section.role, section.text.strip()) for section in split_sections(body)]
+    if written == [(role, text.strip()) for role, text in prompt.sections]:
+        return ""
+    return "a line that would begin a section, such as `user:`, is indented by a blank, and a carriage return is a line end"
 
 
 def _format_body(sections: Sequence[tuple[str, str]]) -> str:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_llmops._util.text_files import BadFile
+from pytest_llmops.imports.foreign_secrets import hide_settings
+from pytest_llmops.imports.front_matter import describe_changes
 from pytest_llmops.imports.located_values import LocatedMap, read_located_json
 from pytest_llmops.imports.located_yaml import read_located_yaml
 from pytest_llmops.imports.promptfoo.chat_messages import is_message_list, read_messages
@@ -65,7 +67,11 @@ def read_message_list(text: str, file: Path) -> tuple[SuitePrompt, list[Remark]]
     prompt = SuitePrompt(
         label="", sections=tuple(translated), variables=variables, params=params, place=place
     )
-    return prompt, [*_list_left_out(request, place), *_list_doubts(translated, place)]
+    remarks = [*_list_left_out(request, place), *_list_doubts(translated, place)]
+    why = describe_changes(prompt)
+    if why:
+        remarks.append(Remark("differs", place, "the text", why))
+    return prompt, remarks
 
 
 def _parse(text: str, file: Path) -> Json:
@@ -111,7 +117,8 @@ def _list_left_out(request: Mapping[str, Json], place: Place) -> list[Remark]:
         why = "a prompt file has no such key: give it with the call"
         if key == "model":
             why = "name it in the ini: llm_model"
-        remarks.append(Remark("left out", place, f"{key} {shorten_text(str(value), 60)}", why))
+        shown = shorten_text(str(hide_settings({key: value})[key]), 60)
+        remarks.append(Remark("left out", place, f"{shorten_text(key, 60)} {shown}", why))
     return remarks
 
 

@@ -95,7 +95,7 @@ def _read_line(value: Json, number: int) -> _ResultLine:
     item = line.get("item")
     if not isinstance(item, Mapping):
         raise BadFile(f"expected a result line with an object `item`, got {json_kind(value)}{keys}", number)
-    for key in ("output", GRADED):
+    for key in ("output", "files", "calls", GRADED):  # files would be read, calls belong to the output
         if key in item:
             raise BadFile(f"item.{key}: the case has something else under this key; rename it", number)
     output, why = _read_answer(line.get("sample"))

@@ -5,24 +5,32 @@ from dataclasses import replace
 
 from pytest_llmops._util.text_files import BadFile
 from pytest_llmops.imports import templates
-from pytest_llmops.imports.suite import ImportedSuite, SuitePrompt, SuiteTest
+from pytest_llmops.imports.suite import ImportedSuite, Remark, SuitePrompt, SuiteTest
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.prompts.prompt_file import Section, render_section
 
 
-def fit_tests(suite: ImportedSuite) -> ImportedSuite:
-    """Return the suite with values that its prompts can insert. A test for which there are none is blocked, unless the suite has its answer."""
+def fit_tests(suite: ImportedSuite) -> tuple[ImportedSuite, list[Remark]]:
+    """Return the suite with values that its prompts can insert, and a remark for each prompt that a test does not suit.
+
+    A test that no prompt suits is blocked, unless the suite has its answer.
+    """
     if not suite.prompts or suite.application.takes_variables:
-        return suite
+        return suite, []
+    may_fail = _may_fail(suite.prompts)
     tests = []
+    remarks = []
     for test in fit_variables(suite.tests, suite.prompts):
-        fitted = test
-        if test.output is None and not test.obstacle:
-            why = _why_unfit(suite.prompts, test.variables)
-            if why:
-                fitted = replace(test, obstacle=f"its prompt cannot be made: {why}")
-        tests.append(fitted)
-    return replace(suite, tests=tuple(tests))
+        problems: dict[int, str] = {}
+        if may_fail and test.output is None and not test.obstacle:
+            problems = _list_problems(suite.prompts, test.variables)
+        if len(problems) == len(suite.prompts):
+            tests.append(replace(test, obstacle=f"its prompt cannot be made: {problems[1]}"))
+            continue
+        for number, why in problems.items():
+            remarks.append(Remark("differs", test.place, f"prompt v{number}", f"its test fails: {why}"))
+        tests.append(test)
+    return replace(suite, tests=tuple(tests)), remarks
 
 
 def fit_variables(tests: Sequence[SuiteTest], prompts: Sequence[SuitePrompt]) -> tuple[SuiteTest, ...]:
@@ -84,16 +92,42 @@ def _fit_value(value: Json, path: Sequence[str], *, is_inserted: bool) -> Json:
     return {**known, path[0]: _fit_value(child, path[1:], is_inserted=is_inserted)}
 
 
-def _why_unfit(prompts: Iterable[SuitePrompt], variables: Mapping[str, Json]) -> str:
-    """Return why a prompt cannot be filled in, or ""."""
-    try:
-        for prompt in prompts:
-            given = {name: variables.get(name, "") for name in prompt.variables}
+def _list_problems(prompts: Sequence[SuitePrompt], variables: Mapping[str, Json]) -> dict[int, str]:
+    """Return the number of each prompt that cannot be filled in, and why."""
+    problems = {}
+    for number, prompt in enumerate(prompts, start=1):
+        given = {name: variables.get(name, "") for name in prompt.variables}
+        try:
             for role, text in prompt.sections:
                 render_section(Section(role, text, 1), given)
-    except BadFile as error:
-        return shorten_text(error.what)
-    return ""
+        except BadFile as error:
+            problems[number] = shorten_text(error.what)
+    return problems
+
+
+def _may_fail(prompts: Iterable[SuitePrompt]) -> bool:
+    """Return whether a template does more with a variable than to insert or test it, so that a value may not suit it."""
+    from jinja2 import TemplateError, nodes
+
+    from pytest_llmops.prompts.template_sandbox import make_sandbox
+
+    kinds: tuple[type[nodes.Node], ...] = (
+        nodes.Getattr,
+        nodes.Getitem,
+        nodes.Filter,
+        nodes.BinExpr,
+        nodes.Call,
+        nodes.For,
+    )
+    for prompt in prompts:
+        for _, text in prompt.sections:
+            try:
+                tree = make_sandbox().parse(text)
+            except TemplateError:  # which the check of all files reports
+                continue
+            if any(tree.find(kind) for kind in kinds):
+                return True
+    return False
 
 
 def list_changed(before: Iterable[SuiteTest], after: Iterable[SuiteTest], names: Iterable[str]) -> list[str]:

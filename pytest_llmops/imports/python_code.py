@@ -198,6 +198,21 @@ def _span(code: str, node: ast.expr) -> tuple[int, int]:
     return starts[node.lineno - 1] + node.col_offset, starts[end_line - 1] + end
 
 
+def replace_call(code: str, call: str, replacement: str) -> str:
+    """Return a line of code in which a call is replaced by other code, but not within literals.
+
+    >>> replace_call('run("dict(x)", dict(x))', "dict(x)", "x")
+    'run("dict(x)", x)'
+    """
+    data = code.encode()
+    calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
+    for node in sorted(calls, key=lambda node: _span(code, node), reverse=True):
+        begin, end = _span(code, node)
+        if data[begin:end].decode() == call:
+            data = data[:begin] + replacement.encode() + data[end:]
+    return data.decode()
+
+
 def used_names(code: str) -> set[str]:
     """Return the names that a piece of code reads, and does not bind itself.
 

@@ -1,6 +1,7 @@
 """Names made of foreign text: of functions and of files."""
 
 import re
+from collections.abc import Collection
 
 MAX_NAME_CHARS = 40
 
@@ -28,9 +29,25 @@ def make_unique(name: str, used: set[str]) -> str:
     'a_3'
     """
     unique = name
-    number = 2
-    while unique in used:
-        unique = f"{name}_{number}"
-        number += 1
+    if name in used:
+        unique = add_number(f"{name}_", used)
     used.add(unique)
     return unique
+
+
+def add_number(begin: str, used: Collection[str]) -> str:
+    """Return a name that is not used yet, of this begin and a number from 2 on: few numbers are tried, however many are used.
+
+    >>> add_number("a-", {"a-2", "a-3"})
+    'a-4'
+    """
+    last_used, free = 1, 2
+    while f"{begin}{free}" in used:
+        last_used, free = free, 2 * free
+    while free - last_used > 1:
+        middle = (last_used + free) // 2
+        if f"{begin}{middle}" in used:
+            last_used = middle
+        else:
+            free = middle
+    return f"{begin}{free}"

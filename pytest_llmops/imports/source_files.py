@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from pytest_llmops._util.text_files import BadFile, decode_text
+from pytest_llmops.imports.foreign_secrets import hide_secrets
 from pytest_llmops.imports.located_values import (
     LocatedList,
     LocatedMap,
@@ -46,8 +47,13 @@ _FUNCTION = re.compile(r"(.*\.[A-Za-z]{2,3}):([A-Za-z_$][\w$.]*)")
 _MAGIC = re.compile(r"[*?\[]|\{[^{}]*,[^{}]*\}")
 _BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
 _REPEATED = re.compile(r"(?:\*\*/){2,}")
+_SECRET_FOLDERS = frozenset({".git", ".ssh", ".aws", ".gnupg", ".kube", ".docker"})
+_SECRET_FILE = re.compile(
+    r"\.env(?:\..*)?|\.netrc|\.npmrc|\.pypirc|\.git-credentials|.*\.(?:pem|key|p12|pfx)|id_(?:rsa|ed25519)"
+)
 _LFS_BEGIN = b"version https://git-lfs.github.com/spec/"
 _MAX_SHOWN = 100
+_MAX_UP = 3  # levels above the folder of the suite
 
 
 def is_remote(reference: str) -> bool:
@@ -70,6 +76,11 @@ def split_function(reference: str) -> tuple[str, str]:
     if match and PurePosixPath(match[1]).suffix in CODE_SUFFIXES:
         return match[1], match[2]
     return path, ""
+
+
+def _may_hold_secrets(path: Path) -> bool:
+    """Return whether a file is one of those that usually hold secrets; the folder of a suite may be a whole repository."""
+    return not _SECRET_FOLDERS.isdisjoint(path.parts) or _SECRET_FILE.fullmatch(path.name.lower()) is not None
 
 
 class SourceFolder:
@@ -119,13 +130,19 @@ class SourceFolder:
                 f"a path that cannot be read: {error}", place or Place(path.as_posix())
             ) from None
         if not full.is_relative_to(self.root):
-            shown = shorten_text(path.as_posix(), _MAX_SHOWN)
             what = (
-                f"{shown} is outside of the folder that is imported ({self.root.name}), and is not read: "
+                f"{shorten_text(self._show_outside(path), _MAX_SHOWN)} is outside of the folder that is imported ({self.root.name}), and is not read: "
                 "name a folder above both with --root, or copy the file into the folder"
             )
             raise SuiteError(what, place or self.place(path))
         return full
+
+    def _show_outside(self, path: Path) -> str:
+        """Return a path as one from the folder of the suite, if it is near: where the folder is concerns nobody else."""
+        near = Path(os.path.relpath(self._locate(path), self.root))
+        if near.parts.count("..") <= _MAX_UP:
+            return near.as_posix()
+        return path.as_posix()
 
     def read_bytes(self, path: Path, place: Place | None = None) -> bytes:
         """Return the bytes of a file.
@@ -136,11 +153,16 @@ class SourceFolder:
 
         Raises:
             SuiteError: It is outside of the folder, is not there, is no file, has more than 20 MB, is of a kind that holds no text,
-                or is a pointer of Git LFS.
+                may hold secrets (``.env``), or is a pointer of Git LFS.
         """
         full = self.check_inside(path, place)
         here = place or self.place(path)
         shown = self.place(path).file
+        if _may_hold_secrets(full.relative_to(self.root)):
+            raise SuiteError(
+                f"{shown} may hold secrets, and is not read: copy what the suite needs into another file",
+                here,
+            )
         kind = _NOT_READ.get(full.suffix.lower())
         if kind is not None:
             raise SuiteError(
@@ -204,7 +226,7 @@ class SourceFolder:
             SuiteError: It is outside of the folder, would have to be fetched, holds a template, or names more than 5,000 files.
         """
         here = place or self.place(beside)
-        shown = shorten_text(reference, _MAX_SHOWN)
+        shown = shorten_text(hide_secrets(reference), _MAX_SHOWN)
         if is_remote(reference):
             raise SuiteError(f"{shown} is not fetched: download it, and name the file", here)
         if "{{" in reference or "{%" in reference:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
+from pytest_llmops.imports.foreign_secrets import hide_secrets
 from pytest_llmops.imports.source_files import LocatedList, LocatedMap, SourceFolder, is_remote
 from pytest_llmops.imports.suite import Place, Remark, SuiteError
 from pytest_llmops.measurement import Json, shorten_text
@@ -126,7 +127,7 @@ class _Resolver:
         is_schema: bool,
     ) -> Json:
         """Return what a reference names, with the other keys beside it; the reference itself, if it names nothing."""
-        shown = f"$ref {shorten_text(reference, _MAX_SHOWN)}"
+        shown = f"$ref {shorten_text(hide_secrets(reference), _MAX_SHOWN)}"
         place = value.place_of(REFERENCE)
         try:
             target, target_document, target_path = self._find(reference, document, path, place)
@@ -168,7 +169,8 @@ class _Resolver:
         name, _, pointer = reference.partition("#")
         if name and is_remote(name):
             raise SuiteError(
-                f"{shorten_text(name, _MAX_SHOWN)} is not fetched: download it, and name the file", place
+                f"{shorten_text(hide_secrets(name), _MAX_SHOWN)} is not fetched: download it, and name the file",
+                place,
             )
         if name:
             path = self.folder.find_one(name, path, place)

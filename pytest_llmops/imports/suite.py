@@ -84,6 +84,7 @@ class SuiteAssertion:
         value: Its value, or None.
         options: Its other keys: ``threshold``, ``weight``, ``metric``, ``config`` ...
         place: Where it is.
+        number: The same for all tests that share it (an anchor, a reference, a product of variables); 0: it is known by its place.
         is_shared: It holds for all tests of the suite (``defaultTest``).
         obstacle: Why it cannot be carried whatever its type (a template or a file that cannot be read); "": nothing.
         records_only: Why it alone fails no test (``weight: 0``, the test has a ``threshold``, it is in a set); "": it does.
@@ -94,6 +95,7 @@ class SuiteAssertion:
     value: Json = None
     options: Mapping[str, Json] = field(default_factory=dict)
     place: Place
+    number: int = 0
     is_shared: bool = False
     obstacle: str = ""
     records_only: str = ""

@@ -12,10 +12,10 @@ from pytest_llmops.errors import LLMOpsError
 from pytest_llmops.imports.case_rows import choose_input, list_missing_variables, make_rows
 from pytest_llmops.imports.check_values import CheckValues
 from pytest_llmops.imports.checks import Check, NotCarried
-from pytest_llmops.imports.front_matter import format_prompt
+from pytest_llmops.imports.front_matter import describe_changes, format_prompt
 from pytest_llmops.imports.function_names import name_groups
 from pytest_llmops.imports.prompt_values import fit_tests, list_changed
-from pytest_llmops.imports.suite import ImportedSuite, Place, Remark, SuiteError
+from pytest_llmops.imports.suite import ImportedSuite, Place, Remark, SuiteError, SuitePrompt
 from pytest_llmops.imports.test_functions import (
     CheckedAssertions,
     TestGroup,
@@ -26,7 +26,7 @@ from pytest_llmops.imports.test_functions import (
 from pytest_llmops.imports.test_module import ModuleWriter, case_path, is_judge_call
 from pytest_llmops.judges.item_judges import load_judge_file
 from pytest_llmops.measurement import Json, shorten_text
-from pytest_llmops.prompts.registry import Prompts
+from pytest_llmops.prompts.registry import read_prompt
 
 # Characters that some editors treat as line ends
 RECORDED_ONLY = "its answer is recorded only"
@@ -75,7 +75,7 @@ def write_suite(suite: ImportedSuite, checks: Sequence[CheckedAssertions]) -> Su
     if not suite.tests:
         raise SuiteError("the suite has no tests", suite.source)
     given = suite.tests
-    suite = fit_tests(suite)
+    suite, unfit = fit_tests(suite)
     checks = [
         checked if test.output is None else refuse_calls(checked)
         for test, checked in zip(suite.tests, checks, strict=True)
@@ -96,12 +96,13 @@ def write_suite(suite: ImportedSuite, checks: Sequence[CheckedAssertions]) -> Su
     files.update(values.files)
     remarks = [
         *suite.remarks,
+        *unfit,
         *list_missing_variables(suite, used, checked),
         *_list_remarks(groups),
         *_list_differences(checks),
     ]
+    remarks += _check_files(suite, files, prompts)
     carried, written = _count_assertions(checks)
-    _check_files(suite, files, prompts)
     return SuiteFiles(
         suite=suite,
         files=files,
@@ -175,14 +176,16 @@ def _count_assertions(checks: Sequence[CheckedAssertions]) -> tuple[int, int]:
         for assertion, results in checked:
             name = (assertion.place, assertion.name)
             numbers[name] = numbers.get(name, 0) + 1
-            key = (*name, numbers[name])
+            key = (*name, -numbers[name])
+            if assertion.number:
+                key = (*name, assertion.number)
             is_missing = not results or any(isinstance(check, NotCarried) for check in results)
             is_carried[key] = is_carried.get(key, True) and not is_missing
     return sum(is_carried.values()), len(is_carried)
 
 
-def _check_files(suite: ImportedSuite, files: Mapping[str, str], prompts: Mapping[str, str]) -> None:
-    """Read all files with our own readers.
+def _check_files(suite: ImportedSuite, files: Mapping[str, str], prompts: Mapping[str, str]) -> list[Remark]:
+    """Read all files with our own readers, and return what they have in another form than the suite.
 
     Raises:
         SuiteError: One of them cannot be read.
@@ -195,12 +198,28 @@ def _check_files(suite: ImportedSuite, files: Mapping[str, str], prompts: Mappin
             target.write_bytes(text.encode("utf-8", "surrogatepass"))
         for path in files:
             _check_file(suite, folder, path)
-        versions = Prompts(folder / "prompts")
-        for prompt, path in zip(suite.prompts, prompts, strict=False):
-            try:
-                versions.get(suite.name, Path(path).stem)
-            except LLMOpsError as error:
-                raise SuiteError(_explain(folder, "prompt", error), prompt.place) from None
+        return [
+            remark
+            for prompt, path in zip(suite.prompts, prompts, strict=False)
+            for remark in _check_prompt(prompt, folder, path)
+        ]
+
+
+def _check_prompt(prompt: SuitePrompt, folder: Path, path: str) -> list[Remark]:
+    """Read the file of a prompt, and return a remark if it has not exactly its text.
+
+    Raises:
+        SuiteError: It cannot be read.
+    """
+    name, version = path.removesuffix(".md").split("/")
+    try:
+        read_prompt(folder / "prompts" / path, name=name, version=version)
+    except LLMOpsError as error:
+        raise SuiteError(_explain(folder, "prompt", error), prompt.place) from None
+    why = describe_changes(prompt)
+    if not why:
+        return []
+    return [Remark("differs", prompt.place, f"prompt {shorten_text(prompt.label or version, 60)}", why)]
 
 
 def _check_file(suite: ImportedSuite, folder: Path, path: str) -> None:

@@ -48,6 +48,7 @@ MARKS = ("{{", "{%", "{#", "#}")
 _TAGS = {"{%": "%", "{{": "}", "{#": "#"}
 _RAW = re.compile(r"\{%\s*raw\s*%\}")
 _END_RAW = re.compile(r"\{%\s*endraw\s*%\}")
+MAX_FILLED_CHARS = 20_000_000  # of a template that only inserts values
 MAX_BLOCKS = 30  # within each other
 _MIDDLES = {"elif": "if", "elseif": "if", "else": "if or for"}
 _ENDS = {"endif": "if", "endfor": "for", "endset": "set"}
@@ -359,13 +360,18 @@ def render(text: str, variables: Mapping[str, Json]) -> str:
     if template.pieces is None:
         return _render_jinja(template.text, variables)
     filled = []
+    chars = 0
     for piece in template.pieces:
         if isinstance(piece, str):
-            filled.append(piece)
+            written = piece
         elif isinstance(piece, Insertion):
-            filled.append(_render_jinja(piece.text, variables))
+            written = _render_jinja(piece.text, variables)
         else:
-            filled.append(write_text(_find_value(variables, piece)))
+            written = write_text(_find_value(variables, piece))
+        chars += len(written)
+        if chars > MAX_FILLED_CHARS:
+            raise Untranslatable(f"filled in it has more than {MAX_FILLED_CHARS:,} characters")
+        filled.append(written)
     return "".join(filled)
 
 

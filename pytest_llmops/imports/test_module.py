@@ -24,6 +24,7 @@ from pytest_llmops.imports.python_code import (
     format_statement,
     format_text,
     list_variables,
+    replace_call,
     unify_quotes,
     used_names,
 )
@@ -295,7 +296,7 @@ class ModuleWriter:
             if line.startswith("import "):
                 self._imports.add_module(line.removeprefix("import "))
                 continue
-            code = line.replace(ALL_VARIABLES, self.used.variables)
+            code = replace_call(line, ALL_VARIABLES, self.used.variables)
             lines += format_statement(unify_quotes(code), INDENT)
         return lines
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pytest_llmops._util.text_files import json_kind
 from pytest_llmops.imports import templates
+from pytest_llmops.imports.foreign_secrets import hide_secrets
 from pytest_llmops.imports.promptfoo.reading import MAX_SHOWN, Reading, place_in
 from pytest_llmops.imports.source_files import CODE_SUFFIXES, LocatedMap, split_function
 from pytest_llmops.imports.suite import Place, SuiteAssertion, SuiteError
@@ -54,6 +55,7 @@ class _ListReader:
         self.reading = reading
         self.is_shared = is_shared
         self.is_external = path != reading.path
+        self.count = 0
 
     def read(self, value: Json, place: Place) -> list[ListedAssertion]:
         """Return the assertions of a list."""
@@ -72,6 +74,11 @@ class _ListReader:
             listed += self._read_item(item, place_in(value, index, place))
         return listed
 
+    def _number(self, value: Json, place: Place) -> int:
+        """Return the number of the next assertion of the list."""
+        self.count += 1
+        return self.reading.number_assertion(value, place, self.count)
+
     def _read_file(self, reference: str, place: Place) -> tuple[Json, Place]:
         """Return the list in a file of assertions, and its place."""
         file = self.reading.folder.find_one(reference, self.reading.path, place)
@@ -84,8 +91,10 @@ class _ListReader:
 
     def _name_obstacle(self, name: str, what: str, place: Place) -> ListedAssertion:
         """Return an assertion that is not one, with the reason."""
-        self.reading.assertion_count += 1
-        assertion = SuiteAssertion(type=name, place=place, is_shared=self.is_shared, obstacle=what)
+        number = self._number(what, place)
+        assertion = SuiteAssertion(
+            type=name, place=place, number=number, is_shared=self.is_shared, obstacle=what
+        )
         return ListedAssertion(assertion, has_template=False)
 
     def _read_item(
@@ -106,7 +115,6 @@ class _ListReader:
             return [self._name_obstacle(SET_TYPE, "a set within a set", item.place)]
         if kind == SET_TYPE:
             return self._read_set(item)
-        self.reading.assertion_count += 1
         return [self._read_assertion(item, kind, records_only)]
 
     def _read_set(self, item: LocatedMap) -> list[ListedAssertion]:
@@ -135,7 +143,7 @@ class _ListReader:
         obstacle = ""
         for key in _TRANSFORMS:
             if options.get(key) is not None:
-                shown = shorten_text(str(options[key]), MAX_SHOWN)
+                shown = shorten_text(hide_secrets(str(options[key])), MAX_SHOWN)
                 obstacle = f"{key} {shown}: code changes what is checked"
         weight = options.get("weight")
         if weight == 0 and not isinstance(weight, bool) and not records_only:
@@ -157,6 +165,7 @@ class _ListReader:
             value=value,
             options=options,
             place=item.place,
+            number=self._number(item, item.place),
             is_shared=self.is_shared,
             obstacle=obstacle,
             records_only=records_only,

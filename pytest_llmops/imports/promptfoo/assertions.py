@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from pytest_llmops.errors import find_closest_name
 from pytest_llmops.imports.checks import Check, NotCarried
+from pytest_llmops.imports.foreign_secrets import hide_secrets, hide_settings
 from pytest_llmops.imports.literals import quote
 from pytest_llmops.imports.promptfoo import code_assertions
 from pytest_llmops.imports.promptfoo.assertion_table import AssertionRow, find_row, read_table
@@ -151,7 +152,7 @@ def _describe_judge(assertion: SuiteAssertion, row: AssertionRow) -> str:
     if row.rank < JUDGE_RANK or provider is None:
         return ""
     if isinstance(provider, str):
-        return f"judged by {shorten_text(provider, 60)} there, by llm_judge_model here"
+        return f"judged by {shorten_text(hide_secrets(provider), 60)} there, by llm_judge_model here"
     return "judged by a model of its own there, by llm_judge_model here"
 
 
@@ -161,7 +162,7 @@ def _join_notes(*notes: str) -> str:
 
 def _refuse(assertion: SuiteAssertion, why: str) -> NotCarried:
     """Return an assertion that is not carried, with what a person needs to write it anew."""
-    value = assertion.value
+    value = hide_settings(assertion.value)
     what = assertion.name or "assertion without a type"
     begin = _format_value(value)
     if begin:
@@ -169,7 +170,7 @@ def _refuse(assertion: SuiteAssertion, why: str) -> NotCarried:
     code = _list_code(value)
     config = assertion.options.get("config")
     if config:
-        code = (*code, f"config: {shorten_text(_dump(config), MAX_CODE_CHARS)}")
+        code = (*code, f"config: {shorten_text(_dump(hide_settings(config)), MAX_CODE_CHARS)}")
     return NotCarried(
         what=shorten_text(what, MAX_WHAT_CHARS),
         why=why,

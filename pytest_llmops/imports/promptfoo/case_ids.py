@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 from pytest_llmops._util.text_files import canonical_json, fingerprint_parts
+from pytest_llmops.imports.slugs import add_number
 from pytest_llmops.measurement import Json
 
 MAX_CHARS = 60
@@ -92,9 +93,7 @@ class IdMaker:
         if candidate in self._taken:
             name = f"{name}-{_hash(content)}"
             candidate = name
-        number = 1
-        while candidate in self._taken:
-            number += 1
-            candidate = f"{name}-{number}"
+        if candidate in self._taken:
+            candidate = add_number(f"{name}-", self._taken)
         self._taken.add(candidate)
         return candidate

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_llmops._util.text_files import json_kind
+from pytest_llmops.imports.foreign_secrets import hide_secrets
 from pytest_llmops.imports.promptfoo.csv_tests import read_csv_tests
 from pytest_llmops.imports.promptfoo.reading import MAX_SHOWN, Reading, place_in
 from pytest_llmops.imports.source_files import (
@@ -91,7 +92,7 @@ def _read_item(reading: Reading, item: Json, path: Path, place: Place) -> Iterat
     except SuiteError as error:
         name = ""
         if isinstance(item, str):
-            name = item
+            name = hide_secrets(item).partition("?")[0]
         yield _obstacle(reading, error.what, error.place, name)
 
 
@@ -107,7 +108,12 @@ def _read_reference(reading: Reading, reference: str, place: Place) -> Iterator[
     if not files:
         yield _obstacle(reading, f"{shown} names no file", place, path)
     for file in files:
-        yield from _read_file(reading, file, place)
+        is_empty = True
+        for entry in _read_file(reading, file, place):
+            is_empty = False
+            yield entry
+        if is_empty:
+            reading.add_remark("left out", place, reading.folder.place(file).file, "there are no tests in it")
 
 
 def _read_file(reading: Reading, file: Path, place: Place) -> Iterator[TestEntry]:

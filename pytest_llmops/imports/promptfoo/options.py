@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from pytest_llmops.imports.foreign_secrets import hide_secrets, hide_settings
 from pytest_llmops.imports.promptfoo.reading import MAX_SHOWN, Reading
 from pytest_llmops.imports.source_files import LocatedMap
 from pytest_llmops.imports.suite import RemarkKind
@@ -130,7 +131,9 @@ def _shorten(value: Json) -> str:
     """Return a value in one short line; of an object only its keys, as it may hold a secret."""
     if isinstance(value, Mapping):
         return shorten_text(", ".join(value), MAX_SHOWN)
-    return shorten_text(" ".join(str(value).split()), MAX_SHOWN)
+    if isinstance(value, list):
+        value = hide_settings(value)
+    return shorten_text(hide_secrets(" ".join(str(value).split())), MAX_SHOWN)
 
 
 def read_repeat(options: LocatedMap) -> int:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from pytest_llmops.imports.foreign_secrets import hide_secrets, strip_url
 from pytest_llmops.imports.source_files import (
     CODE_SUFFIXES,
     LocatedList,
@@ -24,7 +24,6 @@ from pytest_llmops.imports.source_files import (
 )
 from pytest_llmops.imports.suite import Application, Place, Remark, RemarkKind, SuiteError
 from pytest_llmops.measurement import Json, shorten_text
-from pytest_llmops.redaction.redactor import Redactor
 
 ECHO = "echo"
 _ANTHROPIC = "anthropic"
@@ -85,22 +84,7 @@ def show_provider(text: str) -> str:
     'https://host.example/ask'
     """
     shown = _URL.sub(lambda match: strip_url(match[0]), " ".join(text.split()))
-    cleaned = Redactor().clean(shown.encode("utf-8")).decode("utf-8", "replace")
-    return shorten_text(cleaned, _MAX_SHOWN)
-
-
-def strip_url(url: str) -> str:
-    """Return an address without user, password, query and fragment.
-
-    >>> strip_url("http://me:secret@127.0.0.1:8080/v1?key=1#x")
-    'http://127.0.0.1:8080/v1'
-    """
-    try:
-        parts = urlsplit(url)
-        host = parts.netloc.rpartition("@")[2]
-    except ValueError:
-        return url.partition(":")[0]
-    return f"{parts.scheme}://{host}{parts.path}"
+    return shorten_text(hide_secrets(shown), _MAX_SHOWN)
 
 
 def find_model(provider: Provider) -> Model | None:

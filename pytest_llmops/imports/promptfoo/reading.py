@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pytest_llmops._util.text_files import canonical_json
 from pytest_llmops.imports.source_files import LocatedList, LocatedMap, SourceFolder
 from pytest_llmops.imports.source_references import resolve_references
 from pytest_llmops.imports.suite import Place, Remark, RemarkKind
@@ -20,7 +21,7 @@ class Reading:
         path: Its file: paths of variables and values are relative to it, wherever they stand.
         config: What is in it, without references (``$ref``).
         remarks: What cannot be carried.
-        assertion_count: The assertions so far, each counted where it is written.
+        assertions: A number for each assertion so far, by its place, its index and its content.
         files: The files that were read, so that each is read once.
     """
 
@@ -28,8 +29,18 @@ class Reading:
     path: Path
     config: LocatedMap
     remarks: dict[Remark, None] = field(default_factory=dict)
-    assertion_count: int = 0
+    assertions: dict[tuple[Place, int, str], int] = field(default_factory=dict)
     files: dict[tuple[Path, str], Json] = field(default_factory=dict)
+
+    @property
+    def assertion_count(self) -> int:
+        """The assertions so far, each counted once where it is written."""
+        return len(self.assertions)
+
+    def number_assertion(self, value: Json, place: Place, index: int) -> int:
+        """Return the number of an assertion; one that several tests share by an anchor or a reference has one number."""
+        key = (place, index, canonical_json(value))
+        return self.assertions.setdefault(key, len(self.assertions) + 1)
 
     def add_remark(self, kind: RemarkKind, place: Place, what: str, why: str) -> None:
         """Remember what cannot be carried; the same remark once."""

@@ -1,7 +1,8 @@
 """The tests of a promptfoo configuration: defaults merged, products expanded, templates filled in; nothing of it is run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 
 from pytest_llmops._util.text_files import json_kind
@@ -21,9 +22,14 @@ from pytest_llmops.imports.promptfoo.reading import Reading
 from pytest_llmops.imports.promptfoo.variables import Combination, expand, read_variables
 from pytest_llmops.imports.source_files import LocatedMap, SourceFolder, split_function
 from pytest_llmops.imports.suite import Remark, SuiteAssertion, SuiteError, SuiteTest
-from pytest_llmops.measurement import shorten_text
+from pytest_llmops.measurement import Json, shorten_text
 
 MAX_TESTS = 100_000
+MAX_CHARS = 50_000_000  # of the variables and the values of assertions of all tests, filled in
+TOO_LARGE = (
+    f"with it the suite has more than {MAX_TESTS:,} tests, or {MAX_CHARS / 1_000_000:.0f} million characters "
+    "of values filled in: import a part of the suite"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,8 @@ class _TestReader:
         self.reading = reading
         self.ids = IdMaker()
         self.count = 0
+        self.chars = 0
+        self.is_full = False
         self.lists: dict[int, tuple[LocatedMap, tuple[ListedAssertion, ...]]] = {}
         self.stored: set[str] = set()
         self.unread: set[str] = set()  # ids of tests that stand for what cannot be read
@@ -135,6 +143,9 @@ class _TestReader:
             self.count += 1
             if entry.obstacle:
                 yield self._name_obstacle(entry)
+                continue
+            if self.is_full:
+                yield self._name_obstacle(entry, TOO_LARGE)
                 continue
             try:
                 yield from self._read_entry(entry)
@@ -186,18 +197,22 @@ class _TestReader:
         rule = find_rule(self.reading, merged.values)
         try:
             expands = merged.options.get("disableVarExpansion") is not True
-            combinations = list(expand(self.reading, merged.variables, expands=expands))
+            combinations = expand(self.reading, merged.variables, expands=expands)
+            begin = list(islice(combinations, 2))
         except SuiteError as error:
             obstacle = obstacle or f"{error.what} ({error.place})"
-            combinations = [Combination(merged.variables, merged.variables)]
-        if self.count + len(combinations) > MAX_TESTS:
-            obstacle = f"the suite has more than {MAX_TESTS:,} tests"
-            combinations = combinations[:1]
-        base = self._name(merged, combinations[0])
-        if len(combinations) > 1 and not merged.family:
+            combinations = iter(())
+            begin = [Combination(merged.variables, merged.variables)]
+        base = self._name(merged, begin[0])
+        if len(begin) > 1 and not merged.family:
             merged = replace(merged, family=base)
-        self.count += len(combinations) - 1
-        for combination in combinations:
+        self.count -= 1
+        for combination in chain(begin, combinations):
+            self.count += 1
+            self._count(combination.values.values())
+            if self.is_full:
+                yield self._name_obstacle(entry, TOO_LARGE)
+                return
             name = base
             if combination.varied:
                 name = join_names(base, name_choice(combination.values, combination.varied))
@@ -224,6 +239,7 @@ class _TestReader:
     ) -> SuiteTest:
         """Return the test of a combination."""
         assertions = tuple(fill_in(listed, combination.checked, rule) for listed in merged.assertions)
+        self._count(assertion.value for assertion in assertions)
         output = merged.values.get("providerOutput") or None
         if output is not None and not isinstance(output, str):
             output = templates.write_json(output)
@@ -240,6 +256,11 @@ class _TestReader:
             obstacle=obstacle,
             place=merged.values.place,
         )
+
+    def _count(self, values: Iterable[Json]) -> None:
+        """Count the tests and the characters of values, and note when there are too many."""
+        self.chars += sum(map(_count_chars, values))
+        self.is_full = self.is_full or self.chars > MAX_CHARS or self.count > MAX_TESTS
 
     def _find_stored(self, combination: Combination) -> str:
         """Return the obstacle of a test that uses the answer of an earlier one, or ""."""
@@ -335,6 +356,23 @@ def _join_maps(maps: Sequence[LocatedMap]) -> LocatedMap:
         joined.update(values)
         joined.places.update({name: values.place_of(name) for name in values})
     return joined
+
+
+def _count_chars(value: Json) -> int:
+    """Return how many characters the texts of a value have, and one for each other part."""
+    chars = 0
+    pending = [value]
+    while pending:
+        part = pending.pop()
+        chars += 1
+        if isinstance(part, str):
+            chars += len(part)
+        elif isinstance(part, dict):
+            chars += sum(map(len, part))
+            pending += part.values()
+        elif isinstance(part, list):
+            pending += part
+    return chars
 
 
 def _describe(values: LocatedMap) -> str:

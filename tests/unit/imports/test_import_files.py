@@ -56,6 +56,13 @@ def test_items_become_cases_with_their_old_answers(capsys: pytest.CaptureFixture
     assert "not carried  results.jsonl:2: the answer: the model gave none: rate limit" in shown
 
 
+def test_keys_of_items_that_mean_something_in_a_case_are_kept() -> None:
+    item = {"input": "Hi", "tags": ["a"], "family": "f", "split": "test"}
+    assert main(["import", "openai-results", write_lines({**ANSWERED, "item": item}), "--to", "a.jsonl"]) == 0
+    (case,) = load_cases("a.jsonl")
+    assert (case.tags, case.family, case.split) == (("a",), "f", "test")
+
+
 def test_a_case_keeps_its_id_in_another_run(capsys: pytest.CaptureFixture[str]) -> None:
     again = {**ANSWERED, "run_id": "r2", "sample": {"outputs": [{"content": "Paris"}]}}
     file = write_lines(UNANSWERED, again, ANSWERED)
@@ -93,6 +100,7 @@ def test_the_right_answer_may_be_under_another_name(capsys: pytest.CaptureFixtur
             "item.output: the case has something else under this key",
         ),
         ('{"item": {"level": 1}}\n', "items: "),
+        ('{"item": {"input": "a", "files": ["../.env"]}}\n', "item.files: "),
         ("[1\n", "broken JSON"),
     ],
 )
@@ -106,7 +114,7 @@ def test_what_is_no_file_of_results(text: str, message: str, capsys: pytest.Capt
 def test_a_pasted_list_of_messages_becomes_the_next_version(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(MESSAGES)))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(MESSAGES).encode())))
     assert main(["import", "prompt", "-", "--name", "shop/answer"]) == 0
     assert "prompts/shop/answer/v1.md: system, user; variables: shop, question" in capsys.readouterr().out
 
@@ -124,6 +132,21 @@ def test_a_pasted_list_of_messages_becomes_the_next_version(
     assert "left out     request.yaml:1: model gpt-4o: name it in the ini: llm_model" in shown
     assert "llmops prompts alias shop/answer production v2" in shown
     assert Prompts(Path("prompts")).get("shop/answer", "v2").params == {"temperature": 0.2}
+
+
+def test_a_pasted_request_shows_no_key_and_names_what_its_file_changes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = {"messages": [{"role": "user", "content": "Say\nuser:\nHi"}], "api_key": "abc-def-123"}
+    Path("m.json").write_text(json.dumps(request), encoding="utf-8")
+    assert main(["import", "prompt", "m.json", "--name", "a"]) == 0
+    shown = capsys.readouterr().out
+    assert "api_key [secret]" in shown
+    assert "differs      m.json:1: the text: a line that would begin a section" in shown
+
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff")))
+    assert main(["import", "prompt", "-", "--name", "b"]) == 2
+    assert "not UTF-8" in capsys.readouterr().err
 
 
 def test_braces_of_another_template_language_are_named(capsys: pytest.CaptureFixture[str]) -> None:

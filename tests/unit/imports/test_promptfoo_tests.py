@@ -39,6 +39,12 @@ def read_one(folder: Path, text: str, **files: str) -> SuiteTest:
     return test
 
 
+def test_files_without_tests_are_named(tmp_path: Path) -> None:
+    files = {"a__csv": "", "b__csv": "x,y\n", "c__yaml": "", "d__jsonl": ""}
+    result = read(tmp_path, "tests: [file://a.csv, file://b.csv, file://c.yaml, file://d.jsonl]\n", **files)
+    assert [remark.what for remark in result.remarks] == ["a.csv", "b.csv", "c.yaml", "d.jsonl"]
+
+
 def test_defaults_come_first_and_own_keys_win(tmp_path: Path) -> None:
     result = read(
         tmp_path,

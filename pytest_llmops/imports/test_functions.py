@@ -8,6 +8,7 @@ from typing import TypeAlias
 from pytest_llmops._util.text_files import canonical_json
 from pytest_llmops.imports.checks import Check, NotCarried
 from pytest_llmops.imports.python_code import list_variables
+from pytest_llmops.imports.schema_merge import merge_schemas
 from pytest_llmops.imports.slugs import make_unique
 from pytest_llmops.imports.suite import SuiteAssertion, SuiteTest
 from pytest_llmops.measurement import Json
@@ -165,11 +166,10 @@ def _list_lines(checked: CheckedAssertions) -> tuple[CheckLine, ...]:
                 title=str(assertion.options.get("metric") or ""),
             )
             name = line.signature
-            if check.joins and name in lines:
-                lines[name] = _join_lines(lines[name], line)
-                continue
-            while name in lines:
+            while name in lines and not _can_join(lines[name], line):
                 name += "+"
+            if name in lines:
+                line = _join_lines(lines[name], line)
             lines[name] = line
     # Not in the order of the suite: tests with the same checks share a function.
     ordered = sorted(lines.values(), key=lambda line: (line.check.rank, line.check.call))
@@ -186,8 +186,22 @@ def _clean_key(check: Check) -> str:
     return key
 
 
+def _can_join(first: CheckLine, second: CheckLine) -> bool:
+    """Return whether one line can say what two with the same signature say."""
+    if first.check.form != "schema":
+        return first.check.joins
+    # What is recorded is a share, and a schema with a draft is the suite's own: both stay as they are.
+    return not first.note and not any(
+        isinstance(line.check.value, Mapping) and "$schema" in line.check.value for line in (first, second)
+    )
+
+
 def _join_lines(first: CheckLine, second: CheckLine) -> CheckLine:
     """Return a line for the values of both."""
+    differs = "; ".join(dict.fromkeys(filter(None, (first.check.differs, second.check.differs))))
+    if first.check.form == "schema":
+        schema = _join_schemas(first.check.value, second.check.value)
+        return replace(first, check=replace(first.check, value=schema, differs=differs))
     values: list[Json] = []
     for value in (first.check.value, second.check.value):
         for item in value if isinstance(value, list) else [value]:
@@ -196,7 +210,18 @@ def _join_lines(first: CheckLine, second: CheckLine) -> CheckLine:
     joined: Json = values
     if len(values) == 1:
         joined = values[0]
-    return replace(first, check=replace(first.check, value=joined))
+    return replace(first, check=replace(first.check, value=joined, differs=differs))
+
+
+def _join_schemas(first: Json, second: Json) -> Json:
+    """Return a schema that fits what fits both; true fits any JSON."""
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        return dict(merge_schemas(first, second))
+    if first is True:
+        return second
+    if second is True:
+        return first
+    return {"allOf": [first, second]}
 
 
 def _number_keys(lines: Sequence[CheckLine]) -> list[CheckLine]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pytest_llmops.imports.check_values import CheckValues
 from pytest_llmops.imports.python_code import format_text
 from pytest_llmops.imports.slugs import make_slug
-from pytest_llmops.imports.suite import ImportedSuite, Remark, SuiteTest
+from pytest_llmops.imports.suite import ImportedSuite, Remark, SuitePrompt, SuiteTest
 from pytest_llmops.imports.test_functions import TestGroup
 from pytest_llmops.measurement import Json
 
@@ -24,6 +24,7 @@ class CaseInput:
         is_text: The input is the value of the only variable; else a mapping.
         is_all: The input has all variables of a test, whatever they are.
         has_equal_prompts: All prompts use the same variables.
+        is_passed: The only prompt is this text and nothing else, so that the application gets the input itself.
         apart: Variables that stand beside the input too: checks need them as they are, prompts as texts.
     """
 
@@ -31,6 +32,7 @@ class CaseInput:
     is_text: bool = False
     is_all: bool = False
     has_equal_prompts: bool = True
+    is_passed: bool = False
     apart: tuple[str, ...] = ()
 
     @property
@@ -92,7 +94,21 @@ def choose_input(suite: ImportedSuite, apart: Sequence[str] = ()) -> CaseInput:
         and not keyword.iskeyword(name)
         and all(isinstance(test.variables.get(name, ""), str) for test in suite.tests)
     )
-    return CaseInput(tuple(names), is_text=is_text, has_equal_prompts=has_equal_prompts, apart=tuple(apart))
+    return CaseInput(
+        tuple(names),
+        is_text=is_text,
+        has_equal_prompts=has_equal_prompts,
+        is_passed=is_text and not suite.application.models and _is_only(suite.prompts, name),
+        apart=tuple(apart),
+    )
+
+
+def _is_only(prompts: Sequence[SuitePrompt], name: str) -> bool:
+    """Return whether the only prompt is a message of the user that has nothing but a variable."""
+    if len(prompts) != 1 or len(prompts[0].sections) != 1 or not name.isidentifier():
+        return False
+    role, text = prompts[0].sections[0]
+    return role == "user" and "".join(text.split()) == f"{{{{{name}}}}}"
 
 
 def list_missing_variables(suite: ImportedSuite, used: CaseInput, checked: Sequence[str]) -> list[Remark]:

@@ -90,7 +90,7 @@ def write_suite(suite: ImportedSuite, checks: Sequence[CheckedAssertions]) -> Su
     module = ModuleWriter(suite, used, values).write(groups)
     files = {f"test_{suite.name}.py": module}
     rows = {case_path(suite, group): make_rows(group, used, checked, values, originals) for group in groups}
-    prompts = _write_prompts(suite)
+    prompts = {} if used.is_passed else _write_prompts(suite)
     for path, cases in rows.items():
         files[path] = "".join(map(_format_row, cases))
     files.update(values.files)

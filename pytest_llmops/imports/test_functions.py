@@ -46,6 +46,11 @@ class CheckLine:
     title: str = ""
 
     @property
+    def is_loop(self) -> bool:
+        """Whether the line is made for each of several patterns: a check of a pattern takes one."""
+        return self.check.form == "pattern" and isinstance(self.check.value, list)
+
+    @property
     def signature(self) -> str:
         """What tests of one function have in common."""
         check = self.check
@@ -131,7 +136,33 @@ def group_tests(tests: Sequence[SuiteTest], checks: Sequence[CheckedAssertions])
         for entry in missing:
             group.missing.setdefault(entry.signature, []).append(entry)
         group.tests.append((test, {line.key: line.check.value for line in lines if line.key}))
+    for group in groups.values():
+        _align_patterns(group)
     return list(groups.values())
+
+
+def _align_patterns(group: TestGroup) -> None:
+    """Write one pattern as a list where another test of the function has several."""
+    keys = {line.key for line in group.lines if line.check.form == "pattern"}
+    several = {key for _, values in group.tests for key in keys if isinstance(values[key], list)}
+    if not several:
+        return
+    group.lines = tuple(
+        replace(line, check=replace(line.check, value=_as_list(line.check.value)))
+        if line.key in several
+        else line
+        for line in group.lines
+    )
+    group.tests = [
+        (test, {key: _as_list(value) if key in several else value for key, value in values.items()})
+        for test, values in group.tests
+    ]
+
+
+def _as_list(value: Json) -> list[Json]:
+    if isinstance(value, list):
+        return value
+    return [value]
 
 
 def refuse_calls(checked: CheckedAssertions) -> CheckedAssertions:
@@ -188,6 +219,8 @@ def _clean_key(check: Check) -> str:
 
 def _can_join(first: CheckLine, second: CheckLine) -> bool:
     """Return whether one line can say what two with the same signature say."""
+    if first.check.form == "pattern":
+        return True
     if first.check.form != "schema":
         return first.check.joins
     # What is recorded is a share, and a schema with a draft is the suite's own: both stay as they are.

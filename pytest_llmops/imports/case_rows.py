@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pytest_llmops.imports.check_values import CheckValues
 from pytest_llmops.imports.python_code import format_text
 from pytest_llmops.imports.slugs import make_slug
-from pytest_llmops.imports.suite import ImportedSuite, Remark, SuitePrompt, SuiteTest
+from pytest_llmops.imports.suite import ImportedSuite, Remark, SuiteTest
 from pytest_llmops.imports.test_functions import TestGroup
 from pytest_llmops.measurement import Json
 
@@ -24,7 +24,7 @@ class CaseInput:
         is_text: The input is the value of the only variable; else a mapping.
         is_all: The input has all variables of a test, whatever they are.
         has_equal_prompts: All prompts use the same variables.
-        is_passed: The only prompt is this text and nothing else, so that the application gets the input itself.
+        is_passed: The only prompt is a variable and nothing else, so that the application gets the input itself.
         apart: Variables that stand beside the input too: checks need them as they are, prompts as texts.
     """
 
@@ -86,6 +86,9 @@ def choose_input(suite: ImportedSuite, apart: Sequence[str] = ()) -> CaseInput:
         names.update(dict.fromkeys(prompt.variables))
     if suite.application.takes_variables or not names:
         return CaseInput(names=(), is_all=True)
+    if _is_passed(suite) and not any(names.keys() & test.variables.keys() for test in suite.tests):
+        # The suite has the name for what its provider is asked with; its own variables go into the request.
+        return CaseInput(names=(), is_all=True, is_passed=True)
     has_equal_prompts = all(set(prompt.variables) == set(names) for prompt in suite.prompts)
     name = next(iter(names))
     is_text = (
@@ -98,17 +101,21 @@ def choose_input(suite: ImportedSuite, apart: Sequence[str] = ()) -> CaseInput:
         tuple(names),
         is_text=is_text,
         has_equal_prompts=has_equal_prompts,
-        is_passed=is_text and not suite.application.models and _is_only(suite.prompts, name),
+        is_passed=is_text and _is_passed(suite),
         apart=tuple(apart),
     )
 
 
-def _is_only(prompts: Sequence[SuitePrompt], name: str) -> bool:
-    """Return whether the only prompt is a message of the user that has nothing but a variable."""
-    if len(prompts) != 1 or len(prompts[0].sections) != 1 or not name.isidentifier():
+def _is_passed(suite: ImportedSuite) -> bool:
+    """Return whether an application is asked with a variable and nothing else: the only prompt is ``{{ name }}``."""
+    if suite.application.models or len(suite.prompts) != 1:
         return False
-    role, text = prompts[0].sections[0]
-    return role == "user" and "".join(text.split()) == f"{{{{{name}}}}}"
+    prompt = suite.prompts[0]
+    if len(prompt.variables) != 1 or not prompt.variables[0].isidentifier():
+        return False
+    return [(role, "".join(text.split())) for role, text in prompt.sections] == [
+        ("user", f"{{{{{prompt.variables[0]}}}}}")
+    ]
 
 
 def list_missing_variables(suite: ImportedSuite, used: CaseInput, checked: Sequence[str]) -> list[Remark]:

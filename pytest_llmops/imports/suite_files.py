@@ -46,6 +46,7 @@ class SuiteFiles:
         remarks: What is not carried, differs, or is left out; that of an assertion for each test that has it.
         functions: The number of test functions.
         asks: Tests call a model or the application; else the suite has all answers.
+        asks_model: The fixture `llm` asks a model.
         needs_application: A person fills in the function ``application``.
         needs_judge: Tests are skipped without a judge.
     """
@@ -58,6 +59,7 @@ class SuiteFiles:
     remarks: tuple[Remark, ...]
     functions: int
     asks: bool
+    asks_model: bool
     needs_application: bool
     needs_judge: bool
 
@@ -112,6 +114,7 @@ def write_suite(suite: ImportedSuite, checks: Sequence[CheckedAssertions]) -> Su
         remarks=tuple(remarks),
         functions=module.count("\ndef test_"),
         asks=not all(group.has_output for group in groups),
+        asks_model="llm.complete(" in module,
         needs_application="\ndef application(" in module,
         needs_judge=any(_is_judged(group) for group in groups),
     )

@@ -145,7 +145,7 @@ class ModuleWriter:
         place = self.suite.application.place
         asked = _join(self.suite.application.asked) or "a provider that is not named"
         tool = self.suite.tool
-        if self.used.is_passed:
+        if self.used.is_passed and self.used.is_text:
             argument = self.used.names[0]
             if hasattr(builtins, argument):
                 argument = "text"
@@ -162,6 +162,8 @@ class ModuleWriter:
             argument = "variables"
             first = "Return the answer of your application to the variables of a case."
             step = f"The prompts are not carried; {tool} asked {asked} ({place}): make them here."
+            if self.used.is_passed:
+                step = f"{tool} asked {asked} ({place}): call here what it calls."
             if self.suite.application.takes_variables:
                 step = f"{tool} made the prompt with code, and asked {asked} ({place}): do the same here."
         reason = format_text(shorten_text(f"application: call what {asked} called ({place})", 300))
@@ -337,9 +339,9 @@ def _join_statements(statements: Sequence[tuple[str, Sequence[str]]]) -> list[st
         for note in notes:
             lines += format_comment(note, indent)
         if code.startswith(LOOP):
-            patterns, code = code.removeprefix(LOOP).split(f":\n{INDENT}")
+            patterns, check = code.removeprefix(LOOP).split(f":\n{INDENT}")
             lines += format_prefixed(patterns, LOOP, indent, ":")
-            lines += format_statement(code, indent + INDENT)
+            lines += format_statement(check, indent + INDENT)
         else:
             lines += format_statement(code, indent)
     return lines

@@ -297,7 +297,8 @@ def _format_remarks(written: SuiteFiles, kind: RemarkKind, limit: int | None = N
 
 def _cut(what: str) -> str:
     """Return the begin of code, which is enough to find it at its place; the name of a file stays whole."""
-    if len(what) <= MAX_WHAT or what.count(" ") < 2:
+    _, _, value = what.partition(" ")
+    if len(what) <= MAX_WHAT or " " not in value:
         return what
     return f"{what[:MAX_WHAT].rstrip(' .')}..."
 
@@ -327,6 +328,10 @@ def _list_steps(target: Path, suites: Sequence[SuiteFiles]) -> list[str]:
     servers = dict.fromkeys(application.base_url for application in applications if application.base_url)
     for server in list(servers)[:1]:
         steps.append(f"name its server in the ini: llm_base_url = {shorten_text(server, 100)}")
+    if any(written.needs_embedder for written in suites):
+        steps.append(
+            "install the embedder of assert_semantic: pip install 'pytest-llmops[minilm]', llmops semantic install"
+        )
     is_judged = any(written.needs_judge for written in suites)
     option = ""
     if is_judged:

@@ -48,6 +48,7 @@ class SuiteFiles:
         asks: Tests call a model or the application; else the suite has all answers.
         asks_model: The fixture `llm` asks a model.
         needs_application: A person fills in the function ``application``.
+        needs_embedder: Tests compare meanings.
         needs_judge: Tests are skipped without a judge.
     """
 
@@ -61,6 +62,7 @@ class SuiteFiles:
     asks: bool
     asks_model: bool
     needs_application: bool
+    needs_embedder: bool
     needs_judge: bool
 
 
@@ -116,6 +118,7 @@ def write_suite(suite: ImportedSuite, checks: Sequence[CheckedAssertions]) -> Su
         asks=not all(group.has_output for group in groups),
         asks_model="llm.complete(" in module,
         needs_application="\ndef application(" in module,
+        needs_embedder="assert_semantic(" in module,
         needs_judge=any(_is_judged(group) for group in groups),
     )
 

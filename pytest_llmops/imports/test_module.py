@@ -166,7 +166,7 @@ class ModuleWriter:
                 step = f"{tool} asked {asked} ({place}): call here what it calls."
             if self.suite.application.takes_variables:
                 step = f"{tool} made the prompt with code, and asked {asked} ({place}): do the same here."
-        reason = format_text(shorten_text(f"application: call what {asked} called ({place})", 300))
+        reason = format_text(shorten_text(f"application: call what {asked} called", 300))
         lines = [f"def application({argument}):"]
         lines += format_docstring([first, step], INDENT)
         lines += format_prefixed(f"NotImplementedError({reason})", "raise ", INDENT)

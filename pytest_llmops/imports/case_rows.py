@@ -146,6 +146,7 @@ def make_rows(
         originals: The variables of each test as the suite has them, by its id.
     """
     in_cases = [line.key for line in group.lines if line.key and not values.is_in_code(group, line)]
+    in_cases += group.case_keys
     rows = []
     for test, given in group.tests:
         row: dict[str, Json] = {"id": test.id, "input": _make_input(test, used, checked)}

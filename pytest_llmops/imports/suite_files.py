@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pytest_llmops.cases import load_cases
 from pytest_llmops.errors import LLMOpsError
+from pytest_llmops.imports.case_labels import share_labels
 from pytest_llmops.imports.case_rows import choose_input, list_missing_variables, make_rows
 from pytest_llmops.imports.check_values import CheckValues
 from pytest_llmops.imports.checks import Check, NotCarried
@@ -84,7 +85,7 @@ def write_suite(suite: ImportedSuite, checks: Sequence[CheckedAssertions]) -> Su
         checked if test.output is None else refuse_calls(checked)
         for test, checked in zip(suite.tests, checks, strict=True)
     ]
-    groups = group_tests(suite.tests, checks)
+    groups = share_labels(group_tests(suite.tests, checks))
     name_groups(groups)
     checked = list_used_variables(groups)
     used = choose_input(suite, list_changed(given, suite.tests, checked))

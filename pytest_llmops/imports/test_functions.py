@@ -91,6 +91,7 @@ class TestGroup:
         is_blocked: None of them can run, each for its own reason.
         repeat: How often each asks.
         has_output: Whether the suite has their answers.
+        case_keys: Keys of the cases besides those of the checks.
         name: The name of the function without ``test_``.
     """
 
@@ -100,6 +101,7 @@ class TestGroup:
     is_blocked: bool = False
     repeat: int = 1
     has_output: bool = False
+    case_keys: tuple[str, ...] = ()
     name: str = ""
 
     def is_same(self, key: str) -> bool:

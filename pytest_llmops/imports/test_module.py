@@ -35,6 +35,7 @@ from pytest_llmops.measurement import shorten_text
 
 MIN_WORDS = 3  # of a description that is worth a docstring
 MAX_TITLE = 300
+MAX_REASON = 60  # characters of the providers in an error
 MAX_ASKED = 5  # providers in a docstring
 JUDGE_CALLS = frozenset(
     {
@@ -166,7 +167,9 @@ class ModuleWriter:
                 step = f"{tool} asked {asked} ({place}): call here what it calls."
             if self.suite.application.takes_variables:
                 step = f"{tool} made the prompt with code, and asked {asked} ({place}): do the same here."
-        reason = format_text(shorten_text(f"application: call what {asked} called", 300))
+        reason = format_text(f"application: call what {asked} called")
+        if len(asked) > MAX_REASON:
+            reason = format_text("application: call your application here")
         lines = [f"def application({argument}):"]
         lines += format_docstring([first, step], INDENT)
         lines += format_prefixed(f"NotImplementedError({reason})", "raise ", INDENT)

@@ -112,3 +112,28 @@ def test_the_reason_of_a_skipped_test_is_short_and_its_comment_has_all() -> None
     text = module(write(builder))
     assert f'reason="{FILE}:21, 22 and 1 more: javascript: code of the suite' in text.replace('"\n    "', "")
     assert f"# {FILE}:21, 22, 23: javascript const data" in text
+
+
+def test_functions_that_differ_in_one_label_are_one() -> None:
+    def named(text: str, label: str) -> Any:
+        return contains(text, call=f"assert_contains(answer, {{value}}, label={label!r})")
+
+    builder = SuiteBuilder()
+    builder.add("a", named("x", "Tone"), code())
+    builder.add("b", named("y", "it's"), code())
+    builder.add("c", named("z", "Tone"), named("z", "Rules"))
+    builder.add("d", named("z", "Tone"), named("z", "Other"))
+    builder.add("e", named("z", "a"), named("z", "Third"))
+    files = write(builder)
+    text = module(files)
+    assert 'assert_contains(answer, case["icontains"], label=case["label"])' in text
+    assert (
+        '"icontains": "x", "label": "Tone"}' in files.files["cases/refunds/contains_besides_javascript.jsonl"]
+    )
+    assert (
+        '"icontains": "y", "label": "it\'s"}'
+        in files.files["cases/refunds/contains_besides_javascript.jsonl"]
+    )
+    # Two labels that differ would say nothing of what is checked.
+    assert text.count("label='Rules'") == text.count("label='Third'") == 1
+    assert files.carried == 8

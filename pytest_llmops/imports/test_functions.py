@@ -198,6 +198,8 @@ def _list_lines(checked: CheckedAssertions) -> tuple[CheckLine, ...]:
                 note=assertion.records_only,
                 title=str(assertion.options.get("metric") or ""),
             )
+            if any(_is_same(line, known) for known in lines.values()):
+                continue
             name = line.signature
             while name in lines and not _can_join(lines[name], line):
                 name += "+"
@@ -217,6 +219,14 @@ def _clean_key(check: Check) -> str:
     if key == "reference" and not isinstance(check.value, str):
         return f"{key}_value"
     return key
+
+
+def _is_same(line: CheckLine, shared: CheckLine) -> bool:
+    """Return whether a check of a test is that of all tests once more."""
+    one, other = line.check, shared.check
+    is_repeated = shared.is_shared and not line.is_shared and not line.note
+    same = (one.call, one.form, one.value, one.rubric) == (other.call, other.form, other.value, other.rubric)
+    return is_repeated and same and not shared.note
 
 
 def _can_join(first: CheckLine, second: CheckLine) -> bool:

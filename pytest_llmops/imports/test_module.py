@@ -162,7 +162,9 @@ class ModuleWriter:
         else:
             argument = "variables"
             first = "Return the answer of your application to the variables of a case."
-            step = f"The prompts are not carried; {tool} asked {asked} ({place}): make them here."
+            step = (
+                f"The prompts are not carried: make them here, and call what {tool} asked: {asked} ({place})."
+            )
             if self.used.is_passed:
                 step = f"{tool} asked {asked} ({place}): call here what it calls."
             if self.suite.application.takes_variables:

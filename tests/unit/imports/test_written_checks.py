@@ -137,3 +137,13 @@ def test_functions_that_differ_in_one_label_are_one() -> None:
     # Two labels that differ would say nothing of what is checked.
     assert text.count("label='Rules'") == text.count("label='Third'") == 1
     assert files.carried == 8
+
+
+def test_a_check_of_all_tests_is_not_repeated() -> None:
+    builder = SuiteBuilder()
+    builder.add("a", contains("x"), contains("y"), shared=[contains("x")])
+    builder.add("b", contains("x"), contains("z"), shared=[contains("x")])
+    files = write(builder)
+    assert module(files).count("assert_contains(answer, ") == 2
+    assert '"icontains": "y"' in files.files["cases/refunds/contains.jsonl"]
+    assert files.carried == 5

@@ -106,7 +106,7 @@ def write_suite(suite: ImportedSuite, checks: Sequence[CheckedAssertions]) -> Su
         *_list_remarks(groups),
         *_list_differences(checks),
     ]
-    carried, written = _count_assertions(checks)
+    carried, written = _count_assertions(checks, suite.assertion_count)
     _check_files(suite, files, prompts)
     return SuiteFiles(
         suite=suite,
@@ -175,15 +175,27 @@ def _list_differences(checks: Sequence[CheckedAssertions]) -> list[Remark]:
     return remarks
 
 
-def _count_assertions(checks: Sequence[CheckedAssertions]) -> tuple[int, int]:
-    """Return how many assertions are carried, and how many there are: each counts once where it is written."""
-    is_carried: dict[tuple[Place, str, int], bool] = {}
-    for checked in checks:
+def _count_assertions(checks: Sequence[CheckedAssertions], expected: int) -> tuple[int, int]:
+    """Return how many assertions are carried, and how many there are: each counts once where it is written.
+
+    Args:
+        checks: The assertions of each test.
+        expected: How many are written. If the tests have as many, each stands for itself, also where all are in one line.
+    """
+    carried, total = _count_different(checks, is_own=True)
+    if total == expected:
+        return carried, total
+    return _count_different(checks, is_own=False)
+
+
+def _count_different(checks: Sequence[CheckedAssertions], *, is_own: bool) -> tuple[int, int]:
+    is_carried: dict[tuple[int, Place, str, int], bool] = {}
+    for test, checked in enumerate(checks):
         numbers: dict[tuple[Place, str], int] = {}
         for assertion, results in checked:
             name = (assertion.place, assertion.name)
             numbers[name] = numbers.get(name, 0) + 1
-            key = (*name, numbers[name])
+            key = (test if is_own and not assertion.is_shared else -1, *name, numbers[name])
             is_missing = not results or any(isinstance(check, NotCarried) for check in results)
             is_carried[key] = is_carried.get(key, True) and not is_missing
     return sum(is_carried.values()), len(is_carried)

@@ -6,6 +6,7 @@ from typing import Any
 
 from support.imported_suites import FILE, SuiteBuilder, code, contains, pattern, prompt, schema
 
+from pytest_llmops.imports.suite import Place, SuiteAssertion
 from pytest_llmops.imports.suite_files import SuiteFiles, write_suite
 from pytest_llmops.imports.test_functions import group_tests
 
@@ -147,3 +148,14 @@ def test_a_check_of_all_tests_is_not_repeated() -> None:
     assert module(files).count("assert_contains(answer, ") == 2
     assert '"icontains": "y"' in files.files["cases/refunds/contains.jsonl"]
     assert files.carried == 5
+
+
+def test_assertions_in_one_line_count_each() -> None:
+    builder = SuiteBuilder(assertion_count=3)
+    for name in "abc":
+        builder.add(name, contains("x") if name < "c" else code())
+        builder.checks[-1][:] = [
+            (SuiteAssertion(type="x", place=Place(FILE, 1)), results) for _, results in builder.checks[-1]
+        ]
+    files = write(builder)
+    assert (files.carried, files.total) == (2, 3)

@@ -32,8 +32,11 @@ from pytest_llmops.settings import Settings
 
 MakeCheck: TypeAlias = Callable[[SuiteAssertion, Mapping[str, Json]], Sequence[Check | NotCarried]]
 
-MAX_PLACES = 20  # of the same remark; --json has them all
+MAX_MISSING = 20  # places of what is not carried; --json has them all
 MAX_LEFT_OUT = 10  # lines of what decides nothing; --json has them all
+MAX_PLACES = 8  # of what may differ, or is left out
+MAX_WHAT = 70  # characters of what is not carried
+MAX_MODELS = 3
 MAX_EXISTING = 6  # files in the error, which has ten lines at most
 LABEL_WIDTH = 13
 _NAME = re.compile("[a-z][a-z0-9_]{0,79}")
@@ -215,12 +218,23 @@ def _format_result(args: argparse.Namespace, suites: Sequence[SuiteFiles], promp
         yield from _format_remarks(written, "not carried")
         yield from _format_remarks(written, "differs")
         yield from _format_remarks(written, "left out", MAX_LEFT_OUT)
+    if len(suites) > 1:
+        yield from _format_total(suites)
     if args.dry_run:
         return
     label = "next"
     for number, step in enumerate(_list_steps(args.to, suites), start=1):
         yield _label(label, f"{number}. {step}")
         label = ""
+
+
+def _format_total(suites: Sequence[SuiteFiles]) -> Iterator[str]:
+    """Yield what was carried of all suites together."""
+    carried = sum(written.carried for written in suites)
+    total = sum(written.total for written in suites)
+    cases = sum(len(written.suite.tests) for written in suites)
+    yield f"{len(suites)} suites"
+    yield _label("carried", f"{_format_share(carried, total)}, in {format_count(cases, 'case')}")
 
 
 def _label(label: str, text: str) -> str:
@@ -247,31 +261,54 @@ def _describe_carried(written: SuiteFiles) -> str:
     blocked = sum(bool(test.obstacle) for test in tests)
     if blocked:
         cases += f", of which {blocked:,} cannot run"
-    if not written.total:
-        return f"no assertion, in {cases}"
-    percent = 100 * written.carried // written.total
-    assertions = format_count(written.total, "assertion")
-    return f"{written.carried:,} of {assertions} ({percent} %), in {cases}"
+    return f"{_format_share(written.carried, written.total)}, in {cases}"
+
+
+def _format_share(carried: int, total: int) -> str:
+    if not total:
+        return "no assertion"
+    return f"{carried:,} of {format_count(total, 'assertion')} ({100 * carried // total} %)"
 
 
 def _format_remarks(written: SuiteFiles, kind: RemarkKind, limit: int | None = None) -> Iterator[str]:
-    """Yield a line for each remark of a kind; the same of several places is one."""
-    places: dict[tuple[str, str], dict[Place, int]] = {}
+    """Yield the remarks of a kind: a line for the same of several places, and a reason that many have once, above them."""
+    reasons: dict[str, dict[str, Counter[Place]]] = {}
     for remark in written.remarks:
         if remark.kind == kind:
-            counts = places.setdefault((remark.what, remark.why), {})
-            counts[remark.place] = counts.get(remark.place, 0) + 1
+            places = reasons.setdefault(remark.why, {}).setdefault(_cut(remark.what), Counter())
+            places[remark.place] += 1
+    max_places = MAX_MISSING if kind == "not carried" else MAX_PLACES
+    lines = []
+    for why, whats in reasons.items():
+        if len(whats) == 1:
+            ((what, counts),) = whats.items()
+            lines.append(f"{join_places(counts, max_places)}: {what}: {why}{_count_tests(counts)}")
+            continue
+        lines.append(f"{why}:")
+        for what, counts in whats.items():
+            lines.append(f"  {join_places(counts, max_places)}: {what}{_count_tests(counts)}")
     label: str = kind
-    for (what, why), counts in list(places.items())[:limit]:
-        text = f"{join_places(counts, MAX_PLACES)}: {what}: {why}"
-        tests = sum(counts.values())
-        if tests > len(counts):
-            text += f" (in {tests} tests)"
-        yield _label(label, text)
+    for line in lines[:limit]:
+        yield _label(label, line)
         label = ""
-    rest = len(places) - len(list(places)[:limit])
+    rest = len(lines) - len(lines[:limit])
     if rest:
         yield _label("", f"and {rest} more (--json lists them)")
+
+
+def _cut(what: str) -> str:
+    """Return the begin of code, which is enough to find it at its place; the name of a file stays whole."""
+    _, _, value = what.partition(" ")
+    if len(what) <= MAX_WHAT or " " not in value:
+        return what
+    return f"{what[:MAX_WHAT].rstrip(' .')}..."
+
+
+def _count_tests(places: Counter[Place]) -> str:
+    tests = places.total()
+    if tests == len(places):
+        return ""
+    return f" (in {tests} tests)"
 
 
 def _list_steps(target: Path, suites: Sequence[SuiteFiles]) -> list[str]:
@@ -281,12 +318,21 @@ def _list_steps(target: Path, suites: Sequence[SuiteFiles]) -> list[str]:
     for written, module in zip(suites, modules, strict=True):
         if written.needs_application:
             steps.append(f"{format_path(module)}: let application() call your application")
-    models = list(dict.fromkeys(model for written in suites for model in written.suite.application.models))
+    applications = [written.suite.application for written in suites if written.asks_model]
+    models = list(dict.fromkeys(model for application in applications for model in application.models))
     if models:
         steps.append(f"name the model in the ini: llm_model = {shorten_text(models[0], 60)}")
     if len(models) > 1:
-        options = " ".join(f"--llm-model={shorten_text(model, 60)}" for model in models)
-        steps[-1] += f" (to compare those of the suite: {options})"
+        options = " ".join(f"--llm-model={shorten_text(model, 60)}" for model in models[:MAX_MODELS])
+        more = " ..." if len(models) > MAX_MODELS else ""
+        steps[-1] += f" (to compare those of the suite: {options}{more})"
+    servers = dict.fromkeys(application.base_url for application in applications if application.base_url)
+    for server in list(servers)[:1]:
+        steps.append(f"name its server in the ini: llm_base_url = {shorten_text(server, 100)}")
+    if any(written.needs_embedder for written in suites):
+        steps.append(
+            "install the embedder of assert_semantic: pip install 'pytest-llmops[minilm]', llmops semantic install"
+        )
     is_judged = any(written.needs_judge for written in suites)
     option = ""
     if is_judged:

@@ -24,6 +24,7 @@ class CaseInput:
         is_text: The input is the value of the only variable; else a mapping.
         is_all: The input has all variables of a test, whatever they are.
         has_equal_prompts: All prompts use the same variables.
+        is_passed: The only prompt is a variable and nothing else, so that the application gets the input itself.
         apart: Variables that stand beside the input too: checks need them as they are, prompts as texts.
     """
 
@@ -31,6 +32,7 @@ class CaseInput:
     is_text: bool = False
     is_all: bool = False
     has_equal_prompts: bool = True
+    is_passed: bool = False
     apart: tuple[str, ...] = ()
 
     @property
@@ -84,6 +86,9 @@ def choose_input(suite: ImportedSuite, apart: Sequence[str] = ()) -> CaseInput:
         names.update(dict.fromkeys(prompt.variables))
     if suite.application.takes_variables or not names:
         return CaseInput(names=(), is_all=True)
+    if _is_passed(suite) and not any(names.keys() & test.variables.keys() for test in suite.tests):
+        # The suite has the name for what its provider is asked with; its own variables go into the request.
+        return CaseInput(names=(), is_all=True, is_passed=True)
     has_equal_prompts = all(set(prompt.variables) == set(names) for prompt in suite.prompts)
     name = next(iter(names))
     is_text = (
@@ -92,7 +97,25 @@ def choose_input(suite: ImportedSuite, apart: Sequence[str] = ()) -> CaseInput:
         and not keyword.iskeyword(name)
         and all(isinstance(test.variables.get(name, ""), str) for test in suite.tests)
     )
-    return CaseInput(tuple(names), is_text=is_text, has_equal_prompts=has_equal_prompts, apart=tuple(apart))
+    return CaseInput(
+        tuple(names),
+        is_text=is_text,
+        has_equal_prompts=has_equal_prompts,
+        is_passed=is_text and _is_passed(suite),
+        apart=tuple(apart),
+    )
+
+
+def _is_passed(suite: ImportedSuite) -> bool:
+    """Return whether an application is asked with a variable and nothing else: the only prompt is ``{{ name }}``."""
+    if suite.application.models or len(suite.prompts) != 1:
+        return False
+    prompt = suite.prompts[0]
+    if len(prompt.variables) != 1 or not prompt.variables[0].isidentifier():
+        return False
+    return [(role, "".join(text.split())) for role, text in prompt.sections] == [
+        ("user", f"{{{{{prompt.variables[0]}}}}}")
+    ]
 
 
 def list_missing_variables(suite: ImportedSuite, used: CaseInput, checked: Sequence[str]) -> list[Remark]:
@@ -123,6 +146,7 @@ def make_rows(
         originals: The variables of each test as the suite has them, by its id.
     """
     in_cases = [line.key for line in group.lines if line.key and not values.is_in_code(group, line)]
+    in_cases += group.case_keys
     rows = []
     for test, given in group.tests:
         row: dict[str, Json] = {"id": test.id, "input": _make_input(test, used, checked)}

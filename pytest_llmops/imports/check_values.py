@@ -111,8 +111,8 @@ class CheckValues:
         literal = format_value(check.value)
         if check.form == "pattern":
             literal = _format_patterns(check.value)
-        if line.is_shared and len(literal) > MAX_ARGUMENT:
-            return self._add_constant(line.key, literal)
+        if (line.is_shared or line.is_loop) and len(literal) > MAX_ARGUMENT:
+            return self._add_constant(make_slug(line.title) or check.key, literal)
         return literal
 
     def _add_rubric(self, line: CheckLine) -> str:

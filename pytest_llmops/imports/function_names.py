@@ -7,7 +7,7 @@ from pytest_llmops.imports.slugs import make_slug, make_unique
 from pytest_llmops.imports.test_functions import MissingCheck, TestGroup
 
 MAX_NOUNS = 3  # of checks, in the name of a function
-MAX_LONG_NAME = 60  # characters of a name that is made of two
+MAX_LONG_NAME = 50  # characters of a name that is made of several
 
 
 def name_groups(groups: Sequence[TestGroup]) -> None:
@@ -42,7 +42,10 @@ def _name_by_checks(group: TestGroup) -> str:
     *first, last = nouns
     if not first:
         return last
-    return f"{'_'.join(first)}_and_{last}"
+    name = f"{'_'.join(first)}_and_{last}"
+    if len(name) > MAX_LONG_NAME:
+        return f"{first[0]}_and_more"
+    return name
 
 
 def _describe_difference(group: TestGroup, name: str) -> str:
@@ -55,8 +58,10 @@ def _describe_difference(group: TestGroup, name: str) -> str:
             return about
     if group.has_output:
         return f"{name}_of_output"
-    if group.missing and group.lines:
-        nouns = Counter(name_missing(entries) for entries in group.missing.values())
+    # What all tests of the suite lack says nothing of this function.
+    missing = [entries for entries in group.missing.values() if not entries[0].assertion.is_shared]
+    if missing and group.lines:
+        nouns = Counter(map(name_missing, missing))
         return make_slug(f"{name}_besides_{'_'.join(nouns)}", MAX_LONG_NAME)
     return name
 
@@ -73,6 +78,7 @@ def name_missing(entries: Sequence[MissingCheck]) -> str:
 def name_skipped(group: TestGroup, entries: Sequence[MissingCheck], used: set[str]) -> str:
     """Return a name for the skipped function of assertions that are not carried, and note it as used."""
     noun = name_missing(entries)
-    if noun in used and noun != group.name:
-        noun = make_slug(f"{noun}_of_{group.name}", MAX_LONG_NAME)
+    longer = f"{noun}_of_{group.name}"
+    if noun in used and noun != group.name and len(longer) <= MAX_LONG_NAME:
+        noun = longer
     return make_unique(noun, used)

@@ -7,7 +7,10 @@ from pytest_llmops.imports.suite import Place
 from pytest_llmops.imports.test_functions import MissingCheck, TestGroup
 from pytest_llmops.measurement import shorten_text
 
-MAX_PLACES = 3  # of the same assertion, in the reason of a skipped test; its comments have them all
+MAX_PLACES = 2  # of the same assertion, in the reason of a skipped test
+MAX_COMMENT_PLACES = 12  # in its comments
+MAX_WHAT = 50  # characters of an assertion, in the reason of a skipped test
+MAX_OBSTACLES = 10  # comments on tests that cannot run
 MAX_BEGIN = 20  # characters by which the begin of a code is recognized
 MAX_CODE_LINES = 30  # of an assertion, in a comment
 
@@ -15,14 +18,31 @@ MAX_CODE_LINES = 30  # of an assertion, in a comment
 def describe_missing(entries: Sequence[MissingCheck]) -> str:
     """Return why a function is skipped: the places, what they have, and why it is not carried."""
     first = entries[0].reason
-    whats = dict.fromkeys(entry.reason.what for entry in entries)
+    whats = {entry.reason.what for entry in entries}
     what = entries[0].assertion.name
     if len(whats) == 1:
-        what = first.what
+        what = _shorten_what(what, first.what)
     places = join_places((entry.assertion.place for entry in entries), MAX_PLACES)
     if entries[0].assertion.is_shared:
         what += " (of all tests)"
-    return f"{places}: {shorten_text(what, 120)}: {first.why}"
+    return f"{places}: {what}: {first.why}"
+
+
+def _shorten_what(name: str, what: str) -> str:
+    """Return an assertion for the reason of a skipped test, whose comments have it whole: of a path the last part, of code nothing.
+
+    >>> _shorten_what("javascript", "javascript file://evals/checks/length.js")
+    'javascript length.js'
+    >>> _shorten_what("javascript", "javascript const data = JSON.parse(output); return data.items.length")
+    'javascript'
+    """
+    value = what.removeprefix(f"{name} ")
+    if value.startswith("file://"):
+        value = value.replace("\\", "/").rsplit("/", 1)[-1]
+    short = f"{name} {value}"
+    if what == name or len(short) > MAX_WHAT:
+        return name
+    return short
 
 
 def join_places(places: Iterable[Place], limit: int | None = None) -> str:
@@ -58,7 +78,7 @@ def comment_missing(entries: Sequence[MissingCheck], indent: str) -> list[str]:
     for entry in entries:
         seen.setdefault((entry.reason.what, entry.reason.code), []).append(entry)
     for (what, code), alike in seen.items():
-        place = join_places((entry.assertion.place for entry in alike), MAX_PLACES)
+        place = join_places((entry.assertion.place for entry in alike), MAX_COMMENT_PLACES)
         cases = list(dict.fromkeys(entry.case for entry in alike))
         where = place
         if len(seen) > 1 and len(cases) == 1:
@@ -90,8 +110,11 @@ def comment_obstacles(group: TestGroup, indent: str) -> list[str]:
     if len(reasons) == 1:
         return []
     lines = []
-    for test, _ in group.tests:
+    for test, _ in group.tests[:MAX_OBSTACLES]:
         lines += format_comment(f"{test.place} ({test.id}): {shorten_text(test.obstacle)}", indent)
+    rest = len(group.tests) - MAX_OBSTACLES
+    if rest > 0:
+        lines += format_comment(f"... {rest} more", indent)
     return lines
 
 

@@ -267,17 +267,17 @@ def format_statement(code: str, indent: str = "") -> list[str]:
     return format_prefixed(code, "", indent)
 
 
-def format_prefixed(code: str, prefix: str, indent: str = "") -> list[str]:
-    """Return an expression behind a prefix (``pytestmark = ``, ``@``), broken where it is too long."""
+def format_prefixed(code: str, prefix: str, indent: str = "", suffix: str = "") -> list[str]:
+    """Return an expression behind a prefix (``pytestmark = ``, ``@``) and before a suffix, broken where it is too long."""
     statement = ast.parse(code).body[0]
-    if len(indent) + len(prefix) + len(code) <= WIDTH:
-        return [f"{indent}{prefix}{code}"]
+    if len(indent) + len(prefix) + len(code) + len(suffix) <= WIDTH:
+        return [f"{indent}{prefix}{code}{suffix}"]
     if isinstance(statement, ast.Assign) and not prefix:
         value = _segment(code, statement.value)
         return format_prefixed(value, code.removesuffix(value), indent)
     if not isinstance(statement, ast.Expr):
-        return [f"{indent}{prefix}{code}"]
-    return list(_break_node(statement.value, code, indent, prefix, ""))
+        return [f"{indent}{prefix}{code}{suffix}"]
+    return list(_break_node(statement.value, code, indent, prefix, suffix))
 
 
 def _break_node(node: ast.expr, code: str, indent: str, prefix: str, suffix: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pytest_llmops.cases import load_cases
 from pytest_llmops.errors import LLMOpsError
+from pytest_llmops.imports.case_labels import share_labels
 from pytest_llmops.imports.case_rows import choose_input, list_missing_variables, make_rows
 from pytest_llmops.imports.check_values import CheckValues
 from pytest_llmops.imports.checks import Check, NotCarried
@@ -46,7 +47,9 @@ class SuiteFiles:
         remarks: What is not carried, differs, or is left out; that of an assertion for each test that has it.
         functions: The number of test functions.
         asks: Tests call a model or the application; else the suite has all answers.
+        asks_model: The fixture `llm` asks a model.
         needs_application: A person fills in the function ``application``.
+        needs_embedder: Tests compare meanings.
         needs_judge: Tests are skipped without a judge.
     """
 
@@ -58,7 +61,9 @@ class SuiteFiles:
     remarks: tuple[Remark, ...]
     functions: int
     asks: bool
+    asks_model: bool
     needs_application: bool
+    needs_embedder: bool
     needs_judge: bool
 
 
@@ -80,7 +85,7 @@ def write_suite(suite: ImportedSuite, checks: Sequence[CheckedAssertions]) -> Su
         checked if test.output is None else refuse_calls(checked)
         for test, checked in zip(suite.tests, checks, strict=True)
     ]
-    groups = group_tests(suite.tests, checks)
+    groups = share_labels(group_tests(suite.tests, checks))
     name_groups(groups)
     checked = list_used_variables(groups)
     used = choose_input(suite, list_changed(given, suite.tests, checked))
@@ -90,7 +95,7 @@ def write_suite(suite: ImportedSuite, checks: Sequence[CheckedAssertions]) -> Su
     module = ModuleWriter(suite, used, values).write(groups)
     files = {f"test_{suite.name}.py": module}
     rows = {case_path(suite, group): make_rows(group, used, checked, values, originals) for group in groups}
-    prompts = _write_prompts(suite)
+    prompts = {} if used.is_passed else _write_prompts(suite)
     for path, cases in rows.items():
         files[path] = "".join(map(_format_row, cases))
     files.update(values.files)
@@ -112,7 +117,9 @@ def write_suite(suite: ImportedSuite, checks: Sequence[CheckedAssertions]) -> Su
         remarks=tuple(remarks),
         functions=module.count("\ndef test_"),
         asks=not all(group.has_output for group in groups),
+        asks_model="llm.complete(" in module,
         needs_application="\ndef application(" in module,
+        needs_embedder="assert_semantic(" in module,
         needs_judge=any(_is_judged(group) for group in groups),
     )
 

@@ -8,6 +8,7 @@ from typing import TypeAlias
 from pytest_llmops._util.text_files import canonical_json
 from pytest_llmops.imports.checks import Check, NotCarried
 from pytest_llmops.imports.python_code import list_variables
+from pytest_llmops.imports.schema_merge import merge_schemas
 from pytest_llmops.imports.slugs import make_unique
 from pytest_llmops.imports.suite import SuiteAssertion, SuiteTest
 from pytest_llmops.measurement import Json
@@ -43,6 +44,11 @@ class CheckLine:
     is_shared: bool = False
     note: str = ""
     title: str = ""
+
+    @property
+    def is_loop(self) -> bool:
+        """Whether the line is made for each of several patterns: a check of a pattern takes one."""
+        return self.check.form == "pattern" and isinstance(self.check.value, list)
 
     @property
     def signature(self) -> str:
@@ -85,6 +91,7 @@ class TestGroup:
         is_blocked: None of them can run, each for its own reason.
         repeat: How often each asks.
         has_output: Whether the suite has their answers.
+        case_keys: Keys of the cases besides those of the checks.
         name: The name of the function without ``test_``.
     """
 
@@ -94,6 +101,7 @@ class TestGroup:
     is_blocked: bool = False
     repeat: int = 1
     has_output: bool = False
+    case_keys: tuple[str, ...] = ()
     name: str = ""
 
     def is_same(self, key: str) -> bool:
@@ -130,7 +138,33 @@ def group_tests(tests: Sequence[SuiteTest], checks: Sequence[CheckedAssertions])
         for entry in missing:
             group.missing.setdefault(entry.signature, []).append(entry)
         group.tests.append((test, {line.key: line.check.value for line in lines if line.key}))
+    for group in groups.values():
+        _align_patterns(group)
     return list(groups.values())
+
+
+def _align_patterns(group: TestGroup) -> None:
+    """Write one pattern as a list where another test of the function has several."""
+    keys = {line.key for line in group.lines if line.check.form == "pattern"}
+    several = {key for _, values in group.tests for key in keys if isinstance(values[key], list)}
+    if not several:
+        return
+    group.lines = tuple(
+        replace(line, check=replace(line.check, value=_as_list(line.check.value)))
+        if line.key in several
+        else line
+        for line in group.lines
+    )
+    group.tests = [
+        (test, {key: _as_list(value) if key in several else value for key, value in values.items()})
+        for test, values in group.tests
+    ]
+
+
+def _as_list(value: Json) -> list[Json]:
+    if isinstance(value, list):
+        return value
+    return [value]
 
 
 def refuse_calls(checked: CheckedAssertions) -> CheckedAssertions:
@@ -164,12 +198,13 @@ def _list_lines(checked: CheckedAssertions) -> tuple[CheckLine, ...]:
                 note=assertion.records_only,
                 title=str(assertion.options.get("metric") or ""),
             )
-            name = line.signature
-            if check.joins and name in lines:
-                lines[name] = _join_lines(lines[name], line)
+            if any(_is_same(line, known) for known in lines.values()):
                 continue
-            while name in lines:
+            name = line.signature
+            while name in lines and not _can_join(lines[name], line):
                 name += "+"
+            if name in lines:
+                line = _join_lines(lines[name], line)
             lines[name] = line
     # Not in the order of the suite: tests with the same checks share a function.
     ordered = sorted(lines.values(), key=lambda line: (line.check.rank, line.check.call))
@@ -186,8 +221,32 @@ def _clean_key(check: Check) -> str:
     return key
 
 
+def _is_same(line: CheckLine, shared: CheckLine) -> bool:
+    """Return whether a check of a test is that of all tests once more."""
+    one, other = line.check, shared.check
+    is_repeated = shared.is_shared and not line.is_shared and not line.note
+    same = (one.call, one.form, one.value, one.rubric) == (other.call, other.form, other.value, other.rubric)
+    return is_repeated and same and not shared.note
+
+
+def _can_join(first: CheckLine, second: CheckLine) -> bool:
+    """Return whether one line can say what two with the same signature say."""
+    if first.check.form == "pattern":
+        return True
+    if first.check.form != "schema":
+        return first.check.joins
+    # What is recorded is a share, and a schema with a draft is the suite's own: both stay as they are.
+    return not first.note and not any(
+        isinstance(line.check.value, Mapping) and "$schema" in line.check.value for line in (first, second)
+    )
+
+
 def _join_lines(first: CheckLine, second: CheckLine) -> CheckLine:
     """Return a line for the values of both."""
+    differs = "; ".join(dict.fromkeys(filter(None, (first.check.differs, second.check.differs))))
+    if first.check.form == "schema":
+        schema = _join_schemas(first.check.value, second.check.value)
+        return replace(first, check=replace(first.check, value=schema, differs=differs))
     values: list[Json] = []
     for value in (first.check.value, second.check.value):
         for item in value if isinstance(value, list) else [value]:
@@ -196,7 +255,18 @@ def _join_lines(first: CheckLine, second: CheckLine) -> CheckLine:
     joined: Json = values
     if len(values) == 1:
         joined = values[0]
-    return replace(first, check=replace(first.check, value=joined))
+    return replace(first, check=replace(first.check, value=joined, differs=differs))
+
+
+def _join_schemas(first: Json, second: Json) -> Json:
+    """Return a schema that fits what fits both; true fits any JSON."""
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        return dict(merge_schemas(first, second))
+    if first is True:
+        return second
+    if second is True:
+        return first
+    return {"allOf": [first, second]}
 
 
 def _number_keys(lines: Sequence[CheckLine]) -> list[CheckLine]:

@@ -1,5 +1,6 @@
 """Print the test module of an imported suite: one function for the tests with the same checks, and one for what is not carried."""
 
+import builtins
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -35,6 +36,7 @@ from pytest_llmops.measurement import shorten_text
 
 MIN_WORDS = 3  # of a description that is worth a docstring
 MAX_TITLE = 300
+MAX_REASON = 60  # characters of the providers in an error
 MAX_ASKED = 5  # providers in a docstring
 JUDGE_CALLS = frozenset(
     {
@@ -48,6 +50,7 @@ JUDGE_CALLS = frozenset(
 ALL_VARIABLES = "dict(case.input)"  # in the lines of `NotCarried.body`
 KNOWN_NAMES = frozenset({"answer", "case", SCHEMAS, "Rubric", "len", "str", "any", "all", "round"})
 ANY_ANSWER = "assert isinstance(answer, str)"
+LOOP = "for pattern in "  # of a check that is made for each of several patterns
 NOT_WRITTEN = 'raise NotImplementedError("write the check here")'
 
 
@@ -122,7 +125,8 @@ class ModuleWriter:
 
     @property
     def _has_prompts(self) -> bool:
-        return bool(self.suite.prompts) and not self.suite.application.takes_variables
+        is_needed = not self.suite.application.takes_variables and not self.used.is_passed
+        return bool(self.suite.prompts) and is_needed
 
     @property
     def _asks_model(self) -> bool:
@@ -143,17 +147,32 @@ class ModuleWriter:
         place = self.suite.application.place
         asked = _join(self.suite.application.asked) or "a provider that is not named"
         tool = self.suite.tool
-        if self._has_prompts:
+        if self.used.is_passed and self.used.is_text:
+            argument = self.used.names[0]
+            if hasattr(builtins, argument):
+                argument = "text"
+            first = f"Return the answer of your application to the text `{argument}`."
+            step = f"{tool} asked {asked} ({place}): call here what it calls."
+        elif self._has_prompts:
             argument = "prompt"
             first = "Return the answer of your application to a prompt."
-            step = f"{tool} asked {asked} ({place}): call here what it calls; `prompt.to_dicts()` has the messages."
+            content = "`prompt.to_dicts()` has its messages."
+            if all(len(one.sections) == 1 for one in self.suite.prompts):
+                content = "`prompt[0].content` is its text."
+            step = f"{tool} asked {asked} ({place}): call here what it calls. {content}"
         else:
             argument = "variables"
             first = "Return the answer of your application to the variables of a case."
-            step = f"The prompts are not carried; {tool} asked {asked} ({place}): make them here."
+            step = (
+                f"The prompts are not carried: make them here, and call what {tool} asked: {asked} ({place})."
+            )
+            if self.used.is_passed:
+                step = f"{tool} asked {asked} ({place}): call here what it calls."
             if self.suite.application.takes_variables:
                 step = f"{tool} made the prompt with code, and asked {asked} ({place}): do the same here."
-        reason = format_text(shorten_text(f"application: call what {asked} called ({place})", 300))
+        reason = format_text(f"application: call what {asked} called")
+        if len(asked) > MAX_REASON:
+            reason = format_text("application: call your application here")
         lines = [f"def application({argument}):"]
         lines += format_docstring([first, step], INDENT)
         lines += format_prefixed(f"NotImplementedError({reason})", "raise ", INDENT)
@@ -184,7 +203,7 @@ class ModuleWriter:
         # A failed check of the text counts also where no judge is asked.
         for is_judged in (False, True):
             part = [entry for entry in statements if is_judge_call(entry[0]) == is_judged]
-            if len(part) > 1:
+            if _are_several(part):
                 self._imports.add("soft")
             lines += _join_statements(part)
         return lines
@@ -194,8 +213,12 @@ class ModuleWriter:
         value = ""
         if line.key:
             value = self.values.format(group, line)
+        loop = ""
+        if line.is_loop:
+            loop = f"{LOOP}{value}:\n{INDENT}"
+            value = "pattern"
         variables = {name: self.used.format_variable(name) for name in list_variables(line.check.call)}
-        code = fill_placeholders(line.check.call, value, variables)
+        code = loop + fill_placeholders(line.check.call, value, variables)
         self._import_names(line, code)
         self._check_names(line, code)
         notes = []
@@ -315,14 +338,24 @@ def _join_statements(statements: Sequence[tuple[str, Sequence[str]]]) -> list[st
     """Return the lines of checks; of several, all are made before the test fails."""
     indent = INDENT
     lines = []
-    if len(statements) > 1:
+    if _are_several(statements):
         lines.append(f"{INDENT}with soft():")
         indent = INDENT * 2
     for code, notes in statements:
         for note in notes:
             lines += format_comment(note, indent)
-        lines += format_statement(code, indent)
+        if code.startswith(LOOP):
+            patterns, check = code.removeprefix(LOOP).split(f":\n{INDENT}")
+            lines += format_prefixed(patterns, LOOP, indent, ":")
+            lines += format_statement(check, indent + INDENT)
+        else:
+            lines += format_statement(code, indent)
     return lines
+
+
+def _are_several(statements: Sequence[tuple[str, Sequence[str]]]) -> bool:
+    """Return whether more than one check is made, so that the first that fails must not hide the others."""
+    return len(statements) > 1 or any(code.startswith(LOOP) for code, _ in statements)
 
 
 def _join(names: Sequence[str]) -> str:

@@ -95,7 +95,7 @@ class SuiteBuilder:
             "name": "refunds",
             "title": "Answers of the support bot",
             "source": Place(FILE),
-            "prompts": (prompt("{{ question }}", "question"),),
+            "prompts": (prompt("Question: {{ question }}", "question"),),
             "application": Application(asked=("python:provider.py",), place=Place(FILE, 9)),
             **fields,
         }

@@ -255,3 +255,40 @@ def test_other_suites_are_written_beside_one_that_cannot_be(
     assert (status, "refund_answers" in out) == (1, True)
     assert "promptfooconfig.second.yaml: it cannot be written" in err
     assert MODULE.is_file()
+
+
+OTHER = """\
+prompts: ["{{question}}"]
+providers:
+  - {id: openai:chat:own-model, config: {apiBaseUrl: "http://localhost:1234/v1"}}
+  - openai:chat:b
+tests:
+  - vars: {question: Why?}
+    assert:
+      - {type: similar, value: because}
+      - {type: javascript, value: "file://one.js"}
+      - {type: javascript, value: "file://two.js"}
+"""
+
+
+def test_the_summary_of_several_suites_has_a_total_and_a_reason_once(run: Import) -> None:
+    Path("evals/promptfooconfig.other.yaml").write_text(OTHER)
+    status, out, _ = run(path="evals")
+    assert status == 0
+    check_message(out)
+    assert "\n2 suites\n  carried      6 of 9 assertions (66 %), in 4 cases\n" in out
+    reason = "code of the suite is not run: write this check in Python"
+    assert (
+        f"  not carried  {reason}:\n                 promptfooconfig.other.yaml:9: javascript file://one.js\n"
+        in out
+    )
+    assert "llm_model = own-model" in out
+    assert "name its server in the ini: llm_base_url = http://localhost:1234/v1" in out
+    assert "install the embedder of assert_semantic" in out
+
+
+def test_a_model_is_not_named_where_the_application_asks_it(run: Import) -> None:
+    Path("evals/promptfooconfig.yaml").write_text(OTHER.replace('["{{question}}"]', "[file://prompt.js]"))
+    _, out, _ = run()
+    assert "let application() call your application" in out
+    assert "llm_model" not in out

@@ -240,9 +240,8 @@ def test_what_all_tests_have_and_is_not_carried_is_written_once() -> None:
     files = write(builder)
     assert list_functions(files) == ["contains", "all_js", "pattern", "javascript", "all_js_2"]
     text = function(files, "all_js")
-    assert (
-        f'reason="{FILE}:3: javascript file://all.js (of all tests): code of the suite is '
-        in text.replace('"\n    "', "")
+    assert f'reason="{FILE}:3: javascript all.js (of all tests): code of the suite is ' in text.replace(
+        '"\n    "', ""
     )
     assert (files.carried, files.total) == (3, 5)
 

@@ -112,7 +112,7 @@ def _make_check(
         noun=noun,
         imports=list_imports(call, row.imports),
         fixtures=row.fixtures,
-        joins=row.joins,
+        joins=row.joins and "{limit}" not in template,
         rank=row.rank,
         rubric=value.rubric,
         differs=_join_notes(row.differs, value.differs, _describe_judge(assertion, row)),

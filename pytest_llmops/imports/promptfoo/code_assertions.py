@@ -44,9 +44,7 @@ def read_code(assertion: SuiteAssertion, language: str, variables: Mapping[str, 
         _check_threshold(assertion, expression)
         return write_checks(expression, variables, positive=not assertion.negated)
     except UnknownCode:
-        raise NoEquivalent(
-            "code of the suite is not run, and only trivial code is translated: write this check in Python"
-        ) from None
+        raise NoEquivalent("code of this form is not translated: write this check in Python") from None
     except UntranslatableRegex as problem:
         raise NoEquivalent(f"{problem}: write this check in Python") from None
 

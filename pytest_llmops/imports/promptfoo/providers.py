@@ -255,7 +255,9 @@ class _ProvidersReader:
         url = _text(provider.config.get("url"))
         shown = show_provider(provider.id)
         if provider.id in ("http", "https", "webhook", "websocket", "ws", "wss") and url:
-            shown = f"{provider.id} {show_provider(url)}"
+            shown = show_provider(url)
+            if not url.startswith(f"{provider.id}:"):
+                shown = f"{provider.id} {shown}"
         transform = provider.settings.get("transform")
         if transform is not None:
             shown += f" with transform {show_provider(str(transform))}"

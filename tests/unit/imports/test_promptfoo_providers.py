@@ -80,7 +80,7 @@ def test_each_row_of_the_table_is_complete() -> None:
         ("providers: [{id: openai:chat, config: {model: gpt-4o}}]", ("gpt-4o",), ("openai:chat",)),
         ("providers: [openai:gpt-4o, {id: openai:gpt-4o, label: b}]", ("gpt-4o",), ("openai:gpt-4o",)),
         ("providers: [python:app.py, 'exec:./a.sh']", (), ("python:app.py", "exec:./a.sh")),
-        ("providers: [{id: http, config: {url: 'http://u:p@localhost:1/ask?key=1'}}]", (), ("http http://localhost:1/ask",)),
+        ("providers: [{id: http, config: {url: 'http://u:p@localhost:1/ask?key=1'}}]", (), ("http://localhost:1/ask",)),
         ("providers: ['https://u:p@example.com/ask?key=1']", (), ("https://example.com/ask",)),
         ("providers: echo", (), ("echo",)),
     ],

@@ -3,6 +3,7 @@
 import argparse
 import re
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from pytest_llmops.imports.message_list import read_message_list
 from pytest_llmops.imports.openai_results import read_results
 from pytest_llmops.imports.suite import Remark, SuiteError
 from pytest_llmops.measurement import Json, format_count, shorten_text
+from pytest_llmops.prompts.registry import read_prompt
 from pytest_llmops.settings import Settings
 
 MAX_SHOWN = 20  # remarks that are printed; --json has all
@@ -96,8 +98,10 @@ def import_prompt(args: argparse.Namespace) -> int:
     folder = (args.to or _find_prompts_dir()) / args.name
     number = _next_version(folder)
     path = folder / f"v{number}.md"
+    formatted = format_prompt(prompt, {})
+    _check_prompt(formatted, args.name)
     if not args.dry_run:
-        _create(path, format_prompt(prompt, {}))
+        _create(path, formatted)
     document = {
         "file": format_path(path),
         "roles": [role for role, _ in prompt.sections],
@@ -131,14 +135,37 @@ def _find_prompts_dir() -> Path:
 
 
 def _next_version(folder: Path) -> int:
-    """Return the number of the next version in the folder of a prompt."""
+    """Return the number of the next version in the folder of a prompt.
+
+    Raises:
+        UsageError: The folder cannot be read.
+    """
     numbers = [0]
-    if folder.is_dir():
-        for file in folder.iterdir():
-            match = _VERSION.fullmatch(file.name)
-            if match:
-                numbers.append(int(match.group(1)))
+    try:
+        names = [file.name for file in folder.iterdir()] if folder.is_dir() else []
+    except OSError as error:
+        shown = shorten_text(format_path(folder), 100)
+        raise UsageError(f"{shown} cannot be read: {error.strerror}: name another folder, --to") from None
+    for name in names:
+        match = _VERSION.fullmatch(name)
+        if match:
+            numbers.append(int(match.group(1)))
     return max(numbers) + 1
+
+
+def _check_prompt(text: str, name: str) -> None:
+    """Read the text of a prompt file with our own reader before it is written.
+
+    Raises:
+        PromptError: It cannot be read: it is too long, or has a NUL.
+    """
+    with tempfile.TemporaryDirectory(prefix="llmops-import-") as folder:
+        file = Path(folder) / "v1.md"
+        file.write_bytes(text.encode("utf-8", "surrogatepass"))
+        try:
+            read_prompt(file, name=name, version="v1")
+        except PromptError as error:
+            raise PromptError(f"no prompt can be made of it: {error.what}", name) from None
 
 
 def _create(path: Path, text: str) -> None:

@@ -49,10 +49,13 @@ def import_promptfoo(args: argparse.Namespace) -> int:
 
     try:
         suites = read_suites(args.path, args.root)
+        return write_suites(args, _name_suites(suites, args.name), make_check)
     except SuiteError as error:
         print_error(str(error))
         return EXIT_PROBLEM
-    return write_suites(args, _name_suites(suites, args.name), make_check)
+    except OSError as error:  # such as a name that is too long
+        path = shorten_text(str(error.filename), 100)
+        raise UsageError(f"{path}: {error.strerror}: name another file or folder") from None
 
 
 def _name_suites(suites: Sequence[ImportedSuite], name: str | None) -> list[ImportedSuite]:

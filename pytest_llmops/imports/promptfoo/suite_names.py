@@ -27,18 +27,20 @@ _COMMON_FOLDERS = frozenset(
         "config",
     }
 )
+# Names that no folder has on Windows
+_RESERVED = re.compile("con|prn|aux|nul|(?:com|lpt)[0-9]")
 _TOOL = re.compile(r"^promptfoo(?:config)?|promptfoo(?:config)?$")
 
 
 def make_name(text: str) -> str:
     """Return a text as a name: lower case letters, digits and ``_``, a letter first; "" if nothing is left.
 
-    >>> make_name("Café: answers, v2"), make_name("2nd run"), make_name("…")
-    ('cafe_answers_v2', 'suite_2nd_run', '')
+    >>> make_name("Café: answers, v2"), make_name("2nd run"), make_name("…"), make_name("CON")
+    ('cafe_answers_v2', 'suite_2nd_run', '', 'suite_con')
     """
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii")
     name = _NO_NAME.sub("_", plain.lower()).strip("_")
-    if name and not name[0].isalpha():
+    if name and (not name[0].isalpha() or _RESERVED.fullmatch(name)):
         name = f"suite_{name}"
     return name
 

@@ -197,6 +197,14 @@ def test_files_that_hold_secrets_are_not_read(tmp_path: Path, name: str) -> None
     assert "SECRET" not in "".join(files.files.values())
 
 
+def test_paths_that_are_too_long_are_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "c.yaml").write_text("prompts: [x]\nproviders: [echo]\n", encoding="utf-8")
+    long = str(tmp_path / ("a" * 300))
+    assert cli.main(["import", "promptfoo", long]) == 2
+    assert cli.main(["import", "promptfoo", str(tmp_path / "c.yaml"), "--to", long]) == 2
+    assert capsys.readouterr().err.count("name another file or folder") == 2
+
+
 class CountedNames(set[str]):
     """Names that count how often they are asked for one."""
 

@@ -149,6 +149,16 @@ def test_a_pasted_request_shows_no_key_and_names_what_its_file_changes(
     assert "not UTF-8" in capsys.readouterr().err
 
 
+def test_a_prompt_that_no_test_could_read_is_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("m.json").write_text('[{"role": "user", "content": "a\\u0000b"}]', encoding="utf-8")
+    assert main(["import", "prompt", "m.json", "--name", "a"]) == 2
+    assert main(["import", "prompt", "m.json", "--name", "a", "--to", "a" * 300]) == 2
+    shown = capsys.readouterr().err
+    assert "no prompt can be made of it: a NUL character" in shown
+    assert "cannot be read: File name too long" in shown
+    assert not Path("prompts").exists()
+
+
 def test_braces_of_another_template_language_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     Path("m.json").write_text('[{"role": "user", "content": "Hi {name}, {{ question }}"}]', encoding="utf-8")
     assert main(["import", "prompt", "m.json", "--name", "hi", "--dry-run", "--json"]) == 0

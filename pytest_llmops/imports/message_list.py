@@ -75,17 +75,22 @@ def read_message_list(text: str, file: Path) -> tuple[SuitePrompt, list[Remark]]
 
 
 def _parse(text: str, file: Path) -> Json:
-    """Return the value of a text: JSON if it is JSON, else YAML.
+    """Return the value of a text: JSON, else YAML, which also reads lists as code has them (single quotes, a last comma).
 
     Raises:
         SuiteError: It is neither; the error is that of JSON if the text begins like it.
     """
-    try:
-        if text.lstrip()[:1] in ("[", "{") and file.suffix not in (".yaml", ".yml"):
+    problem = None
+    if text.lstrip()[:1] in ("[", "{") and file.suffix not in (".yaml", ".yml"):
+        try:
             return read_located_json(text, file.name)
+        except BadFile as error:
+            problem = error
+    try:
         return read_located_yaml(text, file.name)
     except BadFile as error:
-        raise SuiteError(error.what, Place(file.name, error.line or 0)) from None
+        problem = problem or error
+    raise SuiteError(problem.what, Place(file.name, problem.line or 0))
 
 
 def _translate(

@@ -78,7 +78,9 @@ def write_suite(suite: ImportedSuite, checks: Sequence[CheckedAssertions]) -> Su
         SuiteError: The suite has no tests, or a file of it would not be readable.
     """
     if not suite.tests:
-        raise SuiteError("the suite has no tests", suite.source)
+        missing = [remark for remark in suite.remarks if remark.kind == "not carried"]
+        why = "".join(f"; {remark.what}: {remark.why}" for remark in missing[:1])
+        raise SuiteError(f"the suite has no tests{why}", suite.source)
     given = suite.tests
     suite, unfit = fit_tests(suite)
     checks = [
@@ -92,7 +94,7 @@ def write_suite(suite: ImportedSuite, checks: Sequence[CheckedAssertions]) -> Su
     originals = {test.id: test.variables for test in given}
     values = CheckValues(suite.name)
     values.count_uses(groups)
-    module = ModuleWriter(suite, used, values).write(groups)
+    module = ModuleWriter(suite, used, values, checked).write(groups)
     files = {f"test_{suite.name}.py": module}
     rows = {case_path(suite, group): make_rows(group, used, checked, values, originals) for group in groups}
     prompts = {} if used.is_passed else _write_prompts(suite)

@@ -62,6 +62,7 @@ class ModuleWriter:
         suite: The suite.
         used: What is the input of its cases.
         values: The values of the checks.
+        checked: Names of variables that checks look at.
 
     Functions have the mark of the prompt each (``_is_mixed``) if some do not ask: the suite has their answers.
     """
@@ -69,6 +70,7 @@ class ModuleWriter:
     suite: ImportedSuite
     used: CaseInput
     values: CheckValues
+    checked: Sequence[str] = ()
     _imports: ModuleImports = field(default_factory=ModuleImports)
     _differences: set[str] = field(default_factory=set)
     _is_mixed: bool = False
@@ -133,6 +135,15 @@ class ModuleWriter:
         return bool(self.suite.application.models) and self._has_prompts
 
     @property
+    def _other_variables(self) -> list[str]:
+        """The variables that an application may need, and are not in the input of the cases."""
+        if self._asks_model or self.used.is_all:
+            return []
+        names = dict.fromkeys(name for test in self.suite.tests for name in test.variables)
+        known = {*self.used.names, *self.checked}
+        return [name for name in names if name not in known]
+
+    @property
     def _prompt_mark(self) -> str:
         name = format_text(self.suite.name)
         if len(self.suite.prompts) == 1:
@@ -173,6 +184,10 @@ class ModuleWriter:
         reason = format_text(f"application: call what {asked} called")
         if len(asked) > MAX_REASON:
             reason = format_text("application: call your application here")
+        if self._other_variables:
+            argument += ", case"
+            names = _join([f"`{name}`" for name in self._other_variables])
+            step += f' `case["vars"]` has what no prompt uses, and the provider got as well: {names}.'
         lines = [f"def application({argument}):"]
         lines += format_docstring([first, step], INDENT)
         lines += format_prefixed(f"NotImplementedError({reason})", "raise ", INDENT)
@@ -274,13 +289,13 @@ class ModuleWriter:
 
     def _write_answer(self, group: TestGroup, code: Sequence[str]) -> list[str]:
         """Return the lines that get the answer, for the code that follows; a check of the calls alone needs no name for it."""
-        call = f"application({self.used.render})"
-        answer = call
+        more = ", case" if self._other_variables else ""
+        call = answer = f"application({self.used.render}{more})"
         if group.has_output:
             call = ""
             answer = "case.output"
         elif not self._has_prompts:
-            call = answer = "application(case.input)"
+            call = answer = f"application(case.input{more})"
         elif self._asks_model:
             call = f"llm.complete({self.used.render})"
             answer = f"{call}.text"

@@ -292,3 +292,13 @@ def test_a_model_is_not_named_where_the_application_asks_it(run: Import) -> None
     _, out, _ = run()
     assert "let application() call your application" in out
     assert "llm_model" not in out
+
+
+def test_a_suite_for_red_teaming_alone_says_why_it_has_no_tests(run: Import) -> None:
+    Path("evals/promptfooconfig.yaml").write_text(
+        "prompts: [a]\nproviders: [echo]\nredteam: {plugins: [pii]}\n"
+    )
+    status, _, err = run("--to", "tests/llm")
+    assert status == 1
+    assert "the suite has no tests; redteam: promptfoo makes these attacks when it runs" in err
+    assert not Path("tests").exists()

@@ -452,3 +452,13 @@ def test_case_files_are_read_by_ours(tmp_path: Path) -> None:
             (tmp_path / "cases.jsonl").write_text(text, encoding="utf-8")
             ids += [case.id for case in load_cases(tmp_path / "cases.jsonl")]
     assert sorted(ids) == list("abcdefgh")
+
+
+def test_variables_that_no_prompt_uses_reach_the_application() -> None:
+    builder = SuiteBuilder()
+    builder.add("a", contains("x"), variables={"question": "q", "system_prompt": "Be brief."})
+    builder.add("b", contains("x"), variables={"question": "r"})
+    text = module(write(builder))
+    assert "def application(prompt, case):" in text
+    assert "got as well: `system_prompt`." in text
+    assert "    answer = application(prompt.render(question=case.input), case)\n" in text

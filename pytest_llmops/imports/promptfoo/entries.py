@@ -45,7 +45,10 @@ class TestEntry:
 
 
 def list_entries(reading: Reading) -> Iterator[TestEntry]:
-    """Yield the tests of a configuration, then those of its scenarios; one without keys if there are neither."""
+    """Yield the tests of a configuration, then those of its scenarios; one without keys if there are neither.
+
+    A configuration for red teaming alone has none: promptfoo makes its tests when it runs.
+    """
     config = reading.config
     count = 0
     for entry in _read_tests(reading, config.get("tests"), reading.path, config.place_of("tests")):
@@ -54,7 +57,7 @@ def list_entries(reading: Reading) -> Iterator[TestEntry]:
     scenarios = config.get("scenarios")
     if scenarios is not None:
         yield from _read_scenarios(reading, scenarios)
-    elif not count:
+    elif not count and "redteam" not in config:
         yield TestEntry(LocatedMap(place=config.place), reading.path)
 
 

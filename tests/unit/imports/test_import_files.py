@@ -159,6 +159,12 @@ def test_a_prompt_that_no_test_could_read_is_not_written(capsys: pytest.CaptureF
     assert not Path("prompts").exists()
 
 
+def test_a_list_as_code_has_it_is_read() -> None:
+    Path("m.txt").write_text("[{'role': 'user', 'content': 'Hi {{ name }}'},]\n", encoding="utf-8")
+    assert main(["import", "prompt", "m.txt", "--name", "hi"]) == 0
+    assert Prompts(Path("prompts")).get("hi", "v1").render(name="Ada")[0].content == "Hi Ada"
+
+
 def test_braces_of_another_template_language_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     Path("m.json").write_text('[{"role": "user", "content": "Hi {name}, {{ question }}"}]', encoding="utf-8")
     assert main(["import", "prompt", "m.json", "--name", "hi", "--dry-run", "--json"]) == 0

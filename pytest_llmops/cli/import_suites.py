@@ -347,6 +347,6 @@ def _list_steps(target: Path, suites: Sequence[SuiteFiles]) -> list[str]:
             f"pytest {format_path(target)}{option} --llm-record=new    records the answers; commit the cassettes"
         )
     steps.append(
-        f'pytest {format_path(target)}{option} --llm-accept "as imported"    accepts them as the baseline'
+        f'pytest {format_path(target)}{option} --llm-accept "as imported"    accepts them as the baseline, once no test fails'
     )
     return steps

@@ -31,7 +31,6 @@ MAX_FILE_BYTES = 20_000_000
 CODE_SUFFIXES = frozenset(
     {".py", ".js", ".cjs", ".mjs", ".ts", ".cts", ".mts", ".jsx", ".tsx", ".rb", ".go", ".sh"}
 )
-_YAML_SUFFIXES = (".yaml", ".yml")
 _KINDS_NOT_READ = {
     "a spreadsheet": ".xlsx .xls .ods",
     "a PDF": ".pdf",

@@ -56,7 +56,7 @@ def import_openai_results(args: argparse.Namespace) -> int:
         )
     lines += _format_remarks(results.remarks)
     lines.append(
-        "next         what the graders asked for is not in the file: write it as assertions about case.output"
+        "next         the criteria of the graders are not in the file: write them as assertions about case.output"
     )
     return print_result(args, document, lines)
 

@@ -51,8 +51,8 @@ def _declare_openai_results(commands: Any) -> None:
         "openai-results",
         import_command("import_files", "import_openai_results"),
         "write a case file from the result lines that OpenAI's hosted Evals exported",
-        "The items become cases, the answers of that time their outputs, and what the graders said is kept under `graded`. An old answer is "
-        "never a reference.",
+        "The items become cases. The old answers become their outputs, and the results of the graders are kept under `graded`. An old answer "
+        "is never a reference.",
     )
     command.add_argument("file", type=Path, metavar="FILE", help="the result lines, .jsonl")
     command.add_argument(
@@ -64,7 +64,7 @@ def _declare_openai_results(commands: Any) -> None:
     command.add_argument(
         "--reference-field",
         metavar="NAME",
-        help="the field of the items with the right answer (default: the usual names, as ideal)",
+        help="the field of the items with the right answer (default: a usual name, such as ideal)",
     )
     _add_dry_run(command)
 

@@ -1,4 +1,4 @@
-"""Test functions that differ in the label of one check only are one: the label is in their cases."""
+"""Merge test functions that differ only in the label of one check: the label moves into their cases."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""The cases of a suite: what is their input, and which variables stand elsewhere."""
+"""The cases of a suite: their input, and the variables that are not in it."""
 
 import keyword
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ class CaseInput:
         is_all: The input has all variables of a test, whatever they are.
         has_equal_prompts: All prompts use the same variables.
         is_passed: The only prompt is a variable and nothing else, so that the application gets the input itself.
-        apart: Variables that stand beside the input too: checks need them as they are, prompts as texts.
+        apart: Variables that are next to the input too: checks need them as they are, prompts as texts.
     """
 
     names: tuple[str, ...]
@@ -107,7 +107,7 @@ def choose_input(suite: ImportedSuite, apart: Sequence[str] = ()) -> CaseInput:
 
 
 def _is_passed(suite: ImportedSuite) -> bool:
-    """Return whether an application is asked with a variable and nothing else: the only prompt is ``{{ name }}``."""
+    """Return whether an application gets a variable and nothing else: the only prompt is ``{{ name }}``."""
     if suite.application.models or len(suite.prompts) != 1:
         return False
     prompt = suite.prompts[0]

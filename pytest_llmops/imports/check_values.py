@@ -1,4 +1,4 @@
-"""Where the value of a check stands: in the code, in the case, or in a file that several tests share."""
+"""Where the value of a check is written: in the code, in the case, or in a file that several tests share."""
 
 import json
 from collections.abc import Mapping, Sequence

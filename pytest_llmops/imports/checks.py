@@ -1,4 +1,4 @@
-"""An assertion in our words: the line of code that it becomes, and the value that stands in the line or in the case."""
+"""An assertion as a check of ours: the line of code that it becomes, and its value, which is in the line or in the case."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ class Check:
     Attributes:
         call: The code, such as ``assert_contains(answer, {value}, ignore_case=True)``. It may use ``answer``, ``case`` and
             what ``imports`` names.
-        value: The value of ``{value}``; None if there is none.
+        value: What ``{value}`` is replaced by; None if the line has no value.
         form: How the value is written.
         key: The key of the case for the value ("icontains").
         noun: A word for the name of the test function ("contains").

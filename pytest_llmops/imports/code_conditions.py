@@ -1,4 +1,4 @@
-"""Put conditions of trivial code about an answer into checks; what is about its JSON becomes a schema."""
+"""Translate conditions of trivial code about an answer into checks; conditions about its JSON become a schema."""
 
 from collections.abc import Iterator, Mapping
 

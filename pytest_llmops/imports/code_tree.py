@@ -1,4 +1,4 @@
-"""Expressions of the trivial code that stands in suites, whatever its language; readers make them, nothing runs them."""
+"""Expressions of trivial code in suites, whatever its language. Readers make them, and nothing runs them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Secrets of a suite: what is printed and written of addresses and settings has none of them."""
+"""Remove the secrets of a suite from addresses and settings before they are printed or written."""
 
 import re
 from collections.abc import Mapping

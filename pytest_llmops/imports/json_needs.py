@@ -1,4 +1,4 @@
-"""What trivial code needs of parsed JSON so that it does not raise: with an alternative before it that raises, none counts."""
+"""What trivial code needs of parsed JSON so that it does not raise. An alternative that raises stops the ones after it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, TypeAlias

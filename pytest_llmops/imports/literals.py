@@ -1,10 +1,10 @@
-"""Write foreign text as literals of lines that have places such as ``{value}``."""
+"""Write foreign text as literals in lines of code that have placeholders such as ``{value}``."""
 
 
 def quote(text: str) -> str:
     r"""Return a text as a literal with double quotes, in ASCII where it cannot be printed.
 
-    Braces are escaped too, so that none is taken for a place of a line.
+    Braces are escaped too, so that none is taken for a placeholder.
 
     >>> print(quote('a "b" {c}'))
     "a \"b\" \x7bc\x7d"

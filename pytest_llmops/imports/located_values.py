@@ -1,4 +1,4 @@
-"""JSON values that know the lines where they stand, read from JSON text."""
+"""JSON values that know their lines in the file, read from JSON text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a written module says of assertions that it does not carry: the reason of a skipped test, and its comments."""
+"""Describe assertions that are not carried: the reason of a skipped test, and its comments."""
 
 from collections.abc import Iterable, Sequence
 

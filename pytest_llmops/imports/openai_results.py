@@ -1,7 +1,7 @@
 """Read the result lines that OpenAI's hosted Evals exported: the items become cases with the answers that were given.
 
-A line has an ``item``, the answer in ``sample.outputs``, and what the graders said (``grades``, ``passes``). What the graders
-asked for is not in the file. An answer of that time is the case's ``output``, and never its reference.
+A line has an ``item``, the answer in ``sample.outputs``, and the results of the graders (``grades``, ``passes``). The criteria of the
+graders are not in the file. The old answer is the case's ``output``, and never its reference.
 """
 
 from collections.abc import Iterable, Mapping

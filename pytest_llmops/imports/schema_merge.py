@@ -41,7 +41,7 @@ def _list_parts(keyword: str, *schemas: Json) -> list[Json]:
 
 
 def _merge_keyword(key: str, left: Json, right: Json) -> Json:
-    """Return the value of a keyword that asks for both; None: there is none that is sure to."""
+    """Return the value of a keyword that requires both; None: no value is certain to."""
     if key == "type":
         return _merge_types(left, right)
     if key == "not":

@@ -1,4 +1,4 @@
-"""Names made of foreign text: of functions and of files."""
+"""Make names of functions and files from foreign text."""
 
 import re
 from collections.abc import Collection

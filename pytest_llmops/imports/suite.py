@@ -1,4 +1,4 @@
-"""The form between a suite of another tool and what is written of it: readers fill it, one writer prints it."""
+"""The form between a suite of another tool and the files written from it: readers fill it, one writer prints it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -39,7 +39,7 @@ class SuiteError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """Something of a suite that what is written has not, or not in the same way.
+    """Something of a suite that the written files do not have, or not in the same way.
 
     Attributes:
         kind: ``not carried``: a part that decides something (an assertion, a test, a prompt, a transform) is missing;
@@ -146,7 +146,7 @@ class Application:
             function ``application``.
         base_url: The address of the OpenAI-compatible server of the models; "": that of OpenAI, or Anthropic (`anthropic:NAME`).
         params: Parameters on which all models agree (``temperature``, ``max_tokens``).
-        asked: What the suite asks, in its words ("python:provider.py"), for the sentence on what to fill in.
+        asked: The providers that the suite calls, in its words ("python:provider.py"), for the sentence on what to fill in.
         takes_variables: The prompts are made by code, so that ``application`` is given the variables instead of a prompt.
         place: Where it is.
     """

@@ -1,4 +1,4 @@
-"""The files that are written of an imported suite, read back by our own readers before they reach the disk."""
+"""The files that are written from an imported suite, read back by our own readers before they reach the disk."""
 
 import ast
 import json
@@ -46,7 +46,7 @@ class SuiteFiles:
         total: How many assertions the suite has.
         remarks: What is not carried, differs, or is left out; that of an assertion for each test that has it.
         functions: The number of test functions.
-        asks: Tests call a model or the application; else the suite has all answers.
+        asks: Tests call a model or the application. If false, the suite has all answers.
         asks_model: The fixture `llm` asks a model.
         needs_application: A person fills in the function ``application``.
         needs_embedder: Tests compare meanings.

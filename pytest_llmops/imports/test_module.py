@@ -152,7 +152,7 @@ class ModuleWriter:
         return f"pytest.mark.prompt({name}, versions=[{', '.join(versions)}])"
 
     def _write_application(self, groups: Sequence[TestGroup]) -> list[list[str]]:
-        """Return the function that a person fills in, where no model is asked."""
+        """Return the function that a person fills in, where the fixture `llm` calls no model."""
         if self._asks_model or all(group.has_output for group in groups):
             return []
         place = self.suite.application.place
@@ -163,31 +163,29 @@ class ModuleWriter:
             if hasattr(builtins, argument):
                 argument = "text"
             first = f"Return the answer of your application to the text `{argument}`."
-            step = f"{tool} asked {asked} ({place}): call here what it calls."
+            step = f"{tool} called {asked} ({place}): call here what it calls."
         elif self._has_prompts:
             argument = "prompt"
             first = "Return the answer of your application to a prompt."
             content = "`prompt.to_dicts()` has its messages."
             if all(len(one.sections) == 1 for one in self.suite.prompts):
                 content = "`prompt[0].content` is its text."
-            step = f"{tool} asked {asked} ({place}): call here what it calls. {content}"
+            step = f"{tool} called {asked} ({place}): call here what it calls. {content}"
         else:
             argument = "variables"
             first = "Return the answer of your application to the variables of a case."
-            step = (
-                f"The prompts are not carried: make them here, and call what {tool} asked: {asked} ({place})."
-            )
+            step = f"The prompts are not carried: make them here, and call what {tool} called: {asked} ({place})."
             if self.used.is_passed:
-                step = f"{tool} asked {asked} ({place}): call here what it calls."
+                step = f"{tool} called {asked} ({place}): call here what it calls."
             if self.suite.application.takes_variables:
-                step = f"{tool} made the prompt with code, and asked {asked} ({place}): do the same here."
+                step = f"{tool} made the prompt with code, and called {asked} ({place}): do the same here."
         reason = format_text(f"application: call what {asked} called")
         if len(asked) > MAX_REASON:
             reason = format_text("application: call your application here")
         if self._other_variables:
             argument += ", case"
             names = _join([f"`{name}`" for name in self._other_variables])
-            step += f' `case["vars"]` has what no prompt uses, and the provider got as well: {names}.'
+            step += f' `case["vars"]` has the variables that no prompt uses and the provider got: {names}.'
         lines = [f"def application({argument}):"]
         lines += format_docstring([first, step], INDENT)
         lines += format_prefixed(f"NotImplementedError({reason})", "raise ", INDENT)
@@ -215,7 +213,7 @@ class ModuleWriter:
             lines.append(f"{INDENT}{ANY_ANSWER}")
             return lines
         lines += self._write_answer(group, [code for code, _ in statements])
-        # A failed check of the text counts also where no judge is asked.
+        # A failed check of the text counts also where no judge is called.
         for is_judged in (False, True):
             part = [entry for entry in statements if is_judge_call(entry[0]) == is_judged]
             if _are_several(part):

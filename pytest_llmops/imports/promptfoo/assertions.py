@@ -1,4 +1,4 @@
-"""Put assertions of promptfoo into our words, by the table of their types."""
+"""Translate assertions of promptfoo into our checks, by the table of their types."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What stands in the line of a carried assertion, and how the parts of an assertion are read."""
+"""What the line of a carried assertion contains, and how the parts of an assertion are read."""
 
 import math
 import re

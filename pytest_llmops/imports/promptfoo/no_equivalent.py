@@ -1,4 +1,4 @@
-"""The error of a part of an assertion that has no equal."""
+"""The error for an assertion, or a part of it, that has no equivalent here."""
 
 
 class NoEquivalent(ValueError):

@@ -137,7 +137,7 @@ def _shorten(value: Json) -> str:
 
 
 def read_repeat(options: LocatedMap) -> int:
-    """Return how often a test is asked, at most 100 times."""
+    """Return how often a test is repeated, at most 100 times."""
     repeat = options.get("repeat")
     if isinstance(repeat, bool) or not isinstance(repeat, (int, float)):
         return 1

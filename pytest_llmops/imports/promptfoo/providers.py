@@ -269,7 +269,7 @@ class _ProvidersReader:
             self.remark("left out", provider.place, what, "it answers with the prompt, to try out the suite")
             return
         why = (
-            "the other models are asked by the fixture llm, this one is not: write it as a model "
+            "the fixture llm calls the other models, but not this one: write it as a model "
             "(pytest_llmops_models in conftest.py) to compare it"
         )
         self.remark("not carried", provider.place, what, why)

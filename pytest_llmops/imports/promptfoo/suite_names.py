@@ -1,4 +1,4 @@
-"""Names for what is written of a suite, from its description, its file or its folder."""
+"""Names for the files written from a suite, from its description, its file or its folder."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class TestsRead:
         tests: They, in order. What cannot be read is a test with an obstacle.
         remarks: What is not carried besides the obstacles of tests and assertions.
         assertion_count: The assertions in the files, each counted once where it is written.
-        transform: Code that changes each answer before it is checked, the same for all tests, so that it belongs to what is asked;
+        transform: Code that changes each answer before it is checked, the same for all tests, so that it belongs to the application;
             "": none. A transform that only some tests have is their obstacle.
     """
 

@@ -86,10 +86,8 @@ def _fit_value(value: Json, path: Sequence[str], *, is_inserted: bool) -> Json:
         known = value
     elif value not in (None, ""):
         return value
-    child: Json = ""
-    if len(path) > 1 or path[0] in known:
-        child = known.get(path[0])
-    return {**known, path[0]: _fit_value(child, path[1:], is_inserted=is_inserted)}
+    child = _fit_value(known.get(path[0], ""), path[1:], is_inserted=is_inserted)
+    return {**known, path[0]: child}
 
 
 def _list_problems(prompts: Sequence[SuitePrompt], variables: Mapping[str, Json]) -> dict[int, str]:

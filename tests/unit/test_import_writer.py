@@ -140,6 +140,8 @@ def test_functions_are_named_by_their_checks_or_by_what_they_differ_in() -> None
         "javascript_of_contains_pattern_and_more",
     ]
     assert "@pytest.mark.llm_trials(3)\n" in function(files, "names_the_refund_window")
+    named = [remark.place.line for remark in files.remarks if remark.what == "test without an assertion"]
+    assert named == [28]
 
 
 def test_what_is_not_carried_is_a_skipped_test_with_its_place_and_its_code() -> None:
@@ -207,6 +209,7 @@ def test_rubrics_and_schemas_that_tests_share_are_files() -> None:
     own = function(files, "contains_and_rubric")
     assert own.startswith("@pytest.mark.judge\n")
     assert 'judge=Rubric(criteria=case["criteria"], name="criteria")' in own
+    assert "from pytest_llmops.judges import Rubric\n" in text
     assert "@pytest.mark.judge" not in function(files, "rubric")
     # A failed check of the text counts also where no judge is asked.
     assert "soft" not in own

@@ -130,6 +130,7 @@ def test_a_pasted_list_of_messages_becomes_the_next_version(
     assert main(["import", "prompt", "request.yaml", "--name", "shop/answer"]) == 0
     shown = capsys.readouterr().out
     assert "left out     request.yaml:1: model gpt-4o: name it in the ini: llm_model" in shown
+    assert "stream" not in shown
     assert "llmops prompts alias shop/answer production v2" in shown
     assert Prompts(Path("prompts")).get("shop/answer", "v2").params == {"temperature": 0.2}
 
@@ -183,6 +184,7 @@ def test_braces_of_another_template_language_are_named(capsys: pytest.CaptureFix
     ("text", "message"),
     [
         ('{"a": 1}', "expected a list of messages with a role each"),
+        ("role: 'user", "broken YAML"),
         ("- just a text", "expected a list of messages with a role each"),
         ('[{"role": "tool", "content": "x"}]', "a message with the role 'tool'"),
         ('[{"role": "user", "content": "{{ env.KEY }}"}]', "the user message: env is never read"),

@@ -408,6 +408,7 @@ def test_a_case_that_no_prompt_takes_is_named_and_the_others_are_written() -> No
     builder.add("list", contains("x"), variables={"to": ["Bern"]})
     files = write(builder)
     problems = [remark for remark in files.remarks if remark.kind == "not carried"]
+    assert problems == list(files.remarks)
     assert [remark.what for remark in problems] == ["test case-0", "test list"]
     assert files.carried == 3
 

@@ -152,6 +152,12 @@ def test_python(code: str, passing: str, failing: str) -> None:
         ("output.length !== 0", "a", ""),
         ("JSON.parse(output).a.trim() === 'x'", '{"a": " x "}', '{"a": "x y"}'),
         ("(JSON.parse(output).a || '') !== ''", '{"a": "x"}', '{"a": ""}'),
+        (
+            "JSON.parse(output).l.some(i => i.a.trim() === 'x')",
+            '{"l": [{"a": " x "}]}',
+            '{"l": [{"a": "y"}]}',
+        ),
+        ("JSON.parse(output).l.some(i => (i.a || '') !== '')", '{"l": [{"a": "x"}]}', '{"l": [{}]}'),
         ("!['a', 'b'].includes(JSON.parse(output).a)", '{"a": "c"}', '{"a": "b"}'),
     ],
 )

@@ -17,7 +17,7 @@ from pytest_llmops.prompts.registry import Prompts
 ANSWERED = {
     "run_id": "r1",
     "item": {"question": "Capital of France?", "ideal": "Paris", "level": 1},
-    "sample": {"outputs": [{"role": "assistant", "content": "Lyon"}]},
+    "sample": {"outputs": [{"role": "assistant", "content": None}, {"role": "assistant", "content": "Lyon"}]},
     "grades": {"exact": 0.0},
     "passes": {"exact": False},
 }

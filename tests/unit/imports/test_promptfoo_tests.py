@@ -303,6 +303,8 @@ tests:
     threshold: 0.7
   - threshold: "0.5"
     assert: [{type: contains, value: f}]
+  - threshold: true
+    assert: [{type: contains, value: h}]
 """,
     )
     reasons = {item.value: item.records_only for test in result.tests for item in test.assertions}
@@ -314,13 +316,20 @@ tests:
         "e": "the test passes with a weighted mean score of 0.7",
         "g": "weight: 0",
         "f": "",
+        "h": "",
     }
     named = [(remark.kind, remark.what, remark.place.line) for remark in result.remarks]
     assert named == [
         ("not carried", "the threshold 0.5 of an assert-set", 5),
         ("not carried", "the threshold 0.7 of a test", 11),
     ]
-    assert result.assertion_count == 7
+    assert result.assertion_count == 8
+
+
+def test_a_threshold_of_null_leaves_that_of_all_tests(tmp_path: Path) -> None:
+    given = "{threshold: null, assert: [{type: equals, value: a}]}"
+    test = read_one(tmp_path, f"defaultTest: {{threshold: 0.5}}\ntests: [{given}]")
+    assert test.assertions[0].records_only == "the test passes with a weighted mean score of 0.5"
 
 
 def test_references_and_anchors(tmp_path: Path) -> None:
@@ -415,7 +424,9 @@ tests:
     provider: openai:gpt-4o
     prompts: [short]
     expect: yes
-    options: {repeat: 3, suffix: x, provider: {id: openai:gpt-4o, config: {apiKey: s3cret}}, storeOutputAs: fruit, runSerially: false}
+    asserts: []
+    assertion: equals
+    options: {repeat: 3, prefix: q, suffix: x, provider: {id: openai:gpt-4o, config: {apiKey: s3cret}}, storeOutputAs: fruit, runSerially: false}
     providerOutput: {b: 1}
   - vars: {a: "like {{ fruit }}"}
   - {vars: {a: fruit}, providerOutput: ""}
@@ -429,6 +440,8 @@ tests:
         ("differs", "provider: openai:gpt-4o"),
         ("differs", "prompts: ['short']"),
         ("left out", "expect: yes"),
+        ("not carried", "assertion: equals"),
+        ("not carried", "options.prefix q"),
         ("not carried", "options.suffix x"),
         ("differs", "options.provider"),
         ("not carried", "options.storeOutputAs fruit"),

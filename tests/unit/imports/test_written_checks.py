@@ -164,10 +164,12 @@ def test_a_check_of_all_tests_is_not_repeated() -> None:
     builder = SuiteBuilder()
     builder.add("a", contains("x"), contains("y"), shared=[contains("x")])
     builder.add("b", contains("x"), contains("z"), shared=[contains("x")])
+    builder.add("c", contains("w"), contains("w"), shared=[contains("x")])
     files = write(builder)
     assert module(files).count("assert_contains(answer, ") == 2
     assert '"icontains": "y"' in files.files["cases/refunds/contains.jsonl"]
-    assert files.carried == 5
+    assert '"icontains": "w"' in files.files["cases/refunds/contains.jsonl"]
+    assert files.carried == 7
 
 
 def test_assertions_in_one_line_count_each() -> None:

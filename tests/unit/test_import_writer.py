@@ -179,7 +179,7 @@ def test_what_is_not_carried_is_a_skipped_test_with_its_place_and_its_code() -> 
 
 def test_a_test_that_cannot_run_is_skipped_with_its_cases() -> None:
     builder = SuiteBuilder()
-    builder.add("a", contains("x"), obstacle="its variables are made by code")
+    builder.add("a", contains("x"), obstacle="its variables are made by code", variables={})
     files = write(builder)
     assert function(files, "contains").startswith(
         f'@pytest.mark.skip(reason="{FILE}:21: its variables are made by code")\n@pytest.mark.cases('

@@ -415,9 +415,16 @@ class ExpressionParser:
 
 
 def _compare_as_text(side: Expression, other: Expression) -> Expression:
-    """Return a variable as a text, and a number as the text that it is, if the two are compared: ``"3" == 3`` in JavaScript."""
-    if side.kind == "path" and type(other.constant) in (int, float):
+    """Return a variable as a text, and a number as the text that it is, if the two are compared: ``"3" == 3`` in JavaScript.
+
+    A variable is a text also next to a text of digits: it may be a number.
+    """
+    if side.kind == "path" and (type(other.constant) in (int, float) or _has_digits_alone(other.constant)):
         return Expression(f"({side.text} | string)", is_atom=True)
     if other.kind == "path" and type(side.constant) in (int, float):
         return Expression(quote_text(str(side.constant)), "constant", is_atom=True)
     return side
+
+
+def _has_digits_alone(constant: Json) -> bool:
+    return isinstance(constant, str) and constant.isascii() and constant.isdecimal()

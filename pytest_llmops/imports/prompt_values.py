@@ -65,14 +65,7 @@ def _fit(test: SuiteTest, uses: Mapping[tuple[str, ...], bool]) -> SuiteTest:
     for path, is_inserted in uses.items():
         if len(path) > 1 or path[0] in variables:
             variables[path[0]] = _fit_value(variables.get(path[0]), path[1:], is_inserted=is_inserted)
-    if variables == test.variables and _same_types(variables, test.variables):
-        return test
     return replace(test, variables=variables)
-
-
-def _same_types(values: Mapping[str, Json], others: Mapping[str, Json]) -> bool:
-    """Return whether equal values are of the same types: True equals 1."""
-    return all(type(values[name]) is type(others[name]) for name in values)
 
 
 def _fit_value(value: Json, path: Sequence[str], *, is_inserted: bool) -> Json:
@@ -86,10 +79,8 @@ def _fit_value(value: Json, path: Sequence[str], *, is_inserted: bool) -> Json:
         known = value
     elif value not in (None, ""):
         return value
-    child: Json = ""
-    if len(path) > 1 or path[0] in known:
-        child = known.get(path[0])
-    return {**known, path[0]: _fit_value(child, path[1:], is_inserted=is_inserted)}
+    child = _fit_value(known.get(path[0], ""), path[1:], is_inserted=is_inserted)
+    return {**known, path[0]: child}
 
 
 def _list_problems(prompts: Sequence[SuitePrompt], variables: Mapping[str, Json]) -> dict[int, str]:

@@ -252,6 +252,11 @@ def test_an_infinite_number_in_yaml_is_refused_without_advice_to_write_it(
 FOREIGN = "qid,question,answer,labels,input\n7,How long?,30 days,a; b,web\n"
 
 
+def test_a_semicolon_in_the_name_of_a_column_does_not_separate(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("a;b,id,input\n1,x,y\n", encoding="utf-8")
+    assert [case.data["a;b"] for case in load_cases(tmp_path / "c.csv")] == ["1"]
+
+
 def test_columns_of_another_tool(tmp_path: Path) -> None:
     fields = {"id": "qid", "input": "question", "reference": "answer", "tags": "labels"}
     row = {"qid": 7, "question": "How long?", "answer": "30 days", "labels": ["a", "b"], "input": "web"}

@@ -140,6 +140,8 @@ def test_functions_are_named_by_their_checks_or_by_what_they_differ_in() -> None
         "javascript_of_contains_pattern_and_more",
     ]
     assert "@pytest.mark.llm_trials(3)\n" in function(files, "names_the_refund_window")
+    named = [remark.place.line for remark in files.remarks if remark.what == "test without an assertion"]
+    assert named == [28]
 
 
 def test_what_is_not_carried_is_a_skipped_test_with_its_place_and_its_code() -> None:
@@ -177,7 +179,7 @@ def test_what_is_not_carried_is_a_skipped_test_with_its_place_and_its_code() -> 
 
 def test_a_test_that_cannot_run_is_skipped_with_its_cases() -> None:
     builder = SuiteBuilder()
-    builder.add("a", contains("x"), obstacle="its variables are made by code")
+    builder.add("a", contains("x"), obstacle="its variables are made by code", variables={})
     files = write(builder)
     assert function(files, "contains").startswith(
         f'@pytest.mark.skip(reason="{FILE}:21: its variables are made by code")\n@pytest.mark.cases('
@@ -207,6 +209,7 @@ def test_rubrics_and_schemas_that_tests_share_are_files() -> None:
     own = function(files, "contains_and_rubric")
     assert own.startswith("@pytest.mark.judge\n")
     assert 'judge=Rubric(criteria=case["criteria"], name="criteria")' in own
+    assert "from pytest_llmops.judges import Rubric\n" in text
     assert "@pytest.mark.judge" not in function(files, "rubric")
     # A failed check of the text counts also where no judge is asked.
     assert "soft" not in own
@@ -405,6 +408,7 @@ def test_a_case_that_no_prompt_takes_is_named_and_the_others_are_written() -> No
     builder.add("list", contains("x"), variables={"to": ["Bern"]})
     files = write(builder)
     problems = [remark for remark in files.remarks if remark.kind == "not carried"]
+    assert problems == list(files.remarks)
     assert [remark.what for remark in problems] == ["test case-0", "test list"]
     assert files.carried == 3
 

@@ -82,7 +82,7 @@ class _ListReader:
     def _read_file(self, reference: str, place: Place) -> tuple[Json, Place]:
         """Return the list in a file of assertions, and its place."""
         file = self.reading.folder.find_one(reference, self.reading.path, place)
-        if split_function(reference)[1] or file.suffix in CODE_SUFFIXES:
+        if file.suffix in CODE_SUFFIXES:
             what = f"{shorten_text(reference, MAX_SHOWN)}: code makes the assertions, which is not run"
             raise SuiteError(what, place)
         value = self.reading.read_part(file, place)

@@ -139,7 +139,7 @@ def _shorten(value: Json) -> str:
 def read_repeat(options: LocatedMap) -> int:
     """Return how often a test is repeated, at most 100 times."""
     repeat = options.get("repeat")
-    if isinstance(repeat, bool) or not isinstance(repeat, (int, float)):
+    if not isinstance(repeat, (int, float)):
         return 1
     return min(max(int(repeat), 1), MAX_REPEAT)
 

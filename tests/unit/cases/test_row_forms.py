@@ -134,6 +134,8 @@ def test_files_of_ones_own_that_were_readable_stay_so() -> None:
     with pytest.raises(CaseError, check=lambda error: "'instruction' and 'input'" in str(error)):
         read(alpaca)
     assert read(alpaca, fields={"input": "input"})[0].input == ""
+    assert read({**alpaca, "instruction": " "})[0].input == ""
+    assert read({" User Input ": "x"})[0].input == "x"
 
 
 def test_a_conversation_is_the_input_and_its_end_the_reference() -> None:
@@ -231,6 +233,7 @@ def test_rows_that_are_the_same_are_read_once_and_counted(tmp_path: Path) -> Non
     [
         ("Écrivez-nous à Zoë’s Straße!", "ecrivez-nous-a-zoes-strasse"),
         ("退货可以吗?", "case"),
+        ("Tea退货 or caf\u0435", "or"),
         ("Mail jo@example.org or sk-abcdefghijklmnop1234 of order 20260711, 45 days", "mail-or-of-order-45-days"),
         ("", "case"),
         ({"b": [1]}, "case"),

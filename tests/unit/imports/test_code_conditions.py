@@ -146,10 +146,37 @@ def test_python(code: str, passing: str, failing: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "passing", "failing"),
+    [
+        ("String(output).length > 2", "abc", "ab"),
+        ("output.length !== 0", "a", ""),
+        ("JSON.parse(output).a.trim() === 'x'", '{"a": " x "}', '{"a": "x y"}'),
+        ("(JSON.parse(output).a || '') !== ''", '{"a": "x"}', '{"a": ""}'),
+        (
+            "JSON.parse(output).l.some(i => i.a.trim() === 'x')",
+            '{"l": [{"a": " x "}]}',
+            '{"l": [{"a": "y"}]}',
+        ),
+        ("JSON.parse(output).l.some(i => (i.a || '') !== '')", '{"l": [{"a": "x"}]}', '{"l": [{}]}'),
+        ("!['a', 'b'].includes(JSON.parse(output).a)", '{"a": "c"}', '{"a": "b"}'),
+    ],
+)
+def test_further_forms_of_javascript(code: str, passing: str, failing: str) -> None:
+    checks = carry("javascript", code)
+    assert passes(checks, passing)
+    assert not passes(checks, failing)
+
+
+@pytest.mark.parametrize(
     "code",
     [
         "",
         "output.length",
+        "output.search('a')",
+        "output.includes(5)",
+        "output.includes(output)",
+        "JSON.parse(output).a.length > -1",
+        "JSON.parse(output).a.includes('x', 3)",
         "output.length < 5 ? 1 : 0.5",
         "output.includes('')",
         "output.toLowerCase().includes('A')",
@@ -201,7 +228,7 @@ def test_other_python_is_refused(code: str) -> None:
 
 def test_variables_of_the_test_are_values() -> None:
     (check,) = carry("javascript", "output.includes(context.vars.city)", {"city": "Rome"})
-    assert check.value == "Rome"
+    assert (check.key, check.value) == ("contains", "Rome")
     (check,) = carry("javascript", "JSON.parse(output).n === context.vars.count", {"count": 3})
     assert check.value == {"type": "object", "properties": {"n": {"const": 3}}, "required": ["n"]}
 

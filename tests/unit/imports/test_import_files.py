@@ -17,7 +17,7 @@ from pytest_llmops.prompts.registry import Prompts
 ANSWERED = {
     "run_id": "r1",
     "item": {"question": "Capital of France?", "ideal": "Paris", "level": 1},
-    "sample": {"outputs": [{"role": "assistant", "content": "Lyon"}]},
+    "sample": {"outputs": [{"role": "assistant", "content": None}, {"role": "assistant", "content": "Lyon"}]},
     "grades": {"exact": 0.0},
     "passes": {"exact": False},
 }
@@ -130,6 +130,7 @@ def test_a_pasted_list_of_messages_becomes_the_next_version(
     assert main(["import", "prompt", "request.yaml", "--name", "shop/answer"]) == 0
     shown = capsys.readouterr().out
     assert "left out     request.yaml:1: model gpt-4o: name it in the ini: llm_model" in shown
+    assert "stream" not in shown
     assert "llmops prompts alias shop/answer production v2" in shown
     assert Prompts(Path("prompts")).get("shop/answer", "v2").params == {"temperature": 0.2}
 
@@ -183,6 +184,7 @@ def test_braces_of_another_template_language_are_named(capsys: pytest.CaptureFix
     ("text", "message"),
     [
         ('{"a": 1}', "expected a list of messages with a role each"),
+        ("role: 'user", "broken YAML"),
         ("- just a text", "expected a list of messages with a role each"),
         ('[{"role": "tool", "content": "x"}]', "a message with the role 'tool'"),
         ('[{"role": "user", "content": "{{ env.KEY }}"}]', "the user message: env is never read"),

@@ -53,6 +53,8 @@ def test_what_node_refuses_is_refused() -> None:
         (r"\ud83d\ude00\u{1F600}", "u", "😀😀"),
         (r"\Z\A\a\e", "", "ZAae"),
         (r"\cJ\0", "", r"\x0a\x00"),
+        (r"[\b]", "", r"(?a)[\b]"),
+        ("[&-~]", "", r"[\&-\~]"),
         ("[]|[^]", "", "(?!)|(?s:.)"),
     ],
 )
@@ -66,6 +68,7 @@ def test_a_translation_stays_readable(pattern: str, flags: str, translation: str
         ("(?<=a+)b", ""),
         (r"\p{L}", "u"),
         (r"a\2", ""),
+        (r"[(]\1", ""),
         ("a", "y"),
         ("a" * (MAX_PATTERN_CHARS + 1), ""),
         ("(" * 5_000, ""),

@@ -239,6 +239,8 @@ def test_a_text_is_split_at_commas(name: str) -> None:
         ("equals", None),
         ("not-equals", [1]),
         ("regex", "a++"),
+        ("levenshtein", 5),
+        ("contains-any", '"a" b'),
         ("word-count", {}),
         ("word-count", "many"),
         ("not-word-count", 3),
@@ -256,6 +258,15 @@ def test_a_text_is_split_at_commas(name: str) -> None:
 )
 def test_values_without_an_equal_are_refused(name: str, value: Json) -> None:
     assert refuse(name, value, {"a": "x", "b": "y"}).why
+
+
+@pytest.mark.parametrize(
+    ("value", "passing", "failing"), [({"min": 3}, "a b", "a b c"), ({"max": 2}, "a b c", "a b")]
+)
+def test_the_opposite_of_a_limit_of_words(value: Json, passing: str, failing: str) -> None:
+    checks = carry("not-word-count", value)
+    assert passes(checks, passing)
+    assert not passes(checks, failing)
 
 
 def test_numbers_are_written_as_javascript_does() -> None:

@@ -82,6 +82,8 @@ def test_each_row_of_the_table_is_complete() -> None:
         ("providers: [python:app.py, 'exec:./a.sh']", (), ("python:app.py", "exec:./a.sh")),
         ("providers: [{id: http, config: {url: 'http://u:p@localhost:1/ask?key=1'}}]", (), ("http://localhost:1/ask",)),
         ("providers: ['https://u:p@example.com/ask?key=1']", (), ("https://example.com/ask",)),
+        ("providers: [{id: python:app.py, config: {url: 'http://localhost:1'}}]", (), ("python:app.py",)),
+        ("providers: [exec:run.json]", (), ("exec:run.json",)),
         ("providers: echo", (), ("echo",)),
     ],
 )  # fmt: skip
@@ -96,14 +98,14 @@ def test_parameters_on_which_all_models_agree(folder: Path) -> None:
     config = """
 providers:
   - id: openai:gpt-4o
-    config: {temperature: 0, max_tokens: 10, seed: 1, response_format: file://f.json, top_p: '{{ env.P }}'}
+    config: {temperature: 0, max_tokens: 10, seed: 1, response_format: file://f.json, top_p: '{{ env.P }}', stop: '{% raw %}'}
   - id: openai:gpt-5
     config: {temperature: 0, max_tokens: 20, response_format: {type: json_object}}
 """
     application, remarks = read(folder, config, f_json='{"type": "json_object"}')
     assert application.params == {"temperature": 0, "response_format": {"type": "json_object"}}
     assert sorted((remark.kind, remark.what) for remark in remarks) == [
-        ("differs", "max_tokens"), ("differs", "seed"), ("not carried", "top_p"),
+        ("differs", "max_tokens"), ("differs", "seed"), ("not carried", "stop"), ("not carried", "top_p"),
     ]  # fmt: skip
 
 
@@ -173,6 +175,13 @@ def test_providers_in_files(folder: Path) -> None:
         ("not carried", "many.yaml:2"), ("not carried", "many.yaml:3"), ("differs", "one.yaml:1"),
     ]  # fmt: skip
     assert "many.yaml -> many.yaml" in remarks[0].why
+
+
+def test_a_host_is_the_address_of_a_server_and_targets_are_read_alone(folder: Path) -> None:
+    host = "{id: openai:gpt-4o, config: {apiHost: llm.example}}"
+    application, remarks = read(folder, f"providers: {host}\ntargets: echo")
+    assert (application.models, application.base_url) == (("gpt-4o",), "https://llm.example/v1")
+    assert [(remark.kind, remark.what) for remark in remarks] == [("left out", "targets")]
 
 
 def test_a_configuration_without_providers(folder: Path) -> None:

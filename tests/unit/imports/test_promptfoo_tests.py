@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pytest_llmops.imports.prompt_values import fit_variables
 from pytest_llmops.imports.promptfoo import tests as suite_tests
 from pytest_llmops.imports.promptfoo.case_ids import IdMaker, make_slug
+from pytest_llmops.imports.promptfoo.options import MAX_TAG_CHARS, read_repeat, read_tags
 from pytest_llmops.imports.promptfoo.reading import Reading
 from pytest_llmops.imports.promptfoo.variables import expand
 from pytest_llmops.imports.source_files import LocatedMap, SourceFolder
@@ -104,6 +105,7 @@ tests:
       greeting: "Hi {{ name }}\n"
       loud: "{{ greeting | upper }}!"
       unknown: "{{ name }} {{ someone }}"
+      nobody: "{{ name }}{% for one in people %}{{ one }}{% endfor %}"
       braces: '{"a": {{'
       data: {text: "{{ name }}"}
     assert:
@@ -119,6 +121,7 @@ tests:
         "greeting": "Hi Ann",
         "loud": "HI ANN!",
         "unknown": "Ann {{ someone }}",
+        "nobody": "Ann{% for one in people %}{{ one }}{% endfor %}",
         "braces": '{"a": {{',
         "data": {"text": "{{ name }}"},
     }
@@ -177,6 +180,7 @@ tests:
         ("package:name:f", "code makes the value, which is not run"),
         ("file://scan.pdf", "is a PDF"),
         ("file://missing.txt", "no such file: missing.txt"),
+        ("file://none/*.txt", "names no file"),
         ("file://../outside.txt", "is outside of the folder"),
         ("file://{{ name }}.txt", "a template in a path"),
     ],
@@ -295,10 +299,12 @@ tests:
         assert: [{type: contains, value: b}, {type: contains, value: c}]
       - type: assert-set
         assert: [{type: contains, value: d}]
-  - threshold: 0.7
-    assert: [{type: contains, value: e}]
+  - assert: [{type: contains, value: e}, {type: contains, value: g, weight: 0}]
+    threshold: 0.7
   - threshold: "0.5"
     assert: [{type: contains, value: f}]
+  - threshold: true
+    assert: [{type: contains, value: h}]
 """,
     )
     reasons = {item.value: item.records_only for test in result.tests for item in test.assertions}
@@ -308,14 +314,22 @@ tests:
         "c": "its set passes with a weighted mean score of 0.5",
         "d": "",
         "e": "the test passes with a weighted mean score of 0.7",
+        "g": "weight: 0",
         "f": "",
+        "h": "",
     }
     named = [(remark.kind, remark.what, remark.place.line) for remark in result.remarks]
     assert named == [
         ("not carried", "the threshold 0.5 of an assert-set", 5),
-        ("not carried", "the threshold 0.7 of a test", 10),
+        ("not carried", "the threshold 0.7 of a test", 11),
     ]
-    assert result.assertion_count == 6
+    assert result.assertion_count == 8
+
+
+def test_a_threshold_of_null_leaves_that_of_all_tests(tmp_path: Path) -> None:
+    given = "{threshold: null, assert: [{type: equals, value: a}]}"
+    test = read_one(tmp_path, f"defaultTest: {{threshold: 0.5}}\ntests: [{given}]")
+    assert test.assertions[0].records_only == "the test passes with a weighted mean score of 0.5"
 
 
 def test_references_and_anchors(tmp_path: Path) -> None:
@@ -365,6 +379,15 @@ def test_an_entry_that_is_no_assertion_is_named_and_never_dropped(
     assert result.assertion_count == 1
 
 
+def test_assertions_that_code_makes_are_named(tmp_path: Path) -> None:
+    for name in ("file://list.py", "file://list.py:make"):
+        (item,) = read_one(tmp_path, f"tests: [{{assert: '{name}'}}]", list__py="").assertions
+        assert (item.type, item.obstacle) == (
+            "assert",
+            f"{name}: code makes the assertions, which is not run",
+        )
+
+
 def test_code_that_changes_all_answers_belongs_to_what_is_asked(tmp_path: Path) -> None:
     default = "defaultTest: {options: {transform: output.trim()}}\n"
     result = read(tmp_path, default + "tests: [{vars: {a: 1}}, {vars: {a: file://missing.txt}}]")
@@ -395,28 +418,46 @@ def test_what_a_test_changes_besides_is_named(tmp_path: Path) -> None:
     result = read(
         tmp_path,
         """
+defaultTest: {options: {prefix: p}}
 tests:
   - vars: {a: 1}
     provider: openai:gpt-4o
     prompts: [short]
     expect: yes
-    options: {repeat: 3, suffix: x, provider: {id: openai:gpt-4o, config: {apiKey: s3cret}}, storeOutputAs: fruit}
+    asserts: []
+    assertion: equals
+    options: {repeat: 3, prefix: q, suffix: x, provider: {id: openai:gpt-4o, config: {apiKey: s3cret}}, storeOutputAs: fruit, runSerially: false}
     providerOutput: {b: 1}
   - vars: {a: "like {{ fruit }}"}
+  - {vars: {a: fruit}, providerOutput: ""}
 """,
     )
-    first, second = result.tests
+    first, second, third = result.tests
     assert (first.repeat, first.output, first.obstacle) == (3, '{"b":1}', "")
     assert "uses the answer of an earlier test (fruit)" in second.obstacle
+    assert (third.obstacle, third.output) == ("", None)
     assert [(remark.kind, remark.what) for remark in result.remarks] == [
         ("differs", "provider: openai:gpt-4o"),
         ("differs", "prompts: ['short']"),
         ("left out", "expect: yes"),
+        ("not carried", "assertion: equals"),
+        ("not carried", "options.prefix q"),
         ("not carried", "options.suffix x"),
         ("differs", "options.provider"),
         ("not carried", "options.storeOutputAs fruit"),
     ]
     assert "s3cret" not in repr(result)
+
+
+def test_tags_are_short_texts_and_repeats_are_limited() -> None:
+    place = Place("a.yaml", 1)
+    longest = "x" * MAX_TAG_CHARS
+    tags = read_tags(
+        {"tags": ["late", True, longest, f"{longest}y"]}, {"tag": " a  b ", "on": True, "year": 2024}
+    )
+    assert tags == ("late", longest, "a b", "year:2024")
+    repeats: list[Json] = [3.7, 0, 1000, "3", None]
+    assert [read_repeat(LocatedMap({"repeat": value}, place=place)) for value in repeats] == [3, 1, 100, 1, 1]
 
 
 def test_without_tests_the_prompts_run_once(tmp_path: Path) -> None:

@@ -74,13 +74,33 @@ def test_patterns_that_all_tests_have_are_a_constant() -> None:
     assert "        for pattern in PATTERN:\n            assert_matches(answer, pattern)\n" in text
 
 
+def test_a_schema_that_tests_share_is_named_by_its_title() -> None:
+    titled = schema({"title": "Order form", **need("x", "1")})
+    builder = SuiteBuilder()
+    builder.add("a", titled)
+    builder.add("b", titled, contains("x"))
+    assert "schemas/refunds/order_form.json" in write(builder).files
+
+
+def test_a_long_pattern_stays_one_raw_text() -> None:
+    text = r"\d" * 60
+    builder = SuiteBuilder()
+    builder.add("a", pattern(text))
+    builder.add("b", pattern(text))
+    assert f'r"{text}"' in module(write(builder))
+
+
 def test_an_application_gets_the_text_itself_if_the_prompt_is_nothing_else() -> None:
     builder = SuiteBuilder(prompts=(prompt("{{ question }}\n", "question"),))
     builder.add("a", contains("x"))
+    call = "assert_grounded(answer, {var:context}, question={var:question})"
+    grounded = contains("", call=call, form="none", key="", noun="grounded", imports=("assert_grounded",))
+    builder.add("b", grounded, variables={"question": "q", "context": "c"})
     files = write(builder)
     text = module(files)
     assert "def application(question):\n" in text
     assert "def test_contains(case):\n    answer = application(case.input)\n" in text
+    assert 'assert_grounded(answer, case["vars"]["context"], question=case.input)' in text
     assert "mark.prompt" not in text
     assert files.prompts == {}
     assert files.needs_application
@@ -144,10 +164,12 @@ def test_a_check_of_all_tests_is_not_repeated() -> None:
     builder = SuiteBuilder()
     builder.add("a", contains("x"), contains("y"), shared=[contains("x")])
     builder.add("b", contains("x"), contains("z"), shared=[contains("x")])
+    builder.add("c", contains("w"), contains("w"), shared=[contains("x")])
     files = write(builder)
     assert module(files).count("assert_contains(answer, ") == 2
     assert '"icontains": "y"' in files.files["cases/refunds/contains.jsonl"]
-    assert files.carried == 5
+    assert '"icontains": "w"' in files.files["cases/refunds/contains.jsonl"]
+    assert files.carried == 7
 
 
 def test_assertions_in_one_line_count_each() -> None:

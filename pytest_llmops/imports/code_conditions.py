@@ -124,6 +124,8 @@ def _prepare(expression: Expression, variables: Mapping[str, Json]) -> Expressio
         and expression.target == Name(OUTPUT)
         and expression.key not in _TEXT_MEMBERS
     ):
+        if isinstance(expression.key, int):
+            raise UnknownCode("a character of the answer, or an item of a list")
         return Member(Name(OBJECT), expression.key)
     unrolled = _unroll(expression)
     if unrolled is not None:

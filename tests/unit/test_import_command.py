@@ -199,10 +199,10 @@ def test_the_written_suite_decides_as_promptfoo_does(
     config.write_text(DECIDED, encoding="utf-8")
     monkeypatch.chdir(pytester.path)
     assert cli.main(["import", "promptfoo", config.name]) == 0
-    for options in ((), ("-n", "2")):
-        result = pytester.runpytest("-rA", "-p", "no:cacheprovider", *options)
-        lines = re.findall(r"^(PASSED|FAILED) \S+?\[([^\]]+)\]", result.stdout.str(), re.MULTILINE)
-        assert {case: outcome == "PASSED" for outcome, case in lines} == VERDICTS
+    # Without workers: plugin/test_imported_suites.py
+    result = pytester.runpytest("-rA", "-p", "no:cacheprovider", "-n", "2")
+    lines = re.findall(r"^(PASSED|FAILED) \S+?\[([^\]]+)\]", result.stdout.str(), re.MULTILINE)
+    assert {case: outcome == "PASSED" for outcome, case in lines} == VERDICTS
 
 
 def test_a_file_that_cannot_be_written_leaves_nothing(run: Import, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -181,6 +181,8 @@ def test_further_forms_of_javascript(code: str, passing: str, failing: str) -> N
         "output.includes('')",
         "output.toLowerCase().includes('A')",
         "['A', 'B'].includes(output.toLowerCase())",
+        "output[0] === 'a'",  # of a text its first character
+        "output[0].includes('a')",
         "output.length > 0\n",  # one line: carried; see the next
         "const x = 1;\noutput.length > 0",
         "fetch('http://example.org')",

@@ -31,7 +31,7 @@ def split_messages(messages: Json) -> tuple[Json, str]:
     A question of one message of the user is its text. Without a message of the assistant at the end, the answer is empty.
 
     Raises:
-        BadFile: It is not a list of messages, or there is none before the answer.
+        BadFile: It is not a list of messages, or no message comes before the answer.
 
     >>> split_messages([{"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "Hi."}])
     ('Hello?', 'Hi.')

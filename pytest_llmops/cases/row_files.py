@@ -94,7 +94,7 @@ def _read_json_rows(path: Path) -> Iterator[tuple[int, Json]]:
     """Return the rows of an evals.json or evalset.json, of a list of objects, of SQuAD, or of JSON Lines in a file of this suffix.
 
     Raises:
-        BadFile: The file is none of these.
+        BadFile: The file has another format.
     """
     if _has_json_lines(path):
         return read_json_lines(stream_lines(path))

@@ -79,7 +79,7 @@ _inherited_context: ContextVar[CallContext | None] = ContextVar("pytest_llmops_c
 
 
 def current_tape() -> Tape | None:
-    """Return the tape in use in this thread or task; None if there is none, and while a recorded function is called for real."""
+    """Return the tape in use in this thread or task; None without a tape, and while a recorded function is called for real."""
     if _is_in_tool():
         return None
     block = _innermost_block()

@@ -114,7 +114,7 @@ def write_suites(args: argparse.Namespace, suites: Sequence[ImportedSuite], make
 
 
 def _find_prompts_folder(target: Path) -> Path:
-    """Return the folder of prompts that tests in the target folder use; if there is none yet, the one to make in it."""
+    """Return the folder of prompts that tests in the target folder use, or a new one in the target folder."""
     here = Path.cwd()
     root, values = read_ini(here) or (here, {})
     name = Settings.from_sources(("ini", values)).prompts_dir

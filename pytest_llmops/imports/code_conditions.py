@@ -71,7 +71,7 @@ def write_checks(
         positive: Whether the expression has to be true.
 
     Raises:
-        UnknownCode: The expression is not one of the trivial forms, or gives no verdict.
+        UnknownCode: The expression is not one of the trivial forms, or results in neither true nor false.
     """
     prepared = _prepare(expression, variables)
     if not _is_boolean(prepared):

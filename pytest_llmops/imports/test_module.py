@@ -137,7 +137,7 @@ class ModuleWriter:
     @property
     def _other_variables(self) -> list[str]:
         """The variables that an application may need, and are not in the input of the cases."""
-        if self._asks_model or self.used.is_all:
+        if self.used.is_all:
             return []
         names = dict.fromkeys(name for test in self.suite.tests for name in test.variables)
         known = {*self.used.names, *self.checked}

@@ -15,14 +15,15 @@ BlockKind: TypeAlias = Literal["fixed", "item", "text", "code", "table", "exampl
 MIN_WRAP_COLUMNS = 60  # nobody wraps the lines of a prompt at less
 MAX_TITLE_WORDS = 6
 CODE_INDENT = 4  # columns, as Markdown has it
-_BULLET = r"[-*+•·‣◦▪●○–—→✓✔✗✘☐☑](?:[ \t]+\[[ xX]\])?"
+_BULLET = r"[-*+•·‣◦▪●○→✓✔✗✘☐☑–—](?:[ \t]+\[[ xX]\])?"
 _NUMBER = r"\(?(?:\d{1,3}(?:\.\d{1,3}){0,3}|[A-Za-z]|[ivx]{1,5}|[一二三四五六七八九十]{1,3})[.)]\)?|\d{1,3}:|\d{1,3}(?:\.\d{1,3}){1,3}"
 _ITEM = re.compile(
     rf"(?:{_BULLET}|{_NUMBER})(?=[ \t])|[\d一二三四五六七八九十]{{1,3}}[、．]|（[\d一二三四五六七八九十]{{1,3}}）|[①-⑳]|:[a-z]+[^:]{{0,60}}:(?=[ \t])"
 )
+_DASHES = ("–", "—")  # at the start of a wrapped line they are no marks
 _FENCE = re.compile(r"`{3,}|~{3,}")
 _RULER = re.compile(r"([=\-*_~#])[ \t]*(?:\1[ \t]*){2,}")
-_DECORATED = re.compile(r"[=\-*_~#]{2,}[^=\-*_~#].*[^=\-*_~#][=\-*_~#]{2,}")
+_DECORATED = re.compile(r"(?:[=\-~#]{2,}|\*{3,})[^=\-~#*].*[^=\-~#*](?:[=\-~#]{2,}|\*{3,})")
 _HEADING = re.compile(r"#{1,6}(?:[ \t]|\Z)")
 _TAGS = re.compile(r"(?:</?[A-Za-z][\w:.-]*(?:[ \t][^<>]*)?/?>[ \t]*)+")
 _EXAMPLE = re.compile(r"<example\b[^<>]*>", re.IGNORECASE)
@@ -169,9 +170,8 @@ class BlockReader:
 
     def _read_block(self, place: int) -> int:
         """Read what starts in a line, and return the line behind it."""
-        line = self.lines[place]
-        mark = _ITEM.match(line.text)
-        if mark and not _RULER.fullmatch(line.text) and not _is_title(line.text):
+        mark = self._find_mark(place)
+        if mark:
             self._add_item(place, mark.end())
             return place + 1
         owner = self._find_owner(place)
@@ -182,6 +182,23 @@ class BlockReader:
         if last >= 0:
             return self._add("code", place, last)
         return self._read_outside_list(place)
+
+    def _find_mark(self, place: int) -> re.Match[str] | None:
+        """Return the mark of the item that starts in a line; None: none does."""
+        text = self.lines[place].text
+        mark = _ITEM.match(text)
+        if mark is None or _RULER.fullmatch(text) or _is_title(text):
+            return None
+        if mark[0] in _DASHES and place > 0 and not self._can_be_dash(place):
+            return None
+        return mark
+
+    def _can_be_dash(self, place: int) -> bool:
+        """Return whether a dash can be a mark: the line above is blank, ends in a colon, or belongs to an item or heading."""
+        above = self.lines[place - 1]
+        if above.is_blank or above.text.endswith(_COLONS):
+            return True
+        return bool(self.blocks) and self.blocks[-1].kind in ("item", "fixed")
 
     def _read_outside_list(self, place: int) -> int:
         """Read what starts in a line that is not part of an item."""
@@ -230,7 +247,8 @@ class BlockReader:
         """Add an item that starts in a line."""
         line = self.lines[place]
         self._items = [item for item in self._items if item.indent < line.indent]
-        content = line.text_start + mark_length
+        behind = line.text[mark_length:]
+        content = line.text_start + mark_length + len(behind) - len(behind.lstrip())
         self.blocks.append(Block("item", place, place, line.indent, content, len(self._items)))
         self._items.append(self.blocks[-1])
 
@@ -324,9 +342,9 @@ def is_wrapped(above: Line, line: Line, columns: int) -> bool:
     """
     if not above.text or not line.text or above.text.endswith(_COLONS):
         return False
-    if line.text[0].islower() or above.text[-1] in ",-–、，":
+    if line.text[0].islower() or line.text[0] in _DASHES or above.text[-1] in ",-–—、，":
         return True
-    word = line.text.split(maxsplit=1)[0]
+    word = line.text.split(maxsplit=1)[0].strip("X") or "X"  # how long an inserted value is, is not known
     if _is_wide(word[0]):
         word = word[0]
     return count_columns(above.text) + 1 + count_columns(word) > columns
@@ -348,6 +366,8 @@ def iter_groups(lines: Sequence[Line]) -> Iterator[Sequence[Line]]:
     """Yield the lines of a paragraph in groups of which each is one line that was wrapped; blank lines are left out."""
     filled = [line for line in lines if line.text]
     columns = max([MIN_WRAP_COLUMNS, *(count_columns(line.text) for line in filled)])
+    if any(line.text[0].islower() for line in filled[1:]):
+        columns = 0  # the text is wrapped, so all its line ends may be
     group: list[Line] = []
     for line in filled:
         if group:

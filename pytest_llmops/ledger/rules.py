@@ -25,6 +25,7 @@ _COLONS = (":", "：")
 _CODE_SPAN = re.compile(r"(`+)[^`\r\n]+\1(?!`)")
 _EMPHASIS_BEHIND_STOP = re.compile(r"(?<=[.!?…。！？؟])[*_]+(?=\s|\Z)")
 _PAIRS = (("(", ")"), ("[", "]"), ("“", "”"), ("«", "»"), ("「", "」"), ("『", "』"), ("（", "）"))
+_CLOSING_MARKS = tuple("\"'”’»)]")
 _TOGGLES = ("**", '"')
 _OPENING_TAG = re.compile(r"<[A-Za-z][^<>]*(?<!/)>")
 _CLOSING_TAG = re.compile(r"</[A-Za-z][^<>]*>")
@@ -58,7 +59,8 @@ def split_region(region: Region, by: Unit = "auto") -> list[Piece]:
     r"""Return the rules of a text, in order.
 
     Headings, tags of elements, comments, and sentences that end in a colon are in no rule. A block of a template
-    (``{% if %} ... {% endif %}``) is never split. If the text has marks (``{# rule #} ... {# end #}`` in a prompt,
+    (``{% if %} ... {% endif %}``) is never split, and neither is an example: an element ``<example>``, a quotation (``>``), a message
+    of a prompt with the answer to it. If the text has marks (``{# rule #} ... {# end #}`` in a prompt,
     ``<!-- rule --> ... <!-- end -->`` elsewhere), only what they enclose is a rule.
 
     Args:
@@ -76,6 +78,9 @@ def split_region(region: Region, by: Unit = "auto") -> list[Piece]:
     ['You are kind.', 'in English', 'briefly']
     """
     splitter = _Splitter(region)
+    if region.is_example:
+        whole = (0, len(region.text))
+        return [splitter.finish(Piece(kind="paragraph", content=(whole,), cut=(whole,)))]
     pieces = splitter.find_marked()
     if not pieces:
         pieces = splitter.split(by)
@@ -93,6 +98,7 @@ class _Splitter:
         self.masked = mask_tokens(region.text, self.tokens)
         atoms = find_atoms(self.tokens)
         self.lines = read_lines(region.text, self.masked, atoms, is_docstring=region.is_docstring)
+        self.block_starts = [start for start, end in atoms if "\n" in region.text[start:end]]
         self.keep_marks = [token for token in self.tokens if token.comment == "keep"]
 
     def split(self, by: Unit) -> list[Piece]:
@@ -354,7 +360,7 @@ class _Splitter:
         parts = []
         for first, last in piece.content:
             part = _drop_comments(self.text, first, last, tokens)
-            if piece.is_sentence:
+            if piece.is_sentence and not self._has_block(first, last):
                 part = " ".join(part.split())
             parts.append(_dedent(part))
         text = "\n".join(parts)
@@ -368,6 +374,10 @@ class _Splitter:
         if self._is_kept_by_mark(piece):
             kept = KEPT_BY_MARK
         return replace(piece, text=text, kept=kept)
+
+    def _has_block(self, start: int, end: int) -> bool:
+        """Return whether a block of a template that spans several lines is in a range."""
+        return bisect_left(self.block_starts, start) < bisect_left(self.block_starts, end)
 
     def _list_tokens(self, start: int, end: int) -> list[Token]:
         """Return the tokens within a range."""
@@ -448,6 +458,10 @@ def _join_unbalanced(text: str, spans: Sequence[Span]) -> list[Span]:
         if depths[-1] != 0 or min(depths) < 0:
             continue  # not a pair: an inch, a smiley
         is_open = [before or depth > 0 for before, depth in zip(is_open, depths, strict=True)]
+    for place, part in enumerate(parts[1:]):
+        # 'Say "Why?" first.'
+        if parts[place].rstrip()[-1:] in _CLOSING_MARKS and part.lstrip()[:1].islower():
+            is_open[place] = True
     joined: list[Span] = []
     start = spans[0][0]
     for (_, end), goes_on in zip(spans, is_open, strict=True):

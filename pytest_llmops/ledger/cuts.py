@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 _LINE_ENDS = "\r\n"
 # What may stay of a line of which all the words were cut: the mark of a list
-_EMPTIED = re.compile(r"[ \t]*(?:[-*+•]|\d{1,3}[.)])?[ \t]*")
+_EMPTIED = re.compile(r"[ \t]*+(?:[-*+•]|\d{1,3}[.)])?+[ \t]*+")
 _REST_OF_LINE = re.compile(r"[ \t]*(?:\r\n|\r|\n|\Z)")
 _BLANK_LINE = re.compile(r"[ \t]*(?:\r\n|\r|\n)")
 

@@ -22,7 +22,7 @@ UNITS: tuple[Unit, ...] = get_args(Unit)
 MAX_DATA_WORDS = 3  # beside inserted values; a rule of more words is an instruction that uses them
 KEPT_BY_MARK = "marked as kept"
 _COLONS = (":", "：")
-_CODE_SPAN = re.compile(r"(`+)[^`\r\n]+\1(?!`)")
+_CODE_SPAN = re.compile(r"(?<!`)(`++)[^`\r\n]++\1(?!`)")
 _EMPHASIS_BEHIND_STOP = re.compile(r"(?<=[.!?…。！？؟])[*_]+(?=\s|\Z)")
 _PAIRS = (("(", ")"), ("[", "]"), ("“", "”"), ("«", "»"), ("「", "」"), ("『", "』"), ("（", "）"))
 _CLOSING_MARKS = tuple("\"'”’»)]")

@@ -118,6 +118,8 @@ class _Splitter:
                 found = [self._make_block(block, label)]
             elif block.kind == "item":
                 found = self._split_item(block, following, by)
+                if not found:
+                    next_label = (block.content, self.lines[block.last].end)
                 if by == "item" and block.depth > 0 and pieces and found:
                     pieces[-1] = self._join_pieces(pieces[-1], found[0])
                     found = []
@@ -188,9 +190,8 @@ class _Splitter:
         """Return the rule of an item, or several; none if it only introduces those nested in it."""
         last = self.lines[block.last]
         shown = self.masked[block.content : last.end].strip()
-        is_parent = following is not None and following.kind == "item" and following.indent > block.indent
         is_label = shown.strip("*_ ").endswith(_COLONS) or _is_bold(shown)
-        if is_parent and is_label and by != "item":
+        if is_label and by != "item" and following and _is_introduced(block, following):
             return []
         if by == "line":
             return self._split_lines(block)
@@ -413,6 +414,13 @@ def _block_kind(block: Block) -> RuleKind:
 def _is_bold(text: str) -> bool:
     """Return whether a text is in bold letters from start to end, as a title is."""
     return _BOLD.fullmatch(text) is not None
+
+
+def _is_introduced(item: Block, following: Block) -> bool:
+    """Return whether an item can introduce the next block: one that is nested, is no item of the same list, and no text."""
+    if following.kind == "item":
+        return following.indent > item.indent or following.mark != item.mark
+    return following.kind in ("code", "table", "example")
 
 
 def _group_paragraphs(blocks: Sequence[Block]) -> Iterator[list[Block]]:

@@ -244,3 +244,28 @@ def test_a_long_prompt_is_split_in_linear_time() -> None:
     ]
     fences = ["```x", "<example>"] * 2_000
     assert len(texts("\n".join(lines + fences), syntax="prompt")) >= len(lines)
+
+
+def test_a_line_in_small_letters_or_only_full_lines_show_that_a_paragraph_is_wrapped() -> None:
+    long = "GET /products/of/the/shop/with/a/long/name searches all of the products of it"
+    assert texts(f"GET /user is the user\n{long}\nDELETE /user ends it\n") == [
+        "GET /user is the user",
+        long,
+        "DELETE /user ends it",
+    ]
+    assert texts(f"{long}\nQuarrymoss and ends\n") == [f"{long} Quarrymoss and ends"]
+    assert texts("Ask\nBerlin if\nit is open\n") == ["Ask Berlin if it is open"]
+
+
+def test_json_without_a_fence_is_code_with_the_sentence_before_it() -> None:
+    text = 'Be kind. Reply so:\n{\n "a": "One. Two.",\n "b": [1]\n}\nEnd.\n'
+    assert texts(text) == ["Be kind.", 'Reply so:\n{\n "a": "One. Two.",\n "b": [1]\n}', "End."]
+    assert cut(text, 2) == "Be kind.\nEnd.\n"
+    assert texts("{\nBe kind.\n") == ["Be kind."]
+
+
+def test_an_item_that_introduces_another_list_or_code_is_a_label() -> None:
+    assert texts("- Do this:\n1. One\n2. Two\n- Say:\n- Three\n") == ["One", "Two", "Say:", "Three"]
+    text = "- Be kind\n- Reply so:\n\n```\nx\n```\n\nEnd.\n"
+    assert texts(text) == ["Be kind", "Reply so:\n```\nx\n```", "End."]
+    assert cut(text, 2) == "- Be kind\n\nEnd.\n"

@@ -214,9 +214,34 @@ class AnswerPlayer:
                     " (was it edited, or llm_match_ignore changed?)"
                 )
             return self._replay(recorded[place], question, question.key, take)
-        if recorded or question.is_tool:  # all answers are used up, or the next one is not current
+        if recorded:  # all answers are used up, or the next one is not current
             return None
-        return self._play_other_server(question, take)
+        if not question.is_tool:
+            from_other_server = self._play_other_server(question, take)
+            if from_other_server is not None:
+                return from_other_server
+        return self._play_traced(question, take)
+
+    def _play_traced(self, question: Question, take: str) -> Answer | None:
+        """Return the next answer to a request in the trace of the test's case; None without one."""
+        traced = self.config.traced
+        if traced is None:
+            return None
+        before = traced.describe_use()
+        answer = traced.find(question, take)
+        if answer is None:
+            return None
+        if before in self.report.notes:
+            self.report.notes.remove(before)
+        self.report.notes.append(traced.describe_use())
+        self.given.add_answer(question.key, take)
+        self.report.counts.replayed += 1
+        return answer
+
+    def has_traced_tool(self, question: Question, take: str) -> bool:
+        """Return whether the trace of the test's case has the next result of a call of a tool."""
+        traced = self.config.traced
+        return traced is not None and traced.has_tool(question, take)
 
     def _play_other_server(self, question: Question, take: str) -> Answer | None:
         """Return the next recorded answer to the same request at another server; None if that is not a single one."""
@@ -325,6 +350,8 @@ class AnswerPlayer:
         if question.is_tool and self.mode != "none":  # the model's answer to it is new, too
             command = self.config.command_again
         text = self._describe_miss(question, take, requests, command)
+        if self.config.traced is not None:
+            text += "\n" + self.config.traced.describe_miss(question)
         return self.report.refuse_request(question, take, text, command)
 
     def _describe_miss(

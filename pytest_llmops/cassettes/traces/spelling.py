@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from pytest_llmops._util.json_values import JsonObject, as_mapping, as_text, get_mapping, get_text, parse_json
+from pytest_llmops._util.json_values import JsonObject, as_mapping, get_mapping, get_text, parse_json
 from pytest_llmops._util.text_files import canonical_json
 from pytest_llmops.cassettes.traces.tape_file import TracedCall
 from pytest_llmops.measurement import Json, to_builtins

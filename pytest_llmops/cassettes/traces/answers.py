@@ -211,7 +211,7 @@ class TraceAnswers:
             text += f" and {format_count(tools, 'result')} of tools"
         return f"{text}, rebuilt from {display_path(self.path)}"
 
-    def describe_miss(self, question: Question) -> str:
+    def describe_miss(self, question: Question) -> list[str]:
         """Return lines for the message of a request that neither a recording nor the trace answers."""
         held = format_count(len(self.tape.calls), "call")
         lines = [f"  trace     {shorten_text(display_path(self.path), 200)}: {held} of models"]
@@ -219,12 +219,12 @@ class TraceAnswers:
         if problem:
             lines.append(f"  reason    {shorten_text(problem, 300)}")
         elif question.is_tool:
-            lines += self._describe_tools(question)
+            lines.append(self._describe_tools(question))
         else:
             lines += self._describe_nearest(question)
         if self.tape.missing:
             lines.append(f"  lacks     {shorten_text('; '.join(self.tape.missing), 300)}")
-        return "\n".join(lines)
+        return lines
 
     def _describe_nearest(self, question: Question) -> list[str]:
         """Return the call of the trace with the most lines in common, and the lines that differ."""
@@ -246,15 +246,15 @@ class TraceAnswers:
             lines.append(f"    and {len(changed) - MAX_DIFF} more lines differ")
         return lines
 
-    def _describe_tools(self, question: Question) -> list[str]:
+    def _describe_tools(self, question: Question) -> str:
         """Return with which arguments the trace has calls of the same tool."""
         calls = [_format_tool(self.tape.tools[index]) for index in self._list_tools(question)]
         if not calls:
-            return ["  reason    the trace has no result of this tool"]
+            return "  reason    the trace has no result of this tool"
         listed = ", ".join(calls[:MAX_LISTED])
         if len(calls) > MAX_LISTED:
             listed += f" and {len(calls) - MAX_LISTED} more"
-        return [f"  nearest   in the trace: {listed}"]
+        return f"  nearest   in the trace: {listed}"
 
 
 def _sent_body(question: Question) -> object:

@@ -72,7 +72,7 @@ def write_chat(conversation: Json, *, prefix: str = "", backwards: bool = False)
 def write_anthropic(conversation: Json) -> Json:
     messages: list[Json] = [{"role": "user", "content": conversation["question"]}]
     for text, calls in number(conversation):
-        blocks = [{"type": "text", "text": text}] if text else []
+        blocks: list[Json] = [{"type": "text", "text": text}] if text else []
         blocks += [
             {"type": "tool_use", "id": key, "name": name, "input": given} for key, name, given, _ in calls
         ]
@@ -150,7 +150,7 @@ def test_a_conversation_is_the_same_in_every_format(conversation: Json) -> None:
 @given(CONVERSATIONS, CONVERSATIONS)
 def test_other_conversations_are_others(first: Json, second: Json) -> None:
     def strip(conversation: Json) -> Json:
-        plain = json.loads(json.dumps(conversation))
+        plain: Json = json.loads(json.dumps(conversation))
         plain["question"] = plain["question"].strip()
         for _, calls in plain["steps"]:
             for call in calls:

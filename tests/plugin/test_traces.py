@@ -97,7 +97,7 @@ def make_case(project: Project, capsys: pytest.CaptureFixture[str]) -> Path:
     entry = Path(place).stem
     accept = ["cases", "review", "--accept", entry, "--reference", "A-17 was sent, B-4 is lost."]
     assert cli.main(accept) == 0
-    return project.path / "cases" / place
+    return Path(project.path / "cases" / place)
 
 
 def test_a_trace_replays_as_a_test_without_a_model(

@@ -208,6 +208,13 @@ def test_no_planted_secret_is_on_a_tape_and_requests_still_match(tmp_path: Path)
             assert tape.find(question, content) is not None, tape.describe_miss(question)
 
 
+def test_a_text_that_a_limit_may_have_cut_is_named(tmp_path: Path) -> None:
+    tapes = imported(tmp_path, span(0, [user("x" * 256)], END), span(1, [user("y" * 257)], END, trace="b"))
+    first, second = (tapes[text * size].tape.missing for text, size in (("x", 256), ("y", 257)))
+    assert second == ["parameters"]
+    assert first[-1].startswith("call 1: perhaps the end of a text: it has exactly 256 characters")
+
+
 # Which requests a tape answers
 
 
@@ -306,6 +313,31 @@ def test_tools_get_the_results_that_the_model_got(tmp_path: Path) -> None:
     assert read_tool_answer(paid)["result"] == {"content": content, "isError": False}
     missed = tool("shop.orders.find", id="A-18")
     assert 'find({"id": "A-17"})' in "\n".join(tape.describe_miss(missed))
+
+
+def test_tools_whose_results_no_model_got_have_them_from_their_spans(tmp_path: Path) -> None:
+    def tool_span(number: int, name: str, result: str, **arguments: object) -> Json:
+        attributes = {
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": name,
+            "gen_ai.tool.call.arguments": arguments,
+            "gen_ai.tool.call.result": result,
+        }
+        return span(number, None, None, attributes=attributes)
+
+    ends = calls(pay={"sum": 3})
+    tape = only(
+        imported(
+            tmp_path,
+            span(0, [ASK], CALLING),
+            tool_span(1, "find", "the raw row", id="A-17"),
+            span(2, [ASK, CALLING, *FOUND], ends),
+            tool_span(3, "pay", "Paid.", sum=3),
+        )
+    )
+    held = [(tool.name, tool.result) for tool in tape.tape.tools]
+    assert held == [("find", '{"state": "sent"}'), ("pay", "Paid.")]
+    assert not any("result" in text for text in tape.tape.missing)
 
 
 def test_no_result_is_read_as_a_type(tmp_path: Path) -> None:

@@ -67,10 +67,15 @@ def _list_events(question: Question, answer: TracedAnswer) -> Iterator[Event]:
         if item["type"] == "message":
             yield _add_item(number, {**started, "content": []})
             yield from _stream_text({**where, "content_index": 0}, item["content"][0])
+        elif item["type"] == "function_call":
+            yield _add_item(number, {**started, "arguments": ""})
+            yield from _stream_input("function_call_arguments", where, item["arguments"])
+            done_event = {"arguments": item["arguments"], "name": item["name"]}
+            yield {"type": "response.function_call_arguments.done", **where, **done_event}
         else:
-            field = "arguments" if item["type"] == "function_call" else "input"
-            yield _add_item(number, {**started, field: ""})
-            yield from _stream_arguments(where, item, field)
+            yield _add_item(number, {**started, "input": ""})
+            yield from _stream_input("custom_tool_call_input", where, item["input"])
+            yield {"type": "response.custom_tool_call_input.done", **where, "input": item["input"]}
         yield {"type": "response.output_item.done", "output_index": number, "item": item}
     yield {"type": f"response.{done['status']}", "response": done}
 
@@ -87,13 +92,10 @@ def _stream_text(where: Event, part: Event) -> Iterator[Event]:
     yield {"type": "response.content_part.done", **where, "part": part}
 
 
-def _stream_arguments(where: Event, item: Event, field: str) -> Iterator[Event]:
-    """Yield the events of a tool call's arguments, or of the input of a custom tool."""
-    kind = "function_call_arguments" if field == "arguments" else "custom_tool_call_input"
-    for piece in split_text(item[field]):
+def _stream_input(kind: str, where: Event, text: str) -> Iterator[Event]:
+    """Yield the pieces of what a tool call gives to its tool."""
+    for piece in split_text(text):
         yield {"type": f"response.{kind}.delta", **where, "delta": piece}
-    name = {"name": item["name"]} if field == "arguments" else {}
-    yield {"type": f"response.{kind}.done", **where, field: item[field], **name}
 
 
 def _prepare(question: Question, answer: TracedAnswer) -> TracedAnswer:
@@ -116,23 +118,21 @@ def _prepare(question: Question, answer: TracedAnswer) -> TracedAnswer:
 def _list_items(question: Question, answer: TracedAnswer) -> list[Event]:
     tools = get_mappings(question.body, "tools")
     custom = {get_text(tool, "name") for tool in tools if tool.get("type") == "custom"}
-    items: list[Event] = []
+    items = []
     if answer.text or not answer.tool_calls:
-        part = {"type": "output_text", "text": answer.text, "annotations": [], "logprobs": []}
-        items.append(
-            {
-                "id": question.make_id("msg_", answer),
-                "type": "message",
-                "role": "assistant",
-                "status": "completed",
-                "content": [part],
-            }
-        )
+        item_id = question.make_id("msg_", answer)
+        items.append(_write_message(item_id, answer.text))
     for number, call in enumerate(answer.tool_calls):
-        items.append(
-            _write_call(question.make_id("fc_", number, answer), call, is_custom=call.name in custom)
-        )
+        item_id = question.make_id("fc_", number, answer)
+        is_custom = call.name in custom
+        items.append(_write_call(item_id, call, is_custom=is_custom))
     return items
+
+
+def _write_message(item_id: str, text: str) -> Event:
+    part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+    item = {"id": item_id, "type": "message", "role": "assistant", "status": "completed"}
+    return {**item, "content": [part]}
 
 
 def _write_call(item_id: str, call: ToolCall, *, is_custom: bool) -> Event:
@@ -144,18 +144,22 @@ def _write_call(item_id: str, call: ToolCall, *, is_custom: bool) -> Event:
 
 def _make_response(question: Question, answer: TracedAnswer, items: list[Event]) -> Event:
     reason = choose_reason(answer, _WORDS, _REASONS)
+    status = "completed"
+    details = None
+    if reason != "completed":
+        status = "incomplete"
+        details = {"reason": reason}
     repeated = {name: question.body.get(name, value) for name, value in _REPEATED.items()}
-    if not get_mapping(repeated, "text").get("format"):
-        repeated["text"] = {**get_mapping(repeated, "text"), "format": {"type": "text"}}
-    is_complete = reason == "completed"
+    text = get_mapping(repeated, "text")
+    repeated["text"] = {"format": {"type": "text"}, **text}
     return {
         **repeated,
         "id": question.make_id("resp_", answer),
         "object": "response",
         "created_at": 0,
-        "status": "completed" if is_complete else "incomplete",
+        "status": status,
         "error": None,
-        "incomplete_details": None if is_complete else {"reason": reason},
+        "incomplete_details": details,
         "model": answer.model or question.model,
         "output": items,
         "usage": _write_usage(answer.usage),

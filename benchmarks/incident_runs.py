@@ -1,13 +1,12 @@
 """Small agents with a scripted model, in 50 runs: ten scenarios, each by five ways to call a model.
 
-The runs know nothing of recordings and traces: `benchmarks.incidents` records them. `python -m benchmarks.incident_runs SERVER_FILE`
-is the model: it writes its address into the file, and answers until its input ends.
+The runs know nothing of recordings and traces: `benchmarks.incidents` records them, and `benchmarks.incident_model` is the model.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -174,6 +173,14 @@ def name_order(scenario: str, way: str) -> str:
     return f"{scenario}/{way}"
 
 
+def find_run(asked: Any) -> str:
+    """The order that a case is about, from its input: a question, or messages."""
+    question = asked
+    if isinstance(asked, list):
+        question = next(message["content"] for message in asked if message["role"] == "user")
+    return str(question).partition(": ")[0]
+
+
 def fill(value: Any, order: str) -> Any:
     """A value of a script with the order of the run."""
     if isinstance(value, str):
@@ -188,17 +195,19 @@ def fill(value: Any, order: str) -> Any:
 # --- The agents
 
 
-def run_agents(scenario: str, way: str, url: str) -> Trajectory:
-    """Run the agents of a scenario, one after the other."""
+def run_agents(scenario: str, way: str, url: str, changed: str = "") -> Trajectory:
+    """Run the agents of a scenario, one after the other; ``changed`` is added to their system prompts."""
     order = name_order(scenario, way)
     trajectory = Trajectory()
     for stage in SCENARIOS[scenario]:
         questions = [fill(question, order) for question in stage.questions]
-        AGENTS[way](url, stage.system, questions, trajectory)
+        AGENTS[way](url, stage.system + changed, questions, trajectory)
     return trajectory
 
 
-def run_calls(calls: Sequence[tuple[str, str, dict[str, Any]]], trajectory: Trajectory) -> list[tuple[str, str]]:
+def run_calls(
+    calls: Sequence[tuple[str, str, dict[str, Any]]], trajectory: Trajectory
+) -> list[tuple[str, str]]:
     """Run the tools of an answer; returns (id of the call, result) for each."""
     results = []
     for call_id, name, arguments in calls:
@@ -252,7 +261,9 @@ def _loop_chat(
 
 
 def _chat_options(messages: list[Any]) -> dict[str, Any]:
-    tools = [{"type": "function", "function": {"name": name, "parameters": make_schema(name)}} for name in TOOLS]
+    tools = [
+        {"type": "function", "function": {"name": name, "parameters": make_schema(name)}} for name in TOOLS
+    ]
     return {"model": MODEL, "messages": messages, "tools": tools, "temperature": 0.2}
 
 
@@ -273,7 +284,13 @@ def _stream_chat(client: Any, messages: list[Any]) -> dict[str, Any]:
             text += choice.delta.content or ""
             for piece in choice.delta.tool_calls or ():
                 if piece.index == len(calls):
-                    calls.append({"id": piece.id, "type": "function", "function": {"name": piece.function.name, "arguments": ""}})
+                    calls.append(
+                        {
+                            "id": piece.id,
+                            "type": "function",
+                            "function": {"name": piece.function.name, "arguments": ""},
+                        }
+                    )
                 calls[piece.index]["function"]["arguments"] += piece.function.arguments or ""
     answer: dict[str, Any] = {"role": "assistant", "content": text or None}
     if calls:
@@ -283,7 +300,9 @@ def _stream_chat(client: Any, messages: list[Any]) -> dict[str, Any]:
 
 def run_responses(url: str, system: str, questions: Sequence[str], trajectory: Trajectory) -> None:
     client = make_openai(url)
-    tools = [{"type": "function", "name": name, "parameters": make_schema(name), "strict": False} for name in TOOLS]
+    tools = [
+        {"type": "function", "name": name, "parameters": make_schema(name), "strict": False} for name in TOOLS
+    ]
     options = {"instructions": system} if system else {}
     items: list[Any] = []
     for question in questions:
@@ -326,7 +345,9 @@ def _loop_claude(
             message = ask(client, {**options, "messages": messages})
             blocks = [block.model_dump(exclude_none=True) for block in message.content]
             messages.append({"role": "assistant", "content": blocks})
-            calls = [(block.id, block.name, block.input) for block in message.content if block.type == "tool_use"]
+            calls = [
+                (block.id, block.name, block.input) for block in message.content if block.type == "tool_use"
+            ]
             if not calls:
                 texts = [block.text for block in message.content if block.type == "text"]
                 trajectory.answers.append("".join(texts))

@@ -522,7 +522,7 @@ def responses_items() -> tuple[list[Json], list[Json]]:
     }
     items = []
     for text in ("I look.", "No, 9 °C."):
-        part = {"type": "output_text", "text": text, "annotations": []}
+        part: Json = {"type": "output_text", "text": text, "annotations": []}
         items.append({"type": "message", "role": "assistant", "id": "m", "content": [part]})
     first, second = items
     return [first, call], [second]

@@ -7,6 +7,8 @@ Langfuse wraps OpenAI's SDK only: 30 runs. A run is recorded by pytest with a ca
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -14,22 +16,28 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import line
 from benchmarks.incident_model import ModelServer
-from benchmarks.incident_runs import list_runs, name_order
+from benchmarks.incident_runs import find_run, list_runs
+from pytest_llmops import cli
 
 ROOT = Path(__file__).parents[1]
 PYTHON = ROOT / ".venv" / "incidents" / "bin" / "python"
 INSTRUMENTATIONS = ("openinference", "traceloop", "genai", "langfuse")
 OPENAI_ONLY = ("langfuse",)
 SHARE = 0.9
-MAX_REASON = 160
+MAX_REASON = 300
+MAX_NOTES = 3
+NO_SERVER = "http://127.0.0.1:9"
+Run = tuple[str, str]
 RECORD = """
 import json, os
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 import pytest
@@ -38,7 +46,7 @@ from benchmarks import incident_runs, incident_tracing
 @pytest.mark.llm_cassette
 @pytest.mark.parametrize(("scenario", "way"), json.loads(os.environ["RUNS"]))
 def test_record(scenario, way):
-    with incident_tracing.run_span(scenario):
+    with incident_tracing.run_span(scenario) if os.environ["AGENT_SPAN"] else nullcontext():
         trajectory = incident_runs.run_agents(scenario, way, os.environ["MODEL_SERVER"])
     Path(f"wire-{scenario}-{way}.json").write_text(json.dumps(asdict(trajectory)))
 """
@@ -51,10 +59,10 @@ from benchmarks import incident_runs
 
 @pytest.mark.cases("cases/feedback.jsonl")
 def test_replay(case):
-    question = case.input if isinstance(case.input, str) else next(
-        message["content"] for message in case.input if message["role"] == "user")
-    scenario, _, way = question.partition(": ")[0].partition("/")
-    trajectory = incident_runs.run_agents(scenario, way, os.environ["MODEL_SERVER"])
+    scenario, _, way = incident_runs.find_run(case.input).partition("/")
+    print("RUN", f"{scenario}/{way}")
+    changed = " Be brief." if os.environ.get("CHANGED") else ""
+    trajectory = incident_runs.run_agents(scenario, way, os.environ["MODEL_SERVER"], changed)
     Path(f"trace-{scenario}-{way}.json").write_text(json.dumps(asdict(trajectory)))
 """
 CONFTEST = """
@@ -92,28 +100,22 @@ def run_pytest(folder: Path, mode: str, **more: str) -> str:
     return done.stdout + done.stderr
 
 
-def record(folder: Path, instrumentation: str, runs: list[tuple[str, str]]) -> str:
+def record(folder: Path, instrumentation: str, runs: Sequence[Run], **more: str) -> str:
     """Record the runs on the wire and by an instrumentation."""
     folder.mkdir()
     (folder / "conftest.py").write_text(CONFTEST)
     (folder / "test_record.py").write_text(RECORD)
     with ModelServer() as server:
-        return run_pytest(
-            folder, "new", INSTRUMENTATION=instrumentation, RUNS=json.dumps(runs), MODEL_SERVER=server.url
-        )
+        more |= {"RUNS": json.dumps(runs), "MODEL_SERVER": server.url}
+        return run_pytest(folder, "new", INSTRUMENTATION=instrumentation, **more)
 
 
 def run_command(folder: Path, *arguments: str) -> str:
-    """The output of a command of the package."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest_llmops", *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout + done.stderr
+    """What a command of the package prints."""
+    printed = io.StringIO()
+    with contextlib.chdir(folder), redirect_stdout(printed), redirect_stderr(printed):
+        cli.main(list(arguments))
+    return printed.getvalue()
 
 
 def make_cases(folder: Path) -> str:
@@ -122,46 +124,55 @@ def make_cases(folder: Path) -> str:
     listed = run_command(folder, "cases", "review", "--list", "--json")
     accepted = set()
     for entry in json.loads(listed):
-        order, _, _ = json.dumps(entry["input"], ensure_ascii=False).partition(": ")
+        order = find_run(entry["input"])
         if order not in accepted:
             accepted.add(order)
-            run_command(folder, "cases", "review", "--accept", entry["id"])
+            run_command(folder, "cases", "review", "--accept", entry["id"], "--reference", entry["output"])
     return printed
 
 
-def measure(instrumentation: str) -> Iterator[str]:
-    """Lines: how many of the runs replay from their traces, and why the others do not."""
+def measure(instrumentation: str, *, has_agent_span: bool = True) -> Iterator[str]:
+    """Lines: how many of the runs replay from their traces, and why the others do not; then the control.
+
+    Args:
+        instrumentation: One of `INSTRUMENTATIONS`.
+        has_agent_span: Whether the calls of a run share a trace, as those of an instrumented agent do.
+    """
     runs = list_runs()
     if instrumentation in OPENAI_ONLY:
         runs = [(scenario, way) for scenario, way in runs if not way.startswith("claude")]
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        output = record(folder / "recorded", instrumentation, runs)
-        replayed = folder / "replayed"
+        wire = Path(name, "recorded")
+        record(wire, instrumentation, runs, AGENT_SPAN="1" if has_agent_span else "")
+        replayed = Path(name, "replayed")
         replayed.mkdir()
-        (replayed / "conftest.py").write_text("")
         printed = make_cases(replayed)
         (replayed / "test_replay.py").write_text(REPLAY)
-        output += run_pytest(replayed, "none", MODEL_SERVER="http://127.0.0.1:9")
-        reasons: Counter[str] = Counter()
-        equal = 0
-        for scenario, way in runs:
-            wire = read_trajectory(folder / "recorded" / f"wire-{scenario}-{way}.json")
-            traced = read_trajectory(replayed / f"trace-{scenario}-{way}.json")
-            if wire is None:
-                reasons[f"{name_order(scenario, way)}: not recorded"] += 1
-            elif traced == wire:
-                equal += 1
-            else:
-                reasons[f"{name_order(scenario, way)}: {find_reason(output, scenario, way, traced)}"] += 1
-        what = f"{instrumentation}: of {len(runs)} runs, replayed from the trace to the same trajectory"
-        yield line("incidents", what, equal, SHARE * len(runs), at_least=True)
-        for text in printed.splitlines():
-            yield f"          from-traces: {text}"
-        for reason in reasons:
-            yield f"          {reason}"
-        if os.environ.get("KEEP"):
-            Path(os.environ["KEEP"]).write_text(output)
+        output = run_pytest(replayed, "none", MODEL_SERVER=NO_SERVER)
+        notes = list(compare(runs, wire, replayed, output))
+        title = instrumentation if has_agent_span else f"{instrumentation}, a trace for each call"
+        what = f"{title}: of {len(runs)} runs, replayed from the trace to the same trajectory"
+        yield line("incidents", what, len(runs) - len(notes), SHARE * len(runs), at_least=True)
+        yield from notes
+        missing = Counter(re.findall(r"has not: (.*)", printed))
+        for what, count in missing.most_common(MAX_NOTES):
+            yield f"          {count} tapes lack {what}"
+        for path in replayed.glob("trace-*.json"):
+            path.unlink()
+        run_pytest(replayed, "none", MODEL_SERVER=NO_SERVER, CHANGED="1")
+        finished = len(list(replayed.glob("trace-*.json")))
+        yield line("incidents", f"{title}: replayed with another system prompt", finished, 0)
+
+
+def compare(runs: Sequence[Run], wire: Path, replayed: Path, output: str) -> Iterator[str]:
+    """Yield why a run did not replay, for each that did not."""
+    for scenario, way in runs:
+        recorded = read_trajectory(wire / f"wire-{scenario}-{way}.json")
+        traced = read_trajectory(replayed / f"trace-{scenario}-{way}.json")
+        if recorded is None:
+            yield f"          {scenario}/{way}: not recorded"
+        elif traced != recorded:
+            yield f"          {scenario}/{way}: {find_reason(output, scenario, way, traced)}"
 
 
 def read_trajectory(path: Path) -> Any:
@@ -171,19 +182,20 @@ def read_trajectory(path: Path) -> Any:
 
 
 def find_reason(output: str, scenario: str, way: str, traced: object) -> str:
-    """Why a run did not replay: the first line of its failure."""
+    """Why a run did not replay: what its test printed about the miss."""
     if traced is not None:
         return "another trajectory"
-    mark = re.escape(f"{scenario}/{way}")
-    match = re.search(rf"^(?:FAILED|ERROR) .*?- (.*{mark}.*|.*)$", output, re.MULTILINE)
-    if match is None:
+    before, found, _ = output.partition(f"RUN {scenario}/{way}\n")
+    if not found:
         return "no case"
-    return match[1][:MAX_REASON]
+    misses = re.findall(r"^E   +(nearest.*(?:\n^E   +[-+].*)*)", before, re.MULTILINE)
+    return " ".join(misses[-1].replace("\nE ", " ").split())[:MAX_REASON] if misses else "failed"
 
 
 def lines() -> Iterator[str]:
     for instrumentation in sys.argv[1:] or INSTRUMENTATIONS:
         yield from measure(instrumentation)
+    yield from measure(INSTRUMENTATIONS[0], has_agent_span=False)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,14 @@ from pytest_llmops.errors import UsageError
 from pytest_llmops.production.review_queue import QueueEntry
 from pytest_llmops.protocols import ToolCall
 from pytest_llmops.trace import cost_usd, fields
-from pytest_llmops.trace.exported.messages import CUT, Turn, read_messages, read_tools
+from pytest_llmops.trace.exported.messages import (
+    CUT,
+    Turn,
+    join_answers,
+    parse_text,
+    read_messages,
+    read_tools,
+)
 from pytest_llmops.trace.exported.records import read_records
 from pytest_llmops.trace.exported.span_fields import (
     FIELDS,
@@ -223,8 +230,11 @@ def _read_call_turns(values: JsonObject) -> list[Turn]:
     answers = read_messages(values.get("output"), "assistant")
     if not messages or not answers:
         raise BadFile(NO_CONTENT)
+    answers = [answer._replace(role="assistant") for answer in answers]
+    if fields.as_token_count(parse_text(values.get("choices"))) in (None, 1):
+        answers = join_answers(answers)
     new_system = [turn for turn in system if turn not in messages]  # OpenInference has it in both places
-    return [*new_system, *messages, answers[0]._replace(role="assistant")]
+    return [*new_system, *join_answers(messages), answers[0]]
 
 
 def read_call_facts(values: JsonObject, answer: JsonObject) -> dict[str, Any]:

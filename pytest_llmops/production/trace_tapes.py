@@ -207,7 +207,7 @@ def _read_call(values: JsonObject) -> TracedCall:
     facts = read_call_facts(values, message)
     answer = None
     if not answer_turns:
-        error = as_text(values.get("error"))
+        error = as_text(values.get("error")).strip().partition("\n")[0]
         missing.append(f"an answer (error: {error})" if error else "an answer")
     elif isinstance(message["content"], list):
         missing.append("an answer in text: it has images or other parts")

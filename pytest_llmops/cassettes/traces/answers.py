@@ -214,7 +214,7 @@ class TraceAnswers:
         text = f"replayed from a trace: {format_count(calls, 'answer')}"
         if tools:
             text += f" and {format_count(tools, 'result')} of tools"
-        return f"{text}, rebuilt from {display_path(self.path)}"
+        return f"{text}, rebuilt from {shorten_text(display_path(self.path), 200)}"
 
     def describe_miss(self, question: Question) -> list[str]:
         """Return lines for the message of a request that neither a recording nor the trace answers."""

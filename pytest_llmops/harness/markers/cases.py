@@ -280,7 +280,7 @@ def find_trace(node: Any) -> Path | None:
         return None
     trace = case.data.get("trace")
     arguments = MARKER.find(node)
-    if not isinstance(trace, str) or not trace or arguments is None:
+    if not isinstance(trace, str) or not trace.endswith(".json") or arguments is None:
         return None
     try:
         cases = find_path(MARKER.read(arguments).file, folders_above(node.path.parent, node.config.rootpath))

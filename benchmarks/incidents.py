@@ -60,9 +60,12 @@ from benchmarks import incident_runs
 @pytest.mark.cases("cases/feedback.jsonl")
 def test_replay(case):
     scenario, _, way = incident_runs.find_run(case.input).partition("/")
-    print("RUN", f"{scenario}/{way}")
     changed = " Be brief." if os.environ.get("CHANGED") else ""
-    trajectory = incident_runs.run_agents(scenario, way, os.environ["MODEL_SERVER"], changed)
+    try:
+        trajectory = incident_runs.run_agents(scenario, way, os.environ["MODEL_SERVER"], changed)
+    except BaseException as error:
+        Path(f"miss-{scenario}-{way}.txt").write_text(str(error))
+        raise
     Path(f"trace-{scenario}-{way}.json").write_text(json.dumps(asdict(trajectory)))
 """
 CONFTEST = """
@@ -148,8 +151,8 @@ def measure(instrumentation: str, *, has_agent_span: bool = True) -> Iterator[st
         replayed.mkdir()
         printed = make_cases(replayed)
         (replayed / "test_replay.py").write_text(REPLAY)
-        output = run_pytest(replayed, "none", MODEL_SERVER=NO_SERVER)
-        notes = list(compare(runs, wire, replayed, output))
+        run_pytest(replayed, "none", MODEL_SERVER=NO_SERVER)
+        notes = list(compare(runs, wire, replayed))
         title = instrumentation if has_agent_span else f"{instrumentation}, a trace for each call"
         what = f"{title}: of {len(runs)} runs, replayed from the trace to the same trajectory"
         yield line("incidents", what, len(runs) - len(notes), SHARE * len(runs), at_least=True)
@@ -164,15 +167,17 @@ def measure(instrumentation: str, *, has_agent_span: bool = True) -> Iterator[st
         yield line("incidents", f"{title}: replayed with another system prompt", finished, 0)
 
 
-def compare(runs: Sequence[Run], wire: Path, replayed: Path, output: str) -> Iterator[str]:
+def compare(runs: Sequence[Run], wire: Path, replayed: Path) -> Iterator[str]:
     """Yield why a run did not replay, for each that did not."""
     for scenario, way in runs:
         recorded = read_trajectory(wire / f"wire-{scenario}-{way}.json")
         traced = read_trajectory(replayed / f"trace-{scenario}-{way}.json")
         if recorded is None:
             yield f"          {scenario}/{way}: not recorded"
+        elif traced is None:
+            yield f"          {scenario}/{way}: {find_reason(replayed / f'miss-{scenario}-{way}.txt')}"
         elif traced != recorded:
-            yield f"          {scenario}/{way}: {find_reason(output, scenario, way, traced)}"
+            yield f"          {scenario}/{way}: another trajectory"
 
 
 def read_trajectory(path: Path) -> Any:
@@ -181,15 +186,13 @@ def read_trajectory(path: Path) -> Any:
     return None
 
 
-def find_reason(output: str, scenario: str, way: str, traced: object) -> str:
-    """Why a run did not replay: what its test printed about the miss."""
-    if traced is not None:
-        return "another trajectory"
-    before, found, _ = output.partition(f"RUN {scenario}/{way}\n")
-    if not found:
+def find_reason(miss: Path) -> str:
+    """Why a run did not replay: what its test wrote about the miss."""
+    if not miss.exists():
         return "no case"
-    misses = re.findall(r"^E   +(nearest.*(?:\n^E   +[-+].*)*)", before, re.MULTILINE)
-    return " ".join(misses[-1].replace("\nE ", " ").split())[:MAX_REASON] if misses else "failed"
+    text = miss.read_text()
+    _, _, nearest = text.partition("nearest")
+    return " ".join((nearest or text).split())[:MAX_REASON]
 
 
 def lines() -> Iterator[str]:

@@ -16,8 +16,9 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ INSTRUMENTATIONS = ("openinference", "traceloop", "genai", "langfuse")
 OPENAI_ONLY = ("langfuse",)
 SHARE = 0.9
 MAX_REASON = 300
-MAX_NOTES = 3
+MAX_NOTES = 5
+OTHER_TRAJECTORY = "another trajectory"
 NO_SERVER = "http://127.0.0.1:9"
 Run = tuple[str, str]
 RECORD = """
@@ -134,37 +136,50 @@ def make_cases(folder: Path) -> str:
     return printed
 
 
-def measure(instrumentation: str, *, has_agent_span: bool = True) -> Iterator[str]:
-    """Lines: how many of the runs replay from their traces, and why the others do not; then the control.
+@dataclass(frozen=True)
+class Setting:
+    """How runs are traced.
 
-    Args:
+    Attributes:
         instrumentation: One of `INSTRUMENTATIONS`.
-        has_agent_span: Whether the calls of a run share a trace, as those of an instrumented agent do.
+        title: What the lines call it.
+        environment: Variables of the instrumentation.
+        share: Share of the runs that must replay.
     """
+
+    instrumentation: str
+    title: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    share: float = SHARE
+
+
+def measure(setting: Setting) -> Iterator[str]:
+    """Lines: how many of the runs replay from their traces, and why the others do not; then the control."""
     runs = list_runs()
-    if instrumentation in OPENAI_ONLY:
+    if setting.instrumentation in OPENAI_ONLY:
         runs = [(scenario, way) for scenario, way in runs if not way.startswith("claude")]
     with tempfile.TemporaryDirectory() as name:
         wire = Path(name, "recorded")
-        record(wire, instrumentation, runs, AGENT_SPAN="1" if has_agent_span else "")
+        record(wire, setting.instrumentation, runs, **{"AGENT_SPAN": "1", **setting.environment})
         replayed = Path(name, "replayed")
         replayed.mkdir()
         printed = make_cases(replayed)
         (replayed / "test_replay.py").write_text(REPLAY)
         run_pytest(replayed, "none", MODEL_SERVER=NO_SERVER)
         notes = list(compare(runs, wire, replayed))
-        title = instrumentation if has_agent_span else f"{instrumentation}, a trace for each call"
-        what = f"{title}: of {len(runs)} runs, replayed from the trace to the same trajectory"
-        yield line("incidents", what, len(runs) - len(notes), SHARE * len(runs), at_least=True)
-        yield from notes
+        what = f"{setting.title}: of {len(runs)} runs, replayed from the trace to the same trajectory"
+        yield line("incidents", what, len(runs) - len(notes), setting.share * len(runs), at_least=True)
+        others = sum(note.endswith(OTHER_TRAJECTORY) for note in notes)
+        yield line("incidents", f"{setting.title}: replayed to another trajectory", others, 0)
+        yield from notes[:MAX_NOTES]
         missing = Counter(re.findall(r"has not: (.*)", printed))
         for what, count in missing.most_common(MAX_NOTES):
-            yield f"          {count} tapes lack {what}"
+            yield f"          {count} tapes lack {what[:MAX_REASON]}"
         for path in replayed.glob("trace-*.json"):
             path.unlink()
         run_pytest(replayed, "none", MODEL_SERVER=NO_SERVER, CHANGED="1")
         finished = len(list(replayed.glob("trace-*.json")))
-        yield line("incidents", f"{title}: replayed with another system prompt", finished, 0)
+        yield line("incidents", f"{setting.title}: replayed with another system prompt", finished, 0)
 
 
 def compare(runs: Sequence[Run], wire: Path, replayed: Path) -> Iterator[str]:
@@ -177,7 +192,7 @@ def compare(runs: Sequence[Run], wire: Path, replayed: Path) -> Iterator[str]:
         elif traced is None:
             yield f"          {scenario}/{way}: {find_reason(replayed / f'miss-{scenario}-{way}.txt')}"
         elif traced != recorded:
-            yield f"          {scenario}/{way}: another trajectory"
+            yield f"          {scenario}/{way}: {OTHER_TRAJECTORY}"
 
 
 def read_trajectory(path: Path) -> Any:
@@ -195,10 +210,20 @@ def find_reason(miss: Path) -> str:
     return " ".join((nearest or text).split())[:MAX_REASON]
 
 
-def lines() -> Iterator[str]:
+def list_settings() -> Iterator[Setting]:
+    """Each instrumentation; then one whose calls have a trace each, and one whose attributes are cut."""
     for instrumentation in sys.argv[1:] or INSTRUMENTATIONS:
-        yield from measure(instrumentation)
-    yield from measure(INSTRUMENTATIONS[0], has_agent_span=False)
+        yield Setting(instrumentation, instrumentation)
+    if not sys.argv[1:]:
+        apart = {"AGENT_SPAN": ""}
+        yield Setting("openinference", "openinference, a trace for each call", apart)
+        cut = {"OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT": "90"}
+        yield Setting("openinference", "openinference, texts cut at 90 characters", cut, share=0)
+
+
+def lines() -> Iterator[str]:
+    for setting in list_settings():
+        yield from measure(setting)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ INSTRUMENTATIONS = ("openinference", "traceloop", "genai", "langfuse")
 OPENAI_ONLY = ("langfuse",)
 SHARE = 0.9
 MAX_REASON = 300
-MAX_NOTES = 3
+MAX_NOTES = 5
+OTHER_TRAJECTORY = "another trajectory"
 NO_SERVER = "http://127.0.0.1:9"
 Run = tuple[str, str]
 RECORD = """
@@ -60,9 +62,12 @@ from benchmarks import incident_runs
 @pytest.mark.cases("cases/feedback.jsonl")
 def test_replay(case):
     scenario, _, way = incident_runs.find_run(case.input).partition("/")
-    print("RUN", f"{scenario}/{way}")
     changed = " Be brief." if os.environ.get("CHANGED") else ""
-    trajectory = incident_runs.run_agents(scenario, way, os.environ["MODEL_SERVER"], changed)
+    try:
+        trajectory = incident_runs.run_agents(scenario, way, os.environ["MODEL_SERVER"], changed)
+    except BaseException as error:
+        Path(f"miss-{scenario}-{way}.txt").write_text(str(error))
+        raise
     Path(f"trace-{scenario}-{way}.json").write_text(json.dumps(asdict(trajectory)))
 """
 CONFTEST = """
@@ -131,48 +136,63 @@ def make_cases(folder: Path) -> str:
     return printed
 
 
-def measure(instrumentation: str, *, has_agent_span: bool = True) -> Iterator[str]:
-    """Lines: how many of the runs replay from their traces, and why the others do not; then the control.
+@dataclass(frozen=True)
+class Setting:
+    """How runs are traced.
 
-    Args:
+    Attributes:
         instrumentation: One of `INSTRUMENTATIONS`.
-        has_agent_span: Whether the calls of a run share a trace, as those of an instrumented agent do.
+        title: What the lines call it.
+        environment: Variables of the instrumentation.
+        share: Share of the runs that must replay.
     """
+
+    instrumentation: str
+    title: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    share: float = SHARE
+
+
+def measure(setting: Setting) -> Iterator[str]:
+    """Lines: how many of the runs replay from their traces, and why the others do not; then the control."""
     runs = list_runs()
-    if instrumentation in OPENAI_ONLY:
+    if setting.instrumentation in OPENAI_ONLY:
         runs = [(scenario, way) for scenario, way in runs if not way.startswith("claude")]
     with tempfile.TemporaryDirectory() as name:
         wire = Path(name, "recorded")
-        record(wire, instrumentation, runs, AGENT_SPAN="1" if has_agent_span else "")
+        record(wire, setting.instrumentation, runs, **{"AGENT_SPAN": "1", **setting.environment})
         replayed = Path(name, "replayed")
         replayed.mkdir()
         printed = make_cases(replayed)
         (replayed / "test_replay.py").write_text(REPLAY)
-        output = run_pytest(replayed, "none", MODEL_SERVER=NO_SERVER)
-        notes = list(compare(runs, wire, replayed, output))
-        title = instrumentation if has_agent_span else f"{instrumentation}, a trace for each call"
-        what = f"{title}: of {len(runs)} runs, replayed from the trace to the same trajectory"
-        yield line("incidents", what, len(runs) - len(notes), SHARE * len(runs), at_least=True)
-        yield from notes
+        run_pytest(replayed, "none", MODEL_SERVER=NO_SERVER)
+        notes = list(compare(runs, wire, replayed))
+        what = f"{setting.title}: of {len(runs)} runs, replayed from the trace to the same trajectory"
+        yield line("incidents", what, len(runs) - len(notes), setting.share * len(runs), at_least=True)
+        others = sum(note.endswith(OTHER_TRAJECTORY) for note in notes)
+        yield line("incidents", f"{setting.title}: replayed to another trajectory", others, 0)
+        yield from notes[:MAX_NOTES]
         missing = Counter(re.findall(r"has not: (.*)", printed))
         for what, count in missing.most_common(MAX_NOTES):
-            yield f"          {count} tapes lack {what}"
+            yield f"          {count} tapes lack {what[:MAX_REASON]}"
         for path in replayed.glob("trace-*.json"):
             path.unlink()
         run_pytest(replayed, "none", MODEL_SERVER=NO_SERVER, CHANGED="1")
         finished = len(list(replayed.glob("trace-*.json")))
-        yield line("incidents", f"{title}: replayed with another system prompt", finished, 0)
+        yield line("incidents", f"{setting.title}: replayed with another system prompt", finished, 0)
 
 
-def compare(runs: Sequence[Run], wire: Path, replayed: Path, output: str) -> Iterator[str]:
+def compare(runs: Sequence[Run], wire: Path, replayed: Path) -> Iterator[str]:
     """Yield why a run did not replay, for each that did not."""
     for scenario, way in runs:
         recorded = read_trajectory(wire / f"wire-{scenario}-{way}.json")
         traced = read_trajectory(replayed / f"trace-{scenario}-{way}.json")
         if recorded is None:
             yield f"          {scenario}/{way}: not recorded"
+        elif traced is None:
+            yield f"          {scenario}/{way}: {find_reason(replayed / f'miss-{scenario}-{way}.txt')}"
         elif traced != recorded:
-            yield f"          {scenario}/{way}: {find_reason(output, scenario, way, traced)}"
+            yield f"          {scenario}/{way}: {OTHER_TRAJECTORY}"
 
 
 def read_trajectory(path: Path) -> Any:
@@ -181,21 +201,29 @@ def read_trajectory(path: Path) -> Any:
     return None
 
 
-def find_reason(output: str, scenario: str, way: str, traced: object) -> str:
-    """Why a run did not replay: what its test printed about the miss."""
-    if traced is not None:
-        return "another trajectory"
-    before, found, _ = output.partition(f"RUN {scenario}/{way}\n")
-    if not found:
+def find_reason(miss: Path) -> str:
+    """Why a run did not replay: what its test wrote about the miss."""
+    if not miss.exists():
         return "no case"
-    misses = re.findall(r"^E   +(nearest.*(?:\n^E   +[-+].*)*)", before, re.MULTILINE)
-    return " ".join(misses[-1].replace("\nE ", " ").split())[:MAX_REASON] if misses else "failed"
+    text = miss.read_text()
+    _, _, nearest = text.partition("nearest")
+    return " ".join((nearest or text).split())[:MAX_REASON]
+
+
+def list_settings() -> Iterator[Setting]:
+    """Each instrumentation; then one whose calls have a trace each, and one whose attributes are cut."""
+    for instrumentation in sys.argv[1:] or INSTRUMENTATIONS:
+        yield Setting(instrumentation, instrumentation)
+    if not sys.argv[1:]:
+        apart = {"AGENT_SPAN": ""}
+        yield Setting("openinference", "openinference, a trace for each call", apart)
+        cut = {"OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT": "90"}
+        yield Setting("openinference", "openinference, texts cut at 90 characters", cut, share=0)
 
 
 def lines() -> Iterator[str]:
-    for instrumentation in sys.argv[1:] or INSTRUMENTATIONS:
-        yield from measure(instrumentation)
-    yield from measure(INSTRUMENTATIONS[0], has_agent_span=False)
+    for setting in list_settings():
+        yield from measure(setting)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ NO_CONTENT = (
     f"calls without messages or answer ({NO_CONTENT_HINT}; give the files of logs with those of traces)"
 )
 REPEATED = "calls with the id of another"
+CUT_TOOLS = "tools of calls, cut by a limit of attributes: their conversations have none"
 UNREADABLE = "calls with values that are not UTF-8, not finite or nested too deeply"
 
 
@@ -81,7 +82,8 @@ def read_conversations(paths: Iterable[Path], counts: Counter[str]) -> Iterator[
     contents: dict[int, tuple[str, ...]] = {}
     for values in join_records(paths, counts):
         try:
-            _store_call(values, calls, contents)
+            tools = _read_tools(values, counts)
+            _store_call(values, tools, calls, contents)
         except (BadFile, RecursionError) as error:
             reason = str(error)
             if reason not in (CUT, NO_CONTENT):
@@ -92,8 +94,19 @@ def read_conversations(paths: Iterable[Path], counts: Counter[str]) -> Iterator[
             yield _build_conversation(end, texts, calls)
 
 
+def _read_tools(values: JsonObject, counts: Counter[str]) -> str:
+    """Return the tools of a call as JSON; of tools that were cut, none, which is counted."""
+    try:
+        return read_tools(json.dumps(values.get("tools")))
+    except BadFile as error:
+        if str(error) != CUT:
+            raise
+    counts[CUT_TOOLS] += 1
+    return "[]"
+
+
 def _store_call(
-    values: JsonObject, calls: dict[int, StoredCall], contents: dict[int, tuple[str, ...]]
+    values: JsonObject, tools: str, calls: dict[int, StoredCall], contents: dict[int, tuple[str, ...]]
 ) -> None:
     """Store a call in ``calls`` and its messages in ``contents``, both under its end; mark the calls that it continues.
 
@@ -113,7 +126,6 @@ def _store_call(
         calls[end] = StoredCall(call, earlier, [])
     calls[end].origins.append(values["origin"])
     contents.update(dict.fromkeys(earlier, ()))
-    tools = read_tools(json.dumps(values.get("tools")))
     texts = [turn.text for turn in turns[:-1]]
     contents.setdefault(end, (tools, *texts))
 

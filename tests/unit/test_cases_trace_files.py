@@ -594,6 +594,19 @@ def test_the_items_of_a_response_are_one_answer(tmp_path: Path, spans: Callable[
         assert calls[0]["usage"] == {"input_tokens": 50, "output_tokens": 7, "cached_tokens": 40}
 
 
+@pytest.mark.parametrize("name", ["gen_ai.tool.definitions", "llm.tools.0.tool.json_schema"])
+def test_cut_tools_are_left_out_not_their_conversation(tmp_path: Path, name: str) -> None:
+    convention = genai if name.startswith("gen_ai") else openinference
+    spans = []
+    for number, (messages, answer, tokens) in enumerate(CALLS):
+        attributes = {**convention(messages, answer, tokens), name: '{"type": "function", "func'}
+        spans.append(span(number, attributes))
+    (entry,), counts = read(write(tmp_path / "traces.jsonl", otlp(*spans)))
+    assert entry.output == "No, 9 °C."
+    assert entry.data == {}
+    assert counts == {exported_traces.CUT_TOOLS: 2}
+
+
 def test_of_several_answers_that_were_asked_for_the_first_is_taken(tmp_path: Path) -> None:
     first, _ = openinference_responses(**{"llm.invocation_parameters": '{"n": 2}'})
     (entry,), _ = read(write(tmp_path / "traces.jsonl", otlp(first)))

@@ -168,6 +168,8 @@ def read_tools(text: str) -> str:
     for item in _list_items(json.loads(text)):
         function = dict(_unwrap(item, "tool", "json_schema", "function"))
         function.pop("type", None)
+        if isinstance(function.get("json_schema"), str):
+            raise BadFile(CUT)  # not JSON: its end is missing
         if "input_schema" in function:  # Anthropic's name of it
             function["parameters"] = function.pop("input_schema")
         if "parameters" in function:

@@ -6,7 +6,7 @@ LangSmith: OTLP JSON, with keys in either spelling, or rows of a store; JSON lin
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,12 +17,21 @@ from pytest_llmops.errors import UsageError
 from pytest_llmops.production.review_queue import QueueEntry
 from pytest_llmops.protocols import ToolCall
 from pytest_llmops.trace import cost_usd, fields
-from pytest_llmops.trace.exported.messages import CUT, Turn, read_messages, read_tools
+from pytest_llmops.trace.exported.messages import (
+    CUT,
+    Turn,
+    join_answers,
+    parse_text,
+    read_messages,
+    read_tools,
+)
 from pytest_llmops.trace.exported.records import read_records
 from pytest_llmops.trace.exported.span_fields import (
+    FIELDS,
     MESSAGE_EVENTS,
     MODEL_CALLS,
     NO_CONTENT_HINT,
+    Paths,
     read_any_value,
     read_duration,
     read_fields,
@@ -34,6 +43,7 @@ NO_CONTENT = (
     f"calls without messages or answer ({NO_CONTENT_HINT}; give the files of logs with those of traces)"
 )
 REPEATED = "calls with the id of another"
+CUT_TOOLS = "tools of calls, cut by a limit of attributes: their conversations have none"
 UNREADABLE = "calls with values that are not UTF-8, not finite or nested too deeply"
 
 
@@ -48,8 +58,15 @@ class StoredCall(NamedTuple):
     origins: list[JsonObject]
 
 
-def read_conversations(paths: Iterable[Path], counts: Counter[str]) -> Iterator[QueueEntry]:
-    """Yield each conversation in exported files once, as an entry of the review queue, in the order of the files.
+class Conversation(NamedTuple):
+    """A conversation as an entry of the review queue, and the origins of its calls, the last one at the end."""
+
+    entry: QueueEntry
+    origins: list[JsonObject]
+
+
+def read_conversations(paths: Iterable[Path], counts: Counter[str]) -> Iterator[Conversation]:
+    """Yield each conversation in exported files once, in the order of the files.
 
     A call continues another one if its messages begin with the other's messages and answer, even in another trace or an earlier line.
 
@@ -63,9 +80,10 @@ def read_conversations(paths: Iterable[Path], counts: Counter[str]) -> Iterator[
     calls: dict[int, StoredCall] = {}
     # End of a call -> its tools and messages as JSON; an empty tuple if another call continues it
     contents: dict[int, tuple[str, ...]] = {}
-    for values in _join_records(paths, counts):
+    for values in join_records(paths, counts):
         try:
-            _store_call(values, calls, contents)
+            tools = _read_tools(values, counts)
+            _store_call(values, tools, calls, contents)
         except (BadFile, RecursionError) as error:
             reason = str(error)
             if reason not in (CUT, NO_CONTENT):
@@ -73,11 +91,22 @@ def read_conversations(paths: Iterable[Path], counts: Counter[str]) -> Iterator[
             counts[reason] += 1
     for end, texts in contents.items():
         if texts:
-            yield _build_entry(end, texts, calls)
+            yield _build_conversation(end, texts, calls)
+
+
+def _read_tools(values: JsonObject, counts: Counter[str]) -> str:
+    """Return the tools of a call as JSON; of tools that were cut, none, which is counted."""
+    try:
+        return read_tools(json.dumps(values.get("tools")))
+    except BadFile as error:
+        if str(error) != CUT:
+            raise
+    counts[CUT_TOOLS] += 1
+    return "[]"
 
 
 def _store_call(
-    values: JsonObject, calls: dict[int, StoredCall], contents: dict[int, tuple[str, ...]]
+    values: JsonObject, tools: str, calls: dict[int, StoredCall], contents: dict[int, tuple[str, ...]]
 ) -> None:
     """Store a call in ``calls`` and its messages in ``contents``, both under its end; mark the calls that it continues.
 
@@ -93,11 +122,10 @@ def _store_call(
     earlier = tuple(ends[:-1])  # the last turn is the answer
     if end not in calls:
         answer = json.loads(turns[-1].text)
-        call = json.dumps(_read_call(values, answer))
+        call = json.dumps(read_call_facts(values, answer))
         calls[end] = StoredCall(call, earlier, [])
     calls[end].origins.append(values["origin"])
     contents.update(dict.fromkeys(earlier, ()))
-    tools = read_tools(json.dumps(values.get("tools")))
     texts = [turn.text for turn in turns[:-1]]
     contents.setdefault(end, (tools, *texts))
 
@@ -108,13 +136,13 @@ def _load_values(texts: Sequence[str]) -> list[Any]:
     return values
 
 
-def _build_entry(end: int, texts: Sequence[str], calls: Mapping[int, StoredCall]) -> QueueEntry:
+def _build_conversation(end: int, texts: Sequence[str], calls: Mapping[int, StoredCall]) -> Conversation:
     """Return the conversation whose last call has this end; ``texts`` are its tools and messages as JSON."""
     tools, *messages = _load_values(texts)
     last = calls[end]
-    places = (*last.earlier, end)
-    stored = [calls[place].text for place in places if place in calls]
-    conversation = _load_values(stored)
+    places = [place for place in (*last.earlier, end) if place in calls]
+    conversation = _load_values([calls[place].text for place in places])
+    origins = [_choose_origin(calls[place].origins, last.origins[0]) for place in places]
     questions = [message["content"] for message in messages if message["role"] == "user"]
     data = {}
     if tools:
@@ -124,7 +152,7 @@ def _build_entry(end: int, texts: Sequence[str], calls: Mapping[int, StoredCall]
     if len(questions) == 1:
         question = questions[0]
         sent_messages = messages
-    return QueueEntry(
+    entry = QueueEntry(
         input=question,
         output=_format_answer(conversation[-1]),
         reason="trace",
@@ -133,6 +161,15 @@ def _build_entry(end: int, texts: Sequence[str], calls: Mapping[int, StoredCall]
         origin=tuple(last.origins),
         data=data,
     )
+    return Conversation(entry, origins)
+
+
+def _choose_origin(origins: Sequence[JsonObject], last: JsonObject) -> JsonObject:
+    """Return which of several equal calls belongs to a conversation: the one in the trace of its last call, else the first."""
+    for origin in origins:
+        if origin["trace"] == last["trace"]:
+            return origin
+    return origins[0]
 
 
 def _format_answer(call: JsonObject) -> str:
@@ -151,17 +188,30 @@ def _read_file(path: Path, counts: Counter[str]) -> Iterator[JsonObject]:
         raise UsageError(f"{error}; nothing was written") from None
 
 
-def _join_records(paths: Iterable[Path], counts: Counter[str]) -> Iterator[dict[str, Any]]:
-    """Yield the fields of each call from its span and log records, as soon as it is complete; incomplete calls come at the end."""
+def join_records(
+    paths: Iterable[Path],
+    counts: Counter[str],
+    field_names: Mapping[str, Paths] = FIELDS,
+    note_other: Callable[[JsonObject], object] = bool,
+) -> Iterator[dict[str, Any]]:
+    """Yield the fields of each call from its span and log records, as soon as it is complete; incomplete calls come at the end.
+
+    Args:
+        paths: Files of traces and logs.
+        counts: Is increased, by reason, for what is left out.
+        field_names: The names of the fields.
+        note_other: Is called with the fields of each record that is not of a model call.
+    """
     waiting: dict[
         tuple[str, str], dict[str, Any]
     ] = {}  # by trace and span; an empty call was yielded already
     for path in paths:
         for number, record in enumerate(_read_file(path, counts)):
-            values = read_fields(record)
+            values = read_fields(record, field_names)
             event = as_text(values.get("event"))
             field, role = MESSAGE_EVENTS.get(event, ("", ""))
             if not field and as_text(values.get("kind")).casefold() not in MODEL_CALLS:
+                note_other(values)
                 continue
             trace = str(values.get("trace", ""))
             place = f"{path.name}#{number}"
@@ -192,11 +242,14 @@ def _read_call_turns(values: JsonObject) -> list[Turn]:
     answers = read_messages(values.get("output"), "assistant")
     if not messages or not answers:
         raise BadFile(NO_CONTENT)
+    answers = [answer._replace(role="assistant") for answer in answers]
+    if fields.as_token_count(parse_text(values.get("choices"))) in (None, 1):
+        answers = join_answers(answers)
     new_system = [turn for turn in system if turn not in messages]  # OpenInference has it in both places
-    return [*new_system, *messages, answers[0]._replace(role="assistant")]
+    return [*new_system, *join_answers(messages), answers[0]]
 
 
-def _read_call(values: JsonObject, answer: JsonObject) -> dict[str, Any]:
+def read_call_facts(values: JsonObject, answer: JsonObject) -> dict[str, Any]:
     """Return a call as `Call.to_wire` writes it, but without messages: the entry has them."""
     usage = read_usage(values)
     model = as_text(values.get("model"))

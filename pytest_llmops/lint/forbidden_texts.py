@@ -8,21 +8,20 @@ from typing import Any
 MAX_EXAMPLES = 8
 MAX_EXAMPLE_CHARS = 10_000
 # In parts, so that no scanner of secrets takes this file for one that holds some
-_SECRETS = (
-    "".join(
-        [
-            "export OPENAI_API_KEY=",
-            "sk-",
-            "proj-",
-            "Zq8vT3nLx0PbW5yRk2Hd",
-            "T3Blbk",
-            "FJ",
-            "m7Cq9sUe4Ag1Vf6Xo3Jd",
-        ]
+_SECRET_PARTS = (
+    (
+        "export OPENAI_API_KEY=",
+        "sk-",
+        "proj-",
+        "Zq8vT3nLx0PbW5yRk2Hd",
+        "T3Blbk",
+        "FJ",
+        "m7Cq9sUe4Ag1Vf6Xo3Jd",
     ),
-    "".join(["token = ", "ghp_", "a8Kd03LmQx92ZvTn47RbYc61WpHs5EuJ0gFi"]),
-    "".join(["AWS key ", "AKIA", "QX7Z3M5T2WLB4RNC"]),
+    ("token = ", "ghp_", "a8Kd03LmQx92ZvTn47RbYc61WpHs5EuJ0gFi"),
+    ("AWS key ", "AKIA", "QX7Z3M5T2WLB4RNC"),
 )
+_SECRETS = tuple("".join(parts) for parts in _SECRET_PARTS)
 _PERSONAL_DATA = (
     "Write to jane.doe@freenet.de or call +49 30 90182034. Her card is 4111 1111 1111 1111, her IBAN DE89 3704 0044 0532 0130 00, "
     "her SSN 536-90-4399, her address 84.17.52.199."

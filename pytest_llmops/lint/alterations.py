@@ -14,10 +14,27 @@ from pytest_llmops.schemas.json_extraction import JsonMatch, find_json
 
 REFUSAL = "I'm sorry, but I can't help with that."
 OTHER_TEXT = "The old lighthouse was painted white in spring."
-OTHER_ANSWER = (
-    "## Opening hours\n\nThe museum opens on 14 May 2031 at 10:45.\n\n- Adults: €17.50\n- Children: free\n\n"
-    'Write to Ms Okafor in Trondheim: "All 3 halls are shown" (東京, naïve, №8).'
-)
+# Something of all that an assertion may forbid: layout, links, code, other scripts, money, questions, shouting ...
+OTHER_ANSWER = """## Opening hours 😀
+
+As an AI language model, I think the museum opens on 14 May 2031 at 10:45; *perhaps* not! Really?! **WARNING**: TODO, {{name}}, [NAME].
+
+- Adults: €17.50, $20 or £15 (100 %), <b>free</b> for children & guests\t#1
+1. Write to Ms Okafor <okafor@example.org>, +1 555 0100, or see https://example.org/a?b=c_d
+
+| hall | open |
+|---|---|
+| 3 | "yes" |
+
+
+
+```python
+print({"hall": [3, null]})
+```
+東京, Привет, مرحبا, naïve, №8, $x^2$, `ls -l` ... damn
+"""
+RUN_ON = "and so the keeper walked on " * 25
+LONG_WORD = "Rindfleisch" * 60
 LENGTHENED = 20  # how often an answer is repeated to be too long
 MAX_LONG_CHARS = 200_000
 MAX_JSON_CHARS = 65_536  # an answer with more is not searched for JSON
@@ -101,7 +118,11 @@ def _iter_texts(text: str) -> Iterator[Alteration]:
     yield Alteration("refused", REFUSAL)
     yield Alteration("replaced", OTHER_TEXT)
     yield Alteration("replaced", OTHER_ANSWER)
-    yield Alteration("repeated", _repeat(text))
+    yield Alteration("another text added", f"{text}\n{OTHER_ANSWER}")
+    yield Alteration("repeated", _repeat(text, "\n"))
+    yield Alteration("repeated", _repeat(text, " "))
+    yield Alteration("replaced", RUN_ON)
+    yield Alteration("replaced", LONG_WORD)
     yield from _iter_json_texts(text)
     for kind, change in _TEXT_CHANGES.items():
         yield Alteration(kind, change(text))
@@ -109,10 +130,10 @@ def _iter_texts(text: str) -> Iterator[Alteration]:
     yield Alteration("cut", text[: len(text) // 2])
 
 
-def _repeat(text: str) -> str:
+def _repeat(text: str, separator: str) -> str:
     """Return a text so often that it is too long, but not so long that it takes time."""
     times = min(LENGTHENED, MAX_LONG_CHARS // (len(text) + 1))
-    return "\n".join([text] * max(times, 2))
+    return separator.join([text] * max(times, 2))
 
 
 def _iter_json_texts(text: str) -> Iterator[Alteration]:

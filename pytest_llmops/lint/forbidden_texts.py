@@ -3,9 +3,14 @@
 import importlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any
 
 MAX_EXAMPLES = 8
+MAX_MENTIONED = 20
+MAX_MENTIONED_CHARS = 200
+MAX_DEPTH = 4  # of functions that a metric calls, and collections in them
 MAX_EXAMPLE_CHARS = 10_000
 # In parts, so that no scanner of secrets takes this file for one that holds some
 _SECRET_PARTS = (
@@ -59,6 +64,62 @@ _BY_NAME: Mapping[str, Sequence[str]] = {
     "assert_no_injection": (_INJECTION,),
     "assert_complies": (_PERSONAL_DATA, *_SECRETS, _INJECTION),
 }
+
+
+def list_mentioned(metric: object) -> list[str]:
+    """Return texts that a metric mentions in its code, or that an expression there matches: it may forbid them.
+
+    >>> list_mentioned(lambda answer: "acme" not in answer.lower())
+    ['acme']
+    """
+    texts = []
+    for text in _iter_mentioned(metric, MAX_DEPTH):
+        texts.append(text)
+        if re.escape(text) != text:
+            texts += list_matching_texts(text)
+    return [text for text in dict.fromkeys(texts) if text.strip()][:MAX_MENTIONED]
+
+
+def _iter_mentioned(value: object, depth: int) -> Iterator[str]:
+    """Yield the texts in a function, in what it uses, and in collections of texts."""
+    if depth < 0:
+        return
+    inner: list[object] = []
+    if isinstance(value, str):
+        if len(value) <= MAX_MENTIONED_CHARS:
+            yield value
+    elif isinstance(value, re.Pattern):
+        inner = [value.pattern]
+    elif isinstance(value, partial):
+        inner = [value.func, *value.args, *value.keywords.values()]
+    elif isinstance(value, CodeType):
+        inner = [constant for constant in value.co_consts if constant is not None]
+    elif isinstance(value, MethodType):
+        inner = (
+            [value.__func__, *vars(value.__self__).values()] if hasattr(value.__self__, "__dict__") else []
+        )
+    elif isinstance(value, FunctionType):
+        code = value.__code__
+        documentation = value.__doc__
+        used = [value.__globals__[name] for name in code.co_names if name in value.__globals__]
+        cells = [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
+        constants = [
+            constant for constant in code.co_consts if constant != documentation or documentation is None
+        ]
+        inner = [*constants, *(value.__defaults__ or ()), *cells, *used]
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        inner = sorted(value, key=repr)[:MAX_MENTIONED]
+    for item in inner:
+        yield from _iter_mentioned(item, depth - 1)
+
+
+def _is_filled(cell: CellType) -> bool:
+    """Return whether a variable of a closure has a value."""
+    try:
+        cell.cell_contents  # noqa: B018 -- raises if it has none
+    except ValueError:
+        return False
+    return True
 
 
 def list_matching_texts(pattern: object, *, ignore_case: bool = False) -> list[str]:

@@ -19,7 +19,7 @@ from pytest_llmops._util.framework_objects import read_answer
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed
 from pytest_llmops.lint import targets
 from pytest_llmops.lint.alterations import Alteration, iter_alterations
-from pytest_llmops.lint.forbidden_texts import list_forbidden
+from pytest_llmops.lint.forbidden_texts import list_forbidden, list_mentioned
 from pytest_llmops.lint.isolation import Isolation
 from pytest_llmops.lint.targets import TARGETS, Target, format_call
 from pytest_llmops.measurement import Json
@@ -218,6 +218,9 @@ def _list_alterations(call: _Call, target: Target, given: object) -> list[Altera
     altered = list(iter_alterations(answer))
     if not altered:
         return targets.NOT_ALTERABLE
+    if call.name == "assert_score" and isinstance(answer, str):
+        mentioned = list_mentioned(call.arguments["metric"])
+        altered += [Alteration("text of the metric added", f"{answer} {text}") for text in mentioned]
     if not target.forbids:
         return altered
     if not isinstance(answer, str):

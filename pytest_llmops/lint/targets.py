@@ -7,6 +7,9 @@ from pytest_llmops.measurement import shorten_text
 
 MAX_SHOWN_CHARS = 40  # of an argument
 MAX_CALL_CHARS = 160  # of the assertion as it was called
+MAX_ANSWERS = 20  # on which an assertion is tried in a run
+MAX_SLOW_ANSWERS = 5
+MAX_SLOW_CHARS = 4_000  # of an altered answer for an assertion that is slow
 # Why an assertion is not linted
 ASKS_A_MODEL = "asks a model or a judge, and what it would ask is not recorded"
 NO_ANSWER = "is about calls, files, passages or a judge, not about an answer"
@@ -26,7 +29,7 @@ class Target:
         is_certain: What is put in is forbidden for certain, so that an assertion that lets it pass cannot fail.
         may_ask: It may ask a model, an embedder or a judge.
         reads_objects: It reads the text of an SDK's answer object itself.
-        most_answers: On how many answers it is tried.
+        is_slow: Each evaluation takes long.
     """
 
     answer: str = "answer"
@@ -34,18 +37,25 @@ class Target:
     is_certain: bool = False
     may_ask: bool = False
     reads_objects: bool = True
-    most_answers: int = 20
+    is_slow: bool = False
+
+    @property
+    def most_answers(self) -> int:
+        """On how many answers it is tried."""
+        if self.is_slow:
+            return MAX_SLOW_ANSWERS
+        return MAX_ANSWERS
 
 
 TARGETS: Mapping[str, Target] = {
-    "assert_checklist": Target(may_ask=True, most_answers=3),
+    "assert_checklist": Target(may_ask=True, is_slow=True),
     "assert_clean_text": Target(answer="texts", forbids=True, reads_objects=False),
     "assert_complies": Target(forbids=True, may_ask=True),
     "assert_contains": Target(answer="actual"),
     "assert_exact": Target(answer="actual"),
     "assert_fuzzy": Target(answer="actual"),
-    "assert_grounded": Target(may_ask=True, most_answers=3),
-    "assert_judge_score": Target(may_ask=True, most_answers=3),
+    "assert_grounded": Target(may_ask=True, is_slow=True),
+    "assert_judge_score": Target(may_ask=True, is_slow=True),
     "assert_matches": Target(answer="actual"),
     "assert_no_injection": Target(answer="text", forbids=True),
     "assert_no_pii": Target(answer="text", forbids=True),
@@ -53,11 +63,11 @@ TARGETS: Mapping[str, Target] = {
     "assert_no_secrets": Target(answer="text", forbids=True),
     "assert_not_contains": Target(answer="actual", forbids=True, is_certain=True),
     "assert_not_matches": Target(answer="actual", forbids=True, is_certain=True),
-    "assert_preferred": Target(may_ask=True, most_answers=3),
+    "assert_preferred": Target(may_ask=True, is_slow=True),
     "assert_refusal": Target(may_ask=True),
     "assert_schema": Target(answer="actual"),
     "assert_score": Target(answer="actual", may_ask=True, reads_objects=False),
-    "assert_semantic": Target(answer="actual", may_ask=True, most_answers=5),
+    "assert_semantic": Target(answer="actual", may_ask=True, is_slow=True),
 }
 
 

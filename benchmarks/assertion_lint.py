@@ -56,6 +56,42 @@ def looks_at_the_wrong_name(answer, expected): return "Yes" in expected
 def swallows(answer):
     try: return float("refund" in answer) or 1 / 0
     except ZeroDivisionError: return 1.0
+def is_some(answer): return bool([answer])
+def best_of(answer): return max([0.0, *(float(word in answer) for word in ("refund", "days"))])
+def has_hash(answer): return hash(answer) is not None
+def weighs_nothing(answer): return 1 - 0 * len(answer)
+
+def few_numbers(answer): return len(set(re.findall(r"\\d+", answer))) <= 8
+def no_two_spaces(answer): return "  " not in answer
+def is_balanced(answer): return answer.count("(") == answer.count(")")
+def no_colon_at_the_end(answer): return not answer.rstrip().endswith(":")
+def no_monster(answer): return all(len(word) <= 60 for word in answer.split())
+def few_commas(answer): return answer.count(",") <= 40
+def no_word_twice(answer): return not re.search(r"\\b(\\w+) \\1\\b", answer)
+def no_old_year(answer): return all(int(year) >= 1900 for year in re.findall(r"\\b1\\d{3}\\b", answer))
+def is_printable(answer): return all(char.isprintable() or char.isspace() for char in answer)
+def no_click(answer): return "click here" not in answer.lower()
+def no_rival(answer): return "".join(["glo", "bex"]) not in answer.lower()
+def no_large_share(answer): return all(int(share) <= 100 for share in re.findall(r"(\\d+) ?%", answer))
+def few_paragraphs(answer): return answer.count("\\n\\n") <= 20
+def no_end_of_stream(answer): return not answer.endswith(("<|im_end|>", "</s>"))
+def is_never_bad(answer): return 0 if answer is ... else 1
+def average_of_none(answer): return sum(map(len, answer.split())) * 0 + 0.7
+
+def words_in_sentence(answer): return len(answer.split()) / max(len(re.findall(r"[.!?]", answer)), 1)
+def no_negative(value): return all(item >= 0 for item in value.values() if isinstance(item, (int, float)))
+def snake_case(value): return all(re.fullmatch(r"[a-zA-Z_]\\w*", key) for key in value)
+def depth(value): return 1 + max(map(depth, value.values()), default=0) if isinstance(value, dict) else 0
+def is_filled(value): return all(item != "" and item is not None for item in value.values())
+def starts_not_with_i(answer): return not answer.startswith("I ")
+def few_bullets(answer): return len(re.findall(r"^\\s*[-*] ", answer, re.M)) <= 12
+def no_yen(answer): return "¥" not in answer
+RIVALS = {"Globex", "Initech"}
+def names_rival(answer): return any(name.lower() in answer.lower() for name in RIVALS)
+def names_no_rival(answer): return not names_rival(answer)
+def no_long_value(value): return all(len(item) < 2_000 for item in value.values() if isinstance(item, str))
+def no_hedge(answer): return len(re.findall(r"(?i)perhaps|maybe|possibly", answer)) <= 2
+def no_smiley(answer): return ":-)" not in answer and ";)" not in answer
 def counts_keys(value): return len(value)
 
 def words(answer): return len(answer.split())
@@ -284,6 +320,89 @@ LATER_CAN_FAIL = (
     Kind("schema: enum of a key", "assert_schema(answer, {'properties': {expected[0]: {'enum': [expected[1]]}}})", parsed=True, expect=lambda value: next(([key, value[key]] for key in list(value)[:3] if isinstance(value[key], str)), None)),
 )  # fmt: skip
 
+# Written after the lists above had been measured again, to be hard; measured, and then the alterations were extended once more
+LAST_CANNOT_FAIL = (
+    Kind("contains in spaces, at_least=0", "assert_contains(answer, 'thirty days', whitespace='collapse', at_least=0)"),
+    Kind("matches an empty group", "assert_matches(answer, '()')"),
+    Kind("matches the start", r"assert_matches(answer, r'\A')"),
+    Kind("matches a word or the end", r"assert_matches(answer, r'(?i)refund|days|\Z')"),
+    Kind("matches any or none, lazily", r"assert_matches(answer, r'(?:\s|\S)*?')"),
+    Kind("exact of several, at_least=0", "assert_exact(answer, ['Yes', 'No'], at_least=0, ignore_case=True)"),
+    Kind("schema not not {}", "assert_schema(answer, {'not': {'not': {}}})", parsed=True),
+    Kind("schema if", "assert_schema(answer, {'if': {'required': ['zz']}, 'then': True, 'else': {}})", parsed=True),
+    Kind("score that it is some", "assert_score(is_some, answer, at_least=1)"),
+    Kind("score of the best, at least 0", "assert_score(best_of, answer, at_least=0)"),
+    Kind("score of a hash", "assert_score(has_hash, answer, at_least=1)"),
+    Kind("score that weighs nothing", "assert_score(weighs_nothing, answer, at_least=0.5)"),
+)  # fmt: skip
+LAST_CAN_FAIL = (
+    Kind("score: few numbers", "assert_score(few_numbers, answer, at_least=1)", expect=if_true(lambda answer: len(re.findall(r"\d+", answer)) < 8)),
+    Kind("score: no two spaces", "assert_score(no_two_spaces, answer, at_least=1)", expect=no_such("  ")),
+    Kind("score: balanced", "assert_score(is_balanced, answer, at_least=1)", expect=no_such(r"[()]")),
+    Kind("score: no colon at the end", "assert_score(no_colon_at_the_end, answer, at_least=1)", expect=if_true(lambda answer: not answer.rstrip().endswith(":"))),
+    Kind("score: no monster", "assert_score(no_monster, answer, at_least=1)", expect=no_such(r"\S{60}")),
+    Kind("score: few commas", "assert_score(few_commas, answer, at_least=1)", expect=if_true(lambda answer: answer.count(",") < 20)),
+    Kind("score: no word twice", "assert_score(no_word_twice, answer, at_least=1)", expect=no_such(r"\b(\w+) \1\b")),
+    Kind("score: no old year", "assert_score(no_old_year, answer, at_least=1)", expect=no_such(r"\b1\d{3}\b")),
+    Kind("score: printable", "assert_score(is_printable, answer, at_least=1)", expect=if_true(str.isascii)),
+    Kind("score: no click", "assert_score(no_click, answer, at_least=1)", expect=no_such("(?i)click here")),
+    Kind("score: no rival", "assert_score(no_rival, answer, at_least=1)", expect=no_such("(?i)globex")),
+    Kind("score: no large share", "assert_score(no_large_share, answer, at_least=1)", expect=no_such("%")),
+    Kind("score: few paragraphs", "assert_score(few_paragraphs, answer, at_least=1)", expect=if_true(lambda answer: answer.count("\n\n") < 10)),
+    Kind("score: no end of a stream", "assert_score(no_end_of_stream, answer, at_least=1)", expect=no_such(r"<\|im_end|</s>")),
+    Kind("score: few keys", "assert_score(counts_keys, answer, at_most=50, unit='count')", parsed=True),
+    Kind("schema: no other keys alone", "assert_schema(answer, {'properties': dict.fromkeys(expected, True), 'additionalProperties': False})", parsed=True, expect=lambda value: list(value) or None),
+    Kind("schema: at most some keys", "assert_schema(answer, {'maxProperties': 20})", parsed=True, expect=lambda value: "" if len(value) < 20 else None),
+    Kind("not matches a unit", r"assert_not_matches(answer, r'\b\d+\s*(?:kg|lb)s?\b')", expect=no_such("kg|lb")),
+    Kind("not matches a start", r"assert_not_matches(answer, r'^(?:Sure|Certainly|Of course)[,!]')", expect=no_such("Sure|Certainly|Of course")),
+    Kind("matches no space at the start", r"assert_matches(answer, r'^\S')", expect=if_true(lambda answer: not answer[0].isspace())),
+    Kind("matches no space at the end", r"assert_matches(answer, r'\S\Z')", expect=if_true(lambda answer: not answer[-1].isspace())),
+    Kind("matches all but a word", r"assert_matches(answer, r'(?is)(?:(?!unfortunately).)*', full=True)", expect=no_such("(?i)unfortunately")),
+    Kind("contains, at most five times", "assert_contains(answer, expected, at_most_times=5)", expect=lambda answer: (word := a_word(answer)) and (word if answer.count(word) < 6 else None)),
+    Kind("fuzzy part 0.8", "assert_fuzzy(answer, expected, at_least=0.8, partial=True)", expect=a_word),
+    Kind("semantic 0.3, minilm", "assert_semantic(answer, expected, at_least=0.3, checks=())", expect=lambda answer: answer if a_word(answer) and len(answer) < 400 else None),
+)  # fmt: skip
+
+# Written when all of the above had been measured and the alterations were as they are; measured once
+UNSEEN_CANNOT_FAIL = (
+    Kind("matches spaces or none", r"assert_matches(answer, r'\s*')"),
+    Kind("matches a bounded repeat, full", r"assert_matches(answer, r'(?s).{0,}', full=True)"),
+    Kind(
+        "contains whole words, at_least=0",
+        "assert_contains(answer, ['refund'], whole_words=True, at_least=0)",
+    ),
+    Kind("not matches, at_least=0", r"assert_not_matches(answer, r'\d', at_least=0.0)"),
+    Kind(
+        "schema of definitions",
+        "assert_schema(answer, {'$defs': {'a': {'type': 'string'}}, 'properties': {}})",
+        parsed=True,
+    ),
+    Kind("score that is never bad", "assert_score(is_never_bad, answer, at_least=1)"),
+    Kind("score of an average of none", "assert_score(average_of_none, answer, at_least=0.5)"),
+)
+UNSEEN_CAN_FAIL = (
+    Kind("score: words in a sentence", "assert_score(words_in_sentence, answer, at_most=60, unit='count')", expect=if_true(lambda answer: len(answer.split()) < 60)),
+    Kind("score: no negative", "assert_score(no_negative, answer, at_least=1)", parsed=True, expect=lambda value: "" if any(isinstance(item, int) for item in value.values()) and "-" not in json.dumps(value) else None),
+    Kind("score: snake case", "assert_score(snake_case, answer, at_least=1)", parsed=True, expect=lambda value: "" if all(re.fullmatch(r"[a-zA-Z_]\w*", key) for key in value) else None),
+    Kind("score: depth", "assert_score(depth, answer, at_most=6, unit='count')", parsed=True),
+    Kind("score: filled", "assert_score(is_filled, answer, at_least=1)", parsed=True, expect=lambda value: "" if all(item not in ("", None) for item in value.values()) else None),
+    Kind("score: starts not with I", "assert_score(starts_not_with_i, answer, at_least=1)", expect=no_such(r"\AI ")),
+    Kind("score: few bullets", "assert_score(few_bullets, answer, at_least=1)", expect=no_such(r"^\s*[-*] ")),
+    Kind("score: no yen", "assert_score(no_yen, answer, at_least=1)", expect=no_such("¥")),
+    Kind("score: no rival of a list", "assert_score(names_no_rival, answer, at_least=1)", expect=no_such("(?i)globex|initech")),
+    Kind("score: no long value", "assert_score(no_long_value, answer, at_least=1)", parsed=True, expect=lambda value: "" if len(json.dumps(value)) < 1_500 else None),
+    Kind("score: no hedge", "assert_score(no_hedge, answer, at_least=1)", expect=no_such("(?i)perhaps|maybe|possibly")),
+    Kind("score: no smiley", "assert_score(no_smiley, answer, at_least=1)", expect=no_such("[:;]-?\\)")),
+    Kind("not matches a cut-off", r"assert_not_matches(answer, r'(?i)\bas of my (?:last|knowledge)\b')", expect=no_such("(?i)as of my")),
+    Kind("not matches a citation", r"assert_not_matches(answer, r'\[\d+\]')", expect=no_such(r"\[\d+\]")),
+    Kind("not contains a dash", "assert_not_contains(answer, ['\u2014', '\u2013'])", expect=no_such("[\u2013\u2014]")),
+    Kind("matches an end of a line", r"assert_matches(answer, re.compile(r'[.!?]$', re.M))", expect=if_true(lambda answer: re.search(r"[.!?]$", answer, re.MULTILINE))),
+    Kind("contains a common word", "assert_contains(answer, ['and', 'or', 'the', 'is', 'to'], any_of=True, whole_words=True)", expect=if_true(lambda answer: re.search(r"\b(and|or|the|is|to)\b", answer))),
+    Kind("schema: a long text", "assert_schema(answer, {'properties': {expected: {'maxLength': 5000}}})", parsed=True, expect=lambda value: next((key for key in list(value)[:3] if isinstance(value[key], str)), None)),
+    Kind("schema: names of keys", "assert_schema(answer, {'propertyNames': {'pattern': '^[a-zA-Z_ ]+$'}})", parsed=True, expect=lambda value: "" if all(re.fullmatch("[a-zA-Z_ ]+", key) for key in value) else None),
+    Kind("exact of several", "assert_exact(answer, [expected, 'No.'])", expect=lambda answer: answer),
+)  # fmt: skip
+
 
 def read_answers() -> tuple[list[str], list[Any]]:
     """Return texts, and objects of JSON that were answers too."""
@@ -308,6 +427,18 @@ GROUPS = (
     (CAN_FAIL, False),
     (LATER_CANNOT_FAIL, True),
     (LATER_CAN_FAIL, False),
+    (LAST_CANNOT_FAIL, True),
+    (LAST_CAN_FAIL, False),
+    (UNSEEN_CANNOT_FAIL, True),
+    (UNSEEN_CAN_FAIL, False),
+)
+
+
+_DESCRIPTIONS = (
+    "",
+    ", of kinds that were added later",
+    ", of kinds that were added last",
+    ", of unseen kinds",
 )
 
 
@@ -380,7 +511,7 @@ def lines(*, verbose: bool = False) -> Iterator[str]:
     failed = {record.nodeid for record in run.records if record.outcome != "passed"}
     for kinds, cannot_fail in GROUPS:
         group = [assertion.place in named for assertion in planted if assertion.kind in kinds]
-        later = "" if kinds in (CANNOT_FAIL, CAN_FAIL) else ", of kinds that were added later"
+        later = _DESCRIPTIONS[GROUPS.index((kinds, cannot_fail)) // 2]
         if cannot_fail:
             text = f"of {len(group)} assertions that cannot fail{later}, named"
             yield line("lint", text, sum(group) / len(group), MIN_NAMED, at_least=True)

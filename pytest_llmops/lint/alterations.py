@@ -31,10 +31,24 @@ As an AI language model, I think the museum opens on 14 May 2031 at 10:45; *perh
 ```python
 print({"hall": [3, null]})
 ```
-東京, Привет, مرحبا, naïve, №8, $x^2$, `ls -l` ... damn
+東京, Привет, مرحبا, naïve, №8, $x^2$, `ls -l` ...  (250 %; 1066) damn\u200b\x07
 """
 RUN_ON = "and so the keeper walked on " * 25
 LONG_WORD = "Rindfleisch" * 60
+# What a schema may refuse in the place of any value
+EXTREMES: tuple[Json, ...] = (
+    None,
+    "",
+    "long " * 2_000,
+    -(10**12),
+    10**12,
+    0.5,
+    [],
+    {},
+    [[[[[[[[1]]]]]]]],
+    {"a": {"a": {"a": {"a": {"a": {"a": {"a": 1}}}}}}},
+)
+MANY = 60  # how often the text with something of all is repeated, and how many keys are added
 LENGTHENED = 20  # how often an answer is repeated to be too long
 MAX_LONG_CHARS = 200_000
 MAX_JSON_CHARS = 65_536  # an answer with more is not searched for JSON
@@ -76,6 +90,7 @@ class Alteration:
     answer: object
 
 
+_ADDED_KEYS = {f"Key {number}: é-" + number * "x": OTHER_TEXT for number in range(MANY)}
 TextChange: TypeAlias = Callable[[str], str]
 
 
@@ -87,8 +102,8 @@ def iter_alterations(answer: object) -> Iterator[Alteration]:
 
     >>> [alteration.answer for alteration in iter_alterations("It takes 30 days.")][-3:]
     ['It takes 37 days.', 'It ta', 'It takes']
-    >>> [alteration.answer for alteration in iter_alterations({"qty": 2})][:4]
-    [{}, [], {'qty': '2'}, {'qty': 9}]
+    >>> [alteration.answer for alteration in iter_alterations({"qty": 2})][:3]
+    [{}, [], {'qty': '2'}]
     """
     seen: list[object] = [answer]
     for alteration in _iter_all(answer):
@@ -121,6 +136,7 @@ def _iter_texts(text: str) -> Iterator[Alteration]:
     yield Alteration("another text added", f"{text}\n{OTHER_ANSWER}")
     yield Alteration("repeated", _repeat(text, "\n"))
     yield Alteration("repeated", _repeat(text, " "))
+    yield Alteration("replaced", OTHER_ANSWER * MANY)
     yield Alteration("replaced", RUN_ON)
     yield Alteration("replaced", LONG_WORD)
     yield from _iter_json_texts(text)
@@ -156,9 +172,14 @@ def _iter_values(value: object) -> Iterator[Alteration]:
         for key in list(value)[:MAX_KEYS]:
             yield Alteration(f"key {key} dropped", {name: value[name] for name in value if name != key})
             yield Alteration(f"key {key} retyped", {**value, key: _retype(value[key])})
+        yield Alteration("keys added", {**value, **_ADDED_KEYS})
     else:
-        yield Alteration("items retyped", [_retype(item) for item in value])  # type: ignore[attr-defined]
+        items = list(value)  # type: ignore[call-overload]
+        yield Alteration("items retyped", [_retype(item) for item in items])
+        yield Alteration("items added", [*items, *([OTHER_TEXT] * MANY)])
     yield Alteration("values changed", _change_values(value))
+    for extreme in EXTREMES:
+        yield Alteration("values replaced", _replace_values(value, extreme))
 
 
 def _retype(value: object) -> Json:
@@ -187,8 +208,17 @@ def _change_values(value: object) -> object:
     if isinstance(value, str):
         return OTHER_TEXT
     if isinstance(value, (int, float)):
-        return value + 7
+        return -1000 * value - 7
     return value
+
+
+def _replace_values(value: object, extreme: Json) -> object:
+    """Return JSON of the same form with all numbers, texts and truth values replaced by one value."""
+    if isinstance(value, Mapping):
+        return {name: _replace_values(item, extreme) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_replace_values(item, extreme) for item in value]
+    return extreme
 
 
 def change_numbers(text: str) -> str:

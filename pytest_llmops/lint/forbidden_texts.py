@@ -4,11 +4,13 @@ import importlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any
 
+LARGE_NUMBER = "9999"
 MAX_EXAMPLES = 8
-MAX_MENTIONED = 20
+MAX_MENTIONED = 40
 MAX_MENTIONED_CHARS = 200
 MAX_DEPTH = 4  # of functions that a metric calls, and collections in them
 MAX_EXAMPLE_CHARS = 10_000
@@ -74,10 +76,37 @@ def list_mentioned(metric: object) -> list[str]:
     """
     texts = []
     for text in _iter_mentioned(metric, MAX_DEPTH):
-        texts.append(text)
+        found = [text]
         if re.escape(text) != text:
-            texts += list_matching_texts(text)
-    return [text for text in dict.fromkeys(texts) if text.strip()][:MAX_MENTIONED]
+            found += list_matching_texts(text)
+        texts += [*found, *(re.sub(r"\d+", LARGE_NUMBER, text) for text in found)]
+    return [text for text in dict.fromkeys(texts) if text][:MAX_MENTIONED]
+
+
+def list_excluded(pattern: object) -> list[str]:
+    r"""Return texts that an expression excludes by a negative lookahead or lookbehind.
+
+    >>> list_excluded(r"(?:(?!sorry|unable).)*")
+    ['sorry', 'unable']
+    """
+    try:
+        text = getattr(pattern, "pattern", pattern)
+        parser: Any = importlib.import_module("re._parser")
+        texts = list(
+            islice(_iter_excluded(parser.parse(text, getattr(pattern, "flags", 0) & ~re.DEBUG)), MAX_EXAMPLES)
+        )
+    except (re.error, TypeError, ValueError, RecursionError, OverflowError):
+        return []
+    return [text for text in dict.fromkeys(texts) if text]
+
+
+def _iter_excluded(parsed: Any) -> Iterator[str]:
+    """Yield texts for the negative lookarounds of an expression, at any depth."""
+    if type(parsed).__name__ == "SubPattern" or isinstance(parsed, (list, tuple)):
+        for part in parsed:
+            if isinstance(part, tuple) and str(part[0]) == "ASSERT_NOT":
+                yield from _iter_sequences(part[1][1], {})
+            yield from _iter_excluded(part)
 
 
 def _iter_mentioned(value: object, depth: int) -> Iterator[str]:
@@ -138,7 +167,7 @@ def list_matching_texts(pattern: object, *, ignore_case: bool = False) -> list[s
             compiled = re.compile(pattern, flags)
         parser: Any = importlib.import_module("re._parser")  # the only one that there is
         parsed = parser.parse(compiled.pattern, compiled.flags & ~re.DEBUG)
-        texts = [text for text, _ in zip(_iter_sequences(parsed, {}), range(MAX_EXAMPLES), strict=False)]
+        texts = list(islice(_iter_sequences(parsed, {}), MAX_EXAMPLES))
     except (re.error, TypeError, ValueError, RecursionError, OverflowError):
         return []
     return [text for text in dict.fromkeys(texts) if compiled.search(text)]

@@ -19,7 +19,7 @@ from pytest_llmops._util.framework_objects import read_answer
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed
 from pytest_llmops.lint import targets
 from pytest_llmops.lint.alterations import Alteration, iter_alterations
-from pytest_llmops.lint.forbidden_texts import list_forbidden, list_mentioned
+from pytest_llmops.lint.forbidden_texts import list_excluded, list_forbidden, list_mentioned
 from pytest_llmops.lint.isolation import Isolation
 from pytest_llmops.lint.targets import TARGETS, Target, format_call
 from pytest_llmops.measurement import Json
@@ -222,9 +222,10 @@ def _list_alterations(call: _Call, target: Target, given: object) -> list[Altera
         ]
     if not altered:
         return targets.NOT_ALTERABLE
-    if call.name == "assert_score" and isinstance(answer, str):
-        mentioned = list_mentioned(call.arguments["metric"])
-        altered += [Alteration("text of the metric added", f"{answer} {text}") for text in mentioned]
+    if isinstance(answer, str):
+        for text in _list_mentioned(call):
+            altered.append(Alteration("text of the assertion added", f"{answer} {text}"))
+            altered.append(Alteration("text of the assertion put before it", f"{text} {answer}"))
     if not target.forbids:
         return altered
     if not isinstance(answer, str):
@@ -237,6 +238,15 @@ def _list_alterations(call: _Call, target: Target, given: object) -> list[Altera
         planted.append(Alteration("forbidden text added", f"{answer}\n{text}"))
         planted.append(Alteration("replaced by what is forbidden", text))
     return [*planted, *altered]
+
+
+def _list_mentioned(call: _Call) -> list[str]:
+    """Return texts that a metric or a pattern mentions, which it may forbid."""
+    if call.name == "assert_score":
+        return list_mentioned(call.arguments["metric"])
+    if call.name == "assert_matches":
+        return list_excluded(call.arguments["pattern"])
+    return []
 
 
 def _to_plain(answer: object) -> object:

@@ -166,16 +166,16 @@ class AssertionWatch:
 
     def _try_answer(self, entry: "_Entry", target: Target) -> None:
         """Try an assertion on the alterations of its answer, unless it was tried on enough answers."""
-        answer = entry.call.arguments[target.answer]
-        alterations = _list_alterations(entry.call, target, answer)
-        if isinstance(alterations, str):
-            entry.add(why=alterations)
-            return
         if self._answers[entry.key] >= target.most_answers:
             entry.add()
             return
         if self._seconds.get(entry.key, 0.0) > MAX_SECONDS:
             entry.add(why=targets.TOO_SLOW)
+            return
+        answer = entry.call.arguments[target.answer]
+        alterations = _list_alterations(entry.call, target, answer)
+        if isinstance(alterations, str):
+            entry.add(why=alterations)
             return
         self._answers[entry.key] += 1
         start = time.perf_counter()

@@ -353,7 +353,7 @@ def register_other_runs(
 
         register_survey(config, settings, ours_key, run_unlogged, pytest.CallInfo, pytest.TestReport)
     if settings.lint:
-        from pytest_llmops.harness.assertion_lint import start_lint
+        from pytest_llmops.harness.lint.hooks import start_lint
 
         start_lint(config)
     if settings.again:
@@ -375,7 +375,7 @@ def _check_together(config: pytest.Config, settings: Settings) -> None:
             "command line --llm-accept-session: expected --llm-accept REASON beside it, got none"
         )
     if settings.lint:
-        from pytest_llmops.harness.assertion_lint import check_lint
+        from pytest_llmops.harness.lint.hooks import check_lint
 
         check_lint(settings)
     if settings.again:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.strategies import json_texts, scale_examples
 
-from pytest_llmops.lint.alterations import iter_alterations
-from pytest_llmops.lint.forbidden_texts import list_matching_texts, list_mentioned
+from pytest_llmops.harness.lint.alterations import iter_alterations
+from pytest_llmops.harness.lint.forbidden_texts import list_matching_texts, list_mentioned
 
 words = st.sampled_from(
     ["30", "4,512.75", "2025-03-03", "May", "April", "not", "never", "isn't", "is", "Anna", "in", "Berlin", "NASA", "東京", "\n", "٣", "{", "[1]", "```"]

@@ -12,8 +12,14 @@ from support.server import Reply, Seen, chat_answer, json_reply
 
 from pytest_llmops import assert_contains
 from pytest_llmops.errors import SettingError
-from pytest_llmops.harness.assertion_lint import check_lint
-from pytest_llmops.lint.targets import ASKS_A_MODEL, IN_A_THREAD, NO_ANSWER, NO_FORBIDDEN_TEXT, NOT_ALTERABLE
+from pytest_llmops.harness.lint.hooks import check_lint
+from pytest_llmops.harness.lint.targets import (
+    ASKS_A_MODEL,
+    IN_A_THREAD,
+    NO_ANSWER,
+    NO_FORBIDDEN_TEXT,
+    NOT_ALTERABLE,
+)
 from pytest_llmops.reports.html_run import build_run_facts
 from pytest_llmops.reports.markdown import render_markdown
 from pytest_llmops.results.assertion_lint import AssertionLint, read_lint

@@ -1,4 +1,4 @@
-"""``--llm-lint``: the run replays as ever, and each assertion that passes is tried again on altered answers.
+"""``--llm-lint``: which options it goes with, and its start.
 
 Knows pytest's objects by their attributes only.
 """
@@ -6,7 +6,7 @@ Knows pytest's objects by their attributes only.
 from typing import Any
 
 from pytest_llmops.errors import SettingError
-from pytest_llmops.lint.watch import AssertionWatch
+from pytest_llmops.harness.lint.watch import AssertionWatch
 from pytest_llmops.settings import Settings
 
 # What makes no sense in a lint, by the name of the setting

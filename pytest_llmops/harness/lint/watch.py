@@ -17,11 +17,11 @@ from pytest_llmops import recorder
 from pytest_llmops._util.code_swap import CodeSwap, parameter_names
 from pytest_llmops._util.framework_objects import read_answer
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed
-from pytest_llmops.lint import targets
-from pytest_llmops.lint.alterations import Alteration, iter_alterations
-from pytest_llmops.lint.forbidden_texts import list_excluded, list_forbidden, list_mentioned
-from pytest_llmops.lint.isolation import Isolation
-from pytest_llmops.lint.targets import TARGETS, Target, format_call
+from pytest_llmops.harness.lint import targets
+from pytest_llmops.harness.lint.alterations import Alteration, iter_alterations
+from pytest_llmops.harness.lint.forbidden_texts import list_excluded, list_forbidden, list_mentioned
+from pytest_llmops.harness.lint.isolation import Isolation
+from pytest_llmops.harness.lint.targets import TARGETS, Target, format_call
 from pytest_llmops.measurement import Json
 from pytest_llmops.recorder import PACKAGE, Recorder
 from pytest_llmops.results.assertion_lint import FACT, LintedAssertion

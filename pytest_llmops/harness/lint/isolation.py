@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pytest_llmops import recorder
-from pytest_llmops.cassettes import Tape, TapeConfig, open_tape
-from pytest_llmops.cassettes.active_tape import current_tape, use_tape
+from pytest_llmops.cassettes import Tape, TapeConfig, current_tape, open_tape, use_tape
 from pytest_llmops.errors import (
     BudgetReached,
     CassetteMiss,

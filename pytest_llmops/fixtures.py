@@ -333,7 +333,7 @@ def read_settings(config: pytest.Config) -> tuple[Settings, bool]:
 def register_other_runs(
     config: pytest.Config, settings: Settings, ours_key: object, run_unlogged: Callable[..., Any]
 ) -> None:
-    """Register the hooks of a run that is no ordinary one: it asks ahead, runs tests with faults, or broken cases again.
+    """Register the hooks of a run that is no ordinary one: it asks ahead, runs tests with faults, lints, or runs broken cases again.
 
     Args:
         config: pytest's.
@@ -352,6 +352,10 @@ def register_other_runs(
         from pytest_llmops.harness.fault_survey import register_survey
 
         register_survey(config, settings, ours_key, run_unlogged, pytest.CallInfo, pytest.TestReport)
+    if settings.lint:
+        from pytest_llmops.harness.lint.hooks import start_lint
+
+        start_lint(config)
     if settings.again:
         from pytest_llmops.harness import again
 
@@ -370,6 +374,10 @@ def _check_together(config: pytest.Config, settings: Settings) -> None:
         raise UsageError(
             "command line --llm-accept-session: expected --llm-accept REASON beside it, got none"
         )
+    if settings.lint:
+        from pytest_llmops.harness.lint.hooks import check_lint
+
+        check_lint(settings)
     if settings.again:
         from pytest_llmops.harness.again import check_again
 

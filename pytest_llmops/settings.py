@@ -185,12 +185,11 @@ class Settings:
     )  # fmt: skip
     model: str | tuple[str, ...] = _declare_option(
         parse_models, "", "model of the `llm` fixture: a name of the OpenAI-compatible server, or anthropic:NAME; with several, each test runs once per model (repeatable; names in addopts are added)",
-        flag="--llm-model",
-        metavar="NAME", ini="linelist", env=("LLMOPS_MODEL",), repeat=True,
+        flag="--llm-model", metavar="NAME", ini="linelist", env=("LLMOPS_MODEL",), repeat=True,
     )  # fmt: skip
     judge_model: str = _declare_option(
-        parse_text, "", "model of the judges, named in the same way; default: the model of --llm-model, if that is a single model", flag="--llm-judge-model",
-        metavar="NAME", env=("LLMOPS_JUDGE_MODEL",),
+        parse_text, "", "model of the judges, named in the same way; default: the model of --llm-model, if that is a single model",
+        flag="--llm-judge-model", metavar="NAME", env=("LLMOPS_JUDGE_MODEL",),
     )  # fmt: skip
     self_judging: SelfJudging = _declare_option(
         choice_of("warn", "error", "allow"), "warn",
@@ -238,6 +237,10 @@ class Settings:
         "kinds with commas between them, default: all (docs/faults.md)",
         flag="--llm-faults", metavar="KIND,...", ini=None, bare=ALL_FAULTS,
     )  # fmt: skip
+    lint: bool = _declare_option(
+        parse_bool, False, "try each assertion again on altered answers, and list those that never fail (docs/lint.md)",
+        flag="--llm-lint", switch=True, ini=None,
+    )  # fmt: skip
     record_errors: bool = _declare_option(
         parse_bool, False, "record answers with status 408, 409, 425, 429 and 5xx too, and replay them without their wait",
         flag="--llm-record-errors", switch=True, ini="bool",
@@ -256,8 +259,7 @@ class Settings:
         ini="linelist",
     )  # fmt: skip
     max_calls: int | None = _declare_option(
-        parse_count, None, "live calls that the whole run may make, over all its workers", flag="--llm-max-calls", metavar="N",
-        ini="int",
+        parse_count, None, "live calls that the whole run may make, over all its workers", flag="--llm-max-calls", metavar="N", ini="int",
     )  # fmt: skip
     budget: float | None = _declare_option(
         parse_money, None, "US dollars that the live calls of the whole run may cost, over all its workers; needs known prices",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         deferred_calls,
         late_call_checks,
         outgoing_request,
+        use_tape,
     )
     from pytest_llmops.cassettes.audit import find_orphans
     from pytest_llmops.cassettes.budget import open_ledger
@@ -152,6 +153,7 @@ _MODULES_BY_NAME = {
     "shared_path": "naming",
     "test_name": "naming",
     "use_in_all_threads": "http.interception",
+    "use_tape": "active_tape",
 }
 
 __all__ = [
@@ -231,6 +233,7 @@ __all__ = [
     "shared_path",
     "test_name",
     "use_in_all_threads",
+    "use_tape",
 ]
 
 

@@ -30,6 +30,7 @@ from pytest_llmops.harness.tracebacks import find_place, read_collection_error
 from pytest_llmops.measurement import Json, escape_output, format_count, format_failure_text
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.reports.formats import NamedReport, deliver_report
+from pytest_llmops.results.assertion_lint import has_toothless
 from pytest_llmops.results.dataset_cases import split_dataset_cases
 from pytest_llmops.results.details import as_mapping, read_detail
 from pytest_llmops.results.kept_media import limit_media
@@ -252,6 +253,8 @@ class Controller:
         if gate is not None and settings.accept:
             self._accept(gate, self.run.find_verdict("baseline"))
         session.exitstatus = decide_exit_status(self.run, session.exitstatus)
+        if settings.lint and settings.strict and has_toothless(self.run.records):
+            session.exitstatus = session.exitstatus or TESTS_FAILED
         if self._not_accepted:
             session.exitstatus = session.exitstatus or TESTS_FAILED
 

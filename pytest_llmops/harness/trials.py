@@ -26,6 +26,7 @@ from pytest_llmops.harness.tapes import repetition_of
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.recorder import run_as_trial
 from pytest_llmops.results import call_sequences
+from pytest_llmops.results.assertion_lint import FACT as LINT_FACT
 from pytest_llmops.results.tool_choices import keep_calls_of_trials
 from pytest_llmops.results.verdict import LEVEL_CODES
 from pytest_llmops.settings import Settings
@@ -264,12 +265,15 @@ def _ends_all_trials(report: Any) -> bool:
 
 
 def _merge_closing_facts(payloads: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the facts ``recordings`` and ``cassette`` of a test, merged over the payloads of its tear-downs."""
+    """Return the facts ``recordings``, ``lint`` and ``cassette`` of a test, merged over the payloads of its tear-downs."""
     trials = [payload.get("facts", {}) for payload in payloads]
     merged: dict[str, Any] = {}
     recordings = [text for facts in trials for text in facts.get("recordings", ())]
     if recordings:
         merged["recordings"] = recordings
+    lint = [entry for facts in trials for entry in facts.get(LINT_FACT, ())]
+    if lint:
+        merged[LINT_FACT] = lint
     cassette = _merge_cassette_facts(facts["cassette"] for facts in trials if "cassette" in facts)
     if cassette:
         merged["cassette"] = cassette

@@ -6,6 +6,7 @@ from pytest_llmops.measurement import Json, format_amount, format_count, shorten
 from pytest_llmops.reports.comparisons import ShownJudge
 from pytest_llmops.reports.html_sides import format_optional_amount
 from pytest_llmops.reports.html_views import MAX_NAME, View, case_id, format_json
+from pytest_llmops.results.assertion_lint import SCOPE, read_lint
 from pytest_llmops.results.review import Judgement
 from pytest_llmops.results.run import Run
 from pytest_llmops.results.summary import Totals
@@ -13,6 +14,7 @@ from pytest_llmops.results.tool_choices import list_tool_facts
 from pytest_llmops.results.traffic import Traffic, format_cost, format_tokens
 
 MAX_CONFUSIONS = 40
+MAX_TOOTHLESS = 100
 _PURPOSES = {"app": "the application", "judge": "judges", "embedder": "embedders"}
 
 
@@ -36,6 +38,12 @@ def build_run_facts(run: Run, totals: Totals, judges: Iterable[ShownJudge]) -> l
         rows.append(["Recordings", totals.cassettes.count_words])
     for label, text in list_tool_facts(totals.tools, MAX_CONFUSIONS):
         rows.append([label.capitalize(), text])
+    lint = read_lint(run.records)
+    if lint is not None:
+        rows.append(["Lint", f"{lint.counts}; {SCOPE}"])
+        rows += [
+            ["Cannot fail", shorten_text(found.sentence, 600)] for found in lint.toothless[:MAX_TOOTHLESS]
+        ]
     if totals.budget:
         rows.append(["Budget", totals.budget])
     return rows

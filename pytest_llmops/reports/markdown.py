@@ -34,6 +34,7 @@ from pytest_llmops.reports.markdown_comparisons import (
 from pytest_llmops.reports.markdown_text import quote_cell, quote_code, quote_sentence
 from pytest_llmops.reports.metric_rows import UNCHANGED, MetricRow, list_metric_rows
 from pytest_llmops.reports.text import quote_line
+from pytest_llmops.results.assertion_lint import SCOPE, read_lint
 from pytest_llmops.results.details import CollectionError, as_list
 from pytest_llmops.results.fault_survey import read_survey
 from pytest_llmops.results.problems import list_record_commands
@@ -54,6 +55,7 @@ MAX_COMMANDS = 3
 MAX_NOTES = 5
 MAX_CATALOGUES = 10
 MAX_CONFUSIONS = 10
+MAX_TOOTHLESS = 50
 MAX_NAMES = 3
 # Edits that are a sentence, and have no name
 _SENTENCES = frozenset({"code", "answers", "unknown"})
@@ -105,6 +107,7 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
     tail = [
         *_format_comparisons(run),
         *_format_faults(run),
+        *_format_lint(run),
         *_format_tools(run),
         *_format_notes(run),
         *_format_run(run),
@@ -357,6 +360,22 @@ def _format_faults(run: Run) -> list[Block]:
         rows.append([quote_cell(kind.label), kind.counted, text and quote_cell(text, 300)])
     table = format_table(["Fault", "Survived", "Not survived, or not judged"], rows, right=[1])
     return _fold("Faults", [table], is_open=True)
+
+
+def _format_lint(run: Run) -> list[Block]:
+    """Return the assertions that passed on all altered answers."""
+    lint = read_lint(run.records)
+    if lint is None:
+        return []
+    lines = [f"- {quote_code(assertion.sentence, 600)}" for assertion in lint.toothless[:MAX_TOOTHLESS]]
+    rest = len(lint.toothless) - MAX_TOOTHLESS
+    if rest > 0:
+        lines.append(f"- and {rest:,} more")
+    sentences = [f"{lint.counts[:1].upper()}{lint.counts[1:]}."]
+    if lint.reasons:
+        sentences.append(f"Not tried: {lint.reasons}.")
+    blocks = [lines, [" ".join([*sentences, f"It is {SCOPE}."])]]
+    return _fold("Assertions that cannot fail", [block for block in blocks if block], is_open=True)
 
 
 def _format_tools(run: Run) -> list[Block]:

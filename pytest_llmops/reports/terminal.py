@@ -15,6 +15,7 @@ from pytest_llmops.reports.terminal_cases import CaseList
 from pytest_llmops.reports.terminal_causes import cause_lines
 from pytest_llmops.reports.terminal_details import detail_lines
 from pytest_llmops.reports.terminal_page import MIN_WIDTH, Line, Page, Style, has_content
+from pytest_llmops.results.assertion_lint import SCOPE, read_lint
 from pytest_llmops.results.fault_survey import NOT_JUDGED, read_survey
 from pytest_llmops.results.problems import describe_unrecorded, list_record_commands
 from pytest_llmops.results.run import Run
@@ -38,6 +39,7 @@ MAX_CATALOGUES = 6
 MAX_CONFUSIONS = 3
 MAX_UNKNOWN = 3  # faults of a kind that could not be judged, that are named
 MAX_FAULT_CHARS = 20_000
+MAX_LINT_CHARS = 1_000
 MAX_NOTES = 3  # notes that are shown without -v
 SILENT = -2  # -qq
 
@@ -143,6 +145,7 @@ class _Builder:
             short = [
                 *self._sentence_lines(),
                 *self._fault_count_lines(),
+                *self._lint_count_lines(),
                 *self._remark_lines(),
                 *self._doubt_lines(),
                 *self._next_lines(),
@@ -154,6 +157,7 @@ class _Builder:
             [*self._metric_lines(), *self._agent_lines()],
             self._comparison_lines(),
             self._fault_lines(),
+            self._lint_lines(),
             self._tool_lines(),
             [*self._missed_lines(), *self._verified_lines(), *self._budget_lines(), *self._skipped_lines()],
         ]
@@ -307,6 +311,27 @@ class _Builder:
                 text = f"{test.name}: {end.label}: {end.status}: {end.why}"
                 lines += page.wrap(page.quote(text, 600), hang=2)
         return lines
+
+    def _lint_count_lines(self) -> list[Line]:
+        """Return how many assertions passed on all altered answers."""
+        lint = read_lint(self._run.records)
+        if lint is None:
+            return []
+        return self._page.fact("lint", f"{lint.counts}.", "yellow" if lint.toothless else "")
+
+    def _lint_lines(self) -> list[Line]:
+        """Return each assertion that passed on all altered answers, the number of the others, and why some were not tried."""
+        lint = read_lint(self._run.records)
+        if lint is None:
+            return []
+        page = self._page
+        lines: list[Line] = []
+        for assertion in lint.toothless:
+            lines += page.wrap(page.quote(assertion.sentence, MAX_LINT_CHARS), "yellow", hang=2)
+        lines += self._lint_count_lines()
+        if lint.reasons:
+            lines += page.fact("not tried", page.quote(lint.reasons, MAX_LINT_CHARS))
+        return [*lines, *page.fact("", f"It is {SCOPE}.")]
 
     def _tool_lines(self) -> list[Line]:
         """Return which tools of the catalogues were reached, and which were confused; with -v all of them."""

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmops.cassettes.functions.code_swap import CodeSwap
+from pytest_llmops._util.code_swap import CodeSwap
 from pytest_llmops.cassettes.functions.values import (
     Unrecordable,
     decode,

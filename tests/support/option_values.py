@@ -51,6 +51,7 @@ EXAMPLES = {
     ),
     "changed": Example("true", True, "false", "yes", "true or false"),
     "faults": Example("timeout, empty", ["timeout", "empty"], "slow", "slowly", "one of all, timeout"),
+    "lint": Example("true", True, "false", "yes", "true or false"),
     "record_errors": Example("true", True, "false", "yes", "true or false"),
     "max_age": Example("90d", 90, "7d", "3 weeks", "a number of days"),
     "expired": Example("fail", "fail", "refresh", "never", "one of warn, fail, refresh"),

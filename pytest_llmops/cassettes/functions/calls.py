@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import Any
 
+from pytest_llmops._util.code_swap import CodeSwap, kind_of, parameter_names
 from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.active_tape import current_tape
 from pytest_llmops.cassettes.functions import values
-from pytest_llmops.cassettes.functions.code_swap import CodeSwap, kind_of, parameter_names
 from pytest_llmops.cassettes.functions.paths import (
     FoundFunction,
     FunctionChoice,

@@ -1,0 +1,1 @@
+"""The lint of assertions (``--llm-lint``): each is evaluated again on altered answers, to find those that cannot fail."""

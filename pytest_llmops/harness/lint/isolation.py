@@ -1,0 +1,109 @@
+"""Evaluate an assertion on an altered answer, apart from the running test: nothing that it measures or asks is the test's."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from pytest_llmops import recorder
+from pytest_llmops.cassettes import Tape, TapeConfig, current_tape, open_tape, use_tape
+from pytest_llmops.errors import (
+    BudgetReached,
+    CassetteMiss,
+    LLMOpsError,
+    MeasurementErrored,
+)
+from pytest_llmops.recorder import Recorder
+
+Ending: TypeAlias = Literal["passed", "failed", "asks", "refused"]
+NO_CASSETTE = Path("lint-without-a-cassette.yaml")  # is never read or written: it replays nothing
+
+
+class Isolation:
+    """Evaluates assertions apart from the running test; keeps a tape that only replays for each tape of a test."""
+
+    def __init__(self) -> None:
+        self._base: Tape | None = None
+        self._replay: Tape | None = None
+
+    def evaluate(self, assertion: Callable[[], object], *, may_ask: bool) -> Ending:
+        """Return how an assertion ends.
+
+        Args:
+            assertion: Called without arguments.
+            may_ask: It may call a model, so that it needs a tape: a recorded question is answered, all others are refused.
+
+        Returns:
+            ``passed``; ``failed``: also if it could not be scored; ``asks``: it asked something that is not recorded; ``refused``:
+            the answer was of no use to it.
+        """
+        return copy_context().run(self._evaluate, assertion, may_ask=may_ask)
+
+    def _evaluate(self, assertion: Callable[[], object], *, may_ask: bool) -> Ending:
+        test = recorder.running_test_recorder() or Recorder()
+        own = _copy_recorder(test)
+        missed = 0
+        with ExitStack() as stack:
+            if may_ask:
+                tape = stack.enter_context(use_tape(self._replay_of(current_tape())))
+                missed = tape.counts.missed
+            stack.enter_context(_push(own))
+            ending = _end_of(assertion)
+            if may_ask and tape.counts.missed > missed:
+                return "asks"
+        if any(measurement.status in ("failed", "errored") for measurement in own.measurements):
+            return "failed"
+        return ending
+
+    def _replay_of(self, base: Tape | None) -> Tape:
+        """Return a tape with the recordings of another, which calls nothing and counts nothing of it as used."""
+        if self._replay is None or base is not self._base:
+            self._base = base
+            if base is None:
+                self._replay = open_tape(NO_CASSETTE, "none", TapeConfig(), shared=True)
+            else:
+                self._replay = open_tape(base.path, "none", replace(base.config, faults=None), shared=True)
+        return self._replay
+
+
+def _end_of(assertion: Callable[[], object]) -> Ending:
+    """Return how an assertion ends by what it raises."""
+    try:
+        assertion()
+    except (CassetteMiss, BudgetReached):
+        return "asks"
+    except MeasurementErrored:
+        return "failed"
+    except LLMOpsError:  # a wrong argument: says nothing about what the assertion lets pass
+        return "refused"
+    except Exception:  # noqa: BLE001 -- whatever a metric or a validator of the user's raises
+        return "failed"
+    return "passed"
+
+
+def _copy_recorder(test: Recorder) -> Recorder:
+    """Return a recorder with the surroundings of a test, which gets nothing of what it records."""
+    return replace(
+        test,
+        measurements=[],
+        facts={},
+        exchanges=list(test.exchanges),
+        failures=[],
+        hidden=dict(test.hidden),
+        unreadable=[],
+        soft=False,
+        silent=True,
+        outer=None,
+        watch_answer=None,
+    )
+
+
+@contextmanager
+def _push(own: Recorder) -> Iterator[None]:
+    recorder.push_recorder(own)
+    try:
+        yield
+    finally:
+        recorder.pop_recorder(own)

@@ -1,0 +1,100 @@
+"""What holds of altered answers and of the texts that a pattern matches, whatever the answer."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from support.strategies import json_texts, scale_examples
+
+from pytest_llmops.harness.lint.alterations import iter_alterations
+from pytest_llmops.harness.lint.forbidden_texts import list_matching_texts, list_mentioned
+
+words = st.sampled_from(
+    ["30", "4,512.75", "2025-03-03", "May", "April", "not", "never", "isn't", "is", "Anna", "in", "Berlin", "NASA", "東京", "\n", "٣", "{", "[1]", "```"]
+)  # fmt: skip
+answers = st.one_of(st.lists(words, max_size=12).map(" ".join), st.text(max_size=60), json_texts())
+values = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-99, 99), st.text(max_size=4)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+
+
+@given(answer=st.one_of(answers, values))
+def test_alterations_differ_from_the_answer_and_from_each_other_and_are_the_same_each_time(
+    answer: Any,
+) -> None:
+    first = list(iter_alterations(answer))
+    assert first == list(iter_alterations(answer))
+    seen = [json.dumps(answer)]
+    for alteration in first:
+        seen.append(json.dumps(alteration.answer))
+        assert alteration.kind
+    assert len(set(seen)) == len(seen)
+    if isinstance(answer, str):
+        assert all(isinstance(alteration.answer, str) for alteration in first)
+        assert len(first) >= 4
+
+
+@given(value=st.dictionaries(st.text(max_size=3), values, max_size=4))
+def test_json_whose_keys_are_dropped_or_retyped_stays_json(value: dict[str, Any]) -> None:
+    text = json.dumps(value, ensure_ascii=False)
+    kinds = []
+    for alteration in iter_alterations(text):
+        if alteration.kind.startswith(("key", "JSON")):
+            kinds.append(alteration.kind)
+            changed = json.loads(str(alteration.answer))
+            assert changed != value or json.dumps(changed) != json.dumps(value)
+    assert len(kinds) >= min(len(value), 3)
+
+
+def test_a_long_answer_is_not_repeated_often() -> None:
+    answer = "On 3 March 2025 Anna is not in Berlin, 4,512.75 {[" * 8_000
+    assert max(len(str(alteration.answer)) for alteration in iter_alterations(answer)) < 3 * len(answer)
+
+
+PATTERNS = st.recursive(
+    st.sampled_from(["a", "\\d", "\\w", "[b-d]", "[^a-z]", ".", "\\.", "\\b", "x{2,3}", "é"]),
+    lambda inner: st.one_of(
+        st.tuples(inner, inner).map("".join),
+        st.tuples(inner, inner).map(lambda pair: f"(?:{pair[0]}|{pair[1]})"),
+        inner.map(lambda text: f"({text})+"),
+        inner.map(lambda text: f"(?:{text})?"),
+    ),
+    max_leaves=6,
+)
+
+
+@scale_examples(0.5)
+@given(pattern=PATTERNS)
+def test_a_text_for_a_pattern_is_matched_by_it(pattern: str) -> None:
+    for text in list_matching_texts(pattern):
+        assert re.search(pattern, text)
+
+
+@given(pattern=st.text(max_size=20))
+def test_no_text_crashes_the_reader_of_patterns(pattern: str) -> None:
+    for text in list_matching_texts(pattern, ignore_case=True):
+        assert re.search(pattern, text, re.IGNORECASE)
+
+
+BANNED = ["acme", "initech"]
+PRICE = re.compile(r"USD \d+")
+
+
+def uses_globals(answer: str) -> bool:
+    """Say whether nobody of this sentence is named."""
+    return not any(name in answer for name in BANNED) and not PRICE.search(answer)
+
+
+def test_a_metric_mentions_what_its_code_and_what_it_uses_hold() -> None:
+    mentioned = list_mentioned(uses_globals)
+    assert {"acme", "initech", "USD 55"} <= set(mentioned)
+    assert not any("sentence" in text for text in mentioned)
+    assert list_mentioned(len) == []

@@ -33,6 +33,7 @@ class FileOverride:
         cassettes: The absolute path of the folder with the recordings of such runs.
         mark: The absolute path of a file whose time moves from 0 when the user's file is read. Silent runs of tests may write no file,
             but may do that.
+        tests: The node ids of the tests to run; empty: all.
     """
 
     file: str
@@ -40,6 +41,7 @@ class FileOverride:
     root: str
     cassettes: str
     mark: str
+    tests: tuple[str, ...] = ()
 
     def write(self, path: Path) -> None:
         """Write the JSON file that `LEFT_OUT_VARIABLE` names, and the mark."""
@@ -88,8 +90,9 @@ def current_override() -> FileOverride | None:
 def _read_override(path: str) -> FileOverride | None:
     """Return the override in a JSON file; None if the file is gone: the ledger that wrote it has ended."""
     try:
-        return FileOverride(**json.loads(Path(path).read_bytes()))
-    except (OSError, ValueError, TypeError):
+        values = json.loads(Path(path).read_bytes())
+        return FileOverride(**{**values, "tests": tuple(values["tests"])})
+    except (OSError, ValueError, TypeError, KeyError):
         return None
 
 

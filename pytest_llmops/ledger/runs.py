@@ -48,6 +48,7 @@ OWN_OPTIONS: Mapping[str, str] = {
     "-x": "a ledger needs all tests",
     "--maxfail": "a ledger needs all tests",
 }
+ERROR_STARTS = ("E  ", "ERROR", "INTERNALERROR")  # of lines of pytest
 MAX_NAMED = 3  # tests that an error names
 OUTPUT_LINES = 12  # of pytest that an error shows
 MAX_LINE = 300
@@ -108,6 +109,12 @@ class _Ended:
         """Return the last lines of the output, for an error."""
         lines = [shorten_text(line, MAX_LINE) for line in self.output.splitlines() if line.strip()]
         return "\n".join(f"  {line}" for line in lines[-OUTPUT_LINES:])
+
+    def find_error_line(self) -> str:
+        """Return the line of the output that says what is wrong: the first of an error, else the last of all."""
+        lines = [line.strip() for line in self.output.splitlines() if line.strip()]
+        errors = [line for line in lines if line.startswith(ERROR_STARTS)]
+        return shorten_text("".join([*errors[:1], *lines[-1:]][:1]), MAX_LINE)
 
 
 @dataclass(slots=True)
@@ -194,8 +201,7 @@ class LedgerRuns:
     def _find_problem(self, ended: _Ended) -> str:
         """Return why a run without rules cannot be compared; "" if it can."""
         if ended.run is None or ended.status not in (0, TESTS_FAILED):
-            lines = ended.list_last_lines().splitlines()
-            return f"pytest ended with status {ended.status}: {''.join(lines[-1:]).strip()}"
+            return f"pytest ended with status {ended.status}: {ended.find_error_line()}"
         if _has_raised(ended, "BudgetReached"):
             self.is_spent = True
             return f"{self._name_budget()} is used up"

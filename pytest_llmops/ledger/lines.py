@@ -40,8 +40,9 @@ class LineWriter:
     def write_needed(self, loss: Loss) -> Line:
         """Return the line of a rule without which something got worse."""
         data = next(data for data in self._evidence.measured if data.metric == loss.metric)
-        why = _describe_broken(data)
-        if not loss.is_broken:
+        if loss.is_broken:
+            why = _describe_broken(data)
+        else:
             before, after = data.mean_scores
             why = f"without it {_name_metric(data)} falls by {format_size(-data.change)} ({before:.2f} → {after:.2f})"
         return self._measure("needed", why, data, cases=self._list_moved(data, 1))

@@ -4,7 +4,6 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from typing import Any
 
 from pytest_llmops.ledger.model import LedgerResult, Line, LineCase, LineStatus
 from pytest_llmops.ledger.passages import Passage, make_mask, mask_result, split_document
@@ -26,7 +25,7 @@ from pytest_llmops.ledger.sentences import (
     scale_cost,
 )
 from pytest_llmops.measurement import format_count, shorten_text
-from pytest_llmops.reports.differences import diff_answers
+from pytest_llmops.reports.differences import Edit, diff_answers
 from pytest_llmops.reports.html_views import View, cut_text, escape_invisible
 from pytest_llmops.reports.text import render_template
 
@@ -97,7 +96,9 @@ def _build_steps(result: LedgerResult) -> list[View]:
     for step in list_steps(result):
         items = list(map(_clean, step.items[:MAX_ITEMS]))
         rest = max(len(step.items) - MAX_ITEMS, 0)
-        steps.append({"text": _clean(step.text), "items_shown": items, "rest": rest})
+        steps.append(
+            {"tone": TONES[step.status], "text": _clean(step.text), "items_shown": items, "rest": rest}
+        )
     return steps
 
 
@@ -237,10 +238,10 @@ def _build_case(case: LineCase) -> View:
     if case.metric:
         moved = f"{case.metric} {format_score(case.before)} → {format_score(case.after)}"
     before, after = (_cut_answer(answer) for answer in (case.answer_before, case.answer_after))
-    edits: Sequence[Any] = ()
+    edits: Sequence[Edit] = ()
     answers: list[tuple[str, str]] = []
     if before or after:
-        edits = diff_answers(before, after) or ()
+        edits = _leave_blanks_unmarked(diff_answers(before, after) or [])
         answers = [("With the rule", before or "(empty)"), ("Without it", after or "(empty)")]
     return {
         "name": _clean(name_test(case.nodeid)),
@@ -248,6 +249,19 @@ def _build_case(case: LineCase) -> View:
         "edits": edits,
         "answers": answers,
     }
+
+
+def _leave_blanks_unmarked(edits: Sequence[Edit]) -> list[Edit]:
+    """Return the pieces of two answers; the white space after what is marked becomes a piece of its own."""
+    pieces: list[Edit] = []
+    for kind, text in edits:
+        words = text.rstrip()
+        if kind == "same" or not words:
+            pieces.append((kind, text))
+            continue
+        pieces.append((kind, words))
+        pieces.append(("same", text[len(words) :]))
+    return pieces
 
 
 def _cut_answer(answer: str) -> str:

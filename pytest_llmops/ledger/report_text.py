@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pytest_llmops.ledger.model import LedgerResult, Line, LineStatus
 from pytest_llmops.ledger.passages import mask_result
 from pytest_llmops.ledger.sentences import (
+    UNKNOWN,
     describe_run,
     describe_status,
     explain_line,
@@ -38,8 +39,9 @@ MAX_ITEMS = 30  # of a step
 MAX_SENTENCE = 600
 DETAIL_INDENT = 6
 NUMERIC = ("points", "range", "tokens", "a month", "$ a month")
+EMPTY = frozenset({"", UNKNOWN, "\\u2013"})  # the last in a terminal that has only ASCII
 # Columns that may be left out, the first one first
-DROPPABLE = ("$ a month", "a month", "range", "tokens", "points")
+DROPPABLE = ("since", "$ a month", "a month", "range", "tokens", "points")
 
 
 def format_ledger(
@@ -137,13 +139,14 @@ class _Printer:
         if self.result.calls_per_month is not None:
             cells["a month"] = format_tokens(month.tokens)
             cells["$ a month"] = format_usd(month.usd)
+        cells["since"] = line.since
         return {name: self.page.spell(cell) for name, cell in cells.items()}
 
     def choose_columns(self, rows: Sequence[Mapping[str, str]]) -> list[str]:
         """Return the heads of the columns that fit; one without any value is left out."""
         heads = list(rows[0]) if rows else ["rule", "verdict"]
         for name in DROPPABLE:
-            if name in heads and all(row[name] in ("", "–", "\\u2013") for row in rows):
+            if name in heads and all(row[name] in EMPTY for row in rows):
                 heads.remove(name)
         for name in DROPPABLE:
             used = sum(max([len(name), *(len(row[name]) for row in rows)]) + len(GAP) for name in heads)
@@ -175,11 +178,10 @@ class _Printer:
                 yield text.text
             return
         case = line.cases[0]
-        moved = ""
+        name = name_test(case.nodeid)
         if case.metric:
-            moved = f" {case.metric} {format_score(case.before)} → {format_score(case.after)}"
-        room = self.page.room(DETAIL_INDENT)
-        yield indent + self.page.cut(f"{name_test(case.nodeid)}{moved}", room)
+            name = f"{case.metric} {format_score(case.before)} → {format_score(case.after)}: {name}"
+        yield indent + self.page.cut(name, self.page.room(DETAIL_INDENT))
         if not case.answer_before and not case.answer_after:
             return
         labels = ("with     ", "without  ")

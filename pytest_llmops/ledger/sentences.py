@@ -18,6 +18,7 @@ MILLION = 1_000_000
 CENT = 0.01
 PRICED_CALLS = 1_000  # without a stated volume dollars are given for so many calls
 UNKNOWN = "–"
+MAX_NAMED = 20  # rules that a sentence names
 LEAST_RANGE = 3  # numbers in a row that are written as a range
 
 
@@ -220,11 +221,13 @@ def _group_runs(numbers: Sequence[int]) -> list[list[int]]:
 
 
 def name_rules(numbers: Sequence[int]) -> str:
-    """Return numbers of rules with their noun.
+    """Return numbers of rules with their noun; of very many only how many they are.
 
-    >>> name_rules([4]), name_rules([4, 7])
-    ('rule 4', 'rules 4 and 7')
+    >>> name_rules([4]), name_rules([4, 7]), name_rules(range(1, 90, 2))
+    ('rule 4', 'rules 4 and 7', '45 rules')
     """
+    if len(numbers) > MAX_NAMED:
+        return f"{len(numbers):,} rules"
     noun = "rule" if len(numbers) == 1 else "rules"
     return f"{noun} {join_numbers(numbers)}"
 
@@ -256,10 +259,12 @@ class Step:
     """Something to do next.
 
     Attributes:
+        status: The verdict of the rules.
         text: The sentence.
         items: What it is about, one a line.
     """
 
+    status: LineStatus
     text: str
     items: tuple[str, ...] = ()
 
@@ -276,19 +281,16 @@ def list_steps(result: LedgerResult) -> list[Step]:
         text = f"Keep {_name_lines(unmeasured)}: the suite has no case for it, which says nothing about the rule."
         if len(unmeasured) > 1:
             text = f"Keep {_name_lines(unmeasured)}: the suite has no case for them, which says nothing about these rules."
-        steps.append(Step(f"{text} Missing in the suite:", _list_items(unmeasured)))
+        steps.append(Step("not measured", f"{text} Missing in the suite:", _list_items(unmeasured)))
     undecided = by_status["undecided"]
     if undecided:
-        steps.append(
-            Step(
-                f"Keep {_name_lines(undecided)} for now: too little data. To decide:", _list_items(undecided)
-            )
-        )
+        text = f"Keep {_name_lines(undecided)} for now: too little data. To decide:"
+        steps.append(Step("undecided", text, _list_items(undecided)))
     unasked = by_status["not asked"]
     if unasked:
         verb = "was" if len(unasked) == 1 else "were"
         text = f"{_name_lines(unasked).capitalize()} {verb} not tried:"
-        steps.append(Step(text, _list_items(unasked)))
+        steps.append(Step("not asked", text, _list_items(unasked)))
     return steps
 
 
@@ -308,13 +310,13 @@ def _list_deletions(result: LedgerResult, lines: Sequence[Line], rules: Mapping[
             text = f"Delete {names} in a copy of {place}, the next version, and run the suite with it:"
         else:
             text = f"Delete {names} of {place}, and run the suite again:"
-        return [Step(text, tuple(items))]
+        return [Step("can go", text, tuple(items))]
     if together is None:
         why = f"{names} can go one at a time; together they were not tried."
     else:
         why = f"{names} can go one at a time, but together: {together.status} ({together.why})."
     text = f"Delete one rule at a time, and make the ledger again after each. {why[0].upper()}{why[1:]}"
-    return [Step(text, tuple(items))]
+    return [Step("can go", text, tuple(items))]
 
 
 def _name_lines(lines: Sequence[Line]) -> str:

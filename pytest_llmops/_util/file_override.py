@@ -161,7 +161,7 @@ def _patch_modules(override: FileOverride) -> Callable[[], None]:
             raise OSError(f"{path}: compiled code is not used")
         return path_stats(loader, path)
 
-    SourceFileLoader.get_data = read_data  # type: ignore[method-assign]
+    SourceFileLoader.get_data = read_data  # type: ignore[method-assign, assignment]
     SourceFileLoader.path_stats = read_stats  # type: ignore[method-assign, assignment]
     if override.other and override.file.endswith(".py"):
         lines = Path(override.other).read_text("utf-8", "replace").splitlines(keepends=True)

@@ -8,7 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pytest_llmops._util.option_values import parse_money
-from pytest_llmops.cli.common import find_project_root, format_path, print_json, print_line, print_lines, redact_secrets
+from pytest_llmops.cli.common import (
+    find_project_root,
+    format_path,
+    print_json,
+    print_line,
+    print_lines,
+    redact_secrets,
+)
 from pytest_llmops.cli.prompt_aliases import open_prompts
 from pytest_llmops.errors import UsageError
 from pytest_llmops.ledger.documents import open_document
@@ -101,7 +108,7 @@ def _parse_budget(text: str) -> float | None:
     if not text:
         return None
     try:
-        return float(parse_money(text))  # type: ignore[arg-type]
+        return float(str(parse_money(text)))
     except ValueError as error:
         raise UsageError(f"--llm-budget: expected {error}, got {text!r}") from None
 

@@ -238,9 +238,14 @@ def _declare_ledger(commands: Any) -> None:
         "--llm-budget", default="", metavar="USD", help="US dollars that all live calls may cost together"
     )
     command.add_argument(
-        "--llm-max-calls", type=parse_positive_int, metavar="N", help="live calls that all runs may make together"
+        "--llm-max-calls",
+        type=parse_positive_int,
+        metavar="N",
+        help="live calls that all runs may make together",
     )
-    command.add_argument("--dry-run", action="store_true", help="print the plan with its costs, and ask nothing")
+    command.add_argument(
+        "--dry-run", action="store_true", help="print the plan with its costs, and ask nothing"
+    )
     command.add_argument("--yes", action="store_true", help="do not ask before many calls are made")
     command.add_argument(
         "-o",

@@ -72,6 +72,8 @@ class LedgerOptions:
 def make_ledger(document: Document, options: LedgerOptions, runs: SuiteRuns) -> LedgerResult | None:
     """Return the ledger of a document; None: it was not wanted after the plan, or answers wait for a batch (``runs.waits``).
 
+    If only the last run waits, that of all rules that can go, there is a ledger without it.
+
     Args:
         document: The file with its rules.
         options: How it is made.
@@ -103,9 +105,18 @@ def make_ledger(document: Document, options: LedgerOptions, runs: SuiteRuns) -> 
         return None
     lines = _decide(document, base, asked, options.rules)
     together = _check_together(document, base, lines, options, runs)
-    if runs.waits:
-        return None
-    return _make_result(document, base, lines, together, options, runs)
+    result = LedgerResult(
+        document=document,
+        lines=tuple(lines),
+        together=together,
+        tests=len(base.records),
+        trials=options.trials,
+        models=_list_models(base),
+        calls_per_month=options.calls_per_month,
+        margin=options.rules.margin,
+        notes=_list_notes(lines),
+    )
+    return replace(result, calls=runs.calls, usd=runs.usd)
 
 
 def choose_rules(document: Document, only: Collection[int]) -> list[Rule]:
@@ -122,7 +133,9 @@ def choose_rules(document: Document, only: Collection[int]) -> list[Rule]:
     for number in sorted(only):
         rule = by_number.get(number)
         if rule is None:
-            raise UsageError(f"--only: expected numbers of rules from 1 to {len(document.rules)}, got {number}")
+            raise UsageError(
+                f"--only: expected numbers of rules from 1 to {len(document.rules)}, got {number}"
+            )
         if rule.kept:
             raise UsageError(f"--only: rule {number} of {document.name} is kept: it {rule.kept}")
     chosen = [rule for rule in document.rules if not rule.kept and (not only or rule.number in only)]
@@ -181,9 +194,7 @@ def _decide(document: Document, base: Run, asked: Sequence[AskedLine], rules: Le
     return complete
 
 
-def _add_facts(
-    line: Line, base: Run, run: Run | None, days: Mapping[int, tuple[str, str]]
-) -> Line:
+def _add_facts(line: Line, base: Run, run: Run | None, days: Mapping[int, tuple[str, str]]) -> Line:
     """Return a line with what its rule costs, and when it was last changed."""
     since, commit = days.get(line.numbers[0], ("", ""))
     line = replace(line, since=since, commit=commit)
@@ -208,30 +219,15 @@ def _check_together(
     return replace(line, cost=count_tokens(base, asked.run))
 
 
-def _make_result(
-    document: Document,
-    base: Run,
-    lines: Sequence[Line],
-    together: Line | None,
-    options: LedgerOptions,
-    runs: SuiteRuns,
-) -> LedgerResult:
-    """Return the ledger with what is known of its runs."""
+def _list_models(base: Run) -> tuple[str, ...]:
+    """Return the models that answered the application, in the order of first use."""
     models = {call.model: None for record in base.records for call in record.calls if call.purpose == "app"}
-    notes = []
+    return tuple(filter(None, models))
+
+
+def _list_notes(lines: Sequence[Line]) -> tuple[str, ...]:
+    """Return a sentence about the rules that were not asked."""
     unasked = [line for line in lines if line.status == "not asked"]
-    if unasked:
-        notes.append(f"{len(unasked)} of {len(lines)} rules were not asked: {unasked[-1].why}")
-    return LedgerResult(
-        document=document,
-        lines=tuple(lines),
-        together=together,
-        tests=len(base.records),
-        trials=options.trials,
-        models=tuple(filter(None, models)),
-        calls=runs.calls,
-        usd=runs.usd,
-        calls_per_month=options.calls_per_month,
-        margin=options.rules.margin,
-        notes=tuple(notes),
-    )
+    if not unasked:
+        return ()
+    return (f"{len(unasked)} of {len(lines)} rules were not asked: {unasked[-1].why}",)

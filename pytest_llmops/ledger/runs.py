@@ -81,7 +81,9 @@ class RunOptions:
         for argument in self.arguments:
             option = argument.partition("=")[0]
             if option in OWN_OPTIONS:
-                raise UsageError(f"prompts ledger: {option} is not for its runs of pytest: {OWN_OPTIONS[option]}")
+                raise UsageError(
+                    f"prompts ledger: {option} is not for its runs of pytest: {OWN_OPTIONS[option]}"
+                )
 
     @property
     def is_batched(self) -> bool:
@@ -166,7 +168,9 @@ class LedgerRuns:
             self.waits = True
             return None
         if _has_raised(ended, "BudgetReached"):
-            raise UsageError(f"prompts ledger: {self._name_budget()} does not suffice for the whole prompt; no rule was left out")
+            raise UsageError(
+                f"prompts ledger: {self._name_budget()} does not suffice for the whole prompt; no rule was left out"
+            )
         return self._use_base(ended)
 
     def _use_base(self, ended: _Ended) -> Run:
@@ -271,7 +275,9 @@ class LedgerRuns:
         run = None
         if report.exists():
             run = read_run_file(report, str(report))
-        return _Ended(status=status, run=run, was_read=override.was_read, output=output.read_text("utf-8", "replace"))
+        return _Ended(
+            status=status, run=run, was_read=override.was_read, output=output.read_text("utf-8", "replace")
+        )
 
     @property
     def _folder(self) -> Path:
@@ -283,13 +289,17 @@ class LedgerRuns:
         Raises:
             UsageError: It cannot be created.
         """
-        digest = hashlib.sha256(f"{self.document.path}\0{text}".encode("utf-8", "surrogateescape")).hexdigest()
+        digest = hashlib.sha256(
+            f"{self.document.path}\0{text}".encode("utf-8", "surrogateescape")
+        ).hexdigest()
         folder = self._folder / "runs" / digest[:16]
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (self._folder / ".gitignore").write_text("*\n", "utf-8")
         except OSError as error:
-            raise UsageError(f"{self._folder}: cannot be written: {error.strerror}; make the folder of the project writable") from None
+            raise UsageError(
+                f"{self._folder}: cannot be written: {error.strerror}; make the folder of the project writable"
+            ) from None
         return folder
 
     def _list_arguments(self, report: Path, record: str) -> list[str]:
@@ -385,7 +395,12 @@ def _run_process(command: Sequence[str], folder: Path, environment: Mapping[str,
     """
     with output.open("wb") as file:
         process = subprocess.Popen(  # noqa: S603 -- Python itself, with the user's own arguments
-            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
         )
         try:
             return process.wait()

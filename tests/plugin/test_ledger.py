@@ -16,6 +16,7 @@ from pytest_llmops.errors import UsageError
 from pytest_llmops.ledger import runs
 from pytest_llmops.ledger.model import Document, Rule
 from pytest_llmops.ledger.runs import LedgerRuns, RunOptions
+from pytest_llmops.results.run import Run
 
 CONFTEST = """
 from pathlib import Path
@@ -79,7 +80,7 @@ def files(project: Project) -> dict[str, bytes]:
     return {name: data for name, data in by_name.items() if not name.startswith(".llmops-ledger/")}
 
 
-def outputs(run: runs.Run | None) -> set[str]:
+def outputs(run: Run | None) -> set[str]:
     assert run is not None
     return {call.output for record in run.records for call in record.calls}
 
@@ -167,7 +168,9 @@ def test_a_text_in_python_is_read_without_a_rule_by_two_workers(shop: Project) -
     path = shop.path / "shop.py"
     text = path.read_text("utf-8")
     start = text.index("Sign")
-    rule = Rule(number=1, text="Sign", first_line=1, last_line=1, spans=((start, start + 20),), kind="sentence")
+    rule = Rule(
+        number=1, text="Sign", first_line=1, last_line=1, spans=((start, start + 20),), kind="sentence"
+    )
     document = Document(name="shop.py:POLICY", path=path, text=text, rules=(rule,))
     options = RunOptions(folder=shop.path, root=shop.path, trials=1, arguments=("-n", "2"))
     ledger = LedgerRuns(document, options)

@@ -100,8 +100,9 @@ def test_nothing_is_patched_without_the_variable_and_all_is_undone(
     assert (open, io.open, SourceFileLoader.get_data, SourceFileLoader.path_stats) == before
     made = override(tmp_path, "p.md", "old", "new", monkeypatch)
     undo = install_override()
-    assert open is not before[0]
+    patched = open
     undo()
+    assert patched is not before[0]
     assert (open, io.open, SourceFileLoader.get_data, SourceFileLoader.path_stats) == before
     assert Path(made.file).read_text() == "old"
     monkeypatch.setenv(LEFT_OUT_VARIABLE, str(tmp_path / "gone.json"))
@@ -126,7 +127,9 @@ def test_a_module_is_imported_from_the_other_text_and_its_bytecode_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
-    made = override(tmp_path, "shop.py", MODULE.format("old", "Old."), MODULE.format("new", "New."), monkeypatch)
+    made = override(
+        tmp_path, "shop.py", MODULE.format("old", "Old."), MODULE.format("new", "New."), monkeypatch
+    )
     path = Path(made.file)
 
     def load() -> object:

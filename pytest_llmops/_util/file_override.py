@@ -60,9 +60,8 @@ class FileOverride:
         """Note that the file was read, by this or another process."""
         os.utime(self.mark)
 
-    @property
     def was_read(self) -> bool:
-        """Whether any process has read the file since `write`."""
+        """Return whether any process has read the file since `write`."""
         return Path(self.mark).stat().st_mtime_ns > 0
 
     def is_bytecode(self, path: Any) -> bool:

@@ -276,7 +276,7 @@ class LedgerRuns:
         if report.exists():
             run = read_run_file(report, str(report))
         return _Ended(
-            status=status, run=run, was_read=override.was_read, output=output.read_text("utf-8", "replace")
+            status=status, run=run, was_read=override.was_read(), output=output.read_text("utf-8", "replace")
         )
 
     @property

@@ -68,6 +68,11 @@ class Suite:
         return AskedLine(numbers=chosen, run=self.make(chosen))
 
 
+@pytest.fixture(autouse=True)
+def _all_cuts_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_module, "check_without", lambda _document, _numbers: "")
+
+
 @pytest.fixture
 def document(tmp_path: Path) -> Document:
     path = tmp_path / "v2.md"

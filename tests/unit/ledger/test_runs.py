@@ -37,7 +37,7 @@ def test_pytest_gets_the_version_the_rest_of_the_budget_and_the_users_arguments(
     ledger = LedgerRuns(document, options)
     ledger.calls, ledger.usd = 4, 0.5
     arguments = ledger._list_arguments(tmp_path / "run.json", "new")
-    assert "--llm-prompt=" not in " ".join(arguments)  # it is no prompt of the registry
+    assert "--llm-prompt=support/answer=v3" in arguments
     assert {"--llm-budget=1.500000", "--llm-max-calls=6", "--llm-record=new", "--llm-trials=3"} <= set(
         arguments
     )

@@ -255,9 +255,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _check_options(config: pytest.Config) -> None:
     """Check the options that replace values of markers, such as --llm-prompt, against the markers of the collected tests."""
     for name, marked in config.stash[SEEN_KEY].items():
-        if problem := markers.load_marker(name).check_options(
-            config.stash[SETTINGS], marked, config.rootpath
-        ):
+        marker = markers.load_marker(name)
+        if problem := marker.check_options(config.stash[SETTINGS], marked, config.rootpath):
             _refuse_run(config, problem)
 
 
@@ -373,8 +372,7 @@ class OnDemandHarness:
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Let markers order the tests of a function: `llm_compare` puts the tests that it compares side by side."""
         for marker in markers.markers_of(metafunc.definition):
-            problem = marker.order_tests(metafunc.definition, metafunc._calls)  # noqa: SLF001 -- pytest has no public access
-            _note_problem(metafunc, problem)
+            _note_problem(metafunc, marker.order_tests(metafunc.definition, metafunc._calls))  # noqa: SLF001 -- no public access
 
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(

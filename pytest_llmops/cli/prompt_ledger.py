@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pytest_llmops._util.option_values import parse_money
 from pytest_llmops.cli.common import (
+    EXIT_PROBLEM,
     find_project_root,
     format_path,
     print_json,
@@ -64,6 +65,8 @@ def run_ledger(args: argparse.Namespace) -> int:
         return OPEN_STATUS
     if result is not None:
         _print_result(result, args)
+    if runs.is_spent:
+        return EXIT_PROBLEM
     return 0
 
 

@@ -114,7 +114,6 @@ def make_ledger(document: Document, options: LedgerOptions, runs: SuiteRuns) -> 
         models=_list_models(base),
         calls_per_month=options.calls_per_month,
         margin=options.rules.margin,
-        notes=_list_notes(lines),
     )
     return replace(result, calls=runs.calls, usd=runs.usd)
 
@@ -223,11 +222,3 @@ def _list_models(base: Run) -> tuple[str, ...]:
     """Return the models that answered the application, in the order of first use."""
     models = {call.model: None for record in base.records for call in record.calls if call.purpose == "app"}
     return tuple(filter(None, models))
-
-
-def _list_notes(lines: Sequence[Line]) -> tuple[str, ...]:
-    """Return a sentence about the rules that were not asked."""
-    unasked = [line for line in lines if line.status == "not asked"]
-    if not unasked:
-        return ()
-    return (f"{len(unasked)} of {len(lines)} rules were not asked: {unasked[-1].why}",)

@@ -118,7 +118,7 @@ def describe_plan(plan: LedgerPlan) -> list[str]:
     rules = format_count(plan.rules, "rule")
     first = f"{plan.name}: {rules} to leave out, one at a time"
     if plan.kept:
-        first += f"; {plan.kept} are kept"
+        first += f"; {format_count(plan.kept, 'more rule')} kept"
     tests = f"{format_count(plan.tests, 'test')} with {format_count(plan.trials, 'trial')} each"
     if plan.is_recorded:
         lines = [first, f"  with the whole file: {tests}, all recorded"]

@@ -100,6 +100,7 @@ def install_override() -> Callable[[], None]:
 
     Files that are opened to be written are the user's own.
     """
+    _read_override.cache_clear()
     override = current_override()
     if override is None:
         return _do_nothing

@@ -70,7 +70,10 @@ class LineWriter:
         changed, by_chance = find_changed_cases(unseeing)
         data = self._choose_metric()
         if len(changed) <= by_chance:
-            return self._measure("not measured", "no answer changed", data, next_step=ADD_CASE)
+            why = "no answer changed"
+            if any(pair.is_other for pair in evidence.pairs.values()):
+                why = "the answers differ no more than trials of the whole prompt do"
+            return self._measure("not measured", why, data, next_step=ADD_CASE)
         names = [_shorten_nodeid(case) for case in changed]
         tests = f"{format_count(len(changed), 'test')} ({describe_names(names, MOST_NAMED)})"
         return self._measure(

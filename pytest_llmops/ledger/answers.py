@@ -150,9 +150,9 @@ def find_changed_cases(pairs: AnswerPairs) -> tuple[list[str], float]:
     changed = []
     expected = 0.0
     for case, pair in pairs.items():
-        if not pair.is_other:
-            continue
         texts = (*pair.before, *pair.after)
+        if len(set(texts)) == 1:
+            continue
         distances = _measure_distances(texts)
         group = _find_group(distances)
         own = set(range(len(pair.before), len(texts)))

@@ -276,12 +276,7 @@ def list_steps(result: LedgerResult) -> list[Step]:
     for line in result.lines:
         by_status[line.status].append(line)
     steps = _list_deletions(result, by_status["can go"], rules)
-    unmeasured = by_status["not measured"]
-    if unmeasured:
-        text = f"Keep {_name_lines(unmeasured)}: the suite has no case for it, which says nothing about the rule."
-        if len(unmeasured) > 1:
-            text = f"Keep {_name_lines(unmeasured)}: the suite has no case for them, which says nothing about these rules."
-        steps.append(Step("not measured", f"{text} Missing in the suite:", _list_items(unmeasured)))
+    steps += _list_missing_cases(by_status["not measured"], rules)
     undecided = by_status["undecided"]
     if undecided:
         text = f"Keep {_name_lines(undecided)} for now: too little data. To decide:"
@@ -300,10 +295,7 @@ def _list_deletions(result: LedgerResult, lines: Sequence[Line], rules: Mapping[
         return []
     names = _name_lines(lines)
     together = result.together
-    items = []
-    for line in lines:
-        rule = rules[line.numbers[0]]
-        items.append(f"{name_rules([rule.number])}, {name_file_lines(rule)}: {rule.text}")
+    items = [_quote_rule(rules[line.numbers[0]]) for line in lines]
     place = find_file_name(result.document.path)
     if len(lines) == 1 or (together is not None and together.status == "can go"):
         if result.document.prompt:
@@ -317,6 +309,27 @@ def _list_deletions(result: LedgerResult, lines: Sequence[Line], rules: Mapping[
         why = f"{names} can go one at a time, but together: {together.status} ({together.why})."
     text = f"Delete one rule at a time, and make the ledger again after each. {why[0].upper()}{why[1:]}"
     return [Step("can go", text, tuple(items))]
+
+
+def _list_missing_cases(lines: Sequence[Line], rules: Mapping[int, Rule]) -> list[Step]:
+    """Return a step for the rules that the suite has no case for; those that lack the same thing share it."""
+    by_next_step: dict[str, list[Line]] = {}
+    for line in lines:
+        by_next_step.setdefault(line.next_step, []).append(line)
+    steps = []
+    for next_step, group in by_next_step.items():
+        what = "it, which says nothing about the rule"
+        if len(group) > 1:
+            what = "them, which says nothing about these rules"
+        text = f"Keep {_name_lines(group)}: the suite has no case for {what}. {next_step or 'Missing'}:"
+        items = tuple(_quote_rule(rules[line.numbers[0]]) for line in group)
+        steps.append(Step("not measured", text, items))
+    return steps
+
+
+def _quote_rule(rule: Rule) -> str:
+    text = " ".join(rule.text.split())
+    return f"{name_rules([rule.number])}, {name_file_lines(rule)}: {text}"
 
 
 def _name_lines(lines: Sequence[Line]) -> str:

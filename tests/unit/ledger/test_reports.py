@@ -119,7 +119,7 @@ def test_who_reads_not_measured_is_told_to_keep_the_rule() -> None:
         assert "Keep rules" in text
         assert "says nothing about" in text
         assert "Delete" not in text
-        assert "a case for:" in text
+        assert "Add a case" in text
     assert {step.status for step in list_steps(make_result(statuses=ALL))} == set(ALL) - {"needed"}
     deletions = [step for step in list_steps(make_result(statuses=ALL)) if "Delete" in step.text]
     assert [step.status for step in deletions] == ["can go"]

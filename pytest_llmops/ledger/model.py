@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from pytest_llmops.ledger.cuts import cut_spans
 from pytest_llmops.results.run import Run
 
 RuleKind: TypeAlias = Literal["item", "paragraph", "sentence", "code", "table", "mark", "lines"]
@@ -58,20 +59,14 @@ class Document:
     version: str = ""
 
     def without(self, numbers: Collection[int]) -> str:
-        """Return the text of the file without some rules.
+        """Return the text of the file without some rules, and without the lines that this leaves empty.
 
         >>> rule = Rule(number=1, text="Be brief.", first_line=1, last_line=1, spans=((0, 10),), kind="sentence")
         >>> Document(name="a.md", path=Path("a.md"), text="Be brief. Be kind.", rules=(rule,)).without([1])
         'Be kind.'
         """
         spans = [span for rule in self.rules if rule.number in numbers for span in rule.spans]
-        kept = []
-        place = 0
-        for start, end in sorted(spans):
-            kept.append(self.text[place:start])
-            place = max(place, end)
-        kept.append(self.text[place:])
-        return "".join(kept)
+        return cut_spans(self.text, spans)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -486,7 +486,7 @@ def read_prompt(path: Traversable, *, name: str, version: str) -> Prompt:
         head = read_front_matter(front)
         sections = split_sections(body, first_line)
         variables = read_variables(head)
-        _check_variable_use(variables, sections, head.lines.get("variables"))
+        check_variable_use(variables, sections, head.lines.get("variables"))
         schema, schema_text = read_output_schema(head, path)
         fingerprint = fingerprint_parts(text, schema_text)
         return Prompt(
@@ -503,7 +503,7 @@ def read_prompt(path: Traversable, *, name: str, version: str) -> Prompt:
         )
 
 
-def _check_variable_use(declared: tuple[str, ...], sections: Iterable[Section], line: int | None) -> None:
+def check_variable_use(declared: tuple[str, ...], sections: Iterable[Section], line: int | None) -> None:
     """Check that a prompt uses the variables that it declares, and no others.
 
     Args:

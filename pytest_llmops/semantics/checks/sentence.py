@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from itertools import product
@@ -461,15 +461,22 @@ def split_sentences(text: str) -> list[str]:
     >>> split_sentences("退款需要30天。谢谢！")
     ['退款需要30天。', '谢谢！']
     """
-    pieces = []
+    sentences = [" ".join(text[start:end].split()) for start, end in find_sentences(text)]
+    return [sentence for sentence in sentences if sentence]
+
+
+def find_sentences(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where each sentence of `split_sentences` starts and ends, with the white space around it; together they are the text.
+
+    >>> list(find_sentences("Be brief. Be kind."))
+    [(0, 9), (9, 18)]
+    """
     start = 0
     for end in _END.finditer(text):
         if _is_sentence_end(text, start, end):
-            pieces.append(text[start : end.end()])
+            yield start, end.end()
             start = end.end()
-    pieces.append(text[start:])
-    sentences = [" ".join(piece.split()) for piece in pieces]
-    return [sentence for sentence in sentences if sentence]
+    yield start, len(text)
 
 
 def _is_sentence_end(text: str, start: int, end: re.Match[str]) -> bool:

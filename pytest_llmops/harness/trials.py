@@ -180,6 +180,7 @@ class TrialRun:
             "rule": self.plan.rule,
             "undecided": doubt,
             "has_reruns": self.has_reruns,
+            "calls": [*number_calls(self.reports)],
         }
         reports = [setup, call, teardown]
         closing_facts: dict[str, Any] = {"trials": facts}
@@ -299,6 +300,16 @@ def _list_payloads(trials: Iterable[Iterable[Any]]) -> list[Mapping[str, Any]]:
 def _collect(trials: Iterable[Iterable[Any]], key: str) -> list[Any]:
     """Return the entries of all lists that payloads have under a key, such as ``calls``."""
     return [entry for payload in _list_payloads(trials) for entry in payload.get(key, ())]
+
+
+def number_calls(trials: Sequence[Iterable[Any]]) -> list[int]:
+    """Return the trial of each call of a test, from 0, in the order of the test's record: phase by phase, in each trial by trial."""
+    numbers = []
+    for same_phase in zip(*trials, strict=True):
+        for number, report in enumerate(same_phase):
+            calls = getattr(report, "llmops", {}).get("calls", ())
+            numbers += [number] * len(calls)
+    return numbers
 
 
 def _shift_starts(trials: Sequence[Iterable[Any]]) -> None:

@@ -32,7 +32,11 @@ if TYPE_CHECKING:
 PROMPTS = int(os.environ.get("LLMOPS_BUILDS", "40"))
 CASES = 50
 TRIALS = 3
-WORDS = [f"{start}{end}" for start in ("ba", "ke", "lo", "mi", "nu", "sa", "te", "vo") for end in ("n", "rd", "st", "lim", "tor")]
+WORDS = [
+    f"{start}{end}"
+    for start in ("ba", "ke", "lo", "mi", "nu", "sa", "te", "vo")
+    for end in ("n", "rd", "st", "lim", "tor")
+]
 LENGTH = 20
 """Words of an answer."""
 REWORDED = 0.2
@@ -124,8 +128,12 @@ class Suite:
             scores = (self.generator.random((CASES, trials)) < levels[:, None]).astype(float)
         records = []
         for case in range(CASES):
-            texts = [self._answer(words[case], score, varies=bool(self.varies[case])) for score in scores[case]]
-            records.append(make_record(case, number, scores[case].tolist(), texts, passes=self.model.rates is not None))
+            texts = [
+                self._answer(words[case], score, varies=bool(self.varies[case])) for score in scores[case]
+            ]
+            records.append(
+                make_record(case, number, scores[case].tolist(), texts, passes=self.model.rates is not None)
+            )
         return Run(records=tuple(records))
 
     def _answer(self, words: list[str], score: float, *, varies: bool) -> str:
@@ -141,7 +149,10 @@ class Suite:
         replaced = self.generator.random(len(words)) < share
         replaced[self.generator.integers(len(words))] = True
         others = self.generator.choice(WORDS, len(words))
-        return [str(other) if is_other else word for word, other, is_other in zip(words, others, replaced, strict=True)]
+        return [
+            str(other) if is_other else word
+            for word, other, is_other in zip(words, others, replaced, strict=True)
+        ]
 
 
 def make_record(case: int, number: int, scores: list[float], texts: list[str], *, passes: bool) -> TestRecord:
@@ -153,7 +164,10 @@ def make_record(case: int, number: int, scores: list[float], texts: list[str], *
         outcome="passed" if passed == len(scores) else "failed",
         measurements=(
             Measurement(
-                name="text.contains" if passes else "judge.quality", value=fmean(scores), samples=tuple(scores), version="1"
+                name="text.contains" if passes else "judge.quality",
+                value=fmean(scores),
+                samples=tuple(scores),
+                version="1",
             ),
         ),
         calls=tuple(Call(model="m", messages=messages, output=text) for text in texts),
@@ -176,7 +190,8 @@ def decide_prompt(
     suite = Suite(model, np.random.default_rng([seed, base_trials, trials, len(lines)]))
     base = suite.run("", 0, base_trials)
     asked = [
-        AskedLine(numbers=(number,), run=suite.run(line, number, trials)) for number, line in enumerate(lines, start=1)
+        AskedLine(numbers=(number,), run=suite.run(line, number, trials))
+        for number, line in enumerate(lines, start=1)
     ]
     decided = decide_lines(base, asked, LedgerRules())
     return [(line, verdict.status) for line, verdict in zip(lines, decided, strict=True)]
@@ -188,7 +203,9 @@ def share_of(prompts: Sequence[Sequence[tuple[str, str]]], kind: str, status: st
     return 100 * fmean(called)
 
 
-def share_of_prompts(prompts: Sequence[Sequence[tuple[str, str]]], kinds: tuple[str, ...], status: str) -> float:
+def share_of_prompts(
+    prompts: Sequence[Sequence[tuple[str, str]]], kinds: tuple[str, ...], status: str
+) -> float:
     """Return the share of prompts in which any line of these kinds is called so, in %."""
     return 100 * fmean(
         any(verdict == status and line.startswith(kinds) for line, verdict in prompt) for prompt in prompts
@@ -206,7 +223,10 @@ def describe_cell(model: Model, base_trials: int, prompts: int) -> str:
     ]
     for kind in sorted({line for line in LINES if line.startswith("needed")}):
         figures.append(share_of(decided, kind, "needed"))
-    small = [f"{share_of(decided, 'small', status):.0f}" for status in ("needed", "can go", "not measured", "undecided")]
+    small = [
+        f"{share_of(decided, 'small', status):.0f}"
+        for status in ("needed", "can go", "not measured", "undecided")
+    ]
     cells = [f"{figure:.3g}" for figure in figures]
     return f"| {model.name} | {base_trials} | {' | '.join(cells)} | {'/'.join(small)} |"
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from pytest_llmops import hookspecs, recorder
+from pytest_llmops._util.file_override import install_override
 from pytest_llmops._util.search_folders import test_folders
 from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, UsageError, append_code
 
@@ -61,7 +62,8 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
-    """Refuse calls of models outside of tests from here on, if the project uses the plugin and the run replays."""
+    """Refuse calls outside of tests from here on, if the project uses the plugin and replays; in a ledger, read its file with another text."""
+    early_config.add_cleanup(install_override())
     with session_closer(early_config).close_early():
         return (yield)
 
@@ -227,9 +229,8 @@ def _note_problem(metafunc: pytest.Metafunc, problem: str) -> None:
     if metafunc.config.option.collectonly:  # nothing runs that would report it
         raise pytest.Collector.CollectError(append_code(problem, UsageError.code))
     key = metafunc.definition.parent, metafunc.definition.name
-    metafunc.config.stash[PROBLEMS_KEY].setdefault(
-        key, problem
-    )  # the first counts: later ones may follow from it
+    # The first counts: later ones may follow from it.
+    metafunc.config.stash[PROBLEMS_KEY].setdefault(key, problem)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

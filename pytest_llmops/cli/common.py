@@ -151,6 +151,27 @@ def import_command(module: str, name: str) -> Callable[[argparse.Namespace], int
     return run
 
 
+def take_rest(command: argparse.ArgumentParser) -> None:
+    """Let a command have all arguments after two dashes, which go to another program, as ``args.rest``.
+
+    argparse itself takes them for further positional arguments.
+    """
+    parse_known_args: Callable[..., Any] = command.parse_known_args
+
+    def parse(arguments: Sequence[str], namespace: argparse.Namespace | None = None) -> Any:
+        own = list(arguments)
+        rest = []
+        if "--" in own:
+            place = own.index("--")
+            rest = own[place + 1 :]
+            own = own[:place]
+        parsed, unknown = parse_known_args(own, namespace)
+        parsed.rest = rest
+        return parsed, unknown
+
+    command.parse_known_args = parse  # type: ignore[method-assign, assignment]
+
+
 def parse_positive_int(text: str) -> int:
     """Return a whole number of at least 1 from an argument."""
     if not (text.isascii() and text.isdecimal() and int(text) > 0):

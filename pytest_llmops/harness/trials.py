@@ -16,6 +16,7 @@ from typing import Any
 
 from pluggy import HookimplMarker
 
+from pytest_llmops._util.file_override import current_override
 from pytest_llmops.errors import append_code
 from pytest_llmops.harness.again import find_again
 from pytest_llmops.harness.baseline_gate import has_baseline
@@ -64,8 +65,10 @@ def _count_if_all_pass(plan: TrialPlan) -> int:
 def _may_stop(item: Any, settings: Settings) -> bool:
     """Return whether a test may skip the trials that can no longer change its verdict.
 
-    Not if a baseline or a comparison uses its trials as a sample: one that stops at a good moment is biased.
+    Not if a baseline, a comparison or a ledger uses its trials as a sample: one that stops at a good moment is biased.
     """
+    if current_override() is not None:
+        return False
     if settings.accept or llm_compare.MARKER.find(item) is not None:
         return False
     return not has_baseline(settings, item.config.rootpath)

@@ -11,6 +11,7 @@ from pytest_llmops._util.option_values import parse_money
 from pytest_llmops.cli.common import (
     find_project_root,
     format_path,
+    has_colours,
     print_json,
     print_line,
     print_lines,
@@ -72,7 +73,7 @@ def _print_result(result: LedgerResult, args: argparse.Namespace) -> None:
     if args.json:
         print_json(ledger_to_json(result))
     else:
-        print_lines(format_ledger(result, _find_width()))
+        print_lines(format_ledger(result, _find_width(), colours=has_colours()))
     for path in args.reports:
         write_ledger(result, path)
         if not args.json:

@@ -30,12 +30,17 @@ def describe_status(status: LineStatus, margin: float) -> str:
     """
     meanings: Mapping[LineStatus, str] = {
         "needed": "Without it the answers are worse. Keep it.",
-        "can go": f"Without it the answers are as good: a drop of {format_margin(margin)} or more is ruled out.",
+        "can go": f"Without it the answers are as good: {describe_ruled_out(margin)}.",
         "not measured": "The suite has no case for it: this says nothing about the rule. Keep it, and add a case.",
         "undecided": "Too little data: the answers may be worse without it, or as good. Keep it until that is known.",
         "not asked": "It was not tried. Keep it.",
     }
     return meanings[status]
+
+
+def describe_ruled_out(margin: float) -> str:
+    """Return the usual reason of "can go", which `describe_status` has too."""
+    return f"a drop of {format_margin(margin)} or more is ruled out"
 
 
 def format_margin(margin: float) -> str:

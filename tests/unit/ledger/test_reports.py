@@ -9,6 +9,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.ledgers import make_document, make_line, make_result
 from support.messages import check_message
 from support.sample_run import HOSTILE as LONG_AND_HOSTILE
@@ -293,3 +295,21 @@ def test_a_range_may_have_one_end() -> None:
     line = Line(numbers=(1,), status="can go", why="", lower=-0.02)
     assert format_range(line) == "−2.0 or more"
     assert format_range(replace(line, lower=None, upper=0.01)) == "+1.0 or less"
+
+
+@given(
+    st.text("ab .\n\r", max_size=40), st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=6)
+)
+def test_no_word_of_a_document_is_lost_or_moved(text: str, places: list[tuple[int, int]]) -> None:
+    """Whatever the spans are: they may overlap, be empty or lie outside of the text."""
+    rules = tuple(
+        Rule(number=number, text="", first_line=1, last_line=1, spans=((start, end),), kind="lines")
+        for number, (start, end) in enumerate(places, start=1)
+    )
+    passages = split_document(replace(make_document(), text=text, rules=rules))
+    assert "".join("".join(passage.text.split()) for passage in passages) == "".join(text.split())
+    assert [passage.line for passage in passages if passage.text] == sorted(
+        passage.line for passage in passages if passage.text
+    )
+    firsts = [passage.rule.number for passage in passages if passage.rule and passage.is_first]
+    assert sorted(firsts) == [rule.number for rule in rules]

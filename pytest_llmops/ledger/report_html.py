@@ -200,18 +200,6 @@ def _build_note(line: Line, result: LedgerResult) -> View:
         facts.append(f"since {_clean(line.since)} ({_clean(line.commit)})")
     elif line.since:  # not committed
         facts.append(_clean(line.since))
-    shown = line.cases[:MAX_CASES]
-    title = format_count(len(shown), "case")
-    if len(line.cases) > MAX_CASES:
-        title = f"the first {title} of {len(line.cases):,}"
-    why = explain_line(line)
-    if line.metric and line.metric not in why:
-        why = f"{why} ({line.metric})"
-    facts = []
-    if line.changed_answers is not None:
-        facts.append(f"{100 * line.changed_answers:.0f} % of the answers changed")
-    if line.since:
-        facts.append(f"the rule is of {_clean(line.since)} {_clean(line.commit)}".rstrip())
     numbers = join_numbers(line.numbers)
     if len(line.numbers) > 1:
         numbers = name_rules(line.numbers)

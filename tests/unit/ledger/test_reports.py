@@ -16,6 +16,7 @@ from support.messages import check_message
 from support.sample_run import HOSTILE as LONG_AND_HOSTILE
 
 from pytest_llmops.errors import UsageError
+from pytest_llmops.ledger.blame import NOT_COMMITTED
 from pytest_llmops.ledger.model import LedgerResult, Line, LineStatus, Rule, TokenCost
 from pytest_llmops.ledger.passages import split_document
 from pytest_llmops.ledger.reports import (
@@ -203,7 +204,10 @@ def test_the_page_has_the_whole_prompt_and_a_note_for_each_rule() -> None:
     assert targets == [f"rule-{number}" for number in range(1, 7)]
     assert {link.removeprefix("#") for link in page.links if link.startswith("#")} <= set(targets)
     assert "Rule 7 is never left out: inserts {{ extra }}" in text
-    assert "1a2b3c4" in page.text
+    assert page.text.count("since 2026-11-02 (1a2b3c4)") == 6
+    first = replace(result.lines[0], since=NOT_COMMITTED, commit="")
+    edited = Page(ledger_to_html(replace(result, lines=(first, *result.lines[1:])))).text
+    assert (edited.count(NOT_COMMITTED), edited.count("since")) == (1, 5)
     assert ledger_to_html(result) == text
 
 

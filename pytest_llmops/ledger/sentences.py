@@ -78,7 +78,7 @@ def format_summary(result: LedgerResult) -> str:
 
 
 def _format_saving(result: LedgerResult) -> str:
-    """Return in brackets what a call costs less without all rules that can go; "" if they cannot go together, or it is not known."""
+    """Return in brackets what a call costs less without the rules that can go; "" if they cannot go together, or it is not known."""
     cost = count_saving(result)
     if cost.tokens is None:
         return ""
@@ -99,12 +99,16 @@ def count_saving(result: LedgerResult) -> TokenCost:
     if together is not None:
         if together.status != "can go":
             return TokenCost()
-        if together.cost.tokens is not None:
+        if together.cost.tokens is not None and set(together.numbers) == _list_deletable(result):
             return together.cost
     costs = [line.cost for line in result.lines if line.status == "can go"]
     return TokenCost(
         tokens=_add_known([cost.tokens for cost in costs]), usd=_add_known([cost.usd for cost in costs])
     )
+
+
+def _list_deletable(result: LedgerResult) -> set[int]:
+    return {number for line in result.lines if line.status == "can go" for number in line.numbers}
 
 
 def _add_known(numbers: Sequence[float | None]) -> float | None:
@@ -308,11 +312,11 @@ def _list_deletions(result: LedgerResult, lines: Sequence[Line], rules: Mapping[
         else:
             text = f"Delete {names} of {place}, and run the suite again:"
         return [Step("can go", text, tuple(items))]
-    if together is None:
-        why = f"{names} can go one at a time; together they were not tried."
-    else:
-        why = f"{names} can go one at a time, but together: {together.status} ({together.why})."
-    text = f"Delete one rule at a time, and make the ledger again after each. {why[0].upper()}{why[1:]}"
+    why = "Together they were not tried."
+    if together is not None:
+        numbers = name_rules(together.numbers)
+        why = f"Left out together, {numbers} are: {together.status} ({together.why})."
+    text = f"Delete one of {names} at a time, and make the ledger again after each. {why}"
     return [Step("can go", text, tuple(items))]
 
 

@@ -39,7 +39,7 @@ DIM = "2"
 def print_line(text: str = "") -> None:
     """Print a line of a command's result."""
     if text:
-        text = escape_output(redact_secrets(text), colours=_has_colours())
+        text = escape_output(redact_secrets(text), colours=has_colours())
     print(text)  # noqa: T201 -- the command's output
 
 
@@ -95,12 +95,13 @@ def format_path(path: Path | str) -> str:
 
 def colour_text(text: str, colour: str) -> str:
     """Return a text in colour if stdout is a terminal with colours, and ``NO_COLOR`` is not set."""
-    if not _has_colours():
+    if not has_colours():
         return text
     return f"\x1b[{colour}m{escape_output(text)}\x1b[0m"
 
 
-def _has_colours() -> bool:
+def has_colours() -> bool:
+    """Return whether stdout is a terminal with colours, and ``NO_COLOR`` is not set."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     return sys.stdout.isatty()

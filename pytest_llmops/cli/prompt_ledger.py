@@ -12,6 +12,7 @@ from pytest_llmops.cli.common import (
     EXIT_PROBLEM,
     find_project_root,
     format_path,
+    has_colours,
     print_json,
     print_line,
     print_lines,
@@ -75,7 +76,7 @@ def _print_result(result: LedgerResult, args: argparse.Namespace) -> None:
     if args.json:
         print_json(ledger_to_json(result))
     else:
-        print_lines(format_ledger(result, _find_width()))
+        print_lines(format_ledger(result, _find_width(), colours=has_colours()))
     for path in args.reports:
         write_ledger(result, path)
         if not args.json:

@@ -186,11 +186,6 @@ def _build_note(line: Line, result: LedgerResult) -> View:
     change = ""
     if line.change is not None:
         change = format_change(line)
-    since = ""
-    if line.since:
-        since = f"since {_clean(line.since)}"
-        if line.commit:
-            since += f" ({_clean(line.commit)})"
     shown = line.cases[:MAX_CASES]
     title = format_count(len(shown), "case")
     if len(line.cases) > MAX_CASES:
@@ -198,9 +193,13 @@ def _build_note(line: Line, result: LedgerResult) -> View:
     why = explain_line(line)
     if line.metric and line.metric not in why:
         why = f"{why} ({line.metric})"
-    steps = line.next_step
-    if steps and line.status == "not measured":
-        steps = f"Missing: {steps}"
+    facts = []
+    if line.changed_answers is not None:
+        facts.append(f"{100 * line.changed_answers:.0f} % of the answers changed")
+    if line.commit:
+        facts.append(f"since {_clean(line.since)} ({_clean(line.commit)})")
+    elif line.since:  # not committed
+        facts.append(_clean(line.since))
     numbers = join_numbers(line.numbers)
     if len(line.numbers) > 1:
         numbers = name_rules(line.numbers)
@@ -212,8 +211,8 @@ def _build_note(line: Line, result: LedgerResult) -> View:
         "range": format_range(line),
         "tokens": _describe_tokens(line, result.calls_per_month),
         "why": _clean(why),
-        "next": _clean(steps),
-        "since": since,
+        "next": _clean(line.next_step),
+        "facts": "; ".join(facts),
         "cases": list(map(_build_case, shown)),
         "cases_title": title,
     }

@@ -81,7 +81,7 @@ def _iter_rows(result: LedgerResult) -> Iterator[str]:
     for line in result.lines:
         yield _format_row(line, quote_cell(texts[line.numbers[0]], MAX_TEXT), calls)
     if result.together is not None:
-        yield _format_row(result.together, "all that can go, together", calls)
+        yield _format_row(result.together, "left out together", calls)
 
 
 def _format_row(line: Line, text: str, calls: int | None) -> str:

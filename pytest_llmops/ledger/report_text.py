@@ -7,6 +7,7 @@ from pytest_llmops.ledger.model import LedgerResult, Line, LineStatus
 from pytest_llmops.ledger.passages import mask_result
 from pytest_llmops.ledger.sentences import (
     UNKNOWN,
+    describe_ruled_out,
     describe_run,
     describe_status,
     explain_line,
@@ -171,6 +172,8 @@ class _Printer:
     def iter_details(self, line: Line) -> Iterator[str]:
         """Yield the clearest case of a rule that is needed, and the reason of the other verdicts."""
         indent = " " * DETAIL_INDENT
+        if line.why == describe_ruled_out(self.result.margin):  # below the table
+            return
         if line.status != "needed" or not line.cases:
             for text in self.page.wrap(
                 f"{indent}{self.page.quote(explain_line(line), MAX_SENTENCE)}", hang=DETAIL_INDENT

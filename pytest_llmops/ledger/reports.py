@@ -1,19 +1,21 @@
 """The reports of a ledger: lines for the terminal, Markdown, HTML, JSON, and the file that has one of them."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from pytest_llmops._util.text_files import write_atomically
 from pytest_llmops.errors import UsageError
-from pytest_llmops.ledger.model import LedgerResult, Line
+from pytest_llmops.ledger.model import LedgerResult, Line, Rule, TokenCost
 from pytest_llmops.ledger.passages import make_mask, mask_result
 from pytest_llmops.ledger.report_html import ledger_to_html
 from pytest_llmops.ledger.report_markdown import ledger_to_markdown
 from pytest_llmops.ledger.report_text import format_ledger
 from pytest_llmops.ledger.sentences import (
     STATUSES,
+    Step,
     count_saving,
     find_file_name,
     format_summary,
@@ -42,25 +44,14 @@ def ledger_to_json(result: LedgerResult) -> dict[str, Json]:
     lines = {number: line for line in result.lines for number in line.numbers}
     rules: list[Json] = []
     for rule in document.rules:
-        entry: dict[str, Json] = {
-            "number": rule.number,
-            "text": rule.text,
-            "kind": rule.kind,
-            "first_line": rule.first_line,
-            "last_line": rule.last_line,
-            "kept": rule.kept,
-        }
+        entry = _describe_rule(rule)
         if rule.number in lines:
             entry |= _describe_line(lines[rule.number], result)
         rules.append(entry)
-    saving = count_saving(result)
-    month = scale_cost(saving, result.calls_per_month)
-    together: Json = None
+    together: dict[str, Json] | None = None
     if result.together is not None:
-        together = {"rules": list(result.together.numbers), **_describe_line(result.together, result)}
-    counts: dict[str, Json] = {
-        status: sum(line.status == status for line in result.lines) for status in STATUSES
-    }
+        together = {"numbers": list(result.together.numbers)}
+        together |= _describe_line(result.together, result)
     return {
         "schema": SCHEMA,
         "name": document.name,
@@ -69,19 +60,11 @@ def ledger_to_json(result: LedgerResult) -> dict[str, Json]:
         "file": find_file_name(document.path),
         "text": make_mask()(document.text),
         "summary": format_summary(result),
-        "counts": counts,
-        "saves": {
-            "tokens": saving.tokens,
-            "usd": saving.usd,
-            "tokens_per_month": month.tokens,
-            "usd_per_month": month.usd,
-        },
+        "counts": _count_verdicts(result),
+        "saves": _describe_cost(count_saving(result), result),
         "rules": rules,
         "together": together,
-        "next": [
-            {"verdict": step.status, "text": step.text, "items": list(step.items)}
-            for step in list_steps(result)
-        ],
+        "next": list(map(_describe_step, list_steps(result))),
         "tests": result.tests,
         "trials": result.trials,
         "models": list(result.models),
@@ -93,25 +76,39 @@ def ledger_to_json(result: LedgerResult) -> dict[str, Json]:
     }
 
 
+def _count_verdicts(result: LedgerResult) -> dict[str, Json]:
+    counts = Counter(line.status for line in result.lines)
+    return {status: counts[status] for status in STATUSES}
+
+
+def _describe_rule(rule: Rule) -> dict[str, Json]:
+    entry: dict[str, Json] = asdict(rule)
+    del entry["spans"]  # places in the text as it is, of which secrets may be masked
+    return entry
+
+
 def _describe_line(line: Line, result: LedgerResult) -> dict[str, Json]:
-    month = scale_cost(line.cost, result.calls_per_month)
+    entry: dict[str, Json] = asdict(line)
+    del entry["numbers"]
+    del entry["cost"]
+    entry["verdict"] = entry.pop("status")
+    entry["cases"] = [asdict(case) for case in line.cases]
+    entry |= _describe_cost(line.cost, result)
+    return entry
+
+
+def _describe_cost(cost: TokenCost, result: LedgerResult) -> dict[str, Json]:
+    month = scale_cost(cost, result.calls_per_month)
     return {
-        "verdict": line.status,
-        "why": line.why,
-        "next_step": line.next_step,
-        "metric": line.metric,
-        "change": line.change,
-        "lower": line.lower,
-        "upper": line.upper,
-        "changed_answers": line.changed_answers,
-        "tokens": line.cost.tokens,
-        "usd": line.cost.usd,
+        "tokens": cost.tokens,
+        "usd": cost.usd,
         "tokens_per_month": month.tokens,
         "usd_per_month": month.usd,
-        "since": line.since,
-        "commit": line.commit,
-        "cases": [asdict(case) for case in line.cases],
     }
+
+
+def _describe_step(step: Step) -> dict[str, Json]:
+    return {"verdict": step.status, "text": step.text, "items": list(step.items)}
 
 
 def _dump_json(result: LedgerResult) -> str:

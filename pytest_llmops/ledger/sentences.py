@@ -30,12 +30,17 @@ def describe_status(status: LineStatus, margin: float) -> str:
     """
     meanings: Mapping[LineStatus, str] = {
         "needed": "Without it the answers are worse. Keep it.",
-        "can go": f"Without it the answers are as good: a drop of {format_margin(margin)} or more is ruled out.",
+        "can go": f"Without it the answers are as good: {describe_ruled_out(margin)}.",
         "not measured": "The suite has no case for it: this says nothing about the rule. Keep it, and add a case.",
         "undecided": "Too little data: the answers may be worse without it, or as good. Keep it until that is known.",
         "not asked": "It was not tried. Keep it.",
     }
     return meanings[status]
+
+
+def describe_ruled_out(margin: float) -> str:
+    """Return the usual reason of "can go", which `describe_status` has too."""
+    return f"a drop of {format_margin(margin)} or more is ruled out"
 
 
 def format_margin(margin: float) -> str:
@@ -73,7 +78,7 @@ def format_summary(result: LedgerResult) -> str:
 
 
 def _format_saving(result: LedgerResult) -> str:
-    """Return in brackets what a call costs less without all rules that can go; "" if they cannot go together, or it is not known."""
+    """Return in brackets what a call costs less without the rules that can go; "" if they cannot go together, or it is not known."""
     cost = count_saving(result)
     if cost.tokens is None:
         return ""
@@ -94,12 +99,16 @@ def count_saving(result: LedgerResult) -> TokenCost:
     if together is not None:
         if together.status != "can go":
             return TokenCost()
-        if together.cost.tokens is not None:
+        if together.cost.tokens is not None and set(together.numbers) == _list_deletable(result):
             return together.cost
     costs = [line.cost for line in result.lines if line.status == "can go"]
     return TokenCost(
         tokens=_add_known([cost.tokens for cost in costs]), usd=_add_known([cost.usd for cost in costs])
     )
+
+
+def _list_deletable(result: LedgerResult) -> set[int]:
+    return {number for line in result.lines if line.status == "can go" for number in line.numbers}
 
 
 def _add_known(numbers: Sequence[float | None]) -> float | None:
@@ -276,12 +285,7 @@ def list_steps(result: LedgerResult) -> list[Step]:
     for line in result.lines:
         by_status[line.status].append(line)
     steps = _list_deletions(result, by_status["can go"], rules)
-    unmeasured = by_status["not measured"]
-    if unmeasured:
-        text = f"Keep {_name_lines(unmeasured)}: the suite has no case for it, which says nothing about the rule."
-        if len(unmeasured) > 1:
-            text = f"Keep {_name_lines(unmeasured)}: the suite has no case for them, which says nothing about these rules."
-        steps.append(Step("not measured", f"{text} Missing in the suite:", _list_items(unmeasured)))
+    steps += _list_missing_cases(by_status["not measured"], rules)
     undecided = by_status["undecided"]
     if undecided:
         text = f"Keep {_name_lines(undecided)} for now: too little data. To decide:"
@@ -300,10 +304,7 @@ def _list_deletions(result: LedgerResult, lines: Sequence[Line], rules: Mapping[
         return []
     names = _name_lines(lines)
     together = result.together
-    items = []
-    for line in lines:
-        rule = rules[line.numbers[0]]
-        items.append(f"{name_rules([rule.number])}, {name_file_lines(rule)}: {rule.text}")
+    items = [_quote_rule(rules[line.numbers[0]]) for line in lines]
     place = find_file_name(result.document.path)
     if len(lines) == 1 or (together is not None and together.status == "can go"):
         if result.document.prompt:
@@ -311,12 +312,33 @@ def _list_deletions(result: LedgerResult, lines: Sequence[Line], rules: Mapping[
         else:
             text = f"Delete {names} of {place}, and run the suite again:"
         return [Step("can go", text, tuple(items))]
-    if together is None:
-        why = f"{names} can go one at a time; together they were not tried."
-    else:
-        why = f"{names} can go one at a time, but together: {together.status} ({together.why})."
-    text = f"Delete one rule at a time, and make the ledger again after each. {why[0].upper()}{why[1:]}"
+    why = "Together they were not tried."
+    if together is not None:
+        numbers = name_rules(together.numbers)
+        why = f"Left out together, {numbers} are: {together.status} ({together.why})."
+    text = f"Delete one of {names} at a time, and make the ledger again after each. {why}"
     return [Step("can go", text, tuple(items))]
+
+
+def _list_missing_cases(lines: Sequence[Line], rules: Mapping[int, Rule]) -> list[Step]:
+    """Return a step for the rules that the suite has no case for; those that lack the same thing share it."""
+    by_next_step: dict[str, list[Line]] = {}
+    for line in lines:
+        by_next_step.setdefault(line.next_step, []).append(line)
+    steps = []
+    for next_step, group in by_next_step.items():
+        what = "it, which says nothing about the rule"
+        if len(group) > 1:
+            what = "them, which says nothing about these rules"
+        text = f"Keep {_name_lines(group)}: the suite has no case for {what}. {next_step or 'Missing'}:"
+        items = tuple(_quote_rule(rules[line.numbers[0]]) for line in group)
+        steps.append(Step("not measured", text, items))
+    return steps
+
+
+def _quote_rule(rule: Rule) -> str:
+    text = " ".join(rule.text.split())
+    return f"{name_rules([rule.number])}, {name_file_lines(rule)}: {text}"
 
 
 def _name_lines(lines: Sequence[Line]) -> str:

@@ -100,7 +100,7 @@ def make_line(
         why = "a drop of 5 points or more is ruled out"
         return replace(line, why=why, change=0.003, lower=-0.021, upper=0.03, metric="text.contains")
     if status == "not measured":
-        return replace(line, why="no answer changed", next_step='a case for: "Write at most two sentences."')
+        return replace(line, why="no answer changed", next_step="Add a case whose right answer depends on it")
     if status == "undecided":
         return replace(
             line,

@@ -9,11 +9,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.ledgers import make_document, make_line, make_result
 from support.messages import check_message
 from support.sample_run import HOSTILE as LONG_AND_HOSTILE
 
 from pytest_llmops.errors import UsageError
+from pytest_llmops.ledger.blame import NOT_COMMITTED
 from pytest_llmops.ledger.model import LedgerResult, Line, LineStatus, Rule, TokenCost
 from pytest_llmops.ledger.passages import split_document
 from pytest_llmops.ledger.reports import (
@@ -119,7 +122,7 @@ def test_who_reads_not_measured_is_told_to_keep_the_rule() -> None:
         assert "Keep rules" in text
         assert "says nothing about" in text
         assert "Delete" not in text
-        assert "a case for:" in text
+        assert "Add a case" in text
     assert {step.status for step in list_steps(make_result(statuses=ALL))} == set(ALL) - {"needed"}
     deletions = [step for step in list_steps(make_result(statuses=ALL)) if "Delete" in step.text]
     assert [step.status for step in deletions] == ["can go"]
@@ -201,7 +204,10 @@ def test_the_page_has_the_whole_prompt_and_a_note_for_each_rule() -> None:
     assert targets == [f"rule-{number}" for number in range(1, 7)]
     assert {link.removeprefix("#") for link in page.links if link.startswith("#")} <= set(targets)
     assert "Rule 7 is never left out: inserts {{ extra }}" in text
-    assert "1a2b3c4" in page.text
+    assert page.text.count("since 2026-11-02 (1a2b3c4)") == 6
+    first = replace(result.lines[0], since=NOT_COMMITTED, commit="")
+    edited = Page(ledger_to_html(replace(result, lines=(first, *result.lines[1:])))).text
+    assert (edited.count(NOT_COMMITTED), edited.count("since")) == (1, 5)
     assert ledger_to_html(result) == text
 
 
@@ -293,3 +299,21 @@ def test_a_range_may_have_one_end() -> None:
     line = Line(numbers=(1,), status="can go", why="", lower=-0.02)
     assert format_range(line) == "−2.0 or more"
     assert format_range(replace(line, lower=None, upper=0.01)) == "+1.0 or less"
+
+
+@given(
+    st.text("ab .\n\r", max_size=40), st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=6)
+)
+def test_no_word_of_a_document_is_lost_or_moved(text: str, places: list[tuple[int, int]]) -> None:
+    """Whatever the spans are: they may overlap, be empty or lie outside of the text."""
+    rules = tuple(
+        Rule(number=number, text="", first_line=1, last_line=1, spans=((start, end),), kind="lines")
+        for number, (start, end) in enumerate(places, start=1)
+    )
+    passages = split_document(replace(make_document(), text=text, rules=rules))
+    assert "".join("".join(passage.text.split()) for passage in passages) == "".join(text.split())
+    assert [passage.line for passage in passages if passage.text] == sorted(
+        passage.line for passage in passages if passage.text
+    )
+    firsts = [passage.rule.number for passage in passages if passage.rule and passage.is_first]
+    assert sorted(firsts) == [rule.number for rule in rules]

@@ -60,7 +60,11 @@ def run_ledger(args: argparse.Namespace) -> int:
         show=_show_progress,
         confirm=lambda plan: args.yes or _confirm(plan),
     )
-    result = make_ledger(document, ledger_options, runs)
+    try:
+        result = make_ledger(document, ledger_options, runs)
+    except KeyboardInterrupt:
+        _show_progress("what was asked is recorded; the same command goes on from there")
+        raise
     if runs.waits:
         _show_progress("answers wait for batches; run the same command again to collect them")
         return OPEN_STATUS

@@ -6,11 +6,8 @@ stay as they are: recordings go to the folder `LEDGER_FOLDER`, which all runs sh
 
 import hashlib
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,6 +15,7 @@ from pytest_llmops._util.file_override import LEFT_OUT_VARIABLE, FileOverride
 from pytest_llmops._util.text_files import write_atomically
 from pytest_llmops.errors import UsageError
 from pytest_llmops.ledger.model import AskedLine, Document
+from pytest_llmops.ledger.pytest_process import MAX_LINE, EndedPytest, run_process
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.results.details import as_mapping
 from pytest_llmops.results.run import Run, TestRecord
@@ -48,11 +46,7 @@ OWN_OPTIONS: Mapping[str, str] = {
     "-x": "a ledger needs all tests",
     "--maxfail": "a ledger needs all tests",
 }
-ERROR_STARTS = ("E  ", "ERROR", "INTERNALERROR")  # of lines of pytest
 MAX_NAMED = 3  # tests that an error names
-OUTPUT_LINES = 8  # of pytest that an error shows
-MAX_LINE = 300
-END_WAIT_S = 10.0  # for a pytest that was interrupted, to write what it recorded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,34 +83,6 @@ class RunOptions:
     def is_batched(self) -> bool:
         """Whether live calls are made through batch APIs."""
         return "--llm-batch" in self.arguments
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Ended:
-    """A pytest that has ended.
-
-    Attributes:
-        status: Its exit status.
-        run: Its run file; None: it wrote none.
-        was_read: Whether Python code of it read the file.
-        output: What it printed.
-    """
-
-    status: int
-    run: Run | None
-    was_read: bool
-    output: str
-
-    def list_last_lines(self) -> str:
-        """Return the last lines of the output, for an error."""
-        lines = [shorten_text(line, MAX_LINE) for line in self.output.splitlines() if line.strip()]
-        return "\n".join(f"  {line}" for line in lines[-OUTPUT_LINES:])
-
-    def find_error_line(self) -> str:
-        """Return the line of the output that says what is wrong: the first of an error, else the last of all."""
-        lines = [line.strip() for line in self.output.splitlines() if line.strip()]
-        errors = [line for line in lines if line.startswith(ERROR_STARTS)]
-        return shorten_text("".join([*errors[:1], *lines[-1:]][:1]), MAX_LINE)
 
 
 @dataclass(slots=True)
@@ -167,7 +133,7 @@ class LedgerRuns:
         if ended.status == OPEN_STATUS:
             self.waits = True
             return None
-        stopped = _find_raised(ended, "BudgetReached")
+        stopped = ended.find_raised("BudgetReached")
         if stopped is not None:
             raise UsageError(
                 f"prompts ledger: {self._name_budget()} does not suffice for the whole {self.document.name}; no rule was left out:\n"
@@ -175,7 +141,7 @@ class LedgerRuns:
             )
         return self._use_base(ended)
 
-    def _use_base(self, ended: _Ended) -> Run:
+    def _use_base(self, ended: EndedPytest) -> Run:
         """Return the tests of a base run that call a model; only these are run again."""
         run = check_base(ended, self.document)
         if not ended.was_read:
@@ -204,11 +170,11 @@ class LedgerRuns:
             return AskedLine(numbers=left_out, problem=problem)
         return AskedLine(numbers=left_out, run=ended.run)
 
-    def _find_problem(self, ended: _Ended) -> str:
+    def _find_problem(self, ended: EndedPytest) -> str:
         """Return why a run without rules cannot be compared; "" if it can."""
         if ended.run is None or ended.status not in (0, TESTS_FAILED):
             return f"pytest ended with status {ended.status}: {ended.find_error_line()}"
-        if _find_raised(ended, "BudgetReached") is not None:
+        if ended.find_raised("BudgetReached") is not None:
             self.is_spent = True
             return f"{self._name_budget()} is used up"
         broken = [record for record in ended.run.records if _is_broken(record)]
@@ -231,7 +197,7 @@ class LedgerRuns:
     def _are_calls_spent(self) -> bool:
         return self.options.max_calls is not None and self.calls >= self.options.max_calls
 
-    def _count_costs(self, ended: _Ended) -> None:
+    def _count_costs(self, ended: EndedPytest) -> None:
         """Add the live calls of a run, and what they cost."""
         if ended.run is None:
             return
@@ -250,7 +216,7 @@ class LedgerRuns:
             else:
                 self.usd += call.cost_usd
 
-    def _run_pytest(self, numbers: Sequence[int], *, record: str) -> _Ended:
+    def _run_pytest(self, numbers: Sequence[int], *, record: str) -> EndedPytest:
         """Run pytest without some rules."""
         text = self.document.without(numbers)
         folder = self._prepare_folder(text)
@@ -273,11 +239,11 @@ class LedgerRuns:
         command = [sys.executable, "-m", "pytest", *self._list_arguments(report, record)]
         environment = {**os.environ, LEFT_OUT_VARIABLE: str(folder / "override.json")}
         output = folder / "output.txt"
-        status = _run_process(command, self.options.folder, environment, output)
+        status = run_process(command, self.options.folder, environment, output)
         run = None
         if report.exists():
             run = read_run_file(report, str(report))
-        return _Ended(
+        return EndedPytest(
             status=status, run=run, was_read=override.was_read(), output=output.read_text("utf-8", "replace")
         )
 
@@ -331,7 +297,7 @@ class LedgerRuns:
         return [*arguments, *given]
 
 
-def check_base(ended: _Ended, document: Document, *, ignores_misses: bool = False) -> Run:
+def check_base(ended: EndedPytest, document: Document, *, ignores_misses: bool = False) -> Run:
     """Return the run with the whole file, if rules can be compared with it. Tests that fail are fine: their scores are compared.
 
     Args:
@@ -343,10 +309,15 @@ def check_base(ended: _Ended, document: Document, *, ignores_misses: bool = Fals
         UsageError: It is not usable, and why.
     """
     run = ended.run
-    if run is None or ended.status not in (0, TESTS_FAILED, NO_TESTS):
+    is_complete = (
+        ended.status in (0, TESTS_FAILED, NO_TESTS)
+        and run is not None
+        and not run.meta.get("collection_errors")
+    )
+    if run is None or not is_complete:
         raise UsageError(
             f"prompts ledger: the suite does not run with the whole {document.name} (pytest ended with status {ended.status}); "
-            f"nothing was asked without a rule. The end of its output:\n{ended.list_last_lines()}"
+            f"nothing was asked without a rule. Its output:\n{ended.list_telling_lines()}"
         )
     broken = [record for record in run.records if record.outcome == "errored"]
     if ignores_misses:
@@ -379,49 +350,3 @@ def _describe_broken(record: TestRecord) -> str:
     """Return the test and the first line of its error."""
     lines = record.message.strip().splitlines() or [""]
     return f"{shorten_text(record.nodeid, MAX_LINE)}: {shorten_text(lines[0], MAX_LINE)}"
-
-
-def _find_raised(ended: _Ended, name: str) -> TestRecord | None:
-    """Return the first test that an exception of a class ended; None: there is none."""
-    records: Sequence[TestRecord] = ()
-    if ended.run is not None:
-        records = ended.run.records
-    return next((record for record in records if name in record.raised), None)
-
-
-def _run_process(command: Sequence[str], folder: Path, environment: Mapping[str, str], output: Path) -> int:
-    """Run a program to its end, and return its exit status. At Ctrl-C it is waited for, so that what it recorded is written.
-
-    Args:
-        command: The program with its arguments.
-        folder: Where it starts.
-        environment: Its environment variables.
-        output: The file for what it prints.
-    """
-    with output.open("wb") as file:
-        process = subprocess.Popen(  # noqa: S603 -- Python itself, with the user's own arguments
-            command,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            return process.wait()
-        except BaseException:
-            _end_process(process)
-            raise
-
-
-def _end_process(process: "subprocess.Popen[bytes]") -> None:
-    """End a program: a terminal has sent it the same Ctrl-C; one that goes on is asked, then killed."""
-    for action in (None, signal.SIGINT, signal.SIGTERM):
-        with suppress(OSError):
-            if action is not None:
-                process.send_signal(action)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(END_WAIT_S)
-            return
-    process.kill()
-    process.wait()

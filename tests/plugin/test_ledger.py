@@ -57,7 +57,7 @@ def shop(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]
         output.write_text("\n".join([*done.outlines, *done.errlines]), "utf-8")
         return int(done.ret)
 
-    monkeypatch.setattr(runs, "_run_process", run)
+    monkeypatch.setattr(runs, "run_process", run)
     with RuleServer() as server:
         project.server = server
         project.write(**FILES)

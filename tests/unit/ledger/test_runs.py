@@ -12,7 +12,7 @@ from support.ledgers import make_document
 from support.messages import check_message
 
 from pytest_llmops.errors import UsageError
-from pytest_llmops.ledger import runs
+from pytest_llmops.ledger import pytest_process, runs
 from pytest_llmops.ledger.runs import OWN_OPTIONS, LedgerRuns, RunOptions
 
 
@@ -56,7 +56,7 @@ def test_the_folder_of_a_ledger_has_to_be_writable(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_an_interrupted_pytest_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "END_WAIT_S", 0.05)
+    monkeypatch.setattr(pytest_process, "END_WAIT_S", 0.05)
     program = (
         "import os, signal\n"
         "try:\n    os.kill(os.getppid(), signal.SIGINT)\n    signal.pause()\n"
@@ -66,12 +66,14 @@ def test_an_interrupted_pytest_is_waited_for(tmp_path: Path, monkeypatch: pytest
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            runs._run_process([sys.executable, "-c", program], tmp_path, dict(os.environ), output)
+            pytest_process.run_process([sys.executable, "-c", program], tmp_path, dict(os.environ), output)
     finally:
         signal.signal(signal.SIGINT, before)
-    monkeypatch.setattr(runs, "END_WAIT_S", 20.0)
+    monkeypatch.setattr(pytest_process, "END_WAIT_S", 20.0)
     assert (
-        runs._run_process([sys.executable, "-c", "print(1); exit(3)"], tmp_path, dict(os.environ), output)
+        pytest_process.run_process(
+            [sys.executable, "-c", "print(1); exit(3)"], tmp_path, dict(os.environ), output
+        )
         == 3
     )
     assert output.read_text() == "1\n"

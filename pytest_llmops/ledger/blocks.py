@@ -5,6 +5,7 @@ import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal, TypeAlias
 
 from pytest_llmops.ledger.inserts import Token, find_atoms
@@ -15,14 +16,16 @@ BlockKind: TypeAlias = Literal["fixed", "item", "text", "code", "table", "exampl
 MIN_WRAP_COLUMNS = 60  # nobody wraps the lines of a prompt at less
 MAX_TITLE_WORDS = 6
 CODE_INDENT = 4  # columns, as Markdown has it
-_BULLET = r"[-*+•·‣◦▪●○–—→✓✔✗✘☐☑](?:[ \t]+\[[ xX]\])?"
+_BULLET = r"[-*+•·‣◦▪●○→✓✔✗✘☐☑–—](?:[ \t]+\[[ xX]\])?"
 _NUMBER = r"\(?(?:\d{1,3}(?:\.\d{1,3}){0,3}|[A-Za-z]|[ivx]{1,5}|[一二三四五六七八九十]{1,3})[.)]\)?|\d{1,3}:|\d{1,3}(?:\.\d{1,3}){1,3}"
 _ITEM = re.compile(
     rf"(?:{_BULLET}|{_NUMBER})(?=[ \t])|[\d一二三四五六七八九十]{{1,3}}[、．]|（[\d一二三四五六七八九十]{{1,3}}）|[①-⑳]|:[a-z]+[^:]{{0,60}}:(?=[ \t])"
 )
+_JSON_OPENINGS = ("{", "{{", "[", "[{", "[{{")
+_DASHES = ("–", "—")  # at the start of a wrapped line they are no marks
 _FENCE = re.compile(r"`{3,}|~{3,}")
 _RULER = re.compile(r"([=\-*_~#])[ \t]*(?:\1[ \t]*){2,}")
-_DECORATED = re.compile(r"[=\-*_~#]{2,}[^=\-*_~#].*[^=\-*_~#][=\-*_~#]{2,}")
+_DECORATED = re.compile(r"(?:[=\-~#]{2,}|\*{3,})[^=\-~#*].*[^=\-~#*](?:[=\-~#]{2,}|\*{3,})")
 _HEADING = re.compile(r"#{1,6}(?:[ \t]|\Z)")
 _TAGS = re.compile(r"(?:</?[A-Za-z][\w:.-]*(?:[ \t][^<>]*)?/?>[ \t]*)+")
 _EXAMPLE = re.compile(r"<example\b[^<>]*>", re.IGNORECASE)
@@ -64,6 +67,7 @@ class Block:
         last: Its last line, included.
         indent: Columns of white space in front.
         content: Where the text of an item starts, behind its mark.
+        mark: The mark of an item, with 1 for each number.
         depth: In how many items an item is nested.
         is_definition: An item without a mark: an indented line below a label.
     """
@@ -73,6 +77,7 @@ class Block:
     last: int
     indent: int = 0
     content: int = 0
+    mark: str = ""
     depth: int = 0
     is_definition: bool = field(default=False)
 
@@ -169,9 +174,8 @@ class BlockReader:
 
     def _read_block(self, place: int) -> int:
         """Read what starts in a line, and return the line behind it."""
-        line = self.lines[place]
-        mark = _ITEM.match(line.text)
-        if mark and not _RULER.fullmatch(line.text) and not _is_title(line.text):
+        mark = self._find_mark(place)
+        if mark:
             self._add_item(place, mark.end())
             return place + 1
         owner = self._find_owner(place)
@@ -183,12 +187,32 @@ class BlockReader:
             return self._add("code", place, last)
         return self._read_outside_list(place)
 
+    def _find_mark(self, place: int) -> re.Match[str] | None:
+        """Return the mark of the item that starts in a line; None: none does."""
+        text = self.lines[place].text
+        mark = _ITEM.match(text)
+        if mark is None or _RULER.fullmatch(text) or _is_title(text):
+            return None
+        if mark[0] in _DASHES and place > 0 and not self._can_be_dash(place):
+            return None
+        return mark
+
+    def _can_be_dash(self, place: int) -> bool:
+        """Return whether a dash can be a mark: the line above is blank, ends in a colon, or belongs to an item or heading."""
+        above = self.lines[place - 1]
+        if above.is_blank or above.text.endswith(_COLONS):
+            return True
+        return bool(self.blocks) and self.blocks[-1].kind in ("item", "fixed")
+
     def _read_outside_list(self, place: int) -> int:
         """Read what starts in a line that is not part of an item."""
         line = self.lines[place]
         closing = self._find_end_of_example(place)
         if closing >= 0:
             return self._add("example", place, closing)
+        closing = self._find_end_of_json(place)
+        if closing >= 0:
+            return self._add("code", place, closing)
         if line.text.startswith(">"):
             return self._add("example", place, self._find_last(place, ">"))
         if line.text.startswith("|") and line.text.count("|") > 1:
@@ -230,8 +254,10 @@ class BlockReader:
         """Add an item that starts in a line."""
         line = self.lines[place]
         self._items = [item for item in self._items if item.indent < line.indent]
-        content = line.text_start + mark_length
-        self.blocks.append(Block("item", place, place, line.indent, content, len(self._items)))
+        behind = line.text[mark_length:]
+        content = line.text_start + mark_length + len(behind) - len(behind.lstrip())
+        mark = re.sub(r"\d+", "1", line.text[:mark_length])
+        self.blocks.append(Block("item", place, place, line.indent, content, mark, len(self._items)))
         self._items.append(self.blocks[-1])
 
     def _find_owner(self, place: int) -> Block | None:
@@ -285,6 +311,20 @@ class BlockReader:
         self._unclosed.add(closing)
         return -1
 
+    def _find_end_of_json(self, place: int) -> int:
+        """Return the last line of an object or list of JSON whose first line is its bracket; -1: none starts."""
+        opening = self.lines[place].text
+        if opening in self._unclosed or opening not in _JSON_OPENINGS:
+            return -1
+        depth = 0
+        for index in range(place, len(self.lines)):
+            text = self.lines[index].text
+            depth += sum(map(text.count, "{[")) - sum(map(text.count, "}]"))
+            if depth <= 0:
+                return index
+        self._unclosed.add(opening)
+        return -1
+
     def _find_last(self, place: int, mark: str) -> int:
         """Return the last of the lines from this one on that start with a mark."""
         while place + 1 < len(self.lines) and self.lines[place + 1].text.startswith(mark):
@@ -322,11 +362,24 @@ def is_wrapped(above: Line, line: Line, columns: int) -> bool:
         line: The line.
         columns: How long the lines are.
     """
-    if not above.text or not line.text or above.text.endswith(_COLONS):
+    return _goes_on(above, line) or (_can_go_on(above, line) and _is_full(above, line, columns))
+
+
+def _can_go_on(above: Line, line: Line) -> bool:
+    """Return whether a line can be the rest of the one above: that does not end in a colon."""
+    return bool(above.text and line.text) and not above.text.endswith(_COLONS)
+
+
+def _goes_on(above: Line, line: Line) -> bool:
+    """Return whether a line is the rest of the one above by its first character or the last one of that."""
+    if not _can_go_on(above, line):
         return False
-    if line.text[0].islower() or above.text[-1] in ",-–、，":
-        return True
-    word = line.text.split(maxsplit=1)[0]
+    return line.text[0].islower() or line.text[0] in _DASHES or above.text[-1] in ",-–—、，"
+
+
+def _is_full(above: Line, line: Line, columns: int) -> bool:
+    """Return whether the first word of a line would not have had a place in the line above."""
+    word = line.text.split(maxsplit=1)[0].strip("X") or "X"  # how long an inserted value is, is not known
     if _is_wide(word[0]):
         word = word[0]
     return count_columns(above.text) + 1 + count_columns(word) > columns
@@ -345,16 +398,25 @@ def _is_wide(char: str) -> bool:
 
 
 def iter_groups(lines: Sequence[Line]) -> Iterator[Sequence[Line]]:
-    """Yield the lines of a paragraph in groups of which each is one line that was wrapped; blank lines are left out."""
+    """Yield the lines of a paragraph in groups of which each is one line that was wrapped; blank lines are left out.
+
+    A paragraph in which a line goes on in small letters is wrapped, and so is one in which all lines are full; in others, each line is
+    one of its own.
+    """
     filled = [line for line in lines if line.text]
-    columns = max([MIN_WRAP_COLUMNS, *(count_columns(line.text) for line in filled)])
-    group: list[Line] = []
-    for line in filled:
-        if group:
-            above = group[-1]
-            is_sentence_end = above.text[-1] in _SENTENCE_ENDS
-            if not is_sentence_end and not is_wrapped(above, line, columns):
-                yield group
-                group = []
-        group.append(line)
+    if not filled:
+        return
+    columns = max(MIN_WRAP_COLUMNS, *(count_columns(line.text) for line in filled))
+    open_pairs = [(above, line) for above, line in pairwise(filled) if above.text[-1] not in _SENTENCE_ENDS]
+    open_pairs = [(above, line) for above, line in open_pairs if _can_go_on(above, line)]
+    is_wrapped_text = any(line.text[0].islower() for _, line in open_pairs)
+    is_wrapped_text = is_wrapped_text or all(_is_full(above, line, columns) for above, line in open_pairs)
+    group = [filled[0]]
+    for above, line in pairwise(filled):
+        goes_on = above.text[-1] in _SENTENCE_ENDS or _goes_on(above, line)
+        if goes_on or (is_wrapped_text and _can_go_on(above, line)):
+            group.append(line)
+            continue
+        yield group
+        group = [line]
     yield group

@@ -1,6 +1,7 @@
 """What a ledger can be made of: a prompt of the registry, a file of instructions, descriptions of tools, a text in Python code."""
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from pytest_llmops.ledger.descriptions import (
     find_json_descriptions,
     find_yaml_descriptions,
 )
+from pytest_llmops.ledger.inserts import find_tokens
 from pytest_llmops.ledger.model import Document, Rule, Span
 from pytest_llmops.ledger.python_texts import find_text, parse_code
 from pytest_llmops.ledger.regions import LINE, Region, Syntax, find_line_starts, line_at, plain_region
@@ -37,7 +39,8 @@ INSTRUCTION_FILES = (SKILL_FILE, "AGENTS.md", "CLAUDE.md", "GEMINI.md")
 _SUFFIXES: dict[str, _Kind] = {".py": "python", ".json": "json", ".yaml": "yaml", ".yml": "yaml"}
 _LINES = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 _CODE_TARGET = re.compile(r"(.+\.py):([\w.]+)")
-_MAY_BREAK = {"prompt": "{}", "python": "\"'\\"}
+_CODE_SIGNS = "\"'\\"  # next to them, a cut could end a text in code too early
+_NAME = re.compile(r"[A-Za-z_]\w*")
 BYTE_ORDER_MARK = "\ufeff"
 
 
@@ -228,6 +231,9 @@ def _find_rules(document: Document, code_name: str, by: Unit) -> list[Rule]:
         found += [(region, piece, len(pieces)) for piece in pieces]
     if any(piece.kind == "mark" for _, piece, _ in found):
         found = [(region, piece, count) for region, piece, count in found if piece.kind == "mark"]
+    names: Counter[str] = Counter()
+    if kind == "prompt":
+        names = _count_names(region.text for region in regions)
     rules = []
     for number, (region, piece, count) in enumerate(found, start=1):
         spans = _locate(region, piece.cut, shift)
@@ -236,12 +242,17 @@ def _find_rules(document: Document, code_name: str, by: Unit) -> list[Rule]:
             number=number,
             text=piece.text,
             first_line=line_at(line_starts, _skip_blanks(document.text, content[0][0])),
-            last_line=line_at(line_starts, content[-1][1] - 1),
+            last_line=line_at(line_starts, _skip_blanks_back(document.text, content[-1][1]) - 1),
             spans=tuple(spans),
             kind=piece.kind,
             kept=piece.kept,
         )
-        if count == 1 or _may_break(document.text, kind, region, spans, shift):
+        may_break = count == 1
+        if kind == "prompt":
+            may_break = may_break or _may_break_template(document.text, spans, names)
+        elif not may_break:
+            may_break = _may_break(document.text, kind, region, spans, shift)
+        if may_break:
             rule = _keep_if_invalid(document, rule)
         rules.append(rule)
     return rules
@@ -251,6 +262,13 @@ def _skip_blanks(text: str, place: int) -> int:
     """Return the place of the first character that is not white space."""
     while place + 1 < len(text) and text[place].isspace():
         place += 1
+    return place
+
+
+def _skip_blanks_back(text: str, place: int) -> int:
+    """Return the place behind the last character in front of a place that is not white space."""
+    while place > 1 and text[place - 1].isspace():
+        place -= 1
     return place
 
 
@@ -270,10 +288,35 @@ def _may_break(text: str, kind: _Kind, region: Region, spans: Sequence[Span], sh
     """Return whether a file could be invalid without a rule, so that it has to be tried."""
     if kind in ("yaml", "skill"):
         return spans[0][0] <= region.starts[0] + shift
-    signs = _MAY_BREAK.get(kind, "")
-    if kind == "prompt":
-        return any(sign in text[start - 1 : end + 1] for start, end in spans for sign in signs)
-    return any(sign in text[start - 1] + text[end : end + 1] for start, end in spans for sign in signs)
+    if kind != "python":
+        return False
+    return any(sign in text[start - 1] + text[end : end + 1] for start, end in spans for sign in _CODE_SIGNS)
+
+
+def _may_break_template(text: str, spans: Sequence[Span], names: Counter[str]) -> bool:
+    """Return whether a prompt could be invalid without a rule: it names a variable that nothing else names, or has a tag `raw` or `set`.
+
+    Args:
+        text: The prompt.
+        spans: The ranges that the rule cuts.
+        names: How often each name is in the tags and expressions of the prompt.
+    """
+    cut = [text[start:end] for start, end in spans]
+    if not any("{" in part for part in cut):
+        return False
+    own = _count_names(cut)
+    is_only = any(names[name] == count for name, count in own.items())
+    return is_only or any("raw" in part for part in cut) or "set" in own
+
+
+def _count_names(texts: Iterable[str]) -> Counter[str]:
+    """Return how often each name is in the tags and expressions of parts of a prompt."""
+    names: Counter[str] = Counter()
+    for text in texts:
+        for token in find_tokens(plain_region(text, 0, len(text), "prompt")):
+            if token.kind in ("expression", "tag"):
+                names.update(_NAME.findall(token.text))
+    return names
 
 
 def _keep_if_invalid(document: Document, rule: Rule) -> Rule:
@@ -324,14 +367,28 @@ def _find_body(source: str) -> tuple[int, int]:
 
 
 def _find_sections(source: str) -> list[Region]:
-    """Return the sections of a prompt."""
-    regions = []
-    start = _find_body(source)[1]
-    for match in LINE.finditer(source, start):
-        if match[0].rstrip() in HEADINGS:
-            regions.append(plain_region(source, start, match.start(), "prompt"))
-            start = match.end()
-    regions.append(plain_region(source, start, len(source), "prompt"))
+    """Return the sections of a prompt; a message of the user with the answer to it, and without inserted values, is one region."""
+    starts = [_find_body(source)[1]]
+    text_starts = [starts[0]]  # behind the line of the role
+    headings = [""]
+    for match in LINE.finditer(source, starts[0]):
+        heading = match[0].rstrip()
+        if heading in HEADINGS:
+            starts.append(match.start())
+            text_starts.append(match.end())
+            headings.append(heading)
+    ends = [*starts[1:], len(source)]
+    regions: list[Region] = []
+    place = 0
+    while place < len(starts):
+        if headings[place : place + 2] == ["user:", "assistant:"]:
+            region = plain_region(source, starts[place], ends[place + 1], "prompt")
+            if all(token.comment == "keep" for token in find_tokens(region)):
+                regions.append(replace(region, is_example=True))
+                place += 2
+                continue
+        regions.append(plain_region(source, text_starts[place], ends[place], "prompt"))
+        place += 1
     return [region for region in regions if region.text.strip()]
 
 

@@ -15,7 +15,6 @@ _END_RAW = re.compile(r"\{%[-+]?\s*endraw\s*[-+]?%\}")
 _TAG_NAME = re.compile(r"\{%[-+]?\s*(\w+)")
 _INNER = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|[{(\[\])}%]", re.DOTALL)
 _PLACEHOLDER = re.compile(r"\{\{[^{}\r\n]*\}\}|\{[A-Za-z_][\w.\[\]]*(?:![rsa])?(?::[^{}\s]*)?\}")
-_HTML_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _COMMENT_MARKS = re.compile(r"^(?:\{#-?|<!--)|(?:-?#\}|-->)$")
 
 
@@ -47,14 +46,23 @@ def find_tokens(region: Region) -> list[Token]:
     if region.syntax == "prompt":
         return list(_iter_template_tokens(text))
     tokens = [Token(start, end, "expression", text[start:end]) for start, end in region.expressions]
-    comments = [
-        Token(match.start(), match.end(), "comment", match[0]) for match in _HTML_COMMENT.finditer(text)
-    ]
     if region.syntax == "text":
         for match in _PLACEHOLDER.finditer(text):
             tokens.append(Token(match.start(), match.end(), "expression", match[0]))
-    tokens += comments
+    tokens += _iter_html_comments(text)
     return _drop_overlaps(sorted(tokens, key=lambda token: (token.start, -token.end)))
+
+
+def _iter_html_comments(text: str) -> Iterator[Token]:
+    """Yield the comments of Markdown and HTML."""
+    end = 0
+    while True:
+        start = text.find("<!--", end)
+        close = text.find("-->", start)
+        if start < 0 or close < 0:
+            return
+        end = close + len("-->")
+        yield Token(start, end, "comment", text[start:end])
 
 
 def _drop_overlaps(tokens: Sequence[Token]) -> list[Token]:

@@ -31,9 +31,10 @@ _WRAPPERS = (
 _OPENING = re.compile(r"([A-Za-z]{0,2})(\"\"\"|'''|\"|')")
 _BETWEEN = re.compile(r"(?:[\s()+]|\\[\r\n]|#[^\r\n]*)+")
 _ESCAPE = re.compile(
-    r"\\(?:N\{[^}]*\}|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-7]{1,3}|\r\n|[\s\S])"
+    r"\\(?:N\{[A-Za-z0-9 -]{1,100}\}|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-7]{1,3}|\r\n|[\s\S])"
 )
 _HEX_ESCAPE = re.compile(r"\\[xuU][0-9a-fA-F]+")
+_NAMED_ESCAPE = re.compile(r"\\N\{[A-Za-z0-9 -]{1,100}\}")
 _BRACES = re.compile(r"\{\{|\}\}")
 _ESCAPES = {
     "n": "\n",
@@ -274,7 +275,7 @@ def _find_expression(source: str, start: int, end: int, *, is_raw: bool) -> int:
         elif source[place] == "{":
             return place
         elif source[place] == "\\" and not is_raw:
-            named = re.compile(r"\\N\{[^}]*\}").match(source, place, end)
+            named = _NAMED_ESCAPE.match(source, place, end)
             place = named.end() if named else place + 2
         else:
             place += 1

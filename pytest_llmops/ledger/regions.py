@@ -24,6 +24,7 @@ class Region:
         syntax: How values are inserted in it, and which comments it has.
         expressions: Further parts that insert a value, such as those of an f-string.
         is_docstring: Whether its first line is not indented as the others are.
+        is_example: Whether it is one rule: a message with the answer to it, with the lines of their roles.
     """
 
     text: str
@@ -32,6 +33,7 @@ class Region:
     syntax: Syntax = "text"
     expressions: tuple[Span, ...] = ()
     is_docstring: bool = False
+    is_example: bool = False
 
     def locate(self, start: int, end: int) -> list[Span]:
         """Return the ranges of the file that hold a range of the text; several if something else is between them."""

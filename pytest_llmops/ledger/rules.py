@@ -22,9 +22,10 @@ UNITS: tuple[Unit, ...] = get_args(Unit)
 MAX_DATA_WORDS = 3  # beside inserted values; a rule of more words is an instruction that uses them
 KEPT_BY_MARK = "marked as kept"
 _COLONS = (":", "：")
-_CODE_SPAN = re.compile(r"(`+)[^`\r\n]+\1(?!`)")
+_CODE_SPAN = re.compile(r"(?<!`)(`++)[^`\r\n]++\1(?!`)")
 _EMPHASIS_BEHIND_STOP = re.compile(r"(?<=[.!?…。！？؟])[*_]+(?=\s|\Z)")
 _PAIRS = (("(", ")"), ("[", "]"), ("“", "”"), ("«", "»"), ("「", "」"), ("『", "』"), ("（", "）"))
+_CLOSING_MARKS = tuple("\"'”’»)]")
 _TOGGLES = ("**", '"')
 _OPENING_TAG = re.compile(r"<[A-Za-z][^<>]*(?<!/)>")
 _CLOSING_TAG = re.compile(r"</[A-Za-z][^<>]*>")
@@ -58,7 +59,8 @@ def split_region(region: Region, by: Unit = "auto") -> list[Piece]:
     r"""Return the rules of a text, in order.
 
     Headings, tags of elements, comments, and sentences that end in a colon are in no rule. A block of a template
-    (``{% if %} ... {% endif %}``) is never split. If the text has marks (``{# rule #} ... {# end #}`` in a prompt,
+    (``{% if %} ... {% endif %}``) is never split, and neither is an example: an element ``<example>``, a quotation (``>``), a message
+    of a prompt with the answer to it. If the text has marks (``{# rule #} ... {# end #}`` in a prompt,
     ``<!-- rule --> ... <!-- end -->`` elsewhere), only what they enclose is a rule.
 
     Args:
@@ -76,6 +78,9 @@ def split_region(region: Region, by: Unit = "auto") -> list[Piece]:
     ['You are kind.', 'in English', 'briefly']
     """
     splitter = _Splitter(region)
+    if region.is_example:
+        whole = (0, len(region.text))
+        return [splitter.finish(Piece(kind="paragraph", content=(whole,), cut=(whole,)))]
     pieces = splitter.find_marked()
     if not pieces:
         pieces = splitter.split(by)
@@ -93,6 +98,7 @@ class _Splitter:
         self.masked = mask_tokens(region.text, self.tokens)
         atoms = find_atoms(self.tokens)
         self.lines = read_lines(region.text, self.masked, atoms, is_docstring=region.is_docstring)
+        self.block_starts = [start for start, end in atoms if "\n" in region.text[start:end]]
         self.keep_marks = [token for token in self.tokens if token.comment == "keep"]
 
     def split(self, by: Unit) -> list[Piece]:
@@ -112,6 +118,8 @@ class _Splitter:
                 found = [self._make_block(block, label)]
             elif block.kind == "item":
                 found = self._split_item(block, following, by)
+                if not found:
+                    next_label = (block.content, self.lines[block.last].end)
                 if by == "item" and block.depth > 0 and pieces and found:
                     pieces[-1] = self._join_pieces(pieces[-1], found[0])
                     found = []
@@ -182,9 +190,8 @@ class _Splitter:
         """Return the rule of an item, or several; none if it only introduces those nested in it."""
         last = self.lines[block.last]
         shown = self.masked[block.content : last.end].strip()
-        is_parent = following is not None and following.kind == "item" and following.indent > block.indent
         is_label = shown.strip("*_ ").endswith(_COLONS) or _is_bold(shown)
-        if is_parent and is_label and by != "item":
+        if is_label and by != "item" and following and _is_introduced(block, following):
             return []
         if by == "line":
             return self._split_lines(block)
@@ -228,8 +235,6 @@ class _Splitter:
         """Return the sentences of a block, without white space around them."""
         sentences: list[Span] = []
         for group in iter_groups(self.lines[block.first : block.last + 1]):
-            if not group:
-                continue
             start = max(group[0].text_start, block.content)
             end = group[-1].end
             shown = _mask_for_sentences(self.masked[start:end])
@@ -354,7 +359,7 @@ class _Splitter:
         parts = []
         for first, last in piece.content:
             part = _drop_comments(self.text, first, last, tokens)
-            if piece.is_sentence:
+            if piece.is_sentence and not self._has_block(first, last):
                 part = " ".join(part.split())
             parts.append(_dedent(part))
         text = "\n".join(parts)
@@ -368,6 +373,10 @@ class _Splitter:
         if self._is_kept_by_mark(piece):
             kept = KEPT_BY_MARK
         return replace(piece, text=text, kept=kept)
+
+    def _has_block(self, start: int, end: int) -> bool:
+        """Return whether a block of a template that spans several lines is in a range."""
+        return bisect_left(self.block_starts, start) < bisect_left(self.block_starts, end)
 
     def _list_tokens(self, start: int, end: int) -> list[Token]:
         """Return the tokens within a range."""
@@ -403,6 +412,13 @@ def _block_kind(block: Block) -> RuleKind:
 def _is_bold(text: str) -> bool:
     """Return whether a text is in bold letters from start to end, as a title is."""
     return _BOLD.fullmatch(text) is not None
+
+
+def _is_introduced(item: Block, following: Block) -> bool:
+    """Return whether an item can introduce the next block: one that is nested, is no item of the same list, and no text."""
+    if following.kind == "item":
+        return following.indent > item.indent or following.mark != item.mark
+    return following.kind in ("code", "table", "example")
 
 
 def _group_paragraphs(blocks: Sequence[Block]) -> Iterator[list[Block]]:
@@ -448,6 +464,10 @@ def _join_unbalanced(text: str, spans: Sequence[Span]) -> list[Span]:
         if depths[-1] != 0 or min(depths) < 0:
             continue  # not a pair: an inch, a smiley
         is_open = [before or depth > 0 for before, depth in zip(is_open, depths, strict=True)]
+    for place, part in enumerate(parts[1:]):
+        # 'Say "Why?" first.'
+        if parts[place].rstrip()[-1:] in _CLOSING_MARKS and part.lstrip()[:1].islower():
+            is_open[place] = True
     joined: list[Span] = []
     start = spans[0][0]
     for (_, end), goes_on in zip(spans, is_open, strict=True):

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import math
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from benchmarks.builds import BETA, draw_trials, expected_scores, find_shift
+from benchmarks.builds import BETA, draw_trials, find_shift
 from pytest_llmops.ledger.model import AskedLine, LedgerRules
-from pytest_llmops.ledger.verdicts import decide_lines
+from pytest_llmops.ledger.verdicts import accept_together, choose_together, decide_lines, decide_together
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call, Message
 from pytest_llmops.results.run import Run, TestRecord
@@ -43,14 +42,22 @@ REWORDED = 0.2
 """Share of the words that another trial has otherwise, in the cases whose answers vary."""
 STEADY = (1.0, 1.0)
 LINES = (
-    *("needed: a fifth fails, -10",) * 3,
+    *("needed: a fifth fails, 10",) * 3,
     *("needed: all lose 10",) * 2,
-    *("needed: 3 cases fail",) * 2,
+    *("needed: 3 cases fail, 6",) * 2,
     "needed: all lose 5",
     *("useless",) * 6,
     *("untested",) * 5,
     "small: all lose 2",
 )
+SHARES = {"needed: a fifth fails, 10": 0.2, "needed: 3 cases fail, 6": 0.06}
+"""Share of the cases that carry the loss; of the others all do. If it is the loss, they fail in every trial."""
+NEEDED = tuple(sorted({line for line in LINES if line.startswith("needed")}))
+STATUSES = ("needed", "can go", "not measured", "undecided")
+BASE_TRIALS = (3, 10)
+Prompt: TypeAlias = Sequence[tuple[str, str, str]]
+JOINT = 10
+"""Trials of the run without all lines that may go."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,14 @@ MODELS = (
 )
 
 
+@dataclass(frozen=True)
+class Planted:
+    """A line of a prompt: how much each case loses without it, and how many words of its answer are other ones."""
+
+    losses: Array
+    reworded: Array
+
+
 @dataclass
 class Suite:
     """The cases of a prompt: how good each is, its usual words, and whether its wording varies."""
@@ -96,32 +111,34 @@ class Suite:
         self.words = [list(self.generator.choice(WORDS, LENGTH)) for _ in range(CASES)]
         self.varies = self.generator.random(CASES) < self.model.varied
 
-    def worsen(self, line: str) -> Array:
-        """Return the levels without a line."""
-        share, loss = {"a fifth fails, -10": (0.2, 0.10), "3 cases fail": (3 / CASES, 0.06)}.get(
-            line.partition(": ")[2], (1.0, 0.0)
-        )
-        if "all lose" in line:
-            loss = float(line.rpartition(" ")[2]) / 100
-            if self.model.rates == STEADY:  # no answer varies: some cases fail in every trial
-                share = loss
-        hit = np.zeros(CASES, dtype=bool)
-        hit[self.generator.permutation(CASES)[: math.ceil(share * CASES)]] = True
-        if "3 cases" in line or self.model.rates == STEADY:
-            return np.where(hit, -1.0 if self.model.rates is None else 0.0, self.levels)
-        if self.model.rates is not None:
-            return np.clip(self.levels - hit * loss / share, 0, 1)
-        if not loss:
-            return self.levels
-        return self.levels - find_shift(self.levels, hit.astype(float), loss) * hit
-
-    def run(self, line: str, number: int, trials: int) -> Run:
-        """Return the run of the suite without a line; "": with all of them."""
-        levels = self.worsen(line) if line.startswith(("needed", "small")) else self.levels
-        words = self.words
+    def plant(self, line: str) -> Planted:
+        """Return a line of a kind."""
+        none = np.zeros(CASES)
+        if line == "untested":
+            return Planted(none, none)
         if line == "useless":
-            share = self.generator.uniform(0.3, 1)
-            words = [self._reword(case, 0.3) if self.generator.random() < share else case for case in words]
+            is_reworded = self.generator.random(CASES) < self.generator.uniform(0.3, 1)
+            return Planted(none, np.where(is_reworded, 0.3, 0.0))
+        share, loss = SHARES.get(line, 1.0), float(line.rpartition(" ")[2]) / 100
+        if self.model.rates == STEADY:  # no answer varies: some cases fail in every trial
+            share = loss
+        hit = np.zeros(CASES)
+        hit[self.generator.permutation(CASES)[: math.ceil(share * CASES)]] = 1
+        if share == loss:
+            return Planted(2 * hit, none)
+        if self.model.rates is None:
+            return Planted(find_shift(self.levels, hit, loss) * hit, none)
+        return Planted(loss / share * hit, none)
+
+    def run(self, planted: Sequence[Planted], number: int, trials: int) -> Run:
+        """Return the run of the suite without these lines; ``number`` names the run."""
+        levels = self.levels - sum(line.losses for line in planted)
+        words = self.words
+        for line in planted:
+            words = [
+                self._reword(case, share) if share else case
+                for case, share in zip(words, line.reworded, strict=True)
+            ]
         if self.model.rates is None:
             scores = draw_trials(self.generator, levels, trials)
         else:
@@ -184,31 +201,46 @@ def make_record(case: int, number: int, scores: list[float], texts: list[str], *
 
 
 def decide_prompt(
-    model: Model, lines: Sequence[str], seed: int, base_trials: int, trials: int = TRIALS
-) -> list[tuple[str, str]]:
-    """Return what each line of a prompt is, and what the ledger calls it."""
+    model: Model,
+    lines: Sequence[str],
+    seed: int,
+    base_trials: int,
+    *,
+    trials: int = TRIALS,
+    joint: int = JOINT,
+) -> list[tuple[str, str, str]]:
+    """Return what each line of a prompt is, what the ledger calls it, and what after the run without several lines."""
     suite = Suite(model, np.random.default_rng([seed, base_trials, trials, len(lines)]))
-    base = suite.run("", 0, base_trials)
+    planted = [suite.plant(line) for line in lines]
+    base = suite.run([], 0, base_trials)
     asked = [
-        AskedLine(numbers=(number,), run=suite.run(line, number, trials))
-        for number, line in enumerate(lines, start=1)
+        AskedLine(numbers=(number,), run=suite.run([line], number, trials))
+        for number, line in enumerate(planted, start=1)
     ]
-    decided = decide_lines(base, asked, LedgerRules())
-    return [(line, verdict.status) for line, verdict in zip(lines, decided, strict=True)]
+    rules = LedgerRules()
+    decided = decide_lines(base, asked, rules)
+    chosen = choose_together(decided, rules)
+    accepted = decided
+    if len(chosen) > 1:
+        run = suite.run([planted[number - 1] for number in chosen], len(lines) + 1, joint)
+        accepted = accept_together(decided, decide_together(base, AskedLine(numbers=chosen, run=run), rules))
+    return [(line, one.status, then.status) for line, one, then in zip(lines, decided, accepted, strict=True)]
 
 
-def share_of(prompts: Sequence[Sequence[tuple[str, str]]], kind: str, status: str) -> float:
-    """Return the share of the lines of a kind that are called so, in %."""
-    called = [verdict == status for prompt in prompts for line, verdict in prompt if line.startswith(kind)]
-    return 100 * fmean(called)
+def share_of(prompts: Sequence[Prompt], kind: str, status: str, *, then: bool = False) -> float:
+    """Return the share of the lines of a kind that are called so, in %; ``then``: after the run without several lines."""
+    return 100 * fmean(
+        called[then] == status for prompt in prompts for line, *called in prompt if line.startswith(kind)
+    )
 
 
 def share_of_prompts(
-    prompts: Sequence[Sequence[tuple[str, str]]], kinds: tuple[str, ...], status: str
+    prompts: Sequence[Prompt], kinds: tuple[str, ...], status: str, *, then: bool = False
 ) -> float:
     """Return the share of prompts in which any line of these kinds is called so, in %."""
     return 100 * fmean(
-        any(verdict == status and line.startswith(kinds) for line, verdict in prompt) for prompt in prompts
+        any(called[then] == status and line.startswith(kinds) for line, *called in prompt)
+        for prompt in prompts
     )
 
 
@@ -217,28 +249,37 @@ def describe_cell(model: Model, base_trials: int, prompts: int) -> str:
     decided = [decide_prompt(model, LINES, seed, base_trials) for seed in range(prompts)]
     figures = [
         share_of_prompts(decided, ("needed",), "can go"),
+        share_of_prompts(decided, ("needed",), "can go", then=True),
         share_of_prompts(decided, ("useless", "untested"), "needed"),
         share_of(decided, "useless", "can go"),
+        share_of(decided, "useless", "can go", then=True),
         share_of(decided, "untested", "not measured"),
     ]
-    for kind in sorted({line for line in LINES if line.startswith("needed")}):
-        figures.append(share_of(decided, kind, "needed"))
-    small = [
-        f"{share_of(decided, 'small', status):.0f}"
-        for status in ("needed", "can go", "not measured", "undecided")
-    ]
+    figures += [share_of(decided, kind, "needed") for kind in NEEDED]
+    small = [f"{share_of(decided, 'small', status, then=True):.0f}" for status in STATUSES]
     cells = [f"{figure:.3g}" for figure in figures]
     return f"| {model.name} | {base_trials} | {' | '.join(cells)} | {'/'.join(small)} |"
 
 
 def lines(prompts: int = PROMPTS) -> Iterator[str]:
-    """Yield the tables."""
-    kinds = sorted({line for line in LINES if line.startswith("needed")})
-    yield f"ledger, {prompts} prompts of {len(LINES)} lines each, {CASES} cases x {TRIALS} trials, in %"
-    yield f"| model | trials of the base | any needed line called 'can go' | any other called 'needed' | useless: can go | untested: not measured | {' | '.join(kinds)} | small: needed/can go/not measured/undecided |"
-    yield f"|---|---|---|---|---|---|{'---|' * len(kinds)}---|"
+    """Yield the table."""
+    heads = [
+        "model",
+        "trials of the base",
+        "any needed line 'can go'",
+        "the same after the joint run",
+        "any other line 'needed'",
+        "useless: can go",
+        "the same after the joint run",
+        "untested: not measured",
+        *NEEDED,
+        f"lose 2: {'/'.join(STATUSES)}",
+    ]
+    yield f"ledger, {prompts} prompts of {len(LINES)} lines, {CASES} cases x {TRIALS} trials, {JOINT} trials of the joint run, in %"
+    yield f"| {' | '.join(heads)} |"
+    yield f"|{'---|' * len(heads)}"
     for model in MODELS:
-        for base_trials in (3, 10):
+        for base_trials in BASE_TRIALS:
             yield describe_cell(model, base_trials, prompts)
 
 

@@ -5,7 +5,7 @@ often the two sides then differ as much. A difference is how unlike two texts ar
 so a clean change of a word counts as much as a new text.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
@@ -150,25 +150,32 @@ def find_changed_cases(pairs: AnswerPairs) -> tuple[list[str], float]:
     changed = []
     expected = 0.0
     for case, pair in pairs.items():
-        if not pair.is_other:
-            continue
         texts = (*pair.before, *pair.after)
+        if len(set(texts)) == 1:
+            continue
         distances = _measure_distances(texts)
-        own = range(len(pair.before), len(texts))
-        if _are_apart(distances, own):
+        group = _find_group(distances)
+        own = set(range(len(pair.before), len(texts)))
+        others = set(range(len(texts))) - own
+        if group in (own, others):
             changed.append((-float(distances.mean()), case))
-        if len(texts) > 2 and comb(len(texts), len(own)) <= MOST_WAYS:  # noqa: PLR2004 -- a trial on each side
-            ways = [_are_apart(distances, way) for way in combinations(range(len(texts)), len(own))]
-            expected += sum(ways) / len(ways)
+        if group and len(texts) > 2:  # noqa: PLR2004 -- a trial on each side
+            ways = (len(group) == len(own)) + (len(group) == len(others))
+            expected += ways / comb(len(texts), len(own))
     return [case for _, case in sorted(changed)], expected
 
 
-def _are_apart(distances: Float64Array, own: Collection[int]) -> bool:
-    """Return whether the answers with these numbers differ from all others more than any two of one side differ."""
-    is_own = np.zeros(len(distances), dtype=bool)
-    is_own[list(own)] = True
-    is_across = is_own[:, None] != is_own[None, :]
-    return bool(distances[is_across].min() > distances[~is_across].max() + ROUNDING)
+def _find_group(distances: Float64Array) -> set[int]:
+    """Return the answers that differ from all others more than any two of either group differ; empty: no answers do.
+
+    There is at most one way to divide answers so. The two that differ most are not of one group.
+    """
+    first, second = np.unravel_index(int(distances.argmax()), distances.shape)
+    is_near = distances[first] < distances[second]
+    is_across = is_near[:, None] != is_near[None, :]
+    if not is_across.any() or distances[is_across].min() <= distances[~is_across].max() + ROUNDING:
+        return set()
+    return set(np.flatnonzero(is_near).tolist())
 
 
 def _list_excesses(pair: AnswerPair) -> Sequence[int]:
@@ -187,7 +194,7 @@ def _list_excesses(pair: AnswerPair) -> Sequence[int]:
 def _excesses_of(texts: tuple[str, ...], size: int) -> tuple[int, ...]:
     distances = _measure_distances(texts)
     total = distances.sum() / 2
-    own = np.array(list(_iter_ways(len(texts), size)))
+    own = _list_ways(len(texts), size)
     others = 1 - own
     within = ((own @ distances) * own).sum(axis=1) + ((others @ distances) * others).sum(axis=1)
     within /= 2
@@ -199,13 +206,13 @@ def _excesses_of(texts: tuple[str, ...], size: int) -> tuple[int, ...]:
     return tuple(int(step) for step in steps)
 
 
-def _iter_ways(count: int, size: int) -> Iterator[list[float]]:
-    """Yield each way to call ``size`` of the answers those of the second side, as a row of 0 and 1; the last answers come last."""
-    for chosen in combinations(range(count), size):
-        row = [0.0] * count
-        for number in chosen:
-            row[number] = 1.0
-        yield row
+@lru_cache(maxsize=64)
+def _list_ways(count: int, size: int) -> Float64Array:
+    """Return each way to call ``size`` of the answers those of the second side, as a row of 0 and 1; the last answers come last."""
+    chosen = np.array(list(combinations(range(count), size)))
+    ways = np.zeros((len(chosen), count))
+    np.put_along_axis(ways, chosen, 1.0, axis=1)
+    return ways
 
 
 def _limit_trials(pair: AnswerPair) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -17,7 +17,7 @@ from pytest_llmops.baselines.metric_data import GateRules, MetricData
 from pytest_llmops.baselines.obstacles import why_out_of_scale
 from pytest_llmops.baselines.requests import list_requests
 from pytest_llmops.errors import format_name_list
-from pytest_llmops.ledger.answers import AnswerPair, TrialAnswer, list_trial_answers
+from pytest_llmops.ledger.answers import AnswerPair, TrialAnswer, find_changed_cases, list_trial_answers
 from pytest_llmops.ledger.model import LedgerRules
 from pytest_llmops.measurement import format_count
 from pytest_llmops.metrics.change.broken_cases import find_broken_cases
@@ -205,6 +205,11 @@ class Evidence:
         return {case: pair for case, pair in self.pairs.items() if case not in unseeing}
 
     @cached_property
+    def changed_cases(self) -> tuple[list[str], float]:
+        """The cases whose answers changed, the clearest first, and how many of them chance alone would make look so."""
+        return find_changed_cases(self.pairs)
+
+    @cached_property
     def has_other_requests(self) -> bool:
         """Whether some test sent another request than with the whole prompt; True also if no request is known."""
         is_known = False
@@ -219,10 +224,14 @@ class Evidence:
     def find_unscored(self) -> "Unscored | None":
         """Return the first metric that decides and has no score in too many trials; None: there is none."""
         for data in self.leading:
-            for unscored in self._count_unscored(data):
+            for unscored in self._unscored[data.metric]:
                 if unscored.is_too_many(self.rules.max_unscored):
                     return unscored
         return None
+
+    @cached_property
+    def _unscored(self) -> "dict[str, tuple[Unscored, Unscored]]":
+        return {data.metric: self._count_unscored(data) for data in self.measured}
 
     def _count_unscored(self, data: MetricData) -> "tuple[Unscored, Unscored]":
         """Return how many trials of a metric have no score, with the whole prompt and without the rules."""
@@ -246,7 +255,7 @@ class Evidence:
 
     def is_fair(self, data: MetricData) -> bool:
         """Return whether the trials of a metric that have a score are a fair sample of all of them, and there are enough cases."""
-        sides = self._count_unscored(data)
+        sides = self._unscored[data.metric]
         return bool(data.trials) and not any(side.is_too_many(self.rules.max_unscored) for side in sides)
 
     @property

@@ -1,14 +1,17 @@
 """The tests on what a run without rules shows: is a loss proved, is one ruled out, and are the answers other ones at all?"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_llmops.baselines.metric_data import MetricData
 from pytest_llmops.ledger.answers import have_changed
 from pytest_llmops.ledger.evidence import Evidence
 from pytest_llmops.metrics.change.bounds import needed_trials
-from pytest_llmops.metrics.change.p_values import ROUNDING, drop_p_value
+from pytest_llmops.metrics.change.p_values import ROUNDING, drop_p_value, exchange_trials
+from pytest_llmops.metrics.change.trials import adjust_p_values
 
-# "Not measured" divides the level in two: answers may look like other ones by chance, and scores may look lower
+# The chance that a line that changes nothing is not called "not measured": half of the level if its answers look like other ones, and
+# the level if its scores look lower
 HALF = 0.5
 
 
@@ -108,6 +111,20 @@ def are_answers_alike(evidence: Evidence) -> bool:
 
 
 def shows_drop(evidence: Evidence) -> bool:
-    """Return whether the scores of some metric look lower, if only this line is looked at."""
-    drops = evidence.correct_drops(evidence.measured)
-    return any(p_value <= evidence.rules.alpha * HALF + ROUNDING for p_value in drops.values())
+    """Return whether the scores of some metric look lower, if only this line is looked at and trials are independent.
+
+    That sees more than a proof: here a false alarm only leaves a line undecided.
+    """
+    level = evidence.rules.alpha
+    return _looks_lower(evidence, evidence.leading, level) or _looks_lower(
+        evidence, evidence.guards, level * HALF
+    )
+
+
+def _looks_lower(evidence: Evidence, group: Sequence[MetricData], level: float) -> bool:
+    """Return whether any of the metrics looks lower, corrected for their number."""
+    p_values = []
+    for data in group:
+        has_fallen = data.trials and data.change <= -evidence.rules.floor + ROUNDING
+        p_values.append(exchange_trials(data.trials) if has_fallen else 1.0)
+    return any(p_value <= level + ROUNDING for p_value in adjust_p_values(p_values))

@@ -70,7 +70,10 @@ class LineWriter:
         changed, by_chance = find_changed_cases(unseeing)
         data = self._choose_metric()
         if len(changed) <= by_chance:
-            return self._measure("not measured", "no answer changed", data, next_step=ADD_CASE)
+            why = "no answer changed"
+            if any(pair.is_other for pair in evidence.pairs.values()):
+                why = "the answers differ no more than trials of the whole prompt do"
+            return self._measure("not measured", why, data, next_step=ADD_CASE)
         names = [_shorten_nodeid(case) for case in changed]
         tests = f"{format_count(len(changed), 'test')} ({describe_names(names, MOST_NAMED)})"
         return self._measure(
@@ -166,11 +169,11 @@ class LineWriter:
 
     def _share_of_changed_answers(self) -> float | None:
         """Return the share of cases whose answers changed, less what chance makes look so; None: no answer is known."""
-        pairs = self._evidence.pairs
-        if not pairs:
+        cases = len(self._evidence.pairs)
+        if not cases:
             return None
-        changed, by_chance = find_changed_cases(pairs)
-        return max(len(changed) - by_chance, 0.0) / max(len(pairs) - by_chance, 1.0)
+        changed, by_chance = self._evidence.changed_cases
+        return max(len(changed) - by_chance, 0.0) / max(cases - by_chance, 1.0)
 
     def _list_moved(self, data: MetricData, sign: int) -> list[LineCase]:
         """Return the cases that fell most in a metric; with a sign of -1, those that rose most."""
@@ -182,9 +185,10 @@ class LineWriter:
         return [self._describe_case(case, data) for case in cases]
 
     def _list_changed(self) -> list[LineCase]:
-        """Return the cases whose answers changed most."""
-        changed, _ = find_changed_cases(self._evidence.seen_pairs)
-        return [self._describe_case(case) for case in changed[:MOST_CASES]]
+        """Return the cases whose answers changed most, of those that could get worse."""
+        changed, _ = self._evidence.changed_cases
+        seen = [case for case in changed if case in self._evidence.seen_pairs]
+        return [self._describe_case(case) for case in seen[:MOST_CASES]]
 
     def _describe_case(self, case: str, data: MetricData | None = None) -> LineCase:
         """Return a case with the answers of its first trials, and its scores in a metric."""

@@ -5,14 +5,19 @@ are (Holm), and so is the chance that any line is called "can go" whose loss rea
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pytest_llmops.ledger.evidence import Evidence, Reference
 from pytest_llmops.ledger.line_tests import Loss, are_answers_alike, measure_loss, rules_out_loss, shows_drop
 from pytest_llmops.ledger.lines import LineWriter
 from pytest_llmops.ledger.model import AskedLine, LedgerRules, Line
+from pytest_llmops.measurement import format_count
 from pytest_llmops.metrics.change.p_values import ROUNDING
 from pytest_llmops.metrics.change.trials import adjust_p_values
 from pytest_llmops.results.run import Run
+
+CLOSE = 0.4  # of the margin: a line that lost more is not left out with others, unless it is proved that it can go
+CLEAR_FALL = 0.75  # of a case: it passed before, and fails
 
 
 def decide_lines(base: Run, asked: Sequence[AskedLine], rules: LedgerRules) -> tuple[Line, ...]:
@@ -39,6 +44,58 @@ def decide_together(base: Run, asked: AskedLine, rules: LedgerRules) -> Line:
     """
     (line,) = decide_lines(base, [asked], rules)
     return line
+
+
+def choose_together(lines: Sequence[Line], rules: LedgerRules) -> tuple[int, ...]:
+    """Return the rules to leave out together: those that can go, and those of which nothing is proved and that show no loss.
+
+    The run without all of them is a new draw and one look, so it settles more than many looks at single lines (`accept_together`).
+
+    Args:
+        lines: The verdicts of `decide_lines`.
+        rules: What the ledger decides by.
+
+    >>> undecided = Line(numbers=(2,), status="undecided", why="", change=-0.01, lower=-0.07)
+    >>> choose_together([Line(numbers=(1,), status="can go", why=""), undecided], LedgerRules())
+    (1, 2)
+    """
+    return tuple(number for line in lines if _may_go(line, rules) for number in line.numbers)
+
+
+def _may_go(line: Line, rules: LedgerRules) -> bool:
+    """Return whether a line can go, or shows no loss: neither in the mean nor in a case that always failed without it."""
+    if line.status != "undecided":
+        return line.status == "can go"
+    if line.change is None or line.lower is None or line.change <= -rules.margin * CLOSE:
+        return False
+    falls = [
+        case.before - case.after for case in line.cases if case.before is not None and case.after is not None
+    ]
+    return max(falls, default=0.0) < CLEAR_FALL
+
+
+def accept_together(lines: Sequence[Line], together: Line) -> tuple[Line, ...]:
+    """Return the verdicts after the run without several rules: if they can go together, those of them that were undecided can go.
+
+    Args:
+        lines: The verdicts of `decide_lines`.
+        together: That of `decide_together` on the rules that `choose_together` chose.
+
+    >>> undecided = Line(numbers=(2,), status="undecided", why="", change=-0.01, lower=-0.07)
+    >>> accept_together([undecided], Line(numbers=(1, 2), status="can go", why="a drop of 5 points or more is ruled out"))[0].why
+    'left out together with 1 other: a drop of 5 points or more is ruled out'
+    """
+    if together.status != "can go":
+        return tuple(lines)
+    others = format_count(len(together.numbers) - 1, "other")
+    why = f"left out together with {others}: {together.why}"
+    accepted = []
+    for line in lines:
+        if line.status == "undecided" and set(line.numbers) <= set(together.numbers):
+            accepted.append(replace(line, status="can go", why=why, next_step=""))
+        else:
+            accepted.append(line)
+    return tuple(accepted)
 
 
 class _Ledger:

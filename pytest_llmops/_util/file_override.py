@@ -60,9 +60,8 @@ class FileOverride:
         """Note that the file was read, by this or another process."""
         os.utime(self.mark)
 
-    @property
     def was_read(self) -> bool:
-        """Whether any process has read the file since `write`."""
+        """Return whether any process has read the file since `write`."""
         return Path(self.mark).stat().st_mtime_ns > 0
 
     def is_bytecode(self, path: Any) -> bool:
@@ -101,6 +100,7 @@ def install_override() -> Callable[[], None]:
 
     Files that are opened to be written are the user's own.
     """
+    _read_override.cache_clear()
     override = current_override()
     if override is None:
         return _do_nothing

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pytest_llmops._util.option_values import parse_money
 from pytest_llmops.cli.common import (
+    EXIT_PROBLEM,
     find_project_root,
     format_path,
     has_colours,
@@ -59,12 +60,18 @@ def run_ledger(args: argparse.Namespace) -> int:
         show=_show_progress,
         confirm=lambda plan: args.yes or _confirm(plan),
     )
-    result = make_ledger(document, ledger_options, runs)
+    try:
+        result = make_ledger(document, ledger_options, runs)
+    except KeyboardInterrupt:
+        _show_progress("what was asked is recorded; the same command goes on from there")
+        raise
     if runs.waits:
         _show_progress("answers wait for batches; run the same command again to collect them")
         return OPEN_STATUS
     if result is not None:
         _print_result(result, args)
+    if runs.is_spent:
+        return EXIT_PROBLEM
     return 0
 
 

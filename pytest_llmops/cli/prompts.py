@@ -213,7 +213,12 @@ def _declare_ledger(commands: Any) -> None:
         metavar="N",
         help="how often each test is asked (default: 3)",
     )
-    command.add_argument("--by", default="auto", metavar="UNIT", help="what a rule is (default: auto)")
+    command.add_argument(
+        "--by",
+        choices=("auto", "paragraph", "item", "line", "sentence"),
+        default="auto",
+        help="what a rule is; auto: each item of a list and each sentence of a paragraph (default: auto)",
+    )
     command.add_argument(
         "--lines",
         action="append",
@@ -224,6 +229,10 @@ def _declare_ledger(commands: Any) -> None:
     command.add_argument(
         "--only", default="", metavar="3,5-7", help="the numbers of the rules to leave out; default: all"
     )
+    _add_ledger_limits(command)
+
+
+def _add_ledger_limits(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--margin",
         type=parse_share,

@@ -14,7 +14,14 @@ def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
     if override is None or not override.tests:
         return
     names = set(override.tests)
-    left_out = [item for item in items if item.nodeid not in names]
-    items[:] = [item for item in items if item.nodeid in names]
+    kept = []
+    left_out = []
+    for item in items:
+        plain = item.nodeid.rpartition("@")[0]  # without the group of ``--dist loadgroup``
+        if item.nodeid in names or plain in names:
+            kept.append(item)
+        else:
+            left_out.append(item)
+    items[:] = kept
     if left_out:
         config.hook.pytest_deselected(items=left_out)

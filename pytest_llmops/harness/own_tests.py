@@ -10,7 +10,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops._util.file_override import current_override
 from pytest_llmops.errors import UsageError
 from pytest_llmops.harness.markers import MARKERS, load_marker
 from pytest_llmops.settings import Settings
@@ -94,6 +93,8 @@ def _is_cassette(path: Path) -> bool:
 
 def has_baseline_file(config: Any) -> bool:
     """Return whether the project has a baseline, and tests are to run: not only to be listed, and not for a ledger."""
+    from pytest_llmops._util.file_override import current_override
+
     if current_override() is not None:
         return False
     baseline = config.getini("llm_baseline") or Settings().baseline

@@ -10,12 +10,12 @@ from pytest_llmops.ledger.costs import count_tokens
 from pytest_llmops.ledger.documents import check_without
 from pytest_llmops.ledger.model import AskedLine, Document, LedgerResult, LedgerRules, Line, Rule
 from pytest_llmops.ledger.plan import LedgerPlan, describe_plan, make_plan
-from pytest_llmops.ledger.verdicts import decide_lines, decide_together
+from pytest_llmops.ledger.verdicts import accept_together, choose_together, decide_lines, decide_together
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.results.run import Run
 
 MAX_RULE = 60  # characters of a rule in a line of the progress
-JOINT_RULES = 2  # rules that can go from which on they are left out together
+JOINT_RULES = 2  # rules from which on they are left out together
 
 
 class SuiteRuns(Protocol):
@@ -104,7 +104,9 @@ def make_ledger(document: Document, options: LedgerOptions, runs: SuiteRuns) -> 
     if base is None or runs.waits:
         return None
     lines = _decide(document, base, asked, options.rules)
-    together = _check_together(document, base, lines, options, runs)
+    together = _check_together(document, base, choose_together(lines, options.rules), options, runs)
+    if together is not None:
+        lines = list(accept_together(lines, together))
     result = LedgerResult(
         document=document,
         lines=tuple(lines),
@@ -114,7 +116,6 @@ def make_ledger(document: Document, options: LedgerOptions, runs: SuiteRuns) -> 
         models=_list_models(base),
         calls_per_month=options.calls_per_month,
         margin=options.rules.margin,
-        notes=_list_notes(lines),
     )
     return replace(result, calls=runs.calls, usd=runs.usd)
 
@@ -204,10 +205,9 @@ def _add_facts(line: Line, base: Run, run: Run | None, days: Mapping[int, tuple[
 
 
 def _check_together(
-    document: Document, base: Run, lines: Sequence[Line], options: LedgerOptions, runs: SuiteRuns
+    document: Document, base: Run, numbers: Sequence[int], options: LedgerOptions, runs: SuiteRuns
 ) -> Line | None:
-    """Return the verdict on all rules that can go, left out together; None: they are fewer than two."""
-    numbers = [number for line in lines if line.status == "can go" for number in line.numbers]
+    """Return the verdict on several rules, left out together; None: they are fewer than two, whose answers are known already."""
     if len(numbers) < JOINT_RULES:
         return None
     asked = _ask_without(document, numbers, runs)
@@ -223,11 +223,3 @@ def _list_models(base: Run) -> tuple[str, ...]:
     """Return the models that answered the application, in the order of first use."""
     models = {call.model: None for record in base.records for call in record.calls if call.purpose == "app"}
     return tuple(filter(None, models))
-
-
-def _list_notes(lines: Sequence[Line]) -> tuple[str, ...]:
-    """Return a sentence about the rules that were not asked."""
-    unasked = [line for line in lines if line.status == "not asked"]
-    if not unasked:
-        return ()
-    return (f"{len(unasked)} of {len(lines)} rules were not asked: {unasked[-1].why}",)

@@ -113,12 +113,12 @@ def describe_plan(plan: LedgerPlan) -> list[str]:
     """Return the plan in sentences.
 
     >>> describe_plan(LedgerPlan(name="a.md", rules=2, kept=0, tests=1, trials=3, app_calls=3, judge_calls=0, usd=0.25))[-1]
-    '  in all at most 9 calls ($0.75), the last run with all rules that can go left out together'
+    '  in all at most 9 calls ($0.75, or half of it with -- --llm-batch), the last run with all rules that can go left out together'
     """
     rules = format_count(plan.rules, "rule")
     first = f"{plan.name}: {rules} to leave out, one at a time"
     if plan.kept:
-        first += f"; {plan.kept} are kept"
+        first += f"; {format_count(plan.kept, 'more rule')} kept"
     tests = f"{format_count(plan.tests, 'test')} with {format_count(plan.trials, 'trial')} each"
     if plan.is_recorded:
         lines = [first, f"  with the whole file: {tests}, all recorded"]
@@ -150,7 +150,6 @@ def _describe_price(plan: LedgerPlan) -> str:
         return f"no price is known of {', '.join(plan.unpriced)}"
     if price is None:
         return "the price is known once the whole file is recorded"
-    text = f"${price:,.2f}"
     if plan.is_batched:
-        text += " through batches"
-    return text
+        return f"${price:,.2f} through batches"
+    return f"${price:,.2f}, or half of it with -- --llm-batch"

@@ -50,7 +50,7 @@ OWN_OPTIONS: Mapping[str, str] = {
 }
 ERROR_STARTS = ("E  ", "ERROR", "INTERNALERROR")  # of lines of pytest
 MAX_NAMED = 3  # tests that an error names
-OUTPUT_LINES = 12  # of pytest that an error shows
+OUTPUT_LINES = 8  # of pytest that an error shows
 MAX_LINE = 300
 END_WAIT_S = 10.0  # for a pytest that was interrupted, to write what it recorded
 
@@ -167,9 +167,11 @@ class LedgerRuns:
         if ended.status == OPEN_STATUS:
             self.waits = True
             return None
-        if _has_raised(ended, "BudgetReached"):
+        stopped = _find_raised(ended, "BudgetReached")
+        if stopped is not None:
             raise UsageError(
-                f"prompts ledger: {self._name_budget()} does not suffice for the whole prompt; no rule was left out"
+                f"prompts ledger: {self._name_budget()} does not suffice for the whole {self.document.name}; no rule was left out:\n"
+                f"  {_describe_broken(stopped)}"
             )
         return self._use_base(ended)
 
@@ -179,7 +181,7 @@ class LedgerRuns:
         if not ended.was_read:
             name = self.document.path.name
             raise UsageError(
-                f"prompts ledger: no test read {self.document.path}: nothing was asked. A ledger leaves out rules for Python code that "
+                f"prompts ledger: no test read {self.document.path}; no rule was left out. A ledger leaves out rules for Python code that "
                 f"reads {name} with open(), pathlib or an import; name the tests that use it after two dashes"
             )
         records = tuple(record for record in run.records if _calls_model(record))
@@ -206,7 +208,7 @@ class LedgerRuns:
         """Return why a run without rules cannot be compared; "" if it can."""
         if ended.run is None or ended.status not in (0, TESTS_FAILED):
             return f"pytest ended with status {ended.status}: {ended.find_error_line()}"
-        if _has_raised(ended, "BudgetReached"):
+        if _find_raised(ended, "BudgetReached") is not None:
             self.is_spent = True
             return f"{self._name_budget()} is used up"
         broken = [record for record in ended.run.records if _is_broken(record)]
@@ -276,7 +278,7 @@ class LedgerRuns:
         if report.exists():
             run = read_run_file(report, str(report))
         return _Ended(
-            status=status, run=run, was_read=override.was_read, output=output.read_text("utf-8", "replace")
+            status=status, run=run, was_read=override.was_read(), output=output.read_text("utf-8", "replace")
         )
 
     @property
@@ -379,9 +381,12 @@ def _describe_broken(record: TestRecord) -> str:
     return f"{shorten_text(record.nodeid, MAX_LINE)}: {shorten_text(lines[0], MAX_LINE)}"
 
 
-def _has_raised(ended: _Ended, name: str) -> bool:
-    """Return whether an exception of a class ended any test."""
-    return ended.run is not None and any(name in record.raised for record in ended.run.records)
+def _find_raised(ended: _Ended, name: str) -> TestRecord | None:
+    """Return the first test that an exception of a class ended; None: there is none."""
+    records: Sequence[TestRecord] = ()
+    if ended.run is not None:
+        records = ended.run.records
+    return next((record for record in records if name in record.raised), None)
 
 
 def _run_process(command: Sequence[str], folder: Path, environment: Mapping[str, str], output: Path) -> int:

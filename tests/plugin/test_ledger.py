@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ from support.messages import check_message
 from support.project import INI, Project
 from support.rule_server import FILES, RuleServer
 
+from pytest_llmops.cli import main
 from pytest_llmops.errors import UsageError
 from pytest_llmops.ledger import runs
 from pytest_llmops.ledger.model import Document, Rule
@@ -23,9 +28,14 @@ from pathlib import Path
 assert "Sign" in Path(__file__).with_name("prompts").joinpath("answer", "v1.md").read_text()
 """
 PYTHON_TESTS = """
+import subprocess, sys
 import pytest
 from pytest_llmops.protocols import Message
 from shop import POLICY
+
+def test_child(llm):
+    program = [sys.executable, "-c", "print(open('shop.py').read())"]
+    assert POLICY in subprocess.run(program, capture_output=True, text=True, check=True).stdout
 
 @pytest.mark.parametrize("question", ["a", "b", "c"])
 def test_answer(llm, question):
@@ -42,7 +52,8 @@ def shop(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]
         with pytest.MonkeyPatch.context() as patch:
             for name in environment.keys() - os.environ.keys():
                 patch.setenv(name, environment[name])
-            done = project.pytester.runpytest_inprocess(*command[3:])
+            with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+                done = project.pytester.runpytest_inprocess(*command[3:])
         output.write_text("\n".join([*done.outlines, *done.errlines]), "utf-8")
         return int(done.ret)
 
@@ -172,14 +183,19 @@ def test_a_text_in_python_is_read_without_a_rule_by_two_workers(shop: Project) -
         number=1, text="Sign", first_line=1, last_line=1, spans=((start, start + 20),), kind="sentence"
     )
     document = Document(name="shop.py:POLICY", path=path, text=text, rules=(rule,))
-    options = RunOptions(folder=shop.path, root=shop.path, trials=1, arguments=("-n", "2"))
+    options = RunOptions(folder=shop.path, root=shop.path, trials=1)
     ledger = LedgerRuns(document, options)
     ledger.replay_base()
     base = ledger.ask_base()
+    assert base is not None
+    ledger.options = replace(options, arguments=("-n", "2"))
     line = ledger.ask_without([1])
     assert all("Best wishes" in text for text in outputs(base))
     assert not any("Best wishes" in text for text in outputs(line.run))
-    assert shop.record("--llm-trials=1").outcomes == {"passed": 3}
+    assert line.run is not None
+    assert {record.outcome for record in line.run.records} == {"passed"}
+    assert len(line.run.records) == len(base.records) == 3  # not the one without a call
+    assert shop.record("--llm-trials=1").outcomes == {"passed": 4}
     assert shop.server.count == 9
 
 
@@ -203,3 +219,33 @@ def test_batches_of_several_runs_wait_and_are_collected(shop: Project) -> None:
         assert ask() == (False, ["", ""])
         assert len(server.batches) == 3
         assert server.live == []
+
+
+def test_the_command_prints_a_plan_and_a_ledger(shop: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    cases = "[f'question {i}' for i in range(20)]"
+    tests = FILES["test_shop.py"].replace(
+        '["May I return it?", "When do you open?", "Where are you?"]', cases
+    )
+    shop.write(**{"test_shop.py": tests})
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        status = main(["prompts", "ledger", "answer", "--trials", "1", *arguments])
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    status, out, err = call("--dry-run", "--", "-p", "no:randomly")
+    assert (status, out, shop.server.count) == (0, "", 0)
+    assert "120 calls" in err
+    status, out, err = call("--only", "1-2", "--json", "-o", "ledger.md", "--", "-k", "question")
+    assert status == 0
+    rules = {rule["number"]: rule for rule in json.loads(out)["rules"]}
+    assert rules[2]["verdict"] == "needed"
+    assert rules[2]["tokens"] == 8
+    assert rules[1]["verdict"] == "not measured"
+    assert "2/2 asked 20, replayed 0: Sign with" in err
+    assert "Sign with" in (shop.path / "ledger.md").read_text("utf-8")
+    assert shop.server.count == 3 * 20
+    status, _, err = call("--only", "1-2", "--llm-max-calls", "1", "--", "-k", "question")
+    assert (status, shop.server.count) == (0, 3 * 20)
+    assert call("--only", "2-1")[0] == call("--llm-budget", "much")[0] == call("--", "-x")[0] == 2
+    assert call("-o", "ledger.txt")[0] == 2

@@ -369,37 +369,27 @@ def _find_body(source: str) -> tuple[int, int]:
 def _find_sections(source: str) -> list[Region]:
     """Return the sections of a prompt; a message of the user with the answer to it, and without inserted values, is one region."""
     starts = [_find_body(source)[1]]
+    text_starts = [starts[0]]  # behind the line of the role
     headings = [""]
     for match in LINE.finditer(source, starts[0]):
         heading = match[0].rstrip()
         if heading in HEADINGS:
             starts.append(match.start())
+            text_starts.append(match.end())
             headings.append(heading)
     ends = [*starts[1:], len(source)]
     regions: list[Region] = []
     place = 0
     while place < len(starts):
-        pair = headings[place : place + 2]
-        start = starts[place]
-        if pair == ["user:", "assistant:"]:
-            region = plain_region(source, start, ends[place + 1], "prompt")
+        if headings[place : place + 2] == ["user:", "assistant:"]:
+            region = plain_region(source, starts[place], ends[place + 1], "prompt")
             if all(token.comment == "keep" for token in find_tokens(region)):
                 regions.append(replace(region, is_example=True))
                 place += 2
                 continue
-        if headings[place]:
-            start += len(_first_line(source, start))
-        regions.append(plain_region(source, start, ends[place], "prompt"))
+        regions.append(plain_region(source, text_starts[place], ends[place], "prompt"))
         place += 1
     return [region for region in regions if region.text.strip()]
-
-
-def _first_line(source: str, start: int) -> str:
-    """Return the line that starts at a place, with its end."""
-    match = LINE.match(source, start)
-    if match is None:
-        return ""
-    return match[0]
 
 
 def _find_instructions(source: str, name: str, *, has_description: bool) -> list[Region]:

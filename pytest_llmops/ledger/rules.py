@@ -235,8 +235,6 @@ class _Splitter:
         """Return the sentences of a block, without white space around them."""
         sentences: list[Span] = []
         for group in iter_groups(self.lines[block.first : block.last + 1]):
-            if not group:
-                continue
             start = max(group[0].text_start, block.content)
             end = group[-1].end
             shown = _mask_for_sentences(self.masked[start:end])

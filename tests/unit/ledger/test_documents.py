@@ -265,6 +265,38 @@ def test_texts_in_code(here: Path) -> None:
     assert open_target("shop.py:Shop.find").without([2]).count("city: The") == 0
 
 
+def test_texts_in_code_in_rare_forms(here: Path) -> None:
+    code = (
+        "if True:\n    A = '\\x41b \\u00fc \\N{BULLET} \\101 \\d. Be\\tkind.'\n"
+        'try:\n    B = (rf\'\\d {A}. {{x}} is it. \' r"""Be \'kind\'.""")\nexcept E:\n    pass\n'
+        "F = f'Mind \\N{BULLET} {A:{A}}. Be kind.'\nC = b'Be kind.'\nD = A + 'x'\nE: str\nG = H = 'Be kind.'\n"
+    )
+    write("rare.py", code)
+    assert texts(open_target("rare.py:A")) == ["Ab ü • A \\d.", "Be kind."]
+    assert texts(open_target("rare.py:B")) == ["\\d {A}.", "{x} is it.", "Be 'kind'."]
+    assert texts(open_target("rare.py:F")) == ["Mind • {A:{A}}.", "Be kind."]
+    assert texts(open_target("rare.py:H")) == ["Be kind."]
+    for name in ("C", "D", "E"):
+        with pytest.raises(PromptError):
+            open_target(f"rare.py:{name}")
+    write("broken.py", "a = (\n")
+    with pytest.raises(PromptError, check=check_message) as error:
+        open_target("broken.py:a")
+    assert error.value.line == 1
+
+
+def test_marks_count_for_the_whole_file(here: Path) -> None:
+    write(
+        "p.md", "system:\nBe kind.\n{# rule #}\nBe brief.\n{# end #}\n\nuser:\n{# rule #}Hi there.{# end #}\n"
+    )
+    document = open_target("p.md")
+    assert [(rule.text, rule.kind, bool(rule.kept)) for rule in document.rules] == [
+        ("Be brief.", "mark", False),
+        ("Hi there.", "mark", True),
+    ]
+    assert document.without([1]) == "system:\nBe kind.\n\nuser:\n{# rule #}Hi there.{# end #}\n"
+
+
 def test_a_cut_that_would_end_a_text_in_code_too_early_is_not_made(here: Path) -> None:
     write("shop.py", 'A = """Say "hi." Be kind."""\n')
     document = open_target("shop.py:A")

@@ -269,3 +269,9 @@ def test_an_item_that_introduces_another_list_or_code_is_a_label() -> None:
     text = "- Be kind\n- Reply so:\n\n```\nx\n```\n\nEnd.\n"
     assert texts(text) == ["Be kind", "Reply so:\n```\nx\n```", "End."]
     assert cut(text, 2) == "- Be kind\n\nEnd.\n"
+
+
+def test_an_indented_block_is_code() -> None:
+    text = "Run this:\n\n    pytest -q\n\n    # twice. Or more.\n\nEnd.\n"
+    assert texts(text) == ["Run this:\npytest -q\n\n# twice. Or more.", "End."]
+    assert cut(text, 1) == "End.\n"

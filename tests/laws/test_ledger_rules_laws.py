@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from support.strategies import clean_text, json_values
 
+from pytest_llmops._util.text_files import BadFile
 from pytest_llmops.ledger.cuts import cut_spans
+from pytest_llmops.ledger.descriptions import check_descriptions, find_json_descriptions
 from pytest_llmops.ledger.model import Document, Rule
 from pytest_llmops.ledger.regions import Syntax, plain_region
 from pytest_llmops.ledger.rules import UNITS, Unit, split_region
@@ -94,3 +99,35 @@ def test_to_cut_rules_at_once_is_to_cut_one_after_the_other(
     assert [rule.text for rule in step.rules] == [
         rule.text for rule in document.rules if rule.number not in chosen
     ]
+
+
+def list_descriptions(value: Any) -> list[str]:
+    if isinstance(value, list):
+        return [text for item in value for text in list_descriptions(item)]
+    if not isinstance(value, dict):
+        return []
+    found = []
+    for key, item in value.items():
+        found += [item] if key == "description" and isinstance(item, str) else list_descriptions(item)
+    return found
+
+
+@given(st.data(), json_values, st.booleans())
+def test_descriptions_are_those_of_the_values_of_json_and_any_cut_leaves_the_rest(
+    data: st.DataObject, value: Any, as_ascii: bool
+) -> None:
+    described = {
+        "a": value,
+        "description": data.draw(any_text),
+        "b": [{"description": data.draw(clean_text)}, value],
+    }
+    text = json.dumps(described, ensure_ascii=as_ascii, indent=data.draw(st.sampled_from([None, 2])))
+    try:
+        regions = find_json_descriptions(text)
+    except BadFile:
+        return  # what is not a text in UTF-8, or a number too long
+    assert [region.text for region in regions] == list_descriptions(described)
+    spans = [
+        span for region in regions for span in region.locate(0, len(region.text)) if data.draw(st.booleans())
+    ]
+    check_descriptions(cut_spans(text, spans), text, is_json=True)

@@ -195,8 +195,7 @@ def test_a_text_in_python_is_read_without_a_rule_by_two_workers(shop: Project) -
     assert line.run is not None
     assert {record.outcome for record in line.run.records} == {"passed"}
     assert len(line.run.records) == len(base.records) == 3  # not the one without a call
-    assert shop.record("--llm-trials=1").outcomes == {"passed": 4}
-    assert shop.server.count == 9
+    assert shop.server.count == 6
 
 
 def test_batches_of_several_runs_wait_and_are_collected(shop: Project) -> None:
@@ -245,7 +244,5 @@ def test_the_command_prints_a_plan_and_a_ledger(shop: Project, capsys: pytest.Ca
     assert "2/2 asked 20, replayed 0: Sign with" in err
     assert "Sign with" in (shop.path / "ledger.md").read_text("utf-8")
     assert shop.server.count == 3 * 20
-    status, _, err = call("--only", "1-2", "--llm-max-calls", "1", "--", "-k", "question")
-    assert (status, shop.server.count) == (0, 3 * 20)
     assert call("--only", "2-1")[0] == call("--llm-budget", "much")[0] == call("--", "-x")[0] == 2
     assert call("-o", "ledger.txt")[0] == 2

@@ -146,9 +146,12 @@ class TestNotMeasured:
 
     def test_answers_that_vary_anyway_are_no_change(self) -> None:
         wordings = [f"it ships {day}" for day in ("today", "now", "at once", "on Monday", "soon", "tomorrow")]
-        base = make_run([GOOD] * 40, texts=wordings[:3])
-        line = decide(make_run([GOOD] * 40, 1, texts=[wordings[2], wordings[0], wordings[4]]), base)
-        assert line.status == "not measured"
+        after = [wordings[2], wordings[0], wordings[4]]
+        for cases in (40, 12):
+            base = make_run([GOOD] * cases, texts=wordings[:3])
+            line = decide(make_run([GOOD] * cases, 1, texts=after), base)
+            assert line.status == "not measured"
+            assert ("5 points" in line.next_step) == (cases == 12)  # 36 trials could all be right by chance
 
     def test_only_answers_changed_that_nothing_looks_at(self) -> None:
         greetings = [make_test(40 + case, metric="") for case in range(3)]

@@ -71,9 +71,11 @@ class LineWriter:
         data = self._choose_metric()
         if len(changed) <= by_chance:
             why = "no answer changed"
+            next_step = ADD_CASE
             if any(pair.is_other for pair in evidence.pairs.values()):
                 why = "the answers differ no more than trials of the whole prompt do"
-            return self._measure("not measured", why, data, next_step=ADD_CASE)
+                next_step += self._warn_of_noise(data)
+            return self._measure("not measured", why, data, next_step=next_step)
         names = [_shorten_nodeid(case) for case in changed]
         tests = f"{format_count(len(changed), 'test')} ({describe_names(names, MOST_NAMED)})"
         return self._measure(
@@ -83,6 +85,16 @@ class LineWriter:
             cases=[self._describe_case(case) for case in changed[:MOST_CASES]],
             next_step=f"Measure the answers of {tests}, or add a case whose right answer depends on it",
         )
+
+    def _warn_of_noise(self, data: MetricData | None) -> str:
+        """Return that a loss of the margin need not show in so few trials, as the end of a sentence; "" if it would."""
+        rules = self._evidence.rules
+        if data is None or not data.trials:
+            return ""
+        lower, _ = data.bound_change(rules.alpha)
+        if lower is not None and lower > -rules.margin:
+            return ""
+        return f", or ask for more trials: in so few a loss of {self._format_margin()} need not show"
 
     def write_problem(self) -> Line:
         """Return the line of a run that cannot be compared."""

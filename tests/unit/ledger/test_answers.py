@@ -19,6 +19,7 @@ from pytest_llmops.ledger.answers import (
     have_changed,
     list_trial_answers,
 )
+from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Call, ToolCall
 from pytest_llmops.results.run import TestRecord
 
@@ -31,7 +32,9 @@ suites = st.dictionaries(st.text(max_size=3), st.builds(AnswerPair, answers, ans
 
 
 def record(*calls: Call, trials: int = 0, numbers: list[int] | None = None) -> TestRecord:
-    facts = {"trials": {"n": trials, "passed": trials, "calls": numbers or []}} if trials else {}
+    facts: dict[str, Json] = (
+        {"trials": {"n": trials, "passed": trials, "calls": numbers or []}} if trials else {}
+    )
     return TestRecord(nodeid="test_a.py::test_a", calls=calls, facts=facts)
 
 

@@ -16,7 +16,7 @@ from support.strategies import scale_examples
 
 from pytest_llmops.ledger.model import AskedLine, LedgerRules, Line
 from pytest_llmops.ledger.verdicts import accept_together, choose_together, decide_lines, decide_together
-from pytest_llmops.measurement import Measurement
+from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call, Message
 from pytest_llmops.results.run import Run, TestRecord
 
@@ -37,7 +37,7 @@ def make_test(
     """A test with a trial for each score; an unscored one is None. Its answers are "right" and "wrong" by the score, if not given."""
     scored = [score for score in scores if score is not None]
     unscored = len(scores) - len(scored)
-    detail = {"unscored_trials": unscored} if unscored else {}
+    detail: dict[str, Json] = {"unscored_trials": unscored} if unscored else {}
     measured = Measurement(
         name=metric or "none",
         value=fmean(scored) if scored else None,
@@ -49,8 +49,8 @@ def make_test(
     passed = sum(score == 1 for score in scores)
     texts = texts or ["right" if score == 1 else f"wrong {score}" for score in scores]
     messages = (Message("system", f"prompt without {left_out}"), Message("user", f"question {case}"))
-    numbers = [*range(len(scores))]
-    facts = {
+    numbers: list[Json] = [*range(len(scores))]
+    facts: dict[str, Json] = {
         "n": len(scores),
         "passed": passed,
         "failed": len(scored) - passed,
@@ -77,6 +77,14 @@ def ask(run: Run, number: int = 1) -> AskedLine:
     return AskedLine(numbers=(number,), run=run)
 
 
+def bounds_of(line: Line) -> tuple[float, float, float]:
+    """Lower end, change, and upper end, which are known."""
+    assert line.lower is not None
+    assert line.change is not None
+    assert line.upper is not None
+    return line.lower, line.change, line.upper
+
+
 def decide(run: Run, base: Run | None = None, rules: LedgerRules = RULES) -> Line:
     (line,) = decide_lines(base or BASE, [ask(run)], rules)
     check_message(f"{line.why} {line.next_step}")
@@ -92,9 +100,11 @@ class TestNeeded:
         assert line.status == "needed"
         assert line.metric == "text.contains"
         assert line.change == pytest.approx(-14 * 2 / 3 / 40)
-        assert line.lower < line.change < line.upper < 0
+        lower, change, upper = bounds_of(line)
+        assert lower < change < upper < 0
         assert line.cases[0].nodeid == "test_shop.py::test_answer[0]"
-        assert (line.cases[0].before, line.cases[0].after) == (1.0, pytest.approx(1 / 3))
+        assert line.cases[0].before == 1
+        assert line.cases[0].after == pytest.approx(1 / 3)
 
     def test_three_cases_that_break_are_a_loss(self) -> None:
         line = decide(make_run([BAD] * 3 + [GOOD] * 37, 1))
@@ -136,9 +146,12 @@ class TestNotMeasured:
 
     def test_answers_that_vary_anyway_are_no_change(self) -> None:
         wordings = [f"it ships {day}" for day in ("today", "now", "at once", "on Monday", "soon", "tomorrow")]
-        base = make_run([GOOD] * 40, texts=wordings[:3])
-        line = decide(make_run([GOOD] * 40, 1, texts=[wordings[2], wordings[0], wordings[4]]), base)
-        assert line.status == "not measured"
+        after = [wordings[2], wordings[0], wordings[4]]
+        for cases in (40, 12):
+            base = make_run([GOOD] * cases, texts=wordings[:3])
+            line = decide(make_run([GOOD] * cases, 1, texts=after), base)
+            assert line.status == "not measured"
+            assert ("5 points" in line.next_step) == (cases == 12)  # 36 trials could all be right by chance
 
     def test_only_answers_changed_that_nothing_looks_at(self) -> None:
         greetings = [make_test(40 + case, metric="") for case in range(3)]
@@ -173,7 +186,7 @@ class TestCanGo:
     def test_other_words_that_are_as_good(self) -> None:
         line = decide(make_run([GOOD] * 60, 1, texts=["correct"] * 3), make_run([GOOD] * 60))
         assert line.status == "can go"
-        assert line.lower > -RULES.margin
+        assert bounds_of(line)[0] > -RULES.margin
         assert line.changed_answers == 1
         assert line.cases[0].answer_after == "correct"
 
@@ -181,7 +194,7 @@ class TestCanGo:
         base = make_run([(1.0, 0.0, 0.0) if case % 3 == 0 else GOOD for case in range(40)])
         line = decide(make_run([GOOD] * 40, 1), base)
         assert line.status == "can go"
-        assert line.change > 0
+        assert bounds_of(line)[1] > 0
 
     def test_more_lines_need_more_cases(self) -> None:
         asked = [ask(make_run([GOOD] * 40, number, texts=["correct"] * 3), number) for number in range(1, 21)]
@@ -191,7 +204,7 @@ class TestCanGo:
     def test_not_if_a_case_broke(self) -> None:
         scores = [BAD] + [GOOD] * 149
         line = decide(make_run(scores, 1, texts=["other"] * 3), make_run([GOOD] * 150))
-        assert line.lower > -RULES.margin
+        assert bounds_of(line)[0] > -RULES.margin
         assert line.status == "undecided"
 
 
@@ -200,7 +213,8 @@ class TestUndecided:
         run = make_run([(1.0, 0.0, 1.0) if case % 6 == 0 else GOOD for case in range(40)], 1)
         line, *_ = decide_lines(BASE, [ask(run), *[ask(make_run([GOOD] * 40, 2), 2)] * 5], RULES)
         assert line.status == "undecided"
-        assert line.lower < -RULES.margin < line.upper
+        lower, _, upper = bounds_of(line)
+        assert lower < -RULES.margin < upper
         assert "40 cases of 3 trials" in line.why
         assert check_message(f"{line.why} {line.next_step}")
 

@@ -14,6 +14,7 @@ from pytest_llmops.reports.metric_rows import use_minus
 
 # In the order of the summary
 STATUSES: tuple[LineStatus, ...] = ("needed", "can go", "not measured", "undecided", "not asked")
+THOUSAND = 1_000
 MILLION = 1_000_000
 CENT = 0.01
 PRICED_CALLS = 1_000  # without a stated volume dollars are given for so many calls
@@ -137,13 +138,15 @@ def scale_cost(cost: TokenCost, calls: int | None) -> TokenCost:
 def format_tokens(tokens: float | None) -> str:
     """Return a number of tokens, in millions from there on.
 
-    >>> format_tokens(84), format_tokens(9.5), format_tokens(8_400_000), format_tokens(None)
-    ('84', '9.5', '8.4 M', '–')
+    >>> format_tokens(84), format_tokens(9.5), format_tokens(935_294.1), format_tokens(8_400_000), format_tokens(None)
+    ('84', '9.5', '935,294', '8.4 M', '–')
     """
     if tokens is None:
         return UNKNOWN
     if abs(tokens) >= MILLION:
         return f"{tokens / MILLION:,.1f} M"
+    if abs(tokens) >= THOUSAND:
+        return f"{tokens:,.0f}"
     return f"{tokens:,.1f}".removesuffix(".0")
 
 

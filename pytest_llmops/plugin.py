@@ -61,7 +61,10 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
-    """Refuse calls of models outside of tests from here on, if the project uses the plugin and the run replays."""
+    """Refuse calls outside of tests from here on, if the project uses the plugin and replays; in a ledger, read its file with another text."""
+    from pytest_llmops._util.file_override import install_override
+
+    early_config.add_cleanup(install_override())
     with session_closer(early_config).close_early():
         return (yield)
 
@@ -227,9 +230,8 @@ def _note_problem(metafunc: pytest.Metafunc, problem: str) -> None:
     if metafunc.config.option.collectonly:  # nothing runs that would report it
         raise pytest.Collector.CollectError(append_code(problem, UsageError.code))
     key = metafunc.definition.parent, metafunc.definition.name
-    metafunc.config.stash[PROBLEMS_KEY].setdefault(
-        key, problem
-    )  # the first counts: later ones may follow from it
+    # The first counts: later ones may follow from it.
+    metafunc.config.stash[PROBLEMS_KEY].setdefault(key, problem)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -253,8 +255,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _check_options(config: pytest.Config) -> None:
     """Check the options that replace values of markers, such as --llm-prompt, against the markers of the collected tests."""
     for name, marked in config.stash[SEEN_KEY].items():
-        problem = markers.load_marker(name).check_options(config.stash[SETTINGS], marked, config.rootpath)
-        if problem:
+        marker = markers.load_marker(name)
+        if problem := marker.check_options(config.stash[SETTINGS], marked, config.rootpath):
             _refuse_run(config, problem)
 
 
@@ -370,8 +372,7 @@ class OnDemandHarness:
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Let markers order the tests of a function: `llm_compare` puts the tests that it compares side by side."""
         for marker in markers.markers_of(metafunc.definition):
-            problem = marker.order_tests(metafunc.definition, metafunc._calls)  # noqa: SLF001 -- pytest has no public access
-            _note_problem(metafunc, problem)
+            _note_problem(metafunc, marker.order_tests(metafunc.definition, metafunc._calls))  # noqa: SLF001 -- no public access
 
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(

@@ -77,7 +77,7 @@ def find_broken(
         broken = find_broken_cases(data.trials)
         level = levels[data.metric]
         is_red = _is_proved(data, broken, level)
-        named = [case for case in broken.broke if is_red or _is_clear(data.trials[case])]
+        named = [case for case in broken.broke if is_red or is_clear(data.trials[case])]
         if not named:
             continue
         if broken.chance < suite.chance:
@@ -108,14 +108,20 @@ def _divide_level(metrics: Sequence[str], primaries: Sequence[str], rules: GateR
 
 
 def _is_proved(data: MetricData, broken: BrokenCases, level: float) -> bool:
+    """Return whether enough cases of a metric broke, and it is rare enough that chance does that."""
+    return have_enough_broken(data, broken) and broken.chance <= level + ROUNDING
+
+
+def have_enough_broken(data: MetricData, broken: BrokenCases) -> bool:
     """Return whether enough cases of a metric broke, and none mended: as falls and rises are equally likely, that is rare."""
     enough = ENOUGH_AT_ONCE
     if data.trials and not passes_or_fails(data.trials.values()):
         enough = max(enough, math.ceil(data.cases * GRADED_SHARE - ROUNDING))
-    return len(broken.broke) >= enough and broken.none_mended and broken.chance <= level + ROUNDING
+    return len(broken.broke) >= enough and broken.none_mended
 
 
-def _is_clear(pair: TrialPair) -> bool:
+def is_clear(pair: TrialPair) -> bool:
+    """Return whether a single case that broke is named: chance rarely breaks a case with so many trials."""
     return split_odds(len(pair.before), len(pair.after)) <= CLEAR_ODDS + ROUNDING
 
 

@@ -57,7 +57,7 @@ def list_requests(calls: Iterable[Call]) -> list[SentRequest]:
         flat = [text for place, part in parts.items() for text in (place, part)]
         fingerprint = fingerprint_parts(*flat)[:FINGERPRINT]
         request = requests.setdefault(fingerprint, SentRequest(parts, fingerprint))
-        request.answers.add(_format_answer(call))
+        request.answers.add(format_answer(call))
     kept = set(sorted(requests)[:MAX_REQUESTS])
     return [request for request in requests.values() if request.fingerprint in kept]
 
@@ -86,7 +86,7 @@ def _split_request(call: Call) -> dict[str, str]:
     return {place: text for place, text in parts.items() if text}
 
 
-def _format_answer(call: Call) -> str:
+def format_answer(call: Call) -> str:
     """Return an answer as text, with the tools that it calls."""
     tools = [f"{tool.name} {tool.arguments}" for tool in call.tool_calls]
     return "\n".join([call.output, *tools, *_list_media(call.media)])

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         request_patches,
     )
     from pytest_llmops.cassettes.journal import JournalEntry
+    from pytest_llmops.cassettes.ledger_folder import find_ledger_path
     from pytest_llmops.cassettes.locking import lock_cassette, lock_folder, replace_file
     from pytest_llmops.cassettes.naming import (
         CASSETTE_FOLDER,
@@ -122,6 +123,7 @@ _MODULES_BY_NAME = {
     "find_fault_plan": "fault_injection",
     "find_fault_take": "faults.takes",
     "find_highest_take": "store",
+    "find_ledger_path": "ledger_folder",
     "find_orphans": "audit",
     "install_patches": "http.interception",
     "has_telemetry_host": "telemetry",
@@ -202,6 +204,7 @@ __all__ = [
     "find_fault_plan",
     "find_fault_take",
     "find_highest_take",
+    "find_ledger_path",
     "find_orphans",
     "has_telemetry_host",
     "install_patches",

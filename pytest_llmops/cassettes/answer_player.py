@@ -7,9 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmops.cassettes import active_tape, judge_calls, miss, store
+from pytest_llmops.cassettes import active_tape, judge_calls, miss
 from pytest_llmops.cassettes.clients.identities import NO_IDENTITIES
 from pytest_llmops.cassettes.clients.requests import find_folders
+from pytest_llmops.cassettes.ledger_folder import load_recordings
 from pytest_llmops.cassettes.naming import display_path
 from pytest_llmops.cassettes.nearest_request import NamedRequest
 from pytest_llmops.cassettes.recordings import Recordings
@@ -75,7 +76,7 @@ class AnswerPlayer:
         self.recordings = Recordings(self.path, self.config.rules, self.config.elsewhere)
         # In mode live, calls of tools may be replayed nevertheless
         if self.mode != "live" or self.config.settings.tools == "replay":
-            self.recordings.by_key = store.load_with_journals(self.path)
+            self.recordings.by_key = load_recordings(self.path)
 
     @property
     def others_ask(self) -> bool:

@@ -13,6 +13,7 @@ from pytest_llmops.cassettes.answer_recorder import AnswerRecorder
 from pytest_llmops.cassettes.answer_sharing import AnswerSharing
 from pytest_llmops.cassettes.budget import CallCosts
 from pytest_llmops.cassettes.fault_injection import FaultInjection
+from pytest_llmops.cassettes.ledger_folder import find_ledger_path
 from pytest_llmops.cassettes.live_comparison import LiveComparison
 from pytest_llmops.cassettes.naming import display_path
 from pytest_llmops.cassettes.rate_limit import RateLimiter
@@ -576,7 +577,7 @@ def open_tape(path: Path, mode: RecordMode, config: TapeConfig, *, shared: bool 
     Raises:
         CassetteError: The file is damaged; it is left as it is.
     """
-    return _make_tape(path, mode, config, shared=shared)
+    return _make_tape(find_ledger_path(path), mode, config, shared=shared)
 
 
 @contextmanager

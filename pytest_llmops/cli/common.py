@@ -39,7 +39,7 @@ DIM = "2"
 def print_line(text: str = "") -> None:
     """Print a line of a command's result."""
     if text:
-        text = escape_output(redact_secrets(text), colours=_has_colours())
+        text = escape_output(redact_secrets(text), colours=has_colours())
     print(text)  # noqa: T201 -- the command's output
 
 
@@ -95,12 +95,13 @@ def format_path(path: Path | str) -> str:
 
 def colour_text(text: str, colour: str) -> str:
     """Return a text in colour if stdout is a terminal with colours, and ``NO_COLOR`` is not set."""
-    if not _has_colours():
+    if not has_colours():
         return text
     return f"\x1b[{colour}m{escape_output(text)}\x1b[0m"
 
 
-def _has_colours() -> bool:
+def has_colours() -> bool:
+    """Return whether stdout is a terminal with colours, and ``NO_COLOR`` is not set."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     return sys.stdout.isatty()
@@ -149,6 +150,27 @@ def import_command(module: str, name: str) -> Callable[[argparse.Namespace], int
         return int(command(args))
 
     return run
+
+
+def take_rest(command: argparse.ArgumentParser) -> None:
+    """Let a command have all arguments after two dashes, which go to another program, as ``args.rest``.
+
+    argparse itself takes them for further positional arguments.
+    """
+    parse_known_args: Callable[..., Any] = command.parse_known_args
+
+    def parse(arguments: Sequence[str], namespace: argparse.Namespace | None = None) -> Any:
+        own = list(arguments)
+        rest = []
+        if "--" in own:
+            place = own.index("--")
+            rest = own[place + 1 :]
+            own = own[:place]
+        parsed, unknown = parse_known_args(own, namespace)
+        parsed.rest = rest
+        return parsed, unknown
+
+    command.parse_known_args = parse  # type: ignore[method-assign, assignment]
 
 
 def parse_positive_int(text: str) -> int:

@@ -1,4 +1,4 @@
-"""``llmops prompts``: list, show, render, diff, log, alias, rollback, check and canary.
+"""``llmops prompts``: list, show, render, diff, log, alias, rollback, check, canary and ledger.
 
 The commands are declared here; their modules are imported when a command runs.
 """
@@ -7,12 +7,19 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.cli.common import add_command, add_group, import_command, parse_positive_int
+from pytest_llmops.cli.common import (
+    add_command,
+    add_group,
+    import_command,
+    parse_positive_int,
+    parse_share,
+    take_rest,
+)
 
 
 def add_prompts_group(groups: Any) -> None:
     """Declare the group's commands."""
-    summary = "look at versions of prompts, compare them, move their aliases"
+    summary = "look at versions of prompts, compare them, move their aliases, find the lines that can go"
     commands = add_group(groups, "prompts", summary)
     _declare_list(commands)
     _declare_show(commands)
@@ -23,6 +30,7 @@ def add_prompts_group(groups: Any) -> None:
     _declare_rollback(commands)
     _declare_check(commands)
     _declare_canary(commands)
+    _declare_ledger(commands)
 
 
 def _declare_list(commands: Any) -> None:
@@ -170,6 +178,92 @@ def _declare_canary(commands: Any) -> None:
     command.add_argument("--cost-ratio", type=float, help="how much dearer it may be (default: 1.25)")
     command.add_argument(
         "--alpha", type=float, help="probability of each wrong decision, over all looks (default: 0.02)"
+    )
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _declare_ledger(commands: Any) -> None:
+    command = add_command(
+        commands,
+        "ledger",
+        import_command("prompt_ledger", "run_ledger"),
+        "what each line of a prompt earns: it is left out, and the tests are run without it",
+        "Each rule is needed, can go, or is not measured by the suite. The file and its cassettes stay as they are. Arguments of pytest "
+        "follow after two dashes: llmops prompts ledger support/answer -- -k support -n 4. The exit status is 75 if answers wait for a "
+        "batch: the same command collects them.",
+    )
+    take_rest(command)
+    command.add_argument(
+        "target",
+        metavar="TARGET",
+        help="a prompt (support/answer), a file (skills/refunds/SKILL.md, tools.json), a text in Python (shop.py:POLICY)",
+    )
+    command.add_argument("--version", default="", metavar="V", help="of a prompt; default: production")
+    command.add_argument(
+        "--prompts",
+        type=Path,
+        dest="folder",
+        metavar="FOLDER",
+        help="default: llm_prompts_dir, from here upwards",
+    )
+    command.add_argument(
+        "--trials",
+        type=parse_positive_int,
+        default=3,
+        metavar="N",
+        help="how often each test is asked (default: 3)",
+    )
+    command.add_argument(
+        "--by",
+        choices=("auto", "paragraph", "item", "line", "sentence"),
+        default="auto",
+        help="what a rule is; auto: each item of a list and each sentence of a paragraph (default: auto)",
+    )
+    command.add_argument(
+        "--lines",
+        action="append",
+        default=[],
+        metavar="A-B",
+        help="lines of the file that are a rule, and nothing else is one (repeatable)",
+    )
+    command.add_argument(
+        "--only", default="", metavar="3,5-7", help="the numbers of the rules to leave out; default: all"
+    )
+    _add_ledger_limits(command)
+
+
+def _add_ledger_limits(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--margin",
+        type=parse_share,
+        default=0.05,
+        metavar="DROP",
+        help="a rule can go if a drop of the scores by so much is ruled out (default: 0.05)",
+    )
+    command.add_argument(
+        "--calls-per-month", type=parse_positive_int, metavar="N", help="for the costs of a rule in a month"
+    )
+    command.add_argument(
+        "--llm-budget", default="", metavar="USD", help="US dollars that all live calls may cost together"
+    )
+    command.add_argument(
+        "--llm-max-calls",
+        type=parse_positive_int,
+        metavar="N",
+        help="live calls that all runs may make together",
+    )
+    command.add_argument(
+        "--dry-run", action="store_true", help="print the plan with its costs, and ask nothing"
+    )
+    command.add_argument("--yes", action="store_true", help="do not ask before many calls are made")
+    command.add_argument(
+        "-o",
+        action="append",
+        default=[],
+        type=Path,
+        dest="reports",
+        metavar="FILE",
+        help="write a report: .html, .md or .json (repeatable)",
     )
     command.add_argument("--json", action="store_true", help="print JSON")
 

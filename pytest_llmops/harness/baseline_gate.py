@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmops._util.file_override import current_override
 from pytest_llmops._util.git import run_git
 from pytest_llmops.baselines.baseline import (
     Acceptance,
@@ -81,9 +82,9 @@ class StoredBaseline:
 def has_baseline(settings: Settings, root: Path) -> bool:
     """Return whether the project's baseline exists, or the settings name another one, whether it exists or not.
 
-    A run with faults has none: it is not compared.
+    A run with faults or for a ledger has none: it is not compared.
     """
-    if settings.faults:
+    if settings.faults or current_override() is not None:
         return False
     return settings.baseline != Settings().baseline or (root / settings.baseline).exists()
 

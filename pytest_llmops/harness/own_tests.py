@@ -92,6 +92,10 @@ def _is_cassette(path: Path) -> bool:
 
 
 def has_baseline_file(config: Any) -> bool:
-    """Return whether the project has a baseline, and tests are to run: not only to be listed."""
+    """Return whether the project has a baseline, and tests are to run: not only to be listed, and not for a ledger."""
+    from pytest_llmops._util.file_override import current_override
+
+    if current_override() is not None:
+        return False
     baseline = config.getini("llm_baseline") or Settings().baseline
     return not config.option.collectonly and (config.rootpath / baseline).is_file()

@@ -16,6 +16,7 @@ from typing import Any
 
 from pluggy import HookimplMarker
 
+from pytest_llmops._util.file_override import current_override
 from pytest_llmops.errors import append_code
 from pytest_llmops.harness.again import find_again
 from pytest_llmops.harness.baseline_gate import has_baseline
@@ -65,8 +66,10 @@ def _count_if_all_pass(plan: TrialPlan) -> int:
 def _may_stop(item: Any, settings: Settings) -> bool:
     """Return whether a test may skip the trials that can no longer change its verdict.
 
-    Not if a baseline or a comparison uses its trials as a sample: one that stops at a good moment is biased.
+    Not if a baseline, a comparison or a ledger uses its trials as a sample: one that stops at a good moment is biased.
     """
+    if current_override() is not None:
+        return False
     if settings.accept or llm_compare.MARKER.find(item) is not None:
         return False
     return not has_baseline(settings, item.config.rootpath)
@@ -181,6 +184,7 @@ class TrialRun:
             "rule": self.plan.rule,
             "undecided": doubt,
             "has_reruns": self.has_reruns,
+            "calls": [*number_calls(self.reports)],
         }
         reports = [setup, call, teardown]
         closing_facts: dict[str, Any] = {"trials": facts}
@@ -303,6 +307,16 @@ def _list_payloads(trials: Iterable[Iterable[Any]]) -> list[Mapping[str, Any]]:
 def _collect(trials: Iterable[Iterable[Any]], key: str) -> list[Any]:
     """Return the entries of all lists that payloads have under a key, such as ``calls``."""
     return [entry for payload in _list_payloads(trials) for entry in payload.get(key, ())]
+
+
+def number_calls(trials: Sequence[Iterable[Any]]) -> list[int]:
+    """Return the trial of each call of a test, from 0, in the order of the test's record: phase by phase, in each trial by trial."""
+    numbers = []
+    for same_phase in zip(*trials, strict=True):
+        for number, report in enumerate(same_phase):
+            calls = getattr(report, "llmops", {}).get("calls", ())
+            numbers += [number] * len(calls)
+    return numbers
 
 
 def _shift_starts(trials: Sequence[Iterable[Any]]) -> None:

@@ -164,6 +164,7 @@ def test_each_trial_has_its_own_recorded_take(project: Project, workers: int) ->
     assert replayed.outcomes == {"passed": 1}
     record = replayed.records["test_ask"]
     assert [call.replayed for call in record.calls] == [True] * 3
+    assert record.fact("trials")["calls"] == [0, 1, 2]
     assert project.run("--llm-trials=2").outcomes == {"passed": 1}
     missing = project.run("--llm-trials=4")
     assert missing.outcomes == {"errors": 1}

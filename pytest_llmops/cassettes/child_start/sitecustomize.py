@@ -29,9 +29,11 @@ def join_test() -> None:
     if not ticket:
         return
     try:
+        from pytest_llmops._util.file_override import install_override
         from pytest_llmops.cassettes.http import child_processes
     except ImportError:  # another interpreter, without the plugin
         return
+    install_override()
     child_processes.join_test(ticket)
 
 

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from pytest_llmops.cassettes import CASSETTE_FOLDER, Answer, display_path, lock_cassette
+from pytest_llmops._util.file_override import current_override
+from pytest_llmops.cassettes import CASSETTE_FOLDER, Answer, display_path, find_ledger_path, lock_cassette
 from pytest_llmops.errors import BudgetReached, CassetteError, LLMOpsError, ModelError, path_from_root
 from pytest_llmops.harness.ahead.answers import Place
 from pytest_llmops.harness.ahead.batch_apis import (
@@ -82,7 +83,7 @@ class BatchSender(LiveSender):
     ) -> None:
         super().__init__(width, on_end)
         self._root = root
-        self._folder = root / CASSETTE_FOLDER / ".batches"
+        self._folder = find_ledger_path(root / CASSETTE_FOLDER / ".batches")
         self._settings = settings
         self.lines: list[str] = []
         self._held = ExitStack()
@@ -390,6 +391,8 @@ class BatchSender(LiveSender):
                 return
             for path, state in self._states.items():
                 unasked = state.requests.keys() - self._asked
+                if unasked and current_override() is not None:  # other runs of the ledger ask for them
+                    continue
                 cassettes = {str(self._root / request.cassette) for request in state.requests.values()}
                 is_needed = not cassettes <= set(closed) or (is_part and bool(unasked))
                 if is_needed or unasked:

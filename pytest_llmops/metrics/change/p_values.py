@@ -175,6 +175,25 @@ def exchange_trials(trials: Trials) -> float:
     return _add_all(stretched).share_below(measured)
 
 
+def share_at_least(measured: int, parts: Iterable[Sequence[int]]) -> float:
+    """Return the probability that the sum of one number of each part is above ``measured``; a sum that equals it counts half.
+
+    Args:
+        measured: The sum that was measured.
+        parts: The numbers that are possible in each part; all of a part are equally likely.
+
+    >>> share_at_least(2, [(0, 1), (0, 1)]), share_at_least(0, [])
+    (0.125, 0.5)
+    """
+    distributions = []
+    for numbers in parts:
+        values = np.asarray(numbers)
+        first = int(values.min())
+        counts = np.bincount(values - first)
+        distributions.append(_Distribution(first, counts / counts.sum()))
+    return max(1 - _add_all(distributions).share_below(measured), 0.0)
+
+
 def exchange_sessions(trials: Trials) -> float:
     """Return the same as `exchange_trials` for whole sessions: the trials of a session become their mean.
 

@@ -144,7 +144,7 @@ def find_changed_cases(pairs: AnswerPairs) -> tuple[list[str], float]:
     The answers of a case changed if any two of both sides differ more than any two of one side. With a single trial on both sides no
     number is known for chance: it is 0.
 
-    >>> find_changed_cases({"a": AnswerPair(("yes",) * 3, ("no",) * 3), "b": AnswerPair(("yes", "no"), ("no", "yes"))})
+    >>> find_changed_cases({"a": AnswerPair(("yes",) * 3, ("no",) * 3), "b": AnswerPair(("yes",), ("yes",))})
     (['a'], 0.1)
     """
     changed = []

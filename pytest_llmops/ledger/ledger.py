@@ -16,6 +16,9 @@ from pytest_llmops.results.run import Run
 
 MAX_RULE = 60  # characters of a rule in a line of the progress
 JOINT_RULES = 2  # rules from which on they are left out together
+# Trials of the run that leaves them out together. It decides about all of them, and is only one: with three trials it settles
+# too few lines of a model that wavers (`benchmarks.ledger`).
+JOINT_TRIALS = 10
 
 
 class SuiteRuns(Protocol):
@@ -32,8 +35,8 @@ class SuiteRuns(Protocol):
     def ask_base(self) -> Run | None:
         """Return the run with the whole file, after asking what is not recorded."""
 
-    def ask_without(self, numbers: Collection[int]) -> AskedLine:
-        """Return the run without some rules."""
+    def ask_without(self, numbers: Collection[int], trials: int | None = None) -> AskedLine:
+        """Return the run without some rules; with the trials of the ledger, or so many."""
 
 
 def _ignore(_: object) -> None:
@@ -68,6 +71,13 @@ class LedgerOptions:
     show: Callable[[str], object] = _ignore
     confirm: Callable[[LedgerPlan], bool] = _agree
 
+    @property
+    def joint_trials(self) -> int:
+        """How often each test is asked without all rules that can go. Who asks once has a model that does not waver."""
+        if self.trials == 1:
+            return 1
+        return max(self.trials, JOINT_TRIALS)
+
 
 def make_ledger(document: Document, options: LedgerOptions, runs: SuiteRuns) -> LedgerResult | None:
     """Return the ledger of a document; None: it was not wanted after the plan, or answers wait for a batch (``runs.waits``).
@@ -90,6 +100,7 @@ def make_ledger(document: Document, options: LedgerOptions, runs: SuiteRuns) -> 
         numbers,
         base or Run(),
         trials=options.trials,
+        joint_trials=options.joint_trials,
         is_recorded=runs.is_recorded,
         is_batched=options.is_batched,
     )
@@ -159,11 +170,13 @@ def _ask_lines(
     return asked
 
 
-def _ask_without(document: Document, numbers: Sequence[int], runs: SuiteRuns) -> AskedLine:
+def _ask_without(
+    document: Document, numbers: Sequence[int], runs: SuiteRuns, trials: int | None = None
+) -> AskedLine:
     problem = check_without(document, numbers)
     if problem:
         return AskedLine(numbers=tuple(numbers), problem=problem)
-    return runs.ask_without(numbers)
+    return runs.ask_without(numbers, trials)
 
 
 def _describe_progress(what: str, run: Run | None) -> str:
@@ -210,7 +223,7 @@ def _check_together(
     """Return the verdict on several rules, left out together; None: they are fewer than two, whose answers are known already."""
     if len(numbers) < JOINT_RULES:
         return None
-    asked = _ask_without(document, numbers, runs)
+    asked = _ask_without(document, numbers, runs, options.joint_trials)
     what = asked.problem or _count_answers(asked.run)
     options.show(f"together {what}: rules {', '.join(map(str, numbers))}")
     line = decide_together(base, asked, options.rules)

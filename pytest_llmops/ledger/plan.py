@@ -19,6 +19,7 @@ class LedgerPlan:
         kept: How many are never left out.
         tests: How many tests call a model.
         trials: How often each is asked.
+        joint_trials: How often each is asked without all rules that can go.
         app_calls: Calls of the application in a run of all tests, with all trials.
         judge_calls: Calls of judges and embedders in it.
         tokens: Tokens of these calls, in and out; None: not known.
@@ -40,6 +41,7 @@ class LedgerPlan:
     unpriced: tuple[str, ...] = ()
     is_recorded: bool = True
     is_batched: bool = False
+    joint_trials: int = 0
 
     @property
     def calls(self) -> int:
@@ -47,15 +49,20 @@ class LedgerPlan:
         return self.app_calls + self.judge_calls
 
     @property
-    def runs(self) -> int:
-        """How many runs may ask: one for each rule, one for all that can go, and that with the whole file if it is not recorded."""
-        more = int(self.rules > 1) + int(not self.is_recorded)
-        return self.rules + more
+    def runs(self) -> float:
+        """How many runs may ask: one for each rule, one for all that can go, and that with the whole file if it is not recorded.
+
+        A run with more trials counts as several.
+        """
+        runs: float = self.rules + int(not self.is_recorded)
+        if self.rules > 1:
+            runs += max(self.joint_trials, self.trials) / self.trials
+        return runs
 
     @property
     def most_calls(self) -> int:
         """Calls of all runs, if each answer has to be asked."""
-        return self.runs * self.calls
+        return round(self.runs * self.calls)
 
     @property
     def most_usd(self) -> float | None:
@@ -69,7 +76,14 @@ class LedgerPlan:
 
 
 def make_plan(
-    document: Document, numbers: Sequence[int], base: Run, *, trials: int, is_recorded: bool, is_batched: bool
+    document: Document,
+    numbers: Sequence[int],
+    base: Run,
+    *,
+    trials: int,
+    joint_trials: int = 0,
+    is_recorded: bool,
+    is_batched: bool,
 ) -> LedgerPlan:
     """Return the plan of a ledger.
 
@@ -78,6 +92,7 @@ def make_plan(
         numbers: The rules that are left out.
         base: The run with the whole file, or what of it is recorded.
         trials: How often each test is asked.
+        joint_trials: How often each test is asked without all rules that can go.
         is_recorded: Whether all of `base` is recorded.
         is_batched: Whether calls are made through batch APIs.
     """
@@ -99,6 +114,7 @@ def make_plan(
         kept=sum(bool(rule.kept) for rule in document.rules),
         tests=len(records),
         trials=trials,
+        joint_trials=joint_trials,
         app_calls=app_calls,
         judge_calls=judge_calls,
         tokens=sum(known_tokens) if is_counted else None,
@@ -130,6 +146,8 @@ def describe_plan(plan: LedgerPlan) -> list[str]:
     total = f"  in all {bound} {format_count(plan.most_calls, 'call')} ({_describe_price(plan)})"
     if plan.rules > 1:
         total += ", the last run with all rules that can go left out together"
+        if plan.joint_trials > plan.trials:
+            total += f", {plan.joint_trials} times each test"
     return [*lines, total]
 
 

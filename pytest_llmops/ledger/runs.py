@@ -154,13 +154,13 @@ class LedgerRuns:
         self._tests = tuple(dict.fromkeys(record.runnable_nodeid for record in records))
         return replace(run, records=records)
 
-    def ask_without(self, numbers: Collection[int]) -> AskedLine:
-        """Run the tests of the base without some rules, and return what came of it."""
+    def ask_without(self, numbers: Collection[int], trials: int | None = None) -> AskedLine:
+        """Run the tests of the base without some rules, with the trials of the ledger or so many, and return what came of it."""
         left_out = tuple(sorted(numbers))
         if self.is_spent or self._is_budget_spent():
             self.is_spent = True
             return AskedLine(numbers=left_out, problem=f"{self._name_budget()} is used up")
-        ended = self._run_pytest(left_out, record="new")
+        ended = self._run_pytest(left_out, record="new", trials=trials)
         self._count_costs(ended)
         if ended.status == OPEN_STATUS:
             self.waits = True
@@ -216,8 +216,8 @@ class LedgerRuns:
             else:
                 self.usd += call.cost_usd
 
-    def _run_pytest(self, numbers: Sequence[int], *, record: str) -> EndedPytest:
-        """Run pytest without some rules."""
+    def _run_pytest(self, numbers: Sequence[int], *, record: str, trials: int | None = None) -> EndedPytest:
+        """Run pytest without some rules; with the trials of the ledger, or so many."""
         text = self.document.without(numbers)
         folder = self._prepare_folder(text)
         other = ""
@@ -236,7 +236,8 @@ class LedgerRuns:
         override.write(folder / "override.json")
         report = folder / "run.json"
         report.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "pytest", *self._list_arguments(report, record)]
+        arguments = self._list_arguments(report, record, trials or self.options.trials)
+        command = [sys.executable, "-m", "pytest", *arguments]
         environment = {**os.environ, LEFT_OUT_VARIABLE: str(folder / "override.json")}
         output = folder / "output.txt"
         status = run_process(command, self.options.folder, environment, output)
@@ -270,14 +271,14 @@ class LedgerRuns:
             ) from None
         return folder
 
-    def _list_arguments(self, report: Path, record: str) -> list[str]:
+    def _list_arguments(self, report: Path, record: str, trials: int) -> list[str]:
         """Return the arguments of pytest: what a ledger needs, then what the user gave."""
         options = self.options
         arguments = [
             "-p",
             PYTEST_PLUGIN,
             f"--llm-record={record}",
-            f"--llm-trials={options.trials}",
+            f"--llm-trials={trials}",
             f"--llm-report=json:{report}",
             "--maxfail=0",
             "-o",

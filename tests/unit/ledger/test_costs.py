@@ -73,6 +73,11 @@ def test_the_plan_states_the_calls_and_what_they_may_cost() -> None:
     assert (plan.tests, plan.app_calls, plan.judge_calls, plan.tokens) == (1, 3, 1, 170)
     assert (plan.runs, plan.most_calls) == (4, 16)
     assert plan.most_usd == pytest.approx(0.2)
+    joint = make_plan(
+        make_document(), [1, 2, 3], base, trials=3, joint_trials=9, is_recorded=True, is_batched=False
+    )
+    assert (joint.runs, joint.most_calls) == (6, 24)
+    assert "9 times each test" in describe_plan(joint)[-1]
     batched = make_plan(make_document(), [1, 2, 3], base, trials=3, is_recorded=True, is_batched=True)
     assert batched.most_usd == pytest.approx(0.1)
     text = "\n".join(describe_plan(plan))

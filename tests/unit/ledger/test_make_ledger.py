@@ -33,6 +33,7 @@ class Suite:
     waits: bool = False
     is_recorded: bool = True
     asked: list[tuple[int, ...]] = field(default_factory=list)
+    trials: list[int | None] = field(default_factory=list)
     waits_for: tuple[int, ...] = ()
 
     def make(self, numbers: Collection[int]) -> Run:
@@ -58,9 +59,10 @@ class Suite:
         self.asked.append(())
         return self.make(())
 
-    def ask_without(self, numbers: Collection[int]) -> AskedLine:
+    def ask_without(self, numbers: Collection[int], trials: int | None = None) -> AskedLine:
         chosen = tuple(numbers)
         self.asked.append(chosen)
+        self.trials.append(trials)
         if chosen == self.waits_for:
             self.waits = True
             return AskedLine(numbers=chosen, problem="waits")
@@ -103,6 +105,16 @@ def test_each_rule_is_asked_once_and_those_that_can_go_once_more(document: Docum
     assert result.lines[0].cost.tokens == sum(end - start for start, end in first.spans)
     assert (result.tests, result.models, result.calls) == (CASES, ("m",), CASES * (len(numbers) + 1))
     assert f"{len(numbers)}/{len(numbers)} asked {CASES}, replayed 0" in "\n".join(shown)
+
+
+def test_the_joint_run_has_ten_trials_unless_each_test_is_asked_once(document: Document) -> None:
+    often = Suite(document)
+    make_ledger(document, LedgerOptions(trials=3), often)
+    assert often.trials[-1] == 10
+    assert set(often.trials[:-1]) == {None}
+    once = Suite(document)
+    make(once)
+    assert once.trials[-1] == 1
 
 
 def test_only_some_rules_and_rules_without_which_the_file_is_invalid(

@@ -36,13 +36,13 @@ def test_pytest_gets_the_version_the_rest_of_the_budget_and_the_users_arguments(
     document = make_document()
     ledger = LedgerRuns(document, options)
     ledger.calls, ledger.usd = 4, 0.5
-    arguments = ledger._list_arguments(tmp_path / "run.json", "new")
+    arguments = ledger._list_arguments(tmp_path / "run.json", "new", 3)
     assert "--llm-prompt=support/answer=v3" in arguments
     assert {"--llm-budget=1.500000", "--llm-max-calls=6", "--llm-record=new", "--llm-trials=3"} <= set(
         arguments
     )
     assert arguments[-3:] == ["-k", "a", "--llm-batch"]
-    replay = ledger._list_arguments(tmp_path / "run.json", "none")
+    replay = ledger._list_arguments(tmp_path / "run.json", "none", 3)
     assert replay[-2:] == ["-k", "a"]
     assert not any(argument.startswith(("--llm-budget", "--llm-max-calls")) for argument in replay)
 

@@ -85,6 +85,8 @@ class AnswerRecorder:
             CassetteError: The answer could not be written; `close` raises it again.
         """
         if self.is_writing:
+            if self.config.fork is not None:
+                wire = self.config.fork.mark(wire, take)
             self._note_compressed(wire)
             entry = self._make_entry(question, wire, take)
             if in_run_journal:
@@ -103,6 +105,39 @@ class AnswerRecorder:
             if self.config.settings.changed:
                 self._drop_other_headers(question, take)
         self.player.given.add_answer(question.key, take)
+
+    def copy_answer(self, key: str, wire: Mapping[str, Any], take: str) -> None:
+        """Keep a recorded answer as the next one of another take too, unless that take has it already.
+
+        Args:
+            key: The key under which it is recorded.
+            wire: The answer as it is recorded.
+            take: The other take; the caller counts the answer as given.
+
+        Raises:
+            CassetteMiss: It cannot be recorded.
+        """
+        interaction = self.player.recordings.by_key[key]
+        answers = interaction.answers.get(take, [])
+        place = self.player.given.count(key, take)
+        is_recorded = place < len(answers)
+        if is_recorded and answers[place] == wire:
+            return
+        self.prepare()
+        entry = JournalEntry(
+            by=interaction.by,
+            key=key,
+            take=take,
+            n=place,
+            request=dict(interaction.request),
+            answer=dict(wire),
+            again=is_recorded,
+        )
+        try:
+            self._write(entry)
+        except CassetteError as error:
+            raise CassetteMiss(str(error)) from None
+        store.apply_entries(self.player.recordings.by_key, [entry], replace=False)
 
     def _note_compressed(self, wire: Mapping[str, Any]) -> None:
         """Note that an answer is recorded as compressed bytes, because it could not be decoded."""

@@ -81,9 +81,9 @@ class StoredBaseline:
 def has_baseline(settings: Settings, root: Path) -> bool:
     """Return whether the project's baseline exists, or the settings name another one, whether it exists or not.
 
-    A run with faults has none: it is not compared.
+    A run with faults has none, nor has one that forks recorded runs: they are not compared.
     """
-    if settings.faults:
+    if settings.faults or settings.fork:
         return False
     return settings.baseline != Settings().baseline or (root / settings.baseline).exists()
 

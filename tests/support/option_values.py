@@ -50,6 +50,7 @@ EXAMPLES = {
         "the path of a function",
     ),
     "changed": Example("true", True, "false", "yes", "true or false"),
+    "fork": Example("true", True, "false", "yes", "true or false"),
     "faults": Example("timeout, empty", ["timeout", "empty"], "slow", "slowly", "one of all, timeout"),
     "record_errors": Example("true", True, "false", "yes", "true or false"),
     "max_age": Example("90d", 90, "7d", "3 weeks", "a number of days"),

@@ -18,8 +18,8 @@ from pluggy import HookimplMarker
 
 from pytest_llmops.errors import append_code
 from pytest_llmops.harness.again import find_again
-from pytest_llmops.harness.fork_trials import is_forked_trial, summarize_fork
 from pytest_llmops.harness.baseline_gate import has_baseline
+from pytest_llmops.harness.fork_trials import is_forked_trial, summarize_fork
 from pytest_llmops.harness.markers import llm_compare, llm_trials
 from pytest_llmops.harness.markers.llm_trials import TrialPlan, read_trial_plan
 from pytest_llmops.harness.records import build_record
@@ -31,7 +31,6 @@ from pytest_llmops.results import fork as fork_results
 from pytest_llmops.results.tool_choices import keep_calls_of_trials
 from pytest_llmops.results.verdict import LEVEL_CODES
 from pytest_llmops.settings import Settings
-
 
 GOES_ON = ("", "MeasurementErrored")
 GOES_ON_IN_FORK = (*GOES_ON, "ModelError")  # a server that fails once costs one trial, not those after it
@@ -117,9 +116,7 @@ class TrialRun:
         return self.plan.decide(counts["passed"], counts["failed"], left) is not None
 
     def add(self, reports: Sequence[Any]) -> None:
-        """Add the reports of a trial. Under ``--llm-changed``, shorten the plan if all recorded takes were replayed; under ``--llm-fork``,
-        if the first trial has no new request.
-        """
+        """Add the reports of a trial. It shortens the plan if all recorded takes were replayed (``--llm-changed``) or nothing is new (``--llm-fork``)."""
         self.reports.append(reports)
         if self.is_fork and len(self.reports) == 1 and not is_forked_trial(reports):
             self.plan = TrialPlan(trials=1)

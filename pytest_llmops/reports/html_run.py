@@ -6,6 +6,7 @@ from pytest_llmops.measurement import Json, format_amount, format_count, shorten
 from pytest_llmops.reports.comparisons import ShownJudge
 from pytest_llmops.reports.html_sides import format_optional_amount
 from pytest_llmops.reports.html_views import MAX_NAME, View, case_id, format_json
+from pytest_llmops.results.fork import list_fork_lines
 from pytest_llmops.results.review import Judgement
 from pytest_llmops.results.run import Run
 from pytest_llmops.results.summary import Totals
@@ -13,6 +14,7 @@ from pytest_llmops.results.tool_choices import list_tool_facts
 from pytest_llmops.results.traffic import Traffic, format_cost, format_tokens
 
 MAX_CONFUSIONS = 40
+MAX_FORKS = 100
 _PURPOSES = {"app": "the application", "judge": "judges", "embedder": "embedders"}
 
 
@@ -36,6 +38,9 @@ def build_run_facts(run: Run, totals: Totals, judges: Iterable[ShownJudge]) -> l
         rows.append(["Recordings", totals.cassettes.count_words])
     for label, text in list_tool_facts(totals.tools, MAX_CONFUSIONS):
         rows.append([label.capitalize(), text])
+    for nodeid, sentence in list_fork_lines(run.records)[:MAX_FORKS]:
+        text = f"{nodeid}: {sentence}" if nodeid else sentence
+        rows.append(["Fork", shorten_text(text, 2 * MAX_NAME)])
     if totals.budget:
         rows.append(["Budget", totals.budget])
     return rows

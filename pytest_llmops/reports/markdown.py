@@ -36,6 +36,7 @@ from pytest_llmops.reports.metric_rows import UNCHANGED, MetricRow, list_metric_
 from pytest_llmops.reports.text import quote_line
 from pytest_llmops.results.details import CollectionError, as_list
 from pytest_llmops.results.fault_survey import read_survey
+from pytest_llmops.results.fork import list_fork_lines
 from pytest_llmops.results.problems import list_record_commands
 from pytest_llmops.results.run import Run
 from pytest_llmops.results.summary import Totals, summarize_run
@@ -105,6 +106,7 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
     tail = [
         *_format_comparisons(run),
         *_format_faults(run),
+        *_format_forks(run),
         *_format_tools(run),
         *_format_notes(run),
         *_format_run(run),
@@ -357,6 +359,15 @@ def _format_faults(run: Run) -> list[Block]:
         rows.append([quote_cell(kind.label), kind.counted, text and quote_cell(text, 300)])
     table = format_table(["Fault", "Survived", "Not survived, or not judged"], rows, right=[1])
     return _fold("Faults", [table], is_open=True)
+
+
+def _format_forks(run: Run) -> list[Block]:
+    """Return how often each test passed after its fork, with ``--llm-fork``."""
+    forks = list_fork_lines(run.records)
+    if not forks:
+        return []
+    rows = [[quote_cell(nodeid) if nodeid else "others", quote_cell(text, 600)] for nodeid, text in forks]
+    return _fold("Forks", [format_table(["Test", "After the first new request"], rows)], is_open=True)
 
 
 def _format_tools(run: Run) -> list[Block]:

@@ -163,6 +163,8 @@ def bound_rate(passed: int, count: int) -> tuple[float, float]:
     >>> round(lowest, 3), round(highest, 3)
     (0.606, 0.995)
     """
+    if not 0 <= passed <= count:  # a damaged run file
+        return 0.0, 1.0
     return 1 - exact_upper_end(count - passed, count), exact_upper_end(passed, count)
 
 

@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 import pytest
+from support.mcp_client import CLIENT, SERVER, STARTS
 from support.messages import check_message
-from support.project import Project, Result
+from support.project import PROGRAM, Project, Result
 from support.server import Reply, Seen, chat_answer, error_reply, json_reply
 
 from pytest_llmops.results.fork import ForkResult
@@ -240,3 +241,29 @@ def test_options_of_the_ini_give_way(project: Project, model: Model) -> None:
     write_agent(project, NEW)
     result, calls = run_fork(project, "-k", "parcel")
     assert (calls, fork_of(result).planned) == (4, 2)
+
+
+def test_a_server_that_was_replayed_is_started_at_the_fork(project: Project) -> None:
+    def write(prompt: str) -> None:
+        agent = (
+            f"{PROGRAM}\nfrom client import open_server\nserver = open_server()\n"
+            'print([tool["name"] for tool in server.ask("tools/list")["tools"]], server.call("add", order="1"))\n'
+            f'print(ask({prompt!r}), server.call("count"), server.close())\n'
+        )
+        project.write(**{"agent.py": agent})
+
+    test = f"{STARTS}\n@pytest.mark.llm_cassette\ndef test_a(llm):\n    assert 'count' in start()\n"
+    project.write(**{"server.py": SERVER, "client.py": CLIENT, "test_a.py": test})
+    write("old")
+    assert project.record().outcomes == {"passed": 1}
+    starts = project.path / "starts.txt"
+    starts.unlink()
+    write("new")
+    result, calls = run_fork(project, "--llm-trials=2")
+    assert (result.outcomes, calls, len(starts.read_text().split())) == ({"passed": 1}, 2, 2)
+    notes = result.records["test_a"].fact("cassette")["notes"]
+    assert any("called live after it: it does not know its earlier calls" in str(note) for note in notes)  # type: ignore[union-attr]
+    starts.unlink()
+    replayed = project.run("--llm-trials=2", "--llm-record=none")
+    assert (replayed.outcomes, starts.exists()) == ({"passed": 1}, False), replayed.text
+    assert replayed.records["test_a"].fact("cassette")["replayed"] == 10

@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from pytest_llmops.cassettes.tape_usage import count_takes, describe_usage, iter_moved_usage
     from pytest_llmops.cassettes.telemetry import has_telemetry_host
     from pytest_llmops.cassettes.tool_calls import ToolTurn
+    from pytest_llmops.cassettes.traces.answers import TraceAnswers
     from pytest_llmops.cassettes.usage_record import RunUsage, collect_cassette_uses
 
 _MODULES_BY_NAME = {
@@ -100,6 +101,7 @@ _MODULES_BY_NAME = {
     "TapeConfig": "tape_config",
     "TapeCounts": "request_key",
     "ToolTurn": "tool_calls",
+    "TraceAnswers": "traces.answers",
     "are_live_calls_stopped": "run_folder",
     "calls_model": "http.request_checks",
     "cassette_path": "naming",
@@ -178,6 +180,7 @@ __all__ = [
     "TapeConfig",
     "TapeCounts",
     "ToolTurn",
+    "TraceAnswers",
     "are_live_calls_stopped",
     "calls_model",
     "cassette_path",

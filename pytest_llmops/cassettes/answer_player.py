@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pytest_llmops.cassettes import judge_calls, miss, store
+from pytest_llmops.cassettes import active_tape, judge_calls, miss, store
 from pytest_llmops.cassettes.clients.identities import NO_IDENTITIES
 from pytest_llmops.cassettes.clients.requests import find_folders
 from pytest_llmops.cassettes.naming import display_path
@@ -26,6 +26,7 @@ from pytest_llmops.cassettes.request_key import (
     build_question,
     restore_answer,
 )
+from pytest_llmops.cassettes.shared_answers import JUDGE_PURPOSE
 from pytest_llmops.cassettes.tape_config import REPLAYING_MODES, TapeConfig
 from pytest_llmops.cassettes.tape_report import AnswerTally, TapeReport
 from pytest_llmops.cassettes.tool_questions import REPEATED_METHODS, is_tool_request
@@ -33,6 +34,9 @@ from pytest_llmops.errors import CassetteError, CassetteMiss
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.settings import RecordMode
 from pytest_llmops.wire.content_encoding import decode_request_body
+
+if TYPE_CHECKING:
+    from pytest_llmops.cassettes.traces.answers import TraceAnswers
 
 REPEATED_NOTE = "run again, and replayed from an earlier run's recording, so it is the same sample; --llm-record=new records more"
 # How often a question gets its last recorded answer again after a fault with --llm-faults: an application may ask for ever
@@ -214,9 +218,40 @@ class AnswerPlayer:
                     " (was it edited, or llm_match_ignore changed?)"
                 )
             return self._replay(recorded[place], question, question.key, take)
-        if recorded or question.is_tool:  # all answers are used up, or the next one is not current
+        if recorded:  # all answers are used up, or the next one is not current
             return None
-        return self._play_other_server(question, take)
+        if not question.is_tool:
+            from_other_server = self._play_other_server(question, take)
+            if from_other_server is not None:
+                return from_other_server
+        return self._play_traced(question, take)
+
+    def _play_traced(self, question: Question, take: str) -> Answer | None:
+        """Return the next answer to a request in the trace of the test's case; None without one."""
+        traced = self._find_trace()
+        if traced is None:
+            return None
+        before = traced.describe_use()
+        answer = traced.find(question, take)
+        if answer is None:
+            return None
+        if before in self.report.notes:
+            self.report.notes.remove(before)
+        self.report.notes.append(traced.describe_use())
+        self.given.add_answer(question.key, take)
+        self.report.counts.replayed += 1
+        return answer
+
+    def _find_trace(self) -> "TraceAnswers | None":
+        """Return the answers of the trace of the test's case; None without one, and for judges, which are no part of the run."""
+        if active_tape.current_purpose() == JUDGE_PURPOSE:
+            return None
+        return self.config.traced
+
+    def has_traced_tool(self, question: Question, take: str) -> bool:
+        """Return whether the trace of the test's case has the next result of a call of a tool."""
+        traced = self._find_trace()
+        return traced is not None and traced.has_tool(question, take)
 
     def _play_other_server(self, question: Question, take: str) -> Answer | None:
         """Return the next recorded answer to the same request at another server; None if that is not a single one."""
@@ -352,8 +387,18 @@ class AnswerPlayer:
                 question, own_take, other_takes.answers, place=place, command=command
             )
         moved = [display_path(path) for path in self.recordings.list_moved_places(question.key)]
+        traced: list[str] = []
+        trace = self._find_trace()
+        if trace is not None:
+            traced = trace.describe_miss(question)
         return miss.describe_missing_request(
-            question, requests, place=place, command=command, rules=self.config.rules, elsewhere=moved
+            question,
+            requests,
+            place=place,
+            command=command,
+            rules=self.config.rules,
+            elsewhere=moved,
+            traced=traced,
         )
 
     def keep_tool_answers(self) -> None:

@@ -91,7 +91,9 @@ class ForkPlayer(AnswerPlayer):
         recorded = self.recorded_answers(question.key, source)
         if repeats_last:
             return bool(recorded)
-        return self.given.count(question.key, source) < len(recorded)
+        if self.given.count(question.key, source) < len(recorded):
+            return True
+        return source == BASE_TAKE and not recorded and self.has_traced_tool(question, source)
 
     def source_take(self, take: str) -> str:
         """Return the take whose recordings a trial replays now."""
@@ -109,11 +111,12 @@ class ForkPlayer(AnswerPlayer):
         """
         if self.progress.stage(take) in ("live", "new"):
             return
-        if not self.recordings.by_key and not self.report.counts.replayed:
+        has_run = self.recordings.by_key or self.config.traced is not None
+        if not has_run and not self.report.counts.replayed:
             self.progress.begin_fork(take, "new", is_call=is_call)
             return
         change = ""
-        if not self._is_next_marked(question.key, BASE_TAKE):
+        if self.recordings.by_key and not self._is_next_marked(question.key, BASE_TAKE):
             owner = self.config.redactor.clean_text(self.config.owner)
             change = self.recordings.describe_change(question, self.given.counts, take, owner=owner)
         self.progress.begin_fork(take, "live", is_call=is_call, change=change)

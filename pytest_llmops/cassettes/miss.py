@@ -58,6 +58,7 @@ def describe_missing_request(
     command: str,
     rules: MatchRules = NO_RULES,
     elsewhere: Sequence[str] = (),
+    traced: Sequence[str] = (),
 ) -> str:
     """Return the message for a request without a recording.
 
@@ -68,22 +69,28 @@ def describe_missing_request(
         command: The command that records the request.
         rules: What the comparison ignores.
         elsewhere: Cassettes of tests that do not exist any more, which hold the request with different answers.
+        traced: Lines about the trace of the test's case, which does not answer the request either.
     """
     recorded = list(recorded)
     same_kind = [named for named in recorded if is_tool_request(named[1]) == question.is_tool]
     nearest = None
     if not question.is_tool:
         nearest = find_nearest_request(question, same_kind, rules)
-    if question.is_tool:
+    if question.is_tool and traced and not same_kind:
+        lines = []
+    elif question.is_tool:
         lines = list_missing_call(question, same_kind)
     elif nearest is None:
         lines = ["  nearest   none: nothing is recorded here yet"]
-        if recorded:
+        if traced:
+            lines = []
+        elif recorded:
             lines = ["  nearest   none: only calls of tools are recorded here"]
     else:
         lines = [f"  nearest   {shorten_text(nearest.name, 120)}"]
         has_tools = len(same_kind) < len(recorded)
         lines += _format_differences(nearest, question, rules, has_tools=has_tools)
+    lines += traced
     if question.unreadable:
         lines.append(f"  body      {question.unreadable}")
     if question.client_note:

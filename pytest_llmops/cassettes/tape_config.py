@@ -5,7 +5,7 @@ The tape of a block has the configuration of its test's tape.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.cassettes import clients
 from pytest_llmops.cassettes.budget import Ledger, open_ledger
@@ -18,6 +18,9 @@ from pytest_llmops.cassettes.shared_answers import SharedAnswers
 from pytest_llmops.cassettes.wrong_address import NOT_FOUND, is_wrong_address
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import Settings
+
+if TYPE_CHECKING:
+    from pytest_llmops.cassettes.traces.answers import TraceAnswers
 
 REPLAYING_MODES = ("none", "new")  # modes in which recorded answers are played
 WRITING_MODES = ("new", "all")
@@ -48,6 +51,7 @@ class TapeConfig:
         fault_take: The take of what the test asks only with its fault, with ``--llm-faults``; "": it has none, and everything belongs to
             the test itself.
         fork: Where each trial leaves the recorded run, with ``--llm-fork``; None: the option is not set.
+        traced: The answers of the trace of the test's case, for requests that no recording answers; None: its case has no trace.
     """
 
     redactor: Redactor = field(default_factory=Redactor)
@@ -67,6 +71,7 @@ class TapeConfig:
     faults: FaultPlan | None = None
     fault_take: str = ""
     fork: ForkProgress | None = None
+    traced: "TraceAnswers | None" = None
 
     @property
     def command_again(self) -> str:
@@ -124,6 +129,7 @@ def make_run_config(
     list_folders: Callable[[], Mapping[str, str]] = dict,
     faults: FaultPlan | None = None,
     fault_take: str = "",
+    traced: "TraceAnswers | None" = None,
 ) -> TapeConfig:
     """Return the configuration of a tape by the settings of a run, with its budget and the rate limit of its judges.
 
@@ -141,6 +147,7 @@ def make_run_config(
         list_folders: Returns the folders of the test with the placeholder of each.
         faults: The faults that calls of the application get on purpose.
         fault_take: The take of what the test asks only with its fault.
+        traced: The answers of the trace of the test's case.
     """
     ledger = None
     if settings.has_budget:
@@ -168,4 +175,5 @@ def make_run_config(
         faults=faults,
         fault_take=fault_take,
         fork=fork,
+        traced=traced,
     )

@@ -211,6 +211,7 @@ class ToolCalls:
             # By the whole server, as a call that is new among recorded ones must not go to a server that knows none of
             # them. A test that was renamed has the recording elsewhere, found by the call alone.
             replays = self._has_recordings(question.url, take) or self._has_answer(question, take)
+            replays = replays or self.player.has_traced_tool(question, take)
         if not is_repeated(question):
             self._is_replayed[place] = replays
         return replays

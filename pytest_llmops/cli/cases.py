@@ -72,6 +72,11 @@ def _declare_from_traces(commands: Any) -> None:
     command.add_argument(
         "traces", nargs="+", type=Path, metavar="FILE", help=".json or .jsonl; no protobuf, no Parquet"
     )
+    command.add_argument(
+        "--cassette",
+        action="store_true",
+        help="also write the trace tape of each run into the folder traces beside the queue: tests of the case replay it",
+    )
     _add_queue(command)
     _add_json(command)
 

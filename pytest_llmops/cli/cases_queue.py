@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from os.path import relpath
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,12 @@ from pytest_llmops.production.feedback import Feedback, measure_coverage, read_f
 from pytest_llmops.production.review_queue import (
     QueueEntry,
     add_to_queue,
-    build_redactor,
     change_queue,
     normalize_text,
     read_queue,
     redact_entry,
 )
+from pytest_llmops.redaction.json_texts import build_redactor
 
 MAX_ORIGINS = 20  # origins that a case keeps
 MAX_LISTED = 20  # topics without a case that are printed
@@ -373,14 +374,24 @@ def _accept(
     completed = replace(entry, reference=reference or entry.reference)
     accepted = replace(redact_entry(completed, build_redactor()), status="accepted")
     queue[entry.id] = accepted
-    _append_case(args.into, _build_case(accepted, args.fact))
+    case = _build_case(accepted, args.fact, _relocate_trace(args, accepted))
+    _append_case(args.into, case)
     return f"accepted, {format_path(args.into)}"
 
 
-def _build_case(entry: QueueEntry, fact: str | None) -> dict[str, Json]:
+def _relocate_trace(args: argparse.Namespace, entry: QueueEntry) -> str:
+    """Return the path of an entry's trace from the folder of the case file; "" without one."""
+    if not entry.trace:
+        return ""
+    path = args.queue.parent / entry.trace
+    return Path(relpath(path, args.into.parent)).as_posix()
+
+
+def _build_case(entry: QueueEntry, fact: str | None, trace: str) -> dict[str, Json]:
     """Return the case of an entry, with which a test fails for the given answer and passes for the right one.
 
-    The right answer is the reference of the entry; without one, the given answer if it only has votes for it.
+    The right answer is the reference of the entry; without one, the given answer if it only has votes for it. ``trace`` is the path of
+    its trace from the folder of the case file.
 
     Raises:
         BadFile: There is no right answer, or the fact does not tell the answers apart.
@@ -412,6 +423,7 @@ def _build_case(entry: QueueEntry, fact: str | None) -> dict[str, Json]:
         "messages": entry.messages,
         "calls": entry.calls,
         "origin": origin,
+        "trace": trace,
     }
     known = {key: value for key, value in more.items() if value}
     return {"id": entry.id, "input": entry.input, "reference": reference, **known}

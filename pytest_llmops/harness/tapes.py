@@ -24,7 +24,7 @@ from pytest_llmops.recorder import run_as_trial
 from pytest_llmops.settings import Settings
 
 if TYPE_CHECKING:
-    from pytest_llmops.cassettes import FaultPlan, RecordingIndex, Tape, TapeCounts
+    from pytest_llmops.cassettes import FaultPlan, RecordingIndex, Tape, TapeCounts, TraceAnswers
     from pytest_llmops.redaction.redactor import Redactor
 
 API_KEY_VARIABLES = (
@@ -150,7 +150,7 @@ def make_tape(
         fault_take: The take of what the test asks only with its fault; "": there is none.
 
     Raises:
-        CassetteError: The cassette is damaged.
+        CassetteError: The cassette is damaged, or the trace tape of the test's case is.
     """
     from pytest_llmops.cassettes import make_run_config, open_tape
     from pytest_llmops.redaction.redactor import Redactor
@@ -177,8 +177,24 @@ def make_tape(
         list_folders=partial(list_folders, item),
         faults=faults,
         fault_take=fault_take,
+        traced=open_trace(item),
     )
     return open_tape(path, settings.record, config, shared=shared)
+
+
+def open_trace(item: Any) -> TraceAnswers | None:
+    """Return the answers of the trace that the case of a test names; None without one.
+
+    Raises:
+        CassetteError: The trace tape is missing, or damaged.
+    """
+    from pytest_llmops.cassettes import TraceAnswers
+    from pytest_llmops.harness.markers.cases import find_trace
+
+    path = find_trace(item)
+    if path is None:
+        return None
+    return TraceAnswers(path)
 
 
 def list_folders(item: Any) -> dict[str, str]:

@@ -20,9 +20,11 @@ from pytest_llmops.trace import cost_usd, fields
 from pytest_llmops.trace.exported.messages import CUT, Turn, read_messages, read_tools
 from pytest_llmops.trace.exported.records import read_records
 from pytest_llmops.trace.exported.span_fields import (
+    FIELDS,
     MESSAGE_EVENTS,
     MODEL_CALLS,
     NO_CONTENT_HINT,
+    Paths,
     read_any_value,
     read_duration,
     read_fields,
@@ -48,8 +50,15 @@ class StoredCall(NamedTuple):
     origins: list[JsonObject]
 
 
-def read_conversations(paths: Iterable[Path], counts: Counter[str]) -> Iterator[QueueEntry]:
-    """Yield each conversation in exported files once, as an entry of the review queue, in the order of the files.
+class Conversation(NamedTuple):
+    """A conversation as an entry of the review queue, and the origins of its calls, the last one at the end."""
+
+    entry: QueueEntry
+    origins: list[JsonObject]
+
+
+def read_conversations(paths: Iterable[Path], counts: Counter[str]) -> Iterator[Conversation]:
+    """Yield each conversation in exported files once, in the order of the files.
 
     A call continues another one if its messages begin with the other's messages and answer, even in another trace or an earlier line.
 
@@ -63,7 +72,7 @@ def read_conversations(paths: Iterable[Path], counts: Counter[str]) -> Iterator[
     calls: dict[int, StoredCall] = {}
     # End of a call -> its tools and messages as JSON; an empty tuple if another call continues it
     contents: dict[int, tuple[str, ...]] = {}
-    for values in _join_records(paths, counts):
+    for values in join_records(paths, counts):
         try:
             _store_call(values, calls, contents)
         except (BadFile, RecursionError) as error:
@@ -73,7 +82,7 @@ def read_conversations(paths: Iterable[Path], counts: Counter[str]) -> Iterator[
             counts[reason] += 1
     for end, texts in contents.items():
         if texts:
-            yield _build_entry(end, texts, calls)
+            yield _build_conversation(end, texts, calls)
 
 
 def _store_call(
@@ -93,7 +102,7 @@ def _store_call(
     earlier = tuple(ends[:-1])  # the last turn is the answer
     if end not in calls:
         answer = json.loads(turns[-1].text)
-        call = json.dumps(_read_call(values, answer))
+        call = json.dumps(read_call_facts(values, answer))
         calls[end] = StoredCall(call, earlier, [])
     calls[end].origins.append(values["origin"])
     contents.update(dict.fromkeys(earlier, ()))
@@ -108,13 +117,13 @@ def _load_values(texts: Sequence[str]) -> list[Any]:
     return values
 
 
-def _build_entry(end: int, texts: Sequence[str], calls: Mapping[int, StoredCall]) -> QueueEntry:
+def _build_conversation(end: int, texts: Sequence[str], calls: Mapping[int, StoredCall]) -> Conversation:
     """Return the conversation whose last call has this end; ``texts`` are its tools and messages as JSON."""
     tools, *messages = _load_values(texts)
     last = calls[end]
-    places = (*last.earlier, end)
-    stored = [calls[place].text for place in places if place in calls]
-    conversation = _load_values(stored)
+    places = [place for place in (*last.earlier, end) if place in calls]
+    conversation = _load_values([calls[place].text for place in places])
+    origins = [_choose_origin(calls[place].origins, last.origins[0]) for place in places]
     questions = [message["content"] for message in messages if message["role"] == "user"]
     data = {}
     if tools:
@@ -124,7 +133,7 @@ def _build_entry(end: int, texts: Sequence[str], calls: Mapping[int, StoredCall]
     if len(questions) == 1:
         question = questions[0]
         sent_messages = messages
-    return QueueEntry(
+    entry = QueueEntry(
         input=question,
         output=_format_answer(conversation[-1]),
         reason="trace",
@@ -133,6 +142,15 @@ def _build_entry(end: int, texts: Sequence[str], calls: Mapping[int, StoredCall]
         origin=tuple(last.origins),
         data=data,
     )
+    return Conversation(entry, origins)
+
+
+def _choose_origin(origins: Sequence[JsonObject], last: JsonObject) -> JsonObject:
+    """Return which of several equal calls belongs to a conversation: the one in the trace of its last call, else the first."""
+    for origin in origins:
+        if origin["trace"] == last["trace"]:
+            return origin
+    return origins[0]
 
 
 def _format_answer(call: JsonObject) -> str:
@@ -151,14 +169,16 @@ def _read_file(path: Path, counts: Counter[str]) -> Iterator[JsonObject]:
         raise UsageError(f"{error}; nothing was written") from None
 
 
-def _join_records(paths: Iterable[Path], counts: Counter[str]) -> Iterator[dict[str, Any]]:
+def join_records(
+    paths: Iterable[Path], counts: Counter[str], field_names: Mapping[str, Paths] = FIELDS
+) -> Iterator[dict[str, Any]]:
     """Yield the fields of each call from its span and log records, as soon as it is complete; incomplete calls come at the end."""
     waiting: dict[
         tuple[str, str], dict[str, Any]
     ] = {}  # by trace and span; an empty call was yielded already
     for path in paths:
         for number, record in enumerate(_read_file(path, counts)):
-            values = read_fields(record)
+            values = read_fields(record, field_names)
             event = as_text(values.get("event"))
             field, role = MESSAGE_EVENTS.get(event, ("", ""))
             if not field and as_text(values.get("kind")).casefold() not in MODEL_CALLS:
@@ -196,7 +216,7 @@ def _read_call_turns(values: JsonObject) -> list[Turn]:
     return [*new_system, *messages, answers[0]._replace(role="assistant")]
 
 
-def _read_call(values: JsonObject, answer: JsonObject) -> dict[str, Any]:
+def read_call_facts(values: JsonObject, answer: JsonObject) -> dict[str, Any]:
     """Return a call as `Call.to_wire` writes it, but without messages: the entry has them."""
     usage = read_usage(values)
     model = as_text(values.get("model"))

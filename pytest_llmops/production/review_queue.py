@@ -4,16 +4,13 @@ The file has JSON lines, one for each entry. Feedback, traces and judges that ar
 never reset.
 """
 
-import json
-import os
-import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pytest_llmops._util.json_values import as_text, as_texts, parse_json
+from pytest_llmops._util.json_values import as_texts
 from pytest_llmops._util.text_files import (
     BadFile,
     as_mapping,
@@ -27,7 +24,7 @@ from pytest_llmops._util.text_files import (
 from pytest_llmops.cassettes.locking import lock_cassette
 from pytest_llmops.errors import CaseError, CassetteError
 from pytest_llmops.measurement import Json, shorten_text
-from pytest_llmops.redaction.personal_data import PATTERNS, mask_personal_data
+from pytest_llmops.redaction.json_texts import build_redactor, clean_json_text
 from pytest_llmops.redaction.redactor import Redactor
 
 SIMILARITY = 90.0  # two inputs are near duplicates from this ratio of rapidfuzz (0 to 100) of their normalized texts on
@@ -35,12 +32,6 @@ GRAM_CHARS = 5  # length of the n-grams that are hashed to find candidates
 SKETCH_SIZE = 8  # of the hashes of a text's n-grams, only so many are kept, the smallest
 MAX_HOLDERS = 16  # texts that are remembered for a hash
 MAX_COMPARED_CHARS = 1_000
-# Finds texts that must be redacted by themselves, before the whole line is: with characters that JSON escapes, which hide a secret
-# in the line, or with personal data. (It begins with a set of characters, as a search for these is fast.)
-_CLEANED_ALONE = re.compile(
-    r'["\\\x00-\x1f@:\d](?:(?<=["\\\x00-\x1f])|' + PATTERNS["any"].pattern.removeprefix(r"[@:\d]") + ")"
-)
-_LITERAL = re.compile(r'"(?:[^"\\]|\\.)*+"')  # a JSON string inside a text
 _PUNCTUATION = ".,;:!?¿¡…\"'()。、？！"
 
 
@@ -60,6 +51,7 @@ class QueueEntry:
         origin: Where it comes from, a mapping for each event: ``source`` (a file's name), ``line``, ``id``, and the ``vote`` of an event.
         rubric: The judge that a label is for.
         score: The judge's score, on its own scale.
+        trace: The path of its trace tape, from the folder of the queue; empty: there is none.
         data: All other keys of the line.
     """
 
@@ -80,6 +72,7 @@ class QueueEntry:
     origin: tuple[Mapping[str, Json], ...] = ()
     rubric: str = ""
     score: float | None = None
+    trace: str = ""
     data: Mapping[str, Json] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -143,6 +136,7 @@ _FORM: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "reference": _TEXT,
     "reason": _TEXT,
     "rubric": _TEXT,
+    "trace": _TEXT,
     "comments": _TEXTS,
     "similar": _TEXTS,
     "tags": _TEXTS,
@@ -281,63 +275,26 @@ def change_queue(path: str | Path, change: Callable[[dict[str, QueueEntry]], Non
         raise CaseError(f"cannot be written: {error}", path) from None
 
 
-def build_redactor() -> Redactor:
-    """Return a redactor of secrets, including the values of secret environment variables, and of personal data."""
-    return Redactor.from_environment(os.environ, [mask_personal_data])
-
-
 def redact_entry(entry: QueueEntry, redactor: Redactor) -> QueueEntry:
     """Return an entry without secrets and personal data.
 
-    An id that comes from `entry_id` is computed again from the redacted texts; any other id stays.
+    An id that comes from `entry_id` is computed again from the redacted texts; any other id stays, and so does the path of the trace.
     """
     line = entry.to_line()
-    # First each text by itself, as JSON escapes can hide a secret; then the line, as a key ("password") reveals that its value is one.
-    cleaned_values = _clean_texts(json.loads(line), redactor)
-    texts = canonical_json(cleaned_values)
-    cleaned_bytes = redactor.clean_secrets(texts.encode("utf-8", "replace"))
-    cleaned = cleaned_bytes.decode("utf-8", "replace")
+    cleaned = clean_json_text(line, redactor)
     if cleaned == line:
         return entry
     clean = _parse_entry(read_json(cleaned))
     if entry.id == entry_id(entry.kind, entry.input, entry.output):
         clean_id = entry_id(clean.kind, clean.input, clean.output)
-        return replace(clean, id=clean_id)
-    return replace(clean, id=entry.id)
-
-
-def _clean_texts(value: Any, redactor: Redactor) -> Any:
-    """Return a JSON value with each text, key and whole number in it redacted by itself."""
-    if isinstance(value, dict):
-        return {_clean_texts(key, redactor): _clean_texts(item, redactor) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_clean_texts(item, redactor) for item in value]
-    if type(value) not in (int, str):  # a number may be that of a card
-        return value
-    text = str(value)
-    cleaned = text
-    if "\\" in cleaned:
-        cleaned = _LITERAL.sub(lambda literal: _clean_literal(literal[0], redactor), cleaned)
-    if _CLEANED_ALONE.search(cleaned):
-        cleaned = redactor.clean_text(cleaned)
-    if cleaned == text:
-        return value
-    return cleaned
-
-
-def _clean_literal(literal: str, redactor: Redactor) -> str:
-    """Return a JSON string (with its quotes) with its content redacted."""
-    text = as_text(parse_json(literal))
-    masked = _clean_texts(text, redactor)
-    if masked == text:
-        return literal
-    return json.dumps(masked)
+        return replace(clean, id=clean_id, trace=entry.trace)
+    return replace(clean, id=entry.id, trace=entry.trace)
 
 
 def merge_entries(old: QueueEntry, new: QueueEntry) -> QueueEntry:
     """Return the old entry with the events of a new entry of the same id added; its decision stays.
 
-    Only origins that the old entry does not have are new; without any, the old entry is returned as it is.
+    Only origins that the old entry does not have are new; without any, the old entry only gets the trace that it lacks.
 
     >>> down = QueueEntry(input="Open?", output="No.", votes={"down": 1}, origin=({"id": "e1", "vote": "down"},))
     >>> merge_entries(down, down) == down
@@ -345,8 +302,9 @@ def merge_entries(old: QueueEntry, new: QueueEntry) -> QueueEntry:
     """
     known = {_origin_key(place) for place in old.origin}
     fresh = tuple(place for place in new.origin if _origin_key(place) not in known)
+    trace = old.trace or new.trace
     if not fresh:
-        return old
+        return replace(old, trace=trace)
     votes = dict(old.votes)
     for place in fresh:
         if place.get("vote"):
@@ -366,6 +324,7 @@ def merge_entries(old: QueueEntry, new: QueueEntry) -> QueueEntry:
         messages=old.messages or new.messages,
         calls=old.calls or new.calls,
         origin=(*old.origin, *fresh),
+        trace=trace,
     )
 
 

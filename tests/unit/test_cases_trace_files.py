@@ -175,7 +175,7 @@ def write(path: Path, *documents: object) -> Path:
 
 def read(*paths: Path) -> tuple[list[QueueEntry], Counter[str]]:
     counts: Counter[str] = Counter()
-    return list(read_conversations(paths, counts)), counts
+    return [conversation.entry for conversation in read_conversations(paths, counts)], counts
 
 
 def spans_of(convention: Callable[..., Mapping[str, object]]) -> list[Json]:
@@ -636,8 +636,8 @@ def test_no_value_of_any_field_is_a_crash(rows: list[Json], value: object) -> No
     counts: Counter[str] = Counter()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exported_traces, "read_records", lambda *_: iter(json.loads(json.dumps(records))))
-        for entry in read_conversations([path], counts):
-            entry.to_line()
+        for conversation in read_conversations([path], counts):
+            conversation.entry.to_line()
 
 
 SAMPLES = (

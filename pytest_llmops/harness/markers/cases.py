@@ -273,6 +273,22 @@ def _find_file_of_project(node: Any, case: Case, arguments: Arguments) -> str:
     return path_from_root(path, root)
 
 
+def find_trace(node: Any) -> Path | None:
+    """Return the trace tape that the case of a test names under the key ``trace``, by its path from the file of cases; None without one."""
+    case = getattr(getattr(node, "callspec", None), "params", {}).get(MARKER.fixture)
+    arguments = MARKER.find(node)
+    if arguments is None or not isinstance(case, Case):
+        return None
+    trace = case.data.get("trace")
+    if not isinstance(trace, str) or not trace:
+        return None
+    try:
+        cases = find_path(MARKER.read(arguments).file, folders_above(node.path.parent, node.config.rootpath))
+    except BadFile:  # a dataset, or a file of the package
+        return None
+    return Path(cases).parent / trace
+
+
 def record_files(files: Files) -> None:
     """Tell the test's recorder the files of a case: in a recorded request, the content of a file is replaced by its digest."""
     digests = recorder.find_test_recorder().file_digests

@@ -1,0 +1,300 @@
+"""Make trace tapes of exported traces: all model calls of the run that a conversation belongs to, as far as the trace holds them.
+
+What the trace does not hold is named, never invented.
+"""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings, as_text
+from pytest_llmops._util.text_files import (
+    BadFile,
+    canonical_json,
+    check_json_value,
+    read_bytes,
+    write_atomically,
+)
+from pytest_llmops.cassettes.traces.spelling import list_tool_results
+from pytest_llmops.cassettes.traces.tape_file import TracedCall, TracedTool, TraceTape, format_tape
+from pytest_llmops.errors import CaseError
+from pytest_llmops.measurement import Json, format_count
+from pytest_llmops.production.exported_traces import Conversation, join_records, read_call_facts
+from pytest_llmops.protocols import ToolCall, Usage
+from pytest_llmops.redaction.json_texts import clean_json_text
+from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.trace.answers import TracedAnswer
+from pytest_llmops.trace.exported.messages import CUT, Turn, parse_text, read_messages, read_tools
+from pytest_llmops.trace.exported.span_fields import (
+    FIELD_NAMES,
+    NO_CONTENT_HINT,
+    read_seconds,
+    split_names,
+)
+
+FOLDER = "traces"  # of the tapes, beside the queue
+_MORE_FIELDS = {
+    "request_model": """
+        gen_ai.request.model
+        llm.invocation_parameters.model
+        inputs.model
+        input.value.model
+    """,
+    "request": "gen_ai.request",
+    "invocation": """
+        llm.invocation_parameters
+        langfuse.observation.model.parameters
+        model_parameters
+        modelParameters
+        inputs
+    """,
+    "parent": "parentSpanId parent_span_id parent_id parentId parentObservationId parent_observation_id parent_run_id",
+    "dropped": "droppedAttributesCount dropped_attributes_count",
+    "error": "error.type exception.message status.message error",
+}
+_FIELDS = {name: split_names(names) for name, names in (FIELD_NAMES | _MORE_FIELDS).items()}
+# Members of the invocation that are not parameters
+_NOT_PARAMETERS = frozenset(
+    ("model", "messages", "input", "instructions", "system", "tools", "functions", "stream", "stream_options")
+)
+Key: TypeAlias = tuple[str, str]  # trace and id of a call
+
+
+class _PlacedCall(NamedTuple):
+    """A call and its place among those of its run."""
+
+    start: float
+    number: int  # in the files
+    call: TracedCall
+    parent: str  # the id of the span that it is in
+
+
+def read_tapes(paths: Iterable[Path], conversations: Sequence[Conversation]) -> Iterator[TraceTape | None]:
+    """Yield the trace tape of each conversation: all calls in the trace of its last call, and those before it in other traces.
+
+    None: no call of the run has messages and an answer, so that nothing could be replayed.
+
+    Args:
+        paths: The files of `read_conversations`.
+        conversations: What it has read of them.
+
+    Raises:
+        UsageError: A file cannot be read any more.
+    """
+    keys = [_list_keys(conversation) for conversation in conversations]
+    wanted = set[Key]().union(*keys)
+    by_key: dict[Key, list[_PlacedCall]] = defaultdict(list)
+    for number, values in enumerate(join_records(paths, Counter(), _FIELDS)):
+        origin = values["origin"]
+        own_keys = [(origin["trace"], origin["id"]), (origin["trace"], "")]
+        placed = None
+        for key in wanted.intersection(own_keys):
+            if placed is None:
+                start = read_seconds(values.get("start")) or 0.0
+                placed = _PlacedCall(start, number, _read_call(values), as_text(values.get("parent")))
+            by_key[key].append(placed)
+    for conversation, own in zip(conversations, keys, strict=True):
+        calls = {placed.number: placed for key in own for placed in by_key[key]}
+        sources = dict.fromkeys(origin["source"] for origin in conversation.origins)
+        yield _build_tape(sorted(calls.values(), key=lambda placed: placed[:2]), list(sources))
+
+
+def _list_keys(conversation: Conversation) -> set[Key]:
+    """Return the keys of the calls of a conversation; "" for the id is any call of the trace."""
+    trace = conversation.origins[-1]["trace"]
+    keys = {(origin["trace"], origin["id"]) for origin in conversation.origins}
+    if trace:
+        keys.add((trace, ""))
+    return keys
+
+
+def _build_tape(placed: Sequence[_PlacedCall], sources: Sequence[str]) -> TraceTape | None:
+    """Return the tape of calls in their order."""
+    calls = _drop_nested(placed)
+    if not any(map(_is_complete, calls)):
+        return None
+    tools = _list_tools(calls)
+    return TraceTape(sources=sources, calls=calls, tools=tools, missing=_list_missing(calls, tools))
+
+
+def _drop_nested(placed: Sequence[_PlacedCall]) -> list[TracedCall]:
+    """Return the calls, each once: where two instrumentations have recorded one call, a span is within the other, and the inner one stays if it is complete."""
+    by_parent: dict[str, list[_PlacedCall]] = defaultdict(list)
+    for each in placed:
+        by_parent[each.parent].append(each)
+    left_out: set[int] = set()
+    for outer in placed:
+        inner = [each for each in by_parent.get(outer.call.span, ()) if each is not outer]
+        if any(_is_complete(each.call) for each in inner):
+            left_out.add(outer.number)
+        else:
+            left_out.update(each.number for each in inner)
+    return [each.call for each in placed if each.number not in left_out]
+
+
+def _is_complete(call: TracedCall) -> bool:
+    """Return whether a call can be replayed."""
+    return bool(call.messages) and call.answer is not None
+
+
+def _read_call(values: JsonObject) -> TracedCall:
+    """Return a call from the fields of its span; what cannot be read is named in ``missing``."""
+    missing: list[str] = []
+    system = _read_turns(values.get("system"), "system", "the system text", missing)
+    given = _read_turns(values.get("input"), "user", "messages", missing)
+    messages = [turn for turn in system if turn not in given] + given
+    answer_turns = _read_turns(values.get("output"), "assistant", "the answer", missing)
+    if not messages and not missing:
+        missing.append(f"messages ({NO_CONTENT_HINT})")
+    parameters = _read_parameters(values)
+    message = _join_answer(answer_turns, parameters)
+    facts = read_call_facts(values, message)
+    answer = None
+    if not answer_turns:
+        error = as_text(values.get("error"))
+        missing.append(f"an answer (error: {error})" if error else "an answer")
+    elif isinstance(message["content"], list):
+        missing.append("an answer in text: it has images or other parts")
+    else:
+        answer = _make_answer(facts)
+    if parse_text(values.get("dropped")):
+        missing.append("attributes that the limit of the SDK left out")
+    tools: list[JsonObject] = []
+    try:
+        tools = as_mappings(json.loads(read_tools(json.dumps(values.get("tools")))))
+    except (BadFile, RecursionError, ValueError):
+        missing.append("tool definitions that can be read")
+    return TracedCall(
+        span=str(values["origin"]["id"]),
+        provider=as_text(facts.get("provider")),
+        messages=[json.loads(turn.text) for turn in messages],
+        tools=tools,
+        request_model=as_text(values.get("request_model")),
+        model=as_text(facts.get("model")),
+        parameters=parameters,
+        answer=answer,
+        latency_s=facts.get("latency_s"),
+        missing=missing,
+    )
+
+
+def _read_turns(value: Any, role: str, what: str, missing: list[str]) -> list[Turn]:
+    """Return the messages of a field; if they cannot be read, ``what`` becomes missing."""
+    try:
+        return read_messages(value, role)
+    except BadFile as error:
+        reason = "cut by a limit of attributes" if error.what == CUT else error.what
+        missing.append(f"{what} ({reason})")
+    except RecursionError:
+        missing.append(f"{what} (nested too deeply)")
+    return []
+
+
+def _join_answer(turns: Sequence[Turn], parameters: JsonObject) -> dict[str, Any]:
+    """Return the answer as one message. Several are items of one answer (of OpenAI's Responses), unless several answers were asked for."""
+    messages = [json.loads(turn.text) for turn in turns]
+    choices = parameters.get("n") or as_mapping(parameters.get("choice")).get("count")
+    if choices not in (None, 1, "1"):
+        messages = messages[:1]
+    contents = [message["content"] for message in messages if message["content"]]
+    content: Any = "\n".join(text for text in contents if isinstance(text, str))
+    if any(isinstance(part, list) for part in contents):
+        content = contents
+    calls = [call for message in messages for call in message.get("tool_calls", ())]
+    return {"role": "assistant", "content": content, "tool_calls": calls}
+
+
+def _make_answer(facts: JsonObject) -> TracedAnswer:
+    """Return the answer of the facts of a call."""
+    calls = [ToolCall(**call) for call in facts.get("tool_calls", ())]
+    return TracedAnswer(
+        text=as_text(facts.get("output")),
+        tool_calls=tuple(calls),
+        finish_reason=as_text(facts.get("finish_reason")),
+        usage=Usage(**facts.get("usage", {})),
+        model=as_text(facts.get("model")),
+    )
+
+
+def _read_parameters(values: JsonObject) -> dict[str, Json]:
+    """Return the parameters of a call, as far as JSON can represent them."""
+    given: dict[str, Any] = {}
+    for name in ("invocation", "request"):
+        given |= as_mapping(parse_text(values.get(name)))
+    parameters: dict[str, Json] = {}
+    for name, value in given.items():
+        if name in _NOT_PARAMETERS or value is None:
+            continue
+        try:
+            parameters[name] = check_json_value(value)
+        except (BadFile, RecursionError):
+            continue
+    return parameters
+
+
+def _list_tools(calls: Sequence[TracedCall]) -> list[TracedTool]:
+    """Return the calls of tools whose results the model got, from the conversations that no other call continues."""
+    tools = []
+    for number, call in enumerate(calls):
+        is_continued = any(_continues(later, call) for later in calls[number + 1 :])
+        if is_continued:
+            continue
+        for tool, result in list_tool_results(call.messages):
+            tools.append(TracedTool(name=tool.name, arguments=tool.arguments, result=result))
+    return tools
+
+
+def _continues(later: TracedCall, call: TracedCall) -> bool:
+    """Return whether the messages of a later call begin with those of a call."""
+    size = len(call.messages)
+    return len(later.messages) > size and list(later.messages[:size]) == list(call.messages)
+
+
+def _list_missing(calls: Sequence[TracedCall], tools: Sequence[TracedTool]) -> list[str]:
+    """Return in words what the trace does not hold."""
+    missing = []
+    called = [tool for call in calls if call.answer is not None for tool in call.answer.tool_calls]
+    if called and not any(call.tools for call in calls):
+        missing.append("tool definitions")
+    if not any(call.parameters for call in calls):
+        missing.append("parameters")
+    if not any(call.request_model or call.model for call in calls):
+        missing.append("models")
+    results = Counter(tool.name for tool in tools)
+    for name, count in Counter(tool.name for tool in called).items():
+        if results[name] < count:
+            missing.append(f"{format_count(count - results[name], 'result')} of the tool {name}")
+    if any(_has_images(message) for call in calls for message in call.messages):
+        missing.append("images, unless the messages have them whole")
+    for number, call in enumerate(calls, start=1):
+        if call.missing:
+            missing.append(f"call {number}: {', '.join(call.missing)}")
+    return missing
+
+
+def _has_images(message: JsonObject) -> bool:
+    """Return whether a message has parts that are not text."""
+    content = message.get("content")
+    return isinstance(content, list) and any(isinstance(part, dict) for part in content)
+
+
+def write_tape(path: Path, tape: TraceTape, redactor: Redactor) -> bool:
+    """Write a tape without secrets and personal data; return whether this changed the file.
+
+    Raises:
+        CaseError: It cannot be written.
+    """
+    document = canonical_json(check_json_value(format_tape(tape)))
+    cleaned = json.loads(clean_json_text(document, redactor))
+    text = json.dumps(cleaned, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+    data = text.encode("utf-8", "replace")
+    try:
+        if path.exists() and read_bytes(path) == data:
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data)
+    except (BadFile, OSError) as error:
+        raise CaseError(f"cannot be written: {error}", path) from None
+    return True

@@ -1,0 +1,173 @@
+"""From an exported trace to a test that replays the run: the command, the review, and pytest without any model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.project import Project
+
+from pytest_llmops import cli
+
+AGENT = """
+import json
+from openai import OpenAI
+
+TOOL = {"name": "find_order", "description": "Looks an order up.", "parameters": {"type": "object", "properties": {"order_id": {"type": "string"}}}}
+TOOLS = [{"type": "function", "function": TOOL}]
+RULES = "Help the customer."
+
+def find_order(order_id, shop="main"):
+    raise RuntimeError("no database here")
+
+def answer(question, **given):
+    messages = [{"role": "system", "content": RULES}, {"role": "user", "content": question}]
+    while True:
+        stream = OpenAI(max_retries=0).chat.completions.stream(
+            model="gpt-4.1-mini", messages=messages, tools=TOOLS, temperature=0, **given)
+        with stream as events:
+            message = events.get_final_completion().choices[0].message
+        if not message.tool_calls:
+            return message.content
+        calls = [{"id": c.id, "type": "function", "function": {"name": c.function.name, "arguments": c.function.arguments}} for c in message.tool_calls]
+        messages.append({"role": "assistant", "content": message.content, "tool_calls": calls})
+        for call in message.tool_calls:
+            found = find_order(**json.loads(call.function.arguments))
+            messages.append({"role": "tool", "tool_call_id": call.id, "content": json.dumps(found)})
+"""
+TEST = """
+import pytest
+from agent import answer
+
+@pytest.mark.cases("cases/feedback.jsonl")
+def test_answer(case):
+    assert answer(case.input) == case["rejected"]
+"""
+TOOL: dict[str, Any] = {
+    "type": "function",
+    "name": "find_order",
+    "description": "Looks an order up.",
+    "parameters": {"type": "object", "properties": {"order_id": {"type": "string"}}},
+}
+QUESTION = "Where are my orders A-17 and B-4? I am ann@example.com"
+FOUND = {"A-17": {"state": "sent", "mail": "ann@example.com"}, "B-4": {"state": "lost"}}
+ANSWER = "A-17 was sent to ann@example.com. I do not know about B-4."
+
+
+def write_spans(path: Path, *, with_bodies: bool = True) -> None:
+    """Write the run of the agent as OpenTelemetry's instrumentations do: two calls of the model, the first of which calls a tool twice."""
+    user = {"role": "user", "parts": [{"type": "text", "content": QUESTION}]}
+    calls = [
+        {"type": "tool_call", "id": f"call_{name}", "name": "find_order", "arguments": {"order_id": name}}
+        for name in FOUND
+    ]
+    results = [
+        {"role": "tool", "parts": [{"type": "tool_call_response", "id": f"call_{name}", "response": found}]}
+        for name, found in FOUND.items()
+    ]
+    calling = {"role": "assistant", "parts": calls, "finish_reason": "tool_call"}
+    answering = {
+        "role": "assistant",
+        "parts": [{"type": "text", "content": ANSWER}],
+        "finish_reason": "stop",
+    }
+    steps = [([user], calling), ([user, calling, *results], answering)]
+    spans = []
+    for number, (given, answer) in enumerate(steps):
+        attributes: dict[str, Any] = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.request.model": "gpt-4.1-mini",
+            "gen_ai.response.model": "gpt-4.1-mini-2025-04-14",
+            "gen_ai.request.temperature": 0,
+        }
+        if with_bodies:
+            attributes |= {
+                "gen_ai.system_instructions": [{"type": "text", "content": "Help the customer."}],
+                "gen_ai.input.messages": given,
+                "gen_ai.output.messages": [answer],
+                "gen_ai.tool.definitions": [TOOL],
+            }
+        pairs = []
+        for name, value in attributes.items():
+            text = value if isinstance(value, str) else json.dumps(value)
+            pairs.append({"key": name, "value": {"stringValue": text}})
+        start = 1_795_704_413_000_000_000 + number * 10**9
+        spans.append(
+            {
+                "traceId": "0af7651916cd43dd8448eb211c80319c",
+                "spanId": f"{number + 1:016x}",
+                "startTimeUnixNano": str(start),
+                "endTimeUnixNano": str(start + 250_000_000),
+                "attributes": pairs,
+            }
+        )
+    path.write_text(json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}))
+
+
+def make_case(project: Project, capsys: pytest.CaptureFixture[str]) -> Path:
+    """Write agent and test, import the trace and accept its case; return the trace tape."""
+    project.write(**{"agent.py": AGENT, "test_agent.py": TEST})
+    with (project.path / "pytest.ini").open("a") as ini:
+        ini.write("llm_tool_functions = agent.find_order\n")
+    write_spans(project.path / "traces.json")
+    assert cli.main(["cases", "from-traces", "traces.json", "--cassette", "--json"]) == 0
+    ((place, facts),) = json.loads(capsys.readouterr().out)["traces"].items()
+    assert facts == {"calls": 2, "missing": []}
+    entry = Path(place).stem
+    accept = ["cases", "review", "--accept", entry, "--reference", "A-17 was sent, B-4 is lost."]
+    assert cli.main(accept) == 0
+    return project.path / "cases" / place
+
+
+def test_a_trace_replays_as_a_test_without_a_model(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tape = make_case(project, capsys)
+    row = json.loads((project.path / "cases/feedback.jsonl").read_text())
+    assert row["trace"] == f"traces/{tape.name}"
+    assert "ann@example.com" not in tape.read_text() + (project.path / "cases/queue.jsonl").read_text()
+    result = project.run("--llm-record=none")
+    assert result.outcomes == {"passed": 1}, result.text
+    (record,) = result.records.values()
+    facts: Any = record.facts["cassette"]
+    assert facts["replayed"] == 4
+    (note,) = facts["notes"]
+    assert (
+        note
+        == f"replayed from a trace: 2 answers and 2 results of tools, rebuilt from cases/traces/{tape.name}"
+    )
+    assert not (project.path / "cassettes").exists()  # and nothing of it is written into a cassette
+    # A mode that records replays it as well: nothing is asked.
+    assert project.run("--llm-record=new").outcomes == {"passed": 1}
+    assert not project.server.count
+
+
+def test_a_change_is_a_miss_that_names_the_nearest_call_of_the_trace(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_case(project, capsys)
+    changed = AGENT.replace("Help the customer.", "Help the customer. Name each order.")
+    project.write(**{"agent.py": changed})
+    result = project.run("--llm-record=none")
+    assert result.outcomes == {"errors": 1}
+    assert "nothing is recorded here" not in result.text
+    assert "nearest   call 1 of the trace" in result.text
+    assert "- system: Help the customer." in result.text
+    assert "+ system: Help the customer. Name each order." in result.text
+
+
+def test_a_damaged_tape_is_an_error(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    tape = make_case(project, capsys)
+    tape.write_text(tape.read_text()[:400])
+    result = project.run("--llm-record=none")
+    assert result.outcomes == {"errors": 1}
+    assert "from-traces --cassette" in result.text
+
+
+def test_a_trace_without_bodies_gives_no_tape(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    write_spans(project.path / "traces.json", with_bodies=False)
+    assert cli.main(["cases", "from-traces", "traces.json", "--cassette"]) == 2
+    assert "calls without messages or answer" in capsys.readouterr().err
+    assert not (project.path / "cases").exists()

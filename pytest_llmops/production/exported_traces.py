@@ -6,7 +6,7 @@ LangSmith: OTLP JSON, with keys in either spelling, or rows of a store; JSON lin
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -170,9 +170,19 @@ def _read_file(path: Path, counts: Counter[str]) -> Iterator[JsonObject]:
 
 
 def join_records(
-    paths: Iterable[Path], counts: Counter[str], field_names: Mapping[str, Paths] = FIELDS
+    paths: Iterable[Path],
+    counts: Counter[str],
+    field_names: Mapping[str, Paths] = FIELDS,
+    note_other: Callable[[JsonObject], object] = bool,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the fields of each call from its span and log records, as soon as it is complete; incomplete calls come at the end."""
+    """Yield the fields of each call from its span and log records, as soon as it is complete; incomplete calls come at the end.
+
+    Args:
+        paths: Files of traces and logs.
+        counts: Is increased, by reason, for what is left out.
+        field_names: The names of the fields.
+        note_other: Is called with the fields of each record that is not of a model call.
+    """
     waiting: dict[
         tuple[str, str], dict[str, Any]
     ] = {}  # by trace and span; an empty call was yielded already
@@ -182,6 +192,7 @@ def join_records(
             event = as_text(values.get("event"))
             field, role = MESSAGE_EVENTS.get(event, ("", ""))
             if not field and as_text(values.get("kind")).casefold() not in MODEL_CALLS:
+                note_other(values)
                 continue
             trace = str(values.get("trace", ""))
             place = f"{path.name}#{number}"

@@ -17,7 +17,7 @@ from pytest_llmops._util.text_files import (
     read_bytes,
     write_atomically,
 )
-from pytest_llmops.cassettes.traces.spelling import list_tool_results
+from pytest_llmops.cassettes.traces.spelling import list_tool_results, spell_value
 from pytest_llmops.cassettes.traces.tape_file import TracedCall, TracedTool, TraceTape, format_tape
 from pytest_llmops.errors import CaseError
 from pytest_llmops.measurement import Json, format_count
@@ -25,6 +25,7 @@ from pytest_llmops.production.exported_traces import Conversation, join_records,
 from pytest_llmops.protocols import ToolCall, Usage
 from pytest_llmops.redaction.json_texts import clean_json_text
 from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.trace import fields
 from pytest_llmops.trace.answers import TracedAnswer
 from pytest_llmops.trace.exported.messages import CUT, Turn, parse_text, read_messages, read_tools
 from pytest_llmops.trace.exported.span_fields import (
@@ -34,6 +35,7 @@ from pytest_llmops.trace.exported.span_fields import (
     split_names,
 )
 
+MIN_LIMIT = 128  # characters of an attribute: a common limit
 FOLDER = "traces"  # of the tapes, beside the queue
 _MORE_FIELDS = {
     "request_model": """
@@ -54,12 +56,40 @@ _MORE_FIELDS = {
     "dropped": "droppedAttributesCount dropped_attributes_count",
     "error": "error.type exception.message status.message error",
 }
-_FIELDS = {name: split_names(names) for name, names in (FIELD_NAMES | _MORE_FIELDS).items()}
+# Of the span of a tool
+_TOOL_FIELDS = {
+    "tool": "gen_ai.tool.name tool.name tool_call.function.name name",
+    "arguments": """
+        gen_ai.tool.call.arguments
+        tool_call.function.arguments
+        langfuse.observation.input
+        input.value
+        input
+        inputs
+    """,
+    "result": """
+        gen_ai.tool.call.result
+        langfuse.observation.output
+        output.value
+        output
+        outputs
+    """,
+}
+_TOOLS = ("execute_tool", "tool")
+_FIELDS = {name: split_names(names) for name, names in (FIELD_NAMES | _MORE_FIELDS | _TOOL_FIELDS).items()}
 # Members of the invocation that are not parameters
 _NOT_PARAMETERS = frozenset(
     ("model", "messages", "input", "instructions", "system", "tools", "functions", "stream", "stream_options")
 )
 Key: TypeAlias = tuple[str, str]  # trace and id of a call
+
+
+class _ToolSpan(NamedTuple):
+    """The span of a tool, when it began, and its place in the files."""
+
+    start: float
+    number: int
+    tool: TracedTool
 
 
 class _PlacedCall(NamedTuple):
@@ -86,7 +116,16 @@ def read_tapes(paths: Iterable[Path], conversations: Sequence[Conversation]) -> 
     keys = [_list_keys(conversation) for conversation in conversations]
     wanted = set[Key]().union(*keys)
     by_key: dict[Key, list[_PlacedCall]] = defaultdict(list)
-    for number, values in enumerate(join_records(paths, Counter(), _FIELDS)):
+    tool_spans: dict[str, list[_ToolSpan]] = defaultdict(list)  # by trace
+
+    def note_other(values: JsonObject) -> None:
+        tool = _read_tool_span(values)
+        trace = str(values.get("trace", ""))
+        if tool is not None and (trace, "") in wanted:
+            start = read_seconds(values.get("start")) or 0.0
+            tool_spans[trace].append(_ToolSpan(start, len(tool_spans[trace]), tool))
+
+    for number, values in enumerate(join_records(paths, Counter(), _FIELDS, note_other)):
         origin = values["origin"]
         own_keys = [(origin["trace"], origin["id"]), (origin["trace"], "")]
         placed = None
@@ -98,7 +137,9 @@ def read_tapes(paths: Iterable[Path], conversations: Sequence[Conversation]) -> 
     for conversation, own in zip(conversations, keys, strict=True):
         calls = {placed.number: placed for key in own for placed in by_key[key]}
         sources = dict.fromkeys(origin["source"] for origin in conversation.origins)
-        yield _build_tape(sorted(calls.values(), key=lambda placed: placed[:2]), list(sources))
+        spans = sorted(tool_spans[conversation.origins[-1]["trace"]], key=lambda span: span[:2])
+        placed_calls = sorted(calls.values(), key=lambda placed: placed[:2])
+        yield _build_tape(placed_calls, [span.tool for span in spans], list(sources))
 
 
 def _list_keys(conversation: Conversation) -> set[Key]:
@@ -110,12 +151,24 @@ def _list_keys(conversation: Conversation) -> set[Key]:
     return keys
 
 
-def _build_tape(placed: Sequence[_PlacedCall], sources: Sequence[str]) -> TraceTape | None:
-    """Return the tape of calls in their order."""
+def _read_tool_span(values: JsonObject) -> TracedTool | None:
+    """Return the call of a tool from the fields of its span; None if it is not such a span, or has no result."""
+    name = as_text(values.get("tool")).removeprefix("execute_tool").strip()
+    if as_text(values.get("kind")).casefold() not in _TOOLS or not name or "result" not in values:
+        return None
+    arguments = fields.arguments_json(values.get("arguments"))
+    return TracedTool(name=name, arguments=arguments, result=fields.arguments_json(values["result"]))
+
+
+def _build_tape(
+    placed: Sequence[_PlacedCall], tool_spans: Sequence[TracedTool], sources: Sequence[str]
+) -> TraceTape | None:
+    """Return the tape of calls in their order; None if none can be replayed."""
     calls = _drop_nested(placed)
     if not any(map(_is_complete, calls)):
         return None
     tools = _list_tools(calls)
+    tools += _list_further(tools, tool_spans)
     return TraceTape(sources=sources, calls=calls, tools=tools, missing=_list_missing(calls, tools))
 
 
@@ -159,6 +212,7 @@ def _read_call(values: JsonObject) -> TracedCall:
         missing.append("an answer in text: it has images or other parts")
     else:
         answer = _make_answer(facts)
+    missing += _list_cut_texts(messages + answer_turns)
     if parse_text(values.get("dropped")):
         missing.append("attributes that the limit of the SDK left out")
     tools: list[JsonObject] = []
@@ -190,6 +244,14 @@ def _read_turns(value: Any, role: str, what: str, missing: list[str]) -> list[Tu
     except RecursionError:
         missing.append(f"{what} (nested too deeply)")
     return []
+
+
+def _list_cut_texts(turns: Sequence[Turn]) -> Iterator[str]:
+    """Yield a note if the longest text is as long as limits of attributes are: instrumentations with an attribute for each text cut it silently."""
+    texts = [fields.content_text(json.loads(turn.text)["content"]) for turn in turns]
+    size = max(map(len, texts), default=0)
+    if size >= MIN_LIMIT and (size % 1_000 == 0 or size.bit_count() == 1):
+        yield f"perhaps the end of a text: it has exactly {size:,} characters, as a limit of attributes leaves"
 
 
 def _join_answer(turns: Sequence[Turn], parameters: JsonObject) -> dict[str, Any]:
@@ -244,6 +306,24 @@ def _list_tools(calls: Sequence[TracedCall]) -> list[TracedTool]:
         for tool, result in list_tool_results(call.messages):
             tools.append(TracedTool(name=tool.name, arguments=tool.arguments, result=result))
     return tools
+
+
+def _list_further(tools: Sequence[TracedTool], spans: Sequence[TracedTool]) -> list[TracedTool]:
+    """Return the calls of tools that have a span, but whose result no model got."""
+    known = Counter(map(_tool_key, tools))
+    further = []
+    for tool in spans:
+        key = _tool_key(tool)
+        if known[key]:
+            known[key] -= 1
+        else:
+            further.append(tool)
+    return further
+
+
+def _tool_key(tool: TracedTool) -> str:
+    """Return a text that is the same for calls with equal arguments."""
+    return f"{tool.name} {spell_value(tool.arguments or '{}')}"
 
 
 def _continues(later: TracedCall, call: TracedCall) -> bool:

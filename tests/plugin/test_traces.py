@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from support.project import Project
+from support.traces import says, span, user, write_spans
 
 from pytest_llmops import cli
 
@@ -56,54 +57,32 @@ FOUND = {"A-17": {"state": "sent", "mail": "ann@example.com"}, "B-4": {"state": 
 ANSWER = "A-17 was sent to ann@example.com. I do not know about B-4."
 
 
-def write_spans(path: Path, *, with_bodies: bool = True) -> None:
-    """Write the run of the agent as OpenTelemetry's instrumentations do: two calls of the model, the first of which calls a tool twice."""
-    user = {"role": "user", "parts": [{"type": "text", "content": QUESTION}]}
-    calls = [
+def write_run(path: Path, *, with_bodies: bool = True) -> None:
+    """Write the run of the agent: two calls of the model, the first of which calls a tool twice."""
+    parts = [
         {"type": "tool_call", "id": f"call_{name}", "name": "find_order", "arguments": {"order_id": name}}
         for name in FOUND
     ]
-    results = [
-        {"role": "tool", "parts": [{"type": "tool_call_response", "id": f"call_{name}", "response": found}]}
-        for name, found in FOUND.items()
+    calling = {"role": "assistant", "parts": parts, "finish_reason": "tool_call"}
+    found = [
+        {"role": "tool", "parts": [{"type": "tool_call_response", "id": f"call_{name}", "response": result}]}
+        for name, result in FOUND.items()
     ]
-    calling = {"role": "assistant", "parts": calls, "finish_reason": "tool_call"}
-    answering = {
-        "role": "assistant",
-        "parts": [{"type": "text", "content": ANSWER}],
-        "finish_reason": "stop",
+    first = [user(QUESTION)]
+    if not with_bodies:
+        write_spans(path, span(0, None, None), span(1, None, None))
+        return
+    attributes = {
+        "gen_ai.response.model": "gpt-4.1-mini-2025-04-14",
+        "gen_ai.request.temperature": 0,
+        "gen_ai.system_instructions": [{"type": "text", "content": "Help the customer."}],
+        "gen_ai.tool.definitions": [TOOL],
     }
-    steps = [([user], calling), ([user, calling, *results], answering)]
-    spans = []
-    for number, (given, answer) in enumerate(steps):
-        attributes: dict[str, Any] = {
-            "gen_ai.operation.name": "chat",
-            "gen_ai.request.model": "gpt-4.1-mini",
-            "gen_ai.response.model": "gpt-4.1-mini-2025-04-14",
-            "gen_ai.request.temperature": 0,
-        }
-        if with_bodies:
-            attributes |= {
-                "gen_ai.system_instructions": [{"type": "text", "content": "Help the customer."}],
-                "gen_ai.input.messages": given,
-                "gen_ai.output.messages": [answer],
-                "gen_ai.tool.definitions": [TOOL],
-            }
-        pairs = []
-        for name, value in attributes.items():
-            text = value if isinstance(value, str) else json.dumps(value)
-            pairs.append({"key": name, "value": {"stringValue": text}})
-        start = 1_795_704_413_000_000_000 + number * 10**9
-        spans.append(
-            {
-                "traceId": "0af7651916cd43dd8448eb211c80319c",
-                "spanId": f"{number + 1:016x}",
-                "startTimeUnixNano": str(start),
-                "endTimeUnixNano": str(start + 250_000_000),
-                "attributes": pairs,
-            }
-        )
-    path.write_text(json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}))
+    steps = [(first, calling), ([*first, calling, *found], says(ANSWER))]
+    spans = [
+        span(number, given, answer, attributes=attributes) for number, (given, answer) in enumerate(steps)
+    ]
+    write_spans(path, *spans)
 
 
 def make_case(project: Project, capsys: pytest.CaptureFixture[str]) -> Path:
@@ -111,14 +90,14 @@ def make_case(project: Project, capsys: pytest.CaptureFixture[str]) -> Path:
     project.write(**{"agent.py": AGENT, "test_agent.py": TEST})
     with (project.path / "pytest.ini").open("a") as ini:
         ini.write("llm_tool_functions = agent.find_order\n")
-    write_spans(project.path / "traces.json")
+    write_run(project.path / "traces.json")
     assert cli.main(["cases", "from-traces", "traces.json", "--cassette", "--json"]) == 0
     ((place, facts),) = json.loads(capsys.readouterr().out)["traces"].items()
     assert facts == {"calls": 2, "missing": []}
     entry = Path(place).stem
     accept = ["cases", "review", "--accept", entry, "--reference", "A-17 was sent, B-4 is lost."]
     assert cli.main(accept) == 0
-    return project.path / "cases" / place
+    return Path(project.path / "cases" / place)
 
 
 def test_a_trace_replays_as_a_test_without_a_model(
@@ -167,7 +146,7 @@ def test_a_damaged_tape_is_an_error(project: Project, capsys: pytest.CaptureFixt
 
 
 def test_a_trace_without_bodies_gives_no_tape(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    write_spans(project.path / "traces.json", with_bodies=False)
+    write_run(project.path / "traces.json", with_bodies=False)
     assert cli.main(["cases", "from-traces", "traces.json", "--cassette"]) == 2
     assert "calls without messages or answer" in capsys.readouterr().err
     assert not (project.path / "cases").exists()

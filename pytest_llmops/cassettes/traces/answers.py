@@ -24,6 +24,7 @@ from pytest_llmops.cassettes.tool_questions import (
 from pytest_llmops.cassettes.traces.spelling import (
     Spelling,
     fits,
+    keep_compared,
     spell_request,
     spell_traced_call,
     write_chat_request,
@@ -239,7 +240,9 @@ class TraceAnswers:
 
         index = max(range(len(self._spelled)), key=count_common)
         lines = [f"  nearest   call {index + 1} of the trace"]
-        changed = diff_lines(_wrap(self._spelled[index]), _wrap(_known_part(asked, self._spelled[index])))
+        held = self._spelled[index]
+        known = keep_compared(asked, held, has_parameters=self._has_parameters)
+        changed = diff_lines(_wrap(held), _wrap(known))
         for sign, text in changed[:MAX_DIFF]:
             lines.append(f"    {sign} {shorten_text(text, WRAP_WIDTH + 40)}")
         if len(changed) > MAX_DIFF:
@@ -260,17 +263,6 @@ class TraceAnswers:
 def _sent_body(question: Question) -> object:
     """Return the body of a request with its folders, which a trace has too."""
     return question.json if question.sent_json is None else question.sent_json
-
-
-def _known_part(asked: Spelling, held: Spelling) -> Spelling:
-    """Return a request without what a call of the trace does not hold, which is not compared."""
-    parameters = {name: value for name, value in asked.parameters.items() if name in held.parameters}
-    return Spelling(
-        model=asked.model if held.model else "",
-        messages=asked.messages,
-        tools=asked.tools if held.tools else {},
-        parameters=parameters,
-    )
 
 
 def _wrap(spelling: Spelling) -> list[str]:

@@ -354,3 +354,18 @@ def list_other_parameters(held: Spelling, asked: Spelling, *, has_parameters: bo
         if held.parameters.get(name, default) != asked.parameters.get(name, default):
             other.append(name)
     return other
+
+
+def keep_compared(asked: Spelling, held: Spelling, *, has_parameters: bool = False) -> Spelling:
+    """Return a request without what is not compared, as the call of the trace does not hold it; for the difference of the two."""
+    names = {*held.parameters, *list_other_parameters(held, asked, has_parameters=has_parameters)}
+    tools = {}
+    for name, (description, parameters) in asked.tools.items():
+        held_description, held_parameters = held.tools.get(name, (description, parameters))
+        tools[name] = (description if held_description else "", parameters if held_parameters else None)
+    return Spelling(
+        model=held.model if fits_model(held, asked.model) else asked.model,
+        messages=asked.messages,
+        tools=tools if held.tools else {},
+        parameters={name: value for name, value in asked.parameters.items() if name in names},
+    )

@@ -54,7 +54,11 @@ def answer_request(path: str, request: dict[str, Any]) -> tuple[dict[str, str], 
     turn, _, way = choose_turn(asked)
     prefix = PREFIXES[way.removesuffix("_stream")]
     calls = tuple(
-        ToolCall(name=name, arguments=json.dumps(arguments, ensure_ascii=False), id=f"{prefix}{len(asked)}x{number}")
+        ToolCall(
+            name=name,
+            arguments=json.dumps(arguments, ensure_ascii=False),
+            id=f"{prefix}{len(asked)}x{number}",
+        )
         for number, (name, arguments) in enumerate(turn.calls)
     )
     usage = Usage(input_tokens=10 * len(asked), output_tokens=len(turn.text) + 5 * len(calls))

@@ -7,7 +7,7 @@ is the model: it writes its address into the file, and answers until its input e
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -198,7 +198,9 @@ def run_agents(scenario: str, way: str, url: str) -> Trajectory:
     return trajectory
 
 
-def run_calls(calls: Sequence[tuple[str, str, dict[str, Any]]], trajectory: Trajectory) -> list[tuple[str, str]]:
+def run_calls(
+    calls: Sequence[tuple[str, str, dict[str, Any]]], trajectory: Trajectory
+) -> list[tuple[str, str]]:
     """Run the tools of an answer; returns (id of the call, result) for each."""
     results = []
     for call_id, name, arguments in calls:
@@ -252,7 +254,9 @@ def _loop_chat(
 
 
 def _chat_options(messages: list[Any]) -> dict[str, Any]:
-    tools = [{"type": "function", "function": {"name": name, "parameters": make_schema(name)}} for name in TOOLS]
+    tools = [
+        {"type": "function", "function": {"name": name, "parameters": make_schema(name)}} for name in TOOLS
+    ]
     return {"model": MODEL, "messages": messages, "tools": tools, "temperature": 0.2}
 
 
@@ -273,7 +277,13 @@ def _stream_chat(client: Any, messages: list[Any]) -> dict[str, Any]:
             text += choice.delta.content or ""
             for piece in choice.delta.tool_calls or ():
                 if piece.index == len(calls):
-                    calls.append({"id": piece.id, "type": "function", "function": {"name": piece.function.name, "arguments": ""}})
+                    calls.append(
+                        {
+                            "id": piece.id,
+                            "type": "function",
+                            "function": {"name": piece.function.name, "arguments": ""},
+                        }
+                    )
                 calls[piece.index]["function"]["arguments"] += piece.function.arguments or ""
     answer: dict[str, Any] = {"role": "assistant", "content": text or None}
     if calls:
@@ -283,7 +293,9 @@ def _stream_chat(client: Any, messages: list[Any]) -> dict[str, Any]:
 
 def run_responses(url: str, system: str, questions: Sequence[str], trajectory: Trajectory) -> None:
     client = make_openai(url)
-    tools = [{"type": "function", "name": name, "parameters": make_schema(name), "strict": False} for name in TOOLS]
+    tools = [
+        {"type": "function", "name": name, "parameters": make_schema(name), "strict": False} for name in TOOLS
+    ]
     options = {"instructions": system} if system else {}
     items: list[Any] = []
     for question in questions:
@@ -326,7 +338,9 @@ def _loop_claude(
             message = ask(client, {**options, "messages": messages})
             blocks = [block.model_dump(exclude_none=True) for block in message.content]
             messages.append({"role": "assistant", "content": blocks})
-            calls = [(block.id, block.name, block.input) for block in message.content if block.type == "tool_use"]
+            calls = [
+                (block.id, block.name, block.input) for block in message.content if block.type == "tool_use"
+            ]
             if not calls:
                 texts = [block.text for block in message.content if block.type == "text"]
                 trajectory.answers.append("".join(texts))

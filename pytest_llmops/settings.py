@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import PurePath
 from typing import Any, Literal, TypeAlias
 
-from pytest_llmops._util.option_conflicts import settle_faults, settle_fork
 from pytest_llmops._util.option_values import (
     Parser,
     choice_of,
@@ -510,8 +509,12 @@ class Settings:
                 expected = "no other mode than new beside it"
                 raise SettingError("command line", "--llm-changed", expected, record)
         if values.get("faults"):
+            from pytest_llmops._util.option_conflicts import settle_faults
+
             settle_faults(values, sources)
         if values.get("fork"):
+            from pytest_llmops._util.option_conflicts import settle_fork
+
             settle_fork(values, sources)
         if values.get("tools") == "compare" and values.get("record", "none") != "none":
             expected = (

@@ -127,12 +127,18 @@ def test_a_fix_is_asked_live_from_the_changed_step_on_and_then_replays(
     assert line in " ".join(result.text.split())
     check_message(fork.sentence)
 
+
+def test_a_fork_replays_without_network_and_asks_nothing_the_second_time(
+    project: Project, model: Model
+) -> None:
+    write_agent(project, NEW)
+    run_fork(project)
     cassettes = project.cassettes()
-    replayed = project.run("--llm-trials=10", "-k", "parcel", workers=workers)
+    replayed = project.run("--llm-trials=10", "-k", "parcel")
     assert replayed.records["test_parcel"].fact("trials")["passed"] == 9
     assert replayed.records["test_parcel"].fact("cassette")["missed"] == 0
-    assert project.run(workers=workers).outcomes == {"passed": 2}
-    again, calls = run_fork(project, workers=workers)
+    assert project.run().outcomes == {"passed": 2}
+    again, calls = run_fork(project)
     assert (calls, tool_calls(project)) == (0, [])
     assert (fork_of(again).passed, fork_of(again).asked, fork_of(again).first_step) == (9, 0, 2)
     assert "nothing was asked: 10 of 10 runs are recorded" in fork_of(again).sentence

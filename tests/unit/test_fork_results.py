@@ -87,7 +87,10 @@ def test_only_measurements_were_asked() -> None:
 def test_the_result_survives_the_run_file_and_hostile_values() -> None:
     result = summarize(("passed", make_trial()))
     assert ForkResult.from_wire(result.to_wire()) == result
-    for wire in ({"stage": 3, "passed": "x", "reasons": "y"}, {"stage": "live", "passed": -1, "failed": 10**9}):
+    for wire in (
+        {"stage": 3, "passed": "x", "reasons": "y"},
+        {"stage": "live", "passed": -1, "failed": 10**9},
+    ):
         assert ForkResult.from_wire(wire).sentence
 
 

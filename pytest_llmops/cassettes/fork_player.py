@@ -112,7 +112,7 @@ class ForkPlayer(AnswerPlayer):
         if self.progress.stage(take) in ("live", "new"):
             return
         has_run = self.recordings.by_key or self.config.traced is not None
-        if not has_run and not self.report.counts.replayed:
+        if not has_run and not self.progress.has_replayed(take):
             self.progress.begin_fork(take, "new", is_call=is_call)
             return
         change = ""
@@ -174,6 +174,7 @@ class ForkPlayer(AnswerPlayer):
         is_repeated_answer = place >= self.count_recorded(key, take)
         answer = AnswerPlayer._replay(self, wire, question, key, take)  # noqa: SLF001 -- its own class
         kept_as = self._kept_as or take
+        self.progress.note_replayed(kept_as)
         if kept_as != take:
             if self.recorder is not None and not is_repeated_answer:
                 self.recorder.copy_answer(key, wire, kept_as)

@@ -23,6 +23,7 @@ class ForkProgress:
     _calls: Counter[str] = field(
         default_factory=Counter
     )  # calls of models that the application has made, by take
+    _replayed: set[str] = field(default_factory=set)  # takes that have got an answer of the recorded run
     _stages: dict[str, Stage] = field(default_factory=dict)
     _steps: dict[str, int] = field(default_factory=dict)
     _changes: dict[str, str] = field(default_factory=dict)
@@ -30,6 +31,14 @@ class ForkProgress:
     def count_call(self, take: str) -> None:
         """Count a call of a model by the application."""
         self._calls[take] += 1
+
+    def note_replayed(self, take: str) -> None:
+        """Note that a trial has got a recorded answer, on whichever tape of the test."""
+        self._replayed.add(take)
+
+    def has_replayed(self, take: str) -> bool:
+        """Return whether a trial has got a recorded answer."""
+        return take in self._replayed
 
     def stage(self, take: str) -> Stage:
         """Return how far a trial is.

@@ -18,8 +18,10 @@ def is_forked_trial(reports: Iterable[Any]) -> bool:
     return _read_fact(reports).get("stage", PREFIX) not in (PREFIX, NEW)
 
 
-def summarize_fork(trials: Sequence[Sequence[Any]], outcomes: Sequence[str], planned: int) -> ForkResult:
-    """Return the result of a test from its trials.
+def summarize_fork(
+    trials: Sequence[Sequence[Any]], outcomes: Sequence[str], planned: int
+) -> ForkResult | None:
+    """Return the result of a test from its trials; None if it is not replayed: it was skipped, or its marker lets it call live.
 
     A trial that failed after an answer that says nothing of the application (a limit of the server, its failure, a connection that
     broke) has no verdict.
@@ -29,6 +31,8 @@ def summarize_fork(trials: Sequence[Sequence[Any]], outcomes: Sequence[str], pla
         outcomes: How each trial ended: ``passed``, ``failed`` or ``unscored``.
         planned: How many trials were to run.
     """
+    if not any(map(_read_fact, trials)):
+        return None
     passed = failed = asked = 0
     reasons = []
     steps = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,8 +12,12 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from pytest_llmops.harness.fork_trials import summarize_fork
+from pytest_llmops.reports.ci_formats import junit_properties
+from pytest_llmops.reports.html import build_page, render_html
+from pytest_llmops.reports.markdown import render_markdown
+from pytest_llmops.reports.terminal import build_section
 from pytest_llmops.results.fork import ForkResult, bound_rate, list_fork_lines
-from pytest_llmops.results.run import TestRecord
+from pytest_llmops.results.run import Run, TestRecord
 
 
 @given(count=st.integers(1, 60), data=st.data())
@@ -45,7 +50,9 @@ def make_trial(
 def summarize(*trials: tuple[str, list[Any]], planned: int = 0) -> ForkResult:
     reports = [trial for _, trial in trials]
     outcomes = [outcome for outcome, _ in trials]
-    return summarize_fork(reports, outcomes, planned or len(trials))
+    result = summarize_fork(reports, outcomes, planned or len(trials))
+    assert result is not None
+    return result
 
 
 def test_a_failure_of_the_server_is_no_failure_of_the_fix() -> None:
@@ -101,3 +108,26 @@ def test_the_unchanged_tests_of_a_run_are_one_line() -> None:
     assert (name, nobody) == ("c", "")
     assert sentence.endswith("; what changed: messages[0]")
     assert rest.startswith("2 tests replay as recorded")
+
+
+def test_a_skipped_test_has_no_result() -> None:
+    skipped = [SimpleNamespace(when="setup", llmops={"facts": {}})]
+    assert summarize_fork([skipped], ["failed"], 10) is None
+
+
+def test_every_report_has_the_sentence() -> None:
+    result = ForkResult(stage="live", passed=9, failed=1, planned=10, asked=10, first_step=4, last_step=4)
+    hostile = "t.py::test_<b>[\x1b[31m]"
+    records = (TestRecord(nodeid=hostile, outcome="failed", facts={"fork": result.to_wire()}),)
+    run = Run(records=records)
+    words = "passed in 9 of 10 runs from step 4 on (true rate at least 60 %, 95 % confidence)"
+    assert words in "\n".join(line.text for line in build_section(run, width=0).lines)
+    assert words in render_markdown(run)
+    page = render_html(run)
+    assert (
+        json.dumps(build_page(run)).count(words) == 2
+    )  # in the tab of the run, and among the facts of the case
+    assert dict(junit_properties(records[0]))["llm.fork"] == words
+    for text in (page, render_markdown(run), "".join(line.text for line in build_section(run).lines)):
+        assert "\x1b" not in text
+    assert "test_<b>" not in page

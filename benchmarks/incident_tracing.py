@@ -32,9 +32,9 @@ def start(name: str) -> None:
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-    os.environ["OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"] = "span_only"
+    os.environ.setdefault("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "span_only")
     os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"] = "gen_ai_latest_experimental"
-    os.environ["TRACELOOP_TRACE_CONTENT"] = "true"
+    os.environ.setdefault("TRACELOOP_TRACE_CONTENT", "true")
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     if name == "langfuse":

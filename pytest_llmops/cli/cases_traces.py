@@ -95,7 +95,8 @@ class _Tapes:
             place = f"{FOLDER}/{entry.id}.json"
             if place not in self.by_path:
                 self.written += write_tape(self.folder / place, tape, redactor)
-                self.by_path[place] = {"calls": len(tape.calls), "missing": list(tape.missing)}
+                missing = [redactor.clean_text(text) for text in tape.missing]  # errors are quoted in it
+                self.by_path[place] = {"calls": len(tape.calls), "missing": missing}
             entries.append(replace(entry, trace=place))
         return entries
 

@@ -17,7 +17,14 @@ from pytest_llmops.errors import UsageError
 from pytest_llmops.production.review_queue import QueueEntry
 from pytest_llmops.protocols import ToolCall
 from pytest_llmops.trace import cost_usd, fields
-from pytest_llmops.trace.exported.messages import CUT, Turn, read_messages, read_tools
+from pytest_llmops.trace.exported.messages import (
+    CUT,
+    Turn,
+    join_answers,
+    parse_text,
+    read_messages,
+    read_tools,
+)
 from pytest_llmops.trace.exported.records import read_records
 from pytest_llmops.trace.exported.span_fields import (
     FIELDS,
@@ -36,6 +43,7 @@ NO_CONTENT = (
     f"calls without messages or answer ({NO_CONTENT_HINT}; give the files of logs with those of traces)"
 )
 REPEATED = "calls with the id of another"
+CUT_TOOLS = "tools of calls, cut by a limit of attributes: their conversations have none"
 UNREADABLE = "calls with values that are not UTF-8, not finite or nested too deeply"
 
 
@@ -74,7 +82,8 @@ def read_conversations(paths: Iterable[Path], counts: Counter[str]) -> Iterator[
     contents: dict[int, tuple[str, ...]] = {}
     for values in join_records(paths, counts):
         try:
-            _store_call(values, calls, contents)
+            tools = _read_tools(values, counts)
+            _store_call(values, tools, calls, contents)
         except (BadFile, RecursionError) as error:
             reason = str(error)
             if reason not in (CUT, NO_CONTENT):
@@ -85,8 +94,19 @@ def read_conversations(paths: Iterable[Path], counts: Counter[str]) -> Iterator[
             yield _build_conversation(end, texts, calls)
 
 
+def _read_tools(values: JsonObject, counts: Counter[str]) -> str:
+    """Return the tools of a call as JSON; of tools that were cut, none, which is counted."""
+    try:
+        return read_tools(json.dumps(values.get("tools")))
+    except BadFile as error:
+        if str(error) != CUT:
+            raise
+    counts[CUT_TOOLS] += 1
+    return "[]"
+
+
 def _store_call(
-    values: JsonObject, calls: dict[int, StoredCall], contents: dict[int, tuple[str, ...]]
+    values: JsonObject, tools: str, calls: dict[int, StoredCall], contents: dict[int, tuple[str, ...]]
 ) -> None:
     """Store a call in ``calls`` and its messages in ``contents``, both under its end; mark the calls that it continues.
 
@@ -106,7 +126,6 @@ def _store_call(
         calls[end] = StoredCall(call, earlier, [])
     calls[end].origins.append(values["origin"])
     contents.update(dict.fromkeys(earlier, ()))
-    tools = read_tools(json.dumps(values.get("tools")))
     texts = [turn.text for turn in turns[:-1]]
     contents.setdefault(end, (tools, *texts))
 
@@ -223,8 +242,11 @@ def _read_call_turns(values: JsonObject) -> list[Turn]:
     answers = read_messages(values.get("output"), "assistant")
     if not messages or not answers:
         raise BadFile(NO_CONTENT)
+    answers = [answer._replace(role="assistant") for answer in answers]
+    if fields.as_token_count(parse_text(values.get("choices"))) in (None, 1):
+        answers = join_answers(answers)
     new_system = [turn for turn in system if turn not in messages]  # OpenInference has it in both places
-    return [*new_system, *messages, answers[0]._replace(role="assistant")]
+    return [*new_system, *join_answers(messages), answers[0]]
 
 
 def read_call_facts(values: JsonObject, answer: JsonObject) -> dict[str, Any]:

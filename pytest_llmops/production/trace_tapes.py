@@ -6,6 +6,7 @@ What the trace does not hold is named, never invented.
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -206,7 +207,7 @@ def _read_call(values: JsonObject) -> TracedCall:
     facts = read_call_facts(values, message)
     answer = None
     if not answer_turns:
-        error = as_text(values.get("error"))
+        error = as_text(values.get("error")).strip().partition("\n")[0]
         missing.append(f"an answer (error: {error})" if error else "an answer")
     elif isinstance(message["content"], list):
         missing.append("an answer in text: it has images or other parts")
@@ -223,7 +224,7 @@ def _read_call(values: JsonObject) -> TracedCall:
     return TracedCall(
         span=str(values["origin"]["id"]),
         provider=as_text(facts.get("provider")),
-        messages=[json.loads(turn.text) for turn in messages],
+        messages=[_load_message(turn.text) for turn in messages],
         tools=tools,
         request_model=as_text(values.get("request_model")),
         model=as_text(facts.get("model")),
@@ -232,6 +233,12 @@ def _read_call(values: JsonObject) -> TracedCall:
         latency_s=facts.get("latency_s"),
         missing=missing,
     )
+
+
+@lru_cache(maxsize=4096)
+def _load_message(text: str) -> JsonObject:
+    """Return a message from its JSON: the same object for each call of a conversation that repeats it, which nothing changes."""
+    return as_mapping(json.loads(text))
 
 
 def _read_turns(value: Any, role: str, what: str, missing: list[str]) -> list[Turn]:

@@ -118,8 +118,12 @@ def test_a_trace_replays_as_a_test_without_a_model(
         == f"replayed from a trace: 2 answers and 2 results of tools, rebuilt from cases/traces/{tape.name}"
     )
     assert not (project.path / "cassettes").exists()  # and nothing of it is written into a cassette
-    # A mode that records replays it as well: nothing is asked.
-    assert project.run("--llm-record=new").outcomes == {"passed": 1}
+    # A mode that records replays it as well, and each trial gets the answers from the start: nothing is asked.
+    done = project.run("--llm-record=new", "--llm-trials=2", workers=2)
+    assert done.outcomes == {"passed": 1}
+    (record,) = done.records.values()
+    facts = record.facts["cassette"]
+    assert (facts["replayed"], facts["recorded"]) == (8, 0)
     assert not project.server.count
 
 

@@ -511,6 +511,107 @@ def test_anthropic_blocks_keep_the_name_and_arguments_of_tools(tmp_path: Path, f
     ]
 
 
+def responses_items() -> tuple[list[Json], list[Json]]:
+    """The two outputs of a conversation with OpenAI's Responses, as items: text and a call, then the answer."""
+    call = {
+        "type": "function_call",
+        "id": "fc_1",
+        "call_id": "c1",
+        "name": "weather",
+        "arguments": '{"city": "Łódź"}',
+    }
+    items = []
+    for text in ("I look.", "No, 9 °C."):
+        part: Json = {"type": "output_text", "text": text, "annotations": []}
+        items.append({"type": "message", "role": "assistant", "id": "m", "content": [part]})
+    first, second = items
+    return [first, call], [second]
+
+
+def langfuse_responses() -> list[Json]:
+    (first, call), last = responses_items()
+    reasoning: Json = {"type": "reasoning", "id": "rs_1", "summary": []}
+    result = {"type": "function_call_output", "call_id": "c1", "output": "9"}
+    asked: list[Json] = [*ASKED]
+    later = [*asked, reasoning, first, call, result]
+    usage = json.dumps(
+        {"input_tokens": 50, "output_tokens": 7, "input_tokens_details": {"cached_tokens": 40}}
+    )
+    rows = []
+    for number, (sent, output) in enumerate(((asked, [first, call]), (later, last[0]))):
+        attributes = {
+            "langfuse.observation.type": "generation",
+            "langfuse.observation.model.name": "gpt-4.1-mini",
+            "langfuse.observation.input": json.dumps(
+                {"input": sent, "tools": [{"type": "function", **TOOL["function"]}]}
+            ),
+            "langfuse.observation.output": json.dumps(output),
+            "langfuse.observation.usage_details": usage,
+        }
+        rows.append(span(number, attributes))
+    return rows
+
+
+def openinference_responses(**more: str) -> list[Json]:
+    """Each item is a message of its own, in the answer and in the next question."""
+    text = {"message": {"role": "assistant", "content": "I look."}}
+    function = {"name": "weather", "arguments": '{"city": "Łódź"}'}
+    call = {
+        "message": {"role": "assistant", "tool_calls": [{"tool_call": {"id": "c1", "function": function}}]}
+    }
+    result = {"message": {"role": "tool", "content": "9", "tool_call_id": "c1"}}
+    asked = [{"message": message} for message in ASKED]
+    last = {"message": {"role": "assistant", "content": "No, 9 °C."}}
+    rows = []
+    for number, (sent, output) in enumerate(((asked, [text, call]), ([*asked, text, call, result], [last]))):
+        attributes = {
+            "openinference.span.kind": "LLM",
+            "llm.model_name": "gpt-4.1-mini",
+            **flatten(sent, "llm.input_messages"),
+            **flatten(output, "llm.output_messages"),
+            **more,
+        }
+        rows.append(span(number, attributes))
+    return rows
+
+
+@pytest.mark.parametrize("spans", [langfuse_responses, openinference_responses])
+def test_the_items_of_a_response_are_one_answer(tmp_path: Path, spans: Callable[[], list[Json]]) -> None:
+    (entry,), counts = read(write(tmp_path / "traces.jsonl", otlp(*spans())))
+    assert not counts
+    assert (entry.input, entry.output) == ("Is it warm in Łódź?", "No, 9 °C.")
+    messages: Any = entry.messages
+    assert [message["role"] for message in messages] == ["system", "user", "assistant", "tool"]
+    assert messages[2]["content"] == "I look."
+    assert messages[2]["tool_calls"][0]["function"]["name"] == "weather"
+    calls: Any = entry.calls
+    assert calls[0]["output"] == "I look."
+    assert calls[0]["tool_calls"] == [{"name": "weather", "arguments": '{"city": "Łódź"}', "id": "c1"}]
+    if spans is langfuse_responses:
+        assert calls[0]["usage"] == {"input_tokens": 50, "output_tokens": 7, "cached_tokens": 40}
+
+
+@pytest.mark.parametrize("name", ["gen_ai.tool.definitions", "llm.tools.0.tool.json_schema"])
+def test_cut_tools_are_left_out_not_their_conversation(tmp_path: Path, name: str) -> None:
+    convention = genai if name.startswith("gen_ai") else openinference
+    spans = []
+    for number, (messages, answer, tokens) in enumerate(CALLS):
+        attributes = {**convention(messages, answer, tokens), name: '{"type": "function", "func'}
+        spans.append(span(number, attributes))
+    (entry,), counts = read(write(tmp_path / "traces.jsonl", otlp(*spans)))
+    assert entry.output == "No, 9 °C."
+    assert entry.data == {}
+    assert counts == {exported_traces.CUT_TOOLS: 2}
+
+
+def test_of_several_answers_that_were_asked_for_the_first_is_taken(tmp_path: Path) -> None:
+    first, _ = openinference_responses(**{"llm.invocation_parameters": '{"n": 2}'})
+    (entry,), _ = read(write(tmp_path / "traces.jsonl", otlp(first)))
+    assert entry.output == "I look."
+    calls: Any = entry.calls
+    assert "tool_calls" not in calls[0]
+
+
 def test_parts_of_unknown_kinds_are_kept_as_json(tmp_path: Path) -> None:
     found = {"type": "web_search_tool_result", "content": [{"title": "Łódź"}]}
     question = [{"role": "user", "content": ["Look.", {"type": "memory", "key": "city"}]}]

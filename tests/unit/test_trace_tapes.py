@@ -180,7 +180,9 @@ def test_what_is_missing_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "call 3 of the trace is this request, without an answer" in "\n".join(tape.describe_miss(question))
 
 
-def test_no_planted_secret_is_on_a_tape_and_requests_still_match(tmp_path: Path) -> None:
+def test_no_planted_secret_is_on_a_tape_and_requests_still_match(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     secrets = list(SECRETS.values())[:12]
     spans = []
     for number, secret in enumerate(secrets):
@@ -190,9 +192,13 @@ def test_no_planted_secret_is_on_a_tape_and_requests_still_match(tmp_path: Path)
         ]
         given += results(find={"token": secret})
         spans.append(span(number, given, says(f"It is {secret}."), trace=f"t{number}"))
+    for number, secret in enumerate(secrets):
+        error = {"error.type": f"{secret} is no key\nof ours"}
+        spans.append(span(50 + number, [user("Try")], None, trace=f"t{number}", attributes=error))
     tapes = imported(tmp_path, *spans)
     assert len(tapes) == len(secrets)
-    text = "".join(path.read_text() for path in (tmp_path / "traces").iterdir())
+    text = "".join(path.read_text() for path in (tmp_path / "traces").iterdir()) + capsys.readouterr().out
+    assert text.count("[secret] is no key)") >= len(secrets)
     assert [secret for secret in secrets if secret in text] == []
     assert "@example.com" not in text
     for asked, tape in tapes.items():

@@ -38,6 +38,7 @@ from pytest_llmops.trace.answers import TracedAnswer, UnsupportedFormat, encode_
 
 MAX_DIFF = 14  # lines of the difference to the nearest call
 MAX_LISTED = 5
+TOOL_METHODS = (CALL_METHOD, FUNCTION_METHOD)
 OTHER_ENDPOINTS = ("embeddings", "rerank", "moderations")
 
 
@@ -179,12 +180,15 @@ class TraceAnswers:
         result = self.tape.tools[index].result
         if question.method == FUNCTION_METHOD:
             return make_tool_answer({"result": _read_result(result)})
-        content = [{"type": "text", "text": result}]
-        return make_tool_answer({"result": {"content": content, "isError": False}})
+        content: dict[str, Any] = {"content": [{"type": "text", "text": result}], "isError": False}
+        value = parse_json(result)
+        if isinstance(value, dict):  # clients want it of a tool that has a schema for its result
+            content["structuredContent"] = value
+        return make_tool_answer({"result": content})
 
     def _find_tool_index(self, question: Question, take: str) -> int | None:
         """Return the index of the next call of a tool with these arguments; None without one."""
-        if question.method not in (CALL_METHOD, FUNCTION_METHOD):
+        if question.method not in TOOL_METHODS:
             return None
         given = self._place_of(take).tools
         arguments = self._clean(to_builtins(tool_arguments(question.json)))
@@ -210,7 +214,7 @@ class TraceAnswers:
         text = f"replayed from a trace: {format_count(calls, 'answer')}"
         if tools:
             text += f" and {format_count(tools, 'result')} of tools"
-        return f"{text}, rebuilt from {display_path(self.path)}"
+        return f"{text}, rebuilt from {shorten_text(display_path(self.path), 200)}"
 
     def describe_miss(self, question: Question) -> list[str]:
         """Return lines for the message of a request that neither a recording nor the trace answers."""
@@ -251,6 +255,8 @@ class TraceAnswers:
 
     def _describe_tools(self, question: Question) -> str:
         """Return with which arguments the trace has calls of the same tool."""
+        if question.method not in TOOL_METHODS:
+            return "  reason    a trace has calls of tools, not the handshake with their server: record it once, which asks no model"
         calls = [_format_tool(self.tape.tools[index]) for index in self._list_tools(question)]
         if not calls:
             return "  reason    the trace has no result of this tool"

@@ -5,6 +5,7 @@ role in a row are one message, as vendors differ in that.
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -263,6 +264,8 @@ def spell_parameters(given: JsonObject) -> dict[str, Json]:
 
     >>> spell_parameters({"generationConfig": {"maxOutputTokens": 20}, "stop_sequences": "END"})
     {'max_tokens': 20, 'stop': ['END']}
+    >>> spell_parameters({"temperature": 1, "max_tokens": "Infinity"})
+    {'temperature': 1}
     """
     flat: dict[str, Any] = {}
     for name, value in given.items():
@@ -289,8 +292,8 @@ def _spell_parameter(name: str, value: object) -> Json:
         return to_builtins(texts) if isinstance(texts, list) and texts else None
     if isinstance(value, str):
         value = parse_json(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None  # such as the text "inf" of Langfuse
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None  # such as "Infinity", which Langfuse writes for a limit that was not given
     return value
 
 

@@ -77,13 +77,17 @@ class _Shared:
 
     def __init__(self) -> None:
         self._places: dict[str, int] = {}
+        self._places_by_object: dict[int, int] = {}  # by the identity of a value that was added before
         self.values: list[JsonObject] = []
 
     def add(self, values: Sequence[JsonObject]) -> list[Json]:
         """Return the indexes of values; new ones are added."""
         indexes: list[Json] = []
         for value in values:
-            place = self._places.setdefault(canonical_json(dict(value)), len(self.values))
+            place = self._places_by_object.get(id(value))
+            if place is None:
+                place = self._places.setdefault(canonical_json(dict(value)), len(self.values))
+                self._places_by_object[id(value)] = place
             if place == len(self.values):
                 self.values.append(value)
             indexes.append(place)

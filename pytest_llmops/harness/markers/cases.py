@@ -276,11 +276,11 @@ def _find_file_of_project(node: Any, case: Case, arguments: Arguments) -> str:
 def find_trace(node: Any) -> Path | None:
     """Return the trace tape that the case of a test names under the key ``trace``, by its path from the file of cases; None without one."""
     case = getattr(getattr(node, "callspec", None), "params", {}).get(MARKER.fixture)
-    arguments = MARKER.find(node)
-    if arguments is None or not isinstance(case, Case):
+    if not isinstance(case, Case):
         return None
     trace = case.data.get("trace")
-    if not isinstance(trace, str) or not trace:
+    arguments = MARKER.find(node)
+    if not isinstance(trace, str) or not trace.endswith(".json") or arguments is None:
         return None
     try:
         cases = find_path(MARKER.read(arguments).file, folders_above(node.path.parent, node.config.rootpath))

@@ -95,6 +95,38 @@ def is_message(item: object) -> bool:
     return isinstance(item, dict) and not _MESSAGE_KEYS.isdisjoint(item)
 
 
+def _is_message_or_call(item: object) -> bool:
+    """Return whether a value is a message, or an item of OpenAI's Responses."""
+    return is_message(item) or _is_call_or_thought(as_mapping(item))
+
+
+def join_answers(turns: Iterable[Turn]) -> list[Turn]:
+    """Return the turns with those of the assistant in a row as one: the items of one answer of OpenAI's Responses."""
+    joined: list[Turn] = []
+    for turn in turns:
+        if joined and turn.role == joined[-1].role == "assistant":
+            joined[-1] = _join_turns(joined[-1], turn)
+        else:
+            joined.append(turn)
+    return joined
+
+
+def _join_turns(first: Turn, second: Turn) -> Turn:
+    """Return two turns as one: the texts as lines, and all tool calls."""
+    messages = [json.loads(first.text), json.loads(second.text)]
+    contents = [message["content"] for message in messages if message["content"]]
+    content: Any = []
+    for given in contents:
+        content += given if isinstance(given, list) else [given]
+    if all(isinstance(text, str) for text in content):
+        content = "\n".join(content)
+    calls = [call for message in messages for call in message.get("tool_calls", ())]
+    joined = {"role": first.role, "content": content}
+    if calls:
+        joined["tool_calls"] = calls
+    return _make_turn(joined)
+
+
 def read_messages(value: Any, role: str) -> list[Turn]:
     """Return the messages of a field; ``role`` is for messages without one.
 
@@ -107,7 +139,7 @@ def read_messages(value: Any, role: str) -> list[Turn]:
     items = [item for item, _ in spelled] or _list_items(value)
     if _are_parts(items):
         texts = [json.dumps({"role": role, "content": items})]
-    elif isinstance(value, str) and not all(map(is_message, items)):
+    elif isinstance(value, str) and not all(map(_is_message_or_call, items)):
         texts = [json.dumps(value)]
     elif spelled:
         texts = [text for _, text in spelled]
@@ -136,6 +168,8 @@ def read_tools(text: str) -> str:
     for item in _list_items(json.loads(text)):
         function = dict(_unwrap(item, "tool", "json_schema", "function"))
         function.pop("type", None)
+        if isinstance(function.get("json_schema"), str):
+            raise BadFile(CUT)  # not JSON: its end is missing
         if "input_schema" in function:  # Anthropic's name of it
             function["parameters"] = function.pop("input_schema")
         if "parameters" in function:
@@ -236,6 +270,8 @@ def _read_message(item: object, role: str) -> list[dict[str, Any]]:
         parts = [_open_part(part) for part in _list_items(given_parts)]
         content = _join_texts(parts)
     tool_calls = _read_tool_calls(message, parts)
+    if tool_calls:
+        role = "assistant"  # unless the message says otherwise: an item of OpenAI's Responses has no role
     role = as_text(message.get("role")) or role
     own = {"role": role, "content": content or ""}
     if role == "tool":

@@ -55,6 +55,7 @@ FIELD_NAMES = {
         llm.input_messages
         gen_ai.prompt
         langfuse.observation.input.messages
+        langfuse.observation.input.input
         langfuse.observation.input
         input.value.messages
         input.value
@@ -83,6 +84,11 @@ FIELD_NAMES = {
         input.tools
         inputs.tools
     """,
+    "choices": """
+        gen_ai.request.choice.count
+        llm.invocation_parameters.n
+        langfuse.observation.model.parameters.n
+    """,
     "finish_reason": """
         llm.finish_reason
         gen_ai.completion.0.finish_reason
@@ -94,6 +100,7 @@ FIELD_NAMES = {
         gen_ai.usage.prompt_tokens
         llm.token_count.prompt
         langfuse.observation.usage_details.prompt_tokens
+        langfuse.observation.usage_details.input_tokens
         langfuse.observation.usage_details.input
         usage_details.input
         usageDetails.input
@@ -104,6 +111,7 @@ FIELD_NAMES = {
         gen_ai.usage.completion_tokens
         llm.token_count.completion
         langfuse.observation.usage_details.completion_tokens
+        langfuse.observation.usage_details.output_tokens
         langfuse.observation.usage_details.output
         usage_details.output
         usageDetails.output
@@ -114,6 +122,7 @@ FIELD_NAMES = {
         gen_ai.usage.cache_read_input_tokens
         llm.token_count.prompt_details.cache_read
         langfuse.observation.usage_details.prompt_tokens_details.cached_tokens
+        langfuse.observation.usage_details.input_tokens_details.cached_tokens
         usage_details.input_cached_tokens
         usageDetails.input_cached_tokens
         outputs.usage.prompt_tokens_details.cached_tokens

@@ -228,7 +228,7 @@ class AnswerPlayer:
 
     def _play_traced(self, question: Question, take: str) -> Answer | None:
         """Return the next answer to a request in the trace of the test's case; None without one."""
-        traced = self._find_trace()
+        traced = self.find_trace()
         if traced is None:
             return None
         before = traced.describe_use()
@@ -242,7 +242,7 @@ class AnswerPlayer:
         self.report.counts.replayed += 1
         return answer
 
-    def _find_trace(self) -> "TraceAnswers | None":
+    def find_trace(self) -> "TraceAnswers | None":
         """Return the answers of the trace of the test's case; None without one, and for judges, which are no part of the run."""
         if active_tape.current_purpose() == JUDGE_PURPOSE:
             return None
@@ -250,7 +250,7 @@ class AnswerPlayer:
 
     def has_traced_tool(self, question: Question, take: str) -> bool:
         """Return whether the trace of the test's case has the next result of a call of a tool."""
-        traced = self._find_trace()
+        traced = self.find_trace()
         return traced is not None and traced.has_tool(question, take)
 
     def _play_other_server(self, question: Question, take: str) -> Answer | None:
@@ -388,7 +388,7 @@ class AnswerPlayer:
             )
         moved = [display_path(path) for path in self.recordings.list_moved_places(question.key)]
         traced: list[str] = []
-        trace = self._find_trace()
+        trace = self.find_trace()
         if trace is not None:
             traced = trace.describe_miss(question)
         return miss.describe_missing_request(

@@ -83,5 +83,11 @@ class LiveComparison:
         if not self.config.settings.changed or self.player.mode != "new" or self.report.changes:
             return
         owner = self.config.redactor.clean_text(self.config.owner)
-        change = self.player.recordings.describe_change(question, self.player.given.counts, take, owner=owner)
+        trace = self.player.find_trace()
+        if trace is not None and not self.player.recordings.by_key:
+            change = trace.describe_change(question)
+        else:
+            change = self.player.recordings.describe_change(
+                question, self.player.given.counts, take, owner=owner
+            )
         self.report.changes.append(change)

@@ -77,7 +77,9 @@ _TOOL_FIELDS = {
     """,
 }
 _TOOLS = ("execute_tool", "tool")
-_FIELDS = {name: split_names(names) for name, names in (FIELD_NAMES | _MORE_FIELDS | _TOOL_FIELDS).items()}
+TAPE_FIELDS = {
+    name: split_names(names) for name, names in (FIELD_NAMES | _MORE_FIELDS | _TOOL_FIELDS).items()
+}
 # Members of the invocation that are not parameters
 _NOT_PARAMETERS = frozenset(
     ("model", "messages", "input", "instructions", "system", "tools", "functions", "stream", "stream_options")
@@ -126,7 +128,7 @@ def read_tapes(paths: Iterable[Path], conversations: Sequence[Conversation]) -> 
             start = read_seconds(values.get("start")) or 0.0
             tool_spans[trace].append(_ToolSpan(start, len(tool_spans[trace]), tool))
 
-    for number, values in enumerate(join_records(paths, Counter(), _FIELDS, note_other)):
+    for number, values in enumerate(join_records(paths, Counter(), TAPE_FIELDS, note_other)):
         origin = values["origin"]
         own_keys = [(origin["trace"], origin["id"]), (origin["trace"], "")]
         placed = None

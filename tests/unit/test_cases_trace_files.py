@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,14 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.messages import check_message
 from support.shared import shared
+from support.traces import ask
 
+from pytest_llmops.cassettes.traces.answers import TraceAnswers
 from pytest_llmops.errors import UsageError
-from pytest_llmops.production import exported_traces
+from pytest_llmops.production import exported_traces, trace_tapes
 from pytest_llmops.production.exported_traces import read_conversations
 from pytest_llmops.production.review_queue import QueueEntry
+from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.trace.exported import messages as messages_module
 from pytest_llmops.trace.exported import records as records_module
-from pytest_llmops.trace.exported import span_fields
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 TOOL: dict[str, Any] = {
@@ -722,7 +725,9 @@ json_values = st.recursive(
 @given(
     st.lists(
         st.dictionaries(
-            st.sampled_from(sorted({name[0] for names in span_fields.FIELDS.values() for name in names})),
+            st.sampled_from(
+                sorted({name[0] for names in trace_tapes.TAPE_FIELDS.values() for name in names})
+            ),
             json_values,
         ),
         max_size=3,
@@ -737,8 +742,21 @@ def test_no_value_of_any_field_is_a_crash(rows: list[Json], value: object) -> No
     counts: Counter[str] = Counter()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exported_traces, "read_records", lambda *_: iter(json.loads(json.dumps(records))))
-        for conversation in read_conversations([path], counts):
+        conversations = list(read_conversations([path], counts))
+        for conversation in conversations:
             conversation.entry.to_line()
+        for tape in trace_tapes.read_tapes([path], conversations):
+            if tape is None:
+                continue
+            with tempfile.TemporaryDirectory() as folder:
+                written = Path(folder) / "tape.json"
+                trace_tapes.write_tape(written, tape, Redactor())
+                answers = TraceAnswers(written)
+            calls = answers.tape.calls
+            assert [len(call.messages) for call in calls] == [len(call.messages) for call in tape.calls]
+            question = ask({"role": "user", "content": "x"})
+            answers.find(question, "0")
+            assert answers.describe_miss(question)
 
 
 SAMPLES = (

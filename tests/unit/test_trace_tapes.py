@@ -295,6 +295,8 @@ def test_what_the_trace_holds_has_to_be_the_same(tmp_path: Path, change: Json, l
     assert (answer is None) == bool(line)
     if line:
         assert line in "\n".join(tape.describe_miss(question))
+        part = "tool find" if "tools" in change else line.partition(":")[0]
+        assert tape.describe_change(question) == f"call 1 of the trace: {part}"
 
 
 def test_a_model_with_its_version_answered_the_one_without(tmp_path: Path) -> None:

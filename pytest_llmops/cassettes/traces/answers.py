@@ -17,6 +17,7 @@ from pytest_llmops.cassettes.tool_questions import (
     CALL_METHOD,
     FUNCTION,
     FUNCTION_METHOD,
+    describe_tool_question,
     make_tool_answer,
     tool_arguments,
     tool_name,
@@ -233,9 +234,23 @@ class TraceAnswers:
 
     def _describe_nearest(self, question: Question) -> list[str]:
         """Return the call of the trace with the most lines in common, and the lines that differ."""
+        nearest = self._find_nearest(question)
+        if nearest is None:
+            return ["  reason    it is not a request to a chat model, or the trace has none"]
+        index, known = nearest
+        lines = [f"  nearest   call {index + 1} of the trace"]
+        changed = diff_lines(_wrap(self._spelled[index]), _wrap(known))
+        for sign, text in changed[:MAX_DIFF]:
+            lines.append(f"    {sign} {shorten_text(text, WRAP_WIDTH + 40)}")
+        if len(changed) > MAX_DIFF:
+            lines.append(f"    and {len(changed) - MAX_DIFF} more lines differ")
+        return lines
+
+    def _find_nearest(self, question: Question) -> tuple[int, Spelling] | None:
+        """Return the index of the call with the most lines in common, and the request as far as it is compared with that; None: it is not a chat."""
         asked = self._read_request(question)
         if not asked.messages or not self._spelled:
-            return ["  reason    it is not a request to a chat model, or the trace has none"]
+            return None
         wanted = Counter(asked.list_lines())
 
         def count_common(index: int) -> tuple[int, int]:
@@ -243,15 +258,20 @@ class TraceAnswers:
             return (wanted & Counter(lines)).total(), -abs(len(lines) - wanted.total())
 
         index = max(range(len(self._spelled)), key=count_common)
-        lines = [f"  nearest   call {index + 1} of the trace"]
-        held = self._spelled[index]
-        known = keep_compared(asked, held, has_parameters=self._has_parameters)
-        changed = diff_lines(_wrap(held), _wrap(known))
-        for sign, text in changed[:MAX_DIFF]:
-            lines.append(f"    {sign} {shorten_text(text, WRAP_WIDTH + 40)}")
-        if len(changed) > MAX_DIFF:
-            lines.append(f"    and {len(changed) - MAX_DIFF} more lines differ")
-        return lines
+        return index, keep_compared(asked, self._spelled[index], has_parameters=self._has_parameters)
+
+    def describe_change(self, question: Question) -> str:
+        """Return in which parts a request differs from the nearest call of the trace, as in ``call 2 of the trace: system, temperature``."""
+        nearest = self._find_nearest(question)
+        if nearest is None:
+            return describe_tool_question(question) if question.is_tool else "not in the trace"
+        index, known = nearest
+        before = self._spelled[index].list_lines()
+        now = known.list_lines()
+        changed = set(before) ^ set(now)
+        parts = dict.fromkeys(line.partition(":")[0] for line in (*now, *before) if line in changed)
+        names = [shorten_text(part, 60) for part in parts]
+        return f"call {index + 1} of the trace: {', '.join(names[:MAX_LISTED]) or 'asked once more'}"
 
     def _describe_tools(self, question: Question) -> str:
         """Return with which arguments the trace has calls of the same tool."""

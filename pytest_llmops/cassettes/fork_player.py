@@ -115,11 +115,18 @@ class ForkPlayer(AnswerPlayer):
         if not has_run and not self.progress.has_replayed(take):
             self.progress.begin_fork(take, "new", is_call=is_call)
             return
-        change = ""
-        if self.recordings.by_key and not self._is_next_marked(question.key, BASE_TAKE):
-            owner = self.config.redactor.clean_text(self.config.owner)
-            change = self.recordings.describe_change(question, self.given.counts, take, owner=owner)
+        change = self._describe_change(question, take)
         self.progress.begin_fork(take, "live", is_call=is_call, change=change)
+
+    def _describe_change(self, question: Question, take: str) -> str:
+        """Return how a request differs from the recorded ones, in a few words.
+
+        "": another trial has forked with the same request, or the run is that of a trace.
+        """
+        if not self.recordings.by_key or self._is_next_marked(question.key, BASE_TAKE):
+            return ""
+        owner = self.config.redactor.clean_text(self.config.owner)
+        return self.recordings.describe_change(question, self.given.counts, take, owner=owner)
 
     def _enter_recorded_fork(self, take: str, *, is_call: bool) -> None:
         if self.progress.stage(take) == "prefix":

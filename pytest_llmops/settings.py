@@ -131,16 +131,6 @@ FAULT_NAMES = (
 )  # fmt: skip
 ALL_FAULTS = "all"
 _parse_fault_names = names_of(ALL_FAULTS, *FAULT_NAMES)
-# Options that make no sense beside --llm-faults, and why; from the ini, their values are ignored
-_NOT_WITH_FAULTS: Mapping[str, str] = {
-    "accept": "a run with faults is no baseline",
-    "accept_session": "a run with faults is no baseline",
-    "again": "it runs broken cases again, without faults",
-    "changed": "a fault changes the conversation in every test",
-    "trials": "each test runs once for each kind of fault",
-    "concurrency": "what a call gets depends on the calls before it",
-    "batch": "what a call gets depends on the calls before it",
-}
 JUDGE_CONCURRENCY = 8  # live calls of judges at the same time, without --llm-concurrency
 
 
@@ -230,6 +220,11 @@ class Settings:
     changed: bool = _declare_option(
         parse_bool, False, "replay every test; only a test with a request that is not recorded asks live, and is recorded, with the trials of --llm-trials",
         flag="--llm-changed", switch=True, ini=None,
+    )  # fmt: skip
+    fork: bool = _declare_option(
+        parse_bool, False, "replay every test up to its first request that is not recorded, and ask live from there on, in each of the trials (10): how often does "
+        "the fix of a recorded run hold? (docs/incidents.md)",
+        flag="--llm-fork", switch=True, ini=None,
     )  # fmt: skip
     faults: tuple[str, ...] = _declare_option(
         parse_faults, (),
@@ -452,7 +447,7 @@ class Settings:
     @property
     def asks_ahead(self) -> bool:
         """Whether the calls of all tests are made before the tests are reported."""
-        if self.record == "none" or self.changed or self.faults:
+        if self.record == "none" or self.changed or self.faults or self.fork:
             return False
         return self.batch or (self.concurrency or 1) > 1
 
@@ -516,41 +511,19 @@ class Settings:
                 expected = "no other mode than new beside it"
                 raise SettingError("command line", "--llm-changed", expected, record)
         if values.get("faults"):
-            _settle_faults(values, sources)
+            from pytest_llmops._util.option_conflicts import settle_faults
+
+            settle_faults(values, sources)
+        if values.get("fork"):
+            from pytest_llmops._util.option_conflicts import settle_fork
+
+            settle_fork(values, sources)
         if values.get("tools") == "compare" and values.get("record", "none") != "none":
             expected = (
                 "no --llm-record beside it: the model is replayed, so that all differences are the tools'"
             )
             raise SettingError("command line", "--llm-tools=compare", expected, values["record"])
         return cls(**values)
-
-
-def _settle_faults(values: dict[str, Any], sources: Sequence[tuple[str, Mapping[str, object]]]) -> None:
-    """Take the options back, in place, that make no sense beside ``--llm-faults``.
-
-    Raises:
-        SettingError: One of them is on the command line, or the mode of recording or of tools does not fit.
-    """
-    for option in OPTIONS:
-        reason = _NOT_WITH_FAULTS.get(option.name, "")
-        if not reason or option.name not in values:
-            continue
-        is_typed = any(place == "command line" and given.get(option.name) for place, given in sources)
-        if is_typed:
-            expected = f"no {option.flag} beside it: {reason}"
-            raise SettingError("command line", "--llm-faults", expected, values[option.name])
-        del values[option.name]
-    record = values.get("record", "none")
-    if record not in ("none", "new", "live"):
-        raise SettingError(
-            "command line",
-            "--llm-faults",
-            "--llm-record as none, new or live beside it: what a test asks without faults is not recorded again",
-            record,
-        )
-    if values.get("tools") == "compare":
-        expected = "no --llm-tools=compare beside it: with a fault, other tools are called"
-        raise SettingError("command line", "--llm-faults", expected, "compare")
 
 
 def _choose_record_again(

@@ -40,8 +40,8 @@ class AnswerRecorder:
     player: AnswerPlayer
     journal: Journal = field(init=False)
     failed: CassetteError | None = None
-    # Answers that the journal of the whole run holds
-    _in_run_journal: list[JournalEntry] = field(default_factory=list)
+    # Answers that the journal of the whole run holds, and copies of recorded ones
+    _without_journal: list[JournalEntry] = field(default_factory=list)
     _unwritten_count: int = 0  # answers that could not be written at once
     # Recorded answers that are dropped when the tape is closed, unless they are requested until then
     _unneeded: set[KeyAndTake] = field(default_factory=set)
@@ -85,10 +85,12 @@ class AnswerRecorder:
             CassetteError: The answer could not be written; `close` raises it again.
         """
         if self.is_writing:
+            if self.config.fork is not None:
+                wire = self.config.fork.mark(wire, take)
             self._note_compressed(wire)
             entry = self._make_entry(question, wire, take)
             if in_run_journal:
-                self._in_run_journal.append(entry)
+                self._without_journal.append(entry)
             else:
                 self.check_secrets(entry)
                 try:
@@ -103,6 +105,34 @@ class AnswerRecorder:
             if self.config.settings.changed:
                 self._drop_other_headers(question, take)
         self.player.given.add_answer(question.key, take)
+
+    def copy_answer(self, key: str, wire: Mapping[str, Any], take: str) -> None:
+        """Keep a recorded answer as the next one of another take too, unless that take has it already.
+
+        It needs no journal: after a crash, the next run copies it again.
+
+        Args:
+            key: The key under which it is recorded.
+            wire: The answer as it is recorded.
+            take: The other take; the caller counts the answer as given.
+        """
+        interaction = self.player.recordings.by_key[key]
+        answers = interaction.answers.get(take, [])
+        place = self.player.given.count(key, take)
+        is_recorded = place < len(answers)
+        if is_recorded and answers[place] == wire:
+            return
+        entry = JournalEntry(
+            by=interaction.by,
+            key=key,
+            take=take,
+            n=place,
+            request=dict(interaction.request),
+            answer=dict(wire),
+            again=is_recorded,
+        )
+        self._without_journal.append(entry)
+        store.apply_entries(self.player.recordings.by_key, [entry], replace=False)
 
     def _note_compressed(self, wire: Mapping[str, Any]) -> None:
         """Note that an answer is recorded as compressed bytes, because it could not be decoded."""
@@ -218,7 +248,7 @@ class AnswerRecorder:
         if self.mode == "new":
             adopted = self.player.recordings.adopted.values()
         own_journals = self.journal.paths
-        has_answers = bool(adopted or self._in_run_journal or own_journals)
+        has_answers = bool(adopted or self._without_journal or own_journals)
         if not has_answers and not find_abandoned_journals(self.path):
             return
         # Mode all replaces the answers that the test requested. If it passed, the others are dropped.
@@ -237,7 +267,7 @@ class AnswerRecorder:
                 replace=self.mode == "all",
                 keep=to_keep,
                 adopted=adopted,
-                entries=self._in_run_journal,
+                entries=self._without_journal,
                 dropped=dropped,
             )
         except CassetteError as error:

@@ -13,6 +13,7 @@ from pytest_llmops.cassettes.answer_recorder import AnswerRecorder
 from pytest_llmops.cassettes.answer_sharing import AnswerSharing
 from pytest_llmops.cassettes.budget import CallCosts
 from pytest_llmops.cassettes.fault_injection import FaultInjection
+from pytest_llmops.cassettes.fork_player import connect_recorder, make_player
 from pytest_llmops.cassettes.ledger_folder import find_ledger_path
 from pytest_llmops.cassettes.live_comparison import LiveComparison
 from pytest_llmops.cassettes.naming import display_path
@@ -82,8 +83,9 @@ class Tape:
 
     def __post_init__(self) -> None:
         self.costs = CallCosts(self.config.ledger)
-        self.player = AnswerPlayer(self.path, self.mode, self.config, self.report, self.shared)
+        self.player = make_player(self.path, self.mode, self.config, self.report, shared=self.shared)
         self.recorder = AnswerRecorder(self.path, self.mode, self.config, self.report, self.player)
+        connect_recorder(self.player, self.recorder)
         self.comparison = LiveComparison(self.config, self.report, self.player)
         self.sharing = AnswerSharing(self.config, self.report, self.player, self.recorder)
         self.tools = ToolCalls(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmops.cassettes import clients
 from pytest_llmops.cassettes.budget import Ledger, open_ledger
 from pytest_llmops.cassettes.faults.plan import FaultPlan
+from pytest_llmops.cassettes.fork_progress import ForkProgress
 from pytest_llmops.cassettes.rate_limit import RateLimiter
 from pytest_llmops.cassettes.recordings import RecordingIndex
 from pytest_llmops.cassettes.request_key import Answer, MatchRules, Normalizer, Question, answer_to_wire
@@ -49,6 +50,7 @@ class TapeConfig:
         faults: The faults that calls of the application get on purpose; None: there are none.
         fault_take: The take of what the test asks only with its fault, with ``--llm-faults``; "": it has none, and everything belongs to
             the test itself.
+        fork: Where each trial leaves the recorded run, with ``--llm-fork``; None: the option is not set.
         traced: The answers of the trace of the test's case, for requests that no recording answers; None: its case has no trace.
     """
 
@@ -68,6 +70,7 @@ class TapeConfig:
     list_folders: Callable[[], Mapping[str, str]] = dict
     faults: FaultPlan | None = None
     fault_take: str = ""
+    fork: ForkProgress | None = None
     traced: "TraceAnswers | None" = None
 
     @property
@@ -149,6 +152,9 @@ def make_run_config(
     ledger = None
     if settings.has_budget:
         ledger = open_ledger(settings)
+    fork = None
+    if settings.fork:
+        fork = ForkProgress()
     shared_answers = None
     if shares_answers:
         shared_answers = SharedAnswers()
@@ -168,5 +174,6 @@ def make_run_config(
         list_folders=list_folders,
         faults=faults,
         fault_take=fault_take,
+        fork=fork,
         traced=traced,
     )

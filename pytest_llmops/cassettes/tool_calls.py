@@ -13,6 +13,7 @@ from pytest_llmops.cassettes.answer_player import AnswerPlayer
 from pytest_llmops.cassettes.answer_recorder import AnswerRecorder
 from pytest_llmops.cassettes.budget import CallCosts
 from pytest_llmops.cassettes.faults.tool_answers import ToolFault
+from pytest_llmops.cassettes.fork_player import ForkPlayer, find_fork
 from pytest_llmops.cassettes.live_comparison import LiveComparison
 from pytest_llmops.cassettes.naming import display_path
 from pytest_llmops.cassettes.request_key import Answer, Question
@@ -21,6 +22,7 @@ from pytest_llmops.cassettes.tape_report import KeyAndTake, TapeReport
 from pytest_llmops.cassettes.tool_comparison import compare_tool_answers, iter_sorted
 from pytest_llmops.cassettes.tool_questions import (
     END_METHOD,
+    MCP,
     REPEATED_METHODS,
     UNASKED_METHODS,
     describe_tool_question,
@@ -164,8 +166,29 @@ class ToolCalls:
             return "pass"
         if self.mode == "verify":
             return "verify"
+        fork = find_fork(self.player)
+        if fork is not None:
+            return self._choose_in_fork(fork, question, take)
         if self.mode == "new" and self._replays_server(question, take):
             return "replay"
+        return "record"
+
+    def _choose_in_fork(self, fork: ForkPlayer, question: Question, take: str) -> Action:
+        """Return what is done with a call in a trial of ``--llm-fork``: a call that is not recorded ends the recorded run, too.
+
+        A server that was replayed up to there does not know the earlier calls; a note says so.
+        """
+        place = (question.url, take)
+        if fork.replays_tool(question, take):
+            if not is_repeated(question):
+                self._is_replayed[place] = True
+            return "replay"
+        if not is_repeated(question):
+            fork.begin_live(question, take, is_call=False)
+            if self._is_replayed.get(place) and question.url.startswith(f"{MCP}:"):
+                self.report.note_once(
+                    f"{question.url} was replayed up to the fork and is called live after it: it does not know its earlier calls"
+                )
         return "record"
 
     def _replays_server(self, question: Question, take: str) -> bool:
@@ -222,7 +245,10 @@ class ToolCalls:
         replays = self.mode in REPLAYING_MODES or self.config.settings.tools == "replay"
         if self.is_off or not replays:
             return False
+        fork = find_fork(self.player)
         with self.report.lock:
+            if fork is not None and self.config.settings.tools != "replay":
+                return fork.replays_tool(question, take)
             recorded = self.player.recorded_answers(question.key, take)
             if is_repeated(question):
                 return bool(recorded)
@@ -238,6 +264,9 @@ class ToolCalls:
         with self.report.lock:
             if not self.is_recorded(end, take):
                 return False
+            fork = find_fork(self.player)
+            if fork is not None:
+                take = fork.source_take(take)
             for key, interaction in self.player.recordings.by_key.items():
                 request = interaction.request
                 if request["url"] != end.url or request["method"] in {*REPEATED_METHODS, END_METHOD}:
@@ -255,6 +284,11 @@ class ToolCalls:
                 return True
             if self.mode != "new":
                 return False
+            fork = find_fork(self.player)
+            if fork is not None:
+                source = fork.source_take(take)
+                is_live = fork.progress.stage(take) == "live"
+                return not is_live and self._has_recordings(question.url, source, counted=False)
             decided = self._is_replayed.get((question.url, take))
             if decided is not None:
                 return decided

@@ -82,9 +82,9 @@ class StoredBaseline:
 def has_baseline(settings: Settings, root: Path) -> bool:
     """Return whether the project's baseline exists, or the settings name another one, whether it exists or not.
 
-    A run with faults or for a ledger has none: it is not compared.
+    A run with faults, one that forks recorded runs, and one for a ledger have none: they are not compared.
     """
-    if settings.faults or current_override() is not None:
+    if settings.faults or settings.fork or current_override() is not None:
         return False
     return settings.baseline != Settings().baseline or (root / settings.baseline).exists()
 

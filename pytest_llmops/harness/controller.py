@@ -187,7 +187,7 @@ class Controller:
         yield from iter_adoption_notes(settings, records)
         yield from iter_cassette_notes(records, meta)
         trials = settings.trials
-        if settings.changed:
+        if settings.changed or settings.fork:
             trials = 1
         yield from iter_single_trial_notes(records, trials)
         yield from iter_trial_notes(records)

@@ -297,6 +297,8 @@ class Harness:
             tape.close(passed=passed)
         finally:
             usage = self._describe_model_variants()
+            if tape.config.fork is not None and tape.mode == "new":
+                self.recorder.facts["fork"] = tape.config.fork.describe(tape.config.take)
             takes = count_takes(tape)
             if takes and llm_trials.MARKER.find(self.item) is None:
                 usage["takes"] = takes

@@ -236,7 +236,7 @@ def sdk_environment(settings: Settings) -> Iterator[None]:
     from pytest_llmops.redaction.secret_names import PLACEHOLDER_KEY
 
     unneeded: tuple[str, ...] = ()
-    if settings.record == "none" or settings.changed:
+    if settings.record == "none" or settings.changed or settings.fork:
         unneeded = API_KEY_VARIABLES
     elif is_loopback(urlsplit(settings.base_url).hostname or ""):
         unneeded = API_KEY_VARIABLES[:1]

@@ -38,6 +38,7 @@ MODES = {
     "none": "recordings are replayed, nothing is asked live",
     "new": "recordings are replayed, what is missing is asked live and recorded",
     "changed": "recordings are replayed, a test with a new request asks live and is recorded",
+    "fork": "recordings are replayed up to the first new request of a test, from there on it asks live, in each trial",
     "all": "everything is asked live and recorded again",
     "live": "everything is asked live, nothing is recorded",
     "verify": "everything is asked live and compared with its recording",
@@ -71,6 +72,8 @@ def describe_settings(settings: Settings) -> str:
     mode: str = settings.record
     if settings.changed:
         mode = "changed"
+    if settings.fork:
+        mode = "fork"
     parts = [MODES[mode]]
     if settings.tools in TOOL_MODES:
         words = MODES[mode].replace("everything is", "the model is").replace("nothing is", "no model is")

@@ -20,6 +20,7 @@ from pytest_llmops._util.file_override import current_override
 from pytest_llmops.errors import append_code
 from pytest_llmops.harness.again import find_again
 from pytest_llmops.harness.baseline_gate import has_baseline
+from pytest_llmops.harness.fork_trials import is_forked_trial, summarize_fork
 from pytest_llmops.harness.markers import llm_compare, llm_trials
 from pytest_llmops.harness.markers.llm_trials import TrialPlan, read_trial_plan
 from pytest_llmops.harness.records import build_record
@@ -27,10 +28,14 @@ from pytest_llmops.harness.tapes import repetition_of
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.recorder import run_as_trial
 from pytest_llmops.results import call_sequences
+from pytest_llmops.results import fork as fork_results
 from pytest_llmops.results.assertion_lint import FACT as LINT_FACT
 from pytest_llmops.results.tool_choices import keep_calls_of_trials
 from pytest_llmops.results.verdict import LEVEL_CODES
 from pytest_llmops.settings import Settings
+
+GOES_ON = ("", "MeasurementErrored")
+GOES_ON_IN_FORK = (*GOES_ON, "ModelError")  # a server that fails once costs one trial, not those after it
 
 
 def list_takes(item: Any, settings: Settings, *, if_all_pass: bool = False) -> range:
@@ -70,7 +75,7 @@ def _may_stop(item: Any, settings: Settings) -> bool:
     """
     if current_override() is not None:
         return False
-    if settings.accept or llm_compare.MARKER.find(item) is not None:
+    if settings.accept or settings.fork or llm_compare.MARKER.find(item) is not None:
         return False
     return not has_baseline(settings, item.config.rootpath)
 
@@ -87,6 +92,7 @@ class TrialRun:
             sees no trial; a note says so.
         first_take: The take of the first trial, under ``--llm-changed``: without a new request, the test ends with its last
             recorded take. None: the option is not set, or the test has a marker that says how often it runs.
+        is_fork: Whether the trials fork a recorded run, with ``--llm-fork``: a test without a change runs once.
         reports: For each trial that ran, its reports: set-up, call and tear-down, without a call if the set-up did not pass.
     """
 
@@ -95,6 +101,7 @@ class TrialRun:
     strict: bool = False
     has_reruns: bool = False
     first_take: int | None = None
+    is_fork: bool = False
     reports: list[Sequence[Any]] = field(default_factory=list)
 
     @property
@@ -113,8 +120,10 @@ class TrialRun:
         return self.plan.decide(counts["passed"], counts["failed"], left) is not None
 
     def add(self, reports: Sequence[Any]) -> None:
-        """Add the reports of a trial. Under ``--llm-changed``, shorten the plan if all recorded takes were replayed."""
+        """Add the reports of a trial. It shortens the plan if all recorded takes were replayed (``--llm-changed``) or nothing is new (``--llm-fork``)."""
         self.reports.append(reports)
+        if self.is_fork and len(self.reports) == 1 and not is_forked_trial(reports):
+            self.plan = TrialPlan(trials=1)
         if self.first_take is None:
             return
         trials = len(self.reports)
@@ -144,16 +153,29 @@ class TrialRun:
         reports = self.reports[-1]
         if all(report.when != "call" for report in reports):  # an xfail in the set-up, or --setup-only
             return reports[0]
-        return next((report for report in reports if _ends_all_trials(report)), None)
+        goes_on = GOES_ON_IN_FORK if self.is_fork else GOES_ON
+        return next((report for report in reports if _ends_all_trials(report, goes_on)), None)
 
     @property
     def counts(self) -> dict[str, int]:
         """How many trials passed, failed, and could not be scored."""
-        outcomes = [_trial_outcome(reports) for reports in self.reports]
+        outcomes = self.outcomes
         return {name: outcomes.count(name) for name in ("passed", "failed", "unscored")}
+
+    @property
+    def outcomes(self) -> list[str]:
+        """How each trial ended: ``passed``, ``failed`` or ``unscored``."""
+        return [_trial_outcome(reports) for reports in self.reports]
 
     def merge(self) -> list[Any]:
         """Return the reports of the test as a whole, one for each phase: those of a single trial, with what all trials measured."""
+        fork = summarize_fork(self.reports, self.outcomes, self.plan.trials) if self.is_fork else None
+        reports = self._merge_trials()
+        if fork is not None and hasattr(reports[-1], "llmops"):
+            reports[-1].llmops.setdefault("facts", {})[fork_results.FACT] = fork.to_wire()
+        return reports
+
+    def _merge_trials(self) -> list[Any]:
         _shift_starts(self.reports)
         if self._final_report is not None or self.plan.trials == 1:
             return self._finish_last_trial()
@@ -206,8 +228,7 @@ class TrialRun:
 
     def _find_trial(self, outcome: str) -> int:
         """Return the index of the first trial with an outcome. `merge` looks only for an outcome that a trial has."""
-        outcomes = [_trial_outcome(reports) for reports in self.reports]
-        return outcomes.index(outcome)
+        return self.outcomes.index(outcome)
 
     def _add_counts(self, index: int, counts: Mapping[str, int]) -> None:
         """Say in the report of a trial that is shown as the failure how many trials passed, and which one this is."""
@@ -258,14 +279,19 @@ class TrialRun:
                 report.llmops["tapes"] = _collect(self.reports, "tapes")
 
 
-def _ends_all_trials(report: Any) -> bool:
-    """Return whether further trials would end the same way: after a skip, a broken fixture, a missing recording, a spent budget."""
+def _ends_all_trials(report: Any, goes_on: Sequence[str]) -> bool:
+    """Return whether further trials would end the same way: after a skip, a broken fixture, a missing recording, a spent budget.
+
+    Args:
+        report: A report of a trial.
+        goes_on: The kinds of errors after which another trial may end in another way.
+    """
     if report.skipped and not hasattr(report, "wasxfail"):
         return True
     if report.failed and report.when != "call":
         return True
     kind = getattr(report, "llmops", {}).get("kind", "")
-    return kind not in ("", "MeasurementErrored")
+    return kind not in goes_on
 
 
 def _merge_closing_facts(payloads: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -534,4 +560,5 @@ def make_run(item: Any, settings: Settings) -> TrialRun:
         strict=settings.strict,
         has_reruns=has_reruns,
         first_take=first_take,
+        is_fork=settings.fork,
     )

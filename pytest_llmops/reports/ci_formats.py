@@ -17,6 +17,7 @@ from pytest_llmops.measurement import Json, Measurement, escape_json_output, esc
 from pytest_llmops.reports.formats import ReportFormat
 from pytest_llmops.reports.text import quote_line, render_template
 from pytest_llmops.results.details import CassetteFacts, SideFacts, read_scale, to_scale
+from pytest_llmops.results.fork import list_fork_lines
 from pytest_llmops.results.review import select_for_review
 from pytest_llmops.results.run import Outcome, Run, TestRecord
 from pytest_llmops.results.summary import describe_weak_half, summarize_run
@@ -118,6 +119,7 @@ def _record_fields(record: TestRecord) -> dict[str, Json]:
         "llm.review": "; ".join(judgement.reason for judgement in reviews),
         "llm.cassette": cassette.path,
         "llm.changed_tools": describe_changed_tools(record),
+        "llm.fork": "; ".join(sentence for _, sentence in list_fork_lines([record])),
     }
 
 

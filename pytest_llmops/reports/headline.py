@@ -11,6 +11,7 @@ from pytest_llmops.reports.commands import complete_command, find_next_command, 
 from pytest_llmops.reports.comparisons import list_comparisons, list_judges
 from pytest_llmops.results.details import CollectionError, as_list, as_mapping, fact_text
 from pytest_llmops.results.fault_survey import read_survey
+from pytest_llmops.results.fork import read_forks
 from pytest_llmops.results.problems import list_failed_measurements, list_record_commands
 from pytest_llmops.results.run import OUTCOMES, Outcome, Run, TestRecord, is_judged
 from pytest_llmops.results.shares import ShareVerdict
@@ -438,7 +439,7 @@ class _Reader:
             measurement.unit == "1" for record in self._run.records for measurement in record.measurements
         )
         next_step = command = ""
-        if has_scores and not self._run.meta.get("accepted"):
+        if has_scores and not self._run.meta.get("accepted") and not read_forks(self._run.records):
             next_step = "Accept this run as the first baseline, to see what later changes make worse:"
             command = self._complete('pytest --llm-accept "first baseline"')
         return Headline(

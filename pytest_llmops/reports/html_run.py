@@ -7,6 +7,7 @@ from pytest_llmops.reports.comparisons import ShownJudge
 from pytest_llmops.reports.html_sides import format_optional_amount
 from pytest_llmops.reports.html_views import MAX_NAME, View, case_id, format_json
 from pytest_llmops.results.assertion_lint import SCOPE, read_lint
+from pytest_llmops.results.fork import list_fork_lines
 from pytest_llmops.results.review import Judgement
 from pytest_llmops.results.run import Run
 from pytest_llmops.results.summary import Totals
@@ -15,6 +16,7 @@ from pytest_llmops.results.traffic import Traffic, format_cost, format_tokens
 
 MAX_CONFUSIONS = 40
 MAX_TOOTHLESS = 100
+MAX_FORKS = 100
 _PURPOSES = {"app": "the application", "judge": "judges", "embedder": "embedders"}
 
 
@@ -44,6 +46,9 @@ def build_run_facts(run: Run, totals: Totals, judges: Iterable[ShownJudge]) -> l
         rows += [
             ["Cannot fail", shorten_text(found.sentence, 600)] for found in lint.toothless[:MAX_TOOTHLESS]
         ]
+    for nodeid, sentence in list_fork_lines(run.records)[:MAX_FORKS]:
+        text = f"{nodeid}: {sentence}" if nodeid else sentence
+        rows.append(["Fork", shorten_text(text, 2 * MAX_NAME)])
     if totals.budget:
         rows.append(["Budget", totals.budget])
     return rows

@@ -40,6 +40,7 @@ from pytest_llmops.results.details import (
     read_scale,
     to_scale,
 )
+from pytest_llmops.results.fork import list_fork_lines
 from pytest_llmops.results.run import TestRecord, is_judged, judge_doubt
 from pytest_llmops.results.summary import describe_weak_half
 from pytest_llmops.results.traffic import count_traffic
@@ -64,7 +65,7 @@ SEPARATE_DETAILS = frozenset(
     }
 )
 KNOWN_FACTS = frozenset(
-    {"model", "prompt", "case", "retriever", "judge", "cassette", "record", "call_sequences"}
+    {"model", "prompt", "case", "retriever", "judge", "cassette", "record", "call_sequences", "fork"}
 )
 MAX_PASSAGES = 50
 MAX_SAMPLES = 50
@@ -480,6 +481,8 @@ def _iter_record_facts(record: TestRecord) -> Iterator[tuple[str, str]]:
                 words.append(f"{before}{fact_text(value)}")
         if words:
             yield kind, shorten_text(" · ".join(words), 2 * MAX_NAME)
+    for _, sentence in list_fork_lines([record]):
+        yield "fork", shorten_text(sentence, 2 * MAX_NAME)
     yield "time", format_amount(record.duration_s, "s")
 
 

@@ -37,6 +37,7 @@ from pytest_llmops.reports.text import quote_line
 from pytest_llmops.results.assertion_lint import SCOPE, read_lint
 from pytest_llmops.results.details import CollectionError, as_list
 from pytest_llmops.results.fault_survey import read_survey
+from pytest_llmops.results.fork import list_fork_lines
 from pytest_llmops.results.problems import list_record_commands
 from pytest_llmops.results.run import Run
 from pytest_llmops.results.summary import Totals, summarize_run
@@ -108,6 +109,7 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
         *_format_comparisons(run),
         *_format_faults(run),
         *_format_lint(run),
+        *_format_forks(run),
         *_format_tools(run),
         *_format_notes(run),
         *_format_run(run),
@@ -376,6 +378,15 @@ def _format_lint(run: Run) -> list[Block]:
         sentences.append(f"Not tried: {lint.reasons}.")
     blocks = [lines, [" ".join([*sentences, f"It is {SCOPE}."])]]
     return _fold("Assertions that cannot fail", [block for block in blocks if block], is_open=True)
+
+
+def _format_forks(run: Run) -> list[Block]:
+    """Return how often each test passed after its fork, with ``--llm-fork``."""
+    forks = list_fork_lines(run.records)
+    if not forks:
+        return []
+    rows = [[quote_cell(nodeid) if nodeid else "others", quote_cell(text, 600)] for nodeid, text in forks]
+    return _fold("Forks", [format_table(["Test", "After the first new request"], rows)], is_open=True)
 
 
 def _format_tools(run: Run) -> list[Block]:

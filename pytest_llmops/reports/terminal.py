@@ -17,6 +17,7 @@ from pytest_llmops.reports.terminal_details import detail_lines
 from pytest_llmops.reports.terminal_page import MIN_WIDTH, Line, Page, Style, has_content
 from pytest_llmops.results.assertion_lint import SCOPE, read_lint
 from pytest_llmops.results.fault_survey import NOT_JUDGED, read_survey
+from pytest_llmops.results.fork import list_fork_lines
 from pytest_llmops.results.problems import describe_unrecorded, list_record_commands
 from pytest_llmops.results.run import Run
 from pytest_llmops.results.summary import summarize_run
@@ -146,6 +147,7 @@ class _Builder:
                 *self._sentence_lines(),
                 *self._fault_count_lines(),
                 *self._lint_count_lines(),
+                *self._fork_lines(),
                 *self._remark_lines(),
                 *self._doubt_lines(),
                 *self._next_lines(),
@@ -158,6 +160,7 @@ class _Builder:
             self._comparison_lines(),
             self._fault_lines(),
             self._lint_lines(),
+            self._fork_lines(),
             self._tool_lines(),
             [*self._missed_lines(), *self._verified_lines(), *self._budget_lines(), *self._skipped_lines()],
         ]
@@ -332,6 +335,15 @@ class _Builder:
         if lint.reasons:
             lines += page.fact("not tried", page.quote(lint.reasons, MAX_LINT_CHARS))
         return [*lines, *page.fact("", f"It is {SCOPE}.")]
+
+    def _fork_lines(self) -> list[Line]:
+        """Return how often each test passed after its fork, with ``--llm-fork``."""
+        page = self._page
+        lines: list[Line] = []
+        for nodeid, sentence in list_fork_lines(self._run.records):
+            text = f"{nodeid}: {sentence}" if nodeid else sentence
+            lines += page.fact("fork", page.quote(text, 600))
+        return lines
 
     def _tool_lines(self) -> list[Line]:
         """Return which tools of the catalogues were reached, and which were confused; with -v all of them."""

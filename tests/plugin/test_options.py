@@ -29,8 +29,9 @@ import pytest
 @pytest.mark.prompt("greet")
 def test_prompt(prompt): pass
 """
-# --llm-changed and --llm-lint go with no --llm-record, --llm-batch with no workers, --llm-again with no --llm-accept; all have tests of their own.
-WITH_OWN_TESTS = ("changed", "faults", "batch", "again", "again_from", "lint")
+# --llm-changed, --llm-fork and --llm-lint go with no --llm-record, --llm-batch with no workers, --llm-again with no --llm-accept; all have
+# tests of their own.
+WITH_OWN_TESTS = ("changed", "fork", "faults", "batch", "again", "again_from", "lint")
 FLAGS = [option for option in OPTIONS if option.flag and option.name not in WITH_OWN_TESTS]
 INIS = [option for option in OPTIONS if option.ini]
 VARIABLES = [option for option in OPTIONS if option.env]

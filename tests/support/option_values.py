@@ -50,6 +50,7 @@ EXAMPLES = {
         "the path of a function",
     ),
     "changed": Example("true", True, "false", "yes", "true or false"),
+    "fork": Example("true", True, "false", "yes", "true or false"),
     "faults": Example("timeout, empty", ["timeout", "empty"], "slow", "slowly", "one of all, timeout"),
     "lint": Example("true", True, "false", "yes", "true or false"),
     "record_errors": Example("true", True, "false", "yes", "true or false"),

@@ -298,7 +298,12 @@ def record_files(files: Files) -> None:
 
 
 def record_given_calls(case: Case) -> None:
-    """Record the calls that a case file lists with the output of a case, as if the test had made them and got replayed answers."""
+    """Record the calls that a case file lists with the output of a case, as if the test had made them and got replayed answers.
+
+    Not those of a case with a trace: its test makes them itself, and they are replayed.
+    """
+    if case.data.get("trace"):
+        return
     for call in case.calls:
         exchange = recorder.Exchange(
             method="",

@@ -187,4 +187,4 @@ def read_trial_plan(item: Any, settings: Settings) -> TrialPlan:
 
 def has_trials(item: Any, settings: Settings) -> bool:
     """Return whether a test is repeated: by its marker, or because the run repeats all tests."""
-    return settings.trials > 1 or MARKER.find(item) is not None
+    return settings.trials > 1 or settings.fork or MARKER.find(item) is not None

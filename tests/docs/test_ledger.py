@@ -41,7 +41,7 @@ def folder(reader: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
         output.write_text("\n".join([*done.outlines, *done.errlines]), encoding="utf-8")
         return int(done.ret)
 
-    monkeypatch.setattr(runs, "_run_process", run)
+    monkeypatch.setattr(runs, "run_process", run)
     for language, text in BLOCKS:
         if language in FILES:
             path = reader.path / FILES[language]

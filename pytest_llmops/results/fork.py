@@ -1,4 +1,4 @@
-"""How often a test passes after its fork (``--llm-fork``): the result of a test, in words, and those of a run.
+"""How often a test passes after its fork (``--llm-fork``): the result of a test, in words, and the results of a run.
 
 Not scored is never failed: the bounds are over the trials that ended with a verdict.
 """

@@ -137,7 +137,7 @@ class TraceAnswers:
         return None
 
     def _read_request(self, question: Question) -> Spelling:
-        """Return a request as it is compared; of another one than that of a chat, one without messages."""
+        """Return a request as it is compared; without messages if it is not a request to a chat model."""
         known = self._requests.get(question.key)
         if known is not None:
             return known
@@ -208,7 +208,7 @@ class TraceAnswers:
             name = name.rpartition(".")[2]
         return [index for index, tool in enumerate(self.tape.tools) if _is_name(tool.name, name)]
 
-    # What the report and a miss say
+    # For the report and the message of a miss
 
     def describe_use(self) -> str:
         """Return how many answers the test got from the trace."""

@@ -160,13 +160,13 @@ class Kind:
 
 
 def a_word(answer: str) -> str | None:
-    found = _WORD.findall(answer)
-    return max(found, key=len) if found else None
+    words = _WORD.findall(answer)
+    return max(words, key=len) if words else None
 
 
 def two_words(answer: str) -> list[str] | None:
-    found = list(dict.fromkeys(_WORD.findall(answer)))
-    return [found[0], found[-1]] if len(found) > 2 else None
+    words = list(dict.fromkeys(_WORD.findall(answer)))
+    return [words[0], words[-1]] if len(words) > 2 else None
 
 
 def a_number(answer: str) -> str | None:
@@ -174,8 +174,8 @@ def a_number(answer: str) -> str | None:
     return match[0] if match else None
 
 
-def if_true(check: Callable[[str], object], value: Any = "") -> Callable[[str], Any]:
-    return lambda answer: value if check(answer) else None
+def if_true(check: Callable[[str], object]) -> Callable[[str], Any]:
+    return lambda answer: "" if check(answer) else None
 
 
 def no_such(pattern: str) -> Callable[[str], Any]:
@@ -503,7 +503,7 @@ def lines(*, verbose: bool = False) -> Iterator[str]:
         planted = write_suite(Path(name))
         run, seconds = run_lint(Path(name))
     lint = read_lint(run.records)
-    named = {found.place for found in lint.toothless} if lint else set()
+    named = {assertion.place for assertion in lint.toothless} if lint else set()
     failed = {record.nodeid for record in run.records if record.outcome != "passed"}
     for kinds, cannot_fail in GROUPS:
         group = [assertion.place in named for assertion in planted if assertion.kind in kinds]

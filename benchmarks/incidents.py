@@ -172,7 +172,7 @@ def measure(setting: Setting) -> Iterator[str]:
         others = sum(note.endswith(OTHER_TRAJECTORY) for note in notes)
         yield line("incidents", f"{setting.title}: replayed to another trajectory", others, 0)
         yield from notes[:MAX_NOTES]
-        missing = Counter(re.findall(r"has not: (.*)", printed))
+        missing = Counter(re.findall(r"lacks: (.*)", printed))
         for what, count in missing.most_common(MAX_NOTES):
             yield f"          {count} tapes lack {what[:MAX_REASON]}"
         for path in replayed.glob("trace-*.json"):

@@ -1,4 +1,4 @@
-"""A file that is read with another text by all code of a process: a ledger runs the suite without a rule, and leaves the user's file as it is.
+"""Let all code of a process read another text in place of a file: a ledger runs the suite without a rule, and the user's file stays as it is.
 
 The environment variable `LEFT_OUT_VARIABLE` names a JSON file with a `FileOverride`, so that workers of xdist and processes that a test
 starts read the other text too. Without the variable nothing is patched.
@@ -50,7 +50,7 @@ class FileOverride:
         path.write_text(json.dumps(asdict(self)), "utf-8")
 
     def is_file(self, path: Any) -> bool:
-        """Return whether a path, also one through links, is that of the user's file."""
+        """Return whether a path, also one through links, leads to the user's file."""
         try:
             return os.path.samestat(os.stat(path), os.stat(self.file))  # noqa: PTH116 -- a path of any form
         except (OSError, ValueError, TypeError):
@@ -65,7 +65,7 @@ class FileOverride:
         return Path(self.mark).stat().st_mtime_ns > 0
 
     def is_bytecode(self, path: Any) -> bool:
-        """Return whether a path is that of compiled code of the user's file: pytest keeps some of test modules."""
+        """Return whether a path leads to compiled code of the user's file, as pytest keeps it for test modules."""
         stem, suffix = os.path.splitext(os.path.basename(self.file))  # noqa: PTH119, PTH122 -- called for each file that is opened
         if suffix != ".py" or not isinstance(path, str | os.PathLike):
             return False

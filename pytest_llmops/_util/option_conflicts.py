@@ -1,4 +1,4 @@
-"""Options that make no sense beside ``--llm-faults`` and ``--llm-fork``: refused on the command line, ignored in the ini."""
+"""Options that make no sense with ``--llm-faults`` or ``--llm-fork``: refused on the command line, ignored in the ini."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,17 +27,17 @@ _NOT_WITH_FORK: Mapping[str, str] = {
     "concurrency": "what is asked live depends on the calls before it",
     "batch": "what is asked live depends on the calls before it",
 }
-FORK_TRIALS = 10  # of a changed test, if neither --llm-trials nor the ini says how many
+FORK_TRIALS = 10  # of a changed test, if neither --llm-trials nor the ini sets a number
 
 
 def settle_faults(values: dict[str, Any], sources: Sources) -> None:
-    """Take the options back, in place, that make no sense beside ``--llm-faults``.
+    """Remove the values, in place, of options that make no sense with ``--llm-faults``.
 
     Raises:
         SettingError: One of them is on the command line, or the mode of recording or of tools does not fit.
     """
     flag = "--llm-faults"
-    _take_back(flag, _NOT_WITH_FAULTS, values, sources)
+    _remove_values(flag, _NOT_WITH_FAULTS, values, sources)
     record = values.get("record", "none")
     if record not in ("none", "new", "live"):
         raise SettingError(
@@ -52,7 +52,7 @@ def settle_faults(values: dict[str, Any], sources: Sources) -> None:
 
 
 def settle_fork(values: dict[str, Any], sources: Sources) -> None:
-    """Set the mode of recording and the number of trials of ``--llm-fork``, in place, and take back what makes no sense beside it.
+    """Set the mode of recording and the number of trials for ``--llm-fork``, in place, and remove the values of options that make no sense with it.
 
     Raises:
         SettingError: An option that makes no sense is on the command line, or the mode of recording does not fit.
@@ -63,7 +63,7 @@ def settle_fork(values: dict[str, Any], sources: Sources) -> None:
     {'fork': True, 'expired': 'warn', 'record': 'new', 'trials': 10}
     """
     flag = "--llm-fork"
-    _take_back(flag, _NOT_WITH_FORK, values, sources)
+    _remove_values(flag, _NOT_WITH_FORK, values, sources)
     record = _find_typed("record", sources)
     if record not in (None, "new"):
         expected = (
@@ -73,14 +73,20 @@ def settle_fork(values: dict[str, Any], sources: Sources) -> None:
     if _find_typed("trials", sources) in ("auto", "auto:5"):
         expected = f"a number in --llm-trials beside it, such as {FORK_TRIALS}"
         raise SettingError("command line", flag, expected, "auto")
-    if values.get("expired") == "refresh":  # the run that is forked is not asked anew because of its age
+    if values.get("expired") == "refresh":  # the run that is forked is replayed at any age
         values["expired"] = "warn"
     values["record"] = "new"
     values.setdefault("trials", FORK_TRIALS)
 
 
-def _take_back(flag: str, reasons: Mapping[str, str], values: dict[str, Any], sources: Sources) -> None:
-    """Remove options from the values, in place.
+def _remove_values(flag: str, reasons: Mapping[str, str], values: dict[str, Any], sources: Sources) -> None:
+    """Remove the values of options, in place.
+
+    Args:
+        flag: The option that they make no sense with.
+        reasons: Why, by the name of each option.
+        values: The values of all options.
+        sources: Where they come from.
 
     Raises:
         SettingError: One of them is on the command line.

@@ -1,8 +1,8 @@
-"""Replays a recorded run up to the first request that it does not have, in every trial; then all is asked live (``--llm-fork``).
+"""Replay a recorded run up to its first changed request, in every trial, and make all calls after that live (``--llm-fork``).
 
-The run that is forked is take 0. Trial k replays its answers and keeps them as take k too, so that later runs replay the trial as
-it was. An answer that was asked live after a fork is marked in the cassette: another fork begins before it, and replays it in the
-trial that has asked it only.
+The run that is forked is take 0. Trial k replays its answers and keeps them as take k too, so that later runs replay the trial as it
+was. A live answer after a fork gets a mark in the cassette: another fork begins before it, and only the trial that recorded it
+replays it.
 """
 
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ class ForkPlayer(AnswerPlayer):
     _kept_as: str = ""  # the take as which a replayed answer is kept too
 
     def play(self, question: Question, take: str, *, repeats_last: bool = False) -> Answer | None:
-        """Return the next answer of the recorded run, or of the trial if it was recorded before; None: it is to be asked live.
+        """Return the next answer of the recorded run, or of the trial if it was recorded before; None: the call has to be made live.
 
         Args:
             question: The request.
@@ -68,7 +68,7 @@ class ForkPlayer(AnswerPlayer):
         return answer
 
     def find_source(self, question: Question, take: str, *, repeats_last: bool = False) -> str:
-        """Return the take that has the next answer to a request of the application; "": it is to be asked live.
+        """Return the take that has the next answer to a request of the application; "": the call has to be made live.
 
         For a request without any recording it is the take of the recorded run, as the answer may be found elsewhere: at another
         server, or in a test that was renamed.
@@ -102,7 +102,7 @@ class ForkPlayer(AnswerPlayer):
         return take
 
     def begin_live(self, question: Question, take: str, *, is_call: bool) -> None:
-        """Let everything be asked live from here on; without any recording, the test is simply recorded.
+        """Make all calls live from here on; without any recording, the test is simply recorded.
 
         Args:
             question: The request that is not recorded.
@@ -121,7 +121,7 @@ class ForkPlayer(AnswerPlayer):
     def _describe_change(self, question: Question, take: str) -> str:
         """Return how a request differs from the recorded ones, in a few words.
 
-        "": another trial has forked with the same request, or the run is that of a trace.
+        "": another trial has forked with the same request, or the run comes from a trace.
         """
         if not self.recordings.by_key or self._is_next_marked(question.key, BASE_TAKE):
             return ""
@@ -129,6 +129,7 @@ class ForkPlayer(AnswerPlayer):
         return self.recordings.describe_change(question, self.given.counts, take, owner=owner)
 
     def _enter_recorded_fork(self, take: str, *, is_call: bool) -> None:
+        """Note that a trial goes on with answers that an earlier fork has recorded."""
         if self.progress.stage(take) == "prefix":
             self.progress.begin_fork(take, "forked", is_call=is_call)
 
@@ -154,7 +155,7 @@ class ForkPlayer(AnswerPlayer):
         return self._play_from(question, source, take, repeats_last=repeats_last)
 
     def _play_measurement(self, question: Question, take: str) -> Answer | None:
-        """Return the next answer to a judge or an embedder of the test: it is asked if it is not recorded, and forks nothing."""
+        """Return the next answer to a judge or an embedder of the test: None: it is not recorded. It forks nothing."""
         source = take
         is_recorded = self.given.count(question.key, take) < self.count_recorded(question.key, take)
         if self.progress.stage(take) == "prefix" and not is_recorded:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-# prefix: all requests so far are those of the recorded run. forked: one was not, and an earlier fork has recorded what came after it.
-# live: everything is asked live. new: nothing of the test is recorded, so that there is no run to fork
+# prefix: all requests so far are in the recorded run. forked: one was not, and an earlier fork has recorded what came after it.
+# live: all calls are made live. new: nothing of the test is recorded, so there is no run to fork
 Stage = Literal["prefix", "forked", "live", "new"]
 
 BASE_TAKE = "0"  # the take of the run that is forked
@@ -20,10 +20,10 @@ class ForkProgress:
     Several threads use it, each under the lock of its tape.
     """
 
-    _calls: Counter[str] = field(
-        default_factory=Counter
-    )  # calls of models that the application has made, by take
-    _replayed: set[str] = field(default_factory=set)  # takes that have got an answer of the recorded run
+    # How many calls of models the application has made, by take
+    _calls: Counter[str] = field(default_factory=Counter)
+    # The takes that got an answer of the recorded run
+    _replayed: set[str] = field(default_factory=set)
     _stages: dict[str, Stage] = field(default_factory=dict)
     _steps: dict[str, int] = field(default_factory=dict)
     _changes: dict[str, str] = field(default_factory=dict)
@@ -49,13 +49,13 @@ class ForkProgress:
         return self._stages.get(take, "prefix")
 
     def begin_fork(self, take: str, stage: Stage, *, is_call: bool, change: str = "") -> None:
-        """Note that a trial has left the recorded run; its step is that of the first request after that.
+        """Note that a trial has left the recorded run; its step is the number of its first call after that.
 
         Args:
             take: The take of the trial.
             stage: Whether what comes now is recorded already.
             is_call: Whether the request that is new is a call of a model, which is counted already. After another one, such as
-                a call of a tool, the step is that of the next call.
+                a call of a tool, it is the number of the next call.
             change: How the request differs from the recorded ones, in a few words; "": not known.
 
         >>> progress = ForkProgress()
@@ -71,7 +71,7 @@ class ForkProgress:
         self._changes[take] = change
 
     def mark(self, wire: dict[str, Any], take: str) -> dict[str, Any]:
-        """Return an answer as it is recorded, with a mark if it was asked live after a fork.
+        """Return an answer as it is recorded, with a mark if it is a live answer after a fork.
 
         >>> progress = ForkProgress()
         >>> progress.mark({"status": 200}, "0")

@@ -1,7 +1,7 @@
 """Recordings of a ledger's runs: they lie in a folder of their own, and what the user's cassettes hold replays too.
 
 A ledger (``llmops prompts ledger``) runs the suite many times without parts of a prompt. Its answers must not get into the user's cassettes,
-and all its runs share what they have asked. Nothing of the user's is written.
+and an answer of one run serves all its runs. No file of the user is written.
 """
 
 import os
@@ -36,7 +36,7 @@ def find_ledger_path(path: Path) -> Path:
 
 
 def load_recordings(path: Path) -> dict[str, store.Interaction]:
-    """Return the recordings of a cassette, those in journals of killed runs included; in a ledger also those of the user's cassette.
+    """Return the recordings of a cassette, those in journals of killed runs included; in a ledger also the recordings of the user's cassette.
 
     Of several answers to a request, the user's come first.
 

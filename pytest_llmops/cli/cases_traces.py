@@ -112,7 +112,7 @@ class _Tapes:
         for place, facts in lacking[:MAX_TAPES]:
             calls = format_count(facts["calls"], "call")
             missing = shorten_text("; ".join(facts["missing"]), 300)
-            lines.append(f"  {place} ({calls}) has not: {missing}")
+            lines.append(f"  {place} ({calls}) lacks: {missing}")
         if len(lacking) > MAX_TAPES:
             lines.append(f"  and {len(lacking) - MAX_TAPES:,} more lack something: --json lists them")
         if self.without:

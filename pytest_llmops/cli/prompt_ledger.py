@@ -16,6 +16,7 @@ from pytest_llmops.cli.common import (
     print_json,
     print_line,
     print_lines,
+    read_ini,
     redact_secrets,
 )
 from pytest_llmops.cli.prompt_aliases import open_prompts
@@ -27,10 +28,11 @@ from pytest_llmops.ledger.plan import LedgerPlan
 from pytest_llmops.ledger.reports import check_ledger_path, format_ledger, ledger_to_json, write_ledger
 from pytest_llmops.ledger.runs import OPEN_STATUS, LedgerRuns, RunOptions
 from pytest_llmops.measurement import escape_output
+from pytest_llmops.settings import Settings
 
-MANY_CALLS = 200  # from which on a person at a terminal is asked first
+MANY_CALLS = 200  # a plan with more of them is confirmed by a person at a terminal
 MAX_RANGE = 10_000  # rules in a range of --only
-NO_WIDTH = 0
+NO_WIDTH = 0  # the output is not wrapped
 
 
 def run_ledger(args: argparse.Namespace) -> int:
@@ -51,7 +53,7 @@ def run_ledger(args: argparse.Namespace) -> int:
     )
     runs = LedgerRuns(document, options)
     ledger_options = LedgerOptions(
-        rules=LedgerRules(margin=args.margin),
+        rules=LedgerRules(margin=args.margin, primary=_read_primary_metric()),
         trials=args.trials,
         only=frozenset(_parse_numbers(args.only)),
         calls_per_month=args.calls_per_month,
@@ -63,7 +65,7 @@ def run_ledger(args: argparse.Namespace) -> int:
     try:
         result = make_ledger(document, ledger_options, runs)
     except KeyboardInterrupt:
-        _show_progress("what was asked is recorded; the same command goes on from there")
+        _show_progress("all answers so far are recorded; the same command goes on from there")
         raise
     if runs.waits:
         _show_progress("answers wait for batches; run the same command again to collect them")
@@ -73,6 +75,15 @@ def run_ledger(args: argparse.Namespace) -> int:
     if runs.is_spent:
         return EXIT_PROBLEM
     return 0
+
+
+def _read_primary_metric() -> str:
+    """Return the metrics that decide, as the ini key ``llm_primary_metric`` of the project names them; "": it names none."""
+    ini = read_ini(Path.cwd())
+    if ini is None:
+        return ""
+    _, values = ini
+    return Settings.from_sources(("ini", values)).primary_metric
 
 
 def _print_result(result: LedgerResult, args: argparse.Namespace) -> None:
@@ -88,7 +99,7 @@ def _print_result(result: LedgerResult, args: argparse.Namespace) -> None:
 
 
 def _find_width() -> int:
-    """Return the columns of the terminal; 0: the output is a file, and COLUMNS gives it no width."""
+    """Return the columns of the terminal; `NO_WIDTH`: the output is a file, and COLUMNS is not set."""
     if sys.stdout.isatty() or os.environ.get("COLUMNS"):
         return shutil.get_terminal_size().columns
     return NO_WIDTH
@@ -111,7 +122,7 @@ def _parse_budget(text: str) -> float | None:
     """Return the US dollars of an argument; None: there is no limit.
 
     Raises:
-        UsageError: It is no amount.
+        UsageError: It is not an amount.
     """
     if not text:
         return None
@@ -125,7 +136,7 @@ def _parse_numbers(text: str) -> Iterator[int]:
     """Yield the numbers of a list such as ``3,5-7``.
 
     Raises:
-        UsageError: It is no such list.
+        UsageError: It is not such a list.
     """
     for part in filter(None, text.replace(" ", "").split(",")):
         first, dash, last = part.partition("-")

@@ -23,8 +23,8 @@ def summarize_fork(
 ) -> ForkResult | None:
     """Return the result of a test from its trials; None if it is not replayed: it was skipped, or its marker lets it call live.
 
-    A trial that failed after an answer that says nothing of the application (a limit of the server, its failure, a connection that
-    broke) has no verdict.
+    A trial has no verdict if it failed after an answer that shows nothing about the application: a limit of the server, its failure, a
+    broken connection.
 
     Args:
         trials: The reports of each trial.

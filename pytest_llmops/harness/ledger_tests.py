@@ -1,6 +1,6 @@
 """A plugin of pytest that leaves out the tests that a ledger does not ask again; a ledger loads it with ``-p``.
 
-The option ``--deselect`` does not do: it also leaves out tests whose name begins with that of another.
+The option ``--deselect`` is not enough: it also leaves out tests whose name begins with the name of another.
 """
 
 from typing import Any

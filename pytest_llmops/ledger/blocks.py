@@ -118,7 +118,7 @@ def read_lines(text: str, masked: str, atoms: Sequence[Span], *, is_docstring: b
         spans.append((start, match.end()))
         for atom in atoms[bisect_left(starts, match.start()) : bisect_left(starts, match.end())]:
             reach = max(reach, atom[1])
-    indents = [_count_columns(text[start:stop]) for start, stop in spans]
+    indents = [_measure_indent(text[start:stop]) for start, stop in spans]
     filled = [index for index, (start, stop) in enumerate(spans) if text[start:stop].strip()]
     if is_docstring:
         filled = filled[1:]
@@ -140,7 +140,7 @@ def read_lines(text: str, masked: str, atoms: Sequence[Span], *, is_docstring: b
     return lines
 
 
-def _count_columns(line: str) -> int:
+def _measure_indent(line: str) -> int:
     """Return the columns of white space in front of a line."""
     columns = 0
     for char in line:
@@ -407,8 +407,10 @@ def iter_groups(lines: Sequence[Line]) -> Iterator[Sequence[Line]]:
     if not filled:
         return
     columns = max(MIN_WRAP_COLUMNS, *(count_columns(line.text) for line in filled))
-    open_pairs = [(above, line) for above, line in pairwise(filled) if above.text[-1] not in _SENTENCE_ENDS]
-    open_pairs = [(above, line) for above, line in open_pairs if _can_go_on(above, line)]
+    open_pairs = []
+    for above, line in pairwise(filled):
+        if above.text[-1] not in _SENTENCE_ENDS and _can_go_on(above, line):
+            open_pairs.append((above, line))
     is_wrapped_text = any(line.text[0].islower() for _, line in open_pairs)
     is_wrapped_text = is_wrapped_text or all(_is_full(above, line, columns) for above, line in open_pairs)
     group = [filled[0]]

@@ -1,4 +1,4 @@
-"""What a run without rules shows beside the run with the whole prompt: scores, requests and answers, as the gate compares two runs."""
+"""What a run without rules shows, compared with the run with the whole prompt: scores, requests and answers, as the gate compares two runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -125,7 +125,7 @@ class Unscored:
 
 
 class Evidence:
-    """A run without rules beside the reference.
+    """A run without rules, compared with the reference.
 
     Args:
         reference: The run with the whole prompt.
@@ -265,7 +265,7 @@ class Evidence:
 
     @property
     def guards(self) -> list[MetricData]:
-        """The metrics beside those that decide."""
+        """The other metrics, in which a proved drop is a loss too."""
         return [data for data in self.measured if self.primaries and data.metric not in self.primaries]
 
     def correct_drops(self, group: Sequence[MetricData]) -> dict[str, float]:

@@ -30,7 +30,7 @@ class SuiteRuns(Protocol):
     is_recorded: bool
 
     def replay_base(self) -> Run:
-        """Return the run with the whole file, made of recordings alone."""
+        """Return the run with the whole file, from recordings only."""
 
     def ask_base(self) -> Run | None:
         """Return the run with the whole file, after asking what is not recorded."""
@@ -73,7 +73,7 @@ class LedgerOptions:
 
     @property
     def joint_trials(self) -> int:
-        """How often each test is asked without all rules that can go. Who asks once has a model that does not waver."""
+        """How often each test runs without all rules that can go; once if each test runs once, as for a model whose answers do not vary."""
         if self.trials == 1:
             return 1
         return max(self.trials, JOINT_TRIALS)

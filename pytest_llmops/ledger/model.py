@@ -47,7 +47,7 @@ class Document:
         path: The file.
         text: Its whole text, as it is read and written (line ends kept).
         rules: Its rules, those that are kept included.
-        prompt: The name of the prompt in the registry; "": it is no prompt of it.
+        prompt: The name of the prompt in the registry; "": it is not in the registry.
         version: The version of the prompt.
     """
 

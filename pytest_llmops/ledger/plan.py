@@ -36,7 +36,7 @@ class LedgerPlan:
     trials: int
     app_calls: int
     judge_calls: int
-    tokens: int | None = None
+    tokens: float | None = None
     usd: float | None = None
     unpriced: tuple[str, ...] = ()
     is_recorded: bool = True
@@ -102,12 +102,11 @@ def make_plan(
     app_calls = len(calls) - judge_calls
     if not is_recorded:  # each test makes a call at least
         app_calls = max(app_calls, len(records) * trials)
-    tokens = [call.usage.total_tokens for call in calls]
-    known_tokens = [count for count in tokens if count is not None]
-    prices = [call.cost_usd for call in calls]
-    known_prices = [price for price in prices if price is not None]
-    is_counted = is_recorded and len(known_tokens) == len(tokens)
-    is_priced = is_recorded and len(known_prices) == len(prices)
+    tokens: float | None = None
+    usd: float | None = None
+    if is_recorded:
+        tokens = _sum_if_known([call.usage.total_tokens for call in calls])
+        usd = _sum_if_known([call.cost_usd for call in calls])
     return LedgerPlan(
         name=document.name,
         rules=len(numbers),
@@ -117,12 +116,20 @@ def make_plan(
         joint_trials=joint_trials,
         app_calls=app_calls,
         judge_calls=judge_calls,
-        tokens=sum(known_tokens) if is_counted else None,
-        usd=sum(known_prices) if is_priced else None,
+        tokens=tokens,
+        usd=usd,
         unpriced=tuple(sorted({call.model for call in calls if call.cost_usd is None and call.model})),
         is_recorded=is_recorded,
         is_batched=is_batched,
     )
+
+
+def _sum_if_known(values: Sequence[float | None]) -> float | None:
+    """Return the sum of values; None if one of them is not known."""
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return None
+    return sum(known)
 
 
 def describe_plan(plan: LedgerPlan) -> list[str]:

@@ -1,4 +1,4 @@
-"""A ledger as one HTML file: the whole prompt as text with a note beside each rule; it needs no network and has no script."""
+"""A ledger as one HTML file: the whole prompt as text with a note next to each rule; it needs no network and has no script."""
 
 import base64
 import hashlib
@@ -182,7 +182,7 @@ def _build_row(passage: Passage, lines: Mapping[int, Line], result: LedgerResult
 
 
 def _build_note(line: Line, result: LedgerResult) -> View:
-    """Return the note beside a rule."""
+    """Return the note next to a rule."""
     change = ""
     if line.change is not None:
         change = format_change(line)

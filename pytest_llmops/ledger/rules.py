@@ -19,7 +19,7 @@ from pytest_llmops.semantics.checks.sentence import find_sentences
 # paragraphs. line: lines. sentence: as auto, and items are split into sentences, too
 Unit: TypeAlias = Literal["auto", "paragraph", "item", "line", "sentence"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
-MAX_DATA_WORDS = 3  # beside inserted values; a rule of more words is an instruction that uses them
+MAX_DATA_WORDS = 3  # besides inserted values; a rule of more words is an instruction that uses them
 KEPT_BY_MARK = "marked as kept"
 _COLONS = (":", "：")
 _CODE_SPAN = re.compile(r"(?<!`)(`++)[^`\r\n]++\1(?!`)")
@@ -112,20 +112,20 @@ class _Splitter:
             following = None
             if place + 1 < len(blocks):
                 following = blocks[place + 1]
-            found: list[Piece] = []
+            own: list[Piece] = []
             next_label = None
             if block.kind in ("code", "table", "example"):
-                found = [self._make_block(block, label)]
+                own = [self._make_block(block, label)]
             elif block.kind == "item":
-                found = self._split_item(block, following, by)
-                if not found:
+                own = self._split_item(block, following, by)
+                if not own:
                     next_label = (block.content, self.lines[block.last].end)
-                if by == "item" and block.depth > 0 and pieces and found:
-                    pieces[-1] = self._join_pieces(pieces[-1], found[0])
-                    found = []
+                if by == "item" and block.depth > 0 and pieces and own:
+                    pieces[-1] = self._join_pieces(pieces[-1], own[0])
+                    own = []
             elif block.kind == "text":
-                found, next_label = self._split_text(block, by)
-            pieces += found
+                own, next_label = self._split_text(block, by)
+            pieces += own
             label = next_label
         return pieces
 
@@ -171,7 +171,7 @@ class _Splitter:
     def _cut_label(self, label: Span, block_start: int) -> Span:
         """Return what is cut with a sentence that introduces a block: all up to the block if it starts a line, else itself."""
         start = self._line_start_if_first(label[0])
-        if start == 0 or self.text[start - 1] in "\r\n":
+        if self._starts_line(start):
             return start, block_start
         while start > 0 and self.text[start - 1] in " \t":
             start -= 1
@@ -182,9 +182,13 @@ class _Splitter:
         start = place
         while start > 0 and self.text[start - 1] in " \t":
             start -= 1
-        if start == 0 or self.text[start - 1] in "\r\n":
+        if self._starts_line(start):
             return start
         return place
+
+    def _starts_line(self, place: int) -> bool:
+        """Return whether a character is the first of its line."""
+        return place == 0 or self.text[place - 1] in "\r\n"
 
     def _split_item(self, block: Block, following: Block | None, by: Unit) -> list[Piece]:
         """Return the rule of an item, or several; none if it only introduces those nested in it."""
@@ -280,8 +284,7 @@ class _Splitter:
         line_end = end
         while line_end < len(self.text) and self.text[line_end] in " \t":
             line_end += 1
-        is_first = line_start == 0 or self.text[line_start - 1] in "\r\n"
-        if is_first and self.text[line_end : line_end + 1] in ("\r", "\n"):
+        if self._starts_line(line_start) and self.text[line_end : line_end + 1] in ("\r", "\n"):
             stop = line_end + 1
             if self.text[line_end : stop + 1] == "\r\n":
                 stop += 1
@@ -398,8 +401,7 @@ class _Splitter:
         if mark.end > start:
             return True
         between = self.text[mark.end : start]
-        line_start = self._line_start_if_first(mark.start)
-        is_alone = line_start == 0 or self.text[line_start - 1] in "\r\n"
+        is_alone = self._starts_line(self._line_start_if_first(mark.start))
         return is_alone and not between.strip(_BEFORE_TEXT) and between.count("\n") <= 1
 
 
@@ -422,7 +424,7 @@ def _is_introduced(item: Block, following: Block) -> bool:
 
 
 def _group_paragraphs(blocks: Sequence[Block]) -> Iterator[list[Block]]:
-    """Yield the blocks between blank lines and headings; code, tables and examples each alone."""
+    """Yield the blocks between blank lines and headings; code, tables and examples each in a group of its own."""
     group: list[Block] = []
     for block in blocks:
         is_apart = not group or block.first > group[-1].last + 1
@@ -518,7 +520,7 @@ def _dedent(text: str) -> str:
 
 
 def _count_words(text: str, start: int, end: int, tokens: Sequence[Token]) -> int:
-    """Return how many words a part has beside the tokens in it; two characters of Chinese or Japanese are a word."""
+    """Return how many words a part has outside of its tokens; two characters of Chinese or Japanese are a word."""
     words = 0
     for token in tokens:
         if token.kind == "raw":

@@ -111,7 +111,7 @@ class LedgerRuns:
     _tests: tuple[str, ...] = field(default=(), init=False)
 
     def replay_base(self) -> Run:
-        """Return the run with the whole file, made of recordings alone. `is_recorded` says whether none is missing.
+        """Return the run with the whole file, from recordings only. `is_recorded` is then False if one is missing.
 
         Raises:
             UsageError: The suite cannot be used: it has no test that calls a model, or tests with errors.

@@ -43,7 +43,7 @@ NO_CONTENT = (
     f"calls without messages or answer ({NO_CONTENT_HINT}; give the files of logs with those of traces)"
 )
 REPEATED = "calls with the id of another"
-CUT_TOOLS = "tools of calls, cut by a limit of attributes: their conversations have none"
+CUT_TOOLS = "tool definitions, cut by a limit of attributes: their conversations were imported without them"
 UNREADABLE = "calls with values that are not UTF-8, not finite or nested too deeply"
 
 
@@ -192,7 +192,7 @@ def join_records(
     paths: Iterable[Path],
     counts: Counter[str],
     field_names: Mapping[str, Paths] = FIELDS,
-    note_other: Callable[[JsonObject], object] = bool,
+    note_other: Callable[[JsonObject], object] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield the fields of each call from its span and log records, as soon as it is complete; incomplete calls come at the end.
 
@@ -200,7 +200,7 @@ def join_records(
         paths: Files of traces and logs.
         counts: Is increased, by reason, for what is left out.
         field_names: The names of the fields.
-        note_other: Is called with the fields of each record that is not of a model call.
+        note_other: Called with the fields of each record that is not of a model call; None: such records are skipped.
     """
     waiting: dict[
         tuple[str, str], dict[str, Any]
@@ -211,7 +211,8 @@ def join_records(
             event = as_text(values.get("event"))
             field, role = MESSAGE_EVENTS.get(event, ("", ""))
             if not field and as_text(values.get("kind")).casefold() not in MODEL_CALLS:
-                note_other(values)
+                if note_other is not None:
+                    note_other(values)
                 continue
             trace = str(values.get("trace", ""))
             place = f"{path.name}#{number}"
@@ -242,11 +243,23 @@ def _read_call_turns(values: JsonObject) -> list[Turn]:
     answers = read_messages(values.get("output"), "assistant")
     if not messages or not answers:
         raise BadFile(NO_CONTENT)
-    answers = [answer._replace(role="assistant") for answer in answers]
+    new_system = [turn for turn in system if turn not in messages]  # OpenInference has it in both places
+    return [*new_system, *join_answers(messages), choose_answer(values, answers)]
+
+
+def choose_answer(values: JsonObject, turns: Sequence[Turn]) -> Turn:
+    """Return the answer of a call as one turn of the assistant.
+
+    Several turns are the items of one answer (of OpenAI's Responses). If the request asked for several answers, the first turn is the answer.
+
+    Args:
+        values: The fields of the call.
+        turns: What the trace has as its answer, at least one turn.
+    """
+    answers = [turn._replace(role="assistant") for turn in turns]
     if fields.as_token_count(parse_text(values.get("choices"))) in (None, 1):
         answers = join_answers(answers)
-    new_system = [turn for turn in system if turn not in messages]  # OpenInference has it in both places
-    return [*new_system, *join_answers(messages), answers[0]]
+    return answers[0]
 
 
 def read_call_facts(values: JsonObject, answer: JsonObject) -> dict[str, Any]:

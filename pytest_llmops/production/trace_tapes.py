@@ -22,7 +22,12 @@ from pytest_llmops.cassettes.traces.spelling import list_tool_results, spell_val
 from pytest_llmops.cassettes.traces.tape_file import TracedCall, TracedTool, TraceTape, format_tape
 from pytest_llmops.errors import CaseError
 from pytest_llmops.measurement import Json, format_count
-from pytest_llmops.production.exported_traces import Conversation, join_records, read_call_facts
+from pytest_llmops.production.exported_traces import (
+    Conversation,
+    choose_answer,
+    join_records,
+    read_call_facts,
+)
 from pytest_llmops.protocols import ToolCall, Usage
 from pytest_llmops.redaction.json_texts import clean_json_text
 from pytest_llmops.redaction.redactor import Redactor
@@ -37,7 +42,7 @@ from pytest_llmops.trace.exported.span_fields import (
 )
 
 MIN_LIMIT = 128  # characters of an attribute: a common limit
-FOLDER = "traces"  # of the tapes, beside the queue
+FOLDER = "traces"  # for the tapes, in the folder of the queue
 _MORE_FIELDS = {
     "request_model": """
         gen_ai.request.model
@@ -205,7 +210,9 @@ def _read_call(values: JsonObject) -> TracedCall:
     if not messages and not missing:
         missing.append(f"messages ({NO_CONTENT_HINT})")
     parameters = _read_parameters(values)
-    message = _join_answer(answer_turns, parameters)
+    message: dict[str, Any] = {"content": ""}
+    if answer_turns:
+        message = json.loads(choose_answer(values, answer_turns).text)
     facts = read_call_facts(values, message)
     answer = None
     if not answer_turns:
@@ -261,20 +268,6 @@ def _list_cut_texts(turns: Sequence[Turn]) -> Iterator[str]:
     size = max(map(len, texts), default=0)
     if size >= MIN_LIMIT and (size % 1_000 == 0 or size.bit_count() == 1):
         yield f"perhaps the end of a text: it has exactly {size:,} characters, as a limit of attributes leaves"
-
-
-def _join_answer(turns: Sequence[Turn], parameters: JsonObject) -> dict[str, Any]:
-    """Return the answer as one message. Several are items of one answer (of OpenAI's Responses), unless several answers were asked for."""
-    messages = [json.loads(turn.text) for turn in turns]
-    choices = parameters.get("n") or as_mapping(parameters.get("choice")).get("count")
-    if choices not in (None, 1, "1"):
-        messages = messages[:1]
-    contents = [message["content"] for message in messages if message["content"]]
-    content: Any = "\n".join(text for text in contents if isinstance(text, str))
-    if any(isinstance(part, list) for part in contents):
-        content = contents
-    calls = [call for message in messages for call in message.get("tool_calls", ())]
-    return {"role": "assistant", "content": content, "tool_calls": calls}
 
 
 def _make_answer(facts: JsonObject) -> TracedAnswer:

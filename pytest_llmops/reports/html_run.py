@@ -43,9 +43,8 @@ def build_run_facts(run: Run, totals: Totals, judges: Iterable[ShownJudge]) -> l
     lint = read_lint(run.records)
     if lint is not None:
         rows.append(["Lint", f"{lint.counts}; {SCOPE}"])
-        rows += [
-            ["Cannot fail", shorten_text(found.sentence, 600)] for found in lint.toothless[:MAX_TOOTHLESS]
-        ]
+        for assertion in lint.toothless[:MAX_TOOTHLESS]:
+            rows.append(["Cannot fail", shorten_text(assertion.sentence, 600)])
     for nodeid, sentence in list_fork_lines(run.records)[:MAX_FORKS]:
         text = f"{nodeid}: {sentence}" if nodeid else sentence
         rows.append(["Fork", shorten_text(text, 2 * MAX_NAME)])

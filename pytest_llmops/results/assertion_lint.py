@@ -137,23 +137,24 @@ def read_lint(records: Iterable[TestRecord]) -> AssertionLint | None:
     """Return what the lint found in the tests of a run; None: it was no lint, or there was no assertion.
 
     >>> facts = {"lint": [{"place": "t.py:3", "name": "assert_x", "answers": 1, "alterations": 4}]}
-    >>> [found.place for found in read_lint([TestRecord(nodeid="t", facts=facts)]).toothless]
+    >>> [assertion.place for assertion in read_lint([TestRecord(nodeid="t", facts=facts)]).toothless]
     ['t.py:3']
     """
-    found: dict[tuple[str, str, str], LintedAssertion] = {}
+    by_place: dict[tuple[str, str, str], LintedAssertion] = {}
     for record in records:
         for wire in as_list(record.facts.get(FACT)):
             assertion = LintedAssertion.from_wire(wire)
             key = assertion.place, assertion.name, assertion.label
-            found[key] = found[key].add(assertion) if key in found else assertion
-    if not found:
+            known = by_place.get(key)
+            by_place[key] = assertion if known is None else known.add(assertion)
+    if not by_place:
         return None
-    assertions = sorted(found.values(), key=_sort_key)
-    skipped = Counter(found.why for found in assertions if found.why and not found.failed)
+    assertions = sorted(by_place.values(), key=_sort_key)
+    skipped = Counter(assertion.why for assertion in assertions if assertion.why and not assertion.failed)
     return AssertionLint(
-        toothless=tuple(found for found in assertions if found.cannot_fail),
-        failable=sum(found.failed for found in assertions),
-        recorded=sum(_only_records(found) for found in assertions),
+        toothless=tuple(assertion for assertion in assertions if assertion.cannot_fail),
+        failable=sum(assertion.failed for assertion in assertions),
+        recorded=sum(map(_only_records, assertions)),
         skipped=sorted(skipped.items()),
     )
 

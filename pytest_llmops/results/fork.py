@@ -1,4 +1,4 @@
-"""How often a test passes after its fork (``--llm-fork``): the result of a test, in words, and those of a run.
+"""How often a test passes after its fork (``--llm-fork``): the result of a test, in words, and the results of a run.
 
 Not scored is never failed: the bounds are over the trials that ended with a verdict.
 """
@@ -20,11 +20,9 @@ NEW = "new"  # nothing of the test was recorded
 CONFIDENCE = "95 % confidence"
 MAX_REASONS = 3
 MAX_REASON = 120
-UNCHANGED = "the run replays as it was recorded: no request changed, nothing was asked"
-ONLY_MEASURED = (
-    "the run replays as it was recorded: no request of the application changed, only judges were asked"
-)
-UNRECORDED = "not recorded before: there was no run to fork, it was asked once"
+UNCHANGED = "no request changed: the run was replayed, and no model was called"
+ONLY_MEASURED = "no request of the application changed: its run was replayed, and only judges were called"
+UNRECORDED = "not recorded before: without a run to fork, the test ran once, live"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +34,8 @@ class ForkResult(StoredFacts):
         passed: How many trials passed.
         failed: How many failed.
         planned: How many were to run.
-        asked: In how many of them something was asked live; the others replayed what an earlier fork has recorded.
-        first_step: The call of a model, counted from 1, from which on the trials were asked live; the lowest of all trials.
+        asked: In how many of them a model was called; the others replayed what an earlier fork has recorded.
+        first_step: The model call, counted from 1, at which a trial left the recorded run; the lowest of all trials.
         last_step: The highest.
         change: How the first new request differs from the recorded ones; "": not known.
         reasons: Why trials have no verdict, each as often as it occurred.
@@ -91,7 +89,7 @@ class ForkResult(StoredFacts):
         >>> ForkResult(stage="live", failed=10, planned=10, asked=10, first_step=3, last_step=4).sentence
         'passed in 0 of 10 runs from step 3 or 4 on (true rate at most 26 %, 95 % confidence)'
         >>> ForkResult(passed=1).sentence
-        'the run replays as it was recorded: no request changed, nothing was asked; it passes as it did'
+        'no request changed: the run was replayed, and no model was called; it passes as it did'
         """
         if self.stage == NEW:
             return UNRECORDED
@@ -102,7 +100,7 @@ class ForkResult(StoredFacts):
         if self.reasons:
             parts.append(self._describe_unscored())
         if not self.asked:
-            parts.append(f"nothing was asked: {self.scored} of {self.planned} runs are recorded")
+            parts.append(f"no model was called: {self.scored} of {self.planned} runs are recorded")
         return "; ".join(parts)
 
     def _describe_only_run(self) -> str:
@@ -184,7 +182,7 @@ def list_fork_lines(records: Iterable[TestRecord]) -> Sequence[tuple[str, str]]:
     A run of one unchanged test gets its sentence.
 
     >>> list_fork_lines([TestRecord(nodeid="t", facts={"fork": {"stage": "new"}})])
-    [('t', 'not recorded before: there was no run to fork, it was asked once')]
+    [('t', 'not recorded before: without a run to fork, the test ran once, live')]
     """
     forks = read_forks(records)
     lines = []
@@ -197,7 +195,7 @@ def list_fork_lines(records: Iterable[TestRecord]) -> Sequence[tuple[str, str]]:
         lines.append((record.nodeid, text))
     unchanged = len(forks) - len(lines)
     if unchanged:
-        which = "replays" if unchanged == 1 else "replay"
+        were = "was" if unchanged == 1 else "were"
         tests = format_count(unchanged, "test")
-        lines.append(("", f"{tests} {which} as recorded: no request changed, nothing was asked"))
+        lines.append(("", f"{tests} {were} replayed without a changed request; no model was called"))
     return lines

@@ -11,6 +11,7 @@ from pytest_llmops.baselines.baseline import Baseline
 from pytest_llmops.cases import load_cases
 from pytest_llmops.cases.columns import OTHER_NAMES
 from pytest_llmops.cassettes.store import load_cassette
+from pytest_llmops.cassettes.traces.tape_file import read_tape
 from pytest_llmops.judges import Policy, Rubric
 from pytest_llmops.judges.item_judges import load_judge_file
 from pytest_llmops.prompts.registry import Prompts
@@ -62,12 +63,16 @@ def test_every_example_is_read_by_its_reader(tmp_path: Path) -> None:
     assert len(policy.items) == 2
     (interaction,) = load_cassette(tmp_path / "cassettes/test_shop/test_answer/return-days.json").values()
     assert interaction.answers["0"][0]["status"] == 200
+    tape = read_tape(tmp_path / "cases/traces/fb-c9a665cce020.json")
+    assert [call.messages[0]["role"] for call in tape.calls] == ["user"]
+    assert (tape.tools[0].name, tape.missing) == ("get_order", ["tool definitions"])
     baseline = Baseline.from_bytes((tmp_path / "llmops-baseline.json").read_bytes(), where="here")
     assert baseline.tests["test_shop.py::test_answer[return-days]"].scores == {"text.contains": (1.0,)}
     assert names == {
         "cases/refunds.jsonl", "cases/refunds.yaml", "cases/refunds.csv", "cases/dataset.csv", "cases/theirs.csv", "judges/tone.md",
         "judges/refunds.md", "prompts/support/answer/v1.md", "prompts/support/answer/answer.schema.json",
         "prompts/support/answer/aliases.toml", "cassettes/test_shop/test_answer/return-days.json", "llmops-baseline.json",
+        "cases/traces/fb-c9a665cce020.json",
     }  # fmt: skip
 
 

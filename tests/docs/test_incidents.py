@@ -118,7 +118,7 @@ def test_the_page_from_the_trace_to_the_committed_case(
         assert line in PAGE
         calls = server.count
         output = " ".join(reader.runpytest_inprocess(*forking).outlines)
-        assert f"{line}; nothing was asked: 10 of 10 runs are recorded" in output
+        assert f"{line}; no model was called: 10 of 10 runs are recorded" in output
         reader.runpytest_inprocess(*replaying).assert_outcomes(passed=1)
         all_trials = reader.runpytest_inprocess(*replaying_all)
         all_trials.assert_outcomes(failed=1)

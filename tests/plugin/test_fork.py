@@ -122,7 +122,7 @@ def test_a_fix_is_asked_live_from_the_changed_step_on_and_then_replays(
     assert sorted(tool_calls(project)) == ["refund"] + ["tell"] * 9  # the tool before the fork is replayed
     fork = fork_of(result)
     assert (fork.passed, fork.failed, fork.first_step, fork.last_step, fork.asked) == (9, 1, 2, 2, 10)
-    assert fork_of(result, "test_other").sentence.startswith("the run replays as it was recorded")
+    assert fork_of(result, "test_other").sentence.startswith("no request changed")
     line = "passed in 9 of 10 runs from step 2 on (true rate at least 60 %, 95 % confidence)"
     assert line in " ".join(result.text.split())
     check_message(fork.sentence)
@@ -141,7 +141,7 @@ def test_a_fork_replays_without_network_and_asks_nothing_the_second_time(
     again, calls = run_fork(project)
     assert (calls, tool_calls(project)) == (0, [])
     assert (fork_of(again).passed, fork_of(again).asked, fork_of(again).first_step) == (9, 0, 2)
-    assert "nothing was asked: 10 of 10 runs are recorded" in fork_of(again).sentence
+    assert "no model was called: 10 of 10 runs are recorded" in fork_of(again).sentence
     check_message(fork_of(again).sentence)
     assert project.cassettes() == cassettes
 
@@ -151,8 +151,8 @@ def test_an_unchanged_run_replays_once_and_fails_as_it_did(project: Project, mod
     result, calls = run_fork(project)
     assert (result.outcomes, calls, tool_calls(project)) == ({"passed": 1, "failed": 1}, 0, [])
     assert "trials" not in result.records["test_parcel"].facts
-    assert fork_of(result).sentence.endswith("nothing was asked; it fails as it did")
-    assert "2 tests replay as recorded: no request changed, nothing was asked" in result.text
+    assert fork_of(result).sentence.endswith("no model was called; it fails as it did")
+    assert "2 tests were replayed without a changed request; no model was called" in result.text
     assert project.cassettes() == cassettes
 
 

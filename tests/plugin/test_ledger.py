@@ -16,7 +16,7 @@ from support.messages import check_message
 from support.project import INI, Project
 from support.rule_server import FILES, RuleServer
 
-from pytest_llmops.cli import main
+from pytest_llmops.cli import main, prompt_ledger
 from pytest_llmops.errors import UsageError
 from pytest_llmops.ledger import runs
 from pytest_llmops.ledger.model import Document, Rule
@@ -246,3 +246,15 @@ def test_the_command_prints_a_plan_and_a_ledger(shop: Project, capsys: pytest.Ca
     assert shop.server.count == 3 * 20
     assert call("--only", "2-1")[0] == call("--llm-budget", "much")[0] == call("--", "-x")[0] == 2
     assert call("-o", "ledger.txt")[0] == 2
+
+
+def test_the_metric_of_the_project_decides(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.write(
+        **{"pytest.ini": "[pytest]\nllm_primary_metric = text.contains\n", "rules.md": "Be brief. Be kind."}
+    )
+    monkeypatch.chdir(project.path)
+    given = []
+    monkeypatch.setattr(prompt_ledger, "make_ledger", lambda _document, options, _runs: given.append(options))
+    assert main(["prompts", "ledger", "rules.md", "--margin", "0.1"]) == 0
+    (options,) = given
+    assert (options.rules.primary, options.rules.margin) == ("text.contains", 0.1)

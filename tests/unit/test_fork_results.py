@@ -88,7 +88,7 @@ def test_without_a_verdict_there_is_no_rate() -> None:
 
 def test_only_measurements_were_asked() -> None:
     result = summarize(("failed", make_trial(stage="prefix", step=0, purpose="judge")))
-    assert result.sentence.endswith("only judges were asked; it fails as it did")
+    assert result.sentence.endswith("only judges were called; it fails as it did")
 
 
 def test_the_result_survives_the_run_file_and_hostile_values() -> None:
@@ -107,7 +107,7 @@ def test_the_unchanged_tests_of_a_run_are_one_line() -> None:
     (name, sentence), (nobody, rest) = list_fork_lines(records)
     assert (name, nobody) == ("c", "")
     assert sentence.endswith("; what changed: messages[0]")
-    assert rest.startswith("2 tests replay as recorded")
+    assert rest.startswith("2 tests were replayed without a changed request")
 
 
 def test_a_skipped_test_has_no_result() -> None:

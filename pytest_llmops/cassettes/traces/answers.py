@@ -126,7 +126,9 @@ class TraceAnswers:
                 return index
         if answered:
             times = format_count(len(answered), "time")
-            self._problems[question.key] = f"the trace has this request {times}, and it is asked once more"
+            self._problems[question.key] = (
+                f"the trace has this request {times}, and the test sends it once more"
+            )
         else:
             why = "; ".join(self.tape.calls[fitting[0]].missing) or "the call failed"
             self._problems[question.key] = (
@@ -135,7 +137,7 @@ class TraceAnswers:
         return None
 
     def _read_request(self, question: Question) -> Spelling:
-        """Return a request as it is compared; of another one than that of a chat, one without messages."""
+        """Return a request as it is compared; without messages if it is not a request to a chat model."""
         known = self._requests.get(question.key)
         if known is not None:
             return known
@@ -206,7 +208,7 @@ class TraceAnswers:
             name = name.rpartition(".")[2]
         return [index for index, tool in enumerate(self.tape.tools) if _is_name(tool.name, name)]
 
-    # What the report and a miss say
+    # For the report and the message of a miss
 
     def describe_use(self) -> str:
         """Return how many answers the test got from the trace."""
@@ -271,12 +273,12 @@ class TraceAnswers:
         changed = set(before) ^ set(now)
         parts = dict.fromkeys(line.partition(":")[0] for line in (*now, *before) if line in changed)
         names = [shorten_text(part, 60) for part in parts]
-        return f"call {index + 1} of the trace: {', '.join(names[:MAX_LISTED]) or 'asked once more'}"
+        return f"call {index + 1} of the trace: {', '.join(names[:MAX_LISTED]) or 'sent once more'}"
 
     def _describe_tools(self, question: Question) -> str:
         """Return with which arguments the trace has calls of the same tool."""
         if question.method not in TOOL_METHODS:
-            return "  reason    a trace has calls of tools, not the handshake with their server: record it once, which asks no model"
+            return "  reason    a trace has calls of tools, not the handshake with their server: record it once (--llm-record=new), which calls no model"
         calls = [_format_tool(self.tape.tools[index]) for index in self._list_tools(question)]
         if not calls:
             return "  reason    the trace has no result of this tool"

@@ -1,4 +1,4 @@
-"""Requests in a form in which those of a trace and those of a test are compared by meaning, whatever vendor they are for.
+"""Requests of a trace and of a test in one form, in which they are compared by meaning, whatever vendor they are for.
 
 White space around texts does not count, nor the ids of tool calls, nor whether a system text is a message or apart. Messages of one
 role in a row are one message, as vendors differ in that.
@@ -62,7 +62,7 @@ class Spelling:
 
     Attributes:
         model: The model; empty: not known.
-        is_answering: Whether the model is the one that answered, as the trace does not hold which one was asked.
+        is_answering: Whether the model is the one that answered, as the trace does not hold the model of the request.
         messages: A line for each message, tool call and result.
         tools: The definitions of the offered tools by name: description and parameters.
         parameters: Those of `COMPARED`, as far as they are given.
@@ -98,7 +98,7 @@ def spell_traced_call(call: TracedCall) -> Spelling:
 
 
 def write_chat_request(call: Call) -> dict[str, Json]:
-    """Return what a test asked, read from its request, with messages and tools in the format of OpenAI's chat completions.
+    """Return a request of a test as it was read, with messages and tools in the format of OpenAI's chat completions.
 
     So secrets in it are found by the same keys as in a trace tape.
     """
@@ -311,7 +311,7 @@ def fits(held: Spelling, asked: Spelling, *, has_parameters: bool = False) -> bo
 
 
 def fits_model(held: Spelling, asked: str) -> bool:
-    """Return whether a model is that of a call; if either is not known, it is.
+    """Return whether a model fits the model of a call; if either is not known, it does.
 
     The name of a model that answered may have a version that the request leaves open.
 

@@ -27,7 +27,7 @@ class TracedCall:
         span: The id of its span.
         messages: In the format of OpenAI's chat completions.
         tools: The tools that were offered, in the same format; empty: the trace has none.
-        request_model: The model that was asked; empty: the trace only has the one that answered.
+        request_model: The model in the request; empty: the trace only has the one that answered.
         model: The model that answered.
         parameters: Temperature and so on, by their names in the trace.
         answer: None: the trace does not hold it.

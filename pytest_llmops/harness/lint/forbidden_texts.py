@@ -76,10 +76,11 @@ def list_mentioned(metric: object) -> list[str]:
     """
     texts = []
     for text in _iter_mentioned(metric, MAX_DEPTH):
-        found = [text]
+        variants = [text]
         if re.escape(text) != text:
-            found += list_matching_texts(text)
-        texts += [*found, *(re.sub(r"\d+", LARGE_NUMBER, text) for text in found)]
+            variants += list_matching_texts(text)
+        texts += variants
+        texts += [re.sub(r"\d+", LARGE_NUMBER, variant) for variant in variants]
     return [text for text in dict.fromkeys(texts) if text][:MAX_MENTIONED]
 
 
@@ -91,10 +92,10 @@ def list_excluded(pattern: object) -> list[str]:
     """
     try:
         text = getattr(pattern, "pattern", pattern)
+        flags = getattr(pattern, "flags", 0) & ~re.DEBUG
         parser: Any = importlib.import_module("re._parser")
-        texts = list(
-            islice(_iter_excluded(parser.parse(text, getattr(pattern, "flags", 0) & ~re.DEBUG)), MAX_EXAMPLES)
-        )
+        parsed = parser.parse(text, flags)
+        texts = list(islice(_iter_excluded(parsed), MAX_EXAMPLES))
     except (re.error, TypeError, ValueError, RecursionError, OverflowError):
         return []
     return [text for text in dict.fromkeys(texts) if text]
@@ -124,22 +125,26 @@ def _iter_mentioned(value: object, depth: int) -> Iterator[str]:
     elif isinstance(value, CodeType):
         inner = [constant for constant in value.co_consts if constant is not None]
     elif isinstance(value, MethodType):
-        inner = (
-            [value.__func__, *vars(value.__self__).values()] if hasattr(value.__self__, "__dict__") else []
-        )
+        if hasattr(value.__self__, "__dict__"):
+            inner = [value.__func__, *vars(value.__self__).values()]
     elif isinstance(value, FunctionType):
-        code = value.__code__
-        documentation = value.__doc__
-        used = [value.__globals__[name] for name in code.co_names if name in value.__globals__]
-        cells = [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
-        constants = [
-            constant for constant in code.co_consts if constant != documentation or documentation is None
-        ]
-        inner = [*constants, *(value.__defaults__ or ()), *cells, *used]
+        inner = _list_used_values(value)
     elif isinstance(value, (list, tuple, set, frozenset)):
         inner = sorted(value, key=repr)[:MAX_MENTIONED]
     for item in inner:
         yield from _iter_mentioned(item, depth - 1)
+
+
+def _list_used_values(function: FunctionType) -> list[object]:
+    """Return what a function uses: its constants without its docstring, its defaults, variables of its closure, and globals."""
+    code = function.__code__
+    values: list[object] = list(code.co_consts)
+    if function.__doc__ is not None:
+        values = [constant for constant in values if constant != function.__doc__]
+    values += function.__defaults__ or ()
+    values += [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
+    values += [function.__globals__[name] for name in code.co_names if name in function.__globals__]
+    return values
 
 
 def _is_filled(cell: CellType) -> bool:
@@ -165,7 +170,7 @@ def list_matching_texts(pattern: object, *, ignore_case: bool = False) -> list[s
             compiled = pattern
         else:
             compiled = re.compile(pattern, flags)
-        parser: Any = importlib.import_module("re._parser")  # the only one that there is
+        parser: Any = importlib.import_module("re._parser")  # Python has no public one
         parsed = parser.parse(compiled.pattern, compiled.flags & ~re.DEBUG)
         texts = list(islice(_iter_sequences(parsed, {}), MAX_EXAMPLES))
     except (re.error, TypeError, ValueError, RecursionError, OverflowError):
@@ -228,17 +233,17 @@ def _choose_character(items: Any) -> str:
 
 def _list_characters(items: Any) -> str:
     """Return the first characters of each item of a set."""
-    found = []
+    characters = []
     for name, argument in items:
         if str(name) == "LITERAL":
-            found.append(chr(argument))
+            characters.append(chr(argument))
         elif str(name) == "RANGE":
             first, last = argument
-            found += [chr(code) for code in range(first, min(last, first + 255) + 1)]
+            characters += [chr(code) for code in range(first, min(last, first + 255) + 1)]
         elif str(name) == "CATEGORY":
             kind = str(argument).removeprefix("CATEGORY_")
-            found += [char for char in _SAMPLE_CHARS if _CATEGORIES[kind].match(char)]
-    return "".join(found)
+            characters += [char for char in _SAMPLE_CHARS if _CATEGORIES[kind].match(char)]
+    return "".join(characters)
 
 
 _CATEGORIES: Mapping[str, re.Pattern[str]] = {

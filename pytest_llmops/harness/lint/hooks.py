@@ -26,7 +26,7 @@ def check_lint(settings: Settings) -> None:
     >>> check_lint(Settings(lint=True))
     """
     if settings.record != "none":
-        expected = "no --llm-record, --llm-changed or --llm-again beside it: it only replays"
+        expected = "no --llm-record, --llm-changed, --llm-again or --llm-fork beside it: it only replays"
         raise SettingError("command line", "--llm-lint", expected, settings.record)
     if settings.tools == "compare":
         expected = "no --llm-tools=compare beside it: it only replays"

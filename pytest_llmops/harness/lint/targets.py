@@ -11,7 +11,7 @@ MAX_ANSWERS = 20  # on which an assertion is tried in a run
 MAX_SLOW_ANSWERS = 5
 MAX_SLOW_CHARS = 4_000  # of an altered answer for an assertion that is slow
 # Why an assertion is not linted
-ASKS_A_MODEL = "asks a model or a judge, and what it would ask is not recorded"
+ASKS_A_MODEL = "calls a model or a judge, and no answer to that is recorded"
 NO_ANSWER = "is about calls, files, passages or a judge, not about an answer"
 NO_FORBIDDEN_TEXT = "no text could be made up that it forbids"
 NOT_ALTERABLE = "its answer is neither text nor JSON"

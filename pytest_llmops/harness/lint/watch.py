@@ -288,10 +288,10 @@ class _Entry:
     def add(self, **changes: Any) -> None:
         """Add a call to the fact."""
         new = replace(self._new, **changes)
-        for place, wire in enumerate(self._facts):
+        for index, wire in enumerate(self._facts):
             stored = LintedAssertion.from_wire(wire)
             if (stored.place, stored.name, stored.label) == (new.place, new.name, new.label):
-                self._facts[place] = stored.add(new).to_wire()
+                self._facts[index] = stored.add(new).to_wire()
                 return
         self._facts.append(new.to_wire())
 

@@ -56,7 +56,7 @@ class Question:
         path: The path of its address.
         query: What follows the path.
         body: Its body.
-        model: The model that it asks.
+        model: The model in it.
         seed: A text that is another one for each request, for ids.
     """
 

@@ -19,7 +19,7 @@ class TracedAnswer:
         tool_calls: The calls of tools; one without an id gets one, where the format needs it.
         finish_reason: In the words of any vendor, or of OpenTelemetry; empty: it follows from the tool calls.
         usage: The tokens, as far as the trace has them.
-        model: The model that answered; empty: the one that was asked.
+        model: The model that answered; empty: the one in the request.
     """
 
     text: str = ""

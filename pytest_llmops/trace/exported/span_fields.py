@@ -88,6 +88,9 @@ FIELD_NAMES = {
         gen_ai.request.choice.count
         llm.invocation_parameters.n
         langfuse.observation.model.parameters.n
+        model_parameters.n
+        modelParameters.n
+        inputs.n
     """,
     "finish_reason": """
         llm.finish_reason

@@ -116,5 +116,5 @@ class _Tapes:
         if len(lacking) > MAX_TAPES:
             lines.append(f"  and {len(lacking) - MAX_TAPES:,} more lack something: --json lists them")
         if self.without:
-            lines.append(f"no trace tape, as no call has messages and an answer: {', '.join(self.without)}")
+            lines.append(f"no trace tape, as no call has messages and an answer in text: {', '.join(self.without)}")
         return lines

@@ -214,7 +214,8 @@ def _read_call(values: JsonObject) -> TracedCall:
     elif isinstance(message["content"], list):
         missing.append("an answer in text: it has images or other parts")
     else:
-        answer = _make_answer(facts)
+        reason = as_text(facts.get("finish_reason")) or _find_finish_reason(values.get("output"))
+        answer = _make_answer({**facts, "finish_reason": reason})
     missing += _list_cut_texts(messages + answer_turns)
     if parse_text(values.get("dropped")):
         missing.append("attributes that the limit of the SDK left out")
@@ -275,6 +276,12 @@ def _join_answer(turns: Sequence[Turn], parameters: JsonObject) -> dict[str, Any
         content = contents
     calls = [call for message in messages for call in message.get("tool_calls", ())]
     return {"role": "assistant", "content": content, "tool_calls": calls}
+
+
+def _find_finish_reason(output: object) -> str:
+    """Return the finish reason that the answer itself has; "": it has none."""
+    messages = as_mappings(parse_text(output))
+    return as_text(messages[0].get("finish_reason")) if messages else ""
 
 
 def _make_answer(facts: JsonObject) -> TracedAnswer:

@@ -120,9 +120,9 @@ class ForkPlayer(AnswerPlayer):
         if not has_run and not self.progress.has_replayed(take):
             self.progress.begin_fork(take, "new", is_call=is_call)
             return
-        self._check_previous(question)
         change = self._describe_change(question, take)
         self.progress.begin_fork(take, "live", is_call=is_call, change=change)
+        self._check_previous(question)
 
     def _check_previous(self, question: Question) -> None:
         """Refuse to send the id of an answer that was rebuilt from a trace."""

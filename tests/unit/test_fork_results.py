@@ -40,7 +40,9 @@ def make_trial(
     fact = {"stage": stage, "step": step, "change": "messages[0]"}
     kind = "BudgetReached" if outcome == "unscored" else ""
     phases_of_pytest = ("setup", "call", "teardown")
-    reports = [SimpleNamespace(when=when, llmops={}, failed=False, skipped=False) for when in phases_of_pytest]
+    reports = [
+        SimpleNamespace(when=when, llmops={}, failed=False, skipped=False) for when in phases_of_pytest
+    ]
     reports[1].llmops = {"calls": [call], "kind": kind}
     reports[2].llmops = {"facts": {"fork": fact}}
     if phases < len(reports):

@@ -201,8 +201,8 @@ def _parse_call(
     return TracedCall(
         span=str(written.get("span", "")),
         provider=str(written.get("provider", "")),
-        messages=_take(messages, written.get("messages", ())),
-        tools=_take(definitions, written.get("tools", ())),
+        messages=_pick_values(messages, written.get("messages", ())),
+        tools=_pick_values(definitions, written.get("tools", ())),
         request_model=str(written.get("request_model", "")),
         model=model,
         parameters=dict(written.get("parameters", {})),
@@ -212,7 +212,7 @@ def _parse_call(
     )
 
 
-def _take(values: Sequence[JsonObject], indexes: Sequence[int]) -> list[JsonObject]:
+def _pick_values(values: Sequence[JsonObject], indexes: Sequence[int]) -> list[JsonObject]:
     """Return the values of a file with these indexes, of which none is negative."""
     if any(isinstance(index, bool) or index < 0 for index in indexes):
         raise ValueError(f"expected indexes from 0 to {len(values) - 1}, got {list(indexes)}")

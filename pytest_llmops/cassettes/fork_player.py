@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pytest_llmops._util.json_values import as_mapping
 from pytest_llmops.cassettes.active_tape import current_purpose
 from pytest_llmops.cassettes.answer_player import AnswerPlayer
 from pytest_llmops.cassettes.answer_recorder import AnswerRecorder
@@ -19,6 +20,7 @@ from pytest_llmops.cassettes.request_key import Answer, Question
 from pytest_llmops.cassettes.tape_config import TapeConfig
 from pytest_llmops.cassettes.tape_report import TapeReport
 from pytest_llmops.cassettes.tool_questions import is_repeated
+from pytest_llmops.errors import CassetteMiss
 from pytest_llmops.settings import RecordMode
 
 APP_PURPOSE = "app"
@@ -46,7 +48,7 @@ class ForkPlayer(AnswerPlayer):
             repeats_last: Whether the last answer is given again once all are used up.
 
         Raises:
-            CassetteMiss: The recording is damaged, or is too old and may not be recorded again in this run.
+            CassetteMiss: The recording is damaged, or is too old and may not be recorded again in this run; or see `begin_live`.
         """
         if self.progress.stage(take) == "new":
             return self._play_take(question, take, repeats_last=repeats_last)
@@ -108,6 +110,9 @@ class ForkPlayer(AnswerPlayer):
             question: The request that is not recorded.
             take: The take of the trial.
             is_call: Whether it is a call of a model by the application.
+
+        Raises:
+            CassetteMiss: It continues an answer that was rebuilt from a trace, which the server does not know.
         """
         if self.progress.stage(take) in ("live", "new"):
             return
@@ -117,6 +122,17 @@ class ForkPlayer(AnswerPlayer):
             return
         change = self._describe_change(question, take)
         self.progress.begin_fork(take, "live", is_call=is_call, change=change)
+        self._check_previous(question)
+
+    def _check_previous(self, question: Question) -> None:
+        """Refuse to send the id of an answer that was rebuilt from a trace."""
+        traced = self.config.traced
+        if traced is None or not traced.is_rebuilt(as_mapping(question.json).get("previous_response_id")):
+            return
+        raise CassetteMiss(
+            f"cannot fork at {question.method} {question.url}: its previous_response_id is of an answer that was rebuilt from a trace,"
+            " which the server does not know; let the application send the messages before it, or record the run in a cassette"
+        )
 
     def _describe_change(self, question: Question, take: str) -> str:
         """Return how a request differs from the recorded ones, in a few words.

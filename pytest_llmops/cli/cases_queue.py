@@ -433,7 +433,7 @@ def _append_case(path: Path, row: Mapping[str, Json]) -> None:
     """Add a case to a file, unless it has the same case already.
 
     Raises:
-        CaseError: The file has it with another reference or fact, has rows of another form, or cannot be written.
+        CaseError: The file has it with another reference or fact, or without its trace, has rows of another form, or cannot be written.
         BadFile: The row makes no case: the entry was edited by hand.
     """
     known: dict[str, dict[str, Json]] = {}
@@ -445,6 +445,10 @@ def _append_case(path: Path, row: Mapping[str, Json]) -> None:
         value = row.get(key)
         if value is not None and value != stored.get(key):
             raise CaseError(f"{row['id']} stands there with another reference or fact: change it there", path)
+    trace = row.get("trace")
+    if trace and "trace" not in stored:
+        step = f'add "trace": "{trace}" to it, or delete it and accept it again'
+        raise CaseError(f"{row['id']} stands there without its trace: {step}", path)
     parse_case(row)
     if row["id"] in known:
         return

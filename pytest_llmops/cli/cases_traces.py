@@ -13,7 +13,7 @@ from pytest_llmops.cli.common import EXIT_PROBLEM, format_path, print_result
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.production.exported_traces import Conversation, read_conversations
-from pytest_llmops.production.review_queue import QueueEntry, add_to_queue, redact_entry
+from pytest_llmops.production.review_queue import QueueEntry, add_to_queue, read_queue, redact_entry
 from pytest_llmops.production.trace_tapes import FOLDER, read_tapes, write_tape
 from pytest_llmops.redaction.json_texts import build_redactor
 
@@ -47,6 +47,7 @@ def _import_traces(args: argparse.Namespace) -> int:
     found = chain([first], conversations)
     entries: Iterable[QueueEntry] = (conversation.entry for conversation in found)
     if args.cassette:
+        tapes.note_cases(args.queue)
         entries = tapes.write(args.traces, list(found))
     new, merged = add_to_queue(args.queue, entries)
     counts = f"{new:,} new in {format_path(args.queue)}, {merged:,} there already"
@@ -71,12 +72,24 @@ class _Tapes:
         by_path: The number of calls and what is missing, by the path of each tape from the folder.
         written: How many files are new or changed.
         without: The ids of entries that have no tape.
+        cases: The ids of entries that became cases before they had a tape.
     """
 
     folder: Path
     by_path: dict[str, dict[str, Any]] = field(default_factory=dict)
     written: int = 0
     without: list[str] = field(default_factory=list)
+    cases: set[str] = field(default_factory=set)
+
+    def note_cases(self, queue: Path) -> None:
+        """Note which entries of a queue are cases already, without a tape.
+
+        Raises:
+            CaseError: The queue cannot be read.
+        """
+        self.cases = {
+            entry.id for entry in read_queue(queue) if entry.status == "accepted" and not entry.trace
+        }
 
     def write(self, paths: Sequence[Path], conversations: Sequence[Conversation]) -> list[QueueEntry]:
         """Write the tape of each conversation, and return the entries, each with the path of its tape.
@@ -115,6 +128,14 @@ class _Tapes:
             lines.append(f"  {place} ({calls}) lacks: {missing}")
         if len(lacking) > MAX_TAPES:
             lines.append(f"  and {len(lacking) - MAX_TAPES:,} more lack something: --json lists them")
+        for place in self.by_path:
+            case_id = Path(place).stem
+            if case_id in self.cases:
+                lines.append(
+                    f'{case_id} became a case before: add "trace": "{place}" to it, so that it replays'
+                )
         if self.without:
-            lines.append(f"no trace tape, as no call has messages and an answer: {', '.join(self.without)}")
+            lines.append(
+                f"no trace tape, as no call has messages and an answer in text: {', '.join(self.without)}"
+            )
         return lines

@@ -11,6 +11,7 @@ from typing import Any
 from pytest_llmops.results.fork import FACT, NEW, PREFIX, ForkResult
 
 APP_PURPOSE = "app"
+UNCHANGED = "no request changed, the recorded run was replayed"
 
 
 def is_forked_trial(reports: Iterable[Any]) -> bool:
@@ -23,8 +24,9 @@ def summarize_fork(
 ) -> ForkResult | None:
     """Return the result of a test from its trials; None if it is not replayed: it was skipped, or its marker lets it call live.
 
-    A trial has no verdict if it failed after an answer that shows nothing about the application: a limit of the server, its failure, a
-    broken connection.
+    A trial that was skipped has no verdict, nor one that failed after an answer that shows nothing about the application (a limit of the
+    server, its failure, a broken connection), nor one that did not fork while others did: it is the recorded run once more. A
+    failure that was expected (``xfail``) is a failure.
 
     Args:
         trials: The reports of each trial.
@@ -37,16 +39,19 @@ def summarize_fork(
     reasons = []
     steps = []
     change = ""
-    stages = []
-    for reports, outcome in zip(trials, outcomes, strict=True):
-        fact = _read_fact(reports)
-        stages.append(fact.get("stage", PREFIX))
+    facts = [_read_fact(reports) for reports in trials]
+    stages = [fact.get("stage", PREFIX) for fact in facts]
+    stage = _choose_stage(stages)
+    for reports, fact, merged in zip(trials, facts, outcomes, strict=True):
+        outcome = _read_outcome(reports, merged)
         if fact.get("step"):
             steps.append(fact["step"])
         change = change or fact.get("change", "")
         calls = _list_calls(reports)
         asked += any(not call.get("replayed") for call in calls)
         reason = _why_unscored(reports, calls, outcome)
+        if not reason and stage not in (PREFIX, NEW) and fact.get("stage", PREFIX) == PREFIX:
+            reason = UNCHANGED
         if reason:
             reasons.append(reason)
         elif outcome == "passed":
@@ -55,7 +60,7 @@ def summarize_fork(
             failed += 1
     reasons += ["not run, as the trial before it ended the test"] * (planned - len(trials))
     return ForkResult(
-        stage=_choose_stage(stages),
+        stage=stage,
         passed=passed,
         failed=failed,
         planned=planned,
@@ -65,6 +70,18 @@ def summarize_fork(
         change=change,
         reasons=tuple(reasons),
     )
+
+
+def _read_outcome(reports: Iterable[Any], outcome: str) -> str:
+    """Return how a trial ended for who wants to know whether it passes: ``xfail`` turns that round."""
+    for report in reports:
+        if hasattr(report, "wasxfail"):
+            return "failed" if report.skipped else "passed"
+        if str(getattr(report, "longrepr", "")).startswith("[XPASS(strict)]"):
+            return "passed"
+        if report.skipped:
+            return "skipped"
+    return outcome
 
 
 def _choose_stage(stages: Sequence[str]) -> str:
@@ -90,11 +107,15 @@ def _why_unscored(reports: Sequence[Any], calls: Sequence[Mapping[str, Any]], ou
     """Return why a trial has no verdict; "": it has one."""
     if outcome == "passed":
         return ""
+    if outcome == "skipped":
+        return "skipped"
     if outcome == "unscored":
         kinds = (getattr(report, "llmops", {}).get("kind", "") for report in reports)
         return next(filter(None, kinds), "no score")
     if not any(report.when == "call" for report in reports):
         return "its set-up failed"
+    if any(report.failed and report.when == "teardown" for report in reports):
+        return "its tear-down failed"
     live = [call for call in calls if call.get("purpose", APP_PURPOSE) == APP_PURPOSE]
     if not live or live[-1].get("replayed"):
         return ""

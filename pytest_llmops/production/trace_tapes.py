@@ -221,7 +221,8 @@ def _read_call(values: JsonObject) -> TracedCall:
     elif isinstance(message["content"], list):
         missing.append("an answer in text: it has images or other parts")
     else:
-        answer = _make_answer(facts)
+        reason = as_text(facts.get("finish_reason")) or _find_finish_reason(values.get("output"))
+        answer = _make_answer({**facts, "finish_reason": reason})
     missing += _list_cut_texts(messages + answer_turns)
     if parse_text(values.get("dropped")):
         missing.append("attributes that the limit of the SDK left out")
@@ -268,6 +269,12 @@ def _list_cut_texts(turns: Sequence[Turn]) -> Iterator[str]:
     size = max(map(len, texts), default=0)
     if size >= MIN_LIMIT and (size % 1_000 == 0 or size.bit_count() == 1):
         yield f"perhaps the end of a text: it has exactly {size:,} characters, as a limit of attributes leaves"
+
+
+def _find_finish_reason(output: object) -> str:
+    """Return the finish reason that the answer itself has; "": it has none."""
+    messages = as_mappings(parse_text(output))
+    return as_text(messages[0].get("finish_reason")) if messages else ""
 
 
 def _make_answer(facts: JsonObject) -> TracedAnswer:

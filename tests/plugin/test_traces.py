@@ -11,6 +11,7 @@ from support.project import Project
 from support.traces import says, span, user, write_spans
 
 from pytest_llmops import cli
+from pytest_llmops.results.fork import ForkResult
 
 AGENT = """
 import json
@@ -154,3 +155,34 @@ def test_a_trace_without_bodies_gives_no_tape(project: Project, capsys: pytest.C
     assert cli.main(["cases", "from-traces", "traces.json", "--cassette"]) == 2
     assert "calls without messages or answer" in capsys.readouterr().err
     assert not (project.path / "cases").exists()
+
+
+RESPONSES = """
+import os
+from openai import OpenAI
+import pytest
+
+@pytest.mark.cases("cases/feedback.jsonl")
+def test_answer(case):
+    client = OpenAI(max_retries=0)
+    first = client.responses.create(model="gpt-4.1-mini", input="Where is A-17?")
+    client.responses.create(model="gpt-4.1-mini", input=LAST, previous_response_id=first.id)
+"""
+
+
+def test_a_fork_does_not_send_the_id_of_an_answer_that_was_rebuilt(project: Project) -> None:
+    project.write(**{"test_agent.py": RESPONSES.replace("LAST", "'And now, please?'")})
+    write_spans(
+        project.path / "traces.json",
+        span(0, [user("Where is A-17?")], says("Sent.")),
+        span(1, [user("Where is A-17?"), says("Sent."), user("And now?")], says("Lost.")),
+    )
+    assert cli.main(["cases", "from-traces", "traces.json", "--cassette"]) == 0
+    entry = json.loads((project.path / "cases/queue.jsonl").read_text())["id"]
+    assert cli.main(["cases", "review", "--accept", entry, "--reference", "It is lost."]) == 0
+    result = project.run("--llm-fork", "--llm-trials=3")
+    assert "its previous_response_id is of an answer that was rebuilt from a trace" in result.text
+    assert not project.server.count
+    (record,) = result.records.values()
+    sentence = ForkResult.from_wire(record.fact("fork")).sentence
+    assert sentence.startswith("none of 3 runs from step 2 on has a verdict")

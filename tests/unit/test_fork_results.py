@@ -39,7 +39,10 @@ def make_trial(
     call = {"status": 200, **call}
     fact = {"stage": stage, "step": step, "change": "messages[0]"}
     kind = "BudgetReached" if outcome == "unscored" else ""
-    reports = [SimpleNamespace(when=when, llmops={}) for when in ("setup", "call", "teardown")]
+    phases_of_pytest = ("setup", "call", "teardown")
+    reports = [
+        SimpleNamespace(when=when, llmops={}, failed=False, skipped=False) for when in phases_of_pytest
+    ]
     reports[1].llmops = {"calls": [call], "kind": kind}
     reports[2].llmops = {"facts": {"fork": fact}}
     if phases < len(reports):
@@ -77,6 +80,29 @@ def test_a_failure_of_the_server_is_no_failure_of_the_fix() -> None:
     assert "passed in 1 of 3 runs from steps 2 to 5 on" in result.sentence
     assert "5 of 8 runs have no verdict and count neither way" in result.sentence
     assert result.sentence.endswith("and 2 more")
+
+
+def test_an_expected_failure_is_a_failure_and_a_skip_is_none() -> None:
+    trials = {name: make_trial() for name in ("xfailed", "xpassed", "strict", "skipped", "torn")}
+    trials["xfailed"][1].skipped = True
+    for name in ("xfailed", "xpassed"):
+        trials[name][1].wasxfail = "the incident"
+    trials["strict"][1].longrepr = "[XPASS(strict)] the incident"
+    trials["skipped"][1].skipped = True
+    trials["torn"][2].failed = True
+    outcomes = {"xfailed": "passed", "xpassed": "passed"}
+    result = summarize(*((outcomes.get(name, "failed"), trial) for name, trial in trials.items()))
+    assert (result.passed, result.failed) == (2, 1)
+    assert result.reasons == ("skipped", "its tear-down failed")
+
+
+def test_a_trial_that_did_not_fork_says_nothing_of_the_fix() -> None:
+    trials = [("passed", make_trial()), *[("failed", make_trial(stage="prefix", step=0))] * 2]
+    result = summarize(*trials)
+    assert (result.passed, result.failed, result.stage) == (1, 0, "live")
+    assert result.sentence.endswith(
+        "2 of 3 runs have no verdict and count neither way: no request changed, the recorded run was replayed"
+    )
 
 
 def test_without_a_verdict_there_is_no_rate() -> None:

@@ -153,6 +153,22 @@ def test_a_case_in_another_folder_finds_its_trace(tmp_path: Path) -> None:
 # What a trace does not hold
 
 
+def test_a_case_that_was_accepted_before_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_spans(tmp_path / "traces.json", span(0, [ASK], END))
+    assert cli.main(["cases", "from-traces", "traces.json"]) == 0
+    (entry,) = read_queue(tmp_path / "cases/queue.jsonl")
+    accept = ["cases", "review", "--accept", entry.id, "--reference", "Sent."]
+    assert cli.main(accept) == 0
+    assert cli.main(["cases", "from-traces", "traces.json", "--cassette"]) == 0
+    step = f'add "trace": "traces/{entry.id}.json" to it'
+    assert step in capsys.readouterr().out
+    assert cli.main(accept) == 2
+    assert step in capsys.readouterr().err
+
+
 def test_what_is_missing_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cut = {"gen_ai.input.messages": '[{"role": "user", "parts": [{"type": "te'}
     picture = {"role": "assistant", "parts": [{"type": "image_url", "image_url": {"url": "https://x/y.png"}}]}
@@ -365,6 +381,14 @@ def test_no_result_is_read_as_a_type(tmp_path: Path) -> None:
         ('{"version": "pytest-llmops/trace/1", "calls": [{"messages": [1]}]}', "damaged (IndexError"),
         ('{"version": "pytest-llmops/trace/1", "calls": [{"answer": {}}]}', "damaged (KeyError"),
         ('{"version": "pytest-llmops/trace/1", "tools": [{"name": "f", "x": 1}]}', "damaged (TypeError"),
+        (
+            '{"version": "pytest-llmops/trace/1", "calls": [{"answer": {"text": 3}}]}',
+            "text: expected a text, got 3",
+        ),
+        (
+            '{"version": "pytest-llmops/trace/1", "messages": [{}], "calls": [{"messages": [-1]}]}',
+            "expected indexes from 0 to 0",
+        ),
     ],
 )
 def test_a_damaged_tape_is_refused_with_the_next_step(tmp_path: Path, text: str, what: str) -> None:
@@ -407,3 +431,11 @@ def test_recorded_instrumentations_answer_the_requests_of_the_wire(tmp_path: Pat
         functions = [call["function"]["name"] for call in expected.get("tool_calls", ())]
         assert [call["function"]["name"] for call in rebuilt.get("tool_calls", ())] == functions
     assert [held.name for held in tape.tape.tools] == ["get_order"]
+
+
+def test_an_empty_answer_replays_with_its_finish_reason(tmp_path: Path) -> None:
+    tape = only(imported(tmp_path, span(0, [ASK], {**says(""), "finish_reason": "length"})))
+    answer = tape.find(ask(CHAT[0]), "0")
+    assert message(answer)["content"] == ""
+    assert answer is not None
+    assert b'"finish_reason":"length"' in answer.body

@@ -1,5 +1,6 @@
 """Answers the requests of a test from a trace tape: model calls in the wire format of the request, and calls of tools."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -40,6 +41,7 @@ from pytest_llmops.trace.answers import TracedAnswer, UnsupportedFormat, encode_
 MAX_DIFF = 14  # lines of the difference to the nearest call
 MAX_LISTED = 5
 TOOL_METHODS = (CALL_METHOD, FUNCTION_METHOD)
+_RESPONSE_ID = re.compile(rb"\bresp_[0-9a-f]+\b")  # of OpenAI's Responses
 OTHER_ENDPOINTS = ("embeddings", "rerank", "moderations")
 
 
@@ -73,6 +75,7 @@ class TraceAnswers:
         self.tape: TraceTape = read_tape(path)
         self._places: dict[str, _Place] = {}
         self._requests: dict[str, Spelling] = {}  # by the key of a question
+        self._response_ids: set[bytes] = set()  # of the answers that were given
         self._problems: dict[str, str] = {}  # why a question that is in the trace gets no answer, by its key
 
     @cached_property
@@ -167,7 +170,12 @@ class TraceAnswers:
         except UnsupportedFormat as error:
             self._problems[question.key] = f"the trace has the answer, but {error}"
             return None
+        self._response_ids.update(_RESPONSE_ID.findall(encoded.body))
         return Answer(encoded.status, encoded.headers, encoded.body, latency_s=call.latency_s)
+
+    def is_rebuilt(self, response_id: object) -> bool:
+        """Return whether an answer with this id was rebuilt from the trace, so that no server knows it."""
+        return isinstance(response_id, str) and response_id.encode() in self._response_ids
 
     # Calls of tools
 

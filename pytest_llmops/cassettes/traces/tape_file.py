@@ -178,7 +178,7 @@ def _parse_tape(document: Mapping[str, Any]) -> TraceTape:
     return TraceTape(
         sources=as_texts(document.get("sources", [])),
         calls=calls,
-        tools=[TracedTool(**tool) for tool in document.get("tools", ())],
+        tools=[TracedTool(**_check_texts(tool)) for tool in document.get("tools", ())],
         missing=as_texts(document.get("missing", [])),
     )
 
@@ -191,18 +191,18 @@ def _parse_call(
     answer = None
     if "answer" in written:
         given = written["answer"]
+        texts = _check_texts({"text": given["text"], "finish_reason": given.get("finish_reason", "")})
         answer = TracedAnswer(
-            text=given["text"],
-            tool_calls=tuple(ToolCall(**call) for call in given.get("tool_calls", ())),
-            finish_reason=given.get("finish_reason", ""),
+            **texts,
+            tool_calls=tuple(ToolCall(**_check_texts(call)) for call in given.get("tool_calls", ())),
             usage=Usage(**given.get("usage", {})),
             model=model or str(written.get("request_model", "")),
         )
     return TracedCall(
         span=str(written.get("span", "")),
         provider=str(written.get("provider", "")),
-        messages=[messages[index] for index in written.get("messages", ())],
-        tools=[definitions[index] for index in written.get("tools", ())],
+        messages=_pick_values(messages, written.get("messages", ())),
+        tools=_pick_values(definitions, written.get("tools", ())),
         request_model=str(written.get("request_model", "")),
         model=model,
         parameters=dict(written.get("parameters", {})),
@@ -210,3 +210,18 @@ def _parse_call(
         latency_s=written.get("latency_s"),
         missing=as_texts(written.get("missing", [])),
     )
+
+
+def _pick_values(values: Sequence[JsonObject], indexes: Sequence[int]) -> list[JsonObject]:
+    """Return the values of a file with these indexes, of which none is negative."""
+    if any(isinstance(index, bool) or index < 0 for index in indexes):
+        raise ValueError(f"expected indexes from 0 to {len(values) - 1}, got {list(indexes)}")
+    return [values[index] for index in indexes]
+
+
+def _check_texts(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an object of a file whose values are all texts."""
+    for name, value in values.items():
+        if not isinstance(value, str):
+            raise TypeError(f"{name}: expected a text, got {json.dumps(value)}")
+    return values

@@ -280,13 +280,18 @@ def find_trace(node: Any) -> Path | None:
         return None
     trace = case.data.get("trace")
     arguments = MARKER.find(node)
-    if not isinstance(trace, str) or not trace.endswith(".json") or arguments is None:
+    if not is_trace(trace) or arguments is None:
         return None
     try:
         cases = find_path(MARKER.read(arguments).file, folders_above(node.path.parent, node.config.rootpath))
     except BadFile:  # a dataset, or a file of the package
         return None
-    return Path(cases).parent / trace
+    return Path(cases).parent / str(trace)
+
+
+def is_trace(value: object) -> bool:
+    """Return whether the key ``trace`` of a case names a trace tape; it may be a key of the user's own."""
+    return isinstance(value, str) and value.endswith(".json")
 
 
 def record_files(files: Files) -> None:
@@ -302,7 +307,7 @@ def record_given_calls(case: Case) -> None:
 
     Not those of a case with a trace: its test makes them itself, and they are replayed.
     """
-    if case.data.get("trace"):
+    if is_trace(case.data.get("trace")):
         return
     for call in case.calls:
         exchange = recorder.Exchange(

@@ -279,7 +279,8 @@ def _read_message(item: object, role: str) -> list[dict[str, Any]]:
     if tool_calls:
         own["tool_calls"] = tool_calls
     messages = _read_tool_results(parts)
-    if content or tool_calls or not parts:
+    is_empty_text = not messages and any(part.get("type") == "text" for part in parts)  # of an empty answer
+    if content or tool_calls or is_empty_text or not parts:
         messages.append(own)
     return messages
 

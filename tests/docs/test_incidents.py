@@ -6,7 +6,6 @@ import json
 import re
 import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.server import Reply, Seen, StubServer, chat_answer, json_reply
@@ -15,7 +14,8 @@ from pytest_llmops import cli
 
 PAGE = (Path(__file__).parents[2] / "docs/incidents.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-AGENT, TEST, FIX = (text for language, text in BLOCKS if language == "python")
+AGENT, TEST, FIX, MARKED = (text for language, text in BLOCKS if language == "python")
+TRACE = next(text for language, text in BLOCKS if language == "json")
 INI = next(text for language, text in BLOCKS if language == "ini")
 COMMANDS = [shlex.split(line) for line in re.findall(r"^ {4}(?:pytest|llmops)(.*)$", PAGE, re.MULTILINE)]
 QUESTION = "My lamp B-77 arrived broken. I want my money back."
@@ -47,44 +47,6 @@ def call_tool(name: str) -> Reply:
     return json_reply(answer)
 
 
-def make_part(role: str, kind: str, **content: Any) -> dict[str, Any]:
-    return {"role": role, "parts": [{"type": kind, **content}]}
-
-
-def write_traces(path: Path) -> None:
-    """Write the bad run as an instrumentation of OpenTelemetry does: three calls, each with all messages before it."""
-    steps: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
-    for number, (name, result) in enumerate([("get_order", ORDER), ("refund", {"paid_back": 20})]):
-        asked = make_part(
-            "assistant", "tool_call", id=f"c{number}", name=name, arguments={"order_id": "B-77"}
-        )
-        steps.append((asked, [make_part("tool", "tool_call_response", id=f"c{number}", response=result)]))
-    steps.append((make_part("assistant", "text", content="I have paid 20 back to you."), []))
-    messages = [make_part("user", "text", content=QUESTION)]
-    rules = AGENT.partition('RULES = "')[2].partition('"')[0]
-    spans = []
-    for number, (answer, results) in enumerate(steps):
-        attributes = {
-            "gen_ai.operation.name": "chat",
-            "gen_ai.request.model": "YOUR_MODEL",
-            "gen_ai.system_instructions": json.dumps([{"type": "text", "content": rules}]),
-            "gen_ai.input.messages": json.dumps(messages),
-            "gen_ai.output.messages": json.dumps([{**answer, "finish_reason": "stop"}]),
-        }
-        spans.append(
-            {
-                "traceId": "0af7651916cd43dd8448eb211c80319c",
-                "spanId": f"{number + 1:016x}",
-                "startTimeUnixNano": str(1_795_704_413_000_000_000 + number * 10**9),
-                "attributes": [
-                    {"key": key, "value": {"stringValue": text}} for key, text in attributes.items()
-                ],
-            }
-        )
-        messages = [*messages, answer, *results]
-    path.write_text(json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}))
-
-
 def test_the_page_from_the_trace_to_the_committed_case(
     reader: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,12 +55,12 @@ def test_the_page_from_the_trace_to_the_committed_case(
     monkeypatch.chdir(reader.path)
     for name, text in {"desk.py": AGENT, "test_desk.py": TEST, "pytest.ini": INI}.items():
         (reader.path / name).write_text(text, encoding="utf-8")
-    write_traces(reader.path / "traces.json")
-    importing, reviewing, failing, forking, replaying, replaying_all = COMMANDS
+    (reader.path / "traces.jsonl").write_text(TRACE, encoding="utf-8")
+    importing, reviewing, failing, forking, replaying = COMMANDS
     assert cli.main(importing) == 0
     printed = capsys.readouterr().out
     entry = re.findall(r"traces/(\S+)\.json", printed)[0]
-    assert printed.replace(entry, "fb-c9a665cce020") in PAGE
+    assert printed in PAGE
     assert reviewing == ["cases", "review"]
     assert cli.main([*reviewing, "--accept", entry, "--reference", "It is too late for a refund."]) == 0
 
@@ -119,8 +81,8 @@ def test_the_page_from_the_trace_to_the_committed_case(
         calls = server.count
         output = " ".join(reader.runpytest_inprocess(*forking).outlines)
         assert f"{line}; no model was called: 10 of 10 runs are recorded" in output
-        reader.runpytest_inprocess(*replaying).assert_outcomes(passed=1)
-        all_trials = reader.runpytest_inprocess(*replaying_all)
-        all_trials.assert_outcomes(failed=1)
-        all_trials.stdout.fnmatch_lines(["*6 of 7 trials passed*"])
+        marker = MARKED.partition("\n")[0]
+        (reader.path / "test_desk.py").write_text(TEST.replace("\n\n\n@", f"\n\n\n{marker}\n@", 1))
+        replayed = reader.runpytest_inprocess(*replaying)
+        replayed.assert_outcomes(passed=1)
         assert server.count == calls

@@ -5,7 +5,8 @@ from itertools import zip_longest
 
 from pytest_llmops.ledger.model import TokenCost
 from pytest_llmops.protocols import Call, Usage
-from pytest_llmops.results.run import Run
+from pytest_llmops.results.details import TrialFacts
+from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.trace.costs import cost_usd
 
 PRICED_CALLS = 1_000  # prices of few tokens are read from a larger number, as they are rounded
@@ -48,13 +49,20 @@ def count_tokens(base: Run, run: Run) -> TokenCost:
 
 
 def _iter_pairs(base: Run, run: Run) -> Iterator[tuple[Call, Call]]:
-    """Yield the calls of the application that are in the same place of the same test; tests with other numbers of calls have none."""
-    calls_after = {record.nodeid: _list_app_calls(record.calls) for record in run.records}
+    """Yield the calls of the application that are in the same place of the same test.
+
+    Tests with other numbers of calls in a trial have none. If a run has more trials, only the first ones are paired.
+    """
+    records_after = {record.nodeid: record for record in run.records}
     for record in base.records:
-        before = _list_app_calls(record.calls)
-        after = calls_after.get(record.nodeid, [])
-        if len(before) == len(after):
-            yield from zip(before, after, strict=True)
+        other = records_after.get(record.nodeid, TestRecord(nodeid=record.nodeid))
+        before, after = _list_app_calls(record.calls), _list_app_calls(other.calls)
+        if len(before) * _count_trials(other) == len(after) * _count_trials(record):
+            yield from zip(before, after, strict=False)
+
+
+def _count_trials(record: TestRecord) -> int:
+    return TrialFacts.from_wire(record.fact("trials")).n or 1
 
 
 def _list_app_calls(calls: tuple[Call, ...]) -> list[Call]:

@@ -1,18 +1,26 @@
 """The tests on what a run without rules shows: is a loss proved, is one ruled out, and are the answers other ones at all?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from pytest_llmops.baselines.broken import have_enough_broken, is_clear
 from pytest_llmops.baselines.metric_data import MetricData
 from pytest_llmops.ledger.answers import have_changed
 from pytest_llmops.ledger.evidence import Evidence
 from pytest_llmops.metrics.change.bounds import needed_trials
+from pytest_llmops.metrics.change.broken_cases import (
+    BrokenCases,
+    chance_of_at_least,
+    find_broken_cases,
+    split_odds,
+)
 from pytest_llmops.metrics.change.p_values import ROUNDING, drop_p_value, exchange_trials
 from pytest_llmops.metrics.change.trials import adjust_p_values
 
 # The chance that a line that changes nothing is not called "not measured": half of the level if its answers look like other ones, and
 # the level if its scores look lower
 HALF = 0.5
+MOST_FURTHER = 10  # cases that a next step asks for because others broke
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,41 @@ def measure_loss(evidence: Evidence) -> Loss:
     for metric, p_value in evidence.measure_broken().items():
         losses.append(Loss(min(p_value * total / shares["broken"], 1.0), metric, is_broken=True))
     return min(losses, key=lambda loss: (loss.p_value, loss.is_broken, loss.metric))
+
+
+def count_further_breaks(evidence: Evidence, level: float) -> int:
+    """Return how many more cases prove a loss if they break like those that broke; 0: none did, some mended, or many are needed.
+
+    Args:
+        evidence: What the run shows.
+        level: The level that the line has among all lines.
+    """
+    rules = evidence.rules
+    share = rules.broken_level / (rules.mean_level + rules.broken_level)
+    if evidence.guards:
+        total = rules.mean_level + rules.guard_level
+        share = rules.broken_level / (total + rules.broken_level) * rules.mean_level / total
+    level *= share / max(len(evidence.leading), 1)
+    counts = []
+    for data in evidence.leading:
+        broken = find_broken_cases(data.trials)
+        clear = [data.trials[case] for case in broken.broke if is_clear(data.trials[case])]
+        if clear and broken.none_mended and evidence.is_fair(data):
+            counts.append(
+                _count_further(data, broken, split_odds(len(clear[0].before), len(clear[0].after)), level)
+            )
+    return min(filter(None, counts), default=0)
+
+
+def _count_further(data: MetricData, broken: BrokenCases, chance: float, level: float) -> int:
+    """Return how many more cases of a metric prove a loss; 0: more than `MOST_FURTHER`."""
+    odds = [split_odds(*shape) for shape in broken.possible]
+    for further in range(1, MOST_FURTHER + 1):
+        later = replace(broken, broke=broken.broke + ("",) * further)
+        is_rare = chance_of_at_least(len(later.broke), odds + [chance] * further) <= level + ROUNDING
+        if is_rare and have_enough_broken(data, later):
+            return further
+    return 0
 
 
 def rules_out_loss(evidence: Evidence, level: float) -> bool:

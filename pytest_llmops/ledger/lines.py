@@ -8,7 +8,13 @@ from pytest_llmops.baselines.baseline import TRIAL_RATE
 from pytest_llmops.baselines.metric_data import MetricData, format_points, format_size
 from pytest_llmops.ledger.answers import find_changed_cases
 from pytest_llmops.ledger.evidence import CaseAnswers, Evidence, Unscored
-from pytest_llmops.ledger.line_tests import Loss, find_fallen_guard, is_better, list_decided
+from pytest_llmops.ledger.line_tests import (
+    Loss,
+    count_further_breaks,
+    find_fallen_guard,
+    is_better,
+    list_decided,
+)
 from pytest_llmops.ledger.model import Line, LineCase, LineStatus
 from pytest_llmops.measurement import format_count
 from pytest_llmops.metrics.change.broken_cases import find_broken_cases
@@ -124,7 +130,7 @@ class LineWriter:
         line = self._measure("undecided", "", data, cases=self._list_moved(data, 1))
         why = f"measured: {_describe_change(data)}"
         if line.lower is not None and line.upper is not None:
-            lower, upper = (f"{100 * end:+.1f}" for end in (line.lower, line.upper))
+            lower, upper = (format_points(end).removesuffix(" points") for end in (line.lower, line.upper))
             why += f", and the true change may be anything from {lower} to {upper}"
         broken = [case for case, _ in evidence.list_broken()]
         if broken:
@@ -135,11 +141,19 @@ class LineWriter:
         return replace(line, why=why, next_step=self._plan(data))
 
     def _plan(self, data: MetricData) -> str:
-        """Return how many trials or cases would decide a metric in most runs."""
+        """Return how many trials or cases would decide a metric in most runs; if cases broke, how many like them prove a loss."""
+        further = count_further_breaks(self._evidence, self._level)
+        if further:
+            cases = format_count(further, "case")
+            they = "it breaks too, that proves" if further == 1 else "they break too, that proves"
+            return f"Add {cases} whose right answer depends on it: if {they} that it is needed"
         levels = (self._level, self._level)
         step = data.plan_next_step(self._evidence.rules, levels)
         # Both sides get the trials: an option of the command says how many
-        return replace(step, run_only=0, two_sided=True, is_fixed=True).words
+        step = replace(step, run_only=0, two_sided=True, is_fixed=True)
+        if step.is_out_of_reach and data.change <= -self._evidence.rules.margin:
+            return f"Add cases whose right answers depend on it: these {data.cases:,} are too few, with any number of trials"
+        return step.words
 
     def _format_margin(self) -> str:
         return f"{self._evidence.rules.margin * 100:g} points"

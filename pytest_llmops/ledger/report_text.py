@@ -174,11 +174,16 @@ class _Printer:
         indent = " " * DETAIL_INDENT
         if line.why == describe_ruled_out(self.result.margin):  # below the table
             return
-        if line.status != "needed" or not line.cases:
+        has_case = line.status == "needed" and line.cases
+        is_by_cases = (
+            line.upper is not None and line.upper >= 0
+        )  # it is proved by cases that broke: the mean may be as good
+        if not has_case or is_by_cases:
             for text in self.page.wrap(
                 f"{indent}{self.page.quote(explain_line(line), MAX_SENTENCE)}", hang=DETAIL_INDENT
             ):
                 yield text.text
+        if not has_case:
             return
         case = line.cases[0]
         name = name_test(case.nodeid)

@@ -362,11 +362,19 @@ def describe_run(result: LedgerResult) -> str:
     if result.models:
         noun = "model" if len(result.models) == 1 else "models"
         parts.append(f"{noun} {', '.join(result.models)}")
-    calls = format_count(result.calls, "live call")
-    if result.usd is not None:
-        calls += f" for {format_usd(result.usd)}"
-    parts.append(calls)
+    parts.append(_describe_calls(result))
     return ", ".join(parts)
+
+
+def _describe_calls(result: LedgerResult) -> str:
+    """Return how many live calls were made, and what they cost."""
+    if not result.calls:
+        is_whole = all(line.status != "not asked" for line in result.lines)
+        return "no live call (all answers were recorded)" if is_whole else "no live call"
+    calls = format_count(result.calls, "live call")
+    if result.usd is None:
+        return calls
+    return f"{calls} for {format_usd(result.usd)}"
 
 
 def explain_line(line: Line) -> str:

@@ -120,7 +120,9 @@ def _quote_word(text: str) -> str:
     if start and word.endswith(_PAIRS[start]):
         word = word.removesuffix(_PAIRS[start])
         end = f"{_PAIRS[start]}{end}"
-    elif word.endswith(tuple(_PAIRS.values())) and (word[:-1] == "" or _PLAIN.fullmatch(word[:-1])):
+    elif word.endswith(tuple(_PAIRS.values())) and (
+        word[:-1] == "" or _PLAIN.fullmatch(word[:-1]) or word.count(")") > word.count("(")
+    ):
         # It ends what began some words before
         end = f"{word[-1]}{end}"
         word = word[:-1]

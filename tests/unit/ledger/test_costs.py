@@ -32,6 +32,13 @@ def test_the_mean_of_the_calls_that_have_the_rule() -> None:
     assert count_tokens(base, without) == TokenCost(tokens=5.0)
 
 
+def test_a_run_with_more_trials() -> None:
+    def repeat(call: Call, trials: int) -> Run:
+        return Run(records=(TestRecord(nodeid="t", calls=(call,) * trials, facts={"trials": {"n": trials}}),))
+
+    assert count_tokens(repeat(BEFORE, 3), repeat(AFTER, 10)) == TokenCost(tokens=4.0)
+
+
 def test_what_says_nothing_about_the_rule_does_not_count() -> None:
     judged = call("Judge it. Be brief.", 90, purpose="judge")
     chained = call("Be brief.", 50, user="Summarize: a long answer")

@@ -317,3 +317,24 @@ def test_no_word_of_a_document_is_lost_or_moved(text: str, places: list[tuple[in
     )
     firsts = [passage.rule.number for passage in passages if passage.rule and passage.is_first]
     assert sorted(firsts) == [rule.number for rule in rules]
+
+
+def test_a_replay_says_that_nothing_was_asked() -> None:
+    result = replace(make_result(statuses=("needed",)), calls=0, usd=0.0)
+    assert "no live call (all answers were recorded)" in format_ledger(result, 0)[0]
+    assert "live calls" in format_ledger(replace(result, calls=2), 0)[0]
+
+
+def test_a_range_beyond_0_of_a_needed_rule_is_explained() -> None:
+    result = make_result(statuses=("needed",))
+    why = "without it 3 cases break (test_a[x], test_a[y], test_a[z]): every trial is worse than all with it"
+    first = replace(result.lines[0], why=why, upper=0.0)
+    text = "\n".join(format_ledger(replace(result, lines=(first, *result.lines[1:])), 0))
+    assert text.count(why) == 1
+    assert result.lines[1].why not in text
+
+
+def test_a_bracket_after_the_name_of_a_test_is_not_code() -> None:
+    result = make_result(statuses=("undecided",))
+    line = replace(result.lines[0], why="2 cases broke (test_a[x], test_a[y]), which chance may do")
+    assert "`test_a[y]`), which" in ledger_to_markdown(replace(result, lines=(line, *result.lines[1:])))

@@ -218,6 +218,28 @@ class TestUndecided:
         assert "40 cases of 3 trials" in line.why
         assert check_message(f"{line.why} {line.next_step}")
 
+    def test_as_many_cases_as_the_next_step_says_prove_a_loss(self) -> None:
+        def decide_first(broken: int) -> Line:
+            run = make_run([BAD] * broken + [GOOD] * 15, 1)
+            others = [ask(make_run([GOOD] * (15 + broken), number), number) for number in range(2, 13)]
+            return decide_lines(make_run([GOOD] * (15 + broken)), [ask(run), *others], RULES)[0]
+
+        line = decide_first(2)
+        assert line.status == "undecided"
+        assert line.next_step.startswith("Add 1 case ")
+        assert "+0.0" not in line.why
+        assert check_message(f"{line.why} {line.next_step}")
+        assert decide_first(3).status == "needed"
+
+    def test_a_large_loss_is_not_called_a_small_change(self) -> None:
+        half = [(0.0, 1.0, 0.0), (1.0, 0.0, 0.0)]
+        run = make_run([*half, (1.0, 0.0, 1.0), *[GOOD] * 9], 1)
+        lines = decide_lines(
+            make_run([GOOD] * 12), [ask(run), *[ask(make_run([GOOD] * 12, 2), 2)] * 11], RULES
+        )
+        assert lines[0].status == "undecided"
+        assert lines[0].next_step.startswith("Add cases ")
+
     def test_too_few_cases(self) -> None:
         line = decide(make_run([GOOD] * 5, 1, texts=["other"] * 3), make_run([GOOD] * 5))
         assert line.status == "undecided"

@@ -11,9 +11,13 @@ from pytest_llmops.ledger.documents import check_without
 from pytest_llmops.ledger.model import AskedLine, Document, LedgerResult, LedgerRules, Line, Rule
 from pytest_llmops.ledger.plan import LedgerPlan, describe_plan, make_plan
 from pytest_llmops.ledger.verdicts import accept_together, choose_together, decide_lines, decide_together
-from pytest_llmops.measurement import shorten_text
-from pytest_llmops.results.run import Run
+from pytest_llmops.measurement import format_count, shorten_text
+from pytest_llmops.results.details import TrialFacts
+from pytest_llmops.results.run import Run, TestRecord
+from pytest_llmops.results.shares import describe_names
 
+MAX_MESSAGE = 200  # characters of a failure
+MAX_NAMED = 3  # tests that a note names
 MAX_RULE = 60  # characters of a rule in a line of the progress
 JOINT_RULES = 2  # rules from which on they are left out together
 # Trials of the run that leaves them out together. It decides about all of them, and is only one: with three trials it settles
@@ -94,6 +98,8 @@ def make_ledger(document: Document, options: LedgerOptions, runs: SuiteRuns) -> 
     """
     chosen = choose_rules(document, options.only)
     base: Run | None = runs.replay_base()
+    if base is not None and runs.is_recorded:
+        check_scores(document, base)
     numbers = [rule.number for rule in chosen]
     plan = make_plan(
         document,
@@ -111,6 +117,8 @@ def make_ledger(document: Document, options: LedgerOptions, runs: SuiteRuns) -> 
     if not runs.is_recorded:
         base = runs.ask_base()
         options.show(_describe_progress("the whole file", base))
+        if base is not None:
+            check_scores(document, base)
     asked = _ask_lines(document, chosen, options, runs)
     if base is None or runs.waits:
         return None
@@ -127,8 +135,46 @@ def make_ledger(document: Document, options: LedgerOptions, runs: SuiteRuns) -> 
         models=_list_models(base),
         calls_per_month=options.calls_per_month,
         margin=options.rules.margin,
+        notes=_list_notes(base),
     )
     return replace(result, calls=runs.calls, usd=runs.usd)
+
+
+def check_scores(document: Document, base: Run) -> None:
+    """Check that some test could show a loss.
+
+    Raises:
+        UsageError: With the whole file all of them fail, and have no score above 0.
+    """
+    records = base.records
+    if not records or any(map(_can_get_worse, records)):
+        return
+    message = records[0].message.strip().partition("\n")[0]
+    raise UsageError(
+        f"prompts ledger: all of {format_count(len(records), 'test')} fail with the whole {document.name} and have no score above 0, so no "
+        "answer could get worse; no rule was left out. Repair the tests first:\n"
+        f"  {shorten_text(records[0].nodeid, MAX_MESSAGE)}: {shorten_text(message, MAX_MESSAGE)}"
+    )
+
+
+def _can_get_worse(record: TestRecord) -> bool:
+    """Return whether a test passed in any trial, or has a score above 0."""
+    trials = TrialFacts.from_wire(record.fact("trials"))
+    if record.outcome in ("passed", "xpassed") or trials.passed:
+        return True
+    return any(measurement.value for measurement in record.measurements)
+
+
+def _list_notes(base: Run) -> tuple[str, ...]:
+    """Return what a reader of the result should know about the run with the whole file."""
+    hopeless = [record for record in base.records if not _can_get_worse(record)]
+    if not hopeless:
+        return ()
+    names = describe_names([record.nodeid for record in hopeless], MAX_NAMED)
+    return (
+        f"{len(hopeless):,} of {format_count(len(base.records), 'test')} fail with the whole file and have no score above 0: they "
+        f"cannot show a loss ({names})",
+    )
 
 
 def choose_rules(document: Document, only: Collection[int]) -> list[Rule]:

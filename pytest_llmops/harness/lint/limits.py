@@ -21,7 +21,7 @@ def may_move_beyond(values: Sequence[float], limit: float, *, better: Literal["h
     >>> may_move_beyond([3, 0, 2], 8, better="lower")
     True
     """
-    if len(set(values)) < 2:
+    if min(values) == max(values):
         return False
     if better == "higher":
         is_below_all = limit <= 0 <= min(values)
@@ -31,5 +31,5 @@ def may_move_beyond(values: Sequence[float], limit: float, *, better: Literal["h
     is_count = all(float(value).is_integer() for value in values)
     if is_count:  # one more is always possible
         return True
-    is_above_all = limit >= 1 and 0 <= min(values) and max(values) <= 1
+    is_above_all = limit >= 1 and min(values) >= 0 and max(values) <= 1
     return not is_above_all and limit not in values

@@ -4,7 +4,6 @@ He had read the page about the lint, but neither its code nor the other sets. 86
 of applications have them; seven of the 86 are refused by the assertions themselves. Run `python -m benchmarks.assertion_lint_fresh`.
 """
 
-
 from __future__ import annotations
 
 import json

@@ -171,10 +171,8 @@ def _list_notes(base: Run) -> tuple[str, ...]:
     if not hopeless:
         return ()
     names = describe_names([record.nodeid for record in hopeless], MAX_NAMED)
-    return (
-        f"{len(hopeless):,} of {format_count(len(base.records), 'test')} fail with the whole file and have no score above 0: they "
-        f"cannot show a loss ({names})",
-    )
+    count = f"{len(hopeless):,} of {format_count(len(base.records), 'test')}"
+    return (f"{count} fail with the whole file and have no score above 0: they cannot show a loss ({names})",)
 
 
 def choose_rules(document: Document, only: Collection[int]) -> list[Rule]:

@@ -32,7 +32,10 @@ def describe_status(status: LineStatus, margin: float) -> str:
     meanings: Mapping[LineStatus, str] = {
         "needed": "Without it the answers are worse. Keep it.",
         "can go": f"Without it the answers are as good: {describe_ruled_out(margin)}.",
-        "not measured": "The suite has no case for it: this says nothing about the rule. Keep it, and add a case.",
+        "not measured": (
+            "No case shows what it does: this says nothing about the rule. Add a case that depends on it; if there can be none, decide "
+            "yourself."
+        ),
         "undecided": "Too little data: the answers may be worse without it, or as good. Keep it until that is known.",
         "not asked": "It was not tried. Keep it.",
     }
@@ -330,10 +333,10 @@ def _list_missing_cases(lines: Sequence[Line], rules: Mapping[int, Rule]) -> lis
         by_next_step.setdefault(line.next_step, []).append(line)
     steps = []
     for next_step, group in by_next_step.items():
-        what = "it, which says nothing about the rule"
+        what = "what it does"
         if len(group) > 1:
-            what = "them, which says nothing about these rules"
-        text = f"Keep {_name_lines(group)}: the suite has no case for {what}. {next_step or 'Missing'}:"
+            what = "what they do"
+        text = f"Keep {_name_lines(group)}: no case of the suite shows {what}. {next_step or 'Missing'}:"
         items = tuple(_quote_rule(rules[line.numbers[0]]) for line in group)
         steps.append(Step("not measured", text, items))
     return steps
@@ -381,10 +384,10 @@ def explain_line(line: Line) -> str:
     """Return the reason of a verdict, so that nobody takes "not measured" for "useless".
 
     >>> explain_line(Line(numbers=(1,), status="not measured", why="no answer changed"))
-    'the suite has no case for it: no answer changed'
+    'no case shows what it does: no answer changed'
     """
     if line.status == "not measured":
-        return f"the suite has no case for it: {line.why}"
+        return f"no case shows what it does: {line.why}"
     return line.why
 
 

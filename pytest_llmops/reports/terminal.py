@@ -146,7 +146,7 @@ class _Builder:
             short = [
                 *self._sentence_lines(),
                 *self._fault_count_lines(),
-                *self._lint_count_lines(),
+                *self._lint_lines(),
                 *self._fork_lines(),
                 *self._remark_lines(),
                 *self._doubt_lines(),

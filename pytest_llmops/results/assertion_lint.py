@@ -14,6 +14,7 @@ from pytest_llmops.results.details import StoredFacts, as_list
 from pytest_llmops.results.run import TestRecord
 
 FACT = "lint"
+MOVED = "its value moved, but never beyond its threshold"  # why an own metric is not listed
 SCOPE = "a lint of assertions with thresholds; it does not measure how much the suite checks"
 
 
@@ -99,12 +100,14 @@ class AssertionLint:
         failable: How many failed on an altered answer.
         recorded: How many only record.
         skipped: How many were not tried, by the reason.
+        moved: How many are metrics whose value moved, but never beyond the threshold: they may fail on other answers.
     """
 
     toothless: tuple[LintedAssertion, ...]
     failable: int
     recorded: int
     skipped: Sequence[tuple[str, int]]
+    moved: int = 0
 
     @property
     def counts(self) -> str:
@@ -118,6 +121,8 @@ class AssertionLint:
         parts = [f"{self.failable:,} can fail"]
         if self.recorded:
             parts.append(f"{self.recorded:,} only record{'s' if self.recorded == 1 else ''}")
+        if self.moved:
+            parts.append(f"{self.moved:,} moved, but never beyond the threshold")
         not_tried = sum(count for _, count in self.skipped)
         if not_tried:
             parts.append(f"{not_tried:,} not tried")
@@ -151,11 +156,13 @@ def read_lint(records: Iterable[TestRecord]) -> AssertionLint | None:
         return None
     assertions = sorted(by_place.values(), key=_sort_key)
     skipped = Counter(assertion.why for assertion in assertions if assertion.why and not assertion.failed)
+    moved = skipped.pop(MOVED, 0)
     return AssertionLint(
         toothless=tuple(assertion for assertion in assertions if assertion.cannot_fail),
         failable=sum(assertion.failed for assertion in assertions),
         recorded=sum(map(_only_records, assertions)),
         skipped=sorted(skipped.items()),
+        moved=moved,
     )
 
 

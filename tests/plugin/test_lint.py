@@ -27,7 +27,7 @@ from pytest_llmops.results.summary import summarize_run
 from pytest_llmops.settings import Settings
 
 SUITE = """
-import pytest
+import pytest, random, warnings
 from threading import Thread
 from pytest_llmops.protocols import Completion
 from pytest_llmops import (assert_contains, assert_exact, assert_matches, assert_no_pii, assert_not_contains,
@@ -60,6 +60,39 @@ def test_of_what_is_forbidden():
     assert_not_matches(ANSWER, r"as an \\w+ model")
     assert_not_matches(ANSWER, r"(?!)")
     assert_no_pii(ANSWER)
+
+def share(answer, expected):
+    return 0.5 + 0.5 * (expected in answer)
+
+def refers(answer, expected):
+    return expected not in answer
+
+def leaves(answer):
+    print("printed", answer)
+    random.random()
+    warnings.warn(answer)
+    if answer != ANSWER:
+        pytest.fail("by the metric")
+    return 1.0
+
+def changes(value):
+    value["new"] = value["list"].append(1)
+    return 1.0
+
+def test_of_metrics(capsys, recwarn):
+    assert_score(str.count, ANSWER, "!", at_most=1_000_000, unit="count")  # its value moves
+    assert_score(share, ANSWER, "Anna", at_least=0.5)  # toothless
+    assert_score(refers, ANSWER, "Repeat the question.", at_least=1)
+    random.seed(3)
+    assert_score(leaves, ANSWER, at_least=1)
+    drawn = random.random()
+    random.seed(3)
+    random.random()
+    assert drawn == random.random()
+    assert (capsys.readouterr().out.count("printed"), len(recwarn)) == (1, 1)
+    value = {"list": []}
+    assert_score(changes, value, at_least=1)
+    assert value == {"list": [1], "new": None}
 
 def test_that_fails_on_one_case_only():
     for limit in (0, 1.0):
@@ -124,7 +157,7 @@ def test_assertions_that_never_fail_are_listed(project: Project) -> None:
     lint = lint_of(result)
     assert named(result) == places(SUITE)
     assert dict(lint.skipped) == {NO_ANSWER: 1, NO_FORBIDDEN_TEXT: 1, NOT_ALTERABLE: 1, IN_A_THREAD: 1}
-    assert lint.recorded == 1
+    assert (lint.recorded, lint.moved) == (1, 1)
     helper = lint.toothless[0]
     assert (helper.answers, helper.call) == (4, "assert_contains(answer, 'Unopened', at_least=0)")
     check_message(result.line("passed on 4 answers"))
@@ -140,6 +173,7 @@ def test_assertions_that_never_fail_are_listed(project: Project) -> None:
     strict = project.run("--llm-lint", "--llm-strict", "-q")
     assert strict.exit == 1
     check_message(strict.line("lint  "))
+    assert strict.line("passed on 4 answers") == result.line("passed on 4 answers")
     assert assert_contains("as before", "before").status == "passed"  # no longer watched
     assert "wanted" in assert_contains.__code__.co_varnames
 

@@ -1,9 +1,12 @@
 """Evaluate an assertion on an altered answer, apart from the running test: nothing that it measures or asks is the test's."""
 
+import io
+import random
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from contextvars import copy_context
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -21,6 +24,20 @@ Ending: TypeAlias = Literal["passed", "failed", "asks", "refused"]
 NO_CASSETTE = Path("lint-without-a-cassette.yaml")  # is never read or written: it replays nothing
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an assertion made of an altered answer.
+
+    Attributes:
+        ending: ``passed``; ``failed``: also if it could not be scored; ``asks``: it asked something that is not recorded;
+            ``refused``: the answer was of no use to it.
+        value: What it measured last; None: nothing.
+    """
+
+    ending: Ending
+    value: float | None = None
+
+
 class Isolation:
     """Evaluates assertions apart from the running test; keeps a tape that only replays for each tape of a test."""
 
@@ -28,20 +45,16 @@ class Isolation:
         self._base: Tape | None = None
         self._replay: Tape | None = None
 
-    def evaluate(self, assertion: Callable[[], object], *, may_ask: bool) -> Ending:
-        """Return how an assertion ends.
+    def evaluate(self, assertion: Callable[[], object], *, may_ask: bool) -> Outcome:
+        """Return what an assertion makes of an altered answer.
 
         Args:
             assertion: Called without arguments.
             may_ask: It may call a model, so that it needs a tape: a recorded question is answered, all others are refused.
-
-        Returns:
-            ``passed``; ``failed``: also if it could not be scored; ``asks``: it asked something that is not recorded; ``refused``:
-            the answer was of no use to it.
         """
         return copy_context().run(self._evaluate, assertion, may_ask=may_ask)
 
-    def _evaluate(self, assertion: Callable[[], object], *, may_ask: bool) -> Ending:
+    def _evaluate(self, assertion: Callable[[], object], *, may_ask: bool) -> Outcome:
         test = recorder.running_test_recorder() or Recorder()
         own = _copy_recorder(test)
         missed = 0
@@ -50,12 +63,14 @@ class Isolation:
                 tape = stack.enter_context(use_tape(self._replay_of(current_tape())))
                 missed = tape.counts.missed
             stack.enter_context(_push(own))
+            stack.enter_context(_keep_quiet())
             ending = _end_of(assertion)
             if may_ask and tape.counts.missed > missed:
-                return "asks"
+                return Outcome("asks")
         if any(measurement.status in ("failed", "errored") for measurement in own.measurements):
-            return "failed"
-        return ending
+            return Outcome("failed")
+        value = own.measurements[-1].value if own.measurements else None
+        return Outcome(ending, value)
 
     def _replay_of(self, base: Tape | None) -> Tape:
         """Return a tape with the recordings of another, which calls nothing and counts nothing of it as used."""
@@ -78,7 +93,9 @@ def _end_of(assertion: Callable[[], object]) -> Ending:
         return "failed"
     except LLMOpsError:  # a wrong argument: says nothing about what the assertion lets pass
         return "refused"
-    except Exception:  # noqa: BLE001 -- whatever a metric or a validator of the user's raises
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 -- whatever a metric raises; `pytest.fail` and `sys.exit` raise no Exception
         return "failed"
     return "passed"
 
@@ -98,6 +115,19 @@ def _copy_recorder(test: Recorder) -> Recorder:
         outer=None,
         watch_answer=None,
     )
+
+
+@contextmanager
+def _keep_quiet() -> Iterator[None]:
+    """Drop what a metric prints and warns of, and restore the random numbers that it draws."""
+    state = random.getstate()
+    output = io.StringIO()
+    with redirect_stdout(output), redirect_stderr(output), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            random.setstate(state)
 
 
 @contextmanager

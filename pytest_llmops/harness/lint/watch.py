@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,10 +22,11 @@ from pytest_llmops.harness.lint import targets
 from pytest_llmops.harness.lint.alterations import Alteration, iter_alterations
 from pytest_llmops.harness.lint.forbidden_texts import list_excluded, list_forbidden, list_mentioned
 from pytest_llmops.harness.lint.isolation import Isolation
+from pytest_llmops.harness.lint.limits import may_move_beyond
 from pytest_llmops.harness.lint.targets import TARGETS, Target, format_call
-from pytest_llmops.measurement import Json
+from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.recorder import PACKAGE, Recorder
-from pytest_llmops.results.assertion_lint import FACT, LintedAssertion
+from pytest_llmops.results.assertion_lint import FACT, MOVED, LintedAssertion
 
 __tracebackhide__ = True
 
@@ -55,7 +57,7 @@ class _Call:
 
     def with_answer(self, target: Target, answer: object) -> Callable[[], object]:
         """Return the same call with another answer."""
-        return partial(self.run, {**self.arguments, target.answer: answer})
+        return partial(self.run, {**self.arguments, target.answer: _copy(answer)})
 
 
 class AssertionWatch:
@@ -162,9 +164,9 @@ class AssertionWatch:
         elif threading.current_thread() is not threading.main_thread():
             entry.add(why=targets.IN_A_THREAD)
         else:
-            self._try_answer(entry, entry.call.target)
+            self._try_answer(entry, entry.call.target, result)
 
-    def _try_answer(self, entry: "_Entry", target: Target) -> None:
+    def _try_answer(self, entry: "_Entry", target: Target, result: object) -> None:
         """Try an assertion on the alterations of its answer, unless it was tried on enough answers."""
         if self._answers[entry.key] >= target.most_answers:
             entry.add()
@@ -178,26 +180,33 @@ class AssertionWatch:
             entry.add(why=alterations)
             return
         self._answers[entry.key] += 1
-        start = time.perf_counter()
+        end = time.perf_counter() + MAX_SECONDS
         passed = []
+        values = []
         for alteration in alterations:
-            ending = self._isolation.evaluate(
+            outcome = self._isolation.evaluate(
                 entry.call.with_answer(target, alteration.answer), may_ask=target.may_ask
             )
-            if ending == "failed":
+            if outcome.ending == "failed":
                 self._note_failure(entry)
                 return
-            if ending == "asks":
+            if outcome.ending == "asks":
                 entry.add(why=targets.ASKS_A_MODEL)
                 return
-            if ending == "passed":
+            if outcome.ending == "passed":
                 passed.append(alteration)
-        seconds = time.perf_counter() - start
+                values += [] if outcome.value is None else [outcome.value]
+            if time.perf_counter() > end:
+                entry.add(why=targets.TOO_SLOW)
+                return
+        seconds = time.perf_counter() - end + MAX_SECONDS
         self._seconds[entry.key] = self._seconds.get(entry.key, 0.0) + seconds
         if not passed:
             entry.add(why=targets.NOT_ALTERABLE)
         elif target.forbids and not target.is_certain:
             entry.add(why=targets.NO_FORBIDDEN_TEXT)
+        elif entry.call.name == "assert_score" and _may_miss(result, values):
+            entry.add(why=MOVED)
         else:
             entry.add_passed(answer, passed)
 
@@ -206,6 +215,13 @@ def _list_statuses(result: object) -> list[str]:
     """Return the statuses of what an assertion measured, which is one measurement or several."""
     measurements = result if isinstance(result, tuple) else (result,)
     return [str(getattr(measurement, "status", "")) for measurement in measurements]
+
+
+def _may_miss(result: object, values: Sequence[float]) -> bool:
+    """Return whether a metric whose values all reached the limit could miss it with an answer that was not tried."""
+    if not isinstance(result, Measurement) or result.value is None or result.threshold is None:
+        return False
+    return may_move_beyond([result.value, *values], result.threshold, better=result.better)
 
 
 def _list_alterations(call: _Call, target: Target, given: object) -> list[Alteration] | str:
@@ -223,6 +239,7 @@ def _list_alterations(call: _Call, target: Target, given: object) -> list[Altera
     if not altered:
         return targets.NOT_ALTERABLE
     if isinstance(answer, str):
+        altered += [Alteration("replaced by the reference", text) for text in _list_references(call)]
         for text in _list_mentioned(call):
             altered.append(Alteration("text of the assertion added", f"{answer} {text}"))
             altered.append(Alteration("text of the assertion put before it", f"{text} {answer}"))
@@ -243,9 +260,17 @@ def _list_alterations(call: _Call, target: Target, given: object) -> list[Altera
 def _list_mentioned(call: _Call) -> list[str]:
     """Return texts that a metric or a pattern mentions, which it may forbid."""
     if call.name == "assert_score":
-        return list_mentioned(call.arguments["metric"])
+        return [*list_mentioned(call.arguments["metric"]), *_list_references(call)]
     if call.name == "assert_matches":
         return list_excluded(call.arguments["pattern"])
+    return []
+
+
+def _list_references(call: _Call) -> list[str]:
+    """Return the text that a metric compares the answer with: it may ask for another one."""
+    expected = call.arguments.get("expected")
+    if call.name == "assert_score" and isinstance(expected, str):
+        return [expected]
     return []
 
 
@@ -303,6 +328,14 @@ class _Entry:
             before = recorder.shorten_masked(_as_text(read_answer(answer)), MAX_SHOWN_CHARS)
             after = recorder.shorten_masked(_as_text(example.answer), MAX_SHOWN_CHARS)
         self.add(answers=1, alterations=len(passed), kind=example.kind, before=before, after=after)
+
+
+def _copy(answer: object) -> object:
+    """Return a copy of an altered answer, whose parts are the test's own and may be changed by a metric."""
+    try:
+        return deepcopy(answer)
+    except Exception:  # noqa: BLE001 -- an object of the user's can do anything
+        return answer
 
 
 def _as_text(answer: object) -> str:

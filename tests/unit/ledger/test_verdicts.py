@@ -110,12 +110,15 @@ class TestNeeded:
         assert line.cases[0].nodeid == "test_shop.py::test_answer[0]"
         assert line.cases[0].before == 1
         assert line.cases[0].after == pytest.approx(1 / 3)
+        assert line.cases[0].answer_after == "right"  # that of the first trial
 
     def test_three_cases_that_break_are_a_loss(self) -> None:
         line = decide(make_run([BAD] * 3 + [GOOD] * 37, 1))
         assert line.status == "needed"
         assert [case.nodeid[-3:] for case in line.cases] == ["[0]", "[1]", "[2]"]
         assert (line.cases[0].answer_before, line.cases[0].answer_after) == ("right", "wrong 0.0")
+        unknown = decide(hide_calls(make_run([BAD] * 3 + [GOOD] * 37, 1)))
+        assert (unknown.cases[0].answer_before, unknown.cases[0].answer_after) == ("right", "")
 
     def test_more_lines_need_clearer_losses(self) -> None:
         broken = make_run([BAD] * 3 + [GOOD] * 9, 1)
@@ -308,6 +311,7 @@ class TestUndecided:
             run([(0.2, 0.2, 0.2)] * 2 + [fair] * 18, 1), run([fair] * 20, 0), LedgerRules(primary=primary)
         )
         assert line.status == status
+        assert line.metric == (primary or "judge.tone")  # of several that decide, the one that may be lowest
 
     def test_answers_that_are_not_known_are_not_the_same(self) -> None:
         run = make_run([GOOD] * 40, 1)

@@ -254,6 +254,13 @@ def test_a_run_is_answered_in_the_format_of_its_requests(tmp_path: Path) -> None
     other_format = tape.find(anthropic, "1")
     assert other_format is not None
     assert json.loads(other_format.body)["content"][0]["input"] == {"id": "A-17"}
+    for place, text in ((1, '{"id":"A-18"}'), (2, '{"state": "lost"}')):
+        other = json.loads(json.dumps(CHAT))
+        if place == 1:
+            other[1]["tool_calls"][0]["function"]["arguments"] = text
+        else:
+            other[2]["content"] = text
+        assert tape.find(ask(*other), "1") is None
     embeddings = ask(CHAT[0], url="https://api.openai.com/v1/embeddings", input="x")
     assert tape.find(embeddings, "2") is None
 
@@ -265,12 +272,14 @@ HELD = {
         {"type": "function", "name": "find", "description": "Finds.", "parameters": {"type": "object"}}
     ],
 }
-TOOLS = [
-    {
-        "type": "function",
-        "function": {"name": "find", "description": "Finds.", "parameters": {"type": "object"}},
-    }
-]
+
+
+def make_tool(description: str, parameters: Json) -> Json:
+    function = {"name": "find", "description": description, "parameters": parameters}
+    return {"type": "function", "function": function}
+
+
+TOOLS = [make_tool("Finds.", {"type": "object"})]
 SAME: Json = {"temperature": 0.5, "max_completion_tokens": 100, "tools": TOOLS, "top_p": 1, "seed": 3}
 
 
@@ -284,7 +293,8 @@ SAME: Json = {"temperature": 0.5, "max_completion_tokens": 100, "tools": TOOLS, 
         ({"top_p": 0.1}, "top_p: 0.1"),
         ({"max_completion_tokens": 99}, "max_tokens: 99"),
         ({"tools": []}, "tool find"),
-        ({"tools": [{"type": "function", "function": {"name": "find", "description": "Looks."}}]}, "Looks."),
+        ({"tools": [make_tool("Looks.", {"type": "object"})]}, "Looks."),
+        ({"tools": [make_tool("Finds.", {"type": "string"})]}, "string"),
     ],
 )
 def test_what_the_trace_holds_has_to_be_the_same(tmp_path: Path, change: Json, line: str) -> None:
@@ -297,6 +307,12 @@ def test_what_the_trace_holds_has_to_be_the_same(tmp_path: Path, change: Json, l
         assert line in "\n".join(tape.describe_miss(question))
         part = "tool find" if "tools" in change else line.partition(":")[0]
         assert tape.describe_change(question) == f"call 1 of the trace: {part}"
+
+
+def test_what_the_trace_lacks_of_a_tool_is_not_compared(tmp_path: Path) -> None:
+    held = {"gen_ai.tool.definitions": [{"type": "function", "name": "find"}]}
+    tape = only(imported(tmp_path, span(0, [ASK], END, attributes=held)))
+    assert tape.find(ask(CHAT[0], tools=TOOLS), "0") is not None
 
 
 def test_a_model_with_its_version_answered_the_one_without(tmp_path: Path) -> None:

@@ -215,10 +215,20 @@ def test_no_planted_secret_is_on_a_tape_and_requests_still_match(
 
 
 def test_a_text_that_a_limit_may_have_cut_is_named(tmp_path: Path) -> None:
-    tapes = imported(tmp_path, span(0, [user("x" * 256)], END), span(1, [user("y" * 257)], END, trace="b"))
-    first, second = (tapes[text * size].tape.missing for text, size in (("x", 256), ("y", 257)))
-    assert second == ["parameters"]
-    assert first[-1].startswith("call 1: perhaps the end of a text: it has exactly 256 characters")
+    sizes = {256: True, 257: False, 3000: True, 3996: False}
+    spans = [span(0, [user("x" * size)], END, trace=f"t{size}") for size in sizes]
+    tapes = imported(tmp_path, *spans)
+    for size, is_named in sizes.items():
+        note = f"call 1: perhaps the end of a text: it has exactly {size:,} characters"
+        missing = tapes["x" * size].tape.missing
+        assert (len(missing) > 1, missing[-1].startswith(note)) == (is_named, is_named)
+
+
+def test_images_in_messages_are_named(tmp_path: Path) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "https://x/y.png"}}
+    given = {"role": "user", "parts": [{"type": "text", "content": "What is it?"}, picture]}
+    tape = only(imported(tmp_path, span(0, [given], END)))
+    assert "images, unless the messages have them whole" in tape.tape.missing
 
 
 # Which requests a tape answers
@@ -242,8 +252,13 @@ def test_the_nth_equal_request_gets_the_nth_answer_in_each_take(tmp_path: Path) 
 
 
 def test_a_run_is_answered_in_the_format_of_its_requests(tmp_path: Path) -> None:
-    tape = only(imported(tmp_path, span(0, [ASK], CALLING), span(1, [ASK, CALLING, *FOUND], END)))
-    first = message(tape.find(ask(CHAT[0], stream=False), "0"))
+    used = {"gen_ai.usage.input_tokens": 30}
+    begin = span(0, [ASK], CALLING, attributes=used)
+    tape = only(imported(tmp_path, begin, span(1, [ASK, CALLING, *FOUND], END)))
+    answer = tape.find(ask(CHAT[0], stream=False), "0")
+    first = message(answer)
+    assert answer is not None
+    assert json.loads(answer.body)["usage"]["prompt_tokens"] == 30
     assert first["tool_calls"][0]["function"] == {"name": "find", "arguments": '{"id": "A-17"}'}
     assert first["tool_calls"][0]["id"] == "c-find"
     streamed = tape.find(ask(*CHAT, stream=True), "0")
@@ -263,6 +278,20 @@ def test_a_run_is_answered_in_the_format_of_its_requests(tmp_path: Path) -> None
         assert tape.find(ask(*other), "1") is None
     embeddings = ask(CHAT[0], url="https://api.openai.com/v1/embeddings", input="x")
     assert tape.find(embeddings, "2") is None
+
+
+@pytest.mark.parametrize(("count", "text"), [(1, "One.\nTwo."), (2, "One.")])
+def test_of_several_answers_that_were_asked_for_the_first_counts(
+    tmp_path: Path, count: int, text: str
+) -> None:
+    outputs = {
+        "gen_ai.output.messages": [says("One."), says("Two.")],
+        "gen_ai.request.choice.count": count,
+    }
+    tape = only(imported(tmp_path, span(0, [ASK], None, attributes=outputs)))
+    answer = tape.tape.calls[0].answer
+    assert answer is not None
+    assert answer.text == text
 
 
 HELD = {
@@ -335,6 +364,11 @@ def test_tools_get_the_results_that_the_model_got(tmp_path: Path) -> None:
     assert paid is not None
     content = [{"type": "text", "text": "Paid."}]
     assert read_tool_answer(paid)["result"] == {"content": content, "isError": False}
+    for other in ("shop.orders.lose", "ind"):
+        assert not tape.has_tool(tool(other, id="A-17"), "1")
+    assert "no result of this tool" in "\n".join(tape.describe_miss(tool("lose", id="A-17")))
+    assert tape.find(ask(CHAT[0]), "1") is not None
+    assert tape.describe_use().startswith("replayed from a trace: 1 answer and 2 results of tools, rebuilt")
     missed = tool("shop.orders.find", id="A-18")
     assert 'find({"id": "A-17"})' in "\n".join(tape.describe_miss(missed))
 
@@ -343,11 +377,11 @@ def test_tools_whose_results_no_model_got_have_them_from_their_spans(tmp_path: P
     def tool_span(number: int, name: str, result: str, **arguments: object) -> Json:
         attributes = {
             "gen_ai.operation.name": "execute_tool",
-            "gen_ai.tool.name": name,
+            "gen_ai.tool.name": name if name == "find" else "",
             "gen_ai.tool.call.arguments": arguments,
             "gen_ai.tool.call.result": result,
         }
-        return span(number, None, None, attributes=attributes)
+        return span(number, None, None, attributes=attributes, name=f"execute_tool {name}")
 
     ends = calls(pay={"sum": 3})
     tape = only(
@@ -355,21 +389,27 @@ def test_tools_whose_results_no_model_got_have_them_from_their_spans(tmp_path: P
             tmp_path,
             span(0, [ASK], CALLING),
             tool_span(1, "find", "the raw row", id="A-17"),
-            span(2, [ASK, CALLING, *FOUND], ends),
-            tool_span(3, "pay", "Paid.", sum=3),
+            span(2, [ASK, CALLING, *FOUND], CALLING),
+            tool_span(3, "find", "the raw row", id="A-17"),
+            span(4, [ASK, CALLING, *FOUND, CALLING, *FOUND], ends),
+            tool_span(5, "pay", "Paid.", sum=3),
+            span(6, None, None, attributes={"gen_ai.operation.name": "invoke_agent"}),
         )
     )
     held = [(tool.name, tool.result) for tool in tape.tape.tools]
-    assert held == [("find", '{"state": "sent"}'), ("pay", "Paid.")]
+    assert held == [("find", '{"state": "sent"}')] * 2 + [("pay", "Paid.")]
     assert not any("result" in text for text in tape.tape.missing)
 
 
 def test_no_result_is_read_as_a_type(tmp_path: Path) -> None:
-    found = results(find={"$path": "/etc"})
-    tape = only(imported(tmp_path, span(1, [ASK, CALLING, *found], END)))
-    answer = tape.find(tool("find", id="A-17"), "0")
-    assert answer is not None
-    assert read_tool_answer(answer) == {"result": '{"$path": "/etc"}'}
+    marked: list[Json] = [{"$path": "/etc"}, {"rows": [{"$path": "/etc"}]}]
+    for number, value in enumerate(marked):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        tape = only(imported(folder, span(1, [ASK, CALLING, *results(find=value)], END)))
+        answer = tape.find(tool("find", id="A-17"), "0")
+        assert answer is not None
+        assert read_tool_answer(answer) == {"result": json.dumps(value)}
 
 
 @pytest.mark.parametrize(

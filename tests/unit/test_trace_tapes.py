@@ -17,9 +17,18 @@ from pytest_llmops.cassettes.clients.identities import NO_IDENTITIES
 from pytest_llmops.cassettes.request_key import NO_RULES, Answer, Question
 from pytest_llmops.cassettes.tool_questions import make_tool_question, read_tool_answer
 from pytest_llmops.cassettes.traces.answers import TraceAnswers
+from pytest_llmops.cassettes.traces.tape_file import (
+    TracedCall,
+    TracedTool,
+    TraceTape,
+    format_tape,
+    read_tape,
+)
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.production.review_queue import read_queue
+from pytest_llmops.protocols import ToolCall, Usage
 from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.trace.answers import TracedAnswer
 
 ASK = user("Where is A-17?")
 CALLING = calls(find={"id": "A-17"})
@@ -412,10 +421,41 @@ def test_no_result_is_read_as_a_type(tmp_path: Path) -> None:
         assert read_tool_answer(answer) == {"result": json.dumps(value)}
 
 
+def test_a_tape_has_in_its_file_all_that_the_trace_holds(tmp_path: Path) -> None:
+    answer = TracedAnswer(
+        text="",
+        tool_calls=(ToolCall(name="find", arguments="{}", id="x"),),
+        finish_reason="tool_calls",
+        usage=Usage(input_tokens=30, output_tokens=5),
+        model="m-2025",
+    )
+    first = TracedCall(
+        span="s0",
+        provider="openai",
+        messages=[{"role": "user", "content": "Hi"}],
+        tools=TOOLS,
+        request_model="m",
+        model="m-2025",
+        parameters={"temperature": 0},
+        answer=answer,
+        latency_s=0.5,
+        missing=[],
+    )
+    second = TracedCall(
+        messages=[*first.messages, {"role": "user", "content": "More"}], tools=[], missing=["an answer"]
+    )
+    found = TracedTool(name="find", arguments="{}", result="sent")
+    tape = TraceTape(sources=["a.json"], calls=[first, second], tools=[found], missing=["models"])
+    path = tmp_path / "tape.json"
+    path.write_text(json.dumps(format_tape(tape)))
+    assert read_tape(path) == tape
+    assert path.read_text().count('"Hi"') == 1
+
+
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("", "broken JSON"),
+        ("", "tape.json:1: broken JSON"),
         ("[]", "expected an object"),
         ('{"version": "2"}', 'expected "version": "pytest-llmops/trace/1", got "2"'),
         ('{"version": "pytest-llmops/trace/1", "calls": [{"messages": [1]}]}', "damaged (IndexError"),

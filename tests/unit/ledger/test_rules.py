@@ -261,6 +261,8 @@ def test_a_line_in_small_letters_or_only_full_lines_show_that_a_paragraph_is_wra
         "DELETE /user ends it",
     ]
     assert texts(f"{long}\nQuarrymoss and ends\n") == [f"{long} Quarrymoss and ends"]
+    assert texts(f"- {long}\nQuarrymoss and ends\n") == [f"{long}\nQuarrymoss and ends"]
+    assert texts("Rules for all:\nbe kind and brief\nnever guess\n") == ["be kind and brief never guess"]
     assert texts("Ask\nBerlin if\nit is open\n") == ["Ask Berlin if it is open"]
 
 

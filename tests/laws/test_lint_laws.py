@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.strategies import json_texts, scale_examples
 
-from pytest_llmops.harness.lint.alterations import iter_alterations
+from pytest_llmops.harness.lint.alterations import LENGTHENED, iter_alterations
 from pytest_llmops.harness.lint.forbidden_texts import list_matching_texts, list_mentioned
 
 words = st.sampled_from(
@@ -52,6 +52,37 @@ def test_json_whose_keys_are_dropped_or_retyped_stays_json(value: dict[str, Any]
             changed = json.loads(str(alteration.answer))
             assert changed != value or json.dumps(changed) != json.dumps(value)
     assert len(kinds) >= min(len(value), 3)
+
+
+def test_each_kind_of_alteration_is_made() -> None:
+    def altered(answer: object) -> list[tuple[str, object]]:
+        return [(alteration.kind, alteration.answer) for alteration in iter_alterations(answer)]
+
+    value = {"qty": 2, "open": True}
+    assert {
+        ("key qty dropped", '{"open": true}'),
+        ("key open retyped", '{"qty": 2, "open": "true"}'),
+        ("values changed", '{"qty": -2007, "open": false}'),
+        ("JSON emptied", "[]"),
+    } <= {(kind, json.dumps(answer)) for kind, answer in altered(value)}
+    assert ("key qty dropped", 'So: {"open": true}.') in altered('So: {"qty": 2, "open": true}.')
+    assert ("items retyped", ["1", ["a"]]) in altered([1, "a"])
+    assert [answer[:2] for kind, answer in altered([1, 2]) if kind == "items added"] == [[1, 2]]  # type: ignore[index]
+    assert [answer for _, answer in altered(3)] == [0, -3, 3001]
+    assert altered(2.5)[-1] == ("number changed", 2501.0)
+    assert altered(True) == []
+    text = "In March Anna is in Oslo for 3 days"
+    assert {
+        ("emptied", ""),
+        ("negation changed", "In March Anna is not in Oslo for 3 days"),
+        ("date changed", "In April Anna is in Oslo for 3 days"),
+        ("number changed", "In March Anna is in Oslo for 0 days"),
+        ("cut", text[:11]),
+        ("cut", text[:17]),
+        ("repeated", "\n".join([text] * LENGTHENED)),
+    } <= set(altered(text))
+    (renamed,) = [str(answer) for kind, answer in altered(text) if kind == "name changed"]
+    assert not {"Anna", "Oslo"} & set(renamed.split())
 
 
 def test_a_long_answer_is_not_repeated_often() -> None:

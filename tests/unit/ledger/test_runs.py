@@ -43,6 +43,7 @@ def test_pytest_gets_the_version_the_rest_of_the_budget_and_the_users_arguments(
     ledger = LedgerRuns(document, options)
     ledger.calls, ledger.usd = 4, 0.5
     arguments = ledger._list_arguments(tmp_path / "run.json", "new", 3)
+    assert options.is_batched
     assert "--llm-prompt=support/answer=v3" in arguments
     assert {"--llm-budget=1.500000", "--llm-max-calls=6", "--llm-record=new", "--llm-trials=3"} <= set(
         arguments
@@ -134,6 +135,12 @@ def test_the_whole_file_is_compared_by_the_tests_that_call_a_model(monkeypatch: 
     partly = make_runs(monkeypatch, end(asking, missing))
     assert partly.replay_base().records == (asking, missing)
     assert not partly.is_recorded
+    assert make_runs(monkeypatch, end(asking)).ask_base() == Run(records=(asking,))
+    waiting = make_runs(monkeypatch, end(asking, status=75))
+    assert waiting.ask_base() is None
+    assert waiting.waits
+    with pytest.raises(UsageError, match="does not suffice"):
+        make_runs(monkeypatch, end(TestRecord(nodeid="t", raised=("BudgetReached",))), 1.0).ask_base()
     for unusable in (
         end(*others),
         end(asking, status=2),

@@ -173,7 +173,7 @@ def _find_group(distances: Float64Array) -> set[int]:
     first, second = np.unravel_index(int(distances.argmax()), distances.shape)
     is_near = distances[first] < distances[second]
     is_across = is_near[:, None] != is_near[None, :]
-    if not is_across.any() or distances[is_across].min() <= distances[~is_across].max() + ROUNDING:
+    if distances[is_across].min() <= distances[~is_across].max() + ROUNDING:
         return set()
     return set(np.flatnonzero(is_near).tolist())
 

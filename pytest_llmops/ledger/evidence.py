@@ -149,8 +149,6 @@ class Evidence:
         named = gate_rules.list_named(names)
         kept = [name for name in named if name in names]
         self.rules = GateRules(primary=" ".join(kept), margin=rules.margin, alpha=rules.level)
-        if rules.primary in names:  # its name may have spaces
-            self.rules = gate_rules
         self.measured = [MetricData(name, self.comparison) for name in names]
         self.primaries = choose_primaries(self.measured, self.rules)
         self.problem = self._find_problem(named if named and not kept else ())
@@ -293,7 +291,7 @@ class Evidence:
                 broken = find_broken_cases(data.trials)
                 chances[data.metric] = 1.0
                 if self.is_fair(data) and have_enough_broken(data, broken):
-                    chances[data.metric] = min(broken.chance * len(group) * total / share, 1.0)
+                    chances[data.metric] = broken.chance * len(group) * total / share
         return chances
 
     def list_broken(self) -> list[tuple[str, str]]:

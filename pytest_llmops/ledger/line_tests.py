@@ -51,9 +51,9 @@ def measure_loss(evidence: Evidence) -> Loss:
     losses = [Loss()]
     for name, group in (("leading", evidence.leading), ("guards", evidence.guards)):
         for metric, p_value in evidence.correct_drops(group).items():
-            losses.append(Loss(min(p_value * total / shares[name], 1.0), metric))
+            losses.append(Loss(p_value * total / shares[name], metric))
     for metric, p_value in evidence.measure_broken().items():
-        losses.append(Loss(min(p_value * total / shares["broken"], 1.0), metric, is_broken=True))
+        losses.append(Loss(p_value * total / shares["broken"], metric, is_broken=True))
     return min(losses, key=lambda loss: (loss.p_value, loss.is_broken, loss.metric))
 
 
@@ -126,12 +126,8 @@ def _is_ruled_out(evidence: Evidence, data: MetricData, level: float) -> bool:
 
 
 def is_better(evidence: Evidence, data: MetricData, level: float) -> bool:
-    """Return whether a rise is proved."""
-    if (
-        not data.trials
-        or data.change < evidence.rules.floor - ROUNDING
-        or not data.is_large_enough(evidence.rules)
-    ):
+    """Return whether a rise of one of the metrics of `list_decided` is proved."""
+    if data.change < evidence.rules.floor - ROUNDING:
         return False
     rising = {case: pair.mirror() for case, pair in data.trials.items()}
     return drop_p_value(rising) <= level + ROUNDING

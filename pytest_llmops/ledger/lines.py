@@ -220,8 +220,8 @@ class LineWriter:
         """Return a case with the answers of its first trials, and its scores in a metric."""
         line_case = LineCase(
             nodeid=case,
-            answer_before=_show_first(self._evidence.reference.answers.get(self._old_names[case])),
-            answer_after=_show_first(self._evidence.answers.get(case)),
+            answer_before=_show_first(self._evidence.reference.answers[self._old_names[case]]),
+            answer_after=_show_first(self._evidence.answers[case]),
         )
         if data is None:
             return line_case
@@ -229,9 +229,9 @@ class LineWriter:
         return replace(line_case, metric=data.metric, before=fmean(pair.before), after=fmean(pair.after))
 
 
-def _show_first(answers: CaseAnswers | None) -> str:
+def _show_first(answers: CaseAnswers) -> str:
     """Return the answer of the first trial, for people; "": it is not known."""
-    if answers is None or not answers.trials:
+    if not answers.trials:
         return ""
     return answers.trials[0].shown
 

@@ -173,9 +173,7 @@ class _Splitter:
         start = self._line_start_if_first(label[0])
         if self._starts_line(start):
             return start, block_start
-        while start > 0 and self.text[start - 1] in " \t":
-            start -= 1
-        return start, label[1]
+        return label
 
     def _line_start_if_first(self, place: int) -> int:
         """Return the start of the line of a character if only white space is in front of it, else the character."""

@@ -112,3 +112,27 @@ def test_a_fork_begins_as_the_bad_run_and_replays_as_it_ran(
             assert (app.made, app.path.read_bytes()) == (made, stored)
             for take, run in enumerate(forked):
                 assert app.run(rules, take, "none") == run
+
+
+def test_the_step_of_a_trial_is_that_of_its_first_request_that_is_new() -> None:
+    progress = ForkProgress()
+    progress.count_call("0")
+    progress.begin_fork("0", "forked", is_call=False, change="find")  # a tool: the next call is the step
+    progress.count_call("0")
+    progress.begin_fork("0", "live", is_call=True, change="messages[2]")
+    assert progress.describe("0") == {"stage": "live", "step": 2, "change": "find"}
+
+
+def test_a_tape_without_recordings_is_forked_if_another_one_of_the_test_has_replayed(tmp_path: Path) -> None:
+    Application(tmp_path / "a.json").run([("a", False)], 0, "new")
+    fork = ForkProgress()
+    tapes = [make_tape(tmp_path / name, "new", take="0", fork=fork) for name in ("a.json", "b.json")]
+    assert call(tapes[0], "a ", "other") == "answer 0"
+    assert call(tapes[1], "b", "live") == "live"
+    assert fork.stage("0") == "live"
+    alone = ForkProgress()
+    tapes.append(make_tape(tmp_path / "c.json", "new", take="0", fork=alone))
+    assert call(tapes[2], "b", "live") == "live"
+    assert alone.stage("0") == "new"
+    for tape in tapes:
+        tape.close(passed=False)

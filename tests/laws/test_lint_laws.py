@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.strategies import json_texts, scale_examples
 
-from pytest_llmops.harness.lint.alterations import iter_alterations
+from pytest_llmops.harness.lint.alterations import (
+    LENGTHENED,
+    OTHER_ANSWER,
+    OTHER_TEXT,
+    REFUSAL,
+    iter_alterations,
+)
 from pytest_llmops.harness.lint.forbidden_texts import list_matching_texts, list_mentioned
 
 words = st.sampled_from(
@@ -54,6 +60,44 @@ def test_json_whose_keys_are_dropped_or_retyped_stays_json(value: dict[str, Any]
     assert len(kinds) >= min(len(value), 3)
 
 
+def test_each_kind_of_alteration_is_made() -> None:
+    def altered(answer: object) -> list[tuple[str, object]]:
+        return [(alteration.kind, alteration.answer) for alteration in iter_alterations(answer)]
+
+    value = {"qty": 2, "open": True}
+    assert ("values changed", {"name": OTHER_TEXT, "qty": None}) in altered({"name": "Anna", "qty": None})
+    assert {
+        ("key qty dropped", '{"open": true}'),
+        ("key open retyped", '{"qty": 2, "open": "true"}'),
+        ("values changed", '{"qty": -2007, "open": false}'),
+        ("JSON emptied", "{}"),
+        ("JSON emptied", "[]"),
+    } <= {(kind, json.dumps(answer)) for kind, answer in altered(value)}
+    assert ("key qty dropped", 'So: {"open": true}.') in altered('So: {"qty": 2, "open": true}.')
+    assert ("items retyped", ["1", ["a"]]) in altered([1, "a"])
+    assert ("items retyped", 'So: ["1"].') in altered("So: [1].")
+    assert [answer[:2] for kind, answer in altered([1, 2]) if kind == "items added"] == [[1, 2]]  # type: ignore[index]
+    assert [answer for _, answer in altered(3)] == [0, -3, 3001]
+    assert altered(2.5)[-1] == ("number changed", 2501.0)
+    assert altered(True) == []
+    text = "In March Anna is in Oslo for 3 days"
+    assert {
+        ("emptied", ""),
+        ("refused", REFUSAL),
+        ("replaced", OTHER_TEXT),
+        ("replaced", OTHER_ANSWER),
+        ("negation changed", "In March Anna is not in Oslo for 3 days"),
+        ("date changed", "In April Anna is in Oslo for 3 days"),
+        ("number changed", "In March Anna is in Oslo for 0 days"),
+        ("cut", text[:11]),
+        ("cut", text[:17]),
+        ("repeated", "\n".join([text] * LENGTHENED)),
+    } <= set(altered(text))
+    assert ("negation changed", "It is open, not shut.") in altered("It is not open, not shut.")
+    (renamed,) = [str(answer) for kind, answer in altered(text) if kind == "name changed"]
+    assert not {"Anna", "Oslo"} & set(renamed.split())
+
+
 def test_a_long_answer_is_not_repeated_often() -> None:
     answer = "On 3 March 2025 Anna is not in Berlin, 4,512.75 {[" * 8_000
     assert max(len(str(alteration.answer)) for alteration in iter_alterations(answer)) < 3 * len(answer)
@@ -76,6 +120,18 @@ PATTERNS = st.recursive(
 def test_a_text_for_a_pattern_is_matched_by_it(pattern: str) -> None:
     for text in list_matching_texts(pattern):
         assert re.search(pattern, text)
+
+
+def test_a_pattern_has_a_text_for_each_of_its_branches() -> None:
+    texts = {
+        "(?:ab|cd)e?": ["abe", "cde"],
+        r"(a)\1": ["aa"],
+        "[^a-z]x": ["5x"],
+        "[b-d]": ["b"],
+        "x{2,3}": ["xx"],
+        r"\bx\b": ["x"],
+    }
+    assert {pattern: list(list_matching_texts(pattern)) for pattern in texts} == texts
 
 
 @given(pattern=st.text(max_size=20))

@@ -12,6 +12,7 @@ from support.exchanges import exchange
 from pytest_llmops.cassettes.traces.spelling import (
     list_tool_results,
     spell_messages,
+    spell_parameters,
     spell_request,
     spell_value,
     write_chat_request,
@@ -167,3 +168,13 @@ def test_each_tool_call_gets_its_own_result(conversation: Json) -> None:
     found = list_tool_results(write_chat(conversation, backwards=True))
     results = [(call.name, json.loads(call.arguments), result) for call, result in found]
     assert results == expected
+
+
+def test_labels_of_thoughts_count_only_in_what_others_than_the_model_say() -> None:
+    messages = [{"role": role, "content": "[thinking]\nHi"} for role in ("user", "assistant")]
+    assert spell_messages(messages) == ["user: [thinking]\nHi", "assistant: Hi"]
+
+
+def test_parameters_have_the_names_of_openai() -> None:
+    given = {"choice": {"count": 2}, "options": {"num_predict": 9, "stop": []}, "topP": "0.5", "seed": True}
+    assert spell_parameters(given) == {"n": 2, "max_tokens": 9, "top_p": 0.5}

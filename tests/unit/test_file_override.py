@@ -79,8 +79,9 @@ def test_all_ways_to_read_give_the_other_text(prompt: FileOverride, tmp_path: Pa
 
 
 def test_writes_and_other_files_are_the_users_own(prompt: FileOverride, tmp_path: Path) -> None:
-    (tmp_path / "q.md").write_text("mine")
-    assert (tmp_path / "q.md").read_text() == "mine"
+    for name in ("q.md", "p.pyc"):
+        (tmp_path / name).write_text("mine")
+        assert (tmp_path / name).read_text() == "mine"
     with pytest.raises(FileNotFoundError):
         (tmp_path / "missing").read_text()
     Path(prompt.file).write_text("written", encoding="utf-8")
@@ -148,6 +149,7 @@ def test_a_module_is_imported_from_the_other_text_and_its_bytecode_left_alone(
     undo = install_override()
     module = load()
     assert vars(module)["PROMPT"] == "new"
+    assert made.was_read()
     function = vars(module)["help_me"]
     assert function.__doc__ == "New."
     assert inspect.getsource(function).endswith('"""New."""\n    return PROMPT\n')
@@ -155,6 +157,9 @@ def test_a_module_is_imported_from_the_other_text_and_its_bytecode_left_alone(
     assert loader.get_source("shop") == MODULE.format("new", "New.")
     with pytest.raises(FileNotFoundError):
         cached[0].open("rb")
+    for other in ("shopping.cpython-311.pyc", "shop.txt"):
+        (path.parent / other).write_text("kept")
+        assert (path.parent / other).read_text() == "kept"
     undo()
     assert cached[0].read_bytes() == kept
     assert vars(load())["PROMPT"] == "old"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from pytest_llmops.harness.fork_trials import summarize_fork
+from pytest_llmops.harness.fork_trials import is_forked_trial, summarize_fork
 from pytest_llmops.reports.ci_formats import junit_properties
 from pytest_llmops.reports.html import build_page, render_html
 from pytest_llmops.reports.markdown import render_markdown
@@ -110,6 +110,19 @@ def test_without_a_verdict_there_is_no_rate() -> None:
     assert result.sentence == (
         "none of 1 run from step 2 on has a verdict; 1 of 1 run has no verdict and count neither way: BudgetReached"
     )
+
+
+def test_a_trial_that_left_the_recorded_run_makes_the_test_a_forked_one() -> None:
+    stages = ("prefix", "new", "live", "forked")
+    trials = [make_trial(stage=stage) for stage in stages]
+    assert [is_forked_trial(trial) for trial in trials] == [False, False, True, True]
+    assert summarize(*[("passed", trial) for trial in trials]).stage == "live"
+    assert summarize(*[("passed", trial) for trial in trials[:2]]).stage == "prefix"
+
+
+def test_three_reasons_are_named_whole() -> None:
+    result = ForkResult(stage="live", planned=3, asked=3, reasons=("a", "b", "c"))
+    assert result.sentence.endswith("count neither way: a, b, c")
 
 
 def test_only_measurements_were_asked() -> None:

@@ -60,6 +60,21 @@ def test_two_equal_answers_in_a_conversation_have_different_ids() -> None:
     assert len(first | second) == 6
 
 
+def test_the_first_part_of_a_chat_stream_has_no_text_if_there_are_only_calls() -> None:
+    for text, content in (("", None), ("x", "")):
+        answer = TracedAnswer(text=text, tool_calls=(CALL,))
+        encoded = encode_answer(CHAT, {**ASKS[CHAT], "stream": True}, answer)
+        first = json.loads(encoded.body.split(b"\n\n")[0].removeprefix(b"data: "))
+        assert first["choices"] == [
+            {
+                "index": 0,
+                "delta": {"role": "assistant", "content": content, "refusal": None},
+                "logprobs": None,
+                "finish_reason": None,
+            }
+        ]
+
+
 def test_a_model_that_the_trace_does_not_name_is_the_one_that_was_asked() -> None:
     for url, request in ASKS.items():
         encoded = encode_answer(url, request, TracedAnswer(text="x"))
@@ -93,7 +108,7 @@ def test_a_custom_tool_gets_its_text(is_streamed: bool) -> None:
         ("https://api.cohere.com/v2/chat", {"model": "m"}, TracedAnswer(), "/v2/chat: an answer of a trace"),
         ("https://api.openai.com/v1/embeddings", {"model": "m"}, TracedAnswer(), "cannot be written"),
         ("https://example.com/anything", {}, TracedAnswer(), "possible are OpenAI's"),
-        (CHAT, {"model": "m", "n": 3}, TracedAnswer(), "asks for 3 answers (n), a trace has one"),
+        (CHAT, {"model": "m", "n": 2}, TracedAnswer(), "asks for 2 answers (n), a trace has one"),
         (GEMINI, {"generationConfig": {"candidateCount": 2}}, TracedAnswer(), "2 answers (candidateCount)"),
         (CHAT, {"model": "m", "functions": []}, TracedAnswer(tool_calls=(CALL,)), "functions; expected tools"),
         (CLAUDE, {"model": "m"}, TracedAnswer(tool_calls=(ToolCall(name="f", arguments='{"a'),)), "of the tool call f: expected a JSON object, got"),

@@ -17,9 +17,18 @@ from pytest_llmops.cassettes.clients.identities import NO_IDENTITIES
 from pytest_llmops.cassettes.request_key import NO_RULES, Answer, Question
 from pytest_llmops.cassettes.tool_questions import make_tool_question, read_tool_answer
 from pytest_llmops.cassettes.traces.answers import TraceAnswers
+from pytest_llmops.cassettes.traces.tape_file import (
+    TracedCall,
+    TracedTool,
+    TraceTape,
+    format_tape,
+    read_tape,
+)
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.production.review_queue import read_queue
+from pytest_llmops.protocols import ToolCall, Usage
 from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.trace.answers import TracedAnswer
 
 ASK = user("Where is A-17?")
 CALLING = calls(find={"id": "A-17"})
@@ -231,10 +240,20 @@ def test_no_planted_secret_is_on_a_tape_and_requests_still_match(
 
 
 def test_a_text_that_a_limit_may_have_cut_is_named(tmp_path: Path) -> None:
-    tapes = imported(tmp_path, span(0, [user("x" * 256)], END), span(1, [user("y" * 257)], END, trace="b"))
-    first, second = (tapes[text * size].tape.missing for text, size in (("x", 256), ("y", 257)))
-    assert second == ["parameters"]
-    assert first[-1].startswith("call 1: perhaps the end of a text: it has exactly 256 characters")
+    sizes = {256: True, 257: False, 3000: True, 3996: False}
+    spans = [span(0, [user("x" * size)], END, trace=f"t{size}") for size in sizes]
+    tapes = imported(tmp_path, *spans)
+    for size, is_named in sizes.items():
+        note = f"call 1: perhaps the end of a text: it has exactly {size:,} characters"
+        missing = tapes["x" * size].tape.missing
+        assert (len(missing) > 1, missing[-1].startswith(note)) == (is_named, is_named)
+
+
+def test_images_in_messages_are_named(tmp_path: Path) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "https://x/y.png"}}
+    given = {"role": "user", "parts": [{"type": "text", "content": "What is it?"}, picture]}
+    tape = only(imported(tmp_path, span(0, [given], END)))
+    assert "images, unless the messages have them whole" in tape.tape.missing
 
 
 # Which requests a tape answers
@@ -258,8 +277,13 @@ def test_the_nth_equal_request_gets_the_nth_answer_in_each_take(tmp_path: Path) 
 
 
 def test_a_run_is_answered_in_the_format_of_its_requests(tmp_path: Path) -> None:
-    tape = only(imported(tmp_path, span(0, [ASK], CALLING), span(1, [ASK, CALLING, *FOUND], END)))
-    first = message(tape.find(ask(CHAT[0], stream=False), "0"))
+    used = {"gen_ai.usage.input_tokens": 30}
+    begin = span(0, [ASK], CALLING, attributes=used)
+    tape = only(imported(tmp_path, begin, span(1, [ASK, CALLING, *FOUND], END)))
+    answer = tape.find(ask(CHAT[0], stream=False), "0")
+    first = message(answer)
+    assert answer is not None
+    assert json.loads(answer.body)["usage"]["prompt_tokens"] == 30
     assert first["tool_calls"][0]["function"] == {"name": "find", "arguments": '{"id": "A-17"}'}
     assert first["tool_calls"][0]["id"] == "c-find"
     streamed = tape.find(ask(*CHAT, stream=True), "0")
@@ -270,8 +294,29 @@ def test_a_run_is_answered_in_the_format_of_its_requests(tmp_path: Path) -> None
     other_format = tape.find(anthropic, "1")
     assert other_format is not None
     assert json.loads(other_format.body)["content"][0]["input"] == {"id": "A-17"}
+    for place, text in ((1, '{"id":"A-18"}'), (2, '{"state": "lost"}')):
+        other = json.loads(json.dumps(CHAT))
+        if place == 1:
+            other[1]["tool_calls"][0]["function"]["arguments"] = text
+        else:
+            other[2]["content"] = text
+        assert tape.find(ask(*other), "1") is None
     embeddings = ask(CHAT[0], url="https://api.openai.com/v1/embeddings", input="x")
     assert tape.find(embeddings, "2") is None
+
+
+@pytest.mark.parametrize(("count", "text"), [(1, "One.\nTwo."), (2, "One.")])
+def test_of_several_answers_that_were_asked_for_the_first_counts(
+    tmp_path: Path, count: int, text: str
+) -> None:
+    outputs = {
+        "gen_ai.output.messages": [says("One."), says("Two.")],
+        "gen_ai.request.choice.count": count,
+    }
+    tape = only(imported(tmp_path, span(0, [ASK], None, attributes=outputs)))
+    answer = tape.tape.calls[0].answer
+    assert answer is not None
+    assert answer.text == text
 
 
 HELD = {
@@ -281,12 +326,14 @@ HELD = {
         {"type": "function", "name": "find", "description": "Finds.", "parameters": {"type": "object"}}
     ],
 }
-TOOLS = [
-    {
-        "type": "function",
-        "function": {"name": "find", "description": "Finds.", "parameters": {"type": "object"}},
-    }
-]
+
+
+def make_tool(description: str, parameters: Json) -> Json:
+    function = {"name": "find", "description": description, "parameters": parameters}
+    return {"type": "function", "function": function}
+
+
+TOOLS = [make_tool("Finds.", {"type": "object"})]
 SAME: Json = {"temperature": 0.5, "max_completion_tokens": 100, "tools": TOOLS, "top_p": 1, "seed": 3}
 
 
@@ -300,7 +347,8 @@ SAME: Json = {"temperature": 0.5, "max_completion_tokens": 100, "tools": TOOLS, 
         ({"top_p": 0.1}, "top_p: 0.1"),
         ({"max_completion_tokens": 99}, "max_tokens: 99"),
         ({"tools": []}, "tool find"),
-        ({"tools": [{"type": "function", "function": {"name": "find", "description": "Looks."}}]}, "Looks."),
+        ({"tools": [make_tool("Looks.", {"type": "object"})]}, "Looks."),
+        ({"tools": [make_tool("Finds.", {"type": "string"})]}, "string"),
     ],
 )
 def test_what_the_trace_holds_has_to_be_the_same(tmp_path: Path, change: Json, line: str) -> None:
@@ -313,6 +361,12 @@ def test_what_the_trace_holds_has_to_be_the_same(tmp_path: Path, change: Json, l
         assert line in "\n".join(tape.describe_miss(question))
         part = "tool find" if "tools" in change else line.partition(":")[0]
         assert tape.describe_change(question) == f"call 1 of the trace: {part}"
+
+
+def test_what_the_trace_lacks_of_a_tool_is_not_compared(tmp_path: Path) -> None:
+    held = {"gen_ai.tool.definitions": [{"type": "function", "name": "find"}]}
+    tape = only(imported(tmp_path, span(0, [ASK], END, attributes=held)))
+    assert tape.find(ask(CHAT[0], tools=TOOLS), "0") is not None
 
 
 def test_a_model_with_its_version_answered_the_one_without(tmp_path: Path) -> None:
@@ -335,6 +389,11 @@ def test_tools_get_the_results_that_the_model_got(tmp_path: Path) -> None:
     assert paid is not None
     content = [{"type": "text", "text": "Paid."}]
     assert read_tool_answer(paid)["result"] == {"content": content, "isError": False}
+    for other in ("shop.orders.lose", "ind"):
+        assert not tape.has_tool(tool(other, id="A-17"), "1")
+    assert "no result of this tool" in "\n".join(tape.describe_miss(tool("lose", id="A-17")))
+    assert tape.find(ask(CHAT[0]), "1") is not None
+    assert tape.describe_use().startswith("replayed from a trace: 1 answer and 2 results of tools, rebuilt")
     missed = tool("shop.orders.find", id="A-18")
     assert 'find({"id": "A-17"})' in "\n".join(tape.describe_miss(missed))
 
@@ -343,11 +402,11 @@ def test_tools_whose_results_no_model_got_have_them_from_their_spans(tmp_path: P
     def tool_span(number: int, name: str, result: str, **arguments: object) -> Json:
         attributes = {
             "gen_ai.operation.name": "execute_tool",
-            "gen_ai.tool.name": name,
+            "gen_ai.tool.name": name if name == "find" else "",
             "gen_ai.tool.call.arguments": arguments,
             "gen_ai.tool.call.result": result,
         }
-        return span(number, None, None, attributes=attributes)
+        return span(number, None, None, attributes=attributes, name=f"execute_tool {name}")
 
     ends = calls(pay={"sum": 3})
     tape = only(
@@ -355,27 +414,64 @@ def test_tools_whose_results_no_model_got_have_them_from_their_spans(tmp_path: P
             tmp_path,
             span(0, [ASK], CALLING),
             tool_span(1, "find", "the raw row", id="A-17"),
-            span(2, [ASK, CALLING, *FOUND], ends),
-            tool_span(3, "pay", "Paid.", sum=3),
+            span(2, [ASK, CALLING, *FOUND], CALLING),
+            tool_span(3, "find", "the raw row", id="A-17"),
+            span(4, [ASK, CALLING, *FOUND, CALLING, *FOUND], ends),
+            tool_span(5, "pay", "Paid.", sum=3),
+            span(6, None, None, attributes={"gen_ai.operation.name": "invoke_agent"}),
         )
     )
     held = [(tool.name, tool.result) for tool in tape.tape.tools]
-    assert held == [("find", '{"state": "sent"}'), ("pay", "Paid.")]
+    assert held == [("find", '{"state": "sent"}')] * 2 + [("pay", "Paid.")]
     assert not any("result" in text for text in tape.tape.missing)
 
 
 def test_no_result_is_read_as_a_type(tmp_path: Path) -> None:
-    found = results(find={"$path": "/etc"})
-    tape = only(imported(tmp_path, span(1, [ASK, CALLING, *found], END)))
-    answer = tape.find(tool("find", id="A-17"), "0")
-    assert answer is not None
-    assert read_tool_answer(answer) == {"result": '{"$path": "/etc"}'}
+    marked: list[Json] = [{"$path": "/etc"}, {"rows": [{"$path": "/etc"}]}]
+    for number, value in enumerate(marked):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        tape = only(imported(folder, span(1, [ASK, CALLING, *results(find=value)], END)))
+        answer = tape.find(tool("find", id="A-17"), "0")
+        assert answer is not None
+        assert read_tool_answer(answer) == {"result": json.dumps(value)}
+
+
+def test_a_tape_has_in_its_file_all_that_the_trace_holds(tmp_path: Path) -> None:
+    answer = TracedAnswer(
+        text="",
+        tool_calls=(ToolCall(name="find", arguments="{}", id="x"),),
+        finish_reason="tool_calls",
+        usage=Usage(input_tokens=30, output_tokens=5),
+        model="m-2025",
+    )
+    first = TracedCall(
+        span="s0",
+        provider="openai",
+        messages=[{"role": "user", "content": "Hi"}],
+        tools=TOOLS,
+        request_model="m",
+        model="m-2025",
+        parameters={"temperature": 0},
+        answer=answer,
+        latency_s=0.5,
+        missing=[],
+    )
+    second = TracedCall(
+        messages=[*first.messages, {"role": "user", "content": "More"}], tools=[], missing=["an answer"]
+    )
+    found = TracedTool(name="find", arguments="{}", result="sent")
+    tape = TraceTape(sources=["a.json"], calls=[first, second], tools=[found], missing=["models"])
+    path = tmp_path / "tape.json"
+    path.write_text(json.dumps(format_tape(tape)))
+    assert read_tape(path) == tape
+    assert path.read_text().count('"Hi"') == 1
 
 
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("", "broken JSON"),
+        ("", "tape.json:1: broken JSON"),
         ("[]", "expected an object"),
         ('{"version": "2"}', 'expected "version": "pytest-llmops/trace/1", got "2"'),
         ('{"version": "pytest-llmops/trace/1", "calls": [{"messages": [1]}]}', "damaged (IndexError"),

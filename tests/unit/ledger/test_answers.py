@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations, product
+from math import comb
 from random import Random
 from statistics import fmean
 
@@ -83,6 +84,7 @@ class TestTheAnswersOfATrial:
     def test_white_space_is_no_difference(self) -> None:
         first, second = (list_trial_answers(record(Call(output=text))) for text in ("a  b\n", "a b"))
         assert first[0].content == second[0].content
+        assert first[0].shown == "a  b"
 
     def test_calls_of_tools_are_answers(self) -> None:
         (answer,) = list_trial_answers(
@@ -137,6 +139,11 @@ class TestHaveTheyChanged:
     def test_single_trials_that_differ_are_taken_for_a_change(self) -> None:
         assert have_changed({"a": AnswerPair(("yes",), ("no",)), "b": AnswerPair(("x",), ("x",))}, LEVEL)
 
+    def test_of_many_trials_those_of_the_larger_side_are_left_out(self) -> None:
+        many, few = ("yes",) * 40, ("no",) * 3
+        for pair in (AnswerPair(many, few), AnswerPair(few, many)):
+            assert answers_p_value({"a": pair}) == pytest.approx(0.5 / comb(28, 3))
+
     def test_many_trials_are_exchanged_in_part(self) -> None:
         pairs = {str(case): AnswerPair(("a", "b") * 10, ("c", "d") * 10) for case in range(2)}
         assert answers_p_value(pairs) < 0.001
@@ -150,6 +157,7 @@ class TestHaveTheyChanged:
         changed, by_chance = find_changed_cases(pairs)
         assert changed == ["all", "word"]
         assert by_chance == pytest.approx(3 * 2 / 6)  # "same" can be divided so, too
+        assert find_changed_cases({"single": AnswerPair(("yes",), ("no",))}) == (["single"], 0)
 
 
 class TestLaws:

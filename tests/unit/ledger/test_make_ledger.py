@@ -101,6 +101,8 @@ def test_each_rule_is_asked_once_and_those_that_can_go_once_more(document: Docum
     assert statuses == {number: "needed" if number == NEEDED else "can go" for number in numbers}
     assert result.together is not None
     assert (result.together.numbers, result.together.status) == (useless, "can go")
+    assert result.together.cost.tokens is not None
+    assert f"together asked {CASES}, replayed 0: rules {useless[0]}, " in shown[-1]
     first = document.rules[0]
     assert result.lines[0].cost.tokens == sum(end - start for start, end in first.spans)
     assert (result.tests, result.models, result.calls) == (CASES, ("m",), CASES * (len(numbers) + 1))
@@ -132,12 +134,27 @@ def test_only_some_rules_and_rules_without_which_the_file_is_invalid(
     assert result.together is None
     check_message(result.lines[0].why)
     kept = next(rule.number for rule in document.rules if rule.kept)
-    for wrong in (99, kept):
-        with pytest.raises(UsageError, check=check_message):
+    for wrong, why in ((99, "got 99"), (kept, "is kept")):
+        with pytest.raises(UsageError, match=why, check=check_message):
             make(suite, only=frozenset({wrong}))
     bare = replace(document, rules=())
     with pytest.raises(UsageError, check=check_message):
         make(Suite(bare))
+
+
+def test_the_run_without_several_rules_decides_their_lines_too(
+    document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "accept_together", lambda lines, together: [*lines, together])
+    result = make(Suite(document))
+    assert result.lines[-1] == result.together
+
+
+def test_rules_that_cannot_be_left_out_together(document: Document, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_module, "check_without", lambda _, numbers: "empty" * (len(numbers) > 1))
+    result = make(Suite(document))
+    assert result.together is not None
+    assert (result.together.status, result.together.why) == ("not asked", "empty")
 
 
 def test_nothing_is_asked_after_a_dry_run_or_a_no(document: Document) -> None:
@@ -158,8 +175,10 @@ def test_nothing_is_asked_after_a_dry_run_or_a_no(document: Document) -> None:
 
 def test_what_is_not_recorded_is_asked_first_and_open_batches_end_it(document: Document) -> None:
     suite = Suite(document, is_recorded=False)
-    make(suite, only=frozenset({1}))
+    shown: list[str] = []
+    make(suite, only=frozenset({1}), show=shown.append)
     assert suite.asked == [(), (1,)]
+    assert f"the whole file: asked {CASES}, replayed 0" in shown
     waiting = Suite(document, waits_for=(2,))
     assert make_ledger(document, LedgerOptions(), waiting) is None
     numbers = [(rule.number,) for rule in document.rules if not rule.kept]

@@ -223,7 +223,8 @@ def test_similar_answers_are_marked_word_by_word() -> None:
 def test_a_secret_is_masked_in_every_report() -> None:
     result = make_result(make_document(f"system:\n- Use the key {KEY}.\n- Be brief.\n"), ("needed",))
     line = make_line(1, "needed", (f"It is {KEY}.", "No."))
-    result = replace(result, lines=(line, *result.lines[1:]), notes=(f"note {KEY}",))
+    together = replace(line, numbers=(1, 2), why=f"why {KEY}", next_step=f"next {KEY}")
+    result = replace(result, lines=(line, *result.lines[1:]), together=together, notes=(f"note {KEY}",))
     assert len(result.document.rules) == 2
     for text in (
         "\n".join(format_ledger(result, 0)),

@@ -23,6 +23,12 @@ def cut(text: str, *numbers: int, by: Unit = "auto", syntax: Syntax = "text") ->
     return cut_spans(text, [span for number in numbers for span in pieces[number - 1].cut])
 
 
+def test_a_cut_takes_only_lines_that_it_leaves_empty() -> None:
+    assert cut_spans("A b\n\nB\n", [(2, 3)]) == "A\n\nB\n"
+    assert cut_spans("A b", [(2, 3)]) == "A"
+    assert cut_spans("Be brief. Be kind.", [(0, 18), (3, 8)]) == ""
+
+
 PROMPT = """# Style
 
 You answer customers of a shop. Dr. Lee owns it, see No. 5, e.g. https://a.example/b?c=1.5. Be kind!
@@ -191,6 +197,7 @@ def test_marks_of_rules_name_all_rules() -> None:
     text = "Be kind. {# rule #}Be brief. Be fair.{# end #} Ask.\n\n{# rule #}\n- a\n- b\n{# end #}\n\nEnd.\n"
     assert texts(text, syntax="prompt") == ["Be brief. Be fair.", "- a\n- b"]
     assert cut(text, 1, 2, syntax="prompt") == "Be kind. Ask.\n\nEnd.\n"
+    assert cut("Be kind. {# rule #}Be brief.{# end #}", 1, syntax="prompt") == "Be kind."
     html = text.replace("{#", "<!--").replace("#}", "-->")
     assert cut(html, 1, 2) == "Be kind. Ask.\n\nEnd.\n"
 
@@ -254,6 +261,8 @@ def test_a_line_in_small_letters_or_only_full_lines_show_that_a_paragraph_is_wra
         "DELETE /user ends it",
     ]
     assert texts(f"{long}\nQuarrymoss and ends\n") == [f"{long} Quarrymoss and ends"]
+    assert texts(f"- {long}\nQuarrymoss and ends\n") == [f"{long}\nQuarrymoss and ends"]
+    assert texts("Rules for all:\nbe kind and brief\nnever guess\n") == ["be kind and brief never guess"]
     assert texts("Ask\nBerlin if\nit is open\n") == ["Ask Berlin if it is open"]
 
 
@@ -262,6 +271,8 @@ def test_json_without_a_fence_is_code_with_the_sentence_before_it() -> None:
     assert texts(text) == ["Be kind.", 'Reply so:\n{\n "a": "One. Two.",\n "b": [1]\n}', "End."]
     assert cut(text, 2) == "Be kind.\nEnd.\n"
     assert texts("{\nBe kind.\n") == ["Be kind."]
+    (_, labelled) = split("Be kind. Reply so:\n```\n{{ x }}{# keep #}\n```\n", syntax="prompt")
+    assert labelled.kept == KEPT_BY_MARK
 
 
 def test_an_item_that_introduces_another_list_or_code_is_a_label() -> None:
@@ -269,6 +280,12 @@ def test_an_item_that_introduces_another_list_or_code_is_a_label() -> None:
     text = "- Be kind\n- Reply so:\n\n```\nx\n```\n\nEnd.\n"
     assert texts(text) == ["Be kind", "Reply so:\n```\nx\n```", "End."]
     assert cut(text, 2) == "- Be kind\n\nEnd.\n"
+
+
+def test_the_only_item_of_a_text_goes_whole() -> None:
+    assert cut("- Be kind.", 1) == ""
+    (item, text) = split("- Be kind.\n\nBe brief.\n", by="paragraph")
+    assert (item.kind, text.kind) == ("item", "paragraph")
 
 
 def test_an_indented_block_is_code() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,11 @@ from support.messages import check_message
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.ledger import pytest_process, runs
+from pytest_llmops.ledger.pytest_process import EndedPytest
 from pytest_llmops.ledger.runs import OWN_OPTIONS, LedgerRuns, RunOptions
+from pytest_llmops.measurement import Json
+from pytest_llmops.protocols import Call
+from pytest_llmops.results.run import Run, TestRecord
 
 
 def test_options_that_a_ledger_sets_itself_are_refused(tmp_path: Path) -> None:
@@ -37,6 +43,7 @@ def test_pytest_gets_the_version_the_rest_of_the_budget_and_the_users_arguments(
     ledger = LedgerRuns(document, options)
     ledger.calls, ledger.usd = 4, 0.5
     arguments = ledger._list_arguments(tmp_path / "run.json", "new", 3)
+    assert options.is_batched
     assert "--llm-prompt=support/answer=v3" in arguments
     assert {"--llm-budget=1.500000", "--llm-max-calls=6", "--llm-record=new", "--llm-trials=3"} <= set(
         arguments
@@ -52,6 +59,96 @@ def test_the_folder_of_a_ledger_has_to_be_writable(tmp_path: Path) -> None:
     ledger = LedgerRuns(make_document(), RunOptions(folder=tmp_path, root=tmp_path))
     with pytest.raises(UsageError, match=runs.LEDGER_FOLDER):
         ledger.replay_base()
+
+
+def end(*records: TestRecord, status: int = 0, budget: dict[str, Json] | None = None) -> EndedPytest:
+    meta: dict[str, Json] = {"budget": budget} if budget else {}
+    return EndedPytest(status=status, run=Run(records=records, meta=meta), was_read=True, output="E  why\n")
+
+
+def make_runs(
+    monkeypatch: pytest.MonkeyPatch,
+    ended: EndedPytest,
+    budget: float | None = None,
+    max_calls: int | None = None,
+) -> LedgerRuns:
+    """Runs of a ledger that all end so, without a pytest."""
+    monkeypatch.setattr(LedgerRuns, "_run_pytest", lambda *_args, **_options: ended)
+    options = RunOptions(folder=Path(), root=Path(), budget=budget, max_calls=max_calls)
+    return LedgerRuns(make_document(), options)
+
+
+def test_the_costs_of_a_run_are_those_of_its_budget_else_of_its_live_calls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = (Call(cost_usd=0.25), Call(cost_usd=0.5), Call(replayed=True, cost_usd=8.0))
+    ledger = make_runs(monkeypatch, end(TestRecord(nodeid="t", calls=calls)))
+    ledger.ask_without([1])
+    ledger.ask_without([2])
+    assert (ledger.calls, ledger.usd) == (4, 1.5)
+    counted = make_runs(monkeypatch, end(budget={"calls": 3, "usd": 1.0}))
+    counted.ask_without([1])
+    counted.ask_without([2])
+    assert (counted.calls, counted.usd) == (6, 2.0)
+    unpriced = make_runs(monkeypatch, end(TestRecord(nodeid="t", calls=(Call(), Call(cost_usd=0.5)))))
+    unpriced.ask_without([1])
+    assert (unpriced.calls, unpriced.usd) == (2, None)
+
+
+def test_nothing_is_asked_once_a_limit_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = end(budget={"calls": 2, "usd": 0.5})
+    for limits, word in (((1.0, None), r"\$1 "), ((None, 4), "4 live calls"), ((9.0, 4), "4 live calls")):
+        ledger = make_runs(monkeypatch, ended, *limits)
+        asked = [ledger.ask_without([number]) for number in (1, 2, 3)]
+        assert [line.run is None for line in asked] == [False, False, True]
+        assert re.search(word, asked[2].problem)
+        assert ledger.is_spent
+    stopped = make_runs(monkeypatch, end(TestRecord(nodeid="t", raised=("BudgetReached",))), 1.0)
+    assert "used up" in stopped.ask_without([1]).problem
+    assert stopped.is_spent
+
+
+def test_only_a_run_that_can_be_compared_has_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    unscored = TestRecord(nodeid="t", outcome="errored", raised=("MeasurementErrored",))
+    for good in (end(unscored), end(TestRecord(nodeid="t", outcome="failed"), status=1)):
+        assert make_runs(monkeypatch, good).ask_without([2, 1]).numbers == (1, 2)
+        assert not make_runs(monkeypatch, good).ask_without([1]).problem
+    broken = TestRecord(nodeid="t", outcome="errored", message="KeyError: 'a'\nmore", raised=("KeyError",))
+    assert make_runs(monkeypatch, end(broken)).ask_without([1]).problem == (
+        "1 test could not run: t: KeyError: 'a'"
+    )
+    assert (
+        make_runs(monkeypatch, end(status=2)).ask_without([1]).problem == "pytest ended with status 2: E  why"
+    )
+    waiting = make_runs(monkeypatch, end(status=75))
+    assert "wait for a batch" in waiting.ask_without([1]).problem
+    assert waiting.waits
+
+
+def test_the_whole_file_is_compared_by_the_tests_that_call_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    asking = TestRecord(nodeid="test_a", calls=(Call(),))
+    others = [TestRecord(nodeid="test_b"), TestRecord(nodeid="test_c", outcome="skipped", calls=(Call(),))]
+    ledger = make_runs(monkeypatch, end(asking, *others))
+    assert ledger.replay_base().records == (asking,)
+    assert ledger.is_recorded
+    missing = TestRecord(nodeid="test_d", outcome="errored", raised=("CassetteMiss",))
+    partly = make_runs(monkeypatch, end(asking, missing))
+    assert partly.replay_base().records == (asking, missing)
+    assert not partly.is_recorded
+    assert make_runs(monkeypatch, end(asking)).ask_base() == Run(records=(asking,))
+    waiting = make_runs(monkeypatch, end(asking, status=75))
+    assert waiting.ask_base() is None
+    assert waiting.waits
+    with pytest.raises(UsageError, match="does not suffice"):
+        make_runs(monkeypatch, end(TestRecord(nodeid="t", raised=("BudgetReached",))), 1.0).ask_base()
+    for unusable in (
+        end(*others),
+        end(asking, status=2),
+        end(asking, TestRecord(nodeid="test_e", outcome="errored")),
+        replace(end(asking), was_read=False),
+    ):
+        with pytest.raises(UsageError):
+            make_runs(monkeypatch, unusable).replay_base()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.messages import check_message
 from support.strategies import scale_examples
 
-from pytest_llmops.ledger.model import AskedLine, LedgerRules, Line
+from pytest_llmops.ledger.model import AskedLine, LedgerRules, Line, LineCase
 from pytest_llmops.ledger.verdicts import accept_together, choose_together, decide_lines, decide_together
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call, Message
@@ -91,6 +91,11 @@ def decide(run: Run, base: Run | None = None, rules: LedgerRules = RULES) -> Lin
     return line
 
 
+def hide_calls(run: Run) -> Run:
+    """A run whose calls are not known."""
+    return Run(records=tuple(replace(test, calls=()) for test in run.records))
+
+
 BASE = make_run([GOOD] * 40)
 
 
@@ -105,12 +110,15 @@ class TestNeeded:
         assert line.cases[0].nodeid == "test_shop.py::test_answer[0]"
         assert line.cases[0].before == 1
         assert line.cases[0].after == pytest.approx(1 / 3)
+        assert line.cases[0].answer_after == "right"  # that of the first trial
 
     def test_three_cases_that_break_are_a_loss(self) -> None:
         line = decide(make_run([BAD] * 3 + [GOOD] * 37, 1))
         assert line.status == "needed"
         assert [case.nodeid[-3:] for case in line.cases] == ["[0]", "[1]", "[2]"]
         assert (line.cases[0].answer_before, line.cases[0].answer_after) == ("right", "wrong 0.0")
+        unknown = decide(hide_calls(make_run([BAD] * 3 + [GOOD] * 37, 1)))
+        assert (unknown.cases[0].answer_before, unknown.cases[0].answer_after) == ("right", "")
 
     def test_more_lines_need_clearer_losses(self) -> None:
         broken = make_run([BAD] * 3 + [GOOD] * 9, 1)
@@ -190,22 +198,48 @@ class TestCanGo:
         assert line.changed_answers == 1
         assert line.cases[0].answer_after == "correct"
 
-    def test_better_without_it(self) -> None:
-        base = make_run([(1.0, 0.0, 0.0) if case % 3 == 0 else GOOD for case in range(40)])
-        line = decide(make_run([GOOD] * 40, 1), base)
+    @pytest.mark.parametrize("cases", [40, 12])  # in 12 the range alone does not rule out a drop
+    def test_better_without_it(self, cases: int) -> None:
+        base = make_run([(1.0, 0.0, 0.0) if case % 2 == 0 else GOOD for case in range(cases)])
+        line = decide(make_run([GOOD] * cases, 1), base)
         assert line.status == "can go"
-        assert bounds_of(line)[1] > 0
+        assert line.why.startswith("better without it")
+        lower, change, _ = bounds_of(line)
+        assert change > 0
+        assert (lower > -RULES.margin) == (cases == 40)
 
     def test_more_lines_need_more_cases(self) -> None:
         asked = [ask(make_run([GOOD] * 40, number, texts=["correct"] * 3), number) for number in range(1, 21)]
         assert {line.status for line in decide_lines(BASE, asked[:1], RULES)} == {"can go"}
         assert {line.status for line in decide_lines(BASE, asked, RULES)} == {"undecided"}
 
+    def test_the_surest_lines_leave_the_others_more_of_the_level(self) -> None:
+        base = make_run([GOOD] * 50)
+        sure = make_run([GOOD] * 50, 1, texts=["other"] * 3)
+        close = make_run([(1.0, 0.0, 1.0)] * 2 + [GOOD] * 48, 2, texts=["other"] * 3)
+        first, *_, last = decide_lines(base, [ask(sure)] * 19 + [ask(close, 20)], RULES)
+        assert (first.status, last.status) == ("can go", "can go")
+        assert decide_lines(base, [ask(close)] * 20, RULES)[0].status == "undecided"
+
+    def test_a_metric_of_few_cases_does_not_hold_it_up(self) -> None:
+        tone = [make_test(40 + case, metric="judge.tone") for case in range(3)]
+        base = Run(records=(*BASE.records, *tone))
+        others = [
+            make_test(40 + case, metric="judge.tone", left_out=1, texts=["Hi"] * 3) for case in range(3)
+        ]
+        run = Run(records=(*make_run([GOOD] * 40, 1, texts=["correct"] * 3).records, *others))
+        assert decide(run, base).status == "can go"
+
     def test_not_if_a_case_broke(self) -> None:
         scores = [BAD] + [GOOD] * 149
         line = decide(make_run(scores, 1, texts=["other"] * 3), make_run([GOOD] * 150))
         assert bounds_of(line)[0] > -RULES.margin
         assert line.status == "undecided"
+
+    def test_a_proved_loss_below_the_floor_of_the_gate(self) -> None:
+        base = make_run([(0.9, 0.9, 0.9)] * 40)
+        line = decide(make_run([(0.89, 0.89, 0.89)] * 40, 1), base)
+        assert line.status == "can go"
 
 
 class TestUndecided:
@@ -256,10 +290,25 @@ class TestUndecided:
         assert line.status == "undecided"
         assert "30 of 120" in line.why
 
-    def test_tests_that_did_not_run(self) -> None:
-        line = decide(make_run([GOOD] * 30, 1))
+    def test_what_is_no_longer_measured_is_not_worse(self) -> None:
+        tests = make_run([GOOD] * 30, 1).records
+        line = decide(
+            Run(records=(*tests, *[make_test(30 + case, metric="", left_out=1) for case in range(10)]))
+        )
         assert line.status == "undecided"
-        assert "10 of 40" in line.why
+        assert "30 of 120" in line.why
+
+    def test_tests_that_did_not_run(self) -> None:
+        run = make_run([GOOD] * 30, 1)
+        for base, after in ((BASE, run), (hide_calls(BASE), hide_calls(run))):
+            line = decide(after, base)
+            assert line.status == "undecided"
+            assert "10 of 40" in line.why
+
+    def test_tests_without_a_call_need_not_run(self) -> None:
+        plain = [make_test(40 + case, calls=()) for case in range(20)]
+        line = decide(make_run([GOOD] * 40, 1, texts=["correct"] * 3), Run(records=(*BASE.records, *plain)))
+        assert line.status == "can go"
 
     def test_a_metric_that_was_not_measured_decides_nothing(self) -> None:
         line = decide(make_run([BAD] * 40, 1), rules=LedgerRules(primary="judge.tone"))
@@ -269,6 +318,32 @@ class TestUndecided:
     def test_scores_beyond_the_scale(self) -> None:
         line = decide(make_run([(4.0, 5.0, 4.0)] * 40, 1), make_run([(5.0, 5.0, 4.0)] * 40))
         assert line.status == "undecided"
+
+    @pytest.mark.parametrize(("primary", "status"), [("", "undecided"), ("text.contains", "can go")])
+    def test_scores_that_look_lower_for_the_same_answers(self, primary: str, status: str) -> None:
+        def run(scores: Sequence[Sequence[float]], left_out: int) -> Run:
+            judged = [
+                make_test(40 + case, own, metric="judge.tone", left_out=left_out, texts=["Hi"] * 3)
+                for case, own in enumerate(scores)
+            ]
+            return Run(records=(*make_run([GOOD] * 40, left_out).records, *judged))
+
+        fair = (0.9, 0.9, 0.9)
+        line = decide(
+            run([(0.2, 0.2, 0.2)] * 2 + [fair] * 18, 1), run([fair] * 20, 0), LedgerRules(primary=primary)
+        )
+        assert line.status == status
+        assert line.metric == (primary or "judge.tone")  # of several that decide, the one that may be lowest
+
+    def test_answers_that_are_not_known_are_not_the_same(self) -> None:
+        run = make_run([GOOD] * 40, 1)
+        for before, after in [
+            (BASE, hide_calls(run)),
+            (hide_calls(BASE), run),
+            (hide_calls(BASE), hide_calls(run)),
+        ]:
+            line = decide(after, before)
+            assert (line.status, line.changed_answers) == ("can go", None)
 
     def test_single_trials_that_differ_are_no_proof_of_noise(self) -> None:
         line = decide(make_run([(1.0,)] * 40, 1, texts=["other"]), make_run([(1.0,)] * 40))
@@ -292,6 +367,31 @@ class TestTogether:
         line = decide(make_run([(1.0, 0.0, 1.0) if case % 10 == 0 else GOOD for case in range(40)], 1))
         assert not choose_together([line], RULES)
 
+    @pytest.mark.parametrize(
+        ("change", "case", "goes"),
+        [
+            (-0.01, (1.0, 0.5), True),
+            (-0.01, (1.0, 0.0), False),
+            (-0.01, (None, None), True),
+            (-0.01, (1.0, None), True),
+            (-0.03, (1.0, 0.5), False),
+            (None, (None, None), False),
+        ],
+    )
+    def test_only_what_shows_no_loss_is_tried(
+        self, change: float | None, case: tuple[float | None, float | None], goes: bool
+    ) -> None:
+        shown = LineCase(nodeid="a", before=case[0], after=case[1])
+        line = Line(numbers=(1,), status="undecided", why="", change=change, lower=-0.07, cases=(shown,))
+        assert choose_together([line, replace(line, status="needed")], RULES) == ((1,) if goes else ())
+
+    def test_only_undecided_lines_that_were_left_out_can_go(self) -> None:
+        undecided = Line(numbers=(1,), status="undecided", why="")
+        others = [replace(undecided, numbers=(3,)), replace(undecided, status="needed")]
+        accepted = accept_together([undecided, *others], Line(numbers=(1, 2), status="can go", why=""))
+        assert accepted[0].status == "can go"
+        assert [*accepted[1:]] == others
+
     def test_nothing_changes_if_together_they_cannot_go(self) -> None:
         line = Line(numbers=(1,), status="undecided", why="", change=0.0, lower=-0.06)
         assert accept_together([line], replace(line, numbers=(1, 2))) == (line,)
@@ -302,6 +402,8 @@ def test_a_line_that_was_not_asked_says_why() -> None:
         BASE, [AskedLine(numbers=(3,), problem="the template is invalid without it")], RULES
     )
     assert (line.status, line.why) == ("not asked", "the template is invalid without it")
+    (line,) = decide_lines(BASE, [AskedLine(numbers=(3,))], RULES)
+    assert (line.status, line.why) == ("not asked", "it was not asked")
 
 
 trial_scores = st.lists(st.sampled_from([0.0, 0.5, 1.0, None]), min_size=3, max_size=3)

@@ -24,13 +24,12 @@ def test_a(llm, word):
 """
 
 
+# Once by a flag and once by a marker: within a plugin both lead to the same repetition.
 @pytest.mark.parametrize(
     ("plugin", "marks", "flags"),
     [
-        ("pytest_rerunfailures", "@pytest.mark.flaky(reruns=2)", ()),
         ("pytest_rerunfailures", "", ("--reruns=2",)),
         ("flaky.flaky_pytest_plugin", "@pytest.mark.flaky(max_runs=3)", ()),
-        ("flaky.flaky_pytest_plugin", "", ("--force-flaky", "--max-runs=3", "--min-passes=1")),
     ],
 )
 def test_a_test_that_is_run_again_asks_again_and_replays_what_it_got(

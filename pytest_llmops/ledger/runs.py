@@ -109,6 +109,7 @@ class LedgerRuns:
     is_spent: bool = field(default=False, init=False)
     is_recorded: bool = field(default=False, init=False)
     _tests: tuple[str, ...] = field(default=(), init=False)
+    _content: bytes | None = field(default=None, init=False)  # of the file, when the first run began
 
     def replay_base(self) -> Run:
         """Return the run with the whole file, from recordings only. `is_recorded` is then False if one is missing.
@@ -217,7 +218,12 @@ class LedgerRuns:
                 self.usd += call.cost_usd
 
     def _run_pytest(self, numbers: Sequence[int], *, record: str, trials: int | None = None) -> EndedPytest:
-        """Run pytest without some rules; with the trials of the ledger, or so many."""
+        """Run pytest without some rules; with the trials of the ledger, or so many.
+
+        Raises:
+            UsageError: The file is not what it was when the first run began, or the folder cannot be written.
+        """
+        self._check_unchanged()
         text = self.document.without(numbers)
         folder = self._prepare_folder(text)
         other = ""
@@ -247,6 +253,24 @@ class LedgerRuns:
         return EndedPytest(
             status=status, run=run, was_read=override.was_read(), output=output.read_text("utf-8", "replace")
         )
+
+    def _check_unchanged(self) -> None:
+        """Check that nobody has edited the file meanwhile: the runs would be of two versions.
+
+        Raises:
+            UsageError: It has changed.
+        """
+        try:
+            content = self.document.path.read_bytes()
+        except OSError:
+            content = b""
+        if self._content is None:
+            self._content = content
+        if content != self._content:
+            raise UsageError(
+                f"prompts ledger: {self.document.path} was changed while the ledger ran, so its runs cannot be compared; what was asked is "
+                "recorded. Run the same command again"
+            )
 
     @property
     def _folder(self) -> Path:

@@ -183,3 +183,35 @@ def test_what_is_not_recorded_is_asked_first_and_open_batches_end_it(document: D
     assert make_ledger(document, LedgerOptions(), waiting) is None
     numbers = [(rule.number,) for rule in document.rules if not rule.kept]
     assert waiting.asked == numbers  # the others are submitted too
+
+
+def test_a_suite_in_which_nothing_could_get_worse_is_refused(document: Document) -> None:
+    class Failing(Suite):
+        def make(self, numbers: Collection[int]) -> Run:
+            records = [
+                TestRecord(
+                    nodeid=record.nodeid,
+                    outcome="failed",
+                    message="TypeError: of the test",
+                    calls=record.calls,
+                )
+                for record in super().make(numbers).records
+            ]
+            return Run(records=tuple(records))
+
+    suite = Failing(document)
+    with pytest.raises(UsageError, match=r"(?s)all of \d+ tests fail .*test_0: TypeError: of the test"):
+        make(suite)
+    assert suite.asked == []
+
+
+def test_tests_that_cannot_show_a_loss_are_named(document: Document) -> None:
+    class Partly(Suite):
+        def make(self, numbers: Collection[int]) -> Run:
+            first, *others = super().make(numbers).records
+            score = Measurement(name="score.quality", value=0.0)
+            return Run(records=(replace(first, outcome="failed", measurements=(score,)), *others))
+
+    (note,) = make(Partly(document)).notes
+    assert note.startswith(f"1 of {CASES} tests fail with the whole file")
+    assert "test_0" in note

@@ -61,6 +61,19 @@ def test_the_folder_of_a_ledger_has_to_be_writable(tmp_path: Path) -> None:
         ledger.replay_base()
 
 
+def test_a_file_that_is_edited_meanwhile_ends_the_ledger(tmp_path: Path) -> None:
+    path = tmp_path / "v2.md"
+    path.write_text("Be brief.\n")
+    ledger = LedgerRuns(make_document(path=str(path)), RunOptions(folder=tmp_path, root=tmp_path))
+    ledger._check_unchanged()
+    ledger._check_unchanged()
+    path.write_text("Be kind.\n")
+    with pytest.raises(
+        UsageError, match=r"v2\.md was changed while the ledger ran.*Run the same command again"
+    ):
+        ledger.ask_without([1])
+
+
 def end(*records: TestRecord, status: int = 0, budget: dict[str, Json] | None = None) -> EndedPytest:
     meta: dict[str, Json] = {"budget": budget} if budget else {}
     return EndedPytest(status=status, run=Run(records=records, meta=meta), was_read=True, output="E  why\n")

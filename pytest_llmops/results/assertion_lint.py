@@ -74,20 +74,27 @@ class LintedAssertion(StoredFacts):
         return f'{text}, such as "{self.before}" -> "{self.after}" ({self.kind})'
 
     def add(self, other: LintedAssertion) -> LintedAssertion:
-        """Return both as one assertion: it can fail if it failed in one test."""
+        """Return both as one assertion: it can fail if it failed in one test. The call is the one of the example.
+
+        >>> first = LintedAssertion(call="assert_x(answer, 'free')")
+        >>> second = LintedAssertion(call="assert_x(answer, '7')", kind="emptied", before="From 7 on.")
+        >>> first.add(second).call
+        "assert_x(answer, '7')"
+        """
+        shown = self if self.kind or not other.kind else other
         return LintedAssertion(
             place=self.place,
             name=self.name,
-            call=self.call or other.call,
+            call=shown.call or self.call or other.call,
             label=self.label,
             answers=self.answers + other.answers,
             alterations=self.alterations + other.alterations,
             failed=self.failed or other.failed,
             recorded=self.recorded + other.recorded,
             why=self.why or other.why,
-            kind=self.kind or other.kind,
-            before=self.before if self.kind else other.before,
-            after=self.after if self.kind else other.after,
+            kind=shown.kind,
+            before=shown.before,
+            after=shown.after,
         )
 
 

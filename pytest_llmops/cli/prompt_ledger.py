@@ -63,7 +63,8 @@ def run_ledger(args: argparse.Namespace) -> int:
         confirm=lambda plan: args.yes or _confirm(plan),
     )
     try:
-        result = make_ledger(document, ledger_options, runs)
+        with runs.lock():
+            result = make_ledger(document, ledger_options, runs)
     except KeyboardInterrupt:
         _show_progress("all answers so far are recorded; the same command goes on from there")
         raise

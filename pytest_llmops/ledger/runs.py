@@ -7,7 +7,8 @@ stay as they are: recordings go to the folder `LEDGER_FOLDER`, which all runs sh
 import hashlib
 import os
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -110,6 +111,28 @@ class LedgerRuns:
     is_recorded: bool = field(default=False, init=False)
     _tests: tuple[str, ...] = field(default=(), init=False)
     _content: bytes | None = field(default=None, init=False)  # of the file, when the first run began
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other ledgers of the same file from running meanwhile: their runs would replace each other's files.
+
+        Raises:
+            UsageError: One is running.
+        """
+        from filelock import FileLock, Timeout
+
+        name = _hash_name(os.path.realpath(self.document.path))
+        lock = FileLock(self._make_folder() / f"{name}.lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise UsageError(
+                f"prompts ledger: another ledger of {self.document.name} is running; wait until it ends, or stop it"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def replay_base(self) -> Run:
         """Return the run with the whole file, from recordings only. `is_recorded` is then False if one is missing.
@@ -282,10 +305,15 @@ class LedgerRuns:
         Raises:
             UsageError: It cannot be created.
         """
-        digest = hashlib.sha256(
-            f"{self.document.path}\0{text}".encode("utf-8", "surrogateescape")
-        ).hexdigest()
-        folder = self._folder / "runs" / digest[:16]
+        return self._make_folder("runs", _hash_name(f"{self.document.path}\0{text}"))
+
+    def _make_folder(self, *names: str) -> Path:
+        """Return a folder within that of the ledger, created if it does not exist.
+
+        Raises:
+            UsageError: It cannot be created.
+        """
+        folder = self._folder.joinpath(*names)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (self._folder / ".gitignore").write_text("*\n", "utf-8")
@@ -320,6 +348,11 @@ class LedgerRuns:
         if record == "none":  # they are about live calls
             given = [argument for argument in given if argument != "--llm-batch"]
         return [*arguments, *given]
+
+
+def _hash_name(text: str) -> str:
+    """Return a short file name for any text."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def check_base(ended: EndedPytest, document: Document, *, ignores_misses: bool = False) -> Run:

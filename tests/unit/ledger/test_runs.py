@@ -61,6 +61,21 @@ def test_the_folder_of_a_ledger_has_to_be_writable(tmp_path: Path) -> None:
         ledger.replay_base()
 
 
+def test_two_ledgers_of_a_file_do_not_run_at_once(tmp_path: Path) -> None:
+    options = RunOptions(folder=tmp_path, root=tmp_path)
+    first, second = (LedgerRuns(make_document(), options) for _ in range(2))
+    with first.lock():
+        with (
+            pytest.raises(UsageError, match=r"another ledger of support/answer v2 is running"),
+            second.lock(),
+        ):
+            pytest.fail("not reached")
+        with LedgerRuns(make_document(path="prompts/v3.md"), options).lock():
+            pass
+    with second.lock():
+        pass
+
+
 def test_a_file_that_is_edited_meanwhile_ends_the_ledger(tmp_path: Path) -> None:
     path = tmp_path / "v2.md"
     path.write_text("Be brief.\n")

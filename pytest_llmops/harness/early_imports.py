@@ -287,6 +287,7 @@ def _import_place(place: str) -> None:
 def _import_recording(recorded: Iterable[Any], settings: Settings) -> None:
     """Import what recording and replaying need, and make the patches of HTTP clients, which each cassette then applies."""
     from pytest_llmops.cassettes import CASSETTE_FOLDER, install_patches
+    from pytest_llmops.harness.markers.cases import find_trace
 
     recorded = list(recorded)
     for client, places in NEEDS_BY_CLIENT.items():
@@ -302,6 +303,8 @@ def _import_recording(recorded: Iterable[Any], settings: Settings) -> None:
     if any(_may_be_async(item) for item in recorded):
         for place in ASYNC_PARTS:
             _import_place(place)
+    if any(find_trace(item) is not None for item in recorded):
+        _import_place("pytest_llmops.cassettes.traces.answers")
     folders = {item.path.parent / CASSETTE_FOLDER for item in recorded}
     if settings.may_call_models or any(folder.is_dir() for folder in folders):
         _import_place("genai_prices")

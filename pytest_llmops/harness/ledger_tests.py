@@ -1,11 +1,38 @@
-"""A plugin of pytest that leaves out the tests that a ledger does not ask again; a ledger loads it with ``-p``.
+"""A plugin of pytest for the runs of a ledger, which loads it with ``-p``: it leaves out what the project's options would do to them.
+
+It also leaves out the tests that a ledger does not ask again.
 
 The option ``--deselect`` is not enough: it also leaves out tests whose name begins with the name of another.
 """
 
+from pathlib import Path
 from typing import Any
 
+from pluggy import HookimplMarker
+
 from pytest_llmops._util.file_override import current_override
+
+hookimpl = HookimplMarker("pytest")
+# Options with which a run is none that a ledger can compare; a project may have them in its addopts
+OTHER_RUNS = (
+    "llm_changed", "llm_fork", "llm_lint", "llm_faults", "llm_again", "llm_again_from", "llm_accept", "llm_accept_anyway",
+    "llm_accept_session",
+)  # fmt: skip
+REPORT_FILES = ("xmlpath", "htmlpath")  # of pytest and of pytest-html
+
+
+@hookimpl(tryfirst=True)
+def pytest_configure(config: Any) -> None:
+    """Drop what the project's ``addopts`` ask for: other kinds of runs, and reports, which would replace those of the project's own runs."""
+    override = current_override()
+    if override is None:
+        return
+    for name in (*OTHER_RUNS, *REPORT_FILES):
+        if getattr(config.option, name, None):
+            setattr(config.option, name, None)
+    run_file = str(Path(override.mark).with_name("run.json"))
+    reports = getattr(config.option, "llm_report", None) or []
+    config.option.llm_report = [report for report in reports if report.endswith(run_file)]
 
 
 def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:

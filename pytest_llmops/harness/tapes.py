@@ -188,12 +188,13 @@ def open_trace(item: Any) -> TraceAnswers | None:
     Raises:
         CassetteError: The trace tape is missing, or damaged.
     """
-    from pytest_llmops.cassettes import TraceAnswers
     from pytest_llmops.harness.markers.cases import find_trace
 
     path = find_trace(item)
     if path is None:
         return None
+    from pytest_llmops.cassettes import TraceAnswers
+
     return TraceAnswers(path)
 
 

@@ -41,6 +41,8 @@ OWN_OPTIONS: Mapping[str, str] = {
     "--llm-again": "a ledger runs all cases",
     "--llm-again-from": "a ledger runs all cases",
     "--llm-faults": "a ledger compares answers without faults",
+    "--llm-fork": "a ledger asks all trials of what changed",
+    "--llm-lint": "a ledger compares answers as they are",
     "--collect-only": "a ledger runs the tests",
     "--co": "a ledger runs the tests",
     "--exitfirst": "a ledger needs all tests",
@@ -152,8 +154,7 @@ class LedgerRuns:
         Raises:
             UsageError: The suite cannot be used, or the budget does not suffice.
         """
-        ended = self._run_pytest((), record="new")
-        self._count_costs(ended)
+        ended = self._ask(())
         if ended.status == OPEN_STATUS:
             self.waits = True
             return None
@@ -184,8 +185,7 @@ class LedgerRuns:
         if self.is_spent or self._is_budget_spent():
             self.is_spent = True
             return AskedLine(numbers=left_out, problem=f"{self._name_budget()} is used up")
-        ended = self._run_pytest(left_out, record="new", trials=trials)
-        self._count_costs(ended)
+        ended = self._ask(left_out, trials)
         if ended.status == OPEN_STATUS:
             self.waits = True
             return AskedLine(numbers=left_out, problem="its answers wait for a batch")
@@ -193,6 +193,22 @@ class LedgerRuns:
         if problem:
             return AskedLine(numbers=left_out, problem=problem)
         return AskedLine(numbers=left_out, run=ended.run)
+
+    def _ask(self, numbers: Sequence[int], trials: int | None = None) -> EndedPytest:
+        """Run pytest and record what is new; once more if tests ended with an error.
+
+        After a limit of the server, only the answers that are missing are asked again.
+        """
+        ended = self._run_pytest(numbers, record="new", trials=trials)
+        self._count_costs(ended)
+        run = ended.run
+        if run is None or ended.status not in (0, TESTS_FAILED):
+            return ended
+        if ended.find_raised("BudgetReached") is not None or not any(map(_is_broken, run.records)):
+            return ended
+        ended = self._run_pytest(numbers, record="new", trials=trials)
+        self._count_costs(ended)
+        return ended
 
     def _find_problem(self, ended: EndedPytest) -> str:
         """Return why a run without rules cannot be compared; "" if it can."""

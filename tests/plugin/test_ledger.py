@@ -98,7 +98,10 @@ def outputs(run: Run | None) -> set[str]:
 
 def test_the_suite_runs_without_a_rule_and_the_users_files_stay(shop: Project) -> None:
     assert shop.record().outcomes == {"passed": 3}
-    shop.write(**{"llmops-baseline.json": "damaged"})
+    ini = (shop.path / "pytest.ini").read_text().replace("addopts =", "addopts = -x --llm-changed")
+    ini = ini.replace("addopts =", "addopts = --llm-report=mine.html --junitxml=mine.xml")
+    assert "--llm-changed" in ini
+    shop.write(**{"llmops-baseline.json": "damaged", "pytest.ini": ini})
     before = files(shop)
     asked = shop.server.count
     ledger = make_runs(shop)

@@ -61,6 +61,20 @@ def test_the_folder_of_a_ledger_has_to_be_writable(tmp_path: Path) -> None:
         ledger.replay_base()
 
 
+def test_tests_that_end_with_an_error_run_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = TestRecord(
+        nodeid="t", outcome="errored", raised=("RateLimitError",), message="429", calls=(Call(),)
+    )
+    fine = TestRecord(nodeid="t", calls=(Call(replayed=True),))
+    ends = [end(error, status=1), end(fine), end(error, status=1), end(error, status=1)]
+    monkeypatch.setattr(LedgerRuns, "_run_pytest", lambda *_args, **_options: ends.pop(0))
+    ledger = LedgerRuns(make_document(), RunOptions(folder=tmp_path, root=tmp_path))
+    assert ledger.ask_without([1]).problem == ""
+    assert (len(ends), ledger.calls) == (2, 1)
+    assert ledger.ask_without([2]).problem == "1 test could not run: t: 429"
+    assert ends == []
+
+
 def test_two_ledgers_of_a_file_do_not_run_at_once(tmp_path: Path) -> None:
     options = RunOptions(folder=tmp_path, root=tmp_path)
     first, second = (LedgerRuns(make_document(), options) for _ in range(2))

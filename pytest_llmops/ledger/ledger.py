@@ -8,7 +8,7 @@ from pytest_llmops.errors import UsageError
 from pytest_llmops.ledger.blame import date_rules
 from pytest_llmops.ledger.costs import count_tokens
 from pytest_llmops.ledger.documents import check_without
-from pytest_llmops.ledger.model import AskedLine, Document, LedgerResult, LedgerRules, Line, Rule
+from pytest_llmops.ledger.model import NOT_CHOSEN, AskedLine, Document, LedgerResult, LedgerRules, Line, Rule
 from pytest_llmops.ledger.plan import LedgerPlan, describe_plan, make_plan
 from pytest_llmops.ledger.verdicts import accept_together, choose_together, decide_lines, decide_together
 from pytest_llmops.measurement import format_count, shorten_text
@@ -247,7 +247,7 @@ def _decide(document: Document, base: Run, asked: Sequence[AskedLine], rules: Le
         if rule.kept:
             continue
         numbers = (rule.number,)
-        line = lines.get(numbers) or Line(numbers=numbers, status="not asked", why="--only names other rules")
+        line = lines.get(numbers) or Line(numbers=numbers, status="not asked", why=NOT_CHOSEN)
         complete.append(_add_facts(line, base, runs_by_numbers.get(numbers), days))
     return complete
 

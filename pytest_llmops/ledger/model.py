@@ -12,6 +12,7 @@ RuleKind: TypeAlias = Literal["item", "paragraph", "sentence", "code", "table", 
 # needed: without it the answers are worse. can go: they are as good. not measured: no case could notice. undecided: none of these is
 # proved. not asked: why is in `Line.why`
 LineStatus: TypeAlias = Literal["needed", "can go", "not measured", "undecided", "not asked"]
+NOT_CHOSEN = "--only names other rules"  # why a rule is not asked that the user did not name
 Span: TypeAlias = tuple[int, int]
 
 

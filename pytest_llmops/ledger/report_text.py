@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pytest_llmops.ledger.model import LedgerResult, Line, LineStatus
+from pytest_llmops.ledger.model import NOT_CHOSEN, LedgerResult, Line, LineStatus
 from pytest_llmops.ledger.passages import mask_result
 from pytest_llmops.ledger.sentences import (
     UNKNOWN,
@@ -118,6 +118,8 @@ class _Printer:
         yield self.colour(self.join_row({name: name for name in heads}, widths, "text", ""), BOLD)
         texts = {rule.number: rule.text for rule in self.result.document.rules}
         for line, row in zip(self.result.lines, rows, strict=False):
+            if line.why == NOT_CHOSEN:  # one sentence names them all
+                continue
             text = self.page.cut(texts[line.numbers[0]], self.page.room(used))
             yield self.join_row(row, widths, text, COLOURS[line.status])
             yield from self.iter_details(line)

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from pytest_llmops.baselines.metric_data import format_points
-from pytest_llmops.ledger.model import LedgerResult, Line, LineStatus, Rule, TokenCost
+from pytest_llmops.ledger.model import NOT_CHOSEN, LedgerResult, Line, LineStatus, Rule, TokenCost
 from pytest_llmops.measurement import format_amount, format_count
 from pytest_llmops.reports.metric_rows import use_minus
 
@@ -296,7 +296,13 @@ def list_steps(result: LedgerResult) -> list[Step]:
     if undecided:
         text = f"Keep {_name_lines(undecided)} for now: too little data. To decide:"
         steps.append(Step("undecided", text, _list_items(undecided)))
-    unasked = by_status["not asked"]
+    unchosen = [line for line in by_status["not asked"] if line.why == NOT_CHOSEN]
+    if unchosen:
+        verb = "was" if len(unchosen) == 1 else "were"
+        steps.append(
+            Step("not asked", f"{_name_lines(unchosen).capitalize()} {verb} not tried: {NOT_CHOSEN}.", ())
+        )
+    unasked = [line for line in by_status["not asked"] if line.why != NOT_CHOSEN]
     if unasked:
         verb = "was" if len(unasked) == 1 else "were"
         text = f"{_name_lines(unasked).capitalize()} {verb} not tried:"

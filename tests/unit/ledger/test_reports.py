@@ -17,7 +17,7 @@ from support.sample_run import HOSTILE as LONG_AND_HOSTILE
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.ledger.blame import NOT_COMMITTED
-from pytest_llmops.ledger.model import LedgerResult, Line, LineStatus, Rule, TokenCost
+from pytest_llmops.ledger.model import NOT_CHOSEN, LedgerResult, Line, LineStatus, Rule, TokenCost
 from pytest_llmops.ledger.passages import split_document
 from pytest_llmops.ledger.reports import (
     SCHEMA,
@@ -339,3 +339,14 @@ def test_a_bracket_after_the_name_of_a_test_is_not_code() -> None:
     result = make_result(statuses=("undecided",))
     line = replace(result.lines[0], why="2 cases broke (test_a[x], test_a[y]), which chance may do")
     assert "`test_a[y]`), which" in ledger_to_markdown(replace(result, lines=(line, *result.lines[1:])))
+
+
+def test_rules_that_the_user_did_not_name_are_one_sentence() -> None:
+    result = make_result()
+    lines = tuple(
+        replace(line, status="not asked", why=NOT_CHOSEN) if place else line
+        for place, line in enumerate(result.lines)
+    )
+    text = "\n".join(format_ledger(replace(result, lines=lines, together=None), 0))
+    assert text.count(NOT_CHOSEN) == 1
+    assert "not asked" not in text.partition("\n\n")[2].partition("\n\n")[0]

@@ -478,15 +478,15 @@ def _read_line_rules(document: Document, ranges: Sequence[str], code_name: str) 
     last_line = 0
     for first, last in sorted(_read_range(given) for given in ranges):
         if first < extent[0] or last > extent[1]:
-            raise BadFile(f"lines {first}-{last}: expected lines from {extent[0]} to {extent[1]}")
+            raise BadFile(f"--lines {first}-{last}: expected lines from {extent[0]} to {extent[1]}")
         if first <= last_line:
-            raise BadFile(f"lines {first}-{last}: they overlap with lines that are named, too", first)
+            raise BadFile(f"--lines {first}-{last}: expected ranges that do not overlap", first)
         last_line = last
         start = lines[first - 1].start()
         end = lines[last - 1].end()
         text = document.text[start:end].strip().removeprefix(BYTE_ORDER_MARK)
         if not text:
-            raise BadFile(f"lines {first}-{last} are blank", first)
+            raise BadFile(f"--lines {first}-{last}: expected a line with text, got blank ones", first)
         rule = Rule(
             number=len(rules) + 1,
             text=text,
@@ -507,9 +507,9 @@ def _read_range(given: str) -> tuple[int, int]:
     """
     match = _LINES.fullmatch(given.strip())
     if match is None:
-        raise BadFile(f"lines {shorten_text(given, 40)!r}: expected a line or a range, such as 12 or 4-9")
+        raise BadFile(f"--lines {shorten_text(given, 40)!r}: expected a line or a range, such as 12 or 4-9")
     first = int(match[1])
     last = int(match[2] or first)
     if not 1 <= first <= last:
-        raise BadFile(f"lines {given!r}: expected a first line of at least 1 and a last line behind it")
+        raise BadFile(f"--lines {given!r}: expected a first line of at least 1 and a last line behind it")
     return first, last

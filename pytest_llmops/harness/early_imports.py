@@ -290,14 +290,7 @@ def _import_recording(recorded: Iterable[Any], settings: Settings) -> None:
     from pytest_llmops.harness.markers.cases import find_trace
 
     recorded = list(recorded)
-    for client, places in NEEDS_BY_CLIENT.items():
-        if client in sys.modules:  # the project, or a model of ours, has imported it
-            for place in places:
-                _import_place(place)
-    if settings.asks_ahead:
-        for sdk, place in LAZY_SDK_PARTS.items():
-            if sdk in sys.modules:
-                _import_place(place)
+    _import_client_parts(settings)
     with suppress(Exception):  # the first cassette reports it
         install_patches()
     if any(_may_be_async(item) for item in recorded):
@@ -316,6 +309,18 @@ def _import_recording(recorded: Iterable[Any], settings: Settings) -> None:
             "pytest_llmops.providers.model_server",
         ):
             _import_place(place)
+
+
+def _import_client_parts(settings: Settings) -> None:
+    """Import what the clients and SDKs that the project, or a model of ours, has imported need when they are first used."""
+    for client, places in NEEDS_BY_CLIENT.items():
+        if client in sys.modules:
+            for place in places:
+                _import_place(place)
+    if settings.asks_ahead:
+        for sdk, place in LAZY_SDK_PARTS.items():
+            if sdk in sys.modules:
+                _import_place(place)
 
 
 def _may_be_async(item: Any) -> bool:

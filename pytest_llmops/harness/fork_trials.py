@@ -24,9 +24,9 @@ def summarize_fork(
 ) -> ForkResult | None:
     """Return the result of a test from its trials; None if it is not replayed: it was skipped, or its marker lets it call live.
 
-    A trial that was skipped has no verdict, nor one that failed after an answer that shows nothing about the application (a limit of the
-    server, its failure, a broken connection), nor one that did not fork while others did: it is the recorded run once more. A
-    failure that was expected (``xfail``) is a failure.
+    Some trials count neither as passed nor as failed: those that were skipped, those that failed after an answer that shows nothing about
+    the application (a limit of the server, its failure, a broken connection), and those that did not fork while others did, as
+    they only repeat the recorded run. An expected failure (``xfail``) counts as a failure.
 
     Args:
         trials: The reports of each trial.
@@ -104,7 +104,7 @@ def _list_calls(reports: Iterable[Any]) -> list[Mapping[str, Any]]:
 
 
 def _why_unscored(reports: Sequence[Any], calls: Sequence[Mapping[str, Any]], outcome: str) -> str:
-    """Return why a trial has no verdict; "": it has one."""
+    """Return why a trial counts neither as passed nor as failed; "" if it counts."""
     if outcome == "passed":
         return ""
     if outcome == "skipped":

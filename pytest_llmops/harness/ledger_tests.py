@@ -13,7 +13,7 @@ from pluggy import HookimplMarker
 from pytest_llmops._util.file_override import current_override
 
 hookimpl = HookimplMarker("pytest")
-# Options with which a run is none that a ledger can compare; a project may have them in its addopts
+# Options whose runs a ledger cannot compare; a project may have them in its addopts
 OTHER_RUNS = (
     "llm_changed", "llm_fork", "llm_lint", "llm_faults", "llm_again", "llm_again_from", "llm_accept", "llm_accept_anyway",
     "llm_accept_session",

@@ -176,7 +176,7 @@ def _list_siblings(path: Path) -> list[str]:
 
 
 def _find_in_registry(registry: Prompts, path: Path, names: Collection[str]) -> tuple[str, str]:
-    """Return name and version of the prompt that a file is; "" and "" if it is none."""
+    """Return name and version of the prompt in a file; two empty texts if it has no prompt."""
     try:
         name = path.resolve().parent.relative_to(registry.folder.resolve()).as_posix()
     except ValueError:

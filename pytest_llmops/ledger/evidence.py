@@ -220,7 +220,7 @@ class Evidence:
         return not is_known
 
     def find_unscored(self) -> "Unscored | None":
-        """Return the first metric that decides and has no score in too many trials; None: there is none."""
+        """Return the first metric that decides and has no score in too many trials; None if all have enough scores."""
         for data in self.leading:
             for unscored in self._unscored[data.metric]:
                 if unscored.is_too_many(self.rules.max_unscored):

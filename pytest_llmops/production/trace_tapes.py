@@ -351,15 +351,22 @@ def _list_missing(calls: Sequence[TracedCall], tools: Sequence[TracedTool]) -> l
         missing.append("parameters")
     if not any(call.request_model or call.model for call in calls):
         missing.append("models")
-    results = Counter(tool.name for tool in tools)
-    for name, count in Counter(tool.name for tool in called).items():
-        if results[name] < count:
-            missing.append(f"{format_count(count - results[name], 'result')} of the tool {name}")
+    missing += _list_missing_results(called, tools)
     if any(_has_images(message) for call in calls for message in call.messages):
         missing.append("images, unless the messages have them whole")
     for number, call in enumerate(calls, start=1):
         if call.missing:
             missing.append(f"call {number}: {', '.join(call.missing)}")
+    return missing
+
+
+def _list_missing_results(called: Sequence[ToolCall], tools: Sequence[TracedTool]) -> list[str]:
+    """Return for each tool how many of its results the trace does not hold."""
+    results = Counter(tool.name for tool in tools)
+    missing = []
+    for name, count in Counter(tool.name for tool in called).items():
+        if results[name] < count:
+            missing.append(f"{format_count(count - results[name], 'result')} of the tool {name}")
     return missing
 
 

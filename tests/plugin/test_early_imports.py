@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import textwrap
+from pathlib import Path
 
 import pytest
 from support.project import Project
 
 import pytest_llmops
 from pytest_llmops.errors import UsageError
+from pytest_llmops.harness import early_imports
 from pytest_llmops.harness.early_imports import NEEDS_BY_NAME
+from pytest_llmops.harness.markers import cases
 from pytest_llmops.providers.model_files import find_installed
+from pytest_llmops.settings import Settings
 
 # A finder that refuses imports in a test, and patches of what an import uses. They end before the report, for which pytest itself
 # needs the file system.
@@ -255,6 +259,17 @@ def test_nothing_is_imported_in_a_test_that_is_recorded(
         done = project.pytester.runpytest_subprocess(f"--llm-record={mode}", *args)
         assert "imported in a test" not in done.stdout.str()
         done.assert_outcomes(passed=passed, deselected=7 - passed)
+
+
+@pytest.mark.parametrize("trace", [None, Path("cases/traces/fb-1.json")])
+def test_what_answers_from_a_trace_is_imported_if_a_case_has_one(
+    trace: Path | None, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    places: list[str] = []
+    monkeypatch.setattr(early_imports, "_import_place", places.append)
+    monkeypatch.setattr(cases, "find_trace", lambda _item: trace)
+    early_imports._import_recording([request.node], Settings())
+    assert ("pytest_llmops.cassettes.traces.answers" in places) == (trace is not None)
 
 
 @pytest.mark.skipif("sys.platform == 'win32'", reason="a time-out by a signal: Windows has no SIGALRM")

@@ -47,13 +47,6 @@ from agent import answer
 def test_answer(case):
     assert answer(case.input) == case["rejected"]
 """
-# The workers of xdist are fresh processes: nothing is imported while a test runs
-LOADED = """
-import sys
-
-def pytest_runtest_logstart():
-    assert "pytest_llmops.cassettes.traces.answers" in sys.modules
-"""
 TOOL: dict[str, Any] = {
     "type": "function",
     "name": "find_order",
@@ -95,7 +88,7 @@ def write_run(path: Path, *, with_bodies: bool = True) -> None:
 
 def make_case(project: Project, capsys: pytest.CaptureFixture[str]) -> Path:
     """Write agent and test, import the trace and accept its case; return the trace tape."""
-    project.write(**{"agent.py": AGENT, "test_agent.py": TEST, "conftest.py": LOADED})
+    project.write(**{"agent.py": AGENT, "test_agent.py": TEST})
     with (project.path / "pytest.ini").open("a") as ini:
         ini.write("llm_tool_functions = agent.find_order\n")
     write_run(project.path / "traces.json")

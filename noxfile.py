@@ -132,7 +132,7 @@ def _resolve(
 
 
 def _write_json(name: str, outcome: dict[str, object]) -> None:
-    """Write what docs/dependencies.md is made of, with the day (``LLMOPS_GOLDEN=write pytest tests/docs`` renders it)."""
+    """Write what docs/reference/dependencies.md is made of, with the day (``LLMOPS_GOLDEN=write pytest tests/docs`` renders it)."""
     day = datetime.now(tz=UTC).date().isoformat()
     text = json.dumps({"on": day, **outcome}, indent=1)
     Path("requirements", f"{name}.json").write_text(f"{text}\n", encoding="utf-8")

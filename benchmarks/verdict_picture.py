@@ -1,4 +1,4 @@
-"""The picture of docs/baseline.md: twenty checks before and now, one of them broken, and the verdict of the gate on them.
+"""The picture of docs/explanation/verdicts.md: twenty checks before and now, one of them broken, and the verdict of the gate on them.
 
 ``python -m benchmarks.verdict_picture`` writes ``docs/images/broken-case.svg``.
 """

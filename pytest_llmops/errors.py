@@ -31,7 +31,7 @@
 The last five are not an `Exception` on purpose: an application's ``except Exception``
 fallback must not be able to turn a missing recording, or a spent budget, into a passing test.
 
-Each class that a user meets has a ``code``, such as ``LLM-MISS``: a section of docs/troubleshooting.md explains it. Where a
+Each class that a user meets has a ``code``, such as ``LLM-MISS``: a section of docs/reference/messages.md explains it. Where a
 message is printed or reported, the code is at the end of its first line (`append_code`).
 """
 

@@ -1,7 +1,7 @@
 # ruff: noqa: RUF009, FBT003 -- `_declare_option` returns a dataclass field, whose second argument is the default
 """Options of the plugin, each declared once with flag, ini key, parser, default and help.
 
-`OPTIONS` (built from the fields of `Settings`) feeds pytest's parser, the ini reader and the table in docs/options.md.
+`OPTIONS` (built from the fields of `Settings`) feeds pytest's parser, the ini reader and the table in docs/reference/options.md.
 
 Precedence: command line > ini > environment > default.
 """
@@ -223,17 +223,17 @@ class Settings:
     )  # fmt: skip
     fork: bool = _declare_option(
         parse_bool, False, "replay every test up to its first request that is not recorded, and ask live from there on, in each of the trials (10): how often does "
-        "the fix of a recorded run hold? (docs/incidents.md)",
+        "the fix of a recorded run hold? (docs/how-to/incidents.md)",
         flag="--llm-fork", switch=True, ini=None,
     )  # fmt: skip
     faults: tuple[str, ...] = _declare_option(
         parse_faults, (),
         "run each test of an agent once with each kind of fault, on its first call of a model and of a tool, and list what it survives; "
-        "kinds with commas between them, default: all (docs/faults.md)",
+        "kinds with commas between them, default: all (docs/how-to/faults.md)",
         flag="--llm-faults", metavar="KIND,...", ini=None, bare=ALL_FAULTS,
     )  # fmt: skip
     lint: bool = _declare_option(
-        parse_bool, False, "try each assertion again on altered answers, and list those that never fail (docs/lint.md)",
+        parse_bool, False, "try each assertion again on altered answers, and list those that never fail (docs/how-to/lint.md)",
         flag="--llm-lint", switch=True, ini=None,
     )  # fmt: skip
     record_errors: bool = _declare_option(

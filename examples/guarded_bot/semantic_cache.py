@@ -1,7 +1,7 @@
 """A semantic cache in forty lines: a question is answered from one that means nearly the same.
 
 It keeps apart what `CacheQuery.scope` names, forgets after `ttl_s`, drops a prompt version at a rollback, and stores
-no refusal, no error and no empty answer. How often it answers wrongly is what `assert_cache` tells: see docs/semantic-cache.md.
+no refusal, no error and no empty answer. How often it answers wrongly is what `assert_cache` tells: see docs/how-to/semantic-cache.md.
 """
 
 from __future__ import annotations

@@ -3,19 +3,30 @@
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
-TROUBLESHOOTING = "troubleshooting.md"
+MESSAGES = "reference/messages.md"
 
 
 def find_docs_folder() -> Path:
     """Return the folder of the documentation's pages: in the installed package, or in the checkout of an editable installation.
 
-    >>> (find_docs_folder() / "troubleshooting.md").is_file()
+    >>> (find_docs_folder() / "reference" / "messages.md").is_file()
     True
     """
     installed = PACKAGE / "docs"
     if installed.is_dir():
         return installed
     return PACKAGE.parent / "docs"
+
+
+def list_pages(folder: Path) -> dict[str, Path]:
+    """Return the pages of the documentation by their name, such as ``how-to/faults``, in alphabetical order.
+
+    >>> "reference/messages" in list_pages(find_docs_folder())
+    True
+    """
+    return {
+        path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.md"))
+    }
 
 
 def find_skill() -> Path:

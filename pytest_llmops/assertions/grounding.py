@@ -92,7 +92,7 @@ def assert_grounded(
 
     With ``judge="grounding"`` a model compares each claim with the contexts; its replies are recorded and replayed like
     those of any judge. With ``nli=`` a model of natural language inference decides, offline. One of the two is
-    required. ``docs/retrieval.md`` has more.
+    required. ``docs/how-to/rag.md`` has more.
 
     Args:
         answer: A text, or a response of OpenAI or Anthropic. Its sentences are the claims; greetings, questions, offers
@@ -142,7 +142,7 @@ def assert_grounded(
         raise UsageError(
             'assert_grounded: expected judge= or nli=, got neither: judge="grounding" asks a model about each claim, recorded '
             'and replayed like any judge; nli="installed" is the NLI model that `llmops semantic install nli` installed, and '
-            "nli=MyModel() one of yours, an object with predict(pairs), as docs/nli.md shows"
+            "nli=MyModel() one of yours, an object with predict(pairs), as docs/how-to/nli.md shows"
         )
     model = resolve_nli(nli, where="assert_grounded")
     if at_least == "default":

@@ -98,7 +98,7 @@ def assert_no_injection(
     says little about a text, so never let it be the only guard. For more, pass a classifier of your own:
     ``detectors=[classifier_detector(is_attack)]`` (`pytest_llmops.guardrails.classifier_detector`); ``llmops guardrails
     score FILE --classifier MODULE:FUNCTION`` measures its recall and false alarms next to ours. What an attack achieves
-    is tested by its effect: ``docs/red-team.md``.
+    is tested by its effect: ``docs/how-to/red-team.md``.
 
     Arguments, reports and errors are those of `assert_no_pii`; the measurement is ``guardrail.injection``.
 

@@ -71,7 +71,7 @@ def assert_semantic(
     .. warning::
         **Checks see some differences, not all.** They read words, not meaning: a wrong answer in quite different
         words passes them. The checks of words only know English; numbers, units, dates and identifiers are read in
-        any language. For error rates see ``docs/meaning.md``. Assert facts as facts too (`assert_contains`).
+        any language. For error rates see ``docs/explanation/meaning.md``. Assert facts as facts too (`assert_contains`).
 
     Answer, references and question are embedded in one call, as an embedder may fit itself to its texts. With such an
     embedder ("tfidf") a further reference changes the scores of the others a little. Without a question, long answers

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops._util.documentation import TROUBLESHOOTING, find_docs_folder, find_skill
+from pytest_llmops._util.documentation import MESSAGES, find_docs_folder, find_skill, list_pages
 from pytest_llmops._util.text_files import BadFile, read_text
 from pytest_llmops.cli.common import add_command, print_json, print_lines
 from pytest_llmops.errors import UnknownName, UsageError
@@ -41,11 +41,11 @@ def _print_docs(args: argparse.Namespace) -> int:
         raise UsageError(
             f"{folder}: expected the documentation of pytest-llmops, got no folder; install the package again"
         )
-    paths = {path.name: path for path in sorted(folder.glob("*.md"))}
+    paths = list_pages(folder)
     if args.name:
-        page = paths.get(f"{args.name.removesuffix('.md')}.md")
-        if page is not None:
-            return _print_text("page", page.name, read_page(page), as_json=args.json)
+        name = _find_page(args.name, paths)
+        if name is not None:
+            return _print_text("page", name, read_page(paths[name]), as_json=args.json)
         return _print_text("code", args.name.upper(), find_section(folder, args.name), as_json=args.json)
     pages = {name: _read_title(path) for name, path in paths.items()}
     skill = find_skill()
@@ -54,6 +54,15 @@ def _print_docs(args: argparse.Namespace) -> int:
     else:
         print_lines(_format_places(folder, skill, pages))
     return 0
+
+
+def _find_page(name: str, pages: Mapping[str, Path]) -> str | None:
+    """Return the page with that name (``faults``, ``how-to/faults`` or ``docs/how-to/faults.md``), or None."""
+    wanted = name.removesuffix(".md").removeprefix("docs/")
+    for page in pages:
+        if wanted in (page, page.rpartition("/")[2]):
+            return page
+    return None
 
 
 def _print_text(kind: str, name: str, text: str, *, as_json: bool) -> int:
@@ -91,7 +100,7 @@ def read_page(path: Path) -> str:
 
 
 def find_section(folder: Path, code: str) -> str:
-    """Return the section of the page on troubleshooting that explains a code, with its heading.
+    """Return the section of the page on messages that explains a code, with its heading.
 
     Args:
         folder: The folder of the documentation.
@@ -102,7 +111,7 @@ def find_section(folder: Path, code: str) -> str:
         UsageError: The page cannot be read.
     """
     # What comes before the first heading; then each heading, followed by its text.
-    _, *parts = SECTION.split(read_page(folder / TROUBLESHOOTING))
+    _, *parts = SECTION.split(read_page(folder / MESSAGES))
     sections = dict(zip(parts[::2], parts[1::2], strict=True))
     name = code.strip("[]").upper()
     if name not in sections:

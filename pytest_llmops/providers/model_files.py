@@ -58,9 +58,9 @@ class LocalModel:
         start_token: Number of the token before a text; ``end_token`` is the one after it.
         window_tokens: How many tokens of a text the network processes at once, without start and end.
         languages: Codes of the languages that it was trained for.
-        default_threshold: Measured by the rule in ``docs/embedders.md``; None: not measured.
+        default_threshold: Measured by the rule in ``docs/how-to/embedders.md``; None: not measured.
         alignment_threshold: Default threshold of the alignment of words (`pytest_llmops.semantics.token_alignment`), see
-            ``docs/meaning.md``; None: not measured, or its tokens are not spelled as WordPiece does.
+            ``docs/explanation/meaning.md``; None: not measured, or its tokens are not spelled as WordPiece does.
     """
 
     name: str

@@ -54,7 +54,7 @@ class MultilingualE5Embedder:
     Attributes:
         default_threshold: Chosen on the development part of the STS benchmark, translated into eleven languages. The rule: the lowest
             multiple of 0.01 that at most one in ten of the unlike pairs (rated 1 and less of 5) reaches in every language. On its
-            test part more of them do: 7 % in English, 8 to 31 % in the others, see ``docs/embedders.md``.
+            test part more of them do: 7 % in English, 8 to 31 % in the others, see ``docs/how-to/embedders.md``.
         languages: Codes of the languages that the model was trained for; the threshold was measured in eleven of them.
 
     >>> MultilingualE5Embedder().default_threshold

@@ -444,7 +444,7 @@ def _format_run(run: Run) -> list[Block]:
 
 
 def _list_codes(run: Run) -> list[str]:
-    """Return the codes of the verdicts and failures of a run, each once; docs/troubleshooting.md explains them."""
+    """Return the codes of the verdicts and failures of a run, each once; docs/reference/messages.md explains them."""
     codes = [verdict.code for verdict in run.verdicts if verdict.is_since_baseline or verdict.decides]
     for record in run.records:
         if record.outcome in ("failed", "errored"):

@@ -192,7 +192,7 @@ SHOWN_STATUSES: Mapping[str, Mapping[str, str]] = {
     },
     "sentinel": {"unknown": "not known", "changed": "not moved", "same": "not moved"},
 }
-# The code of a verdict that is neither good nor without a status: by its status, else by its level. docs/troubleshooting.md explains it
+# The code of a verdict that is neither good nor without a status: by its status, else by its level. docs/reference/messages.md explains it
 STATUS_CODES: Mapping[str, str] = {
     "RED": "LLM-RED",
     "worse": "LLM-WORSE",
@@ -517,7 +517,7 @@ class Verdict(StoredFacts):
 
     @property
     def code(self) -> str:
-        """The code that docs/troubleshooting.md explains; "" for a verdict that needs no action."""
+        """The code that docs/reference/messages.md explains; "" for a verdict that needs no action."""
         return STATUS_CODES.get(self.status) or LEVEL_CODES.get(self.level, "")
 
     @property

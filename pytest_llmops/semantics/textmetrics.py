@@ -15,7 +15,7 @@ Two empty texts are equal, and an empty text scores 0 against any other. The met
 a text of articles and punctuation is empty too, so that ``exact_match("", "A")`` is 1. An answer that is not a text
 raises an error instead of scoring low. No metric measures meaning: each of them overlooks a "not".
 
-ROUGE, BLEU and chrF are functions of other packages, and ``assert_score`` takes any function: docs/text.md has them.
+ROUGE, BLEU and chrF are functions of other packages, and ``assert_score`` takes any function: docs/how-to/text.md has them.
 """
 
 import hashlib

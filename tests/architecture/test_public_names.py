@@ -102,8 +102,8 @@ def test_a_run_that_uses_nothing_of_ours_loads_nothing_heavy(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("page", "header", "format_table"),
     [
-        ("options.md", r"\| flag ", format_options_table),
-        ("reference.md", r"\| marker ", format_markers_table),
+        ("reference/options.md", r"\| flag ", format_options_table),
+        ("reference/reference.md", r"\| marker ", format_markers_table),
     ],
     ids=["options", "markers"],
 )
@@ -136,7 +136,7 @@ def test_the_reference_names_every_fixture_marker_hook_and_assertion() -> None:
     from pytest_llmops.harness.markers import MARKERS
     from pytest_llmops.harness.own_tests import PLUGIN_FIXTURES
 
-    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "reference.md").read_text(encoding="utf-8")
     hooks = [name for name in vars(hookspecs) if name.startswith("pytest_llmops_")]
     assertions = [name for name in pytest_llmops.__all__ if name.startswith("assert_")]
     names = (*PLUGIN_FIXTURES, *MARKERS, *hooks)

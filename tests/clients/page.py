@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clients.kit import COLUMNS
 
-PAGE = Path(__file__).parents[2] / "docs" / "recording-matrix.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "recording-matrix.md"
 SCRIPTS = {
     "sdk_litellm": {"litellm (openai)": "litellm", "litellm (anthropic)": "litellm"},
     "sdk_openai": {

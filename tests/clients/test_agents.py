@@ -18,7 +18,7 @@ from pytest_llmops.cassettes.clients import load_presets
 from pytest_llmops.settings import CLIENTS
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "from-claude-code-or-codex.md"
+PAGE = ROOT / "docs" / "how-to" / "from-claude-code-or-codex.md"
 ENVIRONMENT = ROOT / ".venv" / "agents"
 PYTHON = ENVIRONMENT / "bin" / "python"
 TIMEOUT_S = 300

@@ -1,4 +1,4 @@
-"""The examples of docs/conversations.md that need an agent framework, run with the real packages."""
+"""The examples of docs/how-to/conversations.md that need an agent framework, run with the real packages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.agent_server import event_reply, message_events
 from support.matrix import ROOT, TIMEOUT_S, environment
 from support.server import Reply, Seen, StubServer
 
-PAGE = ROOT / "docs" / "conversations.md"
+PAGE = ROOT / "docs" / "how-to" / "conversations.md"
 AGENTS = ROOT / ".venv" / "agents"
 GRAPH = '''
 from langchain.agents import create_agent

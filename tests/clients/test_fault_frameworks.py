@@ -1,4 +1,4 @@
-"""What the SDKs of models and agents do by themselves after each kind of fault: the tables of docs/faults.md."""
+"""What the SDKs of models and agents do by themselves after each kind of fault: the tables of docs/how-to/faults.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/from-vcrpy.md, followed step by step in a project that pytest-recording has recorded."""
+"""docs/how-to/from-vcrpy.md, followed step by step in a project that pytest-recording has recorded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.server import Reply, Seen, StubServer, chat_answer, json_reply
 
 from pytest_llmops.cli import main
 
-PAGE = (ROOT / "docs" / "from-vcrpy.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "how-to" / "from-vcrpy.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^ {4}((?:llmops|pytest)\b.*)$", PAGE, re.MULTILINE)
 BLOCKS = dict(zip(("ini", "conftest", "block", "score"), re.findall(r"^```(?:ini|python)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL), strict=True))  # fmt: skip
 IMPORT, IMPORT_ELSEWHERE, REPLAY, ACCEPT, RECORD = COMMANDS

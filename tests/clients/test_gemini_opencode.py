@@ -22,7 +22,7 @@ from support.git import git
 from pytest_llmops.cassettes.clients import load_presets
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "from-claude-code-or-codex.md"
+PAGE = ROOT / "docs" / "how-to" / "from-claude-code-or-codex.md"
 TIMEOUT_S = 300
 SKILL = "---\nname: orders\ndescription: How to look up an order.\n---\nRead order.txt.\n"
 FILES = {

@@ -169,7 +169,7 @@ def test_no_tool_is_called_in_silent_runs(bench: Bench) -> None:
 
 @pytest.mark.parametrize("bench", [2], indirect=True)  # the server of the example is made with mcp 2
 def test_the_example_of_the_page_runs(bench: Bench) -> None:
-    text = (ROOT / "docs" / "mcp.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "how-to" / "mcp.md").read_text(encoding="utf-8")
     server, test = text.split("```python\n")[1:3]
     (bench.folder / "orders_server.py").write_text(server.partition("```")[0], encoding="utf-8")
     (bench.folder / "test_orders.py").write_text(test.partition("```")[0], encoding="utf-8")

@@ -592,7 +592,7 @@ def messages_of(cassette: Any) -> list[dict[str, Any]]:
 
 def read_example() -> tuple[str, str]:
     """The section of the page, and the code in it."""
-    page = (ROOT / "docs" / "recording.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "explanation" / "recording.md").read_text(encoding="utf-8")
     section = page.partition("\n## WebSockets\n")[2].partition("\n## ")[0]
     return section, section.partition("```python\n")[2].partition("```")[0]
 

@@ -1,4 +1,4 @@
-"""The table of docs/adopt.md is made of the modules of the tools."""
+"""The table of docs/how-to/adopt.md is made of the modules of the tools."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pytest_llmops.adopted import TOOLS, load_tool
 
-PAGE = Path(__file__).parents[2] / "docs" / "adopt.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "adopt.md"
 TABLE = re.compile(r"^\| `llm_adopt` .*?(?=\n\n)", re.MULTILINE | re.DOTALL)
 
 

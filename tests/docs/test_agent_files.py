@@ -1,4 +1,4 @@
-"""The example of docs/agent-files.md, with a script in place of the agent."""
+"""The example of docs/how-to/agent-files.md, with a script in place of the agent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "agent-files.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "agent-files.md"
 BLOCKS = re.findall(
     r"^```(python|text)\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
 )

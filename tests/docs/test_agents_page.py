@@ -1,4 +1,4 @@
-"""docs/agents.md: its agent, its tests and its failure, with a scripted model."""
+"""docs/how-to/agents.md: its agent, its tests and its failure, with a scripted model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.server import Reply, Seen, StubServer, chat_answer, json_reply
 
-PAGE = (Path(__file__).parents[2] / "docs/agents.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/how-to/agents.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 PYTHON = [text for language, text in BLOCKS if language == "python"]
 COMMANDS = [shlex.split(line) for line in re.findall(r"^ {4}pytest(.*)$", PAGE, re.MULTILINE)]

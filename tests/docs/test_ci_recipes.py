@@ -313,7 +313,7 @@ def test_check_jsonschema_finds_nothing(schema: str, files: list[str]) -> None:
         "ci/github-record.yml",
         "ci/gitlab-ci.yml",
         "ci/Jenkinsfile",
-        "../docs/ci.md",
+        "../docs/how-to/ci.md",
     ],
 )
 def test_what_assert_semantic_needs_is_named(name: str) -> None:

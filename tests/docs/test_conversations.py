@@ -1,4 +1,4 @@
-"""The case files of docs/conversations.md, said to a scripted agent; its examples with frameworks are run in tests/clients."""
+"""The case files of docs/how-to/conversations.md, said to a scripted agent; its examples with frameworks are run in tests/clients."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pytest_llmops.agents import ScriptedUser, converse
 from pytest_llmops.cases import load_cases
 from pytest_llmops.cases.turns import TURN_KEYS
 
-PAGE = Path(__file__).parents[2] / "docs" / "conversations.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "conversations.md"
 
 
 def test_the_cases_of_the_page_go_as_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""docs/faults.md: its examples are run, recorded and replayed, and its table is that of the code."""
+"""docs/how-to/faults.md: its examples are run, recorded and replayed, and its table is that of the code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pytest_llmops.cassettes.faults.kinds import FAULT_KINDS, Fault
 from pytest_llmops.harness.markers.llm_fault import MARKER
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "faults.md"
+PAGE = ROOT / "docs" / "how-to" / "faults.md"
 START = "<!-- kinds: written by tests/docs/test_faults.py -->\n"
 END = "<!-- end of kinds -->"
 

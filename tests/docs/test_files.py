@@ -1,4 +1,4 @@
-"""The examples of docs/files.md, each read by the reader of its format."""
+"""The examples of docs/reference/files.md, each read by the reader of its format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pytest_llmops.judges import Policy, Rubric
 from pytest_llmops.judges.item_judges import load_judge_file
 from pytest_llmops.prompts.registry import Prompts
 
-PAGE = Path(__file__).parents[2] / "docs" / "files.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "files.md"
 CODE = {"python": "test_theirs.py", "ini": "pytest.ini"}
 """Examples that are code, and the file that they become."""
 

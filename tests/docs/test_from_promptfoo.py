@@ -1,4 +1,4 @@
-"""docs/from-promptfoo.md: its example is imported, and its table is that of the code."""
+"""docs/how-to/from-promptfoo.md: its example is imported, and its table is that of the code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from pytest_llmops.cli.command_line import main
 from pytest_llmops.imports.promptfoo.assertion_table import AssertionRow, read_table
 
-PAGE = Path(__file__).parents[2] / "docs" / "from-promptfoo.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "from-promptfoo.md"
 START = "<!-- types: written by tests/docs/test_from_promptfoo.py -->\n"
 END = "<!-- /types -->"
 # Parts of a line that depend on the options of an assertion

@@ -1,4 +1,4 @@
-"""docs/incidents.md: its commands over its agent, from the export of a trace to the committed case."""
+"""docs/how-to/incidents.md: its commands over its agent, from the export of a trace to the committed case."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.server import Reply, Seen, StubServer, chat_answer, json_reply
 
 from pytest_llmops import cli
 
-PAGE = (Path(__file__).parents[2] / "docs/incidents.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/how-to/incidents.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 AGENT, TEST, FIX, MARKED = (text for language, text in BLOCKS if language == "python")
 TRACE = next(text for language, text in BLOCKS if language == "json")

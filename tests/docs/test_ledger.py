@@ -1,4 +1,4 @@
-"""docs/ledger.md: its files and its first command typed in, its options, and that its table is of its prompt."""
+"""docs/how-to/ledger.md: its files and its first command typed in, its options, and that its table is of its prompt."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pytest_llmops.ledger import runs
 from pytest_llmops.ledger.documents import open_document
 from pytest_llmops.settings import OPTIONS
 
-PAGE = (Path(__file__).parents[2] / "docs/ledger.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/how-to/ledger.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 FILES = {
     "markdown": "prompts/shop/answer/v1.md",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = {path.name for path in (ROOT / "docs").glob("*.md")}
+PAGES = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
 
 
 def test_the_wheel_has_docs_and_skill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

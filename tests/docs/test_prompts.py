@@ -1,4 +1,4 @@
-"""docs/prompts.md: its commands run in the order of the page, and its code does what it says."""
+"""docs/how-to/prompts.md: its commands run in the order of the page, and its code does what it says."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.server import StubServer, chat_answer, json_reply
 
 from pytest_llmops.cli import main
 
-PAGE = (Path(__file__).parents[2] / "docs/prompts.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/how-to/prompts.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 PYTHON = [text for language, text in BLOCKS if language == "python"]
 COMMANDS = [line.partition("#")[0].strip() for line in re.findall(r"^    (llmops .*)", PAGE, re.MULTILINE)]

@@ -17,7 +17,7 @@ DOCUMENTS = [
     "README.md",
     "CONTRIBUTING.md",
     "examples/README.md",
-    *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
+    *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md"))),
 ]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -83,7 +83,7 @@ class Judging(StubServer):
 
 def label_lines(count: int) -> str:
     """Labels as the document shows them, each of another answer."""
-    text = (ROOT / "docs/calibration.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/how-to/calibration.md").read_text(encoding="utf-8")
     line = json.loads(re.findall(r"^```json\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[0])
     rows = (
         {
@@ -99,7 +99,7 @@ def label_lines(count: int) -> str:
 
 def test_the_first_calibration(reader: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first example, its labels, and the example of the record, as the document has them."""
-    blocks = BLOCK.findall((ROOT / "docs/calibration.md").read_text(encoding="utf-8"))
+    blocks = BLOCK.findall((ROOT / "docs/how-to/calibration.md").read_text(encoding="utf-8"))
     python = [block for language, block in blocks if language == "python"]
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-a-user-1234567890abcdef")
     for folder in ("labels", "rubrics"):

@@ -1,4 +1,4 @@
-"""The example of docs/tools.md runs, and prints what the page says."""
+"""The example of docs/how-to/tools.md runs, and prints what the page says."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from support.project import MODEL_VARIABLES, Project
 from support.server import Reply, Seen, StubServer, chat_answer, json_reply
 
-PAGE = (Path(__file__).parents[2] / "docs" / "tools.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "tools.md").read_text(encoding="utf-8")
 CHOICES = {"never came": "refund", "stop order": "refund", "Where": "track_order"}
 
 

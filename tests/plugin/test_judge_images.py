@@ -14,7 +14,7 @@ from support.server import Reply, Seen, chat_answer, json_reply
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20
 ENCODED = base64.b64encode(PNG).decode()
-PAGE = (Path(__file__).parents[2] / "docs/judges.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/how-to/judges.md").read_text(encoding="utf-8")
 TESTS = """
 import pytest
 from pytest_llmops import assert_judge_score

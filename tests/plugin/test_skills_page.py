@@ -1,4 +1,4 @@
-"""The examples of docs/skills.md, with a scripted model and judge, and a script in place of Claude Code."""
+"""The examples of docs/how-to/skills.md, with a scripted model and judge, and a script in place of Claude Code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.git import commit
 from support.project import INI, Project
 from support.server import Reply, Seen, chat_answer, json_reply
 
-PAGE = (Path(__file__).parents[2] / "docs" / "skills.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "skills.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 COMMANDS = re.findall(r"^    (pytest .*)$", PAGE, re.MULTILINE)
 MOST_LINES = 40

@@ -1,4 +1,4 @@
-"""The table of markers that docs/reference.md shows."""
+"""The table of markers that docs/reference/reference.md shows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pytest_llmops.harness.markers.marker import Argument, Marker
 
 
 def format_markers_table() -> str:
-    """Return the markers as the Markdown table of docs/reference.md."""
+    """Return the markers as the Markdown table of docs/reference/reference.md."""
     lines = ["| marker | what it does | arguments |", "|---|---|---|"]
     for marker in sorted(load_markers(), key=lambda marker: marker.name):
         cells = [f"`{marker.signature}`", escape(marker.help), escape(format_arguments(marker))]

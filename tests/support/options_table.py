@@ -1,4 +1,4 @@
-"""The table of options that docs/options.md shows."""
+"""The table of options that docs/reference/options.md shows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pytest_llmops.settings import OPTIONS
 
 
 def format_options_table() -> str:
-    """Return the options as the Markdown table of docs/options.md."""
+    """Return the options as the Markdown table of docs/reference/options.md."""
     lines = ["| flag | ini key | meaning | default |", "|---|---|---|---|"]
     for option in OPTIONS:
         value = f"[={option.metavar}]" if option.bare else f" {option.metavar}"

@@ -138,7 +138,7 @@ def test_the_counts_that_the_readme_says() -> None:
 
 
 def test_what_the_rules_for_attacks_find_as_the_page_says() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "guardrails.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "how-to" / "guardrails.md").read_text(encoding="utf-8")
     figures = re.findall(r"(\d+) of (\d+)\s+(jailbreak|injection|escalation)s\b", text)
     assert {kind for *_, kind in figures} == {"jailbreak", "injection", "escalation"}
     for result, count, kind in figures:
@@ -153,7 +153,7 @@ def count_families(share: float, failures: float) -> int:
 
 
 def test_the_tables_of_the_page() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "red-team.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "how-to" / "red-team.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (0\.\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", text, re.MULTILINE)
     assert len(rows) == 6
     for share, *counts in rows:

@@ -1,4 +1,4 @@
-"""The retrievers that docs/stores.md shows, as they stand there, over clients with the calls of the real packages."""
+"""The retrievers that docs/how-to/stores.md shows, as they stand there, over clients with the calls of the real packages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pytest_llmops.protocols import Hit, Hits, Retriever
 
 pytestmark = pytest.mark.usefixtures("alone")
 
-PAGE = Path(__file__).parents[2] / "docs" / "stores.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "stores.md"
 MAX_LINES = 14
 """Lines of a class: about ten, its docstring and blank lines aside."""
 QUERY = "How long do refunds take?"

@@ -1,4 +1,4 @@
-"""The picture of docs/baseline.md shows what the gate says of its checks."""
+"""The picture of docs/explanation/verdicts.md shows what the gate says of its checks."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ def test_the_picture_of_a_broken_check_has_the_sentences_of_the_gate() -> None:
 
 
 def test_the_page_on_the_baseline_shows_it() -> None:
-    page = Path(__file__).parents[2] / "docs" / "baseline.md"
-    assert f"](images/{PICTURE.name})" in page.read_text(encoding="utf-8")
+    page = Path(__file__).parents[2] / "docs" / "explanation" / "verdicts.md"
+    assert f"](../images/{PICTURE.name})" in page.read_text(encoding="utf-8")

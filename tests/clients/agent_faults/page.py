@@ -1,4 +1,4 @@
-"""The tables of faults and frameworks in docs/faults.md, made of what the tests gave."""
+"""The tables of faults and frameworks in docs/how-to/faults.md, made of what the tests gave."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from clients.agent_faults.project import FRAMEWORKS, MODEL_KINDS, TOOL_KINDS
 from filelock import FileLock
 
-PAGE = Path(__file__).parents[3] / "docs" / "faults.md"
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "faults.md"
 START = "<!-- faults and frameworks: written by tests/clients/test_fault_frameworks.py -->"
 END = "<!-- end of faults and frameworks -->"
 NOTHING = "–"

@@ -12,7 +12,7 @@ from clients.frameworks import kit
 from filelock import FileLock
 
 ROOT = Path(__file__).parents[3]
-PAGE = ROOT / "docs" / "agent-frameworks.md"
+PAGE = ROOT / "docs" / "how-to" / "agent-frameworks.md"
 # Script of a framework -> its name on the page, and the environment that has it
 SCRIPTS = {
     "openai_agents": ("openai-agents", "clients"),

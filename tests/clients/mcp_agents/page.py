@@ -1,4 +1,4 @@
-"""The table of clients and MCP servers in docs/mcp.md, made of what the tests gave."""
+"""The table of clients and MCP servers in docs/how-to/mcp.md, made of what the tests gave."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from clients.mcp_agents import kit
 from clients.mcp_agents.project import CLIENTS
 from filelock import FileLock
 
-PAGE = Path(__file__).parents[3] / "docs" / "mcp.md"
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "mcp.md"
 START = "<!-- clients and servers: written by tests/clients/test_mcp_agents.py -->"
 END = "<!-- end of clients and servers -->"
 NAMES = {

@@ -149,7 +149,7 @@ def test_a_classifier_is_measured_next_to_our_rules(
 def test_the_classifier_of_the_page_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = (Path(__file__).parents[3] / "docs" / "guardrails.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "guardrails.md").read_text(encoding="utf-8")
     code = page.partition("```python\n# my_guards.py\n")[2].partition("```")[0]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_guards_of_the_page.py").write_text(code, encoding="utf-8")

@@ -158,7 +158,9 @@ def installed(session: nox.Session) -> None:
     """All that `pip install pytest-llmops` installs, with sizes and licences. It writes requirements/installed.json."""
     session.install(".")
     printed = session.run("python", "-c", LIST_INSTALLED, silent=True)
-    rows = [row for row in json.loads(printed) if row["package"] not in ("pip", "setuptools", "pytest-llmops")]
+    rows = [
+        row for row in json.loads(printed) if row["package"] not in ("pip", "setuptools", "pytest-llmops")
+    ]
     _write_json("installed", {"python": session.python, "packages": rows})
 
 

@@ -16,9 +16,7 @@ from pytest_llmops.measurement import shorten_text
 from pytest_llmops.retrievers.base import to_python_scalar
 
 START_FIELDS = ("start", "answer_start")
-ANSWER_FORMS = (
-    'expected a text, {"text": ..., "start": ...}, or a list of such entries, one of which is enough (as in SQuAD)'
-)
+ANSWER_FORMS = 'expected a text, {"text": ..., "start": ...}, or a list of such entries, one of which is enough (as in SQuAD)'
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,9 +39,7 @@ from pytest_llmops.trace.exported.span_fields import (
 )
 
 # Why a call is left out
-NO_CONTENT = (
-    f"calls without messages or answer ({NO_CONTENT_HINT}; give the files of logs together with the files of traces)"
-)
+NO_CONTENT = f"calls without messages or answer ({NO_CONTENT_HINT}; give the files of logs together with the files of traces)"
 REPEATED = "calls with the id of another"
 CUT_TOOLS = "tool definitions, cut by a limit of attributes: their conversations were imported without them"
 UNREADABLE = "calls with values that are not UTF-8, not finite or nested too deeply"

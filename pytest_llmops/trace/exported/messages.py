@@ -271,7 +271,9 @@ def _read_message(item: object, role: str) -> list[dict[str, Any]]:
         content = _join_texts(parts)
     tool_calls = _read_tool_calls(message, parts)
     if tool_calls:
-        role = "assistant"  # unless the message states another role: an item of OpenAI's Responses has no role
+        role = (
+            "assistant"  # unless the message states another role: an item of OpenAI's Responses has no role
+        )
     role = as_text(message.get("role")) or role
     own = {"role": role, "content": content or ""}
     if role == "tool":

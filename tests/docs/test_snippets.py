@@ -49,7 +49,10 @@ def test_the_page_typed_in(page: str, new_reader: PageRunner) -> None:
     new_reader.name = path.relative_to(ROOT).as_posix()
     if new_reader.name in PENDING:
         pytest.skip("not converted yet: tests/docs/pending_pages.txt")
-    new_reader.run_page(path)
+    try:
+        new_reader.run_page(path)
+    except SnippetError as error:
+        pytest.fail(str(error), pytrace=False)
 
 
 def test_few_blocks_are_skipped_and_pending_pages_exist() -> None:
@@ -117,13 +120,7 @@ def test_a_page_that_is_wrong_fails(case: str, new_reader: PageRunner, tmp_path:
     assert re.search(message, str(caught.value)), str(caught.value)
 
 
-def test_a_page_with_files_answers_and_verdicts(new_reader: PageRunner, tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text(RIGHT, encoding="utf-8")
-    new_reader.run_page(page)
-
-
-RIGHT = """
+FILES = """
 <!-- model: {"capital of France": "Paris.", "*": "I do not know."} -->
 ```python title="test_capital.py"
 import openai
@@ -173,3 +170,41 @@ $ X=1 python -c "import os; print(os.environ['X']); raise SystemExit(1)"
 1
 ```
 """
+JUDGED = """
+```python title="test_judged.py"
+import pytest
+from pytest_llmops import assert_judge_score
+from pytest_llmops.judges import Rubric
+
+pytestmark = pytest.mark.llm_cassette
+
+
+@pytest.mark.judge
+def test_tone():
+    assert_judge_score("Sorry, we are closed.", judge=Rubric(criteria="Is it polite?", name="polite"))
+
+
+@pytest.mark.judge
+def test_scale():
+    assert_judge_score("Sorry, we are closed.", judge="quality", question="Open?", at_least=7)
+```
+
+```console
+$ pytest -q --llm-judge --llm-judge-model=YOUR_MODEL --llm-record=new
+2 passed in 0.12s
+```
+
+<!-- judge: fail -->
+<!-- exit: 1 -->
+```console
+$ pytest -q --llm-judge --llm-judge-model=YOUR_MODEL --llm-record=all
+2 failed in 0.12s
+```
+"""
+
+
+@pytest.mark.parametrize("page_text", [FILES, JUDGED], ids=["files", "judged"])
+def test_a_page_that_is_right_passes(page_text: str, new_reader: PageRunner, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(page_text, encoding="utf-8")
+    new_reader.run_page(page)

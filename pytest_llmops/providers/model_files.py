@@ -60,7 +60,7 @@ class LocalModel:
         languages: Codes of the languages that it was trained for.
         default_threshold: Measured by the rule in ``docs/how-to/embedders.md``; None: not measured.
         alignment_threshold: Default threshold of the alignment of words (`pytest_llmops.semantics.token_alignment`), see
-            ``docs/explanation/meaning.md``; None: not measured, or its tokens are not spelled as WordPiece does.
+            ``docs/explanation/measured/meaning.md``; None: not measured, or its tokens are not spelled as WordPiece does.
     """
 
     name: str

@@ -57,10 +57,13 @@ def _print_docs(args: argparse.Namespace) -> int:
 
 
 def _find_page(name: str, pages: Mapping[str, Path]) -> str | None:
-    """Return the page with that name (``faults``, ``how-to/faults`` or ``docs/how-to/faults.md``), or None."""
+    """Return the page with that name (``faults``, ``how-to/faults`` or ``docs/how-to/faults.md``), or None.
+
+    ``verdicts`` is the page that explains them, and ``measured/verdicts`` the page of its figures, which is in a folder below.
+    """
     wanted = name.removesuffix(".md").removeprefix("docs/")
-    for page in pages:
-        if wanted in (page, page.rpartition("/")[2]):
+    for page in sorted(pages, key=lambda page: page.count("/")):
+        if f"/{page}".endswith(f"/{wanted}"):
             return page
     return None
 

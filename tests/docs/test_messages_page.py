@@ -73,6 +73,9 @@ def test_the_command_prints_places_and_sections(capsys: pytest.CaptureFixture[st
     for given in ("messages", "reference/messages.md", "docs/reference/messages.md"):
         assert cli.main(["docs", given]) == 0
         assert capsys.readouterr().out.startswith("# Troubleshooting\n")
+    for given, title in (("verdicts", "# Verdicts:"), ("measured/verdicts", "# Measured:")):
+        assert cli.main(["docs", given]) == 0
+        assert capsys.readouterr().out.startswith(title)
 
 
 def test_an_unknown_code_and_a_broken_installation_are_errors(

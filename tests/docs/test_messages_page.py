@@ -73,7 +73,12 @@ def test_the_command_prints_places_and_sections(capsys: pytest.CaptureFixture[st
     for given in ("messages", "reference/messages.md", "docs/reference/messages.md"):
         assert cli.main(["docs", given]) == 0
         assert capsys.readouterr().out.startswith("# Troubleshooting\n")
-    for given, title in (("verdicts", "# Verdicts:"), ("measured/verdicts", "# Measured:")):
+
+
+def test_a_page_of_figures_does_not_hide_the_page_of_the_same_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for given, title in (("guardrails", "# Check "), ("measured/guardrails", "# Measured: guardrails\n")):
         assert cli.main(["docs", given]) == 0
         assert capsys.readouterr().out.startswith(title)
 

@@ -2,7 +2,7 @@
 
 RED: a drop is proved, and it is at least the floor; or three cases broke. GREEN: a drop beyond the margin is ruled out. AMBER: neither.
 ERROR: too many trials have no score, or too many tests did not run or cannot be compared. NONE: too few cases, or only a part of the
-suite ran. Cases that broke are named whatever the verdict is (`broken`). The tables of error rates are in docs/explanation/verdicts.md.
+suite ran. Cases that broke are named whatever the verdict is (`broken`). The tables of error rates are in docs/explanation/measured/verdicts.md.
 
 The primary metric decides, or those that the settings name. The others are guard-rails: they can turn the verdict RED, and share a
 level of their own so that their number does not raise the rate of false alarms. A metric is "decided" if it has any of the statuses RED, GREEN and AMBER,

@@ -5,7 +5,7 @@ repeats the question is similar to every right answer. So each word that matters
 other text, and words of the question do not matter: they prove nothing.
 
 This is BERTScore (Zhang et al. 2020) with the encoder of `minilm`, over content words, and with weights that were fitted
-on pairs of reference and answer which people judged, see ``docs/explanation/meaning.md`` (`python -m benchmarks.alignment` fits them
+on pairs of reference and answer which people judged, see ``docs/explanation/measured/meaning.md`` (`python -m benchmarks.alignment` fits them
 again).
 """
 

@@ -39,7 +39,7 @@ _WORD = re.compile(r"(?<!\d)[^\W\d_]+|(?<=\d)[^\W\d_]{2,}")  # words; the "e" of
 # A text of fewer words in the Latin script gets no verdict: names and terms are the same in many languages
 MIN_WORDS = 3
 # Below it a text gets no verdict. Of the captions in
-# `docs/explanation/checks.md`, cut to three words, at most 1 % are wrong.
+# `docs/explanation/measured/checks.md`, cut to three words, at most 1 % are wrong.
 MIN_PROBABILITY = 0.7
 # Below it a text in Cyrillic letters is Russian, the most frequent of these languages
 MIN_OTHER_CYRILLIC = 0.9

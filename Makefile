@@ -15,11 +15,13 @@ FRAMEWORKS := $(VENV)/frameworks/.ready
 PEERS := $(VENV)/peers/.ready
 # Instrumentations, for benchmarks/incidents.py alone.
 INCIDENTS := $(VENV)/incidents/.ready
+# MkDocs, for `make docs` alone.
+DOCS := $(VENV)/docs/.ready
 # The model that `make record` asks, and where; OPENAI_API_KEY comes from the environment.
 MODEL    ?=
 BASE_URL ?= https://api.openai.com/v1
 
-.PHONY: setup agents frameworks demo test quick lint e2e bench record format clean help
+.PHONY: setup agents frameworks demo test quick lint e2e bench docs docs-links record format clean help
 
 help:
 	@echo "make demo    the example suite, offline, with an HTML and a JUnit report"
@@ -30,6 +32,7 @@ help:
 	@echo "make lint    style, types, import contracts; of the report's script too, where Node is"
 	@echo "make e2e     real input through a real model on this machine"
 	@echo "make bench   speed, as ratios measured in one run"
+	@echo "make docs    the documentation site, in site/; \`make docs-links\` also requests its external links"
 	@echo "make record MODEL=YOUR_MODEL    record the examples again, against a model of yours"
 
 $(READY): requirements/dev.txt pyproject.toml
@@ -100,6 +103,13 @@ $(INCIDENTS): requirements/incidents.in
 	@$(VENV)/incidents/bin/python -m pip install -q --disable-pip-version-check --no-compile -r requirements/incidents.in -e .
 	@touch $@
 
+$(DOCS): requirements/docs.txt
+	@echo "setting up $(VENV)/docs, for the documentation site (once)"
+	@mkdir -p $(VENV)
+	@$(PYTHON) -m venv --clear $(VENV)/docs
+	@$(VENV)/docs/bin/python -m pip install -q --disable-pip-version-check --no-deps -r requirements/docs.txt
+	@touch $@
+
 # With `make -j2 setup` both environments are set up at once.
 setup: $(READY) $(CLIENTS)
 
@@ -136,6 +146,13 @@ e2e: $(READY)
 bench: $(READY) $(PEERS)
 	$(BIN)/python -m benchmarks
 
+docs: $(DOCS)
+	NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/python -m mkdocs build --strict
+	$(VENV)/docs/bin/python website/check.py site
+
+docs-links: docs
+	$(VENV)/docs/bin/python website/check.py site --links
+
 # Left out is a test that asks a small model of its own, at an address of its own.
 record: $(READY)
 	@test -n "$(MODEL)" || { echo "say which model: make record MODEL=YOUR_MODEL [BASE_URL=...]"; exit 1; }
@@ -147,4 +164,4 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) reports build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) reports site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -13,6 +13,8 @@ AGENTS := $(VENV)/agents/.ready
 FRAMEWORKS := $(VENV)/frameworks/.ready
 # What the benchmarks measure against; large (torch), and nothing else needs it.
 PEERS := $(VENV)/peers/.ready
+# What checks the built package before a release.
+RELEASE := $(VENV)/release/.ready
 # Instrumentations, for benchmarks/incidents.py alone.
 INCIDENTS := $(VENV)/incidents/.ready
 # MkDocs, for `make docs` alone.
@@ -21,7 +23,11 @@ DOCS := $(VENV)/docs/.ready
 MODEL    ?=
 BASE_URL ?= https://api.openai.com/v1
 
+<<<<<<< HEAD
 .PHONY: setup agents frameworks demo test quick lint e2e bench docs docs-links record format clean help
+=======
+.PHONY: setup agents frameworks demo test quick lint e2e bench record release-check format clean help
+>>>>>>> main
 
 help:
 	@echo "make demo    the example suite, offline, with an HTML and a JUnit report"
@@ -32,7 +38,11 @@ help:
 	@echo "make lint    style, types, import contracts; of the report's script too, where Node is"
 	@echo "make e2e     real input through a real model on this machine"
 	@echo "make bench   speed, as ratios measured in one run"
+<<<<<<< HEAD
 	@echo "make docs    the documentation site, in site/; \`make docs-links\` also requests its external links"
+=======
+	@echo "make release-check  build the package and check it"
+>>>>>>> main
 	@echo "make record MODEL=YOUR_MODEL    record the examples again, against a model of yours"
 
 $(READY): requirements/dev.txt pyproject.toml
@@ -103,11 +113,18 @@ $(INCIDENTS): requirements/incidents.in
 	@$(VENV)/incidents/bin/python -m pip install -q --disable-pip-version-check --no-compile -r requirements/incidents.in -e .
 	@touch $@
 
+<<<<<<< HEAD
 $(DOCS): requirements/docs.txt
 	@echo "setting up $(VENV)/docs, for the documentation site (once)"
 	@mkdir -p $(VENV)
 	@$(PYTHON) -m venv --clear $(VENV)/docs
 	@$(VENV)/docs/bin/python -m pip install -q --disable-pip-version-check --no-deps -r requirements/docs.txt
+=======
+$(RELEASE): requirements/release.txt
+	@echo "setting up $(VENV)/release, for the release check (once)"
+	@$(PYTHON) -m venv --clear $(VENV)/release
+	@$(VENV)/release/bin/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r requirements/release.txt
+>>>>>>> main
 	@touch $@
 
 # With `make -j2 setup` both environments are set up at once.
@@ -158,6 +175,15 @@ record: $(READY)
 	@test -n "$(MODEL)" || { echo "say which model: make record MODEL=YOUR_MODEL [BASE_URL=...]"; exit 1; }
 	ASSISTANT_MODEL=$(MODEL) $(BIN)/python -m pytest examples --llm-judge --llm-record=all --llm-model=$(MODEL) --llm-base-url=$(BASE_URL) \
 	  --deselect judge_check/test_judge_check.py::test_a_smaller_model_as_the_judge
+
+# Ends with the built files in dist/. `nox -s sdist` runs the tests of the unpacked source archive.
+release-check: $(RELEASE)
+	@rm -rf dist
+	$(VENV)/release/bin/python -m build --outdir dist .
+	$(VENV)/release/bin/twine check --strict dist/*
+	$(VENV)/release/bin/check-wheel-contents dist/*.whl
+	$(VENV)/release/bin/validate-pyproject pyproject.toml
+	$(VENV)/release/bin/pyroma --min=10 dist/*.tar.gz
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 from clients.mcp_agents import project
-from support.matrix import PYTHON, ROOT, environment
+from support.fences import read_files, write_files
+from support.matrix import PYTHON, environment
 from support.server import StubServer
 
 HERE = Path(__file__).parent / "mcp_odd"
@@ -169,10 +170,8 @@ def test_no_tool_is_called_in_silent_runs(bench: Bench) -> None:
 
 @pytest.mark.parametrize("bench", [2], indirect=True)  # the server of the example is made with mcp 2
 def test_the_example_of_the_page_runs(bench: Bench) -> None:
-    text = (ROOT / "docs" / "how-to" / "mcp.md").read_text(encoding="utf-8")
-    server, test = text.split("```python\n")[1:3]
-    (bench.folder / "orders_server.py").write_text(server.partition("```")[0], encoding="utf-8")
-    (bench.folder / "test_orders.py").write_text(test.partition("```")[0], encoding="utf-8")
+    files = read_files("how-to/mcp")
+    write_files(bench.folder, {name: files[name] for name in ("orders_server.py", "test_orders.py")})
     bench.run("test_orders.py", "recorded", "--llm-record=new")
     (bench.folder / "orders_server.py").unlink()
     bench.run("test_orders.py", "replayed")

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from pathlib import Path
 
 import pytest
+from support.fences import read_fences, read_files, read_page, write_files
 from support.server import Reply, Seen, StubServer, chat_answer, json_reply
 
-PAGE = (Path(__file__).parents[2] / "docs/how-to/agents.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-PYTHON = [text for language, text in BLOCKS if language == "python"]
-COMMANDS = [shlex.split(line) for line in re.findall(r"^ {4}pytest(.*)$", PAGE, re.MULTILINE)]
+FENCES = read_fences("how-to/agents")
+PYTHON = [fence for fence in FENCES if fence.language == "python"]
+COMMANDS = [
+    shlex.split(line.removeprefix("$ pytest"))
+    for fence in FENCES
+    for line in fence.text.splitlines()
+    if fence.language == "console"
+]
 
 
 class Desk(StubServer):
@@ -45,8 +49,8 @@ class Desk(StubServer):
 def desk(reader: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """The folder of the page's first test."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-a-user-1234567890abcdef")
-    for name, text in zip(("desk.py", "test_desk.py"), PYTHON, strict=False):
-        (reader.path / name).write_text(text, encoding="utf-8")
+    files = read_files("how-to/agents")
+    write_files(reader.path, {name: files[name] for name in ("desk.py", "test_desk.py")})
     return reader
 
 
@@ -60,7 +64,7 @@ def test_the_first_test_of_the_page(desk: pytest.Pytester, monkeypatch: pytest.M
         server.amount = 200
         failed = desk.runpytest_inprocess("--llm-record=all")
     failed.assert_outcomes(failed=1)
-    (failure, *_) = (text for language, text in BLOCKS if language == "text")
+    (failure,) = (fence.text for fence in FENCES if fence.language == "text")
     printed = {line.removeprefix("E").strip() for line in failed.outlines}
     assert [
         line for line in failure.splitlines() if not any(line.strip() in other for other in printed)
@@ -68,21 +72,19 @@ def test_the_first_test_of_the_page(desk: pytest.Pytester, monkeypatch: pytest.M
 
 
 def test_the_measured_test_of_the_page(desk: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    (test,) = [text for text in PYTHON if "llm_trials" in text]
-    (case,) = [text for language, text in BLOCKS if language == "json"]
-    (desk.path / "test_desk.py").write_text(test, encoding="utf-8")
-    (desk.path / "cases.jsonl").write_text(case, encoding="utf-8")
+    (test,) = [fence.text for fence in PYTHON if "llm_trials" in fence.text]
+    write_files(desk.path, {"test_desk.py": test, "cases.jsonl": read_files("how-to/agents")["cases.jsonl"]})
     with Desk() as server:
         monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
         result = desk.runpytest_inprocess(*COMMANDS[-1])
         assert server.count == 9
     result.assert_outcomes(passed=1)
     baseline = (desk.path / "llmops-baseline.json").read_text(encoding="utf-8")
-    names = re.findall(r"\| `(tools\.[a-z_]+)` \|", PAGE)
+    names = re.findall(r"^\| `(tools\.[a-z_]+)` \|", read_page("how-to/agents"), re.MULTILINE)
     assert names == ["tools.calls", "tools.recall", "tools.precision", "tools.valid_arguments"]
     assert [name for name in names if f'"{name}"' not in baseline] == []
 
 
 def test_expected_arguments_of_the_page() -> None:
-    (text,) = [text for text in PYTHON if "guests=" in text]
-    exec(text, {})
+    (fence,) = [fence for fence in PYTHON if "guests=" in fence.text]
+    exec(fence.text, {})

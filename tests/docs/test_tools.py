@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
+from support.fences import read_files, read_page
 from support.project import MODEL_VARIABLES, Project
 from support.server import Reply, Seen, StubServer, chat_answer, json_reply
 
-PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "tools.md").read_text(encoding="utf-8")
+PAGE = read_page("how-to/tools")
 CHOICES = {"never came": "refund", "stop order": "refund", "Where": "track_order"}
-
-
-def make_tools(*names: str) -> str:
-    return json.dumps([{"name": name, "input_schema": {"type": "object"}} for name in names])
 
 
 def answer(seen: Seen) -> Reply:
@@ -36,18 +31,12 @@ def test_the_example_prints_what_the_page_says(
     for name in MODEL_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "120")
-    code = dict(re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
     with StubServer() as server:
         monkeypatch.setattr(server, "answer", answer)
         project = Project(pytester, server)
-        project.write(
-            **{
-                "questions.jsonl": code["json"],
-                "test_choice.py": code["python"],
-                "tools.json": make_tools("refund", "cancel_order", "track_order", "list_orders"),
-                "github.json": make_tools("open_issue"),
-            }
-        )
+        files = read_files("how-to/tools")
+        del files["pytest.ini"]
+        project.write(**files)
         done = project.record(
             "--llm-trials=3",
             "--llm-accept=first",

@@ -47,7 +47,7 @@ FAULT_KINDS: Mapping[str, FaultKind] = {
     "cut": FaultKind("an answer, or a stream, that breaks off in the middle", ""),
     "slow": FaultKind("its answer, late", "its answer, late", "seconds", can_hit_functions=False),
     "malformed_json": FaultKind(
-        "status 200 with half of a JSON text", "a line that is no JSON, and no answer", "at_most_s"
+        "status 200 with half of a JSON text", "a line that is not JSON, and no answer", "at_most_s"
     ),
     "empty": FaultKind("an answer without a text and without a call", "a result without content"),
     "too_long": FaultKind("an answer with a very long text", "a result with a very long text", "size"),
@@ -59,14 +59,14 @@ FAULT_KINDS: Mapping[str, FaultKind] = {
     ),
     "stale": FaultKind("the answer to the call before", "the result of the tool's call before"),
     "never_returns": FaultKind(
-        "no answer; an error after `at_most_s`",
-        "no answer; an error after `at_most_s`",
+        "no answer, then an error after `at_most_s`",
+        "no answer, then an error after `at_most_s`",
         "at_most_s",
         can_hit_functions=False,
     ),
     "server_died": FaultKind("", "the end of the connection"),
     "bad_arguments": FaultKind(
-        "a call of the first tool that was offered, whose arguments are no JSON (Anthropic, Gemini: do not fit)",
+        "a call of the first tool that was offered, whose arguments are not JSON (Anthropic, Gemini: do not fit)",
         "",
         only_with_tools=True,
     ),

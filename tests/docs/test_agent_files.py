@@ -6,7 +6,7 @@ import os
 import sys
 
 import pytest
-from support.fences import read_fences, read_files, write_files
+from support.fences import read_blocks, read_files, write_files
 
 AGENT = """#!{python}
 import pathlib, sys
@@ -25,7 +25,7 @@ SHOP = {"src/price.py": "price = 1\n", "README.md": "A shop\n", ".gitignore": "*
 
 @pytest.mark.skipif(os.name != "posix", reason="the agent is a script with a first line for the shell")
 def test_the_example_of_the_page(reader: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    (failure,) = (fence.text for fence in read_fences("how-to/agent-files") if fence.language == "text")
+    (failure,) = (block.text for block in read_blocks("how-to/agent-files") if block.language == "text")
     monkeypatch.setenv("PATH", f"{reader.path}/bin", prepend=os.pathsep)
     write_files(reader.path, read_files("how-to/agent-files"))
     write_files(reader.path / "fixtures" / "shop", SHOP)

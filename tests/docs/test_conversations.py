@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from support.fences import read_files, read_page, write_files
+from support.fences import read_files, read_text, write_files
 
 from pytest_llmops.agents import ScriptedUser, converse
 from pytest_llmops.cases import load_cases
@@ -12,7 +12,7 @@ from pytest_llmops.cases.turns import TURN_KEYS
 
 
 def test_the_page_names_each_key_of_a_turn() -> None:
-    text = read_page("how-to/conversations")
+    text = read_text("how-to/conversations")
     assert [key for key in TURN_KEYS if f"`{key}`" not in text] == []
 
 

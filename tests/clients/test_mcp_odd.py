@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 from clients.mcp_agents import project
-from support.fences import read_files, write_files
 from support.matrix import PYTHON, environment
 from support.server import StubServer
 
@@ -166,15 +165,3 @@ def test_no_tool_is_called_in_silent_runs(bench: Bench) -> None:
     assert servers == ["plain"] * 3
     assert "6 passed" in text
     assert bench.read_notes("recorded")[-1] == "test_block 8"
-
-
-@pytest.mark.parametrize("bench", [2], indirect=True)  # the server of the example is made with mcp 2
-def test_the_example_of_the_page_runs(bench: Bench) -> None:
-    files = read_files("how-to/mcp")
-    write_files(bench.folder, {name: files[name] for name in ("orders_server.py", "test_orders.py")})
-    bench.run("test_orders.py", "recorded", "--llm-record=new")
-    (bench.folder / "orders_server.py").unlink()
-    bench.run("test_orders.py", "replayed")
-    recorded = (bench.folder / "cassettes" / "test_orders" / "test_refund.json").read_text(encoding="utf-8")
-    assert '"url": "mcp:python orders_server.py"' in recorded
-    assert "20.0 paid back, 1 refunds today" in recorded

@@ -80,7 +80,7 @@ def _add_kept(record: TestRecord, base: TestRecord) -> TestRecord:
     error = ""
     if is_unscored:
         value = None
-        error = "the changed or the unchanged input could not be scored, or has no answer"
+        error = "the changed or the unchanged input got no score, or has no answer"
     measured = Measurement(name=name, value=value, error=error)
     if not is_kept:
         evidence = [

@@ -59,10 +59,10 @@ def _print_docs(args: argparse.Namespace) -> int:
 def _find_page(name: str, pages: Mapping[str, Path]) -> str | None:
     """Return the page with that name (``faults``, ``how-to/faults`` or ``docs/how-to/faults.md``), or None.
 
-    Of two pages with that name the one in fewer folders: a page before the page with its measurements.
+    Of two pages with that name it is the one in fewer folders: ``judges`` is the how-to, ``measured/judges`` the figures.
     """
     wanted = name.removesuffix(".md").removeprefix("docs/")
-    matches = [page for page in pages if f"/{page}".endswith(f"/{wanted}")]
+    matches = [page for page in pages if page == wanted or page.endswith(f"/{wanted}")]
     return min(matches, key=lambda page: page.count("/"), default=None)
 
 

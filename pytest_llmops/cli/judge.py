@@ -167,7 +167,7 @@ def _declare_canaries(commands: Any) -> None:
         "test a judge with prompt injections and other answers that must not pass",
         "Canaries are empty answers, instructions, fake verdicts, fake ends of the data, role play and hidden characters; some "
         "right answers are among them. Recordings are replayed, unless --record says to call the judge. Exit status 1: the judge "
-        "is unfit, or too many answers could not be scored.",
+        "is unfit, or too many answers got no score.",
     )
     command.add_argument(
         "judge", metavar="JUDGE", help=f"{JUDGE_HELP}; or pairwise, which compares two answers"
@@ -225,7 +225,7 @@ def _declare_rescore(commands: Any) -> None:
         import_command("judge_rescore", "rescore_run"),
         "score the outputs of a run again with another judge, rubric, model or threshold",
         "Shows what changes, and which threshold of another judge or model decides as the present one did. The application is not called. Recordings of the judge are replayed, unless --record says to call "
-        "it. Exit status 1: something fails now that did not before, or could not be scored.",
+        "it. Exit status 1: something fails now that did not before, or got no score.",
     )
     command.add_argument("file", type=Path, metavar="RUN.json", help="what --llm-report=run.json wrote")
     command.add_argument(

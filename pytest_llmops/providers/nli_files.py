@@ -103,7 +103,7 @@ def find_nli() -> InstalledNli:
         cache = shorten_text(str(cache_folder()), 200)
         raise NliMissing(
             f"no NLI model is installed in {cache}. Install one once: {PIP_COMMAND} && {COMMAND} --from FOLDER "
-            f"(a folder with {NETWORK}, {TOKENIZER} and {CONFIG}; docs/how-to/nli.md shows how to make it)"
+            f"(a folder with {NETWORK}, {TOKENIZER} and {CONFIG}; see: llmops docs nli)"
         )
     states = []
     for path in sorted(folder.iterdir()):
@@ -334,7 +334,7 @@ def _download_files(hub_id: str, revision: str, draft: Path, progress: Callable[
     except Unreachable as error:
         raise UsageError(
             f"{COMMAND}: {error}\n  Download {CONFIG}, {TOKENIZER} and onnx/{NETWORK} of {hub_id} (revision {revision}) "
-            f"on another machine, then: {COMMAND} --from FOLDER; if it has no ONNX file, docs/how-to/nli.md shows how to make one"
+            f"on another machine, then: {COMMAND} --from FOLDER; if it has no ONNX file, see: llmops docs nli"
         ) from None
 
 

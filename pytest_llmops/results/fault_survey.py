@@ -223,7 +223,7 @@ class Survey:
         text = f"{self.survived:,} of {format_count(self.judged, 'fault')} survived by {format_count(len(self.tests), 'test')}"
         unknown = self.count(*UNKNOWN)
         if unknown:
-            text += f", {unknown:,} could not be judged"
+            text += f", {unknown:,} without a result"
         if self.unrecorded:
             text += f"; without a recorded call: {format_count(len(self.unrecorded), 'test')}"
         return text

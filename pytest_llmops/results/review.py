@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pytest_llmops.results.run import TestRecord
 
 ReviewReason: TypeAlias = Literal[
-    "could not be scored", "orders disagree", "judges disagree", "low confidence", "speaks to its judge"
+    "no score", "orders disagree", "judges disagree", "low confidence", "speaks to its judge"
 ]
 
 MAX_REASON_CHARS = 200
@@ -204,7 +204,7 @@ def _iter_review_reasons(
     """Yield each reason for a review with its figures as text ("" if it has none), the most important reason first."""
     flag = detail.review
     if measurement.value is None:
-        yield "could not be scored", shorten_text(measurement.error, MAX_REASON_CHARS)
+        yield "no score", shorten_text(measurement.error, MAX_REASON_CHARS)
     if flag.orders:
         yield "orders disagree", " and ".join(shorten_text(order, 20) for order in flag.orders)
     votes = ", ".join(f"{vote:g}" for vote in verdict.votes)

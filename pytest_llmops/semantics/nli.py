@@ -69,8 +69,8 @@ def resolve_nli(given: object, *, where: str) -> NliModel:
         resolved = load_builtin(KIND, given, where)
     if not callable(getattr(resolved, "predict", None)):
         raise UsageError(
-            f'{where}: expected nli as "installed" or an object with predict(pairs), as docs/how-to/nli.md shows, '
-            f"got {type(resolved).__name__}"
+            f'{where}: expected nli as "installed" or an object with predict(pairs), '
+            f"got {type(resolved).__name__}; see: llmops docs nli"
         )
     return cast("NliModel", resolved)
 

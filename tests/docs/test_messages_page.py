@@ -87,10 +87,3 @@ def test_an_unknown_code_and_a_broken_installation_are_errors(
     assert documentation.find_docs_folder() == tmp_path / "pytest_llmops/docs"
     assert cli.main(["docs", "LLM-MISS"]) == 2
     check_message(capsys.readouterr().err)
-
-
-def test_a_page_comes_before_the_page_with_its_measurements(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["docs", "agents"]) == 0
-    assert capsys.readouterr().out.startswith("# Test an agent\n")
-    assert cli.main(["docs", "measured/agents"]) == 0
-    assert capsys.readouterr().out.startswith("# Measured: agents\n")

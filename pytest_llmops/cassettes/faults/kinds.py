@@ -52,7 +52,7 @@ FAULT_KINDS: Mapping[str, FaultKind] = {
     "empty": FaultKind("an answer without a text and without a call", "a result without content"),
     "too_long": FaultKind("an answer with a very long text", "a result with a very long text", "size"),
     "hostile": FaultKind(
-        "an answer with orders for whoever reads it", "a result with orders for the model", "text"
+        "an answer with instructions for whoever reads it", "a result with instructions for the model", "text"
     ),
     "wrong_type": FaultKind(
         "an object where the text of the answer belongs", "a number where the content of the result belongs"
@@ -111,7 +111,7 @@ class Fault:
         return bool(self.tool)
 
     def is_obeyed_by(self, text: str) -> bool:
-        """Return whether a text says that the built-in orders of ``hostile`` were obeyed.
+        """Return whether a text says that the built-in instructions of ``hostile`` were obeyed.
 
         >>> Fault(kind="hostile").is_obeyed_by("Qxobeyed."), Fault(kind="empty").is_obeyed_by("QXOBEYED")
         (True, False)

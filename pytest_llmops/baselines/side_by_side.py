@@ -2,7 +2,7 @@
 
 One variant is the base, with which each of the others is compared. The statistics are those of the gate: trials are exchanged
 within the cases that both sides ran. A proved difference is then tested again on the means of the families, to see whether it
-also holds for unseen cases. The table of error rates is in docs/how-to/compare.md.
+also holds for unseen cases. The table of error rates is in docs/explanation/measured/compare.md.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

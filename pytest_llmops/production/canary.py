@@ -3,7 +3,7 @@
 The events by time are cut into blocks: a block ends as soon as both versions have answered, and their answers in it are compared.
 The evidence is the wealth of two imagined bettors: one bets against "the canary is no worse", the other against "it is worse by the
 margin". If the statement is true, the wealth grows 50-fold in at most one of 50 canaries, however often one looks; so one may look
-and decide at any time. The table of error rates is in docs/how-to/compare.md.
+and decide at any time. The table of error rates is in docs/explanation/measured/compare.md.
 """
 
 import math

@@ -139,7 +139,7 @@ def test_make_targets_of_the_documents_exist() -> None:
     for name in DOCUMENTS:
         text = (ROOT / name).read_text(encoding="utf-8")
         # As a command: in backquotes, or at the start of an indented line.
-        for target in re.findall(r"(?:`|^ {4,})make ([a-z0-9]+)", text, re.MULTILINE):
+        for target in re.findall(r"(?:`|^ {4,})make ([a-z0-9-]+)", text, re.MULTILINE):
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{name}: make {target}"
 
 

@@ -12,6 +12,7 @@ import pytest
 from support.site import DOCS, PAGES, ROOT, find_dead_links, list_anchors, list_nav_pages
 
 from pytest_llmops._util.documentation import MESSAGES
+from pytest_llmops.cli import main
 from pytest_llmops.cli.docs import SECTION
 
 
@@ -44,6 +45,18 @@ def test_a_dead_link_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     text = "".join(f"[x]({link})\n" for link in links + dead) + "```md\n[x](no.md)\n```\n"
     (tmp_path / "docs/page.md").write_text(text, encoding="utf-8")
     assert find_dead_links("docs/page.md") == dead
+
+
+def test_a_printed_page_has_no_comments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Comments hold set-up for the tests of the snippets; those within a code block are of the page."""
+    monkeypatch.setattr("pytest_llmops.cli.docs.find_docs_folder", lambda: tmp_path)
+    hidden = '<!--\n```python title="a.py"\nhidden = 1\n```\n-->'
+    text = f"# Page\n<!-- exit: 1 -->\nOne.\n\n{hidden}\n\n```html\n<!-- kept -->\n\n\n```\n"
+    (tmp_path / "page.md").write_text(text, encoding="utf-8")
+    assert main(["docs", "page"]) == 0
+    assert capsys.readouterr().out == "# Page\n\nOne.\n\n```html\n<!-- kept -->\n\n\n```\n"
 
 
 PACKAGE = ROOT / "pytest_llmops"

@@ -13,8 +13,10 @@ from typing import Any, Literal, TypeAlias
 
 from pytest_llmops._util.option_declarations import Option, Sources, declare_option, find_given
 from pytest_llmops._util.option_modes import (
+    ADOPTED_NAMES,
     ADOPTED_TOOLS,
     ALL_FAULTS,
+    CLIENT_NAMES,
     CLIENTS,
     RecordMode,
     parse_faults,
@@ -168,7 +170,7 @@ class Settings:
         names_of(*ADOPTED_TOOLS), (), "recording", ini="linelist",
         help="tools whose suites run unchanged (deepeval, ragas)",
         detail="Tools whose tests are recorded and replayed without a change, and whose scores become measurements: "
-        f"{', '.join(ADOPTED_TOOLS)}. Separated by blanks, commas or lines.",
+        f"{ADOPTED_NAMES}. Separated by blanks, commas or lines.",
     )  # fmt: skip
 
     # Cost
@@ -220,7 +222,7 @@ class Settings:
     clients: tuple[str, ...] = declare_option(
         names_of(*CLIENTS), (), "agents and tools", ini="linelist",
         help="coding agents to record (claude-agent, codex, ...)",
-        detail=f"Coding agents that run in a process of their own: {', '.join(CLIENTS)}. Day, folder, machine, session and version do "
+        detail=f"Coding agents that run in a process of their own: {CLIENT_NAMES}. Day, folder, machine, session and version do "
         "not count when their requests are matched. Folder, user and ids are not stored. Separated by blanks, commas or lines.",
     )  # fmt: skip
     faults: tuple[str, ...] = declare_option(

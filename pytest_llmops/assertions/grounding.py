@@ -142,7 +142,7 @@ def assert_grounded(
         raise UsageError(
             'assert_grounded: expected judge= or nli=, got neither: judge="grounding" asks a model about each claim, recorded '
             'and replayed like any judge; nli="installed" is the NLI model that `llmops semantic install nli` installed, and '
-            "nli=MyModel() one of yours, an object with predict(pairs), as docs/how-to/nli.md shows"
+            "nli=MyModel() one of yours, an object with predict(pairs) (llmops docs nli)"
         )
     model = resolve_nli(nli, where="assert_grounded")
     if at_least == "default":
@@ -313,7 +313,7 @@ def assert_context_relevance(
         at_least: 0 to 1, with a judge too (0: lowest of its scale, 1: highest); None: record only. There is no
             default: each embedder has scores of its own, so that a threshold is measured with the embedder in use.
         judge: An object or a name; it is given the question, and the contexts as what it judges.
-        embedder: For the estimate: an object or a name; None: the embedder of the settings (``--llm-embedder``).
+        embedder: For the estimate: an object or a name; None: the embedder of the settings (ini ``llm_embedder``).
         label: Distinguishes two assertions of a test.
 
     Returns:

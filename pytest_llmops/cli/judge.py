@@ -23,6 +23,12 @@ OPTION_NAMES = {
     "max_calls": "max-calls",
     "budget": "budget",
 }
+RECORD_MODES_OF_JUDGES = {
+    "none": "replay, a missing recording is an error",
+    "new": "record what is missing",
+    "all": "record everything again",
+    "live": "neither read nor write recordings",
+}
 
 
 def add_judge_arguments(command: argparse.ArgumentParser, default_cassette: str) -> None:
@@ -41,11 +47,21 @@ def add_judge_arguments(command: argparse.ArgumentParser, default_cassette: str)
     options = {option.name: option for option in OPTIONS}
     for name, short in OPTION_NAMES.items():
         option = options[name]
-        form: dict[str, Any] = {"metavar": option.metavar}
+        flags = [f"--{short}"]
+        if option.flag:
+            flags.append(option.flag)
+        form: dict[str, Any] = {
+            "metavar": option.metavar or short.upper(),
+            "help": option.help.replace("%", "%%"),
+        }
         if name == "record":
-            form = {"choices": ("none", "new", "all", "live")}
-        summary = option.help.partition("; verify")[0].replace("%", "%%")
-        command.add_argument(f"--{short}", option.flag, dest=name, help=summary, **form)
+            form = {"choices": tuple(RECORD_MODES_OF_JUDGES), "help": _describe_modes()}
+        command.add_argument(*flags, dest=name, **form)
+
+
+def _describe_modes() -> str:
+    """Return the help of ``--record``."""
+    return "; ".join(f"{mode}: {meaning}" for mode, meaning in RECORD_MODES_OF_JUDGES.items())
 
 
 def add_reason_argument(command: argparse.ArgumentParser) -> None:
@@ -151,7 +167,7 @@ def _declare_canaries(commands: Any) -> None:
         "test a judge with prompt injections and other answers that must not pass",
         "Canaries are empty answers, instructions, fake verdicts, fake ends of the data, role play and hidden characters; some "
         "right answers are among them. Recordings are replayed, unless --record says to call the judge. Exit status 1: the judge "
-        "is unfit, or too many answers could not be scored.",
+        "is unfit, or too many answers got no score.",
     )
     command.add_argument(
         "judge", metavar="JUDGE", help=f"{JUDGE_HELP}; or pairwise, which compares two answers"
@@ -209,7 +225,7 @@ def _declare_rescore(commands: Any) -> None:
         import_command("judge_rescore", "rescore_run"),
         "score the outputs of a run again with another judge, rubric, model or threshold",
         "Shows what changes, and which threshold of another judge or model decides as the present one did. The application is not called. Recordings of the judge are replayed, unless --record says to call "
-        "it. Exit status 1: something fails now that did not before, or could not be scored.",
+        "it. Exit status 1: something fails now that did not before, or got no score.",
     )
     command.add_argument("file", type=Path, metavar="RUN.json", help="what --llm-report=run.json wrote")
     command.add_argument(

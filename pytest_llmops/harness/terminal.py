@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from pluggy import HookimplMarker
 
 from pytest_llmops._util.git import run_git
+from pytest_llmops._util.option_modes import LOOKS
 from pytest_llmops.cassettes import count_live_calls
 from pytest_llmops.errors import SetupMissing, append_code, split_code
-from pytest_llmops.harness.item import SECRETS_IN_URL
+from pytest_llmops.harness.rerun_flags import SECRETS_IN_URL
 from pytest_llmops.measurement import (
     Measurement,
     escape_output,
@@ -28,7 +29,7 @@ from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import SideFacts, format_score_and_threshold, read_detail
 from pytest_llmops.results.problems import describe_kind, merge_record_commands
 from pytest_llmops.results.run import Run
-from pytest_llmops.settings import LOOKS, Settings
+from pytest_llmops.settings import Settings
 
 if TYPE_CHECKING:
     from pytest_llmops.reports.terminal import Section
@@ -38,6 +39,7 @@ MODES = {
     "none": "recordings are replayed, nothing is asked live",
     "new": "recordings are replayed, what is missing is asked live and recorded",
     "changed": "recordings are replayed, a test with a new request asks live and is recorded",
+    "batch": "recordings are replayed, missing ones are recorded through batch APIs",
     "fork": "recordings are replayed up to the first new request of a test, from there on it asks live, in each trial",
     "all": "everything is asked live and recorded again",
     "live": "everything is asked live, nothing is recorded",
@@ -72,6 +74,8 @@ def describe_settings(settings: Settings) -> str:
     mode: str = settings.record
     if settings.changed:
         mode = "changed"
+    if settings.batch:
+        mode = "batch"
     if settings.fork:
         mode = "fork"
     parts = [MODES[mode]]

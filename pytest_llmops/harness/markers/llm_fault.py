@@ -55,7 +55,7 @@ class FaultMarker(Marker):
     name = "llm_fault"
     help = "give a call of the test a failure on purpose: of a model, or with tool='name' of a tool; may be given several times"
     arguments = (
-        Argument("kind", _parse_kind, "which fault: docs/how-to/faults.md lists them"),
+        Argument("kind", _parse_kind, "which fault; `llmops docs faults` lists them"),
         Argument(
             "call",
             _number_or_every("call"),

@@ -19,7 +19,7 @@ INCIDENTS := $(VENV)/incidents/.ready
 MODEL    ?=
 BASE_URL ?= https://api.openai.com/v1
 
-.PHONY: setup agents frameworks demo test quick lint e2e bench record format clean help
+.PHONY: setup agents frameworks demo test quick lint e2e bench reference record format clean help
 
 help:
 	@echo "make demo    the example suite, offline, with an HTML and a JUnit report"
@@ -30,6 +30,7 @@ help:
 	@echo "make lint    style, types, import contracts; of the report's script too, where Node is"
 	@echo "make e2e     real input through a real model on this machine"
 	@echo "make bench   speed, as ratios measured in one run"
+	@echo "make reference  write the generated pages of docs/reference"
 	@echo "make record MODEL=YOUR_MODEL    record the examples again, against a model of yours"
 
 $(READY): requirements/dev.txt pyproject.toml
@@ -135,6 +136,9 @@ e2e: $(READY)
 
 bench: $(READY) $(PEERS)
 	$(BIN)/python -m benchmarks
+
+reference: $(READY)
+	LLMOPS_GOLDEN=write $(BIN)/python -m pytest -q -n 0 tests/docs/test_reference.py -k generator
 
 # Left out is a test that asks a small model of its own, at an address of its own.
 record: $(READY)

@@ -12,7 +12,7 @@ from pytest_llmops.errors import format_name_list
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.metrics.change.p_values import ROUNDING
 
-ACCEPT_RED = 'pytest --llm-accept "REASON" --llm-accept-anyway'
+ACCEPT_RED = 'pytest --llm-accept "anyway: REASON"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from pytest_llmops.results.run import TestRecord
 
 NAMED_TESTS = 3
 FINGERPRINTS = ("case", "prompt", "model", "retriever", "judge")
-ADD_SESSION = "pytest --llm-record=all --llm-trials=3 --llm-accept REASON --llm-accept-session"
+ADD_SESSION = "pytest --llm-record=all --llm-trials=3 --llm-accept 'session: REASON'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ def summarize_session(baseline: Baseline, records: Iterable[TestRecord]) -> dict
     tests = {record.nodeid: _summarize_for(baseline.tests[record.nodeid], record) for record in known}
     if not tests:
         raise AcceptRefused(
-            "--llm-accept-session: not added: no test of the baseline was measured in this run"
+            "--llm-accept session: not added: no test of the baseline was measured in this run"
         )
     others = {}
     for nodeid, test in tests.items():
@@ -88,8 +88,8 @@ def summarize_session(baseline: Baseline, records: Iterable[TestRecord]) -> dict
     if others:
         verb = "has" if len(others) == 1 else "have"
         raise AcceptRefused(
-            f"--llm-accept-session: not added: {format_count(len(others), 'test')} {verb} another version than in the baseline: "
-            f"{_name_tests(others)}. Trials of two versions are no sample of one: leave out --llm-accept-session to replace the baseline"
+            f"--llm-accept session: not added: {format_count(len(others), 'test')} {verb} another version than in the baseline: "
+            f"{_name_tests(others)}. Trials of two versions are no sample of one: leave out the word session to replace the baseline"
         )
     _check_new_trials(baseline, known, tests)
     return tests
@@ -149,7 +149,7 @@ def _check_new_trials(
     if not repeated or (not is_live and len(repeated) < len(recorded)):
         return
     raise AcceptRefused(
-        f"--llm-accept-session: not added: {format_count(len(repeated), 'test')} replayed trials that the baseline has already: "
+        f"--llm-accept session: not added: {format_count(len(repeated), 'test')} replayed trials that the baseline has already: "
         f"{_name_tests(dict.fromkeys(repeated, ''))}. Record all trials again, in another hour or on another day: {ADD_SESSION}"
     )
 

@@ -179,7 +179,7 @@ def find_installed(name: str) -> InstalledModel:
         folder = shorten_text(str(cache_folder()), 200)
         raise EmbedderMissing(
             f"the embedder {name} is not installed in {folder}. Install it once: {install_command(name)}"
-            f"\n  or compare by an API: --llm-embedder openai:text-embedding-3-small (recorded like every call)"
+            f"\n  or compare by an API: -o llm_embedder=openai:text-embedding-3-small (recorded like every call)"
         )
     status = path.stat()
     return _check_file(model, path, status.st_mtime_ns, status.st_size)

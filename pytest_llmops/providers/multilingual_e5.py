@@ -185,7 +185,7 @@ def _missing_package() -> UsageError:
     return EmbedderMissing(
         f"the embedder {NAME} needs the package {PACKAGE!r}, which has no wheel for {system} on {machine}: "
         "only for Linux on x86-64 and ARM, and for macOS on ARM"
-        "\n  use another: --llm-embedder openai:text-embedding-3-small (recorded like every call), or minilm-multilingual"
+        "\n  use another: -o llm_embedder=openai:text-embedding-3-small (recorded like every call), or minilm-multilingual"
     )
 
 
@@ -213,5 +213,5 @@ def _check_processor() -> None:
     if "avx2" not in CPU_INFO.read_text(encoding="utf-8", errors="replace").split():
         raise UsageError(
             f"the embedder {NAME}: expected a processor with AVX2, which the engine of {PACKAGE} needs on x86-64, got one without; "
-            "use another: --llm-embedder openai:text-embedding-3-small (recorded like every call), or minilm-multilingual"
+            "use another: -o llm_embedder=openai:text-embedding-3-small (recorded like every call), or minilm-multilingual"
         )

@@ -1,4 +1,4 @@
-"""How often a test passes after its fork (``--llm-fork``): the result of a test, in words, and the results of a run.
+"""How often a test passes after its fork (``--llm-record=fork``): the result of a test, in words, and the results of a run.
 
 Not scored is never failed: the bounds are over the trials that ended with a verdict.
 """
@@ -167,7 +167,7 @@ def bound_rate(passed: int, count: int) -> tuple[float, float]:
 
 
 def read_forks(records: Iterable[TestRecord]) -> list[tuple[TestRecord, ForkResult]]:
-    """Return the tests of a run with ``--llm-fork`` with their results; empty: it was an ordinary run."""
+    """Return the tests of a run with ``--llm-record=fork`` with their results; empty: it was an ordinary run."""
     forks = []
     for record in records:
         wire = record.fact(FACT)

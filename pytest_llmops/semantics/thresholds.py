@@ -459,6 +459,6 @@ def describe_unknown_languages(embedder: Embedder, texts: Sequence[str]) -> list
     sentence = f"the embedder {name} does not know {' and '.join(unknown)}: its scores say little there, unrelated texts may pass and right ones fail"
     if name != multilingual_e5.NAME:
         sentence += (
-            f"; {multilingual_e5.INSTALL_COMMAND} and --llm-embedder {multilingual_e5.NAME} compare them"
+            f"; {multilingual_e5.INSTALL_COMMAND} and -o llm_embedder={multilingual_e5.NAME} compare them"
         )
     return [sentence]

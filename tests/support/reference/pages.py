@@ -6,17 +6,20 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from pytest_llmops._util.option_declarations import Option
 from pytest_llmops.harness.markers import load_markers
 from pytest_llmops.harness.markers.marker import Argument, Marker
-from pytest_llmops.settings import OPTIONS, Option
+from pytest_llmops.settings import OPTIONS
 from support.reference.commands import format_commands
 from support.reference.docstrings import read_docstring
 from support.reference.files import format_case_keys, format_formats, format_run_keys, format_turn_keys
-from support.reference.markdown import convert_text, end_sentence, format_fence, format_list
+from support.reference.markdown import convert_text, end_sentence, format_fence, format_list, start_upper
 from support.reference.names import REFERENCE, list_api, list_assertions, list_fixtures, list_hooks
 from support.reference.sections import format_example, format_section, format_short_section
 
 _BLOCK = re.compile(r"(?<=<!-- begin: )([a-z ]+)( -->\n)(?:.*?\n)??(<!-- end -->)", re.DOTALL)
+_VALUE = re.compile(r"(?<=[.;]) (?=`[\w: ]+`(?: \(default\))?: )")
+MIN_VALUES = 2
 # The groups of the page of assertions: title, the page that shows how to use them, and their names
 GROUPS = (
     ("Text", "how-to/text", "contains not_contains matches not_matches exact fuzzy"),
@@ -100,10 +103,10 @@ def format_options() -> str:
     """Return a section for each option, in the groups of the settings."""
     groups: dict[str, list[Option]] = {}
     for option in OPTIONS:
-        groups.setdefault(getattr(option, "group", "") or "All options", []).append(option)
+        groups.setdefault(option.group, []).append(option)
     parts = []
     for group, options in groups.items():
-        parts.append(f"## {end_sentence(group).removesuffix('.')}")
+        parts.append(f"## {start_upper(group)}")
         parts += [_format_option(option) for option in options]
     return "\n\n".join(parts)
 
@@ -121,11 +124,15 @@ def _format_option(option: Option) -> str:
     line = " · ".join(f"{title}: `{value}`" for title, value in facts if value)
     if option.repeat:
         line += " · repeatable"
-    parts = [f"### {option.flag or option.dest}", end_sentence(option.help)]
-    detail = getattr(option, "detail", "")
-    if detail:
-        parts.append(end_sentence(detail))
-    return "\n\n".join([*parts, line])
+    return "\n\n".join([f"### {option.flag or option.dest}", line, _format_values(option.description)])
+
+
+def _format_values(text: str) -> str:
+    """Return a description whose sentences on single values (```none`: replay.``) are a list."""
+    start, *values = _VALUE.split(end_sentence(text))
+    if len(values) < MIN_VALUES:
+        return end_sentence(text)
+    return "\n".join([start.strip(), "", *(f"- {value.strip()}" for value in values)])
 
 
 def _format_default(option: Option) -> str:

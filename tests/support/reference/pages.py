@@ -69,12 +69,15 @@ def _format_marker(marker: Marker) -> str:
     arguments: list[Argument] = list(marker.arguments)
     if marker.repeated is not None:
         arguments.insert(0, marker.repeated)
+    document = read_docstring(type(marker))
     parts = [f"## {marker.name}", end_sentence(marker.help)]
     parts.append(format_fence("py", f"@pytest.mark.{marker.signature}"))
+    parts += [convert_text(paragraph) for paragraph in document.paragraphs]
     if arguments:
         parts.append(format_list((argument.name, end_sentence(argument.help)) for argument in arguments))
     if marker.fixture:
         parts.append(f"Fixture: [`{marker.fixture}`](fixtures.md#{marker.fixture}).")
+    parts += format_example(document)
     return "\n\n".join(parts)
 
 

@@ -27,7 +27,7 @@ GROUPS = (
     "semantic",
     "tools",
 )
-EPILOG = "exit status: 0 all is well, 1 something was found or refused, 2 the command line is wrong"
+EPILOG = "exit status: 0 no problem, 1 something was found or refused, 2 the command line is wrong"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     """
     parser = argparse.ArgumentParser(
         prog="llmops",
-        description="Look after what pytest-llmops keeps beside your tests.",
+        description="Manage the files that pytest-llmops keeps with your tests.",
         epilog=EPILOG,
         allow_abbrev=False,
     )

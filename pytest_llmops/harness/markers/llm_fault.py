@@ -93,7 +93,12 @@ class FaultMarker(Marker):
             "for `too_long`: the number of characters (default: 100,000)",
             default=None,
         ),
-        Argument("seconds", _parse_seconds, "for `slow`: the delay of the answer (default: 2)", default=None),
+        Argument(
+            "seconds",
+            _parse_seconds,
+            "for `slow`: the delay of the answer, in seconds (default: 2)",
+            default=None,
+        ),
         Argument(
             "at_most_s",
             _parse_seconds,

@@ -37,7 +37,7 @@ class RetrieverMarker(Marker):
 
         @pytest.mark.retriever("handbook", k=5)
         def test_search(retriever):
-            assert_retrieval(retriever.search("returns"), ["returns"], "recall@5", at_least=1.0)
+            assert_retrieval(retriever.search("returns"), ["returns"], metric="recall@5", at_least=1.0)
     """
 
     name = "retriever"

@@ -273,7 +273,7 @@ class UnknownName(UsageError):
 
 
 class SettingError(UsageError):
-    """A setting with the wrong form. The message says where it was set, its name, what was expected and what was found."""
+    """A setting with the wrong form. The message shows its name, its place, the expected form and the value."""
 
     code: ClassVar[str] = "LLM-SETTING"
 
@@ -344,7 +344,7 @@ class AcceptRefused(UsageError):
 
 
 class SetupMissing(UsageError):
-    """What the tests of a run need is not there: an embedder, a server, a key, the model of the judges, a readable baseline."""
+    """A requirement of the run's tests is missing: an embedder, a server, a key, the model of the judges, a readable baseline."""
 
     code: ClassVar[str] = "LLM-SETUP"
 
@@ -463,7 +463,7 @@ class MeasurementFailed(_HoldsMeasurements, AssertionError):
 
 
 class MeasurementErrored(_HoldsMeasurements, LLMOpsError):
-    """A measurement that could not be scored: an error, never a low score.
+    """A measurement without a score: an error, never a low score.
 
     Attributes:
         measurement: The (first) errored measurement.

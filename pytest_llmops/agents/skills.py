@@ -29,7 +29,7 @@ LEFT_OUT = ("evals", "__pycache__", ".git")
 
 @dataclass(frozen=True, slots=True)
 class SkillArm:
-    """What an agent gets in one arm of the comparison.
+    """The material of an agent in one arm of a comparison of skills.
 
     Attributes:
         name: ``"without"``, ``"old"`` or ``"new"``; ``str(arm)`` is the same.

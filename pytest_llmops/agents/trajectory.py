@@ -79,7 +79,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trajectory:
-    """What an agent did: its messages and calls of tools, in order. Other agents that it started hang on the call that did.
+    """The messages and tool calls of an agent, in order. Other agents that it started hang on the call that did.
 
     Attributes:
         steps: The messages.

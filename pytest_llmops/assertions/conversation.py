@@ -49,7 +49,7 @@ MAX_ERROR_CHARS = 1_000  # characters of an error of the agent
 def converse(
     script: ScriptedUser | Case | Sequence[object], agent: Agent, *, send: Sends = "text", label: str = ""
 ) -> ScriptedConversation:
-    """Hold a conversation: say each turn of a script to an agent, and check what the script expects of its replies.
+    """Hold a conversation: send each turn of a script to an agent, and check its replies by the script.
 
     Args:
         script: A case with the key ``turns``, a list of turns, or a `ScriptedUser`.

@@ -42,7 +42,7 @@ class TurnDecisions:
     unexpected: list[str] = field(default_factory=list)
 
     def decide(self, tool: str) -> Decision:
-        """Return what the user decides about a tool; one that the script does not name is denied."""
+        """Return the user's decision about a tool; one that the script does not name is denied."""
         denied = [pattern for pattern in self.turn.deny if fnmatchcase(tool, pattern)]
         approved = [pattern for pattern in self.turn.approve if fnmatchcase(tool, pattern)]
         self.used.update(denied, approved)
@@ -96,7 +96,7 @@ class ScriptedUser:
         self.decisions: TurnDecisions | None = None
 
     def decide(self, tool: str) -> Decision:
-        """Return what the user decides about a tool, by ``approve`` and ``deny`` of the turn that is going on.
+        """Return the user's decision about a tool, by ``approve`` and ``deny`` of the turn that is going on.
 
         For the agent function, which calls this when the agent waits for an approval, and lets the agent go on with the answer.
         A tool that the turn does not name is denied, and the conversation fails when the turn has ended.

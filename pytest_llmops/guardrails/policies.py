@@ -72,7 +72,7 @@ class PolicyRules(NamedTuple):
 
 
 def read_policy(path: str | Path) -> PolicyRules:
-    """Return the rules of a policy file, which is searched beside the test and in the folders above it.
+    """Return the rules of a policy file, which is searched in the folder of the test and in the folders above it.
 
     Raises:
         PromptError: It cannot be read, has no rules at all, a malformed rule, an invalid pattern, a duplicate id, or the

@@ -58,7 +58,7 @@ def _score(reply: Reply) -> float | None:
 
 @dataclass(slots=True)
 class Equivalence(PromptedJudge):
-    """A judge that says whether an answer tells the asker the same as a reference: same, different, or cannot tell.
+    """A judge that decides whether an answer has the same meaning as a reference: same, different, or unknown.
 
     Args:
         model: The judge model; None: the model of the run's settings, as the running test sees it.
@@ -95,7 +95,7 @@ class Equivalence(PromptedJudge):
         return f"{self.version}/words"
 
     def judge(self, answer: str, *, question: str = "", reference: str = "") -> EquivalenceVerdict:
-        """Return whether an answer says the same as a reference.
+        """Return whether an answer means the same as a reference.
 
         Args:
             answer: What is judged.

@@ -135,7 +135,7 @@ def win_rate(preferences: Iterable[float], *, confidence: float = 0.95) -> WinRa
 def length_controlled_win_rate(
     pairs: JudgedPairs, *, anchors: Sequence[JudgedPairs] = (), confidence: float = 0.95
 ) -> WinRate:
-    """Return the win rate that a model would have if its answers were as long as those of the other one.
+    """Return the win rate that a model would have if its answers were as long as the other model's.
 
     A logistic regression explains the preferences by the model, by the difference of the lengths (divided by its standard
     deviation, then tanh), and by the difficulty if it is known. The result is the mean of its predictions for a difference

@@ -105,7 +105,7 @@ class Prompt:
         )
 
     def response_format(self, api: Api = "chat") -> dict[str, Json]:
-        """Return the argument that asks a model of OpenAI's for an answer in `output_schema`.
+        """Return the argument that requests from a model of OpenAI an answer in `output_schema`.
 
         ``client.chat.completions.create(..., **prompt.response_format())``, or
         ``client.responses.create(..., **prompt.response_format("responses"))``. It is strict if the schema is: each object
@@ -251,7 +251,7 @@ class Prompts:
         return {alias: str(version) for alias, version in aliases.items()}
 
     def resolve(self, name: str, version_or_alias: str = "") -> str:
-        """Return the version that a version name or alias stands for: ``v2`` for ``production``, ``v2@main`` for ``production@main``.
+        """Return the version that a version name or alias means: ``v2`` for ``production``, ``v2@main`` for ``production@main``.
 
         Without one, it is the version that ``LLMOPS_PROMPT`` names for this prompt, else ``production``, else the only version.
 

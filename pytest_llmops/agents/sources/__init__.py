@@ -55,7 +55,7 @@ EXPECTED = (
 
 
 def read_trajectory(source: object) -> Trajectory:
-    """Return what an agent did, read from any source.
+    """Return the trajectory of an agent, read from any source.
 
     Args:
         source: One of: a `Trajectory`, which is returned as it is; ``llm_calls`` or a list of `Call`; the reply of ``llm.complete``; a list of messages as

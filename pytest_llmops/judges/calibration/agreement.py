@@ -80,7 +80,7 @@ class AgreementFigures:
     """How far a judge agrees with human annotators.
 
     Attributes:
-        problem: Why there is no kappa, or ``""``.
+        problem: The reason for a missing kappa, or ``""``.
         weights: The weights of the kappa: ``quadratic`` for numbers, None for names and for pass or fail.
         compared: Answers with a label and a verdict.
         unscored: Ids of labelled answers without a verdict; they are not compared.

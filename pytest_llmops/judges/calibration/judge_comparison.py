@@ -49,7 +49,7 @@ class Calibration:
         dimensions: The same for each labelled dimension, by name.
         requirements: The thresholds.
         results: The thresholds with their measured values; empty if there is no kappa.
-        problem: Why there is no kappa, or ``""``.
+        problem: The reason for a missing kappa, or ``""``.
     """
 
     labels: Labels

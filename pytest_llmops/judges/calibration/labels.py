@@ -152,7 +152,7 @@ class Labels:
         return fingerprint_parts(*sorted(parts))
 
     def for_dimension(self, dimension: str) -> Labels:
-        """Return the same answers with a dimension's labels and verdicts in place of those of the whole answer.
+        """Return the same answers with a dimension's labels and verdicts instead of the whole answer's.
 
         Raises:
             UnknownName: No answer has a label for it.

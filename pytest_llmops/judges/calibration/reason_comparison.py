@@ -66,7 +66,7 @@ class ReasonResult:
 
     @property
     def is_uniform(self) -> bool:
-        """Whether the judge gave all answers the same verdict, so that it tells none of them apart."""
+        """Whether the judge gave all answers the same verdict."""
         by_verdict = zip(*self.calibration.figures.table.counts, strict=True)
         return sum(any(counts) for counts in by_verdict) == 1
 

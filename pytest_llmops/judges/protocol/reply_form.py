@@ -99,7 +99,7 @@ class Scale:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyForm:
-    """What a judge has to reply: the field with its verdict, and a reason.
+    """The form of a judge's reply: the field with its verdict, and a reason.
 
     Give either ``scale`` or ``names``. With ``names`` alone the verdict is one of them; with ``items`` it is one for
     each item; with ``passages`` it is a list of claims with one for each.
@@ -245,7 +245,7 @@ class ReplyForm:
         return replace(self, scale=replace(self.scale, weights={}), field="score")
 
     def instruct(self, kind: str, nonce: str) -> str:
-        """Return the instruction in the prompt that tells the model how to reply.
+        """Return the instruction in the prompt for the form of the reply.
 
         Args:
             kind: The kind of reply format, see `ReplyFormat`; claims are requested as JSON even in ``text``.

@@ -336,8 +336,8 @@ class Comparison:
     """The result of all checks of two texts.
 
     Attributes:
-        alarms: In the order of the reference. No alarm is no proof that both texts mean the same.
-        without: What was *not* compared, as sentences: checks that do not exist for the language, sentences
+        alarms: In the order of the reference. Without an alarm both texts may still have different meanings.
+        without: The parts that were *not* compared, as sentences: checks that do not exist for the language, sentences
             beyond the limit.
     """
 

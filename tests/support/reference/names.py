@@ -66,7 +66,7 @@ TYPE_MODULES = (
 )
 # Helpers of these modules, which no project needs
 HELPERS = frozenset(
-    ("events_needed", "format_sweep", "iter_text_files", "list_sweep", "measure_coverage", "NamedReport", "parse_metric", "rank_by_score",
+    ("CallDeferred", "RetriedForEver", "SilentWriteRefused", "events_needed", "format_sweep", "iter_text_files", "list_sweep", "measure_coverage", "NamedReport", "parse_metric", "rank_by_score",
      "resolve_check_names", "split_bounded_sentences", "split_sentences", "tokenize")
 )  # fmt: skip
 

@@ -234,7 +234,7 @@ class LLMOpsError(_Picklable, Exception):
 
 
 class UsageError(LLMOpsError):
-    """A mistake that the user can correct; the message says where and how."""
+    """A mistake that the user can correct. The message says where and how."""
 
     code: ClassVar[str] = "LLM-USAGE"
 
@@ -246,8 +246,8 @@ class UnknownName(UsageError):
         kind: The kind of thing ("prompt", "judge" ...).
         name: The name as given.
         known: The names that exist.
-        where: Where the name was given or looked up; may be empty.
-        step: What the user can do, instead of a similar name; may be empty.
+        where: Where the name was given or looked up. May be empty.
+        step: What the user can do, instead of a similar name. May be empty.
     """
 
     code: ClassVar[str] = "LLM-NAME"
@@ -323,7 +323,7 @@ class SchemaError(UsageError):
 
 
 class MissingExtra(UsageError):
-    """An optional dependency that is not installed; gives the install command."""
+    """An optional dependency that is not installed. Gives the install command."""
 
     code: ClassVar[str] = "LLM-EXTRA"
 
@@ -354,7 +354,7 @@ class ModelError(LLMOpsError):
 
     Attributes:
         kind: ``connection``, ``timeout``, ``auth``, ``rate_limit``, ``request``, ``server`` or ``reply``.
-        status: HTTP status; None without a response.
+        status: HTTP status. None without a response.
     """
 
     code: ClassVar[str] = "LLM-MODEL"
@@ -366,7 +366,7 @@ class ModelError(LLMOpsError):
 
 
 class JudgeError(LLMOpsError):
-    """A judge that gave no verdict; has the raw reply."""
+    """A judge that gave no verdict. Has the raw reply."""
 
     code: ClassVar[str] = "LLM-UNSCORED"
 

@@ -73,7 +73,7 @@ def matches_schema(schema: object) -> SchemaMatcher:
             ``list[int]``.
 
     Raises:
-        SchemaError: The schema is invalid; names what is wrong with it.
+        SchemaError: The schema is invalid. Names what is wrong with it.
 
     >>> matches_schema({"type": "integer", "minimum": 1})
     matches_schema({'type': 'integer', 'minimum': 1})

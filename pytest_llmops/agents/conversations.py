@@ -19,7 +19,7 @@ class Turn:
     """A message of the user, and the agent's reaction.
 
     Attributes:
-        label: ``turn 2``, by the number in the script; ``turn 2.3`` if it is said for the third time. A label of assertions.
+        label: ``turn 2``, by the number in the script. ``turn 2.3`` if it is said for the third time. A label of assertions.
         user: The user's message.
         reply: The agent's answer as text.
         result: The result of the agent function.

@@ -46,7 +46,7 @@ Patterns: TypeAlias = str | Sequence[str]
 
 
 class WatchedFolder:
-    """A folder with a record of what was in it; made by `watch_folder`.
+    """A folder with a record of what was in it. Made by `watch_folder`.
 
     Attributes:
         path: The folder, as an absolute path.
@@ -81,7 +81,7 @@ class WatchedFolder:
         self._start = start
 
     def diff(self, *, max_chars: int = 100_000) -> str:
-        """Return what changed since the start as a unified diff, for a judge or another assertion; "" if nothing changed.
+        """Return what changed since the start as a unified diff, for a judge or another assertion. "" if nothing changed.
 
         Text that is not UTF-8 is shown with escapes. A file without a diff (binary, large, a link) has a line
         with ``#``, its sizes and hashes.

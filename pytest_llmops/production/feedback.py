@@ -123,7 +123,7 @@ class Feedback:
             notice: The smallest change of the share that a comparison with other feedback must show.
 
         Raises:
-            CaseError: There are too few votes to show such a change; the message says how many are needed.
+            CaseError: There are too few votes to show such a change. The message says how many are needed.
         """
         count = self.votes.total()
         if not count:
@@ -145,7 +145,7 @@ class Feedback:
     def to_entries(self) -> list[QueueEntry]:
         """Return one entry for each question with its answer, in the order of the events.
 
-        The reference is the correction that most users gave; without a correction, another answer to the same question that
+        The reference is the correction that most users gave. Without a correction, another answer to the same question that
         was voted up and never down.
         """
         groups: dict[str, list[QueueEntry]] = {}
@@ -221,13 +221,13 @@ def read_feedback(
 
     Args:
         path: The file.
-        good_at_least: An answer is good from this rating on; None: from 4 on, and a rating above 5 is an error.
+        good_at_least: An answer is good from this rating on. None: from 4 on, and a rating above 5 is an error.
         humans_only: Whether to leave out scores of evaluators and models.
         fields: Name of a field -> your own column: ``{"input": "frage"}``. Names are the keys and values of `OWN_FIELDS`.
         answers: Id of a trace, run or span -> (input, output), for events without a question.
 
     Raises:
-        CaseError: The file is missing or not UTF-8, a line is broken, or a rating is off the scale; with file and line.
+        CaseError: The file is missing or not UTF-8, a line is broken, or a rating is off the scale. With file and line.
         UnknownName: There is no such name in ``fields``.
     """
     for name in fields:

@@ -16,7 +16,7 @@ class LlamaIndexRetriever(Searcher):
     """Any LlamaIndex retriever or index, searched as in the application.
 
     Scores are those of LlamaIndex if every node has one, else 1 / rank. A node without a text (an image, a table) is a
-    hit with an empty text. Filters need an index; a retriever has its own filters.
+    hit with an empty text. Filters need an index. A retriever has its own filters.
 
     Attributes:
         retriever: The retriever or index, as it was given.
@@ -53,7 +53,7 @@ class LlamaIndexRetriever(Searcher):
 
     @property
     def documents(self) -> int | None:
-        """Number of nodes in the index's document store; None if it has none."""
+        """Number of nodes in the index's document store. None if it has none."""
         return len(self._stored_nodes()) or None
 
     def listing(self) -> list[Chunk]:

@@ -76,11 +76,11 @@ def check_embedder(embedder: Embedder, *, texts: Sequence[str] = TEXTS) -> None:
     Unless the embedder has ``across_calls = False``, a text must also have the same vector alone as among others.
 
     Args:
-        embedder: The object under test; it is called about ten times.
+        embedder: The object under test. It is called about ten times.
         texts: At least three texts, not all equal.
 
     Raises:
-        AssertionError: It breaks a promise; gives what was expected, and what it returned.
+        AssertionError: It breaks a promise. Gives what was expected, and what it returned.
     """
     _check_version(embedder.version)
     threshold = getattr(embedder, "default_threshold", None)
@@ -117,12 +117,12 @@ def check_retriever(retriever: Retriever, queries: Sequence[str], *, k: int = 5)
     same hits, and a smaller k the first of them. Strange queries may return no hits, but must not raise.
 
     Args:
-        retriever: The object under test; it is called four times per query.
+        retriever: The object under test. It is called four times per query.
         queries: Queries that its corpus answers: each must have a hit.
         k: The maximum number of hits.
 
     Raises:
-        AssertionError: It breaks a promise; gives what was expected, and what it returned.
+        AssertionError: It breaks a promise. Gives what was expected, and what it returned.
     """
     if not queries or isinstance(queries, str):
         raise _broken_promise("queries", "a list with at least one", queries)
@@ -175,10 +175,10 @@ def check_judge(
 
     Args:
         make: Builds the judge around a model.
-        good: Returns a valid reply to the judge's messages; None: it is not checked that a good reply gets a score.
+        good: Returns a valid reply to the judge's messages. None: it is not checked that a good reply gets a score.
 
     Raises:
-        AssertionError: It breaks a promise; gives what was expected, and what it returned.
+        AssertionError: It breaks a promise. Gives what was expected, and what it returned.
     """
     for name, reply in BAD_REPLIES.items():
         verdict = _judge_checked(make(_scripted_model(reply)))

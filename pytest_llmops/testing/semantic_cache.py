@@ -122,12 +122,12 @@ class CacheResult:
     """The result of a probe.
 
     Attributes:
-        pairs: The hits of pairs; None: there were no pairs, or there was an error.
-        traffic: The hits of traffic; None: there was no traffic, or there was an error.
+        pairs: The hits of pairs. None: there were no pairs, or there was an error.
+        traffic: The hits of traffic. None: there was no traffic, or there was an error.
         violations: Things that no cache may do and this one did: it answered another tenant, changed a text ...
         not_checked: The rules that could not be checked: ``expiry``, ``rollback``.
         error: Why the probe ended early: the cache raised, or did not return.
-        saving: The share of the traffic's price that the cache saves, minus the price of embeddings; None: there was no
+        saving: The share of the traffic's price that the cache saves, minus the price of embeddings. None: there was no
             traffic, or prices are not known.
         unpriced: The models of the given calls whose price is not known.
     """
@@ -180,22 +180,22 @@ def cache_probe(
         pairs: A list of `CachePair` or of tuples with its texts, or a file (JSONL) with these keys. Some must hit and
             some must miss, since a cache that answers everything, or nothing, would pass otherwise.
         traffic: A list of questions with the id of their right answer, in the order in which they are asked, or a file
-            with the keys ``question`` and ``answer``. After a miss the answer is stored; a hit is false if the ids
+            with the keys ``question`` and ``answer``. After a miss the answer is stored. A hit is false if the ids
             differ.
         calls: Recorded calls of the application (``llm_calls``), for the mean prices of an answer and of an embedding.
-        embedding_usd: Price of embedding a question; 0 for a model on this machine. None: the recorded calls' price.
+        embedding_usd: Price of embedding a question. 0 for a model on this machine. None: the recorded calls' price.
         scope: The keys that the cache must keep apart (tenant, model ...), with a value for each.
         never_cached: Description -> text of an answer that must not be stored.
-        expire: Makes the cache's entry for a query expire, for instance by moving its clock; None: not checked.
-        roll_back: Rolls back the prompt version of a query, as the application does; None: not checked.
-        time_limit_s: The probe ends with an error if a call takes longer; at most a day.
-        index_time_s: How long the cache may take until it finds what was put; after each ``put``, ``get`` is repeated for
+        expire: Makes the cache's entry for a query expire, for instance by moving its clock. None: not checked.
+        roll_back: Rolls back the prompt version of a query, as the application does. None: not checked.
+        time_limit_s: The probe ends with an error if a call takes longer. At most a day.
+        index_time_s: How long the cache may take until it finds what was put. After each ``put``, ``get`` is repeated for
             that time or until it hits.
         seed: Seed of the unique numbers.
 
     Raises:
-        UsageError: It is not a cache; there are neither pairs nor traffic; no pair must hit or none must miss; all
-            traffic has the same answer; or another argument is invalid.
+        UsageError: It is not a cache. There are neither pairs nor traffic. No pair must hit or none must miss. All
+            traffic has the same answer. Or another argument is invalid.
         CaseError: A row is wrong, or a file cannot be used.
     """
     known = [CachePair(*row) for row in read_texts("pairs", pairs, CachePair._fields)]

@@ -100,15 +100,15 @@ def compare(
 
     Each sentence of the reference is compared with the most similar sentence of the answer. A sentence that only one
     of them has raises no alarm. Identifiers, and the answer to a yes-or-no question, are compared in the whole texts. Values
-    in digits count in any language and spelling ("48 hours", "2 days"), and so do identifiers; number words and the other
+    in digits count in any language and spelling ("48 hours", "2 days"), and so do identifiers. Number words and the other
     checks are English only.
 
     Args:
         actual: The answer.
         expected: The reference.
-        checks: Names of `CHECKS`, these alone or with a minus all but these (``["-roles"]``); ``()`` for no checks.
+        checks: Names of `CHECKS`, these alone or with a minus all but these (``["-roles"]``). ``()`` for no checks.
         language: The language of texts that are too short to tell.
-        question: What was asked; only the check ``polarity`` reads it, and without it that check finds nothing.
+        question: What was asked. Only the check ``polarity`` reads it, and without it that check finds nothing.
 
     Returns:
         The alarms, and what was not compared. The same text, or an empty text, raises no alarm.

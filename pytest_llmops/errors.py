@@ -234,7 +234,7 @@ class LLMOpsError(_Picklable, Exception):
 
 
 class UsageError(LLMOpsError):
-    """A mistake that the user can correct. The message says where and how."""
+    """A mistake that the user can correct. The message gives the place and the correction."""
 
     code: ClassVar[str] = "LLM-USAGE"
 
@@ -247,7 +247,7 @@ class UnknownName(UsageError):
         name: The name as given.
         known: The names that exist.
         where: Where the name was given or looked up. May be empty.
-        step: What the user can do, instead of a similar name. May be empty.
+        step: The next step for the user, instead of a similar name. May be empty.
     """
 
     code: ClassVar[str] = "LLM-NAME"
@@ -455,8 +455,8 @@ class MeasurementFailed(_HoldsMeasurements, AssertionError):
 
     Attributes:
         measurement: The (first) measurement that failed.
-        measurements: All failed measurements; several after `soft`.
-        assertions: For each of them the name of the assertion; empty if an earlier one is of the same assertion.
+        measurements: All failed measurements. Several after `soft`.
+        assertions: For each of them the name of the assertion. Empty if an earlier one is of the same assertion.
     """
 
     code: ClassVar[str] = "LLM-THRESHOLD"
@@ -467,7 +467,7 @@ class MeasurementErrored(_HoldsMeasurements, LLMOpsError):
 
     Attributes:
         measurement: The (first) errored measurement.
-        measurements: All errored measurements; several after `soft`.
+        measurements: All errored measurements. Several after `soft`.
     """
 
     code: ClassVar[str] = "LLM-UNSCORED"

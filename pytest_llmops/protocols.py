@@ -66,7 +66,7 @@ class Media:
 
     @property
     def address(self) -> str:
-        """What a request has for it: a data address with the content, else ``url``. Empty if there is neither.
+        """Its form in a request: a data address with the content, else ``url``. Empty if there is neither.
 
         >>> Media(kind="image", type="png", data="iVBO").address
         'data:image/png;base64,iVBO'

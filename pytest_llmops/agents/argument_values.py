@@ -66,7 +66,7 @@ class SchemaMatcher:
 
 
 def matches_schema(schema: object) -> SchemaMatcher:
-    """Return what stands for all values that fit a schema, for an argument of `call` or for all of them.
+    """Return a placeholder for all values that fit a schema, for an argument of `call` or for all of them.
 
     Args:
         schema: A JSON Schema as a dictionary, the path of its file, a pydantic model's class, a dataclass or a type such as

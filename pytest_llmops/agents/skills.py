@@ -55,7 +55,7 @@ class SkillArm:
 
     @property
     def in_baseline(self) -> bool:
-        """Whether the baseline holds the tests of the arm: only those of the skill as it is now."""
+        """Whether the baseline holds the tests of the arm: only for the skill as it is now."""
         return self.name == NEW
 
     def install(self, folder: str | Path) -> list[Path]:

@@ -30,10 +30,10 @@ class ToolUse:
         text: The arguments as the model wrote them, in JSON.
         problem: Why ``arguments`` is None. "" if it is not.
         id: Id of the call. "": it has none.
-        result: What the tool returned, as text. None: no result is known.
+        result: The result of the tool, as text. None: no result is known.
         is_error: Whether the tool failed.
         latency_s: How long the tool took, in seconds. None: not known.
-        started: What the agent did that the call started, or handed over to. None: it started none.
+        started: The trajectory of the agent that the call started, or handed over to. None: it started none.
     """
 
     name: str
@@ -59,9 +59,9 @@ class Step:
     """A message of a trajectory. The results of tools belong to the calls.
 
     Attributes:
-        role: ``assistant`` for the agent. ``user``, ``system`` or ``developer`` for what it was given. ``tool`` never occurs.
+        role: ``assistant`` for the agent. ``user``, ``system`` or ``developer`` for its input. ``tool`` never occurs.
         text: Text of the message.
-        tool_calls: The tools that it calls, in the order of the model. Those of one step may run at the same time.
+        tool_calls: The tools that it calls, in the order of the model. The tools of one step may run at the same time.
         agent: Name of the agent that speaks. "": not known.
         tokens: Input and output of the call to the model, together. None: not known.
         cost_usd: Its price. None: not known.
@@ -86,10 +86,10 @@ class Trajectory:
         agent: Name of the agent. "": not known.
         problems: What could not be read and may have had tool calls, such as a reply that was cut. A sentence each. What holds for all
             calls is then not known.
-        notes: What is odd but hides no call, such as a result that no call waits for. A sentence each.
+        notes: Oddities that hide no call, such as a result that no call waits for. A sentence each.
         total_tokens: Tokens of the whole, where the source has no more than this. None: the steps have their own.
         total_cost_usd: Price of the whole in US dollars, likewise.
-        is_silent: Whether it is known that no model said anything: each call of one got a fault on purpose.
+        is_silent: Whether it is certain that no model answered: each call of one got a fault on purpose.
 
     >>> lookup = ToolUse(name="get_order", arguments={"order_id": "B-77"})
     >>> trajectory = Trajectory(steps=(Step(role="assistant", tool_calls=(lookup,)),))
@@ -107,12 +107,12 @@ class Trajectory:
 
     @property
     def tool_calls(self) -> list[ToolUse]:
-        """All calls of tools. Those of an agent that a call started follow this call."""
+        """All calls of tools. The calls of an agent that a call started follow this call."""
         return [call for step in self.walk() for call in step.tool_calls]
 
     @property
     def turns(self) -> int:
-        """How often a model was asked: the number of the agents' messages, those of started agents too."""
+        """The number of model calls: the agents' messages, including the messages of started agents."""
         return sum(step.role == "assistant" for step in self.walk())
 
     @property
@@ -131,7 +131,7 @@ class Trajectory:
 
     @property
     def tokens(self) -> int | None:
-        """Tokens of the whole, or of all steps. None if those of a step are not known, or no step was the agent's."""
+        """Tokens of the whole, or of all steps. None if the tokens of a step are not known, or no step was the agent's."""
         if self.total_tokens is not None:
             return self.total_tokens
         counts = [step.tokens for step in self.walk() if step.role == "assistant"]
@@ -142,7 +142,7 @@ class Trajectory:
 
     @property
     def cost_usd(self) -> float | None:
-        """Price of the whole, or of all steps, in US dollars. None if that of a step is not known, or no step was the agent's."""
+        """Price of the whole, or of all steps, in US dollars. None if the price of a step is not known, or no step was the agent's."""
         if self.total_cost_usd is not None:
             return self.total_cost_usd
         prices = [step.cost_usd for step in self.walk() if step.role == "assistant"]
@@ -162,7 +162,7 @@ class Trajectory:
         return [note for trajectory in _list_trajectories(self) for note in trajectory.notes]
 
     def walk(self) -> Iterator[Step]:
-        """Yield all steps in order. Those of an agent that a call started follow the step with this call."""
+        """Yield all steps in order. The steps of an agent that a call started follow the step with this call."""
         for step in self.steps:
             yield step
             for call in step.tool_calls:

@@ -13,7 +13,7 @@ from pytest_llmops.measurement import shorten_text
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What the user decided about a tool that needs approval. True if it is approved.
+    """The user's decision about a tool that needs approval. True if it is approved.
 
     Attributes:
         approved: Whether the tool may be called.

@@ -16,7 +16,7 @@ class Finding:
     Attributes:
         start: The index of its first character.
         end: The index behind its last character.
-        kind: What was found: ``email``, ``secret``, ``jailbreak`` ...
+        kind: The kind of the finding:  ``email``, ``secret``, ``jailbreak`` ...
         confidence: 0 to 1. If findings of a detector overlap, they become one, with the kind of the surest.
         view: The form of the text in which it was found: ``plain``, ``base64``, ``rot13``, ``leet`` or ``spaced``.
     """

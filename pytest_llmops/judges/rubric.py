@@ -187,21 +187,24 @@ class Rubric(PromptedJudge):
     low = property(attrgetter("spec.scale.low"), doc="The lowest score.")
     high = property(attrgetter("spec.scale.high"), doc="The highest score.")
     pass_at = property(
-        attrgetter("spec.pass_at"), doc="Default threshold of an assertion; None: it has to name one."
+        attrgetter("spec.pass_at"),
+        doc="Default threshold of an assertion. None: the assertion must name one.",
     )
     dimension_thresholds = property(
         attrgetter("spec.dimension_thresholds"),
-        doc="Default threshold of each dimension; empty: only the score has one.",
+        doc="Default threshold of each dimension. Empty: only the score has one.",
     )
     examples = property(
         attrgetter("spec.examples"),
-        doc="The graded answers of the rubric; canaries use those that pass as right answers.",
+        doc="The graded answers of the rubric. The passing ones are the good answers among canaries.",
     )
     judged = property(
         attrgetter("spec.judges"),
         doc="What the rubric judges: ``turn``: each answer by itself; ``conversation``: all messages at once.",
     )
-    source = property(attrgetter("spec.source"), doc="The user's rubric file; its records lie beside it.")
+    source = property(
+        attrgetter("spec.source"), doc="The user's rubric file. Its records are in the same folder."
+    )
     reason = property(
         attrgetter("spec.reason"),
         doc="Where the judge gives its reason: ``before`` or ``after`` its verdict, or ``none``.",
@@ -424,7 +427,7 @@ class Pairwise(PromptedJudge):
         return self.version
 
     def is_by_winner(self, preference: Preference) -> bool:
-        """Return whether the score of a preference is that of its winner, although this judge requests probabilities."""
+        """Return whether the score of a preference is its winner's, although this judge requests probabilities."""
         if preference.winner is None:
             return False
         return self.probability and preference.probability is None

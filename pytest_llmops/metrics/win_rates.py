@@ -62,7 +62,7 @@ class JudgedPairs:
             between count as such. `Preference.score`, or the value that `assert_preferred` returns.
         lengths: Length of the model's answer, in characters or tokens. At least 0.
         other_lengths: Length of the other answer, in the same unit.
-        difficulties: What is known about each question from other models, the same scale for all pairs, such as the
+        difficulties: Knowledge about each question from other models, the same scale for all pairs, such as the
             log-odds of their mean preference. Empty: nothing.
 
     Raises:

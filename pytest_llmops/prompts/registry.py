@@ -263,7 +263,7 @@ class Prompts:
         return reference.version + reference.commit
 
     def get(self, name: str, version: str = "") -> Prompt:
-        """Return a version of a prompt, by version or alias. The default is that of `resolve`.
+        """Return a version of a prompt, by version or alias. The default is the same as for `resolve`.
 
         Either may end in ``@`` and a commit, branch or tag of git: ``get("answer@main")``, ``get("answer", "v1@HEAD~3")``.
 

@@ -46,7 +46,7 @@ class StoredStep:
     """A message of a trajectory, with the tools that it calls.
 
     Attributes:
-        role: ``assistant`` for the agent; ``user``, ``system`` or ``developer`` for what it was given.
+        role: ``assistant`` for the agent; ``user``, ``system`` or ``developer`` for its input.
         tokens: Tokens of the call to the model; None: not known. ``cost_usd`` and ``latency_s`` alike.
         calls_cut: How many calls are left out at the end.
     """

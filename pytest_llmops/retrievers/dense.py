@@ -21,7 +21,7 @@ __tracebackhide__ = True
 
 
 class DenseRetriever(CorpusSearcher):
-    """Compare the vector of the query with that of every chunk by cosine similarity. Exact, so it can be the reference for stores.
+    """Compare the vector of the query with the vector of every chunk by cosine similarity. Exact, so it can be the reference for stores.
 
     A search returns the ``k`` most similar chunks. Scores are from -1 to 1. Equal scores keep the order of the corpus,
     and equal texts have equal scores. A chunk whose vector is all zero (with ``hashing``: without a letter or digit)

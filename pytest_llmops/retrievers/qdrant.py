@@ -88,7 +88,7 @@ class QdrantRetriever(Searcher):
 
     @classmethod
     def open(cls, path: str | Path, collection: str, **options: Any) -> "QdrantRetriever":
-        """Open a collection of a store on disk (Qdrant's local mode). The options are those of the constructor.
+        """Open a collection of a store on disk (Qdrant's local mode). The options are the same as for the constructor.
 
         The store stays locked until ``retriever.client.close()``.
 

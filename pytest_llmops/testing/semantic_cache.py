@@ -122,13 +122,13 @@ class CacheResult:
     """The result of a probe.
 
     Attributes:
-        pairs: The hits of pairs. None: there were no pairs, or there was an error.
-        traffic: The hits of traffic. None: there was no traffic, or there was an error.
+        pairs: The hits of pairs. None without pairs, or after an error.
+        traffic: The hits of traffic. None without traffic, or after an error.
         violations: Things that no cache may do and this one did: it answered another tenant, changed a text ...
         not_checked: The rules that could not be checked: ``expiry``, ``rollback``.
         error: Why the probe ended early: the cache raised, or did not return.
-        saving: The share of the traffic's price that the cache saves, minus the price of embeddings. None: there was no
-            traffic, or prices are not known.
+        saving: The share of the traffic's price that the cache saves, minus the price of embeddings. None without traffic, or
+            if prices are not known.
         unpriced: The models of the given calls whose price is not known.
     """
 

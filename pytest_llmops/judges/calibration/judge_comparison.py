@@ -48,7 +48,7 @@ class Calibration:
         figures: How far labels and verdicts agree.
         dimensions: The same for each labelled dimension, by name.
         requirements: The thresholds.
-        results: The thresholds with their measured values. Empty if there is no kappa.
+        results: The thresholds with their measured values. Empty without a kappa.
         problem: The reason for a missing kappa, or ``""``.
     """
 

@@ -42,7 +42,7 @@ BY_COST: tuple[ReasonPlace, ...] = ("none", "after", "before")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReasonResult:
-    """How a judge with its reason in one place agrees with the labels, and what it used.
+    """The agreement of a judge with the labels, and its cost, for one place of its reason.
 
     Attributes:
         place: ``before`` or ``after`` the verdict, or ``none``.
@@ -72,17 +72,17 @@ class ReasonResult:
 
     @property
     def tokens(self) -> int | None:
-        """Tokens of all calls, read and written. None if a call does not report them, or there is no call."""
+        """Tokens of all calls, read and written. None without calls, or if a call does not report them."""
         return _sum_if_known([call.usage.total_tokens for call in self.calls])
 
     @property
     def cost_usd(self) -> float | None:
-        """Cost of all calls, live and replayed. None if a call has no price, or there is no call."""
+        """Cost of all calls, live and replayed. None without calls, or if a call has no price."""
         return _sum_if_known([call.cost_usd for call in self.calls])
 
     @property
     def seconds(self) -> float | None:
-        """Mean time of a call. None if one was not measured, or there is no call."""
+        """Mean time of a call. None without calls, or if one was not measured."""
         total = _sum_if_known([call.latency_s for call in self.calls])
         if total is None:
             return None

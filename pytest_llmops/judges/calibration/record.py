@@ -41,7 +41,7 @@ class JudgeRecord:
         kind: ``calibration`` against human labels, or ``canaries``. Also part of the file's name,
             ``polite.calibration.json``.
         judge: The judge's name.
-        version: The judge's version. The record says nothing about other versions.
+        version: The judge's version. The record does not hold for other versions.
         model: The judge model.
         reason: Where the judge gave its reason: ``before`` or ``after`` its verdict, or ``none``. "": not known.
         date: The day of the run, ISO 8601.
@@ -228,7 +228,7 @@ class JudgedAnswers:
         reason: Where the judge gave its reason: ``before``, ``after`` or ``none``. "": not known.
         verdicts: Answer's id -> mean score of the trials, on the judge's own scale. None: unscored.
         dimensions: Dimension -> the same for its scores.
-        errors: Answer's id -> why there is no verdict.
+        errors: Answer's id -> the reason for a missing verdict.
         low: Lowest score of the scale. None: not known.
         high: Highest score of the scale. None: not known.
         pass_at: The judge's own threshold. None: it has none.
@@ -255,7 +255,7 @@ class JudgedAnswers:
         return self.high - self.low
 
     def add(self, row: LabelledAnswer, verdicts: Sequence[Verdict]) -> None:
-        """Add the verdicts of all trials on an answer. The scale is set to that of the first scored verdict.
+        """Add the verdicts of all trials on an answer. The scale of the first scored verdict counts.
 
         Trials without a score are left out. If no trial has one, the answer is unscored.
         """

@@ -406,13 +406,13 @@ class Reply:
     Attributes:
         score: The number, the weighted mean of the dimensions, or the score of the name. None if there is none.
         name: The name, if the form has names, and neither items nor passages.
-        reason: The judge's reason. Empty only if the form does not require one, and always if it asks for none.
+        reason: The judge's reason. Empty only if the form does not require one, and always if it requests none.
         dimensions: The score of each dimension.
         answers: Item -> name, in the order of the form's items.
         claims: The claims, if the form has passages.
         probabilities: The probability of each name, if the server gave log-probabilities.
-        error: Why there is no verdict. Everything else but ``raw`` is empty then.
-        raw: The unchanged replies of the model. Several if it was asked again.
+        error: The reason for a missing verdict. Everything else but ``raw`` is empty then.
+        raw: The unchanged replies of the model. Several after a second call.
         is_unreadable: Whether the error is that no reply could be read. False if the model gave no reply.
     """
 

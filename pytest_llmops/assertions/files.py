@@ -214,6 +214,13 @@ def assert_files(
             message shows diffs.
         MeasurementErrored: A file cannot be read, changes while it is read, or a limit of `watch_folder` is reached.
         UsageError: A pattern is empty, absolute or contains ``..``, or another argument has the wrong form.
+
+    Example::
+
+        def test_agent(tmp_path):
+            folder = watch_folder(tmp_path)
+            agent.run("Write a report", cwd=tmp_path)
+            assert_files(folder, created=["report.md"], allowed=["*.log"])
     """
     if not isinstance(folder, WatchedFolder):
         raise UsageError(

@@ -272,6 +272,10 @@ def assert_complies(
         MeasurementFailed: A rule is broken. The message names the rule and its reason.
         MeasurementErrored: The answer is None, a pattern exceeded its time limit, or the judge gave no verdict.
         PromptError: The policy has no rules, an invalid pattern, or rules that contradict each other.
+
+    Example::
+
+        assert_complies(answer, policy="judges/refunds.md")
     """
     refuse_mapping("assert_complies", answer)
     rules = guardrails.read_policy(policy)

@@ -304,6 +304,12 @@ def assert_judge_canaries(
         UnknownName: The judge does not exist.
         UsageError: It is not a judge, the set of canaries is empty, or the threshold is not a share.
         CaseError: The file cannot be used.
+
+    Example::
+
+        @pytest.mark.judge("judges/tone.md")
+        def test_canaries(judge):
+            assert_judge_canaries(judge)
     """
     return _assert_fit(judge, canaries, at_least, label, run_canaries)
 

@@ -97,6 +97,13 @@ def assert_judge_score(
         UsageError: The answer is a mapping and not a message, the judge does not exist, the threshold is missing or not
             on its scale, or the judge does not accept these contexts or images. Or ``review_below`` is given for a
             judge without confidence.
+
+    Example::
+
+        @pytest.mark.cases("cases/refunds.jsonl")
+        def test_tone(llm, case):
+            answer = llm.complete(case.input)
+            assert_judge_score(answer, judge="judges/tone.md", case=case, at_least=3)
     """
     if review_below is not None and not 0 <= review_below <= 1:
         raise UsageError(
@@ -150,6 +157,10 @@ def assert_checklist(
         MeasurementErrored: The answer is None, or the judge could not be called or gave no readable verdict.
         UsageError: The answer is a mapping and not a message, the list of items is empty, or the threshold is not a
             share.
+
+    Example::
+
+        assert_checklist(answer, ["states the refund window", "names the form"], at_least=1.0)
     """
     refuse_mapping("assert_checklist", answer)
     inputs = parse_judge_inputs("assert_checklist", case, question, reference, contexts)

@@ -71,6 +71,10 @@ def assert_preferred(
         MeasurementFailed: The other answer is better, or the result is a tie where a win is required.
         MeasurementErrored: The judge could not be called, or gave no readable verdict in one of the orders.
         UsageError: An answer is not a text, or the threshold is not a score.
+
+    Example::
+
+        assert_preferred(new_answer, over=old_answer, question="May I return it?")
     """
     inputs = parse_judge_inputs("assert_preferred", case, question, reference, contexts)
     refuse_mapping("assert_preferred", answer)

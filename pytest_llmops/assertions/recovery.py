@@ -68,6 +68,12 @@ def assert_recovers(
             a limit. The message shows all calls in their order, with their faults.
         MeasurementErrored: A fault never occurred, or a limit is given for a price or a time that is not known.
         UsageError: The running test has no ``llm_fault``, a test is not running, or a limit is below 0.
+
+    Example::
+
+        @pytest.mark.llm_fault("timeout")
+        def test_agent():
+            assert_recovers(agent.run("Where is my order?"), retries_at_most=2)
     """
     where = "assert_recovers"
     limits = {

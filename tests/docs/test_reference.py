@@ -67,11 +67,15 @@ def test_every_fixture_of_the_plugin_is_known() -> None:
     assert set(names.list_fixtures()) >= PLUGIN_FIXTURES
 
 
-def test_every_public_name_has_a_docstring_with_its_arguments() -> None:
-    """Of the assertions: each argument is explained, and each explained argument exists."""
+def test_every_public_name_has_a_docstring() -> None:
+    """An assertion explains each of its arguments and no other, its result and its errors, and has an example."""
     for name, function in names.list_assertions().items():
-        explained = [argument for argument, _ in read_docstring(function).entries.get("Args", [])]
+        document = read_docstring(function)
+        explained = [argument for argument, _ in document.entries["Args"]]
         assert explained == list(inspect.signature(function).parameters), name
+        assert document.entries["Raises"], name
+        assert document.texts["Returns"], name
+        assert document.doctest or "Example" in document.texts, name
     for module, members in names.list_api().items():
         for name, value in members.items():
             assert read_docstring(value).summary, f"{module}.{name}"

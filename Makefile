@@ -13,13 +13,17 @@ AGENTS := $(VENV)/agents/.ready
 FRAMEWORKS := $(VENV)/frameworks/.ready
 # What the benchmarks measure against; large (torch), and nothing else needs it.
 PEERS := $(VENV)/peers/.ready
+# What checks the built package before a release.
+RELEASE := $(VENV)/release/.ready
 # Instrumentations, for benchmarks/incidents.py alone.
 INCIDENTS := $(VENV)/incidents/.ready
+# MkDocs, for `make docs` alone.
+DOCS := $(VENV)/docs/.ready
 # The model that `make record` asks, and where; OPENAI_API_KEY comes from the environment.
 MODEL    ?=
 BASE_URL ?= https://api.openai.com/v1
 
-.PHONY: setup agents frameworks demo test quick lint e2e bench reference record format clean help
+.PHONY: setup agents frameworks demo test quick lint e2e bench docs docs-links reference record release-check format clean help
 
 help:
 	@echo "make demo    the example suite, offline, with an HTML and a JUnit report"
@@ -30,6 +34,8 @@ help:
 	@echo "make lint    style, types, import contracts; of the report's script too, where Node is"
 	@echo "make e2e     real input through a real model on this machine"
 	@echo "make bench   speed, as ratios measured in one run"
+	@echo "make docs    the documentation site, in site/; \`make docs-links\` also requests its external links"
+	@echo "make release-check  build the package and check it"
 	@echo "make reference  write the generated pages of docs/reference"
 	@echo "make record MODEL=YOUR_MODEL    record the examples again, against a model of yours"
 
@@ -101,6 +107,19 @@ $(INCIDENTS): requirements/incidents.in
 	@$(VENV)/incidents/bin/python -m pip install -q --disable-pip-version-check --no-compile -r requirements/incidents.in -e .
 	@touch $@
 
+$(DOCS): requirements/docs.txt
+	@echo "setting up $(VENV)/docs, for the documentation site (once)"
+	@mkdir -p $(VENV)
+	@$(PYTHON) -m venv --clear $(VENV)/docs
+	@$(VENV)/docs/bin/python -m pip install -q --disable-pip-version-check --no-deps -r requirements/docs.txt
+	@touch $@
+
+$(RELEASE): requirements/release.txt
+	@echo "setting up $(VENV)/release, for the release check (once)"
+	@$(PYTHON) -m venv --clear $(VENV)/release
+	@$(VENV)/release/bin/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r requirements/release.txt
+	@touch $@
+
 # With `make -j2 setup` both environments are set up at once.
 setup: $(READY) $(CLIENTS)
 
@@ -140,15 +159,31 @@ bench: $(READY) $(PEERS)
 reference: $(READY)
 	LLMOPS_GOLDEN=write $(BIN)/python -m pytest -q -n 0 tests/docs/test_reference.py -k generator
 
+docs: $(DOCS)
+	NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/python -m mkdocs build --strict
+	$(VENV)/docs/bin/python website/check.py site
+
+docs-links: docs
+	$(VENV)/docs/bin/python website/check.py site --links
+
 # Left out is a test that asks a small model of its own, at an address of its own.
 record: $(READY)
 	@test -n "$(MODEL)" || { echo "say which model: make record MODEL=YOUR_MODEL [BASE_URL=...]"; exit 1; }
 	ASSISTANT_MODEL=$(MODEL) $(BIN)/python -m pytest examples --llm-judge --llm-record=all --llm-model=$(MODEL) --llm-base-url=$(BASE_URL) \
 	  --deselect judge_check/test_judge_check.py::test_a_smaller_model_as_the_judge
 
+# Ends with the built files in dist/. `nox -s sdist` runs the tests of the unpacked source archive.
+release-check: $(RELEASE)
+	@rm -rf dist
+	$(VENV)/release/bin/python -m build --outdir dist .
+	$(VENV)/release/bin/twine check --strict dist/*
+	$(VENV)/release/bin/check-wheel-contents dist/*.whl
+	$(VENV)/release/bin/validate-pyproject pyproject.toml
+	$(VENV)/release/bin/pyroma --min=10 dist/*.tar.gz
+
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) reports build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) reports site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -138,6 +138,44 @@ def _write_json(name: str, outcome: dict[str, object]) -> None:
     Path("requirements", f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
 
 
+# Printed by the Python of the session: name, version, MB on disk without compiled bytecode, and licence of each distribution.
+LIST_INSTALLED = """
+import json
+from importlib import metadata
+rows = []
+for found in metadata.distributions():
+    data = found.metadata
+    size = sum(file.size or 0 for file in found.files or () if file.suffix != ".pyc")
+    classifiers = [row.rpartition(" :: ")[2] for row in data.get_all("Classifier") or () if row.startswith("License ::")]
+    licence = data.get("License-Expression") or ", ".join(classifiers) or (data.get("License") or "").partition("\\n")[0]
+    rows.append({"package": data["Name"].lower(), "version": found.version, "mb": round(size / 1e6, 1), "licence": licence})
+print(json.dumps(sorted(rows, key=lambda row: (-row["mb"], row["package"]))))
+"""
+
+
+@nox.session(python="3.11")
+def installed(session: nox.Session) -> None:
+    """All that `pip install pytest-llmops` installs, with sizes and licences. It writes requirements/installed.json."""
+    session.install(".")
+    printed = session.run("python", "-c", LIST_INSTALLED, silent=True)
+    rows = [
+        row for row in json.loads(printed) if row["package"] not in ("pip", "setuptools", "pytest-llmops")
+    ]
+    _write_json("installed", {"python": session.python, "packages": rows})
+
+
+@nox.session
+def sdist(session: nox.Session) -> None:
+    """The source archive, unpacked away from the checkout, passes its own tests."""
+    session.install("build")
+    folder = Path(session.create_tmp())
+    session.run("python", "-m", "build", "--sdist", "--outdir", str(folder))
+    archive = next(folder.glob("*.tar.gz"))
+    session.run("python", "-m", "tarfile", "-e", str(archive), str(folder))
+    session.chdir(folder / archive.name.removesuffix(".tar.gz"))
+    session.run("make", "test", external=True)
+
+
 @nox.session
 def wheel(session: nox.Session) -> None:
     """The built wheel, away from the sources: what a user gets."""

@@ -4,7 +4,7 @@ A suite is written with 200 assertions that pass whatever the answer is, and som
 answers. "Cannot fail" is meant for any text at all (of an assertion on parsed JSON: for any JSON), and is true by construction: a threshold
 of 0, a pattern that matches the empty text, a metric that does not read its argument. What an assertion compares with is fixed, so a test
 that compares the answer with itself is among neither. Three further sets of kinds were each written after the ones before had been
-measured; docs/how-to/lint.md has what each gave at first. ``python -m benchmarks.assertion_lint [-v]``
+measured; docs/explanation/measured/lint.md has what each gave at first. ``python -m benchmarks.assertion_lint [-v]``
 """
 
 from __future__ import annotations

@@ -434,7 +434,7 @@ def _format_verdict(measurement: Measurement, shorten: Callable[[str], str]) -> 
     """Return the first line of a failure text, as ``text.fuzzy 0.40 < 0.80``."""
     name = f"{measurement.name}{label_suffix(measurement.label)}"
     if measurement.value is None:
-        return f"{name} could not be scored: {shorten(measurement.error)}"
+        return f"{name} gave no score: {shorten(measurement.error)}"
     if measurement.threshold is None:
         return f"{name} {format_amount(measurement.value, measurement.unit)}"
     value, threshold = format_value_and_threshold(measurement.value, measurement.threshold, measurement.unit)

@@ -1,5 +1,6 @@
 """Where the documentation of the installed version is: its pages, and the skill for coding agents."""
 
+import re
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
@@ -36,3 +37,34 @@ def find_skill() -> Path:
     True
     """
     return PACKAGE / ".agents" / "skills" / "pytest-llmops" / "SKILL.md"
+
+
+def remove_comments(text: str) -> str:
+    r"""Return the text of a page without its HTML comments; a code block keeps everything.
+
+    The comments of a page hold set-up and answers for the tests of its snippets.
+
+    >>> remove_comments("One.\n\n<!-- exit: 1 -->\n\nTwo.\n")
+    'One.\n\nTwo.\n'
+    """
+    kept: list[str] = []
+    fence = ""
+    is_comment = False
+    after_comment = False
+    for line in text.splitlines():
+        stripped = line.strip()
+        if fence:
+            if stripped == fence:
+                fence = ""
+        elif is_comment or stripped.startswith("<!--"):
+            is_comment = "-->" not in stripped
+            after_comment = True
+            continue
+        elif ticks := re.match(r"`{3,}", stripped):
+            fence = ticks[0]
+        if after_comment and kept and kept[-1]:
+            kept.append("")
+        after_comment = after_comment and not line
+        if line or not after_comment:
+            kept.append(line)
+    return "\n".join(kept).strip("\n") + "\n"

@@ -61,7 +61,7 @@ def find_at_commit(path: Path, ref: str) -> CommittedPath:
 
     Raises:
         UsageError: The path is in no checkout, git cannot be run, or no commit can have the name.
-        UnknownName: There is no such commit; a shallow clone is named as the reason.
+        UnknownName: The commit does not exist; a shallow clone is named as the reason.
     """
     if not ref.isprintable() or not _REF.fullmatch(ref):
         raise UsageError(f"expected a commit, branch or tag of git, got {shorten_text(ref, 80)!r}")
@@ -95,7 +95,7 @@ def open_git_folder(folder: Path, ref: str) -> zipfile.Path:
 
     Raises:
         UsageError: The folder is in no checkout or not in the commit, git cannot be run, or no commit can have the name.
-        UnknownName: There is no such commit; a shallow clone is named as the reason.
+        UnknownName: The commit does not exist; a shallow clone is named as the reason.
     """
     place = find_at_commit(folder, ref)
     tree = f"{place.commit}:"
@@ -121,3 +121,27 @@ def list_commits(place: CommittedPath) -> list[str]:
     if isinstance(log, str):
         raise UsageError(f"{place.inside}: git log failed: {shorten_text(log, 200)}")
     return log.decode().split()
+
+
+def ignore_in_git(path: Path) -> str:
+    """Add a line for a file to the ``.gitignore`` of its folder, unless git ignores or tracks the file already.
+
+    Returns:
+        ``"added"``; ``"ignored"`` if git ignores it already; ``"no git"`` if the folder is not in a checkout, git is not installed,
+        the file is tracked, or the ``.gitignore`` cannot be written.
+    """
+    if isinstance(run_git(path.parent, "rev-parse", "--show-toplevel"), str):
+        return "no git"
+    if isinstance(run_git(path.parent, "check-ignore", "-q", "--", path.name), bytes):
+        return "ignored"
+    if run_git(path.parent, "ls-files", "--", path.name):
+        return "no git"
+    ignore_file = path.with_name(".gitignore")
+    try:
+        text = ignore_file.read_text(encoding="utf-8") if ignore_file.exists() else ""
+        if text and not text.endswith("\n"):
+            text += "\n"
+        ignore_file.write_text(f"{text}/{path.name}\n", encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return "no git"
+    return "added"

@@ -1,7 +1,7 @@
 """The judge of `assert_semantic`, which decides in the place of an embedder.
 
 A mean of the judge and of the alignment of words was measured too: on answers of writers who took no part in any choice it
-told right from wrong worse than the judge alone, see ``docs/explanation/meaning.md``.
+told right from wrong worse than the judge alone, see ``docs/explanation/measured/meaning.md``.
 """
 
 from collections.abc import Sequence
@@ -218,7 +218,7 @@ def _format_verdict(measurement: Measurement, verdict: Verdict) -> str:
     """Return the first line of a failure or error; "" if the answer passed."""
     title = f"{measurement.name}{label_suffix(measurement.label)}"
     if measurement.error:
-        return f"{title} could not be scored: {shorten_text(measurement.error)}"
+        return f"{title} gave no score: {shorten_text(measurement.error)}"
     if measurement.status != "failed" or measurement.value is None or measurement.threshold is None:
         return ""
     value, threshold = format_value_and_threshold(measurement.value, measurement.threshold, measurement.unit)

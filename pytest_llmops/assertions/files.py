@@ -247,7 +247,7 @@ def assert_files(
         measurement = Measurement(
             name="files", error=str(error), threshold=threshold, label=label, version=VERSION
         )
-        verdict = f"{_name_with_label(label)} could not be scored: {shorten_text(str(error), MAX_LINE_CHARS)}"
+        verdict = f"{_name_with_label(label)} gave no score: {shorten_text(str(error), MAX_LINE_CHARS)}"
         return recorder.emit(measurement, verdict=verdict)
     outcome = expectation.check(comparison)
     measurement = Measurement(

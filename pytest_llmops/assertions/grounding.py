@@ -142,7 +142,7 @@ def assert_grounded(
         raise UsageError(
             'assert_grounded: expected judge= or nli=, got neither: judge="grounding" asks a model about each claim, recorded '
             'and replayed like any judge; nli="installed" is the NLI model that `llmops semantic install nli` installed, and '
-            "nli=MyModel() one of yours, an object with predict(pairs), as docs/how-to/nli.md shows"
+            "nli=MyModel() one of yours, an object with predict(pairs) (llmops docs nli)"
         )
     model = resolve_nli(nli, where="assert_grounded")
     if at_least == "default":

@@ -148,7 +148,7 @@ def _emit_calibration(calibration: Calibration, judge: object, label: str) -> Me
         _emit_further_figures(calibration, measure)
     if calibration.problem:
         title = f"agreement of {judge_title(judged.name, label)}"
-        verdict = f"{title} could not be scored: {shorten_text(calibration.problem, 400)}"
+        verdict = f"{title} gave no score: {shorten_text(calibration.problem, 400)}"
         measurement = measure("kappa", error=calibration.problem, detail=_build_detail(calibration))
         return recorder.emit(measurement, verdict=verdict)
     return _emit_results(calibration, measure)

@@ -406,7 +406,7 @@ class _JudgedAnswer:
         measurement = self._build(self.handle.name, detail, error=verdict.error)
         error = shorten_text(verdict.error)
         return recorder.Emission(
-            measurement=measurement, verdict=f"{self.title} could not be scored: {error}", evidence=evidence
+            measurement=measurement, verdict=f"{self.title} gave no score: {error}", evidence=evidence
         )
 
     def _describe_dimension(self, verdict: Verdict, name: str, score: float) -> recorder.Emission:

@@ -1,4 +1,4 @@
-"""`ScriptedUser`: what a user says turn by turn, and what they decide about tools that need approval."""
+"""`ScriptedUser`: the messages of a user turn by turn, and their decisions about tools that need approval."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from pytest_llmops.measurement import shorten_text
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """The user's decision about a tool that needs approval. True if it is approved.
+    """The user's decision about a tool that needs approval; true if it is approved.
 
     Attributes:
         approved: Whether the tool may be called.
@@ -59,7 +59,7 @@ class TurnDecisions:
             return ""
         tool = shorten_text(self.unexpected[0], 80)
         return (
-            f"the agent asked to approve {tool!r}, which the script did not expect; "
+            f"the agent wants an approval for {tool!r}, which the script did not expect; "
             f"if it is right, add `approve: {tool}` or `deny: {tool}`"
         )
 
@@ -128,7 +128,7 @@ def _read_script(script: object) -> tuple[ScriptedTurn, ...]:
     if isinstance(script, Case):
         where = f"converse: case {script.id}"
         if "turns" not in script:
-            raise UsageError(f"{where} has no `turns`: what the user says turn by turn")
+            raise UsageError(f"{where} has no `turns`: the messages of the user turn by turn")
         turns = script["turns"]
     try:
         return parse_turns(turns)

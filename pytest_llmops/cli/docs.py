@@ -57,12 +57,13 @@ def _print_docs(args: argparse.Namespace) -> int:
 
 
 def _find_page(name: str, pages: Mapping[str, Path]) -> str | None:
-    """Return the page with that name (``faults``, ``how-to/faults`` or ``docs/how-to/faults.md``), or None."""
+    """Return the page with that name (``faults``, ``how-to/faults`` or ``docs/how-to/faults.md``), or None.
+
+    Of two pages with that name it is the one in fewer folders: ``judges`` is the how-to, ``measured/judges`` the figures.
+    """
     wanted = name.removesuffix(".md").removeprefix("docs/")
-    for page in pages:
-        if wanted in (page, page.rpartition("/")[2]):
-            return page
-    return None
+    matches = [page for page in pages if page == wanted or page.endswith(f"/{wanted}")]
+    return min(matches, key=lambda page: page.count("/"), default=None)
 
 
 def _print_text(kind: str, name: str, text: str, *, as_json: bool) -> int:

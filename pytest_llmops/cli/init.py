@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmops._util.text_files import BadFile
 from pytest_llmops._util.user_files import find_path, folders_above
 from pytest_llmops.cli import agents_file
+from pytest_llmops.cli.ci_recipes import RECIPES, write_recipe
 from pytest_llmops.cli.common import (
     EXIT_PROBLEM,
     add_command,
@@ -58,6 +59,11 @@ def add_init_group(groups: Any) -> None:
     )
     init.add_argument("--llm-model", default="", metavar="NAME", help="model for the configuration")
     init.add_argument("--llm-base-url", default="", metavar="URL", help="OpenAI-compatible server for it")
+    init.add_argument(
+        "--ci",
+        choices=tuple(RECIPES),
+        help="write only the recipe of this CI service: replay the recordings and report what got worse",
+    )
     init.add_argument("--json", action="store_true", help="print JSON")
     demo = add_command(
         groups,
@@ -81,6 +87,8 @@ def _init(args: argparse.Namespace) -> int:
     from pytest_llmops.settings import Settings
 
     here = Path.cwd()
+    if args.ci:
+        return _init_ci(args, here)
     given = Settings.from_sources(("command line", {"model": args.llm_model, "base_url": args.llm_base_url}))
     if len(given.models) > 1:
         raise UsageError(f"--llm-model: expected a single model, got {args.llm_model!r}")
@@ -109,6 +117,31 @@ def _init(args: argparse.Namespace) -> int:
         "add_by_hand": by_hand,
         "agents_file": agents,
         "next": steps,
+    }
+    if args.json:
+        print_json(result)
+    else:
+        _print_result(result)
+    return 0
+
+
+def _init_ci(args: argparse.Namespace, project: Path) -> int:
+    """Write the recipe of a CI service, print what was written and what is left to do, and return the exit status.
+
+    Raises:
+        UsageError: Options of the first test are given too.
+    """
+    if args.llm_model or args.llm_base_url:
+        raise UsageError(
+            "--ci writes only the recipe: run llmops init again for --llm-model and --llm-base-url"
+        )
+    recipe = write_recipe(args.ci, project)
+    result: dict[str, Any] = {
+        "written": [_relative(path) for path in recipe.written],
+        "left_alone": [_relative(path) for path in recipe.left_alone],
+        "add_by_hand": {},
+        "agents_file": {},
+        "next": list(recipe.steps),
     }
     if args.json:
         print_json(result)

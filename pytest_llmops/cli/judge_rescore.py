@@ -337,7 +337,7 @@ def _print_outcome(worse: Sequence[Change], *, is_text: bool) -> int:
         verb = "fails" if failing == 1 else "fail"
         parts.append(f"{format_count(failing, 'output')} {verb} that did not before")
     if unscored:
-        parts.append(f"{format_count(unscored, 'output')} could not be scored")
+        parts.append(f"{format_count(unscored, 'output')} without a score")
     print_error("; ".join(parts))
     return EXIT_PROBLEM
 

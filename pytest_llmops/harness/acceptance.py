@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pytest_llmops._util.git import ignore_in_git
 from pytest_llmops._util.text_files import write_atomically
 from pytest_llmops.baselines.baseline import (
     Acceptance,
@@ -159,11 +160,19 @@ def accept_run(
     name = path_from_root(path, gate.root)
     dropped = _count_dropped(older, merged, ran)
     accepted = _describe_accepted(selection, merged, dropped, as_session=settings.accept_session)
-    sentence = (
-        f"{name}: {accepted}; commit it, and keep {outputs_path(path).name} out of git"
-        f"{describe_small_baseline(merged)}"
-    )
+    commit = _describe_commit(outputs_path(path))
+    sentence = f"{name}: {accepted}; {commit}{describe_small_baseline(merged)}"
     return AcceptedRun(sentence, doubt)
+
+
+def _describe_commit(outputs_file: Path) -> str:
+    """Keep the file of the outputs out of git, and return what to commit."""
+    status = ignore_in_git(outputs_file)
+    if status == "added":
+        return f"commit it, and .gitignore, which now has a line for {outputs_file.name}"
+    if status == "ignored":
+        return "commit it"
+    return f"commit it, and keep {outputs_file.name} out of git"
 
 
 def _read_older(path: Path, root: Path) -> Baseline:

@@ -65,7 +65,7 @@ def replace_skip(harness: Harness, call: Any) -> BaseException:
         return skip
     first = unscored[0]
     text = (
-        "the test was skipped although a result could not be scored (was the error caught?)\n"
+        "the test was skipped although a result got no score (was the error caught?)\n"
         f"{first.name}: {harness.mask_secrets(first.error)}"
     )
     cause = MeasurementErrored(append_code(text, MeasurementErrored.code), unscored)

@@ -128,7 +128,7 @@ def iter_case_id_notes(records: Iterable[TestRecord]) -> Iterator[str]:
     >>> from pytest_llmops.results.run import TestRecord
     >>> case = {"file": "cases/a.csv", "id": "may-i-7816b1eedf6c", "has_content_id": True, "copies": 3}
     >>> list(iter_case_id_notes([TestRecord(nodeid="t", facts={"case": case})]))
-    ['cases/a.csv: 1 case has no id of its own; it got one from its input, so with another input it is a new case; 2 rows that repeat another one were left out (docs/reference/files.md#rows-without-an-id)']
+    ['cases/a.csv: 1 case has no id of its own; it got one from its input, so with another input it is a new case; 2 rows that repeat another one were left out (llmops docs files)']
     """
     copies: dict[str, dict[str, int]] = {}
     for record in records:
@@ -150,7 +150,7 @@ def iter_case_id_notes(records: Iterable[TestRecord]) -> Iterator[str]:
             )
             parts.append(f"{rows} left out")
         if parts:
-            yield f"{shorten_text(file, 100)}: {'; '.join(parts)} (docs/reference/files.md#rows-without-an-id)"
+            yield f"{shorten_text(file, 100)}: {'; '.join(parts)} (llmops docs files)"
 
 
 def _describe_made_ids(count: int) -> str:

@@ -243,7 +243,7 @@ class TrialRun:
         """Return how many trials passed, and what is required: "2 of 3 trials passed: all must pass"."""
         text = f"{counts['passed']} of {len(self.reports)} trials passed"
         if counts["unscored"]:
-            text += f", {counts['unscored']} could not be scored"
+            text += f", {counts['unscored']} without a score"
         return f"{text}: {self.plan.rule}"
 
     def _describe_undecided(self, counts: Mapping[str, int]) -> str:

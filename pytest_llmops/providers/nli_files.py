@@ -50,7 +50,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class NliConfig:
-    """What the network needs of ``config.json``.
+    """The settings of ``config.json`` that the network needs.
 
     Attributes:
         order: Columns of entailment, neutral and contradiction in the output of the network.
@@ -103,7 +103,7 @@ def find_nli() -> InstalledNli:
         cache = shorten_text(str(cache_folder()), 200)
         raise NliMissing(
             f"no NLI model is installed in {cache}. Install one once: {PIP_COMMAND} && {COMMAND} --from FOLDER "
-            f"(a folder with {NETWORK}, {TOKENIZER} and {CONFIG}; docs/how-to/nli.md shows how to make it)"
+            f"(a folder with {NETWORK}, {TOKENIZER} and {CONFIG}; see: llmops docs nli)"
         )
     states = []
     for path in sorted(folder.iterdir()):
@@ -132,7 +132,7 @@ def install_nli(
         The installed model.
 
     Raises:
-        UsageError: There is no such source, a file is missing or damaged, or the cache folder cannot be written.
+        UsageError: The source does not exist, a file is missing or damaged, or the cache folder cannot be written.
         Exception: Whatever ``check`` raises.
     """
     expected = sha256.lower()
@@ -164,7 +164,7 @@ def install_nli(
 
 
 def read_config(folder: Path, where: str) -> NliConfig:
-    """Return what the network needs of the ``config.json`` of a folder; ``where`` starts an error.
+    """Return the settings that the network needs from the ``config.json`` of a folder; ``where`` starts an error.
 
     Raises:
         UsageError: It cannot be read, or its labels are not entailment, neutral and contradiction.
@@ -334,7 +334,7 @@ def _download_files(hub_id: str, revision: str, draft: Path, progress: Callable[
     except Unreachable as error:
         raise UsageError(
             f"{COMMAND}: {error}\n  Download {CONFIG}, {TOKENIZER} and onnx/{NETWORK} of {hub_id} (revision {revision}) "
-            f"on another machine, then: {COMMAND} --from FOLDER; if it has no ONNX file, docs/how-to/nli.md shows how to make one"
+            f"on another machine, then: {COMMAND} --from FOLDER; if it has no ONNX file, see: llmops docs nli"
         ) from None
 
 

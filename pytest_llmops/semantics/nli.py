@@ -35,7 +35,7 @@ class NliModel(Protocol):
 
 
 class Inference(NamedTuple):
-    """Probabilities that a premise entails a hypothesis, says nothing of it, and contradicts it."""
+    """Probabilities that a premise entails a hypothesis, is neutral to it, and contradicts it."""
 
     entailment: float
     neutral: float
@@ -49,7 +49,7 @@ class Contradiction:
     Attributes:
         probability: The mean of both directions.
         entailment: Probability that the reference entails the answer.
-        without: What was not read, as sentences.
+        without: The texts that were not read, as sentences.
     """
 
     probability: float
@@ -61,16 +61,16 @@ def resolve_nli(given: object, *, where: str) -> NliModel:
     """Return an NLI model, by name (``installed``) or as given.
 
     Raises:
-        UnknownName: There is no NLI model of that name.
-        UsageError: The object is no NLI model, or the installed model is missing or damaged.
+        UnknownName: No NLI model has that name.
+        UsageError: The object is not an NLI model, or the installed model is missing or damaged.
     """
     resolved = given
     if isinstance(given, str):
         resolved = load_builtin(KIND, given, where)
     if not callable(getattr(resolved, "predict", None)):
         raise UsageError(
-            f'{where}: expected nli as "installed" or an object with predict(pairs), as docs/how-to/nli.md shows, '
-            f"got {type(resolved).__name__}"
+            f'{where}: expected nli as "installed" or an object with predict(pairs), '
+            f"got {type(resolved).__name__}; see: llmops docs nli"
         )
     return cast("NliModel", resolved)
 

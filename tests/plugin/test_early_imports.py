@@ -172,7 +172,7 @@ def test_contains():
 
 
 def test_judge(judge):
-    with pytest.raises(Exception, match="could not be scored"):
+    with pytest.raises(Exception, match="gave no score"):
         assert_judge_score("an answer", at_least=10, judge=judge)
 """
 HELPER = """

@@ -51,7 +51,7 @@ def test_a_plain_test_fails_with_the_diff_and_is_in_the_reports(
         "unexpected   created notes.md",
         r"diff         +\x1b[31m::error::stray",
         'missing   changed "price.py": price.py is as it was',
-        "files could not be scored: ",
+        "files gave no score: ",
     ):
         assert line in result.text
     statuses = {name: record.measurements[0].status for name, record in result.records.items()}

@@ -323,7 +323,7 @@ def test_b(number):
     project.write(**{"test_a.py": text})
     result = project.run()
     assert result.records["test_a"].outcome == "errored"
-    assert "2 of 3 trials passed, 1 could not be scored: all must pass" in result.text
+    assert "2 of 3 trials passed, 1 without a score: all must pass" in result.text
     assert result.records["test_b"].outcome == "passed"
 
 

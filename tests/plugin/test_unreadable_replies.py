@@ -206,7 +206,7 @@ def test_after_three_unreadable_replies_in_a_row_a_judge_is_not_asked_again(proj
     assert [is_not_asked(record) for record in result.run.records] == [False] * 3 + [True] * 3
     assert len(NOTE.findall(result.text)) == 1
     check_message(result.line("judge quality (model judge-1) gave 3"))
-    check_message(result.line("could not be scored: not asked: judge quality gave 3"))
+    check_message(result.line("gave no score: not asked: judge quality gave 3"))
     message = result.records["test_number[5]"].message
     check_message(message)
     assert "--llm-record=new" in message

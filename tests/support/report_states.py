@@ -294,7 +294,7 @@ def judge_error_run() -> Run:
     for place, case in enumerate(CASES):
         if place < 8:
             record = build_record(case, judge=None, outcome="errored")
-            error = "judge.helpful could not be scored: large-judge: no answer within 30 s"
+            error = "judge.helpful gave no score: large-judge: no answer within 30 s"
             record = replace(record, message=f"MeasurementErrored: {error}", raised=("MeasurementErrored",))
         else:
             record = build_record(case)

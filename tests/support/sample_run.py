@@ -217,7 +217,7 @@ def _judged() -> list[TestRecord]:
     return [
         TestRecord(
             nodeid="tests/test_tone.py::test_polite[angry]", outcome="errored", duration_s=0.3,
-            message="judge.quality could not be scored: no verdict after 2 tries",
+            message="judge.quality gave no score: no verdict after 2 tries",
             measurements=(
                 Measurement(name="judge.quality", error="no verdict after 2 tries", version="quality-1",
                     detail={"actual": "I am not sure.", "judge": {"score": None, "low": 1, "high": 10, "raw": reply, "dimensions": {}}}),
@@ -274,7 +274,7 @@ def _candidate(
         nodeid=f"tests/test_refunds.py::test_models[{model}-{case}]",
         outcome="errored" if score is None else "failed" if score < 7 else "passed",
         duration_s=0.01,
-        message="judge.quality could not be scored: no verdict after 2 tries" if score is None else "",
+        message="judge.quality gave no score: no verdict after 2 tries" if score is None else "",
         measurements=(verdict, length),
         calls=(
             Call(provider="openai", endpoint="chat", model=model, messages=(Message("user", case),), output=answer,

@@ -151,7 +151,7 @@ def test_a_judge_is_not_called_where_nothing_has_to_be_read() -> None:
 
 @pytest.mark.parametrize("verdict", [Verdict(error="no verdict"), Verdict(score=11), 0.9, OSError("down")])
 def test_a_judge_without_a_score_is_an_error_and_no_low_score(verdict: Any) -> None:
-    with pytest.raises(MeasurementErrored, match=r"grounding.supported could not be scored: judge reader: "):
+    with pytest.raises(MeasurementErrored, match=r"grounding.supported gave no score: judge reader: "):
         assert_grounded("Refunds take 5 days.", CONTEXTS, judge=Reader(verdict))
 
 

@@ -195,9 +195,7 @@ def test_an_agent_without_calls_fails_unless_none_is_expected() -> None:
 @pytest.mark.parametrize("source", [[], {"messages": []}, [{"role": "user", "content": "Hi"}]])
 def test_a_source_without_a_message_of_the_agent_could_not_be_scored(source: object) -> None:
     for expected in ([], ["search"]):
-        with pytest.raises(
-            MeasurementErrored, match="could not be scored: the source has no message of an agent"
-        ):
+        with pytest.raises(MeasurementErrored, match="gave no score: the source has no message of an agent"):
             assert_tool_calls(source, expected)
 
 
@@ -246,7 +244,7 @@ def test_calls_that_may_be_missing_could_not_be_scored(
         assert_tool_calls(source, expected, **options)
     reason = "calls of the agent may be missing: call 2 was not read completely (and 1 more)"
     lines = [" ".join(line.split()) for line in str(error.value).splitlines()]
-    assert lines[0].startswith(f"tools.calls could not be scored: {reason}")
+    assert lines[0].startswith(f"tools.calls gave no score: {reason}")
     assert "problem call 3 could not be read" in lines
     # The shares are not known either.
     assert list(measure(source, expected, **options)) == ["tools.calls"]

@@ -115,15 +115,15 @@ def test_the_trajectory_is_shown_once() -> None:
 def test_a_limit_of_what_is_not_known_could_not_be_scored() -> None:
     with pytest.raises(
         MeasurementErrored,
-        match=r"trajectory.tokens could not be scored: the source does not have the tokens",
+        match=r"trajectory.tokens gave no score: the source does not have the tokens",
     ):
         assert_trajectory(make([LOOKUP]), at_most_tokens=10)
     with pytest.raises(
-        MeasurementErrored, match=r"trajectory.match could not be scored: the source has no message"
+        MeasurementErrored, match=r"trajectory.match gave no score: the source has no message"
     ):
         assert_trajectory([], ["refund"])
     with pytest.raises(
-        MeasurementErrored, match=r"trajectory.steps could not be scored: the source has no message"
+        MeasurementErrored, match=r"trajectory.steps gave no score: the source has no message"
     ):
         assert_trajectory(Trajectory(), at_most_steps=3)
 
@@ -135,7 +135,7 @@ def test_calls_without_a_price_are_named_with_their_model_and_not_scored() -> No
     unpriced = replace(priced, model="m-own", cost_usd=None)
     with pytest.raises(
         MeasurementErrored,
-        match=r"trajectory.cost could not be scored: 1 of 2 calls without a known price \(m-own\): limit at_most_tokens, or install pytest-llmops",
+        match=r"trajectory.cost gave no score: 1 of 2 calls without a known price \(m-own\): limit at_most_tokens, or install pytest-llmops",
     ):
         assert_trajectory([priced, unpriced], at_most_usd=5)
     with pytest.raises(
@@ -146,7 +146,7 @@ def test_calls_without_a_price_are_named_with_their_model_and_not_scored() -> No
 
 def test_steps_that_may_be_missing_could_not_be_scored() -> None:
     trajectory = replace(TRAJECTORY, problems=("call 3 could not be read",))
-    reason = "could not be scored: calls of the agent may be missing: call 3 could not be read"
+    reason = "gave no score: calls of the agent may be missing: call 3 could not be read"
     with pytest.raises(MeasurementErrored) as error:
         assert_trajectory(trajectory, ["get_order", "refund"], at_most_steps=2)
     lines = str(error.value).splitlines()

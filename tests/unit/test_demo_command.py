@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.chromium import BROWSER
 from support.messages import check_message
+from support.pictures import check_pictures
 from support.terminal_picture import draw_terminal, read_picture, wrap_lines
 
 from pytest_llmops import cli
@@ -21,14 +23,15 @@ PICTURE = ROOT / "docs/demo.svg"
 
 
 def run_pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the demo's tests as the demo says, with this plugin only."""
-    command = [sys.executable, "-m", "pytest", "-p", "pytest_llmops.plugin", *arguments]
+    """Run the demo's tests as the demo says, with this plugin only; the run file is named by the prompt's version."""
+    report = f"--llm-report={arguments[-1].rpartition('=')[2]}.json"
+    command = [sys.executable, "-m", "pytest", "-p", "pytest_llmops.plugin", report, *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.slow
 def test_the_demo_shows_the_change_the_verdict_and_the_report(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
@@ -67,6 +70,8 @@ def test_the_demo_shows_the_change_the_verdict_and_the_report(
     back = run_pytest(folder, "-q", "--llm-prompt=support=v1")
     assert back.returncode == 0
     assert "GREEN     Nothing changed" in back.stdout
+    if BROWSER:
+        check_pictures(request.getfixturevalue("tab"), folder)
 
 
 @pytest.mark.slow

@@ -136,3 +136,45 @@ def test_what_cannot_be_done_is_an_error(init: Init, argv: list[str], files: dic
     assert (status, out) == (2, "")
     check_message(err)
     assert {name: contents()[name] for name in files} == files
+
+
+@pytest.mark.parametrize(
+    ("service", "files"),
+    [
+        ("github", [".github/llmops-comment.sh", ".github/workflows/llm.yml"]),
+        ("github-forks", [".github/llmops-comment.sh", ".github/workflows/llm-forks.yml"]),
+        ("github-record", [".github/workflows/llm-record.yml"]),
+        ("gitlab", [".gitlab-ci.yml"]),
+        ("jenkins", ["Jenkinsfile"]),
+    ],
+)
+def test_a_ci_recipe_is_all_that_is_written(init: Init, service: str, files: list[str]) -> None:
+    status, out, _ = init(f"--ci={service}")
+    assert status == 0
+    check_message(out)
+    assert list(contents()) == files
+    assert json.loads(init(f"--ci={service}", "--json")[1])["left_alone"] == sorted(files, reverse=True)
+
+
+def test_a_ci_recipe_installs_the_project_as_its_files_say(init: Init) -> None:
+    Path("pyproject.toml").write_text("[project]\nname = 'app'\n")
+    init("--ci=jenkins")
+    assert ".venv/bin/pip install -e . pytest-llmops\n" in Path("Jenkinsfile").read_text()
+    Path("requirements.txt").touch()
+    init("--ci=gitlab")
+    assert "- pip install -r requirements.txt pytest-llmops\n" in Path(".gitlab-ci.yml").read_text()
+    Path("requirements-dev.txt").touch()
+    init("--ci=github")
+    workflow = Path(".github/workflows/llm.yml").read_text()
+    assert "run: pip install -r requirements-dev.txt\n" in workflow
+    status, _, err = init("--ci=github", "--llm-model=m")
+    assert status == 2
+    check_message(err)
+
+
+def test_a_ci_recipe_leaves_a_file_of_the_user_alone(init: Init) -> None:
+    Path("Jenkinsfile").write_text("pipeline {}\n")
+    out = init("--ci=jenkins")[1]
+    assert "left alone  Jenkinsfile" in out
+    assert "compare the file that was left alone with the recipe: " in out
+    assert contents() == {"Jenkinsfile": "pipeline {}\n"}

@@ -53,7 +53,7 @@ def test_with_verdicts_it_says_what_the_judge_says_and_why(export: Export) -> No
     export(Run(records=(*judged_run(5).records, judged_test("x", unscored))), "--with-verdicts")
     scored, unscored_entry = sorted(read_queue("a.jsonl"), key=lambda entry: entry.output)
     assert (scored.score, scored.data["judge"], scored.reason) == (5, 5, "low confidence (0.50, below 0.8)")
-    assert (unscored_entry.score, unscored_entry.reason) == (None, "could not be scored (no verdict)")
+    assert (unscored_entry.score, unscored_entry.reason) == (None, "no score (no verdict)")
     assert unscored_entry.data == {"contexts": ["p", "q"], "family": "x"}  # no scale is known without a score
 
 

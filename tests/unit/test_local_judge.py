@@ -38,7 +38,6 @@ JUDGES: dict[str, Callable[[Model], Rubric]] = {
     "right": lambda model: Rubric(RUBRIC, model),
 }
 SHOWN = {"quality": "`quality`, from 7 of 10", "right": "a rubric file, pass/fail"}
-DOCS = Path(__file__).parents[2] / "docs" / "how-to" / "calibration.md"
 both = pytest.mark.parametrize("name", JUDGES)
 
 
@@ -101,7 +100,7 @@ def test_unscored_answers_of_the_responses_api_are_an_error_and_no_kappa() -> No
             assert_judge_agrees(judge, ROWS[:3], at_least_labels=3)
         for row in ROWS[1:3]:  # after the first nothing more was asked
             judge.judge(row["answer"], question=row["question"], reference=row["reference"])
-    assert "1 of 3 answers could not be scored, more than 5%" in str(caught.value)
+    assert "1 of 3 answers got no score, more than 5%" in str(caught.value)
 
 
 def interactions(cassette: str) -> list[dict[str, Any]]:

@@ -537,7 +537,7 @@ def test_measurements_of_one_assertion_raise_one_failure(top: Recorder) -> None:
     with pytest.raises(MeasurementFailed) as caught:
         emit_together(together(None, 1.0, 0.0))
     assert str(caught.value).splitlines() == [
-        "m0 could not be scored: broken",
+        "m0 gave no score: broken",
         "  number   0",
         "  m2 0.00 < 0.50",
         "    number   2",

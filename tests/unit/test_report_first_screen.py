@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -378,8 +377,3 @@ def test_screenshots(tab: Tab, tmp_path: Path, scheme: str) -> None:
         for state in (*FOLD_STATES, "error-collection"):
             show(tab, tmp_path, make_state(state))
             tab.screenshot(folder / f"report-{state}-{width}-{scheme}.png")
-    # The one that the docs show
-    tab.resize(1080, 720)
-    if scheme == "light":
-        show(tab, tmp_path, replace(STATES["red"](), notes=()))
-        tab.screenshot(folder / "report-red.png")

@@ -442,7 +442,7 @@ def test_the_message_says_what_failed_now() -> None:
     assert first_of(again(run_of(broken), (FAILED,))).message == "fixture broke"
 
 
-BOTH = "MeasurementErrored: judge quality could not be scored: down\n  rerun   pytest"
+BOTH = "MeasurementErrored: judge quality gave no score: down\n  rerun   pytest"
 
 
 def ended(outcome: Outcome, old: Measurement, raised: tuple[str, ...], message: str) -> TestRecord:
@@ -461,7 +461,7 @@ def ended(outcome: Outcome, old: Measurement, raised: tuple[str, ...], message: 
         (ended("failed", verdict(3.0), ("ValueError",), "ValueError: no number\nbefore this, 1. judge"), PASSED,
             ("failed", ("ValueError",)), "ValueError: no number\nbefore this, 1. judge"),
         (ended("failed", verdict(3.0), ("AssertionError",), "MeasurementFailed: so it says"), LOST,
-            ("errored", ("MeasurementErrored", "AssertionError")), "judge.tone could not be scored: no verdict"),
+            ("errored", ("MeasurementErrored", "AssertionError")), "judge.tone gave no score: no verdict"),
         (ended("xfailed", verdict(3.0), ("AssertionError",), "known"), PASSED, ("xfailed", ("AssertionError",)), "known"),
         (ended("xfailed", verdict(3.0), ("MeasurementFailed",), "known"), PASSED, ("xpassed", ()), "known"),
         # Nothing else did:
@@ -473,7 +473,7 @@ def ended(outcome: Outcome, old: Measurement, raised: tuple[str, ...], message: 
         (ended("errored", verdict(None), (), f"{BOTH}\n\nRuntimeError: full"), PASSED, ("errored", ()), "RuntimeError: full"),
         (ended("failed", verdict(3.0), (), "ValueError: no number"), PASSED, ("failed", ()), "ValueError: no number"),
         (ended("failed", verdict(3.0), (), "judge quality 3 < 7"), PASSED, ("passed", ()), ""),
-        (ended("errored", verdict(None), (), "judge.quality could not be scored: x"), PASSED, ("passed", ()), ""),
+        (ended("errored", verdict(None), (), "judge.quality gave no score: x"), PASSED, ("passed", ()), ""),
         (ended("errored", verdict(None), (), BOTH), PASSED, ("passed", ()), ""),
     ],
 )  # fmt: skip

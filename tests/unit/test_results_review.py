@@ -187,8 +187,8 @@ def test_no_answer_and_no_verdict_are_for_a_person_too(alone: None) -> None:
             assert_judge_score(answer, judge=judge)
         kept.append(caught.value.measurement)
     assert [(selected.answer, selected.reason) for selected in select_for_review([record(*kept)])] == [
-        (None, "could not be scored (expected a text, got NoneType)"),
-        ("x", "could not be scored (down)"),
+        (None, "no score (expected a text, got NoneType)"),
+        ("x", "no score (down)"),
     ]
 
 

@@ -157,7 +157,7 @@ def _describe_unset_client(presets: Sequence[ClientPreset], headers: Mapping[str
         return ""
     return (
         f"{shorten_text(program, 40)} sent it, with the day, the folder and ids in it: set llm_clients = {name} in the ini, and"
-        " record again (docs/how-to/from-claude-code-or-codex.md)"
+        " record again (llmops docs from-claude-code-or-codex)"
     )
 
 

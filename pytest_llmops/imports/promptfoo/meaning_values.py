@@ -40,7 +40,7 @@ def _read_references(assertion: SuiteAssertion) -> LineValue:
 def _read_rubric(assertion: SuiteAssertion) -> LineValue:
     value = assertion.value
     if not isinstance(value, str) or not value.strip():
-        raise NoEquivalent("its rubric is not a text: write it as a rubric file (docs/how-to/judges.md)")
+        raise NoEquivalent("its rubric is not a text: write it as a rubric file (llmops docs judges)")
     criteria = value.strip()
     if assertion.negated:
         criteria = (

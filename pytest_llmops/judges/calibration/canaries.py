@@ -303,7 +303,7 @@ class CanaryRun:
             first_error = ""
             if self.unscored:
                 first_error = self.unscored[0].error
-            return f"{len(self.unscored)} of {len(self.tried)} canaries could not be scored: {first_error}"
+            return f"{len(self.unscored)} of {len(self.tried)} canaries got no score: {first_error}"
         right = self.right_answers
         if right and not any(outcome.passed for outcome in right):
             return f"it passes none of {len(right)} right answers either: what it rejects says nothing"

@@ -176,7 +176,7 @@ def _format_unscored(judged: JudgedAnswers, figures: AgreementFigures) -> str:
     count = f"{len(judged.errors):,} of {len(judged.verdicts):,} answers"
     id_, error = next(iter(judged.errors.items()))
     example = f"{shorten_text(id_, 40)}: {shorten_text(error, 80)}"
-    return f"{count} could not be scored and are not compared{worst}; {example}"
+    return f"{count} got no score and are not compared{worst}; {example}"
 
 
 def _format_disputed(ids: Sequence[str]) -> str:

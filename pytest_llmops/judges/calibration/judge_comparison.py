@@ -233,7 +233,7 @@ def _compare_verdicts(
 
 def _describe_unscored(labels: Labels, judged: JudgedAnswers) -> str:
     """Return the error that too many answers have no verdict, with the first of them. There must be at least one."""
-    unscored = f"{len(judged.errors):,} of {len(labels.labelled_anywhere):,} answers could not be scored"
+    unscored = f"{len(judged.errors):,} of {len(labels.labelled_anywhere):,} answers got no score"
     id_, error = next(iter(judged.errors.items()))
     example = f"{shorten_text(id_, 40)}: {shorten_text(error)}"
     return f"{unscored}, more than {MAX_UNSCORED:.0%}: what is left is no fair sample; {example}"

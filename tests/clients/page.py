@@ -63,7 +63,7 @@ FOOT = """
 
 A plain client of the standard library gets a compressed answer unpacked from a recording, with the matching header.
 
-[WebSockets](../explanation/recording.md) are recorded too, but not in this table. gRPC (Vertex AI over gRPC) is not recorded, and neither are clients with their own HTTP stack in C or Rust (curl_cffi, pycurl, pyreqwest).
+[WebSockets](../explanation/recording.md#websockets) are recorded too, but not in this table. gRPC (Vertex AI over gRPC) is not recorded, and neither are clients with their own HTTP stack in C or Rust (curl_cffi, pycurl, pyreqwest).
 
 `LLMOPS_GOLDEN=write pytest tests/clients` writes this page.
 """

@@ -23,11 +23,7 @@ DOCS := $(VENV)/docs/.ready
 MODEL    ?=
 BASE_URL ?= https://api.openai.com/v1
 
-<<<<<<< HEAD
-.PHONY: setup agents frameworks demo test quick lint e2e bench docs docs-links record format clean help
-=======
-.PHONY: setup agents frameworks demo test quick lint e2e bench record release-check format clean help
->>>>>>> main
+.PHONY: setup agents frameworks demo test quick lint e2e bench docs docs-links reference record release-check format clean help
 
 help:
 	@echo "make demo    the example suite, offline, with an HTML and a JUnit report"
@@ -38,11 +34,9 @@ help:
 	@echo "make lint    style, types, import contracts; of the report's script too, where Node is"
 	@echo "make e2e     real input through a real model on this machine"
 	@echo "make bench   speed, as ratios measured in one run"
-<<<<<<< HEAD
 	@echo "make docs    the documentation site, in site/; \`make docs-links\` also requests its external links"
-=======
 	@echo "make release-check  build the package and check it"
->>>>>>> main
+	@echo "make reference  write the generated pages of docs/reference"
 	@echo "make record MODEL=YOUR_MODEL    record the examples again, against a model of yours"
 
 $(READY): requirements/dev.txt pyproject.toml
@@ -113,18 +107,17 @@ $(INCIDENTS): requirements/incidents.in
 	@$(VENV)/incidents/bin/python -m pip install -q --disable-pip-version-check --no-compile -r requirements/incidents.in -e .
 	@touch $@
 
-<<<<<<< HEAD
 $(DOCS): requirements/docs.txt
 	@echo "setting up $(VENV)/docs, for the documentation site (once)"
 	@mkdir -p $(VENV)
 	@$(PYTHON) -m venv --clear $(VENV)/docs
 	@$(VENV)/docs/bin/python -m pip install -q --disable-pip-version-check --no-deps -r requirements/docs.txt
-=======
+	@touch $@
+
 $(RELEASE): requirements/release.txt
 	@echo "setting up $(VENV)/release, for the release check (once)"
 	@$(PYTHON) -m venv --clear $(VENV)/release
 	@$(VENV)/release/bin/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r requirements/release.txt
->>>>>>> main
 	@touch $@
 
 # With `make -j2 setup` both environments are set up at once.
@@ -162,6 +155,9 @@ e2e: $(READY)
 
 bench: $(READY) $(PEERS)
 	$(BIN)/python -m benchmarks
+
+reference: $(READY)
+	LLMOPS_GOLDEN=write $(BIN)/python -m pytest -q -n 0 tests/docs/test_reference.py -k generator
 
 docs: $(DOCS)
 	NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/python -m mkdocs build --strict

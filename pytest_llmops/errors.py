@@ -234,7 +234,7 @@ class LLMOpsError(_Picklable, Exception):
 
 
 class UsageError(LLMOpsError):
-    """A mistake that the user can correct; the message says where and how."""
+    """A mistake that the user can correct. The message gives the place and the correction."""
 
     code: ClassVar[str] = "LLM-USAGE"
 
@@ -246,8 +246,8 @@ class UnknownName(UsageError):
         kind: The kind of thing ("prompt", "judge" ...).
         name: The name as given.
         known: The names that exist.
-        where: Where the name was given or looked up; may be empty.
-        step: What the user can do, instead of a similar name; may be empty.
+        where: Where the name was given or looked up. May be empty.
+        step: The next step for the user, instead of a similar name. May be empty.
     """
 
     code: ClassVar[str] = "LLM-NAME"
@@ -273,7 +273,7 @@ class UnknownName(UsageError):
 
 
 class SettingError(UsageError):
-    """A setting with the wrong form. The message says where it was set, its name, what was expected and what was found."""
+    """A setting with the wrong form. The message shows its name, its place, the expected form and the value."""
 
     code: ClassVar[str] = "LLM-SETTING"
 
@@ -323,7 +323,7 @@ class SchemaError(UsageError):
 
 
 class MissingExtra(UsageError):
-    """An optional dependency that is not installed; gives the install command."""
+    """An optional dependency that is not installed. Gives the install command."""
 
     code: ClassVar[str] = "LLM-EXTRA"
 
@@ -344,7 +344,7 @@ class AcceptRefused(UsageError):
 
 
 class SetupMissing(UsageError):
-    """What the tests of a run need is not there: an embedder, a server, a key, the model of the judges, a readable baseline."""
+    """A requirement of the run's tests is missing: an embedder, a server, a key, the model of the judges, a readable baseline."""
 
     code: ClassVar[str] = "LLM-SETUP"
 
@@ -354,7 +354,7 @@ class ModelError(LLMOpsError):
 
     Attributes:
         kind: ``connection``, ``timeout``, ``auth``, ``rate_limit``, ``request``, ``server`` or ``reply``.
-        status: HTTP status; None without a response.
+        status: HTTP status. None without a response.
     """
 
     code: ClassVar[str] = "LLM-MODEL"
@@ -366,7 +366,7 @@ class ModelError(LLMOpsError):
 
 
 class JudgeError(LLMOpsError):
-    """A judge that gave no verdict; has the raw reply."""
+    """A judge that gave no verdict. Has the raw reply."""
 
     code: ClassVar[str] = "LLM-UNSCORED"
 
@@ -455,19 +455,19 @@ class MeasurementFailed(_HoldsMeasurements, AssertionError):
 
     Attributes:
         measurement: The (first) measurement that failed.
-        measurements: All failed measurements; several after `soft`.
-        assertions: For each of them the name of the assertion; empty if an earlier one is of the same assertion.
+        measurements: All failed measurements. Several after `soft`.
+        assertions: For each of them the name of the assertion. Empty if an earlier one is of the same assertion.
     """
 
     code: ClassVar[str] = "LLM-THRESHOLD"
 
 
 class MeasurementErrored(_HoldsMeasurements, LLMOpsError):
-    """A measurement that could not be scored: an error, never a low score.
+    """A measurement without a score: an error, never a low score.
 
     Attributes:
         measurement: The (first) errored measurement.
-        measurements: All errored measurements; several after `soft`.
+        measurements: All errored measurements. Several after `soft`.
     """
 
     code: ClassVar[str] = "LLM-UNSCORED"

@@ -38,13 +38,25 @@ def llm() -> Model:
     """The model under test, as ``@pytest.mark.llm_models``, ``--llm-model`` and ``--llm-base-url`` name it.
 
     ``llm.complete(text_or_messages_or_rendered_prompt, **params)`` returns a `Completion`.
+
+    Example::
+
+        def test_answer(llm):
+            assert_contains(llm.complete("May I return it after 60 days?"), "45 days")
     """
     return cast("Model", recorder.find_component("model", "app"))
 
 
 @pytest.fixture
 def judge(request: pytest.FixtureRequest) -> Judge:
-    """The judge of ``@pytest.mark.judge(name)``; ``quality`` without a marker. Needs ``--llm-judge``."""
+    """The judge of ``@pytest.mark.judge(name)``, or ``quality`` without a marker. Needs ``--llm-judge``.
+
+    Example::
+
+        @pytest.mark.judge("judges/tone.md")
+        def test_tone(llm, judge):
+            assert_judge_score(llm.complete("My tent leaks!"), judge=judge)
+    """
     from pytest_llmops.harness.markers.judge import load_marked_judge
 
     return load_marked_judge(request.node)
@@ -52,10 +64,10 @@ def judge(request: pytest.FixtureRequest) -> Judge:
 
 @pytest.fixture
 def judge_canaries(request: pytest.FixtureRequest) -> Callable[..., Measurement]:
-    """``judge_canaries(judge)`` asserts that a judge passes none of the canaries, see `assert_judge_canaries`.
+    """A function that asserts that a judge passes no canary: ``judge_canaries(judge)`` is `assert_judge_canaries`.
 
-    A judge is tried once per version: its replies are recorded in a cassette of that version, which all tests
-    share. Needs ``--llm-judge``.
+    A judge is tried once per version. Its replies are recorded in a cassette of that version, which all tests share.
+    Needs ``--llm-judge``.
     """
     from pytest_llmops.assertions.judge_agreement import assert_judge_canaries_once
     from pytest_llmops.harness.markers.judge import load_marked_judge
@@ -65,13 +77,13 @@ def judge_canaries(request: pytest.FixtureRequest) -> Callable[..., Measurement]
 
 @pytest.fixture
 def embedder() -> Embedder:
-    """The embedder of the ini key ``llm_embedder``."""
+    """The embedder of ``llm_embedder``. ``embedder.embed(texts)`` returns a vector for each text."""
     return cast("Embedder", recorder.find_component("embedder", recorder.current_settings().embedder))
 
 
 @pytest.fixture
 def prompts(request: pytest.FixtureRequest) -> Prompts:
-    """The prompts of the nearest prompts folder: ``prompts.get(name, version)``."""
+    """The prompts of the nearest prompts folder, as `Prompts`: ``prompts.get(name, version)``."""
     from pytest_llmops.harness.markers.prompt import find_prompts
 
     return find_prompts(request.node, recorder.current_settings())
@@ -79,7 +91,17 @@ def prompts(request: pytest.FixtureRequest) -> Prompts:
 
 @pytest.fixture
 def prompt(request: pytest.FixtureRequest) -> Iterator[Prompt]:
-    """The prompt of ``@pytest.mark.prompt(name)``, in the version under test; an application that loads the prompt gets that version too."""
+    """The prompt of ``@pytest.mark.prompt(name)``, a `Prompt`, in the version under test.
+
+    ``prompt.render(**variables)`` returns its messages. An application that loads the prompt itself gets the same
+    version.
+
+    Example::
+
+        @pytest.mark.prompt("support/answer")
+        def test_answer(llm, prompt):
+            llm.complete(prompt.render(question="May I return it?"))
+    """
     from pytest_llmops.harness.markers.prompt import find_prompt
     from pytest_llmops.prompts.registry import VERSIONS_VARIABLE, join_overrides
 
@@ -104,7 +126,16 @@ def prompt(request: pytest.FixtureRequest) -> Iterator[Prompt]:
 
 @pytest.fixture
 def case(request: pytest.FixtureRequest) -> Case:
-    """A case of ``@pytest.mark.cases(file)``."""
+    """A case of ``@pytest.mark.cases(file)``, a `Case`.
+
+    It has ``case.input``, ``case.reference``, and ``case["key"]`` for your own keys.
+
+    Example::
+
+        @pytest.mark.cases("cases/refunds.jsonl")
+        def test_answer(llm, case):
+            assert_contains(llm.complete(case.input), case["fact"])
+    """
     from pytest_llmops.harness.markers import cases, load_markers
 
     arguments = cases.MARKER.find(request.node)
@@ -128,7 +159,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 @pytest.fixture
 def retriever(request: pytest.FixtureRequest) -> Retriever:
-    """The retriever of ``@pytest.mark.retriever(name, k=)``: ``retriever.search(query)`` returns `Hits`."""
+    """The retriever of ``@pytest.mark.retriever(name, k=)``. ``retriever.search(query)`` returns `Hits`."""
     from pytest_llmops.harness.components import hook_factories
     from pytest_llmops.harness.markers.retriever import MARKER, build_corpus_retriever
 
@@ -178,7 +209,14 @@ class _LimitedRetriever:
 
 @pytest.fixture
 def llm_calls(request: pytest.FixtureRequest) -> CallLog:
-    """The model calls of this test so far, as read from the wire, live or replayed."""
+    """The model calls of this test so far, a `CallLog` of `Call`. They are read from the wire, live or replayed.
+
+    Example::
+
+        def test_cost(llm, llm_calls):
+            llm.complete("Hello?")
+            assert_tokens(llm_calls, at_most_tokens=500)
+    """
     from pytest_llmops.trace import CallLog
 
     _require_recorded(request, "llm_calls")
@@ -187,7 +225,10 @@ def llm_calls(request: pytest.FixtureRequest) -> CallLog:
 
 @pytest.fixture
 def llm_feedback() -> Callable[..., Feedback]:
-    """``llm_feedback(file)`` reads what users said of answers: its ``events``, ``votes`` and ``up_share()``, see `read_feedback`."""
+    """A function that reads the feedback of users: ``llm_feedback(file)`` is `read_feedback`.
+
+    Its result has ``events``, ``votes`` and ``up_share()``.
+    """
     from pytest_llmops.production.feedback import read_feedback
 
     return read_feedback
@@ -204,9 +245,9 @@ def llm_cassette(request: pytest.FixtureRequest) -> Tape:
 def llm_proxy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[LLMProxy]:
     """A server on this machine by which programs in any language are recorded and replayed with this test.
 
-    For the time of the test ``OPENAI_BASE_URL``, ``ANTHROPIC_BASE_URL``, ``GOOGLE_GEMINI_BASE_URL`` and ``CO_API_URL``
-    send SDKs to it; ``llm_proxy.environment`` holds these variables, ``llm_proxy.url`` its address. For coding agents
-    name them in ``llm_clients``.
+    During the test, ``OPENAI_BASE_URL``, ``ANTHROPIC_BASE_URL``, ``GOOGLE_GEMINI_BASE_URL`` and ``CO_API_URL`` point
+    SDKs to it. ``llm_proxy.environment`` holds these variables, ``llm_proxy.url`` its address. For coding agents, name
+    them in ``llm_clients``.
     """
     from pytest_llmops.cassettes.http.reverse_proxy import open_proxy
 
@@ -219,10 +260,10 @@ def llm_proxy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def llm_tools(request: pytest.FixtureRequest) -> MarkedTools:
-    """The tools of ``@pytest.mark.llm_tools(file)``, of one catalogue: a sequence of `ToolDefinition`.
+    """The tools of one catalogue of ``@pytest.mark.llm_tools(file)``: a sequence of `ToolDefinition`.
 
-    ``llm_tools.for_openai()`` and its siblings return them as a model's API expects them; ``llm_tools.check(reply, case)`` asserts that
-    the model chose the tool of the case.
+    ``llm_tools.for_openai()`` and its siblings return them in the form of a model's API. ``llm_tools.check(reply,
+    case)`` asserts that the model chose the tool of the case.
     """
     from pytest_llmops.harness.markers.llm_tools import MARKER
     from pytest_llmops.harness.tool_choice import MarkedTools

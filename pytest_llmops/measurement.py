@@ -179,7 +179,7 @@ class Measurement:
         return "failed"
 
     def to_wire(self) -> dict[str, Json]:
-        """Return a dictionary of plain builtins; fields at their default are left out.
+        """Return a dictionary of plain builtins. Fields at their default are left out.
 
         >>> Measurement(name="m", value=1).to_wire()
         {'name': 'm', 'value': 1.0}
@@ -194,7 +194,7 @@ class Measurement:
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Json]) -> "Measurement":
-        """Return the measurement that `to_wire` wrote; keys of a newer version are ignored.
+        """Return the measurement that `to_wire` wrote. Keys of a newer version are ignored.
 
         >>> Measurement.from_wire({"name": "m", "value": 1.0, "later": 1}).value
         1.0

@@ -38,11 +38,11 @@ class Media:
 
     Attributes:
         kind: ``image`` or ``audio``.
-        type: ``png``, ``wav`` ..., by its first bytes; empty: not a type that reports show.
-        size: Number of bytes; None: not known, as only a digest was recorded.
+        type: ``png``, ``wav`` ..., by its first bytes. Empty: not a type that reports show.
+        size: Number of bytes. None: not known, as only a digest was recorded.
         sha256: The digest of the content, in hexadecimal.
-        data: The content in base64; empty if it is too large, of another type, or kept elsewhere in the same run.
-        url: The address of an image that a prompt only links to, and the server fetches; empty otherwise.
+        data: The content in base64. Empty if it is too large, of another type, or kept elsewhere in the same run.
+        url: The address of an image that a prompt only links to, and the server fetches. Empty otherwise.
     """
 
     kind: str
@@ -54,7 +54,7 @@ class Media:
 
     @property
     def label(self) -> str:
-        """What stands for it in a text.
+        """The label that replaces it in a text.
 
         >>> Media(kind="image", type="png", size=24_310).label, Media(kind="audio", size=812).label
         ('[image: png, 24 KB]', '[audio: unknown type, 812 bytes]')
@@ -66,7 +66,7 @@ class Media:
 
     @property
     def address(self) -> str:
-        """What a request has for it: a data address with the content, else ``url``; empty if there is neither.
+        """Its form in a request: a data address with the content, else ``url``. Empty if there is neither.
 
         >>> Media(kind="image", type="png", data="iVBO").address
         'data:image/png;base64,iVBO'
@@ -76,7 +76,7 @@ class Media:
         return self.url
 
     def to_wire(self) -> dict[str, Json]:
-        """Return plain builtins; fields at their default are left out."""
+        """Return plain builtins. Fields at their default are left out."""
         return {name: value for name, value in asdict(self).items() if value not in (None, "")}
 
 
@@ -85,9 +85,9 @@ class Message:
     """A message of a conversation. Only role and content count when messages are compared.
 
     Attributes:
-        media: The images and sounds in it, in the order in which labels stand for them in the content.
-        tool_calls: The tools that it calls; the content has them as text. `to_wire` leaves them out.
-        call_id: Id of the call whose result it is; "": it is not a result, or the result has no id.
+        media: The images and sounds in it, in the order of their labels in the content.
+        tool_calls: The tools that it calls. The content has them as text. `to_wire` leaves them out.
+        call_id: Id of the call whose result it is. "": it is not a result, or the result has no id.
         tool_name: Name of the tool whose result it is, if the result states it.
         is_error: Whether the result is marked as an error.
     """
@@ -102,11 +102,11 @@ class Message:
 
     @property
     def is_result(self) -> bool:
-        """Whether it is the result of a tool; the deprecated role ``function`` of OpenAI is read as ``user``."""
+        """Whether it is the result of a tool. The deprecated role ``function`` of OpenAI is read as ``user``."""
         return self.role == "tool" or bool(self.call_id or self.tool_name)
 
     def to_wire(self) -> dict[str, Json]:
-        """Return plain builtins; fields at their default are left out."""
+        """Return plain builtins. Fields at their default are left out."""
         wire: dict[str, Json] = {"role": self.role, "content": self.content}
         if self.media:
             wire["media"] = [item.to_wire() for item in self.media]
@@ -120,7 +120,7 @@ class Message:
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> Message:
-        """Return the message that `to_wire` wrote; keys of a newer version are ignored.
+        """Return the message that `to_wire` wrote. Keys of a newer version are ignored.
 
         Raises:
             TypeError: A value is of another type: a case file may say anything of its calls.
@@ -142,7 +142,7 @@ class RenderedPrompt(Sequence[Message]):
 
     Attributes:
         params: Model parameters of the prompt (``temperature`` ...).
-        model: The model the prompt was written for; empty: any.
+        model: The model the prompt was written for. Empty: any.
         fingerprint: Content hash of the version's file.
     """
 
@@ -166,7 +166,7 @@ class RenderedPrompt(Sequence[Message]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCall:
-    """A tool that the model called; ``arguments`` is the JSON text as the model wrote it."""
+    """A tool that the model called. ``arguments`` is the JSON text as the model wrote it."""
 
     name: str
     arguments: str = ""
@@ -175,7 +175,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolDefinition:
-    """A tool that a model was offered; ``parameters`` is its JSON schema, or None."""
+    """A tool that a model was offered. ``parameters`` is its JSON schema, or None."""
 
     name: str
     description: str = ""
@@ -184,7 +184,7 @@ class ToolDefinition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens as the provider counted them; None if it did not report them.
+    """Tokens as the provider counted them. None if it did not report them.
 
     Input and output are totals: tokens that a provider counts separately are added.
 
@@ -213,21 +213,21 @@ class Call:
     """An exchange with a model, as read from the wire, live or replayed.
 
     Attributes:
-        provider: ``openai``, ``anthropic`` ...; ``unknown`` if the request does not reveal it.
+        provider: ``openai``, ``anthropic`` .... ``unknown`` if the request does not reveal it.
         endpoint: ``chat``, ``responses``, ``embeddings`` ... or the URL's path.
         purpose: ``app`` (the application under test), ``judge`` or ``embedder``.
         tools: Tools that the model was offered.
-        parameters: The other fields of the request as JSON text with sorted keys: temperature, limits, response format ...; "": none.
-        output: Text of the (first) answer; for an error its message.
+        parameters: The other fields of the request as JSON text with sorted keys: temperature, limits, response format .... "": none.
+        output: Text of the (first) answer. For an error its message.
         media: The images and sounds of the answer.
-        thinking: Reasoning that the provider returns; not part of the output.
-        latency_s: Time of the real call, also when replayed; None if it was not measured.
-        ttft_s: Time to the first streamed token; None without a stream.
-        gap_s: Longest time between two chunks of a stream; None without a stream, or in a recording that lacks it.
-        started_s: Seconds from the start of the test's first call to the start of this one, also when replayed; None: not known.
+        thinking: Reasoning that the provider returns. Not part of the output.
+        latency_s: Time of the real call, also when replayed. None if it was not measured.
+        ttft_s: Time to the first streamed token. None without a stream.
+        gap_s: Longest time between two chunks of a stream. None without a stream, or in a recording that lacks it.
+        started_s: Seconds from the start of the test's first call to the start of this one, also when replayed. None: not known.
         cost_usd: None if no price is known, never 0.
-        status: HTTP status; None without a response.
-        unread: Names the parts of the exchange that could not be read; empty: everything was read.
+        status: HTTP status. None without a response.
+        unread: Names the parts of the exchange that could not be read. Empty: everything was read.
     """
 
     provider: str = "unknown"
@@ -254,7 +254,7 @@ class Call:
     unread: str = ""
 
     def to_wire(self) -> dict[str, Json]:
-        """Return plain builtins; fields at their default are left out.
+        """Return plain builtins. Fields at their default are left out.
 
         >>> Call(model="m", replayed=True).to_wire()
         {'model': 'm', 'replayed': True}
@@ -275,7 +275,7 @@ class Call:
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Json]) -> Call:
-        """Return the call that `to_wire` wrote; keys of a newer version are ignored."""
+        """Return the call that `to_wire` wrote. Keys of a newer version are ignored."""
         values = _known_fields(cls, wire)
         for key, part in _PART_CLASSES.items():
             if key in values:
@@ -349,7 +349,7 @@ class Completion:
     ``cost_usd`` is None if no price is known, never 0.
 
     Attributes:
-        tokens: The tokens of the text with their alternatives; empty unless the call requests log-probabilities
+        tokens: The tokens of the text with their alternatives. Empty unless the call requests log-probabilities
             (``logprobs=True, top_logprobs=10``) and the server gives them.
     """
 
@@ -369,13 +369,13 @@ class Verdict:
     """The verdict of a judge, on its own scale.
 
     Attributes:
-        score: The score on the scale ``low`` to ``high``; None exactly when it is unscored.
+        score: The score on the scale ``low`` to ``high``. None exactly when it is unscored.
         reason: The judge's sentence. It is model output: for display only.
-        error: Why there is no score ("two verdicts in one reply").
+        error: The reason for a missing score ("two verdicts in one reply").
         raw: The unparsed reply, for the report.
         dimensions: Scores by dimension, on the same scale.
         prescreened: Decided without calling a model, as the answer has no content.
-        confidence: How sure the judge is, 0 to 1; None if it gives no confidence.
+        confidence: How sure the judge is, 0 to 1. None if it gives no confidence.
     """
 
     score: float | None = None
@@ -413,7 +413,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """A passage that a retriever returned; a higher score is a better hit.
+    """A passage that a retriever returned. A higher score is a better hit.
 
     Attributes:
         text: Empty if it has none: an image by reference.
@@ -427,7 +427,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Hits(Sequence[Hit]):
-    """The hits of a search, best first; a sequence that also gives ids and texts as lists.
+    """The hits of a search, best first. A sequence that also gives ids and texts as lists.
 
     >>> Hits((Hit(id="a", text="x", score=2.0),), query="q").ids
     ['a']
@@ -462,16 +462,16 @@ class Model(Protocol):
     """A model that answers a conversation."""
 
     def complete(self, messages: str | Sequence[Message], /, **params: Json) -> Completion:
-        """Return the answer; raise `ModelError` if the model could not be called."""
+        """Return the answer. Raise `ModelError` if the model could not be called."""
 
 
 @runtime_checkable
 class Embedder(Protocol):
     """Maps texts to vectors.
 
-    Optional attributes: ``name``; ``default_threshold``, the least similarity of two texts with the same meaning
-    (None: an assertion must give a threshold); ``across_calls = False`` if it is fitted to the texts of a single
-    call; ``cacheable = True`` if a text has the same vector in every call, computed without a network;
+    Optional attributes: ``name``. ``default_threshold``, the least similarity of two texts with the same meaning
+    (None: an assertion must give a threshold). ``across_calls = False`` if it is fitted to the texts of a single
+    call. ``cacheable = True`` if a text has the same vector in every call, computed without a network.
     ``alignment_threshold``, if it has ``embed_tokens`` too and `assert_semantic` may align the words of answers with it.
     """
 
@@ -485,11 +485,11 @@ class Embedder(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenVectors:
-    """The tokens of a text with a vector each, in text order; no start, end or padding tokens.
+    """The tokens of a text with a vector each, in text order. No start, end or padding tokens.
 
     Attributes:
         tokens: The tokens as the model spells them (``re``, ``##fund``).
-        vectors: ``(len(tokens), dim)`` float32, rows of unit length; ``(0, dim)`` for a text without tokens.
+        vectors: ``(len(tokens), dim)`` float32, rows of unit length. ``(0, dim)`` for a text without tokens.
     """
 
     tokens: tuple[str, ...]
@@ -520,7 +520,7 @@ class Judge(Protocol):
         """Version in every measurement: different versions are never compared. A plain attribute will do."""
 
     def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
-        """Return the verdict; an unscored verdict has an ``error``."""
+        """Return the verdict. An unscored verdict has an ``error``."""
 
 
 @runtime_checkable

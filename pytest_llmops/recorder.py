@@ -384,11 +384,11 @@ def emit(
 
     Args:
         measurement: What was measured.
-        verdict: First line of the failure text; without it the line is built from the measurement.
+        verdict: First line of the failure text. Without it the line is built from the measurement.
         evidence: ``(label, text)`` pairs below it. Texts may be foreign: each becomes one escaped line
             behind its label. All of them are kept in ``detail["evidence"]`` for the report. A function that returns
             them is called only if the measurement failed.
-        max_evidence_lines: How many of them the failure text has; the report has all.
+        max_evidence_lines: How many of them the failure text has. The report has all.
         cause: The exception that made the measurement an error.
 
     Raises:

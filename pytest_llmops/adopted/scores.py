@@ -27,7 +27,7 @@ def record_score(
     version: str | None = "",
     label: str | None = "",
 ) -> Measurement:
-    """Record a score that something else computed; the reports show it, and the gate compares it with the baseline.
+    """Record a score that something else computed. The reports show it, and the gate compares it with the baseline.
 
     It fails nothing by itself: assert on the value, or let the gate decide. In a plain script the measurement is only returned.
 
@@ -44,7 +44,7 @@ def record_score(
         The measurement, without a threshold.
 
     Raises:
-        UsageError: The value is not a finite number, or not from 0 to 1 though it has the unit "1"; or a name, unit or direction
+        UsageError: The value is not a finite number, or not from 0 to 1 though it has the unit "1". Or a name, unit or direction
             that does not exist.
 
     >>> record_score("ragas.faithfulness", 0.75, reason="3 of 4 claims are in the contexts").value

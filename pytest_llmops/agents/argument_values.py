@@ -66,14 +66,14 @@ class SchemaMatcher:
 
 
 def matches_schema(schema: object) -> SchemaMatcher:
-    """Return what stands for all values that fit a schema, for an argument of `call` or for all of them.
+    """Return a placeholder for all values that fit a schema, for an argument of `call` or for all of them.
 
     Args:
         schema: A JSON Schema as a dictionary, the path of its file, a pydantic model's class, a dataclass or a type such as
             ``list[int]``.
 
     Raises:
-        SchemaError: The schema is invalid; names what is wrong with it.
+        SchemaError: The schema is invalid. Names what is wrong with it.
 
     >>> matches_schema({"type": "integer", "minimum": 1})
     matches_schema({'type': 'integer', 'minimum': 1})

@@ -16,13 +16,13 @@ MAX_CALLS_SHOWN = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """A message of the user, and what the agent did with it.
+    """A message of the user, and the agent's reaction.
 
     Attributes:
-        label: ``turn 2``, by the number in the script; ``turn 2.3`` if it is said for the third time. A label of assertions.
-        user: What the user said.
+        label: ``turn 2``, by the number in the script. ``turn 2.3`` if it is said for the third time. A label of assertions.
+        user: The user's message.
         reply: The agent's answer as text.
-        result: What the agent function returned.
+        result: The result of the agent function.
         trajectory: The steps of this turn, with the user's message.
         knows_tools: Whether the tools that the agent called are known.
     """
@@ -164,7 +164,7 @@ def build_turn_trajectory(
     """Return the trajectory of a turn.
 
     Args:
-        user: What the user said.
+        user: The user's message.
         reply: What the user got as the answer.
         trajectory: What the agent did, in this turn or in the whole conversation.
         known: What the same source had before this turn.

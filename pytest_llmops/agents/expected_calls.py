@@ -163,12 +163,12 @@ def call(name: str, /, *positional: Any, **arguments: Any) -> ExpectedCall:
     Without arguments all are accepted. With keywords exactly these are expected, with a literal ``...`` before them others may be there.
     The value of an argument is a value (``True`` is not ``1``, ``1`` is ``1.0``), `pytest.approx` or another object with its own
     ``__eq__``, a type (``str``; ``float`` also accepts whole numbers), a compiled regular expression that is searched in a text, a
-    function that returns whether it accepts the value, or `matches_schema`; also within lists and mappings. A function that raises does
+    function that returns whether it accepts the value, or `matches_schema`. Also within lists and mappings. A function that raises does
     not accept the value. What JSON does not have, such as a date, an enum or a set, is refused: write its text, or a list.
 
     Args:
-        name: Name of the tool; may have wildcards: ``delete_*``.
-        positional: ``...``; a mapping of arguments, for names that Python does not allow (``{}`` expects none at all); or
+        name: Name of the tool. May have wildcards: ``delete_*``.
+        positional: ``...``. A mapping of arguments, for names that Python does not allow (``{}`` expects none at all). Or
             `matches_schema` or a function for the object of all arguments.
         arguments: The arguments that are expected.
 
@@ -222,8 +222,8 @@ def started(agent: str, calls: "Sequence[Expected | str] | None" = None) -> Expe
     """Return an agent that a test expects to be started, or handed over to.
 
     Args:
-        agent: Name of the agent; may have wildcards.
-        calls: The calls that are expected of it, compared as those around it; None: they do not count.
+        agent: Name of the agent. May have wildcards.
+        calls: The calls that are expected of it, compared as those around it. None: they do not count.
 
     Raises:
         UsageError: An empty name, or something that is not a call.

@@ -29,12 +29,12 @@ LEFT_OUT = ("evals", "__pycache__", ".git")
 
 @dataclass(frozen=True, slots=True)
 class SkillArm:
-    """What an agent gets in one arm of the comparison.
+    """The material of an agent in one arm of a comparison of skills.
 
     Attributes:
-        name: ``"without"``, ``"old"`` or ``"new"``; ``str(arm)`` is the same.
-        text: The instructions: SKILL.md without its front matter, or the file; ``""`` without the skill.
-        files: Path in the folder of the skill -> content, without the folder ``evals``; the single file under its own name.
+        name: ``"without"``, ``"old"`` or ``"new"``. ``str(arm)`` is the same.
+        text: The instructions: SKILL.md without its front matter, or the file. ``""`` without the skill.
+        files: Path in the folder of the skill -> content, without the folder ``evals``. The single file under its own name.
         places: Where `install` puts it, relative to the agent's folder.
         executables: Paths of ``files`` that are programs.
     """
@@ -55,13 +55,13 @@ class SkillArm:
 
     @property
     def in_baseline(self) -> bool:
-        """Whether the baseline holds the tests of the arm: only those of the skill as it is now."""
+        """Whether the baseline holds the tests of the arm: only for the skill as it is now."""
         return self.name == NEW
 
     def install(self, folder: str | Path) -> list[Path]:
-        """Put the skill where agents look for it, and return the paths; nothing is written without the skill.
+        """Put the skill where agents look for it, and return the paths. Nothing is written without the skill.
 
-        The folder of a skill is copied to ``.claude/skills/NAME`` and ``.agents/skills/NAME``; a single file to the top of the folder.
+        The folder of a skill is copied to ``.claude/skills/NAME`` and ``.agents/skills/NAME``. A single file is copied to the top of the folder.
 
         Args:
             folder: The folder in which the agent works, usually a copy in ``tmp_path``. It must not have the skill yet.
@@ -115,7 +115,7 @@ def skill_arms(source: str | Path, *, old: str = "") -> tuple[SkillArm, ...]:
     version there has no arm ``old``. The folder ``evals`` of a skill is not part of it.
 
     Args:
-        source: The folder of a skill with a SKILL.md, the SKILL.md itself, or a single file; searched as all files that a test names.
+        source: The folder of a skill with a SKILL.md, the SKILL.md itself, or a single file. Searched as all files that a test names.
         old: The branch, tag or commit of git with the older version: ``"main"``. If there is none of the name, ``origin/`` is put in
             front of it. Empty: no arm ``old``.
 

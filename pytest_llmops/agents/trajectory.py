@@ -26,14 +26,14 @@ class ToolUse:
 
     Attributes:
         name: Name of the tool.
-        arguments: The arguments as values; {} if the model gave none, None if they are not a JSON object.
+        arguments: The arguments as values. {} if the model gave none, None if they are not a JSON object.
         text: The arguments as the model wrote them, in JSON.
-        problem: Why ``arguments`` is None; "" if it is not.
-        id: Id of the call; "": it has none.
-        result: What the tool returned, as text; None: no result is known.
+        problem: Why ``arguments`` is None. "" if it is not.
+        id: Id of the call. "": it has none.
+        result: The result of the tool, as text. None: no result is known.
         is_error: Whether the tool failed.
-        latency_s: How long the tool took, in seconds; None: not known.
-        started: What the agent did that the call started, or handed over to; None: it started none.
+        latency_s: How long the tool took, in seconds. None: not known.
+        started: The trajectory of the agent that the call started, or handed over to. None: it started none.
     """
 
     name: str
@@ -56,16 +56,16 @@ class ToolUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A message of a trajectory; the results of tools belong to the calls.
+    """A message of a trajectory. The results of tools belong to the calls.
 
     Attributes:
-        role: ``assistant`` for the agent; ``user``, ``system`` or ``developer`` for what it was given; ``tool`` never occurs.
+        role: ``assistant`` for the agent. ``user``, ``system`` or ``developer`` for its input. ``tool`` never occurs.
         text: Text of the message.
-        tool_calls: The tools that it calls, in the order of the model; those of one step may run at the same time.
-        agent: Name of the agent that speaks; "": not known.
-        tokens: Input and output of the call to the model, together; None: not known.
-        cost_usd: Its price; None: not known.
-        latency_s: How long the model took, in seconds; None: not known.
+        tool_calls: The tools that it calls, in the order of the model. The tools of one step may run at the same time.
+        agent: Name of the agent that speaks. "": not known.
+        tokens: Input and output of the call to the model, together. None: not known.
+        cost_usd: Its price. None: not known.
+        latency_s: How long the model took, in seconds. None: not known.
     """
 
     role: Role
@@ -79,17 +79,17 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trajectory:
-    """What an agent did: its messages and calls of tools, in order. Other agents that it started hang on the call that did.
+    """The messages and tool calls of an agent, in order. Other agents that it started hang on the call that did.
 
     Attributes:
         steps: The messages.
-        agent: Name of the agent; "": not known.
-        problems: What could not be read and may have had tool calls, such as a reply that was cut; a sentence each. What holds for all
+        agent: Name of the agent. "": not known.
+        problems: What could not be read and may have had tool calls, such as a reply that was cut. A sentence each. What holds for all
             calls is then not known.
-        notes: What is odd but hides no call, such as a result that no call waits for; a sentence each.
-        total_tokens: Tokens of the whole, where the source has no more than this; None: the steps have their own.
+        notes: Oddities that hide no call, such as a result that no call waits for. A sentence each.
+        total_tokens: Tokens of the whole, where the source has no more than this. None: the steps have their own.
         total_cost_usd: Price of the whole in US dollars, likewise.
-        is_silent: Whether it is known that no model said anything: each call of one got a fault on purpose.
+        is_silent: Whether it is certain that no model answered: each call of one got a fault on purpose.
 
     >>> lookup = ToolUse(name="get_order", arguments={"order_id": "B-77"})
     >>> trajectory = Trajectory(steps=(Step(role="assistant", tool_calls=(lookup,)),))
@@ -107,17 +107,17 @@ class Trajectory:
 
     @property
     def tool_calls(self) -> list[ToolUse]:
-        """All calls of tools; those of an agent that a call started follow this call."""
+        """All calls of tools. The calls of an agent that a call started follow this call."""
         return [call for step in self.walk() for call in step.tool_calls]
 
     @property
     def turns(self) -> int:
-        """How often a model was asked: the number of the agents' messages, those of started agents too."""
+        """The number of model calls: the agents' messages, including the messages of started agents."""
         return sum(step.role == "assistant" for step in self.walk())
 
     @property
     def answer(self) -> str:
-        """The text of the last message of the agent, or of the agent that it handed over to; "" if there is none."""
+        """The text of the last message of the agent, or of the agent that it handed over to. "" if there is none."""
         for step in reversed(self.steps):
             if step.role != "assistant":
                 continue
@@ -131,7 +131,7 @@ class Trajectory:
 
     @property
     def tokens(self) -> int | None:
-        """Tokens of the whole, or of all steps; None if those of a step are not known, or no step was the agent's."""
+        """Tokens of the whole, or of all steps. None if the tokens of a step are not known, or no step was the agent's."""
         if self.total_tokens is not None:
             return self.total_tokens
         counts = [step.tokens for step in self.walk() if step.role == "assistant"]
@@ -142,7 +142,7 @@ class Trajectory:
 
     @property
     def cost_usd(self) -> float | None:
-        """Price of the whole, or of all steps, in US dollars; None if that of a step is not known, or no step was the agent's."""
+        """Price of the whole, or of all steps, in US dollars. None if the price of a step is not known, or no step was the agent's."""
         if self.total_cost_usd is not None:
             return self.total_cost_usd
         prices = [step.cost_usd for step in self.walk() if step.role == "assistant"]
@@ -162,7 +162,7 @@ class Trajectory:
         return [note for trajectory in _list_trajectories(self) for note in trajectory.notes]
 
     def walk(self) -> Iterator[Step]:
-        """Yield all steps in order; those of an agent that a call started follow the step with this call."""
+        """Yield all steps in order. The steps of an agent that a call started follow the step with this call."""
         for step in self.steps:
             yield step
             for call in step.tool_calls:
@@ -170,9 +170,9 @@ class Trajectory:
                     yield from call.started.walk()
 
     def to_wire(self, *, max_chars: int = 2_000, max_steps: int = 300) -> dict[str, Json]:
-        """Return plain builtins for reports; longer texts are cut, and of more steps the first ones are kept.
+        """Return plain builtins for reports. Longer texts are cut, and of more steps the first ones are kept.
 
-        Of more than 20 agents below each other the last ones are one trajectory; the numbers of the calls stay the same.
+        Of more than 20 agents below each other the last ones are one trajectory. The numbers of the calls stay the same.
         """
         return _Writer(max_chars, max_steps).write(self)
 

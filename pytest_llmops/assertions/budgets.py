@@ -25,21 +25,21 @@ def assert_cost(
     purpose: str = "app",
     label: str = "",
 ) -> Measurement:
-    """Assert that calls cost at most a number of US dollars; a replayed call counts as much as it cost live.
+    """Assert that calls cost at most a number of US dollars. A replayed call counts with its live cost.
 
     Args:
-        calls: A call or calls, as the fixture ``llm_calls`` has them; None: all calls of the running test so far.
-        at_most_usd: The threshold; None: record only.
+        calls: A call, or calls as the fixture ``llm_calls`` has them. None: all calls of the running test so far.
+        at_most_usd: The threshold in US dollars. None: record only.
         purpose: Which calls count: ``app`` (the application under test), ``judge``, ``embedder`` or ``all``.
-        label: Distinguishes two assertions of a test.
+        label: Distinguishes several uses in one test.
 
     Returns:
-        The measurement ``calls.cost``.
+        The measurement ``calls.cost``: the sum, in US dollars.
 
     Raises:
-        MeasurementFailed: They cost more.
-        MeasurementErrored: There are no calls, or the price of a model is not known.
-        UsageError: A threshold below 0, or an unknown purpose.
+        MeasurementFailed: The calls cost more than the threshold.
+        MeasurementErrored: Not a single call was made, or the price of a model is not known.
+        UsageError: The threshold is below 0, or the purpose is unknown.
 
     >>> assert_cost(Call(cost_usd=0.01), at_most_usd=0.05).value
     0.01
@@ -65,21 +65,21 @@ def assert_tokens(
     purpose: str = "app",
     label: str = "",
 ) -> Measurement:
-    """Assert that calls take at most a number of tokens, input and output together.
+    """Assert that calls use at most a number of tokens, input and output together.
 
     Args:
         calls: As for `assert_cost`.
-        at_most_tokens: The threshold; None: record only.
+        at_most_tokens: The threshold. None: record only.
         purpose: As for `assert_cost`.
-        label: As for `assert_cost`.
+        label: Distinguishes several uses in one test.
 
     Returns:
-        The measurement ``calls.tokens``.
+        The measurement ``calls.tokens``: the sum of input and output tokens.
 
     Raises:
-        MeasurementFailed: They take more.
-        MeasurementErrored: There are no calls, or the server did not say how many tokens a call took.
-        UsageError: A threshold below 0, or an unknown purpose.
+        MeasurementFailed: The calls use more than the threshold.
+        MeasurementErrored: Not a single call was made, or the server did not report the tokens of a call.
+        UsageError: The threshold is below 0, or the purpose is unknown.
 
     >>> from pytest_llmops.protocols import Usage
     >>> assert_tokens(Call(usage=Usage(input_tokens=90, output_tokens=10)), at_most_tokens=200).value
@@ -110,25 +110,25 @@ def assert_latency(
     purpose: str = "app",
     label: str = "",
 ) -> list[Measurement]:
-    """Assert how long calls take; a replayed call counts with the time it took live.
+    """Assert how long calls take. A replayed call counts with its live time.
 
     Args:
         calls: As for `assert_cost`.
         at_most_s: Threshold of the slowest call, in seconds.
-        p50_at_most_s: Threshold of the median call.
-        p95_at_most_s: Threshold of the 95th percentile (nearest rank).
-        ttft_at_most_s: Threshold of the slowest first token; the calls must be streams.
-        gap_at_most_s: Threshold of the longest pause between two events of a stream.
+        p50_at_most_s: Threshold of the median call, in seconds.
+        p95_at_most_s: Threshold of the 95th percentile (nearest rank), in seconds.
+        ttft_at_most_s: Threshold of the slowest first token, in seconds. The calls must be streams.
+        gap_at_most_s: Threshold of the longest pause between two events of a stream, in seconds.
         purpose: As for `assert_cost`.
-        label: As for `assert_cost`.
+        label: Distinguishes several uses in one test.
 
     Returns:
-        A measurement for each threshold: ``calls.latency.max``, ``.p50``, ``.p95``, ``.ttft``, ``.gap``.
+        A measurement for each given threshold: ``calls.latency.max``, ``.p50``, ``.p95``, ``.ttft`` and ``.gap``.
 
     Raises:
         MeasurementFailed: A threshold is exceeded.
-        MeasurementErrored: There are no calls, or the time of a call was not measured.
-        UsageError: No threshold, a threshold below 0, or an unknown purpose.
+        MeasurementErrored: Not a single call was made, or the time of a call was not measured.
+        UsageError: No threshold is given, a threshold is below 0, or the purpose is unknown.
 
     >>> [measurement.name for measurement in assert_latency(Call(latency_s=0.8), at_most_s=2, p95_at_most_s=1)]
     ['calls.latency.max', 'calls.latency.p95']

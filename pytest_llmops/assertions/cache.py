@@ -35,31 +35,33 @@ def assert_cache(
     sweep: Mapping[float, CacheResult] | None = None,
     label: str = "",
 ) -> tuple[Measurement, ...]:
-    """Assert that a cache rarely gives a wrong answer, answers often enough, and saves enough.
+    """Assert that a semantic cache rarely gives a wrong answer, answers often enough, and saves enough.
 
-    The figures are about the traffic if there was any, else about the pairs. The share of false hits is a share of the
-    hits, as this is what users notice. Few hits prove little: to show a share of at most 1 % with 95 % confidence (exact,
-    Clopper-Pearson) takes 299 hits if none is false, and 473 if one is. With fewer hits the share cannot be scored. Of
-    pairs, all hits on the same stored question count as one.
+    The figures are computed from the traffic of the probe, or from its pairs if there was no traffic. The share of
+    false hits is a share of the hits. Few hits prove little: to show a share of at most 1 % with 95 % confidence
+    (Clopper-Pearson), 299 hits without a false one are needed, or 473 hits with one. With fewer hits, the share has no
+    score. Among pairs, all hits on the same stored question count as one.
 
     Args:
-        result: What `pytest_llmops.testing.semantic_cache.cache_probe` returned.
-        at_most_false_hits: Share of the hits, above 0 and below 1; None: record only.
-        at_least_hit_rate: Share of the requests, or of the pairs that must hit; None: record only.
-        at_least_saving: Share of the price of the traffic; None: record only.
-        sweep: Results of the same cache by its threshold, for the report and the failure text.
-        label: Distinguishes two assertions of a test.
+        result: The result of `pytest_llmops.testing.semantic_cache.cache_probe`.
+        at_most_false_hits: Threshold of the share of false hits, above 0 and below 1. None: record only.
+        at_least_hit_rate: Threshold of the share of requests that hit, or of the pairs that must hit. None: record
+            only.
+        at_least_saving: Threshold of the saving, as a share of the price of the traffic. None: record only.
+        sweep: Results of the same cache by its threshold, for the report and the message.
+        label: Distinguishes several uses in one test.
 
     Returns:
-        The measurements ``cache.violations`` (a count), ``cache.false_hits``, ``cache.hit_rate`` and, if it is known, ``cache.saving``; if
-        there was traffic and pairs, also ``cache.pairs.false_hits`` and ``cache.pairs.hit_rate``: of these the share of false hits has the
-        same threshold, but no number of hits is required.
+        The measurements ``cache.violations`` (a count), ``cache.false_hits``, ``cache.hit_rate`` and, if it is known,
+        ``cache.saving``. If there was traffic and pairs, also ``cache.pairs.false_hits`` and ``cache.pairs.hit_rate``.
+        The share of false hits of pairs has the same threshold, but requires no number of hits.
 
     Raises:
-        MeasurementFailed: A threshold is missed, or a rule without statistics broken: an answer went to another tenant, prompt version,
-            model or other parameters, was changed, outlived its time, or was none that may be stored.
-        MeasurementErrored: There are too few hits, no prices for a saving, or the cache raised or did not return.
-        UsageError: An impossible threshold, or something else than results of `cache_probe`.
+        MeasurementFailed: A threshold is missed, or a rule without statistics is broken: an answer went to another
+            tenant, prompt version, model or other parameters, was changed, outlived its time, or must not be stored.
+        MeasurementErrored: There are too few hits, prices for a saving are missing, or the cache raised an exception or
+            did not return.
+        UsageError: A threshold is impossible, or an argument is not a result of `cache_probe`.
 
     >>> from pytest_llmops.testing.semantic_cache import CacheCounts
     >>> counts = CacheCounts(could_be_false=900, hits=300, false_hits=(), units=300, false_units=0, hit_rate=1 / 3)

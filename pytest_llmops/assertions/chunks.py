@@ -42,34 +42,33 @@ def assert_chunks(
     label: str = "",
     **thresholds: Unpack[ChunkLimits],
 ) -> tuple[Measurement, ...]:
-    """Assert that chunks hold their source whole: nothing lost or made up, nothing torn, nothing twice.
+    """Assert that chunks hold their source completely: nothing is lost, invented, split or repeated.
 
-    Each check is a measurement ``chunks.<check>``. All of them are recorded; a single failure names every
-    missed threshold, with the worst places.
+    Each check is a measurement ``chunks.<check>``. All of them are recorded. A single failure lists every missed
+    threshold, with the worst places.
 
     Args:
-        chunks: Any chunker's output, in its order: texts, `Chunk`, LangChain documents, LlamaIndex nodes.
-        source: The text that was cut, several, or several by name. None: it is not available; the checks that
-            need it (``lost``, ``invented``, ``out_of_order``, ``misplaced``, ``changed_words``, the cuts) are not
-            measured.
-        ignore: What may differ from the source: "whitespace", or "markup" (white space, and the marks of
-            Markdown and HTML).
-        tokenizer: For limits in tokens: a function from a text to its tokens or their number.
-        label: Distinguishes two assertions of a test.
-        thresholds: ``at_most_<check>``, and the limits of size and overlap, as in `ChunkLimits`. Left out, each
-            of these is 0: ``lost``, ``invented``, ``out_of_order``, ``misplaced``, ``changed_words``,
-            ``empty``, ``cut_words``, ``cut_tables``, ``cut_code``, ``duplicates``; these are only recorded:
-            ``cut_sentences``, ``near_duplicates``; nothing is said of sizes.
+        chunks: The output of any chunker, in its order: texts, `Chunk`, documents of LangChain or nodes of LlamaIndex.
+        source: The text that was split, several texts, or texts by name. None: the source is not available, so the
+            checks that need it are not measured (``lost``, ``invented``, ``out_of_order``, ``misplaced``,
+            ``changed_words`` and the cuts).
+        ignore: Differences to ignore: "whitespace", or "markup" (white space, and the marks of Markdown and HTML).
+        tokenizer: For limits in tokens: a function from a text to its tokens or to their number.
+        label: Distinguishes several uses in one test.
+        thresholds: ``at_most_<check>``, and limits of size and overlap as in `ChunkLimits`. By default these checks
+            must find nothing: ``lost``, ``invented``, ``out_of_order``, ``misplaced``, ``changed_words``, ``empty``,
+            ``cut_words``, ``cut_tables``, ``cut_code``, ``duplicates``. ``cut_sentences`` and ``near_duplicates`` are
+            only recorded. Sizes have no default limit.
 
     Returns:
-        The measurements, shares from 0 to 1 and counts, lower is better; ``detail["faults"]`` has the
-        places, the worst first.
+        The measurements: shares from 0 to 1 and counts, lower is better. ``detail["faults"]`` has the places, the worst
+        first.
 
     Raises:
         MeasurementFailed: A value is above its threshold.
-        MeasurementErrored: The source is blank, or the tokenizer broke.
-        UsageError: Chunks, source or thresholds of another form, no chunk and no source, or a missing source
-            that a threshold needs.
+        MeasurementErrored: The source is blank, or the tokenizer raised an exception.
+        UsageError: Chunks, source or thresholds have the wrong form, there are neither chunks nor a source, or a
+            threshold needs a source.
 
     >>> measurements = assert_chunks(["One. ", "Two."], source="One. Two.", at_most_chars=10)
     >>> {measurement.name: measurement.value for measurement in measurements}["chunks.lost"]
@@ -107,29 +106,30 @@ def assert_span_recall(
     key: str = "answer",
     label: str = "",
 ) -> Measurement:
-    """Assert that each answer is within a single chunk: a retriever cannot find an answer that is cut in two.
+    """Assert that each answer is within a single chunk. A retriever cannot find an answer that is split over two.
 
     Args:
-        chunks: Any chunker's output, as in `assert_chunks`.
-        cases: A case file, cases, or answers by a name. A case has its answer under ``key``: a text; several
-            alternatives; or ``{"text": ..., "start": ...}`` with the place in the source. Cases
-            whose answer is null or an empty list have none, and do not count.
-        at_least: Share of the answers, from 0 to 1; None: record only.
-        source: The text that was cut. With it an answer that has a place must be covered there; without it,
-            and for answers without a place, it is enough that the words are in a chunk; case and white space
-            do not count. If it has several documents, the case names its own under ``source``.
-        key: Where a case keeps its answer; "reference" is its reference.
-        label: Distinguishes two assertions of a test.
+        chunks: The output of any chunker, as for `assert_chunks`.
+        cases: A case file, cases, or answers by a name. A case has its answer under ``key``: a text, several
+            alternatives, or ``{"text": ..., "start": ...}`` with the place in the source. Cases whose answer is null or
+            an empty list do not count.
+        at_least: The share of the answers, 0 to 1. None: record only.
+        source: The text that was split. With it, an answer with a place must be covered at that place. Without it, or
+            for an answer without a place, it is enough that its words are in a chunk, ignoring case and white space. If
+            there are several documents, the case names its document under ``source``.
+        key: The key of the case that holds the answer. "reference" is its reference.
+        label: Distinguishes several uses in one test.
 
     Returns:
-        The measurement ``chunks.span_recall``.
+        The measurement ``chunks.span_recall``: the share of the answers that are within one chunk, 0 to 1.
 
     Raises:
-        MeasurementFailed: The share is below the threshold; names answers and the chunks they are parted among.
-        MeasurementErrored: No case has an answer.
+        MeasurementFailed: The share is below the threshold. The message names the answers and the chunks that hold
+            their parts.
+        MeasurementErrored: Not a single case has an answer.
         CaseError: The case file cannot be used.
-        UsageError: A case without the key, an answer of another form or at another place, or a threshold
-            outside 0 to 1.
+        UsageError: A case lacks the key, an answer has another form or is at another place, or the threshold is outside
+            0 to 1.
 
     >>> answers = {"deadline": "30 days", "fee": ["5 euros", "5 EUR"]}
     >>> assert_span_recall(["within 30 days. It costs 5", "euros."], answers, at_least=0.5).value
@@ -183,20 +183,21 @@ def _iter_expected_answers(cases: object, key: str) -> Iterator[tuple[str, objec
 def assert_clean_text(
     texts: object, *, label: str = "", **thresholds: Unpack[DirtThresholds]
 ) -> tuple[Measurement, ...]:
-    """Assert that texts are clean: decoded rightly, without tags, control and invisible characters.
+    """Assert that texts are clean: correctly decoded, without HTML tags, control characters and invisible characters.
 
     Args:
-        texts: One text, or any chunker's output or loader's documents, as in `assert_chunks`.
-        label: Distinguishes two assertions of a test.
-        thresholds: ``at_most_<kind>``, how many places are allowed: ``mojibake``, ``replacement``, ``html``,
-            ``control``, ``invisible``; each 0 unless given; None: record only. For what a kind is, see `pytest_llmops.chunks.text_quality.check_clean_text`.
+        texts: One text, or the output of any chunker or loader, as for `assert_chunks`.
+        label: Distinguishes several uses in one test.
+        thresholds: ``at_most_<kind>``, the number of allowed places of a kind: ``mojibake``, ``replacement``, ``html``,
+            ``control``, ``invisible``. The default is 0 for each. None: record only.
+            `pytest_llmops.chunks.text_quality.check_clean_text` defines the kinds.
 
     Returns:
-        The measurements ``chunks.clean.<kind>``, counts.
+        The measurements ``chunks.clean.<kind>``: counts.
 
     Raises:
-        MeasurementFailed: There is more of a kind than its threshold; shows the places.
-        UsageError: No text, something that has none, or a threshold of another form.
+        MeasurementFailed: A count is above its threshold. The message shows the places.
+        UsageError: There are no texts, or a threshold has the wrong form.
 
     >>> [measurement.name for measurement in assert_clean_text(["für 5 €"]) if measurement.value]
     []

@@ -66,34 +66,34 @@ def assert_confidence(
     queue: str | None = None,
     label: str = "",
 ) -> Measurement:
-    """Assert that answers are right, that enough was answered, and that the rest got a default answer or went to a person.
+    """Assert that answers are correct and that enough was answered.
 
-    Accuracy and coverage are compared with the lower ends of their 95 % intervals (Wilson, one-sided): what is proved
-    counts, not what was seen.
+    All other records must have got a default answer or have gone to a person.     Accuracy and coverage are compared by the lower ends of their 95 % intervals (Wilson, one-sided).
 
     Args:
-        records: Mappings with ``confidence`` (0 to 1), ``correct`` (True or False; not needed where nothing was answered) and
-            ``outcome``: ``answered``, ``fallback`` (the default answer) or ``flagged`` (for a person). They may have ``id``,
-            ``input``, ``output`` and ``family``. If no record has an ``outcome``, the outcomes follow from the ``threshold``.
-            If that is left out as well, a threshold is chosen on one half of the records (the one with most answers that
-            still proves the accuracy) and checked on the other half.
-        at_least_accuracy: Threshold of the share of answered records that are right; None: record only.
-        at_least_coverage: Threshold of the share of records that are answered; None: record only.
-        threshold: Confidence from which on the application answers (0 to 1). An ``answered`` record below it is unhandled, and
-            records without an ``outcome`` count as answered from it on, else as the default answer.
-        seed: Draws the halves; records of a ``family`` are in the same one.
-        queue: File of a review queue to which the flagged records are added; None: no file is written.
-        label: Distinguishes two assertions of a test.
+        records: Mappings with ``confidence`` (0 to 1), ``correct`` (True or False, not needed where nothing was
+            answered) and ``outcome``: ``answered``, ``fallback`` (the default answer) or ``flagged`` (for a person).
+            They may have ``id``, ``input``, ``output`` and ``family``. If no record has an ``outcome``, the outcomes
+            follow from ``threshold``. Without ``threshold``, one is chosen on half of the records (the one with the
+            most answers that still proves the accuracy) and checked on the other half.
+        at_least_accuracy: Threshold of the share of answered records that are correct. None: record only.
+        at_least_coverage: Threshold of the share of records that are answered. None: record only.
+        threshold: The confidence from which the application answers, 0 to 1. An ``answered`` record below it is
+            unhandled. Records without an ``outcome`` count as answered from it on, below it as the default answer.
+        seed: Chooses the halves. All records of a ``family`` are in the same half.
+        queue: File of a review queue to which the flagged records are added. None: no file is written.
+        label: Distinguishes several uses in one test.
 
     Returns:
-        The measurement ``confidence.accuracy_lower``; beside it ``.coverage_lower``, ``.unhandled`` (records that are neither
-        answered nor taken care of), ``.auroc`` (ties count half) and from 500 labels on ``.ece``.
+        The measurement ``confidence.accuracy_lower``. Also recorded are ``.coverage_lower``, ``.unhandled`` (records
+        that were neither answered nor handled in another way), ``.auroc`` (ties count half) and, from 500 labels on,
+        ``.ece``.
 
     Raises:
         MeasurementFailed: A threshold is missed, or a record is unhandled.
-        MeasurementErrored: Too few are answered to prove the accuracy, even if all were right.
-        UsageError: A record has no confidence from 0 to 1, or no label; an outcome is in some records only; all
-            confidences are equal; another argument is of no use.
+        MeasurementErrored: Too few records are answered to prove the accuracy, even if all were correct.
+        UsageError: A record has no label or no confidence from 0 to 1, only some records have an outcome, all
+            confidences are equal, or another argument has the wrong form.
 
     >>> rows = [{"confidence": n / 200, "correct": n > 60, "outcome": "answered" if n > 80 else "flagged"} for n in range(200)]
     >>> round(assert_confidence(rows, at_least_accuracy=0.95, at_least_coverage=0.5).value, 3)
@@ -346,22 +346,22 @@ def _list_records(what: str, rows: Sequence[_Record]) -> list[tuple[str, str]]:
 def assert_correction(
     before: Iterable[bool], after: Iterable[bool], *, calls: Iterable[Call] = (), label: str = ""
 ) -> Measurement:
-    """Assert that a correcting step makes more wrong answers right than right answers wrong, beyond chance.
+    """Assert that a correcting step corrects more answers than it spoils, beyond chance.
 
     Args:
-        before: Whether each answer was right before the step.
-        after: Whether it is right after it, in the same order.
-        calls: The calls of the step, as ``llm_calls`` has them, for what it costs.
-        label: Distinguishes two assertions of a test.
+        before: For each answer, whether it was correct before the step.
+        after: For each answer, whether it is correct after the step, in the same order.
+        calls: The calls of the step, as ``llm_calls`` has them, for its cost.
+        label: Distinguishes several uses in one test.
 
     Returns:
-        The measurement ``correction.gain``: wrong answers made right minus right answers made wrong, as a share of all (-1 to
-        1). Its reason has both numbers, and what the step costs.
+        The measurement ``correction.gain``: corrected answers minus spoiled answers, as a share of all, -1 to 1. Its
+        reason has both numbers, and the cost of the step.
 
     Raises:
-        MeasurementFailed: It makes answers worse: right ones became wrong beyond chance (exact McNemar test, 5 %).
-        MeasurementErrored: Undecided: too few answers changed; says how many it takes.
-        UsageError: There are no answers, different numbers of them, or one is neither True nor False.
+        MeasurementFailed: The step makes answers worse beyond chance (exact McNemar test, 5 %).
+        MeasurementErrored: Undecided, because too few answers changed. The message names the number that would decide.
+        UsageError: The lists are empty or have different lengths, or a value is neither True nor False.
 
     >>> assert_correction([False] * 8 + [True] * 12, [True] * 20).value
     0.4

@@ -49,13 +49,13 @@ MAX_ERROR_CHARS = 1_000  # characters of an error of the agent
 def converse(
     script: ScriptedUser | Case | Sequence[object], agent: Agent, *, send: Sends = "text", label: str = ""
 ) -> ScriptedConversation:
-    """Hold a conversation: say each turn of a script to an agent, and check what the script expects of its replies.
+    """Hold a conversation: send each turn of a script to an agent, and check its replies by the script.
 
     Args:
         script: A case with the key ``turns``, a list of turns, or a `ScriptedUser`.
         agent: Called once for each message of the user. Returns the reply: a text, an answer of an SDK, a list of messages, or
             the result of an agent framework. An async function runs in one event loop for the whole conversation.
-        send: What the agent gets: ``text``, the user's message, if it remembers the conversation itself; ``messages``, all
+        send: What the agent gets: ``text``, the user's message, if it remembers the conversation itself. ``messages``, all
             messages so far as ``{"role": ..., "content": ...}``.
         label: Distinguishes two conversations of a test.
 
@@ -64,12 +64,12 @@ def converse(
         ``expect`` of a turn names is measured by `assert_contains`, `assert_tool_calls` ..., with the label of the turn.
 
     Raises:
-        MeasurementFailed: A reply is not as expected; ``until`` never held; a tool that needs approval was asked for
-            unexpectedly, or not at all; or all turns with ``expect`` were skipped.
-        MeasurementErrored: The conversation could not go on: the agent raised, gave no reply, or waits for a person; or calls of tools
+        MeasurementFailed: A reply is not as expected. ``until`` never held. A tool that needs approval was asked for
+            unexpectedly, or not at all. Or all turns with ``expect`` were skipped.
+        MeasurementErrored: The conversation could not go on: the agent raised, gave no reply, or waits for a person. Or calls of tools
             that a condition is about may be missing.
-        UsageError: The script is not valid; a reply cannot be read; a condition is about tools, and the agent's calls are not
-            known; or an async agent is used where an event loop runs already (use `converse_async`).
+        UsageError: The script is not valid. A reply cannot be read. A condition is about tools, and the agent's calls are not
+            known. Or an async agent is used where an event loop runs already (use `converse_async`).
 
     >>> conversation = converse(["Hello!", {"say": "Bye.", "when": {"contains": "hello"}}], lambda text: f"{text} Hello to you.")
     >>> [turn.reply for turn in conversation]

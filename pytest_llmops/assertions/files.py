@@ -46,7 +46,7 @@ Patterns: TypeAlias = str | Sequence[str]
 
 
 class WatchedFolder:
-    """A folder with a record of what was in it; made by `watch_folder`.
+    """A folder with a record of what was in it. Made by `watch_folder`.
 
     Attributes:
         path: The folder, as an absolute path.
@@ -81,7 +81,7 @@ class WatchedFolder:
         self._start = start
 
     def diff(self, *, max_chars: int = 100_000) -> str:
-        """Return what changed since the start as a unified diff, for a judge or another assertion; "" if nothing changed.
+        """Return what changed since the start as a unified diff, for a judge or another assertion. "" if nothing changed.
 
         Text that is not UTF-8 is shown with escapes. A file without a diff (binary, large, a link) has a line
         with ``#``, its sizes and hashes.
@@ -126,27 +126,30 @@ def watch_folder(
     max_files: int = 200_000,
     max_bytes: int = 2_147_483_648,
 ) -> WatchedFolder:
-    """Record the files of a folder, so that `assert_files` can tell what happened to them.
+    """Record the files of a folder, so that `assert_files` can compare them later.
 
-    Call it before the agent runs. Each file is hashed, and the content of texts is kept for a diff (up to 262,144 bytes a
-    file, 32 MiB in all). Links are not followed: where a link leads is compared. Pipes, sockets and devices are
-    not opened. As in git, ``.git`` is left out, a folder without files does not count, and of the permissions only
-    the executable bit does.
+    Call it before the agent runs. Each file is hashed, and the content of texts is kept for a diff (up to 262,144 bytes
+    a file, 32 MiB in all). Links are not followed, but their targets are compared. Pipes, sockets and devices are not
+    opened. As in git, ``.git`` is left out, a folder without files does not count, and the only permission that counts
+    is the executable bit.
 
     Args:
-        path: The folder; relative to the working directory.
-        gitignore: Leave out what the ``.gitignore`` files in the folder say. They are read now: a rule that the agent adds
-            hides nothing. Git's settings outside the folder do not count, and neither does whether a file is tracked.
-        ignore: More rules in the form of a ``.gitignore``, one or several; they come before those of the files.
-        time_limit_s: Seconds for reading all files once. Beyond each limit the folder cannot be compared.
-        max_files: Number of files that are not ignored.
-        max_bytes: Their size, together.
+        path: The folder, relative to the working directory.
+        gitignore: Leave out the files that the ``.gitignore`` files in the folder name. They are read now: a rule that
+            the agent adds later hides nothing. Git's settings outside the folder do not count, and neither does whether
+            a file is tracked.
+        ignore: Further rules in the form of a ``.gitignore``, one or several. They come before the rules of the files.
+        time_limit_s: Time limit in seconds for reading all files once. Beyond any of these limits the folder cannot be
+            compared.
+        max_files: Maximum number of files that are not ignored.
+        max_bytes: Maximum size of these files together, in bytes.
 
     Returns:
         The folder, with its ``path`` and `WatchedFolder.diff`.
 
     Raises:
-        UsageError: The folder is missing, a file in it cannot be read, a limit is reached, or an argument has the wrong form.
+        UsageError: The folder is missing, a file in it cannot be read, a limit is reached, or an argument has the wrong
+            form.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as place:
@@ -183,31 +186,41 @@ def assert_files(
     at_least: float | None = 1.0,
     label: str = "",
 ) -> Measurement:
-    """Assert what happened to the files of a folder since `watch_folder`; without patterns, that nothing did.
+    """Assert which files of a folder were created, changed or deleted since `watch_folder`.
 
-    A pattern is a path from the top of the folder, as in ``git add``: ``*``, ``?`` and ``[ab]`` stay within a name, ``**``
-    stands for any number of folders, and a folder stands for all files below it. ``report.md`` is at the top;
-    ``**/report.md`` is anywhere. A file that was moved is deleted and created. The folder is always compared with
-    its start, in a second assertion too; `WatchedFolder.restart` makes a new one.
+    Without patterns, it asserts that nothing changed.
+
+    A pattern is a path from the top of the folder, as in ``git add``. ``*``, ``?`` and ``[ab]`` match within a name,
+    ``**`` matches any number of folders, and a folder matches all files below it. ``report.md`` is at the top,
+    ``**/report.md`` anywhere. A moved file counts as deleted and created. The folder is always compared with its state
+    at the start, also in a second assertion. `WatchedFolder.restart` sets a new start.
 
     Args:
-        folder: The folder that `watch_folder` returned.
-        created: Files that must be new; each pattern must match at least one.
-        changed: Files whose content, executable bit or kind (file, link ...) must be another.
+        folder: The result of `watch_folder`.
+        created: Files that must be new. Each pattern must match at least one.
+        changed: Files whose content, executable bit or kind (file, link ...) must have changed.
         deleted: Files that must be gone.
-        allowed: Files that may be created, changed or deleted, and need not be.
-        nothing_else: Any other change fails.
+        allowed: Files that may be created, changed or deleted.
+        nothing_else: Any other change fails the test.
         at_least: 1.0, or None: record only.
-        label: Distinguishes two folders of a test.
+        label: Distinguishes two folders of one test.
 
     Returns:
-        The measurement ``files``: 1 if the changes are as expected, else 0. ``detail`` lists the first 200 paths of
-        ``created``, ``changed`` and ``deleted``.
+        The measurement ``files``: 1 if the changes are as expected, otherwise 0. ``detail`` lists the first 200 paths
+        of ``created``, ``changed`` and ``deleted``.
 
     Raises:
-        MeasurementFailed: A pattern matches nothing, a change is not expected, or the folder itself is gone; shows diffs.
+        MeasurementFailed: A pattern matches nothing, a change is not expected, or the folder itself is gone. The
+            message shows diffs.
         MeasurementErrored: A file cannot be read, changes while it is read, or a limit of `watch_folder` is reached.
-        UsageError: A pattern is empty, absolute or has ``..`` in it, or another argument has the wrong form.
+        UsageError: A pattern is empty, absolute or contains ``..``, or another argument has the wrong form.
+
+    Example::
+
+        def test_agent(tmp_path):
+            folder = watch_folder(tmp_path)
+            agent.run("Write a report", cwd=tmp_path)
+            assert_files(folder, created=["report.md"], allowed=["*.log"])
     """
     if not isinstance(folder, WatchedFolder):
         raise UsageError(

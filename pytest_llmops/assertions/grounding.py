@@ -88,38 +88,38 @@ def assert_grounded(
     nli: NliModel | str | None = None,
     label: str = "",
 ) -> Measurement:
-    """Assert that the contexts support what an answer claims; a judge or an NLI model decides.
+    """Assert that the contexts support the claims of an answer. A judge or an NLI model decides.
 
-    With ``judge="grounding"`` a model compares each claim with the contexts; its replies are recorded and replayed like
-    those of any judge. With ``nli=`` a model of natural language inference decides, offline. One of the two is
-    required. ``docs/how-to/rag.md`` has more.
+    With ``judge="grounding"`` a model compares each claim with the contexts. Its replies are recorded and replayed like
+    the replies of any judge. With ``nli=`` a model of natural language inference decides, offline. One of the two is
+    required. See ``docs/how-to/rag.md``.
 
     Args:
-        answer: A text, or a response of OpenAI or Anthropic. Its sentences are the claims; greetings, questions, offers
+        answer: A text, or a response of OpenAI or Anthropic. Its sentences are the claims. Greetings, questions, offers
             of help, opinions, headings and sources are left out.
-        contexts: What the answer was made of: hits, chunks, texts, documents of LangChain or nodes of LlamaIndex. Where
-            there are none nothing is supported, and an answer that claims something all the same scores 0.
-        at_least: Share of the claims that has to be supported; left out: the judge's ``pass_at``; None: record
-            only. Required with ``nli=``.
-        judge: An object, a built-in name ("grounding") or the path of a judge file; it takes ``contexts``.
-        question: What was asked, for the judge: "Yes." is a claim only together with it.
-        nli: An NLI model: a claim is supported if a passage of the contexts entails it. ``"installed"``: the one that
-            ``llmops semantic install nli`` installed; or an object with ``predict(pairs)`` that returns probabilities of
-            entailment, neutral and contradiction.
-        label: Distinguishes two assertions of a test.
+        contexts: The sources of the answer: hits, chunks, texts, documents of LangChain or nodes of LlamaIndex. An
+            answer that claims something without contexts scores 0.
+        at_least: The share of the claims that must be supported. Left out: the judge's ``pass_at``. Required with
+            ``nli=``. None: record only.
+        judge: An object, a built-in name ("grounding") or the path of a judge file. It must accept ``contexts``.
+        question: The question, for the judge: "Yes." is a claim only together with it.
+        nli: An NLI model. A claim is supported if a passage of the contexts entails it. ``"installed"`` is the model
+            that ``llmops semantic install nli`` installed. An object must have ``predict(pairs)``, which returns
+            probabilities of entailment, neutral and contradiction.
+        label: Distinguishes several uses in one test.
 
     Returns:
-        The measurement ``grounding.supported``, the share of supported claims: 1 minus the hallucination rate.
-        An answer that says that it does not know, and claims nothing, scores 1; no judge is asked about it.
-        ``detail["judge"]`` has a judge's verdict. With ``nli=`` ``detail["claims"]`` has each claim with its nearest
-        passage, and ``detail["without"]`` what the model did not read.
+        The measurement ``grounding.supported``: the share of supported claims, 0 to 1 (1 minus the hallucination rate).
+        An answer that states that it does not know, and claims nothing, scores 1 without a call of the judge.
+        ``detail["judge"]`` has the judge's verdict. With ``nli=``, ``detail["claims"]`` has each claim with its best
+        passage, and ``detail["without"]`` the text that the model did not read.
 
     Raises:
-        MeasurementFailed: Too few claims are supported; shows the others.
-        MeasurementErrored: There is no answer, it claims nothing (and does not say that it does not know either),
-            the NLI model gave no usable result, or the judge no score.
-        UsageError: Neither a judge nor an NLI model or both, no threshold, a threshold outside 0 to 1, contexts of the
-            wrong form, no such judge or NLI model.
+        MeasurementFailed: Too few claims are supported. The message shows the others.
+        MeasurementErrored: The answer is None, or claims nothing without stating that it does not know. Or the NLI
+            model gave no usable result, or the judge no score.
+        UsageError: Judge and NLI model are both given or both missing, the threshold is missing or outside 0 to 1, the
+            contexts have the wrong form, or the judge or NLI model does not exist.
 
     >>> class MyModel:
     ...     version = "1"
@@ -301,29 +301,32 @@ def assert_context_relevance(
     embedder: Embedder | str | None = None,
     label: str = "",
 ) -> Measurement:
-    """Assert that contexts have to do with the question they were retrieved for.
+    """Assert that contexts are relevant to the question for which they were retrieved.
 
-    Offline it is an estimate: the mean of the share of the question's content words that are in the contexts,
-    and of the similarity between the question and the nearest context sentence. It distinguishes passages on
-    the right subject from others, not an answer from a near miss. With a judge the judge alone decides.
+    Without a judge it is an estimate: the mean of two values, the share of the question's content words that are in the
+    contexts, and the similarity between the question and the most similar sentence of the contexts. It distinguishes
+    passages on the right subject from others. It does not distinguish the answer from a near miss. With a judge, only
+    the judge decides.
 
     Args:
-        question: What was asked.
-        contexts: Hits, chunks, texts, documents of LangChain or nodes of LlamaIndex. None at all score 0.
-        at_least: 0 to 1, with a judge too (0: lowest of its scale, 1: highest); None: record only. There is no
-            default: each embedder has scores of its own, so that a threshold is measured with the embedder in use.
-        judge: An object or a name; it is given the question, and the contexts as what it judges.
-        embedder: For the estimate: an object or a name; None: the embedder of the settings (ini ``llm_embedder``).
-        label: Distinguishes two assertions of a test.
+        question: The question.
+        contexts: Hits, chunks, texts, documents of LangChain or nodes of LlamaIndex. An empty list scores 0.
+        at_least: The threshold, 0 to 1. With a judge, 0 is the lowest and 1 the highest value of its scale. It has no
+            default, because each embedder has its own range of scores. None: record only.
+        judge: An object or a name. It gets the question, and the contexts as the answer to judge.
+        embedder: For the estimate, an object or a name. None: the embedder of the settings.
+        label: Distinguishes several uses in one test.
 
     Returns:
-        The measurement ``retrieval.context_relevance``, 0 to 1; ``detail["by_context"]`` has the share of the
+        The measurement ``retrieval.context_relevance``, 0 to 1. ``detail["by_context"]`` has the share of the
         question's words in each context.
 
     Raises:
-        MeasurementFailed: The value is below the threshold; shows which words are in no context.
-        MeasurementErrored: The question has no word, the embedder gave no usable vectors, or the judge no score.
-        UsageError: A threshold outside 0 to 1, arguments of the wrong form, no such embedder or judge.
+        MeasurementFailed: The value is below the threshold. The message shows the words that are in none of the
+            contexts.
+        MeasurementErrored: The question has no words, the embedder gave no usable vectors, or the judge gave no score.
+        UsageError: The threshold is outside 0 to 1, an argument has the wrong form, or the embedder or judge does not
+            exist.
 
     >>> contexts = ["A refund takes five days.", "We sell tea."]
     >>> measurement = assert_context_relevance("How long does a refund take?", contexts, at_least=None)

@@ -45,25 +45,30 @@ def assert_no_pii(
     ignore: Collection[str] = (),
     label: str = "",
 ) -> Measurement:
-    """Assert that a text holds no personal data: no e-mail address, card, IBAN, US SSN, IP address, phone number or national id.
+    """Assert that a text contains no personal data.
 
-    Phone numbers and national ids need the extra ``pii``; names and addresses need a detector with a model, such as
-    `pytest_llmops.guardrails.presidio_detector`. What was not checked is listed, also when the assertion passes.
-    The personal data itself is masked everywhere: in messages, tracebacks, the HTML report, JUnit and the run file.
-    (The name of a test is shown as it is: give parametrized texts an ``id``.)
+    It finds e-mail addresses, cards, IBANs, US SSNs, IP addresses, phone numbers and national ids.
+    Phone numbers and national ids need the extra ``pii``. Names and addresses need a detector with a model, such as
+    `pytest_llmops.guardrails.presidio_detector`. Kinds that were not checked are listed, also when the assertion
+    passes.
+
+    The personal data is masked in messages, tracebacks, the HTML report, JUnit and the run file. The name of a test is
+    not masked: give parametrized texts an ``id``.
 
     Args:
-        text: A text, or the answer object of an SDK. None cannot be scored.
+        text: A text, or the response of an SDK. None gives no score.
         detectors: Detectors in addition to the built-in rules.
-        ignore: What may be there: the shop's own address.
-        label: Distinguishes two assertions of a test.
+        ignore: Texts that are allowed, such as the shop's own address.
+        label: Distinguishes several uses in one test.
 
     Returns:
-        The measurement ``guardrail.pii``, the number of findings; ``detail["not_checked"]`` lists kinds.
+        The measurement ``guardrail.pii``: the number of findings. ``detail["not_checked"]`` lists the kinds that were
+        not checked.
 
     Raises:
-        MeasurementFailed: There is a finding; shows kinds and places.
-        MeasurementErrored: There is no text, or a detector raised or returned no findings.
+        MeasurementFailed: There is a finding. The message shows kinds and places.
+        MeasurementErrored: The text is None, or a detector raised an exception or returned something other than
+            findings.
 
     >>> assert_no_pii("Write to help@shop.example.", ignore=["help@shop.example"]).status
     'passed'
@@ -74,11 +79,25 @@ def assert_no_pii(
 def assert_no_secrets(
     text: object, *, detectors: Sequence[Detector] = (), ignore: Collection[str] = (), label: str = ""
 ) -> Measurement:
-    """Assert that a text holds no secrets: keys and tokens of known services, and values of names such as ``api_key``.
+    """Assert that a text contains no secrets: keys and tokens of known services, and values of names such as ``api_key``.
 
-    The rules are those that keep secrets out of recordings, with the public rules of gitleaks for some 150 services;
-    `pytest_llmops.guardrails.gitleaks_detector` adds your own. Placeholders such as ``YOUR_KEY`` are no findings.
-    Arguments, reports and errors are those of `assert_no_pii`; the measurement is ``guardrail.secrets``.
+    The rules are the same that mask secrets in recordings, plus the public rules of gitleaks for some 150 services.
+    `pytest_llmops.guardrails.gitleaks_detector` adds your own rules. A placeholder such as ``YOUR_KEY`` does not count
+    as a secret. Secrets are masked in all reports.
+
+    Args:
+        text: A text, or the response of an SDK. None gives no score.
+        detectors: Detectors in addition to the built-in rules.
+        ignore: Texts that are allowed.
+        label: Distinguishes several uses in one test.
+
+    Returns:
+        The measurement ``guardrail.secrets``: the number of findings.
+
+    Raises:
+        MeasurementFailed: There is a finding. The message shows kinds and places.
+        MeasurementErrored: The text is None, or a detector raised an exception or returned something other than
+            findings.
 
     >>> assert_no_secrets("Set OPENAI_API_KEY in your environment.").value
     0.0
@@ -91,16 +110,30 @@ def assert_no_secrets(
 def assert_no_injection(
     text: object, *, detectors: Sequence[Detector] = (), ignore: Collection[str] = (), label: str = ""
 ) -> Measurement:
-    """Assert that a text holds no known wording of prompt injections and jailbreaks.
+    """Assert that a text contains no known wording of prompt injections and jailbreaks.
 
-    It finds known wording, not attacks: prompts that have gone round (about 83 % of those in the wild), and 0 to 1 % of
-    what current attack methods write (GCG, DSN, PAIR, random search) or of instructions in a retrieved document. Passing
-    says little about a text, so never let it be the only guard. For more, pass a classifier of your own:
-    ``detectors=[classifier_detector(is_attack)]`` (`pytest_llmops.guardrails.classifier_detector`); ``llmops guardrails
-    score FILE --classifier MODULE:FUNCTION`` measures its recall and false alarms next to ours. What an attack achieves
-    is tested by its effect: ``docs/how-to/red-team.md``.
+    The rules recognize wording that is already known, not attacks in general. They find about 83 % of the prompts that
+    circulate, but only 0 to 1 % of the prompts that current attack methods generate (GCG, DSN, PAIR, random search) or
+    of instructions in a retrieved document. Never use it as the only guard. To test whether an attack succeeds, see
+    ``docs/how-to/red-team.md``.
 
-    Arguments, reports and errors are those of `assert_no_pii`; the measurement is ``guardrail.injection``.
+    A classifier of your own finds more: ``detectors=[classifier_detector(is_attack)]``
+    (`pytest_llmops.guardrails.classifier_detector`). ``llmops guardrails score FILE --classifier MODULE:FUNCTION``
+    measures its recall and false alarms next to the built-in rules.
+
+    Args:
+        text: A text, or the response of an SDK. None gives no score.
+        detectors: Detectors in addition to the built-in rules.
+        ignore: Texts that are allowed.
+        label: Distinguishes several uses in one test.
+
+    Returns:
+        The measurement ``guardrail.injection``: the number of findings.
+
+    Raises:
+        MeasurementFailed: There is a finding. The message shows kinds and places.
+        MeasurementErrored: The text is None, or a detector raised an exception or returned something other than
+            findings.
 
     >>> assert_no_injection("May I return a jacket?").value
     0.0
@@ -219,24 +252,30 @@ def _list_evidence(text: str, findings: Sequence[Finding]) -> list[tuple[str, st
 def assert_complies(
     answer: object, *, policy: str | Path, case: Case | None = None, label: str = ""
 ) -> tuple[Measurement, ...]:
-    """Assert that an answer keeps a policy: its regular expressions always, its rules in plain words with ``--llm-judge``.
+    """Assert that an answer keeps a policy.
+
+    The regular expressions are always checked, the rules in plain words with ``--llm-judge``.
 
     Args:
-        answer: A text, or the answer object of an SDK. None cannot be scored.
-        policy: The policy file, the same that the judge `pytest_llmops.judges.Policy` reads; for its form see
+        answer: A text, or the response of an SDK. None gives no score.
+        policy: The policy file, which the judge `pytest_llmops.judges.Policy` reads too. For its form see
             `pytest_llmops.guardrails.policies`.
-        case: A case; the judge gets its input and reference.
-        label: Distinguishes two assertions of a test.
+        case: A case. The judge gets its input and reference.
+        label: Distinguishes several uses in one test.
 
     Returns:
-        The measurement ``guardrail.policy``, the share of the regular expressions that are kept, and with
-        ``--llm-judge`` also ``judge.compliance``. A policy without regular expressions needs the judge: without
-        ``--llm-judge`` its test is skipped.
+        The measurement ``guardrail.policy``: the share of the regular expressions that the answer keeps, 0 to 1. With
+        ``--llm-judge`` also ``judge.compliance``. A test with a policy without regular expressions is skipped without
+        ``--llm-judge``.
 
     Raises:
-        MeasurementFailed: A rule is broken; names it and says why it is there.
-        MeasurementErrored: There is no answer, a pattern took too long, or the judge gave no verdict.
+        MeasurementFailed: A rule is broken. The message names the rule and its reason.
+        MeasurementErrored: The answer is None, a pattern exceeded its time limit, or the judge gave no verdict.
         PromptError: The policy has no rules, an invalid pattern, or rules that contradict each other.
+
+    Example::
+
+        assert_complies(answer, policy="judges/refunds.md")
     """
     refuse_mapping("assert_complies", answer)
     rules = guardrails.read_policy(policy)
@@ -293,30 +332,31 @@ def _describe_rule(id_: str, why: str) -> str:
 def assert_refusal(
     answer: object, *, case: Case | None = None, judge: Judge | str | None = None, label: str = ""
 ) -> Measurement:
-    """Assert that an answer refuses; with a case, that it does what the case expects.
+    """Assert that an answer is a refusal. With a case, assert that the answer does as the case expects.
 
-    By rules for explicit refusals, see `pytest_llmops.guardrails.classify_refusal`: an answer that only moralizes, or that is
-    not in a language of the rules, is unclear, and neither a refusal nor an answer.
+    Rules recognize explicit refusals (`pytest_llmops.guardrails.classify_refusal`). An answer that only moralizes, or
+    whose language has no rules, is unclear. An unclear answer is an error unless a ``judge`` decides it.
 
     Args:
-        answer: A text, or the answer object of an SDK. Empty, or None (the model called a tool): cannot be scored.
-        case: A case whose ``expect`` is "refuse" or "answer"; without ``expect`` it is the assertion that decides. An attack with a
-            ``canary`` or a ``forbidden_tool`` (a text, or a list of texts) is judged by its effect: it is blocked unless a canary is
-            in the answer, also encoded or spelled, or the model called such a tool in a recorded call of this test. A harmless question
-            with such an effect is not an answer but a leak.
-        judge: A judge of refusals, whose score is high for a refusal; it is asked about unclear answers only.
-        label: Distinguishes two assertions of a test.
+        answer: A text, or the response of an SDK. An empty answer, or None as after a tool call, gives no score.
+        case: A case whose ``expect`` is "refuse" or "answer". Without ``expect`` the assertion decides. An attack with
+            a ``canary`` or a ``forbidden_tool`` (a text, or a list of texts) is judged by its effect: it succeeded if a
+            canary is in the answer, also encoded or spelled out, or if the model called such a tool in a recorded call
+            of this test. A harmless question with such an effect counts as a leak, not as an answer.
+        judge: A judge of refusals, which gives a refusal a high score. It is called for unclear answers only.
+        label: Distinguishes several uses in one test.
 
     Returns:
-        The measurement ``guardrail.refusal``, with a case ``guardrail.blocked`` (an attack) or ``guardrail.answered`` (its harmless question):
-        1 if the answer does what is expected, else 0; ``detail["outcome"]`` is "refused", "complied" or (by its effect) "leaked"
-        of a twin and "resisted" of an attack, or "absent": there were calls, and the canary was in none of the requests.
-        In a test with ``@pytest.mark.llm_guardrail`` it is only recorded: the share of all cases decides.
+        The measurement ``guardrail.refusal``, or with a case ``guardrail.blocked`` (an attack) or
+        ``guardrail.answered`` (its harmless question). It is 1 if the answer is as expected, otherwise 0.
+        ``detail["outcome"]`` is "refused", "complied" or, by its effect, "leaked" or "resisted". It is "absent" if
+        there were calls but the canary was in none of the requests. In a test with ``@pytest.mark.llm_guardrail`` the
+        value is only recorded, and the share of all cases decides.
 
     Raises:
-        MeasurementFailed: It does not.
-        MeasurementErrored: There is no answer, or it is unclear what it does.
-        UsageError: The case expects something else.
+        MeasurementFailed: The answer is not as expected.
+        MeasurementErrored: The answer is empty, None or unclear.
+        UsageError: The case expects the opposite of the assertion.
 
     >>> assert_refusal("I can't help with that.").value
     1.0
@@ -327,10 +367,24 @@ def assert_refusal(
 def assert_no_refusal(
     answer: object, *, case: Case | None = None, judge: Judge | str | None = None, label: str = ""
 ) -> Measurement:
-    """Assert that an answer does not refuse; with a case, that it does what the case expects.
+    """Assert that an answer is not a refusal. With a case, assert that the answer does as the case expects.
 
-    Arguments, result and errors are those of `assert_refusal`; the measurement is ``guardrail.no_refusal``
-    without a case.
+    It is the opposite of `assert_refusal`, with the same rules.
+
+    Args:
+        answer: As for `assert_refusal`.
+        case: As for `assert_refusal`.
+        judge: As for `assert_refusal`.
+        label: Distinguishes several uses in one test.
+
+    Returns:
+        The measurement ``guardrail.no_refusal``: 1 if the answer is not a refusal, otherwise 0. With a case, the same
+        measurements as `assert_refusal`.
+
+    Raises:
+        MeasurementFailed: The answer is not as expected.
+        MeasurementErrored: The answer is empty, None or unclear.
+        UsageError: The case expects the opposite of the assertion.
 
     >>> assert_no_refusal("Within 30 days, unopened.").value
     1.0

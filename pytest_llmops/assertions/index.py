@@ -30,34 +30,35 @@ def assert_index_fresh(
     now: float | None = None,
     label: str = "",
 ) -> tuple[Measurement, ...]:
-    """Assert that an index holds what its source holds now.
+    """Assert that an index holds the current content of its source.
 
-    What makes a document outdated depends on what both sides know of it: other chunk ids, if both are chunks; another
-    content, if both have texts or fingerprints; else a modification time in the source more than a second after that
-    in the index. If both sides know nothing in common of a document, ``index.outdated`` is an error.
+    A document is outdated by the best information that both sides have: different chunk ids if both have chunks,
+    otherwise different content if both have texts or fingerprints, otherwise a modification time in the source more
+    than a second later than in the index. If both sides have no such information in common, ``index.outdated`` is an
+    error.
 
     Args:
-        index: A retriever in memory or of a store that can be listed, chunks, or a mapping of id to text,
+        index: A retriever in memory or of a store that can be listed, chunks, or a mapping from id to text,
             modification time or `pytest_llmops.retrievers.freshness.Stamp`.
-        source: What it was built from: anything that ``index`` may be, a folder of .md and .txt files, or a .jsonl file.
-        at_most_age_s: Threshold for the age of the document that was indexed first (``indexed_at`` in the
-            metadata; if the index does not have that, of the document that was modified first); None: record only,
-            if the age is known.
-        at_most_missing: How many documents of the source may be missing in the index; None: record only.
-        at_most_outdated: How many of the index may be older than in the source; None: record only.
-        at_most_orphaned: How many of the index may no longer be in the source; None: record only.
-        keys: Keys of the metadata with a chunk's document, its fingerprint and its times; left out:
-            ``source``, ``fingerprint``, ``modified`` and ``indexed_at``.
-        now: The time it is, in seconds since 1970; left out: by the clock of this machine.
-        label: Distinguishes two indexes of a test.
+        source: The source of the index: anything that ``index`` may be, a folder of .md and .txt files, or a .jsonl
+            file.
+        at_most_age_s: Threshold of the age, in seconds, of the document that was indexed first (``indexed_at`` in the
+            metadata, otherwise the modification time). None: record only, if the age is known.
+        at_most_missing: Number of documents of the source that may be missing in the index. None: record only.
+        at_most_outdated: Number of documents of the index that may be older than in the source. None: record only.
+        at_most_orphaned: Number of documents of the index that may no longer be in the source. None: record only.
+        keys: Keys of the metadata for the document, fingerprint and times of a chunk. Left out: ``source``,
+            ``fingerprint``, ``modified`` and ``indexed_at``.
+        now: The current time, in seconds since 1970. Left out: the clock of this machine.
+        label: Distinguishes two indexes of one test.
 
     Returns:
-        The measurements ``index.missing``, ``index.outdated``, ``index.orphaned`` and, if it is known or
-        has a threshold, ``index.age``.
+        The measurements ``index.missing``, ``index.outdated``, ``index.orphaned`` and, if it is known or has a
+        threshold, ``index.age``.
 
     Raises:
-        MeasurementFailed: A measurement is above its threshold; names the documents.
-        MeasurementErrored: No measurement is above its threshold, but one is not known.
+        MeasurementFailed: A measurement is above its threshold. The message names the documents.
+        MeasurementErrored: All known measurements are within their thresholds, but one is not known.
         UsageError: A side cannot be read, the source is empty, or a threshold or time has the wrong form.
 
     >>> measurements = assert_index_fresh({"a.md": "new"}, {"a.md": "new"})

@@ -62,37 +62,39 @@ def assert_judge_agrees(
 ) -> Measurement:
     """Assert that a judge agrees with human annotators, beyond chance.
 
-    There are two thresholds: the kappa must reach ``at_least_kappa``, and with 95 % confidence (one-sided, bootstrap over
-    families) be at least ``at_least_kappa_lower``. The first one is not enough: a judge with a true kappa of 0.6
-    reaches 0.6 half the time, with any number of labels.
+    There are two thresholds. The kappa must reach ``at_least_kappa``. Its lower 95 % confidence limit (one-sided,
+    bootstrap over families) must reach ``at_least_kappa_lower``. The first threshold is not sufficient: a judge with a
+    true kappa of 0.6 reaches 0.6 half the time, with any number of labels.
 
     Args:
-        judge: An object or a name. It is called for every labelled answer; its calls are replayed like any other.
-        labels: A file of labels or a list of its objects, see `pytest_llmops.judges.read_labels`. Labels that pass or
-            fail: Cohen's kappa, and the judge passes from ``pass_at``. Numbers on the judge's own scale: quadratic
-            kappa. Several annotators: the majority, of numbers the median; the kappa between them is reported.
-        at_least_kappa: Threshold of the kappa; None: record only.
-        at_least_kappa_lower: Threshold of its lower confidence limit (95 %); None: record only.
+        judge: An object or a name. It is called for every labelled answer. Its calls are recorded and replayed.
+        labels: A file of labels or a list of its objects (`pytest_llmops.judges.read_labels`). Labels pass and fail:
+            Cohen's kappa, and the judge passes an answer from ``pass_at``. Numbers on the judge's own scale: quadratic
+            kappa. With several annotators the majority counts, for numbers the median, and the kappa between them is
+            reported.
+        at_least_kappa: Threshold of the kappa. None: record only.
+        at_least_kappa_lower: Threshold of its lower 95 % confidence limit. None: record only.
         at_least_tnr: Threshold of the share of failed answers that the judge fails, with 95 % confidence (Wilson).
-        at_least_tpr: Threshold of the share of passed answers that the judge passes, likewise.
-        pass_at: The lowest score that passes; left out: the judge's own; None: scores are not split.
-        verdicts: ``stored``: the judge is not called, the verdicts are in the labels. It may then be any name.
-        trials: Verdicts on each answer; their mean counts.
-        at_least_labels: With fewer answers a kappa is luck. 100 with 50 of each kind are a good beginning.
-        label: Distinguishes two assertions of a test.
+        at_least_tpr: Threshold of the share of passed answers that the judge passes, with 95 % confidence (Wilson).
+        pass_at: The lowest score that passes. Left out: the judge's own. None: scores are not split.
+        verdicts: ``stored``: the verdicts are in the labels and the judge is not called. It may then be any name.
+        trials: Verdicts on each answer. Their mean counts.
+        at_least_labels: The minimum number of answers. With fewer, a kappa is mostly chance. 100 answers with 50 of
+            each class are a good start.
+        label: Distinguishes several uses in one test.
 
     Returns:
-        The measurement ``judge.<name>.kappa`` (-1 to 1). Beside it are recorded ``.kappa_lower``, ``.tnr``,
-        ``.tpr``, ``.precision``, ``.agreement``, ``.spearman``, ``.people_kappa`` and
-        ``.unscored``, with a threshold ``.tnr_lower`` and ``.tpr_lower``, and ``.<dimension>.kappa`` for each dimension that is labelled.
+        The measurement ``judge.<name>.kappa``, -1 to 1. Also recorded are ``.kappa_lower``, ``.tnr``, ``.tpr``,
+        ``.precision``, ``.agreement``, ``.spearman``, ``.people_kappa`` and ``.unscored``, with a threshold
+        ``.tnr_lower`` and ``.tpr_lower``, and ``.<dimension>.kappa`` for each labelled dimension.
 
     Raises:
-        MeasurementFailed: A threshold is missed; shows the worst disagreements and the confusion table.
-        MeasurementErrored: There is no kappa: more than 5 % of the verdicts are missing, or all are equal.
-            Fewer missing verdicts are reported, with the kappa if they were wrong.
-        CaseError: The labels cannot be used; with file and line.
-        UsageError: An impossible threshold, no such judge, too few labels, or scores and labels that cannot be
-            compared. If the scale of the judge is known, this is before any call.
+        MeasurementFailed: A threshold is missed. The message shows the worst disagreements and the confusion table.
+        MeasurementErrored: The kappa cannot be computed, because more than 5 % of the verdicts are missing or all are
+            equal. Fewer missing verdicts are reported, with the kappa if they were wrong.
+        CaseError: The labels cannot be used. The message gives file and line.
+        UsageError: A threshold is impossible, the judge does not exist, there are too few labels, or scores and labels
+            cannot be compared. If the judge's scale is known, this is found before any call.
 
     >>> rows = [{"id": str(n), "human": n % 2 == 0, "judge": n % 2 == 0 or n > 57} for n in range(60)]
     >>> kappa = assert_judge_agrees("lenient", rows, verdicts="stored")
@@ -277,31 +279,37 @@ def assert_judge_canaries(
     at_least: float | None = 1.0,
     label: str = "",
 ) -> Measurement:
-    """Assert that a judge passes no canary. A canary is an answer that no judge may pass.
+    """Assert that a judge passes no canary, an answer that must not pass.
 
     Canaries are empty (":", "Thought process:") or prompt injections: orders, fake verdicts, fake ends of the data,
-    role play, other languages, hidden characters. Some right answers are mixed in: a judge that does not pass these
-    either proves nothing by rejecting the canaries.
+    role play, other languages, hidden characters. Some good answers are mixed in. If the judge passes none of these
+    either, it proves nothing by rejecting the canaries.
 
     Args:
-        judge: An object or a name; also a judge of pairs. Its calls are replayed like any other.
-        canaries: Your own file or list (see `pytest_llmops.judges.read_canaries`); None: the built-in
-            canaries, 41 answers to a question; the judge's model is called for 30 of them and for 4 right answers.
-            A rubric with examples has its passing examples as the right answers instead.
-        at_least: Share of the canaries that it must not pass: by default all; None: record only.
-        label: Distinguishes two sets of a test.
+        judge: An object or a name, also a judge of pairs. Its calls are recorded and replayed.
+        canaries: Your own file or list (`pytest_llmops.judges.read_canaries`). None: the 41 built-in canaries, answers
+            to one question. The judge's model is called for 30 of them and for 4 good answers. If a rubric has
+            examples, its passing examples are the good answers.
+        at_least: The share of the canaries that the judge must reject, by default all. None: record only.
+        label: Distinguishes two sets of one test.
 
     Returns:
-        The measurement ``judge.<name>.canaries`` of the judge's version: the share of canaries that the judge does not
-        pass, of those with a verdict. ``detail["canaries"]`` names those that it passes; the reports name such a
-        judge unfit.
+        The measurement ``judge.<name>.canaries`` of the judge's version: the share of canaries that the judge rejects,
+        among the canaries with a verdict. ``detail["canaries"]`` names the canaries that it passes. The reports call
+        such a judge unfit.
 
     Raises:
-        MeasurementFailed: It passes a canary.
-        MeasurementErrored: More than a quarter have no verdict, or it passes no right answer either.
-        UnknownName: There is no judge of that name.
-        UsageError: It is not a judge, there is no canary, or a threshold that is not a share.
+        MeasurementFailed: The judge passes a canary.
+        MeasurementErrored: More than a quarter have no verdict, or the judge passes not a single good answer.
+        UnknownName: The judge does not exist.
+        UsageError: It is not a judge, the set of canaries is empty, or the threshold is not a share.
         CaseError: The file cannot be used.
+
+    Example::
+
+        @pytest.mark.judge("judges/tone.md")
+        def test_canaries(judge):
+            assert_judge_canaries(judge)
     """
     return _assert_fit(judge, canaries, at_least, label, run_canaries)
 

@@ -58,46 +58,52 @@ def assert_judge_score(
     review_below: float | None = None,
     label: str = "",
 ) -> Measurement:
-    """Assert that a judge's score of an answer, or of a conversation, is at least the threshold.
+    """Assert that a judge's score of an answer or of a conversation reaches a threshold.
 
-    A single verdict varies from run to run: keep the threshold well below the usual scores, or record only and let a
-    comparison with the baseline decide over all cases.
+    A single verdict varies from run to run. Keep the threshold well below the usual scores, or only record the scores
+    and let the comparison with the baseline decide over all cases.
 
     Args:
-        answer: What is judged: a text, an answer object of an SDK, a list of messages, or the calls of a test
-            (``llm_calls``, or one of them). An empty answer gets a low score; None (the model said nothing) cannot be
-            scored. A judge of conversations gets all messages. Any other judge is asked about each answer in a list
-            of messages (in calls only about the last), with the messages before it as the question.
+        answer: The answer: a text, the response of an SDK, a list of messages, or the calls of a test (``llm_calls``,
+            or one of them). An empty answer gets a low score. None, as after a tool call, gives no score. A judge of
+            conversations gets all messages. Any other judge is called for each answer in a list of messages (in calls
+            only for the last), with the messages before it as the question.
         judge: An object, a built-in name ("quality", "goal"), or the path of a judge file.
-        case: A case: its input, reference and ``contexts`` are used where the next three are left out.
-        question: What was asked, where the judge should know it.
-        reference: A right answer; without it the judge relies on what it knows.
-        contexts: The passages that the answer was made from, where the judge looks at them ("grounding").
-        images: Images that belong to the question or the answer, for a `Rubric` or a panel of them whose model takes images: paths,
-            bytes, or addresses with ``https:`` or ``data:``. At most 20 MB of PNG, JPEG, GIF or WebP.
-        at_least: On the judge's own scale (7 of 1 to 10); left out: the judge's ``pass_at``; None on
-            purpose: record only.
-        review_below: Least confidence, 0 to 1, with which the judge decides (a panel's agreement, the certainty of
-            a weighted score). Below it the score is recorded only, and flagged for a person.
-        label: Distinguishes two assertions of a test.
+        case: A case. Its input, reference and ``contexts`` are used where the next three arguments are left out.
+        question: The question, where the judge should know it.
+        reference: A good answer. Without it the judge relies on its own knowledge.
+        contexts: The passages from which the answer was made, where the judge reads them ("grounding").
+        images: Images of the question or the answer, for a `Rubric` or a panel of rubrics whose model accepts images:
+            paths, bytes, or addresses with ``https:`` or ``data:``. At most 20 MB of PNG, JPEG, GIF or WebP.
+        at_least: The threshold on the judge's own scale (7 of 1 to 10). Left out: the judge's ``pass_at``. None: record
+            only.
+        review_below: The lowest confidence, 0 to 1, with which the judge decides (a panel's agreement, the certainty of
+            a weighted score). Below it the score is only recorded, and flagged for a person.
+        label: Distinguishes several uses in one test.
 
     Returns:
-        The measurement ``judge.<name>`` of the judge's version: the score from 0 (lowest of the scale) to
-        1 (highest), the threshold likewise. Each dimension is recorded as ``judge.<name>.<dimension>``,
-        with a threshold if the rubric's ``pass_at`` has one for it. ``detail["judge"]`` has the verdict on its own
-        scale, and the raw reply; ``detail["review"]`` is there if a person should look, ``detail["suspect"]`` if the
-        answer seems to influence its judge. Of several answers each has a measurement (its label ends in ``turn 2``),
-        and the worst is returned. In a `soft` block in which a check has failed, the judge is not asked; what is
-        returned then says so in its ``error``, and is no measurement of the test.
+        The measurement ``judge.<name>`` of the judge's version: the score from 0 (lowest of the scale) to 1 (highest),
+        with the threshold on the same range. Each dimension is recorded as ``judge.<name>.<dimension>``, with a
+        threshold if the rubric's ``pass_at`` has one. ``detail["judge"]`` has the verdict on its own scale, and the raw
+        reply. ``detail["review"]`` is present if a person should look, ``detail["suspect"]`` if the answer seems to
+        influence its judge. With several answers each has a measurement (its label ends in ``turn 2``), and the worst
+        is returned. In a `soft` block in which a check has failed, the judge is not called. The result then has an
+        ``error`` and does not belong to the test.
 
     Raises:
         MeasurementFailed: The score of an answer or of a dimension is below the threshold.
-        MeasurementErrored: There is no answer; the conversation is empty, does not end with the assistant or cannot
-            be read; or there is no score: the judge could not be asked, gave no readable verdict, or an impossible
-            score. That is never a low score.
-        UsageError: The answer is a mapping and not a message. No such judge, a threshold that is not on its scale, or
-            none at all; contexts that the judge does not take or needs; images that cannot be read, or that the judge
-            or its model does not take; ``review_below`` for a judge that gives no confidence.
+        MeasurementErrored: The answer is None. The conversation is empty, cannot be read, or does not end with the
+            assistant. Or the judge gave no score: it could not be called, or its reply is not a valid verdict.
+        UsageError: The answer is a mapping and not a message, the judge does not exist, the threshold is missing or not
+            on its scale, or the judge does not accept these contexts or images. Or ``review_below`` is given for a
+            judge without confidence.
+
+    Example::
+
+        @pytest.mark.cases("cases/refunds.jsonl")
+        def test_tone(llm, case):
+            answer = llm.complete(case.input)
+            assert_judge_score(answer, judge="judges/tone.md", case=case, at_least=3)
     """
     if review_below is not None and not 0 <= review_below <= 1:
         raise UsageError(
@@ -124,32 +130,37 @@ def assert_checklist(
     at_least: float | None = 1.0,
     label: str = "",
 ) -> Measurement:
-    """Assert that an answer fulfils a checklist: a judge says yes or no to each item.
+    """Assert that an answer fulfils a checklist. A judge decides yes or no for each item.
 
-    Judges agree better on named items than on a scale, and a failure names what is missing. An item is a
-    property that can be seen in the answer ("states the refund window"), not a virtue ("is helpful").
+    Judges agree better on named items than on a scale, and a failure names the missing ones. An item is a visible
+    property of the answer ("states the refund window"), not a virtue ("is helpful").
 
     Args:
-        answer: What is judged, as in `assert_judge_score`. An empty answer fulfils no item; None (the model said
-            nothing) cannot be judged.
-        items: One to fifty, each a few words.
-        model: The judge model; None: the judge model of the run's settings.
-        case: A case: its input, reference and ``contexts`` are used where the next three are left out.
-        question: What was asked, where the items need it.
-        reference: A right answer, where they do.
-        contexts: The passages that the answer was made from, where they do.
-        at_least: Share of the items, 0 to 1: by default all; None: record only.
-        label: Distinguishes two checklists of a test.
+        answer: As for `assert_judge_score`. An empty answer fulfils no item. None, as after a tool call, gives no
+            score.
+        items: One to fifty items of a few words each.
+        model: The judge model. None: the judge model of the settings.
+        case: A case. Its input, reference and ``contexts`` are used where the next three arguments are left out.
+        question: The question, where the items need it.
+        reference: A good answer, where the items need it.
+        contexts: The passages from which the answer was made, where the items need them.
+        at_least: The share of the items, 0 to 1, by default all. None: record only.
+        label: Distinguishes two checklists of one test.
 
     Returns:
-        The measurement ``judge.checklist`` of the judge's version: the share of items that the answer has.
-        ``detail["judge"]["dimensions"]`` has 1 or 0 for each; ``detail["suspect"]`` is there where the answer seems to
+        The measurement ``judge.checklist`` of the judge's version: the share of items that the answer fulfils, 0 to 1.
+        ``detail["judge"]["dimensions"]`` has 1 or 0 for each. ``detail["suspect"]`` is present if the answer seems to
         influence its judge.
 
     Raises:
-        MeasurementFailed: Too few; names the missing ones.
-        MeasurementErrored: There is no answer, or the judge could not be asked or gave no readable verdict.
-        UsageError: The answer is a mapping and not a message, no items, or a threshold that is no share.
+        MeasurementFailed: Too few items are fulfilled. The message names the missing ones.
+        MeasurementErrored: The answer is None, or the judge could not be called or gave no readable verdict.
+        UsageError: The answer is a mapping and not a message, the list of items is empty, or the threshold is not a
+            share.
+
+    Example::
+
+        assert_checklist(answer, ["states the refund window", "names the form"], at_least=1.0)
     """
     refuse_mapping("assert_checklist", answer)
     inputs = parse_judge_inputs("assert_checklist", case, question, reference, contexts)

@@ -44,33 +44,37 @@ def assert_preferred(
     at_least: float | None = 0.5,
     label: str = "",
 ) -> Measurement:
-    """Assert that a judge finds an answer no worse than another answer, in both orders.
+    """Assert that a judge finds an answer at least as good as another answer, in both orders.
 
-    If the judge prefers another answer when the order is swapped, it is a tie. A single pair proves little: with many
-    pairs, record only, and look at their mean in the report.
+    If the judge prefers another answer when the order is swapped, the result is a tie. A single pair proves little.
+    With many pairs, only record them, and look at their mean in the report.
 
     Args:
-        answer: The answer under test: a text, or an answer object of an SDK.
-        over: What it is compared with: an older version's, another model's.
-        judge: A `Pairwise`, or the path of a judge file of that kind; None: the default criteria.
-        case: A case: its input, reference and ``contexts`` are used where the next three are left out.
-        question: What was asked.
-        reference: A right answer, if known.
-        contexts: The passages that both were made from.
-        at_least: 1 asks for a win, 0.5 (the default) for a win or a tie; None: record only. With a judge of
-            ``probability=True``: the lowest probability, which is never quite 1.
-        label: Distinguishes two comparisons of a test.
+        answer: The answer under test: a text, or the response of an SDK.
+        over: The answer to compare it with, such as an older version's or another model's.
+        judge: A `Pairwise`, or the path of a judge file of that kind. None: the default criteria.
+        case: A case. Its input, reference and ``contexts`` are used where the next three arguments are left out.
+        question: The question.
+        reference: A good answer, if known.
+        contexts: The passages from which both answers were made.
+        at_least: 1 requires a win, 0.5 (the default) a win or a tie. None: record only. With a judge of
+            ``probability=True`` it is the lowest probability, which is never quite 1.
+        label: Distinguishes two comparisons of one test.
 
     Returns:
-        The measurement ``judge.<name>``: 1 for a win, 0.5 for a tie, 0 for a loss. With a judge of ``probability=True``: the
-        probability of a win; where the server gave none it is 1, 0.5 or 0 with another version, and the two are
-        never compared. ``detail["judge"]`` has the winner of each order and the probability; ``detail["review"]`` is there where they differ, ``detail["suspect"]`` where an
-        answer seems to influence its judge.
+        The measurement ``judge.<name>``: 1 for a win, 0.5 for a tie, 0 for a loss. With a judge of ``probability=True``
+        it is the probability of a win. If the server gave no probability, it is 1, 0.5 or 0 with another version, and
+        the two versions are never compared. ``detail["judge"]`` has the winner of each order and the probability.
+        ``detail["review"]`` is present if they differ, ``detail["suspect"]`` if an answer seems to influence its judge.
 
     Raises:
-        MeasurementFailed: The other answer is better, or a win was asked for and it is a tie.
-        MeasurementErrored: The judge could not be asked, or gave no readable verdict in some order.
-        UsageError: An answer that is not a text, or a threshold that is not a score.
+        MeasurementFailed: The other answer is better, or the result is a tie where a win is required.
+        MeasurementErrored: The judge could not be called, or gave no readable verdict in one of the orders.
+        UsageError: An answer is not a text, or the threshold is not a score.
+
+    Example::
+
+        assert_preferred(new_answer, over=old_answer, question="May I return it?")
     """
     inputs = parse_judge_inputs("assert_preferred", case, question, reference, contexts)
     refuse_mapping("assert_preferred", answer)

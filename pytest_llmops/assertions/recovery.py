@@ -46,27 +46,34 @@ def assert_recovers(
 ) -> list[Measurement]:
     """Assert that the application went on after each fault of the marker ``llm_fault``.
 
-    It went on if a call of a model was answered after the fault, or if it gave an answer of its own. Whether the answer is good is
-    for another assertion to say. It sees the words of the answer, but not what the agent did: after a fault ``hostile``,
-    ``assert_tool_calls(llm_calls, ..., never=["delete_order"])`` says whether it called a tool on the orders of the text.
+    It went on if a call of a model was answered after the fault, or if it gave an answer of its own. This assertion
+    does not decide whether the answer is good, and sees only the words of the answer. After a fault ``hostile``, use
+    ``assert_tool_calls(llm_calls, ..., never=["delete_order"])`` to assert that no tool was called on the orders of the
+    injected text.
 
     Args:
-        answer: What the application answered: a text, or the result of a framework. It must have a text, and not the one that a
-            fault has put in. Without it, a call of a model must have been answered after the last fault.
-        retries_at_most: Limit of how often a call that failed was tried again; None: record only, like all limits.
+        answer: The application's answer: a text, or the result of a framework. It must have a text, and not the text
+            that a fault has injected. Left out: a call of a model must have been answered after the last fault.
+        retries_at_most: Limit of how often a failed call was tried again. None: record only, like all limits.
         usd_at_most: Limit of the price of the calls after the first fault, in US dollars. Faults cost nothing.
-        seconds_at_most: Limit of the time of these calls, as they took live.
-        label: Distinguishes two assertions of a test.
+        seconds_at_most: Limit of the live time of these calls, in seconds.
+        label: Distinguishes several uses in one test.
 
     Returns:
-        The measurements ``agent.recovers`` (1 or 0), ``agent.retries``, and ``agent.recovery.usd`` and ``agent.recovery.seconds`` where they
-        are known.
+        The measurements ``agent.recovers`` (1 or 0), ``agent.retries``, and ``agent.recovery.usd`` and
+        ``agent.recovery.seconds`` where they are known.
 
     Raises:
-        MeasurementFailed: The application did not go on, waited for ever, passed on the text of a fault, or exceeded a limit. Shows all
-            calls in their order, with their faults.
-        MeasurementErrored: A fault never came, or a limit is given for a price or a time that is not known.
-        UsageError: The running test has no ``llm_fault``, no test is running, or a limit is below 0.
+        MeasurementFailed: The application did not go on, waited without end, passed on the text of a fault, or exceeded
+            a limit. The message shows all calls in their order, with their faults.
+        MeasurementErrored: A fault never occurred, or a limit is given for a price or a time that is not known.
+        UsageError: The running test has no ``llm_fault``, a test is not running, or a limit is below 0.
+
+    Example::
+
+        @pytest.mark.llm_fault("timeout")
+        def test_agent():
+            assert_recovers(agent.run("Where is my order?"), retries_at_most=2)
     """
     where = "assert_recovers"
     limits = {

@@ -45,33 +45,33 @@ def assert_retrieval(
     at_least: float | None,
     label: str = "",
 ) -> Measurement:
-    """Assert that a search finds the relevant passages; or that many searches do so on average.
+    """Assert that a search finds the relevant passages, or that many searches do so on average.
 
     Args:
-        hits: What the retriever returned for a query, best first: hits, documents of LangChain, nodes of LlamaIndex,
-            or only the ids. No hits score 0. For many queries: the retriever itself (with ``search``, ``retrieve``
-            or ``invoke``, or a function), which is called with ``k`` if it takes ``k``; a mapping from query id to ids
-            (or id -> score); or the path of a run in TREC's format.
-        relevant: The ids that should be found, or id -> grade (1 and more is relevant). For many queries: the
-            path of a case file or of TREC's judgements, a list of cases or a mapping, see
-            `pytest_llmops.cases.queries.load_queries`. A query that the run does not have scores 0; a query without
-            relevant ids is not scored, and reported.
-        metric: ``hit_rate``, ``precision``, ``recall``, ``r_precision``, ``mrr``, ``map`` or ``ndcg``,
-            from 0 to 1, with ``@k`` for the first k hits only; as trec_eval counts them.
-        at_least: The threshold of the value, or of the mean of many queries; None: record only.
-        label: Distinguishes two measurements of a metric in a test.
+        hits: The retriever's result for a query, best first: hits, documents of LangChain, nodes of LlamaIndex, or only
+            ids. An empty result scores 0. For many queries: the retriever itself (with ``search``, ``retrieve`` or
+            ``invoke``, or a function), which is called with ``k`` if it accepts ``k``, a mapping from query id to ids
+            (or id -> score), or the path of a run in TREC's format.
+        relevant: The ids that should be found, or id -> grade (1 and more is relevant). For many queries: the path of a
+            case file or of TREC's judgements, a list of cases or a mapping
+            (`pytest_llmops.cases.queries.load_queries`). A query that the run lacks scores 0. A query without relevant
+            ids is reported and gets no score.
+        metric: ``hit_rate``, ``precision``, ``recall``, ``r_precision``, ``mrr``, ``map`` or ``ndcg``, from 0 to 1, as
+            trec_eval computes them. ``@k`` limits it to the first k hits.
+        at_least: The threshold of the value, or of the mean over many queries. None: record only.
+        label: Distinguishes several uses of one metric in a test.
 
     Returns:
-        The measurement ``retrieval.<metric>``. Of many queries ``detail`` has the 95 % interval of the mean
-        (bootstrap over the queries' families), how many were not scored, and the worst queries with their ranks.
+        The measurement ``retrieval.<metric>``, 0 to 1. For many queries ``detail`` has the 95 % interval of the mean
+        (bootstrap over the queries' families), the number of queries without a score, and the worst queries with their
+        ranks.
 
     Raises:
-        MeasurementFailed: The value is below the threshold; shows the rank of every relevant id, and the irrelevant
-            hits that were found instead; for many queries only those of the worst queries.
-        MeasurementErrored: It could not be scored: nothing is relevant, an id is ranked twice, a search failed.
-        UnknownName: There is no such metric.
-        UsageError: A threshold, a cut, ids or cases of the wrong form; an id that the retriever's corpus does not
-            have.
+        MeasurementFailed: The value is below the threshold. The message shows the rank of every relevant id, and the
+            irrelevant hits that were found instead. For many queries it shows the worst ones.
+        MeasurementErrored: Nothing is relevant, an id is ranked twice, or a search failed.
+        UnknownName: The metric does not exist.
+        UsageError: A threshold, a cut, ids or cases have the wrong form, or the retriever's corpus lacks an id.
 
     >>> assert_retrieval(["a", "b"], ["b"], metric="mrr@5", at_least=0.5).value
     0.5

@@ -42,49 +42,50 @@ def assert_schema(
 ) -> Measurement:
     """Assert that an answer is JSON that fits a schema.
 
-    The JSON may be the whole text, in a fenced block or within prose (for the order of the search see
-    `pytest_llmops.schemas.json_extraction`); it is never repaired. A text that begins with a bracket has to be JSON as a
-    whole. Two different values, or a broken one beside a good one, fail: which one is meant is not guessed. A duplicate
-    key in an object fails too, as parsers differ in which of the values they keep.
+    The JSON may be the whole text, in a fenced block or within prose (`pytest_llmops.schemas.json_extraction` defines
+    the order of the search). It is never repaired. A text that begins with a bracket must be JSON as a whole. Two
+    different values, or a broken value next to a good one, fail, because the assertion does not guess. A duplicate key
+    in an object fails too, because parsers differ in the value that they keep.
 
-    With ``whole`` nothing but white space may be around the JSON. Use it if your application parses the whole text, as
-    ``json.loads`` does: prose, a fenced block or a second value fails, with its place. The JSON may then be a number,
-    a text in quotes, true, false or null as well.
+    With ``whole`` only white space may surround the JSON. Use it if your application parses the whole text with
+    ``json.loads``. Prose, a fenced block or a second value then fails, with its place. The JSON may also be a number, a
+    text in quotes, true, false or null.
 
-    A JSON Schema is checked by its ``$schema`` (drafts 4, 6, 7, 2019-09), or as draft 2020-12. Its ``format`` counts in
-    all drafts (for the known formats see `pytest_llmops.schemas.formats`; "regex" and ``pattern`` are Python's); an
-    unknown format is not checked, and listed in ``detail["formats_not_checked"]``. Nothing is ever fetched for a
-    ``$ref``: it leads into the schema itself, or, if that is a file, to files in its folder and below. With a Python
-    type pydantic decides, as ``model_validate_json`` does: it accepts ``"2"`` as an ``int`` unless the model is
-    strict, and your validators count.
+    A JSON Schema is checked by its ``$schema`` (drafts 4, 6, 7, 2019-09), otherwise as draft 2020-12. Its ``format``
+    counts in all drafts (`pytest_llmops.schemas.formats` lists the known ones, and "regex" and ``pattern`` follow
+    Python). An unknown format is not checked, and is listed in ``detail["formats_not_checked"]``. A ``$ref`` never
+    causes a download: it may lead into the schema itself, or, if the schema is a file, to files in its folder and
+    below. With a Python type, pydantic decides as in ``model_validate_json``: it accepts ``"2"`` as an ``int`` unless
+    the model is strict, and your validators count.
 
-    With ``partial`` an answer may break off (a stream that still runs, a limit of tokens). The JSON at the end of the
-    text is completed: its open string, arrays and objects are closed. Only what is wrong **however it goes on** fails:
-    a key that is missing in an open object may still come, and a number or word that may go on does not count yet. At
-    least the opening bracket must be there. With ``whole`` as well, the text must begin with that bracket.
+    With ``partial`` an answer may break off, such as a stream that still runs or an answer that reached its limit of
+    tokens. The open string, arrays and objects at its end are closed. Only an error that cannot disappear fails: a
+    missing key of an open object may still follow, and an unfinished number or word does not count yet. At least the
+    opening bracket must be present. With ``whole`` as well, the text must begin with that bracket.
 
     Args:
-        actual: The answer: a text, a response of OpenAI or Anthropic, or JSON that is already parsed: a dictionary,
-            list, number or bool. A ``str`` is always a text that is read. None (the model said nothing) cannot be scored.
-        schema: A JSON Schema as a dictionary, or True (any JSON); its path (.json, .yaml; relative to the working
-            directory); a pydantic model's class, a dataclass, a TypedDict, ``list[Order]``; a prompt with an output schema.
-        whole: The answer must be JSON alone; has no effect on parsed JSON.
-        partial: The answer may break off; a complete answer is checked as usual.
+        actual: The answer: a text, a response of OpenAI or Anthropic, or parsed JSON (a dictionary, list, number or
+            bool). A ``str`` is always read as a text. None, as after a tool call, gives no score.
+        schema: A JSON Schema as a dictionary, or True (any JSON). Or its path (.json, .yaml, relative to the working
+            directory), a class of a pydantic model, a dataclass, a TypedDict, ``list[Order]``, or a prompt with an
+            output schema.
+        whole: The whole answer must be JSON. It has no effect on parsed JSON.
+        partial: The answer may break off. A complete answer is checked as usual.
         at_least: 1.0, or None: record only.
         label: Left out: the schema's title, or the type's name.
 
     Returns:
-        The measurement ``schema``: 1 if it fits, else 0; its version is ``whole``, ``partial`` or ``whole, partial``
-        where these are set, as different checks are not compared. ``detail["parsed"]`` has the parsed value if its
-        JSON is not longer than `MAX_PARSED_CHARS`; ``detail["span"]`` is its place in the text:
-        ``json.loads(answer[start:end])`` always works. For an answer that breaks off ``detail["breaks_off"]`` has the
+        The measurement ``schema``: 1 if the answer fits, otherwise 0. Its version is ``whole``, ``partial`` or ``whole,
+        partial`` where these are set, because different checks are not compared. ``detail["parsed"]`` has the parsed
+        value if its JSON is not longer than `MAX_PARSED_CHARS`. ``detail["span"]`` is its place in the text, so that
+        ``json.loads(answer[start:end])`` always works. For an answer that breaks off, ``detail["breaks_off"]`` has the
         place instead.
 
     Raises:
-        MeasurementFailed: There is no JSON, or it does not fit; a line for each difference.
-        MeasurementErrored: There is no answer, it is neither text nor JSON (a set, a key that is not a text), or a validator of the type
-            raised something unexpected.
-        SchemaError: The schema cannot be used; says what is wrong with it, and where.
+        MeasurementFailed: The answer has no JSON, or the JSON does not fit. The message has a line for each difference.
+        MeasurementErrored: The answer is None, is neither text nor JSON (a set, a key that is not a text), or a
+            validator of the type raised an unexpected exception.
+        SchemaError: The schema itself is invalid. The message gives the place.
         UsageError: The threshold is outside 0 to 1.
 
     >>> order = {"type": "object", "properties": {"qty": {"type": "integer"}}, "required": ["qty"]}
@@ -156,20 +157,21 @@ def repair(
     schema: Mapping[str, Any] | str | PathLike[str] | type | object,
     at_most: int = 2,
 ) -> Json:
-    """Return the JSON of an answer; while it does not fit its schema, ask the model again.
+    """Return the JSON of an answer. While it does not fit its schema, ask the model again.
 
-    It works without pytest. In a test, each round is a call like any other: it is recorded, and counts in `assert_cost`,
-    `assert_tokens` and the marker ``llm_budget``.
+    It works without pytest. In a test, each round is a call like any other: it is recorded, and counts in
+    `assert_cost`, `assert_tokens` and the marker ``llm_budget``.
 
     Args:
-        ask: Takes the answer that does not fit and a request to correct it, which says what is wrong; returns the model's
-            next answer. It usually sends the conversation so far, the answer as the assistant's, and the request as the user's.
+        ask: A function of the answer that does not fit and a request to correct it, which names the differences. It
+            returns the model's next answer. It usually sends the conversation so far, the answer as the assistant's
+            message, and the request as the user's.
         answer: The first answer, as for `assert_schema`.
         schema: As for `assert_schema`: a JSON Schema, a pydantic model, a prompt with an output schema ...
-        at_most: How often the model is asked again; 0: never.
+        at_most: Maximum number of further calls of the model. 0: none.
 
     Raises:
-        ModelError: The last answer does not fit either; its ``kind`` is ``reply``.
+        ModelError: The last answer does not fit either. The error's ``kind`` is ``reply``.
         SchemaError: The schema cannot be used.
         UsageError: ``at_most`` is not a whole number of at least 0.
 

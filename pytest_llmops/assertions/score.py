@@ -31,34 +31,36 @@ def assert_score(
 ) -> Measurement:
     """Assert that a metric of your own gives a value that is high enough, or low enough.
 
-    A metric is a function: ``metric(actual, expected)``, or ``metric(actual)`` if ``expected`` is left out. It should
-    raise an exception for what it cannot score; that is an error, not a low score.
+    A metric is a function: ``metric(actual, expected)``, or ``metric(actual)`` if ``expected`` is left out. If it
+    cannot compute a score, it should raise an exception. That is an error, not a low score.
 
     Args:
-        metric: The function; `pytest_llmops.semantics.textmetrics` has some. Its ``version`` attribute, if any, goes
-            into the measurement: different versions are never compared. Its ``name`` attribute, if any, becomes the
-            name of the measurement.
-        actual: The first argument of the metric, of any type; the metric has to know what None means.
-        expected: The second argument of the metric; left out: it is called without.
-        at_least: The threshold of a metric that should be high; None: record only.
-        at_most: The threshold of a metric that should be low; None: record only.
-        name: Name of the measurement, the key of a baseline; left out: the metric's ``name``, or
-            ``score.<name of the function>``.
+        metric: The function. `pytest_llmops.semantics.textmetrics` has some. Its ``version`` attribute, if present,
+            becomes the version of the measurement: different versions are never compared. Its ``name`` attribute, if
+            present, becomes the name of the measurement.
+        actual: The first argument of the metric, of any type. None is passed to the metric too.
+        expected: The second argument of the metric. Left out: the metric is called without it.
+        at_least: The threshold of a metric that should be high. None: record only.
+        at_most: The threshold of a metric that should be low. None: record only.
+        name: Name of the measurement, the key of a baseline. Left out: the metric's ``name``, or ``score.<name of the
+            function>``.
         unit: "1" (a score), "s", "USD", "tokens" or "count".
-        scale: The lowest and the highest value that the metric can give, such as ``(1, 5)``; left out: a score is from 0 to 1.
-            A baseline compares no score that leaves its scale, nor scores on different scales. The threshold is on this scale, too.
-        label: Distinguishes two assertions of a test.
+        scale: The lowest and the highest value of the metric, such as ``(1, 5)``. Left out: a score is from 0 to 1. The
+            threshold is on this scale too. A baseline compares neither scores outside their scale nor scores on
+            different scales.
+        label: Distinguishes several uses in one test.
 
     Returns:
-        The measurement. True and False count as 1 and 0, numbers of numpy as plain ones. With a scale the value and the threshold in
-        it are from 0 to 1; reports show them on the scale.
+        The measurement. True and False count as 1 and 0, numbers of numpy as plain ones. With a scale, its value and
+        threshold are from 0 to 1, and reports show them on the scale.
 
     Raises:
         MeasurementFailed: The value is outside the threshold.
-        MeasurementErrored: The metric raised (its exception is the cause), gave no finite number, or one outside of the scale.
-        UsageError: Neither or both of ``at_least`` and ``at_most``: no default fits an unknown metric. Or a
-            threshold that is not a finite number or outside of the scale, an unknown unit, a scale of a unit other than "1", a
-            function without a name.
+        MeasurementErrored: The metric raised an exception (the cause of the error), gave a value that is not a finite
+            number, or one outside the scale.
+        UsageError: Either both or neither of ``at_least`` and ``at_most`` are given. The threshold is not a finite
+            number or outside the scale, the unit is unknown, a scale is given with a unit other than "1", or the
+            function has no name.
 
     >>> def overlap(actual, expected):
     ...     return len(set(actual.split()) & set(expected.split())) / len(set(expected.split()))

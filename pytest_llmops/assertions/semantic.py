@@ -54,62 +54,63 @@ def assert_semantic(
     judge: "Equivalence | str | bool | None" = None,
     label: str = "",
 ) -> Measurement:
-    """Assert that an answer means the same as a reference: they are similar, and no check finds a difference.
+    """Assert that an answer means the same as a reference: the two are similar, and no check finds a difference.
 
-    Similar is one of three things, from the weakest to the strongest:
+    Similarity is one of three things, from the weakest to the strongest:
 
-    * Without a question, the cosine of both texts' vectors reaches the threshold. That says whether two texts are about
-      the same, not whether they agree.
-    * With a question, the words of answer and reference find each other, those of the question left out. It sees more
-      wrong answers, and fails fewer right ones.
-    * With ``judge=True`` a judge model compares both, in one recorded call. This is the path for free answers.
+    * Without a question, the cosine of the vectors of both texts. It measures whether two texts are about the same
+      subject, not whether they agree.
+    * With a question, the words of answer and reference are aligned, without the words of the question. It finds more
+      wrong answers, and fails fewer correct ones.
+    * With ``judge=True``, a judge model compares both in one recorded call. Use this for free answers.
 
-    All three let through answers that differ in a detail: "You do *not* get a refund" is more similar to "You get a refund"
-    than most paraphrases are. So checks compare numbers, units, dates, negation, opposites, quantifiers, names, roles,
-    identifiers and, with a question, yes and no. A check that fires fails the assertion whatever the similarity.
+    All three accept answers that differ in a detail: "You do *not* get a refund" is more similar to "You get a refund"
+    than most paraphrases are. Therefore checks compare numbers, units, dates, negation, opposites, quantifiers, names,
+    roles, identifiers and, with a question, yes and no. A check that fires fails the assertion whatever the similarity.
 
-    .. warning::
-        **Checks see some differences, not all.** They read words, not meaning: a wrong answer in quite different
-        words passes them. The checks of words only know English; numbers, units, dates and identifiers are read in
-        any language. For error rates see ``docs/explanation/meaning.md``. Assert facts as facts too (`assert_contains`).
+    **Checks find some differences, not all.** They read words, not meaning: a wrong answer in quite different words
+    passes. The checks of words only know English. Numbers, units, dates and identifiers are read in any language.
+    Assert facts as facts too (`assert_contains`). For error rates see ``docs/explanation/meaning.md``.
 
-    Answer, references and question are embedded in one call, as an embedder may fit itself to its texts. With such an
-    embedder ("tfidf") a further reference changes the scores of the others a little. Without a question, long answers
+    Answer, references and question are embedded in one call, because an embedder may adapt to its texts. With such an
+    embedder ("tfidf") a further reference slightly changes the scores of the others. Without a question, long answers
     score lower against short references: the threshold fits answers of about the reference's length.
 
     Args:
-        actual: The answer: a text, or a response of OpenAI or Anthropic. An empty answer scores 0; None (the model said nothing) cannot be scored.
-        expected: The reference, or several: the nearest that raises no alarm counts; if it is not similar
-            enough, the nearest of all. Left out: the case's reference.
-        question: What was asked. With it the words are aligned if the embedder can (``minilm`` can); with other
+        actual: The answer: a text, or a response of OpenAI or Anthropic. An empty answer scores 0. None, as after a
+            tool call, gives no score.
+        expected: The reference, or several. The most similar one that no check rejects counts. If it is not similar
+            enough, the most similar of all counts. Left out: the case's reference.
+        question: The question. With it the words are aligned if the embedder supports it (``minilm`` does). With other
             embedders only the judge reads it. Left out: the case's input.
-        case: A case: its input and reference are used where ``question`` and ``expected`` are left out.
-        at_least: 0 to 1, or a `Threshold` that was measured with this embedder; left out: the calibrated
-            threshold of what decides; None: record only, the checks too.
-        embedder: An object or a name; None: the embedder of the settings (ini ``llm_embedder``). A judge needs none.
-        checks: The names of the only checks that are on (``["numbers"]``), or with a minus of those that are off
-            (``["-roles"]``); ``()``: no checks.
-        nli: An NLI model that looks for a contradiction: ``"installed"``, the one that ``llmops semantic install nli``
-            installed, or an object with ``predict(pairs)`` that returns probabilities of entailment, neutral and contradiction.
-        judge: True: the judge model of the settings decides whether both are the same; or an `Equivalence` with a model
-            of its own. It is asked about one reference after another, until one is the same. None: as ini
-            ``llm_semantic_judge`` says (no).
-        label: Distinguishes two assertions of a test.
+        case: A case. Its input and reference are used where ``question`` and ``expected`` are left out.
+        at_least: 0 to 1, or a `Threshold` that was measured with this embedder. Left out: the calibrated threshold.
+            None: record only, the checks too.
+        embedder: An object or a name. None: the embedder of the settings. A judge needs none.
+        checks: The names of the only active checks (``["numbers"]``), or with a minus the inactive ones
+            (``["-roles"]``). ``()``: no checks.
+        nli: An NLI model that looks for a contradiction. ``"installed"`` is the model that ``llmops semantic install
+            nli`` installed. An object must have ``predict(pairs)``, which returns probabilities of entailment, neutral
+            and contradiction.
+        judge: True: the judge model of the settings decides whether both are the same. Or an `Equivalence` with a model
+            of its own. It is called for one reference after another, until one is the same. None: the ini key
+            ``llm_semantic_judge`` decides (default: no judge).
+        label: Distinguishes several uses in one test.
 
     Returns:
-        What decides, 0 to 1: ``semantic`` (the cosine, of the embedder's version), ``semantic.alignment`` (with a
-        question), or ``judge.equivalence`` (with a judge: the probability that both are the same; 1 or 0 if the server
-        gives no probabilities). ``detail["scores"]`` of the first two has the score of each reference. Beside it
-        ``semantic.checks`` is recorded, 1 (no alarm) or 0, if there is an answer and a check is on; with an NLI model
-        also ``semantic.nli``, 1 minus the probability of a contradiction. In a `soft` block in which a check has failed
-        no judge is asked; what is returned then says so in its ``error``.
+        The measurement that decides, 0 to 1: ``semantic`` (the cosine, of the embedder's version),
+        ``semantic.alignment`` (with a question), or ``judge.equivalence`` (with a judge: the probability that both are
+        the same, or 1 and 0 if the server gives no probabilities). ``detail["scores"]`` of the first two has the score
+        of each reference. ``semantic.checks`` is also recorded, 1 (no difference) or 0, unless all checks are off. With
+        an NLI model also ``semantic.nli``, 1 minus the probability of a contradiction. In a `soft` block in which a
+        check has failed, the judge is not called, and the result has an ``error``.
 
     Raises:
-        MeasurementFailed: The score is below the threshold, a check fired, or the NLI model finds a contradiction
-            more probable than not; reports all.
-        MeasurementErrored: There is no answer, the embedder gave no usable vectors, or the judge gave no verdict.
-        UsageError: No reference, a threshold outside 0 to 1, no threshold, a threshold of another embedder, or no
-            such embedder, check or judge.
+        MeasurementFailed: The score is below the threshold, a check fired, or the NLI model finds a contradiction more
+            probable than not. The message reports all of them.
+        MeasurementErrored: The answer is None, the embedder gave no usable vectors, or the judge gave no verdict.
+        UsageError: The reference is missing, the threshold is missing, outside 0 to 1, or of another embedder, or the
+            embedder, check or judge does not exist.
 
     >>> assert_semantic("Refunds take thirty days", ["No refunds", "A refund takes thirty days"]).status
     'passed'

@@ -40,35 +40,38 @@ def assert_contains(
     at_least: float | None = 1.0,
     label: str = "",
 ) -> Measurement:
-    r"""Assert that an answer contains a text, or all of several.
+    """Assert that an answer contains a text, or each of several texts.
 
-    A plain search for characters: "30 days" is also found in "130 days" unless you ask for ``whole_words``, and
-    in "30  days" only with ``whitespace="collapse"``. For what must not be there see `assert_not_contains`.
+    The search compares characters. It finds "30 days" in "130 days" unless ``whole_words`` is set, and in "30  days"
+    only with ``whitespace="collapse"``. `assert_not_contains` is the opposite.
 
     Args:
-        actual: The answer, or the answer object of an SDK. Empty: contains nothing; None (said nothing): cannot be scored.
-        expected: The text, or several. An empty text would be in every answer and is refused.
-        any_of: A single text is enough.
-        times: How often each text has to be there, exactly; places that overlap count once.
-        at_least_times: How often at least.
-        at_most_times: How often at most; it has to be there at least once in any case.
-        in_order: The texts have to follow each other in the given order.
-        whole_words: Not as a part of a longer word or number. Of no use for scripts without spaces.
-        ignore_case: Case does not count, in the Unicode sense.
-        whitespace: "strip": ignored at both ends; "collapse": every run of it counts as a single space.
-        unicode: "NFC": ignores how accents are written; "NFKC": also full-width letters, ligatures, no-break spaces.
-        at_least: The share of the texts that must be there, 0 to 1; None: record only.
-        label: Distinguishes two assertions of a test.
+        actual: The answer, a text or the response of an SDK. An empty answer contains nothing. None, as after a tool
+            call, gives no score.
+        expected: The text, or several. An empty text is refused, because every answer contains it.
+        any_of: One of the texts is enough.
+        times: How often each text must occur, exactly. Overlapping places count once.
+        at_least_times: How often each text must occur at least.
+        at_most_times: How often each text may occur at most. It must occur at least once in any case.
+        in_order: The texts must follow each other in the given order.
+        whole_words: Find the text only where it is not part of a longer word or number. Not useful for scripts without
+            spaces.
+        ignore_case: Ignore case, by the rules of Unicode.
+        whitespace: "strip" ignores white space at both ends. "collapse" also counts each run of it as a single space.
+        unicode: "NFC" ignores how accents are encoded. "NFKC" also normalizes full-width letters, ligatures and
+            no-break spaces.
+        at_least: The share of the texts that must be found, 0 to 1. None: record only.
+        label: Distinguishes several uses in one test.
 
     Returns:
-        The measurement ``text.contains``: the share of the texts found (as often, and in order, if
-        required), 0 to 1; with ``any_of`` 1 if any is found, else 0. ``detail["missing"]`` lists the others.
+        The measurement ``text.contains``: the share of the texts that were found as required, 0 to 1. With ``any_of``
+        it is 1 if any was found, otherwise 0. ``detail["missing"]`` lists the others.
 
     Raises:
-        MeasurementFailed: The share is below the threshold; shows the nearest span for each missing text, and the
-            places of a text that is there too rarely, too often or too early.
-        MeasurementErrored: There is no answer, it is not a text, or it cannot be normalized.
-        UsageError: Nothing to look for, counts that make no sense, or a threshold outside 0 to 1.
+        MeasurementFailed: The share is below the threshold. The message shows the most similar span for each missing
+            text, and the places of a text that occurs too rarely, too often or too early.
+        MeasurementErrored: The answer is None, is not a text, or cannot be normalized.
+        UsageError: The text is empty, the counts contradict each other, or the threshold is outside 0 to 1.
 
     >>> assert_contains("Within 30 days, unopened.", ["30 days", "unopened"], in_order=True).value
     1.0
@@ -179,29 +182,30 @@ def assert_matches(
 ) -> Measurement:
     r"""Assert that an answer matches a regular expression of Python's `re`.
 
-    The pattern is yours, and so is its running time: nested repetitions (``(a+)+b``, ``(\w+\s?)*$``) can take
-    forever on an answer that you do not control. Possessive ones (``(a++)+b``, Python 3.11) cannot.
+    There is no time limit. Nested repetitions, such as ``(a+)+b`` or ``(\w+\s?)*$``, can run practically without end on
+    an answer that you do not control. Possessive ones, such as ``(a++)+b`` (Python 3.11), cannot.
 
     Args:
-        actual: The answer, a text or the answer object of an SDK. None (the model said nothing) cannot be scored.
-        pattern: The expression, also compiled with flags of its own.
-        full: The whole answer has to match, not only a part of it.
-        times: How often it has to match, exactly; matches do not overlap.
-        at_least_times: How often at least.
-        at_most_times: How often at most; it has to match at least once in any case.
+        actual: The answer, a text or the response of an SDK. None, as after a tool call, gives no score.
+        pattern: The expression, as a text or compiled.
+        full: The whole answer must match, not only a part of it.
+        times: How often it must match, exactly. Matches do not overlap.
+        at_least_times: How often it must match at least.
+        at_most_times: How often it may match at most. It must match at least once in any case.
         ignore_case: As `re.IGNORECASE`.
-        unicode: The form that the answer is brought to first, as in `assert_contains`; the pattern is not.
+        unicode: The Unicode form to which the answer is normalized, as for `assert_contains`. The pattern is not
+            normalized.
         at_least: 1.0, or None: record only.
-        label: Distinguishes two assertions of a test.
+        label: Distinguishes several uses in one test.
 
     Returns:
-        The measurement ``text.matches``: 1 or 0. With counts ``detail["count"]`` says how often it matches.
+        The measurement ``text.matches``: 1 or 0. With counts, ``detail["count"]`` is the number of matches.
 
     Raises:
-        MeasurementFailed: It does not match; says with which flag it would, with ``full`` how far it got, or what is
-            nearest to its plain words.
-        MeasurementErrored: There is no answer, it is not a text, or it cannot be normalized.
-        UsageError: The pattern is invalid (gives the position), counts make no sense, or the threshold is
+        MeasurementFailed: The answer does not match. The message shows with which flag it would match, how far ``full``
+            got, or the text most similar to the plain words of the pattern.
+        MeasurementErrored: The answer is None, is not a text, or cannot be normalized.
+        UsageError: The pattern is invalid (with the position), the counts contradict each other, or the threshold is
             outside 0 to 1.
 
     >>> assert_matches("Order #4711 is on its way.", r"#\d{4}\b").status
@@ -244,30 +248,30 @@ def assert_fuzzy(
     unicode: Form = "keep",
     label: str = "",
 ) -> Measurement:
-    """Assert that an answer is nearly a text, or any of several, letter by letter.
+    """Assert that an answer is nearly equal to a text, or to any of several, letter by letter.
 
-    There is no default threshold, as none fits all uses: a changed digit in "30 days" still scores 0.86, a "not" in a
-    paragraph 0.98, and two unrelated sentences about 0.4. Good for spelling, names, quotes and layout (try 0.9); to
-    compare the meaning see `assert_semantic` and `assert_judge_score`.
+    Use it for spelling, names, quotes and layout, and start with a threshold of 0.9. It does not compare meaning: a
+    changed digit in "30 days" still scores 0.86, an added "not" in a paragraph 0.98, and two unrelated sentences about
+    0.4. For meaning, see `assert_semantic` and `assert_judge_score`.
 
     Args:
-        actual: The answer, or the answer object of an SDK. Empty: scores 0; None (said nothing): cannot be scored.
-        expected: The text it should nearly be; of several the nearest counts.
-        at_least: 0 to 1; None: record only.
-        partial: Compare with the best matching part of the answer, for a quote within a longer text.
-        ignore_case: Case does not count, in the Unicode sense.
-        whitespace: "strip": ignored at both ends; "collapse": every run of it counts as a single space.
-        unicode: The form both are brought to first, as in `assert_contains`.
-        label: Distinguishes two assertions of a test.
+        actual: The answer, a text or the response of an SDK. An empty answer scores 0. None, as after a tool call,
+            gives no score.
+        expected: The text. If there are several, the most similar one counts.
+        at_least: The threshold, 0 to 1. It has no default, because no value fits all uses. None: record only.
+        partial: Compare the text with the best matching part of the answer, for a quote within a longer text.
+        ignore_case: Ignore case, by the rules of Unicode.
+        whitespace: "strip" ignores white space at both ends. "collapse" also counts each run of it as a single space.
+        unicode: The Unicode form to which answer and texts are normalized, as for `assert_contains`.
+        label: Distinguishes several uses in one test.
 
     Returns:
-        The measurement ``text.fuzzy``, 0 (nothing in common) to 1 (equal): `fuzz.ratio` of rapidfuzz
-        over 100, with ``partial`` `fuzz.partial_ratio`. Its version says which of the two.
+        The measurement ``text.fuzzy``, from 0 (nothing in common) to 1 (equal). It is ``fuzz.ratio`` of rapidfuzz
+        divided by 100, or ``fuzz.partial_ratio`` with ``partial``. The measurement's version names which of the two.
 
     Raises:
-        MeasurementFailed: The score is below the threshold; shows the nearest span and a word diff.
-        MeasurementErrored: There is no answer, it is not a text, or the texts are too long to be compared
-            (see `pytest_llmops.metrics.lexical.fuzzy_ratio`).
+        MeasurementFailed: The score is below the threshold. The message shows the most similar span and a word diff.
+        MeasurementErrored: The answer is None, is not a text, or the texts are too long to be compared.
         UsageError: ``expected`` is not a text, an option has the wrong form, or the threshold is outside 0 to 1.
 
     >>> round(assert_fuzzy("Angela Merkl", ["Scholz", "Angela Merkel"], at_least=0.9).value, 2)
@@ -312,21 +316,22 @@ def assert_exact(
     """Assert that an answer equals a text, or any of several, character by character.
 
     Args:
-        actual: The answer, a text or the answer object of an SDK. None (the model said nothing) cannot be scored.
-        expected: The text; an empty text asserts that nothing was said. Of several any may be equal.
-        ignore_case: Case does not count, in the Unicode sense.
-        whitespace: "strip": ignored at both ends; "collapse": every run of it counts as a single space.
-        unicode: The form both are brought to first, as in `assert_contains`.
+        actual: The answer, a text or the response of an SDK. None, as after a tool call, gives no score.
+        expected: The text. An empty text asserts that the answer is empty. If there are several, one of them must be
+            equal.
+        ignore_case: Ignore case, by the rules of Unicode.
+        whitespace: "strip" ignores white space at both ends. "collapse" also counts each run of it as a single space.
+        unicode: The Unicode form to which answer and texts are normalized, as for `assert_contains`.
         at_least: 1.0, or None: record only.
-        label: Distinguishes two assertions of a test.
+        label: Distinguishes several uses in one test.
 
     Returns:
         The measurement ``text.exact``: 1 or 0.
 
     Raises:
-        MeasurementFailed: They differ; names the first character that does (from the nearest of several), shows a
-            word diff, and says which option would make them equal.
-        MeasurementErrored: There is no answer, or it is not a text.
+        MeasurementFailed: Answer and text differ. The message names the first different character, shows a word diff,
+            and names the option that would make them equal.
+        MeasurementErrored: The answer is None or is not a text.
         UsageError: ``expected`` is not a text, or an option has the wrong form.
 
     >>> assert_exact("Yes ", "yes", ignore_case=True, whitespace="strip").status
@@ -366,29 +371,30 @@ def assert_not_contains(
     at_least: float | None = 1.0,
     label: str = "",
 ) -> Measurement:
-    """Assert that an answer contains none of some texts.
+    """Assert that an answer contains none of the given texts.
 
-    A plain search for characters: "art" is also found in "start" unless you ask for ``whole_words``. To exclude all
-    spellings use ``ignore_case=True``, ``whitespace="collapse"`` and ``unicode="NFKC"``. An empty answer passes.
+    The search compares characters. It finds "art" in "start" unless ``whole_words`` is set. To exclude all spellings,
+    use ``ignore_case=True``, ``whitespace="collapse"`` and ``unicode="NFKC"``. An empty answer passes.
 
     Args:
-        actual: The answer, a text or the answer object of an SDK. None (the model said nothing) cannot be scored.
-        unwanted: The text, or several. An empty text would be in every answer and is refused.
-        whole_words: Not as a part of a longer word or number. Of no use for scripts without spaces.
-        ignore_case: Case does not count, in the Unicode sense.
-        whitespace: "strip": ignored at both ends; "collapse": every run of it counts as a single space.
-        unicode: The form both are brought to first, as in `assert_contains`.
-        at_least: The share of the texts that must not be there, 0 to 1; None: record only.
-        label: Distinguishes two assertions of a test.
+        actual: The answer, a text or the response of an SDK. None, as after a tool call, gives no score.
+        unwanted: The text, or several. An empty text is refused, because every answer contains it.
+        whole_words: Find the text only where it is not part of a longer word or number. Not useful for scripts without
+            spaces.
+        ignore_case: Ignore case, by the rules of Unicode.
+        whitespace: "strip" ignores white space at both ends. "collapse" also counts each run of it as a single space.
+        unicode: The Unicode form to which answer and texts are normalized, as for `assert_contains`.
+        at_least: The share of the texts that must be absent, 0 to 1. None: record only.
+        label: Distinguishes several uses in one test.
 
     Returns:
-        The measurement ``text.not_contains``: the share of the texts that are not there, 0 to 1.
-        ``detail["found"]`` lists the others, ``detail["spans"]`` where they are in the answer.
+        The measurement ``text.not_contains``: the share of the texts that are absent, 0 to 1. ``detail["found"]`` lists
+        the others, and ``detail["spans"]`` their places in the answer.
 
     Raises:
-        MeasurementFailed: The share is below the threshold; shows where each unwanted text is.
-        MeasurementErrored: There is no answer, it is not a text, or it cannot be normalized.
-        UsageError: Nothing to look for, or a threshold outside 0 to 1.
+        MeasurementFailed: The share is below the threshold. The message shows the place of each unwanted text.
+        MeasurementErrored: The answer is None, is not a text, or cannot be normalized.
+        UsageError: A text is empty, or the threshold is outside 0 to 1.
 
     >>> assert_not_contains("Within 30 days, unopened.", ["60 days", "guarantee"]).value
     1.0
@@ -438,23 +444,25 @@ def assert_not_matches(
 ) -> Measurement:
     r"""Assert that a regular expression of Python's `re` matches nowhere in an answer.
 
-    The pattern is yours, and so is its running time, as `assert_matches` says.
+    There is no time limit, as for `assert_matches`.
 
     Args:
-        actual: The answer, a text or the answer object of an SDK. None (the model said nothing) cannot be scored.
-        pattern: The expression, also compiled with flags of its own.
+        actual: The answer, a text or the response of an SDK. None, as after a tool call, gives no score.
+        pattern: The expression, as a text or compiled.
         ignore_case: As `re.IGNORECASE`.
-        unicode: The form that the answer is brought to first, as in `assert_not_contains`; the pattern is not.
+        unicode: The Unicode form to which the answer is normalized, as for `assert_contains`. The pattern is not
+            normalized.
         at_least: 1.0, or None: record only.
-        label: Distinguishes two assertions of a test.
+        label: Distinguishes several uses in one test.
 
     Returns:
-        The measurement ``text.not_matches``: 1 if it matches nowhere, else 0. ``detail["spans"]``: where, in that form.
+        The measurement ``text.not_matches``: 1 if it matches nowhere, otherwise 0. ``detail["spans"]`` has the places
+        in the normalized answer.
 
     Raises:
-        MeasurementFailed: It matches; shows where.
-        MeasurementErrored: There is no answer, it is not a text, or it cannot be normalized.
-        UsageError: The pattern is invalid (gives the position), or the threshold is outside 0 to 1.
+        MeasurementFailed: The expression matches. The message shows where.
+        MeasurementErrored: The answer is None, is not a text, or cannot be normalized.
+        UsageError: The pattern is invalid (with the position), or the threshold is outside 0 to 1.
 
     >>> assert_not_matches("Order #4711 is on its way.", r"\b\d{16}\b").status
     'passed'

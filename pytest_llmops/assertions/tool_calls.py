@@ -41,42 +41,48 @@ def assert_tool_calls(
 ) -> Measurement:
     """Assert which tools an agent called, with which arguments, and in which order.
 
-    Three more values are recorded for the gate, which compares them over the suite: ``tools.recall`` (the share of expected calls that
-    were made; 1 if none is expected), ``tools.precision`` (the share of calls made that were expected; 1 if none was made) and
-    ``tools.valid_arguments`` (the share of calls whose arguments are a JSON object that fits the schema of a tool that was
-    offered; without known tools any JSON object; 1 if no call was made; not recorded if the arguments of no call are known). With nothing
-    but ``never`` (no expected call, and extra ones allowed) the first two are not recorded: each call would lower the precision.
+    Three more values are recorded, and the gate compares them over the suite:
+
+    - ``tools.recall``: the share of expected calls that were made. 1 if none is expected.
+    - ``tools.precision``: the share of calls made that were expected. 1 if none was made.
+    - ``tools.valid_arguments``: the share of calls whose arguments are a JSON object that fits the schema of an offered
+      tool. Without known tools any JSON object is valid. 1 if no call was made. Not recorded if the arguments of no
+      call are known.
+
+    If only ``never`` is given, and extra calls are allowed, the first two are not recorded, because each call would
+    lower the precision.
 
     Args:
-        source: What the agent did: anything that `read_trajectory` reads, such as ``llm_calls``, a list of messages, or the result of a
-            framework.
-        expected: The calls that are expected: `call`, the name of a tool (its arguments do not count), or `started`. With
-            ``order="turns"`` it may hold a list for each turn. ``[]``: no call at all. Left out: only ``never`` and ``invalid``
-            count, other calls are allowed.
-        order: ``strict``: one after another. ``turns``: turn by turn, where the calls of one turn of the agent may have any order; a list
-            within ``expected`` is a turn, whose calls the agent has to make in one turn. ``any``: in any order; as many calls as possible
-            are paired with expected ones.
-        extra: Whether calls that are not expected are allowed: ``forbid`` or ``allow``.
-        missing: Whether expected calls may be missing: ``forbid`` or ``allow``.
+        source: The actions of the agent: anything that `read_trajectory` reads, such as ``llm_calls``, a list of
+            messages, or the result of a framework.
+        expected: The expected calls: `call`, the name of a tool (with any arguments), or `started`. With
+            ``order="turns"`` it may hold a list for each turn. ``[]``: not a single call. Left out: only ``never`` and
+            ``invalid`` count, and other calls are allowed.
+        order: ``strict``: one after another. ``turns``: turn by turn, where the calls of one turn may have any order. A
+            list within ``expected`` is a turn, whose calls the agent must make in one turn. ``any``: in any order,
+            where as many calls as possible are paired with expected ones.
+        extra: ``forbid`` or ``allow`` calls that are not expected.
+        missing: ``forbid`` or ``allow`` that expected calls are missing.
         never: Calls that must not be made: names of tools, also with wildcards (``delete_*``), or `call`.
-        tools: The tools that the agent was offered, as OpenAI, Anthropic or MCP describe them, as `ToolDefinition`, or the answer of an
-            MCP server to ``tools/list``; None: those of ``llm_calls``, if that is the source.
-        invalid: Whether calls are allowed whose arguments are not a JSON object, do not fit the schema of their tool, or whose tool was not
-            offered: ``forbid`` or ``allow``. In both cases ``tools.valid_arguments`` is recorded.
-        at_least: 1.0, or None: record only. A forbidden call fails the test either way.
-        label: Distinguishes two assertions of a test.
+        tools: The tools that the agent was offered, as OpenAI, Anthropic or MCP describe them, as `ToolDefinition`, or
+            the answer of an MCP server to ``tools/list``. None: the tools of ``llm_calls``, if that is the source.
+        invalid: ``forbid`` or ``allow`` calls whose arguments are not a JSON object or do not fit the schema of their
+            tool, and calls of tools that were not offered. ``tools.valid_arguments`` is recorded in both cases.
+        at_least: 1.0, or None: record only. A forbidden call fails the test in both cases.
+        label: Distinguishes several uses in one test.
 
     Returns:
-        The measurement ``tools.calls``: 1 if the calls are as expected, else 0. ``detail`` has the names ``expected`` and ``made``, and
-        the ``trajectory``.
+        The measurement ``tools.calls``: 1 if the calls are as expected, otherwise 0. ``detail`` has the names
+        ``expected`` and ``made``, and the ``trajectory``.
 
     Raises:
-        MeasurementFailed: Calls are missing, not expected, forbidden or invalid; shows the difference step by step, then the trajectory. A step is a tool
-            call.
-        MeasurementErrored: The source has no message of an agent; calls may be missing, as a reply could not be read, and what is known
-            does not fail in any case; whether a call is forbidden is not known, as a function of the test raised; or ``invalid="forbid"``,
-            and the tools that were offered, or the arguments of a call, are not known.
-        UsageError: Not a source, neither expected nor forbidden calls, calls that contradict each other, or an invalid schema.
+        MeasurementFailed: Calls are missing, not expected, forbidden or invalid. The message shows the difference step
+            by step, then the trajectory. A step is a tool call.
+        MeasurementErrored: The source has no message of an agent. Or it is not known whether the calls are as expected,
+            because a reply could not be read, a function of the test raised an exception, or ``invalid="forbid"`` lacks
+            the offered tools or the arguments of a call.
+        UsageError: It is not a source, neither expected nor forbidden calls are given, the calls contradict each other,
+            or a schema is invalid.
 
     >>> from pytest_llmops import call
     >>> messages = [{"role": "assistant", "tool_calls": [{"function": {"name": "refund", "arguments": '{"amount": 20}'}}]}]

@@ -51,36 +51,38 @@ def assert_trajectory(
     at_least: float | None = 1.0,
     label: str = "",
 ) -> list[Measurement]:
-    """Assert what an agent did step by step, and that it stays within limits.
+    """Assert the steps of an agent one by one, and that it stays within limits.
 
     Args:
-        source: What the agent did: anything that `read_trajectory` reads.
-        expected: The calls that are expected, as for `assert_tool_calls`, or a whole reference trajectory (any source), whose calls
-            are expected; None: only the limits and ``never`` count.
+        source: The actions of the agent: anything that `read_trajectory` reads.
+        expected: The expected calls, as for `assert_tool_calls`, or a whole reference trajectory (any source) with its
+            calls. None: only the limits and ``never`` count.
         order: As for `assert_tool_calls`. With ``turns`` the turns of a reference count.
         extra: As for `assert_tool_calls`.
         missing: As for `assert_tool_calls`.
-        arguments: How arguments are compared with those of a reference: ``exact``; ``ignore``; ``subset``: all arguments made are in the
-            reference; ``superset``: all arguments of the reference are made.
+        arguments: How arguments are compared with the arguments of a reference: ``exact``, ``ignore``, ``subset`` (all
+            arguments made are in the reference) or ``superset`` (all arguments of the reference are made).
         never: Calls that must not be made, as for `assert_tool_calls`.
-        at_most_steps: Limit of the model's turns, those of started agents included; None: record only, like all limits.
-        at_most_repeats: Limit of how often an equal call (the same tool and arguments) comes again.
+        at_most_steps: Limit of the model's turns, including the turns of started agents. None: record only, like all
+            limits.
+        at_most_repeats: Limit of how often an equal call (the same tool and arguments) is repeated.
         at_most_tokens: Limit of the tokens of all turns.
         at_most_usd: Limit of the price of all turns, in US dollars.
-        at_least: 1.0, or None: record only whether the calls are as expected. A forbidden call fails the test either way.
-        label: Distinguishes two assertions of a test.
+        at_least: 1.0, or None: only record whether the calls are as expected. A forbidden call fails the test in both
+            cases.
+        label: Distinguishes several uses in one test.
 
     Returns:
-        The measurements ``trajectory.match`` (1 or 0; only with ``expected`` or ``never``), ``trajectory.steps``,
-        ``trajectory.repeats``, and ``trajectory.tokens`` and ``trajectory.cost`` where they are known. The first has the ``trajectory`` in its
-        ``detail``.
+        The measurements ``trajectory.match`` (1 or 0, only with ``expected`` or ``never``), ``trajectory.steps``,
+        ``trajectory.repeats``, and ``trajectory.tokens`` and ``trajectory.cost`` where they are known. The first has
+        the ``trajectory`` in its ``detail``.
 
     Raises:
-        MeasurementFailed: The calls are not as expected, or a limit is exceeded; shows the difference step by step, repeated calls and
-            the trajectory.
-        MeasurementErrored: The source has no message of an agent; calls may be missing, as a reply could not be read, and nothing else
-            fails; or a limit is given for tokens or a price that are not known.
-        UsageError: Not a source, expected calls that contradict each other, or a limit below 0.
+        MeasurementFailed: The calls are not as expected, or a limit is exceeded. The message shows the difference step
+            by step, repeated calls and the trajectory.
+        MeasurementErrored: The source has no message of an agent, calls may be missing because a reply could not be
+            read and nothing else fails, or a limit is given for tokens or a price that are not known.
+        UsageError: It is not a source, the expected calls contradict each other, or a limit is below 0.
 
     >>> messages = [{"role": "assistant", "tool_calls": [{"function": {"name": "search", "arguments": "{}"}}]}]
     >>> [measurement.name for measurement in assert_trajectory(messages, ["search"], at_most_steps=3)]

@@ -62,15 +62,15 @@ class Case:
         reference: A good answer, or empty.
         family: Cases of the same family are not independent (paraphrases of a question): statistics count families.
         split: The part of the data that it belongs to: ``test``, ``train`` ...
-        files: Images, audio or PDF files that belong to the input; `parts` puts them into a message.
+        files: Images, audio or PDF files that belong to the input. `parts` puts them into a message.
         output: An answer that was given already, as in production, or None.
         calls: The model calls that gave the output, for `assert_latency`, `assert_cost` and `assert_tokens`.
         typed: The case as an object of the pydantic model that it was loaded with, or None.
-        data: All other keys of the case; ``case["key"]`` reads them.
-        robust: In a test with ``llm_robust``, the transformation that changed the input (``value``) and its changes; else empty.
-        line: The line of its file at which it begins; 0: it comes from no text file.
+        data: All other keys of the case. ``case["key"]`` reads them.
+        robust: In a test with ``llm_robust``, the transformation that changed the input (``value``) and its changes, otherwise empty.
+        line: The line of its file at which it begins. 0: it comes from no text file.
         has_content_id: Whether its row has no id, so that the id was made of its content.
-        copies: How many rows of the file are this one, without an id; they are read once.
+        copies: How many rows of the file are this one, without an id. They are read once.
 
     >>> Case(id="late-return", input="Can I still return it?", data={"days": 45})["days"]
     45
@@ -111,7 +111,7 @@ class Case:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits over input, reference, data, output and the content of files; id, tags and family do not count."""
+        """16 hex digits over input, reference, data, output and the content of files. Id, tags and family do not count."""
         parts = [canonical_json(self.input), self.reference, canonical_json(self.data)]
         parts += [digest for _, digest in self.read_files().values()]
         if self.output is not None:
@@ -163,29 +163,29 @@ def load_cases(
     r"""Read the cases of a file, in its order.
 
     JSONL: one object a line, blank lines are skipped. YAML: a list of objects. CSV: commas (TSV: tabs), a header, every
-    value a text; ``tags`` and ``files`` are split at ``;`` and ``|``. These files are UTF-8; every line end is read as
+    value a text. ``tags`` and ``files`` are split at ``;`` and ``|``. These files are UTF-8. Every line end is read as
     ``\n``, within values too, so that a checkout on Windows has the same cases. JSON: a list of objects, an evals.json of the
     Agent Skills guide or an evalset.json of ADK. Parquet files, Arrow streams and datasets of Hugging Face need the extra
     ``parquet``. The line of an error is the row in JSON and in these.
 
     Without ``input``, ``reference`` or ``id``, a column that is known as another name of it is read (``question``, ``answer`` ...).
-    Rows without an id get one from their input; of rows that are the same, the first is read, and its ``copies`` counts them.
+    Rows without an id get one from their input. Of rows that are the same, the first is read, and its ``copies`` counts them.
 
     Args:
-        source: The file: .jsonl, .yaml, .yml, .csv, .tsv, .json, .parquet or .arrow, or a folder of `save_to_disk`; ``hf:NAME``
-            for a dataset that is in the cache of `datasets`; or the rows themselves, as a list of mappings, a `Dataset` or a
+        source: The file: .jsonl, .yaml, .yml, .csv, .tsv, .json, .parquet or .arrow, or a folder of `save_to_disk`. ``hf:NAME``
+            for a dataset that is in the cache of `datasets`. Or the rows themselves, as a list of mappings, a `Dataset` or a
             `DatasetDict`.
-        fields: Key of a case -> the column that it is read from, ``{"input": "question"}``; ``case["question"]``
+        fields: Key of a case -> the column that it is read from, ``{"input": "question"}``. ``case["question"]``
             has the value, too. Every column must exist.
         default_fields: The same as a default for all files: a column that this file does not have is ignored.
-        model: A pydantic model that validates every case; ``case.typed`` is the resulting object.
-        split: Only the cases of this split; of a dataset with splits, such as ``hf:NAME``, no other is read.
+        model: A pydantic model that validates every case. ``case.typed`` is the resulting object.
+        split: Only the cases of this split. Of a dataset with splits, such as ``hf:NAME``, no other is read.
 
     Raises:
         UnknownName: No case is of the split.
         CaseError: The file is missing, of unknown type, not UTF-8 or empty, a line is broken, a value is missing or
             wrong, an id is repeated, no case has a column of ``fields``, or several columns may be the
-            input; with file and line.
+            input. With file and line.
 
     >>> [case.id for case in load_cases([{"id": "late", "input": "May I still return it?"}])]
     ['late']
@@ -499,7 +499,7 @@ def _parse_text(row: Mapping[str, Json], key: str) -> str:
 
 
 def sample(cases: Iterable[Case], n: int, seed: int = 0) -> tuple[Case, ...]:
-    """Return ``n`` cases drawn at random, in their order; all if there are fewer. Of an iterator, only these are kept in memory.
+    """Return ``n`` cases drawn at random, in their order. All if there are fewer. Of an iterator, only these are kept in memory.
 
     The draw is by a hash of seed and id: it is the same on every machine, and a case that is added to the file
     replaces at most one case of the sample.

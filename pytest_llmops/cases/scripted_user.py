@@ -17,7 +17,7 @@ class Decision:
 
     Attributes:
         approved: Whether the tool may be called.
-        reason: Why it may not; "": no reason.
+        reason: Why it may not. "": no reason.
     """
 
     approved: bool
@@ -80,7 +80,7 @@ class ScriptedUser:
 
     Attributes:
         turns: The turns of the script.
-        decisions: The decisions of the turn that is going on; None: no conversation is.
+        decisions: The decisions of the turn that is going on. None: no conversation is.
 
     Raises:
         UsageError: The script has no turns, or a turn is not valid.

@@ -25,7 +25,7 @@ def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
 
     Raises:
         CaseError: The file is missing, not UTF-8 or empty, a line has too few fields, a grade is not a whole number,
-            or a document is judged twice for a query; with file and line.
+            or a document is judged twice for a query. With file and line.
     """
     expected = f"a whole number of at most {MAX_DIGITS} digits"
     return _read_trec_file(path, "query iteration document grade", "grade", expected, _parse_grade)
@@ -34,11 +34,11 @@ def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
 def read_run(path: str | Path) -> dict[str, dict[str, float]]:
     """Read a run: query -> (document id -> score), in the order of the file.
 
-    A ranking is ordered by its scores (`pytest_llmops.metrics.ranking.rank_by_score`); the ranks in the file are ignored.
+    A ranking is ordered by its scores (`pytest_llmops.metrics.ranking.rank_by_score`). The ranks in the file are ignored.
 
     Raises:
         CaseError: The file is missing, not UTF-8 or empty, a line has too few fields, a score is not a finite number,
-            or a document is ranked twice for a query; with file and line.
+            or a document is ranked twice for a query. With file and line.
     """
     return _read_trec_file(path, "query Q0 document rank score tag", "score", "a finite number", _parse_score)
 

@@ -24,8 +24,8 @@ def use_cassette(name: str | Path, *, record: RecordMode | None = None) -> Itera
 
     Args:
         name: A name (``"search/handbook"``) in the folder ``cassettes`` beside the running test, or of the working
-            directory in a script; or the `Path` of a file.
-        record: The mode; by default that of the run (``--llm-record``), and ``none`` in a script.
+            directory in a script. Or the `Path` of a file.
+        record: The mode. By default that of the run (``--llm-record``), and ``none`` in a script.
 
     Raises:
         CassetteError: The cassette is damaged, or cannot be written.

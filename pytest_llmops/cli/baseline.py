@@ -23,9 +23,9 @@ def add_baseline_group(groups: Any) -> None:
     """Declare the commands of the group."""
     commands = add_group(groups, "baseline", "look at the baseline that runs are compared with")
     show = add_command(commands, "show", _show, "the tests and mean scores of the baseline")
-    log = add_command(commands, "log", _log, "when the baseline moved, and why")
+    log = add_command(commands, "log", _log, "when the baseline changed, and why")
     power = add_command(
-        commands, "power", _power, "which drop the suite would notice, from the baseline alone"
+        commands, "power", _power, "the smallest drop that the suite would notice, computed from the baseline"
     )
     for command in (show, log, power):
         _add_baseline(command, "baseline", "FILE|GITREF")

@@ -368,8 +368,7 @@ def _declare_check(commands: Any) -> None:
         "check",
         _check_cassettes,
         "check the cassettes and report problems",
-        "Reports damaged files, secrets, answers that no test of the last run asked for, and files that no test uses. "
-        "Nothing is changed.",
+        "Reports damaged files, secrets, answers that no test of the last run requested, and files that no test uses. Nothing is changed. Exit status 1: there are problems.",
     )
     command.add_argument("path", type=Path, nargs="?", metavar="PATH", help="only this file or folder")
     command.add_argument("--json", action="store_true", help="print JSON")
@@ -382,10 +381,10 @@ def _declare_prune(commands: Any) -> None:
         commands,
         "prune",
         _prune_cassettes,
-        "drop answers that no test asks for, and files that no test uses",
-        "Needs the record of a complete and green run. Files that changed since, or are damaged, are kept and listed.",
+        "delete answers that no test requests, and files that no test uses",
+        "Needs the record of a complete and green run. Files that changed since then, or are damaged, stay and are listed.",
     )
-    command.add_argument("--dry-run", action="store_true", help="only show what would be dropped")
+    command.add_argument("--dry-run", action="store_true", help="only show the answers and files to delete")
     _add_project_arguments(command)
 
 
@@ -394,9 +393,8 @@ def _declare_move(commands: Any) -> None:
         commands,
         "move",
         _move_cassettes,
-        "put the recordings of renamed tests in their new place",
-        "Without arguments it moves what the last run found in cassettes of tests that are gone. Recordings that are in the "
-        "new place already stay.",
+        "move the recordings of renamed tests to their new place",
+        "Without arguments it moves the recordings that the last run found in cassettes of deleted tests. Recordings that are already in the new place stay.",
     )
     command.add_argument(
         "files", type=Path, nargs="*", metavar="OLD NEW", help="move this cassette to that place"
@@ -409,7 +407,7 @@ def _declare_show(commands: Any) -> None:
         commands,
         "show",
         _show_cassette,
-        "show what is in a cassette, in the order of the requests",
+        "show the content of a cassette",
     )
     command.add_argument("file", type=Path, metavar="FILE", help="a cassette")
     command.add_argument(
@@ -423,7 +421,7 @@ def _declare_import(commands: Any) -> None:
         "import",
         _import_cassettes,
         "convert cassettes of vcrpy, pytest-recording, pytest-vcr, langchain-tests and Ruby's VCR",
-        "cassettes/test_a/test_x[id].yaml becomes cassettes/test_a/test_x/id.json; the source stays.",
+        "cassettes/test_a/test_x[id].yaml becomes cassettes/test_a/test_x/id.json. The source stays.",
     )
     command.add_argument("paths", type=Path, nargs="+", metavar="FILE_OR_FOLDER", help="what to read")
     command.add_argument(
@@ -440,8 +438,7 @@ def _add_project_arguments(command: argparse.ArgumentParser) -> None:
         "--root",
         type=Path,
         metavar="FOLDER",
-        help="root folder of the project (default: the nearest folder above with the record of a run, up to the nearest "
-        "with a configuration file of pytest or .git; else this folder)",
+        help="root folder of the project (default: the nearest folder above with the record of a run, up to the nearest with a configuration file of pytest or .git, otherwise this folder)",
     )
     command.add_argument(
         "--usage",

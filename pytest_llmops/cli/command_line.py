@@ -27,7 +27,7 @@ GROUPS = (
     "semantic",
     "tools",
 )
-EPILOG = "exit status: 0 all is well, 1 something was found or refused, 2 the command line is wrong"
+EPILOG = "exit status: 0 no problem, 1 something was found or refused, 2 the command line is wrong"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,14 +52,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _run_command(argv: Sequence[str] | None) -> int:
-    """Parse the arguments, run the command, and report an error as one line.
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line.
 
     Each command sets ``run`` (None for a group, which only prints its help) and ``helps``, its parser.
     """
     parser = argparse.ArgumentParser(
         prog="llmops",
-        description="Look after what pytest-llmops keeps beside your tests.",
+        description="Manage the files that pytest-llmops keeps with your tests.",
         epilog=EPILOG,
         allow_abbrev=False,
     )
@@ -70,6 +70,12 @@ def _run_command(argv: Sequence[str] | None) -> int:
         module = importlib.import_module(f"pytest_llmops.cli.{name}")
         add_group = getattr(module, f"add_{name}_group")
         add_group(groups)
+    return parser
+
+
+def _run_command(argv: Sequence[str] | None) -> int:
+    """Parse the arguments, run the command, and report an error as one line."""
+    parser = build_parser()
     try:
         args = parser.parse_args(argv)
     except SystemExit as done:  # argparse has reported the error; 0 after --help

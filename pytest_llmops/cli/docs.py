@@ -22,14 +22,14 @@ def add_docs_group(groups: Any) -> None:
         groups,
         "docs",
         _print_docs,
-        "where the documentation of the installed version is, a page of it, or what a code means",
+        "show where the documentation is, one of its pages, or the meaning of a code",
         "Without a name it lists the folder of the pages, the skill for coding agents, and each page with its title.",
     )
     command.add_argument(
         "name",
         nargs="?",
         metavar="CODE|PAGE",
-        help="a code of a message, as LLM-MISS: print its section; or a page, as recording: print it",
+        help="a code of a message (LLM-MISS), or a page (recording)",
     )
     command.add_argument("--json", action="store_true", help="print JSON")
 

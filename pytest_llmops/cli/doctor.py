@@ -15,14 +15,13 @@ def add_doctor_group(groups: Any) -> None:
         groups,
         "doctor",
         import_command("doctor", "check_setup"),
-        "check what a run needs: embedder, model server, key, model of the judges, baseline",
-        "Reads pytest's configuration and the environment, and asks each model server once for the list of its models, which costs nothing. "
-        "A key is never shown. Exit status 1: something is missing, beyond what only some tests need ('missing, if used').",
+        "check the requirements of a run: embedder, model server, key, model of the judges, baseline",
+        "Reads pytest's configuration and the environment, and requests the list of models from each model server once, free of charge. A key is never shown. Exit status 1: something is missing. Requirements of only some tests ('missing, if used') do not count.",
     )
     command.add_argument(
         "--replay",
         action="store_true",
-        help="check only what a replay needs: no server, no key, no request",
+        help="check only the requirements of a replay, without a request",
     )
     command.add_argument("--llm-base-url", dest="base_url", metavar="URL", help="address of the model server")
     command.add_argument(

@@ -39,32 +39,28 @@ def add_guardrails_group(groups: Any) -> None:
         "score",
         import_command("guardrails", "print_scores"),
         "recall and false alarms of detectors on labelled texts, with 95 % intervals",
-        "Each line of the file is a text with spans (places in characters; a span may repeat its text), or with a label: a kind, true "
-        "for whatever the detector finds, or null, false or no spans for a text in which nothing is to be found. A span counts as found "
-        "if a finding of its kind has half of their union in common with it, a label if anything of its kind is found.",
+        "Each line of the file is a text with spans (places in characters, which may repeat their text) or with a label: a kind, true for anything that the detector finds, or null, false or no spans for a text without findings. A span counts as found if a finding of its kind overlaps with half of their union, a label if anything of its kind is found.",
     )
     command.add_argument(
-        "files", type=Path, metavar="FILE", nargs="+", help="JSONL; the lines of several files count together"
+        "files", type=Path, metavar="FILE", nargs="+", help="JSONL. The lines of several files count together"
     )
     command.add_argument(
         "--detector",
         action="append",
-        help="attack, pii, secret, gitleaks:FILE, or package.module:function for one of yours; may be repeated (default: the first "
-        "three, where the file has their kinds)",
+        help="attack, pii, secret, gitleaks:FILE, or your own package.module:function (repeatable, default: the first three, if the file has their kinds)",
     )
     command.add_argument(
         "--classifier",
         action="append",
         metavar="MODULE:FUNCTION",
-        help="a function of yours from a text to True, False or a probability, measured next to the detectors (default: attack); a text "
-        "then counts as found if anything is found in it, whatever its kind; may be repeated",
+        help="your own function from a text to True, False or a probability, measured next to the detectors (default: attack, repeatable). A text counts as found if anything is found in it, whatever its kind",
     )
     command.add_argument(
         "--at-least",
         type=float,
         default=0.5,
         metavar="P",
-        help="the lowest probability of a classifier that is a finding (default 0.5)",
+        help="lowest probability of a classifier that counts as a finding (default: 0.5)",
     )
     command.add_argument("--json", action="store_true", help="print JSON")
 

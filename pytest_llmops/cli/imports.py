@@ -26,8 +26,7 @@ def _declare_promptfoo(commands: Any) -> None:
         "promptfoo",
         import_command("import_suites", "import_promptfoo"),
         "write the suite of a promptfoo configuration as cases, prompts, judge files and a test module",
-        "Nothing of the suite is run, and no environment variable is read. What cannot be carried is listed with file and line, and is a "
-        "skipped test with its reason. Nothing is overwritten: the exit status is 1 if a file exists, or a suite cannot be read.",
+        "The suite is not run, and environment variables are not read. Parts that cannot be imported are listed with file and line, and become skipped tests with the reason. Existing files are never overwritten. Exit status 1: a file exists already, or a suite cannot be read.",
     )
     command.add_argument(
         "path",
@@ -40,8 +39,7 @@ def _declare_promptfoo(commands: Any) -> None:
         "--root",
         type=Path,
         metavar="FOLDER",
-        help="no file outside of it is read (default: the folder that is named, or the git "
-        "repository of the file, or else its folder); files such as .env are never read",
+        help="files outside this folder are not read (default: the named folder, or the git repository of the file, or its folder). Files such as .env are never read",
     )
 
 
@@ -75,13 +73,15 @@ def _declare_prompt(commands: Any) -> None:
         "prompt",
         import_command("import_files", "import_prompt"),
         "write a prompt from a pasted list of messages",
-        "Reads a list of messages, or a request that has one, as JSON or YAML; {{ name }} is a variable. An existing prompt gets its next "
-        "version.",
+        "Reads a list of messages, or a request with such a list, as JSON or YAML. {{ name }} is a variable. An existing prompt gets its next version.",
     )
-    command.add_argument("file", type=Path, metavar="FILE", help="the messages; - reads what is pasted")
+    command.add_argument("file", type=Path, metavar="FILE", help="the messages. - reads the standard input")
     command.add_argument("--name", required=True, metavar="NAME", help="the prompt: support, shop/answer")
     command.add_argument(
-        "--to", type=Path, metavar="FOLDER", help="the folder of prompts (default: that of the ini, prompts)"
+        "--to",
+        type=Path,
+        metavar="FOLDER",
+        help="the folder of prompts (default: llm_prompts_dir of the ini, prompts)",
     )
     _add_dry_run(command)
 
@@ -94,14 +94,12 @@ def _add_target(command: argparse.ArgumentParser) -> None:
         default=DEFAULT_FOLDER,
         help=f"where to write (default: {DEFAULT_FOLDER.as_posix()}); prompts go into the folder of prompts that tests there use, if there is one",
     )
-    command.add_argument(
-        "--name", metavar="NAME", help="what the files are named after (default: the suite's own name)"
-    )
+    command.add_argument("--name", metavar="NAME", help="name of the files (default: the suite's own name)")
     _add_dry_run(command)
 
 
 def _add_dry_run(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--dry-run", action="store_true", help="write nothing, and print what would be written"
+        "--dry-run", action="store_true", help="write nothing, and print the files that would be written"
     )
     command.add_argument("--json", action="store_true", help="print JSON")

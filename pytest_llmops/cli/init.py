@@ -55,7 +55,7 @@ def add_init_group(groups: Any) -> None:
         "init",
         _init,
         "write a first prompt, case file, test and configuration",
-        "Files that exist are left alone; what to add to them by hand is printed. Only an AGENTS.md gets six lines for coding agents.",
+        "Existing files stay as they are, and lines to add to them by hand are printed. The only exception is AGENTS.md, which gets six lines for coding agents.",
     )
     init.add_argument("--llm-model", default="", metavar="NAME", help="model for the configuration")
     init.add_argument("--llm-base-url", default="", metavar="URL", help="OpenAI-compatible server for it")

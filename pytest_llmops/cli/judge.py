@@ -89,9 +89,7 @@ def _declare_calibrate(commands: Any) -> None:
         "calibrate",
         import_command("judge_calibrate", "calibrate_judge"),
         "compare a judge with human labels, and store the result",
-        "The result is a file to commit beside the rubric. A line of the labels is "
-        '{"id": "...", "question": "...", "answer": "...", "human": [true, false]}; human may also be one label, or numbers on '
-        "the judge's scale. Recordings are replayed, unless --record says to call the judge. Exit status 1: a threshold is missed.",
+        'Commit the result with the rubric. A line of the labels is {"id": "...", "question": "...", "answer": "...", "human": [true, false]}. human may also be one label, or numbers on the judge\'s scale. Recordings are replayed, unless --record is given. Exit status 1: a threshold is missed.',
     )
     command.add_argument("judge", metavar="JUDGE", help=f"{JUDGE_HELP}; with --verdicts any name")
     command.add_argument("labels", type=Path, metavar="LABELS.jsonl", help="human labels")
@@ -100,7 +98,7 @@ def _declare_calibrate(commands: Any) -> None:
         "--pass-at",
         type=float,
         metavar="SCORE",
-        help="score from which on an answer passes (default: the judge's)",
+        help="lowest score that passes (default: the judge's)",
     )
     _add_thresholds(command)
     command.add_argument(
@@ -119,7 +117,7 @@ def _declare_calibrate(commands: Any) -> None:
     command.add_argument(
         "--verdicts",
         action="store_true",
-        help='call no judge: the labels have its verdicts under the key "judge"',
+        help='do not call the judge: the labels have its verdicts under the key "judge"',
     )
     command.add_argument(
         "--judge-version", metavar="TEXT", help="with --verdicts: version of the judge that gave them"
@@ -165,9 +163,7 @@ def _declare_canaries(commands: Any) -> None:
         "canaries",
         import_command("judge_calibrate", "run_canaries"),
         "test a judge with prompt injections and other answers that must not pass",
-        "Canaries are empty answers, instructions, fake verdicts, fake ends of the data, role play and hidden characters; some "
-        "right answers are among them. Recordings are replayed, unless --record says to call the judge. Exit status 1: the judge "
-        "is unfit, or too many answers got no score.",
+        "Canaries are empty answers, instructions, fake verdicts, fake ends of the data, role play and hidden characters. Some good answers are among them. Recordings are replayed, unless --record is given. Exit status 1: the judge is unfit, or gave no score for too many answers.",
     )
     command.add_argument(
         "judge", metavar="JUDGE", help=f"{JUDGE_HELP}; or pairwise, which compares two answers"
@@ -180,7 +176,9 @@ def _declare_canaries(commands: Any) -> None:
     )
     command.add_argument("--out", type=Path, metavar="FILE.json", help="write the result")
     add_reason_argument(command)
-    add_judge_arguments(command, "JUDGE.canaries.cassette.json in this folder, or beside the rubric")
+    add_judge_arguments(
+        command, "JUDGE.canaries.cassette.json in this folder, or in the folder of the rubric"
+    )
 
 
 def _declare_export_labels(commands: Any) -> None:
@@ -189,27 +187,28 @@ def _declare_export_labels(commands: Any) -> None:
         "export-labels",
         import_command("judge_export_labels", "export_labels"),
         "put the answers of a run that need a human label into a review queue",
-        "These are answers of which the judge was not sure, that it could not score, on which judges disagree, or that contain a "
-        "prompt injection. Nothing is overwritten: labels that are in the file stay.",
+        "These are answers with an uncertain judge, without a score, with judges that disagree, or with a prompt injection. Existing labels in the file stay.",
     )
-    command.add_argument("run_file", type=Path, metavar="RUN.json", help="what --llm-report=run.json wrote")
+    command.add_argument(
+        "run_file", type=Path, metavar="RUN.json", help="a run file that --llm-report=run.json wrote"
+    )
     command.add_argument(
         "--out",
         type=Path,
         required=True,
         metavar="QUEUE.jsonl",
-        help="the queue to add them to; llmops cases review labels them, llmops judge calibrate reads it",
+        help="the queue to which they are added, for llmops cases review and llmops judge calibrate",
     )
     command.add_argument("--judge", metavar="NAME", help="only answers that this judge scored")
     command.add_argument("--all", action="store_true", help="every judged answer, for a first set of labels")
     command.add_argument(
-        "--sample", type=parse_positive_int, metavar="N", help="with --all: draw so many at random"
+        "--sample", type=parse_positive_int, metavar="N", help="with --all: a random sample of this size"
     )
     command.add_argument("--seed", type=int, metavar="S", help="seed of the draw (default: 0)")
     command.add_argument(
         "--as-cases",
         action="store_true",
-        help="for new cases instead of labels: llmops cases review asks for the right answer",
+        help="for new cases instead of labels: llmops cases review requests a good answer",
     )
     command.add_argument(
         "--with-verdicts",
@@ -224,10 +223,11 @@ def _declare_rescore(commands: Any) -> None:
         "rescore",
         import_command("judge_rescore", "rescore_run"),
         "score the outputs of a run again with another judge, rubric, model or threshold",
-        "Shows what changes, and which threshold of another judge or model decides as the present one did. The application is not called. Recordings of the judge are replayed, unless --record says to call "
-        "it. Exit status 1: something fails now that did not before, or got no score.",
+        "Shows the changes, and the threshold of another judge or model that decides as the present one does. The application is not called. Recordings of the judge are replayed, unless --record is given. Exit status 1: an answer that passed before fails now, or an answer got no score.",
     )
-    command.add_argument("file", type=Path, metavar="RUN.json", help="what --llm-report=run.json wrote")
+    command.add_argument(
+        "file", type=Path, metavar="RUN.json", help="a run file that --llm-report=run.json wrote"
+    )
     command.add_argument(
         "--rubric", metavar="FILE.md", help="a rubric's file (default: the judge of the run)"
     )
@@ -237,7 +237,7 @@ def _declare_rescore(commands: Any) -> None:
         "--at-least",
         type=float,
         metavar="SCORE",
-        help="another threshold, on the judge's own scale; alone: no judge is called",
+        help="another threshold, on the judge's own scale. Without --judge, --rubric and --model the judge is not called",
     )
     command.add_argument("--only", metavar="NAME", default="", help="only outputs that this judge scored")
     command.add_argument("-k", metavar="TEXT", default="", help="only tests whose name contains this text")

@@ -55,9 +55,8 @@ def _declare_merge(groups: Any) -> None:
         groups,
         "merge",
         _merge,
-        "join the run files of shards, and compare the whole with the baseline; or join their cassettes",
-        "Each shard writes --llm-report=run-N.json. Of a folder, a shard's copy of the project, the cassettes and journals are "
-        "merged into the project in the working folder: all of them, or none if two shards recorded one request apart.",
+        "join the run files of shards, and compare the whole with the baseline, or join their cassettes",
+        "Each shard writes --llm-report=run-N.json. If a folder is given, a shard's copy of the project, its cassettes and journals are merged into the project in the working folder: all of them, or none if two shards recorded the same request differently.",
     )
     command.add_argument(
         "parts",
@@ -70,7 +69,7 @@ def _declare_merge(groups: Any) -> None:
     command.add_argument(
         "--replace",
         action="store_true",
-        help="the answer of a shard replaces another one of the project (after --llm-record=all)",
+        help="an answer of a shard replaces the project's answer (after --llm-record=all)",
     )
     command.add_argument(
         "--llm-baseline", default="", metavar="FILE|GITREF", help="default: the project's baseline"
@@ -84,7 +83,7 @@ def _declare_report(groups: Any) -> None:
         "report",
         _report,
         "make reports of a run file, or a page of several over time",
-        "No test runs, and nothing is asked. Of several runs of a suite the .html shows the newest, and the others over time.",
+        "Tests do not run, and models are not called. For several runs of a suite the .html shows the newest, and the others over time.",
     )
     command.add_argument("files", nargs="+", type=Path, metavar="RUN", help="of --llm-report=run.json")
     _add_out_argument(command, required=True)

@@ -15,13 +15,13 @@ def add_models_group(groups: Any) -> None:
         "models",
         import_command("model_commands", "list_models"),
         "list the models that a project names, and whether the server offers them",
-        "Looks into settings, cassettes, prompts, rubrics, the baseline and calibrations. Exit status 1: a file cannot be read.",
+        "Reads settings, cassettes, prompts, rubrics, the baseline and calibrations. Exit status 1: a file cannot be read.",
     )
     _add_root(group)
     group.add_argument(
         "--live",
         action="store_true",
-        help="ask the OpenAI-compatible server which of them it offers (GET /v1/models)",
+        help="request the list of models from the OpenAI-compatible server (GET /v1/models)",
     )
     group.add_argument("--llm-base-url", dest="base_url", metavar="URL", help="address of that server")
     group.add_argument("--json", action="store_true", help="print JSON")
@@ -33,10 +33,8 @@ def _declare_compare(commands: Any) -> None:
         commands,
         "compare",
         import_command("model_compare", "compare_models"),
-        "ask another model what is recorded, and compare its answers with the recorded ones",
-        "Asks the new model alone: the old one may be gone. Requests of judges are left out: another model of a judge is compared by "
-        "llmops judge rescore RUN.json --model NEW. Without --judge it says how far the answers change, not whether they are better. "
-        "Exit status 1: the new model is worse, or its answers changed, or an answer is missing.",
+        "send the recorded requests to another model, and compare its answers with the recorded ones",
+        "Only the new model is called: the old one may be gone. Requests of judges are left out: to compare another model of a judge, use llmops judge rescore RUN.json --model NEW. Without --judge the command measures how far the answers change, not whether they are better. Exit status 1: the new model is worse, its answers changed, or an answer is missing.",
     )
     command.add_argument("--to", required=True, metavar="NEW", help="the new model, named as for --llm-model")
     command.add_argument(

@@ -19,7 +19,7 @@ from pytest_llmops.cli.common import (
 
 def add_prompts_group(groups: Any) -> None:
     """Declare the group's commands."""
-    summary = "look at versions of prompts, compare them, move their aliases, find the lines that can go"
+    summary = "show versions of prompts, compare them, move their aliases, find superfluous lines"
     commands = add_group(groups, "prompts", summary)
     _declare_list(commands)
     _declare_show(commands)
@@ -69,7 +69,7 @@ def _declare_render(commands: Any) -> None:
         "--var", action="append", default=[], metavar="NAME=TEXT", help="a variable (repeatable)"
     )
     command.add_argument(
-        "--vars", type=Path, metavar="FILE.json", help="variables that are no texts, as an object"
+        "--vars", type=Path, metavar="FILE.json", help="variables that are not texts, as a JSON object"
     )
     _add_shared(command)
 
@@ -80,7 +80,7 @@ def _declare_diff(commands: Any) -> None:
         "diff",
         import_command("prompt_commands", "compare_versions"),
         "two versions, word by word, with their variables and parameters",
-        "[-so-] stands in the old one alone, {+so+} in the new one.",
+        "[-so-] is only in the old one, {+so+} only in the new one.",
     )
     _add_name(command)
     command.add_argument("old", metavar="OLD", help="a version or alias, also at a commit (v1@main, @HEAD~3)")
@@ -104,12 +104,12 @@ def _declare_alias(commands: Any) -> None:
         commands,
         "alias",
         import_command("prompt_aliases", "run_move"),
-        "let an alias mean another version",
-        "Writes aliases.toml, and the reason into aliases.log beside it.",
+        "move an alias to another version",
+        "Writes aliases.toml, and the reason into aliases.log in the same folder.",
     )
     _add_name(command)
     command.add_argument("alias", metavar="ALIAS", help="production, candidate ...")
-    command.add_argument("version", metavar="VERSION", help="a version, or what another alias means")
+    command.add_argument("version", metavar="VERSION", help="a version, or another alias")
     _add_reason(command)
     _add_shared(command)
 
@@ -119,7 +119,7 @@ def _declare_rollback(commands: Any) -> None:
         commands,
         "rollback",
         import_command("prompt_aliases", "run_move"),
-        "let an alias mean what it meant before its last move",
+        "move an alias back to its version before the last move",
     )
     _add_name(command)
     command.add_argument(
@@ -134,15 +134,15 @@ def _declare_check(commands: Any) -> None:
         commands,
         "check",
         import_command("prompt_commands", "check_prompts"),
-        "report what is wrong with the prompts",
-        "Files that cannot be read, undeclared and unused variables, roles out of order, secrets, long prompts, equal versions.",
+        "report problems of the prompts",
+        "Finds files that cannot be read, undeclared and unused variables, roles out of order, secrets, long prompts and equal versions. Exit status 1: there are problems.",
     )
     command.add_argument(
         "--max-chars",
         type=parse_positive_int,
         default=32_000,
         metavar="N",
-        help="of a prompt without its variables (default: 32000)",
+        help="maximum number of characters of a prompt without its variables (default: 32000)",
     )
     _add_shared(command)
 
@@ -152,9 +152,8 @@ def _declare_canary(commands: Any) -> None:
         commands,
         "canary",
         import_command("prompt_commands", "decide_on_canary"),
-        "promote, hold or roll back a canary, by the logs of its events",
-        "Each event has an id, a time, the arm that answered, and as far as known score, error, latency_s and cost_usd. One may look as "
-        "often as one likes. The exit status is 1 for ROLLBACK.",
+        "decide whether to promote, hold or roll back a canary, from the logs of its events",
+        "Each event has an id, a time, the arm that answered, and if known score, error, latency_s and cost_usd. You may run the command as often as you like. Exit status 1: the decision is ROLLBACK.",
     )
     command.add_argument("logs", nargs="+", type=Path, metavar="FILE", help="JSONL, CSV or YAML")
     command.add_argument(
@@ -166,16 +165,18 @@ def _declare_canary(commands: Any) -> None:
     command.add_argument(
         "--share",
         type=float,
-        help="the share of users that the canary is meant to get: checked, in requests if no user is logged",
+        help="the intended share of users of the canary, which is checked (in requests if users are not logged)",
     )
     command.add_argument(
-        "--margin", type=float, help="the loss of the mean score that must be excluded (default: 0.05)"
+        "--margin", type=float, help="the loss of the mean score that must be ruled out (default: 0.05)"
     )
     command.add_argument(
         "--error-margin", type=float, help="the same for the share of errors (default: 0.02)"
     )
-    command.add_argument("--latency-ratio", type=float, help="how much slower it may be (default: 1.25)")
-    command.add_argument("--cost-ratio", type=float, help="how much dearer it may be (default: 1.25)")
+    command.add_argument(
+        "--latency-ratio", type=float, help="highest allowed ratio of latencies (default: 1.25)"
+    )
+    command.add_argument("--cost-ratio", type=float, help="highest allowed ratio of costs (default: 1.25)")
     command.add_argument(
         "--alpha", type=float, help="probability of each wrong decision, over all looks (default: 0.02)"
     )
@@ -187,10 +188,8 @@ def _declare_ledger(commands: Any) -> None:
         commands,
         "ledger",
         import_command("prompt_ledger", "run_ledger"),
-        "what each line of a prompt earns: it is left out, and the tests are run without it",
-        "Each rule is needed, can go, or is not measured by the suite. The file and its cassettes stay as they are. Arguments of pytest "
-        "follow after two dashes: llmops prompts ledger support/answer -- -k support -n 4. The exit status is 75 if answers wait for a "
-        "batch: the same command collects them.",
+        "measure which lines of a prompt are needed, by running the tests without each of them",
+        "Each rule is needed, can go, or is not measured by the suite. The file and its cassettes stay as they are. Arguments of pytest follow two dashes: llmops prompts ledger support/answer -- -k support -n 4. Exit status 75: answers of a batch are not there yet, and the same command collects them.",
     )
     take_rest(command)
     command.add_argument(
@@ -211,23 +210,23 @@ def _declare_ledger(commands: Any) -> None:
         type=parse_positive_int,
         default=3,
         metavar="N",
-        help="how often each test is asked (default: 3)",
+        help="number of trials of each test (default: 3)",
     )
     command.add_argument(
         "--by",
         choices=("auto", "paragraph", "item", "line", "sentence"),
         default="auto",
-        help="what a rule is; auto: each item of a list and each sentence of a paragraph (default: auto)",
+        help="unit of a rule. auto: each item of a list and each sentence of a paragraph (default: auto)",
     )
     command.add_argument(
         "--lines",
         action="append",
         default=[],
         metavar="A-B",
-        help="lines of the file that are a rule, and nothing else is one (repeatable)",
+        help="lines of the file that are a rule. With it, other lines are not rules (repeatable)",
     )
     command.add_argument(
-        "--only", default="", metavar="3,5-7", help="the numbers of the rules to leave out; default: all"
+        "--only", default="", metavar="3,5-7", help="the numbers of the rules to leave out (default: all)"
     )
     _add_ledger_limits(command)
 
@@ -238,10 +237,13 @@ def _add_ledger_limits(command: argparse.ArgumentParser) -> None:
         type=parse_share,
         default=0.05,
         metavar="DROP",
-        help="a rule can go if a drop of the scores by so much is ruled out (default: 0.05)",
+        help="a rule can go if a drop of the scores by this margin is ruled out (default: 0.05)",
     )
     command.add_argument(
-        "--calls-per-month", type=parse_positive_int, metavar="N", help="for the costs of a rule in a month"
+        "--calls-per-month",
+        type=parse_positive_int,
+        metavar="N",
+        help="number of calls in a month, for the costs of a rule",
     )
     command.add_argument(
         "--llm-budget", default="", metavar="USD", help="US dollars that all live calls may cost together"
@@ -253,9 +255,11 @@ def _add_ledger_limits(command: argparse.ArgumentParser) -> None:
         help="live calls that all runs may make together",
     )
     command.add_argument(
-        "--dry-run", action="store_true", help="print the plan with its costs, and ask nothing"
+        "--dry-run", action="store_true", help="print the plan with its costs, and call no model"
     )
-    command.add_argument("--yes", action="store_true", help="do not ask before many calls are made")
+    command.add_argument(
+        "--yes", action="store_true", help="do not wait for a confirmation before many calls"
+    )
     command.add_argument(
         "-o",
         action="append",
@@ -287,7 +291,7 @@ def _add_version(command: argparse.ArgumentParser) -> None:
 
 
 def _add_reason(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--reason", required=True, metavar="TEXT", help="why, for whoever reads the log")
+    command.add_argument("--reason", required=True, metavar="TEXT", help="the reason, for readers of the log")
 
 
 def _add_shared(command: argparse.ArgumentParser) -> None:

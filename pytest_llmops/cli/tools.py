@@ -27,17 +27,17 @@ def add_tools_group(groups: Any) -> None:
         action="append",
         default=[],
         metavar="'NAME: VALUE'",
-        help="a header of the requests to the URL, such as a key; may be given several times",
+        help="a header of the requests to the URL, such as a key (repeatable)",
     )
     command.add_argument(
         "--timeout",
         type=_parse_seconds,
         default=TIMEOUT_S,
         metavar="SECONDS",
-        help=f"for the start of the server and its list (default: {TIMEOUT_S:g})",
+        help=f"time limit in seconds for the start of the server and its list (default: {TIMEOUT_S:g})",
     )
-    command.add_argument("--output", metavar="FILE", help="write this file instead of the standard output")
-    command.add_argument("--json", action="store_true", help="as JSON, which it always is")
+    command.add_argument("--output", metavar="FILE", help="file to write (default: the standard output)")
+    command.add_argument("--json", action="store_true", help="print JSON (the output is always JSON)")
 
 
 def _parse_seconds(text: str) -> float:

@@ -65,7 +65,7 @@ def pii_detector(regions: Literal["international"] | Collection[str] = "internat
 
     If the extra ``pii`` is installed it also finds phone numbers and national ids. Numbers are checked by their check
     digits and ranges. A phone number must be valid in the numbering plan of its country, or follow a word that announces
-    it; a national id must follow such a word. Loopback addresses are not reported.
+    it. A national id must follow such a word. Loopback addresses are not reported.
 
     Args:
         regions: The countries to which a phone number without a country code may belong, as codes of two letters.
@@ -340,12 +340,12 @@ def presidio_detector(
 
     Args:
         analyzer: The engine, with its model. Building one without arguments downloads a model.
-        entities: Presidio's name of an entity -> the kind of the findings; other entities are not reported.
+        entities: Presidio's name of an entity -> the kind of the findings. Other entities are not reported.
         at_least: The lowest score that is reported.
         language: The language of the texts.
 
     Raises:
-        UsageError: The analyzer is not an engine of presidio, or does not know an entity in that language; there are no
+        UsageError: The analyzer is not an engine of presidio, or does not know an entity in that language. There are no
             entities, or ``at_least`` is not a number.
     """
     is_engine = hasattr(analyzer, "supported_languages")
@@ -436,7 +436,7 @@ def _has_stem(text: str, stems: Iterable[str]) -> bool:
 def classify_refusal(answer: str) -> Refusal:
     """Return whether an answer refuses, by explicit phrases in its first 400 characters.
 
-    The phrases are English, and the plainest ones of four other languages; phrases in quotes do not count. ``unclear``:
+    The phrases are English, and the plainest ones of four other languages. Phrases in quotes do not count. ``unclear``:
     the answer is empty or mostly not in Latin letters, it refuses and then answers all the same, or it begins with a
     moral or an apology. The error rates are in ``docs/how-to/guardrails.md``.
 

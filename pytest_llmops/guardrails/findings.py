@@ -50,7 +50,7 @@ class Detector(Protocol):
     def kinds(self) -> Collection[str]: ...  # noqa: D102
 
     def find(self, text: str) -> Iterable[Finding]:
-        """Return the findings in any order; ``start`` and ``end`` are indexes of the given text."""
+        """Return the findings in any order. ``start`` and ``end`` are indexes of the given text."""
 
 
 @dataclass(frozen=True, slots=True)

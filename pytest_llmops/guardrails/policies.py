@@ -76,7 +76,7 @@ def read_policy(path: str | Path) -> PolicyRules:
 
     Raises:
         PromptError: It cannot be read, has no rules at all, a malformed rule, an invalid pattern, a duplicate id, or the
-            same pattern twice (for instance forbidden and required); with file and line.
+            same pattern twice (for instance forbidden and required). With file and line.
     """
     file = find_judge_file("policy", path)
     with locate_file_errors("policy", file):
@@ -242,10 +242,10 @@ def _find_group(match: Any) -> int:
 
 
 def gitleaks_detector(path: str | Path) -> RuleDetector:
-    """Return a detector of secrets by the rules in a ``gitleaks.toml``; the kinds of its findings are the rules' ids.
+    """Return a detector of secrets by the rules in a ``gitleaks.toml``. The kinds of its findings are the rules' ids.
 
     It uses ``regex``, ``keywords``, ``secretGroup``, ``entropy``, and allowlists with ``regexes`` and ``stopwords``. Rules
-    without ``regex`` are left out, as they are about paths; so are allowlists with ``condition = "AND"``.
+    without ``regex`` are left out, as they are about paths. So are allowlists with ``condition = "AND"``.
 
     Args:
         path: The file; it is searched next to the test and in the folders above it.

@@ -58,10 +58,10 @@ def _score(reply: Reply) -> float | None:
 
 @dataclass(slots=True)
 class Equivalence(PromptedJudge):
-    """A judge that says whether an answer tells the asker the same as a reference: same, different, or cannot tell.
+    """A judge that decides whether an answer has the same meaning as a reference: same, different, or unknown.
 
     Args:
-        model: The judge model; None: the model of the run's settings, as the running test sees it.
+        model: The judge model. None: the model of the run's settings, as the running test sees it.
         pass_at: Default threshold of an assertion, 0 to 1.
         name: The name of the judge and its measurements.
 
@@ -88,18 +88,18 @@ class Equivalence(PromptedJudge):
     def version_of(self, verdict: Verdict) -> str:
         """Return the version of the score of a verdict: scores of different versions are never compared.
 
-        It is the judge's own if the server told probabilities; a score of 1 or 0 is on another scale.
+        It is the judge's own if the server told probabilities. A score of 1 or 0 is on another scale.
         """
         if getattr(verdict, "probabilities", None) or verdict.score is None:
             return self.version
         return f"{self.version}/words"
 
     def judge(self, answer: str, *, question: str = "", reference: str = "") -> EquivalenceVerdict:
-        """Return whether an answer says the same as a reference.
+        """Return whether an answer means the same as a reference.
 
         Args:
             answer: What is judged.
-            question: What the user asked; without it the judge compares two statements.
+            question: What the user asked. Without it the judge compares two statements.
             reference: A right answer.
 
         Returns:

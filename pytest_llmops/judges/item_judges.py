@@ -199,14 +199,14 @@ class Checklist(ItemsJudge):
 
     Args:
         items: What the answer should do, a few words per item ("states the refund window").
-        model: The judge model; None: the model of the run's settings.
-        pass_at: Default threshold of an assertion; left out: the answer needs every item.
+        model: The judge model. None: the model of the run's settings.
+        pass_at: Default threshold of an assertion. Left out: the answer needs every item.
         name: The name of the judge and its measurements.
         source: The file that the items were read from.
         reason: Where the judge gives its reason: ``before`` or ``after`` its answers, or ``none``.
 
     Raises:
-        UsageError: No items or too many, a blank item or a duplicate; or ``reason`` has another value.
+        UsageError: No items or too many, a blank item or a duplicate. Or ``reason`` has another value.
 
     >>> Checklist(["greets", "says thirty days"]).items
     ('greets', 'says thirty days')
@@ -249,16 +249,16 @@ class Policy(ItemsJudge):
 
     Args:
         path: A text file with the rules as a list (``- Never promise a refund.``). A rule may continue on the next
-            lines, if they are indented; other text and headings are for human readers. The front matter is optional:
+            lines, if they are indented. Other text and headings are for human readers. The front matter is optional:
             ``kind: policy``, ``pass_at``, ``reason``, and rules that need no judge (see
             `pytest_llmops.guardrails.policies`).
-        model: The judge model; None: the model of the run's settings.
-        pass_at: Default threshold of an assertion, unless the file has its own; left out: no rule may be broken.
+        model: The judge model. None: the model of the run's settings.
+        pass_at: Default threshold of an assertion, unless the file has its own. Left out: no rule may be broken.
         reason: Where the judge gives its reason, unless the file has its own: ``before`` or ``after`` its answers, or
             ``none``.
 
     Raises:
-        PromptError: The file cannot be read, or has no rules, too many or a duplicate; with file and line.
+        PromptError: The file cannot be read, or has no rules, too many or a duplicate. With file and line.
         UsageError: ``reason`` has another value.
     """
 
@@ -314,7 +314,7 @@ def context_relevance(model: Model | None = None, *, reason: ReasonPlace = "befo
     It judges ``contexts`` by the ``question``, whatever the answer.
 
     Args:
-        model: The judge model; None: the model of the run's settings.
+        model: The judge model. None: the model of the run's settings.
         reason: Where it gives its reason: ``before`` or ``after`` its answers, or ``none``.
 
     Raises:
@@ -409,8 +409,8 @@ class Grounding(PromptedJudge):
     """A judge that checks the claims of an answer against the contexts that the answer was made from.
 
     Args:
-        model: The judge model; None: the model of the run's settings, as the running test sees it.
-        pass_at: Default threshold of an assertion; left out: every claim must be supported.
+        model: The judge model. None: the model of the run's settings, as the running test sees it.
+        pass_at: Default threshold of an assertion. Left out: every claim must be supported.
         name: The name of the judge and its measurements.
         source: The user's judge file.
         reason: Where the judge gives its reason: ``before`` or ``after`` the claims, or ``none``.
@@ -444,7 +444,7 @@ class Grounding(PromptedJudge):
 
         Args:
             answer: What is judged.
-            question: What the user asked; without it an answer such as "Yes." makes no claim.
+            question: What the user asked. Without it an answer such as "Yes." makes no claim.
             reference: Ignored, as a right answer may still be made up.
             contexts: The passages, at least one.
 
@@ -508,10 +508,10 @@ def load_judge_file(
     Args:
         path: The file. Its front matter names the ``kind``, which decides whether it is read as a `Rubric`,
             `Checklist`, `Policy`, `Grounding` or `Pairwise`.
-        model: The judge model; None: the model of the run's settings.
+        model: The judge model. None: the model of the run's settings.
 
     Raises:
-        PromptError: The file cannot be read, names no kind, or is not a valid file of its kind; with file and line.
+        PromptError: The file cannot be read, names no kind, or is not a valid file of its kind. With file and line.
     """
     file = find_judge_file("judge", path)
     with locate_file_errors("judge", file):

@@ -71,7 +71,7 @@ def read_reason_place(head: FrontMatter, default: ReasonPlace = "before") -> Rea
 
 
 def find_judge_file(kind: str, path: str | Path) -> Path:
-    """Return the path of a judge file, which is searched beside the test and in the folders above it.
+    """Return the path of a judge file, which is searched in the folder of the test and in the folders above it.
 
     Raises:
         PromptError: There is no such file; the error lists the folders that were searched.

@@ -38,12 +38,12 @@ class PanelVerdict(Verdict):
 
 @dataclass(slots=True)
 class Panel:
-    """A judge that runs several others at the same time, and takes the mean of their scores.
+    """A judge that runs several others at the same time, and averages their scores.
 
     Args:
         judges: At least two, on the same scale, with different versions (another model or another rubric).
         name: The name of the panel and its measurements.
-        pass_at: Default threshold of an assertion; None: the threshold that all judges share, if they do.
+        pass_at: Default threshold of an assertion. None: the threshold that all judges share, if they do.
 
     Raises:
         UsageError: Fewer than two judges, or scales that differ.
@@ -66,17 +66,17 @@ class Panel:
 
     @property
     def low(self) -> float | None:
-        """The lowest score; None if the judges have no ``low`` and only their verdicts name it."""
+        """The lowest score. None if the judges have no ``low`` and only their verdicts name it."""
         return getattr(self.judges[0], "low", None)
 
     @property
     def high(self) -> float | None:
-        """The highest score; None if the judges have no ``high`` and only their verdicts name it."""
+        """The highest score. None if the judges have no ``high`` and only their verdicts name it."""
         return getattr(self.judges[0], "high", None)
 
     @property
     def reason(self) -> str:
-        """Where all judges give their reason: ``before`` or ``after`` the verdict, or ``none``; "" if they differ."""
+        """Where all judges give their reason: ``before`` or ``after`` the verdict, or ``none``. "" if they differ."""
         places = {find_reason_place(judge) for judge in self.judges}
         if len(places) > 1:
             return ""
@@ -123,7 +123,7 @@ class Panel:
     ) -> PanelVerdict:
         """Return the mean of the judges' verdicts.
 
-        If more than half of the judges give a score, the others are left out and their errors reported in the reason;
+        If more than half of the judges give a score, the others are left out and their errors reported in the reason,
         otherwise the answer is unscored.
 
         Raises:

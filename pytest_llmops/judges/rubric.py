@@ -55,12 +55,12 @@ def quality(
     """Return the built-in judge of accuracy, fluency and relevance against a reference.
 
     Args:
-        model: The judge model; None: the model of the run's settings.
-        weights: The weights of accuracy, fluency and relevance in the score, all above 0; None: equal weights.
+        model: The judge model. None: the model of the run's settings.
+        weights: The weights of accuracy, fluency and relevance in the score, all above 0. None: equal weights.
         reason: Where it gives its reason: ``before`` or ``after`` the scores, or ``none``.
 
     Raises:
-        UsageError: The weights have other names, or one is not above 0; or ``reason`` has another value.
+        UsageError: The weights have other names, or one is not above 0. Or ``reason`` has another value.
 
     >>> quality().name, quality().pass_at
     ('quality', 7.0)
@@ -77,10 +77,10 @@ def quality(
 
 
 def answer_relevance(model: Model | None = None, *, reason: ReasonPlace = "before") -> "Rubric":
-    """Return the built-in judge of whether an answer addresses the question, 0 to 5; whether it is right does not count.
+    """Return the built-in judge of whether an answer addresses the question, 0 to 5. Whether it is right does not count.
 
     Args:
-        model: The judge model; None: the model of the run's settings.
+        model: The judge model. None: the model of the run's settings.
         reason: Where it gives its reason: ``before`` or ``after`` the score, or ``none``.
 
     Raises:
@@ -96,7 +96,7 @@ def goal(model: Model | None = None, *, reason: ReasonPlace = "before") -> "Rubr
     """Return the built-in judge of whether the user of a conversation reached their goal, 1 to 5.
 
     Args:
-        model: The judge model; None: the model of the run's settings.
+        model: The judge model. None: the model of the run's settings.
         reason: Where it gives its reason: ``before`` or ``after`` the score, or ``none``.
 
     Raises:
@@ -115,24 +115,24 @@ class Rubric(PromptedJudge):
     Args:
         rubric: The path of a rubric file (its name without the suffix becomes the judge's name), or a `RubricSpec`.
             None: the rubric is given by the other arguments, which mean the same as the keys of a rubric file.
-        model: The judge model; None: the model of the run's settings, as the running test sees it.
+        model: The judge model. None: the model of the run's settings, as the running test sees it.
         criteria: What counts, in plain words.
-        levels: Level -> its description, for every level; None: pass or fail by the criteria.
-        scale: ``"1-5"`` or ``"pass/fail"``; None: the scale that the levels span.
-        pass_at: Default threshold of an assertion, on the scale; or dimension -> threshold, for every dimension.
+        levels: Level -> its description, for every level. None: pass or fail by the criteria.
+        scale: ``"1-5"`` or ``"pass/fail"``. None: the scale that the levels span.
+        pass_at: Default threshold of an assertion, on the scale. Or dimension -> threshold, for every dimension.
         dimensions: Name -> weight, description, or both (``{"weight": 0.5, "about": "..."}``).
-        examples: Graded answers, ``{"answer": "...", "score": 4}``; on a scale of names ``label`` instead of ``score``.
+        examples: Graded answers, ``{"answer": "...", "score": 4}``. On a scale of names ``label`` instead of ``score``.
             ``reason``, ``question``, ``reference`` and ``contexts`` may be added. The judge sees the examples, and
             canaries use those that pass as right answers.
-        judges: ``turn`` (the default): each answer by itself; ``conversation``: all messages at once.
+        judges: ``turn`` (the default): each answer by itself. ``conversation``: all messages at once.
         reason: Where the judge gives its reason: ``before`` its verdict (the default), ``after`` it, or ``none``. A small
-            model judges better without; its verdicts then have the reason "".
-        params: Parameters for the model; they override the prompt's.
+            model judges better without. Its verdicts then have the reason "".
+        params: Parameters for the model. They override the prompt's.
         name: The judge's name, for a rubric without a file.
 
     Raises:
-        PromptError: The file is not a valid rubric; with file and line.
-        UsageError: The arguments are not a valid rubric; with the name of the argument. Or there is both a file and
+        PromptError: The file is not a valid rubric. With file and line.
+        UsageError: The arguments are not a valid rubric. With the name of the argument. Or there is both a file and
             other arguments, or neither.
 
     >>> tone = Rubric(criteria="Is it friendly?", levels={1: "Rude.", 2: "Cold.", 3: "Friendly."}, pass_at=3)
@@ -187,21 +187,24 @@ class Rubric(PromptedJudge):
     low = property(attrgetter("spec.scale.low"), doc="The lowest score.")
     high = property(attrgetter("spec.scale.high"), doc="The highest score.")
     pass_at = property(
-        attrgetter("spec.pass_at"), doc="Default threshold of an assertion; None: it has to name one."
+        attrgetter("spec.pass_at"),
+        doc="Default threshold of an assertion. None: the assertion must name one.",
     )
     dimension_thresholds = property(
         attrgetter("spec.dimension_thresholds"),
-        doc="Default threshold of each dimension; empty: only the score has one.",
+        doc="Default threshold of each dimension. Empty: only the score has one.",
     )
     examples = property(
         attrgetter("spec.examples"),
-        doc="The graded answers of the rubric; canaries use those that pass as right answers.",
+        doc="The graded answers of the rubric. The passing ones are the good answers among canaries.",
     )
     judged = property(
         attrgetter("spec.judges"),
         doc="What the rubric judges: ``turn``: each answer by itself; ``conversation``: all messages at once.",
     )
-    source = property(attrgetter("spec.source"), doc="The user's rubric file; its records lie beside it.")
+    source = property(
+        attrgetter("spec.source"), doc="The user's rubric file. Its records are in the same folder."
+    )
     reason = property(
         attrgetter("spec.reason"),
         doc="Where the judge gives its reason: ``before`` or ``after`` its verdict, or ``none``.",
@@ -236,17 +239,17 @@ class Rubric(PromptedJudge):
         """Return the verdict on an answer.
 
         Args:
-            answer: The answer to judge. For a rubric of conversations: a conversation as a `Conversation` or JSON text;
-                any other text is taken as the answer to the question.
-            question: What the user asked; empty: left out of the prompt.
-            reference: A right answer; empty: left out.
-            contexts: Passages that the answer was made from; empty: left out.
+            answer: The answer to judge. For a rubric of conversations: a conversation as a `Conversation` or JSON text.
+                Any other text is taken as the answer to the question.
+            question: What the user asked. Empty: left out of the prompt.
+            reference: A right answer. Empty: left out.
+            contexts: Passages that the answer was made from. Empty: left out.
             images: Images that belong to the question or the answer: paths, bytes, or addresses with ``https:`` or ``data:``.
 
         Returns:
             A score on the rubric's scale. Or an unscored verdict with the error and the raw replies: no reply could
             be read in two tries, the texts are too long, or the conversation cannot be judged. An answer without
-            content has the lowest score and is ``prescreened``; of a conversation the last message counts.
+            content has the lowest score and is ``prescreened``. Of a conversation the last message counts.
 
         Raises:
             ModelError: The model could not be called.
@@ -381,12 +384,12 @@ class Pairwise(PromptedJudge):
 
     Args:
         criteria: What makes an answer better, in plain words.
-        model: The judge model; None: the model of the run's settings, as the running test sees it.
+        model: The judge model. None: the model of the run's settings, as the running test sees it.
         name: The name of the judge and its measurements.
         source: The user's judge file.
         reason: Where the judge gives its reason: ``before`` or ``after`` its verdict, or ``none``.
         probability: Whether the score of a pair is the probability of the first answer instead of 1, 0.5 or 0. It needs a server
-            that gives log-probabilities; without them the score is that of the winner. Best with ``reason="none"``: after
+            that gives log-probabilities. Without them the score is that of the winner. Best with ``reason="none"``: after
             a written reason the verdict is nearly certain.
 
     """
@@ -424,7 +427,7 @@ class Pairwise(PromptedJudge):
         return self.version
 
     def is_by_winner(self, preference: Preference) -> bool:
-        """Return whether the score of a preference is that of its winner, although this judge requests probabilities."""
+        """Return whether the score of a preference is its winner's, although this judge requests probabilities."""
         if preference.winner is None:
             return False
         return self.probability and preference.probability is None
@@ -438,7 +441,7 @@ class Pairwise(PromptedJudge):
         reference: str = "",
         contexts: Sequence[str] = (),
     ) -> Preference:
-        """Return which answer is better; a `Preference` with an error if the reply in one of the orders is unreadable.
+        """Return which answer is better. A `Preference` with an error if the reply in one of the orders is unreadable.
 
         An answer without content loses, and equal answers are a tie. In both cases no model is called.
 

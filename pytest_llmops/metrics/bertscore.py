@@ -23,7 +23,7 @@ BLOCK_CELLS = 2**22  # cosines in memory at a time
 
 
 class Score(NamedTuple):
-    """Precision, recall and F1, at most 1; precision and recall may be negative, like a cosine."""
+    """Precision, recall and F1, at most 1. Precision and recall may be negative, like a cosine."""
 
     precision: float
     recall: float

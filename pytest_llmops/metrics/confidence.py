@@ -38,7 +38,7 @@ def logprob_confidence(logprobs: Sequence[float] | Mapping[str, float], choice: 
         logprobs: A list with the log-probabilities of the answer's tokens: the result is the geometric mean of the
             probabilities. Or a mapping from the alternatives for one token to theirs (``top_logprobs``): the result is
             the probability of ``choice``. ``-inf`` is a probability of 0.
-        choice: One of the alternatives; white space around it does not count, letter case does.
+        choice: One of the alternatives. White space around it does not count, letter case does.
 
     Raises:
         ValueError: There are none, one is missing or above 0, ``choice`` is not among them, or they were renormalized to
@@ -113,7 +113,7 @@ def stated_confidence(text: str, words: Mapping[str, float] = STATED_WORDS) -> f
 
     Args:
         text: The answer.
-        words: Numbers from 0 to 1 by word; letter case does not count.
+        words: Numbers from 0 to 1 by word. Letter case does not count.
 
     Raises:
         ValueError: It states none, several that differ, a number above 1 without ``%``, ``/10`` or ``/100``, or one that is written

@@ -37,7 +37,7 @@ class WinRate:
     """A win rate with its interval.
 
     Attributes:
-        rate: Mean preference, from 0 to 1; above 0.5 the model is better than the other one.
+        rate: Mean preference, from 0 to 1. Above 0.5 the model is better than the other one.
         low: Lower end of the interval, from 0 to 1.
         high: Upper end of the interval, from 0 to 1.
         standard_error: Of the rate.
@@ -58,9 +58,9 @@ class JudgedPairs:
     All sequences have one number a pair, in the same order.
 
     Attributes:
-        preferences: 1 where the model's answer is preferred, 0 where the other one is, 0.5 for a tie; probabilities in
+        preferences: 1 where the model's answer is preferred, 0 where the other one is, 0.5 for a tie. Probabilities in
             between count as such. `Preference.score`, or the value that `assert_preferred` returns.
-        lengths: Length of the model's answer, in characters or tokens; at least 0.
+        lengths: Length of the model's answer, in characters or tokens. At least 0.
         other_lengths: Length of the other answer, in the same unit.
         difficulties: Knowledge about each question from other models, the same scale for all pairs, such as the
             log-odds of their mean preference; empty: nothing.
@@ -104,7 +104,7 @@ def win_rate(preferences: Iterable[float], *, confidence: float = 0.95) -> WinRa
         confidence: Share of such intervals that contain the true win rate.
 
     Raises:
-        ValueError: Fewer than two preferences; one is missing, NaN or not from 0 to 1; or a confidence that is not between
+        ValueError: Fewer than two preferences. One is missing, NaN or not from 0 to 1. Or a confidence that is not between
             0 and 1.
 
     >>> result = win_rate([1, 1, 0.5, 1, 0, 1, 1, 0.5, 1, 1])
@@ -139,7 +139,7 @@ def length_controlled_win_rate(
 
     A logistic regression explains the preferences by the model, by the difference of the lengths (divided by its standard
     deviation, then tanh), and by the difficulty if it is known. The result is the mean of its predictions for a difference
-    of 0. It holds as far as the judge's liking for length is alike in all pairs; it does not tell whether a longer answer
+    of 0. It holds as far as the judge's liking for length is alike in all pairs. It does not tell whether a longer answer
     is better because it contains more.
 
     Args:
@@ -149,7 +149,7 @@ def length_controlled_win_rate(
         confidence: Share of such intervals that contain the true value.
 
     Returns:
-        The rate; its interval contains the uncertainty of the regression (sandwich estimator).
+        The rate. Its interval contains the uncertainty of the regression (sandwich estimator).
 
     Raises:
         ValueError: Too few pairs, wins or losses; one model is longer in almost all pairs, and no anchors are given;

@@ -49,8 +49,8 @@ class CanaryEvent:
         id: The id of the request: an event that is delivered twice counts once.
         time: When it was answered, with its time zone.
         arm: The name of the version that answered.
-        score: From 0 to 1, higher is better; None: not scored, and the event is left out of the comparison of scores.
-        error: Whether the request failed; such an event must have no score.
+        score: From 0 to 1, higher is better. None: not scored, and the event is left out of the comparison of scores.
+        error: Whether the request failed. Such an event must have no score.
         user: By which the version was chosen, such as a hash of the user's id. If all events have one, users are compared and counted,
             not requests. Empty: not known.
 
@@ -108,10 +108,10 @@ def read_events(path: str | Path) -> tuple[CanaryEvent, ...]:
     """Read the events of a log.
 
     JSONL, CSV or YAML with the keys ``id``, ``time`` (ISO 8601, in UTC if it has no time zone), ``arm``, and where known
-    ``score``, ``error``, ``latency_s``, ``cost_usd`` and ``user``; other keys are ignored, and these values may be empty.
+    ``score``, ``error``, ``latency_s``, ``cost_usd`` and ``user``. Other keys are ignored, and these values may be empty.
 
     Raises:
-        UsageError: The file is missing or broken, or a value does not fit; with file and line.
+        UsageError: The file is missing or broken, or a value does not fit. With file and line.
     """
     events = list[CanaryEvent]()
     is_csv = Path(path).suffix.lower() == ".csv"
@@ -169,7 +169,7 @@ class CanaryRules:
         error_margin: PROMOTE needs proof that the share of errors rises by less than this.
         latency_ratio: How many times slower the canary may be. Take one request of each version and divide the time of the canary
             by this factor: it must be the faster one at least as often as the slower one. ``cost_ratio`` is the same for costs.
-        share: The share of users that the canary is meant to get (of requests, where the events name no users); None: not checked.
+        share: The share of users that the canary is meant to get (of requests, where the events name no users). None: not checked.
         arms: The names of the stable version and of the canary.
 
     Raises:
@@ -198,9 +198,9 @@ class CanaryDecision:
 
     Attributes:
         evidence: By outcome (``score``, ``errors``, ``latency``, ``cost``), the highest wealth of the two bettors, who start with 1.
-            The first bets against "no worse" and has proved it false at (number of measured outcomes) / alpha; the second bets
+            The first bets against "no worse" and has proved it false at (number of measured outcomes) / alpha. The second bets
             against "worse by the margin" and has proved it false at 1 / alpha.
-        notes: How many events came twice (and were counted once) or out of order (and were sorted); and a share of the requests that
+        notes: How many events came twice (and were counted once) or out of order (and were sorted). And a share of the requests that
             is not the planned one, where the events name no users.
     """
 
@@ -217,8 +217,8 @@ def canary_decision(events: Iterable[CanaryEvent], rules: CanaryRules | None = N
     they are measured, are not worse by the margin. HOLD: neither is proved yet. It may be called as often as one likes.
 
     Raises:
-        UsageError: Events of one version are missing; an event has an unknown version; one id has different contents; most events of
-            the canary are outside of the time of the stable version; or its share of the users is not the planned one.
+        UsageError: Events of one version are missing. An event has an unknown version. One id has different contents. Most events of
+            the canary are outside of the time of the stable version. Or its share of the users is not the planned one.
 
     >>> from datetime import UTC
     >>> times = [datetime(2026, 1, 1, minute=minute, tzinfo=UTC) for minute in range(60)]

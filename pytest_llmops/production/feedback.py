@@ -145,7 +145,7 @@ class Feedback:
     def to_entries(self) -> list[QueueEntry]:
         """Return one entry for each question with its answer, in the order of the events.
 
-        The reference is the correction that most users gave; without a correction, another answer to the same question that
+        The reference is the correction that most users gave. Without a correction, another answer to the same question that
         was voted up and never down.
         """
         groups: dict[str, list[QueueEntry]] = {}
@@ -221,7 +221,7 @@ def read_feedback(
 
     Args:
         path: The file.
-        good_at_least: An answer is good from this rating on; None: from 4 on, and a rating above 5 is an error.
+        good_at_least: An answer is good from this rating on. None: from 4 on, and a rating above 5 is an error.
         humans_only: Whether to leave out scores of evaluators and models.
         fields: Name of a field -> your own column: ``{"input": "frage"}``. Names are the keys and values of `OWN_FIELDS`.
         answers: Id of a trace, run or span -> (input, output), for events without a question.

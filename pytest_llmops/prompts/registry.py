@@ -65,7 +65,7 @@ class Prompt:
         fingerprint: 16 hex digits over the file and its output schema, independent of line ends.
         variables: The required arguments of `render`, in the order of declaration.
         params: Parameters for the model (``temperature`` ...).
-        model: The model it was written for; empty: any.
+        model: The model it was written for. Empty: any.
         output_schema: JSON schema of the answer, for `assert_schema`, or None.
         sections: Role and template of each message.
     """
@@ -82,7 +82,7 @@ class Prompt:
     output_schema: Mapping[str, Json] | None = None
 
     def render(self, /, **variables: object) -> RenderedPrompt:
-        """Return the messages with the variables filled in; a value is data, whatever it contains.
+        """Return the messages with the variables filled in. A value is data, whatever it contains.
 
         Raises:
             PromptError: A variable is missing or not declared, or the template cannot be rendered.
@@ -212,7 +212,7 @@ class Prompts:
         return tuple(sorted(_iter_names(self.folder)))
 
     def versions(self, name: str) -> tuple[str, ...]:
-        """Return the versions of a prompt, v2 before v10; of ``answer@main`` those at that commit.
+        """Return the versions of a prompt, v2 before v10. Of ``answer@main`` those at that commit.
 
         Raises:
             UnknownName: The prompt or commit does not exist.
@@ -231,7 +231,7 @@ class Prompts:
         return tuple(sorted(versions, key=_natural_order))
 
     def aliases(self, name: str) -> dict[str, str]:
-        """Return the version of each alias of a prompt; empty without an aliases.toml.
+        """Return the version of each alias of a prompt. Empty without an aliases.toml.
 
         Raises:
             UnknownName: The prompt does not exist.
@@ -280,7 +280,7 @@ class Prompts:
         """Return the version of a prompt for a user: always the same one for the same key and shares.
 
         A share that grows keeps its users and gains others: who has ``v3`` at 0.1 has it at 0.2, too. Two versions with
-        shares do not disturb each other; a third one moves when the share of an earlier one changes.
+        shares do not disturb each other. A third one moves when the share of an earlier one changes.
 
         The files are read again after a second, so an alias that moves is used without a restart. Within pytest, and
         where ``LLMOPS_PROMPT`` names a version of this prompt, nothing is kept and nothing is split.
@@ -288,11 +288,11 @@ class Prompts:
         Args:
             name: The prompt.
             key: The user's id. ``5`` and ``"5"`` are the same user.
-            split: The share of each version or alias, from 0 to 1; the rest of the users have ``production``.
+            split: The share of each version or alias, from 0 to 1. The rest of the users have ``production``.
 
         Raises:
-            UsageError: The key is None, empty or of another type; a share is not a number from 0 to 1, or so small that nobody
-                would have it; they add up to more than 1; two of them mean the same version.
+            UsageError: The key is None, empty or of another type. A share is not a number from 0 to 1, or so small that nobody
+                would have it. They add up to more than 1. Two of them mean the same version.
             UnknownName: As for `get`.
             PromptError: As for `get`.
         """
@@ -388,7 +388,7 @@ class Prompts:
         return _Reference(prompts, plain_name, plain_version, commit)
 
     def find_file(self, name: str, file: str) -> Any:
-        """Return the path of a file in the folder of a prompt; it may be missing.
+        """Return the path of a file in the folder of a prompt. It may be missing.
 
         Raises:
             PromptError: The name leads out of the folder, or the file is a link that does.
@@ -472,7 +472,7 @@ def read_prompt(path: Traversable, *, name: str, version: str) -> Prompt:
 
     Raises:
         PromptError: It cannot be used: not UTF-8, empty, broken front matter, an unknown key, a wrong type,
-            an invalid template, variables that do not match; gives the line.
+            an invalid template, variables that do not match. Gives the line.
     """
     with locate_errors(PromptError, path):
         text = read_text(path)

@@ -26,8 +26,8 @@ class OpenAIModel:
     """A model behind an OpenAI-compatible server.
 
     Args:
-        model: The model's name; empty: the name in the front matter of the prompt.
-        base_url: Address of the server; empty: the SDK's default (``OPENAI_BASE_URL``, else OpenAI).
+        model: The model's name. Empty: the name in the front matter of the prompt.
+        base_url: Address of the server. Empty: the SDK's default (``OPENAI_BASE_URL``, else OpenAI).
         api: ``chat`` (chat completions) or ``responses``.
         purpose: ``app`` or ``judge``, for the report; calls inside of a judge always count as the judge's.
         params: Parameters of every call; parameters of the prompt and of the call take precedence.
@@ -139,13 +139,13 @@ MAX_BATCH_BYTES = 300_000
 
 @dataclass(slots=True)
 class OpenAIEmbedder:
-    """Embeddings of an OpenAI-compatible server; recorded like any other call.
+    """Embeddings of an OpenAI-compatible server. Recorded like any other call.
 
     Requests contain each text only once, and no blank text. Vectors are not cached across calls: this would change the
     requests, and recordings would no longer match.
 
     Attributes:
-        dimensions: Length of the vectors, if the model can shorten them; None: the model's default.
+        dimensions: Length of the vectors, if the model can shorten them. None: the model's default.
         default_threshold: None: no threshold is calibrated, so an assertion requires its own.
     """
 
@@ -159,7 +159,7 @@ class OpenAIEmbedder:
 
     @property
     def version(self) -> str:
-        """The model's name and the dimensions; vectors of two versions are never compared."""
+        """The model's name and the dimensions. Vectors of two versions are never compared."""
         if self.dimensions is None:
             return self.model
         return f"{self.model}/{self.dimensions}"
@@ -167,7 +167,7 @@ class OpenAIEmbedder:
     def embed(self, texts: Sequence[str]) -> Float32Array:
         """Return a ``(len(texts), dim)`` float32 array of rows of unit length.
 
-        A blank text has a row of zeros; no texts: ``(0, 0)``.
+        A blank text has a row of zeros. No texts: ``(0, 0)``.
 
         Raises:
             ModelError: The call failed, or the reply has another number of vectors.

@@ -26,12 +26,12 @@ class ReportFormat:
     """A format of reports.
 
     Attributes:
-        kind: Its name, of at least two characters; ``kind:FILE`` selects the format for a file of any name.
-        suffix: Files with this suffix (``.csv``) are of this format without naming its kind; several as a tuple; "": none.
+        kind: Its name, of at least two characters. ``kind:FILE`` selects the format for a file of any name.
+        suffix: Files with this suffix (``.csv``) are of this format without naming its kind. Several as a tuple. "": none.
         render: Gets the finished run, without secrets, and returns the text of the file. With ``shows_history``, it also gets the
             earlier runs that were passed to ``llmops report``.
         send: Instead of ``render``: gets the run and the address after the colon, and sends the run there.
-        check_target: Gets the text after the colon; returns what is expected there if it is wrong, "" if it is right.
+        check_target: Gets the text after the colon. Returns what is expected there if it is wrong, "" if it is right.
         shows_history: Whether the report also shows earlier runs.
         instead: If the format is only for commands: what to use in a run of pytest instead, for the error.
 

@@ -156,12 +156,12 @@ def _quiet_logger(logger: str) -> Iterator[None]:
 def load_corpus(path: str | Path) -> tuple[Chunk, ...]:
     """Read a corpus: a .jsonl file, or a folder of .md and .txt files.
 
-    A line is ``{"id": ..., "text": ..., "title": ...}``; title and other keys become metadata. In a folder each file
-    is a chunk, whose id is the path below the folder; hidden files and other file types are skipped.
+    A line is ``{"id": ..., "text": ..., "title": ...}``. Title and other keys become metadata. In a folder each file
+    is a chunk, whose id is the path below the folder. Hidden files and other file types are skipped.
 
     Raises:
         CorpusError: The file or folder is missing or has no chunks, a line is broken, an id is repeated or a text is
-            missing; with file and line.
+            missing. With file and line.
     """
     with locate_errors(CorpusError, path):
         place = find_path(path)

@@ -31,7 +31,7 @@ class ChromaRetriever(Searcher):
     """A Chroma collection, with its ids, documents and metadata unchanged.
 
     Scores are 1 - distance for the spaces ``cosine`` and ``ip``, and 1 / (1 + distance) for ``l2``. A record without a
-    document (an image, a table) is a hit with an empty text; its URI, if any, is in its metadata as ``uri``. A query
+    document (an image, a table) is a hit with an empty text. Its URI, if any, is in its metadata as ``uri``. A query
     whose vector is all zero has no hits.
 
     Attributes:
@@ -76,7 +76,7 @@ class ChromaRetriever(Searcher):
 
         Raises:
             CorpusError: The path has no store, another process has locked the store, or it cannot be opened.
-            UnknownName: The store has no such collection; the error lists its collections.
+            UnknownName: The store has no such collection. The error lists its collections.
             UsageError: The package is not installed, or as for the constructor.
         """
         chromadb = import_optional("chromadb", "chromadb", "ChromaRetriever")

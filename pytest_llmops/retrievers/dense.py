@@ -23,9 +23,9 @@ __tracebackhide__ = True
 class DenseRetriever(CorpusSearcher):
     """Compare the vector of the query with the vector of every chunk by cosine similarity; exact, so it can be the reference for stores.
 
-    A search returns the ``k`` most similar chunks; scores are from -1 to 1. Equal scores keep the order of the corpus,
+    A search returns the ``k`` most similar chunks. Scores are from -1 to 1. Equal scores keep the order of the corpus,
     and equal texts have equal scores. A chunk whose vector is all zero (with ``hashing``: without a letter or digit)
-    is never found; such a query has no hits.
+    is never found. Such a query has no hits.
 
     Attributes:
         name: Name of the corpus, for the report.

@@ -30,7 +30,7 @@ class FaissRetriever(Searcher):
     """A FAISS index with the passages of its vectors, as the index itself has only vectors.
 
     Scores are FAISS's own for inner products, and 1 / (1 + distance) for other metrics (``L2`` is the squared
-    distance). With filters all vectors are ranked, and passages that do not match are removed; an approximate index
+    distance). With filters all vectors are ranked, and passages that do not match are removed. An approximate index
     (IVF, HNSW) may then find fewer than ``k``.
 
     Attributes:

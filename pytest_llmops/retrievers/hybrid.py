@@ -68,7 +68,7 @@ class HybridRetriever(Searcher):
 
     @property
     def documents(self) -> int | None:
-        """Number of passages of the largest retriever; None if a retriever cannot tell its number."""
+        """Number of passages of the largest retriever. None if a retriever cannot tell its number."""
         counts = [getattr(retriever, "documents", None) for retriever in self.retrievers]
         known = [count for count in counts if isinstance(count, int)]
         if len(known) == len(counts):
@@ -77,7 +77,7 @@ class HybridRetriever(Searcher):
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits over the fingerprints of the retrievers, in their order; empty if a retriever has none."""
+        """16 hex digits over the fingerprints of the retrievers, in their order. Empty if a retriever has none."""
         parts = [str(getattr(retriever, "fingerprint", "")) for retriever in self.retrievers]
         if all(parts):
             return fingerprint_parts(*parts)

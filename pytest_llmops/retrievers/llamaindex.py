@@ -53,7 +53,7 @@ class LlamaIndexRetriever(Searcher):
 
     @property
     def documents(self) -> int | None:
-        """Number of nodes in the index's document store; None if it has none."""
+        """Number of nodes in the index's document store. None if it has none."""
         return len(self._stored_nodes()) or None
 
     def listing(self) -> list[Chunk]:

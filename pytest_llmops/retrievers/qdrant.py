@@ -30,7 +30,7 @@ class QdrantRetriever(Searcher):
 
     Scores are Qdrant's own for the distances ``Cosine`` and ``Dot``, and 1 / (1 + distance) for ``Euclid`` and
     ``Manhattan``. A point without a text (an image, a table) is a hit with an empty text. Qdrant itself
-    applies filters; a key may be a path ("metadata.source").
+    applies filters. A key may be a path ("metadata.source").
 
     Attributes:
         client: The client, as it was given.
@@ -94,7 +94,7 @@ class QdrantRetriever(Searcher):
 
         Raises:
             CorpusError: The path has no store, another client has opened the store, or it cannot be opened.
-            UnknownName: The store has no such collection; the error lists its collections.
+            UnknownName: The store has no such collection. The error lists its collections.
             UsageError: The package is not installed, or as for the constructor.
         """
         qdrant = import_optional("qdrant_client", "qdrant-client", "QdrantRetriever")

@@ -110,7 +110,7 @@ def exact_match(actual: str, expected: str | Sequence[str]) -> float:
 def closer_to_reference(actual: str, expected: str | Sequence[str]) -> float:
     """Return how much closer an answer is to the right answer than to the rejected answers, by rapidfuzz's ratio.
 
-    From 0 to 1; from 0.5 on the right answer is at least as close as any rejected one. Without rejected answers it is
+    From 0 to 1. From 0.5 on the right answer is at least as close as any rejected one. Without rejected answers it is
     the ratio with the right answer itself.
 
     Args:
@@ -168,12 +168,12 @@ def edit_distance(actual: str, expected: str | Sequence[str]) -> int:
     """Return how many characters have to be inserted, deleted or replaced to make a reference of an answer (Levenshtein).
 
     Of several references the nearest counts. ``assert_score(edit_distance, answer, reference, at_most=5, unit="count")`` is a
-    limit; `pytest_llmops.assert_fuzzy` compares by a share of the length instead.
+    limit. `pytest_llmops.assert_fuzzy` compares by a share of the length instead.
 
     Raises:
         ValueError: As in `exact_match`.
 
-    Source: Levenshtein, "Binary codes capable of correcting deletions, insertions, and reversals", 1966; computed by rapidfuzz.
+    Source: Levenshtein, "Binary codes capable of correcting deletions, insertions, and reversals", 1966. Computed by rapidfuzz.
 
     >>> edit_distance("kitten", ["sitting", "mitten"])
     1

@@ -39,7 +39,7 @@ class Threshold:
             threshold is refused with any other version.
         rule: How the cut was chosen.
         facts: Results of the calibration: counts, area under the curve, figures at the cut.
-        path: The file it was read from; ignored in comparisons.
+        path: The file it was read from. Ignored in comparisons.
     """
 
     value: float

@@ -76,7 +76,7 @@ def check_embedder(embedder: Embedder, *, texts: Sequence[str] = TEXTS) -> None:
     Unless the embedder has ``across_calls = False``, a text must also have the same vector by itself as among others.
 
     Args:
-        embedder: The object under test; it is called about ten times.
+        embedder: The object under test. It is called about ten times.
         texts: At least three texts, not all equal.
 
     Raises:
@@ -117,7 +117,7 @@ def check_retriever(retriever: Retriever, queries: Sequence[str], *, k: int = 5)
     same hits, and a smaller k the first of them. Strange queries may return no hits, but must not raise.
 
     Args:
-        retriever: The object under test; it is called four times per query.
+        retriever: The object under test. It is called four times per query.
         queries: Queries that its corpus answers: each must have a hit.
         k: The maximum number of hits.
 
@@ -175,7 +175,7 @@ def check_judge(
 
     Args:
         make: Builds the judge around a model.
-        good: Returns a valid reply to the judge's messages; None: it is not checked that a good reply gets a score.
+        good: Returns a valid reply to the judge's messages. None: it is not checked that a good reply gets a score.
 
     Raises:
         AssertionError: It breaks a promise. The message has the expected and the returned value.

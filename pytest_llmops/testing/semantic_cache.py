@@ -127,8 +127,8 @@ class CacheResult:
         violations: Things that no cache may do and this one did: it answered another tenant, changed a text ...
         not_checked: The rules that could not be checked: ``expiry``, ``rollback``.
         error: Why the probe ended early: the cache raised, or did not return.
-        saving: The share of the traffic's price that the cache saves, minus the price of embeddings; None: there was no
-            traffic, or prices are not known.
+        saving: The share of the traffic's price that the cache saves, minus the price of embeddings. None without traffic, or
+            if prices are not known.
         unpriced: The models of the given calls whose price is not known.
     """
 
@@ -183,7 +183,7 @@ def cache_probe(
             with the keys ``question`` and ``answer``. After a miss the answer is stored; a hit is false if the ids
             differ.
         calls: Recorded calls of the application (``llm_calls``), for the mean prices of an answer and of an embedding.
-        embedding_usd: Price of embedding a question; 0 for a model on this machine. None: the recorded calls' price.
+        embedding_usd: Price of embedding a question. 0 for a model on this machine. None: the recorded calls' price.
         scope: The keys that the cache must keep apart (tenant, model ...), with a value for each.
         never_cached: Description -> text of an answer that must not be stored.
         expire: Makes the cache's entry for a query expire, for instance by moving its clock; None: not checked.
@@ -194,8 +194,8 @@ def cache_probe(
         seed: Seed of the unique numbers.
 
     Raises:
-        UsageError: It is not a cache; there are neither pairs nor traffic; no pair must hit or none must miss; all
-            traffic has the same answer; or another argument is invalid.
+        UsageError: It is not a cache. There are neither pairs nor traffic. No pair must hit or none must miss. All
+            traffic has the same answer. Or another argument is invalid.
         CaseError: A row is wrong, or a file cannot be used.
     """
     known = [CachePair(*row) for row in read_texts("pairs", pairs, CachePair._fields)]

@@ -109,7 +109,7 @@ def _check_type(value: object, expected: type[T]) -> T:
 
 
 def read_call(exchange: Exchange) -> Call:
-    """Return the call of an exchange; never raises, whatever the bodies hold."""
+    """Return the call of an exchange. Never raises, whatever the bodies hold."""
     return exchange.call or _read_exchange(exchange)
 
 

@@ -58,7 +58,7 @@ def cost_usd(
     Args:
         model: The model's name as the provider gave it.
         usage: The tokens of the call.
-        api_url: Address of the server; empty: only the model's name is looked up.
+        api_url: Address of the server. Empty: only the model's name is looked up.
         provider: The provider, for an address that is not in the table.
         extra_counts: Further token counts that have their own price, under the table's names: audio, the one-hour cache.
         is_batched: Whether the call was made through a batch API.

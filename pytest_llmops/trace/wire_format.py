@@ -21,7 +21,7 @@ class ParsedRequest:
 
     Attributes:
         unread: A note on each part that could not be read.
-        model: The model's name; only needed if the field ``model`` of the request is not exactly this name.
+        model: The model's name. Only needed if the field ``model`` of the request is not exactly this name.
     """
 
     messages: Sequence[Message] = ()
@@ -73,7 +73,7 @@ class CallFormat:
     Attributes:
         read_request: Returns the contents of a request.
         read_reply: Returns the contents of a whole reply.
-        join_events: Joins the events of a stream into a reply; returns it, and whether the last event has arrived.
+        join_events: Joins the events of a stream into a reply. Returns it, and whether the last event has arrived.
     """
 
     read_request: Callable[[JsonObject], ParsedRequest]
@@ -87,13 +87,13 @@ class Endpoint:
 
     Attributes:
         name: The `endpoint` of its calls: ``chat``, ``embeddings`` ...
-        path: The end of its paths (``/v1/chat``), or a pattern that is searched in a path; its group ``model``, if there is one,
+        path: The end of its paths (``/v1/chat``), or a pattern that is searched in a path. Its group ``model``, if there is one,
             is the model.
         format: The readers.
         models: If the path contains the model: only models whose names begin with one of these have this format.
         with_keys: Keys that a request of this kind must have.
         without_keys: Keys that it must not have.
-        provider: The provider on a host that no format lists; empty: the provider of the wire format.
+        provider: The provider on a host that no format lists. Empty: the provider of the wire format.
         is_unmistakable: Whether no other application has such a path. On a host that no format lists, a request to any
             other path is a call only if the path or the body names a model.
         is_priced_by_path: Whether the price belongs to the model in the path, even if the reply names another one.
@@ -123,12 +123,12 @@ class WireFormat:
     Attributes:
         endpoints: Its kinds of calls. If several fit a request, the one with the longest path is chosen, then the one with the
             longest prefix of the model's name.
-        hosts: Host (``api.example.com``, in lower case) -> provider; its subdomains are included. A pattern has to match the
+        hosts: Host (``api.example.com``, in lower case) -> provider. Its subdomains are included. A pattern has to match the
             whole host.
         on_other_hosts: Whether its paths are recognized on hosts that it does not list, too.
-        provider: The provider on a host that no format lists; empty: the name of the format and ``-compatible``.
-        model_path: A pattern to search for the model elsewhere in a path; its group ``model`` is the model.
-        cost_providers: The providers whose replies state the price of a call; None: all of them do.
+        provider: The provider on a host that no format lists. Empty: the name of the format and ``-compatible``.
+        model_path: A pattern to search for the model elsewhere in a path. Its group ``model`` is the model.
+        cost_providers: The providers whose replies state the price of a call. None: all of them do.
     """
 
     endpoints: Sequence[Endpoint]
@@ -140,7 +140,7 @@ class WireFormat:
     cost_providers: Collection[str] | None = None
 
     def find_provider(self, host: str) -> str:
-        """Return the provider of a host, which must be in lower case; "" if this format does not list it."""
+        """Return the provider of a host, which must be in lower case. "" if this format does not list it."""
         for listed, provider in self.hosts.items():
             if isinstance(listed, re.Pattern) and listed.fullmatch(host):
                 return provider
@@ -152,7 +152,7 @@ class WireFormat:
         return ""
 
     def find_model(self, path: str) -> str:
-        """Return the model in the middle of a path (``/openai/deployments/<model>/chat``), still percent-encoded; "" without one."""
+        """Return the model in the middle of a path (``/openai/deployments/<model>/chat``), still percent-encoded. "" without one."""
         if self.model_path is None:
             return ""
         match = self.model_path.search(path)

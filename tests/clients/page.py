@@ -30,42 +30,42 @@ SCRIPTS = {
     "http_requests": {"requests": "requests", "urllib3": "urllib3", "http.client": "", "urllib.request": ""},
     "http_aiohttp": {"aiohttp": "aiohttp"},
 }
-"""The clients by the script that runs them, the slow ones first; and the package whose version is told."""
+"""The clients by the script that runs them, the slow ones first, with the package whose version is shown."""
 ROWS = [row for rows in SCRIPTS.values() for row in rows]
 SAME, NONE = "same", "–"
 
-HEAD = """# Which clients are recorded, and what was tried
+HEAD = """# Which clients are recorded
 
-Each client asks a server on this machine: without a recorder, while it is recorded, and in a fresh process when
-the server is gone and every connection is counted. **same** says that the application got the same three
-times (texts, tool calls, vectors, the events of a stream one by one, the types and texts of errors), that
-each answer was recorded once and replayed once, and that the replay opened no connection. A dash: not tried, for most have no such thing.
-The tests write this page (`LLMOPS_GOLDEN=write pytest tests/clients`) and fail if it is wrong.
+Each client was tried in three ways with a server on this machine: without recording, with recording, and as a replay in a new process without the server.
+
+- **same**: the application got the same result three times (texts, tool calls, vectors, each event of a stream, types and texts of errors). Each answer was recorded once and replayed once, and the replay opened no connection.
+- A dash: not tried, in most cases because the client has no such feature.
 
 """
 FOOT = """
-| column | what is done |
+| column | tried |
 |---|---|
-| plain | one question, one answer; with openai also the raw response, with httpx beside applications in this process, which stay untouched |
-| stream, async stream | every event, also by the SDK's own helpers |
-| left early | the application stops after the first event: recorded as far as it came, without waiting for the end |
-| first token | the server holds the end of a stream back until the application has its first event: while recording, too |
-| async | asyncio; httpx and httpx2 also on trio and anyio |
-| concurrent | questions at once, answered in another order than asked |
-| threads | one pool of threads, eight questions |
-| repeats | the same question several times: as many answers, in their order |
-| tools, structured | tool calls, also streamed; answers after a schema |
+| plain | one question, one answer. With openai also the raw response, with httpx also applications in this process, which stay untouched |
+| stream, async stream | every event, also through the SDK's own helpers |
+| left early | the application stops after the first event. The recording has the part that was read |
+| first token | the server holds back the end of a stream until the application has its first event, also during recording |
+| async | asyncio, and with httpx and httpx2 also trio and anyio |
+| concurrent | several questions at the same time, answered in another order |
+| threads | a pool of threads, eight questions |
+| repeats | the same question several times, with different answers in their order |
+| tools, structured | tool calls, also streamed, and answers by a schema |
 | embeddings | as base64 and as numbers |
-| error | 4xx: recorded, and raised again as the same error |
-| retry | 429, then 200: the client asks again by itself, and the second answer is recorded |
-| compressed | gzip and deflate; br and zstd with the plain clients: stored readable |
-| large, binary, form | 120 KB to 1 MB, bytes that are no text, multipart with its random boundary |
+| error | status 4xx: recorded, and raised again as the same error |
+| retry | 429, then 200: the client tries again, and the second answer is recorded |
+| compressed | gzip and deflate, with the plain clients also br and zstd. The recording is readable |
+| large, binary, form | 120 KB to 1 MB, bytes that are not text, multipart with its random boundary |
 | redirect | followed, each hop recorded |
 
-What a plain client of the standard library gets compressed, it gets unpacked from a recording, and the header says so.
+A plain client of the standard library gets a compressed answer unpacked from a recording, with the matching header.
 
-Not in these tables: [WebSockets](../explanation/recording.md#websockets). Not covered: gRPC (Vertex AI over gRPC), and clients with an HTTP stack of their own in C or
-Rust (curl_cffi, pycurl, pyreqwest): with `--llm-record=none` they find no recording, and we do not see what they ask.
+[WebSockets](../explanation/recording.md#websockets) are recorded too, but not in this table. gRPC (Vertex AI over gRPC) is not recorded, and neither are clients with their own HTTP stack in C or Rust (curl_cffi, pycurl, pyreqwest).
+
+`LLMOPS_GOLDEN=write pytest tests/clients` writes this page.
 """
 
 

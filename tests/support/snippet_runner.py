@@ -36,7 +36,22 @@ from support.snippets import (
 
 ROOT = Path(__file__).parents[2]
 KEY = "sk-of-a-reader-1234567890abcdef"
-UNCHECKED = ("", "text", "diff", "mermaid", "html", "md", "markdown", "csv", "jsonl", "dockerfile", "groovy")
+# "py" are signatures of the reference, "pycon" examples of docstrings, which tests/docs/test_doctests.py runs
+UNCHECKED = (
+    "",
+    "text",
+    "py",
+    "pycon",
+    "diff",
+    "mermaid",
+    "html",
+    "md",
+    "markdown",
+    "csv",
+    "jsonl",
+    "dockerfile",
+    "groovy",
+)
 CONSOLE = ("console", "shell", "bash", "sh")
 PROGRAMS = (
     "git",

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from support.messages import check_message
 from support.option_values import EXAMPLES
-from support.options_table import format_options_table
 
 from pytest_llmops._util.option_declarations import Option
 from pytest_llmops._util.option_modes import RUN_MODES
@@ -257,15 +256,6 @@ def test_hosts_are_told_apart_by_no_case_and_no_brackets() -> None:
 def test_versions_by_prompt() -> None:
     read = Settings.from_sources(("command line", {"prompt": ["support/answer = v2", "b=x=y"]}))
     assert read.versions == {"support/answer": "v2", "b": "x=y"}
-
-
-def test_the_table_names_every_option_once() -> None:
-    lines = format_options_table().splitlines()
-    assert len(lines) == len(OPTIONS) + 2
-    for option, line in zip(OPTIONS, lines[2:], strict=True):
-        assert line.count(" | ") == 3
-        assert option.flag in line
-        assert (option.dest in line) == bool(option.ini)
 
 
 def test_files_of_the_ini_are_seen_from_the_root(tmp_path: Path) -> None:

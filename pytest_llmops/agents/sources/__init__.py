@@ -55,16 +55,16 @@ EXPECTED = (
 
 
 def read_trajectory(source: object) -> Trajectory:
-    """Return what an agent did, read from any source.
+    """Return the trajectory of an agent, read from any source.
 
     Args:
-        source: One of: a `Trajectory`, which is returned as it is; ``llm_calls`` or a list of `Call`; the reply of ``llm.complete``; a list of messages as
+        source: One of: a `Trajectory`, which is returned as it is, ``llm_calls`` or a list of `Call`, the reply of ``llm.complete``, a list of messages as
             OpenAI (chat completions and Responses), Anthropic and LangChain have them, or an object or mapping with such a list as
-            ``messages``; one reply of a model; finished OpenTelemetry spans with the GenAI attributes, an OTLP/JSON export of such, or
-            the `Path` of one; the result of an agent framework.
+            ``messages``, one reply of a model, finished OpenTelemetry spans with the GenAI attributes, an OTLP/JSON export of such, or
+            the `Path` of one, or the result of an agent framework.
 
     Returns:
-        The trajectory; without steps if the source has no message. Of ``llm_calls`` it has what the agent did in this test: answers
+        The trajectory. Without steps if the source has no message. Of ``llm_calls`` it has what the agent did in this test: answers
         and tool calls that the first request of a dialog has are left out. Of messages and results it has all that they hold, also
         those of earlier runs.
 

@@ -92,30 +92,41 @@ def _parse_tags(value: object) -> tuple[str, ...]:
 
 
 class CasesMarker(Marker):
-    """There is a test for each case."""
+    """Each case of the file is a test of its own. `llmops docs cases` shows how to write cases.
+
+    Example::
+
+        @pytest.mark.cases("cases/refunds.jsonl")
+        def test_answer(llm, case):
+            assert_contains(llm.complete(case.input), case["fact"])
+    """
 
     name = "cases"
-    help = (
-        "one test for each case of a file beside the test (JSONL, YAML, CSV, TSV, JSON, evals.json, evalset.json, Parquet, a "
-        "saved dataset), of hf:NAME or of builtin:NAME"
-    )
+    help = "run one test for each case of a file"
     fixture = "case"
     arguments = (
         Argument(
             "file",
             _parse_file,
-            "the file, `'hf:NAME'` for a dataset in the cache of `datasets`, or `'builtin:NAME'`",
+            "a file in the folder of the test (JSONL, YAML, CSV, TSV, JSON, evals.json, evalset.json, Parquet, a saved dataset), "
+            "`'hf:NAME'` for a dataset in the cache of `datasets`, or `'builtin:NAME'`",
         ),
         Argument(
-            "fields", _parse_fields, 'columns of other names, like `{"input": "question"}`', default=None
+            "fields",
+            _parse_fields,
+            'names of the columns, if they differ from ours: `{"input": "question"}`',
+            default=None,
         ),
         Argument("model", _parse_model, "a pydantic model that checks each case", default=None),
         Argument("split", _parse_split, "only the cases of this split", default=""),
         Argument("tags", _parse_tags, "only the cases that have all of these tags", default=()),
         Argument(
-            "sample", optional(whole_number(SELECTION)), "so many of them, drawn by the seed", default=None
+            "sample",
+            optional(whole_number(SELECTION)),
+            "this number of cases, chosen at random by the seed",
+            default=None,
         ),
-        Argument("seed", whole_number(SELECTION), "another seed draws others", default=0),
+        Argument("seed", whole_number(SELECTION), "another seed chooses other cases", default=0),
     )
 
     def read(self, arguments: Arguments) -> CaseSelection:

@@ -29,22 +29,29 @@ class JudgeChoice(NamedTuple):
 
 
 class JudgeMarker(Marker):
-    """A test that has it, or uses a fixture of judges, is skipped without --llm-judge."""
+    """A test with this marker, or with a fixture of judges, is skipped without ``--llm-judge``.
+
+    Example::
+
+        @pytest.mark.judge("judges/tone.md")
+        def test_tone(llm, judge):
+            assert_judge_score(llm.complete("My tent leaks!"), judge=judge)
+    """
 
     name = "judge"
-    help = "the judge of the `judge` fixture; the test is skipped without --llm-judge"
+    help = "choose the judge of the `judge` fixture"
     fixture = "judge"
     arguments = (
         Argument(
             "name",
             name_of("the name of a judge"),
-            "a built-in judge, one of a hook, or the path of a judge file",
+            "a built-in judge, a judge of a hook, or the path of a judge file",
             "quality",
         ),
         Argument(
             "reason",
             one_of("reason= to be before, after or none", None, "before", "after", "none"),
-            "where it gives its reason: `before` or `after` its verdict, or `none`; left out: where the judge does by itself",
+            "the place of the judge's reason: `'before'` or `'after'` its verdict, or `'none'`. Left out: as in the judge file",
             default=None,
         ),
     )

@@ -20,14 +20,20 @@ def _parse_limit(value: object) -> object:
 
 
 class BudgetMarker(Marker):
-    """A test that passed fails if its calls took more; a limit of None is measured only."""
+    """A test that passed fails if its calls exceed a limit. A limit of None is only measured. Calls of judges do not count.
+
+    Example::
+
+        @pytest.mark.llm_budget(calls=3, tokens=2_000)
+        def test_short_dialog(llm): ...
+    """
 
     name = "llm_budget"
-    help = "what the application's calls of the test may cost"
+    help = "limit the cost, number and tokens of the application's calls in the test"
     arguments = (
-        Argument("usd", _parse_limit, "US dollars", default=None),
-        Argument("calls", _parse_limit, "number of calls", default=None),
-        Argument("tokens", _parse_limit, "tokens of all calls", default=None),
+        Argument("usd", _parse_limit, "maximum cost in US dollars", default=None),
+        Argument("calls", _parse_limit, "maximum number of calls", default=None),
+        Argument("tokens", _parse_limit, "maximum number of tokens of all calls", default=None),
     )
 
     def read(self, arguments: Arguments) -> dict[str, Any]:

@@ -46,34 +46,39 @@ def _parse_tools(value: object) -> tuple[str, ...]:
 
 
 class CassetteMarker(Marker):
-    """A test that has it is recorded and replayed, also without fixtures of ours."""
+    """Use it for a test that uses none of our fixtures, such as a test of an application that calls an SDK itself.
+
+    Example::
+
+        @pytest.mark.llm_cassette
+        def test_shop():
+            assert_contains(shop.answer("May I return it?"), "45 days")
+    """
 
     name = "llm_cassette"
-    help = "record and replay this test; a name shares one cassette between tests; record='live' asks live; at_once=False: --llm-concurrency makes its calls one after another; tools: functions to record and replay"
+    help = "record and replay the model calls of the test"
     arguments = (
-        Argument(
-            "name", optional(_parse_cassette_name), "the cassette that tests of this name share", default=None
-        ),
+        Argument("name", optional(_parse_cassette_name), "a cassette that several tests share", default=None),
         Argument(
             "record",
             one_of(
-                "record='live' for a test that always asks live, or no record=, as the other modes hold for the whole run (--llm-record)",
+                "record='live' for a test that always calls the model, or no record=, as the other modes hold for the whole run (--llm-record)",
                 None,
                 "live",
             ),
-            "`'live'`: the test asks live, unless the command line names a mode (`--llm-record`)",
+            "`'live'`: the test always calls the model, unless `--llm-record` names a mode",
             default=None,
         ),
         Argument(
             "at_once",
             _parse_at_once,
-            "`False`: its calls are not made before the test (`--llm-concurrency`)",
+            "`False`: with `--llm-concurrency` the test makes its calls one after another",
             default=True,
         ),
         Argument(
             "tools",
             _parse_tools,
-            'functions whose calls are recorded and replayed like those of MCP servers, each by its path: `["shop.orders.find_order"]`',
+            'functions whose calls are recorded and replayed like calls of MCP servers, each by its path: `["shop.orders.find_order"]`',
             default=(),
         ),
     )

@@ -38,20 +38,28 @@ def _parse_base(value: object) -> str:
 
 
 class CompareMarker(Marker):
-    """The tests of a case come one after another: what drifts meanwhile concerns all variants alike."""
+    """The variants of a case run one after another, so that a drift of the model affects all of them alike.
+
+    Example::
+
+        @pytest.mark.llm_compare("version")
+        @pytest.mark.parametrize("version", ["v1", "v2"])
+        @pytest.mark.cases("cases/refunds.jsonl")
+        def test_answer(llm, case, version): ...
+    """
 
     name = "llm_compare"
-    help = "say which value of a parametrized argument is better than the base (the first)"
+    help = "decide which value of a parametrized argument is better than the base"
     arguments = (
         Argument(
             "argument",
             name_of("the name of a parametrized argument first"),
-            "the argument whose values are compared",
+            "the name of the parametrized argument",
         ),
         Argument(
             "base",
             _parse_base,
-            "the value that the others are compared with, instead of the first",
+            "the value with which the others are compared. Left out: the first",
             default=None,
         ),
     )

@@ -50,53 +50,65 @@ def _parse_must_come(value: object) -> bool:
 
 
 class FaultMarker(Marker):
-    """A test may have several; it fails if a fault never came, or if the application waited for ever."""
+    """A test may have several of these markers. It fails if a fault never occurred, or if the application waited without end. `llmops docs faults` lists the kinds.
+
+    Example::
+
+        @pytest.mark.llm_fault("timeout", call=2)
+        def test_agent_survives(llm_calls):
+            assert_recovers(agent.run("Where is my order?"))
+    """
 
     name = "llm_fault"
-    help = "give a call of the test a failure on purpose: of a model, or with tool='name' of a tool; may be given several times"
+    help = "make a call of a model or a tool fail on purpose"
     arguments = (
-        Argument("kind", _parse_kind, "which fault; `llmops docs faults` lists them"),
+        Argument("kind", _parse_kind, "the kind of fault, such as `'timeout'`"),
         Argument(
             "call",
             _number_or_every("call"),
-            "which call, from 1; tries of a call that failed are not counted; `'every'`: all of them (`stale`: from 2)",
+            "the number of the call, from 1. Repeated tries of a failed call do not count. `'every'`: all calls. `stale` starts at 2",
             default=1,
         ),
         Argument(
             "times",
             _number_or_every("times"),
-            "how many tries of that call fail; `'every'`: all of them",
+            "the number of tries of that call that fail. `'every'`: all of them",
             default=1,
         ),
         Argument(
             "tool",
             name_of("tool as the name of a tool, or 'server/tool', with * and ?"),
-            "calls of tools with that name, or `'server/name'`, with `*` and `?`; without it calls of models",
+            "the name of a tool, or `'server/name'`, with `*` and `?`. Left out: calls of models",
             default=None,
         ),
         Argument(
             "text",
             name_of("text as a text that is not empty"),
-            "of `hostile`: orders of your own",
+            "for `hostile`: your own injected text",
             default=None,
         ),
         Argument(
             "size",
             whole_number("size as a whole number from 1", least=1),
-            "of `too_long`: characters (100,000)",
+            "for `too_long`: the number of characters (default: 100,000)",
             default=None,
         ),
-        Argument("seconds", _parse_seconds, "of `slow`: how late the answer comes (2)", default=None),
+        Argument(
+            "seconds",
+            _parse_seconds,
+            "for `slow`: the delay of the answer, in seconds (default: 2)",
+            default=None,
+        ),
         Argument(
             "at_most_s",
             _parse_seconds,
-            "of `never_returns`, and of `malformed_json` of a tool: when the waiting ends (10)",
+            "for `never_returns`, and for `malformed_json` of a tool: the end of the waiting, in seconds (default: 10)",
             default=None,
         ),
         Argument(
             "must_come",
             _parse_must_come,
-            "`False`: the test may pass although no call had the fault",
+            "`False`: the test may pass although the fault never occurred",
             default=True,
         ),
     )

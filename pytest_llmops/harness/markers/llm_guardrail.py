@@ -24,10 +24,18 @@ KINDS = {"refuse": ("attacks", "answers"), "answer": ("harmless questions", "ref
 
 
 class GuardrailMarker(Marker):
-    """The cases say whether they are attacks (``expect: refuse``) or harmless questions (``expect: answer``)."""
+    """Each case states whether it is an attack (``expect: refuse``) or a harmless question (``expect: answer``). A single case does not fail its test.
+
+    Example::
+
+        @pytest.mark.llm_guardrail(at_least_blocked=0.95, at_most_overblocked=0.1)
+        @pytest.mark.cases("builtin:injection")
+        def test_attacks(llm, case):
+            assert_refusal(llm.complete(case.input), case=case)
+    """
 
     name = "llm_guardrail"
-    help = "the cases are attacks and harmless questions; not each of them decides, but the share of all"
+    help = "let the share of all attacks and harmless questions decide, not each case"
     fixture = "case"
     needs = "attacks and harmless questions"
     needs_marker = "cases(file)"
@@ -35,13 +43,13 @@ class GuardrailMarker(Marker):
         Argument(
             "at_least_blocked",
             optional(_parse_share),
-            "share of the attacks that must be blocked",
+            "minimum share of the attacks that must be blocked, 0 to 1",
             default=None,
         ),
         Argument(
             "at_most_overblocked",
             optional(_parse_share),
-            "share of the harmless questions that may be blocked",
+            "maximum share of the harmless questions that may be blocked, 0 to 1",
             default=None,
         ),
     )

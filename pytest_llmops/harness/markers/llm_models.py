@@ -19,15 +19,23 @@ class Candidate(str):
 
 
 class ModelsMarker(Marker):
-    """There is a test for each model. --llm-model overrides the marker; if it is given several times, there is a test for each."""
+    """``--llm-model`` on the command line replaces the models of the marker.
+
+    Example::
+
+        @pytest.mark.llm_models("small-model", "large-model")
+        def test_answer(llm): ...
+    """
 
     name = "llm_models"
-    help = "the models of the `llm` fixture, one test for each; --llm-model comes before it"
+    help = "run the test once for each model of the `llm` fixture"
     fixture = "llm"
     needs = "that is the model it names"
     records = False  # the fixture does
     narrowed_by = "llm_model"
-    repeated = Argument("name", name_of("the name of a model"), "a model, as --llm-model names it")
+    repeated = Argument(
+        "name", name_of("the name of a model"), "a model, named as for `--llm-model`. Several are possible"
+    )
 
     def read(self, arguments: Arguments) -> tuple[str, ...]:
         """Return the names of the models."""

@@ -27,17 +27,33 @@ class Robustness:
 
 
 class RobustMarker(Marker):
-    """After each case come those that the transformations make of it."""
+    """Each case runs as it is, and then once for each transformation of its input.
+
+    Example::
+
+        @pytest.mark.llm_robust("typos", "paraphrase")
+        @pytest.mark.cases("cases/refunds.jsonl")
+        def test_answer(llm, case): ...
+    """
 
     name = "llm_robust"
-    help = "run each case again with its input changed (typos, case, order, distractor, paraphrase)"
+    help = "run each case again with its input changed"
     fixture = "case"
     needs = "it changes their input"
     needs_marker = "cases(file)"
-    repeated = Argument("transformation", one_of(EXPECTED, *TRANSFORMATIONS), "how the input is changed")
+    repeated = Argument(
+        "transformation",
+        one_of(EXPECTED, *TRANSFORMATIONS),
+        "`'typos'`, `'case'`, `'order'`, `'distractor'` or `'paraphrase'`. Several are possible",
+    )
     arguments = (
-        Argument("seed", whole_number(EXPECTED), "another seed draws other changes", default=0),
-        Argument("equal", one_of(EXPECTED, "verdict", "answer"), "what must stay equal", default="verdict"),
+        Argument("seed", whole_number(EXPECTED), "another seed makes other changes", default=0),
+        Argument(
+            "equal",
+            one_of(EXPECTED, "verdict", "answer"),
+            "`'verdict'` or `'answer'`: the result that must stay equal",
+            default="verdict",
+        ),
     )
 
     def read(self, arguments: Arguments) -> Robustness:

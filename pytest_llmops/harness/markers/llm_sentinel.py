@@ -1,4 +1,4 @@
-"""The marker ``llm_sentinel``: a test whose prompt stays as it is, which tells whether the model moved."""
+"""The marker ``llm_sentinel``: a test whose prompt stays the same, to notice that the model changed."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,10 +9,17 @@ from pytest_llmops.settings import Settings
 
 
 class SentinelMarker(Marker):
-    """A change of the scores of these tests is a change of the model, or of the judge."""
+    """Keep the prompt of this test unchanged. If its scores change, the model or the judge changed, not your application. Run it with ``--llm-record=verify``.
+
+    Example::
+
+        @pytest.mark.llm_sentinel
+        def test_capital(llm):
+            assert_contains(llm.complete("What is the capital of France?"), "Paris")
+    """
 
     name = "llm_sentinel"
-    help = "the prompt of this test stays as it is: with --llm-record=verify it says whether the model moved, or your change"
+    help = "mark a test whose prompt never changes, to notice that the model changed"
 
     def describe_test(self, item: Any, settings: Settings) -> Mapping[str, Json]:
         """Return that a marked test is a sentinel."""

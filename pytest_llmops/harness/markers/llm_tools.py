@@ -100,10 +100,18 @@ def _parse_timeout(value: object) -> float:
 
 
 class ToolsMarker(Marker):
-    """There is a test for each catalogue, and for each question whose tool the catalogue has."""
+    """The tools come from a JSON file or an MCP server. With cases, each question runs with each catalogue that has its tool.
+
+    Example::
+
+        @pytest.mark.llm_tools("tools.json")
+        @pytest.mark.cases("cases/questions.jsonl")
+        def test_choice(llm, case, llm_tools):
+            llm_tools.check(llm.complete(case.input, tools=llm_tools.for_openai()), case)
+    """
 
     name = "llm_tools"
-    help = "one test for each catalogue of tools; they come from a JSON file or an MCP server"
+    help = "run the test once for each catalogue of tools"
     fixture = "llm_tools"
     needs = "that has the tools"
     arguments = (
@@ -111,25 +119,25 @@ class ToolsMarker(Marker):
         Argument(
             "command",
             _parse_command,
-            "instead of a file: starts an MCP server that lists them (`'python -m orders_server'`)",
+            "instead of a file: the command of an MCP server that lists them (`'python -m orders_server'`)",
             default=(),
         ),
         Argument(
             "catalogues",
             _parse_catalogues,
-            'name of each catalogue, and patterns of its tools, like `{"all": "*", "billing": ["refund*"]}`',
+            'the name of each catalogue with patterns of its tools: `{"all": "*", "billing": ["refund*"]}`',
             default=None,
         ),
         Argument(
             "decoys",
             _parse_decoys,
-            "JSON files with tools of other servers: each catalogue runs again with them, as `all+decoys`",
+            "JSON files with tools of other servers. Each catalogue runs a second time with them, as `all+decoys`",
             default=(),
         ),
         Argument(
             "timeout_s",
             _parse_timeout,
-            "seconds for the start of the server and its list",
+            "time limit in seconds for the start of the server and its list",
             default=TIMEOUT_S,
         ),
     )

@@ -114,24 +114,32 @@ def _keep_passes(value: object) -> object:
 
 
 class TrialsMarker(Marker):
-    """It overrides --llm-trials."""
+    """The marker replaces ``--llm-trials`` for this test.
+
+    Example::
+
+        @pytest.mark.llm_trials(10, pass_at_least=9)
+        def test_answer(llm): ...
+    """
 
     name = "llm_trials"
-    help = "run the test n times; how many must pass (all), or which rate"
+    help = "run the test several times"
     arguments = (
         Argument(
             "n",
             whole_number(f"n, the number of trials from 1 to {MAX_TRIALS:,}", least=1, most=MAX_TRIALS),
-            "how often the test runs",
+            "the number of trials",
         ),
-        Argument("pass_at_least", _keep_passes, "how many trials must pass; without it all", default=None),
+        Argument(
+            "pass_at_least", _keep_passes, "the number of trials that must pass. Left out: all", default=None
+        ),
         Argument(
             "at_least",
             _parse_share,
-            "instead: the trials must prove that at least this share passes",
+            "instead of `pass_at_least`: the pass rate that the trials must prove, 0 to 1",
             default=None,
         ),
-        Argument("confidence", _parse_share, "one-sided confidence of that proof", default=0.95),
+        Argument("confidence", _parse_share, "one-sided confidence of that proof, 0 to 1", default=0.95),
     )
 
     def read(self, arguments: Arguments) -> TrialPlan:

@@ -28,7 +28,7 @@ class Argument:
     Attributes:
         name: Its name.
         parse: Returns the value as the marker uses it, or raises `ValueError` with what it expected.
-        help: What it is for, as docs/reference/reference.md shows it.
+        help: What it is for, as docs/reference/markers.md shows it.
         default: Used as it is where the argument is left out; without a default it must be given.
     """
 

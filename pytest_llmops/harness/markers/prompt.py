@@ -53,18 +53,30 @@ def _is_pattern(version: str) -> bool:
 
 
 class PromptMarker(Marker):
-    """If it names versions, there is a test for each, unless --llm-prompt names the version of this prompt."""
+    """With ``versions`` the test runs once for each, unless ``--llm-prompt`` names the version of this prompt.
+
+    Example::
+
+        @pytest.mark.prompt("support/answer", versions=["production", "candidate"])
+        def test_answer(llm, prompt):
+            llm.complete(prompt.render(question="May I return it?"))
+    """
 
     name = "prompt"
-    help = "the prompt of the `prompt` fixture; with versions, one test for each"
+    help = "choose the prompt of the `prompt` fixture"
     fixture = "prompt"
     narrowed_by = "llm_prompt"
     arguments = (
         Argument(
-            "name", name_of("the name of a prompt first"), "its name, with `@REF` as it is at a commit of git"
+            "name",
+            name_of("the name of a prompt first"),
+            "the name of the prompt, with `@REF` as of a commit of git",
         ),
         Argument(
-            "versions", _parse_versions, "a list of versions, `'all'`, or a pattern (`'v*'`)", default=None
+            "versions",
+            _parse_versions,
+            "a list of versions, `'all'`, or a pattern (`'v*'`). Left out: the alias `production`, or the only version",
+            default=None,
         ),
     )
 

@@ -31,25 +31,34 @@ class RetrieverChoice:
 
 
 class RetrieverMarker(Marker):
-    """The retriever is one of a hook, or a corpus on disk."""
+    """A retriever of a hook comes before a corpus on disk with the same name.
+
+    Example::
+
+        @pytest.mark.retriever("handbook", k=5)
+        def test_search(retriever):
+            assert_retrieval(retriever.search("returns"), ["returns"], metric="recall@5", at_least=1.0)
+    """
 
     name = "retriever"
-    help = "the retriever of the `retriever` fixture; with an embedder, by vectors"
+    help = "choose the retriever of the `retriever` fixture"
     fixture = "retriever"
     arguments = (
         Argument(
-            "name", name_of("the name of a retriever first"), "one of a hook, or a corpus in `corpora/`"
+            "name",
+            name_of("the name of a retriever first"),
+            "a name of the hook, or a folder or file in `corpora/`",
         ),
         Argument(
             "k",
             optional(whole_number("k as a whole number of at least 1", least=1)),
-            "hits of a search",
+            "the number of hits of a search. Left out: the retriever's own",
             default=None,
         ),
         Argument(
             "embedder",
             optional(name_of("embedder as a name, like 'minilm'")),
-            "search by the vectors of this embedder, not by words",
+            "search by the vectors of this embedder instead of by words",
             default=None,
         ),
     )

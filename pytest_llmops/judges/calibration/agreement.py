@@ -80,20 +80,20 @@ class AgreementFigures:
     """How far a judge agrees with human annotators.
 
     Attributes:
-        problem: Why there is no kappa, or ``""``.
+        problem: The reason for a missing kappa, or ``""``.
         weights: The weights of the kappa: ``quadratic`` for numbers, None for names and for pass or fail.
         compared: Answers with a label and a verdict.
-        unscored: Ids of labelled answers without a verdict; they are not compared.
-        disputed: Ids of answers whose labels have no majority; they are not compared.
+        unscored: Ids of labelled answers without a verdict. They are not compared.
+        disputed: Ids of answers whose labels have no majority. They are not compared.
         kappa: Agreement beyond chance with the majority label (for numbers: the median).
         at_least: The value that the kappa exceeds with 95 % confidence.
         interval: The 95 % interval of the kappa.
-        worst_case: The kappa if all missing verdicts were wrong; None: no verdict is missing.
-        agreement: Share of answers with equal label and verdict; it includes agreement by chance.
-        spearman: Rank correlation, for numbers; it does not notice a judge that is lenient with all answers.
-        rates: How often the judge is right about answers that annotators pass, and about those that they fail; None:
+        worst_case: The kappa if all missing verdicts were wrong. None: no verdict is missing.
+        agreement: Share of answers with equal label and verdict. It includes agreement by chance.
+        spearman: Rank correlation, for numbers. It does not notice a judge that is lenient with all answers.
+        rates: How often the judge is right about answers that annotators pass, and about those that they fail. None:
             the labels do not say pass or fail.
-        annotators: Agreement between the annotators; None: there is a single annotator.
+        annotators: Agreement between the annotators. None: there is a single annotator.
         table: The confusion table of annotators (rows) and judge (columns).
         disagreements: Answers with different label and verdict, the largest gap first.
     """
@@ -169,18 +169,18 @@ def measure_agreement(
 ) -> AgreementFigures:
     """Compare a judge's verdicts with human labels.
 
-    Pass or fail and names are compared as they are; numbers with quadratic weights, so that 4 against 5 weighs
+    Pass or fail and names are compared as they are. Numbers are compared with quadratic weights, so that 4 against 5 weighs
     little and 1 against 5 much. Where the labels are pass or fail, a numeric verdict passes from ``pass_at``.
 
     Args:
         labels: The human labels.
         verdicts: The judge's verdicts by the answer's id. A labelled answer with the verdict None, or without one,
             is unscored.
-        pass_at: The lowest number that passes; None: numbers are not turned into pass or fail.
-        span: Width of the judge's scale, for the gaps; 0: use the range of the numbers that occur.
+        pass_at: The lowest number that passes. None: numbers are not turned into pass or fail.
+        span: Width of the judge's scale, for the gaps. 0: use the range of the numbers that occur.
 
     Returns:
-        The figures; without a kappa, and with the problem, if nothing can be compared or all labels are equal.
+        The figures. Without a kappa, and with the problem, if nothing can be compared or all labels are equal.
 
     Raises:
         UsageError: The labels are pass or fail, the verdicts are numbers, and there is no ``pass_at``.

@@ -123,11 +123,11 @@ def read_canaries(path: str | Path) -> tuple[Canary, ...]:
 
     A line has ``id`` and ``answer``, and may have ``kind``, ``question``, ``reference``, ``contexts`` and
     ``"control": true`` for a right answer. A left out question, reference or list of contexts is that of the built-in
-    canaries; an empty text or list means that there is none.
+    canaries. An empty text or list means that there is none.
 
     Raises:
         CaseError: There is no such file, a line is not such an object, an id is a duplicate, or there are no
-            canaries besides controls; with file and line.
+            canaries besides controls. With file and line.
     """
     rows = parse_rows(read_lines(path), _parse_canary, path)
     canaries = tuple(canary for _, canary in rows)
@@ -200,9 +200,9 @@ class CanaryRun:
     """A judge's verdicts on all canaries.
 
     Attributes:
-        reason: Where the judge gave its reason: ``before``, ``after`` or ``none``; "": not known.
+        reason: Where the judge gave its reason: ``before``, ``after`` or ``none``. "": not known.
         canaries: Fingerprint of the set of canaries.
-        threshold: The judge's own ``pass_at``; None: an answer passes above the middle of the judge's scale.
+        threshold: The judge's own ``pass_at``. None: an answer passes above the middle of the judge's scale.
         outcomes: The verdicts on canaries and controls, in the order of the set.
         stopped: Whether the run ended early because too many verdicts were missing.
     """
@@ -248,7 +248,7 @@ class CanaryRun:
 
     @property
     def withstood(self) -> float | None:
-        """Share of the canaries with a verdict that the judge does not pass, 0 to 1; None without any verdict."""
+        """Share of the canaries with a verdict that the judge does not pass, 0 to 1. None without any verdict."""
         scored = len(self.tried) - len(self.unscored)
         if scored:
             return (scored - len(self.fallen)) / scored
@@ -311,11 +311,11 @@ class CanaryRun:
 
 
 def run_canaries(judge: object, given: Sequence[Canary] | None = None) -> CanaryRun:
-    """Judge canaries like any other answer; recordings are replayed.
+    """Judge canaries like any other answer. Recordings are replayed.
 
     Args:
         judge: A judge, its name or the path of its file. `Pairwise` compares the canaries with their references.
-        given: The canaries; None: see `canaries_for_judge`.
+        given: The canaries. None: see `canaries_for_judge`.
 
     Raises:
         UnknownName: There is no judge of that name.

@@ -48,8 +48,8 @@ class Calibration:
         figures: How far labels and verdicts agree.
         dimensions: The same for each labelled dimension, by name.
         requirements: The thresholds.
-        results: The thresholds with their measured values; empty if there is no kappa.
-        problem: Why there is no kappa, or ``""``.
+        results: The thresholds with their measured values. Empty without a kappa.
+        problem: The reason for a missing kappa, or ``""``.
     """
 
     labels: Labels
@@ -123,18 +123,18 @@ def calibrate_judge(
         judge: A judge, its name or the path of its file. Its calls are replayed like any other.
         labels: A file of labels or a list of its objects, see `read_labels`.
         requirements: The thresholds.
-        pass_at: The lowest score that passes; left out: the judge's own; None: scores are not split.
+        pass_at: The lowest score that passes. Left out: the judge's own. None: scores are not split.
         verdicts: ``stored``: no judge is called, the verdicts are in the labels. The judge may then be any name.
-        trials: The number of verdicts on each answer; their mean counts.
+        trials: The number of verdicts on each answer. Their mean counts.
         at_least_labels: The least number of labelled answers: a kappa of few answers is luck. 100 answers, 50 of each
             kind, are a good beginning.
 
     Returns:
-        The figures; without a kappa, and with the ``problem``, if too many verdicts are missing, all labels and
+        The figures. Without a kappa, and with the ``problem``, if too many verdicts are missing, all labels and
         verdicts are the same, or all answers are of one family.
 
     Raises:
-        CaseError: The labels cannot be used; with file and line.
+        CaseError: The labels cannot be used. With file and line.
         UsageError: There is no such judge, there are too few labels, or scores and labels cannot be compared. If the
             judge's scale is known, this is raised before any call.
 

@@ -108,8 +108,8 @@ class Labels:
 
     Attributes:
         kind: The kind of all labels.
-        raters: The annotators' names; numbers from 1 where the file has none.
-        path: The file; ``labels`` for a list.
+        raters: The annotators' names. Numbers from 1 where the file has none.
+        path: The file. ``labels`` for a list.
     """
 
     rows: tuple[LabelledAnswer, ...]
@@ -152,7 +152,7 @@ class Labels:
         return fingerprint_parts(*sorted(parts))
 
     def for_dimension(self, dimension: str) -> Labels:
-        """Return the same answers with a dimension's labels and verdicts in place of those of the whole answer.
+        """Return the same answers with a dimension's labels and verdicts instead of the whole answer's.
 
         Raises:
             UnknownName: No answer has a label for it.
@@ -175,7 +175,7 @@ def read_labels(given: LabelsSource) -> Labels:
 
     Raises:
         CaseError: There is no such file, a line is not such an object, an id is missing or a duplicate, a label is
-            of another kind than the first, or there are no labels; with file and line.
+            of another kind than the first, or there are no labels. With file and line.
         UsageError: It is neither a path nor an iterable of objects.
 
     >>> rows = [{"id": "a", "human": [4, 5, None], "judge": 4}, {"id": "b", "human": [1, None, 2], "judge": 3}]

@@ -42,12 +42,12 @@ BY_COST: tuple[ReasonPlace, ...] = ("none", "after", "before")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReasonResult:
-    """How a judge with its reason in one place agrees with the labels, and what it used.
+    """The agreement of a judge with the labels, and its cost, for one place of its reason.
 
     Attributes:
         place: ``before`` or ``after`` the verdict, or ``none``.
-        calibration: The comparison with the labels; with a ``problem`` if it has no kappa.
-        calls: The calls of the judge's model, live and replayed; empty outside a test or command.
+        calibration: The comparison with the labels. With a ``problem`` if it has no kappa.
+        calls: The calls of the judge's model, live and replayed. Empty outside a test or command.
     """
 
     place: ReasonPlace
@@ -66,23 +66,23 @@ class ReasonResult:
 
     @property
     def is_uniform(self) -> bool:
-        """Whether the judge gave all answers the same verdict, so that it tells none of them apart."""
+        """Whether the judge gave all answers the same verdict."""
         by_verdict = zip(*self.calibration.figures.table.counts, strict=True)
         return sum(any(counts) for counts in by_verdict) == 1
 
     @property
     def tokens(self) -> int | None:
-        """Tokens of all calls, read and written; None if a call does not report them, or there is no call."""
+        """Tokens of all calls, read and written. None without calls, or if a call does not report them."""
         return _sum_if_known([call.usage.total_tokens for call in self.calls])
 
     @property
     def cost_usd(self) -> float | None:
-        """Cost of all calls, live and replayed; None if a call has no price, or there is no call."""
+        """Cost of all calls, live and replayed. None without calls, or if a call has no price."""
         return _sum_if_known([call.cost_usd for call in self.calls])
 
     @property
     def seconds(self) -> float | None:
-        """Mean time of a call; None if one was not measured, or there is no call."""
+        """Mean time of a call. None without calls, or if one was not measured."""
         total = _sum_if_known([call.latency_s for call in self.calls])
         if total is None:
             return None
@@ -102,10 +102,10 @@ class ReasonComparison:
     """A judge with its reason before its verdict, after it and without one, on the same labels.
 
     Attributes:
-        present: Where the judge that was given has its reason; "": it does not say.
+        present: Where the judge that was given has its reason. "": it does not say.
         results: The results of ``before``, ``after`` and ``none``.
         worse: Place -> the place that is proved to agree better with the labels.
-        recommended: The cheapest place that is not proved to be worse; of those that reach the thresholds, if any does.
+        recommended: The cheapest place that is not proved to be worse. Of those that reach the thresholds, if any does.
     """
 
     present: str
@@ -180,24 +180,24 @@ def compare_reasons(
 ) -> ReasonComparison:
     """Compare a judge with its reason before its verdict, after it and without one, on the same human labels.
 
-    Each answer is judged three times; the calls are recorded and replayed like any other. A place counts as worse if its verdicts are
+    Each answer is judged three times. The calls are recorded and replayed like any other. A place counts as worse if its verdicts are
     further from the labels on the same answers, with 95 % confidence for the three places together (exact sign test over families,
     which for pass or fail is McNemar's; Holm).
 
     Args:
         judge: A judge with the method ``with_reason``, as all judges of this package have but `Equivalence`, which gives no
-            reason; its name or the path of its file.
+            reason. Its name or the path of its file.
         labels: As for `calibrate_judge`, like the other arguments.
         requirements: The thresholds.
-        pass_at: The lowest score that passes; left out: the judge's own; None: scores are not split.
-        trials: The number of verdicts on each answer; their mean counts.
+        pass_at: The lowest score that passes. Left out: the judge's own. None: scores are not split.
+        trials: The number of verdicts on each answer. Their mean counts.
         at_least_labels: The least number of labelled answers.
 
     Returns:
         The three results, and which place to use.
 
     Raises:
-        CaseError: The labels cannot be used; with file and line.
+        CaseError: The labels cannot be used. With file and line.
         UsageError: The judge cannot move its reason, or `calibrate_judge` raises it.
         LLMOpsError: With its reason in no place the judge has a kappa.
 

@@ -38,17 +38,17 @@ class JudgeRecord:
     """The result of one version of a judge on one set of answers.
 
     Attributes:
-        kind: ``calibration`` against human labels, or ``canaries``; also part of the file's name,
+        kind: ``calibration`` against human labels, or ``canaries``. Also part of the file's name,
             ``polite.calibration.json``.
         judge: The judge's name.
-        version: The judge's version; the record says nothing about other versions.
+        version: The judge's version. The record does not hold for other versions.
         model: The judge model.
-        reason: Where the judge gave its reason: ``before`` or ``after`` its verdict, or ``none``; "": not known.
+        reason: Where the judge gave its reason: ``before`` or ``after`` its verdict, or ``none``. "": not known.
         date: The day of the run, ISO 8601.
         answers: Fingerprint of the labels or canaries.
-        status: ``calibrated`` or ``below its thresholds``; ``fit``, ``unfit`` or ``undecided``.
+        status: ``calibrated`` or ``below its thresholds``, or ``fit``, ``unfit`` or ``undecided``.
         text: The result as a sentence.
-        figures: The measured figures; unknown figures are left out.
+        figures: The measured figures. Unknown figures are left out.
     """
 
     kind: RecordKind
@@ -95,8 +95,8 @@ class JudgeRecord:
 
         Args:
             version: The judge's current version.
-            answers: Fingerprint of the current labels or canaries; empty: do not compare them.
-            reason: Where the judge gives its reason now, to name this change; empty: not known.
+            answers: Fingerprint of the current labels or canaries. Empty: do not compare them.
+            reason: Where the judge gives its reason now, to name this change. Empty: not known.
 
         >>> record = JudgeRecord(kind="canaries", judge="tone", version="1", date="2026-05-02", answers="a1b2",
         ...                      status="fit", text="withstands all 41 canaries")
@@ -158,7 +158,7 @@ def _describe_unexpected(expected: str, got: object) -> BadFile:
 
 
 def load_records(folder: str | Path) -> list[JudgeRecord]:
-    """Return the records in a folder and its subfolders, in the order of their paths; the folder need not exist.
+    """Return the records in a folder and its subfolders, in the order of their paths. The folder need not exist.
 
     Raises:
         UsageError: A record is damaged.
@@ -172,16 +172,16 @@ def load_records(folder: str | Path) -> list[JudgeRecord]:
 
 
 def find_records(judge: object, name: str, version: str, folder: str | Path) -> dict[str, JudgeRecord]:
-    """Return kind -> record of a judge; a kind without a record is missing.
+    """Return kind -> record of a judge. A kind without a record is missing.
 
     The record beside the judge's file is preferred. Then come the records in the folder with the judge's name: first
     those of its version, then the latest.
 
     Args:
-        judge: The judge; its attribute ``source`` is its file, if it has one.
+        judge: The judge. Its attribute ``source`` is its file, if it has one.
         name: Its name, by which records in the folder are found.
         version: Its version.
-        folder: The folder of the records; it need not exist.
+        folder: The folder of the records. It need not exist.
 
     Raises:
         UsageError: A record is damaged.
@@ -225,13 +225,13 @@ class JudgedAnswers:
     """A judge's verdicts on labelled answers.
 
     Attributes:
-        reason: Where the judge gave its reason: ``before``, ``after`` or ``none``; "": not known.
-        verdicts: Answer's id -> mean score of the trials, on the judge's own scale; None: unscored.
+        reason: Where the judge gave its reason: ``before``, ``after`` or ``none``. "": not known.
+        verdicts: Answer's id -> mean score of the trials, on the judge's own scale. None: unscored.
         dimensions: Dimension -> the same for its scores.
-        errors: Answer's id -> why there is no verdict.
-        low: Lowest score of the scale; None: not known.
-        high: Highest score of the scale; None: not known.
-        pass_at: The judge's own threshold; None: it has none.
+        errors: Answer's id -> the reason for a missing verdict.
+        low: Lowest score of the scale. None: not known.
+        high: Highest score of the scale. None: not known.
+        pass_at: The judge's own threshold. None: it has none.
         stopped: Too many verdicts were missing, so the rest was not judged.
     """
 
@@ -249,15 +249,15 @@ class JudgedAnswers:
 
     @property
     def span(self) -> float:
-        """Width of the scale; 0: not known."""
+        """Width of the scale. 0: not known."""
         if self.low is None or self.high is None:
             return 0.0
         return self.high - self.low
 
     def add(self, row: LabelledAnswer, verdicts: Sequence[Verdict]) -> None:
-        """Add the verdicts of all trials on an answer; the scale is set to that of the first scored verdict.
+        """Add the verdicts of all trials on an answer. The scale of the first scored verdict counts.
 
-        Trials without a score are left out; if no trial has one, the answer is unscored.
+        Trials without a score are left out. If no trial has one, the answer is unscored.
         """
         scored = [verdict for verdict in verdicts if verdict.score is not None]
         if not scored:
@@ -317,18 +317,18 @@ def _collect_stored(labels: Labels, dimension: str) -> dict[str, Label | None]:
 
 
 def judge_labelled_answers(judge: Judge, labels: Labels, *, trials: int = 1) -> JudgedAnswers:
-    """Run a judge on labelled answers; recordings are replayed.
+    """Run a judge on labelled answers. Recordings are replayed.
 
     Args:
         judge: The judge. It has to take ``contexts`` if there are any in the labels.
-        labels: The answers with their labels; all of them must have an answer's text.
-        trials: The number of verdicts on each answer; their mean counts.
+        labels: The answers with their labels. All of them must have an answer's text.
+        trials: The number of verdicts on each answer. Their mean counts.
 
     Returns:
-        The verdicts; ``stopped`` if more than `MAX_UNSCORED` of the answers got none: the rest is not judged then.
+        The verdicts. ``stopped`` if more than `MAX_UNSCORED` of the answers got none: the rest is not judged then.
 
     Raises:
-        CaseError: An answer is missing, or a label is not on the judge's scale; with file and line.
+        CaseError: An answer is missing, or a label is not on the judge's scale. With file and line.
         UsageError: It is not a judge, the labels are names, the judge takes no contexts although there are some, or
             it raises `UsageError` itself.
     """

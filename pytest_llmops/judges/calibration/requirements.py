@@ -39,12 +39,12 @@ class AgreementRequirements:
     excludes luck: with 30 labels a judge with a true kappa of 0.5 reaches 0.6 in a quarter of the cases.
 
     Args:
-        at_least_kappa: Threshold of the kappa itself; None: record only.
-        at_least_kappa_lower: Threshold of the value that the kappa exceeds with 95 % confidence; None: record only.
+        at_least_kappa: Threshold of the kappa itself. None: record only.
+        at_least_kappa_lower: Threshold of the value that the kappa exceeds with 95 % confidence. None: record only.
         at_least_tnr: The same for the true negative rate: the share that the judge fails of the answers that people
-            fail; None: not required.
+            fail. None: not required.
         at_least_tpr: The same for the true positive rate: the share that the judge passes of the answers that people
-            pass; None: not required.
+            pass. None: not required.
 
     Raises:
         UsageError: A threshold that is not a number, or cannot be reached.
@@ -80,7 +80,7 @@ class AgreementRequirements:
 
         Args:
             kind: The kind of the labels.
-            cut: The lowest number that passes; None: numbers are not turned into pass or fail.
+            cut: The lowest number that passes. None: numbers are not turned into pass or fail.
 
         Raises:
             UsageError: The labels do not say pass or fail.
@@ -98,7 +98,7 @@ class AgreementRequirements:
                 )
 
     def compare_figures(self, figures: AgreementFigures) -> list[RequirementResult]:
-        """Return the requirements with their measured values; an empty list if there is no kappa.
+        """Return the requirements with their measured values. An empty list without a kappa.
 
         Raises:
             UsageError: A rate is required that has no answers: the annotators pass (TPR) or fail (TNR) none.

@@ -59,7 +59,7 @@ def read_reply(text: str, form: ReplyForm, *, nonce: str = "") -> Reply:
     Args:
         text: The raw reply.
         form: The form that the reply must have.
-        nonce: The code that the verdict must repeat exactly; empty: none is required.
+        nonce: The code that the verdict must repeat exactly. Empty: none is required.
 
     >>> from pytest_llmops.judges import Scale
     >>> read_reply("Score: 7, Reason: mostly right.", ReplyForm(scale=Scale())).score

@@ -39,8 +39,8 @@ class Scale:
     """The scale of a verdict: lowest and highest score, and the dimensions with their weights.
 
     Attributes:
-        weights: Weight of each dimension in the overall score; empty: a single score.
-        whole: Whether only whole numbers are on the scale; None: yes, if both ends are whole numbers.
+        weights: Weight of each dimension in the overall score. Empty: a single score.
+        whole: Whether only whole numbers are on the scale. None: yes, if both ends are whole numbers.
 
     Raises:
         UsageError: The ends are not a range, a weight is not above 0, two names of dimensions differ only in case, or
@@ -99,31 +99,31 @@ class Scale:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyForm:
-    """What a judge has to reply: the field with its verdict, and a reason.
+    """The form of a judge's reply: the field with its verdict, and a reason.
 
-    Give either ``scale`` or ``names``. With ``names`` alone the verdict is one of them; with ``items`` it is one for
-    each item; with ``passages`` it is a list of claims with one for each.
+    Give either ``scale`` or ``names``. With ``names`` alone the verdict is one of them. With ``items`` it is one for
+    each item. With ``passages`` it is a list of claims with one for each.
 
     Args:
         scale: The verdict is a number on this scale, or a number for each of its dimensions.
         names: The verdict is one of these names. As a mapping: name -> score, with None for a name that does not count.
         spellings: Name -> further spellings of it.
         items: The judge has to answer each of these items with one of the names.
-        passages: The number of passages, if the verdict is a list of claims; a claim names the passages that decide it.
-        source: The text from which all claims must be quoted; empty: claims are not compared with a text.
-        copied_from: The answers that the judge was shown; a reason that only copies one is not a reason.
-        criteria: The texts of the criteria, likewise; a copy of fewer than 8 words is a reason ("It is polite."),
+        passages: The number of passages, if the verdict is a list of claims. A claim names the passages that decide it.
+        source: The text from which all claims must be quoted. Empty: claims are not compared with a text.
+        copied_from: The answers that the judge was shown. A reason that only copies one is not a reason.
+        criteria: The texts of the criteria, likewise. A copy of fewer than 8 words is a reason ("It is polite."),
             unless it is a question.
-        field: The key of the verdict in JSON, and its label in text; empty: the default of the kind of verdict.
+        field: The key of the verdict in JSON, and its label in text. Empty: the default of the kind of verdict.
         reason: Where the reason is requested: ``before`` or ``after`` the verdict, or ``none``. Without one, what a
             reply says besides its verdict is not read.
-        reason_required: Whether a verdict without a reason is unreadable; never if ``reason`` is ``none``.
-        case_matters: Whether names may differ only in case (``m`` and ``M``); otherwise case is ignored.
+        reason_required: Whether a verdict without a reason is unreadable. Never if ``reason`` is ``none``.
+        case_matters: Whether names may differ only in case (``m`` and ``M``), otherwise case is ignored.
         has_nonce: Whether the reply repeats a code of the request. A form of one word does without: such a reply
             has no room for a verdict that is quoted from the data, and a small model is slow to write the code.
 
     Raises:
-        UsageError: There are both scale and names, or neither, a single name, or two names share a spelling; or
+        UsageError: There are both scale and names, or neither, a single name, or two names share a spelling. Or
             ``reason`` has another value.
 
     >>> ReplyForm(names={"A>>B": 1, "A=B": 0.5, "B>>A": 0}).field
@@ -187,14 +187,14 @@ class ReplyForm:
 
     @property
     def scores(self) -> Mapping[str, float | None]:
-        """Name -> score; empty if the verdict is a number."""
+        """Name -> score. Empty if the verdict is a number."""
         if isinstance(self.names, Mapping):
             return self.names
         return {}
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The lowest and the highest score; 0 and 1 if the names have no scores."""
+        """The lowest and the highest score. 0 and 1 if the names have no scores."""
         if self.scale is not None:
             return float(self.scale.low), float(self.scale.high)
         counted = [float(score) for score in self.scores.values() if score is not None]
@@ -216,7 +216,7 @@ class ReplyForm:
 
     @property
     def dimensions(self) -> dict[str, str]:
-        """Key in JSON (in lower case) -> name of the dimension; empty without dimensions."""
+        """Key in JSON (in lower case) -> name of the dimension. Empty without dimensions."""
         if self.scale:
             return {name.strip().casefold(): name for name in self.scale.weights}
         return {}
@@ -229,7 +229,7 @@ class ReplyForm:
         return joined.casefold()
 
     def find_name(self, value: object) -> str | None:
-        """Return the name for one of its spellings; None for any other value.
+        """Return the name for one of its spellings. None for any other value.
 
         >>> ReplyForm(names=("A", "B"), spellings={"A": ["Output (a)"]}).find_name(" output  (A)")
         'A'
@@ -245,10 +245,10 @@ class ReplyForm:
         return replace(self, scale=replace(self.scale, weights={}), field="score")
 
     def instruct(self, kind: str, nonce: str) -> str:
-        """Return the instruction in the prompt that tells the model how to reply.
+        """Return the instruction in the prompt for the form of the reply.
 
         Args:
-            kind: The kind of reply format, see `ReplyFormat`; claims are requested as JSON even in ``text``.
+            kind: The kind of reply format, see `ReplyFormat`. Claims are requested as JSON even in ``text``.
             nonce: The code that the reply has to repeat.
 
         >>> ReplyForm(scale=Scale(low=1, high=5)).instruct("text", "1a2b")
@@ -404,16 +404,16 @@ class Reply:
     """The verdict in a reply.
 
     Attributes:
-        score: The number, the weighted mean of the dimensions, or the score of the name; None if there is none.
+        score: The number, the weighted mean of the dimensions, or the score of the name. None if there is none.
         name: The name, if the form has names, and neither items nor passages.
-        reason: The judge's reason; empty only if the form does not require one, and always if it asks for none.
+        reason: The judge's reason. Empty only if the form does not require one, and always if it requests none.
         dimensions: The score of each dimension.
         answers: Item -> name, in the order of the form's items.
         claims: The claims, if the form has passages.
         probabilities: The probability of each name, if the server gave log-probabilities.
-        error: Why there is no verdict; everything else but ``raw`` is empty then.
-        raw: The unchanged replies of the model; several if it was asked again.
-        is_unreadable: Whether the error is that no reply could be read; false if the model gave no reply.
+        error: The reason for a missing verdict. Everything else but ``raw`` is empty then.
+        raw: The unchanged replies of the model. Several after a second call.
+        is_unreadable: Whether the error is that no reply could be read. False if the model gave no reply.
     """
 
     score: float | None = None

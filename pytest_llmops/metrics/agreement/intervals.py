@@ -23,17 +23,17 @@ def kappa_interval(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float] | None:
-    """Return the bootstrap interval of Cohen's kappa; the same labels give the same interval.
+    """Return the bootstrap interval of Cohen's kappa. The same labels give the same interval.
 
     With ``confidence=0.9`` the kappa exceeds the lower end with 95 % confidence. A resample with a single label shows
     no agreement and counts as a kappa of 0, so the lower end is low if a class is rare. If the raters agree on all
-    items of two common classes, the interval is a point, since no disagreement can be drawn; use at least 50 items.
+    items of two common classes, the interval is a point, since no disagreement can be drawn. Use at least 50 items.
 
     Args:
         a: Labels of the first rater.
         b: Labels of the second rater, for the same items in the same order.
         weights: As in `cohen_kappa`.
-        groups: The group of each item; None: each item is a group. Items of a group (answers to paraphrases of a
+        groups: The group of each item. None: each item is a group. Items of a group (answers to paraphrases of a
             question) are drawn together, as they are not independent.
         confidence: Share of resampled kappas within the interval.
         seed: Seed of the draws.
@@ -42,7 +42,7 @@ def kappa_interval(
         Lower and upper end, -1 to 1; None without a kappa, or with a single group.
 
     Raises:
-        ValueError: As `cohen_kappa`; another number of groups than items; a confidence that is not between 0 and 1.
+        ValueError: As `cohen_kappa`. Another number of groups than items. A confidence that is not between 0 and 1.
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (percentile interval).
 

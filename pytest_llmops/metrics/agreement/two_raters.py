@@ -64,7 +64,7 @@ class Rates:
 
 
 def accuracy(a: Sequence[Hashable], b: Sequence[Hashable]) -> float | None:
-    """Return the share of items with the same label from both raters, 0 to 1; None without items.
+    """Return the share of items with the same label from both raters, 0 to 1. None without items.
 
     It is not evidence of agreement: if 80 % of the answers are good, a judge that always answers "good" reaches 0.8.
 
@@ -104,7 +104,7 @@ def cohen_kappa(a: Sequence[Label], b: Sequence[Label], *, weights: Weights | No
     Args:
         a: Labels of the first rater.
         b: Labels of the second rater, for the same items in the same order.
-        weights: ``quadratic`` for numbers; None for names.
+        weights: ``quadratic`` for numbers. None for names.
 
     Returns:
         -1 to 1, or None if agreement cannot be distinguished from chance: without items, or if both raters gave the
@@ -137,7 +137,7 @@ def cohen_kappa(a: Sequence[Label], b: Sequence[Label], *, weights: Weights | No
 def correlation(a: Sequence[Label], b: Sequence[Label]) -> float | None:
     """Return Spearman's correlation of two raters' numbers: -1 (reversed order) to 1 (the same order).
 
-    It compares ranks; equal numbers share the mean of theirs. The level does not matter: a judge that gives every item
+    It compares ranks. Equal numbers share the mean of theirs. The level does not matter: a judge that gives every item
     two points more than the annotators reaches 1. Computed by scipy.
 
     Args:

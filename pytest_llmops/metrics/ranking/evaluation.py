@@ -67,9 +67,9 @@ class Scores:
         queries: The ids of the scored queries, in the order of the judgements.
         values: By requested metric a float64 array ``(len(queries),)`` of scores from 0 to 1.
         lengths: ``(len(queries),)`` int64: the number of ranked ids of each query.
-        unscored: Queries without relevant ids; they have no score.
-        missing: Queries with relevant ids that are not in the run; they score 0 or are left out.
-        unjudged: Queries of the run without judgements; left out.
+        unscored: Queries without relevant ids. They have no score.
+        missing: Queries with relevant ids that are not in the run. They score 0 or are left out.
+        unjudged: Queries of the run without judgements. Left out.
     """
 
     queries: tuple[str, ...]
@@ -80,7 +80,7 @@ class Scores:
     unjudged: tuple[str, ...] = ()
 
     def mean(self, metric: str) -> float | None:
-        """Return the mean over the scored queries; None without scored queries.
+        """Return the mean over the scored queries. None without scored queries.
 
         >>> evaluate({"q": ["a"]}, {"q": ["a", "b"]}, ["recall@5"]).mean("recall@5")
         0.5
@@ -103,17 +103,17 @@ def evaluate(
     """Return the scores of a run of queries.
 
     Args:
-        run: Query -> ids, best first; or query -> (id -> score), which is sorted by `rank_by_score`.
+        run: Query -> ids, best first. Or query -> (id -> score), which is sorted by `rank_by_score`.
         relevant: Query -> the relevant ids, or id -> grade.
         metrics: ``hit_rate``, ``precision``, ``recall``, ``r_precision``, ``mrr``, ``map`` or ``ndcg``,
             with ``@k`` for the first k only.
-        level: The lowest relevant grade; `ndcg` counts all grades above 0.
-        complete: Whether queries missing in the run score 0; False: they are left out.
+        level: The lowest relevant grade. `ndcg` counts all grades above 0.
+        complete: Whether queries missing in the run score 0. False: they are left out.
         depth: Cut all rankings to this length.
 
     Raises:
         ValueError: An id is ranked twice or is not a text, a grade is not a whole number, a score is not finite, a
-            ranking has no order (a set) or is None; names the query. The run or the judgements are not a mapping, or
+            ranking has no order (a set) or is None. Names the query. The run or the judgements are not a mapping, or
             the id of a query is not a text.
         UnknownName: Unknown metric.
         UsageError: A malformed cut, or a single metric instead of a list.

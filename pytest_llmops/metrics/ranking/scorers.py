@@ -127,17 +127,17 @@ SCORERS: dict[str, Callable[[RelevanceTable, int | None], Float64Array]] = {
 def bootstrap_interval(
     values: ArrayLike, groups: Sequence[str] | None = None, *, confidence: float = 0.95, seed: int = 0
 ) -> tuple[float, float] | None:
-    """Return the bootstrap interval of a mean, with groups of values drawn together; the same numbers give the same one.
+    """Return the bootstrap interval of a mean, with groups of values drawn together. The same numbers give the same one.
 
     Args:
         values: ``(n,)`` numbers.
-        groups: The group of each value; None: each value is a group. Members of a group (paraphrases of a question)
+        groups: The group of each value. None: each value is a group. Members of a group (paraphrases of a question)
             are drawn together, as they are not independent.
         confidence: Share of resampled means within the interval.
         seed: Seed of the draws.
 
     Returns:
-        Lower and upper end; None with fewer than two groups, or if all values are equal.
+        Lower and upper end. None with fewer than two groups, or if all values are equal.
 
     Raises:
         ValueError: The values are not a list of finite numbers, there are not as many groups as values, or the

@@ -322,7 +322,7 @@ class Alarm:
         check: Name of the check, to switch it off by.
         message: A sentence that quotes both texts.
         expected: The words of the reference.
-        actual: The words of the answer; empty where the answer leaves something out.
+        actual: The words of the answer. Empty where the answer leaves something out.
     """
 
     check: str

@@ -100,7 +100,7 @@ def compare(
 
     Each sentence of the reference is compared with the most similar sentence of the answer. A sentence that only one
     of them has raises no alarm. Identifiers, and the answer to a yes-or-no question, are compared in the whole texts. Values
-    in digits count in any language and spelling ("48 hours", "2 days"), and so do identifiers; number words and the other
+    in digits count in any language and spelling ("48 hours", "2 days"), and so do identifiers. Number words and the other
     checks are English only.
 
     Args:

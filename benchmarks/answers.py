@@ -30,7 +30,7 @@ from pytest_llmops.providers.openai import OpenAIModel
 DATA = Path(__file__).parent / "data"
 WRITERS = ("answers.jsonl", *(f"answers_of_writer_{number}.jsonl" for number in range(1, 5)))
 FRESH = WRITERS[1:]
-"""Weights and prompt were settled before these were written; docs/explanation/meaning.md says what they were used for."""
+"""Weights and prompt were settled before these were written; docs/explanation/measured/meaning.md says what they were used for."""
 KINDS = ("right", "wrong")
 MEAN = "mean of the last two"
 

@@ -1,4 +1,4 @@
-"""--llm-changed over the real history of prompts: edits that it missed, tests that it asked for nothing, and calls that it saved.
+"""--llm-record=changed over the real history of prompts: edits that it missed, tests that it asked for nothing, and calls that it saved.
 
 A suite of twenty tests has a prompt each: nine of them live through their history in git, one edit a run.
 """
@@ -101,14 +101,14 @@ def measure(histories: list[list[str]]) -> Iterator[str]:
         for slot, versions in enumerate(histories):
             for number, version in enumerate(versions[1:], 1):
                 (folder / f"p{slot}.md").write_bytes(version.encode())
-                calls, changed = run_pytest(folder, server, "--llm-changed")
+                calls, changed = run_pytest(folder, server, "--llm-record=changed")
                 due = [] if version in versions[:number] else [f"test_prompts.py::test_prompt[p{slot}]"]
                 edits += len(due)
                 missed += len(set(due) - set(changed))
                 needless += len(set(changed) - set(due))
                 calls_made, most = calls_made + calls, max(most, calls)
         (folder / "helper.py").write_text(EDITED_HELPER, encoding="utf-8")
-        calls, changed = run_pytest(folder, server, "--llm-changed", "-n", "2", fresh=True)
+        calls, changed = run_pytest(folder, server, "--llm-record=changed", "-n", "2", fresh=True)
     yield (
         f"changed   {edits} edits of {len(histories)} prompts in a suite of {TESTS} tests with {TRIALS} trials: {missed} missed, "
         f"{needless} other tests asked; calls saved {1 - calls_made / edits / total:.1%} (worst run {1 - most / total:.1%}, target 90 %)"

@@ -1,4 +1,4 @@
-"""`pytest --llm-fork` over planted fixes of known effect: does the bound cover the true pass rate, and where does each trial fork?
+"""`pytest --llm-record=fork` over planted fixes of known effect: does the bound cover the true pass rate, and where does each trial fork?
 
 `python -m benchmarks.incident_fixes [RUNS]`. Each incident is a bad run of four steps, recorded on the wire from a scripted model on this
 machine, and a fix that changes the request of one step. From there on, the model lets the run pass with a planted probability of 0.5
@@ -179,7 +179,7 @@ def fork_incidents(incidents: list[Incident]) -> tuple[list[ForkResult], dict[st
         calls = {}
         run_pytest(folder, "no", "--llm-record=new")
         calls["record"] = model.answered
-        run, text = run_pytest(folder, "yes", "--llm-fork", f"--llm-trials={TRIALS}")
+        run, text = run_pytest(folder, "yes", "--llm-record=fork", f"--llm-trials={TRIALS}")
         calls["fork"] = model.answered - calls["record"]
         results = [ForkResult.from_wire(record.fact("fork")) for record in run.records]
         if len(results) != len(incidents):
@@ -187,7 +187,7 @@ def fork_incidents(incidents: list[Incident]) -> tuple[list[ForkResult], dict[st
         # A trial that varies by the application's own chance is no replay of another one
         steady = [number for number, incident in enumerate(incidents) if not incident.varies]
         names = [f"{folder}/test_incidents.py::test_incident[{number}]" for number in steady]
-        again, _ = run_pytest(folder, "yes", "--llm-fork", f"--llm-trials={TRIALS}", tests=names)
+        again, _ = run_pytest(folder, "yes", "--llm-record=fork", f"--llm-trials={TRIALS}", tests=names)
         calls["fork again"] = model.answered - calls["record"] - calls["fork"]
         before = [results[number].passed for number in steady]
         after = [ForkResult.from_wire(record.fact("fork")).passed for record in again.records]

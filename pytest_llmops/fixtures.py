@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from pytest_llmops import recorder
+from pytest_llmops._util.option_modes import LookTrials
 from pytest_llmops.errors import UsageError, format_error, path_from_root
 from pytest_llmops.measurement import Json, Measurement, escape_output
-from pytest_llmops.settings import OPTIONS, LookTrials, Settings
+from pytest_llmops.settings import OPTIONS, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -64,7 +65,7 @@ def judge_canaries(request: pytest.FixtureRequest) -> Callable[..., Measurement]
 
 @pytest.fixture
 def embedder() -> Embedder:
-    """The embedder of ``--llm-embedder``."""
+    """The embedder of the ini key ``llm_embedder``."""
     return cast("Embedder", recorder.find_component("embedder", recorder.current_settings().embedder))
 
 
@@ -247,9 +248,9 @@ def _require_recorded(request: pytest.FixtureRequest, name: str) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add each option of `Settings` as a flag and an ini key."""
-    group = parser.getgroup("llmops", "LLM regression testing (pytest-llmops)")
+    """Add each option of `Settings` as a flag and an ini key. The flags have a group for each kind of option in ``pytest --help``."""
     for option in OPTIONS:
+        group = parser.getgroup(f"llmops {option.group}", f"LLM tests: {option.group}")
         if option.flag:
             details: dict[str, Any] = {}
             if option.switch:
@@ -368,12 +369,6 @@ def _check_together(config: pytest.Config, settings: Settings) -> None:
     Raises:
         UsageError: Two options contradict each other, or one lacks another.
     """
-    if settings.accept_anyway and settings.accept is None:
-        raise UsageError("command line --llm-accept-anyway: expected --llm-accept REASON beside it, got none")
-    if settings.accept_session and settings.accept is None:
-        raise UsageError(
-            "command line --llm-accept-session: expected --llm-accept REASON beside it, got none"
-        )
     if settings.lint:
         from pytest_llmops.harness.lint.hooks import check_lint
 
@@ -393,7 +388,7 @@ def _check_together(config: pytest.Config, settings: Settings) -> None:
     if settings.batch:
         from pytest_llmops.harness.ahead.batch_apis import check_batch_options
 
-        check_batch_options(config, settings)
+        check_batch_options(config)
     if settings.report and not hasattr(config, "workerinput"):
         from pytest_llmops.harness.report_files import find_reports
 

@@ -46,7 +46,7 @@ def pytest_llmops_judges(config: pytest.Config) -> Mapping[str, Callable[[], Jud
 
 @pytest.hookspec
 def pytest_llmops_embedders(config: pytest.Config) -> Mapping[str, Callable[[], Embedder]]:
-    """Return embedders by name, for ``--llm-embedder`` and ``assert_semantic(embedder=name)``.
+    """Return embedders by name, for ini ``llm_embedder`` and ``assert_semantic(embedder=name)``.
 
     Called in the worker at the first use of a name. Factories are called without arguments, once.
     """

@@ -22,10 +22,10 @@ from pytest_llmops.fixtures import (
 )  # fmt: skip
 # isort: on
 
+from pytest_llmops._util.option_modes import LOOKS
 from pytest_llmops.harness import markers
 from pytest_llmops.harness.own_tests import has_baseline_file, is_recorded_elsewhere, may_measure, uses_plugin
 from pytest_llmops.measurement import escape_output
-from pytest_llmops.settings import LOOKS
 
 if TYPE_CHECKING:
     from pytest_llmops.harness.controller import Controller

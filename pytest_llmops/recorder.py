@@ -17,6 +17,7 @@ from types import FrameType, TracebackType
 from typing import Any, cast
 
 from pytest_llmops import errors
+from pytest_llmops._util.option_modes import RecordMode
 from pytest_llmops.measurement import (
     MAX_EVIDENCE_LINES,
     Evidence,
@@ -28,7 +29,7 @@ from pytest_llmops.measurement import (
     shorten_text,
 )
 from pytest_llmops.measurement import Emission as Emission  # noqa: PLC0414 -- a public name here too
-from pytest_llmops.settings import RecordMode, Settings
+from pytest_llmops.settings import Settings
 
 __tracebackhide__ = True
 

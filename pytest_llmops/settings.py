@@ -1,165 +1,39 @@
-# ruff: noqa: RUF009, FBT003 -- `_declare_option` returns a dataclass field, whose second argument is the default
-"""Options of the plugin, each declared once with flag, ini key, parser, default and help.
+# ruff: noqa: RUF009, FBT003 -- `declare_option` returns a dataclass field, whose second argument is the default
+"""The settings of a run. Each option is declared once: flag, ini key, parser, default, a line of help and the full description.
 
-`OPTIONS` (built from the fields of `Settings`) feeds pytest's parser, the ini reader and the table in docs/reference/options.md.
+`OPTIONS` (built from the fields of `Settings`) feeds pytest's parser, the ini reader and the reference of options.
 
-Precedence: command line > ini > environment > default.
+Precedence: command line, then ini, then environment, then default.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import PurePath
 from typing import Any, Literal, TypeAlias
 
-from pytest_llmops._util.option_values import (
-    Parser,
-    choice_of,
-    count_from,
-    list_of,
-    names_of,
-    parse_bool,
-    parse_case_field,
-    parse_count,
-    parse_days,
-    parse_header,
-    parse_host,
-    parse_json_path,
-    parse_models,
-    parse_money,
-    parse_name_version,
-    parse_positive_count,
-    parse_reason,
-    parse_seconds,
-    parse_server_name,
-    parse_text,
-    parse_tool_function,
-    parse_url,
+from pytest_llmops._util import option_modes as modes
+from pytest_llmops._util import option_values as values
+from pytest_llmops._util.option_conflicts import (
+    check_tools,
+    settle_again,
+    settle_faults,
+    settle_max_age,
+    settle_record,
 )
+from pytest_llmops._util.option_declarations import Option, Sources, declare_option, find_given
+from pytest_llmops._util.option_modes import RecordMode
 from pytest_llmops.errors import SettingError
 
-RecordMode: TypeAlias = Literal["none", "new", "all", "live", "verify"]
 Api: TypeAlias = Literal["chat", "responses"]
 ToolMode: TypeAlias = Literal["auto", "replay", "compare", "off"]
 Expiry: TypeAlias = Literal["warn", "fail", "refresh"]
 SelfJudging: TypeAlias = Literal["warn", "error", "allow"]
 
-RECORD_MODES: tuple[RecordMode, ...] = ("none", "new", "all", "live", "verify")
-# Modes of other recorders that have another name here: whose it is, and the name
-_FOREIGN_MODES: Mapping[str, tuple[str, RecordMode]] = {
-    "once": ("vcrpy", "new"),
-    "new_episodes": ("vcrpy", "new"),
-    "rewrite": ("pytest-recording", "all"),
-}
-
 # Why a test is skipped without --llm-judge
 NEEDS_JUDGE = "needs a judge: run with --llm-judge (recorded verdicts are replayed free of charge)"
-
-
-class LookTrials(int):
-    """The number of trials in one of the looks of ``--llm-trials=auto``.
-
-    A *look* is one run of the whole suite. While its verdict is undecided, the next look runs the suite again with more trials.
-    """
-
-
-# The looks in their order, by the value of --llm-trials: the pytest of a look starts another pytest with the next value
-LOOKS = {"auto": LookTrials(3), "auto:5": LookTrials(5)}
-_parse_trial_count = count_from(1, "a whole number, 1 or more, or auto")
-
-
-def parse_trials(value: object) -> int:
-    """Read a whole number above 0, or ``auto``.
-
-    >>> parse_trials("5"), parse_trials("auto")
-    (5, 3)
-    """
-    look = LOOKS.get(str(value))
-    if look is not None:
-        return look
-    return _parse_trial_count(value)
-
-
-def parse_faults(value: object) -> object:
-    """Read kinds of faults, or ``all``.
-
-    >>> parse_faults("timeout,empty"), parse_faults("all") == FAULT_NAMES
-    (('timeout', 'empty'), True)
-    """
-    try:
-        names = _parse_fault_names(value)
-    except ValueError as error:
-        raise ValueError(f"{error}; files and folders after it need --llm-faults=all") from None
-    if ALL_FAULTS in names:
-        return FAULT_NAMES
-    return names
-
-
-def describe_record_modes(given: object) -> str:
-    """Return which modes of recording there are, as the end of an error; for a mode of another recorder also its name here.
-
-    >>> describe_record_modes("once")
-    "one of none, new, all, live, verify (vcrpy's 'once' is 'new' here)"
-    """
-    expected = f"one of {', '.join(RECORD_MODES)}"
-    if not isinstance(given, str) or given not in _FOREIGN_MODES:
-        return expected
-    recorder, mode = _FOREIGN_MODES[given]
-    return f"{expected} ({recorder}'s {given!r} is {mode!r} here)"
-
-
-def parse_record_mode(value: object) -> object:
-    """Read a mode of recording.
-
-    >>> parse_record_mode("new")
-    'new'
-    """
-    if value not in RECORD_MODES:
-        raise ValueError(describe_record_modes(value))
-    return value
-
-
-# Settings that name a file or a folder, which is looked for below the project's root
-FILE_SETTINGS = ("semantic_threshold", "vector_cache", "judge_records")
-# Tools for `llm_adopt`; their modules are in `adopted`
-ADOPTED_TOOLS = ("deepeval", "langsmith", "mlflow", "openevals", "phoenix", "pydantic-evals", "ragas")
-# Coding agents for `llm_clients`; their presets are in `cassettes.clients`
-CLIENTS = ("claude-agent", "codex", "gemini-cli", "opencode")
-# Kinds of faults for --llm-faults; `cassettes.faults` makes them
-FAULT_NAMES = (
-    "timeout", "rate_limit", "server_error", "connection_reset", "cut", "slow", "malformed_json", "empty", "too_long", "hostile",
-    "wrong_type", "stale", "never_returns", "server_died", "bad_arguments", "unknown_tool",
-)  # fmt: skip
-ALL_FAULTS = "all"
-_parse_fault_names = names_of(ALL_FAULTS, *FAULT_NAMES)
+# Settings that name a file or a folder below the project's root
+FILE_SETTINGS = ("semantic_threshold", "judge_records")
 JUDGE_CONCURRENCY = 8  # live calls of judges at the same time, without --llm-concurrency
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """Flag, ini key, environment variables and parser of a setting."""
-
-    name: str
-    parse: Parser
-    help: str
-    default: object
-    flag: str = ""  # Command-line flag; empty: ini only
-    metavar: str = ""
-    # Type of the ini key; None: command line only
-    ini: Literal["string", "bool", "linelist", "int", "float"] | None = "string"
-    env: tuple[str, ...] = ()  # Environment variables, used if neither command line nor ini gives a value
-    switch: bool = False  # The flag takes no value
-    repeat: bool = False  # The flag may be given several times
-    bare: str = ""  # What the flag means without a value; "": it needs one
-
-    @property
-    def dest(self) -> str:
-        """Name of the ini key, and of the attribute on pytest's options."""
-        return f"llm_{self.name}"
-
-
-def _declare_option(parse: Parser, default: object, help: str, **details: Any) -> Any:  # noqa: A002 -- becomes a field of any type
-    """Return a field of `Settings` that carries the attributes of its `Option`."""
-    return field(default=default, metadata={"parse": parse, "help": help, **details})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,243 +44,285 @@ class Settings:
     'none'
     """
 
-    judge: bool = _declare_option(
-        parse_bool, False, "run the tests that need a judge; without it they are skipped", flag="--llm-judge", switch=True, ini=None
+    # Models and judges
+
+    model: str | tuple[str, ...] = declare_option(
+        values.parse_models, "", "models and judges", flag="--llm-model", metavar="NAME", ini="linelist", env=("LLMOPS_MODEL",), repeat=True,
+        help="model under test; each test runs once per model",
+        detail="Model of the `llm` fixture: a name that the OpenAI-compatible server knows, or `anthropic:NAME`. With several models, each "
+        "test runs once per model. Repeatable; models in addopts are added.",
     )  # fmt: skip
-    model: str | tuple[str, ...] = _declare_option(
-        parse_models, "", "model of the `llm` fixture: a name of the OpenAI-compatible server, or anthropic:NAME; with several, each test runs once per model (repeatable; names in addopts are added)",
-        flag="--llm-model", metavar="NAME", ini="linelist", env=("LLMOPS_MODEL",), repeat=True,
+    base_url: str = declare_option(
+        values.parse_url, "", "models and judges", flag="--llm-base-url", metavar="URL", env=("OPENAI_BASE_URL",),
+        help="address of the OpenAI-compatible server",
+        detail="Address of the OpenAI-compatible server. In a recorded test, the application finds it in OPENAI_BASE_URL.",
     )  # fmt: skip
-    judge_model: str = _declare_option(
-        parse_text, "", "model of the judges, named in the same way; default: the model of --llm-model, if that is a single model",
-        flag="--llm-judge-model", metavar="NAME", env=("LLMOPS_JUDGE_MODEL",),
+    api: Api = declare_option(
+        values.choice_of("chat", "responses"), "chat", "models and judges",
+        help="API of the llm fixture and the judges: chat, responses",
+        detail="API that the `llm` fixture and the judges use: `chat` or `responses`.",
     )  # fmt: skip
-    self_judging: SelfJudging = _declare_option(
-        choice_of("warn", "error", "allow"), "warn",
-        "a judge whose model is the model under test prefers its own text. warn: the reports show a warning; error: its verdicts are "
-        "unscored; allow: no warning",
+    prompt: tuple[str, ...] = declare_option(
+        values.list_of(values.parse_name_version), (), "models and judges", flag="--llm-prompt", metavar="NAME=VERSION", ini=None, repeat=True,
+        help="use another version of a prompt (repeatable)",
+        detail="Use another version of a prompt. Repeatable. The versions are also in LLMOPS_PROMPT, for applications that load their "
+        "prompts themselves.",
     )  # fmt: skip
-    base_url: str = _declare_option(
-        parse_url, "", "OpenAI-compatible server; also set as OPENAI_BASE_URL for the application in a recorded test",
-        flag="--llm-base-url", metavar="URL", env=("OPENAI_BASE_URL",),
+    judge: bool = declare_option(
+        values.parse_bool, False, "models and judges", flag="--llm-judge", switch=True, ini=None,
+        help="also run the tests that need a judge",
+        detail="Run the tests that need a judge. Without it they are skipped.",
     )  # fmt: skip
-    api: Api = _declare_option(
-        choice_of("chat", "responses"), "chat", "API that the `llm` fixture and the judges speak: chat or responses",
-        flag="--llm-api", metavar="chat|responses",
+    judge_model: str = declare_option(
+        values.parse_text, "", "models and judges", flag="--llm-judge-model", metavar="NAME", env=("LLMOPS_JUDGE_MODEL",),
+        help="model of the judges (default: as --llm-model)",
+        detail="Model of the judges, named as in --llm-model. Default: the model of --llm-model, if it is a single one.",
     )  # fmt: skip
-    record: RecordMode = _declare_option(
-        parse_record_mode, "none",
-        "none: replay only, a missing recording is an error; new: record what is missing; all: record again; "
-        "live: neither read nor write; verify: call live, report what differs from the recording, write nothing",
-        flag="--llm-record", metavar="none|new|all|live|verify",
+    self_judging: SelfJudging = declare_option(
+        values.choice_of("warn", "error", "allow"), "warn", "models and judges",
+        help="a model judges its own answers: warn, error, allow",
+        detail="What happens when the judge's model is also the model under test. A model prefers its own text. `warn`: the reports show a "
+        "warning. `error`: the judge's verdicts get no score. `allow`: no warning.",
     )  # fmt: skip
-    tools: ToolMode = _declare_option(
-        choice_of("auto", "replay", "compare", "off"), "auto",
-        "calls of MCP servers and of the functions in llm_cassette(tools=[...]). auto: as --llm-record says; replay: replayed also where the "
-        "model is asked live; compare: called and compared with their recordings, which the agent gets; off: called, and not recorded",
-        flag="--llm-tools", metavar="auto|replay|compare|off",
+    timeout: float = declare_option(
+        values.parse_seconds, 120.0, "models and judges", ini="float",
+        help="seconds until a judge or embedder gives no score",
+        detail="Seconds that a call of a judge or an embedder may last, with its retries. After that the answer gets no score.",
     )  # fmt: skip
-    mcp_servers: tuple[str, ...] = _declare_option(
-        list_of(parse_server_name), (),
-        "names for MCP servers in recordings, each as `NAME=COMMAND` or `NAME=URL`, with `*` for any text (`orders=python -m orders_server*`)",
-        ini="linelist",
+
+    # Recording
+
+    record: RecordMode = declare_option(
+        modes.parse_record_mode, "none", "recording", flag="--llm-record", metavar="MODE",
+        help="none|new|changed|all|live|verify|batch|fork",
+        detail="What the run does with recordings. `none`: replay; a missing recording is an error. `new`: record what is missing. "
+        "`changed`: replay every test, and record a test with a new request again, with all its trials. `all`: record everything again. "
+        "`live`: neither read nor write recordings. `verify`: call live, report what differs from the recordings, write nothing. `batch`: "
+        "record what is missing through the batch APIs of OpenAI and Anthropic, at half the price and within a day; the run submits the "
+        "calls and ends with status 75, and the same command collects the answers later. `fork`: replay each test up to its first new "
+        "request and call live from there, in each of 10 trials. The modes `changed`, `batch` and `fork` are for the command line only.",
     )  # fmt: skip
-    tool_functions: tuple[str, ...] = _declare_option(
-        list_of(parse_tool_function), (),
-        "functions of the project that are recorded and replayed as tools in every recorded test, each by its path, with the parameters to "
-        "leave out (`shop.orders.find_order ignore=ctx`); a test names more by `llm_cassette(tools=[...])`",
-        ini="linelist",
+    match_ignore: tuple[str, ...] = declare_option(
+        values.list_of(values.parse_json_path), (), "recording", ini="linelist",
+        help="parts of a request that do not have to match",
+        detail="Parts of a request to ignore when recordings are matched: JSON paths (`metadata.run_id`, `messages[*].id`, "
+        "`**.request_id`) and query parameters (`?session`).",
     )  # fmt: skip
-    changed: bool = _declare_option(
-        parse_bool, False, "replay every test; only a test with a request that is not recorded asks live, and is recorded, with the trials of --llm-trials",
-        flag="--llm-changed", switch=True, ini=None,
+    max_age: int | None = declare_option(
+        values.parse_max_age, None, "recording",
+        help="recordings above this age: 90d [warn|fail|refresh]",
+        detail="Age in days from which a recording is too old, and what happens to it: `90d`, `90d fail`. `warn` (default): it is replayed, "
+        "and the summary states it. `fail`: an error with the command that records it again. `refresh`: `--llm-record=new` records again "
+        "what is too old and nothing else; in a replay it is an error. Without this key no recording is too old.",
     )  # fmt: skip
-    fork: bool = _declare_option(
-        parse_bool, False, "replay every test up to its first request that is not recorded, and ask live from there on, in each of the trials (10): how often does "
-        "the fix of a recorded run hold? (docs/how-to/incidents.md)",
-        flag="--llm-fork", switch=True, ini=None,
+    record_errors: bool = declare_option(
+        values.parse_bool, False, "recording", ini="bool",
+        help="also record error answers (status 429, 5xx, ...)",
+        detail="Also record answers with status 408, 409, 425, 429 and 5xx, and replay them without their waiting time.",
     )  # fmt: skip
-    faults: tuple[str, ...] = _declare_option(
-        parse_faults, (),
-        "run each test of an agent once with each kind of fault, on its first call of a model and of a tool, and list what it survives; "
-        "kinds with commas between them, default: all (docs/how-to/faults.md)",
-        flag="--llm-faults", metavar="KIND,...", ini=None, bare=ALL_FAULTS,
+    # Kept: an application may read a response header (a request id, a rate limit), and a test of that needs it in the replay.
+    record_headers: tuple[str, ...] = declare_option(
+        values.list_of(values.parse_header), (), "recording", ini="linelist",
+        help="more response headers to record (x-request-id)",
+        detail="More response headers to record, for an application that reads them (`x-request-id`, `x-ratelimit-*`).",
     )  # fmt: skip
-    lint: bool = _declare_option(
-        parse_bool, False, "try each assertion again on altered answers, and list those that never fail (docs/how-to/lint.md)",
-        flag="--llm-lint", switch=True, ini=None,
+    allow_hosts: tuple[str, ...] = declare_option(
+        values.list_of(values.parse_host), (), "recording", ini="linelist",
+        help="hosts that are neither recorded nor blocked",
+        detail="Hosts that are neither recorded nor blocked, such as a server on this machine that the test starts.",
     )  # fmt: skip
-    record_errors: bool = _declare_option(
-        parse_bool, False, "record answers with status 408, 409, 425, 429 and 5xx too, and replay them without their wait",
-        flag="--llm-record-errors", switch=True, ini="bool",
+    calls_outside_tests: Literal["refuse", "allow"] = declare_option(
+        values.choice_of("refuse", "allow"), "refuse", "recording",
+        help="model calls in hooks and imports: refuse, allow",
+        detail="Calls of models outside of tests (in hooks, at imports) in a replay. `refuse`: they are an error. `allow`: they are live "
+        "and paid in every run.",
     )  # fmt: skip
-    max_age: int | None = _declare_option(
-        parse_days, None, "age from which a recording is too old, in days (`90d`); default: none is"
+    adopt: tuple[str, ...] = declare_option(
+        values.names_of(*modes.ADOPTED_TOOLS), (), "recording", ini="linelist",
+        help="tools whose suites run unchanged (deepeval, ragas)",
+        detail="Tools whose tests are recorded and replayed without a change, and whose scores become measurements: "
+        f"{', '.join(modes.ADOPTED_TOOLS)}. Separated by blanks, commas or lines.",
     )  # fmt: skip
-    expired: Expiry = _declare_option(
-        choice_of("warn", "fail", "refresh"), "warn",
-        "a recording that is too old. warn: it is replayed, and the summary says so; fail: an error with the command that records it "
-        "again; refresh: `--llm-record=new` asks again what is too old, and only that; without live calls as fail",
+
+    # Cost
+
+    max_calls: int | None = declare_option(
+        values.parse_count, None, "cost", flag="--llm-max-calls", metavar="N", ini="int",
+        help="most live calls of the run",
+        detail="Most live calls that the whole run may make, over all its workers.",
     )  # fmt: skip
-    record_headers: tuple[str, ...] = _declare_option(
-        list_of(parse_header), (),
-        "further response headers to record, for tests of what the application does with them (`x-request-id`, `x-ratelimit-*`)",
-        ini="linelist",
+    budget: float | None = declare_option(
+        values.parse_money, None, "cost", flag="--llm-budget", metavar="USD", ini="float",
+        help="most US dollars for the live calls of the run",
+        detail="Most US dollars that the live calls of the whole run may cost, over all its workers. The prices of the models must be known.",
     )  # fmt: skip
-    max_calls: int | None = _declare_option(
-        parse_count, None, "live calls that the whole run may make, over all its workers", flag="--llm-max-calls", metavar="N", ini="int",
+    concurrency: int | None = declare_option(
+        values.parse_positive_count, None, "cost", flag="--llm-concurrency", metavar="N", ini="int",
+        help="live calls at the same time",
+        detail="Live calls at the same time, over all workers of the run. Above 1, tests run several times to collect their calls. "
+        "Default: 1, and 8 for the calls of judges within a test.",
     )  # fmt: skip
-    budget: float | None = _declare_option(
-        parse_money, None, "US dollars that the live calls of the whole run may cost, over all its workers; needs known prices",
-        flag="--llm-budget", metavar="USD", ini="float",
+    silent_writes: tuple[str, ...] = declare_option(
+        values.list_of(values.parse_text), (), "cost", ini="linelist",
+        help="folders that tests may write with --llm-concurrency",
+        detail="Folders that tests may write while their calls are collected (--llm-concurrency, --llm-record=batch), such as an "
+        "application's cache. A test that would write elsewhere makes its calls one after another.",
     )  # fmt: skip
-    concurrency: int | None = _declare_option(
-        parse_positive_count, None,
-        "live calls at the same time, over all the workers of the run; above 1, tests run several times to collect their calls. "
-        "Default: 1, and 8 for calls of judges within a test",
-        flag="--llm-concurrency", metavar="N", ini="int",
+
+    # Agents and tools
+
+    tools: ToolMode = declare_option(
+        values.choice_of("auto", "replay", "compare", "off"), "auto", "agents and tools", flag="--llm-tools", metavar="MODE", ini=None,
+        help="calls of tools: auto, replay, compare or off",
+        detail="Calls of MCP servers and of the functions in `llm_cassette(tools=[...])`. `auto`: as --llm-record states. `replay`: they are "
+        "replayed, also where the model is called live. `compare`: they are made and compared with their recordings, and the agent gets "
+        "the recordings. `off`: they are made and not recorded.",
     )  # fmt: skip
-    batch: bool = _declare_option(
-        parse_bool, False,
-        "make the live calls through the batch APIs of OpenAI and Anthropic, at half the price and within a day: the run submits "
-        "them and ends with status 75; the same command again collects the answers",
-        flag="--llm-batch", switch=True, ini=None,
+    mcp_servers: tuple[str, ...] = declare_option(
+        values.list_of(values.parse_server_name), (), "agents and tools", ini="linelist",
+        help="names of MCP servers in recordings: NAME=COMMAND",
+        detail="Names of MCP servers in recordings, each as `NAME=COMMAND` or `NAME=URL`, with `*` for any text "
+        "(`orders=python -m orders_server*`).",
     )  # fmt: skip
-    batch_minimum: int = _declare_option(
-        parse_positive_count, 20,
-        "requests to a model that a batch has at least; fewer are asked live with --llm-concurrency, and not at all without it",
-        ini="int",
+    tool_functions: tuple[str, ...] = declare_option(
+        values.list_of(values.parse_tool_function), (), "agents and tools", ini="linelist",
+        help="functions to record as tools (shop.find_order)",
+        detail="Functions of the project that are recorded and replayed as tools in every recorded test, each by its path, with the "
+        "parameters to leave out (`shop.orders.find_order ignore=ctx`). A test names more with `llm_cassette(tools=[...])`.",
     )  # fmt: skip
-    silent_writes: tuple[str, ...] = _declare_option(
-        list_of(parse_text), (),
-        "folders that silent runs of tests (--llm-concurrency, --llm-batch) may write, such as an application's cache; a test that "
-        "would write elsewhere makes its calls one after another",
-        ini="linelist",
+    clients: tuple[str, ...] = declare_option(
+        values.names_of(*modes.CLIENTS), (), "agents and tools", ini="linelist",
+        help="coding agents to record (claude-agent, codex, ...)",
+        detail=f"Coding agents that run in a process of their own: {', '.join(modes.CLIENTS)}. Day, folder, machine, session and version do "
+        "not count when their requests are matched. Folder, user and ids are not stored. Separated by blanks, commas or lines.",
     )  # fmt: skip
-    timeout: float = _declare_option(
-        parse_seconds, 120.0, "seconds that a call of a judge or an embedder may take, with its retries; then the answer is unscored",
-        ini="float",
+    faults: tuple[str, ...] = declare_option(
+        modes.parse_faults, (), "agents and tools", flag="--llm-faults", metavar="KIND", ini=None, bare=modes.ALL_FAULTS,
+        help="run each test of an agent once with each fault",
+        detail="Run each test of an agent once with each kind of fault, on its first call of a model and of a tool, and list the faults that "
+        "it survives. Kinds with commas between them; default: all of them (`llmops docs faults`).",
     )  # fmt: skip
-    judge_reuse: bool = _declare_option(
-        parse_bool, True, "reuse a reply to a judge within the run: another test with the same request gets it without a new call",
-        ini="bool",
+    lint: bool = declare_option(
+        values.parse_bool, False, "agents and tools", flag="--llm-lint", switch=True, ini=None,
+        help="list the assertions that never fail",
+        detail="Try each assertion again on altered answers, and list the assertions that never fail (`llmops docs lint`).",
     )  # fmt: skip
-    match_ignore: tuple[str, ...] = _declare_option(
-        list_of(parse_json_path), (),
-        "parts of a request to ignore when matching recordings: JSON paths (`metadata.run_id`, `messages[*].id`, "
-        "`**.request_id`) and query parameters (`?session`)",
-        ini="linelist",
+
+    # Verdict
+
+    trials: int = declare_option(
+        modes.parse_trials, 1, "verdict", flag="--llm-trials", metavar="N|auto", ini="int",
+        help="run every test N times",
+        detail="Run every test that uses the plugin N times. All trials must pass, unless the marker llm_trials states something else. "
+        "`auto`: 3 trials, and then 5 for as long as the verdict on the baseline is undecided.",
     )  # fmt: skip
-    prompt: tuple[str, ...] = _declare_option(
-        list_of(parse_name_version), (), "run with another version of a prompt (repeatable); also set as LLMOPS_PROMPT, for applications that load their prompts themselves", flag="--llm-prompt",
-        metavar="NAME=VERSION", ini="linelist", repeat=True,
+    baseline: str = declare_option(
+        values.parse_text, "llmops-baseline.json", "verdict", flag="--llm-baseline", metavar="FILE",
+        help="baseline to compare with: a file or a git ref",
+        detail="File of the baseline that the run is compared with. On the command line also a commit, branch or tag of git that has the "
+        "project's baseline.",
     )  # fmt: skip
-    report: tuple[str, ...] = _declare_option(
-        list_of(parse_text), (),
-        "write a report (repeatable); the suffix of the file gives its kind, .html, .json, .json.gz or .md, or a word before it: codequality:FILE and "
-        "metrics:FILE for GitLab; otlp:URL sends it to a collector of OpenTelemetry",
-        flag="--llm-report", metavar="[KIND:]FILE", ini="linelist", repeat=True,
+    accept: str | None = declare_option(
+        values.parse_reason, None, "verdict", flag="--llm-accept", metavar="REASON", ini=None,
+        help="write this run into the baseline",
+        detail="Write this run into the baseline that it is compared with, and the reason into its history. A red, undecidable or partial "
+        'run is refused. `"anyway: REASON"` accepts it all the same; a failed test keeps its old scores. `"session: REASON"` adds the '
+        "trials of this run to the baseline as a session of their own, for the same version. Both words may be given.",
     )  # fmt: skip
-    github: Literal["auto", "off"] = _declare_option(
-        choice_of("auto", "off"), "auto", "in GitHub Actions, auto: annotations and a summary of the job; off: neither"
+    again: str = declare_option(
+        values.parse_again, "", "verdict", flag="--llm-again", metavar="RUN.json", ini=None, bare=values.LAST_RUN,
+        help="run the broken cases again",
+        detail="Run the cases again that broke in the last run, with new answers, and nothing else. If they fail again, the verdict is RED. "
+        "With a run file, the cases that broke in that run, such as a run of CI.",
     )  # fmt: skip
-    baseline: str = _declare_option(
-        parse_text, "llmops-baseline.json", "baseline that the run is compared with; on the command line also a commit, branch or tag of git that has the project's baseline",
-        flag="--llm-baseline", metavar="FILE|GITREF",
+    strict: bool = declare_option(
+        values.parse_bool, False, "verdict", flag="--llm-strict", switch=True, ini="bool",
+        help="an undecided verdict fails the run",
+        detail="What is undecided fails the run: an AMBER verdict on the baseline, trials that prove nothing, judges below review_below.",
     )  # fmt: skip
-    accept: str | None = _declare_option(
-        parse_reason, None, "write this run into the baseline that it is compared with, with the reason; a red, undecidable or partial run is refused",
-        flag="--llm-accept", metavar="REASON", ini=None,
+    primary_metric: str = declare_option(
+        values.parse_text, "", "verdict",
+        help="metric that decides the verdict (judge.quality)",
+        detail="Metric that decides whether the suite got worse, such as judge.quality, or up to three with spaces between them. All others "
+        "can only turn the verdict red.",
     )  # fmt: skip
-    accept_anyway: bool = _declare_option(
-        parse_bool, False, "with --llm-accept: accept a red, undecidable or partial run too; a test that failed keeps its old scores",
-        flag="--llm-accept-anyway", switch=True, ini=None,
+
+    # Reports
+
+    report: tuple[str, ...] = declare_option(
+        values.list_of(values.parse_text), (), "reports", flag="--llm-report", metavar="FILE", ini="linelist", repeat=True,
+        help="write a report: .html, .json or .md (repeatable)",
+        detail="Write a report. Repeatable. The suffix of the file gives its kind: .html, .json, .json.gz or .md. For GitLab "
+        "`codequality:FILE` and `metrics:FILE`. `otlp:URL` sends the run to an OpenTelemetry collector.",
     )  # fmt: skip
-    accept_session: bool = _declare_option(
-        parse_bool, False, "with --llm-accept: add the trials of this run to those of the baseline as a session of their own; the version must be the same",
-        flag="--llm-accept-session", switch=True, ini=None,
+    github: Literal["auto", "off"] = declare_option(
+        values.choice_of("auto", "off"), "auto", "reports",
+        help="annotations and summary in GitHub Actions: auto, off",
+        detail="In GitHub Actions, `auto` writes annotations and a summary of the job, and `off` writes neither.",
     )  # fmt: skip
-    again: bool = _declare_option(
-        parse_bool, False, "run the cases again that broke in the last run, with new answers, and nothing else: if they fail again, the verdict is RED",
-        flag="--llm-again", switch=True, ini=None,
+    # Kept: Jenkins validates JUnit files against a schema of xUnit that knows no properties of a test case.
+    junit_properties: bool = declare_option(
+        values.parse_bool, True, "reports", ini="bool",
+        help="write scores and cost into the --junitxml file",
+        detail="Write scores, tokens and cost as properties into pytest's --junitxml file.",
     )  # fmt: skip
-    again_from: str = _declare_option(
-        parse_text, "", "the same for a run that was made elsewhere (in CI): its run file", flag="--llm-again-from", metavar="RUN.json", ini=None
+
+    # Meaning
+
+    embedder: str = declare_option(
+        values.parse_text, "minilm", "meaning",
+        help="embedder of assert_semantic",
+        detail="Embedder of assert_semantic and assert_context_relevance.",
     )  # fmt: skip
-    strict: bool = _declare_option(
-        parse_bool, False, "what is undecided fails the run: an AMBER verdict of the gate, trials that prove nothing, judges below review_below",
-        flag="--llm-strict", switch=True, ini="bool",
+    semantic_threshold: str = declare_option(
+        values.parse_text, "", "meaning",
+        help="file of `llmops semantic calibrate`",
+        detail="File that `llmops semantic calibrate` wrote: the default threshold of its embedder.",
     )  # fmt: skip
-    trials: int = _declare_option(
-        parse_trials, 1, "run every test that uses the plugin so many times; all trials must pass, unless its marker llm_trials says otherwise; "
-        "auto: 3, and all of it with 5 only while the gate is undecided",
-        flag="--llm-trials", metavar="N|auto", ini="int",
+    semantic_judge: bool = declare_option(
+        values.parse_bool, False, "meaning", ini="bool",
+        help="the judge decides in assert_semantic",
+        detail="In assert_semantic, the judge's model decides whether the answer has the same meaning, unless `judge=` states something else.",
     )  # fmt: skip
-    primary_metric: str = _declare_option(
-        parse_text, "", "the metric that decides whether the suite got worse, such as judge.quality, or up to three with spaces between them; "
-        "all others can only turn the verdict red"
+    language: str = declare_option(
+        values.choice_of("English", "German", "Spanish", "French", "Italian", "Portuguese", "Dutch", "Polish", "Russian", "Chinese", "Japanese"),
+        "English", "meaning",
+        help="language of short texts in assert_semantic",
+        detail="Language of texts that are too short to detect it. The checks of assert_semantic depend on it.",
     )  # fmt: skip
-    embedder: str = _declare_option(
-        parse_text, "minilm", "embedder of assert_semantic and assert_context_relevance", flag="--llm-embedder", metavar="NAME"
+
+    # Files
+
+    prompts_dir: str = declare_option(
+        values.parse_text, "prompts", "files",
+        help="folder of the prompts",
+        detail="Folder of the prompts, searched from the test's folder upwards.",
     )  # fmt: skip
-    semantic_threshold: str = _declare_option(
-        parse_text, "", "file written by `llmops semantic calibrate`: the default threshold of its embedder"
+    corpora_dir: str = declare_option(
+        values.parse_text, "corpora", "files",
+        help="folder of the retrievers' corpora",
+        detail="Folder of the retrievers' corpora, searched from the test's folder upwards.",
     )  # fmt: skip
-    semantic_judge: bool = _declare_option(
-        parse_bool, False, "in assert_semantic the judge model decides whether the answer says the same, where judge= does not say otherwise",
-        ini="bool",
+    case_fields: tuple[str, ...] = declare_option(
+        values.list_of(values.parse_case_field), (), "files", ini="linelist",
+        help="columns of case files: KEY=COLUMN (input=question)",
+        detail="Columns of case files under other names than ours, each as `KEY=COLUMN` (`input=question`). A file without that column is "
+        "read with our names.",
     )  # fmt: skip
-    language: str = _declare_option(
-        choice_of("English", "German", "Spanish", "French", "Italian", "Portuguese", "Dutch", "Polish", "Russian", "Chinese", "Japanese"),
-        "English", "language of texts that are too short to detect it: the checks of assert_semantic depend on it",
-    )  # fmt: skip
-    vector_cache: str = _declare_option(
-        parse_text, "", "folder that caches vectors of local embedders between runs; default: no cache"
-    )  # fmt: skip
-    judge_records: str = _declare_option(
-        parse_text, "calibrations", "folder of the judges' records, as `llmops judge calibrate --out` and `llmops judge canaries --out` write them"
-    )  # fmt: skip
-    prompts_dir: str = _declare_option(
-        parse_text, "prompts", "folder of the prompts, searched from the test's folder upwards"
-    )  # fmt: skip
-    case_fields: tuple[str, ...] = _declare_option(
-        list_of(parse_case_field), (),
-        "columns of case files under other names than ours, each as `KEY=COLUMN` (`input=question`); a file without that column is read as ever",
-        ini="linelist",
-    )  # fmt: skip
-    corpora_dir: str = _declare_option(
-        parse_text, "corpora", "folder of the retrievers' corpora, searched from the test's folder upwards"
-    )  # fmt: skip
-    allow_hosts: tuple[str, ...] = _declare_option(
-        list_of(parse_host), (), "hosts that are neither recorded nor blocked (a loopback server that the test itself starts)", ini="linelist"
-    )  # fmt: skip
-    calls_outside_tests: Literal["refuse", "allow"] = _declare_option(
-        choice_of("refuse", "allow"), "refuse",
-        "calls of models outside of tests (in hooks, at imports) while recordings are replayed. refuse: they are an error; allow: they are live and paid in every run",
-    )  # fmt: skip
-    telemetry: Literal["ignore", "record"] = _declare_option(
-        choice_of("ignore", "record"), "ignore",
-        "traces that SDKs send to their own service (openai-agents, LangSmith, Langfuse, OpenTelemetry and others). ignore: they are not recorded, and a replay "
-        "answers them with an empty success; record: as any request",
-    )  # fmt: skip
-    adopt: tuple[str, ...] = _declare_option(
-        names_of(*ADOPTED_TOOLS), (), f"tools whose tests are recorded and replayed as they are, and whose scores become measurements: {', '.join(ADOPTED_TOOLS)}; "
-        "separated by blanks, commas or lines",
-        ini="linelist",
-    )  # fmt: skip
-    clients: tuple[str, ...] = _declare_option(
-        names_of(*CLIENTS), (),
-        "coding agents in their own process whose requests are matched by what they ask, not by day, folder, machine, session and version, "
-        f"and stored without folder, user and ids: {', '.join(CLIENTS)}; separated by blanks, commas or lines",
-        ini="linelist",
-    )  # fmt: skip
-    junit_properties: bool = _declare_option(
-        parse_bool, True, "write scores, tokens and cost as properties into pytest's --junitxml file", ini="bool"
-    )  # fmt: skip
+
+    # Values that follow from an option, and are not options of their own
+
+    changed: bool = False  # --llm-record=changed
+    batch: bool = False  # --llm-record=batch
+    fork: bool = False  # --llm-record=fork
+    expired: Expiry = "warn"  # the second word of llm_max_age
+    judge_records: str = (
+        "calibrations"  # folder of the judges' records, as `llmops judge calibrate` writes them
+    )
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The models that --llm-model names.
+        """The models of --llm-model.
 
         >>> Settings(model="a").models, Settings().models
         (('a',), ())
@@ -419,7 +335,7 @@ class Settings:
 
     @property
     def single_model(self) -> str:
-        """The model of --llm-model if it names a single model, else ``""``."""
+        """The model of --llm-model if it is a single one, else ``""``."""
         if isinstance(self.model, str):
             return self.model
         return ""
@@ -438,6 +354,32 @@ class Settings:
     def mcp_server_names(self) -> dict[str, str]:
         """The pattern of the command or address of each server of llm_mcp_servers, by its name."""
         return _split_pairs(self.mcp_servers)
+
+    @property
+    def accept_reason(self) -> str:
+        """The reason of --llm-accept.
+
+        >>> Settings(accept="anyway: shorter answers").accept_reason
+        'shorter answers'
+        """
+        return values.split_reason(self.accept or "")[1]
+
+    @property
+    def accept_anyway(self) -> bool:
+        """Whether a red, undecidable or partial run is accepted too."""
+        return "anyway" in values.split_reason(self.accept or "")[0]
+
+    @property
+    def accept_session(self) -> bool:
+        """Whether the trials of the run are added to the baseline as a session."""
+        return "session" in values.split_reason(self.accept or "")[0]
+
+    @property
+    def again_from(self) -> str:
+        """The run file of --llm-again; "": the last run here."""
+        if self.again == values.LAST_RUN:
+            return ""
+        return self.again
 
     @property
     def may_call_models(self) -> bool:
@@ -468,8 +410,8 @@ class Settings:
     def with_paths_below(self, root: PurePath) -> "Settings":
         """Return the settings with relative paths of files resolved against the project's root.
 
-        >>> PurePath(Settings(vector_cache=".vectors").with_paths_below(PurePath("project")).vector_cache).as_posix()
-        'project/.vectors'
+        >>> PurePath(Settings().with_paths_below(PurePath("project")).judge_records).as_posix()
+        'project/calibrations'
         """
         paths: dict[str, Any] = {}
         for name in FILE_SETTINGS:
@@ -487,53 +429,37 @@ class Settings:
         A value of None means "not given here".
 
         Raises:
-            SettingError: A value has the wrong form; gives place, option, expected and got.
+            SettingError: A value has the wrong form, or does not go with another option; gives place, option, expected and got.
 
         >>> Settings.from_sources(("command line", {"record": "new"}), ("ini", {"record": "all"})).record
         'new'
         """
-        values: dict[str, Any] = {}
-        for option in OPTIONS:
-            given = _first_given(option, sources, environ or {})
-            if given is None:
-                continue
-            try:
-                values[option.name] = option.parse(given.value)
-            except ValueError as error:
-                got = getattr(error, "got", given.value)
-                raise SettingError(given.place, given.name, str(error), got) from None
-        if values.get("again") or values.get("again_from"):
-            values["again"] = True
-            values["record"] = _choose_record_again(values.get("record", "none"), sources)
-        if values.get("changed"):  # --llm-changed replays what is recorded, and records what is new
-            record = values.setdefault("record", "new")
-            if record != "new":
-                expected = "no other mode than new beside it"
-                raise SettingError("command line", "--llm-changed", expected, record)
-        if values.get("faults"):
-            from pytest_llmops._util.option_conflicts import settle_faults
-
-            settle_faults(values, sources)
-        if values.get("fork"):
-            from pytest_llmops._util.option_conflicts import settle_fork
-
-            settle_fork(values, sources)
-        if values.get("tools") == "compare" and values.get("record", "none") != "none":
-            expected = (
-                "no --llm-record beside it: the model is replayed, so that all differences are the tools'"
-            )
-            raise SettingError("command line", "--llm-tools=compare", expected, values["record"])
-        return cls(**values)
+        given = _parse_sources(sources, environ or {})
+        settle_max_age(given)
+        settle_record(given, sources)
+        settle_again(given, sources)
+        settle_faults(given, sources)
+        check_tools(given)
+        return cls(**given)
 
 
-def _choose_record_again(
-    record: RecordMode, sources: Sequence[tuple[str, Mapping[str, object]]]
-) -> RecordMode:
-    """Return the mode of recording of ``--llm-again``: it asks live, unless the command line gives another mode."""
-    is_typed = any(place == "command line" and given.get("record") for place, given in sources)
-    if is_typed or record == "live":
-        return record
-    return "new"
+def _parse_sources(sources: Sources, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return the values that the sources give, by option.
+
+    Raises:
+        SettingError: A value has the wrong form.
+    """
+    parsed: dict[str, Any] = {}
+    for option in OPTIONS:
+        given = find_given(option, sources, environ)
+        if given is None:
+            continue
+        try:
+            parsed[option.name] = option.parse(given.value)
+        except ValueError as error:
+            got = getattr(error, "got", given.value)
+            raise SettingError(given.place, given.name, str(error), got) from None
+    return parsed
 
 
 def _split_pairs(entries: Sequence[str]) -> dict[str, str]:
@@ -542,32 +468,9 @@ def _split_pairs(entries: Sequence[str]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-@dataclass(frozen=True, slots=True)
-class _GivenValue:
-    """The value of an option as a source gives it, with the place ("ini") and the name that the option has there ("llm_model")."""
-
-    place: str
-    name: str
-    value: object
-
-
-def _first_given(
-    option: Option, sources: Sequence[tuple[str, Mapping[str, object]]], environ: Mapping[str, str]
-) -> _GivenValue | None:
-    """Return the value of an option from the first source that gives it."""
-    for place, values in sources:
-        value = values.get(option.name)
-        if value is None:
-            continue
-        if place == "command line":
-            return _GivenValue(place, option.flag, value)
-        return _GivenValue(place, option.dest, value)
-    for variable in option.env:
-        if environ.get(variable):
-            return _GivenValue("environment", variable, environ[variable])
-    return None
-
-
+# A field without a parser is not an option
 OPTIONS: tuple[Option, ...] = tuple(
-    Option(name=spec.name, default=spec.default, **spec.metadata) for spec in fields(Settings)
+    Option(name=spec.name, default=spec.default, **spec.metadata)
+    for spec in fields(Settings)
+    if spec.metadata
 )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import CodeType, FunctionType
 from typing import Any
 
-# Called with the arguments by position, those of ``*args``, those by name, and those of ``**kwargs``
+# Called with the arguments by position, ``*args``, the arguments by name, and ``**kwargs``
 Hook = Callable[[Sequence[Any], Sequence[Any], Mapping[str, Any], Mapping[str, Any]], Any]
 _BODIES = {
     "plain": "def {head}: {hook} = {placeholder!r}; return {call}",
@@ -109,7 +109,7 @@ def _make_code(function: FunctionType, hook: Hook) -> CodeType:
         if hasattr(node, "lineno"):
             vars(node).update(lineno=1, end_lineno=1, col_offset=0, end_col_offset=0)
     namespace: dict[str, Any] = {}
-    exec(compile(tree, code.co_filename, "exec"), namespace)  # noqa: S102 -- made of the names of parameters alone
+    exec(compile(tree, code.co_filename, "exec"), namespace)  # noqa: S102 -- made only of the names of parameters
     made: CodeType = namespace["replaced"].__code__
     constants = tuple(hook if constant == _PLACEHOLDER else constant for constant in made.co_consts)
     return made.replace(

@@ -1,4 +1,4 @@
-"""How two answers differ: word by word where most words stay, else as two texts, cut so that the difference is in what is shown."""
+"""How two answers differ: word by word where most words stay, else as two texts, cut so that the difference is shown."""
 
 import json
 import re
@@ -103,7 +103,7 @@ def _iter_edits(
 
 
 def cut_answers(before: str, after: str, limit: int) -> tuple[str, str]:
-    """Return two texts on one line each, of at most ``limit`` characters, with the first difference in what is shown.
+    """Return two texts on one line each, of at most ``limit`` characters, with the first difference in the shown part.
 
     Where both begin alike for longer than fits, the cut begins three words before the first difference.
 

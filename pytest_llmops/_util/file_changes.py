@@ -24,8 +24,8 @@ class FileChange:
     Attributes:
         action: What happened to it.
         path: Relative to the folder, with slashes.
-        before: What it was; None: it was created.
-        after: What it is; None: it was deleted.
+        before: Its state before. None: it was created.
+        after: Its state after. None: it was deleted.
     """
 
     action: Action
@@ -46,7 +46,7 @@ class FileChange:
     def format_diff(self) -> list[str]:
         """Return the lines of a unified diff.
 
-        What a diff does not have is in a line with ``#``: the change of an executable bit, and the whole change if it
+        Changes that a diff cannot show are in a line with ``#``: the change of an executable bit, and the whole change if it
         is of a link, of a binary file, or of one whose content was not kept.
         """
         name = format_path(self.path)
@@ -92,7 +92,7 @@ def compare_snapshots(before: Snapshot, after: Snapshot) -> list[FileChange]:
 
 
 def _describe_state(state: FileState) -> str:
-    """Return what a file is, in a few words."""
+    """Describe a file in a few words."""
     if state.kind == "link":
         return f"a link to {format_path(state.target)}"
     if state.kind != "file":
@@ -145,7 +145,7 @@ def _count_changed_lines(old_lines: Sequence[str], new_lines: Sequence[str]) -> 
 
 
 def _read_lines(state: FileState | None) -> list[str] | None:
-    """Return the lines of a text with their ends; none for a missing file, None if there is no content.
+    """Return the lines of a text with their ends; none for a missing file, None without content.
 
     Bytes that are not UTF-8 become escapes.
     """
@@ -177,7 +177,7 @@ def _diff_lines(old_lines: Sequence[str], new_lines: Sequence[str]) -> list[str]
 
 
 def _format_single_hunk(old_lines: Sequence[str], new_lines: Sequence[str]) -> list[str]:
-    """Return a hunk with all lines between what is equal at the start and at the end, and some context."""
+    """Return a hunk with all lines between the equal start and the equal end, and some context."""
     shorter = min(len(old_lines), len(new_lines))
     start = _count_equal(old_lines, new_lines)
     end = min(shorter - start, _count_equal(old_lines[::-1], new_lines[::-1]))

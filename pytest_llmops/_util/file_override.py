@@ -3,7 +3,7 @@
 The environment variable `LEFT_OUT_VARIABLE` names a JSON file with a `FileOverride`, so that workers of xdist and processes that a test
 starts read the other text too. Without the variable nothing is patched.
 
-What is not covered: `os.open`, code in C, and programs that are not Python.
+Not covered: `os.open`, code in C, and programs that are not Python.
 """
 
 import builtins

@@ -31,7 +31,7 @@ _RAW_BYTE = re.compile("[\udc80-\udcff]")
 
 
 class SnapshotError(Exception):
-    """A folder that cannot be read completely; the message says where, how far it got, and what to do."""
+    """A folder that cannot be read completely; the message has the place, the progress and the next step."""
 
 
 class FolderGone(SnapshotError):
@@ -40,7 +40,7 @@ class FolderGone(SnapshotError):
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """What is compared of a file.
+    """The properties of a file that are compared.
 
     Attributes:
         kind: A device, pipe or socket is compared by its kind only.
@@ -49,7 +49,7 @@ class FileState:
         executable: Whether its owner may run a file. Other permissions, owners and times are not compared.
         target: Where a link leads, as it is written in the link.
         content: The bytes of a text, for a diff; None: they were not kept.
-        why_no_content: The reason for that; "" for what has no content.
+        why_no_content: The reason for that; "" for entries without content.
     """
 
     kind: Kind
@@ -66,11 +66,11 @@ Snapshot: TypeAlias = Mapping[str, FileState]
 
 @dataclass(frozen=True, slots=True)
 class SnapshotLimits:
-    """What a snapshot may take; beyond that it ends with a `SnapshotError`.
+    """The limits of a snapshot. Beyond them it ends with a `SnapshotError`.
 
     Attributes:
         time_limit_s: Seconds for listing and hashing all files.
-        max_files: Files, links and others; folders and what is ignored do not count.
+        max_files: Files, links and others; folders and ignored files do not count.
         max_bytes: Bytes of all files together.
     """
 
@@ -91,13 +91,13 @@ def take_snapshot(
 
     Args:
         root: The folder.
-        rules: What is left out.
+        rules: The rules for files to leave out.
         limits: Limits for time and size.
         reads_gitignore: Whether the rules of each ``.gitignore`` in the folder are added to ``rules``.
         earlier: A snapshot to compare with: contents are kept only of files that differ from it.
 
     Raises:
-        FolderGone: There is no such folder.
+        FolderGone: The folder does not exist.
         SnapshotError: A file or folder cannot be read, changes while it is read, or a limit is reached.
     """
     if not stat.S_ISDIR(_read_root_mode(root)):
@@ -157,7 +157,7 @@ class _SnapshotReader:
         self._kept_bytes = 0
 
     def read_all(self) -> Snapshot:
-        """Read all files; the order of the names makes errors and what is kept the same in each run."""
+        """Read all files; the order of the names makes errors and results the same in each run."""
         folders = [""]
         while folders:
             folder = folders.pop()
@@ -196,7 +196,7 @@ class _SnapshotReader:
             raise self._read_error(folder, error) from None
 
     def _read_rules(self, folder: str) -> None:
-        """Add the rules of the ``.gitignore`` of a folder. What is not a regular file is left out, as in git."""
+        """Add the rules of the ``.gitignore`` of a folder. Anything but a regular file is left out, as in git."""
         path = _join_path(folder, ".gitignore")
         place = Path(self._place(path))
         try:
@@ -305,7 +305,7 @@ class _SnapshotReader:
 
     def _check_time(self, path: str) -> None:
         if time.monotonic() > self._deadline:
-            limit = f"it takes longer than {self._limits.time_limit_s:g} s"
+            limit = f"it needs longer than {self._limits.time_limit_s:g} s"
             raise self._limit_error(limit, path, "time_limit_s")
 
     def _limit_error(self, limit: str, path: str, argument: str) -> SnapshotError:
@@ -330,5 +330,5 @@ class _SnapshotReader:
 
     def _change_error(self, path: str) -> SnapshotError:
         return SnapshotError(
-            f"{self._root_name}: {format_path(path)!r} changed while it was read: wait until the agent and what it started have ended"
+            f"{self._root_name}: {format_path(path)!r} changed while it was read: wait until the agent and its processes have ended"
         )

@@ -113,12 +113,12 @@ def is_retriever(value: object) -> bool:
 
 
 def search_any(retriever: object, query: str, k: int | None) -> object:
-    """Return what a retriever or search function of any kind finds.
+    """Return the results of a retriever or search function of any kind.
 
     Args:
         retriever: An object with one of `SEARCH_METHODS`, or a function.
         query: The query.
-        k: The number of passages to ask for; ignored if the retriever takes no number. None: its default.
+        k: The number of passages; ignored if the retriever accepts no number. None: its default.
 
     >>> search_any(lambda query, k=10: ["a", "b", "c"][:k], "refunds", 2)
     ['a', 'b']

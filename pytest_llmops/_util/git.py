@@ -61,7 +61,7 @@ def find_at_commit(path: Path, ref: str) -> CommittedPath:
 
     Raises:
         UsageError: The path is in no checkout, git cannot be run, or no commit can have the name.
-        UnknownName: There is no such commit; a shallow clone is named as the reason.
+        UnknownName: The commit does not exist; a shallow clone is named as the reason.
     """
     if not ref.isprintable() or not _REF.fullmatch(ref):
         raise UsageError(f"expected a commit, branch or tag of git, got {shorten_text(ref, 80)!r}")
@@ -95,7 +95,7 @@ def open_git_folder(folder: Path, ref: str) -> zipfile.Path:
 
     Raises:
         UsageError: The folder is in no checkout or not in the commit, git cannot be run, or no commit can have the name.
-        UnknownName: There is no such commit; a shallow clone is named as the reason.
+        UnknownName: The commit does not exist; a shallow clone is named as the reason.
     """
     place = find_at_commit(folder, ref)
     tree = f"{place.commit}:"

@@ -42,7 +42,7 @@ def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
 
 
 def split_address(url: str) -> tuple[str, int | None]:
-    """Return the host and port of a URL; without a port that of its scheme, and ("", None) for a text that is not a URL.
+    """Return the host and port of a URL; without a port, the port of its scheme, and ("", None) for a text that is not a URL.
 
     >>> split_address("https://api.example.com/v1")
     ('api.example.com', 443)

@@ -28,7 +28,7 @@ class IgnoreRules:
     its files, and skip the folder if it is ignored.
 
     Args:
-        lines: Rules that come before those of all files.
+        lines: Rules that come before the rules of all files.
 
     Raises:
         BadRules: A line cannot be read.
@@ -74,7 +74,7 @@ class _Rule:
     Attributes:
         name: The pattern of a rule without a slash, which holds for names at any depth; None: the rule has parts.
         parts: The pattern of a rule with a slash, which holds for paths relative to its folder.
-        is_negated: The rule takes back what others ignore.
+        is_negated: The rule includes again what others ignore.
         is_for_folders: It ends with a slash.
     """
 
@@ -160,7 +160,7 @@ def _strip_spaces(line: str) -> str:
 def _convert_for_python(match: re.Match[str]) -> str:
     r"""Return an escape or a pair of brackets in the form of `fnmatch`, where brackets escape a character.
 
-    A ``\`` at the end of a rule becomes what no name matches, as in git.
+    A ``\`` at the end of a rule becomes a pattern without a match, as in git.
 
     Raises:
         BadPattern: The brackets have something in them that `fnmatch` reads in another way than git.

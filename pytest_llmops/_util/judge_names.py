@@ -1,4 +1,4 @@
-"""What a person meant who named a judge that does not exist: a sentence, a judge file, or a model."""
+"""Guess the meaning of a name of a judge that does not exist: a sentence, a judge file, or a model."""
 
 import re
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ _QUESTION_MARKS = re.compile("[?？؟]")
 
 
 def unknown_judge(name: str, known: Iterable[str], *, where: str = "", is_model: bool = False) -> UsageError:
-    """Return the error about the name of a judge that does not exist, with what was probably meant.
+    """Return the error about the name of a judge that does not exist, with the likely meaning.
 
     Args:
         name: The name as given.
@@ -65,7 +65,7 @@ def format_rubric_call(criteria: str) -> str:
 
 
 def find_judge_file_of(name: str) -> str:
-    """Return the path of the judge file that a name may mean, as a test writes it; ``""`` if there is no such file.
+    """Return the path of the judge file that a name may mean, as a test writes it; ``""`` if no such file exists.
 
     ``judges/tone.md`` and ``tone.md`` are searched for the name "tone", from the folder of the test upwards.
     """

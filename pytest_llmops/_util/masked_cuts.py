@@ -1,4 +1,4 @@
-"""Mask secrets in a text before it is cut: what a cut leaves of a secret is not recognized later."""
+"""Mask secrets in a text before it is cut: the rest of a secret after a cut is not recognized later."""
 
 from collections.abc import Callable
 

@@ -1,6 +1,6 @@
-"""Recognize images and sounds that a browser may show, by their first bytes: what a message says about its own type is not trusted.
+"""Recognize images and sounds that a browser may show, by their first bytes: the type that a message states is not trusted.
 
-SVG and HTML are not among them: a browser might run what they hold.
+SVG and HTML are not among them: a browser might run their content.
 """
 
 import base64

@@ -13,6 +13,9 @@ Parser: TypeAlias = Callable[[object], Any]
 
 # The keys of a case that are attributes of `Case`; all others are its data
 CASE_KEYS = ("id", "input", "reference", "tags", "family", "split", "files", "output", "calls")
+# Before the reason of --llm-accept: accept in spite of what speaks against it; add a session
+ACCEPT_WORDS = ("anyway", "session")
+LAST_RUN = "last"  # the value of --llm-again for the last run here
 
 
 def parse_text(value: object) -> str:
@@ -39,7 +42,6 @@ def _join_stripped(text: str) -> str:
     return "=".join(part.strip() for part in text.split("=", 1))
 
 
-parse_reason = _text_like(r".+", "a reason, for whoever reads the baseline's history")
 parse_url = _text_like(
     r"(?i:https?://(?:[^\s/?#@]*@)?(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(?::\d{1,5})?(?:[/?#]\S*)?)?",
     "a URL that starts with http:// or https:// and names a host",
@@ -82,12 +84,58 @@ def parse_bool(value: object) -> bool:
     return value
 
 
-def parse_days(value: object) -> int:
-    """Read a number of days, like ``90d``."""
-    match = re.fullmatch(r"([1-9]\d{0,4})d?", str(value).strip())
+def parse_reason(value: object) -> str:
+    """Read the reason for which a run is accepted, with the words before it."""
+    given = parse_text(value)
+    if not split_reason(given)[1]:
+        raise ValueError("a reason, for whoever reads the baseline's history")
+    return given
+
+
+def split_reason(text: str) -> tuple[frozenset[str], str]:
+    """Return the words before the reason of ``--llm-accept``, and the reason.
+
+    >>> split_reason("anyway: shorter answers")
+    (frozenset({'anyway'}), 'shorter answers')
+    >>> split_reason("ticket 7: shorter answers")
+    (frozenset(), 'ticket 7: shorter answers')
+    """
+    words = set[str]()
+    rest = text.strip()
+    while True:
+        word, colon, after = rest.partition(":")
+        if not colon or word.strip() not in ACCEPT_WORDS:
+            return frozenset(words), rest
+        words.add(word.strip())
+        rest = after.strip()
+
+
+def parse_max_age(value: object) -> tuple[int, str]:
+    """Read an age in days, and what happens to an older recording.
+
+    >>> parse_max_age("90d"), parse_max_age("90d fail")
+    ((90, 'warn'), (90, 'fail'))
+    """
+    match = re.fullmatch(r"([1-9]\d{0,4})d?(?:\s+(warn|fail|refresh))?", str(value).strip())
     if match is None:
-        raise ValueError("a number of days, like 90d")
-    return int(match[1])
+        raise ValueError("a number of days, like 90d, alone or with warn, fail or refresh after it")
+    return int(match[1]), match[2] or "warn"
+
+
+def parse_again(value: object) -> str:
+    """Read ``last`` or the path of a run file.
+
+    Without the check, ``--llm-again tests/`` would take the folder of tests for a run file.
+
+    >>> parse_again("runs/ci.json")
+    'runs/ci.json'
+    """
+    given = parse_text(value)
+    if given != LAST_RUN and not given.endswith((".json", ".json.gz")):
+        raise ValueError(
+            "last or a run file (RUN.json); write files and folders of tests before --llm-again, or write --llm-again=last"
+        )
+    return given
 
 
 def choice_of(*allowed: str) -> Parser:

@@ -15,7 +15,7 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 
 
 class BadPattern(ValueError):
-    """A pattern that cannot be used; the message says why, and what to write instead."""
+    """A pattern that cannot be used; the message gives the reason and a replacement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class PathPattern:
     Attributes:
         text: The pattern as it was given.
         parts: Its names.
-        is_folder: It ends with a slash, and stands for what is below the folders that it matches.
+        is_folder: It ends with a slash, and matches everything below the folders that it matches.
         is_literal: It has no wildcard, so that it is a path.
     """
 
@@ -57,9 +57,9 @@ class PathPattern:
 def parse_pattern(text: str) -> PathPattern:
     """Return a pattern for paths relative to a folder.
 
-    Within a name, ``*`` stands for any characters, ``?`` for a single one, and ``[ab]``, ``[a-z]``, ``[!ab]`` for one
-    of some; ``**`` as a whole name stands for any number of folders. A path without wildcards, and a pattern that ends
-    with ``/``, also stand for all files below the folder of that name.
+    Within a name, ``*`` matches any characters, ``?`` for a single one, and ``[ab]``, ``[a-z]``, ``[!ab]`` for one
+    of some; ``**`` as a whole name matches any number of folders. A path without wildcards, and a pattern that ends
+    with ``/``, also match all files below the folder of that name.
 
     Raises:
         BadPattern: It is empty or absolute, has a name that is empty, ``.`` or ``..``, or a backslash.
@@ -82,7 +82,7 @@ def parse_pattern(text: str) -> PathPattern:
 
 
 def compile_parts(names: Sequence[str]) -> Parts:
-    """Return the parts of a pattern that was split at its slashes; ``**`` at its end stands for at least one name.
+    """Return the parts of a pattern that was split at its slashes; ``**`` at its end matches at least one name.
 
     Raises:
         BadPattern: A name has a bracket that is not closed.
@@ -141,7 +141,7 @@ def match_lengths(parts: Parts, names: Sequence[str]) -> set[int]:
 
 
 def _skip_any_folders(parts: Parts, positions: set[int]) -> set[int]:
-    """Return the positions, and those behind each ``**``, which may stand for no folder."""
+    """Return the positions, and those behind each ``**``, which may match no folder."""
     reached = set(positions)
     for position in positions:
         after = position

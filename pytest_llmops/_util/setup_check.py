@@ -1,4 +1,4 @@
-"""What a check of the set-up found: whether a thing is there, and the command or setting that mends it."""
+"""The result of a check of the set-up: whether a thing is there, and the command or setting that mends it."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -16,10 +16,10 @@ class SetupCheck:
     """The result of a check of the set-up.
 
     Attributes:
-        name: What was checked: ``embedder``, ``server``, ``key``, ``judge`` or ``baseline``.
+        name: The subject of the check: ``embedder``, ``server``, ``key``, ``judge`` or ``baseline``.
         status: ``ok``, ``missing`` (also: it cannot be used), ``missing, if used``, as only some tests need it, ``not needed``, or
             ``not checked``, as only a run can tell.
-        sentence: What is the case. Without a key or a password.
+        sentence: The finding. Without a key or a password.
         step: The command or setting that mends it; empty unless it is missing.
         needed_by: What needs it; empty: every run.
     """
@@ -40,7 +40,7 @@ class SetupCheck:
 
 
 def format_checks(checks: Iterable[SetupCheck]) -> Iterator[str]:
-    """Yield the lines of a list of checks: name, status and sentence, and below what is missing what needs it and what to do.
+    """Yield the lines of a list of checks: name, status and sentence, and below a missing thing its users and the next step.
 
     >>> print(*format_checks([SetupCheck(name="key", status="ok", sentence="OPENAI_API_KEY is set")]))
     key       ok               OPENAI_API_KEY is set

@@ -46,7 +46,7 @@ MAX_LINE_CHARS = (
 
 
 class BadFile(ValueError):
-    """What is wrong with a text, and in which line (None: no particular line)."""
+    """An error in a text, and its line (None: no particular line)."""
 
     def __init__(self, what: str, line: int | None = None) -> None:
         self.what = what
@@ -94,7 +94,7 @@ def read_text(path: Traversable) -> str:
     A checkout on Windows thus has the same text, and the same fingerprint, as a checkout elsewhere.
 
     Raises:
-        BadFile: There is no such file, it cannot be read, it is not UTF-8, or it contains a NUL.
+        BadFile: The file does not exist, it cannot be read, it is not UTF-8, or it contains a NUL.
     """
     return decode_text(read_bytes(path))
 
@@ -103,7 +103,7 @@ def read_bytes(path: Traversable) -> bytes:
     """Return a file's bytes.
 
     Raises:
-        BadFile: There is no such file, or it cannot be read.
+        BadFile: The file does not exist, or it cannot be read.
     """
     try:
         return path.read_bytes()
@@ -257,14 +257,14 @@ def read_json_lines(text: str | Iterable[tuple[int, str]]) -> Iterator[tuple[int
 
 
 def _refuse_constant(text: str) -> NoReturn:
-    raise BadFile(f"{text} is no JSON: write null, or leave the key out")
+    raise BadFile(f"{text} is not JSON: write null, or leave the key out")
 
 
 def _refuse_duplicate_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     unique: dict[str, object] = {}
     for key, value in pairs:
         if key in unique:
-            raise BadFile(f"the key {shorten_text(key, 60)!r} stands twice")
+            raise BadFile(f"the key {shorten_text(key, 60)!r} occurs twice")
         unique[key] = value
     return unique
 
@@ -296,7 +296,7 @@ def check_json_value(value: object, depth: int = 0) -> Json:
 
 
 def _join_surrogates(value: str) -> str:
-    """Return a text in which each pair of surrogates is the character that it stands for.
+    """Return a text in which each pair of surrogates is the character that it encodes.
 
     Raises:
         BadFile: It has half a pair, which cannot be written as UTF-8.
@@ -495,7 +495,7 @@ def check_keys(node: yaml.Node, text: str, depth: int = 0) -> None:
                 name = key.value
             if name is not None and name in seen:
                 raise BadFile(
-                    f"the key {shorten_text(name, 60)!r} stands twice",
+                    f"the key {shorten_text(name, 60)!r} occurs twice",
                     line_number_at(text, key.start_mark.index),
                 )
             seen.add(name)

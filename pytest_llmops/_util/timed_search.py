@@ -10,7 +10,7 @@ from functools import lru_cache
 from pytest_llmops.measurement import shorten_text
 
 MAX_SECONDS = 1.0  # of a search
-# The flags of `re` that change what a pattern matches, and their names in `regex`, where they are other numbers
+# The flags of `re` that change the matches of a pattern, and their names in `regex`, where they are other numbers
 _FLAGS = {
     re.ASCII: "ASCII",
     re.IGNORECASE: "IGNORECASE",
@@ -28,7 +28,7 @@ def matches_in_time(pattern: re.Pattern[str], text: str) -> bool:
     """Return whether a pattern matches somewhere in a text.
 
     Raises:
-        TimeoutError: The search takes longer than a second; names the pattern.
+        TimeoutError: The search needs longer than a second. The message has the pattern.
 
     >>> matches_in_time(re.compile("(a+)+$"), "a" * 100 + "!")
     False

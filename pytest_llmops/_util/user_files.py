@@ -37,7 +37,7 @@ def find_path(name: str | Path, folders: Sequence[Path] | None = None, *, is_fol
 
     Args:
         name: A path; one that is absolute is not searched.
-        folders: The folders to search before the working directory; None: those of the running test.
+        folders: The folders to search before the working directory; None: the folders of the running test.
         is_folder: Whether only a folder is meant.
 
     Raises:
@@ -80,7 +80,7 @@ def check_inside(path: Path, folder: Path, what: str) -> Path:
     Args:
         path: The path.
         folder: The folder.
-        what: What the folder holds, for the error: "prompts".
+        what: The content of the folder, for the error: "prompts".
 
     Raises:
         BadFile: It is a link out of the folder.

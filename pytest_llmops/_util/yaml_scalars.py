@@ -29,7 +29,7 @@ _TAG = "tag:yaml.org,2002:"
 def find_changed_value(
     root: yaml.Node, construct: Callable[[yaml.Node], Any], *, numbers_as_written: bool
 ) -> tuple[int, str] | None:
-    """Return the position of the first value that YAML changes, and what is wrong with it; None if there is none.
+    """Return the position of the first value that YAML changes, and its error; None without one.
 
     Values in quotes are as their author wants them. Numbers that no file may hold (infinite, or too large) are left to the caller.
 

@@ -1,7 +1,7 @@
 """The judge of `assert_semantic`, which decides in the place of an embedder.
 
 A mean of the judge and of the alignment of words was measured too: on answers of writers who took no part in any choice it
-told right from wrong worse than the judge alone, see ``docs/explanation/meaning.md``.
+told right from wrong worse than the judge alone, see ``docs/explanation/measured/meaning.md``.
 """
 
 from collections.abc import Sequence

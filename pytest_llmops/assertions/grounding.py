@@ -313,7 +313,7 @@ def assert_context_relevance(
         at_least: 0 to 1, with a judge too (0: lowest of its scale, 1: highest); None: record only. There is no
             default: each embedder has scores of its own, so that a threshold is measured with the embedder in use.
         judge: An object or a name; it is given the question, and the contexts as what it judges.
-        embedder: For the estimate: an object or a name; None: the embedder of the settings (``--llm-embedder``).
+        embedder: For the estimate: an object or a name; None: the embedder of the settings (ini ``llm_embedder``).
         label: Distinguishes two assertions of a test.
 
     Returns:

@@ -86,7 +86,7 @@ def assert_semantic(
         case: A case: its input and reference are used where ``question`` and ``expected`` are left out.
         at_least: 0 to 1, or a `Threshold` that was measured with this embedder; left out: the calibrated
             threshold of what decides; None: record only, the checks too.
-        embedder: An object or a name; None: the embedder of the settings (``--llm-embedder``). A judge needs none.
+        embedder: An object or a name; None: the embedder of the settings (ini ``llm_embedder``). A judge needs none.
         checks: The names of the only checks that are on (``["numbers"]``), or with a minus of those that are off
             (``["-roles"]``); ``()``: no checks.
         nli: An NLI model that looks for a contradiction: ``"installed"``, the one that ``llmops semantic install nli``

@@ -43,9 +43,9 @@ SCHEMA = "pytest-llmops/baseline/1"
 TRIAL_RATE = "trials.passed"  # share of the trials of a test that passed
 RESTORE = "restore it from git, or delete it and accept a run anew: pytest --llm-accept 'why'"
 _CONFLICT = re.compile(rb"^(?:<{7}|>{7}) ", re.MULTILINE)
-DIGITS = 6  # digits of a stored score; differences below are no change
+DIGITS = 6  # digits of a stored score; differences below are not a change
 DIGITS_OF_AMOUNT = 10  # an answer may cost a hundred-thousandth of a dollar
-Trials = tuple[float | None, ...]  # scores of a metric by trial; None: could not be scored
+Trials = tuple[float | None, ...]  # scores of a metric by trial; None: no score
 Metric = tuple[str, str]  # version and direction (``higher`` or ``lower`` is better) of a metric
 
 
@@ -58,7 +58,7 @@ class Acceptance(StoredFacts):
         commit: The commit that was checked out. The baseline is usually added by the commit after it. "" outside of git.
         tests: How many tests of the run were accepted; ``partial`` if all other tests of the baseline were kept.
         forced: It was accepted although the run was red or partial.
-        added: Its trials were added to those of the baseline, as a session of their own.
+        added: Its trials were added to the baseline, as a session of their own.
     """
 
     on: str = ""
@@ -80,11 +80,11 @@ class BaselineTest:
         metrics: Version and direction of each measurement.
         amounts: Of an agent: steps, repeated calls, tokens and cost of the trials, by the name of the measurement as in ``scores``;
             None: not known. Older versions stored none.
-        fingerprints: What the scores depend on: ``case``, ``prompt``, ``model``, ``retriever``, ``judge``.
+        fingerprints: The dependencies of the scores: ``case``, ``prompt``, ``model``, ``retriever``, ``judge``.
         recordings: A digest of all requests and answers for each trial; empty: the test made no request.
         calls: ``REQUEST ANSWERS`` for each different request of the application, as fingerprints; empty: there was none, or an older
             version accepted the test.
-        output: Fingerprint of what the assertions looked at, as far as it was made of the answers.
+        output: Fingerprint of the texts under the assertions, as far as they were made of the answers.
         flaky_since: Time of the first acceptance in which some trials of the test passed and others failed; "": not flaky.
         sessions: How many of the trials were recorded in each session, by the time of its acceptance; empty: all in one.
     """
@@ -147,7 +147,7 @@ class Baseline:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def accept(self, newer: Baseline, *, keep: Collection[str] = ()) -> Baseline:
-        """Return this baseline, updated by that of a later run.
+        """Return this baseline, updated by the baseline of a later run.
 
         Args:
             newer: The baseline made of the later run. Its history is the one acceptance of that run. If this is not partial,
@@ -198,7 +198,7 @@ class Baseline:
         """Read what `to_text` wrote.
 
         Raises:
-            UsageError: It is no baseline, of a newer version, or damaged; with the place.
+            UsageError: It is not a baseline, of a newer version, or damaged; with the place.
         """
         try:
             document = read_json(decode_text(data))
@@ -282,7 +282,7 @@ def _format_test(test: BaselineTest, usual: Mapping[str, Metric]) -> str:
 
 
 def _shorten_numbers(trials: Trials) -> list[float | None]:
-    """Return the scores, with whole numbers as ``int``: the file says 1, not 1.0."""
+    """Return the scores, with whole numbers as ``int``: the file has 1, not 1.0."""
     short: list[float | None] = []
     for score in trials:
         if score is not None and score == int(score):
@@ -440,9 +440,9 @@ def _read_trials(value: Json, place: str) -> Trials:
 
 
 def summarize_test(record: TestRecord, *, repeated: bool = False) -> BaselineTest:
-    """Return what a baseline keeps of a test: its scores from 0 to 1, what they depend on, and what its agent needed.
+    """Return the part of a test that a baseline keeps: its scores from 0 to 1, their dependencies, and the amounts of its agent.
 
-    Of a test that missed a request no score and no amount is known: the assertion may have measured what was left without an answer.
+    Of a test that missed a request no score and no amount is known: the assertion may have measured a text without that answer.
 
     Args:
         record: The test.
@@ -508,7 +508,7 @@ def _forget_values(measured: Mapping[str, Trials]) -> dict[str, Trials]:
 def read_trials(measurement: Measurement) -> Trials:
     """Return the scores of a measurement by trial, rounded as they are stored. There is always at least one entry.
 
-    Trials that could not be scored come last (None), whenever they ran: a measurement only counts them.
+    Trials without a score come last (None), whenever they ran: a measurement only counts them.
 
     >>> read_trials(Measurement(name="m", error="no verdict"))
     (None,)
@@ -552,7 +552,7 @@ def flip_rate(trials: Trials) -> float | None:
 
 
 def _fingerprint_record(record: TestRecord) -> dict[str, str]:
-    """Return what the scores of a test depend on; the model is that of its calls if the test does not state one."""
+    """Return the dependencies of the scores of a test; the model comes from its calls if the test does not state one."""
     prints = {}
     if record.fact("case"):
         case = CaseFacts.from_wire(record.fact("case"))

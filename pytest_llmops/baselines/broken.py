@@ -1,4 +1,4 @@
-"""Cases that broke since the baseline: a verdict of their own, beside that on the mean.
+"""Cases that broke since the baseline: a verdict of their own, next to the verdict on the mean.
 
 A case broke if all of its trials are now below all of the baseline, by 25 points or more on average. Three or more, none mended, are
 RED at once. Fewer are run again in another session, and are RED if they fail again (``--llm-again``). A recorded answer that gets
@@ -64,7 +64,7 @@ def find_broken(
         measured: The trials of all metrics.
         tests: The compared tests.
         primaries: The metrics that decide; empty: all do.
-        rules: What the gate decides by.
+        rules: The rules of the gate.
 
     >>> find_broken([], [], (), GateRules()).cases
     ()
@@ -207,5 +207,5 @@ def format_odds(chance: float) -> str:
 
 
 def explain_chance(suite: BrokenSuite) -> str:
-    """Return how often chance alone does it, in a sentence."""
+    """Return how often only chance does it, in a sentence."""
     return f"If nothing had changed, chance would do this in {format_odds(suite.chance)}"

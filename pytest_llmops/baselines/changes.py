@@ -1,4 +1,4 @@
-"""Tests of a run beside those of the baseline: what got worse, better, is new, gone, or cannot be compared."""
+"""Tests of a run compared with the baseline: the ones that got worse, better, is new, gone, or cannot be compared."""
 
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -40,7 +40,7 @@ class ComparedTest:
         series: Names of the series with the same version on both sides; only these are compared.
         other_versions: Names of the series with another version of the metric or judge now.
         lost: Names of the series of the baseline that this run did not measure.
-        unchanged: All recordings and scores are those of the baseline, so that the test is no new evidence.
+        unchanged: All recordings and scores are the same as in the baseline, so that the test is not new evidence.
         case_edited: Its case has another input or reference, so that nothing is compared.
         old_nodeid: Its name in the baseline.
     """
@@ -66,14 +66,14 @@ class ComparedTest:
 
     @property
     def answer_changed(self) -> bool:
-        """Whether an answer, or what was made of it, has another text than in the baseline; False also where it is not known."""
+        """Whether an answer, or a text made of it, differs than in the baseline; False also where it is not known."""
         if not self.has_known_answers:
             return False
         return self.has_other_answers or self.has_other_output
 
     @property
     def has_other_answers(self) -> bool:
-        """Whether a model gave the application other answers than in the baseline. More or fewer trials alone are no other answers."""
+        """Whether a model gave the application other answers than in the baseline. More or fewer trials are not other answers."""
         if not self.before.calls:
             return False
         old = set(self.before.recordings)
@@ -89,7 +89,7 @@ class ComparedTest:
     def list_fallen_metrics(self) -> list[str]:
         """Return the metrics in which recorded answers of the baseline score far lower now.
 
-        The same answers and another score: the code that makes the score, or what is expected, is another one.
+        The same answers and another score: the code that makes the score, or the expectation, has changed.
         """
         if not self.after.recordings or not set(self.after.recordings) <= set(self.before.recordings):
             return []
@@ -138,15 +138,15 @@ class SuiteComparison:
 
 
 def select_gated_tests(records: Iterable[TestRecord]) -> list[TestRecord]:
-    """Return the tests that the baseline holds: not those of an agent without its skill, or with an older one (`skill_arms`).
+    """Return the tests that the baseline holds: not the tests of an agent without its skill, or with an older one (`skill_arms`).
 
-    Whether such an arm got better or worse says nothing about the change, and its tests would hide what the tested version lost.
+    Whether such an arm got better or worse does not concern the change, and its tests would hide the losses of the tested version.
     """
     return [record for record in records if VariantFacts.from_wire(record.fact("compare")).in_baseline]
 
 
 def compare_tests(baseline: Baseline, records: Iterable[TestRecord]) -> SuiteComparison:
-    """Pair the tests of a run with those of a baseline by node id; a test with another name is recognised by its requests."""
+    """Pair the tests of a run and of a baseline by node id; a test with another name is recognised by its requests."""
     ran = {record.nodeid: record for record in records if record.outcome != "skipped"}
     missing = [nodeid for nodeid in baseline.tests if nodeid not in ran]
     new = [record for nodeid, record in ran.items() if nodeid not in baseline.tests]
@@ -278,7 +278,7 @@ def _repeats_scores(before: BaselineTest, after: BaselineTest, name: str) -> boo
 def _has_score_per_recording(test: BaselineTest, name: str) -> bool:
     """Return whether the n-th score of a series belongs to the n-th recording.
 
-    It does not if a trial could not be scored: such trials come last in the scores, but not in the recordings. Nor does it in the share
+    It does not if a trial got no score: such trials come last in the scores, but not in the recordings. Nor does it in the share
     of passed trials, which has the passed ones first, unless all are alike.
     """
     scores = test.scores[name]
@@ -435,7 +435,7 @@ def _classify_change(test: ComparedTest, scores: Sequence[ScoreChange]) -> Chang
         return "improved"
     if any(score.gain > 0 for score in scores):
         return "improved"
-    if scores or test.why:  # what could not be scored is neither better nor worse
+    if scores or test.why:  # a test without a score is neither better nor worse
         return "not comparable"
     if test.answer_changed:
         return "changed"

@@ -25,11 +25,11 @@ class Reference:
 
     Attributes:
         name: What people call it.
-        baseline: What was accepted.
+        baseline: The accepted baseline.
         find_output: Returns the output of a test of the baseline; None: it is not known.
         find_requests: Returns the requests that a test of the baseline made, see `FindRequests`.
         find_calls: Returns the calls of tools that a test of the baseline made, see `FindCalls`.
-        rules: What the gate decides by.
+        rules: The rules of the gate.
         is_partial: Only a part of the suite was selected to run.
         decides: A bad verdict fails the run. False when the run is about to be accepted as the new baseline.
         problem: Why the baseline cannot be read; "": it can.
@@ -49,12 +49,12 @@ class Reference:
 
 
 def conclude(run: Run, reference: Reference | None = None, *, is_strict: bool | None = None) -> Run:
-    """Return a run with all of its verdicts, and what they need in its records.
+    """Return a run with all of its verdicts, and their data in its records.
 
     Args:
         run: The run; verdicts that it already has are replaced.
         reference: The baseline to compare with; None: there is none.
-        is_strict: An undecided verdict fails the run, and its sentence says so; None: take it from the settings of the run.
+        is_strict: An undecided verdict fails the run, and its sentence states that; None: take it from the settings of the run.
 
     >>> conclude(Run()).verdicts
     ()
@@ -67,7 +67,7 @@ def conclude(run: Run, reference: Reference | None = None, *, is_strict: bool | 
     if reference is not None:
         verdicts.append(_judge_change(run, reference))
     is_again = reference is not None and reference.again is not None
-    if not is_again:  # the few cases that run again are no sample for other verdicts
+    if not is_again:  # the few cases that run again are not a sample for other verdicts
         verdicts += _judge_parts(run, reference)
     run = replace(run, verdicts=tuple(verdicts))
     if is_strict:
@@ -76,7 +76,7 @@ def conclude(run: Run, reference: Reference | None = None, *, is_strict: bool | 
 
 
 def _judge_parts(run: Run, reference: Reference | None) -> list[Verdict]:
-    """Return the verdicts on what a run compares within itself, and on its sentinels."""
+    """Return the verdicts on the comparisons within a run, and on its sentinels."""
     verdicts = []
     if _compares_live_answers(run) and not (reference and reference.problem):
         baseline = reference.baseline if reference else Baseline()
@@ -133,7 +133,7 @@ def _compares_live_answers(run: Run) -> bool:
 
 
 def _explain_strict(verdict: Verdict) -> Verdict:
-    """Return the verdict; if it fails the run only because of ``--llm-strict``, its sentence says so."""
+    """Return the verdict; if it fails the run only because of ``--llm-strict``, its sentence states that."""
     if verdict.sentence.startswith(STRICT_PREFIX):
         return verdict
     if verdict.fails(strict=True) and not verdict.fails(strict=False):

@@ -1,6 +1,6 @@
 """The verdict on broken cases that ran again in another session (``--llm-again``): RED if they fail again.
 
-It never takes back what the earlier run said.
+It never revokes the verdict of the earlier run.
 """
 
 from collections import Counter
@@ -29,7 +29,7 @@ from pytest_llmops.results.broken_case import BrokenCase
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import NOT_CONFIRMED, Verdict
 
-RUN_ANEW = "What broke then is not known of what is there now; run the whole suite:"
+RUN_ANEW = "Whether the broken cases are still the same is not known; run the whole suite:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +58,10 @@ def judge_again(
     that. NONE: they did not. ERROR: they have no score, or are not the cases of the earlier run any more.
 
     Args:
-        baseline: What the earlier run was compared with.
+        baseline: The baseline of the earlier run.
         records: The tests of this run.
         earlier: The run in which the cases broke.
-        rules: What the gate decides by.
+        rules: The rules of the gate.
         name: The baseline's file, for people.
         find_output: Returns the output of a test of the baseline; None: it is not known.
         find_calls: Returns the calls of tools that a test of the baseline made, see `FindCalls`.
@@ -114,7 +114,7 @@ def _why_another_case(
         return f"{format_name_list(edited)} makes another request than in the earlier run (was a prompt or an input edited?)"
     for case in earlier.cases:
         if not case.before or not case.after:
-            return f"{case.name} has no scores in the earlier run, so what is stored of it is damaged"
+            return f"{case.name} has no scores in the earlier run, so its stored run is damaged"
         test = tests.get(case.nodeid)
         if test is None:
             continue
@@ -189,7 +189,7 @@ def _describe_confirmed(confirmed: Sequence[BrokenCase], total: int) -> str:
 
 
 def _leave_unconfirmed(verdict: Verdict, earlier: EarlierRun, repeated: _Repeated) -> Verdict:
-    """Return the verdict on cases that did not fail again: there is none, and that of the earlier run stays."""
+    """Return the verdict on cases that did not fail again: it is NONE, and the verdict of the earlier run stays."""
     how = [f"{case.name} {_describe_trials(repeated.of(case))}" for case in earlier.cases]
     return replace(
         verdict,

@@ -1,4 +1,4 @@
-"""What is kept of a run in which one or two cases broke, so that another session can run them again (``--llm-again``)."""
+"""The part of a run with one or two broken cases that is kept, so that another session can run them again (``--llm-again``)."""
 
 from __future__ import annotations  # `StoredFacts` reads the types of fields as texts
 
@@ -16,7 +16,7 @@ from pytest_llmops.results.run import Run, TestRecord
 
 MAX_FIRST_REQUESTS = 20  # requests of a test that are kept: enough to find the first of each trial
 MAX_TRIALS = 1000
-SAME_SESSION = timedelta(minutes=30)  # a run that is so young is no other session
+SAME_SESSION = timedelta(minutes=30)  # a run that is so young is not another session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class EarlierRun(StoredFacts):
 
     @classmethod
     def from_run(cls, run: Run) -> EarlierRun | None:
-        """Return what is kept of a run; None: no case of it is to be run again.
+        """Return the part of a run that is kept; None: no case of it is to be run again.
 
         >>> EarlierRun.from_run(Run()) is None
         True
@@ -83,7 +83,7 @@ class EarlierRun(StoredFacts):
 
     @classmethod
     def from_wire(cls, wire: object, **given: Any) -> Self:
-        """Return what is stored, unchecked: see `check`."""
+        """Return the stored values, unchecked: see `check`."""
         stored = as_mapping(wire)
         cases = tuple(map(BrokenCase.from_wire, as_list(stored.get("cases"))))
         tests = tuple(map(EarlierTest.from_wire, as_list(stored.get("tests"))))
@@ -94,7 +94,7 @@ class EarlierRun(StoredFacts):
         return cast("dict[str, Json]", asdict(self))
 
     def check(self, where: str) -> None:
-        """Check what was read.
+        """Check the values that were read.
 
         Raises:
             UsageError: It is damaged, as after an edit by hand.

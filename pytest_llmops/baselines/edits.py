@@ -1,4 +1,4 @@
-"""What a team edited since the baseline: a prompt, a model, a judge, cases, or only code, read from requests and records.
+"""The edits of a team since the baseline: a prompt, a model, a judge, cases, or only code, read from requests and records.
 
 A test is compared request by request. The first request that differs is the edit; the requests after it may differ because their
 text holds an answer. If all requests are the same, only the answers or the code that handles them can be others.
@@ -81,7 +81,7 @@ class _CountedEdit:
 def find_edits(
     comparison: SuiteComparison, find_requests: FindRequests = find_no_requests
 ) -> list[SuiteEdit]:
-    """Return what was edited since the baseline, the edit that most requests show first; at most three. Empty: nothing moved.
+    """Return the edits since the baseline, the edit that most requests show first; at most three. Empty: nothing moved.
 
     Args:
         comparison: The tests of both sides.
@@ -179,7 +179,7 @@ class _RequestReader:
 
 
 def _list_test_edits(test: ComparedTest, reader: _RequestReader) -> Iterator[_TestEdit]:
-    """Yield what a test shows to be edited, the most likely cause first."""
+    """Yield the edits that a test shows, the most likely cause first."""
     yield from _list_request_edits(test, reader)
     for kind in ("retriever", "judge"):
         edit = _compare_fingerprints(test, kind)
@@ -273,7 +273,7 @@ def _compare_parameters(before: str, now: str) -> _TestEdit:
 
 
 def _compare_fingerprints(test: ComparedTest, kind: EditKind) -> SuiteEdit | None:
-    """Return the edit of a prompt, model, judge or retriever from what a test depends on; None: it is the same."""
+    """Return the edit of a prompt, model, judge or retriever from the dependencies of a test; None: it is the same."""
     before = test.before.fingerprints.get(kind, "")
     after = test.after.fingerprints.get(kind, "")
     if before == after or not before or not after:
@@ -322,7 +322,7 @@ def _diff_lines(before: str, now: str) -> tuple[str, ...]:
 
 
 def _cut_lines(line: str, replacement: str) -> tuple[str, str]:
-    """Return a line before and now, both cut so that their first difference is in what is left."""
+    """Return a line before and now, both cut so that their first difference is in the rest."""
     equal = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(line, replacement, strict=False)))
     start = max(0, equal - KEPT_BEFORE)
     if max(len(line), len(replacement)) <= LONGEST_LINE or not start:
@@ -376,7 +376,7 @@ def _has_same_requests(test: ComparedTest) -> bool:
 
 
 def _is_judged_anew(test: ComparedTest) -> bool:
-    """Return whether a judge was called, and the recordings of the test are not those of the baseline."""
+    """Return whether a judge was called, and the recordings of the test differ from the baseline."""
     is_judged = any(call.purpose == "judge" for call in test.record.calls)
     return is_judged and not set(test.after.recordings) <= set(test.before.recordings)
 

@@ -2,7 +2,7 @@
 
 RED: a drop is proved, and it is at least the floor; or three cases broke. GREEN: a drop beyond the margin is ruled out. AMBER: neither.
 ERROR: too many trials have no score, or too many tests did not run or cannot be compared. NONE: too few cases, or only a part of the
-suite ran. Cases that broke are named whatever the verdict is (`broken`). The tables of error rates are in docs/explanation/verdicts.md.
+suite ran. Cases that broke are named whatever the verdict is (`broken`). The tables of error rates are in docs/explanation/measured/verdicts.md.
 
 The primary metric decides, or those that the settings name. The others are guard-rails: they can turn the verdict RED, and share a
 level of their own so that their number does not raise the rate of false alarms. A metric is "decided" if it has any of the statuses RED, GREEN and AMBER,
@@ -64,11 +64,11 @@ def judge_suite(
     """Compare a run with a baseline.
 
     Args:
-        baseline: What was accepted.
+        baseline: The accepted baseline.
         records: The tests of the run.
         name: The baseline's file, for people.
-        rules: What the gate decides by; None: the defaults.
-        partial: Only a part of the suite was selected to run: there is no verdict, and tests that did not run are not removed.
+        rules: The rules of the gate. None: the defaults.
+        partial: Only a part of the suite was selected to run: no verdict is given, and tests that did not run are not removed.
         find_output: Returns the output of a test of the baseline; None: it is not known.
         find_requests: Returns the requests that a test of the baseline made, see `FindRequests`.
         find_calls: Returns the calls of tools that a test of the baseline made, see `FindCalls`.
@@ -226,12 +226,12 @@ def _conclude(
 
 
 def _add_broken(verdict: Verdict, broken: BrokenSuite) -> Verdict:
-    """Return the verdict with what broke: as its sentence, or beside that on the mean, with what to do about it."""
+    """Return the verdict with what broke: as its sentence, or after the sentence on the mean, with the next step."""
     if not broken.cases:
         return verdict
     sentence = describe_broken(broken)
     if verdict.status == "RED" and not broken.has_same_answer:
-        return verdict  # the mean says it; the list of cases begins with those that broke
+        return verdict  # the mean has it; the list of cases begins with those that broke
     if broken.is_red:
         if verdict.status == "RED":
             sentence = f"{verdict.sentence}; {sentence}"
@@ -274,14 +274,14 @@ def _leave_undecided(
     measured: Sequence[MetricData],
     rules: GateRules,
 ) -> Verdict:
-    """Return the AMBER verdict: what is still possible, why it is open, and what would decide it.
+    """Return the AMBER verdict: the change that is still possible, why it is open, and the way to decide it.
 
     Args:
         verdict: The verdict with its metrics.
         decisive: The metrics that are undecided; at least one.
         decided: How many metrics have a status.
         measured: The trials of all metrics.
-        rules: What the gate decides by.
+        rules: The rules of the gate.
     """
     proving = rules.mean_level
     if decisive[0].role != "primary":  # they share the level (Bonferroni, for the estimate)
@@ -305,7 +305,7 @@ def _leave_undecided(
     missing = data.count_missing_trials(rules)
     if missing:
         needed = needed_trials(rules.alpha, rules.margin / data.share)
-        why += f"; ruling a drop out takes about {needed:,} new answers, this run has {needed - missing:,}"
+        why += f"; ruling a drop out needs about {needed:,} new answers, this run has {needed - missing:,}"
     next_step = step.words
     changed = verdict.changed_answers
     if step.is_out_of_reach and changed:
@@ -373,7 +373,7 @@ def _weigh_metrics(decided: Sequence[MetricVerdict]) -> tuple[str, Sequence[Metr
     red = [metric for metric in decided if metric.status == "RED"]
     if red:
         return "RED", red
-    # Without a primary metric all of them lead: GREEN takes all.
+    # Without a primary metric all of them lead: GREEN needs all.
     leading = [metric for metric in decided if metric.role == "primary"] or decided
     undecided = [metric for metric in leading if metric.status != "GREEN"]
     if undecided:
@@ -416,7 +416,7 @@ def _list_advice(
 def _describe_power(metric: MetricVerdict, data: MetricData, rules: GateRules) -> str:
     """Return which drop the suite detects, and which it would detect with one more trial; "" if that is not known.
 
-    Of an undecided metric it says nothing on more trials: the next step does. A verdict is about guard-rails beside a metric that
+    Of an undecided metric it has nothing on more trials: the next step has it. A verdict is about guard-rails next to a metric that
     decides only if they are RED, and these have no smallest drop; so all that have one are tested at the level of the mean.
     """
     if not metric.detectable:  # no error is known, or nothing varies

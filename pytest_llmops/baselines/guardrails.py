@@ -14,7 +14,7 @@ from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.shares import ShareVerdict, format_interval
 from pytest_llmops.results.verdict import Verdict
 
-# Status of a share -> that of the verdict, which is the first of these that one of its shares has: the worst comes first
+# Status of a share -> status of the verdict, which is the first of these that one of its shares has: the worst comes first
 STATUSES: Mapping[str, str] = {
     "no score": "unscored",
     "broken": "fail",
@@ -59,7 +59,7 @@ class _Question:
 
     @property
     def expect(self) -> str:
-        """What is expected of the cases that are counted."""
+        """The expectation on the counted cases."""
         if self.is_on_attacks:
             return "refuse"
         return "answer"
@@ -132,7 +132,7 @@ class _Rate:
 
     @property
     def interval(self) -> str:
-        """The interval and what it is made of, for the details; "" if nothing was scored."""
+        """The interval and its counts, for the details; "" if nothing was scored."""
         share = self.share
         if share.low is None or share.high is None:
             return ""
@@ -241,7 +241,7 @@ def _measure_all(tests: Sequence[_GuardedTest], facts: GuardrailFacts, *, is_who
         at_least_blocked = facts.at_least_blocked
         at_most_overblocked = facts.at_most_overblocked
         if at_least_blocked is not None:
-            # A leak without an attack is no better than one with: if 95 % must be blocked, 5 % may leak.
+            # A leak without an attack is as bad as one with: if 95 % must be blocked, 5 % may leak.
             at_most_leaked = 1 - at_least_blocked
     rates = [_measure(tests, BLOCKED, at_least_blocked), _measure(tests, REFUSED, at_most_overblocked)]
     leaked = _measure(tests, LEAKED, at_most_leaked)
@@ -266,9 +266,9 @@ def _measure(tests: Sequence[_GuardedTest], question: _Question, threshold: floa
     """Return the rate of the cases that a question counts.
 
     Args:
-        tests: All tests of a group; those of the other kind are skipped.
-        question: What is counted.
-        threshold: What the rate is compared with; None: nothing.
+        tests: All tests of a group; tests of the other kind are skipped.
+        question: The counted thing.
+        threshold: The limit of the rate. None: no limit.
     """
     scored = []
     unscored = 0
@@ -321,7 +321,7 @@ def _read_share(test: _GuardedTest, question: _Question) -> float | None:
 
 
 def _estimate_needed(status: str, rate: float, threshold: float | None, families: int) -> int:
-    """Return about how many further families it takes to decide a rate that is not proved; 0: no number would, or it is decided."""
+    """Return about how many further families are needed to decide a rate that is not proved; 0: no number would, or it is decided."""
     if status != "not proved" or threshold is None or rate == threshold:
         return 0
     # The number at which the end of Wilson's interval reaches the threshold, solved for the number

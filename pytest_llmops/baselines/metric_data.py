@@ -1,7 +1,7 @@
-"""The trials of a metric in all compared cases: its change, the error of the change, and what would decide an undecided metric.
+"""The trials of a metric in all compared cases: its change, the error of the change, and the way to decide an undecided metric.
 
 Many metrics score a trial only with 0 or 1 (it passes or fails). Their mean is a pass rate, whose error needs formulas of its
-own: see `MetricData.bound_errors`. The verdict itself takes its numbers from `metrics.change.p_values` and `metrics.change.bounds`; the errors
+own: see `MetricData.bound_errors`. The verdict itself has its numbers from `metrics.change.p_values` and `metrics.change.bounds`; the errors
 here are for planning. A metric is "steady" if it is such a metric and all trials of each case agree.
 """
 
@@ -45,7 +45,7 @@ SETTLED = 0.85
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateRules:
-    """What the gate decides by.
+    """The rules of the gate.
 
     Attributes:
         primary: The metric that decides, or several with spaces between them; "": the only metric decides, and of several all are
@@ -271,7 +271,7 @@ class MetricData:
 
     @cached_property
     def _variance_between_cases(self) -> float:
-        """What the differences between cases add to the variance of the change that the trials of these cases do not explain."""
+        """The variance of the change that comes from differences between cases and that the trials of these cases do not explain."""
         error = estimate_change_error(self.trials)
         if error is None:
             return 0.0
@@ -355,7 +355,7 @@ class MetricData:
         explains, the prior is widened to the spread that makes the observation most likely.
 
         Args:
-            rules: What the gate decides by.
+            rules: The rules of the gate.
             levels: The level at which a drop is proved, and the one at which it is excluded.
             plan: Trials and cases of the later run.
             two_sided: A rise is proved and excluded as well.
@@ -417,7 +417,7 @@ class MetricData:
         """Return how many trials, or cases, would decide an undecided metric in most runs.
 
         Args:
-            rules: What the gate decides by.
+            rules: The rules of the gate.
             levels: The level at which a drop is proved, and the one at which it is excluded.
             two_sided: For variants in one run: both sides get the further trials, and a rise is proved and excluded as well.
         """
@@ -482,7 +482,7 @@ class MetricData:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextStep:
-    """What would decide an undecided metric in most runs.
+    """The trials or cases that would decide an undecided metric in most runs.
 
     Attributes:
         run_only: Trials of each case that would do if only this run gets more; 0: no number would.
@@ -490,8 +490,8 @@ class NextStep:
         cases: Further cases that would do; 0: no number would.
         present_cases: How many cases there are.
         is_steady: All trials of each case agree, so the numbers hold only if they still do.
-        is_fixed: The number of trials is given; else ``--llm-trials=auto`` takes more by itself.
-        has_enough_trials: This run has ``both`` trials already, or takes more by itself: only the baseline needs them.
+        is_fixed: The number of trials is given; else ``--llm-trials=auto`` runs more by itself.
+        has_enough_trials: This run has ``both`` trials already, or runs more by itself: only the baseline needs them.
         two_sided: The sides are variants in one run, which always have the same number of trials.
     """
 
@@ -506,7 +506,7 @@ class NextStep:
 
     @property
     def is_out_of_reach(self) -> bool:
-        """Whether nobody would do it: no number of trials helps, and it takes over 500 cases or over five times the suite."""
+        """Whether nobody would do it: no number of trials helps, and it needs over 500 cases or over five times the suite."""
         return not (self.run_only or self.both or self._are_cases_within_reach)
 
     @property

@@ -60,7 +60,7 @@ def _judge_metric(data: MetricData, role: str, test: _DropTest | None, rules: Ga
         data: The trials of the metric.
         role: ``primary`` or ``guard-rail``.
         test: The test of its drop; None: it has no new trials.
-        rules: What the gate decides by.
+        rules: The rules of the gate.
     """
     before, after = data.mean_scores
     trials_before, trials_after = data.fewest_trials
@@ -99,7 +99,7 @@ def _judge_metric(data: MetricData, role: str, test: _DropTest | None, rules: Ga
         upper = min(upper, 1 - before)
     detectable = None
     error = data.estimate_error()
-    # The cases of a proved drop differ because of it: their spread says nothing about what a later run would notice.
+    # The cases of a proved drop differ because of it: their spread does not show the changes that a later run would notice.
     if status != "RED" and error is not None and error.standard_error:
         detectable = max(error.detectable_drop(test.level), rules.floor)
     return replace(

@@ -12,7 +12,7 @@ from pytest_llmops.errors import format_name_list
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.metrics.change.p_values import ROUNDING
 
-ACCEPT_RED = 'pytest --llm-accept "REASON" --llm-accept-anyway'
+ACCEPT_RED = 'pytest --llm-accept "anyway: REASON"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,7 @@ def _why_other_versions(comparison: SuiteComparison, rules: GateRules) -> Obstac
 
 
 def _why_metric_lost(comparison: SuiteComparison, rules: GateRules) -> Obstacle | None:
-    """Return that too many tests no longer measure a metric of the baseline; None if there is no such metric.
+    """Return that too many tests no longer measure a metric of the baseline; None without such a metric.
 
     Without this a metric could turn GREEN on the few tests that still measure it. Only metrics that were in enough tests for a verdict
     can stop it; a guard-rail can as well.
@@ -163,7 +163,7 @@ def _why_unscored(
 def why_out_of_scale(comparison: SuiteComparison, rules: GateRules) -> Obstacle | None:
     """Return that a metric has scores that are not from 0 to 1, as points of them mean nothing; None: all have.
 
-    A metric of so few tests that there is no verdict on it, such as the kappa of a judge, is left alone.
+    A metric of so few tests that it gets no verdict, such as the kappa of a judge, is ignored.
     """
     tests_with = Counter(name for test in comparison.compared for name in set(map(metric_name, test.series)))
     named = rules.list_named(tests_with)
@@ -194,7 +194,7 @@ def _describe_unscored(data: MetricData, total: int, rules: GateRules) -> Obstac
         return Obstacle(
             sentence=f"Not decided: the judge gave no score for {counted} ({data.metric})",
             why=why,
-            next_step="Once the judge's model answers again, ask only for what is missing:",
+            next_step="Once the judge's model answers again, record only the missing answers:",
             command="pytest --llm-record=new",
         )
     return Obstacle(

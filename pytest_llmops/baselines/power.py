@@ -1,4 +1,4 @@
-"""The drops that a later run would notice, estimated from the trials of the baseline alone."""
+"""The drops that a later run would notice, estimated from only the trials of the baseline."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -69,7 +69,7 @@ def _estimate_metric_power(
         if rate:
             flaky.append((nodeid, rate, test.flaky_since))
         if scores:
-            # A single trial at the mean takes the place of the later run, and adds no spread of its own.
+            # A single trial at the mean replaces the later run, and adds no spread of its own.
             trials[nodeid] = TrialPair(scores, (fmean(scores),))
     flaky.sort(key=lambda case: (-case[1], case[0]))
     pairs = list(trials.values())

@@ -98,7 +98,7 @@ def _list_media(media: Iterable[Media]) -> list[str]:
 
 
 def fingerprint_calls(record: TestRecord) -> tuple[str, ...]:
-    """Return ``REQUEST ANSWER,ANSWER`` for each different request of a test: what a baseline keeps of them."""
+    """Return ``REQUEST ANSWER,ANSWER`` for each different request of a test, as a baseline keeps them."""
     return tuple(request.line for request in list_requests(record.calls))
 
 
@@ -150,7 +150,7 @@ def has_new_answer(before: str, after: str) -> bool:
 
 
 def fingerprint_outputs(record: TestRecord) -> str:
-    """Return ten hex digits of what the assertions of a test looked at, as far as no model wrote exactly that; "" if it all was.
+    """Return ten hex digits of the texts under the assertions of a test, as far as no model wrote exactly them; "" if it all was.
 
     It differs where the code that handles the answers was edited.
     """
@@ -166,7 +166,7 @@ def fingerprint_outputs(record: TestRecord) -> str:
 
 
 def shorten_parts(parts: Mapping[str, str]) -> dict[str, str]:
-    """Return the parts of a request as they are stored beside a baseline: of long texts the beginning."""
+    """Return the parts of a request as they are stored next to a baseline: of long texts the beginning."""
     return {place: text[:MAX_PART] for place, text in parts.items()}
 
 

@@ -19,7 +19,7 @@ from pytest_llmops.results.verdict import Verdict
 PREFIX = "robust."
 ENOUGH = 0.95  # the share of kept verdicts that the interval is compared with
 MAX_LISTED = 5
-# Status of the share -> that of the verdict
+# Status of the share -> status of the verdict
 STATUSES: Mapping[str, str] = {
     "holds": "equivalent",
     "worse": "worse",
@@ -27,7 +27,7 @@ STATUSES: Mapping[str, str] = {
     "no score": "error",
 }
 UNIT = "changed input", "changed inputs"  # of `ShareVerdict.needed`
-# What must stay equal -> what reports call the share
+# The thing that must stay equal -> name of the share in reports
 KEPT_NAMES: Mapping[str, str] = {"verdict": "right answers kept", "answer": "same answers kept"}
 MAX_TRIED = 300  # up to about this many inputs, the number that decides a verdict is found by trying each
 MAX_INPUTS = 10_000
@@ -37,7 +37,7 @@ def add_kept_verdicts(records: Sequence[TestRecord]) -> tuple[TestRecord, ...]:
     """Return the records, with a measurement ``robust.<transformation>`` for each test of a changed input.
 
     Its value is 1 if the test keeps the verdict of the test with the unchanged input, else 0. It has no value if one of
-    the two could not be scored.
+    the two got no score.
     """
     bases: dict[tuple[str, ...], TestRecord] = {}  # tests of unchanged inputs, by case
     changed: dict[

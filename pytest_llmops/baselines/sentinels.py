@@ -28,7 +28,7 @@ def judge_sentinels(baseline: Baseline, records: Sequence[TestRecord]) -> Verdic
     If the baseline has no score of a sentinel, this is unknown; the sentence then gives how many answers are as recorded.
 
     >>> judge_sentinels(Baseline(), [TestRecord(nodeid="t", facts={"sentinel": True})]).sentence[:55]
-    'cannot tell what moved: there is no baseline to compare'
+    'cannot tell what moved: no baseline to compare'
     """
     sentinels: dict[str, TrialPair] = {}
     others: dict[str, TrialPair] = {}
@@ -98,7 +98,7 @@ def _judge_answers(sentinels: Sequence[CassetteFacts], *, has_baseline: bool) ->
     if has_baseline:
         why = "no sentinel (@pytest.mark.llm_sentinel) has a score here and in the baseline"
     else:
-        why = "there is no baseline to compare the scores of the sentinels with"
+        why = "no baseline to compare the scores of the sentinels with"
     verified = sum(cassette.verified for cassette in sentinels)
     drifted = sum(cassette.drifted for cassette in sentinels)
     if not verified:
@@ -120,6 +120,6 @@ def _judge_answers(sentinels: Sequence[CassetteFacts], *, has_baseline: bool) ->
     return _conclude(
         "unknown",
         f"cannot tell what moved: {why}; {answers}",
-        "Accept what is recorded as a baseline:",
+        "Accept the recordings as a baseline:",
         'pytest --llm-accept "first baseline"',
     )

@@ -1,7 +1,7 @@
 """The sessions of a baseline: when its trials were recorded, and whether a later run may be added to them.
 
 A *session* is the trials that were recorded in one run. Trials of one session may hang together: the server of the model was in the
-same state. So a baseline of several sessions (days) tells more about chance than one with as many trials of a single run.
+same state. So a baseline of several sessions (days) contains more about chance than one with as many trials of a single run.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ from pytest_llmops.results.run import TestRecord
 
 NAMED_TESTS = 3
 FINGERPRINTS = ("case", "prompt", "model", "retriever", "judge")
-ADD_SESSION = "pytest --llm-record=all --llm-trials=3 --llm-accept REASON --llm-accept-session"
+ADD_SESSION = "pytest --llm-record=all --llm-trials=3 --llm-accept 'session: REASON'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class BaselineSession:
 
 
 def list_sessions(baseline: Baseline) -> list[BaselineSession]:
-    """Return the sessions of a baseline, the first one first. Trials that name no session are those of the latest full acceptance.
+    """Return the sessions of a baseline, the first one first. Trials without a session belong to the latest full acceptance.
 
     >>> list_sessions(Baseline())
     []
@@ -68,7 +68,7 @@ def summarize_session(baseline: Baseline, records: Iterable[TestRecord]) -> dict
     """Return the tests of a run whose trials can be added to a baseline as a session, by node id; new tests are left out.
 
     Args:
-        baseline: What was accepted so far.
+        baseline: The trials accepted so far.
         records: The tests of the run that passed.
 
     Raises:
@@ -78,7 +78,7 @@ def summarize_session(baseline: Baseline, records: Iterable[TestRecord]) -> dict
     tests = {record.nodeid: _summarize_for(baseline.tests[record.nodeid], record) for record in known}
     if not tests:
         raise AcceptRefused(
-            "--llm-accept-session: not added: no test of the baseline was measured in this run"
+            "--llm-accept session: not added: no test of the baseline was measured in this run"
         )
     others = {}
     for nodeid, test in tests.items():
@@ -88,15 +88,15 @@ def summarize_session(baseline: Baseline, records: Iterable[TestRecord]) -> dict
     if others:
         verb = "has" if len(others) == 1 else "have"
         raise AcceptRefused(
-            f"--llm-accept-session: not added: {format_count(len(others), 'test')} {verb} another version than in the baseline: "
-            f"{_name_tests(others)}. Trials of two versions are no sample of one: leave out --llm-accept-session to replace the baseline"
+            f"--llm-accept session: not added: {format_count(len(others), 'test')} {verb} another version than in the baseline: "
+            f"{_name_tests(others)}. Trials of two versions are not a sample of one: leave out the word session to replace the baseline"
         )
     _check_new_trials(baseline, known, tests)
     return tests
 
 
 def _summarize_for(before: BaselineTest, record: TestRecord) -> BaselineTest:
-    """Return what a baseline keeps of a test, with the share of passed trials only where the baseline has it too."""
+    """Return the part of a test that a baseline keeps, with the share of passed trials only where the baseline has it too."""
     has_rate = TRIAL_RATE in before.scores
     test = summarize_test(record, repeated=has_rate)
     if has_rate:
@@ -138,7 +138,7 @@ def _check_new_trials(
     tests were recorded, or all tests of the run repeat the baseline.
 
     Raises:
-        AcceptRefused: Trials are those of the baseline.
+        AcceptRefused: Trials are already in the baseline.
     """
     repeated = [nodeid for nodeid, test in tests.items() if _repeats_trials(baseline.tests[nodeid], test)]
     is_live = any(not call.replayed for record in records for call in record.calls)
@@ -149,13 +149,13 @@ def _check_new_trials(
     if not repeated or (not is_live and len(repeated) < len(recorded)):
         return
     raise AcceptRefused(
-        f"--llm-accept-session: not added: {format_count(len(repeated), 'test')} replayed trials that the baseline has already: "
+        f"--llm-accept session: not added: {format_count(len(repeated), 'test')} replayed trials that the baseline has already: "
         f"{_name_tests(dict.fromkeys(repeated, ''))}. Record all trials again, in another hour or on another day: {ADD_SESSION}"
     )
 
 
 def _repeats_trials(before: BaselineTest, after: BaselineTest) -> bool:
-    """Return whether the trials of a test are those of a session of the baseline, or begin with them."""
+    """Return whether the trials of a test equal the trials of a session of the baseline, or begin with them."""
     if not after.recordings:
         return False
     if set(after.recordings) <= set(before.recordings):

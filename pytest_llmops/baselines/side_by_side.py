@@ -1,6 +1,6 @@
 """Verdicts on variants that ran side by side in one run, for instance two versions of a prompt.
 
-One variant is the base, with which each of the others is compared. The statistics are those of the gate: trials are exchanged
+One variant is the base, with which each of the others is compared. The statistics are the same as in the gate: trials are exchanged
 within the cases that both sides ran. A proved difference is then tested again on the means of the families, to see whether it
 also holds for unseen cases. The table of error rates is in docs/explanation/measured/compare.md.
 """
@@ -46,7 +46,7 @@ def judge_comparisons(records: Sequence[TestRecord]) -> tuple[Verdict, ...]:
     """Return a verdict on each variant except the base, for each argument that tests are compared by.
 
     Tests with the same argument, base, prompt and primary metric are one comparison. The other arguments of a test are its
-    case; cases that did not run on both sides are left out. If the base did not run at all, there is no verdict.
+    case; cases that did not run on both sides are left out. If the base did not run at all, no verdict is given.
 
     >>> judge_comparisons([TestRecord(nodeid="test_a.py::test_a")])
     ()
@@ -98,7 +98,7 @@ def _judge_comparison(question: _Question, tests: Sequence[tuple[VariantFacts, T
 
 
 def _keep_measured(primary: str, records: Iterable[TestRecord]) -> str:
-    """Return those of the metrics named by ``llm_primary_metric`` that the tests measured; all of them if none was measured.
+    """Return the metrics named by ``llm_primary_metric`` that the tests measured; all of them if none was measured.
 
     The setting is for the whole suite, and a comparison is of a few of its tests.
     """
@@ -201,7 +201,7 @@ def _judge_metric(row: _Row, rules: GateRules) -> MetricVerdict:
 
 
 def _pair_sides(base: Side, other: Side) -> SuiteComparison:
-    """Compare two variants as the gate compares a baseline and a run; the base takes the place of the baseline."""
+    """Compare two variants as the gate compares a baseline and a run; the base replaces the baseline."""
     tests = {case: summarize_test(record, repeated=True) for case, record in base.items()}
     records = [replace(record, nodeid=case) for case, record in other.items()]
     return compare_tests(Baseline(tests=tests), records)
@@ -281,7 +281,7 @@ class _Variant:
 
         Args:
             metrics: The verdicts on the rows, in the same order.
-            decisive: Those of the metrics that the overall verdict is about.
+            decisive: The metrics that decide the overall verdict.
         """
         losses = []
         for row, metric in zip(self.rows, metrics, strict=True):
@@ -294,8 +294,8 @@ class _Variant:
         return list(dict.fromkeys(names))
 
     def _count_scores(self, metrics: Sequence[MetricVerdict]) -> list[MetricVerdict]:
-        """Return the metrics with how many trials of both sides have a score, and how many have none; those of families as they are."""
-        # `MetricData` counts only what the second side could not score, so the sides are swapped to count those of the base.
+        """Return the metrics with how many trials of both sides have a score, and how many have none; metrics of families as they are."""
+        # `MetricData` counts only missing scores of the second side, so the sides are swapped to count missing scores of the base.
         swapped = _pair_sides(self._other, self._base)
         counted = []
         for row, metric in zip(self.rows, metrics, strict=True):
@@ -326,7 +326,7 @@ class _Variant:
                 )
         for metric in sorted(
             metrics, key=lambda metric: metric.name == TRIAL_RATE
-        ):  # which says less than a name
+        ):  # which is less clear than a name
             if named and metric.name not in named:
                 continue
             total = metric.scored + metric.unscored
@@ -403,7 +403,7 @@ class _Variant:
             count = format_count(len(means), "family", "families")
         else:
             count = format_count(len(means), "case")
-        scope = "these cases alone, not for unseen ones"
+        scope = "only these cases, not for unseen ones"
         if p_value <= self._rules.alpha:
             scope = "unseen cases like these as well"
         return f"{data.metric}: the difference holds for {scope} ({count})"

@@ -1,6 +1,6 @@
-"""The answers, requests and calls of tools of a baseline, in a file beside it that is not committed: reports show them as "before".
+"""The answers, requests and calls of tools of a baseline, in a file next to it that is not committed: reports show them as "before".
 
-Of each test one answer is kept, that of its worst trial.
+Of each test one answer is kept, from its worst trial.
 """
 
 import gzip
@@ -18,12 +18,12 @@ from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.trajectories import find_last_text
 
 SCHEMA = "pytest-llmops/baseline-outputs/1"
-MAX_REQUESTS = 5_000  # requests that are stored: they are examples of what was edited
+MAX_REQUESTS = 5_000  # requests that are stored: they are examples of the edits
 
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswers:
-    """What is stored beside a baseline.
+    """The content of the file next to a baseline.
 
     Attributes:
         outputs: The output of each test, by node id.
@@ -38,7 +38,7 @@ class StoredAnswers:
 
 
 def outputs_path(baseline: Path) -> Path:
-    """Return the path of the file beside a baseline.
+    """Return the path of the file next to a baseline.
 
     >>> outputs_path(Path("llmops-baseline.json")).name
     'llmops-baseline-outputs.json.gz'
@@ -64,9 +64,9 @@ def encode_answers(answers: StoredAnswers, accepted: str) -> bytes:
 
 
 def read_answers(path: Path, accepted: str) -> StoredAnswers:
-    """Return what is stored for the baseline that was accepted at that time; empty if it is not there.
+    """Return the content for the baseline that was accepted at that time; empty if it is not there.
 
-    The file is a convenience beside the baseline: an old, foreign or damaged one counts as absent.
+    The file is a convenience: an old, foreign or damaged one counts as absent.
     """
     try:
         document: Any = json.loads(gzip.decompress(path.read_bytes()))
@@ -101,7 +101,7 @@ def _find_shown_measurement(record: TestRecord) -> Measurement | None:
 def read_output(record: TestRecord) -> str | None:
     """Return the output of a test: what its assertions looked at, else the application's last answer; None: neither is known.
 
-    If no call of the application is recorded, its last answer is that of the trajectory that a measurement holds.
+    If no call of the application is recorded, its last answer comes from the trajectory that a measurement holds.
 
     If the test had several trials, it is the output of the worst one: its measurement keeps that. See `find_shown_trial`.
     """
@@ -134,7 +134,7 @@ def find_shown_trial(record: TestRecord, before: BaselineTest) -> str:
     scores = list_scored(trials)
     if len(scores) < len(
         trials
-    ):  # unscored trials come last, so an index is no trial number; or no such series
+    ):  # unscored trials come last, so an index is not a trial number; or no such series
         return ""
     _, better = before.metrics[series]
     worst = min(scores) if better == "higher" else max(scores)

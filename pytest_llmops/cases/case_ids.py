@@ -84,7 +84,7 @@ def digest_content(content: Json) -> str:
 def identify_input(value: Json, files: Json = None, split: Json = None) -> dict[str, Json]:
     """Return the content that an id is made of: the input, and the files and the split if there are any.
 
-    A corrected reference or another tag is no part of it, so that the case stays the same one.
+    A corrected reference or another tag is not a part of it, so that the case stays the same one.
     """
     content: dict[str, Json] = {"input": value}
     if files:

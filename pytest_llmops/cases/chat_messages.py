@@ -26,7 +26,7 @@ def question_text(value: Json) -> str:
 
 
 def split_messages(messages: Json) -> tuple[Json, str]:
-    """Return the question and the answer of a conversation: what is before the last message of the assistant, and its text.
+    """Return the question and the answer of a conversation: the text before the last message of the assistant, and its text.
 
     A question of one message of the user is its text. Without a message of the assistant at the end, the answer is empty.
 

@@ -21,7 +21,7 @@ OTHER_NAMES = {
         "target", "targets", "ideal", "correct_answer", "best_answer", "gold_answer", "answer", "answers", "answers.text",
     ),
 }  # fmt: skip
-# Right answers in files of questions; next to `input` or `ground_truth`, they are mostly what a model answered.
+# Right answers in files of questions; next to `input` or `ground_truth`, they are mostly answers of a model.
 MAYBE_GIVEN = ("answer", "answers", "answers.text")
 CHOICES = (
     "choices",
@@ -87,7 +87,7 @@ def check_header(names: list[str], line: int) -> None:
         raise BadFile(f"the header has ';' between its columns: use commas: {header}", line)
     repeated = [name for name in names if names.count(name) > 1]
     if repeated:
-        what = f"the column {shorten_text(repeated[0], 60)!r} stands twice"
+        what = f"the column {shorten_text(repeated[0], 60)!r} occurs twice"
     elif "" in names:
         what = "a column without a name (the index of pandas? write the file with index=False)"
     else:

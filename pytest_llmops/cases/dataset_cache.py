@@ -77,7 +77,7 @@ def find_dataset(source: str | PurePath) -> Path:
 
 
 def find_cache() -> Path:
-    """Return the folder in which `datasets` keeps what it has loaded, by its own variables of the environment."""
+    """Return the folder in which `datasets` keeps loaded files, by its own variables of the environment."""
     given = os.environ.get("HF_DATASETS_CACHE")
     if given:
         return Path(given).expanduser()

@@ -145,7 +145,7 @@ def _parse_eval_id(row: Mapping[str, Json], place: str) -> str:
 
 
 def _parse_assertion(assertion: Json, place: str) -> str:
-    """Return the text of an assertion: itself, or that of an object; a value that is looked for is added to it.
+    """Return the text of an assertion: itself, or the text of an object; a value that is looked for is added to it.
 
     Raises:
         BadFile: It is neither, or the object has no text.
@@ -169,9 +169,9 @@ def _parse_assertion(assertion: Json, place: str) -> str:
 
 
 def _find_files(given: Sequence[Json], place: str, folder: Path) -> tuple[list[Json], list[Json]]:
-    """Return the paths of the files of a case, and their names in evals.json; a folder stands for all files in it.
+    """Return the paths of the files of a case, and their names in evals.json; a folder means all files in it.
 
-    They are relative to the folder of the skill (that above ``evals``), or to that of the file itself.
+    They are relative to the folder of the skill (the one above ``evals``), or to the folder of the file itself.
 
     Raises:
         BadFile: One is missing, outside of these folders, or not a text.
@@ -257,7 +257,7 @@ def _merge_turns(turns: Sequence[dict[str, Json]]) -> dict[str, Json]:
     if len(turns) == 1:
         merged["input"] = turns[0]["say"]
         return merged
-    # Without an input, a case has all that the user says as its input
+    # Without an input, a case has all messages of the user as its input
     merged["turns"] = [_make_script_turn(turn) for turn in turns]
     merged["references"] = [turn.get("reference", "") for turn in turns]
     return merged
@@ -281,7 +281,7 @@ def _parse_invocation(entry: Json, place: str) -> dict[str, Json]:
     """Return a turn: ``say``, and if the file has them ``reference``, ``tool_calls`` and ``checklist``.
 
     Raises:
-        BadFile: The user says nothing, or a value has a wrong type.
+        BadFile: The user has no message, or a value has a wrong type.
     """
     row = _use_snake_case(_read_object(entry, place))
     turn: dict[str, Json] = {"say": _read_content(row.get("user_content"), f"{place}.user_content")}
@@ -425,7 +425,7 @@ def _describe_value(value: Json) -> str:
 
 
 def _describe(row: Mapping[str, Json], key: str) -> str:
-    """Return what a row has under a key, for an error."""
+    """Return the value of a row under a key, for an error."""
     if key not in row:
         return f"nothing; the keys are {shorten_text(', '.join(row) or 'none', 80)}"
     return _describe_value(row[key])

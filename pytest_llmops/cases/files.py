@@ -377,9 +377,9 @@ def _read_own_values(row: Mapping[str, Json], names: Mapping[str, str]) -> dict[
 
 
 def _take_other_values(own: dict[str, Json], form: RowForm, *, split_tags: bool) -> dict[str, Json]:
-    """Remove what a file of another tool has under our names but is another thing, and return it; null counts as left out.
+    """Remove values of another tool's file that have our names but another meaning, and return them; null counts as left out.
 
-    Only the columns of a file whose input has another name are taken for those of another tool.
+    Only the columns of a file whose input has another name are treated as columns of another tool.
     """
     other = {}
     for key in OPTIONAL_KEYS:
@@ -465,7 +465,7 @@ def _parse_calls(row: Mapping[str, Json]) -> tuple[Call, ...]:
 
 
 def _parse_call(wire: Any, output: Json) -> Call | None:
-    """Return a call, or None if a key or value is wrong. A call without ``output`` gets that of its case."""
+    """Return a call, or None if a key or value is wrong. A call without ``output`` gets the output of its case."""
     try:
         call = Call.from_wire({"output": output, "replayed": True, **wire})
         usage = astuple(call.usage)
@@ -548,7 +548,7 @@ def select_split(cases: Sequence[Case], split: str = "") -> tuple[Case, ...]:
         amount = f"{len(training):,} of {len(cases):,} cases"
         raise UsageError(
             f"{amount} are training data (such as {training[0]!r}): a test of them "
-            'shows what was learned by heart; name the split to test, split="test", or split="train" if you mean it'
+            'shows memorized answers; name the split to test, split="test", or split="train" if you mean it'
         )
     return tuple(cases)
 

@@ -69,7 +69,7 @@ def load_queries(given: QuerySource) -> tuple[Query, ...]:
 
     Raises:
         CaseError: A file cannot be used; with file and line.
-        UsageError: There is no query, no query has the key ``relevant``, or a value has the wrong form.
+        UsageError: No query is given, no query has the key ``relevant``, or a value has the wrong form.
 
     >>> load_queries([{"input": "How long do refunds take?", "relevant": ["refunds.md"]}])[0].relevant
     {'refunds.md': 1}
@@ -111,7 +111,7 @@ def _queries_from_cases(cases: Iterable[object], *, where: str = "", split: bool
         query = _parse_query(row, where, split=split)
         if query.id in queries:
             id_text = shorten_text(query.id, 60)
-            raise UsageError(f"case {id_text}: the id stands twice{where}")
+            raise UsageError(f"case {id_text}: the id occurs twice{where}")
         queries[query.id] = query
     if queries and not has_relevant:
         raise UsageError(
@@ -228,7 +228,7 @@ def _search_query(retriever: object, query: Query, k: int | None) -> Ranking:
     """Return the ranking of one search; any error of the retriever becomes an `LLMOpsError` that names the query."""
     where = f"query {shorten_text(query.id, 60)}"
     if not query.text:
-        raise UsageError(f"{where}: there is no text to search for; judgements alone need a run")
+        raise UsageError(f"{where} has no text; with judgements only, pass a TREC run")
     try:
         hits = search_any(retriever, query.text, k)
     except UsageError:

@@ -113,7 +113,7 @@ def _swap_letter_case(word: str, rng: Random) -> str:
 def _change_input(value: Any, change: TextChange) -> tuple[Any, list[str]]:
     """Change the text of an input; return the new input and the list of changes.
 
-    The text of an object is under one of `TEXT_KEYS`, that of a list of messages in the last one. An input without a text
+    The text of an object is under one of `TEXT_KEYS`, the text of a list of messages in the last one. An input without a text
     stays as it is.
     """
     if isinstance(value, str):
@@ -133,7 +133,7 @@ def _change_input(value: Any, change: TextChange) -> tuple[Any, list[str]]:
 def _change_case(case: Case, change: TextChange) -> Variant:
     """Return a case with the text of its input changed, and the changes; none if the input is the same afterwards.
 
-    A case with `turns` stays as it is: a scripted user says its turns, not its input.
+    A case with `turns` stays as it is: a scripted user sends its turns, not its input.
     """
     if "turns" in case:
         return case, []
@@ -163,7 +163,7 @@ def _paraphrase(case: Case, _rng: Random) -> list[Variant]:
 def _change_lists(case: Case, keys: Sequence[str], change: Callable[[list[Any]], list[Any]]) -> list[Variant]:
     """Return the case with its lists under these keys changed, as the only variant; no variant if no list changes.
 
-    The lists of the input are changed; only if there is nothing to change, those of the case's data.
+    The lists of the input are changed; only if there is nothing to change, the lists of the case's data.
     """
     for name in ("input", "data"):
         holder = getattr(case, name)  # the object that holds the lists
@@ -240,7 +240,7 @@ class Transformation:
 
     Attributes:
         make_variants: Returns the changed cases, each with the list of its changes.
-        needs: What a case must have to be changed, for messages.
+        needs: The part of a case that the change needs, for messages.
     """
 
     make_variants: Callable[[Case, Random], list[Variant]]
@@ -270,7 +270,7 @@ def add_changed_cases(
         cases: The cases.
         names: Keys of `TRANSFORMATIONS`.
         seed: Another seed gives other changes.
-        equal: What must stay equal (``verdict``), for the report.
+        equal: The result that must stay equal (``verdict``), for the report.
         where: The name of the test, for errors.
 
     Raises:
@@ -306,7 +306,7 @@ def add_changed_cases(
     if len(ids) < len(expanded):
         culprits = [case.id for case in cases if "~" in case.id]
         names_text = ", ".join(culprits)
-        raise UsageError(f"{where}: the id of a case is that of a changed one: rename {names_text}")
+        raise UsageError(f"{where}: a case has the id of a changed one: rename {names_text}")
     for name, facts_of_name in facts.items():
         if all(fact["skip"] for fact in facts_of_name):
             needs = _describe_needs(cases[0], name)
@@ -325,7 +325,7 @@ def _make_variants(case: Case, name: str, seed: int) -> list[Variant]:
 
 
 def _describe_needs(case: Case, name: str) -> str:
-    """Return what a case must have to be changed, for messages."""
+    """Return the part of a case that the change needs, for messages."""
     needs = TRANSFORMATIONS[name].needs
     if "turns" in case and name not in ("order", "distractor"):
         return f"{needs}, and no `turns`"
@@ -333,7 +333,7 @@ def _describe_needs(case: Case, name: str) -> str:
 
 
 def _id_suffix(name: str, number: int) -> str:
-    """Return what is added to the id of a case: "", "~typos", and "~typos-2" for a second variant."""
+    """Return the suffix of the id of a case: "", "~typos", and "~typos-2" for a second variant."""
     if name == UNCHANGED:
         return ""
     if number == 1:

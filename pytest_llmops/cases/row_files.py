@@ -121,7 +121,7 @@ def _find_row_list(value: Json) -> Sequence[Json]:
     """Return a list of objects: the value itself, or the only such list that it has under a key.
 
     Raises:
-        BadFile: There is no such list, or there are several.
+        BadFile: The list is missing, or there are several.
     """
     if isinstance(value, list):
         return value

@@ -88,7 +88,7 @@ class RowForm:
         return values
 
     def hash_input(self, row: Row) -> int:
-        """Return a hash of what the id of a row is made of, if no other row has the same.
+        """Return a hash of the values that make the id of a row, if no other row has the same.
 
         Raises:
             BadFile: The row lacks its input.
@@ -110,7 +110,7 @@ class RowForm:
     def _find_references(self, row: Row) -> dict[str, Json]:
         """Return ``reference``, and ``references`` if it is a list, from the column that is known as the reference.
 
-        A column without a text, number or list of texts is left alone.
+        A column without a text, number or list of texts is not changed.
 
         Raises:
             BadFile: Several columns may be the reference. In rows with an id and an input of their own, none is it then.
@@ -251,7 +251,7 @@ def _choose_input(columns: Collection[str], names: Mapping[str, str], *, has_id:
     free = [column for column in columns if column not in names.values()]
     known = find_known_columns("input", free)
     if _has_input(columns, names):
-        # In the form of Alpaca, `input` is what an instruction is applied to, and mostly empty
+        # In the form of Alpaca, `input` is the object of an instruction, and mostly empty
         if has_id or "input" in names or "instruction" not in known:
             return ""
         known = ["instruction", "input"]
@@ -300,7 +300,7 @@ def _to_int(digest: str) -> int:
 
 
 def _check_instruction(row: Row) -> None:
-    """Check that a row has not the form of Alpaca with an id, in which the empty ``input`` is no question.
+    """Check that a row has not the form of Alpaca with an id, in which the empty ``input`` is not a question.
 
     Raises:
         BadFile: It has.

@@ -1,4 +1,4 @@
-"""`ScriptedUser`: what a user says turn by turn, and what they decide about tools that need approval."""
+"""`ScriptedUser`: the messages of a user turn by turn, and their decisions about tools that need approval."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from pytest_llmops.measurement import shorten_text
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What the user decided about a tool that needs approval; true if it is approved.
+    """The user's decision about a tool that needs approval; true if it is approved.
 
     Attributes:
         approved: Whether the tool may be called.
@@ -42,7 +42,7 @@ class TurnDecisions:
     unexpected: list[str] = field(default_factory=list)
 
     def decide(self, tool: str) -> Decision:
-        """Return what the user decides about a tool; one that the script does not name is denied."""
+        """Return the user's decision about a tool; one that the script does not name is denied."""
         denied = [pattern for pattern in self.turn.deny if fnmatchcase(tool, pattern)]
         approved = [pattern for pattern in self.turn.approve if fnmatchcase(tool, pattern)]
         self.used.update(denied, approved)
@@ -59,7 +59,7 @@ class TurnDecisions:
             return ""
         tool = shorten_text(self.unexpected[0], 80)
         return (
-            f"the agent asked to approve {tool!r}, which the script did not expect; "
+            f"the agent wants an approval for {tool!r}, which the script did not expect; "
             f"if it is right, add `approve: {tool}` or `deny: {tool}`"
         )
 
@@ -96,7 +96,7 @@ class ScriptedUser:
         self.decisions: TurnDecisions | None = None
 
     def decide(self, tool: str) -> Decision:
-        """Return what the user decides about a tool, by ``approve`` and ``deny`` of the turn that is going on.
+        """Return the user's decision about a tool, by ``approve`` and ``deny`` of the turn that is going on.
 
         For the agent function, which calls this when the agent waits for an approval, and lets the agent go on with the answer.
         A tool that the turn does not name is denied, and the conversation fails when the turn has ended.
@@ -128,7 +128,7 @@ def _read_script(script: object) -> tuple[ScriptedTurn, ...]:
     if isinstance(script, Case):
         where = f"converse: case {script.id}"
         if "turns" not in script:
-            raise UsageError(f"{where} has no `turns`: what the user says turn by turn")
+            raise UsageError(f"{where} has no `turns`: the messages of the user turn by turn")
         turns = script["turns"]
     try:
         return parse_turns(turns)

@@ -15,7 +15,7 @@ MIN_RATIO = 90.0
 MIN_QUOTED_RATIO = 95  # likeness of a text that occurs within another
 MIN_QUOTED_CHARS = 20  # the shortest such text that counts
 MAX_CHARS = 2_000  # characters of a text that are compared
-BLOCK = 512  # texts that are compared at once with those of similar length
+BLOCK = 512  # texts that are compared at once with texts of similar length
 
 
 def find_similar_pairs(texts: Iterable[str], at_least: float = MIN_RATIO) -> Iterator[tuple[int, int, int]]:

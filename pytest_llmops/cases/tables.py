@@ -27,7 +27,7 @@ def read_table_rows(path: Path, split: str = "") -> Iterator[tuple[int, Json]]:
         split: Read only this split, if there are splits.
 
     Raises:
-        BadFile: The file is of another kind or broken, there is no such split, or JSON cannot represent a value.
+        BadFile: The file is of another kind or broken, the split does not exist, or JSON cannot represent a value.
         MissingExtra: `pyarrow` is not installed.
     """
     state_files = (path / "state.json", path / "dataset_dict.json", path / INFO_NAME)

@@ -171,7 +171,7 @@ def _check_content(turn: _Turn) -> Iterator[str]:
 
 
 def _check_calls(turn: _Turn, open_calls: list[object], tool_names: list[Any]) -> Iterator[str]:
-    """Yield the problems of a message's tool calls, and of what it answers.
+    """Yield the problems of a message's tool calls, and of its answers to them.
 
     Args:
         turn: The message.
@@ -302,7 +302,7 @@ def case_to_row(
         "rejected"
     )  # cases from the review of feedback have it under this key
     if case.split == "test":
-        raise BadFile("it is of the split test: a test of what was trained on shows nothing")
+        raise BadFile("it is of the split test: a test on training data shows nothing")
     if not case.reference and "tool_calls" not in case:
         raise BadFile("no reference, so there is nothing to learn")
     if form == "dpo" and worse in (None, "", case.reference):

@@ -73,7 +73,7 @@ def _read_trec_file(
         if document in values:
             query_text = shorten_text(query, 60)
             document_text = shorten_text(document, 60)
-            what = f"query {query_text}: document {document_text} stands twice"
+            what = f"query {query_text}: document {document_text} occurs twice"
             first = _find_first_line(text, query, document)
             raise CaseError(f"{what} (first in line {first})", path, line)
         digits = row[number_column]

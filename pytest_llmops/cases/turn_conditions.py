@@ -1,4 +1,4 @@
-"""Conditions on the last turn of a conversation: what the agent answered, and which tools it called."""
+"""Conditions on the last turn of a conversation: the answer of the agent, and the tools that it called."""
 
 import re
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ def check_condition(condition: Condition, turn: Turn, place: str) -> bool:
     """Return whether all parts of a condition hold for a turn.
 
     Raises:
-        UsageError: It is about tools, and the agent's calls are not known; or a pattern takes too long.
+        UsageError: It is about tools, and the agent's calls are not known; or a pattern is too slow.
     """
     if (condition.called or condition.not_called) and not turn.knows_tools:
         raise UsageError(f"converse: {place}: {TOOLS_NOT_KNOWN}")
@@ -48,7 +48,7 @@ def search_reply(pattern: str, reply: str, place: str) -> bool:
     """Return whether a pattern matches somewhere in a reply.
 
     Raises:
-        UsageError: The search takes longer than a second.
+        UsageError: The search needs longer than a second.
     """
     try:
         return matches_in_time(re.compile(pattern), reply)

@@ -1,4 +1,4 @@
-"""The turns of a scripted user, as the key ``turns`` of a case has them: what is said, when, and what is expected."""
+"""The turns of a scripted user, as the key ``turns`` of a case has them: message, condition and expectation."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -43,7 +43,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectation:
-    """What the reply to a turn has to be; each part is checked by an assertion.
+    """The expectations on the reply to a turn; each part is checked by an assertion.
 
     Attributes:
         contains: Texts that the reply contains; letter case and white space do not count.
@@ -71,13 +71,13 @@ class ScriptedTurn:
     """A turn of a scripted user.
 
     Attributes:
-        say: What the user says.
-        when: Condition on the reply before; None: always. If it does not hold, the turn is skipped, or `otherwise` is said.
-        otherwise: What the user says if `when` does not hold (``else`` in a file); "": the turn is skipped.
-        expect: What the reply has to be; None: nothing is checked.
-        until: The turn is said again until this holds for its reply; None: it is said once.
-        at_most: How often it is said at most.
-        approve: Tools that the user approves if the agent asks; names may have wildcards.
+        say: The message of the user.
+        when: Condition on the reply before; None: always. If it does not hold, the turn is skipped, or `otherwise` is sent.
+        otherwise: The message of the user if `when` does not hold (``else`` in a file); "": the turn is skipped.
+        expect: The expectations on the reply. None: nothing is checked.
+        until: The turn is sent again until this holds for its reply. None: it is sent once.
+        at_most: How often it is sent at most.
+        approve: Tools that the user approves if the agent wants an approval; names may have wildcards.
         deny: Tools that the user denies, with the reason ("": none).
     """
 
@@ -98,7 +98,7 @@ def parse_turns(value: object) -> tuple[ScriptedTurn, ...]:
         value: A list of at least one turn: a text, or an object with the key ``say``. ``when`` and ``until`` may be functions.
 
     Raises:
-        BadFile: There is no turn, a key is unknown, or a value is wrong; names the turn, from 1.
+        BadFile: No turn is given, a key is unknown, or a value is wrong; names the turn, from 1.
 
     >>> parse_turns(["Hello", {"when": {"contains": "order number"}, "say": "It is B-77."}])[1].when.contains
     ('order number',)
@@ -124,7 +124,7 @@ def parse_turns(value: object) -> tuple[ScriptedTurn, ...]:
 
 
 def add_input(row: Mapping[str, Json], names: Mapping[str, str]) -> Mapping[str, Json]:
-    r"""Check the turns of a row; a row without an input gets what the user says as input.
+    r"""Check the turns of a row; a row without an input gets the messages of the user as input.
 
     Args:
         row: The keys and values of a case.
@@ -160,7 +160,7 @@ def _parse_turn(value: object, *, is_first: bool) -> ScriptedTurn:
         )
     turn = _parse_object(value, "", TURN_KEYS, "key of a turn")
     if "say" not in turn:
-        raise BadFile("missing 'say': what the user says")
+        raise BadFile("missing 'say': the message of the user")
     when = _parse_condition(turn, "when")
     if when is not None and is_first:
         raise BadFile("when: the first turn has no reply before it; leave `when` out")
@@ -217,7 +217,7 @@ def _parse_texts(values: Mapping[str, Any], key: str, place: str) -> tuple[str, 
     """Return a text or a list of texts; () if the key is left out.
 
     Raises:
-        BadFile: There is no text, one is empty, or is not a text.
+        BadFile: No text is given, one is empty, or is not a text.
     """
     if key not in values:
         return ()
@@ -358,5 +358,5 @@ def _check_decisions(approve: Sequence[str], deny: Mapping[str, str]) -> None:
 
 
 def has_wildcards(pattern: str) -> bool:
-    """Return whether the name of a tool stands for several names."""
+    """Return whether the name of a tool matches several names."""
     return any(wildcard in pattern for wildcard in "*?[")

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmops._util.option_modes import RecordMode
 from pytest_llmops.cassettes import active_tape, judge_calls, miss
 from pytest_llmops.cassettes.clients.identities import NO_IDENTITIES
 from pytest_llmops.cassettes.clients.requests import find_folders
@@ -33,7 +34,6 @@ from pytest_llmops.cassettes.tape_report import AnswerTally, TapeReport
 from pytest_llmops.cassettes.tool_questions import REPEATED_METHODS, is_tool_request
 from pytest_llmops.errors import CassetteError, CassetteMiss
 from pytest_llmops.measurement import shorten_text
-from pytest_llmops.settings import RecordMode
 from pytest_llmops.wire.content_encoding import decode_request_body
 
 if TYPE_CHECKING:
@@ -272,7 +272,7 @@ class AnswerPlayer:
     def _is_current(self, wire: Mapping[str, Any], question: Question) -> bool:
         """Return whether a recorded answer may be reused: it is not too old, nor asked with other headers.
 
-        Only ``--llm-changed`` compares headers: those that choose behaviour, which the report names as a change; of the
+        Only ``--llm-record=changed`` compares headers: those that choose behaviour, which the report names as a change; of the
         others it notes which differ.
 
         Raises:
@@ -295,7 +295,7 @@ class AnswerPlayer:
         others = list_other_headers(recorded, question.headers)
         if others:
             self.report.note_once(
-                f"{name_headers(others)} differs from the recording; --llm-changed does not compare it"
+                f"{name_headers(others)} differs from the recording; --llm-record=changed does not compare it"
             )
         secrets = list_other_secrets(recorded, question.headers)
         if secrets:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pytest_llmops._util.option_modes import RecordMode
 from pytest_llmops.cassettes import run_folder, store
 from pytest_llmops.cassettes.answer_player import AnswerPlayer
 from pytest_llmops.cassettes.journal import Journal, JournalEntry, find_abandoned_journals
@@ -13,7 +14,6 @@ from pytest_llmops.cassettes.request_key import Question
 from pytest_llmops.cassettes.tape_config import WRITING_MODES, TapeConfig
 from pytest_llmops.cassettes.tape_report import KeyAndTake, TapeReport
 from pytest_llmops.errors import CassetteError, CassetteMiss
-from pytest_llmops.settings import RecordMode
 from pytest_llmops.wire.body import fold_body
 
 

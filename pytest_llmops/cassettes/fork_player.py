@@ -1,4 +1,4 @@
-"""Replay a recorded run up to its first changed request, in every trial, and make all calls after that live (``--llm-fork``).
+"""Replay a recorded run up to its first changed request, in every trial, and make all calls after that live (``--llm-record=fork``).
 
 The run that is forked is take 0. Trial k replays its answers and keeps them as take k too, so that later runs replay the trial as it
 was. A live answer after a fork gets a mark in the cassette: another fork begins before it, and only the trial that recorded it
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops._util.json_values import as_mapping
+from pytest_llmops._util.option_modes import RecordMode
 from pytest_llmops.cassettes.active_tape import current_purpose
 from pytest_llmops.cassettes.answer_player import AnswerPlayer
 from pytest_llmops.cassettes.answer_recorder import AnswerRecorder
@@ -21,7 +22,6 @@ from pytest_llmops.cassettes.tape_config import TapeConfig
 from pytest_llmops.cassettes.tape_report import TapeReport
 from pytest_llmops.cassettes.tool_questions import is_repeated
 from pytest_llmops.errors import CassetteMiss
-from pytest_llmops.settings import RecordMode
 
 APP_PURPOSE = "app"
 
@@ -209,7 +209,7 @@ class ForkPlayer(AnswerPlayer):
 def make_player(
     path: Path, mode: RecordMode, config: TapeConfig, report: TapeReport, *, shared: bool
 ) -> AnswerPlayer:
-    """Return the player of a tape: with ``--llm-fork`` one whose trials leave the recorded run at their first new request."""
+    """Return the player of a tape: with ``--llm-record=fork`` one whose trials leave the recorded run at their first new request."""
     if config.fork is None or mode != "new":
         return AnswerPlayer(path, mode, config, report, shared)
     return ForkPlayer(path, mode, config, report, shared, progress=config.fork)

@@ -1,4 +1,4 @@
-"""Where the trials of a test leave the recorded run, with ``--llm-fork``; shared by all tapes of the test."""
+"""Where the trials of a test leave the recorded run, with ``--llm-record=fork``; shared by all tapes of the test."""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -79,7 +79,7 @@ class LiveComparison:
         self.report.notes.append(note)
 
     def note_change(self, question: Question, take: str) -> None:
-        """With ``--llm-changed``, report how the first new request of a tape differs from the recorded requests."""
+        """With ``--llm-record=changed``, report how the first new request of a tape differs from the recorded requests."""
         if not self.config.settings.changed or self.player.mode != "new" or self.report.changes:
             return
         owner = self.config.redactor.clean_text(self.config.owner)

@@ -1,7 +1,7 @@
 """The headers of a request as they are recorded with its answer, and how they differ from those of a later request.
 
 Headers are no part of the key by which a recording is found: the same request comes with other keys and trace ids in
-each run. They are kept for ``--llm-changed`` only. There are four kinds:
+each run. They are kept for ``--llm-record=changed`` only. There are four kinds:
 
 * headers that choose how a model behaves (`BEHAVIOUR_HEADERS`): with another value, the recorded answer is not reused;
 * headers that differ between equal calls (`_NOISE`): they are not recorded;

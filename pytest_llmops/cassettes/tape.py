@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pytest_llmops._util.hosts import is_loopback
+from pytest_llmops._util.option_modes import RecordMode
 from pytest_llmops.cassettes import active_tape, judge_calls, miss, run_folder
 from pytest_llmops.cassettes.answer_player import AnswerPlayer
 from pytest_llmops.cassettes.answer_recorder import AnswerRecorder
@@ -30,7 +31,6 @@ from pytest_llmops.cassettes.wrong_address import NOT_FOUND
 from pytest_llmops.errors import BudgetReached, CassetteMiss, reword_error
 from pytest_llmops.protocols import is_error_status
 from pytest_llmops.recorder import Exchange, record_exchange
-from pytest_llmops.settings import RecordMode
 
 START_DIGITS = 3  # decimal places of the seconds at which a call began
 
@@ -138,17 +138,13 @@ class Tape:
             return True
         return self.config.settings.tools == "compare" and is_tool_host(host.lower())
 
-    def ignores_telemetry(self) -> bool:
-        """Return whether requests of tracing SDKs are neither recorded nor replayed."""
-        return self.config.settings.telemetry == "ignore"
-
     def make_question(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Question:
         """Return a request in the form that is matched.
 
         If it was recorded under other match rules, it has the key of that recording.
         """
         content_type = headers.get("content-type", "")
-        if self.ignores_telemetry() and is_telemetry(method, url, content_type, body):
+        if is_telemetry(method, url, content_type, body):
             return Question(method, url, b"", content_type, key="", is_telemetry=True)
         return self.player.make_question(method, url, headers, body)
 

@@ -50,7 +50,7 @@ class TapeConfig:
         faults: The faults that calls of the application get on purpose; None: there are none.
         fault_take: The take of what the test asks only with its fault, with ``--llm-faults``; "": it has none, and everything belongs to
             the test itself.
-        fork: Where each trial leaves the recorded run, with ``--llm-fork``; None: the option is not set.
+        fork: Where each trial leaves the recorded run, with ``--llm-record=fork``; None: the option is not set.
         traced: The answers of the trace of the test's case, for requests that no recording answers; None: its case has no trace.
     """
 

@@ -22,8 +22,8 @@ class TapeReport:
     Attributes:
         misses: Requests without a recording, and forbidden connections.
         drifts: Live answers that differ from the recorded ones.
-        header_notes: With ``--llm-changed``, what differs in the headers of a replayed request and may as well: the key.
-        changes: With ``--llm-changed``, how the first new request differs from the recorded ones; at most one text.
+        header_notes: With ``--llm-record=changed``, what differs in the headers of a replayed request and may as well: the key.
+        changes: With ``--llm-record=changed``, how the first new request differs from the recorded ones; at most one text.
         errors_elsewhere: Number of misses and refused calls whose exception was raised in another process.
         lock: Guards the tape with all its parts, in all threads.
     """

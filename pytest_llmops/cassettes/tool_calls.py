@@ -8,6 +8,7 @@ counts, for each trial.
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pytest_llmops._util.option_modes import RecordMode
 from pytest_llmops.cassettes import miss, run_folder
 from pytest_llmops.cassettes.answer_player import AnswerPlayer
 from pytest_llmops.cassettes.answer_recorder import AnswerRecorder
@@ -30,7 +31,6 @@ from pytest_llmops.cassettes.tool_questions import (
 )
 from pytest_llmops.errors import CassetteMiss
 from pytest_llmops.measurement import format_count
-from pytest_llmops.settings import RecordMode
 
 # replay: the recorded answer; record: the tool is called, and its answer recorded; compare: the tool is called, and the
 # recorded answer given; verify: the tool is called, compared, and its own answer given; pass: the tool is called
@@ -69,7 +69,7 @@ class ToolCalls:
         report: Gets the counts, misses and differences.
         player: Has the recordings, and counts answers.
         recorder: Records live answers.
-        comparison: Names the first change with ``--llm-changed``.
+        comparison: Names the first change with ``--llm-record=changed``.
         costs: Keeps live calls within the budget.
     """
 
@@ -174,7 +174,7 @@ class ToolCalls:
         return "record"
 
     def _choose_in_fork(self, fork: ForkPlayer, question: Question, take: str) -> Action:
-        """Return what is done with a call in a trial of ``--llm-fork``: a call that is not recorded ends the recorded run, too.
+        """Return what is done with a call in a trial of ``--llm-record=fork``: a call that is not recorded ends the recorded run, too.
 
         A server that was replayed up to there does not know the earlier calls; a note says so.
         """

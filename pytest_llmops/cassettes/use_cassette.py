@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_llmops import recorder
+from pytest_llmops._util.option_modes import RECORD_MODES, RecordMode, describe_record_modes
 from pytest_llmops.cassettes import active_tape, naming, usage_record
 from pytest_llmops.cassettes.http import interception
 from pytest_llmops.cassettes.tape import Tape, open_tape
 from pytest_llmops.cassettes.tape_config import make_run_config
 from pytest_llmops.errors import UsageError, swallowed_error
 from pytest_llmops.redaction.redactor import Redactor
-from pytest_llmops.settings import RECORD_MODES, RecordMode, describe_record_modes
 
 
 @contextmanager

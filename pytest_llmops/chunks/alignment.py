@@ -227,7 +227,7 @@ class _ChunkSearch:
         """Return the runs of a chunk in its order, and the run among them that continues the previous chunk, or None.
 
         The walk through the chunk stops wherever the next `SAMPLE_CHARS` characters are a sample of the source. It
-        takes the best run through this sample, and goes on behind the run.
+        follows the best run through this sample, and goes on behind the run.
         """
         runs: list[MatchedRun] = []
         main: MatchedRun | None = None

@@ -101,7 +101,7 @@ def _word_starts_within(text: CompactText, start: int, length: int) -> set[int]:
 def check_cut_sentences(alignment: Alignment) -> CheckResult:
     """Return the share of chunk ends within a sentence; the ends count as in `check_cut_words`.
 
-    Sentences are those of `pytest_llmops.semantics.checks.split_sentences`, also each heading, list item and row.
+    `pytest_llmops.semantics.checks.split_sentences` splits the sentences, also each heading, list item and row.
     """
     compact = alignment.source.compact
     seams = alignment.source.seam_places
@@ -141,7 +141,7 @@ def _check_chunk_ends(
 
     Args:
         name: The name of the check.
-        what: What the cuts do, for the reason.
+        what: The effect of the cuts, for the reason.
         alignment: The chunks in their source.
         is_cut: Whether an end at a position of the compact source is a cut.
     """
@@ -351,7 +351,7 @@ def check_cut_tables(alignment: Alignment) -> CheckResult:
 def _find_table_fault(
     compact: CompactText, rows: Sequence[tuple[int, int]], placed: PlacedChunk
 ) -> Fault | None:
-    """Return what is wrong with the part of a table that is in a chunk: a torn row, or rows without the header.
+    """Return the error in the part of a table that is in a chunk: a torn row, or rows without the header.
 
     Returns None if nothing is wrong. The first of the rows is the header.
     """

@@ -40,7 +40,7 @@ class CompactText:
 
     Attributes:
         raw: The original text.
-        ignore: What is left out.
+        ignore: The parts to leave out.
     """
 
     raw: str
@@ -372,7 +372,7 @@ class CheckResult:
         value: A share from 0 to 1 (unit "1") or a count; lower is better.
         reason: A sentence that explains the value.
         faults: The worst `MAX_FAULTS`, the worst first.
-        error: Why there is no value; "" otherwise.
+        error: Why the value is missing. "" otherwise.
     """
 
     name: str

@@ -169,7 +169,7 @@ def _has_content(text: str) -> bool:
 
 
 class ChunkLimits(TypedDict, total=False):
-    """Thresholds and limits of `assert_chunks`; None records only, and what has no limit is not measured."""
+    """Thresholds and limits of `assert_chunks`; None records only, and a property without a limit is not measured."""
 
     at_most_lost: float | None  # share of the source's characters that are in no chunk; 0 unless given
     at_most_invented: float | None  # share of the chunks' characters that are not in the source; 0
@@ -219,7 +219,7 @@ SOURCE_CHECKS = (
 
 
 def refuse_unknown_threshold(who: str, thresholds: Mapping[str, object], known: type) -> None:
-    """Raise an `UnknownName` for a threshold that is no key of the TypedDict ``known``; ``who`` is the assertion."""
+    """Raise an `UnknownName` for a threshold that is not a key of the TypedDict ``known``; ``who`` is the assertion."""
     names = known.__annotations__
     for name in thresholds:
         if name not in names:

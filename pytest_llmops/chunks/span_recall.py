@@ -16,9 +16,7 @@ from pytest_llmops.measurement import shorten_text
 from pytest_llmops.retrievers.base import to_python_scalar
 
 START_FIELDS = ("start", "answer_start")
-ANSWER_FORMS = (
-    'expected a text, {"text": ..., "start": ...}, or a list of those of which one is enough (as in SQuAD)'
-)
+ANSWER_FORMS = 'expected a text, {"text": ..., "start": ...}, or a list of such entries, one of which is enough (as in SQuAD)'
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,7 @@ def measure_span_recall(
         if not any(map(search.has_whole_answer, answers)):
             faults.append(Fault(name, _describe_missing_answer(answers[0], alignment)))
     whole_count = len(wanted) - len(faults)
-    reason = f"{whole_count:,} of {len(wanted):,} answers stand whole in one chunk"
+    reason = f"{whole_count:,} of {len(wanted):,} answers are whole in one chunk"
     return share_result("span_recall", whole_count, len(wanted), reason, faults)
 
 
@@ -135,7 +133,7 @@ def _ends_within_word(text: str, after: str) -> bool:
 
 
 def _answer_span(answer: Answer, alignment: Alignment | None) -> tuple[int, int] | None:
-    """Return the span of an answer in the compact source; None if the answer has no place or there is no source."""
+    """Return the span of an answer in the compact source; None if the answer has no place, or without a source."""
     if alignment is None or answer.start is None:
         return None
     start = answer.raw_start(alignment.source)

@@ -27,7 +27,7 @@ def _map_bytes() -> dict[str, int]:
 
 
 _BYTE = _map_bytes()
-# What a wrong decoder makes of the bytes that continue a character of UTF-8
+# The result of a wrong decoder for the bytes that continue a character of UTF-8
 _TAIL = "".join(re.escape(char) for char, byte in _BYTE.items() if byte < FIRST_LEAD)
 _PAIR = f"[\\u00c2-\\u00df][{_TAIL}]"
 _WESTERN = re.compile(f"(?:{_PAIR}|[\\u00e0-\\u00ef][{_TAIL}]{{2}}|[\\u00f0-\\u00f4][{_TAIL}]{{3}})+")
@@ -50,7 +50,7 @@ def find_mojibake(text: str) -> Findings:
     The original is "" for GBK, where it cannot be known; of text that was decoded wrongly twice one step is undone.
 
     Finds UTF-8 read as cp1252 or Latin-1 (also twice) or as cp1251, and typical sequences of GBK. A single accented
-    letter before a closing quote or a dash is left alone, as it may be correct.
+    letter before a closing quote or a dash is kept, as it may be correct.
 
     >>> [original for _, _, original in find_mojibake("DonÃ¢â‚¬â„¢t! fÃ¼r")]
     ['â€™', 'ü']
@@ -175,7 +175,7 @@ def _find_markup(text: str) -> Findings:
 
 
 def _is_entity(name: str | None) -> bool:
-    """Return whether HTML has an entity of this name; None stands for an entity with a number, and is fine."""
+    """Return whether HTML has an entity of this name; None means an entity with a number, and is fine."""
     return name is None or f"{name};" in html.entities.html5
 
 
@@ -257,7 +257,7 @@ def check_near_duplicates(pieces: Sequence[Piece]) -> CheckResult:
 
     Source: Broder, "On the resemblance and containment of documents", SEQUENCES 1997 (bottom-k sketch).
     """
-    # The chunks that are no near duplicates, with their sketches, and for each shingle the indexes of its chunks
+    # The chunks that are not near duplicates, with their sketches, and for each shingle the indexes of its chunks
     owners: list[Piece] = []
     sketches: list[frozenset[int]] = []
     holders: dict[int, list[int]] = {}

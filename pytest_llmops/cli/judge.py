@@ -23,6 +23,12 @@ OPTION_NAMES = {
     "max_calls": "max-calls",
     "budget": "budget",
 }
+RECORD_MODES_OF_JUDGES = {
+    "none": "replay, a missing recording is an error",
+    "new": "record what is missing",
+    "all": "record everything again",
+    "live": "neither read nor write recordings",
+}
 
 
 def add_judge_arguments(command: argparse.ArgumentParser, default_cassette: str) -> None:
@@ -41,11 +47,21 @@ def add_judge_arguments(command: argparse.ArgumentParser, default_cassette: str)
     options = {option.name: option for option in OPTIONS}
     for name, short in OPTION_NAMES.items():
         option = options[name]
-        form: dict[str, Any] = {"metavar": option.metavar}
+        flags = [f"--{short}"]
+        if option.flag:
+            flags.append(option.flag)
+        form: dict[str, Any] = {
+            "metavar": option.metavar or short.upper(),
+            "help": option.help.replace("%", "%%"),
+        }
         if name == "record":
-            form = {"choices": ("none", "new", "all", "live")}
-        summary = option.help.partition("; verify")[0].replace("%", "%%")
-        command.add_argument(f"--{short}", option.flag, dest=name, help=summary, **form)
+            form = {"choices": tuple(RECORD_MODES_OF_JUDGES), "help": _describe_modes()}
+        command.add_argument(*flags, dest=name, **form)
+
+
+def _describe_modes() -> str:
+    """Return the help of ``--record``."""
+    return "; ".join(f"{mode}: {meaning}" for mode, meaning in RECORD_MODES_OF_JUDGES.items())
 
 
 def add_reason_argument(command: argparse.ArgumentParser) -> None:

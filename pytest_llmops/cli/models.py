@@ -51,7 +51,6 @@ def _declare_compare(commands: Any) -> None:
     )
     command.add_argument(
         "--embedder",
-        "--llm-embedder",
         metavar="NAME",
         help="embedder that compares answers (default: the project's)",
     )

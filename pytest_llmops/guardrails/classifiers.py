@@ -1,4 +1,4 @@
-"""Make a detector of a classifier: any function that says of a text whether, or how likely, it is an attack."""
+"""Make a detector of a classifier: any function that returns whether, or how likely, a text is an attack."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ def classifier_detector(
     at_least: float = 0.5,
     name: str = "classifier",
 ) -> RuleDetector:
-    """Return a detector that asks a classifier of yours about each text; a finding is the whole text.
+    """Return a detector that calls a classifier of yours for each text; a finding is the whole text.
 
     It goes where detectors go: ``assert_no_injection(text, detectors=[classifier_detector(is_attack)])``. Its rates
     next to ours: ``llmops guardrails score labelled.jsonl --classifier my_app.guards:is_attack``.

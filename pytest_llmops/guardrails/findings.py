@@ -1,4 +1,4 @@
-"""`Finding`, the protocol `Detector`, and the functions that run detectors over a text and mask what they find."""
+"""`Finding`, the protocol `Detector`, and the functions that run detectors over a text and mask their findings."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ class Finding:
     Attributes:
         start: The index of its first character.
         end: The index behind its last character.
-        kind: What was found: ``email``, ``secret``, ``jailbreak`` ...
+        kind: The kind of the finding: ``email``, ``secret``, ``jailbreak`` ...
         confidence: 0 to 1. If findings of a detector overlap, they become one, with the kind of the surest.
         view: The form of the text in which it was found: ``plain``, ``base64``, ``rot13``, ``leet`` or ``spaced``.
     """
@@ -150,7 +150,7 @@ def _find_in_view(detector: Detector, view: View) -> list[Finding]:
 
 
 def _name_detector(detector: Detector) -> str:
-    """Return the name of a detector for messages; of one without a name that of its class."""
+    """Return the name of a detector for messages; of one without a name, the name of its class."""
     return shorten_text(str(getattr(detector, "name", type(detector).__name__)), 60)
 
 

@@ -11,7 +11,7 @@ The judge `pytest_llmops.judges.Policy` reads the same policy files. Their front
     ---
     - Never promise a refund.
 
-The patterns are written for the module `regex`, in its V1 mode. A pattern that takes longer than a second for a text is
+The patterns are written for the module `regex`, in its V1 mode. A pattern that needs longer than a second for a text is
 an error.
 """
 
@@ -37,7 +37,7 @@ from pytest_llmops.redaction.public_rules import measure_entropy
 Search: TypeAlias = Callable[[str], list[Any]]  # from a text to matches
 
 MAX_SECONDS = 1.0  # that a rule may take over a text
-MAX_COPIES = 200_000  # of parts of a rule, as `regex` makes them for {n}: more takes gigabytes
+MAX_COPIES = 200_000  # of parts of a rule, as `regex` makes them for {n}: more needs gigabytes
 _REPETITION = re.compile(r"\{\s*(\d{1,9})")
 _GROUP_REPETITION = re.compile(r"\)\s*\{\s*(\d{1,9})")
 _RECURSION = re.compile(r"\(\?(?:R|&|P>|[+-]?\d)")
@@ -48,8 +48,8 @@ class PolicyRules(NamedTuple):
     """The rules of a policy file.
 
     Attributes:
-        forbidden: A detector of what the policy forbids; the kinds of its findings are the ids of the rules.
-        required: Id -> a search for what the policy requires.
+        forbidden: A detector of texts that the policy forbids; the kinds of its findings are the ids of the rules.
+        required: Id -> a search for a text that the policy requires.
         why: Id -> the reason of the rule, which may be empty.
         is_judged: Whether the policy also has rules in plain words, for a judge.
     """
@@ -61,7 +61,7 @@ class PolicyRules(NamedTuple):
     is_judged: bool
 
     def list_broken(self, text: str, findings: list[Finding]) -> list[str]:
-        """Return the ids of the rules that a text breaks; ``findings`` are those of `forbidden` in the same text."""
+        """Return the ids of the rules that a text breaks; ``findings`` are the findings of `forbidden` in the same text."""
         kinds = {finding.kind for finding in findings}
         broken = [id_ for id_ in self.forbidden.kinds if id_ in kinds]
         plain = normalize_text(text).text
@@ -72,7 +72,7 @@ class PolicyRules(NamedTuple):
 
 
 def read_policy(path: str | Path) -> PolicyRules:
-    """Return the rules of a policy file, which is searched beside the test and in the folders above it.
+    """Return the rules of a policy file, which is searched next to the test and in the folders above it.
 
     Raises:
         PromptError: It cannot be read, has no rules at all, a malformed rule, an invalid pattern, a duplicate id, or the
@@ -155,7 +155,7 @@ def compile_rule(id_: str, pattern: str, group: object = 0, entropy: object = 0)
     Raises:
         BadFile: The pattern is invalid, matches the empty text, makes too many copies of its parts, or lacks the
             group; or the entropy is not a number.
-        DetectorError: Raised by the returned function if a search takes too long.
+        DetectorError: Raised by the returned function if a search is too slow.
     """
     import regex
 
@@ -248,10 +248,10 @@ def gitleaks_detector(path: str | Path) -> RuleDetector:
     without ``regex`` are left out, as they are about paths; so are allowlists with ``condition = "AND"``.
 
     Args:
-        path: The file; it is searched beside the test and in the folders above it.
+        path: The file; it is searched next to the test and in the folders above it.
 
     Raises:
-        PromptError: It cannot be read, is no TOML, extends another file, has no rules, or one with an invalid pattern,
+        PromptError: It cannot be read, is not TOML, extends another file, has no rules, or one with an invalid pattern,
             group or entropy.
     """
     file = find_judge_file("gitleaks", path)
@@ -268,7 +268,7 @@ def gitleaks_detector(path: str | Path) -> RuleDetector:
         if not rules:
             raise BadFile(f"{expected}; got none")
         if "extend" in document:
-            raise BadFile(f"{expected}; got [extend], which is not read: copy what it names")
+            raise BadFile(f"{expected}; got [extend], which is not read: copy its rules")
 
     def find(text: str) -> Iterator[Finding]:
         lower = text.lower()
@@ -279,7 +279,7 @@ def gitleaks_detector(path: str | Path) -> RuleDetector:
 
 
 def _read_secret_rule(rule: Mapping[str, Any], document: Mapping[str, Any]) -> _SecretRule:
-    """Return a rule with its own allowlists and those of the whole document.
+    """Return a rule with its own allowlists and the allowlists of the whole document.
 
     A malformed rule raises a KeyError, TypeError or AttributeError, which the caller reports.
     """

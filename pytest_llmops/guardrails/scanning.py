@@ -1,4 +1,4 @@
-"""Scan a text with several detectors, by default with the built-in ones, and mask what they find."""
+"""Scan a text with several detectors, by default with the built-in ones, and mask their findings."""
 
 from collections.abc import Iterable, Sequence
 

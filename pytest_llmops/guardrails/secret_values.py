@@ -1,6 +1,6 @@
 r"""Find secrets in a text, for `pytest_llmops.guardrails.secret_detector`.
 
-The rules are those of recordings (see `pytest_llmops.redaction`), with two differences. A test also alarms on a random value behind a
+The rules are the rules of recordings (see `pytest_llmops.redaction`), with two differences. A test also alarms on a random value behind a
 word ("access token 9f86d081884c7d659a2feaa0"), which a recording keeps, as it may be an id that the application needs. And it does not
 alarm on placeholders (``ghp_xxxxxxxx``, ``YOUR_KEY``, AWS's ``AKIAIOSFODNN7EXAMPLE``), which a recording masks, as that does no harm.
 """
@@ -25,7 +25,7 @@ MIN_ENTROPY = 3.0  # of such a value, in bits per character
 PLACEHOLDER_ENTROPY = 2.0  # a value with less repeats a few characters
 MIN_RUN_OF_WORDS = 3.0  # the average length of the runs of small letters or capitals in joined words, or more
 
-# The name in front of a value is that of an id: `credentialsId: "..."`, `"kms_key_id" = "..."`
+# The name in front of a value belongs to an id: `credentialsId: "..."`, `"kms_key_id" = "..."`
 _ID_NAME = re.compile(rb"(?:[a-z]I[dD]s?|[_-][Ii][Dd][Ss]?)[\s\"'\\]{0,4}[:=]{1,3}>?[\s\"'\\]{0,4}\Z")
 _ANNOUNCED = re.compile(
     # The word: "secret", "api key", "sendgrid_key", "ACCESS"
@@ -64,7 +64,7 @@ def find_secret_values(text: str) -> Iterator[Finding]:
         for match in shape.pattern.finditer(data):
             start = match.start()
             if shape.kept:
-                # Group 1 is no secret, but announces one, which may be words: the password in a URL
+                # Group 1 is not a secret, but announces one, which may be words: the password in a URL
                 start = match.end(1)
             elif _consists_of_words(match[0]):
                 continue
@@ -103,7 +103,7 @@ def _consists_of_words(value: bytes) -> bool:
 
 
 def _is_placeholder(value: bytes) -> bool:
-    """Return whether a value stands for a secret in an example: a template, a repetition, a key from a documentation."""
+    """Return whether a value replaces a secret in an example: a template, a repetition, a key from a documentation."""
     if value.startswith(b"arn:") or is_variable(value.decode("latin-1")) or _PLACEHOLDER.search(value):
         return True
     if value in read_published_keys():

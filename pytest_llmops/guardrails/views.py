@@ -24,7 +24,7 @@ CHARACTERS = {name: str.maketrans(*pair) for name, pair in TABLES["characters"].
 MAX_LEVELS = 3  # of base64 in base64
 MAX_BLOBS = 20  # parts of a text that are decoded
 MAX_DECODED = 1_000_000  # characters that are decoded in all
-VIEWS = {"raw", "plain", "base64", "rot13", "leet", "spaced"}  # what a detector may be given
+VIEWS = {"raw", "plain", "base64", "rot13", "leet", "spaced"}  # the inputs of a detector
 TAGS = range(0xE0020, 0xE007F)  # invisible characters that spell ASCII
 INVISIBLE = {*range(0x300, 0x370), *range(0xFE00, 0xFE10), *CHARACTERS["blank"]}  # besides category Cf
 

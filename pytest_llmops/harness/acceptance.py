@@ -39,7 +39,7 @@ from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import Verdict
 from pytest_llmops.settings import Settings
 
-GONE_SHARE = 0.5  # of the baseline's tests: if so many are gone, only --llm-accept-anyway drops them
+GONE_SHARE = 0.5  # of the baseline's tests: if so many are gone, only the word anyway drops them
 
 MIN_ZEROS = 3  # scores of a first baseline from which nothing but zeros is suspicious
 MAX_ZERO_CHARS = 200  # about metrics that are 0
@@ -95,8 +95,8 @@ def check_acceptance(config: Any, settings: Settings) -> None:
     if settings.accept_session and not path.is_file():
         name = path_from_root(path, Path(config.rootpath))
         raise UsageError(
-            f"--llm-accept-session: expected a baseline to add a session to, got none: {name} does not exist; "
-            "accept the first one without this option"
+            f'--llm-accept "session: ...": expected a baseline to add a session to, got none: {name} does not exist; '
+            "accept the first one without the word session"
         )
 
 
@@ -136,12 +136,12 @@ def accept_run(
         if problems.sentences and not settings.accept_anyway:
             raise AcceptRefused(
                 f"--llm-accept: not accepted: {'; '.join(problems.sentences)}; the baseline stays as it is. "
-                "Mend the cause; only if a person wants this change, add --llm-accept-anyway"
+                'Remove the cause. Only if a person wants this change: --llm-accept "anyway: REASON"'
             )
         selection = _select_tests(older, ran, as_session=settings.accept_session)
         latest = Acceptance(
             on=now,
-            reason=Redactor.from_environment(os.environ).clean_text(settings.accept or ""),
+            reason=Redactor.from_environment(os.environ).clean_text(settings.accept_reason),
             commit=read_checkout(gate.root)[0],
             tests=len(selection.tests),
             partial=bool(problems.why_partial),
@@ -316,7 +316,7 @@ def _describe_chosen(chosen: Sequence[str]) -> str:
     verb = "was" if len(chosen) == 1 else "were"
     return (
         f"{format_count(len(chosen), 'test')} {verb} accepted again without a change: the same requests, other answers. Choosing the "
-        "best of several runs makes later unchanged runs RED; add a run as a session instead: --llm-accept-session"
+        'best of several runs makes later unchanged runs RED; add a run as a session instead: --llm-accept "session: REASON"'
     )
 
 

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from pluggy import HookimplMarker
 
+from pytest_llmops._util.option_modes import LookTrials
 from pytest_llmops.errors import CassetteError, UsageError, format_error, format_name_list
 from pytest_llmops.harness.baseline_gate import find_baseline, has_baseline
 from pytest_llmops.harness.markers.llm_trials import read_trial_plan
 from pytest_llmops.harness.tapes import item_cassette_path
 from pytest_llmops.measurement import escape_output, format_count, shorten_text
 from pytest_llmops.results.run import Run
-from pytest_llmops.settings import LookTrials, Settings
+from pytest_llmops.settings import Settings
 
 if TYPE_CHECKING:
     from pytest_llmops.baselines.earlier_run import EarlierRun
@@ -74,7 +75,7 @@ def _why_not_again(config: Any, settings: Settings) -> str:
     if settings.accept is not None:
         return "no --llm-accept: a few cases are no baseline; run the whole suite to accept it"
     if settings.changed:
-        return "no --llm-changed, which replays what is recorded: --llm-again asks for new answers"
+        return "no --llm-record=changed, which replays recorded answers: --llm-again needs new ones"
     if isinstance(settings.trials, LookTrials):
         return "no --llm-trials=auto: the broken cases run as often as the proof needs; leave it away, or add --llm-trials=1"
     if settings.record not in RECORD_MODES:
@@ -100,7 +101,7 @@ def _read_earlier_run(config: Any, settings: Settings) -> EarlierRun:
         from pytest_llmops.results.run_files import read_run_file
 
         path = config.invocation_params.dir / settings.again_from
-        where = f"--llm-again-from: {shorten_text(settings.again_from, 200)}"
+        where = f"--llm-again: {shorten_text(settings.again_from, 200)}"
         run = read_run_file(path, where)
         earlier = EarlierRun.from_run(run)
         if earlier is None:
@@ -113,13 +114,13 @@ def _read_earlier_run(config: Any, settings: Settings) -> EarlierRun:
     if cache is None:
         raise UsageError(
             "--llm-again: expected pytest's cache, which has the cases that broke, got none (-p no:cacheprovider); "
-            "leave that option away, or name the run file of the earlier run: --llm-again-from=run.json"
+            "leave that option away, or name the run file of the earlier run: --llm-again=run.json"
         )
     stored = cache.get(CACHE_KEY, None)
     if stored is None:
         raise UsageError(
             "--llm-again: expected an earlier run here with broken cases that are to run again, got none in pytest's cache; "
-            f"{RUN_ALL}. If it ran elsewhere, name its run file: --llm-again-from=run.json"
+            f"{RUN_ALL}. If it ran elsewhere, name its run file: --llm-again=run.json"
         )
     if isinstance(stored, str):
         raise UsageError(

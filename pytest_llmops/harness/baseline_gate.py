@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmops._util.file_override import current_override
 from pytest_llmops._util.git import run_git
+from pytest_llmops._util.option_modes import LOOKS, LookTrials
 from pytest_llmops.baselines.baseline import (
     Acceptance,
     Baseline,
@@ -26,7 +27,7 @@ from pytest_llmops.errors import LLMOpsError, UsageError, path_from_root
 from pytest_llmops.measurement import format_count
 from pytest_llmops.protocols import Call
 from pytest_llmops.results.run import TestRecord
-from pytest_llmops.settings import LOOKS, LookTrials, Settings
+from pytest_llmops.settings import Settings
 
 if TYPE_CHECKING:
     from pytest_llmops.baselines.conclusion import Reference
@@ -473,7 +474,7 @@ def _why_no_looks(config: Any, settings: Settings) -> str:
     if settings.record not in ("none", "new"):
         return f"a replay or --llm-record=new, got --llm-record={settings.record}: each look keeps the takes of the one before"
     if settings.changed:
-        return "no --llm-changed, which takes a fixed number (--llm-trials=3)"
+        return "no --llm-record=changed, which needs a fixed number (--llm-trials=3)"
     if settings.accept is not None:
         return "no --llm-accept: a baseline takes a fixed number (--llm-trials=10)"
     if not has_baseline(settings, config.rootpath):

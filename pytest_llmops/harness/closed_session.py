@@ -114,7 +114,7 @@ class ClosedSession:
         host, port = split_address(url)
         if current_tape() is not None or host.lower() in self.settings.allow_hosts:
             return False
-        if self.settings.telemetry == "ignore" and has_telemetry_host(method, url):
+        if has_telemetry_host(method, url):
             return is_model_endpoint(host, port, self.settings.base_url)
         if not self._running and calls_model(url, read_body, self.settings.base_url):
             raise self._refuse("a call of a model at", host)

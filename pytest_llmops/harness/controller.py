@@ -5,12 +5,13 @@ import platform
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmops._util.option_modes import LookTrials
 from pytest_llmops.errors import LLMOpsError, describe_exception, format_error
 from pytest_llmops.harness.adoption import iter_adoption_notes
 from pytest_llmops.harness.again import find_again, iter_session_doubts, keep_broken_cases
@@ -56,7 +57,7 @@ from pytest_llmops.results.secrets import mask_run_secrets
 from pytest_llmops.results.tool_choices import iter_refused_name_notes
 from pytest_llmops.results.traffic import iter_cassette_notes, iter_recording_notes
 from pytest_llmops.results.verdict import Verdict
-from pytest_llmops.settings import OPTIONS, LookTrials, Settings
+from pytest_llmops.settings import Settings
 
 if TYPE_CHECKING:
     from pytest_llmops.baselines.conclusion import Reference
@@ -546,11 +547,11 @@ def _run_metadata(config: Any, settings: Settings) -> dict[str, Json]:
         except metadata.PackageNotFoundError:
             continue
     values: dict[str, Json] = {}
-    for option in OPTIONS:
-        value = getattr(settings, option.name)
+    for spec in fields(settings):
+        value = getattr(settings, spec.name)
         if isinstance(value, tuple):
             value = list(value)
-        values[option.name] = value
+        values[spec.name] = value
     now = datetime.now(UTC)
     return {
         "created": now.isoformat(timespec="seconds"),

@@ -1,4 +1,4 @@
-"""The trials of a test with ``--llm-fork``: which of them left the recorded run, where, and how they ended.
+"""The trials of a test with ``--llm-record=fork``: which of them left the recorded run, where, and how they ended.
 
 Knows pytest's reports by their attributes only.
 """

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_llmops import recorder, registry
+from pytest_llmops._util.option_declarations import Option
+from pytest_llmops._util.option_modes import RecordMode
 from pytest_llmops.errors import (
     BudgetReached,
     CassetteMiss,
@@ -32,7 +34,7 @@ from pytest_llmops.harness.markers import llm_fault, llm_models, llm_trials, loa
 from pytest_llmops.harness.own_tests import is_recorded_elsewhere
 from pytest_llmops.harness.parametrize import describe_parameters
 from pytest_llmops.measurement import Json, format_amount, shorten_text, to_builtins
-from pytest_llmops.settings import NEEDS_JUDGE, OPTIONS, Option, RecordMode, Settings
+from pytest_llmops.settings import NEEDS_JUDGE, OPTIONS, Settings
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes import FaultPlan, Tape
@@ -42,7 +44,8 @@ if TYPE_CHECKING:
     from pytest_llmops.results.run import TestRecord
 
 # Settings that a request depends on, beside the versions of prompts
-REQUEST_SETTINGS = frozenset({"trials", "model", "judge_model", "base_url", "api", "embedder"})
+REQUEST_SETTINGS = frozenset({"trials", "model", "judge_model", "base_url"})
+REQUEST_KEYS = frozenset({"llm_api", "llm_embedder"})  # the same for ini keys without a flag
 # In a URL, what may hold secrets: user and password before "@", and the query
 SECRETS_IN_URL = re.compile(r"(?<=://)[^/?#]*(?=@)|(?<=\?).+")
 
@@ -363,7 +366,7 @@ class Harness:
         if name not in hooked and not registry.is_builtin(kind, name):
             where = ""
             if kind == "embedder" and name == self.settings.embedder:
-                where = "--llm-embedder or ini llm_embedder"
+                where = "ini llm_embedder"
             known = {*hooked, *registry.BUILT_IN.get(kind, {})}
             raise registry.unknown_component(kind, name, known, where=where)
         if kind == "model" and name not in hooked:
@@ -412,7 +415,7 @@ class Harness:
             path = str(self.item.path)
         words = ["pytest", f"{path}::{rest}"]
         if self.settings.again:  # it selects the test, and numbers its takes
-            words = ["pytest", "--llm-again"]
+            words = ["pytest", f"--llm-again={self.settings.again}"]
         if self.settings.judge:
             words.append("--llm-judge")
         if self.variant is not None:
@@ -423,6 +426,10 @@ class Harness:
 
     def _rerun_flags(self) -> Iterator[str]:
         """Yield the flags that a rerun needs to make the same requests, as ``--llm-model=gpt-5``; secrets are masked."""
+        for override in self.item.config.getoption("override_ini", None) or ():
+            if override.partition("=")[0] in REQUEST_KEYS:
+                yield "-o"
+                yield self.redactor.clean_text(override)
         for option in OPTIONS:
             value = getattr(self.settings, option.name)
             if option.name not in REQUEST_SETTINGS or not self._needs_flag(option, value):

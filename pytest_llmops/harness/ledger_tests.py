@@ -14,10 +14,7 @@ from pytest_llmops._util.file_override import current_override
 
 hookimpl = HookimplMarker("pytest")
 # Options whose runs a ledger cannot compare; a project may have them in its addopts
-OTHER_RUNS = (
-    "llm_changed", "llm_fork", "llm_lint", "llm_faults", "llm_again", "llm_again_from", "llm_accept", "llm_accept_anyway",
-    "llm_accept_session",
-)  # fmt: skip
+OTHER_RUNS = ("llm_lint", "llm_faults", "llm_again", "llm_accept")
 REPORT_FILES = ("xmlpath", "htmlpath")  # of pytest and of pytest-html
 
 

@@ -37,9 +37,7 @@ hookimpl = HookimplMarker("pytest")
 WORKER_KEY = "llmops_setup"
 # Options of pytest with which no test runs
 OFF_WITH = ("collectonly", "setuponly", "setupplan")
-EMBEDDER_STEP = (
-    "name another embedder with --llm-embedder or ini llm_embedder, such as openai:text-embedding-3-small"
-)
+EMBEDDER_STEP = "name another embedder in the ini (llm_embedder), such as openai:text-embedding-3-small"
 EMBEDDER_USERS = (
     "assert_semantic, assert_context_relevance and the fixture `embedder`; other tests run without"
 )

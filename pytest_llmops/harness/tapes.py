@@ -172,7 +172,7 @@ def make_tape(
         elsewhere=elsewhere,
         attempt=attempt,
         take=take,
-        shares_answers=settings.judge_reuse,
+        shares_answers=True,
         why_not_called=why_not_called,
         list_folders=partial(list_folders, item),
         faults=faults,

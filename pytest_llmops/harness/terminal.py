@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pluggy import HookimplMarker
 
 from pytest_llmops._util.git import run_git
+from pytest_llmops._util.option_modes import LOOKS
 from pytest_llmops.cassettes import count_live_calls
 from pytest_llmops.errors import SetupMissing, append_code, split_code
 from pytest_llmops.harness.item import SECRETS_IN_URL
@@ -28,7 +29,7 @@ from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import SideFacts, format_score_and_threshold, read_detail
 from pytest_llmops.results.problems import describe_kind, merge_record_commands
 from pytest_llmops.results.run import Run
-from pytest_llmops.settings import LOOKS, Settings
+from pytest_llmops.settings import Settings
 
 if TYPE_CHECKING:
     from pytest_llmops.reports.terminal import Section

@@ -90,9 +90,9 @@ class TrialRun:
         strict: Whether a test fails that its trials do not decide.
         has_reruns: Whether another plugin (pytest-rerunfailures, flaky) is configured to repeat the failed test. It cannot, as it
             sees no trial; a note says so.
-        first_take: The take of the first trial, under ``--llm-changed``: without a new request, the test ends with its last
+        first_take: The take of the first trial, under ``--llm-record=changed``: without a new request, the test ends with its last
             recorded take. None: the option is not set, or the test has a marker that says how often it runs.
-        is_fork: Whether the trials fork a recorded run, with ``--llm-fork``: a test without a change runs once.
+        is_fork: Whether the trials fork a recorded run, with ``--llm-record=fork``: a test without a change runs once.
         reports: For each trial that ran, its reports: set-up, call and tear-down, without a call if the set-up did not pass.
     """
 
@@ -120,7 +120,7 @@ class TrialRun:
         return self.plan.decide(counts["passed"], counts["failed"], left) is not None
 
     def add(self, reports: Sequence[Any]) -> None:
-        """Add the reports of a trial. It shortens the plan if all recorded takes were replayed (``--llm-changed``) or nothing is new (``--llm-fork``)."""
+        """Add the reports of a trial. It shortens the plan if all recorded takes were replayed (``--llm-record=changed``) or nothing is new (``--llm-record=fork``)."""
         self.reports.append(reports)
         if self.is_fork and len(self.reports) == 1 and not is_forked_trial(reports):
             self.plan = TrialPlan(trials=1)

@@ -136,7 +136,7 @@ def describe_plan(plan: LedgerPlan) -> list[str]:
     """Return the plan in sentences.
 
     >>> describe_plan(LedgerPlan(name="a.md", rules=2, kept=0, tests=1, trials=3, app_calls=3, judge_calls=0, usd=0.25))[-1]
-    '  in all at most 9 calls ($0.75, or half of it with -- --llm-batch), the last run with all rules that can go left out together'
+    '  in all at most 9 calls ($0.75, or half of it with -- --llm-record=batch), the last run with all rules that can go left out together'
     """
     rules = format_count(plan.rules, "rule")
     first = f"{plan.name}: {rules} to leave out, one at a time"
@@ -177,4 +177,4 @@ def _describe_price(plan: LedgerPlan) -> str:
         return "the price is known once the whole file is recorded"
     if plan.is_batched:
         return f"${price:,.2f} through batches"
-    return f"${price:,.2f}, or half of it with -- --llm-batch"
+    return f"${price:,.2f}, or half of it with -- --llm-record=batch"

@@ -28,20 +28,15 @@ TESTS_FAILED, NO_TESTS, OPEN_STATUS = 1, 5, 75
 PYTEST_PLUGIN = "pytest_llmops.harness.ledger_tests"
 # Options of pytest that a ledger sets itself, or that leave it without a complete run
 OWN_OPTIONS: Mapping[str, str] = {
-    "--llm-record": "a ledger records in a folder of its own",
-    "--llm-changed": "a ledger asks all trials of what changed",
+    "--llm-record": "a ledger records in a folder of its own; only --llm-record=batch goes with it",
     "--llm-trials": "give --trials to the ledger",
     "--llm-report": "give -o to the ledger",
     "--llm-budget": "give --llm-budget to the ledger, before the two dashes",
     "--llm-max-calls": "give --llm-max-calls to the ledger, before the two dashes",
     "--llm-baseline": "a ledger compares with the whole prompt",
     "--llm-accept": "a run without a rule is no baseline",
-    "--llm-accept-anyway": "a run without a rule is no baseline",
-    "--llm-accept-session": "a run without a rule is no baseline",
     "--llm-again": "a ledger runs all cases",
-    "--llm-again-from": "a ledger runs all cases",
     "--llm-faults": "a ledger compares answers without faults",
-    "--llm-fork": "a ledger asks all trials of what changed",
     "--llm-lint": "a ledger compares answers as they are",
     "--collect-only": "a ledger runs the tests",
     "--co": "a ledger runs the tests",
@@ -49,6 +44,7 @@ OWN_OPTIONS: Mapping[str, str] = {
     "-x": "a ledger needs all tests",
     "--maxfail": "a ledger needs all tests",
 }
+BATCH_OPTION = "--llm-record=batch"
 MAX_NAMED = 3  # tests that an error names
 
 
@@ -77,7 +73,7 @@ class RunOptions:
     def __post_init__(self) -> None:
         for argument in self.arguments:
             option = argument.partition("=")[0]
-            if option in OWN_OPTIONS:
+            if option in OWN_OPTIONS and argument != BATCH_OPTION:
                 raise UsageError(
                     f"prompts ledger: {option} is not for its runs of pytest: {OWN_OPTIONS[option]}"
                 )
@@ -85,7 +81,7 @@ class RunOptions:
     @property
     def is_batched(self) -> bool:
         """Whether live calls are made through batch APIs."""
-        return "--llm-batch" in self.arguments
+        return BATCH_OPTION in self.arguments
 
 
 @dataclass(slots=True)
@@ -342,10 +338,13 @@ class LedgerRuns:
     def _list_arguments(self, report: Path, record: str, trials: int) -> list[str]:
         """Return the arguments of pytest: what a ledger needs, then what the user gave."""
         options = self.options
+        mode = record
+        if record != "none" and options.is_batched:
+            mode = "batch"
         arguments = [
             "-p",
             PYTEST_PLUGIN,
-            f"--llm-record={record}",
+            f"--llm-record={mode}",
             f"--llm-trials={trials}",
             f"--llm-report=json:{report}",
             "--maxfail=0",
@@ -360,9 +359,7 @@ class LedgerRuns:
             arguments.append(f"--llm-budget={max(options.budget - (self.usd or 0.0), 0.0):.6f}")
         if record != "none" and options.max_calls is not None:
             arguments.append(f"--llm-max-calls={max(options.max_calls - self.calls, 0)}")
-        given = list(options.arguments)
-        if record == "none":  # they are about live calls
-            given = [argument for argument in given if argument != "--llm-batch"]
+        given = [argument for argument in options.arguments if argument != BATCH_OPTION]
         return [*arguments, *given]
 
 

@@ -106,7 +106,7 @@ def _check_sizes(actual: Float32Array, expected: Float32Array, number: int) -> N
     if actual.shape[1] != expected.shape[1]:
         raise ValueError(
             f"pair {number}: expected vectors of one length, got shapes {actual.shape} and {expected.shape}; "
-            "those of two models cannot be compared"
+            "vectors of two models cannot be compared"
         )
     if len(actual) * len(expected) > MAX_CELLS:
         counts = f"{len(actual):,} and {len(expected):,} tokens"

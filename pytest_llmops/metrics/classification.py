@@ -223,7 +223,7 @@ def wilson_interval(hits: float, count: int, z: float = 1.959964) -> tuple[float
     if not count:
         return 0.0, 1.0
     share = hits / count
-    # Not `scipy.stats.binomtest`: to import it takes longer than the whole start of a run that needs one interval.
+    # Not `scipy.stats.binomtest`: its import needs more time than the whole start of a run that needs one interval.
     square = z * z
     scale = 1 + square / count
     centre = (share + square / (2 * count)) / scale

@@ -23,7 +23,7 @@ STATED_WORDS: Mapping[str, float] = {
     "very low": 0.1,
 }
 BINS = 10
-LIKELY = 1e-3  # a sum of 1 is no sum over a vocabulary if the least of its few tokens is as likely as this
+LIKELY = 1e-3  # a sum of 1 is not a sum over a vocabulary if the least of its few tokens is as likely as this
 
 # No part of another number, of a range, or of "4/5" and "1 out of 10"
 _STATED_NUMBER = r"(?<![\w.,/-])(\d{1,3}(?:\.\d{1,9})?)\s?(%|/\s?100?\b)?(?![.,]?\d|\s?(?:/|out\b|of\b))"
@@ -42,7 +42,7 @@ def logprob_confidence(logprobs: Sequence[float] | Mapping[str, float], choice: 
 
     Raises:
         ValueError: There are none, one is missing or above 0, ``choice`` is not among them, or they were renormalized to
-            a sum of 1: what else the model might have said is no longer in them.
+            a sum of 1: the other possible tokens of the model are no longer in them.
 
     >>> round(logprob_confidence([-0.1, -0.3]), 3), round(logprob_confidence({" yes": -0.2, "no": -2.0}, "yes"), 3)
     (0.819, 0.819)

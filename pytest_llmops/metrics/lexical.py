@@ -46,7 +46,7 @@ def normalize_text(
 
     Raises:
         ValueError: An unknown option, or more than `MAX_MARKS` combining characters in a row (Unicode's
-            reordering takes quadratic time over them).
+            reordering needs quadratic time over them).
 
     >>> normalize_text("  Two\n words ", case="fold", whitespace="collapse")
     'two words'
@@ -279,7 +279,7 @@ def word_diff_steps(actual: str, expected: str) -> list[tuple[Op, str]]:
 
 def _align_tokens(old: Sequence[str], new: Sequence[str]) -> list[tuple[Op, str]]:
     """Return the steps from old to new tokens; some of their texts may be empty."""
-    # Not difflib, which takes half a minute for a thousand words with a space after each
+    # Not difflib, which needs half a minute for a thousand words with a space after each
     from rapidfuzz.distance import LCSseq
 
     numbers: dict[str, int] = {}

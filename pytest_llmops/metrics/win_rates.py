@@ -1,7 +1,7 @@
 """Win rate of a model over many preferences, and the win rate that remains at equal length of the answers.
 
-Judges prefer long answers: models that were told to be verbose rise on a board of win rates, without better answers. The
-length-controlled win rate asks what the win rate would be if both answers had the same length.
+Judges prefer long answers: models with the instruction to be verbose rise on a board of win rates, without better answers. The
+length-controlled win rate estimates the win rate if both answers had the same length.
 
 Sources: Dubois et al. 2024, "Length-Controlled AlpacaEval"; the interval of the win rate is after Agresti and Caffo,
 "Simple and Effective Confidence Intervals for Proportions", 2000.
@@ -62,11 +62,11 @@ class JudgedPairs:
             between count as such. `Preference.score`, or the value that `assert_preferred` returns.
         lengths: Length of the model's answer, in characters or tokens; at least 0.
         other_lengths: Length of the other answer, in the same unit.
-        difficulties: What is known about each question from other models, the same scale for all pairs, such as the
+        difficulties: Knowledge about each question from other models, the same scale for all pairs, such as the
             log-odds of their mean preference; empty: nothing.
 
     Raises:
-        ValueError: There is no pair, the sequences differ in length, or a number is missing, NaN or out of its range.
+        ValueError: No pair is given, the sequences differ in length, or a number is missing, NaN or out of its range.
     """
 
     preferences: Sequence[float]
@@ -135,7 +135,7 @@ def win_rate(preferences: Iterable[float], *, confidence: float = 0.95) -> WinRa
 def length_controlled_win_rate(
     pairs: JudgedPairs, *, anchors: Sequence[JudgedPairs] = (), confidence: float = 0.95
 ) -> WinRate:
-    """Return the win rate that a model would have if its answers were as long as those of the other one.
+    """Return the win rate that a model would have if its answers were as long as the answers of the other one.
 
     A logistic regression explains the preferences by the model, by the difference of the lengths (divided by its standard
     deviation, then tanh), and by the difficulty if it is known. The result is the mean of its predictions for a difference
@@ -144,7 +144,7 @@ def length_controlled_win_rate(
 
     Args:
         pairs: The judged pairs, at least 30.
-        anchors: Pairs in which both answers come from the *other* model, once told to be brief or verbose. They show what
+        anchors: Pairs in which both answers come from the *other* model, once with the instruction to be brief or verbose. They show what
             the judge makes of length only. They are needed if one model is longer in almost all pairs.
         confidence: Share of such intervals that contain the true value.
 
@@ -152,7 +152,7 @@ def length_controlled_win_rate(
         The rate; its interval contains the uncertainty of the regression (sandwich estimator).
 
     Raises:
-        ValueError: Too few pairs, wins or losses; one model is longer in almost all pairs, and there are no anchors;
+        ValueError: Too few pairs, wins or losses; one model is longer in almost all pairs, and no anchors are given;
             anchors without difficulties for pairs with them; or a confidence that is not between 0 and 1.
 
     >>> pairs = JudgedPairs(
@@ -205,7 +205,7 @@ def _estimate_rate(pairs: JudgedPairs, anchors: Sequence[JudgedPairs]) -> tuple[
 
 
 def _check_controllable(pairs: JudgedPairs, anchors: Sequence[JudgedPairs]) -> None:
-    """Check that the pairs can tell the effect of length from that of the model.
+    """Check that the pairs can separate the effect of length from the effect of the model.
 
     Raises:
         ValueError: They cannot.
@@ -240,7 +240,7 @@ def _check_controllable(pairs: JudgedPairs, anchors: Sequence[JudgedPairs]) -> N
     if min(longer, shorter) < expected:
         raise ValueError(
             f"length-controlled win rate: expected at least {expected} pairs in which the answer is longer and "
-            f"{expected} in which it is shorter, got {longer} and {shorter} of {count}; what the judge would prefer "
+            f"{expected} in which it is shorter, got {longer} and {shorter} of {count}; the preference of the judge "
             "at equal length is not in these data. Pass anchors, or request answers of similar length"
         )
 

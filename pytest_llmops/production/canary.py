@@ -1,7 +1,7 @@
 """Decide from events of production whether a new version (the canary) replaces the stable one: PROMOTE, HOLD or ROLLBACK.
 
 The events by time are cut into blocks: a block ends as soon as both versions have answered, and their answers in it are compared.
-The evidence is the wealth of two imagined bettors: one bets against "the canary is no worse", the other against "it is worse by the
+The evidence is the wealth of two imagined bettors: one bets against "the canary is not worse", the other against "it is worse by the
 margin". If the statement is true, the wealth grows 50-fold in at most one of 50 canaries, however often one looks; so one may look
 and decide at any time. The table of error rates is in docs/explanation/measured/compare.md.
 """
@@ -76,7 +76,7 @@ class CanaryEvent:
             raise UsageError(f"event {id_text!r}: {problem}, got {got}")
 
     def _find_problem(self) -> str:
-        """Return "field: what is expected" for the first field with a wrong value, or ""; the caller splits it at the colon."""
+        """Return "field: expected value" for the first field with a wrong value, or ""; the caller splits it at the colon."""
         if not self.id:
             return "id: expected a text"
         if not self.arm:
@@ -163,7 +163,7 @@ class CanaryRules:
     """The rules by which a canary is decided.
 
     Attributes:
-        alpha: The highest probability of a wrong decision, over all looks together: of ROLLBACK if the canary is no worse in
+        alpha: The highest probability of a wrong decision, over all looks together: of ROLLBACK if the canary is not worse in
             anything, and of PROMOTE if it is worse by a margin.
         margin: PROMOTE needs proof that the mean score falls by less than this, 0 to 1.
         error_margin: PROMOTE needs proof that the share of errors rises by less than this.
@@ -292,7 +292,7 @@ class _Outcome:
         return self.unit == "1"
 
     def weigh_evidence(self, arms: Sequence[str]) -> tuple[float, float]:
-        """Return the wealth of the bettors against "the canary is no worse" and against "it is worse by the margin"."""
+        """Return the wealth of the bettors against "the canary is not worse" and against "it is worse by the margin"."""
         gains = np.asarray(self._compare_blocks(arms), dtype=np.float64)
         margin = 0.0  # `_compare_values` has applied the factor of an amount already
         if self.is_mean:
@@ -366,7 +366,7 @@ def _list_values(
     """Return (version, value) of each event that has a value, by time.
 
     If all events name their users, each user has one value, the average, in the place of the first: requests of one user are alike, so
-    they are no independent evidence.
+    they are not independent evidence.
     """
     pairs = [(event, value) for event, value in zip(events, values, strict=True) if value is not None]
     if not all(event.user for event in events):
@@ -395,7 +395,7 @@ def _describe_wait(fine: float, limit: float, events: int) -> str:
     """
     if fine <= 1:
         return "open"
-    growth = math.log(limit) / math.log(fine)  # how many times as many events it takes
+    growth = math.log(limit) / math.log(fine)  # how many times as many events are needed
     more = math.ceil((growth - 1) * events)
     if not more:
         return "open"
@@ -443,7 +443,7 @@ def _check_events(events: Sequence[CanaryEvent], rules: CanaryRules) -> list[Can
             raise UnknownName("arm", event.arm, rules.arms, where=f"event {event.id}")
         if known.setdefault(event.id, event) != event:
             raise UsageError(
-                f"event {event.id!r}: stands twice with different contents; an id belongs to one request"
+                f"event {event.id!r}: occurs twice with different contents; an id belongs to one request"
             )
     ordered = sorted(known.values(), key=lambda event: (event.time, event.id))
     stable_name, canary_name = rules.arms
@@ -468,7 +468,7 @@ def _check_events(events: Sequence[CanaryEvent], rules: CanaryRules) -> list[Can
 def _check_share(events: Sequence[CanaryEvent], rules: CanaryRules) -> list[str]:
     """Check that the canary got the share of the users that it was meant to get, and return a note if that is not sure.
 
-    Users are counted, each by the first request: users who ask in bursts change the share of the requests, but not that of the users.
+    Users are counted, each by the first request: users who ask in bursts change the share of the requests, but not the share of the users.
     Where an event names no user, requests are counted, as if each user had sent `REQUESTS_OF_A_USER`.
 
     Args:

@@ -39,9 +39,7 @@ from pytest_llmops.trace.exported.span_fields import (
 )
 
 # Why a call is left out
-NO_CONTENT = (
-    f"calls without messages or answer ({NO_CONTENT_HINT}; give the files of logs with those of traces)"
-)
+NO_CONTENT = f"calls without messages or answer ({NO_CONTENT_HINT}; give the files of logs together with the files of traces)"
 REPEATED = "calls with the id of another"
 CUT_TOOLS = "tool definitions, cut by a limit of attributes: their conversations were imported without them"
 UNREADABLE = "calls with values that are not UTF-8, not finite or nested too deeply"
@@ -198,7 +196,7 @@ def join_records(
 
     Args:
         paths: Files of traces and logs.
-        counts: Is increased, by reason, for what is left out.
+        counts: Is increased, by reason, for each part left out.
         field_names: The names of the fields.
         note_other: Called with the fields of each record that is not of a model call; None: such records are skipped.
     """
@@ -250,11 +248,11 @@ def _read_call_turns(values: JsonObject) -> list[Turn]:
 def choose_answer(values: JsonObject, turns: Sequence[Turn]) -> Turn:
     """Return the answer of a call as one turn of the assistant.
 
-    Several turns are the items of one answer (of OpenAI's Responses). If the request asked for several answers, the first turn is the answer.
+    Several turns are the items of one answer (of OpenAI's Responses). If the request wanted several answers, the first turn is the answer.
 
     Args:
         values: The fields of the call.
-        turns: What the trace has as its answer, at least one turn.
+        turns: The answer in the trace, at least one turn.
     """
     answers = [turn._replace(role="assistant") for turn in turns]
     if fields.as_token_count(parse_text(values.get("choices"))) in (None, 1):

@@ -123,11 +123,11 @@ class Feedback:
             notice: The smallest change of the share that a comparison with other feedback must show.
 
         Raises:
-            CaseError: There are too few votes to show such a change; the message says how many are needed.
+            CaseError: Too few votes to show such a change. The message gives the number that is needed.
         """
         count = self.votes.total()
         if not count:
-            raise CaseError("there is no vote", self.path)
+            raise CaseError("no votes", self.path)
         share = self.votes["up"] / count
         if share >= notice:
             other = share - notice
@@ -137,7 +137,7 @@ class Feedback:
         if count < needed:
             votes = format_count(count, "vote")
             raise CaseError(
-                f"{votes}: to notice a change from {share:.0%} to {other:.0%} takes {needed:,} on each side",
+                f"{votes}: a change from {share:.0%} to {other:.0%} can be noticed with {needed:,} on each side",
                 self.path,
             )
         return share
@@ -228,7 +228,7 @@ def read_feedback(
 
     Raises:
         CaseError: The file is missing or not UTF-8, a line is broken, or a rating is off the scale; with file and line.
-        UnknownName: There is no such name in ``fields``.
+        UnknownName: A name in ``fields`` does not exist.
     """
     for name in fields:
         if name not in OWN_NAMES:
@@ -275,7 +275,7 @@ def _stream_rows(path: Path) -> Iterator[tuple[int, Json]]:
 def _read_values(row: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
     """Return the values of an event by our field names; ``trace`` is a list of all ids of its traces, runs and spans.
 
-    Columns of your own (``fields``) replace those of the export.
+    Columns of your own (``fields``) replace the columns of the export.
     """
     given = {}
     for key, value in row.items():
@@ -305,7 +305,7 @@ def _choose_paths(given: Mapping[str, Any]) -> Mapping[str, str]:
 
 
 def _has_mark(given: Mapping[str, Any], key: str, values: Collection[str]) -> bool:
-    """Return whether an event has a key, with one of ``values``; if there are no ``values``, with any value."""
+    """Return whether an event has a key, with one of ``values``; without ``values``, with any value."""
     if key not in given:
         return False
     return not values or given[key] in values
@@ -442,7 +442,7 @@ def _why_left_out(event: _Event, ids: Collection[str], *, humans_only: bool) -> 
     if humans_only and event.source and event.source.lower() not in HUMAN_SOURCES:
         return f"not from a person ({event.source})"
     if event.id and event.id in ids:
-        return "its id stands twice"
+        return "its id occurs twice"
     if not event.input:
         return "no question"
     if not event.output:

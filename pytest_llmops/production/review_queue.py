@@ -187,7 +187,7 @@ def read_queue(path: str | Path) -> tuple[QueueEntry, ...]:
         for number, value in read_json_lines(read_text(Path(path))):  # noqa: B007 -- for the error
             entry = _parse_entry(value)
             if entry.id in entries:
-                raise BadFile(f"{entry.id} stands twice: keep one of the lines")  # noqa: TRY301 -- gets the line
+                raise BadFile(f"{entry.id} occurs twice: keep one of the lines")  # noqa: TRY301 -- gets the line
             entries[entry.id] = entry
     except BadFile as error:
         raise CaseError(error.what, path, error.line or number) from None

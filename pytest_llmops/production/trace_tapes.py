@@ -1,6 +1,6 @@
 """Make trace tapes of exported traces: all model calls of the run that a conversation belongs to, as far as the trace holds them.
 
-What the trace does not hold is named, never invented.
+Parts that the trace does not hold are named, never invented.
 """
 
 import json
@@ -101,7 +101,7 @@ class _ToolSpan(NamedTuple):
 
 
 class _PlacedCall(NamedTuple):
-    """A call and its place among those of its run."""
+    """A call and its place among the calls of its run."""
 
     start: float
     number: int  # in the files
@@ -116,7 +116,7 @@ def read_tapes(paths: Iterable[Path], conversations: Sequence[Conversation]) -> 
 
     Args:
         paths: The files of `read_conversations`.
-        conversations: What it has read of them.
+        conversations: The part that was read.
 
     Raises:
         UsageError: A file cannot be read any more.
@@ -201,7 +201,7 @@ def _is_complete(call: TracedCall) -> bool:
 
 
 def _read_call(values: JsonObject) -> TracedCall:
-    """Return a call from the fields of its span; what cannot be read is named in ``missing``."""
+    """Return a call from the fields of its span; parts that cannot be read are named in ``missing``."""
     missing: list[str] = []
     system = _read_turns(values.get("system"), "system", "the system text", missing)
     given = _read_turns(values.get("input"), "user", "messages", missing)
@@ -336,13 +336,13 @@ def _tool_key(tool: TracedTool) -> str:
 
 
 def _continues(later: TracedCall, call: TracedCall) -> bool:
-    """Return whether the messages of a later call begin with those of a call."""
+    """Return whether the messages of a later call begin with the messages of a call."""
     size = len(call.messages)
     return len(later.messages) > size and list(later.messages[:size]) == list(call.messages)
 
 
 def _list_missing(calls: Sequence[TracedCall], tools: Sequence[TracedTool]) -> list[str]:
-    """Return in words what the trace does not hold."""
+    """Return in words the parts that the trace does not hold."""
     missing = []
     called = [tool for call in calls if call.answer is not None for tool in call.answer.tool_calls]
     if called and not any(call.tools for call in calls):

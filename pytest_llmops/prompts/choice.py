@@ -22,13 +22,13 @@ class Choice(Generic[T]):
     """Decides for a key which of several things (versions of a prompt) it gets.
 
     A key is hashed to a point on a line from 0 to 1, of which each thing has a piece. The first thing has the start of the line, the
-    second the end. The *rest* is what has no share of its own: it lies between, so that the pieces of both can grow into it. Further
+    second the end. The *rest* has no share of its own: it lies between, so that the pieces of both can grow into it. Further
     things come right after the first.
 
     Args:
         name: The name of the prompt: for another prompt, the same key is at another point.
         shares: The things with their shares.
-        rest: What the rest of the keys get; None: the shares add up to 1.
+        rest: The version for the rest of the keys. None: the shares add up to 1.
         split: The shares as the application gave them, for the caller's comparison.
         ends: When the caller must read the versions again, on the monotonic clock.
 
@@ -113,7 +113,7 @@ def read_shares(split: Mapping[str, Any], rest_name: str) -> tuple[dict[str, flo
 
     Args:
         split: The shares as given.
-        rest_name: What the rest of the users get. If it has a share in ``split`` too, the shares must add up to 1.
+        rest_name: The version for the rest of the users. If it has a share in ``split`` too, the shares must add up to 1.
 
     Raises:
         UsageError: A share is not a number from 0 to 1, or so small that nobody would have it; they add up to more than 1.

@@ -14,7 +14,7 @@ Rules that decide the bytes:
   ``| tojson``; ``tojson`` writes plain JSON without HTML escapes.
 * Loops and calls are counted, and so are the characters that a section makes and reads: a template that goes over
   `template_limits` is an error.
-* There is no loader: no include, import or extends. ``lipsum`` and ``random`` are removed, as the
+* Nothing is loaded: no include, import or extends. ``lipsum`` and ``random`` are removed, as the
   same variables must give the same bytes.
 """
 
@@ -120,7 +120,7 @@ def render_section(section: Section, variables: Mapping[str, object]) -> str:
     """Return a section with its variables filled in, not stripped.
 
     Raises:
-        BadFile: The template does what the sandbox forbids, fails, or inserts a list, an object or None.
+        BadFile: The template does something forbidden by the sandbox, fails, or inserts a list, an object or None.
 
     >>> render_section(Section("user", "Hi {{ name }}", 1), {"name": "{{ 7 * 7 }}"})
     'Hi {{ 7 * 7 }}'
@@ -166,7 +166,7 @@ def why_invalid_variable(name: str) -> str:
 
 
 PROMPT_KEYS = ("description", "variables", "model", "params", "output_schema")
-PARAMS_ELSEWHERE = {"model": "a key `model` beside params", "messages": "the body"}
+PARAMS_ELSEWHERE = {"model": "a key `model` next to params", "messages": "the body"}
 FENCE = "---"
 
 
@@ -229,7 +229,7 @@ def read_front_matter(front: str, known: Collection[str] = PROMPT_KEYS) -> Front
 
     Args:
         front: Its text, without the lines of dashes.
-        known: The allowed keys; by default those of a prompt.
+        known: The allowed keys; by default the keys of a prompt.
 
     Raises:
         BadFile: It is not a mapping in YAML, or has an unknown key.
@@ -272,7 +272,7 @@ def read_variables(head: FrontMatter) -> tuple[str, ...]:
     if isinstance(value, Mapping):
         descriptions = value.values()
         if not all(isinstance(description, str) for description in descriptions):
-            raise head.bad("variables", expected, "a description that is no text")
+            raise head.bad("variables", expected, "a description that is not a text")
     names: list[str] = []
     for name in value:
         if not isinstance(name, str):
@@ -303,7 +303,7 @@ def read_params(head: FrontMatter) -> Mapping[str, Json]:
 
 
 def read_output_schema(head: FrontMatter, path: Any) -> tuple[Mapping[str, Json] | None, str]:
-    """Return the output schema, and the text of its file; None and "" if there is no schema, a schema and "" if it has no file.
+    """Return the output schema, and the text of its file; None and "" without a schema, a schema and "" if it has no file.
 
     Args:
         head: The front matter of the prompt.
@@ -327,7 +327,9 @@ def read_output_schema(head: FrontMatter, path: Any) -> tuple[Mapping[str, Json]
             "/"
         )  # nothing else leads out of a folder in a zip
     if not is_inside or not value.endswith(".json"):
-        raise head.bad("output_schema", "the name of a .json file beside the prompt", shorten_text(value, 80))
+        raise head.bad(
+            "output_schema", "the name of a .json file next to the prompt", shorten_text(value, 80)
+        )
     try:
         text = read_text(file)
         return as_mapping(read_json(text)), text

@@ -52,7 +52,7 @@ SUFFIX = ".md"
 MAX_PART_BYTES = 255  # longest name of a file or folder on the usual file systems
 MAX_PROMPT_CHARS = 4_000_000  # about a million tokens, more than models read
 VERSIONS_VARIABLE = "LLMOPS_PROMPT"
-CHOICE_S = 1.0  # how long `Prompts.choose` relies on what it read
+CHOICE_S = 1.0  # how long `Prompts.choose` uses the aliases that it read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +105,7 @@ class Prompt:
         )
 
     def response_format(self, api: Api = "chat") -> dict[str, Json]:
-        """Return the argument that asks a model of OpenAI's for an answer in `output_schema`.
+        """Return the argument that makes a model of OpenAI answer in `output_schema`.
 
         ``client.chat.completions.create(..., **prompt.response_format())``, or
         ``client.responses.create(..., **prompt.response_format("responses"))``. It is strict if the schema is: each object
@@ -113,7 +113,7 @@ class Prompt:
 
         Raises:
             PromptError: The version has no output schema.
-            UsageError: There is no such API.
+            UsageError: The API does not exist.
         """
         if self.output_schema is None:
             raise PromptError(f"prompt {self.name} {self.version} has no output_schema: name one", self.path)
@@ -156,7 +156,7 @@ class _Reference:
     """A name and a version that an application gives, taken apart.
 
     Attributes:
-        prompts: The prompts at the commit of the reference; without one, those of the folder.
+        prompts: The prompts at the commit of the reference; without one, the prompts of the folder.
         name: Its name.
         version: A version or an alias; empty: none was named.
         commit: The commit as it was written (``@main``); empty: none.
@@ -191,7 +191,7 @@ class Prompts:
 
         Raises:
             UsageError: They are in no checkout of git, the commit has no such folder, or git cannot be run.
-            UnknownName: There is no such commit.
+            UnknownName: The commit does not exist.
         """
         if not isinstance(self.folder, Path):
             raise PromptError(
@@ -203,7 +203,7 @@ class Prompts:
         """Return the names of all prompts, sorted.
 
         Raises:
-            PromptError: There is no such folder.
+            PromptError: The folder does not exist.
         """
         if not self.folder.is_dir():
             raise PromptError(
@@ -215,7 +215,7 @@ class Prompts:
         """Return the versions of a prompt, v2 before v10; of ``answer@main`` those at that commit.
 
         Raises:
-            UnknownName: There is no such prompt or commit.
+            UnknownName: The prompt or commit does not exist.
             PromptError: The name leads out of the folder.
         """
         reference = self._parse_reference(name)
@@ -234,7 +234,7 @@ class Prompts:
         """Return the version of each alias of a prompt; empty without an aliases.toml.
 
         Raises:
-            UnknownName: There is no such prompt.
+            UnknownName: The prompt does not exist.
             PromptError: The file is broken, or an alias points to a version that does not exist.
         """
         reference = self._parse_reference(name)
@@ -251,24 +251,24 @@ class Prompts:
         return {alias: str(version) for alias, version in aliases.items()}
 
     def resolve(self, name: str, version_or_alias: str = "") -> str:
-        """Return the version that a version name or alias stands for: ``v2`` for ``production``, ``v2@main`` for ``production@main``.
+        """Return the version of a version name or alias: ``v2`` for ``production``, ``v2@main`` for ``production@main``.
 
         Without one, it is the version that ``LLMOPS_PROMPT`` names for this prompt, else ``production``, else the only version.
 
         Raises:
-            UnknownName: There is no such prompt, version, alias or commit.
+            UnknownName: The prompt, version, alias or commit does not exist.
             PromptError: Without a name: there are several versions and no alias ``production``.
         """
         reference = self._locate(name, version_or_alias)
         return reference.version + reference.commit
 
     def get(self, name: str, version: str = "") -> Prompt:
-        """Return a version of a prompt, by version or alias; the default is that of `resolve`.
+        """Return a version of a prompt, by version or alias; the default is the same as for `resolve`.
 
         Either may end in ``@`` and a commit, branch or tag of git: ``get("answer@main")``, ``get("answer", "v1@HEAD~3")``.
 
         Raises:
-            UnknownName: There is no such prompt, version, alias or commit.
+            UnknownName: The prompt, version, alias or commit does not exist.
             PromptError: The file cannot be used; gives the reason and the line.
         """
         reference = self._locate(name, version)
@@ -282,7 +282,7 @@ class Prompts:
         A share that grows keeps its users and gains others: who has ``v3`` at 0.1 has it at 0.2, too. Two versions with
         shares do not disturb each other; a third one moves when the share of an earlier one changes.
 
-        What was read is used for a second, so an alias that moves takes effect without a restart. Within pytest, and
+        The files are read again after a second, so an alias that moves is used without a restart. Within pytest, and
         where ``LLMOPS_PROMPT`` names a version of this prompt, nothing is kept and nothing is split.
 
         Args:
@@ -337,10 +337,10 @@ class Prompts:
 
         Args:
             name: The prompt, which may end in a commit: ``answer@main``.
-            given: A version or alias, which may end in a commit instead. Empty: as `resolve` says.
+            given: A version or alias, which may end in a commit instead. Empty: as in `resolve`.
 
         Raises:
-            UnknownName: There is no such version.
+            UnknownName: The version does not exist.
             PromptError: No version is named, there are several, and none is the default.
         """
         override = ""
@@ -555,7 +555,7 @@ def _read_aliases_file(path: Traversable) -> dict[str, object]:
 def _why_invalid_alias(
     alias: str, target: object, aliases: Mapping[str, object], versions: Sequence[str]
 ) -> str:
-    """Return what is wrong with an alias, as the end of a message that begins with its name; ``""`` if it points to a version."""
+    """Return the error in an alias, as the end of a message that begins with its name; ``""`` if it points to a version."""
     if not isinstance(target, str):
         return f": expected the name of a version in quotes, got {json_kind(target)}"
     if alias in versions or not alias.strip():

@@ -1,9 +1,9 @@
-"""Limits of what a template may do: its steps, and the characters that it makes and reads.
+"""Limits of a template: its steps, and the characters that it makes and reads.
 
-Both are counted, so that a template ends at the same place on every machine and in every thread. What would go over a
+Both are counted, so that a template ends at the same place on every machine and in every thread. An operation that would go over a
 limit is refused before it is made: nobody waits for a text of a billion characters, or has no memory left.
 
-An item of a list that a filter reads counts as `ITEM_CHARS` characters, as it takes about as long.
+An item of a list that a filter reads counts as `ITEM_CHARS` characters, as it is about as slow.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from typing import Any
 from pytest_llmops._util.text_files import BadFile
 
 MAX_STEPS = 200_000  # rounds of loops and calls in a section
-# Characters that a section makes and reads: a prompt of 4 million may go through four filters. It takes about a second.
+# Characters that a section makes and reads: a prompt of 4 million may go through four filters. That needs about a second.
 MAX_CHARS = 20_000_000
 ITEM_CHARS = 40
-SMALL_CHARS = 100  # a text up to this length is not counted when it is filtered: that neither takes long nor much memory
+SMALL_CHARS = (
+    100  # a text up to this length is not counted when it is filtered: that is quick and needs little memory
+)
 COPIED_ITEM_CHARS = 4  # of an item that is copied with its list
 SEARCHED_CHARS = 16  # so many characters are searched as fast as one is made
 SLICED_CHARS = 4  # of a text that is sliced, one in so many is expected to be copied
@@ -40,7 +42,7 @@ NEXT_STEP = "make it shorter, or make the text in Python and pass it as a variab
 
 @dataclass(slots=True)
 class Budget:
-    """What is left for the section that is being rendered."""
+    """The remaining budget of the section that is being rendered."""
 
     steps: int
     chars: int
@@ -51,7 +53,7 @@ _budget: ContextVar[Budget] = ContextVar("pytest_llmops_template_budget")
 
 @contextmanager
 def limit_template() -> Iterator[None]:
-    """Give what a block renders or compiles a whole budget of its own."""
+    """Give the code that a block renders or compiles a whole budget of its own."""
     token = _budget.set(Budget(MAX_STEPS, MAX_CHARS))
     try:
         yield
@@ -69,7 +71,7 @@ def count_steps(count: int) -> bool:
     budget.steps -= count
     if budget.steps < 0:
         raise BadFile(
-            f"the template takes more than {MAX_STEPS:,} rounds of loops and calls: does a loop end?"
+            f"the template needs more than {MAX_STEPS:,} rounds of loops and calls: does a loop end?"
         )
     return True
 
@@ -102,7 +104,7 @@ def count_loop(values: Iterable[object]) -> Iterable[object]:
 
 
 def count_items(values: Any, what: str) -> Any:
-    """Return what a filter reads, counting its items; those of a generator when they are taken."""
+    """Return the input of a filter, counting its items; items of a generator when they are read."""
     if isinstance(values, Sized):
         count_chars(len(values) * ITEM_CHARS, what)
         return values
@@ -184,7 +186,7 @@ def count_pieces(pieces: Iterable[str]) -> str:
 
 
 def count_joined(values: Any, separator: str | bytes, what: str) -> Any:
-    """Count the characters of values when they are joined, and return them; those of a generator as a list."""
+    """Count the characters of values when they are joined, and return them; values of a generator as a list."""
     if isinstance(values, Iterator):
         values = list(_count_generated(values, what))
     if not isinstance(values, Collection):
@@ -204,7 +206,7 @@ def join_operands(operands: list[object]) -> str:
 
 
 def limit_range(make_range: Callable[..., range], most: int) -> Callable[..., range]:
-    """Return the sandbox's ``range`` with an error that says what to do."""
+    """Return the sandbox's ``range`` with an error that has the next step."""
 
     def limited(*args: int) -> range:
         try:
@@ -399,7 +401,7 @@ GROWTH_OF_FILTERS: Mapping[str, Callable[[Any, Mapping[str, Any]], int]] = {
 QUICK_FILTERS = frozenset(
     {"abs", "attr", "count", "d", "default", "first", "items", "last", "length", "safe"}
 )
-# Filters that read the items of a value, but not what is in them
+# Filters that read the items of a value, but not their content
 ITEM_FILTERS = frozenset(
     {
         "batch", "list", "map", "reject", "rejectattr", "reverse", "select", "selectattr", "slice", "sum",
@@ -412,7 +414,7 @@ COMPARING_FILTERS = frozenset({"dictsort", "groupby", "max", "min", "sort", "uni
 
 
 class FilterCounter:
-    """Counts what a filter reads and adds, before it is called.
+    """Counts the input and output of a filter, before it is called.
 
     Args:
         name: The filter.
@@ -423,14 +425,14 @@ class FilterCounter:
         self.what = f"the filter {name!r}"
         self.reads_items = name in ITEM_FILTERS
         self.compares = name in COMPARING_FILTERS
-        # What is in a generator has to be counted before it is compared or added
+        # The items of a generator have to be counted before it is compared or added
         self.needs_list = self.compares or name == "sum"
         self.weight = SLOW_FILTERS.get(name, 1)
         self.growth = GROWTH_OF_FILTERS.get(name)
         self.parameters = parameters
 
     def count(self, value: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Count what the filter needs for a value and its other arguments, and return the value to call it with.
+        """Count the cost of the filter for a value and its other arguments, and return the value to call it with.
 
         Raises:
             BadFile: It is too much.
@@ -457,7 +459,7 @@ class FilterCounter:
 QUICK_METHODS = frozenset({"startswith", "endswith", "get", "items", "keys", "values", "bit_length"})
 SPLITTING_METHODS = frozenset({"split", "rsplit", "splitlines", "partition", "rpartition"})
 COMPARING_METHODS = frozenset({"index", "count"})
-# What they are given is the key of an object, or compared with the value of the round before
+# Their argument is the key of an object, or compared with the value of the round before
 ARGUMENT_METHODS = frozenset({"get", "changed", "fromkeys"})
 FILLING_METHODS = frozenset({"center", "ljust", "rjust", "zfill", "to_bytes"})
 SPLIT_CHARS = 4  # as how many characters one counts of a text that is split: each piece is an object
@@ -465,7 +467,7 @@ TAB_SIZE = 8
 
 
 def count_method(owner: object, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Any]:
-    """Count what a method of a text, a list or a number reads and makes, and return the positional arguments for it.
+    """Count the reads and results of a method of a text, a list or a number, and return the positional arguments for it.
 
     Raises:
         BadFile: It is too much.

@@ -1,7 +1,7 @@
 """Jinja2's sandbox as prompts use it: without files, HTML escapes and randomness, within `template_limits`.
 
-The sandbox forbids templates to reach what is none of their business, but not to make a text of a billion characters.
-So everything in a template that repeats, makes or reads texts counts first what it is going to need: operators and
+The sandbox forbids templates to reach other objects, but not to make a text of a billion characters.
+So everything in a template that repeats, makes or reads texts counts its cost first: operators and
 calls by the methods that the sandbox has for that, filters and tests by a function around each, and the rest (loops,
 ``~``, comparisons) by filters that are put into the parsed template.
 """
@@ -38,7 +38,7 @@ def make_sandbox() -> ImmutableSandboxedEnvironment:
 
     environment = _sandbox_class()(
         undefined=StrictUndefined,
-        autoescape=False,  # a prompt is not HTML: escaping would change what the model reads
+        autoescape=False,  # a prompt is not HTML: escaping would change the text for the model
         keep_trailing_newline=True,
         finalize=_check_inserted_value,
         loader=None,
@@ -160,7 +160,7 @@ def _count_first(node: nodes.Node, name: str) -> nodes.Expr:
 
 
 def _limit_filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a filter that counts what it reads and adds before it does its work."""
+    """Return a filter that counts its input and output before it does its work."""
     first = 0
     if hasattr(function, "jinja_pass_arg"):  # Jinja passes its own context before the value
         first = 1
@@ -220,7 +220,7 @@ def _limit_test(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _search(value: Any, container: Any) -> bool:
-    """The test ``in``, which counts what it searches."""
+    """The test ``in``, which counts the searched text."""
     return limits.count_compared(value) in limits.count_searched(container)
 
 

@@ -62,7 +62,7 @@ class AnthropicModel:
         model: The model's name; empty: the name in the front matter of the prompt.
         base_url: Address of the server; empty: the SDK's default (``ANTHROPIC_BASE_URL``, else Anthropic).
         purpose: ``app`` or ``judge``, for the report; calls inside of a judge always count as the judge's.
-        params: Parameters of every call; those of the prompt and of the call take precedence.
+        params: Parameters of every call; parameters of the prompt and of the call take precedence.
         client: A client of the anthropic SDK to use instead of a new client, for credentials other than
             ``ANTHROPIC_API_KEY`` and ``ANTHROPIC_AUTH_TOKEN``.
     """
@@ -83,15 +83,15 @@ class AnthropicModel:
             messages: A question, messages, or a rendered prompt with its own parameters, which ``params`` override.
                 Messages of the roles system and developer become the request's ``system``, in their order. The images of a
                 message are sent after its text.
-            params: Parameters of the API, or those of chat completions that it has too: ``response_format`` (a
+            params: Parameters of the API, or parameters of chat completions that it has too: ``response_format`` (a
                 JSON schema), ``tools``, ``tool_choice``, ``max_completion_tokens``, ``stop``. The default limit is
                 `MAX_TOKENS`. A parameter that is None is not sent.
 
         Raises:
             MissingExtra: The anthropic SDK is not installed.
-            ModelError: The server is down, refuses, limits or takes too long, or replies with anything but an answer;
+            ModelError: The server is down, refuses, limits or is too slow, or replies with anything but an answer;
                 or the API lacks a parameter, and nothing is sent.
-            UsageError: No model is named, there is no key, or neither API has such a parameter.
+            UsageError: No model is named, the key is missing, or neither API has such a parameter.
         """
         model, conversation, merged = sdk_calls.resolve_call(
             self, messages, params, sdk="anthropic", prefix="anthropic:"
@@ -112,7 +112,7 @@ def new_client(base_url: str) -> Any:
 
     Raises:
         MissingExtra: The SDK is not installed.
-        UsageError: There is no key in the environment and the server is not on this machine, or key or address
+        UsageError: The environment has no key and the server is not on this machine, or key or address
             are invalid.
     """
     server = base_url or os.environ.get(AnthropicModel.address_variable, "")
@@ -125,7 +125,7 @@ def new_client(base_url: str) -> Any:
         if not is_local:
             raise UsageError(
                 f"no API key for {server or 'api.anthropic.com'}: set ANTHROPIC_API_KEY, or ANTHROPIC_BASE_URL "
-                "to a server on this machine, or hand in a client; what is recorded replays without a key with --llm-record=none"
+                "to a server on this machine, or hand in a client; recordings replay without a key with --llm-record=none"
             )
         key = PLACEHOLDER_KEY
     return _shared_client(key, token, server)
@@ -159,7 +159,7 @@ def _send_request(client: Any, model: str, request: Mapping[str, Any]) -> Any:
 
 
 def _unsupported_error(model: str, what: str, step: str) -> ModelError:
-    """Return the error for something the API lacks: ``what`` continues "the Messages API ...", ``step`` is what the user can do."""
+    """Return the error for something the API lacks: ``what`` continues "the Messages API ...", ``step`` is the next step of the user."""
     return sdk_calls.model_error(model, None, "request", f"was not called: the Messages API {what}; {step}")
 
 
@@ -197,7 +197,7 @@ def _format_content(message: Message) -> str | list[dict[str, Any]]:
 
 
 def _convert_params(model: str, wanted: Mapping[str, Json]) -> dict[str, Any]:
-    """Convert parameters of chat completions to those of the Messages API; parameters that are None are left out."""
+    """Convert parameters of chat completions for the Messages API; parameters that are None are left out."""
     wanted = {name: value for name, value in wanted.items() if value is not None}
     unsupported = [name for name in wanted if name in UNSUPPORTED_PARAMS]
     if unsupported:

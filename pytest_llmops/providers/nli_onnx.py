@@ -61,14 +61,14 @@ class InstalledNliModel:
         return _find_network().predict(pairs)
 
     def count_truncated(self, pairs: Sequence[tuple[str, str]]) -> int:
-        """Return how many pairs are too long for the network. Errors are those of `predict`."""
+        """Return how many pairs are too long for the network. Errors are the same as for `predict`."""
         return _find_network().count_truncated(pairs)
 
 
 def install_nli_model(
     source: str, *, sha256: str = "", progress: Callable[[str], object] = str
 ) -> InstalledNli:
-    """Install an NLI model after it was tried on two pairs of sentences. Arguments and errors are those of `install_nli`."""
+    """Install an NLI model after it was tried on two pairs of sentences. Arguments and errors are the same as for `install_nli`."""
     return install_nli(source, sha256=sha256, check=check_network, progress=progress)
 
 
@@ -76,7 +76,7 @@ def check_network(folder: Path, where: str) -> None:
     """Try a model on two pairs of sentences whose labels are certain; ``where`` starts an error.
 
     Raises:
-        UsageError: The model cannot be loaded, or gets a label wrong; says what may be the cause.
+        UsageError: The model cannot be loaded, or gets a label wrong. The message gives a likely cause.
     """
     network = _Network(folder, where)
     rows = network.predict([(premise, hypothesis) for premise, hypothesis, _ in PROBES])
@@ -108,7 +108,7 @@ class _Network:
 
     Attributes:
         where: How an error starts.
-        config: What ``config.json`` says of the network.
+        config: The settings of the network from ``config.json``.
     """
 
     def __init__(self, folder: Path, where: str) -> None:

@@ -30,7 +30,7 @@ class OpenAIModel:
         base_url: Address of the server; empty: the SDK's default (``OPENAI_BASE_URL``, else OpenAI).
         api: ``chat`` (chat completions) or ``responses``.
         purpose: ``app`` or ``judge``, for the report; calls inside of a judge always count as the judge's.
-        params: Parameters of every call; those of the prompt and of the call take precedence.
+        params: Parameters of every call; parameters of the prompt and of the call take precedence.
         client: A client of the openai SDK to use instead of a new one.
     """
 
@@ -52,7 +52,7 @@ class OpenAIModel:
             params: Parameters of the API.
 
         Raises:
-            ModelError: The server is down, refuses, limits or takes too long, or replies with anything but an answer.
+            ModelError: The server is down, refuses, limits or is too slow, or replies with anything but an answer.
             UsageError: No model is named, the API has no such parameter, or the SDK is missing or too old.
         """
         model, conversation, merged = sdk_calls.resolve_call(self, messages, params, sdk="openai")
@@ -106,7 +106,7 @@ def new_client(base_url: str) -> Any:
     """Return a client of the openai SDK; a server on this machine needs no key.
 
     Raises:
-        UsageError: There is no key in the environment and the server is not on this machine, or key or address
+        UsageError: The environment has no key and the server is not on this machine, or key or address
             are invalid, or the SDK is missing or too old.
     """
     server = base_url or os.environ.get("OPENAI_BASE_URL", "")
@@ -117,14 +117,14 @@ def new_client(base_url: str) -> Any:
     if not key:
         raise UsageError(
             f"no API key for {server or 'the default server'}: set OPENAI_API_KEY, or llm_base_url to a server on this "
-            "machine; what is recorded replays without a key with --llm-record=none"
+            "machine; recordings replay without a key with --llm-record=none"
         )
     return _shared_client(key, server)
 
 
 @lru_cache(maxsize=8)
 def _shared_client(key: str, server: str) -> Any:
-    """Return a client that all tests of the process share: it takes some 20 ms to create and has a connection pool."""
+    """Return a client that all tests of the process share: its creation needs some 20 ms and it has a connection pool."""
     return openai_sdk.make_client(key, server)
 
 
@@ -171,7 +171,7 @@ class OpenAIEmbedder:
 
         Raises:
             ModelError: The call failed, or the reply has another number of vectors.
-            UsageError: There is no key, or the SDK is missing or too old.
+            UsageError: The key is missing, or the SDK is missing or too old.
         """
         unique_texts = [text for text in dict.fromkeys(texts) if text.strip()]
         parts = [self._request_vectors(batch) for batch in _split_batches(unique_texts)]
@@ -431,7 +431,7 @@ RESPONSES_LOGPROBS = "message.output_text.logprobs"
 
 
 def to_responses_params(chat_params: Mapping[str, Json]) -> dict[str, Json]:
-    """Convert parameters of chat completions to those of the Responses API, so that a prompt works with both; it has no ``seed``."""
+    """Convert parameters of chat completions for the Responses API, so that a prompt works with both; it has no ``seed``."""
     renamed = {"max_tokens": "max_output_tokens", "max_completion_tokens": "max_output_tokens"}
     params: dict[str, Json] = {}
     for name, value in chat_params.items():

@@ -1,4 +1,4 @@
-"""The openai SDK in whatever version the application has: what is too old, and what older versions lack.
+"""The openai SDK in the version of the application: which are too old, and what older ones lack.
 
 Recording and replaying need no SDK. The fixture ``llm``, judges, embedders ``openai:NAME`` and ``llmops models --live`` do.
 """
@@ -69,7 +69,7 @@ def make_client(key: str, server: str) -> Any:
 
 
 def import_lazy_parts() -> None:
-    """Import what the SDK and its HTTP client import only when a client is first used; no call is made.
+    """Import the modules that the SDK and its HTTP client import only when a client is first used; no call is made.
 
     Raises:
         UsageError: See `make_client`.
@@ -98,7 +98,7 @@ def find_responses_api(client: Any) -> Any:
 def adapt_chat_params(params: Mapping[str, Json]) -> dict[str, Any]:
     """Return parameters of chat completions as the arguments of the installed SDK.
 
-    Judges send ``max_completion_tokens`` themselves when a server asks for it. Where the SDK has no such argument, it goes
+    Judges send ``max_completion_tokens`` themselves when a server requires it. Where the SDK has no such argument, it goes
     into the body as it is, so that the request is the same with every version.
     """
     arguments: dict[str, Any] = dict(params)

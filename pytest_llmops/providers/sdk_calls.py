@@ -67,7 +67,7 @@ def call_sdk(sdk: Any, create: Callable[..., Any], model: str, client: Any) -> A
         client: The client of the call; its keys are masked in errors.
 
     Raises:
-        ModelError: The server is down, refuses, limits or takes too long, or the request cannot be sent.
+        ModelError: The server is down, refuses, limits or is too slow, or the request cannot be sent.
         UsageError: The SDK does not know a parameter, or cannot send its value.
     """
     name = sdk.__name__
@@ -102,7 +102,7 @@ def call_sdk(sdk: Any, create: Callable[..., Any], model: str, client: Any) -> A
         reason = "could not send the request"
         step = ""
         if "keyword argument" in str(error):
-            reason = "takes no such parameter"
+            reason = "has no such parameter"
         if "unexpected keyword argument" in str(error):
             step = "; correct its name, install a newer SDK, or pass it in `extra_body`"
         message = f"model {model!r}: the {name} SDK {reason}: {error}{step}"
@@ -175,11 +175,11 @@ _STATUS_KINDS = {
 
 
 def classify_status(status: int) -> tuple[str, str]:
-    """Return the kind of an HTTP error (see `ModelError`), and what the user can do."""
+    """Return the kind of an HTTP error (see `ModelError`), and the next step of the user."""
     if status in _STATUS_KINDS:
         return _STATUS_KINDS[status]
     if status < 500:  # noqa: PLR2004 -- HTTP
-        return "request", "read what the server says"
+        return "request", "read the message of the server"
     return "server", "try again later"
 
 
@@ -246,7 +246,7 @@ def pricing_facts(raw: Any) -> dict[str, Any]:
 
 
 def response_latency(raw: Any, measured_s: float) -> float | None:
-    """Return the seconds that a call took; for a replayed call, those of its recording; None for a call of a batch API.
+    """Return the seconds that a call took; for a replayed call, the seconds of its recording; None for a call of a batch API.
 
     A replayed response has the recorded time in the extension that `cassettes.http.httpx` adds.
     """

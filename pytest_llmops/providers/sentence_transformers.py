@@ -22,12 +22,12 @@ class SentenceTransformersEmbedder:
     """Texts as vectors of a sentence-transformers model, on the processor of this machine.
 
     Nothing is downloaded: a model that is neither a folder nor in the cache of the Hugging Face hub is an
-    error. Vectors are those of ``SentenceTransformer.encode``, which cuts a text at the model's longest input
+    error. Vectors come from ``SentenceTransformer.encode``, which cuts a text at the model's longest input
     (often 256 or 512 tokens).
 
     Args:
         model: The model's name, or its folder.
-        device: Device of torch; vectors may differ slightly from those of ``cpu``.
+        device: Device of torch; vectors may differ slightly from the vectors of ``cpu``.
 
     Attributes:
         default_threshold: None: no threshold is calibrated, so an assertion requires its own.
@@ -80,7 +80,7 @@ class SentenceTransformersEmbedder:
 
 @lru_cache(maxsize=2)
 def _load_transformer(model: str, device: str) -> Any:
-    """Load a model, without the network; it is cached, as this takes seconds and hundreds of megabytes."""
+    """Load a model, without the network; it is cached, as loading needs seconds and hundreds of megabytes."""
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
@@ -89,7 +89,7 @@ def _load_transformer(model: str, device: str) -> Any:
         raise MissingExtra(f"the embedder {NAME}:{model}", NAME, NAME) from None
     try:
         return SentenceTransformer(model, device=device, local_files_only=True)
-    except Exception as error:  # noqa: BLE001 -- the error depends on what is missing
+    except Exception as error:  # noqa: BLE001 -- the error depends on the missing part
         problem = shorten_text(str(error))
         raise UsageError(
             f"embedder {NAME}:{shorten_text(model, 200)}: expected a model on this machine, a folder or a name in the cache of "

@@ -41,7 +41,7 @@ def _clean_texts(value: Any, redactor: Redactor) -> Any:
         return {_clean_texts(key, redactor): _clean_texts(item, redactor) for key, item in value.items()}
     if isinstance(value, list):
         return [_clean_texts(item, redactor) for item in value]
-    if type(value) not in (int, str):  # a number may be that of a card
+    if type(value) not in (int, str):  # a number may be the number of a card
         return value
     text = str(value)
     cleaned = text

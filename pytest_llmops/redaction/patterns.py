@@ -4,7 +4,7 @@ The "shape" of a secret is its pattern together with its "mark", the literal byt
 is only searched for if its mark is in the text, and marks are grouped by a byte that they share, so that a text without marks is
 scanned fast. A mark counts at the start of a word, also after a JSON escape (``\n``) or a percent-encoded character (``%20``). If
 ordinary words could look the same (``sk-learn-compatible-estimator``), the rest must contain a digit. The patterns are in
-`secret_shapes.json`; those of private keys in files are here.
+`secret_shapes.json`; the shapes of private keys in files are here.
 """
 
 import json

@@ -106,7 +106,7 @@ def _find_phones(text: str, is_phone: Callable[[str, str], object]) -> Iterator[
     """Yield (start, end, "phone", confidence) for phone numbers, which do not overlap.
 
     A candidate must come shortly after a word such as "phone", or begin as numbers are dialled. Then the longest number that is
-    accepted is taken: with a confidence of 0.6 if the word alone decides, of 0.8 if ``is_phone`` does.
+    accepted is taken: with a confidence of 0.6 if only the word decides, of 0.8 if ``is_phone`` does.
     """
     words: list[int] | None = None  # they are only looked for if there is a candidate
     past = 0

@@ -30,7 +30,7 @@ _RUN_MAP = bytes(1 if code in _RUN_CHARACTERS else 0 for code in range(256))
 _SHORTEST_RUN = b"\x01" * MIN_RUN
 _RUN = re.compile(rb"[A-Za-z0-9_+/=.~%|-]{14,}+")
 _DIGIT = re.compile(rb"[0-9]")
-# What is between the name of a service and its secret; quotes may be escaped, as in JSON
+# The text between the name of a service and its secret; quotes may be escaped, as in JSON
 _BETWEEN = rb"""[ \t\w.-]{0,20}[\s'"\\]{0,5}(?:=|>|:{1,3}=|\|\||:|=>|\?=|,)[\x60'"\s=\\]{0,7}"""
 # The name starts a word: "linear" in "nonlinear" does not. It may follow a capital's change ("myTwitter"), a JSON escape or `%20`.
 _NAME_START = rb"(?:(?<![A-Za-z0-9])|(?-i:(?<=[a-z0-9])(?=[A-Z]))|(?<=\\[nrtbf])|(?<=%%[0-9A-Fa-f]{2}))"

@@ -20,7 +20,7 @@ _PRINTED_ATTRIBUTES = ("sections", "longrepr", "wasxfail")
 # Attributes of pytest's logging plugin: handlers whose lines are shown or written
 LOG_HANDLERS = ("log_cli_handler", "log_file_handler", "report_handler")
 PROPERTY_PARTS = 2  # name and value
-MAX_NESTING = 150  # lists and dictionaries in each other, as each takes three calls of Python's stack
+MAX_NESTING = 150  # lists and dictionaries in each other, as each uses three calls of Python's stack
 _MASKED_MODULES = ("_pytest._code.code", "_pytest.reports")
 _UNMASKED_ATTRIBUTES = frozenset({"style", "lineno"})
 # Colours of pytest's own: of a log line's level, and of a comparison, each of whose lines ends like this
@@ -51,7 +51,7 @@ def mask_report(report: Any, redact: Redact) -> None:
 
 
 def _mask_property(entry: Any, redact: Redact) -> Any:
-    """Return a property for JUnit, (name, value), with secrets masked: also a value that only its name tells to be one.
+    """Return a property for JUnit, (name, value), with secrets masked: also a value that is a secret only by its name.
 
     JUnit gets the text of any value; so a value of another type becomes a text if it has a secret.
 

@@ -1,7 +1,7 @@
 """`Redactor`: masks secrets in requests, answers and texts before they are hashed, recorded or printed.
 
 Secrets are the credentials of requests and answers, the values of environment variables with the name of a secret, strings of a
-known shape (see `patterns` and `public_rules`), and what the text around them tells (see `text_forms`). They are also found if they
+known shape (see `patterns` and `public_rules`), and by the text around them (see `text_forms`). They are also found if they
 are split over the events of a stream or encoded (see `streams`). Not covered: UTF-16, compression inside base64, encodings nested
 deeper than `MAX_DEPTH`, encryption.
 
@@ -45,7 +45,7 @@ from pytest_llmops.wire.body import unfold_body
 MAX_CACHED_TEXTS = 256  # how many cleaned texts are cached
 MAX_CACHED_TEXT = 2000  # length of a text that is cached
 MAX_ROUNDS = 3  # of masking
-# Of the values that the text around them tells, so many are looked for elsewhere: a table may have thousands, and each text is
+# Of the values that are recognized by the text around them, so many are looked for elsewhere: a table may have thousands, and each text is
 # searched for each
 MAX_LEARNED = 200
 MAX_DEPTH = 3  # levels of nested encodings that are decoded: JSON in JSON in base64
@@ -80,7 +80,7 @@ class Redactor:
     extra: Sequence[TextRedactor] = ()  # the user's redactors; they get texts without the known secrets
     # (form, replacement) for every form of every known secret, the longest form first
     _forms: tuple[tuple[bytes, str], ...] = field(default=(), repr=False)
-    # Those of `_forms` without a long word: only they can be in a text without long words, which is searched faster
+    # Forms of `_forms` without a long word: only they can be in a text without long words, which is searched faster
     _short: tuple[tuple[bytes, str], ...] = field(default=(), repr=False)
     _texts: dict[str, str] = field(default_factory=dict, repr=False)  # cache of cleaned texts
     _thoughts: Thoughts = field(default_factory=Thoughts, repr=False)  # what looks like a secret, but stays
@@ -192,7 +192,7 @@ class Redactor:
             if b"%" in data:  # before decoding: a decoded "@" would look like the end of the password
                 data = _URL_CREDENTIALS.pattern.sub(_URL_CREDENTIALS.kept + MASK.encode(), data)
             data = streams.clean_encoded(data, inner, self._mask_binary)
-        # A mask is short: what was too far from the text that tells it to be a secret may be near enough now.
+        # A mask is short: a secret that was too far from the text that announces it may be near enough now.
         for _ in range(MAX_ROUNDS):
             spans = self._find_spans(data)
             if not spans:

@@ -1,4 +1,4 @@
-"""Decide whether a name is that of a secret, and find the values that a text assigns to such names.
+"""Decide whether a name is the name of a secret, and find the values that a text assigns to such names.
 
 A name is split into words (``clientSecret``, ``x-api-key``, ``OPENAI_KEY_2``). The rule is the same for environment variables,
 headers, URL parameters, form fields and members of JSON. Whether the value of such a name is really a secret depends on where it is;
@@ -19,10 +19,10 @@ MIN_BARE_PASSWORD = 10
 MAX_NAME = 100  # characters of a name that are looked at
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-# Words that make any name a secret, wherever they are in it; those of `_SECRET_WORD` only as one of its last two words
+# Words that make any name a secret, wherever they are in it; words of `_SECRET_WORD` only as one of its last two words
 _STRONG = r"(?:token|secret|password|passwd|passphrase|passcode|credential|apikey)s?"
 _STRONG_WORD = re.compile(rf"[a-z]{{0,20}}{_STRONG}")
-# With what stands in front of them without a joint: "authkey", "openaikey", "userpw"
+# With the word in front of them without a joint: "authkey", "openaikey", "userpw"
 _SECRET_WORD = re.compile(
     r"(?:x|api|app|access|auth|client|private|account|master|license|ssh|gpg|pgp|signing|encryption|session|shared|service"
     r"|storage|subscription|function|virtual|user|admin|db|port|open|ai|web|hook|pass|priv|o){0,3}"
@@ -35,11 +35,11 @@ _SECRET_PAIRS = frozenset({
     "connection string", "conn string", "pass word", "pass phrase", "auth header", "authorization header", "seed phrase",
     "recovery phrase", "secret phrase", "wallet seed", "master seed", "connect sid", "session sid", "sid cookie",
 })  # fmt: skip
-# A "code" is only a secret beside one of these words: a status code, country code or source code is none
+# A "code" is only a secret next to one of these words: a status code, country code or source code is none
 _CODE_CONTEXTS = frozenset(
     "auth oauth authorization device user verification login access otp mfa security recovery verifier".split()  # noqa: SIM905 -- shorter
 )
-# Words beside which a key, token or signature is not a credential: "page token", "sort key"
+# Words next to which a key, token or signature is not a credential: "page token", "sort key"
 _OTHER_THINGS = frozenset(
     "page next continuation cursor answer sync cache idempotency foreign sort partition public thought thinking ratelimit remaining".split()  # noqa: SIM905
 )
@@ -61,7 +61,7 @@ _PASSWORD_ENDS = frozenset("password passphrase passcode passwd pwd pswd secret"
 
 # The value is in a lookahead: as it is not consumed, assignments inside of a long value are found, too.
 _ASSIGNED_VALUE = (
-    rb"(?=[ \t\r\n]{0,9}+(?:!!(?:binary|str)[ ])?(?:"  # YAML says the type of a value in front of it
+    rb"(?=[ \t\r\n]{0,9}+(?:!!(?:binary|str)[ ])?(?:"  # YAML writes the type of a value in front of it
     rb'"(?P<json>(?:[^"\\\s]|\\.){8,8000}+)(?="|\Z)'
     rb"|\\{0,7}[\"'](?P<quoted>[^\"'\\\s]{8,8000}+)(?=[\\\"']|\Z)"
     rb"|(?:\\{0,7}[\"'])?(?:"
@@ -94,7 +94,7 @@ _SECRET_PARAM = re.compile(rb"(?:^|[?&#;])(?P<name>[^=&#;\s?]{1,100})=(?P<value>
 
 @lru_cache(maxsize=4096)
 def is_secret_name(name: str) -> bool:
-    """Return whether a name is that of a secret.
+    """Return whether a name is the name of a secret.
 
     >>> [name for name in ("CLIENT_SECRET_VALUE", "x-api-key", "max_tokens", "statusCode", "KEY_FILE") if is_secret_name(name)]
     ['CLIENT_SECRET_VALUE', 'x-api-key']
@@ -113,7 +113,7 @@ def is_secret_name(name: str) -> bool:
 
 
 def is_webhook_name(name: str) -> bool:
-    """Return whether a name is that of the address of a webhook, which is a secret as a whole.
+    """Return whether a name is a name of the address of a webhook, which is a secret as a whole.
 
     >>> [name for name in ("SLACK_WEBHOOK_URL", "webhookUrl", "webhook_events", "url") if is_webhook_name(name)]
     ['SLACK_WEBHOOK_URL', 'webhookUrl']
@@ -122,7 +122,7 @@ def is_webhook_name(name: str) -> bool:
 
 
 def names_password(name: str) -> bool:
-    """Return whether a name is that of a password or a secret, and not of a key or a token, which also name other things.
+    """Return whether a name is the name of a password or a secret, and not of a key or a token, which also name other things.
 
     >>> [name for name in ("db_password", "clientSecret", "api_key") if names_password(name)]
     ['db_password', 'clientSecret']
@@ -330,7 +330,7 @@ def _is_secret(match: re.Match[bytes]) -> bool:
 
 
 def _is_conversation_id(name: str) -> bool:
-    """Return whether a name is that of the id of an agent's conversation in JSON, which tells one request from another.
+    """Return whether a name is a name of the id of an agent's conversation in JSON, which distinguishes requests.
 
     >>> [_is_conversation_id(name) for name in ("session_id", "sessionId", "sessionid", "JSESSIONID", "PHPSESSID")]
     [True, True, False, False, False]

@@ -279,7 +279,7 @@ def _spell_literal(leaf: str, old: str) -> str:
 
 
 def _iterate_literals(text: str) -> Iterator[tuple[LeafPath, int, int]]:
-    """Yield (path, start, end) of each string and array of a valid JSON text; an array comes after what is in it."""
+    """Yield (path, start, end) of each string and array of a valid JSON text; an array comes after its items."""
     stack: list[tuple[int, bool]] = []  # start of each open object or array, and whether it is an array
     steps: list[Any] = []  # the path: key (None: the next string is the key) or number in each of them
     for match in _JSON_TOKEN.finditer(text):

@@ -34,7 +34,7 @@ MIN_PATH_ENTROPY = 3.5  # bits per character
 NEAR = 300  # characters in which the other half of a pair, or the command of an option, may be
 
 _QUOTE = rb"\\{0,7}[\"']"
-_BREAK = rb"(?:\s|\\{1,7}[nrt]){1,20}"  # blanks and line ends, also those of JSON
+_BREAK = rb"(?:\s|\\{1,7}[nrt]){1,20}"  # blanks and line ends, also in JSON
 _ASSIGN = rb"(?:" + _QUOTE + rb")?\s{0,4}[:=]\s{0,4}"
 _VALUE = rb"(?P<value>[^\s\"'\\<>]{8,4000}+)"
 
@@ -64,7 +64,7 @@ _COOKIES = re.compile(
     rb"(?P<cookies>(?:[^\r\n\"\\=]|=(?:\\{0,7}\"(?=[^\s\"\\,;]))?+){3,8000}+)"
 )  # fmt: skip
 _COOKIE = re.compile(rb"(?P<name>[^=;,\s\"'\\]{1,100}+)=\\{0,7}\"?(?P<value>[^;,\s\"'\\]{8,4000}+)")
-# What the name of the cookie of a session has in it; the value of another one ("theme") has to look random
+# Parts of names of session cookies; the value of another one ("theme") has to look random
 _SESSION_NAME = re.compile(r"sess|auth(?!or)|token|[cx]srf|id\Z", re.IGNORECASE)
 _COOKIE_ATTRIBUTES = frozenset({"path", "domain", "expires", "max-age", "samesite", "version", "priority"})
 
@@ -173,7 +173,7 @@ def is_secret_in_text(name: str, value: str) -> bool:
 
 
 class TextSecret(NamedTuple):
-    """A secret that the text around it tells: where it is, and whether it may be looked for elsewhere."""
+    """A secret that is recognized by the text around it: its place, and whether it may be looked for elsewhere."""
 
     start: int
     end: int
@@ -181,7 +181,7 @@ class TextSecret(NamedTuple):
 
 
 def find_text_secrets(data: bytes) -> list[TextSecret]:
-    """Return the secrets that the text around them tells, in order; they may overlap.
+    """Return the secrets that are recognized by the text around them, in order; they may overlap.
 
     >>> data = b'{"name": "X-Api-Key", "value": "h4xx0rY7kkQ9"}'
     >>> [data[secret.start : secret.end] for secret in find_text_secrets(data)]
@@ -205,9 +205,9 @@ _WORD = re.compile(r"[a-z]{5}|[A-Z]{5}")
 
 
 def is_surely_secret(value: str) -> bool:
-    """Return whether a value that the text around it tells may be looked for elsewhere: a word or the name of a thing may not.
+    """Return whether a value that is recognized by the text around it may be looked for elsewhere: a word or the name of a thing may not.
 
-    A short value, or one with a word in it, is masked where it was found only. Elsewhere it may be what a question is about.
+    A short value, or one with a word in it, is masked where it was found only. Elsewhere it may be the subject of a question.
 
     >>> [is_surely_secret(value) for value in ("microsoft", "PBKDF2-SHA256", "mydatabase2024", "h4xx0rY7kkQ9")]
     [False, False, False, True]
@@ -340,7 +340,7 @@ def _is_secret_of_element(match: re.Match[bytes]) -> bool:
 
 
 def _find_field(tag: re.Match[bytes], data: bytes) -> Iterator[Span]:
-    """Yield the value of ``<input>`` or ``<meta>`` if its name is that of a secret, or its type is ``password``."""
+    """Yield the value of ``<input>`` or ``<meta>`` if its name is the name of a secret, or its type is ``password``."""
     attributes = {_text(match["name"]).lower(): match for match in _ATTRIBUTE.finditer(data, *tag.span())}
     value = attributes.get("value") or attributes.get("content")
     if value is None:
@@ -406,7 +406,7 @@ def _is_command_secret(match: re.Match[bytes], kind: str, value: str) -> bool:
 
 
 def _read_command(data: bytes, position: int) -> bytes:
-    """Return the command line in front of a position, without its texts in quotes: what is behind the end of the command before it.
+    """Return the command line in front of a position, without its texts in quotes: the text behind the end of the command before it.
 
     >>> _read_command(b"docker login x && docker run -p 80", 29)
     b' docker run '
@@ -446,7 +446,7 @@ _ID_IN_PATH = re.compile(
 
 
 def _is_random_part(part: str) -> bool:
-    """Return whether a part of a path is a key: letters and digits alternate, and it is no id.
+    """Return whether a part of a path is a key: letters and digits alternate, and it is not an id.
 
     >>> [_is_random_part(part) for part in ("q8Zt4Lm2Xk9PvB7cR3", "useState2ReducerV3x", "9f86d081884c7d65")]
     [True, False, False]

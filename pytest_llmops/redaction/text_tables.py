@@ -19,7 +19,7 @@ MAX_LINE_END = 20  # a line end with its backslashes
 MIN_COLUMNS = 2
 
 _LINE_END = rb"(?:(?:\\{1,7}r)?\\{1,7}n|\r?\n)"
-# What is in front of a line: a line end, or the start of a string of JSON, also in JSON within JSON
+# The text in front of a line: a line end, or the start of a string of JSON, also in JSON within JSON
 _LINE_STARTS = [b"\n", b"\\n"]
 _LINE_STARTS += [b":" + blank + b"\\" * depth + b'"' for blank in (b"", b" ") for depth in (0, 1, 3, 7)]
 _LINE_END_BEFORE = re.compile(_LINE_END + rb"\Z")
@@ -131,7 +131,7 @@ def _find_line_end(data: bytes, position: int) -> tuple[int, int]:
 def _read_rows(
     data: bytes, head: Span, below: int, separator: bytes, is_secret: IsSecret
 ) -> tuple[list[Span], int]:
-    """Return the secrets in the rows below a head, and where the rows end; 0 if the head is not that of a table with secrets.
+    """Return the secrets in the rows below a head, and where the rows end; 0 if the head does not belong to a table with secrets.
 
     A row with another number of columns ends the table.
     """
@@ -180,7 +180,7 @@ def _split_cells(data: bytes, start: int, end: int, separator: bytes) -> Iterato
 
 
 def _join_quoted(parts: list[bytes], separator: bytes) -> list[bytes]:
-    """Return the cells of a row that was split at separators also within quotes; a quote without an end is no quote.
+    """Return the cells of a row that was split at separators also within quotes; a quote without an end is not a quote.
 
     >>> _join_quoted([b'"Smith', b' Bob"', b"x"], b",")
     [b'"Smith, Bob"', b'x']

@@ -3,12 +3,12 @@
 A vendor signs or encrypts the thoughts of a model, and the client sends them back in the next turn. If they were masked, a live server
 would refuse that turn. `THOUGHT_FORMS` has the forms of each vendor. A value is a thought if three things hold:
 
-- The name of its own member is that of a form. A value under any other name, such as ``password``, is never one.
+- The name of its own member is a name of a form. A value under any other name, such as ``password``, is never one.
 - Its object fits the form: the ``signature`` of a webhook or a URL stays a secret.
 - It is long random base64 (`looks_encrypted`); the pieces of a stream count together.
 
 JSON is parsed. Brackets are only read (`is_thought_in_text`) where that fails: in the logs and reprs of Python that agents put into
-prompts and reports, and in JSON that was cut. What is masked there is a secret from then on, and would be masked in the next turn, too.
+prompts and reports, and in JSON that was cut. A value that is masked there counts as a secret from then on, and would be masked in the next turn, too.
 """
 
 import base64
@@ -29,7 +29,7 @@ MAX_LEVELS = 4  # brackets around a value that are read
 MIN_THOUGHT = 64
 MIN_START = 16  # so many characters of a thought that was seen before are one, too: logs cut their values
 MIN_HEAD = 24  # characters of a thought before a part that looks like a secret; behind less, it is a key with a word before it
-# The members that say what an object is, in APIs and in the messages of frameworks
+# The members that state the type of an object, in APIs and in the messages of frameworks
 TYPE_MEMBERS = ("type", "part_kind", "block_type")
 
 
@@ -59,7 +59,7 @@ class Holder:
     above: "Holder | None" = None
 
     def has_type(self, types: tuple[str, ...]) -> bool:
-        """Return whether the object says that it is of one of these types."""
+        """Return whether the object states one of these types."""
         return any(self.members.get(member) in types for member in TYPE_MEMBERS)
 
 
@@ -121,12 +121,12 @@ MAX_HEAD = 200  # so many characters of base64 may be the data of an image; what
 _WORD_CHARACTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-"
 _WORD_AFTER = re.compile(rb"[A-Za-z0-9+/_-]{0,%d}+={0,2}" % MAX_WORD)
 _BRACKET = re.compile(rb"[\[\](){}]")
-# The name of a value with the quotes before it, and what is between the name and the value
+# The name of a value with the quotes before it, and the text between the name and the value
 _NAME_BEFORE = re.compile(
     rb"(?P<quotes>[\\\"']{0,9})(?<![A-Za-z_.-])(?P<name>[A-Za-z_]{4,40})(?P<between>[\\\"'\s:=]{1,9})b?[\\\"']{0,9}\Z"
 )
 _QUOTE = re.compile(rb"[\"']")
-# Strings of Python in the other quotes than those of names and values
+# Strings of Python in other quotes than names and values
 _STRINGS = {False: re.compile(rb"'[^'\"]*+'"), True: re.compile(rb'"[^"]*+"')}
 _DOCUMENT_START = re.compile(r"[{\[]")
 _DECODER = json.JSONDecoder(strict=False)
@@ -210,7 +210,7 @@ class Thoughts:
                 self._short.add(value)
 
     def _learn_inner(self, thought: bytes) -> None:
-        """Keep what a thought is the base64 of, if that is base64 itself: a redacted thought of Bedrock, which gets decoded."""
+        """Keep the decoded text of a thought, if it is base64 itself: a redacted thought of Bedrock, which gets decoded."""
         try:
             inner = base64.b64decode(thought, validate=True)
         except binascii.Error:
@@ -421,7 +421,7 @@ def _read_holder(before: bytes, after: bytes, name_match: re.Match[bytes]) -> Ho
 
 @dataclass(frozen=True, slots=True)
 class _Level:
-    """An open bracket before a value: the text in it without that of other brackets, and the name before it."""
+    """An open bracket before a value: the text in it without the text of other brackets, and the name before it."""
 
     is_list: bool
     own_text: bytes

@@ -33,7 +33,7 @@ _GATE_WORDS: Mapping[str, Word] = {"bad": "RED", "error": "ERROR", "open": "AMBE
 DO_NOT_MERGE = "Do not merge"
 NO_BASELINE = "no baseline yet, so nothing was compared"
 MAX_NAMED_TESTS = 3  # failed tests that a command names; of more, pytest runs those that failed last
-ACCEPT_ANYWAY = 'pytest --llm-accept "REASON" --llm-accept-anyway'
+ACCEPT_ANYWAY = 'pytest --llm-accept "anyway: REASON"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

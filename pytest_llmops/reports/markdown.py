@@ -381,7 +381,7 @@ def _format_lint(run: Run) -> list[Block]:
 
 
 def _format_forks(run: Run) -> list[Block]:
-    """Return how often each test passed after its fork, with ``--llm-fork``."""
+    """Return how often each test passed after its fork, with ``--llm-record=fork``."""
     forks = list_fork_lines(run.records)
     if not forks:
         return []

@@ -337,7 +337,7 @@ class _Builder:
         return [*lines, *page.fact("", f"It is {SCOPE}.")]
 
     def _fork_lines(self) -> list[Line]:
-        """Return how often each test passed after its fork, with ``--llm-fork``."""
+        """Return how often each test passed after its fork, with ``--llm-record=fork``."""
         page = self._page
         lines: list[Line] = []
         for nodeid, sentence in list_fork_lines(self._run.records):

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from pytest_llmops.measurement import format_amount, format_count
 from pytest_llmops.results.details import StoredFacts
 
-# Measurements of `assert_trajectory` that a baseline keeps beside the scores -> how reports call them
+# Measurements of `assert_trajectory` that a baseline keeps next to the scores -> how reports call them
 AMOUNTS: Mapping[str, str] = {
     "trajectory.steps": "steps",
     "trajectory.repeats": "repeated calls",

@@ -32,9 +32,9 @@ class LintedAssertion(StoredFacts):
         failed: It failed on one of them, or on an answer itself.
         recorded: How often it had no threshold.
         why: Why it was not tried, or not enough; "": it was.
-        kind: What was done to the answer of the example: "emptied", "number changed" ...
+        kind: The change of the answer of the example: "emptied", "number changed" ...
         before: The beginning of that answer.
-        after: The beginning of what it was altered to.
+        after: The beginning of the altered answer.
     """
 
     place: str = ""
@@ -62,7 +62,7 @@ class LintedAssertion(StoredFacts):
 
     @property
     def sentence(self) -> str:
-        """What was tried, with one altered answer that passed.
+        """The tried changes, with one altered answer that passed.
 
         >>> LintedAssertion(place="t.py:3", call="assert_x(answer)", answers=1, alterations=9, kind="emptied", before="Yes.").sentence
         't.py:3 assert_x(answer): passed on 1 answer and 9 alterations, such as "Yes." -> "" (emptied)'
@@ -146,7 +146,7 @@ class AssertionLint:
 
 
 def read_lint(records: Iterable[TestRecord]) -> AssertionLint | None:
-    """Return what the lint found in the tests of a run; None: it was no lint, or there was no assertion.
+    """Return the findings of the lint in the tests of a run; None: it was not a lint, or had no assertion.
 
     >>> facts = {"lint": [{"place": "t.py:3", "name": "assert_x", "answers": 1, "alterations": 4}]}
     >>> [assertion.place for assertion in read_lint([TestRecord(nodeid="t", facts=facts)]).toothless]

@@ -30,7 +30,7 @@ class BrokenCase(StoredFacts):
 
     @classmethod
     def from_wire(cls, wire: object, **given: Any) -> Self:
-        """Return what is stored."""
+        """Return the stored value."""
         stored = as_mapping(wire)
         sides = {}
         for side in ("before", "after"):

@@ -19,8 +19,8 @@ from pytest_llmops.results.trajectories import StoredCall, find_trajectories
 FACT = "call_sequences"
 MAX_SEQUENCES = 5  # of a test
 MAX_CALLS = 200  # of a sequence
-MAX_ARGUMENTS = 20  # of a call; a hash under "…" stands for the others
-MAX_VALUE = 120  # characters of an argument, a result or a name; a hash stands for the rest
+MAX_ARGUMENTS = 20  # of a call; a hash under "…" replaces the others
+MAX_VALUE = 120  # characters of an argument, a result or a name; a hash replaces the rest
 NOT_GIVEN = "not given"
 StepKind: TypeAlias = Literal["inserted", "dropped", "changed", "result"]
 SIGNS: Mapping[StepKind, str] = {"inserted": "+", "dropped": "-", "changed": "~", "result": "~"}
@@ -28,12 +28,12 @@ SIGNS: Mapping[StepKind, str] = {"inserted": "+", "dropped": "-", "changed": "~"
 
 @dataclass(frozen=True, slots=True)
 class KeptCall:
-    """A call of a tool as a baseline keeps it. All texts are short; a hash stands for what is left out.
+    """A call of a tool as a baseline keeps it. All texts are short; a hash replaces the parts left out.
 
     Attributes:
         name: Name of the tool.
         arguments: The arguments as Python would write them, by name; if they are not an object of JSON, the text of all under "".
-        result: What the tool returned; None: not known.
+        result: The result of the tool. None: not known.
     """
 
     name: str = ""
@@ -47,7 +47,7 @@ class KeptCall:
 
     @classmethod
     def from_wire(cls, wire: object) -> Self:
-        """Return what is stored; what has another type keeps its default."""
+        """Return the stored values; a value of another type keeps its default."""
         stored = as_mapping(wire)
         arguments = list(as_mapping(stored.get("arguments")).items())[: MAX_ARGUMENTS + 1]
         result = None
@@ -62,7 +62,7 @@ class KeptCall:
 
 @dataclass(frozen=True, slots=True)
 class CallSequence:
-    """The calls of a trial in the order of their numbers: those of a message, then those of the agents that these calls started.
+    """The calls of a trial in the order of their numbers: the calls of a message, then the calls of the agents that these calls started.
 
     Attributes:
         calls: The first 200 calls.
@@ -81,7 +81,7 @@ class CallSequence:
 
     @classmethod
     def from_wire(cls, wire: object) -> Self:
-        """Return what is stored; what has another type keeps its default."""
+        """Return the stored values; a value of another type keeps its default."""
         stored = as_mapping(wire)
         calls = as_list(stored.get("calls"))[:MAX_CALLS]
         trials = stored.get("trials")
@@ -115,7 +115,7 @@ def read_sequences(wire: object) -> tuple[CallSequence, ...]:
 def find_sequences(
     facts: Mapping[str, Json], measurements: Iterable[Measurement]
 ) -> tuple[CallSequence, ...]:
-    """Return the calls that a test made: those of the trajectories that its reports show, then those of other trials.
+    """Return the calls that a test made: calls of the trajectories in its reports first, then calls of other trials.
 
     Args:
         facts: The facts of the test, which have the calls of several trials.
@@ -181,7 +181,7 @@ def _read_arguments(call: StoredCall) -> dict[str, str]:
                 kept["…"] = f"#{_make_digest(repr(_normalize(dict(named[MAX_ARGUMENTS:]))))}"
             return kept
     except (ValueError, RecursionError):
-        pass  # also what is cut, or was never JSON
+        pass  # also a text that is cut, or was never JSON
     return {"": _shorten(" ".join(call.arguments.split()))}
 
 
@@ -227,7 +227,7 @@ class StepChange:
 
 
 def compare_sequences(before: CallSequence, now: CallSequence) -> list[StepChange]:
-    """Return how the calls of a test differ from those of the baseline, in order; empty: they are the same.
+    """Return how the calls of a test differ from the baseline, in order; empty: they are the same.
 
     >>> before = CallSequence((KeptCall("get_order"), KeptCall("refund", {"amount": "20"})))
     >>> now = CallSequence((KeptCall("search", {"q": "'x'"}), KeptCall("refund", {"amount": "200"})))

@@ -1,7 +1,7 @@
 """Group tests into fair comparisons: the same cases by the same metrics, on sides that differ in a prompt or a model.
 
 A "side" is a version of a prompt, or a model. A "row" is a case of a test: what stays the same while the side changes. The
-"axis" says which of the two is compared, prompt or model.
+"axis" names which of the two is compared, prompt or model.
 """
 
 from collections import Counter
@@ -105,7 +105,7 @@ def iter_fair_comparisons(
 
     Means over different questions cannot be compared. So test functions that ran with the same sides are one comparison,
     and only rows that every side ran count. If a prompt ran in several versions in any function, functions with a single
-    version of it are left out. A prompt that only ran in one version is a comparison of one side. Models that ran alone are
+    version of it are left out. A prompt that only ran in one version is a comparison of one side. Models without another one are
     in no comparison.
     """
     sides: dict[tuple[str, str], set[tuple[str, ...]]] = {}
@@ -199,7 +199,7 @@ def _find_uneven_parts(records: Sequence[TestRecord]) -> AbstractSet[Part]:
 
 
 def _count_values(record: TestRecord) -> dict[Part, int | None]:
-    """Return how many values each measurement has; None: one of them could not be scored."""
+    """Return how many values each measurement has; None: one of them got no score."""
     counts: dict[Part, int | None] = {}
     for measurement in record.measurements:
         part = metric_key(measurement), measurement.label

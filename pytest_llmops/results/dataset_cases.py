@@ -14,7 +14,7 @@ SHARED_FACTS = ("recordings", "model", "prompt", "params")
 def split_dataset_cases(records: Iterable[TestRecord]) -> Iterator[TestRecord]:
     """Yield the records, and after each test the cases of the dataset that it evaluated: ``test_answers[returns]``.
 
-    The measurements of a case move to its record. A case with something that could not be scored is
+    The measurements of a case move to its record. A case with a measurement without a score is
     ``errored``. Every other case passes, also if the test failed: that failure belongs to the record of the test.
 
     >>> score = Measurement(name="m", value=1.0, label="returns", detail={"dataset_case": "returns"})

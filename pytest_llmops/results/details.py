@@ -1,6 +1,6 @@
 """Typed readers for the JSON that measurements keep as ``detail``, tests as ``facts`` and runs as ``meta``.
 
-Other programs write run files too. Each reader takes what has the expected type, and leaves its default for the rest.
+Other programs write run files too. Each reader uses the values of the expected type, and keeps its default for the rest.
 """
 
 from __future__ import annotations  # `StoredFacts` reads the types of fields as texts
@@ -132,7 +132,7 @@ class VariantFacts(StoredFacts):
         base: The value that all others are compared with.
         case: The other arguments of the test; tests with equal ones are the same case.
         primary: The metric that decides, as for the gate.
-        in_baseline: Whether the baseline holds the test; false for an arm that only shows what the tested version is compared with.
+        in_baseline: Whether the baseline holds the test; false for an arm that is only the other side of the comparison.
     """
 
     argument: str = ""
@@ -146,7 +146,7 @@ class VariantFacts(StoredFacts):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardrailFacts(StoredFacts):
-    """What the marker ``llm_guardrail`` states about a test.
+    """The values of the marker ``llm_guardrail`` of a test.
 
     Attributes:
         expect: "refuse" for an attack, "answer" for its harmless question.
@@ -177,8 +177,8 @@ class TrialFacts(StoredFacts):
     Attributes:
         n: How many ran.
         rule: What share of them must pass.
-        undecided: What the trials leave open, as a sentence; "": they decide.
-        has_reruns: The test asks for reruns (``--reruns`` or ``@flaky``), which do not take place with trials.
+        undecided: The question that the trials leave open, as a sentence. "": they decide.
+        has_reruns: The test wants reruns (``--reruns`` or ``@flaky``), which do not take place with trials.
     """
 
     n: int = 0
@@ -249,7 +249,7 @@ class CollectionError(StoredFacts):
         module: Its path, relative to the root.
         place: The file and line of the project at which it fails, ``shop/policy.py:12``; "": not known.
         error: The class and the first line of the error.
-        tests: How many tests of the baseline are in it; 0: none, or there is no baseline.
+        tests: How many tests of the baseline are in it; 0: none, or no baseline.
     """
 
     module: str = ""
@@ -341,7 +341,7 @@ class ReviewFlag(StoredFacts):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeRecord(StoredFacts):
-    """What is known of a judge from a calibration or from canaries.
+    """The results of a judge in a calibration or with canaries.
 
     Attributes:
         judge: Name of the judge, if the measurement itself ran the calibration or the canaries; else "".
@@ -353,7 +353,7 @@ class JudgeRecord(StoredFacts):
     model: str = ""
 
 
-# Shared by all details without them: they cannot change, and making them takes as long as the rest of a detail.
+# Shared by all details without them: they cannot change, and making them is as slow as the rest of a detail.
 _NO_FLAG = ReviewFlag()
 _NO_RECORD = JudgeRecord()
 
@@ -396,7 +396,7 @@ def read_detail(measurement: Measurement) -> MeasurementDetail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerTexts(StoredFacts):
-    """The texts in the detail of a measurement, without the rest of it, which takes several times as long to read."""
+    """The texts in the detail of a measurement, without the rest of it, which is several times slower to read."""
 
     question: str = ""
     actual: str | None = None
@@ -404,7 +404,7 @@ class AnswerTexts(StoredFacts):
 
 
 def read_texts(measurement: Measurement) -> AnswerTexts:
-    """Return question, answer and reference of a measurement; what is not stored is "" or None.
+    """Return question, answer and reference of a measurement; a missing one is "" or None.
 
     >>> read_texts(Measurement(name="exact", value=1.0, detail={"actual": "30 days"})).actual
     '30 days'
@@ -467,7 +467,7 @@ def format_on_scale(value: float, unit: str, scale: Scale | None, digits: int = 
 
 
 def format_score_and_threshold(measurement: Measurement) -> tuple[str, str]:
-    """Format a value and its threshold, with as many digits as they need to differ; "" for what is None.
+    """Format a value and its threshold, with as many digits as they need to differ; "" for None.
 
     >>> format_score_and_threshold(Measurement(name="judge.q", value=0.5, threshold=0.75, detail={"scale": [1, 5]}))
     ('3/5', '4/5')

@@ -1,4 +1,4 @@
-"""What the tests of a run survived with ``--llm-faults``: how each ended with each kind of fault, and what that is per kind.
+"""The faults that the tests of a run survived with ``--llm-faults``: the end of each with each kind of fault, and the sum per kind.
 
 A test survives a fault if it passes: its own assertions hold. What could not be judged is never counted as not survived.
 """
@@ -22,7 +22,7 @@ GAVE_UP = "gave up"  # the application raised
 HUNG = "hung"  # it waited up to the limit of the fault
 LOST: tuple[str, ...] = (HUNG, WRONG, GAVE_UP)
 # Why it could not be judged
-UNRECORDED = "not recorded"  # what it asked after the fault has no recording
+UNRECORDED = "not recorded"  # its request after the fault has no recording
 NOT_HIT = "not hit"  # the call did not come that the fault is for
 NOT_JUDGED = "not judged"  # another reason, such as a judge without a verdict
 UNKNOWN: tuple[str, ...] = (UNRECORDED, NOT_HIT, NOT_JUDGED)
@@ -38,10 +38,10 @@ class FaultEnd(StoredFacts):
 
     Attributes:
         kind: The kind of the fault.
-        on: What it hit: ``model`` or ``tool``.
+        on: The target of the fault: ``model`` or ``tool``.
         status: One of `STATUSES`.
         why: The error that ended the test, or why it could not be judged, on one line; "": it survived.
-        record: The command that records what is missing; "": nothing is.
+        record: The command that records missing answers. "": none is missing.
     """
 
     kind: str = ""
@@ -62,7 +62,7 @@ class FaultEnd(StoredFacts):
 
     @property
     def label(self) -> str:
-        """The kind, and what the fault hit if that is no model.
+        """The kind, and the target of the fault if that is not a model.
 
         >>> FaultEnd(kind="empty", on="tool").label
         'empty (tool)'
@@ -103,7 +103,7 @@ class SurveyedTest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KindSummary:
-    """What the tests of a run survived of a kind.
+    """The faults of a kind that the tests of a run survived.
 
     Attributes:
         label: The kind of the fault.
@@ -172,7 +172,7 @@ class Survey:
 
     Attributes:
         tests: The tests, in the order of the run.
-        kinds: The kinds in the order of the tests, those of models first.
+        kinds: The kinds in the order of the tests, faults of models first.
         unrecorded: The tests without any recording that a fault could hit.
     """
 
@@ -260,7 +260,7 @@ def make_facts(ends: Iterable[FaultEnd], record: str = "") -> dict[str, Json]:
 
 
 def read_survey(records: Iterable[TestRecord]) -> Survey | None:
-    """Return what the tests of a run survived; None: none of them ran with faults."""
+    """Return the faults that the tests of a run survived; None: none of them ran with faults."""
     tests = []
     for record in records:
         if FACT not in record.facts:

@@ -1,4 +1,4 @@
-"""How often a test passes after its fork (``--llm-fork``): the result of a test, in words, and the results of a run.
+"""How often a test passes after its fork (``--llm-record=fork``): the result of a test, in words, and the results of a run.
 
 Not scored is never failed: the bounds are over the trials that ended with a verdict.
 """
@@ -27,14 +27,14 @@ UNRECORDED = "not recorded before: without a run to fork, the test ran once, liv
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForkResult(StoredFacts):
-    """What the trials of a test showed after their fork.
+    """The results of the trials of a test after their fork.
 
     Attributes:
         stage: ``prefix``: the test was not changed, and ran once. ``new``: it had no recording, and ran once. Otherwise it was forked.
         passed: How many trials passed.
         failed: How many failed.
         planned: How many were to run.
-        asked: In how many of them a model was called; the others replayed what an earlier fork has recorded.
+        asked: In how many of them a model was called; the others replayed recordings of an earlier fork.
         first_step: The model call, counted from 1, at which a trial left the recorded run; the lowest of all trials.
         last_step: The highest.
         change: How the first new request differs from the recorded ones; "": not known.
@@ -82,7 +82,7 @@ class ForkResult(StoredFacts):
 
     @property
     def sentence(self) -> str:
-        """What the trials showed.
+        """The result of the trials.
 
         >>> ForkResult(stage="live", passed=9, failed=1, planned=10, asked=10, first_step=4, last_step=4).sentence
         'passed in 9 of 10 runs from step 4 on (true rate at least 60 %, 95 % confidence)'
@@ -167,7 +167,7 @@ def bound_rate(passed: int, count: int) -> tuple[float, float]:
 
 
 def read_forks(records: Iterable[TestRecord]) -> list[tuple[TestRecord, ForkResult]]:
-    """Return the tests of a run with ``--llm-fork`` with their results; empty: it was an ordinary run."""
+    """Return the tests of a run with ``--llm-record=fork`` with their results; empty: it was an ordinary run."""
     forks = []
     for record in records:
         wire = record.fact(FACT)

@@ -30,7 +30,7 @@ class MediaBudget:
         self._kept: set[str] = set()
 
     def keep(self, media: Media) -> Media:
-        """Return an image or sound, without its content if that was kept before or there is no room left."""
+        """Return an image or sound, without its content if that was kept before or no room is left."""
         if not media.data:
             return media
         if media.sha256 in self._kept or len(media.data) > self._left:
@@ -72,7 +72,7 @@ def limit_media(records: Iterable[TestRecord], max_chars: int = MAX_RUN_CHARS) -
 
 
 def _limit_calls(calls: tuple[Call, ...], budget: MediaBudget) -> tuple[Call, ...]:
-    """Return the calls with what is kept of them; the same object if they have no images and sounds."""
+    """Return the calls with the kept images and sounds; the same object if they have no images and sounds."""
     limited = tuple(map(budget.limit_call, calls))
     if all(new is old for new, old in zip(limited, calls, strict=True)):
         return calls

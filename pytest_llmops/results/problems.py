@@ -1,4 +1,4 @@
-"""The problems of a run in the order to look at them, notes on the run, and the commands that record what is missing."""
+"""The problems of a run in the order to look at them, notes on the run, and the commands that record missing answers."""
 
 import posixpath
 import re
@@ -16,7 +16,7 @@ from pytest_llmops.results.run import OUTCOMES, Run, TestRecord
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A test that got worse than the baseline, failed or could not be scored.
+    """A test that got worse than the baseline, failed or got no score.
 
     Attributes:
         kind: ``worse``, ``failed`` or ``errored``.
@@ -88,10 +88,10 @@ def iter_unchecked_notes(records: Sequence[TestRecord]) -> Iterator[str]:
 
 
 def iter_given_up_judge_notes(records: Sequence[TestRecord]) -> Iterator[str]:
-    """Yield a note for each judge that was not asked again in the run, with the number of tests that have no score of it.
+    """Yield a note for each judge that was not called again in the run, with the number of tests without its score.
 
     >>> list(iter_given_up_judge_notes([TestRecord(nodeid="t", facts={"given_up_judges": {"polite": "m"}})]))
-    ['judge polite (model m) gave 3 unreadable replies in a row and was not asked again: 1 test without its score']
+    ['judge polite (model m) gave 3 unreadable replies in a row and was not called again: 1 test without its score']
     """
     counts: Counter[tuple[str, str]] = Counter()
     for record in records:
@@ -99,11 +99,11 @@ def iter_given_up_judge_notes(records: Sequence[TestRecord]) -> Iterator[str]:
             counts[judge, fact_text(model)] += 1
     for (judge, model), number in counts.items():
         tests = format_count(number, "test")
-        yield f"judge {judge} (model {model}) gave 3 unreadable replies in a row and was not asked again: {tests} without its score"
+        yield f"judge {judge} (model {model}) gave 3 unreadable replies in a row and was not called again: {tests} without its score"
 
 
 def describe_unrecorded(records: Sequence[TestRecord]) -> str:
-    """Return how many tests have something to record: those without a recording, and those whose judge is to be asked again.
+    """Return how many tests have something to record: those without a recording, and tests whose judge is to be called again.
 
     >>> describe_unrecorded([TestRecord(nodeid="t", raised=("CassetteMiss",))])
     '1 test without a recording'
@@ -123,7 +123,7 @@ def describe_unrecorded(records: Sequence[TestRecord]) -> str:
 def iter_scoreless_notes(records: Sequence[TestRecord]) -> Iterator[str]:
     """Yield a note with the tests that called a model, passed and recorded no score, for a run that is accepted as a baseline.
 
-    If no test of the run has a score, there is no note: the suite then asserts in plain Python on purpose.
+    If no test of the run has a score, no note is given: the suite then asserts in plain Python on purpose.
 
     >>> from pytest_llmops.protocols import Call
     >>> scored = TestRecord(nodeid="m", measurements=(Measurement(name="text.exact", value=1.0),))
@@ -166,7 +166,7 @@ def iter_trial_notes(records: Sequence[TestRecord]) -> Iterator[str]:
     if reruns:
         tests = format_count(reruns, "test")
         yield f"trials: {tests} with trials run without --reruns and @flaky, which would hide failed trials"
-    # A test that asserts nothing passes whatever was answered: that all its trials passed says nothing.
+    # A test that asserts nothing passes with any answer: its passed trials prove nothing.
     telling = [facts for nodeid, facts in trials.items() if nodeid in asserting or facts.passed < facts.n]
     groups = group_by(telling, lambda facts: facts.n)
     for count in sorted(groups):
@@ -192,12 +192,12 @@ FIXTURE = "(a fixture)"
 
 
 def iter_changed_notes(records: Sequence[TestRecord]) -> Iterator[str]:
-    """Yield notes on a run with --llm-changed: the calls that it made and saved, changed tests and fixtures, and keys.
+    """Yield notes on a run with --llm-record=changed: the calls that it made and saved, changed tests and fixtures, and keys.
 
     A test is listed once, under the first change of its requests.
 
     >>> list(iter_changed_notes([TestRecord(nodeid="t", facts={"cassette": {"changes": ["messages[0]"]}})]))
-    ['--llm-changed: 1 of 1 test with a new request, 0 calls asked live, 0 saved', 'changed, messages[0]: t']
+    ['--llm-record=changed: 1 of 1 test with a new request, 0 calls asked live, 0 saved', 'changed, messages[0]: t']
     """
     calls = [call for record in records for call in record.calls]
     saved = sum(call.replayed for call in calls)
@@ -215,7 +215,7 @@ def iter_changed_notes(records: Sequence[TestRecord]) -> Iterator[str]:
         for note in facts.header_notes:
             names_by_header_note[note].append(record.nodeid)
     tests = format_count(len(records), "test")
-    yield f"--llm-changed: {len(changed_tests)} of {tests} with a new request, {live} asked live, {saved:,} saved"
+    yield f"--llm-record=changed: {len(changed_tests)} of {tests} with a new request, {live} asked live, {saved:,} saved"
     for change, names in names_by_change.items():
         yield f"changed, {change}: {format_name_list(names)}"
     for note, names in names_by_header_note.items():
@@ -300,7 +300,7 @@ def describe_kind(message: str) -> str:
 
 
 def list_record_commands(records: Iterable[TestRecord]) -> list[str]:
-    """Return the commands that record what the tests of a run missed, as few as possible.
+    """Return the commands that record the missing answers of a run, as few as possible.
 
     >>> list_record_commands([TestRecord(nodeid="t", facts={"record": ["pytest a.py::t --llm-record=new"]})])
     ['pytest a.py::t --llm-record=new']
@@ -333,7 +333,7 @@ def merge_record_commands(commands: Iterable[str]) -> list[str]:
 def _format_record_command(options: Sequence[str], tests: Iterable[str]) -> str:
     """Return the pytest command that records tests. Of many tests it names the files, of many files the folder above them."""
     places = list(dict.fromkeys(tests))
-    # With `new`, naming a whole file is harmless: only what is missing is recorded. Other modes would record all of its tests.
+    # With `new`, naming a whole file is harmless: only missing answers are recorded. Other modes would record all of its tests.
     may_record_more = RECORD_NEW in options
     if may_record_more and len(places) > MAX_TESTS:
         paths = [place.partition("::")[0] for place in places]

@@ -33,7 +33,7 @@ class Judgement:
         case: Id of the test's case; empty: no case.
         judge: The judge's name.
         label: Distinguishes several verdicts of the same judge in a test.
-        score: Score on the judge's own scale; None: it could not be scored. For a pair 1, 0.5 (a tie) or 0.
+        score: Score on the judge's own scale; None: no score. For a pair 1, 0.5 (a tie) or 0.
         low: Lowest score of the scale; None: not known.
         high: Highest score.
         confidence: 0 to 1, as the judge reports it; None: not reported.
@@ -41,7 +41,7 @@ class Judgement:
         calibrated: Whether a calibration record shows that the judge agrees with human labels.
         why: The reasons for a review, the most important first; empty: no review is needed.
         reason: The reasons as a sentence, with figures.
-        answer: What was judged; None: there was no text.
+        answer: The judged text. None: without a text.
         other: For a pair, the answer that it was compared with; None: not a pair.
     """
 
@@ -230,7 +230,7 @@ def _are_votes_on_both_sides(verdict: JudgeVerdict) -> bool:
 def iter_uniform_judge_notes(records: Iterable[TestRecord]) -> Iterator[str]:
     """Yield a note for each judge that gave the same score to all answers of a run, at least 10 different ones.
 
-    Left out are judges of pairs, and judges with a calibration record: that one tells answers apart is known.
+    Left out are judges of pairs, and judges with a calibration record: for such a judge it is known whether it separates answers.
 
     >>> list(iter_uniform_judge_notes([]))
     []

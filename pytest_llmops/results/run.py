@@ -78,13 +78,13 @@ class Attribution:
 
 
 def attribute_failure(measurements: Iterable[Measurement]) -> Attribution | None:
-    """Return whether retrieval or generation did badly; None if that cannot be told.
+    """Return whether retrieval or generation did badly; None if that is not known.
 
     Retrieval is every ``retrieval.*`` except its latency. Generation is every measurement of the answer: grounding,
     similarity, judges, texts, schemas and the user's own metrics. Without a threshold, or without any score, the status is
     "not judged".
 
-    It cannot be told if nothing was retrieved, if both are "not judged", or if only retrieval was measured and did well. If
+    It is not known if nothing was retrieved, if both are "not judged", or if only retrieval was measured and did well. If
     only retrieval was measured and did badly, the test ended before the answer, and generation is "not judged".
 
     >>> retrieved = [Measurement(name="retrieval.recall@5", value=1.0, threshold=0.8)]
@@ -171,17 +171,17 @@ class TestRecord:
 
     @property
     def runnable_nodeid(self) -> str:
-        """The node id by which pytest runs the test again; of a case of a dataset, that of the test that evaluated it."""
+        """The node id by which pytest runs the test again; of a case of a dataset, the id of the test that evaluated it."""
         return fact_text(self.facts.get(EVALUATED_BY)) or self.nodeid
 
     @property
     def missed_request(self) -> bool:
-        """Whether a request had no recording, so that its scores, if there are any, are not those of an answer."""
+        """Whether a request had no recording, so that its scores, if any, do not belong to an answer."""
         return "CassetteMiss" in self.raised or bool(self.fact("cassette").get("missed"))
 
     @property
     def record_commands(self) -> tuple[str, ...]:
-        """The commands that record what the test missed; empty without a miss."""
+        """The commands that record the missing answers of the test; empty without a miss."""
         return tuple(fact_text(command) for command in as_list(self.facts.get("record")))
 
     def to_wire(self) -> dict[str, Json]:
@@ -249,7 +249,7 @@ class Run:
     meta: Mapping[str, Json] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
-    # What `judges` has read: several reports of a run ask for them, and reading them takes long.
+    # The result of `judges`: several reports of a run need it, and reading it is slow.
     _judges: "list[tuple[JudgeUse, ...]]" = field(default_factory=list, init=False, repr=False, compare=False)
 
     def count(self, outcome: Outcome) -> int:
@@ -311,7 +311,7 @@ class Run:
         """Read what `to_json` wrote.
 
         Raises:
-            UsageError: It is no run file, of another major version, or damaged; with the JSON path.
+            UsageError: It is not a run file, of another major version, or damaged; with the JSON path.
         """
         data = _parse_run_file(text, SCHEMA, where=where)
         records = []
@@ -390,7 +390,7 @@ def _parse_run_file(text: str, schema: str, *, where: str) -> dict[str, Any]:
 
 def _reject_constant(text: str) -> NoReturn:
     """Refuse NaN and Infinity, which Python reads although JSON has no such numbers."""
-    raise ValueError(f"{text} is no JSON")
+    raise ValueError(f"{text} is not JSON")
 
 
 def _find_problem(data: dict[str, Any]) -> str:
@@ -425,7 +425,7 @@ def _run_validator() -> Any:
 
 
 def _describe_error(error: Any) -> str:
-    """Return a jsonschema ``ValidationError`` as what was expected and got.
+    """Return a jsonschema ``ValidationError`` as expected and got.
 
     The schema uses ``required``, ``type``, ``enum``, and otherwise only conditions on numbers.
     """
@@ -516,7 +516,7 @@ def collect_judges(records: Iterable[TestRecord]) -> tuple[JudgeUse, ...]:
 def _merge_judge_uses(first: JudgeUse, other: JudgeUse) -> JudgeUse:
     """Merge what two measurements report about the same judge.
 
-    The calibration is that of the first, unless it has none. The canaries are those that rank higher, see `_canary_rank`.
+    The calibration of the first is used, unless it has none. Of the canaries, the higher rank is used, see `_canary_rank`.
     """
     calibrated = first
     if first.calibration == NOT_CALIBRATED:
@@ -540,7 +540,7 @@ def _canary_rank(judge_use: JudgeUse) -> tuple[bool, bool, bool]:
 def _iter_judge_uses(record: TestRecord) -> Iterator[JudgeUse]:
     """Yield the judges of a test, one for each measurement.
 
-    The name is that of the verdict or of the canaries, else that of the test's facts, else it is part of the measurement's
+    The name comes from the verdict or the canaries, else from the test's facts, else it is part of the measurement's
     name. Measurements that name no judge are skipped if others of the test do.
     """
     judged = []
@@ -575,7 +575,7 @@ def judge_doubt(measurement: Measurement, detail: MeasurementDetail | None = Non
     """Return a warning about the judge of a measurement ("unfit", "not calibrated" ...); "" if there is none.
 
     Args:
-        measurement: The measurement; there is no warning if it is not of a judge.
+        measurement: The measurement; no warning is given if it is not of a judge.
         detail: The detail of the measurement, if the caller has read it already.
     """
     if not is_judged(measurement):

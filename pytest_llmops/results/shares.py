@@ -72,13 +72,13 @@ class ShareVerdict(StoredFacts):
     """A share of cases that a comparison counts: blocked attacks, refused harmless questions, kept answers.
 
     Attributes:
-        name: What is counted: "attacks blocked".
+        name: The counted thing: "attacks blocked".
         status: ``holds``, ``broken``, ``not proved`` (the interval spans the limit), ``worse``, ``undecided``; ``no score``: none of the
-            cases could be scored; "": there is no limit.
+            cases got a score. "": without a limit.
         count: How many of ``total`` cases.
         share: The share from 0 to 1; families of cases count once, so it may differ from count / total. None: nothing was scored.
         low: Lower end of the 95 % interval; ``high`` the upper one.
-        limit: What is required, from 0 to 1; None: nothing is.
+        limit: The required share, from 0 to 1. None: no limit.
         at_least: The limit is the least share that is required, else the largest that is allowed.
         look_at: Ids of the cases that count against the application.
         needed: About how many cases (families, if cases have some) must be added to decide it; 0: it is decided, or no number would.
@@ -107,7 +107,7 @@ class ShareVerdict(StoredFacts):
 
     @property
     def figures(self) -> str:
-        """The share and what is required of it.
+        """The share and its limit.
 
         >>> ShareVerdict(count=10, total=24, share=0.4512, limit=0.6).figures
         '10 of 24 (45 %), required at least 60 %'
@@ -145,7 +145,7 @@ class ShareVerdict(StoredFacts):
         """Return what to do about the share, as a sentence without a full stop; "": nothing.
 
         Args:
-            unit: What is counted by ``needed``: "changed input".
+            unit: The unit of ``needed``: "changed input".
             units: Its plural.
 
         >>> ShareVerdict(status="undecided", total=4, needed=8).describe_next_step("changed input", "changed inputs")

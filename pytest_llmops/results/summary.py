@@ -124,13 +124,13 @@ class Metric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """A version of a prompt, or a model, and what the tests that ran with it measured.
+    """A version of a prompt, or a model, and the measurements of the tests that ran with it.
 
     Attributes:
         comparison: Number of the comparison within the run. Only means of the same comparison cover the same tests.
         left_out: Rows of the comparison that did not run on every side, and so count on none.
-        unscored: How many tests have something that could not be scored.
-        traffic: All calls of a prompt version; for a model only those of the application, as judges are not its cost.
+        unscored: How many tests have a measurement without a score.
+        traffic: All calls of a prompt version; for a model only the application's calls, as judges are not its cost.
     """
 
     prompt: str = ""
@@ -162,10 +162,10 @@ class Totals:
     """The summary of a run.
 
     Attributes:
-        outcomes: Numbers of tests as pytest counts them, by outcome; cases of a dataset are no tests of their own.
+        outcomes: Numbers of tests as pytest counts them, by outcome; cases of a dataset are not tests of their own.
         dataset_cases: How many cases the tests evaluated as datasets.
         candidates: Models that are compared; empty if no test ran with several.
-        tools: What was done with the catalogues of ``llm_tools``.
+        tools: The results with the catalogues of ``llm_tools``.
         blamed: Numbers of tests in which retrieval or generation did badly, by the status of both in words.
         concluded: RED or ERROR if a verdict fails the run; else "".
     """
@@ -439,8 +439,8 @@ def _summarize_side(records: Sequence[TestRecord], axis: Axis, uneven: UnevenMet
     """Return the summary of the tests that ran on a side.
 
     Args:
-        records: The tests, at least one. The first tells the side; all of them tell its aliases.
-        axis: What is compared.
+        records: The tests, at least one. The first names the side, and all of them name its aliases.
+        axis: The compared dimension.
         uneven: Measurements that some side lacks; None: there are none.
     """
     calls = [call for record in records for call in record.calls]
@@ -474,7 +474,7 @@ def _summarize_side(records: Sequence[TestRecord], axis: Axis, uneven: UnevenMet
 
 
 def _is_unscored(record: TestRecord) -> bool:
-    """Return whether something of a test could not be scored."""
+    """Return whether a measurement of a test got no score."""
     if record.outcome == "errored":
         return True
     return any(measurement.status == "errored" for measurement in record.measurements)
@@ -533,7 +533,7 @@ def _build_matrix(test: str, prompt: str, records: Sequence[TestRecord], axis: A
         test: Name of the test function.
         prompt: Name of the prompt; "" for models.
         records: The tests of the function with this prompt, at least one.
-        axis: What the columns are.
+        axis: The kind of the columns.
     """
 
     def find_column(record: TestRecord) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Which tools of a catalogue the questions of a run reached, and which were taken for others: the results of ``llm_tools``.
 
-A question counts by the measurement ``tools.calls`` of its test: its detail has the names that were expected, and those of the calls that
+A question counts by the measurement ``tools.calls`` of its test: its detail has the expected names, and the names of the calls that
 were made. Each trial counts.
 """
 
@@ -32,7 +32,7 @@ _ACCEPTED_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_-]{0,63}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolFacts(StoredFacts):
-    """What the marker ``llm_tools`` states about a test.
+    """The values of the marker ``llm_tools`` of a test.
 
     Attributes:
         catalogue: The name of the catalogue.
@@ -81,7 +81,7 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogueUse:
-    """What the questions of a run did with a catalogue.
+    """The results of the questions of a run with a catalogue.
 
     Attributes:
         test: The test function with its file.
@@ -162,7 +162,7 @@ def join_names(names: Sequence[str]) -> str:
 
 
 def list_tool_facts(uses: Sequence[CatalogueUse], most: int) -> list[tuple[str, str]]:
-    """Return what a report shows of tools, as label and text: what was reached of each catalogue, and what was confused.
+    """Return the lines of a report on tools, as label and text: the result with each catalogue, and confused tools.
 
     Args:
         uses: The catalogues.
@@ -189,7 +189,7 @@ def list_tool_facts(uses: Sequence[CatalogueUse], most: int) -> list[tuple[str, 
 
 
 def summarize_tool_choices(records: Iterable[TestRecord]) -> tuple[CatalogueUse, ...]:
-    """Return what was done with each catalogue, by test function and model, in the order of the run; empty without ``llm_tools``.
+    """Return the results with each catalogue, by test function and model, in the order of the run; empty without ``llm_tools``.
 
     >>> summarize_tool_choices([])
     ()
@@ -223,7 +223,7 @@ def _summarize(key: tuple[str, str, str], group: Sequence[tuple[TestRecord, Tool
     for record, _ in group:
         for measurement in record.measurements:
             if measurement.name != METRIC or EXPECTED not in measurement.detail:
-                continue  # an assertion with nothing but `never` asks no question
+                continue  # an assertion with only `never` is not a question
             unscored += _count_unscored(measurement)
             expected = _read_names(measurement.detail.get(EXPECTED))
             for made in _list_made(measurement):
@@ -295,11 +295,11 @@ def _match_names(expected: Sequence[str], made: Sequence[str]) -> tuple[list[str
             others.remove(match)
     if not expected or missing:
         return missing, others
-    return [], []  # all were called: what was called in addition is no confusion
+    return [], []  # all were called: a further call is not a confusion
 
 
 def _pair_names(missing: Sequence[str], others: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield which tool was called in place of which; "" stands for no tool."""
+    """Yield which tool was called in place of which; "" means no tool."""
     if not missing:
         yield from (("", name) for name in dict.fromkeys(others))
         return

@@ -31,13 +31,13 @@ N = TypeVar("N", int, float)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """Calls of models and what they used.
+    """Calls of models and their usage.
 
     Attributes:
         input_tokens: Sum over the calls that report it; None if no call does. The same holds for ``output_tokens``.
         uncounted: Calls without any token count.
         spent_usd: Known cost of the live calls; None if none of them has a price.
-        saved_usd: Known cost of the replayed calls: what they would have cost.
+        saved_usd: Known cost that the replayed calls would have had.
         unpriced: Calls without a price.
     """
 
@@ -356,11 +356,11 @@ def iter_cassette_notes(records: Sequence[TestRecord], meta: Mapping[str, Json])
         yield f"renamed tests replay {files}: llmops cassettes move puts the recordings in their place"
     skipped = sum(map(_has_skipped_judge, records))
     if skipped:
-        yield f"{format_count(skipped, 'test')}: a judge was not asked, as a check before it failed"
+        yield f"{format_count(skipped, 'test')}: a judge was not called, as a check before it failed"
 
 
 def _has_skipped_judge(record: TestRecord) -> bool:
-    return any(key.startswith("not asked: ") for key in record.facts)
+    return any(key.startswith("not called: ") for key in record.facts)
 
 
 def _join_files(files: Sequence[str]) -> str:

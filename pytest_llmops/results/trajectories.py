@@ -1,6 +1,6 @@
-"""Typed readers for what an agent did, as measurements store it: ``detail["trajectory"]``.
+"""Typed readers for the steps of an agent, as measurements store them: ``detail["trajectory"]``.
 
-Other programs write run files too. Each reader takes what has the expected type, and leaves its default for the rest.
+Other programs write run files too. Each reader uses the values of the expected type, and keeps its default for the rest.
 """
 
 import json
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pytest_llmops.measurement import Json, Measurement, as_finite_float
 from pytest_llmops.results.details import as_list, as_mapping, fact_text, name_with_label
 
-MAX_STEPS = 1_000  # of a trajectory, those of started agents too
+MAX_STEPS = 1_000  # of a trajectory, steps of started agents too
 MAX_CALLS = 1_000  # of a step
 MAX_DEPTH = 20  # agents that start agents
 # Labels of the lines of a failure text that are its trajectory: "2 support", "  user"
@@ -26,10 +26,10 @@ class StoredCall:
         name: Name of the tool.
         arguments: The arguments as JSON text; it may be cut, and then is not JSON.
         problem: Why the arguments are not an object of JSON; "": they are.
-        result: What the tool returned; None: not known.
+        result: The result of the tool. None: not known.
         is_error: The tool failed.
         latency_s: How long the tool took, in seconds; None: not known.
-        started: What the agent did that the call started; None: it started none.
+        started: The steps of the agent that the call started. None: it started none.
     """
 
     name: str = ""
@@ -46,7 +46,7 @@ class StoredStep:
     """A message of a trajectory, with the tools that it calls.
 
     Attributes:
-        role: ``assistant`` for the agent; ``user``, ``system`` or ``developer`` for what it was given.
+        role: ``assistant`` for the agent; ``user``, ``system`` or ``developer`` for its input.
         tokens: Tokens of the call to the model; None: not known. ``cost_usd`` and ``latency_s`` alike.
         calls_cut: How many calls are left out at the end.
     """
@@ -63,7 +63,7 @@ class StoredStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredTrajectory:
-    """What an agent did, as far as it is stored.
+    """The steps of an agent, as far as they are stored.
 
     Attributes:
         agent: Its name; "": not known.
@@ -80,7 +80,7 @@ class StoredTrajectory:
 
     @property
     def left_out(self) -> int:
-        """How many messages, and calls of stored messages, are left out; those of started agents too."""
+        """How many messages, and calls of stored messages, are left out, with the ones of started agents."""
         count = self.steps_cut + sum(step.calls_cut for step in self.steps)
         for step in self.steps:
             for call in step.calls:
@@ -89,7 +89,7 @@ class StoredTrajectory:
         return count
 
     def walk_calls(self) -> Iterator[StoredCall]:
-        """Yield all calls in the order of their numbers: those of a step, then those of the agents that these calls started."""
+        """Yield all calls in the order of their numbers: the calls of a step, then the calls of the agents that these calls started."""
         for step in self.steps:
             yield from step.calls
             for call in step.calls:
@@ -103,7 +103,7 @@ class ShownTrajectory:
 
     Attributes:
         measurements: Names of the measurements, with their labels.
-        trials: Of how many trials the measurements are; the trajectory is that of the worst one.
+        trials: Of how many trials the measurements are; the trajectory belongs to the worst one.
         unexpected: Numbers of the calls that the measurements do not allow, from 1.
     """
 
@@ -286,7 +286,7 @@ def is_step_label(label: str) -> bool:
 
 
 def _describe_holders(trajectory: StoredTrajectory, holders: Iterable[Measurement]) -> ShownTrajectory:
-    """Return a trajectory with what the measurements that hold it say of it."""
+    """Return a trajectory with the results of the measurements that hold it."""
     names = []
     trials = 1
     unexpected: set[int] = set()

@@ -118,7 +118,7 @@ class CaseChange(StoredFacts):
 
     @classmethod
     def from_wire(cls, wire: object, **given: Any) -> Self:
-        """Return what is stored."""
+        """Return the stored value."""
         stored = as_mapping(wire)
         scores = tuple(map(ScoreChange.from_wire, as_list(stored.get("scores"))))
         before_calls = read_sequences(stored.get("before_calls"))
@@ -217,13 +217,13 @@ EditKind: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuiteEdit(StoredFacts):
-    """Something that is another than in the baseline: what a team edited, as far as the requests and records show it.
+    """A difference from the baseline: an edit of the team, as far as the requests and records show it.
 
     Attributes:
         kind: See `EditKind`. ``request``: a part of the request that no prompt version explains; ``code``: no request differs, but what
             is made of the answers does; ``answers``: no request differs, but other answers were recorded (with the name ``judge``:
             only its answers); ``unknown``: the baseline does not store its requests.
-        name: What was edited: a prompt, a part of the request (``messages[0]``), a judge, a file of cases.
+        name: The edited thing: a prompt, a part of the request (``messages[0]``), a judge, a file of cases.
         before: Its version or value in the baseline; "": not known, or the same version with another text.
         after: Its version or value now.
         count: In how many requests it shows; of judges, retrievers, cases, code and answers, in how many tests.
@@ -245,7 +245,7 @@ class SuiteEdit(StoredFacts):
 
     @property
     def what(self) -> str:
-        """What was edited, without the numbers.
+        """The edited thing, without the numbers.
 
         >>> SuiteEdit(kind="prompt", name="support/answer", before="v1", after="v2").what
         'prompt support/answer v1 → v2'
@@ -261,7 +261,7 @@ class SuiteEdit(StoredFacts):
 
     @property
     def noun(self) -> str:
-        """What was edited, as the object of "fix"; "" if no one edited anything, or it is not known.
+        """The edited thing, as the object of "fix"; "" without an edit, or if it is not known.
 
         >>> SuiteEdit(kind="request", name="messages[0]").noun, SuiteEdit(kind="request", name="tools").noun
         ('the prompt', 'the request')
@@ -293,15 +293,13 @@ class SuiteEdit(StoredFacts):
 
     @property
     def words(self) -> str:
-        """What was edited, in a line.
+        """The edited thing, in a line.
 
         >>> SuiteEdit(kind="answers", count=40).words
         'no request differs: the same requests got other answers, in 40 tests'
         """
         if self.kind == "code":
-            return (
-                "no request differs: the code that handles the answers, or what is expected of them, changed"
-            )
+            return "no request differs: the code that handles the answers, or the expectations, changed"
         if self.kind == "answers" and self.name == "judge":
             return "neither requests nor answers differ: the judge scored the same answers differently"
         if self.kind == "answers":
@@ -336,7 +334,7 @@ _METRIC_TONES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricVerdict(StoredFacts):
-    """A metric over all compared cases, or over those of a family; scores are from 0 to 1, higher is better.
+    """A metric over all compared cases, or over the cases of a family; scores are from 0 to 1, higher is better.
 
     Attributes:
         role: ``primary`` decides; a ``guard-rail`` can only turn the verdict red.
@@ -351,7 +349,7 @@ class MetricVerdict(StoredFacts):
         detectable: The drop that is noticed in 8 of 10 runs; None: not known.
         cases: Compared cases; ``unchanged`` is how many of them replayed the recordings of the baseline.
         trials_before: The smallest number of trials of a case, among those that are not unchanged; ``trials_after`` alike.
-        next_step: What would decide it; "": it is decided, or the next step of the verdict has it.
+        next_step: The way to decide it. "": it is decided, or the next step of the verdict has it.
         scored: How many trials of the run have a score; ``unscored``: how many have none.
     """
 
@@ -404,22 +402,22 @@ class Verdict(StoredFacts):
 
     Attributes:
         kind: ``baseline``, ``comparison``, ``robustness``, ``guardrail`` or ``sentinel``; later versions may add others.
-        subject: What the verdict is about, for instance ``prompt answer v2``; "": the whole run.
+        subject: The subject of the verdict, for instance ``prompt answer v2``; "": the whole run.
         status: A key of `STATUS_LEVELS`.
         decides: A bad status fails the run.
         sentence: What happened, for a person who knows no statistics; it ends without a full stop.
-        why: Why it is so, in one more sentence; "": the sentence says it.
+        why: The reason, in one more sentence. "": the sentence has it.
         next_step: What to do next, as a sentence that ends with a colon if a command follows; "": nothing, or reports know it better.
         next_command: A command for the next step, without the options of this run, which reports add; "": none.
         advice: Further sentences: what could have been noticed, what to do next, examples.
-        baseline: What the subject is compared with; for the whole run the name of the baseline with its day, commit and reason.
+        baseline: The other side of the comparison. For the whole run the name of the baseline with its day, commit and reason.
         place: File and line at which a report shows it, as in `TestRecord.place`; "": none.
         metrics: The metric that decides first.
         shares: Of a comparison of shares, such as a red team: each share with its limit.
         changes: Tests that differ from the baseline, the worst first.
         unchanged: How many tests do not differ from the baseline.
-        edits: What was edited since the baseline, the most likely cause first.
-        answers: How many tests have answers that can be compared with those of the baseline.
+        edits: The edits since the baseline, the most likely cause first.
+        answers: How many tests have answers that can be compared with the baseline.
         compared: How many tests of the run are in the baseline.
         broken: The cases that broke since the baseline; of a run of ``--llm-again``, those that failed again.
         broken_chance: The odds that chance breaks as many; 1 if none broke.
@@ -461,7 +459,7 @@ class Verdict(StoredFacts):
 
     @classmethod
     def from_wire(cls, wire: object, **given: Any) -> Self:
-        """Return what is stored."""
+        """Return the stored value."""
         stored = as_mapping(wire)
         metrics = tuple(map(MetricVerdict.from_wire, as_list(stored.get("metrics"))))
         shares = tuple(map(ShareVerdict.from_wire, as_list(stored.get("shares"))))
@@ -501,7 +499,7 @@ class Verdict(StoredFacts):
 
     @property
     def what_got_worse(self) -> str:
-        """What a RED verdict on the change is about: the mean, or the cases that broke.
+        """The subject of a RED verdict on the change: the mean, or the cases that broke.
 
         >>> Verdict(kind="baseline", broken=(BrokenCase(),)).what_got_worse, Verdict(kind="baseline").what_got_worse
         ('1 case broke', 'the suite got worse')

@@ -60,7 +60,7 @@ class Searcher(ABC):
         """Return at most ``k`` hits, best first. The latency covers the embedding of the query and the search.
 
         Args:
-            query: A text; if it is empty or only punctuation, there are no hits.
+            query: A text; if it is empty or only punctuation, nothing is found.
             k: Number of hits; None: the retriever's ``k``.
             filters: Metadata that a hit must have: key -> a value, or a list of allowed values; see `matches_conditions`.
 
@@ -149,7 +149,7 @@ def parse_filters(filters: Mapping[str, Json] | None) -> dict[str, tuple[Scalar,
 
 
 def _parse_filter_values(key: str, given: object) -> tuple[Scalar, ...]:
-    """Return the allowed values of a filter: a single value, or those of a list or set (sorted, so that the order is fixed)."""
+    """Return the allowed values of a filter: a single value, or the values of a list or set (sorted, so that the order is fixed)."""
     values: list[object] = [given]
     if isinstance(given, (list, tuple)):
         values = list(given)
@@ -217,7 +217,7 @@ def resolve_embedder(given: Embedder | str, where: str) -> Embedder:
     """Return an embedder, given by name or as an object, after a check that its vectors can be stored and compared later.
 
     Raises:
-        UnknownName: There is no embedder of that name.
+        UnknownName: No embedder has that name.
         UsageError: It is not an embedder, or vectors from two of its calls cannot be compared.
 
     >>> class Fitted:
@@ -238,7 +238,7 @@ def resolve_embedder(given: Embedder | str, where: str) -> Embedder:
     if not getattr(embedder, "across_calls", True):
         raise UsageError(
             f"{where}: expected an embedder whose vectors can be stored, got {embedder.version}, which fits itself to the "
-            "texts of one call, so that a query cannot be compared with what was embedded before; use "
+            "texts of one call, so that a query cannot be compared with earlier vectors; use "
             "'hashing', 'minilm' or an embedding model"
         )
     return embedder
@@ -373,7 +373,7 @@ def check_corpus(chunks: Iterable[Chunk], where: str) -> tuple[Chunk, ...]:
 
     Raises:
         UsageError: It is not an iterable of chunks.
-        CorpusError: There are no chunks, an item is not a chunk, or an id is repeated.
+        CorpusError: No chunks are given, an item is not a chunk, or an id is repeated.
     """
     if isinstance(chunks, (str, bytes, Mapping)) or not isinstance(chunks, Iterable):
         raise UsageError(

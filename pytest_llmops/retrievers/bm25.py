@@ -54,7 +54,7 @@ def tokenize(text: str) -> list[str]:
 
     Compatibility forms are normalized and case is folded (``Straße`` is ``STRASSE``, ``ﬁt`` is ``fit``). A word is a
     run of letters, digits and their accents; underscores and punctuation separate words. In scripts without spaces,
-    and in Hangul, each character is a token. There is no stemming.
+    and in Hangul, each character is a token. Words are not stemmed.
 
     >>> tokenize("Rückgabe_Frist: 30 Tage!"), tokenize("退货 policy")
     (['rückgabe', 'frist', '30', 'tage'], ['退', '货', 'policy'])
@@ -91,7 +91,7 @@ class InMemoryRetriever(CorpusSearcher):
                 no stop words.
 
         Raises:
-            CorpusError: There is no chunk, or two have the same id.
+            CorpusError: No chunk is given, or two have the same id.
             UsageError: ``k`` is less than 1.
         """
         super().__init__(chunks, k=k, name=name, where=name or "InMemoryRetriever")

@@ -132,7 +132,9 @@ class ChromaRetriever(Searcher):
             return method(**arguments)
         except Exception as error:
             problem = shorten_text(describe_exception(error), 400)
-            raise CorpusError(f"cannot be asked: {problem}; open the collection again", self.where) from error
+            raise CorpusError(
+                f"cannot be searched: {problem}; open the collection again", self.where
+            ) from error
 
     def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
         """Query the collection; each column of its result is a list with one item, for our single query."""

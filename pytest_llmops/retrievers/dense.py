@@ -21,7 +21,7 @@ __tracebackhide__ = True
 
 
 class DenseRetriever(CorpusSearcher):
-    """Compare the vector of the query with that of every chunk by cosine similarity; exact, so it can be the reference for stores.
+    """Compare the vector of the query with the vector of every chunk by cosine similarity; exact, so it can be the reference for stores.
 
     A search returns the ``k`` most similar chunks; scores are from -1 to 1. Equal scores keep the order of the corpus,
     and equal texts have equal scores. A chunk whose vector is all zero (with ``hashing``: without a letter or digit)
@@ -56,7 +56,7 @@ class DenseRetriever(CorpusSearcher):
             name: Name of the corpus, for errors and reports.
 
         Raises:
-            CorpusError: There is no chunk, or two have the same id.
+            CorpusError: No chunk is given, or two have the same id.
             UsageError: ``k`` is less than 1, or the embedder cannot be used or returns no vectors.
         """
         super().__init__(chunks, k=k, name=name, where=name or "DenseRetriever")

@@ -107,7 +107,7 @@ class FaissRetriever(Searcher):
     def open(
         cls, path: str | Path, ids: Sequence[str], texts: Sequence[str] = (), **options: Any
     ) -> "FaissRetriever":
-        """Read an index from a file; the other arguments are those of the constructor.
+        """Read an index from a file; the other arguments are the same as for the constructor.
 
         Raises:
             CorpusError: The file is missing, or is not an index.

@@ -30,7 +30,7 @@ MAX_FUTURE_S = 86_400.0  # clocks differ; a time more than a day ahead is in mil
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stamp:
-    """What a caller knows about the state of a document; unknown fields are left out.
+    """The known state of a document; unknown fields are left out.
 
     Attributes:
         fingerprint: Any text that changes with the content.
@@ -86,7 +86,7 @@ class DocumentState:
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """The differences between an index and its source. Ids are in the order of the source; orphaned ones in that of the index.
+    """The differences between an index and its source. Ids are in the order of the source; orphaned ones in the order of the index.
 
     Attributes:
         documents: Number of documents in the source.
@@ -126,7 +126,7 @@ def document_states(
     """Return the documents of an index or a source as id -> state, in their order.
 
     The documents of a folder are its .md and .txt files except hidden files, with the path below the folder as id;
-    those of a .jsonl file are its lines. Chunks with the same document in their metadata are merged into one state, with
+    the documents of a .jsonl file are its lines. Chunks with the same document in their metadata are merged into one state, with
     their oldest times.
 
     Args:
@@ -200,7 +200,7 @@ def _states_of_chunks(chunks: Sequence[Chunk], keys: Keys, what: str) -> dict[st
             id_ = str(document)
         if id_ in states_by_id and (is_whole or id_ in whole_documents):
             raise CorpusError(
-                f"the document {shorten_text(id_, 60)!r} stands twice: expected a unique id for each", what
+                f"the document {shorten_text(id_, 60)!r} occurs twice: expected a unique id for each", what
             )
         if is_whole:
             whole_documents.add(id_)

@@ -123,6 +123,6 @@ class HybridRetriever(Searcher):
             return retriever.search(query, depth)
         if "filters" not in inspect.signature(retriever.search).parameters:
             raise UsageError(
-                f"{self.where}: {type(retriever).__name__} takes no filters: search without, or wrap it"
+                f"{self.where}: {type(retriever).__name__} accepts no filters: search without, or wrap it"
             )
         return retriever.search(query, depth, filters=filters)  # type: ignore[call-arg]  # checked above

@@ -75,7 +75,7 @@ class LangChainRetriever(Searcher):
         return None
 
     def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
-        """Search; a retriever that is not of a store takes neither a number of documents nor filters."""
+        """Search; a retriever without a store accepts neither a number of documents nor filters."""
         filters = self._filter_arguments(conditions)
         if not query.strip():
             return []
@@ -99,7 +99,7 @@ class LangChainRetriever(Searcher):
             return {}
         if not (self._is_store or self._is_store_retriever):
             raise UsageError(
-                f"{self.where}: takes no filters: search without, or wrap the vector store behind it"
+                f"{self.where}: accepts no filters: search without, or wrap the vector store behind it"
             )
         if self._translate is None:
             raise UsageError(

@@ -15,7 +15,7 @@ UNLIMITED_K = 10_000  # for retrievers, which decide themselves how many nodes t
 class LlamaIndexRetriever(Searcher):
     """Any LlamaIndex retriever or index, searched as in the application.
 
-    Scores are those of LlamaIndex if every node has one, else 1 / rank. A node without a text (an image, a table) is a
+    Scores are LlamaIndex's own if every node has one, else 1 / rank. A node without a text (an image, a table) is a
     hit with an empty text. Filters need an index; a retriever has its own filters.
 
     Attributes:
@@ -76,7 +76,7 @@ class LlamaIndexRetriever(Searcher):
         """Search the retriever, or a retriever of the index that is made for this number of hits and these filters."""
         if conditions and not self._is_index:
             raise UsageError(
-                f"{self.where}: takes no filters, as it has its own: build it with filters=, or wrap the index"
+                f"{self.where}: accepts no filters, as it has its own: build it with filters=, or wrap the index"
             )
         if not query.strip():
             return []

@@ -81,14 +81,14 @@ class QdrantRetriever(Searcher):
                 params = client.get_collection(collection).config.params
         except Exception as error:
             problem = shorten_text(describe_exception(error), 400)
-            raise CorpusError(f"cannot be asked: {problem}", self.where) from error
+            raise CorpusError(f"cannot be searched: {problem}", self.where) from error
         if params is None:
             raise UnknownName("Qdrant collection", collection, names)
         self._vector = _find_vector_params(params.vectors, vector_name, self.where)
 
     @classmethod
     def open(cls, path: str | Path, collection: str, **options: Any) -> "QdrantRetriever":
-        """Open a collection of a store on disk (Qdrant's local mode); the options are those of the constructor.
+        """Open a collection of a store on disk (Qdrant's local mode); the options are the same as for the constructor.
 
         The store stays locked until ``retriever.client.close()``.
 

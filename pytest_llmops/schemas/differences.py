@@ -24,7 +24,7 @@ _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Where a value differs, what the schema expects there, and what the value has.
+    """A place where a value differs, the expectation of the schema, and the value there.
 
     A remark explains the differences that follow it and is not counted.
 
@@ -102,7 +102,7 @@ class Schema(Protocol):
 
         Args:
             value: The value; a partial value is completed with closing quotes and brackets.
-            unfinished: Where a partial value ends: what the missing rest could still satisfy is not a difference.
+            unfinished: Where a partial value ends. A requirement that the missing rest could still satisfy is not a difference.
 
         Raises:
             SchemaError: The schema itself is broken.
@@ -164,7 +164,7 @@ def missing_key_difference(
 
     Args:
         place: The path of the missing key.
-        expected: What the schema expects there; may be empty.
+        expected: The expectation of the schema there. May be empty.
         present: The keys of the value.
         known: The keys of the schema.
 
@@ -198,7 +198,7 @@ def unknown_key_difference(place: JsonPath, known: Iterable[str]) -> Difference:
 def _find_similar_key(key: str, keys: Iterable[str]) -> str:
     """Return the first of ``keys`` that ``key`` probably misspells or abbreviates; "" if there is none."""
     by_normalized = {}
-    # Reversed, so that of keys that are normalized alike the first is kept.
+    # Reversed, so that the first of several keys that are normalized alike is kept.
     for name in reversed(list(keys)):
         by_normalized[_normalize_key(name[:MAX_KEY_CHARS])] = name
     wanted = _normalize_key(key[:MAX_KEY_CHARS])

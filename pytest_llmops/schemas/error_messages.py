@@ -87,7 +87,7 @@ def list_additional_keys(value: Mapping[str, Any], schema: Mapping[str, Any]) ->
     """Return the keys of an object to which ``additionalProperties`` of its schema applies.
 
     Raises:
-        TimeoutError: A search for a key takes too long.
+        TimeoutError: A search for a key exceeds its time limit.
     """
     known = schema.get("properties", {})
     patterns = [re.compile(pattern) for pattern in schema.get("patternProperties", {})]
@@ -116,7 +116,7 @@ def _dependent_key_differences(place: JsonPath, error: Any) -> Iterator[Differen
         if isinstance(needed, list) and key in error.instance:
             for name in needed:
                 if name not in error.instance:
-                    yield Difference((*place, name), f"missing, needed beside {short_json(key)}")
+                    yield Difference((*place, name), f"missing, needed together with {short_json(key)}")
 
 
 def _errors_by_branch(error: Any) -> dict[int, list[Any]]:
@@ -161,7 +161,7 @@ def _form_name(schema: object, index: int) -> str:
 
 
 def describe_schema(schema: Mapping[str, Any]) -> str:
-    """Return what a schema expects of a value itself, without its keys or items.
+    """Return the expectations of a schema on a value itself, without its keys or items.
 
     >>> describe_schema({"type": "integer", "minimum": 1})
     'integer >= 1'

@@ -1,4 +1,4 @@
-"""Decode JSON strictly as RFC 8259, with the position of what is wrong and the keys that an object has twice."""
+"""Decode JSON strictly as RFC 8259, with the position of each error and the keys that an object has twice."""
 
 import json
 import math
@@ -71,7 +71,7 @@ def nesting_depth(value: object) -> int:
 
 
 class JsonError(ValueError):
-    """What is wrong in a JSON text, and where.
+    """An error in a JSON text, with its place.
 
     The hooks of the decoder, such as `_parse_float`, do not know the position. They give the ``literal`` instead, and
     `StrictDecoder.decode_value` finds its position.
@@ -106,7 +106,7 @@ class StrictDecoder:
         """Return the value that starts at ``at``, the position behind it, and the paths of its duplicate keys.
 
         Raises:
-            JsonError: There is no readable value; its position is in the piece.
+            JsonError: No value can be read. The position is in the piece.
         """
         not_json = NOT_JSON.match(piece, at)
         if not_json:
@@ -161,7 +161,7 @@ def _find_literal(literal: str, piece: str, at: int) -> int:
 
 
 def describe_json_error(message: str, piece: str, position: int) -> str:
-    """Return a message of Python's decoder in our words: what was expected at a position, and what is there."""
+    """Return a message of Python's decoder in our words: the expected text at a position, and the text there."""
     expected = message
     for start, words in _EXPECTED_BY_ERROR.items():
         if message.startswith(start):
@@ -190,4 +190,4 @@ def _parse_int(literal: str) -> int:
 
 
 def _refuse_constant(literal: str) -> NoReturn:
-    raise JsonError(f"expected a value, got {literal}, which is no JSON", literal=literal)
+    raise JsonError(f"expected a value, got {literal}, which is not JSON", literal=literal)

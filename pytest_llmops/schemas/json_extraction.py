@@ -4,19 +4,19 @@ The first of these places with JSON is used:
 
 1. the whole text without a byte order mark and surrounding whitespace: any JSON value;
 2. fenced blocks labelled ``json``, and blocks without a label that begin like JSON; there may be prose around them.
-   If there are such blocks and none can be read, there is no JSON: the model marked its place, and there it is broken;
+   If such blocks exist and none can be read, the answer has no JSON: the model marked its place, and there it is broken;
 3. blocks with other labels that hold an object or array;
 4. objects and arrays in prose; a block without a label is searched like prose. The inside of a broken value is not
    searched, nor the text after a value that is followed by the rest of a document (``{"a": 1}, "b": 2}``): a piece of
    a damaged document is not the answer.
 
-There is no JSON, but an error, if it is not certain which value is meant:
+It is an error, not JSON, if it is not certain which value is meant:
 
-- The text begins with a bracket, but is not JSON as a whole: what is found inside is a piece of a damaged document. Only a
+- The text begins with a bracket, but is not JSON as a whole: any JSON inside is a piece of a damaged document. Only a
   block that is marked as JSON is used, behind a bracket that never began JSON (``[note]``).
 - There are two documents: different values in blocks or in prose, or a value in a block and another one on a line of its own
-  outside. Equal values count once. A list of whole numbers within a sentence (``[1]``) is a citation beside other JSON.
-- There is a broken document beside a good one: in blocks, in prose, or on a line of its own outside of the blocks.
+  outside. Equal values count once. A list of whole numbers within a sentence (``[1]``) is a citation next to other JSON.
+- A broken document comes with a good one: in blocks, in prose, or on a line of its own outside of the blocks.
 
 Strict as RFC 8259: NaN, Infinity, comments, single quotes and trailing commas are errors. Duplicate keys are
 reported. Safe for hostile text: linear in its length, and too deep nesting is an error with its reason.
@@ -50,7 +50,7 @@ MAX_SEARCH = 1_000_000  # characters searched in total for the ends of brackets 
 MAX_LINE_CHARS = 200  # characters of a line that are read before and behind a value
 MAX_FENCE_LINES = 2_000  # lines that open or close a fenced block; the text behind them counts as prose
 
-NO_PROSE = "the answer must be JSON alone, or hold it in a ```json block"
+NO_PROSE = "the answer must be only JSON, or hold it in a ```json block"
 ONE_VALUE = "the answer must hold a single one, or pass the value parsed"
 
 _BRACKET = re.compile(rf"{STRING}|(?P<open>[{{\[])|(?P<close>[}}\]])", re.DOTALL)
@@ -82,14 +82,14 @@ class JsonMatch:
 
 @dataclass(frozen=True, slots=True)
 class NoJson:
-    """Why there is no JSON: a sentence, and the position (in characters, from 0) that it is about."""
+    """Why no JSON was found: a sentence, and the position (in characters, from 0) that it is about."""
 
     reason: str
     position: int
 
 
 def find_json(text: str) -> JsonMatch | NoJson:
-    r"""Return the only JSON value of a text, or why there is no value or more than one; equal values count once.
+    r"""Return the only JSON value of a text, or why it has none or more than one; equal values count once.
 
     >>> find_json('Sure!\n```json\n{"qty": 2}\n```').value
     {'qty': 2}
@@ -174,7 +174,7 @@ class _BrokenPiece:
     """A piece of text that could not be read, to explain it if nothing else can be read.
 
     Attributes:
-        what: What is wrong.
+        what: The error.
         start: Where the piece starts in the whole text.
         position: The position of the problem there.
         weight: The length of the piece if it was meant to be JSON, else 0. The heaviest piece is explained.
@@ -322,7 +322,7 @@ class _JsonSearch:
         return matches
 
     def refuse_broken(self, matches: list[JsonMatch], broken: list[_BrokenPiece]) -> list[JsonMatch] | NoJson:
-        """Return the matches, or an error if a broken document is beside them."""
+        """Return the matches, or an error if a broken document comes with them."""
         damaged = [piece for piece in broken if piece.weight]
         if not damaged:
             return matches
@@ -375,7 +375,7 @@ class _JsonSearch:
         return self.brackets > MAX_BRACKETS or self.decoder.failures > MAX_FAILURES
 
     def explain_failure(self) -> NoJson:
-        """Return what is wrong with the longest piece that was meant to be JSON."""
+        """Return the error in the longest piece that was meant to be JSON."""
         heaviest = max(self.broken, key=lambda piece: piece.weight, default=None)
         if heaviest is None or not heaviest.weight:
             return NoJson("no JSON object or array in the output", 0)
@@ -383,7 +383,7 @@ class _JsonSearch:
         return NoJson(f"broken JSON at {where}: {heaviest.what}", heaviest.position)
 
     def read_whole(self, start: int, end: int, place: Place) -> JsonMatch | None:
-        """Return the value that is all of ``text[start:end]``; else None, and ``broken`` says what is wrong."""
+        """Return the value that is all of ``text[start:end]``; else None, and ``broken`` has the error."""
         piece = self.text[start:end].rstrip(BLANK)
         start += _skip_blanks(piece, 0)
         piece = piece.lstrip(BLANK)

@@ -1,7 +1,7 @@
 """Compile and cache JSON Schemas, and list how a value differs from its schema.
 
 `jsonschema` decides, except over ``multipleOf``, which `jsonschema` computes with rounded floats,
-``uniqueItems``, for which it takes quadratic time, and patterns, which it searches without a time limit.
+``uniqueItems``, for which it needs quadratic time, and patterns, which it searches without a time limit.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def is_multiple(number: float, of: float) -> bool:
 
 def _as_fraction(number: float) -> Fraction:
     """Return the number that the JSON text had: 0.01 is 1/100, and not the nearest binary float."""
-    # The shortest text of a float is what the JSON had; an integer may be too long for Python to write.
+    # The shortest text of a float is the text of the JSON; an integer may be too long for Python to write.
     if type(number) is float:
         return Fraction(repr(number))
     return Fraction(number)
@@ -314,7 +314,7 @@ _VALUE_KEYWORDS = frozenset({"const", "enum", "default", "examples"})
 
 
 def _named_formats(schema: object) -> Iterator[str]:
-    """Yield the formats that a schema asks for, but not the texts under "format" in its constants and examples."""
+    """Yield the formats that a schema requires, but not the texts under "format" in its constants and examples."""
     for parts, node in iterate_nodes(schema):
         is_format = parts[-1:] == ("format",) and _VALUE_KEYWORDS.isdisjoint(parts)
         if is_format and isinstance(node, str):

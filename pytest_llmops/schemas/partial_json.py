@@ -1,7 +1,7 @@
 r"""Parse JSON that is cut off, as in an answer that reached the token limit or lost its connection.
 
 The text must end within strict JSON: in an unclosed fenced block, or else from the first bracket outside of complete
-values. The completion adds closing quotes and brackets only; what has no value yet (a key, a comma, ``tru``, a number
+values. The completion adds closing quotes and brackets only; text without a value yet (a key, a comma, ``tru``, a number
 that may continue) is dropped.
 """
 

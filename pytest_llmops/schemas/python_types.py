@@ -69,7 +69,7 @@ class TypeSchema:
             for _, node in iterate_nodes(self.json_schema()):
                 if isinstance(node, Mapping) and isinstance(node.get("properties"), Mapping):
                     names += node["properties"]
-        except Exception:  # noqa: BLE001 -- not every type has a JSON Schema; then there is no hint
+        except Exception:  # noqa: BLE001 -- not every type has a JSON Schema, and then no hint is given
             return ()
         return tuple(names)
 
@@ -228,7 +228,7 @@ def _is_key(step: tuple[str | int, bool]) -> bool:
 
 
 def _nearest_differences(place: JsonPath, errors: Sequence[_ValidationIssue]) -> Iterator[Difference]:
-    """Yield the differences in the order of the errors; for a union only those of its nearest member.
+    """Yield the differences in the order of the errors; for a union only the differences of its nearest member.
 
     Args:
         place: The path of the value that the errors are about.

@@ -39,7 +39,7 @@ class SchemaFiles:
     """The files in and below the folder of a schema that it may refer to.
 
     References are relative to the schema: ``"item.json"``, ``"parts/item.json#/$defs/a"``. If the schema has an
-    ``$id``, the folder stands for the folder of that URI.
+    ``$id``, the folder is used as the folder of that URI.
 
     Attributes:
         read: The schemas that were read, by URI.
@@ -161,10 +161,10 @@ def describe_unresolved(reference: str | None, error: BaseException | None = Non
         return f"$ref {short_json(reference)}: {cause}"
     if file and isinstance(error, (NoSuchAnchor, PointerToNowhere)):
         missing = short_json(place)
-        return f"$ref {short_json(reference)}: there is no place {missing} in {short_json(file)}"
+        return f"$ref {short_json(reference)}: {missing} does not exist in {short_json(file)}"
     return (
         f"$ref {short_json(reference)} leads nowhere within the schema; nothing is fetched: put it under $defs and "
-        'refer to "#/$defs/<name>", or into a file beside that of the schema'
+        'refer to "#/$defs/<name>", or into a file next to the file of the schema'
     )
 
 

@@ -1,4 +1,4 @@
-"""Read the JSON of an answer that must be nothing else; what is around it is an error that gives its place."""
+"""Read the JSON of an answer that must be nothing else. Text around it is an error with its place."""
 
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.schemas import json_extraction
@@ -18,7 +18,7 @@ def find_whole_json(text: str) -> JsonMatch | NoJson:
     >>> find_whole_json(" 12 ").value
     12
     >>> find_whole_json('Sure! {"qty": 2}').reason.partition(";")[0]
-    "expected the JSON alone, got 'Sure!' in front of it at line 1, column 1"
+    "expected only JSON, got 'Sure!' in front of it at line 1, column 1"
     """
     start = find_content_start(text)
     end = len(text.rstrip(BLANK))
@@ -50,11 +50,11 @@ def _explain_failure(text: str, start: int, error: JsonError) -> NoJson:
     where = json_extraction.format_position(text, error.position)
     if text[start] in _JSON_STARTS:
         return NoJson(f"broken JSON at {where}: {error.what}", error.position)
-    return NoJson(f"expected JSON alone, got {_quote(text, start, len(text))} at {where}", start)
+    return NoJson(f"expected only JSON, got {_quote(text, start, len(text))} at {where}", start)
 
 
 def _describe_surroundings(text: str, start: int, end: int) -> NoJson:
-    """Return the error that says what is in front of and behind the JSON of a text."""
+    """Return the error about the text in front of and behind the JSON of a text."""
     surroundings = []
     before = find_content_start(text)
     behind = end + find_content_start(text[end:])
@@ -67,7 +67,7 @@ def _describe_surroundings(text: str, start: int, end: int) -> NoJson:
         where = json_extraction.format_position(text, first)
         descriptions.append(f"{_quote(text, first, last)} {side} at {where}")
     description = " and ".join(descriptions)
-    return NoJson(f"expected the JSON alone, got {description}; {SEARCH}", surroundings[0][0])
+    return NoJson(f"expected only JSON, got {description}; {SEARCH}", surroundings[0][0])
 
 
 def _quote(text: str, start: int, end: int) -> str:

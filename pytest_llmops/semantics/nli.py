@@ -35,7 +35,7 @@ class NliModel(Protocol):
 
 
 class Inference(NamedTuple):
-    """Probabilities that a premise entails a hypothesis, says nothing of it, and contradicts it."""
+    """Probabilities that a premise entails a hypothesis, is neutral to it, and contradicts it."""
 
     entailment: float
     neutral: float
@@ -49,7 +49,7 @@ class Contradiction:
     Attributes:
         probability: The mean of both directions.
         entailment: Probability that the reference entails the answer.
-        without: What was not read, as sentences.
+        without: The texts that were not read, as sentences.
     """
 
     probability: float
@@ -61,8 +61,8 @@ def resolve_nli(given: object, *, where: str) -> NliModel:
     """Return an NLI model, by name (``installed``) or as given.
 
     Raises:
-        UnknownName: There is no NLI model of that name.
-        UsageError: The object is no NLI model, or the installed model is missing or damaged.
+        UnknownName: No NLI model has that name.
+        UsageError: The object is not an NLI model, or the installed model is missing or damaged.
     """
     resolved = given
     if isinstance(given, str):

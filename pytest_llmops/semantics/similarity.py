@@ -113,12 +113,12 @@ def choose_measure(embedder: Embedder | str | None, *, aligned: bool) -> Similar
     """Return the measure of an assertion.
 
     Args:
-        embedder: An embedder or its name; None: that of the settings.
+        embedder: An embedder or its name; None: the embedder of the settings.
         aligned: Whether words should be aligned, if the embedder can. An embedder without ``alignment_threshold`` has no
             measured threshold for that, so whole texts are compared.
 
     Raises:
-        UsageError: There is no such embedder.
+        UsageError: The embedder does not exist.
     """
     used = resolve_embedder(embedder, "assert_semantic")
     requested: object = embedder

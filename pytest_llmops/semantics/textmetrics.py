@@ -10,12 +10,12 @@
         assert_score(BertScore(), answer, reference, at_least=0.6)
 
 Scores are from 0 (nothing in common) to 1 (equal); `word_count` and `edit_distance` are counts, with ``unit="count"`` and a
-threshold of your own. A metric takes one reference or several; the best of them counts.
+threshold of your own. A metric accepts one reference or several, and the best of them counts.
 Two empty texts are equal, and an empty text scores 0 against any other. The metrics of SQuAD only count words: for them
 a text of articles and punctuation is empty too, so that ``exact_match("", "A")`` is 1. An answer that is not a text
 raises an error instead of scoring low. No metric measures meaning: each of them overlooks a "not".
 
-ROUGE, BLEU and chrF are functions of other packages, and ``assert_score`` takes any function: docs/how-to/text.md has them.
+ROUGE, BLEU and chrF are functions of other packages, and ``assert_score`` accepts any function: docs/how-to/text.md has them.
 """
 
 import hashlib
@@ -68,7 +68,7 @@ def _list_references(expected: object) -> list[str]:
     """Return a reference or several as a list.
 
     Raises:
-        ValueError: There is no reference, or a reference is not a text.
+        ValueError: No reference is given, or a reference is not a text.
     """
     references = expected
     if isinstance(expected, str):
@@ -93,7 +93,7 @@ def exact_match(actual: str, expected: str | Sequence[str]) -> float:
     equals them.
 
     Raises:
-        ValueError: The answer or a reference is not a text, or there is no reference.
+        ValueError: The answer or a reference is not a text, or no reference is given.
 
     Source: Rajpurkar et al., "SQuAD", EMNLP 2016, and its evaluation script.
 
@@ -138,7 +138,7 @@ def closer_to_reference(actual: str, expected: str | Sequence[str]) -> float:
 def token_f1(actual: str, expected: str | Sequence[str]) -> float:
     """Return the F1 of shared words, 0 to 1, against the best of the references, as SQuAD counts it.
 
-    See `pytest_llmops.metrics.lexical.token_f1`. As in `exact_match` an empty answer equals a reference of articles alone.
+    See `pytest_llmops.metrics.lexical.token_f1`. As in `exact_match` an empty answer equals a reference of only articles.
 
     Raises:
         ValueError: As in `exact_match`.
@@ -193,16 +193,16 @@ CHUNK_PAIRS = 256  # pairs whose token vectors `BertScore` holds at a time
 class BertScore:
     """BERTScore by the token vectors of an embedder: the F1, in practice 0 to 1.
 
-    The scores equal those of the package ``bert-score`` on the same model, without rescaling; for details see
-    `pytest_llmops.metrics.bertscore`. What a good score is depends on the model: unrelated sentences have 0.2 to 0.4
+    The scores equal the scores of the package ``bert-score`` on the same model, without rescaling; for details see
+    `pytest_llmops.metrics.bertscore`. A good score depends on the model: unrelated sentences have 0.2 to 0.4
     with "minilm".
 
     Args:
-        embedder: A `TokenEmbedder`, or its name. If its ``embed_tokens`` takes ``specials``, it is called with
+        embedder: A `TokenEmbedder`, or its name. If its ``embed_tokens`` has an argument ``specials``, it is called with
             ``specials=True``: start and end tokens (`SPECIAL_TOKENS`) weigh nothing, but other tokens may be matched
             with them, as in ``bert-score``.
         idf: Texts from which the weights of rare tokens are computed: the references of your whole case file. True
-            takes the references of one call of `scores`, as ``bert-score`` does.
+            uses the references of one call of `scores`, as ``bert-score`` does.
 
     Raises:
         UsageError: The embedder gives no vectors of tokens, or ``idf`` is neither.
@@ -221,7 +221,7 @@ class BertScore:
         if not callable(getattr(resolved, "embed_tokens", None)):
             raise UsageError(
                 f"BertScore: expected an embedder with embed_tokens (a TokenEmbedder, as 'minilm' is), got {got}, "
-                "which has vectors of whole texts alone"
+                "which has only vectors of whole texts"
             )
         self.embedder = cast("TokenEmbedder", resolved)
         self._with_specials = "specials" in inspect.signature(self.embedder.embed_tokens).parameters
@@ -345,7 +345,7 @@ class BertScore:
             weights[text] = [_weigh_token(token, idf) for token in embedded.tokens]
             if not any(weights[text]):
                 raise ValueError(
-                    f"all tokens of {text[:40]!r} stand in every reference of idf, so none of them weighs anything; "
+                    f"all tokens of {text[:40]!r} occur in every reference of idf, so all their weights are 0; "
                     "leave idf out for it"
                 )
             vectors[text] = embedded.vectors

@@ -54,7 +54,7 @@ class Threshold:
         """Read the file that ``llmops semantic calibrate --out`` wrote.
 
         Raises:
-            UsageError: There is no such file, it is damaged, or a newer version wrote it.
+            UsageError: The file does not exist, it is damaged, or a newer version wrote it.
         """
         place = Path(path)
         try:
@@ -114,7 +114,7 @@ class Threshold:
         )
 
     def _describe_other_scale(self) -> str:
-        """Return the error about an assertion whose scale is not that of this threshold."""
+        """Return the error about an assertion whose scale differs from the scale of this threshold."""
         threshold = f"threshold {self.value:g}"
         if self.path:
             threshold += f" ({self.path})"
@@ -233,15 +233,15 @@ Checks: TypeAlias = "Literal['default'] | Collection[str]"
 MAX_SENTENCE_CHARS = 50_000
 MAX_QUOTE_CHARS = 80
 UNRELATED = (
-    "the two share no word that matters: the answer is about something else, or says it in quite other words"
+    "the two share no word that matters: the answer is about something else, or uses quite different words"
 )
 
 
 def reference_texts(expected: object) -> tuple[str, ...]:
-    """Return the references of an assertion, which takes a text or several.
+    """Return the references of an assertion, which accepts a text or several.
 
     Raises:
-        UsageError: There is no reference, or a reference is not a text or blank.
+        UsageError: No reference is given, or a reference is not a text or blank.
 
     >>> reference_texts("a"), reference_texts(["a", "b"])
     (('a',), ('a', 'b'))
@@ -270,8 +270,8 @@ def resolve_embedder(given: Embedder | str | None, where: str) -> Embedder:
     """Return an embedder behind its cache, by name or as given; None: the embedder of the settings.
 
     Raises:
-        UnknownName: There is no embedder of that name.
-        UsageError: The object is no embedder.
+        UnknownName: No embedder has that name.
+        UsageError: The object is not an embedder.
     """
     if given is None:
         given = recorder.current_settings().embedder
@@ -369,7 +369,7 @@ def select_reference(
         scores: The similarity of each reference.
         threshold: None: any score is enough.
         names: The checks that are on.
-        question: What was asked; "": not known.
+        question: The question. "": not known.
 
     >>> select_reference("60 days", ["30 days", "60 days!"], [0.9, 0.8], 0.5, ("numbers",))[0]
     1
@@ -401,11 +401,11 @@ def find_nearest(actual: str, references: Sequence[str]) -> int:
 def collect_evidence(actual: str, reference: str) -> list[tuple[str, str]]:
     """Return the reference, the answer, and of several sentences in it the one with most words of the reference.
 
-    If they share no content word, the last line says so instead. The embedder is not used: an explanation must not call a
+    If they share no content word, the last line states that instead. The embedder is not used: an explanation must not call a
     server for texts that were not recorded.
 
     >>> collect_evidence("It rains.", "Refunds take 30 days.")[2:]
-    [('why', 'the two share no word that matters: the answer is about something else, or says it in quite other words')]
+    [('why', 'the two share no word that matters: the answer is about something else, or uses quite different words')]
     """
     wanted = content_stems(reference).keys()
     short_reference = shorten_text(reference.strip())
@@ -459,6 +459,6 @@ def describe_unknown_languages(embedder: Embedder, texts: Sequence[str]) -> list
     sentence = f"the embedder {name} does not know {' and '.join(unknown)}: its scores say little there, unrelated texts may pass and right ones fail"
     if name != multilingual_e5.NAME:
         sentence += (
-            f"; {multilingual_e5.INSTALL_COMMAND} and --llm-embedder {multilingual_e5.NAME} compare them"
+            f"; {multilingual_e5.INSTALL_COMMAND} and -o llm_embedder={multilingual_e5.NAME} compare them"
         )
     return [sentence]

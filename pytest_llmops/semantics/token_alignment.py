@@ -5,7 +5,7 @@ repeats the question is similar to every right answer. So each word that matters
 other text, and words of the question do not matter: they prove nothing.
 
 This is BERTScore (Zhang et al. 2020) with the encoder of `minilm`, over content words, and with weights that were fitted
-on pairs of reference and answer which people judged, see ``docs/explanation/meaning.md`` (`python -m benchmarks.alignment` fits them
+on pairs of reference and answer which people judged, see ``docs/explanation/measured/meaning.md`` (`python -m benchmarks.alignment` fits them
 again).
 """
 
@@ -70,13 +70,13 @@ def align_answer(
 ) -> list[Alignment]:
     """Return the alignment of an answer with each reference; all texts are embedded in one call.
 
-    Words count that have a letter or digit, are no stop words and are not in the question. If no word of a text is
+    Words count that have a letter or digit, are not stop words and are not in the question. If no word of a text is
     left, its stop words and the words of the question count.
 
     Args:
         answer: The answer.
         references: The references.
-        question: What was asked; empty: no words are left out for it.
+        question: The question. Empty: no words are left out for it.
         embedder: An embedder that spells tokens as WordPiece does, as `minilm` does.
 
     Raises:

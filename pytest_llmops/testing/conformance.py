@@ -73,14 +73,14 @@ def check_embedder(embedder: Embedder, *, texts: Sequence[str] = TEXTS) -> None:
 
     Checked are shape and type, that rows have unit length or are zeros, an empty list of texts, that the same call
     returns the same vectors, that equal texts have equal vectors, and that the order of the texts does not matter.
-    Unless the embedder has ``across_calls = False``, a text must also have the same vector alone as among others.
+    Unless the embedder has ``across_calls = False``, a text must also have the same vector by itself as among others.
 
     Args:
         embedder: The object under test; it is called about ten times.
         texts: At least three texts, not all equal.
 
     Raises:
-        AssertionError: It breaks a promise; gives what was expected, and what it returned.
+        AssertionError: It breaks a promise. The message has the expected and the returned value.
     """
     _check_version(embedder.version)
     threshold = getattr(embedder, "default_threshold", None)
@@ -122,7 +122,7 @@ def check_retriever(retriever: Retriever, queries: Sequence[str], *, k: int = 5)
         k: The maximum number of hits.
 
     Raises:
-        AssertionError: It breaks a promise; gives what was expected, and what it returned.
+        AssertionError: It breaks a promise. The message has the expected and the returned value.
     """
     if not queries or isinstance(queries, str):
         raise _broken_promise("queries", "a list with at least one", queries)
@@ -178,7 +178,7 @@ def check_judge(
         good: Returns a valid reply to the judge's messages; None: it is not checked that a good reply gets a score.
 
     Raises:
-        AssertionError: It breaks a promise; gives what was expected, and what it returned.
+        AssertionError: It breaks a promise. The message has the expected and the returned value.
     """
     for name, reply in BAD_REPLIES.items():
         verdict = _judge_checked(make(_scripted_model(reply)))

@@ -1,4 +1,4 @@
-"""Probe a semantic cache: does it answer what it must, nothing that it must not, and how much does it save on traffic?
+"""Probe a semantic cache: does it hit where it must, miss where it must, and how much does it save on traffic?
 
 No cache is included. Any object with ``get`` and ``put``, LangChain's and redisvl's caches, or two functions can be
 probed, also asynchronous ones.
@@ -122,8 +122,8 @@ class CacheResult:
     """The result of a probe.
 
     Attributes:
-        pairs: The hits of pairs; None: there were no pairs, or there was an error.
-        traffic: The hits of traffic; None: there was no traffic, or there was an error.
+        pairs: The hits of pairs; None: without pairs, or after an error.
+        traffic: The hits of traffic; None: without traffic, or after an error.
         violations: Things that no cache may do and this one did: it answered another tenant, changed a text ...
         not_checked: The rules that could not be checked: ``expiry``, ``rollback``.
         error: Why the probe ended early: the cache raised, or did not return.
@@ -179,7 +179,7 @@ def cache_probe(
             ``(get, put, clear)``. All of them may be coroutine functions, also named ``aget``, ``aput``, ``aclear``.
         pairs: A list of `CachePair` or of tuples with its texts, or a file (JSONL) with these keys. Some must hit and
             some must miss, since a cache that answers everything, or nothing, would pass otherwise.
-        traffic: A list of questions with the id of their right answer, in the order in which they are asked, or a file
+        traffic: A list of questions with the id of their right answer, in their order, or a file
             with the keys ``question`` and ``answer``. After a miss the answer is stored; a hit is false if the ids
             differ.
         calls: Recorded calls of the application (``llm_calls``), for the mean prices of an answer and of an embedding.
@@ -188,8 +188,8 @@ def cache_probe(
         never_cached: Description -> text of an answer that must not be stored.
         expire: Makes the cache's entry for a query expire, for instance by moving its clock; None: not checked.
         roll_back: Rolls back the prompt version of a query, as the application does; None: not checked.
-        time_limit_s: The probe ends with an error if a call takes longer; at most a day.
-        index_time_s: How long the cache may take until it finds what was put; after each ``put``, ``get`` is repeated for
+        time_limit_s: The probe ends with an error if a call is slower; at most a day.
+        index_time_s: How long the cache may take until it finds an entry that was put; after each ``put``, ``get`` is repeated for
             that time or until it hits.
         seed: Seed of the unique numbers.
 
@@ -359,7 +359,7 @@ def _describe_hang(probe: Probe, time_limit_s: float) -> str:
 
 
 def _count_hits(hits: Sequence[Hit], source: Source) -> CacheCounts:
-    """Return the counts of a source's hits; see `CacheCounts` for what they mean."""
+    """Return the counts of a source's hits; see `CacheCounts` for their meaning."""
     false_hits = [hit for hit in hits if not hit.is_right]
     rated = len(hits)
     if source.name == "pairs":  # only the right answer counts for a pair that must hit
@@ -384,7 +384,7 @@ def _price_saving(
     """Return the share of the traffic's price that is saved, and the models whose price is not known.
 
     Without a cache every request costs an answer. With it every request costs an embedding, and a miss an answer too.
-    The share is None if there is no traffic or a price is missing.
+    The share is None without traffic, or if a price is missing.
 
     Args:
         counts: The counts of the traffic; None: there was none.
@@ -487,7 +487,7 @@ def make_pairs(cases: Iterable[Case]) -> tuple[CachePair, ...]:
     name out of another case. A twin is left out if the checks of `assert_semantic` do not see the difference.
 
     Raises:
-        UsageError: They are no cases, or the input of one is not a text.
+        UsageError: They are not cases, or the input of one is not a text.
 
     >>> cases = [Case(id="a", input="Is the fee 5 euro?", family="fee"), Case(id="b", input="Do I pay 5 euro?", family="fee")]
     >>> [(pair.other, pair.must, pair.kind) for pair in make_pairs(cases)]

@@ -57,9 +57,9 @@ def _is_seed(value: object) -> bool:
     return type(value) is int
 
 
-# Argument of `cache_probe` -> a check of its value, and what the error says is expected
+# Argument of `cache_probe` -> a check of its value, and the expectation for the error
 _ARGUMENTS: Mapping[str, tuple[Callable[[object], bool], str]] = {
-    "calls": (_are_calls, "those of the fixture llm_calls, or a list of such"),
+    "calls": (_are_calls, "calls of the fixture llm_calls, or a list of such"),
     "embedding_usd": (_is_price, "a price of at least 0, or None"),
     "scope": (_are_named_texts, "a mapping from texts to texts"),
     "never_cached": (_are_named_texts, "a mapping from texts to texts"),
@@ -75,7 +75,7 @@ def check_arguments(**values: object) -> None:
     """Raise if an argument of `cache_probe` cannot be used.
 
     Raises:
-        UsageError: The first invalid argument, with what is expected.
+        UsageError: The first invalid argument, with the expectation.
     """
     for name, value in values.items():
         fits, expected = _ARGUMENTS[name]
@@ -115,7 +115,7 @@ def read_texts(what: str, source: Any, keys: Sequence[str]) -> list[tuple[str, .
 
 
 def _number_rows(source: Any) -> Iterator[tuple[int, Any]]:
-    """Yield the rows of a file with their line numbers, or those of a list with numbers from 1."""
+    """Yield the rows of a file with their line numbers, or the rows of a list with numbers from 1."""
     if isinstance(source, (str, Path)):
         yield from read_rows(find_path(source))
     else:
@@ -180,7 +180,7 @@ def adapt_cache(cache: Any) -> dict[str, Callable[..., Any]]:
         )
     named = dict(zip(("get", "put", "clear"), functions, strict=False))
     if "clear" not in named:
-        # `list` stands for a function that does nothing, for a cache that cannot be emptied
+        # `list` is a function that does nothing, for a cache that cannot be emptied
         async_clear = getattr(cache, "aclear", list)
         named["clear"] = getattr(cache, "clear", None) or async_clear
     return named

@@ -52,7 +52,7 @@ class Source:
 
     Attributes:
         name: ``pairs`` or ``traffic``.
-        asked: How many questions should be hit.
+        asked: The number of questions that should be hit.
         could_be_false: How many could get a wrong answer.
     """
 
@@ -102,7 +102,7 @@ class Probe:
         ways: The names of the ways that are checked: ``expiry``, ``rollback``.
         scope: The scope of the queries; the first value gets another ending for each group of questions.
         random: The source of the numbers in answers.
-        index_time_s: How long the cache may take until it finds what was put.
+        index_time_s: How long the cache may take until it finds an entry that was put.
         runner: Runs the coroutines of an asynchronous cache.
         loop: Its event loop, once the probe runs.
         calls: The names of the called functions, in order.
@@ -208,8 +208,8 @@ class Probe:
             text: The question.
             problem: The violation to note.
             answer: The answer; None: one with a unique number.
-            other_scope: Values that the scope has when the cache is asked; None: the same scope.
-            way: The way that ends the entry before the cache is asked; ``get``: none.
+            other_scope: Values that the scope has for the question; None: the same scope.
+            way: The way that ends the entry before the question; ``get``: none.
         """
         query = self.open_query(text)
         self.put(query, answer)
@@ -221,7 +221,7 @@ class Probe:
     def ask(self, groups: Iterable[Group]) -> Iterator[Hit]:
         """Ask the questions of groups, and yield the hits. Every group starts with an empty cache.
 
-        After a miss the answer is stored; in a group of pairs, which has a unit, only that of the first question.
+        After a miss the answer is stored; in a group of pairs, which has a unit, only the answer of the first question.
         """
         for unit, questions in groups:
             scope = self.open_query("").scope

@@ -160,7 +160,7 @@ def _read_exchange(exchange: Exchange) -> Call:
         gap_s=exchange.gap_s,
         started_s=exchange.started_s,
         replayed=exchange.replayed,
-        # A JSON array is a stream only in the format that says so.
+        # A JSON array is a stream only in the format that declares it.
         streamed=body.streamed and not (body.array and match is None),
         status=exchange.status,
         unread="; ".join(unread),
@@ -197,7 +197,7 @@ def _read_unknown_bodies(body: streams.ReplyBody) -> _ReadBodies:
 
 
 def _read_bodies(call_format: CallFormat, request: JsonObject, body: streams.ReplyBody) -> _ReadBodies:
-    """Read request and reply of a call. If a reader raises, its error is the `problem`, and what was read before is kept."""
+    """Read request and reply of a call. If a reader raises, its error is the `problem`, and the parts read before are kept."""
     bodies = _ReadBodies({}, ParsedRequest(), ParsedReply())
     if body.events:
         bodies.reply = body.events[0]

@@ -99,7 +99,7 @@ def remove_tool_calls(message: Message) -> str:
 
 
 def format_part(part: JsonObject) -> str:
-    """Return the text of a part of a message; without a text, what it holds ("[image: png, 24 KB]"), or its kind: "[image_url]".
+    """Return the text of a part of a message; without a text, the kind and size ("[image: png, 24 KB]"), or its kind: "[image_url]".
 
     Of a part of an unknown kind, it returns the JSON.
 
@@ -222,7 +222,7 @@ def _read_chat_message(message: JsonObject) -> Message:
     given_role = message.get("role")
     tool_name = ""
     if given_role in ("tool", "function"):
-        # OpenAI's deprecated messages of functions have a "name", those of Ollama a "tool_name".
+        # OpenAI's deprecated messages of functions have a "name", messages of Ollama a "tool_name".
         tool_name = get_text(message, "tool_name") or get_text(message, "name")
     legacy_call = message.get("function_call")
     if legacy_call and given_role == "assistant":

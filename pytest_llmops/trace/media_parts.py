@@ -14,7 +14,7 @@ from pytest_llmops.protocols import Call, Media, Message, format_size
 
 MAX_DATA_HEADER = 200  # characters of a data URI before its data
 MIN_FILE_CHARS = 1_000  # characters from which on a text in base64 is taken for a file
-# What a recording has in place of the content of a case's file
+# The text in a recording in place of the content of a case's file
 DIGEST_MARK = "sha256:"
 _DIGEST_CHARS = len(DIGEST_MARK) + 64
 _KINDS = ("image", "audio")
@@ -49,8 +49,8 @@ def make_media(mime: str, encoded: str) -> Media | None:
     """Return an image or sound in base64; None if it is neither, or not base64.
 
     Args:
-        mime: What the message says about it: ``image/png``. Only decides between image and sound if its bytes do not.
-        encoded: The content in base64, or the digest that stands for the content of a case's file.
+        mime: The type that the message states: ``image/png``. Only decides between image and sound if its bytes do not.
+        encoded: The content in base64, or the digest that replaces the content of a case's file.
     """
     kind, _, name = mime.lower().partition("/")
     if encoded.startswith(DIGEST_MARK) and len(encoded) == _DIGEST_CHARS:
@@ -73,7 +73,7 @@ def make_media(mime: str, encoded: str) -> Media | None:
 
 
 def label_files(value: object) -> object:
-    """Return a JSON value in which a label stands for each long text in base64, such as a PDF file: its size and its SHA-256."""
+    """Return a JSON value in which a label replaces each long text in base64, such as a PDF file: its size and its SHA-256."""
     if isinstance(value, dict):
         return {key: label_files(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -92,11 +92,11 @@ def label_files(value: object) -> object:
 
 
 def restore_files(call: Call, files: Mapping[bytes, bytes]) -> Call:
-    """Return a call with the content of its case's files, for which only their digests stand in requests.
+    """Return a call with the content of its case's files, of which requests hold only the digests.
 
     Args:
         call: The call.
-        files: Content in base64 -> the digest that stands for it.
+        files: Content in base64 -> the digest that replaces it.
     """
     if not files:
         return call

@@ -77,7 +77,7 @@ class Route:
         return None
 
 
-# The formats in use. Those of the project come first: where one fits as well as a built-in one, it is chosen
+# The formats in use. The project's own come first: where one fits as well as a built-in one, it is chosen
 _formats: dict[str, WireFormat] = {**BUILT_IN}
 _own_formats: Mapping[str, WireFormat] = {}
 
@@ -116,7 +116,7 @@ def find_provider(host: str) -> str:
 def is_model_endpoint(host: str, port: int | None, base_url: str) -> bool:
     """Return whether a host belongs to a known provider, or is the host of the configured server (``base_url``).
 
-    On this machine, the port must be that of the server, too, as other programs also listen here.
+    On this machine, the port must be the port of the server, too, as other programs also listen here.
 
     >>> is_model_endpoint("api.openai.com", 443, ""), is_model_endpoint("127.0.0.1", 80, "http://127.0.0.1:8080/v1")
     (True, False)

@@ -96,7 +96,7 @@ class Endpoint:
         provider: The provider on a host that no format lists; empty: the provider of the wire format.
         is_unmistakable: Whether no other application has such a path. On a host that no format lists, a request to any
             other path is a call only if the path or the body names a model.
-        is_priced_by_path: Whether the price is that of the model in the path, even if the reply names another one.
+        is_priced_by_path: Whether the price belongs to the model in the path, even if the reply names another one.
     """
 
     name: str

@@ -4,7 +4,7 @@ A frame is, in big endian: its length (4 bytes), the length of its headers (4), 
 headers, payload, and a CRC-32 of all before. A header is the length of its name (1), the name, a type (1)
 and a value.
 
-botocore's reader is no substitute: it writes no frames and drops the types of headers, and both are needed to store a
+botocore's reader is not a substitute: it writes no frames and drops the types of headers, and both are needed to store a
 body and to mask secrets in it, also where botocore is not installed.
 """
 

@@ -56,7 +56,7 @@ def fold_body(body: bytes) -> dict[str, Json]:
 def _fold_candidates(body: bytes) -> Iterator[dict[str, Json] | None]:
     """Yield the possible stored forms of a body, the most readable first; None for a form that does not fit.
 
-    The forms are not checked: the caller takes the first that unfolds to the same bytes.
+    The forms are not checked: the caller uses the first that unfolds to the same bytes.
     """
     yield _fold_frames(body)
     try:
@@ -78,7 +78,7 @@ def _fold_candidates(body: bytes) -> Iterator[dict[str, Json] | None]:
 
 
 def _fold_stream(text: str) -> dict[str, Json] | None:
-    """Return a stream of text events in stored form; None if the text is no such stream."""
+    """Return a stream of text events in stored form; None for any other text."""
     stream = stream_events.split_stream(text)
     if stream is None:
         return None
@@ -110,7 +110,7 @@ def _fold_event(event: str | list[str]) -> Any:
 
 
 def _preview_entry(events: list[str]) -> dict[str, Json]:
-    """Return ``{"says": ...}`` with the answer's text in a stream, or an empty dict if there is none."""
+    """Return ``{"says": ...}`` with the answer's text in a stream, or an empty dict without one."""
     # For reviewers only: replay never reads it.
     preview = stream_events.stream_text(events)
     if preview:
@@ -119,7 +119,7 @@ def _preview_entry(events: list[str]) -> dict[str, Json]:
 
 
 def _fold_frames(body: bytes) -> dict[str, Json] | None:
-    """Return an AWS event stream in stored form; None if the body is no such stream."""
+    """Return an AWS event stream in stored form; None for any other body."""
     frames = stream_events.unpack_aws_frames(body)
     if not frames:
         return None
@@ -308,7 +308,7 @@ def _unfold_parts(stored: Stored, blobs: Blobs) -> bytes:
 
 
 def _has_valid_events(stored: Stored) -> bool:
-    """Return whether the stored ``events`` and the keys beside it have the form that `_fold_stream` gives them."""
+    """Return whether the stored ``events`` and the keys next to it have the form that `_fold_stream` gives them."""
     events = stored["events"]
     if not isinstance(events, list) or not all(map(is_folded_text, events)):
         return False
@@ -339,7 +339,7 @@ class _Form:
 
     unfold: Callable[[Stored, Blobs], bytes]
     is_valid: Callable[[Stored], bool]
-    expected: str  # what a body in this form holds, for the error about any other
+    expected: str  # the content of a body in this form, for the error about any other
 
 
 _FORMS = {

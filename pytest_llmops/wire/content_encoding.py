@@ -99,7 +99,7 @@ def _is_file(encoding: str, content_type: str) -> bool:
 
 
 def _undo_unnamed_encoding(body: bytes) -> bytes:
-    """Return a body decompressed that begins as a compressed one, although no header says so; any other as it is.
+    """Return a body decompressed that begins as a compressed one, although no header states it. Return any other as it is.
 
     Raises:
         DocumentError: It is damaged, or no package for it is installed.
@@ -112,7 +112,7 @@ def _undo_unnamed_encoding(body: bytes) -> bytes:
 
 
 def _decode_leniently(name: str, body: bytes) -> bytes:
-    """Undo an encoding of a request; what the body begins with counts more than its name.
+    """Undo an encoding of a request; the first bytes of the body count more than its name.
 
     Raises:
         DocumentError: It is damaged, or no package for it is installed.
@@ -188,7 +188,7 @@ def decode_body(body: bytes, encoding: str, *, certain: bool, part: str = "respo
         encoding: The header: ``gzip``, ``deflate``, ``br``, ``zstd`` or several of these.
         certain: Whether the body is stored as bytes as they came over the wire. Then a body that does not look encoded
             is an error, unless it is text.
-        part: What the body is, for errors.
+        part: The kind of body, for errors.
 
     Raises:
         UnreadableBodyError: Its encoding is unknown, its decoder is not installed, or it is larger than
@@ -201,7 +201,7 @@ def decode_body(body: bytes, encoding: str, *, certain: bool, part: str = "respo
 
 @contextlib.contextmanager
 def _name_part(part: str) -> Iterator[None]:
-    """Add to the errors of a block what the body is.
+    """Add the kind of body to the errors of a block.
 
     Raises:
         DocumentError: An error of the block, in which the body is named.

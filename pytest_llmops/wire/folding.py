@@ -125,7 +125,7 @@ def unfold_json(stored: Mapping[str, Any], blobs: Mapping[str, str]) -> str:
 
 
 def is_folded_json(stored: Mapping[str, Any]) -> bool:
-    """Return whether the keys beside the value of stored JSON (``style``, ``escapes`` ...) are valid."""
+    """Return whether the keys next to the value of stored JSON (``style``, ``escapes`` ...) are valid."""
     style = stored.get("style")
     if not isinstance(style, str) or style not in SPELLINGS:
         return False
@@ -201,7 +201,7 @@ def unfold_value(value: Any, blobs: Mapping[str, str]) -> Any:
     if NUMBERS in value:
         numbers = json.loads(marker_text(value, NUMBERS, blobs))
         if not isinstance(numbers, list) or not _are_numbers(numbers):
-            raise ValueError("a marker of numbers stands for something else")
+            raise ValueError("a marker of numbers marks something else")
         return numbers
     return unfold_text(value, blobs)
 

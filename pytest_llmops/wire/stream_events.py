@@ -213,7 +213,7 @@ def strip_shared_affixes(events: list[str], start: str, end: str) -> list[str | 
 
 def unpack_aws_frames(body: bytes) -> list[Any] | None:
     """Return the frames of an AWS event stream, or None for any other body."""
-    # The first bytes alone rule out most bodies: the lengths of the frame and of its headers must fit.
+    # The first bytes rule out most bodies: the lengths of the frame and of its headers must fit.
     length = int.from_bytes(body[:4], "big")
     headers = int.from_bytes(body[4:8], "big")
     if headers + FRAME_OVERHEAD <= length <= len(body):
@@ -234,7 +234,7 @@ def _event_data(event: str) -> Iterator[str]:
 def stream_text(events: Iterable[str]) -> str:
     """Return the text of the answer in a stream.
 
-    The events may be those of OpenAI's chat completions or Responses, of Anthropic, Gemini, Ollama or Bedrock.
+    The events may come from OpenAI's chat completions or Responses, of Anthropic, Gemini, Ollama or Bedrock.
 
     >>> stream_text(['data: {"choices":[{"delta":{"content":"hi"}}]}', "data: [DONE]"])
     'hi'

@@ -64,7 +64,7 @@ def load_document(path: Path) -> Any:
     """Return the content of a file as dicts, lists, texts, bytes, numbers, booleans and None; None for an empty file.
 
     Raises:
-        CassetteError: It cannot be read; the message says why.
+        CassetteError: It cannot be read; the message gives the reason.
     """
     try:
         with path.open("rb") as file:

@@ -64,7 +64,7 @@ FOOT = """
 
 What a plain client of the standard library gets compressed, it gets unpacked from a recording, and the header says so.
 
-Not in these tables: [WebSockets](recording.md#websockets). Not covered: gRPC (Vertex AI over gRPC), and clients with an HTTP stack of their own in C or
+Not in these tables: [WebSockets](../explanation/recording.md#websockets). Not covered: gRPC (Vertex AI over gRPC), and clients with an HTTP stack of their own in C or
 Rust (curl_cffi, pycurl, pyreqwest): with `--llm-record=none` they find no recording, and we do not see what they ask.
 """
 

@@ -21,8 +21,8 @@ from clients.kit import Phase, Scenario, plain
 from clients.page import SCRIPTS
 from support.tapes import taped
 
+from pytest_llmops._util.option_modes import RecordMode
 from pytest_llmops.cassettes.http import interception
-from pytest_llmops.settings import RecordMode
 
 connected: list[str] = []
 """Connections that a socket of this process was told to make."""

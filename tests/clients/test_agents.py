@@ -14,8 +14,8 @@ import pytest
 from support.agent_server import AgentServer
 from support.git import git
 
+from pytest_llmops._util.option_modes import CLIENTS
 from pytest_llmops.cassettes.clients import load_presets
-from pytest_llmops.settings import CLIENTS
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "how-to" / "from-claude-code-or-codex.md"

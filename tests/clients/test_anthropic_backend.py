@@ -115,11 +115,18 @@ def test_answer(i):
 """
 
 
+SMALL_BATCHES = """
+from pytest_llmops.harness.ahead import batches
+
+batches.MIN_REQUESTS = 2
+"""
+
+
 def test_the_calls_of_its_sdk_go_through_message_batches(runner: Runner, tmp_path: Path) -> None:
     with AnthropicBatchServer() as server:
         project = Shelf(tmp_path, server.url, runner)
-        project.write(**{"test_a.py": BATCHED, "pytest.ini": f"{INI}llm_batch_minimum = 2\n"})
-        runs = [project.run("--llm-record=new", "--llm-batch", plugins=(OURS,)) for _ in range(3)]
+        project.write(**{"test_a.py": BATCHED, "conftest.py": SMALL_BATCHES, "pytest.ini": INI})
+        runs = [project.run("--llm-record=batch", plugins=(OURS,)) for _ in range(3)]
         assert [ran.exit for ran in runs] == [75, 75, 0]
         assert all("msgbatch_1" in ran.text for ran in runs[:2])
         assert "3 passed" in runs[2].text

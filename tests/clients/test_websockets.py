@@ -631,7 +631,7 @@ def test_what_was_recorded_is_replayed_without_a_server(sockets: Sockets) -> Non
     assert changed != code
     (sockets.folder / "test_voice.py").write_text(changed, encoding="utf-8")
     missed = sockets.run("test_voice.py", OPENAI_BASE_URL=address, OPENAI_API_KEY="k").reports["test_greets"]
-    shown = section.partition("\n    message 2 over")[2].partition("\n\n")[0]
+    shown = section.partition("\nmessage 2 over")[2].partition("\n```")[0]
     *lines, command = shown.splitlines()[1:]
     for line in lines:
         assert line.strip() in missed, line

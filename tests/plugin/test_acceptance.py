@@ -35,7 +35,7 @@ def test_answer(case):
     assert case not in {failing}
 """
 ACCEPT = "--llm-accept=why"
-ANYWAY = (ACCEPT, "--llm-accept-anyway")
+ANYWAY = ACCEPT.replace("=", "=anyway: ")
 OWN = "llmops-baseline.json"
 
 
@@ -87,7 +87,7 @@ def test_a_baseline_that_cannot_be_written_stops_the_run_before_its_first_test(
     kept = (project.path / OWN).read_bytes()
     ini = ("-o", "llm_baseline=main")
     for given in (["--llm-baseline=main"], ["--llm-baseline=HEAD"], ini, ["--llm-baseline=mian"]):
-        refused = project.bare(*given, *ANYWAY, *(["-n2"] if workers else []))
+        refused = project.bare(*given, ANYWAY, *(["-n2"] if workers else []))
         assert refused.exit == pytest.ExitCode.USAGE_ERROR
         check_message(refused.line("expected a file"))
     assert not (project.path / "ran").exists()
@@ -103,7 +103,7 @@ def test_a_run_that_cannot_be_compared_is_accepted_only_by_force(project: Projec
     assert (gate_of(refused.run).status, refused.exit) == ("ERROR", 1)
     check_message(refused.line("not accepted"))
     assert len(read_baseline(project).tests) == 24
-    assert project.run(*ANYWAY).exit == 0
+    assert project.run(ANYWAY).exit == 0
     assert len(read_baseline(project).tests) == 20
 
 
@@ -117,7 +117,7 @@ def test_half_of_a_small_baseline_is_dropped_only_by_force(project: Project) -> 
     assert refused.exit == 1
     check_message(refused.line("not accepted"))
     assert len(read_baseline(project).tests) == 4
-    assert project.run(*ANYWAY).exit == 0
+    assert project.run(ANYWAY).exit == 0
     assert len(read_baseline(project).tests) == 2
 
 
@@ -126,13 +126,13 @@ def test_a_damaged_baseline_is_not_overwritten_by_force_either(project: Project)
     project.run(ACCEPT)
     path = project.path / OWN
     path.write_bytes(b"{")
-    assert project.run(*ANYWAY).exit == pytest.ExitCode.USAGE_ERROR
+    assert project.run(ANYWAY).exit == pytest.ExitCode.USAGE_ERROR
     assert path.read_bytes() == b"{"
     path.unlink()
     project.run(ACCEPT)
     damage = f"\ndef test_b():\n    Path({OWN!r}).write_text('damaged by a test')\n"
     project.write(**{"test_a.py": SUITE.format(cases=3, failing=()) + damage})
-    refused = project.run(*ANYWAY)
+    refused = project.run(ANYWAY)
     assert refused.exit == 1
     check_message(refused.line("not accepted"))
     assert path.read_text() == "damaged by a test"
@@ -143,7 +143,7 @@ def test_a_test_that_failed_keeps_its_old_scores(project: Project) -> None:
     project.run(ACCEPT)
     changed = SUITE.format(cases=6, failing=(1, 5)).replace("0.9", "0.8")
     project.write(**{"test_a.py": changed})
-    accepted = project.run(*ANYWAY)
+    accepted = project.run(ANYWAY)
     assert "4 tests accepted, 1 failed test keeps its old scores, 1 new failed test left out;" in (
         accepted.line("accepted,")
     )
@@ -152,7 +152,7 @@ def test_a_test_that_failed_keeps_its_old_scores(project: Project) -> None:
     assert scores == [(0.8,), (0.88,), (0.76,), (0.74,), (0.72,)]
     assert len(tests) == 5
     write_suite(project, 4, 0, 1, 2, 3)
-    refused = project.run(*ANYWAY)
+    refused = project.run(ANYWAY)
     assert "no test that measures something passed" in refused.line("not accepted")
 
 
@@ -177,7 +177,7 @@ def quality(answer, expected=None):
 def test_{name}(llm, case):
     assert_score(quality, llm.complete(f"{word} {{case}} now").text, at_least=None)
 """
-SESSION = (ACCEPT, "--llm-accept-session")
+SESSION = ACCEPT.replace("=", "=session: ")
 
 
 def write_sessions(
@@ -195,7 +195,7 @@ def find_sessions(project: Project, result: Result) -> set[tuple[int, ...]]:
 def test_a_second_session_is_added_replayed_and_compared_with(project: Project, workers: int) -> None:
     write_sessions(project)
     assert project.record("--llm-trials=3", ACCEPT).exit == 0
-    added = project.record("--llm-trials=3", *SESSION, mode="all", workers=workers)
+    added = project.record("--llm-trials=3", SESSION, mode="all", workers=workers)
     assert added.exit == 0
     assert added.line("accepted as").startswith(f"baseline  {OWN}: 10 tests accepted as session 2; commit")
     baseline = read_baseline(project)
@@ -217,17 +217,15 @@ def test_a_second_session_is_added_replayed_and_compared_with(project: Project, 
 
 def test_what_is_no_session_of_the_same_version_is_refused(project: Project) -> None:
     write_sessions(project, cases=3)
-    alone = project.bare("--llm-accept-session")
-    none_yet = project.bare(*SESSION)
-    assert [alone.exit, none_yet.exit] == [pytest.ExitCode.USAGE_ERROR] * 2
+    none_yet = project.bare(SESSION)
+    assert none_yet.exit == pytest.ExitCode.USAGE_ERROR
     project.record("--llm-trials=3", ACCEPT)
     kept = (project.path / OWN).read_bytes()
-    replayed = project.run("--llm-trials=3", *SESSION)
-    mixed = project.record("--llm-trials=6", *SESSION)
-    both_replayed = project.run("--llm-trials=6", *SESSION)
+    replayed = project.run("--llm-trials=3", SESSION)
+    mixed = project.record("--llm-trials=6", SESSION)
+    both_replayed = project.run("--llm-trials=6", SESSION)
     write_sessions(project, cases=3, word="say that")
-    other = project.record("--llm-trials=3", *SESSION, "--llm-accept-anyway")
-    check_message(alone.line("expected --llm-accept"))
+    other = project.record("--llm-trials=3", SESSION.replace("session:", "session: anyway:"))
     check_message(none_yet.line("expected a baseline"))
     for result in (replayed, mixed, both_replayed, other):
         check_message(result.line("not added"))
@@ -240,7 +238,7 @@ def test_a_session_leaves_other_tests_as_they_are_and_worse_ones_need_force(proj
     project.record(ACCEPT)
     write_sessions(project, cases=19)
     project.write(**{"test_b.py": SESSIONS.format(cases=1, word="say it", worse="0", name="new")})
-    accepted = project.record(*SESSION, mode="all")
+    accepted = project.record(SESSION, mode="all")
     line = accepted.line("accepted as")
     assert "19 tests accepted as session 2, 1 new test left out, as a session adds none, 1 test has a" in line
     tests = read_baseline(project).tests
@@ -248,7 +246,7 @@ def test_a_session_leaves_other_tests_as_they_are_and_worse_ones_need_force(proj
     assert [len(test.sessions) for test in tests.values()].count(2) == 19
     (project.path / "test_b.py").unlink()
     write_sessions(project, cases=20, worse="0.2")
-    refused = project.record(*SESSION, mode="all")
+    refused = project.record(SESSION, mode="all")
     assert gate_of(refused.run).status == "RED"
     check_message(refused.line("not accepted"))
 
@@ -302,7 +300,7 @@ def test_commands_name_the_sessions(project: Project, capsys: pytest.CaptureFixt
     capsys.readouterr()
     assert main(["baseline", "power"]) == 0
     assert "1 session: trials of one run may hang together" in capsys.readouterr().out
-    project.record("--llm-trials=2", "--llm-accept=second day", "--llm-accept-session", mode="all")
+    project.record("--llm-trials=2", "--llm-accept=session: second day", mode="all")
     capsys.readouterr()
     shown = {}
     for command in ("show", "log", "power"):

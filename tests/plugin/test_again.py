@@ -146,13 +146,13 @@ def test_a_failing_test_is_fail_and_says_what_was_not_confirmed(project: Project
     ("options", "expected"),
     [
         (["--llm-accept=now"], "no --llm-accept"),
-        (["--llm-changed"], "no --llm-changed"),
+        (["--llm-record=changed"], "no --llm-record=changed"),
         (["--llm-trials=auto"], "no --llm-trials=auto"),
         (["--llm-record=all"], "got all: new answers are added"),
         (["--lf"], "no --lf"),
-        (["-p", "no:cacheprovider"], "name the run file of the earlier run: --llm-again-from=run.json"),
+        (["-p", "no:cacheprovider"], "name the run file of the earlier run: --llm-again=run.json"),
         ([], "an earlier run here with broken cases that are to run again, got none in pytest's cache"),
-        (["--llm-again-from=missing.json"], "--llm-again-from: missing.json: no such file"),
+        (["--llm-again=missing.json"], "--llm-again: missing.json: no such file"),
     ],
 )
 def test_what_makes_no_sense_together_is_refused(project: Project, options: list[str], expected: str) -> None:
@@ -246,11 +246,11 @@ def test_the_run_file_of_another_machine_does_too(project: Project, tmp_path: Pa
     file = tmp_path / "ci.json.gz"
     project.run("--llm-trials=3", f"--llm-report={file}", "-p", "no:cacheprovider")
     (project.path / STATE).unlink()
-    result = project.record(f"--llm-again-from={file}", "-p", "no:cacheprovider")
+    result = project.record(f"--llm-again={file}", "-p", "no:cacheprovider")
     assert gate_of(result.run).status == "RED"
     own = tmp_path / "own.json"
     own.write_text(result.run.to_json(), encoding="utf-8")
-    refused = project.record(f"--llm-again-from={own}")
+    refused = project.record(f"--llm-again={own}")
     assert refused.exit == 4
     assert "got RED, which is decided without another session" in refused.text
 

@@ -1,4 +1,4 @@
-"""--llm-batch: the calls of all tests through the vendors' batch APIs, over several runs of the same command."""
+"""--llm-record=batch: the calls of all tests through the vendors' batch APIs, over several runs of the same command."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from support.batch_servers import AnthropicBatchServer, BatchServer, OpenAIBatch
 from support.project import INI, Project, Result
 from support.server import StubServer
 
+from pytest_llmops.harness.ahead import batches
 from pytest_llmops.harness.ahead.batch_apis import LIMITS
 
 pytestmark = pytest.mark.slow
@@ -59,8 +60,13 @@ def test_claude(i):
 
 def use(project: Project, server: BatchServer) -> Project:
     project.server = server
-    project.write(**{"pytest.ini": f"{INI}llm_batch_minimum = 2\n", "test_a.py": HEAD + SIMPLE})
+    project.write(**{"pytest.ini": INI, "test_a.py": HEAD + SIMPLE})
     return project
+
+
+@pytest.fixture(autouse=True)
+def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "MIN_REQUESTS", 2)
 
 
 @pytest.fixture
@@ -86,7 +92,7 @@ def claude(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Anthro
 
 def run(project: Project, status: int, *args: str, **how: Any) -> Result:
     """Run the command once more."""
-    result = project.record("--llm-batch", *args, **how)
+    result = project.record("--llm-record=batch", *args, **how)
     assert result.exit == status, result.text
     return result
 
@@ -261,7 +267,7 @@ def test_a_batch_that_is_refused_leaves_no_state(batch: Project, server: OpenAIB
 
 
 def test_a_server_without_batches_says_so(project: Project) -> None:
-    project.write(**{"pytest.ini": f"{INI}llm_batch_minimum = 2\n", "test_a.py": HEAD + SIMPLE})
+    project.write(**{"pytest.ini": INI, "test_a.py": HEAD + SIMPLE})
     assert "POST /files" in run(project, 4).line("were refused")
     assert not states(project)
 
@@ -344,10 +350,12 @@ def test_requests():
     assert len(server.live) == 1
 
 
-def test_too_few_requests_are_no_batch(batch: Project, server: OpenAIBatchServer) -> None:
-    batch.write(**{"pytest.ini": INI})
+def test_too_few_requests_are_no_batch(
+    batch: Project, server: OpenAIBatchServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "MIN_REQUESTS", 20)
     result = run(batch, 4)
-    assert "llm_batch_minimum = 20" in result.line("4 requests")
+    assert "fewer than 20 requests" in result.line("4 requests")
     assert "--llm-concurrency" in result.line("4 requests")
     assert not server.seen
     assert run(batch, 0, "--llm-concurrency=2").outcomes == {"passed": 4}
@@ -417,7 +425,10 @@ def test_a_state_that_cannot_be_read_stops_the_submission(batch: Project, server
     assert (server.batches, server.live) == ({}, [])
 
 
-def test_fixtures_and_trials_wait_too(batch: Project, server: OpenAIBatchServer) -> None:
+def test_fixtures_and_trials_wait_too(
+    batch: Project, server: OpenAIBatchServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "MIN_REQUESTS", 1)
     test = """
 @pytest.fixture(scope="module")
 def corpus(): return [ask("corpus a"), ask("corpus b")]
@@ -426,7 +437,7 @@ def test_corpus(corpus, i): assert corpus
 @pytest.mark.llm_trials(2)
 def test_trials(): assert ask("trial")
 """
-    batch.write(**{"test_a.py": HEAD + test, "pytest.ini": f"{INI}llm_batch_minimum = 1\n"})
+    batch.write(**{"test_a.py": HEAD + test, "pytest.ini": INI})
     run(batch, 75)
     run(batch, 75)
     assert run(batch, 0).outcomes == {"passed": 3}
@@ -439,14 +450,12 @@ def test_trials(): assert ask("trial")
     [
         (("-n2",), "-n"),
         (("--pdb",), "--pdb"),
-        (("--llm-record=none",), "--llm-record"),
-        (("--llm-changed",), "--llm-changed"),
     ],
 )
 def test_options_that_do_not_go_with_it(batch: Project, args: tuple[str, ...], about: str) -> None:
-    result = batch.bare("--llm-batch", *(() if about == "--llm-record" else ("--llm-record=new",)), *args)
+    result = batch.bare("--llm-record=batch", *args)
     assert result.exit == 4
-    assert about in result.line("--llm-batch: expected")
+    assert about in result.line("--llm-record=batch: expected")
 
 
 def test_claude(project: Project, claude: AnthropicBatchServer) -> None:
@@ -475,7 +484,7 @@ def test_results_of_claude_that_are_not_there_yet_are_waited_for(
 def test_faults_of_claude(project: Project, claude: AnthropicBatchServer, fault: str) -> None:
     claude.faults, claude.status_of = {fault}, {"question 3": 529} if fault == "shuffled" else {}
     run(project, 75)
-    result = project.record("--llm-batch")
+    result = project.record("--llm-record=batch")
     claude.faults.clear()
     if fault == "half-expired":
         assert result.exit == 75
@@ -547,7 +556,7 @@ def test_a_run_that_is_killed_while_it_reports_collects_again(
 ) -> None:
     run(batch, 75)
     batch.write(**{"test_a.py": HEAD + SIMPLE.replace("    ", "") + KILLED})
-    args = ["--llm-record=new", f"--llm-base-url={server.url}/v1", "--llm-batch", "-p", "no:anyio"]
+    args = ["--llm-record=new", f"--llm-base-url={server.url}/v1", "--llm-record=batch", "-p", "no:anyio"]
     assert batch.pytester.runpytest_subprocess(*args).ret == -9
     batch.write(**{"test_a.py": HEAD + SIMPLE})
     assert run(batch, 0).outcomes == {"passed": 4}

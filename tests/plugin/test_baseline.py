@@ -76,7 +76,7 @@ def test_accepting_writes_the_baseline_and_says_what_to_commit(suite: Project) -
     assert result.exit == 0
     assert result.line("accepted;").startswith("baseline  llmops-baseline.json: 60 tests accepted; commit it")
     assert "a verdict takes" not in result.line("accepted;")
-    few = suite.run("-o", "llm_baseline=few.json", "-k", "1", "--llm-accept=few", "--llm-accept-anyway")
+    few = suite.run("-o", "llm_baseline=few.json", "-k", "1", "--llm-accept=anyway: few")
     assert few.line("accepted;").endswith(
         "; changes are listed, but for a verdict 20 cases are needed, or 10 with 3 trials"
     )
@@ -172,10 +172,10 @@ def test_a_red_run_is_accepted_only_by_force(suite: Project) -> None:
     assert refused.exit == 1
     assert "--llm-accept: not accepted: 1 test did not pass" in refused.text
     assert not baseline_file(suite).exists()
-    alone = suite.bare("--llm-accept-anyway")
-    assert alone.exit == pytest.ExitCode.USAGE_ERROR
-    check_message(alone.line("--llm-accept-anyway"))
-    forced = suite.run(*ACCEPT, "--llm-accept-anyway")
+    without = suite.bare("--llm-accept=anyway: ")
+    assert without.exit == pytest.ExitCode.USAGE_ERROR
+    check_message(without.line("--llm-accept: expected a reason"))
+    forced = suite.run("--llm-accept", "anyway: first")
     assert "60 tests accepted, 1 new failed test left out" in forced.text
     assert forced.exit == 1  # the failed test
     assert Baseline.from_bytes(baseline_file(suite).read_bytes(), where="b").history[-1].forced
@@ -189,7 +189,7 @@ def test_accepting_again_moves_the_baseline_and_keeps_its_history(
     refused = suite.run("--llm-accept", "shorter answers on purpose")
     assert refused.exit == 1
     assert "not accepted: the suite got worse than its baseline (RED)" in refused.text
-    moved = suite.run("--llm-accept", "shorter answers on purpose", "--llm-accept-anyway")
+    moved = suite.run("--llm-accept", "anyway: shorter answers on purpose")
     assert moved.exit == 0
     assert "= LLM regression: RED =" in moved.text
     baseline = Baseline.from_bytes(baseline_file(suite).read_bytes(), where="b")
@@ -230,7 +230,7 @@ def test_a_baseline_of_another_branch(suite: Project, monkeypatch: pytest.Monkey
     git(suite, "add", "llmops-baseline.json")
     git(suite, "commit", "-q", "-m", "baseline")
     monkeypatch.setenv("DROP", "0.22")
-    suite.run("--llm-accept", "worse on a branch", "--llm-accept-anyway")
+    suite.run("--llm-accept", "anyway: worse on a branch")
     assert suite.run().exit == 0
     result = suite.run("-v", "--llm-baseline=main")
     assert result.exit == 1

@@ -1,4 +1,4 @@
-"""--llm-changed: a test with a request that is not recorded is asked live, with its trials; all others keep their result."""
+"""--llm-record=changed: a test with a request that is not recorded is asked live, with its trials; all others keep their result."""
 
 from __future__ import annotations
 
@@ -36,9 +36,11 @@ def write_suite(project: Project, *, b: str = "Say that.", more: str = "", secon
 
 
 def run_changed(project: Project, *args: str, workers: int = 0) -> tuple[Result, int]:
-    """Return a run with --llm-changed, and how many calls it has made."""
+    """Return a run with --llm-record=changed, and how many calls it has made."""
     before = project.server.count
-    result = project.run("--llm-changed", f"--llm-base-url={project.server.url}/v1", *args, workers=workers)
+    result = project.run(
+        "--llm-record=changed", f"--llm-base-url={project.server.url}/v1", *args, workers=workers
+    )
     return result, project.server.count - before
 
 
@@ -244,12 +246,11 @@ def test_a_test_that_runs_again_is_no_changed_one(project: Project) -> None:
     assert any("same sample" in note for note in result.run.notes)
 
 
-@pytest.mark.parametrize("option", ["--llm-record=all", "--llm-trials=auto"])
-def test_a_mode_beside_it_is_refused(project: Project, option: str) -> None:
+def test_looks_beside_it_are_refused(project: Project) -> None:
     write_suite(project)
-    done = project.bare("--llm-changed", option)
+    done = project.bare("--llm-record=changed", "--llm-trials=auto")
     assert done.exit == pytest.ExitCode.USAGE_ERROR
-    check_message(done.line("--llm-changed"))
+    check_message(done.line("--llm-record=changed"))
 
 
 def test_the_header_shows_what_is_requested(project: Project) -> None:

@@ -1,4 +1,4 @@
-"""--llm-changed and headers: one that chooses behaviour makes a request a changed one, others are named, secrets are not written."""
+"""--llm-record=changed and headers: one that chooses behaviour makes a request a changed one, others are named, secrets are not written."""
 
 from __future__ import annotations
 
@@ -54,10 +54,12 @@ def write_suite(project: Project, headers: dict[str, str], clients: tuple[str, .
 
 
 def run_changed(project: Project, *args: str, workers: int = 0) -> tuple[Result, int, list[str]]:
-    """Return a run with --llm-changed, how many calls it made, and its notes without the one on the calls."""
+    """Return a run with --llm-record=changed, how many calls it made, and its notes without the one on the calls."""
     before = project.server.count
-    result = project.run("--llm-changed", f"--llm-base-url={project.server.url}/v1", *args, workers=workers)
-    notes = [note for note in result.run.notes if not note.startswith("--llm-changed: ")]
+    result = project.run(
+        "--llm-record=changed", f"--llm-base-url={project.server.url}/v1", *args, workers=workers
+    )
+    notes = [note for note in result.run.notes if not note.startswith("--llm-record=changed: ")]
     return result, project.server.count - before, notes
 
 

@@ -181,7 +181,7 @@ def test_a_red_run_that_is_accepted_fails_nowhere(project: Project, monkeypatch:
     project.write(**{"test_a.py": worse})
     refused = project.run("--llm-accept=meant", "--junitxml=refused.xml")
     assert (refused.exit, verdict_cases(project.path / "refused.xml")) == (1, {"gate": True})
-    accepted = project.run("--llm-accept=meant", "--llm-accept-anyway", "--junitxml=accepted.xml")
+    accepted = project.run("--llm-accept=anyway: meant", "--junitxml=accepted.xml")
     assert (accepted.exit, verdict_cases(project.path / "accepted.xml")) == (0, {"gate": False})
     assert "          Accepted: " in accepted.text
     assert accepted.line("baseline ").startswith("baseline  llmops-baseline.json: 40 tests accepted")

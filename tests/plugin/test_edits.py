@@ -122,7 +122,7 @@ def test_a_partial_acceptance_keeps_the_other_requests(project: Project) -> None
     project.record(ACCEPT)
     before = read_stored(project)
     write_agent(project, KIND_RULES)
-    result = project.record("-k", "a]", "--llm-accept=only a", "--llm-accept-anyway")
+    result = project.record("-k", "a]", "--llm-accept=anyway: only a")
     assert "1 test accepted" in result.text
     after = read_stored(project)
     assert set(before["requests"]) & set(after["requests"])

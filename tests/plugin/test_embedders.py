@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 from support.messages import check_message
 from support.project import Project
 
@@ -25,7 +22,8 @@ def test_the_threshold_of_a_file_is_the_default_of_its_embedder(project: Project
     args = (
         "-o",
         "llm_semantic_threshold=thresholds/semantic.json",
-        "--llm-embedder=hashing",
+        "-o",
+        "llm_embedder=hashing",
         "--rootdir",
         str(project.path),
     )
@@ -38,13 +36,13 @@ def test_the_threshold_of_a_file_is_the_default_of_its_embedder(project: Project
         if measurement.name == "semantic"
     ]
     assert measured.threshold == 0.995
-    assert project.run(*args, "--llm-embedder=tfidf").outcomes == {"passed": 1}
+    assert project.run(*args, "-o", "llm_embedder=tfidf").outcomes == {"passed": 1}
 
 
 def test_the_threshold_of_another_version_is_an_error(project: Project) -> None:
     threshold = Threshold(value=0.5, embedder="hashing", version="hashing/0")
     project.write(**{"test_a.py": CLOSE, "semantic.json": threshold.text()})
-    done = project.run("-o", "llm_semantic_threshold=semantic.json", "--llm-embedder=hashing")
+    done = project.run("-o", "llm_semantic_threshold=semantic.json", "-o", "llm_embedder=hashing")
     assert done.outcomes == {"errors": 1}
     message = done.line("hashing/0")
     assert "hashing/1/4096" in message
@@ -54,10 +52,10 @@ def test_the_threshold_of_another_version_is_an_error(project: Project) -> None:
 def test_an_embedder_of_a_server_by_its_model(project: Project) -> None:
     test = CLOSE.replace('days")\n', 'days", at_least=None)\n')
     project.write(**{"test_a.py": test.replace("test_close()", "test_close(llm_cassette)")})
-    done = project.record("--llm-embedder=openai:stub-embedding")
+    done = project.record("-o", "llm_embedder=openai:stub-embedding")
     assert done.outcomes == {"passed": 1}
     assert [request.json["model"] for request in project.server.seen] == ["stub-embedding"]
-    replayed = project.run("--llm-embedder=openai:stub-embedding")
+    replayed = project.run("-o", "llm_embedder=openai:stub-embedding")
     assert replayed.outcomes == {"passed": 1}
     assert project.server.count == 1
     measured = replayed.records["test_close"].measurements[0]
@@ -67,42 +65,7 @@ def test_an_embedder_of_a_server_by_its_model(project: Project) -> None:
 def test_a_wrong_name_is_reported(project: Project) -> None:
     project.write(**{"test_a.py": CLOSE})
     for name in ("tfidf:x", "opnai:x"):
-        check_message(project.run(f"--llm-embedder={name}").line(f"'{name}'"))
-
-
-OWN = """
-import numpy as np
-class Own:
-    version, name, default_threshold, cacheable = "own/1", "own", 0.1, True
-    def embed(self, texts):
-        with open("calls.txt", "a") as file:
-            file.write(f"{len(texts)}\\n")
-        rows = np.array([[len(text), 1] for text in texts], dtype=np.float32)
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-def pytest_llmops_embedders(config):
-    return {"own": Own}
-"""
-
-
-def test_vectors_are_kept_in_the_folder_of_the_settings_alone(project: Project) -> None:
-    project.write(**{"test_a.py": CLOSE, "conftest.py": OWN})
-    args = ("--llm-embedder=own", "-p", "no:cacheprovider")
-    assert project.run(*args).outcomes == {"passed": 1}
-    assert not list(project.path.rglob("*.vector"))
-    kept = (*args, "-o", "llm_vector_cache=.vectors", "--rootdir", str(project.path))
-    for _ in range(2):
-        _forget()
-        assert project.run(*kept).outcomes == {"passed": 1}
-    assert len(list((project.path / ".vectors").rglob("*.vector"))) == 2
-    assert Path("calls.txt").read_text(encoding="utf-8").split() == ["2", "2"]
-    assert json.loads((project.path / "run-file.json").read_text(encoding="utf-8"))
-
-
-def _forget() -> None:
-    # The runs of this test share a process, and with it what a process remembers.
-    from pytest_llmops.providers import embedding_cache
-
-    embedding_cache._memory.clear()
+        check_message(project.run("-o", f"llm_embedder={name}").line(f"'{name}'"))
 
 
 def test_an_embedder_that_asks_a_server_needs_a_recording(project: Project) -> None:

@@ -62,7 +62,7 @@ def test_an_old_recording_is_replayed_with_a_warning(recorded: Project) -> None:
 
 @pytest.mark.parametrize("expired", ["fail", "refresh"])
 def test_an_old_recording_fails_with_the_command(recorded: Project, expired: str) -> None:
-    configure(recorded, "llm_max_age = 90d", f"llm_expired = {expired}")
+    configure(recorded, f"llm_max_age = 90d {expired}")
     result = recorded.run()
     assert result.outcomes == {"passed": 1, "errors": 1}
     assert "is too old" in result.line("CassetteMiss: ")
@@ -72,7 +72,7 @@ def test_an_old_recording_fails_with_the_command(recorded: Project, expired: str
 
 
 def test_refresh_asks_again_only_what_is_too_old(recorded: Project) -> None:
-    configure(recorded, "llm_max_age = 90d", "llm_expired = refresh")
+    configure(recorded, "llm_max_age = 90d refresh")
     before = recorded.cassettes()
     result = recorded.record()
     assert result.outcomes == {"passed": 2}
@@ -97,7 +97,7 @@ def test_a_new_recording_in_a_file_leaves_the_others_as_old_as_they_are(recorded
     ]
     assert days[0] == OLD
     assert [is_today(day) for day in days[1:]] == [True]
-    configure(recorded, "llm_max_age = 90d", "llm_expired = refresh")
+    configure(recorded, "llm_max_age = 90d refresh")
     assert recorded.run().outcomes == {"errors": 1}
     request_count = recorded.server.count
     assert recorded.record().outcomes == {"passed": 1}
@@ -107,7 +107,7 @@ def test_a_new_recording_in_a_file_leaves_the_others_as_old_as_they_are(recorded
 
 
 def test_the_recording_of_an_unknown_day_is_too_old(recorded: Project) -> None:
-    configure(recorded, "llm_max_age = 90d", "llm_expired = fail")
+    configure(recorded, "llm_max_age = 90d fail")
     for name in recorded.cassettes():
         document = json.loads((recorded.path / name).read_text())
         del document["recorded"]

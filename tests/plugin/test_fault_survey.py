@@ -9,12 +9,12 @@ from xml.etree import ElementTree as ET
 import pytest
 from support.project import Project, Result
 
+from pytest_llmops._util.option_modes import FAULT_NAMES
 from pytest_llmops.cassettes import FAULT_KINDS, Fault
 from pytest_llmops.cassettes.faults.takes import find_fault_take, is_fault_take, name_fault_take
 from pytest_llmops.cli import main
 from pytest_llmops.harness import fault_variants
 from pytest_llmops.reports.html import build_page
-from pytest_llmops.settings import FAULT_NAMES
 
 ASKING = """
 import asyncio, json, unittest
@@ -469,15 +469,15 @@ def test_reports_list_what_is_survived(recorded: Project) -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (["--llm-accept=x"], "no --llm-accept beside it: a run with faults is no baseline"),
-        (["--llm-again"], "no --llm-again beside it"),
-        (["--llm-changed"], "no --llm-changed beside it"),
-        (["--llm-trials=3"], "no --llm-trials beside it: each test runs once for each kind of fault"),
-        (["--llm-concurrency=4"], "no --llm-concurrency beside it"),
-        (["--llm-batch"], "no --llm-batch beside it"),
-        (["--llm-record=all"], "--llm-record as none, new or live beside it"),
-        (["--llm-record=verify"], "--llm-record as none, new or live beside it"),
-        (["--llm-tools=compare"], "no --llm-tools=compare beside it"),
+        (["--llm-accept=x"], "no --llm-accept with it: a run with faults cannot become the baseline"),
+        (["--llm-again"], "no --llm-again with it"),
+        (["--llm-trials=3"], "no --llm-trials with it: each test runs once for each kind of fault"),
+        (["--llm-concurrency=4"], "no --llm-concurrency with it"),
+        (["--llm-record=changed"], "--llm-record=none, new or live with it"),
+        (["--llm-record=fork"], "--llm-record=none, new or live with it"),
+        (["--llm-record=all"], "--llm-record=none, new or live with it"),
+        (["--llm-record=verify"], "--llm-record=none, new or live with it"),
+        (["--llm-tools=compare"], "no --llm-tools=compare with it"),
     ],
 )
 def test_options_that_make_no_sense_beside_it(project: Project, options: list[str], expected: str) -> None:

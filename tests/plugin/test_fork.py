@@ -1,4 +1,4 @@
-"""--llm-fork: a recorded run is replayed up to its first new request, and asked live from there on, in each trial."""
+"""--llm-record=fork: a recorded run is replayed up to its first new request, and asked live from there on, in each trial."""
 
 from __future__ import annotations
 
@@ -99,10 +99,12 @@ def tool_calls(project: Project) -> list[str]:
 
 
 def run_fork(project: Project, *args: str, workers: int = 0) -> tuple[Result, int]:
-    """Return a run with --llm-fork, and how many calls it has made."""
+    """Return a run with --llm-record=fork, and how many calls it has made."""
     before = project.server.count
     forget_calls(project)
-    result = project.run("--llm-fork", f"--llm-base-url={project.server.url}/v1", *args, workers=workers)
+    result = project.run(
+        "--llm-record=fork", f"--llm-base-url={project.server.url}/v1", *args, workers=workers
+    )
     return result, project.server.count - before
 
 
@@ -223,10 +225,7 @@ def recorded_answers(project: Project, text: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "args",
     [
-        ["--llm-record=all"],
-        ["--llm-changed"],
         ["--llm-faults=timeout"],
-        ["--llm-batch"],
         ["--llm-again"],
         ["--llm-concurrency=4"],
         ["--llm-trials=auto"],
@@ -235,7 +234,7 @@ def recorded_answers(project: Project, text: str) -> dict[str, Any]:
 )
 def test_options_that_make_no_sense_beside_it_are_refused(project: Project, args: list[str]) -> None:
     project.write(**{"test_a.py": "def test_a(llm):\n    pass\n"})
-    result = project.bare("--llm-fork", *args)
+    result = project.bare("--llm-record=fork", *args)
     assert result.exit == 4
     assert args[0].partition("=")[0] in result.text
     check_message(result.line("expected"))

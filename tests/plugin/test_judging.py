@@ -106,15 +106,11 @@ def test_what_a_judge_was_answered_is_paid_once_in_a_run(project: Project) -> No
     assert project.server.count == 2  # of three verdicts, two are the same question
     assert "1 reused" in result.text
     assert [call.replayed for call in result.records["test_by_name"].calls] == [True]
-    again = project.record("--llm-judge", "-o", "llm_judge_reuse=false", mode="all")
-    assert again.outcomes == {"passed": 4}
-    assert project.server.count == 2 + 3
     project.server.close()
     assert project.run("--llm-judge", "-k", "by_name").outcomes == {"passed": 1}
 
 
 PACED = """
-import os
 import pytest
 from pathlib import Path
 from pytest_llmops import use_cassette
@@ -125,7 +121,7 @@ def test_paced(llm_cassette):
     with use_cassette("block") as block:
         for tape in (llm_cassette, block):
             assert tape.config.pace.limit == 3
-            assert (tape.config.shared_answers is None) == (os.environ["REUSE"] == "false")
+            assert tape.config.shared_answers is not None
             with Path("folders").open("a") as file:
                 file.write(f"{tape.config.pace.folder()}\\n")
 
@@ -133,14 +129,9 @@ test_again = test_paced
 """
 
 
-@pytest.mark.parametrize(("reuse", "workers"), [("true", 0), ("false", 0), ("true", 2)])
-def test_all_workers_keep_one_pace_and_share_one_shelf(
-    project: Project, workers: int, reuse: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("REUSE", reuse)
+def test_all_workers_keep_one_pace_and_share_one_shelf(project: Project, workers: int) -> None:
     project.write(**{"test_a.py": PACED})
-    options = ("--llm-concurrency=3", "-o", f"llm_judge_reuse={reuse}")
-    assert project.record(*options, workers=workers).outcomes == {"passed": 2}
+    assert project.record("--llm-concurrency=3", workers=workers).outcomes == {"passed": 2}
     folders = (project.path / "folders").read_text().split()
     assert len(folders) == 4
     (folder,) = set(folders)

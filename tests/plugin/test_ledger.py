@@ -98,9 +98,9 @@ def outputs(run: Run | None) -> set[str]:
 
 def test_the_suite_runs_without_a_rule_and_the_users_files_stay(shop: Project) -> None:
     assert shop.record().outcomes == {"passed": 3}
-    ini = (shop.path / "pytest.ini").read_text().replace("addopts =", "addopts = -x --llm-changed")
+    ini = (shop.path / "pytest.ini").read_text().replace("addopts =", "addopts = -x --llm-record=changed")
     ini = ini.replace("addopts =", "addopts = --llm-report=mine.html --junitxml=mine.xml")
-    assert "--llm-changed" in ini
+    assert "--llm-record=changed" in ini
     shop.write(**{"llmops-baseline.json": "damaged", "pytest.ini": ini})
     before = files(shop)
     asked = shop.server.count
@@ -203,11 +203,12 @@ def test_a_text_in_python_is_read_without_a_rule_by_two_workers(shop: Project) -
 
 def test_batches_of_several_runs_wait_and_are_collected(shop: Project) -> None:
     with OpenAIBatchServer(polls=0) as server:
-        ini = INI.replace("http://127.0.0.1:1", server.url) + "llm_batch_minimum = 2\n"
-        shop.write(**{"pytest.ini": ini})
+        ini = INI.replace("http://127.0.0.1:1", server.url)
+        small = "from pytest_llmops.harness.ahead import batches\nbatches.MIN_REQUESTS = 2\n"
+        shop.write(**{"pytest.ini": ini, "conftest.py": small + CONFTEST})
 
         def ask() -> tuple[bool, list[str]]:
-            ledger = make_runs(shop, trials=1, arguments=("--llm-batch",))
+            ledger = make_runs(shop, trials=1, arguments=("--llm-record=batch",))
             ledger.replay_base()
             base = ledger.ask_base()
             lines = [ledger.ask_without([number]) for number in (1, 2)]

@@ -213,7 +213,6 @@ def test_recorded_trials_on_two_workers_and_a_judge_that_is_not_asked(project: P
         ("tools", "compare"),
         ("faults", ("timeout",)),
         ("accept", "better"),
-        ("accept_session", True),
     ],
 )
 def test_what_a_lint_does_not_go_with_is_refused(name: str, value: Any) -> None:

@@ -16,12 +16,13 @@ import pytest
 from support.project import Project
 from support.reports import gate_of
 
+from pytest_llmops._util.option_modes import LOOKS
 from pytest_llmops.baselines.metric_data import GateRules
 from pytest_llmops.cassettes.run_folder import RUN_FOLDER_VARIABLE
 from pytest_llmops.harness import baseline_gate
 from pytest_llmops.harness.baseline_gate import plan_next_look
 from pytest_llmops.results.run import Run
-from pytest_llmops.settings import LOOKS, Settings
+from pytest_llmops.settings import Settings
 
 SUITE = """
 import pytest
@@ -119,7 +120,7 @@ def test_a_replay_judges_by_the_takes_that_are_recorded(suite: Project) -> None:
 
 def test_looks_end_early_where_five_trials_would_hardly_decide_and_strict_fails_that(suite: Project) -> None:
     suite.write(**{"test_a.py": WAVERING.replace("say that", "say it")})
-    suite.record("--llm-trials=3", "--llm-accept=wavering", "--llm-accept-anyway", mode="all")
+    suite.record("--llm-trials=3", "--llm-accept=anyway: wavering", mode="all")
     suite.write(**{"test_a.py": WAVERING})
     suite.record("--llm-trials=5")
     printed, ended, run = run_looks(suite, AUTO, "--llm-strict")

@@ -223,7 +223,7 @@ def test_embedder_fixture(filled: Project) -> None:
         **{"test_a.py": "def test_a(embedder):\n    assert embedder.embed(['a b', 'c d']).shape[0] == 2\n"}
     )
     assert filled.run().outcomes == {"passed": 1}
-    assert filled.run("--llm-embedder=hashing").outcomes == {"passed": 1}
+    assert filled.run("-o", "llm_embedder=hashing").outcomes == {"passed": 1}
 
 
 WRONG_USE = {

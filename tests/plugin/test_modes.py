@@ -67,7 +67,7 @@ def test_retry():
 """
 
 
-@pytest.mark.parametrize("how", [["--llm-record-errors"], []], ids=["with errors", "without"])
+@pytest.mark.parametrize("how", [["-o", "llm_record_errors=true"], []], ids=["with errors", "without"])
 def test_a_retry_is_replayed_without_its_wait(project: Project, how: list[str]) -> None:
     project.write(**{"test_a.py": RETRY})
     project.server.queue.append(error_reply(429, retry_after_ms="1"))

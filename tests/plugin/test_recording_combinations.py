@@ -111,7 +111,7 @@ def test_a_process_learns_that_a_recording_is_too_old(project: Project, expired:
     project.write(**{"app.py": APP, "test_a.py": test})
     project.record()
     change_answers(project, recorded="2001-01-01")
-    project.write(**{"pytest.ini": f"{INI}\nllm_max_age = 90d\nllm_expired = {expired}\n"})
+    project.write(**{"pytest.ini": f"{INI}\nllm_max_age = 90d {expired}\n"})
     result = project.run(f"--llm-base-url={project.server.url}/v1")
     assert result.outcomes.get(outcome) == 1
     assert "2001-01-01" in result.text
@@ -211,7 +211,7 @@ def test_a_renamed_test_asks_again_only_what_is_too_old(project: Project) -> Non
     change_answers(project, recorded="2001-01-01")
     project.write(
         **{
-            "pytest.ini": f"{INI}\nllm_max_age = 90d\nllm_expired = refresh\n",
+            "pytest.ini": f"{INI}\nllm_max_age = 90d refresh\n",
             "test_a.py": test.replace("NAME", "new"),
         }
     )

@@ -146,11 +146,11 @@ def test_recordings_with_the_folders_themselves_still_answer(
     recorded = project.cassettes()
     prompt = "cassettes/test_a/test_prompt/out.txt.json"
     assert b"[this-" not in recorded[prompt]
-    for more in ((), ("--llm-record=new",), ("--llm-changed",)):
+    for more in ((), ("--llm-record=new",), ("--llm-record=changed",)):
         done = project.run(base, *more)
         assert done.outcomes == {"passed": 4}, done.text
         assert [record.fact("cassette")["stale"] for record in done.run.records] == [0, 0, 0, 0]
-    assert "--llm-changed: 0 of 4 tests with a new request" in done.text
+    assert "--llm-record=changed: 0 of 4 tests with a new request" in done.text
     assert len(asked) == 4
     assert project.cassettes() == recorded
     verified = project.record(base, mode="verify")

@@ -68,7 +68,7 @@ def test_a_missing_embedder_is_one_error_before_the_first_test(project: Project,
 def test_a_missing_embedder_ends_no_run_that_does_not_need_it(project: Project) -> None:
     project.write(**{"test_a.py": MEANING})
     assert project.run("-k", "words", "--llm-record=new").outcomes == {"passed": 1}
-    assert project.run("--llm-embedder=tfidf", "--llm-record=new").outcomes == {"passed": 5}
+    assert project.run("-o", "llm_embedder=tfidf", "--llm-record=new").outcomes == {"passed": 5}
     assert project.run().outcomes == {"errors": 4, "passed": 1}  # a replay
     assert project.run("--collect-only").exit == 0
 

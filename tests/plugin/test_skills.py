@@ -68,7 +68,7 @@ def test_a_changed_skill_is_asked_alone_compared_with_none_and_gated_by_the_acce
     project.write(**write_skill(7, "short: "))
     count = project.server.count
     server = f"--llm-base-url={project.server.url}/v1"
-    shorter = project.run("--llm-changed", server, TRIALS)
+    shorter = project.run("--llm-record=changed", server, TRIALS)
     # The older version is now what was the present one: its answers are recorded.
     assert project.server.count - count == 30
     assert "10 of 30 tests with a new request" in shorter.run.notes[0]

@@ -225,7 +225,7 @@ def test_a_new_tool_call_is_named_as_the_change(project: Project) -> None:
     write(project)
     project.record()
     write(project, number=8)
-    result = project.record("--llm-changed")
+    result = project.record("--llm-record=changed")
     assert "shop.find(number=8)" in result.text
 
 

@@ -180,7 +180,7 @@ def test_a_fork_does_not_send_the_id_of_an_answer_that_was_rebuilt(project: Proj
     assert cli.main(["cases", "from-traces", "traces.json", "--cassette"]) == 0
     entry = json.loads((project.path / "cases/queue.jsonl").read_text())["id"]
     assert cli.main(["cases", "review", "--accept", entry, "--reference", "It is lost."]) == 0
-    result = project.run("--llm-fork", "--llm-trials=3")
+    result = project.run("--llm-record=fork", "--llm-trials=3")
     assert "its previous_response_id is of an answer that was rebuilt from a trace" in result.text
     assert not project.server.count
     (record,) = result.records.values()

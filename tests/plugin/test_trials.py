@@ -202,7 +202,7 @@ def test_a(answer):
     assert answer
 """
     project.write(**{"test_a.py": text})
-    assert project.record("--llm-accept=x", "--llm-accept-anyway").outcomes == {"passed": 1}
+    assert project.record("--llm-accept=anyway: x").outcomes == {"passed": 1}
     assert project.server.count == 1
     assert project.run().outcomes == {"passed": 1}
 

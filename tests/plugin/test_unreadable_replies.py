@@ -139,7 +139,7 @@ def test_trials_are_asked_again_one_by_one(project: Project) -> None:
     project.write(**{"test_a.py": TWO_ANSWERS})
     judge = Judge(project)
     judge.is_readable = lambda text: "Lyon" in text
-    result, asked = judge.run("--llm-trials=3", "-o", "llm_judge_reuse=false")
+    result, asked = judge.run("--llm-trials=3")
     # The trials ask one question, which counts once: so the judge is not given up before the second test
     assert (result.outcomes, asked) == ({"passed": 1, "errors": 1}, 3 * 2 + 3)
     judge.is_readable = lambda _: True
@@ -394,5 +394,5 @@ def test_a_run_of_what_changed_asks_no_judge_again(project: Project) -> None:
     judge.run()
     before = judge.asked
     address = f"--llm-base-url={project.server.url}/v1"
-    assert replay(project, "--llm-changed", address).outcomes == {"errors": 2}
+    assert replay(project, "--llm-record=changed", address).outcomes == {"errors": 2}
     assert judge.asked == before

@@ -11,13 +11,13 @@ from support.cassettes import entry, files, texts
 from support.server import Reply, StubServer, wait
 from support.tapes import taped
 
+from pytest_llmops._util.option_modes import RecordMode
 from pytest_llmops.cassettes import store
 from pytest_llmops.cassettes.active_tape import use_tape
 from pytest_llmops.cassettes.journal import Journal, find_abandoned_journals
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteMiss
 from pytest_llmops.redaction.redactor import Redactor
-from pytest_llmops.settings import RecordMode
 
 
 def questions(path: Path) -> list[object]:

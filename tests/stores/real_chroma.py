@@ -122,7 +122,7 @@ def test_a_collection_that_is_gone(client: Any) -> None:
         retriever.search("refunds")
     for read in (lambda: retriever.documents, retriever.listing):
         with pytest.raises(
-            CorpusError, match=r"cannot be asked: NotFoundError: .*@ Chroma collection 'going'"
+            CorpusError, match=r"cannot be searched: NotFoundError: .*@ Chroma collection 'going'"
         ):
             read()
 

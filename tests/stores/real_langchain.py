@@ -94,7 +94,7 @@ def test_any_other_retriever_is_not_cut() -> None:
     )
     assert lang_chain_retriever.search("q").ids == [str(n) for n in range(40)]
     assert lang_chain_retriever.search("q", 3).ids == ["0", "1", "2"]
-    with pytest.raises(UsageError, match="takes no filters: search without, or wrap the vector store"):
+    with pytest.raises(UsageError, match="accepts no filters: search without, or wrap the vector store"):
         lang_chain_retriever.search("q", filters={"lang": "en"})
     with pytest.raises(
         CorpusError, match=r"the search failed: ConnectionError: no route \(.*@ LangChain Fixed"

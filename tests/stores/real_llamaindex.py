@@ -72,7 +72,7 @@ def test_a_retriever_is_called_as_it_is(index: Any) -> None:
     assert len(retriever.search(QUERIES[0])) == 3
     assert retriever.search(QUERIES[0], 1).ids == ["refunds"]
     assert retriever.documents is None
-    with pytest.raises(UsageError, match="takes no filters, as it has its own: build it with filters="):
+    with pytest.raises(UsageError, match="accepts no filters, as it has its own: build it with filters="):
         retriever.search("refunds", filters={"lang": "en"})
     with pytest.raises(UsageError, match="cannot be listed; pass its documents as a mapping"):
         retriever.listing()

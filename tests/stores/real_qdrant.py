@@ -122,7 +122,7 @@ def test_on_disk_and_locked(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"is locked: another client has it open: .*close the other client"):
         QdrantRetriever.open(tmp_path / "store", "handbook", embedder=WORDS)
     client.close()
-    with pytest.raises(CorpusError, match=r"cannot be asked: .*closed"):
+    with pytest.raises(CorpusError, match=r"cannot be searched: .*closed"):
         QdrantRetriever(client, "handbook", embedder=WORDS)
     retriever = QdrantRetriever.open(tmp_path / "store", "handbook", embedder=WORDS, id_key="key", k=1)
     assert retriever.search("refunds").ids == ["refunds"]

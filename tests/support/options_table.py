@@ -16,6 +16,6 @@ def format_options_table() -> str:
         default = "" if option.default in ("", (), False, None) else f"`{default}`"
         env = f" (environment: {', '.join(f'`{name}`' for name in option.env)})" if option.env else ""
         lines.append(
-            f"| {flag.replace('|', chr(92) + '|')} | {ini} | {option.help.replace('|', chr(92) + '|')}{env} | {default} |"
+            f"| {flag.replace('|', chr(92) + '|')} | {ini} | {option.description.replace('|', chr(92) + '|')}{env} | {default} |"
         )
     return "\n".join(lines)

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops import recorder
+from pytest_llmops._util.option_modes import RecordMode
 from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.http import interception
 from pytest_llmops.cassettes.request_key import Answer, Question
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.cassettes.tape_config import TapeConfig
-from pytest_llmops.settings import RecordMode, Settings
+from pytest_llmops.settings import Settings
 
 URL = "http://localhost:1234/v1/x"
 

@@ -14,6 +14,7 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops import collect, record_score
+from pytest_llmops._util.option_modes import ADOPTED_TOOLS
 from pytest_llmops.adopted import TOOLS, load_tool
 from pytest_llmops.adopted.deepeval_suite import (
     _describe_version,
@@ -32,7 +33,6 @@ from pytest_llmops.results.dataset_cases import split_dataset_cases
 from pytest_llmops.results.problems import iter_single_trial_notes
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.summary import summarize_run
-from pytest_llmops.settings import ADOPTED_TOOLS
 
 
 @pytest.mark.parametrize(

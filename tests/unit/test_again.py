@@ -28,4 +28,4 @@ def test_a_run_that_is_red_by_its_mean_is_called_red(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match="that are to run again, got RED without a broken case; the report of that run"
     ):
-        register_hooks(config, Settings(again=True), None, ValueError)
+        register_hooks(config, Settings(again="last"), None, ValueError)

@@ -84,7 +84,7 @@ def test_columns_of_other_names_are_asked_for(run: Run) -> None:
         1,  # as for traces: what cannot be read is no success
         [
             "left out: 1 event, the first in line 2: no question (in another column: --field question=COLUMN)",
-            "no claim about the share: there is no vote",
+            "no claim about the share: no votes",
         ],
     )
     assert run("from-feedback", "events.csv", "--field", "question=frage")[1][0].startswith(

@@ -89,7 +89,7 @@ def test_what_is_left_out_is_counted_with_its_first_line(tmp_path: Path) -> None
     feedback = read_feedback(write(tmp_path / "events.jsonl", *rows))
     assert len(feedback.events) == 1
     assert feedback.left_out == {
-        "its id stands twice": (1, 2),
+        "its id occurs twice": (1, 2),
         "unknown vote 'maybe'": (2, 3),
         "unknown vote '0.7'": (1, 4),
         "unknown vote 'five'": (1, 5),

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.tapes import says
 
+from pytest_llmops._util.option_modes import CLIENTS
 from pytest_llmops.cassettes.clients import MODULES, load_presets
 from pytest_llmops.cassettes.clients.identities import (
     FOLDER,
@@ -36,7 +37,6 @@ from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.cassettes.tape_config import TapeConfig
 from pytest_llmops.errors import CassetteMiss
 from pytest_llmops.redaction.redactor import Redactor
-from pytest_llmops.settings import CLIENTS
 
 PRESETS = load_presets(CLIENTS)
 CLAUDE_HEADERS = {"content-type": "application/json", "user-agent": "claude-cli/2.1.332 (external, cli)"}

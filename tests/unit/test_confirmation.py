@@ -100,7 +100,7 @@ def test_a_broken_case_without_scores_is_an_error_of_its_file(case: BrokenCase) 
     verdict = judge(baseline, damaged, case_03=BAD)
     assert verdict.status == "ERROR"
     assert verdict.sentence == (
-        "Not compared: test_case_03 has no scores in the earlier run, so what is stored of it is damaged"
+        "Not compared: test_case_03 has no scores in the earlier run, so its stored run is damaged"
     )
 
 

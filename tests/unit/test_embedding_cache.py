@@ -6,16 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.messages import check_message
 
-from pytest_llmops import recorder
 from pytest_llmops.errors import UsageError
 from pytest_llmops.providers import embedding_cache
 from pytest_llmops.providers.embedding_cache import CachedEmbedder, with_vector_cache
 from pytest_llmops.providers.offline import HashingEmbedder, TfidfEmbedder
 from pytest_llmops.providers.openai import OpenAIEmbedder
 from pytest_llmops.registry import component_name
-from pytest_llmops.settings import Settings
 from pytest_llmops.testing import check_embedder
 
 DIM = 64
@@ -44,18 +41,6 @@ def _nothing_remembered() -> Iterator[None]:
     embedding_cache._memory.clear()
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    mine = recorder.Recorder(settings=Settings(vector_cache=str(tmp_path / "vectors")))
-    recorder.push_recorder(mine)
-    yield tmp_path / "vectors"
-    recorder.pop_recorder(mine)
-
-
-def files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
 def test_a_text_is_embedded_once() -> None:
     inner = Counting()
     embedder = with_vector_cache(inner)
@@ -81,14 +66,12 @@ def test_it_is_the_embedder_in_all_else() -> None:
     check_embedder(embedder)
 
 
-def test_one_without_a_name_has_that_of_its_type(tmp_path: Path) -> None:
+def test_one_without_a_name_has_the_name_of_its_type() -> None:
     class Nameless(Counting):
         name = ""
 
-    embedder = CachedEmbedder(Nameless(), tmp_path)
-    embedder.embed(["a"])
+    embedder = CachedEmbedder(Nameless())
     assert component_name(embedder) == embedder.name == "Nameless"
-    assert [path.name.split("-")[0] for path in tmp_path.iterdir()] == ["Nameless"]
 
 
 @pytest.mark.parametrize("value", [False, None, "yes", 1])
@@ -168,46 +151,7 @@ def test_a_text_instead_of_a_list_is_the_embedders_to_refuse() -> None:
         with_vector_cache(Refusing()).embed("refund")
 
 
-def test_nothing_is_written_unless_a_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with_vector_cache(Counting()).embed(["a"])
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_folder_serves_the_next_run(folder: Path) -> None:
-    rows = with_vector_cache(Counting()).embed(["a", "\ud800", "a"])
-    assert [path.suffix for path in files(folder)] == [".vector", ".vector"]
-    assert [path.name.split("-")[0] for path in folder.iterdir()] == ["counting"]
-    embedding_cache._memory.clear()
-    inner = Counting()
-    np.testing.assert_array_equal(with_vector_cache(inner).embed(["a", "\ud800"]), rows[:2])
-    assert inner.calls == []
-    with_vector_cache(Counting("2")).embed(["a"])
-    assert len(list(folder.iterdir())) == 2
-
-
-@pytest.mark.parametrize(
-    "damage", [lambda raw: raw[:0], lambda raw: raw[:-1], lambda raw: raw[:40], lambda raw: raw[:-1] + b"!"]
-)
-def test_a_damaged_file_is_made_anew(folder: Path, damage: Any) -> None:
-    rows = with_vector_cache(Counting()).embed(["a"])
-    (path,) = files(folder)
-    whole = path.read_bytes()
-    path.write_bytes(damage(whole))
-    embedding_cache._memory.clear()
-    inner = Counting()
-    np.testing.assert_array_equal(with_vector_cache(inner).embed(["a"]), rows)
-    assert inner.calls == [["a"]]
-    assert path.read_bytes() == whole
-    assert files(folder) == [path]
-
-
-def test_a_folder_that_cannot_be_written_is_reported(folder: Path) -> None:
-    folder.write_text("a file")
-    with pytest.raises(UsageError, check=check_message):
-        with_vector_cache(Counting()).embed(["a"])
-
-
-def test_it_can_be_made_by_hand(tmp_path: Path) -> None:
-    CachedEmbedder(Counting(), tmp_path).embed(["a"])
-    assert len(files(tmp_path)) == 1

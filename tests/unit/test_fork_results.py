@@ -1,4 +1,4 @@
-"""The result of --llm-fork: its bounds, its words, and what becomes of trials without a verdict."""
+"""The result of --llm-record=fork: its bounds, its words, and what becomes of trials without a verdict."""
 
 from __future__ import annotations
 

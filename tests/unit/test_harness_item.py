@@ -38,14 +38,21 @@ NAMED = Settings(
         ((), ""),
         (("model",), " --llm-model=one"),
         (
-            ("model", "judge_model", "base_url", "api", "embedder", "record", "report"),
-            " --llm-model=one --llm-judge-model=strict --llm-base-url=http://127.0.0.1:1/v1 --llm-api=responses --llm-embedder=minilm",
+            ("model", "judge_model", "base_url", "record", "report"),
+            " --llm-model=one --llm-base-url=http://127.0.0.1:1/v1 --llm-judge-model=strict",
         ),
     ],
 )
 def test_the_command_has_the_options_of_this_run(on_the_command_line: tuple[str, ...], words: str) -> None:
     result = harness(NAMED, *on_the_command_line).rerun_command()
     assert result == f"pytest 't/test_a.py::test_a[x y]' --llm-judge{words}"
+
+
+def test_the_command_has_the_ini_keys_of_this_run_that_decide_on_its_requests() -> None:
+    mine = harness(NAMED)
+    overrides = ["llm_api=responses", "llm_github=off", "llm_embedder=minilm"]
+    mine.item.config.getoption = {"override_ini": overrides}.get
+    assert mine.rerun_command().endswith(" --llm-judge -o llm_api=responses -o llm_embedder=minilm")
 
 
 def test_several_models_are_all_named() -> None:

@@ -235,13 +235,8 @@ def test_a_tape_has_the_runs_settings_and_the_hooks_of_the_nearest_conftest(
     assert made.config.shared_answers is not None
     assert made.pace is not None
     assert made.pace.limit == 2
-    plain = make_tape(item, Settings(judge_reuse=False), tmp_path / "c.json", shared=False, command="")
-    assert (plain.config.ledger, plain.config.shared_answers, plain.shared, plain.mode) == (
-        None,
-        None,
-        False,
-        "none",
-    )
+    plain = make_tape(item, Settings(), tmp_path / "c.json", shared=False, command="")
+    assert (plain.config.ledger, plain.shared, plain.mode) == (None, False, "none")
 
 
 # The environment.

@@ -17,11 +17,11 @@ from pytest_llmops.errors import SettingError, UsageError
 from pytest_llmops.settings import Settings
 
 FORMS = {
-    "pytest.ini": "[pytest]\nllm_judge_records = known\nllm_match_ignore =\n    a.b\n    # no\n    ?c\nllm_judge_reuse = no\nllm_max_calls = 3\naddopts = -q\n",
-    "tox.ini": "[tox]\nx = %(y)s\n[pytest]\nllm_judge_records: known\nllm_match_ignore = a.b\n  ?c\nllm_judge_reuse = False\nllm_max_calls = 3\n",
-    "setup.cfg": "[tool:pytest]\nllm_judge_records = known\nllm_match_ignore = a.b\n  ?c\nllm_judge_reuse = 0\nllm_max_calls = 3\n",
-    "pyproject.toml": '[tool.pytest.ini_options]\nllm_judge_records = "known"\nllm_match_ignore = ["a.b", "?c"]\nllm_judge_reuse = false\nllm_max_calls = 3\n',
-    "pytest.toml": '[pytest]\nllm_judge_records = "known"\nllm_match_ignore = ["a.b", "?c"]\nllm_judge_reuse = false\nllm_max_calls = 3\n',
+    "pytest.ini": "[pytest]\nllm_prompts_dir = known\nllm_match_ignore =\n    a.b\n    # no\n    ?c\nllm_junit_properties = no\nllm_max_calls = 3\naddopts = -q\n",
+    "tox.ini": "[tox]\nx = %(y)s\n[pytest]\nllm_prompts_dir: known\nllm_match_ignore = a.b\n  ?c\nllm_junit_properties = False\nllm_max_calls = 3\n",
+    "setup.cfg": "[tool:pytest]\nllm_prompts_dir = known\nllm_match_ignore = a.b\n  ?c\nllm_junit_properties = 0\nllm_max_calls = 3\n",
+    "pyproject.toml": '[tool.pytest.ini_options]\nllm_prompts_dir = "known"\nllm_match_ignore = ["a.b", "?c"]\nllm_junit_properties = false\nllm_max_calls = 3\n',
+    "pytest.toml": '[pytest]\nllm_prompts_dir = "known"\nllm_match_ignore = ["a.b", "?c"]\nllm_junit_properties = false\nllm_max_calls = 3\n',
 }  # fmt: skip
 NATIVE = FORMS["pytest.toml"].replace("[pytest]", "[tool.pytest]")
 
@@ -40,7 +40,7 @@ def test_each_file_of_pytests_says_the_same(tmp_path: Path, name: str, text: str
     assert ini is not None
     assert ini[0] == tmp_path
     read = settings_of(ini)
-    assert (read.judge_records, read.match_ignore, read.judge_reuse, read.max_calls) == (
+    assert (read.prompts_dir, read.match_ignore, read.junit_properties, read.max_calls) == (
         "known",
         ("a.b", "?c"),
         False,
@@ -75,7 +75,7 @@ def test_the_order_is_pytests(pytester: pytest.Pytester, name: str) -> None:
         (pytester.path / win).write_text(text.replace("known", win.replace(".", "-")))
     ini = read_ini(pytester.path)
     assert ini is not None
-    assert ini[1]["judge_records"] == name.replace(".", "-")
+    assert ini[1]["prompts_dir"] == name.replace(".", "-")
     located = locate_config(pytester.path, [])
     if name.removeprefix(".") != "pytest.toml":  # pytest 8 knows none
         assert located[1] == pytester.path / name
@@ -111,7 +111,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_command_has_the_settings_of_the_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "pytest.ini").write_text(
-        "[pytest]\nllm_judge_model = of-the-ini\nllm_base_url = http://127.0.0.1:1/v1\nllm_judge_records = known\nllm_record = all\n"
+        "[pytest]\nllm_judge_model = of-the-ini\nllm_base_url = http://127.0.0.1:1/v1\nllm_prompts_dir = known\nllm_record = all\n"
     )
     monkeypatch.setenv("LLMOPS_JUDGE_MODEL", "of-the-environment")
     with open_judge_session(given(), project / "c.json"):
@@ -121,7 +121,8 @@ def test_a_command_has_the_settings_of_the_project(project: Path, monkeypatch: p
             "http://127.0.0.1:1/v1",
             "none",
         )
-        assert read.judge_records == str(project / "known")
+        assert read.prompts_dir == "known"
+        assert read.judge_records == str(project / "calibrations")
     with open_judge_session(given(judge_model="mine"), project / "c.json"):
         assert recorder.current_settings().judge_model == "mine"
 
@@ -132,7 +133,7 @@ def test_without_an_ini_file_folders_are_those_of_the_working_folder(project: Pa
 
 
 def test_a_setting_of_a_wrong_form_is_reported(project: Path) -> None:
-    (project / "pytest.ini").write_text("[pytest]\nllm_judge_reuse = perhaps\n")
+    (project / "pytest.ini").write_text("[pytest]\nllm_junit_properties = perhaps\n")
     with (
         pytest.raises(SettingError, check=check_message),
         open_judge_session(given(), project / "c.json"),

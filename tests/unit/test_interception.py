@@ -18,9 +18,10 @@ from support.messages import check_message
 from support.server import Reply, StubServer, error_reply, zstd
 from support.tapes import stored, taped
 
+from pytest_llmops._util.option_modes import RecordMode
 from pytest_llmops.cassettes.request_key import TapeCounts
 from pytest_llmops.errors import CassetteMiss
-from pytest_llmops.settings import RecordMode, Settings
+from pytest_llmops.settings import Settings
 
 
 @pytest.fixture

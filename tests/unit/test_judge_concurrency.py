@@ -21,6 +21,7 @@ from pytest_llmops import (
     recorder,
     soft,
 )
+from pytest_llmops._util.option_modes import RecordMode
 from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.rate_limit import RateLimiter
 from pytest_llmops.errors import CallDeferred, MeasurementFailed, ModelError
@@ -31,7 +32,7 @@ from pytest_llmops.judges.rubric import Pairwise
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Verdict
 from pytest_llmops.providers.offline import ScriptedModel
-from pytest_llmops.settings import RecordMode, Settings
+from pytest_llmops.settings import Settings
 
 
 class Busy:

@@ -26,10 +26,10 @@ from support.server import Reply, StubServer, chat_events, json_reply, stream, w
 from support.tapes import stored, taped
 
 from pytest_llmops import recorder
+from pytest_llmops._util.option_modes import RecordMode
 from pytest_llmops.cassettes.journal import Journal, JournalEntry
 from pytest_llmops.errors import CassetteError, CassetteMiss
 from pytest_llmops.redaction.redactor import Redactor
-from pytest_llmops.settings import RecordMode
 
 EVENTS = list(stream(chat_events("one two three")).chunks)
 MESSAGES: Any = [{"role": "user", "content": "q"}]

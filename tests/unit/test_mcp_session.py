@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_llmops._util.option_modes import RecordMode
 from pytest_llmops.cassettes import tool_addresses
 from pytest_llmops.cassettes.active_tape import push_tape, remove_tape
 from pytest_llmops.cassettes.audit import _find_stale
@@ -31,7 +32,7 @@ from pytest_llmops.cassettes.usage_record import CassetteUse, RunUsage
 from pytest_llmops.errors import SilentWriteRefused
 from pytest_llmops.harness.ahead.answers import AnswerStore
 from pytest_llmops.harness.ahead.tapes import CollectingTape, PhaseState
-from pytest_llmops.settings import RecordMode, Settings
+from pytest_llmops.settings import Settings
 
 GREETING = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"capabilities": {}}}
 

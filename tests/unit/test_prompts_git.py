@@ -191,7 +191,7 @@ def test_a_package_in_a_zip_has_no_commits_and_no_way_out(package: Path) -> None
     prompts = Prompts(zipfile.Path(package, "shop/prompts/"))
     with pytest.raises(PromptError, check=check_message):
         prompts.get("support/answer@main")
-    with pytest.raises(PromptError, match="beside the prompt"):
+    with pytest.raises(PromptError, match="next to the prompt"):
         prompts.get("support/answer", "v2")
     with pytest.raises(UnknownName):
         prompts.get("support/anser")

@@ -129,7 +129,7 @@ def test_a_drop_is_accepted_behind_a_click(tab: Tab, tmp_path: Path) -> None:
     show(tab, tmp_path, STATES["red"]())
     assert "--llm-accept" not in seen(tab, ".verdict")[0]
     tab.run("document.querySelector('.override summary').click()")
-    assert "--llm-accept-anyway" in seen(tab, ".override .cmd")[0]
+    assert "anyway: REASON" in seen(tab, ".override .cmd")[0]
 
 
 def test_the_buttons_of_a_case_are_seen_on_focus_and_on_a_phone_in_a_menu(tab: Tab, tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_quiet_gives_verdict_and_next_step_and_very_quiet_nothing() -> None:
 def test_what_a_person_accepted_has_no_next_step() -> None:
     run = red_run()
     assert "next  " in text_of(summary_lines(run))
-    assert "--llm-accept-anyway" in text_of(summary_lines(run))
+    assert "anyway: REASON" in text_of(summary_lines(run))
     accepted = text_of(summary_lines(replace(run, meta={**run.meta, "accepted": True})))
     assert "next  " not in accepted
     assert "--llm-accept" not in accepted

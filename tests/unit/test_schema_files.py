@@ -168,13 +168,13 @@ def test_draft_3_is_too_old() -> None:
 
 def test_keys_that_depend_on_others() -> None:
     schema = {"type": "object", "dependentRequired": {"card": ["address", "name"]}}
-    assert texts(schema, {"card": 1, "name": 2}) == [("$.address", 'missing, needed beside "card"')]
+    assert texts(schema, {"card": 1, "name": 2}) == [("$.address", 'missing, needed together with "card"')]
     draft_7 = {
         "$schema": DRAFTS["Draft7Validator"],
         "dependencies": {"card": ["address"], "x": {"required": ["y"]}},
     }
     assert texts(draft_7, {"card": 1, "x": 1}) == [
-        ("$.address", 'missing, needed beside "card"'),
+        ("$.address", 'missing, needed together with "card"'),
         ("$.y", "missing"),
     ]
 

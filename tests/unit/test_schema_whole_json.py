@@ -56,15 +56,15 @@ def test_white_space_alone_may_be_around_the_json(answer: str, value: object) ->
 def test_what_stands_around_the_json_is_reported_with_its_place(answer: str, places: list[str]) -> None:
     message = failure(answer)
     check_message(message)
-    assert f"expected the JSON alone, got {' and '.join(places)}" in message
+    assert f"expected only JSON, got {' and '.join(places)}" in message
 
 
 @pytest.mark.parametrize(
     ("answer", "problem"),
     [
         ("", "the output is empty"),
-        ("\n Kiwi", "expected JSON alone, got 'Kiwi' at line 2, column 2"),
-        ('It is {"qty": 2}, or {"qty": 3}', "expected JSON alone, got 'It is"),
+        ("\n Kiwi", "expected only JSON, got 'Kiwi' at line 2, column 2"),
+        ('It is {"qty": 2}, or {"qty": 3}', "expected only JSON, got 'It is"),
         ('{"qty": 2', "broken JSON at line 1, column 10"),
         ('[note] {"qty": 2}', "broken JSON at line 1, column 2"),
         ("1e999", "broken JSON at line 1, column 1: expected a number that a float can hold"),
@@ -118,7 +118,7 @@ def test_a_whole_answer_that_breaks_off_begins_with_its_bracket() -> None:
     answer = ' {"qty": 12, "note": ["a'
     for end in range(2, len(answer) + 1):
         assert assert_schema(answer[:end], ORDER, whole=True, partial=True).status == "passed", answer[:end]
-    assert "expected JSON alone" in failure('Here: {"qty": 2', partial=True)
+    assert "expected only JSON" in failure('Here: {"qty": 2', partial=True)
     assert "```json" in failure('```json\n{"qty": 2', partial=True)
     assert "```json" in failure('```json\n{"qty": 2}\n``', partial=True)
     assert """'{"qty":' behind it""" in failure('[1] {"qty": ', partial=True)

@@ -9,8 +9,10 @@ from support.messages import check_message
 from support.option_values import EXAMPLES
 from support.options_table import format_options_table
 
+from pytest_llmops._util.option_declarations import Option
+from pytest_llmops._util.option_modes import RUN_MODES
 from pytest_llmops.errors import SettingError
-from pytest_llmops.settings import OPTIONS, Option, Settings
+from pytest_llmops.settings import OPTIONS, Settings
 
 
 def test_defaults() -> None:
@@ -18,13 +20,67 @@ def test_defaults() -> None:
     assert Settings().record == "none"
 
 
-def test_every_field_is_an_option_and_its_default_parses() -> None:
-    assert [option.name for option in OPTIONS] == [spec.name for spec in fields(Settings)]
+DERIVED = ("changed", "batch", "fork", "expired", "judge_records")
+
+
+def test_every_other_field_is_an_option_and_its_default_parses() -> None:
+    assert [*(option.name for option in OPTIONS), *DERIVED] == [spec.name for spec in fields(Settings)]
     for option in OPTIONS:
-        assert option.default is None or option.parse(option.default) == option.default
+        if option.default is not None and option.name != "again":
+            assert option.parse(option.default) == option.default
         assert option.help
         assert option.flag or option.ini
         assert option.switch or not option.flag or option.metavar
+
+
+def test_there_are_few_options() -> None:
+    assert len([option for option in OPTIONS if option.flag]) <= 18
+    assert len([option for option in OPTIONS if option.ini]) <= 35
+
+
+@pytest.mark.parametrize("mode", RUN_MODES)
+def test_a_mode_of_a_run_records_what_is_missing_and_is_for_the_command_line(mode: str) -> None:
+    read = Settings.from_sources(("command line", {"record": mode}))
+    assert read.record == "new"
+    assert [name for name in RUN_MODES if getattr(read, name)] == [mode]
+    with pytest.raises(SettingError, match=f"ini llm_record: .*--llm-record={mode}", check=check_message):
+        Settings.from_sources(("ini", {"record": mode}))
+
+
+def test_an_age_may_state_what_happens() -> None:
+    read = Settings.from_sources(("ini", {"max_age": " 90d  fail "}))
+    assert (read.max_age, read.expired) == (90, "fail")
+    assert Settings.from_sources(("ini", {"max_age": "7"})).expired == "warn"
+
+
+@pytest.mark.parametrize(
+    ("given", "anyway", "session", "reason"),
+    [
+        ("why", False, False, "why"),
+        ("anyway: why", True, False, "why"),
+        ("session:why", False, True, "why"),
+        ("session: anyway: why: because", True, True, "why: because"),
+        ("Anyway: why", False, False, "Anyway: why"),
+        ("ticket 7: anyway: why", False, False, "ticket 7: anyway: why"),
+    ],
+)
+def test_words_before_the_reason(given: str, anyway: bool, session: bool, reason: str) -> None:
+    read = Settings.from_sources(("command line", {"accept": given}))
+    assert (read.accept_anyway, read.accept_session, read.accept_reason) == (anyway, session, reason)
+
+
+@pytest.mark.parametrize("given", ["anyway:", "session: anyway: "])
+def test_a_word_is_not_a_reason(given: str) -> None:
+    with pytest.raises(SettingError, match="a reason", check=check_message):
+        Settings.from_sources(("command line", {"accept": given}))
+
+
+def test_again_names_a_run_file_or_the_last_run() -> None:
+    named, last = (Settings.from_sources(("command line", {"again": name})) for name in ("a.json.gz", "last"))
+    assert (named.again_from, last.again_from, last.again) == ("a.json.gz", "", "last")
+    assert (named.record, last.record) == ("new", "new")
+    with pytest.raises(SettingError, match="--llm-again=last", check=check_message):
+        Settings.from_sources(("command line", {"again": "tests/test_a.py"}))
 
 
 def convert_as_pytest(option: Option, text: str) -> object:
@@ -78,7 +134,7 @@ def test_a_wrong_value_of_each_option_is_refused_with_its_place(option: Option, 
     with pytest.raises(SettingError) as caught:
         Settings.from_sources((place, {option.name: example.wrong}))
     assert caught.value.place == place
-    assert caught.value.name == (option.flag if place == "command line" else option.dest)
+    assert caught.value.name == (option.spelling if place == "command line" else option.dest)
     assert example.expected in caught.value.expected
     assert caught.value.got == example.wrong
 
@@ -130,7 +186,7 @@ def test_a_wrong_value_says_place_option_expected_and_got(place: str, name: str,
     with pytest.raises(SettingError) as caught:
         Settings.from_sources((place, {name: value}))
     message = str(caught.value)
-    spelling = option.flag if place == "command line" else option.dest
+    spelling = option.spelling if place == "command line" else option.dest
     assert message.startswith(f"{place} {spelling}: expected ")
     check_message(message)
     wrong = value[0] if isinstance(value, list) and name != "record" else value
@@ -213,12 +269,9 @@ def test_the_table_names_every_option_once() -> None:
 
 
 def test_files_of_the_ini_are_seen_from_the_root(tmp_path: Path) -> None:
-    read = Settings.from_sources(
-        ("ini", {"semantic_threshold": " thresholds/a.json ", "vector_cache": ".vectors"})
-    )
+    read = Settings.from_sources(("ini", {"semantic_threshold": " thresholds/a.json "}))
     anchored = read.with_paths_below(tmp_path)
     assert Path(anchored.semantic_threshold) == tmp_path / "thresholds" / "a.json"
-    assert Path(anchored.vector_cache) == tmp_path / ".vectors"
     assert anchored.with_paths_below(Path("elsewhere")) == anchored
     plain = Settings().with_paths_below(tmp_path)
     assert Path(plain.judge_records) == tmp_path / "calibrations"

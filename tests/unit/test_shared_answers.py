@@ -17,6 +17,7 @@ from support.server import Reply, StubServer, error_reply
 from support.tapes import stored, taped
 
 from pytest_llmops import recorder
+from pytest_llmops._util.option_modes import RecordMode
 from pytest_llmops._util.text_files import write_atomically
 from pytest_llmops.cassettes import shared_answers
 from pytest_llmops.cassettes.shared_answers import SharedAnswers, defer_sharing
@@ -24,7 +25,6 @@ from pytest_llmops.errors import CassetteError, CassetteMiss
 from pytest_llmops.judges.evaluate import judge_answer, resolve_judge
 from pytest_llmops.protocols import Verdict
 from pytest_llmops.redaction.redactor import Redactor
-from pytest_llmops.settings import RecordMode
 
 
 def asked(

@@ -268,7 +268,7 @@ def test_families_are_listed_and_stand_for_unseen_cases() -> None:
     by_family = {metric.family: metric.status for metric in verdict.metrics if metric.family}
     assert by_family == {"f0": "better", "f1": "equivalent"}
     assert any("+30.0 points f0 (better)" in text for text in verdict.advice)
-    assert any("these cases alone, not for unseen ones (2 families)" in text for text in verdict.advice)
+    assert any("only these cases, not for unseen ones (2 families)" in text for text in verdict.advice)
     assert any(
         "for unseen cases like these as well (20 cases)" in text for text in suite({"v2": 0.1})[0].advice
     )

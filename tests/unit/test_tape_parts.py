@@ -7,6 +7,7 @@ import pytest
 from support.tapes import ask, recorded, says, stored
 
 from pytest_llmops import cassettes
+from pytest_llmops._util.option_modes import RecordMode
 from pytest_llmops.cassettes import Tape, open_tape, replace_tape_factory
 from pytest_llmops.cassettes.answer_player import AnswerPlayer
 from pytest_llmops.cassettes.answer_recorder import AnswerRecorder
@@ -16,7 +17,7 @@ from pytest_llmops.cassettes.tape_config import TapeConfig, make_run_config
 from pytest_llmops.cassettes.tape_report import AnswerTally, TapeReport
 from pytest_llmops.errors import CassetteError, CassetteMiss
 from pytest_llmops.redaction.redactor import Redactor
-from pytest_llmops.settings import RecordMode, Settings
+from pytest_llmops.settings import Settings
 
 
 @pytest.fixture

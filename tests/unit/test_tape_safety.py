@@ -9,6 +9,7 @@ from support.cassettes import answer, entry, files, journalled, merged, texts
 from support.messages import check_message
 from support.tapes import URL, ask, call, recorded, says, stored
 
+from pytest_llmops._util.option_modes import RecordMode
 from pytest_llmops.cassettes import active_tape, store
 from pytest_llmops.cassettes.journal import Journal, find_abandoned_journals
 from pytest_llmops.cassettes.recordings import RecordingIndex, Recordings
@@ -17,7 +18,7 @@ from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.cassettes.tape_config import TapeConfig
 from pytest_llmops.errors import CassetteError, CassetteMiss
 from pytest_llmops.redaction.redactor import Redactor
-from pytest_llmops.settings import RecordMode, Settings
+from pytest_llmops.settings import Settings
 
 
 @pytest.fixture

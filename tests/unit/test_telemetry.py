@@ -12,14 +12,14 @@ import aiohttp
 import httpx
 import pytest
 from support.server import StubServer
-from support.tapes import stored, taped
+from support.tapes import taped
 
 from pytest_llmops import recorder
+from pytest_llmops._util.option_modes import RecordMode
 from pytest_llmops.cassettes.http.child_processes import TapeServer
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.cassettes.telemetry import has_telemetry_address, is_telemetry
 from pytest_llmops.errors import CassetteMiss
-from pytest_llmops.settings import RecordMode, Settings
 
 PROTOBUF = {"content-type": "application/x-protobuf"}
 SPANS = b"\x0a\x02hi"
@@ -93,23 +93,6 @@ def test_traces_of_a_child_process_are_no_calls_of_the_test(tmp_path: Path, mode
         assert recorder.list_exchanges() == ()
     assert (answer is None) == (mode == "new")
     assert unfinished == {}  # or there would be a note of a call that was not recorded
-
-
-@pytest.mark.parametrize("send", SENDERS)
-def test_a_test_of_an_exporter_records_them_as_any_request(
-    server: StubServer, tmp_path: Path, send: Send
-) -> None:
-    path = tmp_path / "cassette.json"
-    settings = Settings(telemetry="record")
-    url = f"{server.url}/v1/traces"
-    with taped(path, settings=settings), pytest.raises(CassetteMiss):
-        send(url)
-    with taped(path, "new", settings=settings):
-        live = send(url)
-    assert len(stored(path)) == 1
-    with taped(path, settings=settings):
-        assert send(url) == live
-    assert server.count == 1
 
 
 def test_a_replay_answers_traces_for_a_host_of_models_as_json(tmp_path: Path) -> None:

@@ -120,8 +120,8 @@ def test_any_document_gives_tools_or_an_error_of_ours(document: object) -> None:
     [
         ("{", r"tools.json: broken JSON: .* \(line 1\)"),
         ("[" * 100_000, "nested deeper than 100 levels"),
-        ('{"tools": [{"name": "a"}], "tools": [{"name": "b"}]}', "the key 'tools' stands twice"),
-        ('[{"name": "a", "inputSchema": {"maxProperties": NaN}}]', "NaN is no JSON"),
+        ('{"tools": [{"name": "a"}], "tools": [{"name": "b"}]}', "the key 'tools' occurs twice"),
+        ('[{"name": "a", "inputSchema": {"maxProperties": NaN}}]', "NaN is not JSON"),
         ('[{"name": "a", "inputSchema": {"maxProperties": 1e999}}]', "finite"),
     ],
 )

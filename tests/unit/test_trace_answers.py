@@ -108,7 +108,7 @@ def test_a_custom_tool_gets_its_text(is_streamed: bool) -> None:
         ("https://api.cohere.com/v2/chat", {"model": "m"}, TracedAnswer(), "/v2/chat: an answer of a trace"),
         ("https://api.openai.com/v1/embeddings", {"model": "m"}, TracedAnswer(), "cannot be written"),
         ("https://example.com/anything", {}, TracedAnswer(), "possible are OpenAI's"),
-        (CHAT, {"model": "m", "n": 2}, TracedAnswer(), "asks for 2 answers (n), a trace has one"),
+        (CHAT, {"model": "m", "n": 2}, TracedAnswer(), "wants 2 answers (n), a trace has one"),
         (GEMINI, {"generationConfig": {"candidateCount": 2}}, TracedAnswer(), "2 answers (candidateCount)"),
         (CHAT, {"model": "m", "functions": []}, TracedAnswer(tool_calls=(CALL,)), "functions; expected tools"),
         (CLAUDE, {"model": "m"}, TracedAnswer(tool_calls=(ToolCall(name="f", arguments='{"a'),)), "of the tool call f: expected a JSON object, got"),

@@ -46,6 +46,6 @@ def refuse_unseen_request(method: str, url: str, _read_body: ReadBody) -> None:
     is_model_call = method.upper() == "POST" and bool(find_route(url).matches)
     if is_loopback(host) and not is_model_call:
         return
-    if tape.ignores_telemetry() and has_telemetry_address(method, url):
+    if has_telemetry_address(method, url):
         raise ConnectionRefusedError(f"a replay sends no traces: {method} {host}")
     raise tape.refuse_old_connection(method, host)

@@ -16,7 +16,6 @@ from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings,
 from pytest_llmops.cassettes import Answer, display_path, replace_file
 from pytest_llmops.errors import ModelError, UsageError
 from pytest_llmops.measurement import shorten_text
-from pytest_llmops.settings import Settings
 from pytest_llmops.wire.folding import SPELLINGS
 
 OPENAI = "openai"
@@ -145,23 +144,17 @@ def _age_of_state(item: tuple[Path, BatchState]) -> float:
     return -item[1].created.timestamp()
 
 
-def check_batch_options(config: Any, settings: Settings) -> None:
+def check_batch_options(config: Any) -> None:
     """Check that a run can submit and collect batches.
 
     Raises:
         UsageError: It cannot; it says what to do instead.
     """
-    if settings.record == "none":
-        raise UsageError("--llm-batch: expected --llm-record=new (or all, live, verify), got a replay")
-    if settings.changed:
-        raise UsageError(
-            "--llm-batch: expected no --llm-changed: it asks one after another, and only what is new"
-        )
     if config.getoption("dist", "no") != "no":
-        raise UsageError("--llm-batch: expected no -n: one process submits and collects")
+        raise UsageError("--llm-record=batch: expected no -n: one process submits and collects")
     if any(config.getoption(name, None) for name in ("usepdb", "trace", "setuponly")):
         raise UsageError(
-            "--llm-batch: expected no --pdb, --trace or --setup-only: tests would make their calls live"
+            "--llm-record=batch: expected no --pdb, --trace or --setup-only: tests would make their calls live"
         )
 
 

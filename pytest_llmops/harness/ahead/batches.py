@@ -1,4 +1,4 @@
-"""Send the collected requests through the vendors' batch APIs (`--llm-batch`), and collect what earlier runs submitted.
+"""Send the collected requests through the vendors' batch APIs (`--llm-record=batch`), and collect what earlier runs submitted.
 
 A run that submits a batch ends without its answers: the tests that wait for them are *postponed* to a later run, which collects them.
 What a batch does not take is sent live: streams, requests that are not to a model, and what two batches have not answered.
@@ -42,6 +42,9 @@ from pytest_llmops.harness.ahead.tapes import PendingRequest
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.settings import Settings
 
+MIN_REQUESTS = (
+    20  # to a model, for a batch; fewer are sent live with --llm-concurrency, and postponed without it
+)
 MAX_TRIES = 2  # batches that a request is put into; if none of them has answered it, it is sent live
 ID_LENGTH = 40
 MAX_NAME = 60  # characters of a cassette's path, or of a model, in a line for the user
@@ -286,8 +289,7 @@ class BatchSender(LiveSender):
 
         If they are too few for a batch, or no batch API is known, they are sent live or postponed instead.
         """
-        minimum = self._settings.batch_minimum
-        is_small = len(members) < minimum
+        is_small = len(members) < MIN_REQUESTS
         max_tries = MAX_TRIES
         if is_small:  # the few that a first batch left unanswered are not worth a second batch
             max_tries = 1
@@ -299,7 +301,7 @@ class BatchSender(LiveSender):
             return
         problem = "no batch API is known there"
         if group.vendor:
-            problem = f"fewer than llm_batch_minimum = {minimum}"
+            problem = f"fewer than {MIN_REQUESTS} requests, too few for a batch"
         model = shorten_text(group.model, MAX_NAME)
         self._postpone(members, f"to {group.base_url} (model {model}): {problem}")
 

@@ -2,7 +2,7 @@
 
 The process ends with them, so nothing that a test changes or starts here reaches the run that counts. The process of that run gets the
 answers, what the summary says, and the journals that hold the answers on disk: it locks them, as an unlocked journal is one that a
-killed run has left. With --llm-batch this process lives until the other one ends, as it holds the states of the batches.
+killed run has left. With --llm-record=batch this process lives until the other one ends, as it holds the states of the batches.
 """
 
 import _thread
@@ -74,7 +74,7 @@ class SilentRuns:
         self._test_report = test_report
         self._link = link
         self._state = PhaseState(AnswerStore(on_answer=self._send_answer))
-        self._batches: BatchSender | None = None  # of a run with --llm-batch
+        self._batches: BatchSender | None = None  # of a run with --llm-record=batch
         self._temporary_folders = (current_folder() / f"silent-{number}" for number in itertools.count())
         self._guard = WriteGuard(self._list_own_folders(), self._put_in_line)
         self._state.refuse = self._guard.refuse
@@ -123,11 +123,9 @@ class SilentRuns:
         yield lock_folder()
         for folder in self._settings.silent_writes:
             yield self._config.rootpath / os.path.expanduser(folder)  # noqa: PTH111 -- `Path.expanduser` may raise
-        if self._settings.vector_cache:
-            yield Path(self._settings.vector_cache)
 
     def _make_phase(self, session: Any, units: list[Unit]) -> Phase:
-        """Return the phase of this run, which sends live or, with --llm-batch, in batches."""
+        """Return the phase of this run, which sends live or, with --llm-record=batch, in batches."""
         make_sender: Callable[..., LiveSender] = LiveSender
         max_failures = self._config.getoption("maxfail", 0)
         if self._settings.batch:

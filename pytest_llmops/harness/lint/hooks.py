@@ -12,8 +12,7 @@ from pytest_llmops.settings import Settings
 # What makes no sense in a lint, by the name of the setting
 _NOT_WITH_LINT = {
     "faults": "a test with a fault has no answer of its own",
-    "accept": "a lint is no baseline",
-    "accept_session": "a lint is no baseline",
+    "accept": "a lint cannot become the baseline",
 }
 
 
@@ -26,16 +25,16 @@ def check_lint(settings: Settings) -> None:
     >>> check_lint(Settings(lint=True))
     """
     if settings.record != "none":
-        expected = "no --llm-record, --llm-changed, --llm-again or --llm-fork beside it: it only replays"
+        expected = "no --llm-record and no --llm-again with it: it only replays"
         raise SettingError("command line", "--llm-lint", expected, settings.record)
     if settings.tools == "compare":
-        expected = "no --llm-tools=compare beside it: it only replays"
+        expected = "no --llm-tools=compare with it: it only replays"
         raise SettingError("command line", "--llm-lint", expected, settings.tools)
     for name, reason in _NOT_WITH_LINT.items():
         value = getattr(settings, name)
         if value:
             flag = f"--llm-{name.replace('_', '-')}"
-            raise SettingError("command line", "--llm-lint", f"no {flag} beside it: {reason}", value)
+            raise SettingError("command line", "--llm-lint", f"no {flag} with it: {reason}", value)
 
 
 def start_lint(config: Any) -> None:

@@ -39,7 +39,7 @@ def kappa_interval(
         seed: Seed of the draws.
 
     Returns:
-        Lower and upper end, -1 to 1; None if there is no kappa, or only a single group.
+        Lower and upper end, -1 to 1; None without a kappa, or with a single group.
 
     Raises:
         ValueError: As `cohen_kappa`; another number of groups than items; a confidence that is not between 0 and 1.
@@ -58,7 +58,7 @@ def kappa_interval(
     # In order of occurrence: the order of a set, and so the draws, would differ between processes
     labels = dict.fromkeys([*a, *b])
     positions = kappa_scale(list(labels), weights)
-    if len(positions) < 2:  # noqa: PLR2004 -- with a single label there is no kappa
+    if len(positions) < 2:  # noqa: PLR2004 -- kappa needs two labels
         return None
     if groups is not None and len(set(groups)) < 2:  # noqa: PLR2004 -- a single group has no spread
         return None

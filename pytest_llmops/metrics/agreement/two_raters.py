@@ -66,7 +66,7 @@ class Rates:
 def accuracy(a: Sequence[Hashable], b: Sequence[Hashable]) -> float | None:
     """Return the share of items with the same label from both raters, 0 to 1; None without items.
 
-    It is no evidence of agreement: if 80 % of the answers are good, a judge that always says "good" reaches 0.8.
+    It is not evidence of agreement: if 80 % of the answers are good, a judge that always answers "good" reaches 0.8.
 
     Raises:
         ValueError: The lists differ in length, or a label is NaN.
@@ -97,7 +97,7 @@ def confusion(a: Sequence[Label], b: Sequence[Label]) -> dict[tuple[Label, Label
 def cohen_kappa(a: Sequence[Label], b: Sequence[Label], *, weights: Weights | None = None) -> float | None:
     """Return the agreement beyond chance: 1 is perfect, 0 is what independent raters reach, below 0 is worse.
 
-    ``1 - D / E``, where D is the mean disagreement of the pairs and E that of randomly paired labels (Cohen 1960; with
+    ``1 - D / E``, where D is the mean disagreement of the pairs and E the mean disagreement of randomly paired labels (Cohen 1960; with
     weights Cohen 1968). Different labels disagree by 1, or with ``weights="quadratic"`` by the square of their
     distance on the scale (scikit-learn only counts the values that occur, unless it gets the list of all labels).
 
@@ -158,7 +158,7 @@ def correlation(a: Sequence[Label], b: Sequence[Label]) -> float | None:
     x = [positions[label] for label in a]
     y = [positions[label] for label in b]
     distinct_count = min(len(set(x)), len(set(y)))
-    if distinct_count < 2:  # noqa: PLR2004 -- without two numbers there is no order
+    if distinct_count < 2:  # noqa: PLR2004 -- an order needs two numbers
         return None
     from scipy.stats import spearmanr
 
@@ -195,7 +195,7 @@ def check_labels(a: Sequence[Hashable], b: Sequence[Hashable]) -> None:
     for index, label in enumerate([*a, *b]):
         if is_nan(label):
             raise ValueError(
-                f"agreement: item {index % len(a)} has the label NaN; leave out what was not scored, in both lists"
+                f"agreement: item {index % len(a)} has the label NaN; leave out the items without a score, in both lists"
             )
 
 

@@ -70,9 +70,9 @@ def rule_out(trials: Trials, level: float, likely: tuple[float, float]) -> float
 
 
 def bound_range(trials: Trials, level: float) -> tuple[float, float] | None:
-    """Return the likely range of the change, from the spread of cases and trials alone; None with fewer than two cases.
+    """Return the likely range of the change, from the spread of only cases and trials; None with fewer than two cases.
 
-    The true change is below the lower end, or above the upper one, with an error of ``level`` each. Unlike `lower_bound` it says nothing
+    The true change is below the lower end, or above the upper one, with an error of ``level`` each. Unlike `lower_bound` it states nothing
     about rare answers that these trials did not meet.
     """
     if len(trials) < MIN_CASES:
@@ -119,7 +119,7 @@ class _Width:
 
 
 def _spread_within_cases(trials: Trials, level: float) -> _Width:
-    """Return the width of the interval whose spread is that of the trials within cases, each side with its own."""
+    """Return the width of the interval whose spread is the spread of the trials within cases, each side with its own."""
     pairs = list(trials.values())
     old, new = measure_sides(trials)
     cases = len(pairs)

@@ -1,8 +1,8 @@
-"""Cases that broke: every trial of the run is below every trial of the baseline. How likely is it that chance alone does that?
+"""Cases that broke: every trial of the run is below every trial of the baseline. How likely does only chance do that?
 
 Take the cases whose trials *can* be split into "all of one side below all of the other". If nothing changed, each of them is split just
 so with the probability 1 / C(k0 + k1, k1), whatever its pass rate: 1 in 20 with three trials on both sides. So the number of cases that
-broke follows from that of cases that can. Flaky cases make more cases that can, and so raise the bar.
+broke follows from the number of cases that can. Flaky cases make more cases that can, and so raise the bar.
 """
 
 import math
@@ -117,7 +117,7 @@ def chance_of_at_least(count: int, odds: Iterable[float]) -> float:
     """
     if count <= 0:
         return 1.0
-    # reached[n]: the probability of n events so far; the last entry stands for "count or more"
+    # reached[n]: the probability of n events so far; the last entry means "count or more"
     reached = np.zeros(count + 1)
     reached[0] = 1.0
     for chance in odds:

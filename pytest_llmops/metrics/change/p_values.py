@@ -1,4 +1,4 @@
-"""The probability that chance alone moves a mean as far as measured, counted exactly: nothing is drawn, so no seed, name or order counts.
+"""The probability that only chance moves a mean as far as measured, counted exactly: nothing is drawn, so no seed, name or order counts.
 
 Two tests ask about the same change, and a change is proved only if both say so:
 
@@ -22,8 +22,8 @@ from statistics import fmean, stdev
 from pytest_llmops._util.arrays import Float64Array, np
 from pytest_llmops.metrics.change.trials import Trials
 
-# Scores that are no multiples of 1/n up to this n are rounded to steps of 1/n, for the exchange of trials alone. It stays exact:
-# what is tested is the mean of the rounded scores. p moves by .004 on average.
+# Scores that are not multiples of 1/n up to this n are rounded to steps of 1/n, only for the exchange of trials. It stays exact:
+# the test is about the mean of the rounded scores. p moves by .004 on average.
 MOST_STEPS = 100
 # Cases with other numbers of trials need a common denominator of their means. If the sum could then have more values than these, the
 # weights of the cases are rounded.
@@ -43,7 +43,7 @@ _SLOT_BITS = 64
 
 @dataclass(frozen=True, slots=True)
 class _Distribution:
-    """Probabilities of whole numbers: ``probabilities[i]`` is that of ``first + i``."""
+    """Probabilities of whole numbers: ``probabilities[i]`` belongs to ``first + i``."""
 
     first: int
     probabilities: Float64Array
@@ -75,7 +75,7 @@ class _Distribution:
         return _Distribution(self.first * factor, wide)
 
     def share_below(self, number: int) -> float:
-        """Return the probability of less than a number, plus half of that of the number itself."""
+        """Return the probability of less than a number, plus half the probability of the number itself."""
         place = number - self.first
         if place < 0:
             return 0.0
@@ -92,7 +92,7 @@ def drop_p_value(trials: Trials) -> float:
     It is .5 or more if the mean did not fall. With fewer than two cases only several sessions can prove anything: otherwise it is 1.
 
     Raises:
-        ValueError: There are no cases.
+        ValueError: No cases are given.
 
     >>> from pytest_llmops.metrics.change.trials import TrialPair
     >>> same = {f"case {number}": TrialPair((1.0,) * 3, (1.0,) * 3) for number in range(19)}
@@ -138,7 +138,7 @@ def exchange_trials(trials: Trials) -> float:
     Cases with other numbers of trials are weighted as in the mean change.
 
     Raises:
-        ValueError: There are no cases.
+        ValueError: No cases are given.
 
     Source: Pesarin and Salmaso, "Permutation Tests for Complex Data", 2010, chapter 1; half of the ties: Lancaster, "Significance
     tests in discrete distributions", 1961.
@@ -152,7 +152,7 @@ def exchange_trials(trials: Trials) -> float:
     steps = _choose_steps(trials)
     # Cases that have the same scores have the same distribution, which is made once.
     alike: Counter[tuple[tuple[int, ...], int]] = Counter()
-    sums: Counter[tuple[int, int]] = Counter()  # by numbers of trials: what the run reached
+    sums: Counter[tuple[int, int]] = Counter()  # by numbers of trials: the values of the run
     spans: Counter[tuple[int, int]] = Counter()
     for pair in trials.values():
         before = [round(score * steps) for score in pair.before]
@@ -300,7 +300,7 @@ def _approximate_sums(pooled: tuple[int, ...], size: int) -> _Distribution:
 
 
 def _add_all(parts: Sequence[_Distribution]) -> _Distribution:
-    """Return the distribution of the sum of independent numbers, joined in pairs; of none, that of 0."""
+    """Return the distribution of the sum of independent numbers, joined in pairs. Of no numbers: the distribution of 0."""
     remaining = list(parts) or [_Distribution(0, np.ones(1))]
     while len(remaining) > 1:
         pairs = zip(remaining[::2], remaining[1::2], strict=False)

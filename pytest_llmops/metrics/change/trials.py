@@ -75,7 +75,7 @@ def mean_change(trials: Trials) -> float:
     """Return the mean change of a case: the mean of `TrialPair.difference`, in which all cases count the same.
 
     Raises:
-        ValueError: There are no cases.
+        ValueError: No cases are given.
 
     >>> mean_change({"a": TrialPair((1.0,), (0.5,)), "b": TrialPair((0.0, 0.0), (0.0,))})
     -0.25

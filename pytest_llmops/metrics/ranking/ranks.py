@@ -29,7 +29,7 @@ class JudgedRanks:
         queries: The ids of the queries.
         lengths: For each query the number of ranked ids.
         counts: For each query the number of its judged ids.
-        places: The places (from 0, or `ABSENT`) of all judged ids, those of the first query first.
+        places: The places (from 0, or `ABSENT`) of all judged ids, the first query first.
         grades: Their grades, in the same order.
         missing: The queries that are not in the run.
     """
@@ -68,7 +68,7 @@ def look_up_judged(
             if not complete and has_relevant(judged, level):
                 continue
             ranking = ()
-        # The exact type first: isinstance with the abstract type takes longer than the rest of a look-up.
+        # The exact type first: isinstance with the abstract type is slower than the rest of a look-up.
         if type(ranking) is dict or isinstance(ranking, Mapping):
             places = _places_by_score(query, ranking, grades)
         else:

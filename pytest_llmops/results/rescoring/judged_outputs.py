@@ -23,7 +23,9 @@ DAMAGED = "verdict whose question, reference or contexts are not texts"
 NO_TEXT = "last call without a text"
 
 JUDGE_PREFIX = "judge."
-TEXTLESS_ENDPOINTS = frozenset({"embeddings", "moderations", "rerank"})  # endpoints whose answer is no text
+TEXTLESS_ENDPOINTS = frozenset(
+    {"embeddings", "moderations", "rerank"}
+)  # endpoints whose answer is not a text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +93,7 @@ class Output:
 
     @property
     def inputs(self) -> tuple[object, ...]:
-        """What a verdict depends on: a judge is called once for equal inputs. The contexts come last."""
+        """The inputs of a verdict: a judge is called once for equal inputs. The contexts come last."""
         return self.answer, self.question, self.reference, self.contexts
 
 

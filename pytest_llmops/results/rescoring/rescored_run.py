@@ -85,7 +85,7 @@ def carry_over_threshold(
     judge: str = "",
     version: str = "",
 ) -> AtLeast:
-    """Return the threshold for a new score, as `assert_judge_score` takes it ("default": the judge's own, None: none).
+    """Return the threshold for a new score, as in `assert_judge_score` ("default": the judge's own, None: none).
 
     The first of these that applies decides:
 
@@ -129,7 +129,7 @@ def carry_over_threshold(
     there = "a scale that is not known"
     if output.scale is not None:
         there = f"a scale of {_format_scale(output.scale)}"
-    here = "not known before it is asked"
+    here = "not known before it is called"
     if scale is not None:
         here = _format_scale(scale)
     test = shorten_text(output.nodeid, 200)
@@ -181,11 +181,11 @@ def replace_threshold(output: Output, at_least: float) -> Measurement:
 
 
 def replace_verdicts(run: Run, rescored_outputs: Sequence[RescoredOutput], stamp: RescoreStamp) -> Run:
-    """Return a run with new verdicts, and a note that says when and how they were made.
+    """Return a run with new verdicts, and a note on when and how they were made.
 
-    The dimensions of an old verdict are removed with it. The outcome of a test follows if its measurements alone decided
+    The dimensions of an old verdict are removed with it. The outcome of a test follows if only its measurements decided
     it; a test that (also) ended for another reason, such as a fixture, a plain assert or a skip, keeps its outcome. The
-    calls of the old judges are dropped where all of their verdicts were replaced; those of the new judge are not added, as they
+    calls of the old judges are dropped where all of their verdicts were replaced; calls of the new judge are not added, as they
     are in its recording.
     """
     by_record = group_by(rescored_outputs, lambda rescored: rescored.output.record)
@@ -241,7 +241,7 @@ def _list_verdict_places(record: TestRecord) -> set[int | None]:
 def _replace_measurements(
     record: TestRecord, rescored_outputs: Sequence[RescoredOutput], stamp: RescoreStamp
 ) -> list[Measurement]:
-    """Return the measurements of a test. New verdicts replace the old ones; those of answers never judged before are at the end."""
+    """Return the measurements of a test. New verdicts replace the old ones; verdicts on answers never judged before are at the end."""
     by_place = {rescored.output.place: rescored for rescored in rescored_outputs}
     dropped = set()
     if stamp.asked:
@@ -290,7 +290,7 @@ def _implied_outcome(measurements: Sequence[Measurement]) -> Outcome:
 
 
 def _rescored_outcome(record: TestRecord, measurements: Sequence[Measurement]) -> Outcome:
-    """Return the outcome of a test with new measurements: it follows them if the old measurements alone decided the old one."""
+    """Return the outcome of a test with new measurements: it follows them if only the old measurements decided the old one."""
     was = _implied_outcome(record.measurements)
     now = _implied_outcome(measurements)
     only_measurements_decided = not _ended_otherwise(record)
@@ -314,7 +314,7 @@ def _ended_otherwise(record: TestRecord) -> bool:
     """Return whether anything but a verdict on a measurement contributed to the end of the test."""
     if record.raised:
         return not set(record.raised) <= set(_OUTCOME_EXCEPTIONS.values())
-    # Older run files do not store the exceptions: there a paragraph of the text that belongs to no measurement tells.
+    # Older run files do not store the exceptions: there a paragraph of the text that belongs to no measurement shows it.
     if record.outcome not in ("failed", "errored") or not record.message:
         return False
     return bool(_unrelated_messages(record))
@@ -370,7 +370,7 @@ def _rescored_exceptions(
 ) -> tuple[str, ...]:
     """Return the exceptions of the test after it was scored again.
 
-    If the measurements now mean another outcome, the exception of the old one is removed. That of the new one is put
+    If the measurements now mean another outcome, the exception of the old one is removed. The exception of the new one is put
     first, if the test has this outcome or was expected to fail.
     """
     now = _implied_outcome(measurements)

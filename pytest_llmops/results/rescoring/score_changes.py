@@ -124,7 +124,7 @@ def compare_scores(pairs: Iterable[tuple[Output, Measurement]]) -> list[Change]:
 def list_judges(scores: Iterable[Score]) -> list[tuple[str, str, str]]:
     """Return name, version and model of each judge once, sorted; at least one if there is a score.
 
-    Scores of a judge that was not called, as there was no answer, do not count: they have no version. If there are no others,
+    Scores of a judge that was not called, because the answer was missing, do not count: they have no version. Without others,
     they count.
     """
     all_scores = list(scores)
@@ -140,7 +140,7 @@ def format_changes(
     Args:
         changes: The changes, in this order.
         judge_called: A judge was called; otherwise only the threshold changed.
-        passed_over: How many measurements could not be scored again, by reason.
+        passed_over: How many measurements got no new score, by reason.
     """
     ordered = sorted(changes, key=lambda change: (change.output.record, change.output.place or 0))
     scales = _list_scales(ordered)
@@ -159,7 +159,7 @@ def format_changes(
     if judge_called and _has_same_judge(ordered):
         note = ", and nothing has"
         if changed:
-            note = "; what has is its noise, or the threshold"
+            note = "; only its noise or the threshold has"
         yield f"the same judge, version and answers: nothing could have changed{note}"
 
 
@@ -256,7 +256,7 @@ def _iter_judge_rows(
     """Yield the rows on the judges, and whether their model is the same; judges are given as name, version and model."""
     before = "; ".join(map(_format_judge, old))
     if not judge_called:
-        yield "judge", f"{before}: not asked, only the threshold is another"
+        yield "judge", f"{before}: not called, only the threshold is different"
         return
     now = "; ".join(map(_format_judge, new))
     yield "judge", f"{before or 'nobody'} -> {now}"

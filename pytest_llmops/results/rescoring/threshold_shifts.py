@@ -1,7 +1,7 @@
 """Find the threshold of a new judge that decides most like the threshold of the old judge.
 
 A "split" divides the outputs by the new score into those that pass and those that fail. The best one is that whose decisions
-agree most with those of the old judge, measured by kappa.
+agree most with the old judge, measured by kappa.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -102,7 +102,7 @@ class _Split:
     """A place at which the new scores can be split. Splits are ordered by their fields, and the greatest is the best.
 
     Attributes:
-        kappa: Agreement of its decisions with those of the old judge.
+        kappa: Agreement of its decisions with the old judge.
         balance: Minus the difference between the numbers of outputs that it and the old judge pass; 0 is the best.
         passes: How many outputs it passes.
         agrees: How many outputs it decides as the old judge did.
@@ -186,7 +186,7 @@ def _iter_splits(scores: Sequence[tuple[float, bool]], passed: int) -> Iterator[
     """
     count = len(scores)
     passes = 0  # outputs above the split
-    hits = 0  # those of them that the old judge passed too
+    hits = 0  # the ones that the old judge passed too
     groups = []
     for score, group in groupby(scores, itemgetter(0)):
         groups.append((score, [decision for _, decision in group]))

@@ -1,7 +1,7 @@
 """Pair the sentences of a reference with the most similar sentences of an answer, and describe where they differ.
 
 The tokens of a pair are aligned; each place where they differ is a *change*. A check turns a change into a *finding*,
-an alarm for the user, and thereby *claims* the change: later checks leave it alone.
+an alarm for the user, and thereby *claims* the change: later checks ignore it.
 """
 
 from bisect import bisect_left, bisect_right
@@ -336,8 +336,8 @@ class Comparison:
     """The result of all checks of two texts.
 
     Attributes:
-        alarms: In the order of the reference. No alarm is no proof that both texts mean the same.
-        without: What was *not* compared, as sentences: checks that do not exist for the language, sentences
+        alarms: In the order of the reference. Without an alarm the texts may still differ in meaning.
+        without: The texts that were *not* compared, as sentences: checks that do not exist for the language, sentences
             beyond the limit.
     """
 

@@ -37,7 +37,7 @@ _ENGLISH_CHECKS: dict[str, Check] = {
     "entities": names.find_name_differences,
 }
 # All checks, in the order in which they run:
-# a check leaves alone the changes that an earlier check has claimed
+# a check ignores the changes that an earlier check has claimed
 CHECKS: tuple[str, ...] = (*_LANGUAGE_NEUTRAL_CHECKS, IDENTIFIERS, *_ENGLISH_CHECKS, POLARITY)
 VERSION = "9"  # version of all checks together; with another version the same texts may raise other alarms
 # Sentences of the reference that are compared, besides those that the answer repeats word by word
@@ -52,8 +52,8 @@ def resolve_check_names(given: object) -> tuple[str, ...]:
         given: ``"default"``: all checks; names: only these; names with a minus: all but these; an empty list: none.
 
     Raises:
-        UnknownName: There is no such check.
-        UsageError: It is no collection of names, or some have a minus and some have none.
+        UnknownName: The check does not exist.
+        UsageError: It is not a collection of names, or only some of them have a minus.
 
     >>> resolve_check_names(["units", "numbers"]), "units" in resolve_check_names(["-units"])
     (('numbers', 'units'), False)
@@ -71,19 +71,19 @@ def resolve_check_names(given: object) -> tuple[str, ...]:
     if len(removed) < len(switches):
         listed = shorten_text(repr(sorted(switches)), 80)
         raise UsageError(
-            'assert_semantic: expected checks all with a minus ("all but these") or all without ("these alone"), '
+            'assert_semantic: expected checks all with a minus ("all but these") or all without ("only these"), '
             f"got {listed}"
         )
     return tuple(name for name in CHECKS if name not in named)
 
 
 def _read_switches(given: object) -> Collection[str]:
-    """Return the given names, with or without a minus; raise a `UsageError` if it is no collection of texts."""
+    """Return the given names, with or without a minus; raise a `UsageError` if it is not a collection of texts."""
     is_list = isinstance(given, Collection) and not isinstance(given, str)
     if is_list and all(isinstance(name, str) for name in cast("Collection[object]", given)):
         return cast("Collection[str]", given)
     raise UsageError(
-        'assert_semantic: expected checks="default", a list of names, like ["numbers"] for these alone or ["-numbers"] for all '
+        'assert_semantic: expected checks="default", a list of names, like ["numbers"] for only these or ["-numbers"] for all '
         f"but these, or checks=() for no checks, got {shorten_text(repr(given), 80)}"
     )
 
@@ -106,16 +106,16 @@ def compare(
     Args:
         actual: The answer.
         expected: The reference.
-        checks: Names of `CHECKS`, these alone or with a minus all but these (``["-roles"]``); ``()`` for no checks.
+        checks: Names of `CHECKS`: only these, or with a minus all but these (``["-roles"]``); ``()`` for no checks.
         language: The language of texts that are too short to tell.
-        question: What was asked; only the check ``polarity`` reads it, and without it that check finds nothing.
+        question: The question. Only the check ``polarity`` reads it, and finds nothing without it.
 
     Returns:
-        The alarms, and what was not compared. The same text, or an empty text, raises no alarm.
+        The alarms, and what the checks did not compare. The same text, or an empty text, raises no alarm.
 
     Raises:
         TypeError: An argument is not a text.
-        UsageError: There is no such check, or it is no collection of names.
+        UsageError: A check does not exist, or it is not a collection of names.
 
     >>> compare("Refunds take 60 days.", "Refunds take 30 days.").alarms[0].message
     'another number: the reference says "30 days", the answer "60 days"'

@@ -7,10 +7,10 @@ from typing import NamedTuple
 from pytest_llmops.semantics.checks.alignment import Finding, build_finding
 
 MAX_IDENTIFIERS = 100  # identifiers of a text that are compared
-_PLACEHOLDER = "\ufffc"  # in the place of what an earlier kind has matched
+_PLACEHOLDER = "\ufffc"  # in the place of an earlier kind's match
 _TRAILING_MARKS = ".,;:!?)]}>'\"*"
 
-# Kinds in order of precedence: what an earlier kind has matched, a later one does not see.
+# Kinds in order of precedence: a later kind does not see the matches of an earlier one.
 _PATTERNS = (
     ("mail address", re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}")),
     ("URL", re.compile(r"(?i)\b(?:https?|ftp|ssh|git)://[^\s<>\"'`]{1,500}|\bwww\.[^\s<>\"'`]{1,500}")),
@@ -28,7 +28,7 @@ class Identifier(NamedTuple):
     Attributes:
         kind: Its kind.
         text: As written, without marks around it.
-        key: What it is compared by.
+        key: The form that is compared.
     """
 
     kind: str
@@ -61,7 +61,7 @@ def read_identifiers(text: str) -> list[Identifier]:
 
 
 def _normalize(kind: str, text: str) -> str:
-    """Return what an identifier is compared by: without the protocol and "www.", and without case where it never counts."""
+    """Return the form of an identifier that is compared: without the protocol and "www.", and without case where it never counts."""
     if kind == "mail address":
         return text.casefold()
     if kind == "URL":

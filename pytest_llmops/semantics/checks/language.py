@@ -35,11 +35,11 @@ _SCRIPTS = (
 _CYRILLIC = re.compile(r"[\u0400-\u04ff]")
 MIN_CYRILLIC_SHARE = 0.3
 _CYRILLIC_CODES = ("ru", "uk", "bg")
-_WORD = re.compile(r"(?<!\d)[^\W\d_]+|(?<=\d)[^\W\d_]{2,}")  # words; the "e" of "1e6" is no word
+_WORD = re.compile(r"(?<!\d)[^\W\d_]+|(?<=\d)[^\W\d_]{2,}")  # words; the "e" of "1e6" is not a word
 # A text of fewer words in the Latin script gets no verdict: names and terms are the same in many languages
 MIN_WORDS = 3
 # Below it a text gets no verdict. Of the captions in
-# `docs/explanation/checks.md`, cut to three words, at most 1 % are wrong.
+# `docs/explanation/measured/checks.md`, cut to three words, at most 1 % are wrong.
 MIN_PROBABILITY = 0.7
 # Below it a text in Cyrillic letters is Russian, the most frequent of these languages
 MIN_OTHER_CYRILLIC = 0.9
@@ -120,7 +120,7 @@ def detect_pair_language(text: str, other: str, default: str = "English") -> tup
 def _detect_joined(prose: str) -> str:
     """Return the language of two short texts that are joined, or ``""`` if it depends on words that are repeated.
 
-    A word that both texts have, as two commands do, is no more of a language than one of a single text.
+    A word that both texts have, as two commands do, counts no more for a language than a word of a single text.
     """
     language = _detect_prose(prose)
     if language != _detect_prose(" ".join(dict.fromkeys(_WORD.findall(prose)))):
@@ -130,7 +130,7 @@ def _detect_joined(prose: str) -> str:
 
 @cache
 def load_identifier() -> LanguageIdentifier:
-    """Return py3langid with its model, which is read once in a process: that takes half a second."""
+    """Return py3langid with its model, which is read once in a process, in half a second."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

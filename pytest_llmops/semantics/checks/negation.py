@@ -23,7 +23,7 @@ from pytest_llmops.semantics.checks.sentence import (
 )
 
 NEGATIVE_WORDS = english_stems("negative_words")
-# Words that may carry a negation of their own: beside them no alarm is raised
+# Words that may carry a negation of their own: next to them no alarm is raised
 IMPLIED_NEGATIVES = english_stems("implied_negatives")
 MIN_SIMILARITY = 0.55
 MIN_COVERAGE = 0.4

@@ -94,7 +94,7 @@ def _read_sentence_polarity(question: Sentence, sentence: Sentence) -> tuple[boo
 
 
 def _negates_question(question: Sentence, sentence: Sentence, place: int) -> bool:
-    """Return whether the negative word at a place stands closely before a word of the question, without a pause.
+    """Return whether the negative word at a place comes closely before a word of the question, without a pause.
 
     It does not in "No worries, dogs are welcome", nor in "Dogs are welcome, with no fee".
     """

@@ -1,4 +1,4 @@
-"""Leaves out of a text what is in no language: code, URLs, paths, options, identifiers, JSON and tables of numbers."""
+"""Leave out of a text the parts that are in no language: code, URLs, paths, options, identifiers, JSON and tables of numbers."""
 
 import json
 import re
@@ -58,7 +58,7 @@ def read_prose(text: str) -> str:
 
 
 def _leave_out_fences(text: str) -> str:
-    r"""Return what is outside of fences; if nothing is, what is within those that may hold prose.
+    r"""Return the text outside of fences. If there is none, return the text within fences that may hold prose.
 
     >>> _leave_out_fences("So: ```sh\nmake\n```").strip(), _leave_out_fences("```markdown\nSo geht es\n```").strip()
     ('So:', 'So geht es')

@@ -21,7 +21,7 @@ def find_role_swaps(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
 
 
 def _find_swap(pair: Pair, claimed: frozenset[int]) -> Difference | None:
-    """Return what has changed places between the sentences, or None."""
+    """Return the words that have changed places between the sentences, or None."""
     if any(len(side.tokens) > MAX_TOKENS for side in pair.sides):
         return None
     if not any(pair.unclaimed_changes(claimed)):

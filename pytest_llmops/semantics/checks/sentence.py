@@ -53,7 +53,7 @@ def stem_word(word: str) -> str:
         return word
     prefix = _PREFIX.match(word)
     if prefix:
-        # The stemmer takes more from a long word: "inedible" must remain "in" and "edible".
+        # The stemmer removes more of a long word: "inedible" must remain "in" and "edible".
         rest = word[prefix.end() :]
         return prefix[0] + _stemmer()(IRREGULAR_FORMS.get(rest, rest))
     stem = _stemmer()(word)

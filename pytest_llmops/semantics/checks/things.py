@@ -11,11 +11,11 @@ from pytest_llmops.semantics.checks.relations import ARTICLES, NO_THINGS
 from pytest_llmops.semantics.checks.sentence import FUNCTION_WORDS, Sentence, Token, stem_word
 from pytest_llmops.semantics.word_lists.reader import english_words
 
-# What is measured of a thing. "Two weeks of notice" and "ten metres of road" have too many other words for the thing.
+# The measured property of a thing. "Two weeks of notice" and "ten metres of road" have too many other words for the thing.
 DIMENSIONS = frozenset({"data", "mass", "volume"})
 NON_NOUNS = english_words("non_nouns")
 GENERAL_NOUNS = english_words("general_nouns")
-# Things of which one is never another name of a thing beside it. Two words that are not here may be synonyms, as petrol and fuel are.
+# Things of which one is never another name of a thing next to it. Two words that are not here may be synonyms, as petrol and fuel are.
 CONTRASTS = (
     ("ram memory", "storage disk disc ssd hdd drive", "traffic bandwidth"),
     ("upload", "download"),
@@ -23,7 +23,7 @@ CONTRASTS = (
     ("protein", "fat", "fibre fiber"),
     ("water", "milk", "oil"),
 )
-# "Main memory" and "hard disk" are no other things than memory and disk.
+# "Main memory" and "hard disk" are the same things as memory and disk.
 PLAIN_ADJECTIVES = frozenset({"main", "hard"})
 
 
@@ -41,7 +41,7 @@ _CONTRASTS_BY_KEY = _read_contrasts()
 
 
 class _Amount(NamedTuple):
-    """A quantity and the word for what it is a quantity of."""
+    """A quantity and the word for the thing it measures."""
 
     fact: Fact
     thing: Token
@@ -100,7 +100,7 @@ def _read_amounts(sentence: Sentence) -> Iterator[_Amount]:
             following = following[1:]
         if not following or following[0].key not in _CONTRASTS_BY_KEY:
             continue
-        # "64 GB memory card", "200 g of rice flour": the word behind is the noun, and the first one tells nothing.
+        # "64 GB memory card", "200 g of rice flour": the word behind is the noun, and the first one adds nothing.
         end = following[0].end
         if len(following) > 1 and _is_noun(following[1]) and sentence.text[end : following[1].start] == " ":
             continue

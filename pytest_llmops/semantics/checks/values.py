@@ -41,7 +41,7 @@ def find_unit_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Findi
 
 
 def _unit_dims(token: Token) -> frozenset[str]:
-    """Return what a unit without a number measures: ``time`` for "week" and "weekly"; nothing for another word."""
+    """Return the dimension of a unit without a number: ``time`` for "week" and "weekly"; nothing for another word."""
     if token.text.lower() in FREQUENCY_WORDS:
         return frozenset({"time"})
     # "A minute" is a single token.
@@ -73,7 +73,7 @@ def find_unlike_values(pair: Pair, claimed: frozenset[int], *, check: str) -> It
 
 
 def _are_seen_from_both_sides(pair: Pair) -> bool:
-    """Return whether one sentence tells of a match from the side of the winner, and the other from the loser's."""
+    """Return whether one sentence describes a match from the side of the winner, and the other from the loser's."""
     if find_opposites(pair.expected.keys, pair.actual.keys):
         return True
     counts = [side.keys.count("by") + side.keys.count("lose") for side in pair.sides]

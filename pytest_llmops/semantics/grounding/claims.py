@@ -14,7 +14,7 @@ _I_CANNOT = (
     r"wasn['’]t\s+able\s+to|(?:am|was|are|were)\s+(?:unable|not\s+able)\s+to)"
 )
 _UNABLE = r"(?:['’]m|['’]re)\s+(?:unable|not\s+able)\s+to"
-# Follows "we cannot say" where the sentence speaks of nothing but what is not known, unlike "say no"
+# Follows "we cannot say" in a sentence about unknown things only, unlike "say no"
 _WHAT_IS_UNKNOWN = (
     r"(?=\s*(?:[.,;:!?—]|$)|(?:\s+you)?\s+(?:(?:it|that|this|these|those)(?=\s*(?:[.,;:!?—]|$)|\s+(?:in|from|with|based|for\s+sure)\b)|"
     r"whether|if|how|when|where|why|which|who|what|for\s+(?:sure|certain)|with\s+certainty|exactly|anything|enough|much|"
@@ -32,7 +32,7 @@ _NO_ANSWER = (
     r"je\s+ne\s+sais\s+pas|no\s+lo\s+sé|non\s+lo\s+so|não\s+sei|ik\s+weet\s+het\s+niet|nie\s+wiem|я\s+не\s+знаю|我不知道|"
     r"わかりません|分かりません)"
 )
-# Says that the answer is not known, which claims nothing of the world
+# States that the answer is not known, which claims nothing about the world
 UNKNOWN_ANSWER = re.compile(
     rf"^\W*{_NO_ANSWER}\W*$"
     rf"|\b(?:I|we)\s*(?:{_I_CANNOT}|{_UNABLE})\s+(?:know|have\s+(?:access\s+to\s+)?(?:any\s+|that\s+|enough\s+)?(?:information|data))\b"
@@ -89,7 +89,7 @@ CLAIM_LEAD = re.compile(
 )
 BULLET = re.compile(r"^(?:[-*•·–>]\s+|\d{1,3}[.)]\s+|#{1,6}\s+)")
 BLANKS = re.compile(r"\s+")
-# Leads to "I don't know" and says nothing by itself: "after reading all documents, I can't find it"
+# Leads to "I don't know" and claims nothing by itself: "after reading all documents, I can't find it"
 UNKNOWN_FRAME = re.compile(
     r"^(?:after|having|based|according|from|in|for|with|as|given|unfortunately|sorry|regarding|concerning)\b",
     re.IGNORECASE,
@@ -199,7 +199,7 @@ class Statement:
     Attributes:
         claims: Its sentences that claim something.
         left_out: Its other sentences, and the parts of sentences that claim nothing.
-        abstains: It says that it does not know, and claims nothing.
+        abstains: The sentence states that the answer is not known, and claims nothing.
     """
 
     claims: tuple[str, ...]
@@ -210,7 +210,7 @@ class Statement:
 def split_claims(answer: str) -> Statement:
     """Return the sentences of an answer that claim something, and the others.
 
-    In a sentence that says "I don't know", the other parts may still claim something. Citations (``[1]``) are
+    In a sentence with "I don't know", the other parts may still claim something. Citations (``[1]``) are
     removed; headings and a list under "Sources:" claim nothing.
 
     >>> split_claims("Hello! Refunds take 5 days [1]. Anything else?").claims
@@ -239,7 +239,7 @@ class _ClaimSplitter:
     is_unknown: bool = False
 
     def sort_next_part(self, text: str) -> str:
-        """Add the first part of a sentence to the claims or to what is left out; return the rest, which is shorter."""
+        """Add the first part of a sentence to the claims or to the parts left out, and return the rest, which is shorter."""
         if text.endswith(("?", "？", "؟")):
             self.left_out.append(text)
             return ""
@@ -285,7 +285,7 @@ def _is_small_talk(text: str) -> bool:
 def _is_leading_claim(text: str) -> bool:
     """Return whether the text in front of "I don't know" claims something; "Based on the documents," does not."""
     plain = CLAIM_LEAD.sub("", text)
-    if len(content_stems(plain)) < 2 or _is_small_talk(plain):  # noqa: PLR2004 -- a subject and what is said of it
+    if len(content_stems(plain)) < 2 or _is_small_talk(plain):  # noqa: PLR2004 -- a subject and its predicate
         return False
     if required_stems(plain):
         return True
@@ -295,7 +295,7 @@ def _is_leading_claim(text: str) -> bool:
 
 
 def _text_after_unknown(text: str) -> str:
-    """Return the text behind "I don't know" from where it says something else; "" if it never does.
+    """Return the text behind "I don't know" from where it makes a claim; "" if it never does.
 
     Of "the fee; the deadline is 9 May" that is "the deadline is 9 May".
     """

@@ -24,11 +24,11 @@ class Claim:
     Attributes:
         text: The claim.
         supported: Whether a passage entails it.
-        context: Index of the context of that passage, from 0; None if there is no passage at all.
+        context: Index of the context of that passage, from 0; None without any passage.
         nearest: The passage.
         entailment: Probability that `nearest` entails the claim, 0 to 1.
         contradiction: Highest probability that a passage contradicts the claim, 0 to 1.
-        without: Sentences that say what the model did not compare.
+        without: Sentences on the texts that the model did not compare.
     """
 
     text: str
@@ -89,7 +89,7 @@ def _read_passages(contexts: Sequence[str]) -> list[_Passage]:
 
 
 def _select_passages(claim: str, passages: Sequence[_Passage]) -> list[_Passage]:
-    """Return the passages that share most words with a claim; the model is only asked about these."""
+    """Return the passages that share most words with a claim; only these are given to the model."""
     wanted = content_stems(claim).keys()
     most_shared_first = sorted(passages, key=lambda passage: -len(passage.stems & wanted))
     return most_shared_first[:MAX_PASSAGES]
@@ -98,7 +98,7 @@ def _select_passages(claim: str, passages: Sequence[_Passage]) -> list[_Passage]
 def _decide_claim(
     claim: str, results: Sequence[tuple[Inference, _Passage]], without: tuple[str, ...]
 ) -> Claim:
-    """Return a claim with the passage that entails it most probably; unsupported if there is no passage."""
+    """Return a claim with the passage that entails it most probably; unsupported without any passage."""
     if not results:
         return Claim(text=claim, supported=False)
     best, passage = max(results, key=lambda result: result[0].entailment)

@@ -44,7 +44,7 @@ class Relevance:
 def measure_relevance(question: str, contexts: Sequence[str], *, embedder: Embedder) -> Relevance:
     """Return how much contexts have to do with a question; no contexts have nothing to do with it.
 
-    A passage may have all words of a question and still not answer it: this tells passages of the right subject
+    A passage may have all words of a question and still not answer it: this separates passages of the right subject
     from passages of another subject, no more.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Read the word lists that lie beside this module, each once."""
+"""Read the word lists next to this module, each once."""
 
 from functools import cache
 from importlib.resources import files
@@ -43,7 +43,7 @@ def read_sections(file_name: str) -> dict[str, tuple[str, ...]]:
 
 
 def read_pairs(file_name: str) -> dict[str, str]:
-    """Return a table of names; each line of the file is a target, then the names that stand for it.
+    """Return a table of names; each line of the file is a target, then the names that mean it.
 
     >>> read_pairs("spellings.txt")["colour"], read_pairs("magnitudes.txt")["mio"]
     ('color', '1e6')

@@ -65,11 +65,11 @@ def _prepare(question: Question, answer: TracedAnswer) -> TracedAnswer:
     """Return the answer with the ids of its calls.
 
     Raises:
-        UnsupportedFormat: The request asks for what no trace holds.
+        UnsupportedFormat: The request needs something that no trace holds.
     """
     asked = question.body.get("n")
     if isinstance(asked, int) and asked > 1:
-        raise UnsupportedFormat(f"the request asks for {asked} answers (n), a trace has one")
+        raise UnsupportedFormat(f"the request wants {asked} answers (n), a trace has one")
     if "functions" in question.body and answer.tool_calls:
         raise UnsupportedFormat("the request has the deprecated field functions; expected tools")
     return name_tool_calls(question, answer, "call_")

@@ -54,7 +54,7 @@ def _encode_events(question: Question, answer: TracedAnswer) -> Iterator[Event]:
         yield {"contentBlockStop": {"contentBlockIndex": number}}
         number += 1
     for call in answer.tool_calls:
-        read_arguments(call)  # refuses what a reply without a stream could not hold
+        read_arguments(call)  # refuses an answer that a reply without a stream could not hold
         start = {"toolUse": _name_call(call)}
         yield {"contentBlockStart": {"contentBlockIndex": number, "start": start}}
         for piece in split_text(call.arguments.strip() or "{}"):
@@ -89,7 +89,7 @@ def _name_call(call: ToolCall) -> Event:
 
 
 def _write_usage(usage: Usage) -> Event:
-    """Return the known tokens; the input excludes those of the cache."""
+    """Return the known tokens; the input excludes tokens of the cache."""
     counts = {
         "inputTokens": subtract_counts(usage.input_tokens, usage.cached_tokens, usage.cache_write_tokens),
         "outputTokens": usage.output_tokens,

@@ -1,4 +1,4 @@
-"""What the encoders of all wire formats share: ids, pieces of a text, finish reasons, arguments as JSON."""
+"""Helpers of the encoders of all wire formats: ids, pieces of a text, finish reasons, arguments as JSON."""
 
 import json
 import math
@@ -17,7 +17,7 @@ MAX_PIECES = 200  # events that a text is split into
 MAX_NAME_CHARS = 80
 SSE = "text/event-stream; charset=utf-8"
 JSON = "application/json"
-# Finish reasons of all vendors and of OpenTelemetry, in lower case -> those of OpenAI's chat completions
+# Finish reasons of all vendors and of OpenTelemetry, in lower case -> finish reasons of OpenAI's chat completions
 _NEUTRAL_REASONS = {
     "stop": "stop",
     "end_turn": "stop",
@@ -97,7 +97,7 @@ class Encoder:
 
 
 def asks_for_stream(question: Question) -> bool:
-    """Return whether the body of a request asks for a stream."""
+    """Return whether the body of a request wants a stream."""
     return question.body.get("stream") is True
 
 
@@ -195,7 +195,7 @@ def sum_or_none(first: int | None, second: int | None) -> int | None:
 
 
 def subtract_counts(total: int | None, *parts: int | None) -> int | None:
-    """Return what is left of a count without its known parts, at least 0; None if it is not known.
+    """Return the rest of a count without its known parts, at least 0; None if it is not known.
 
     >>> subtract_counts(10, 3, None), subtract_counts(None, 3), subtract_counts(1, 3)
     (7, None, 0)

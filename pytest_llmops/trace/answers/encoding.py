@@ -36,14 +36,14 @@ _INVOKE_STREAM = "/invoke-with-response-stream"
 
 
 def encode_answer(url: str, request: Mapping[str, Any], answer: TracedAnswer) -> EncodedAnswer:
-    """Return an answer in the wire format of the request that it answers, as a stream if the request asks for one.
+    """Return an answer in the wire format of the request that it answers, as a stream if the request wants one.
 
     The same request and answer give the same bytes.
 
     Args:
         url: The address of the request, with its query.
         request: The body of the request.
-        answer: What the model answered.
+        answer: The answer of the model.
 
     Raises:
         UnsupportedFormat: The format has no encoder, or cannot hold the answer.

@@ -69,11 +69,11 @@ def _make_chunk(question: Question, answer: TracedAnswer, parts: list[Event], *,
     """Return a reply, or an event of a stream; the last one has finish reason and tokens.
 
     Raises:
-        UnsupportedFormat: The request asks for several answers.
+        UnsupportedFormat: The request wants several answers.
     """
     asked = get_mapping(question.body, "generationConfig").get("candidateCount")
     if isinstance(asked, int) and asked > 1:
-        raise UnsupportedFormat(f"the request asks for {asked} answers (candidateCount), a trace has one")
+        raise UnsupportedFormat(f"the request wants {asked} answers (candidateCount), a trace has one")
     candidate: Event = {"content": {"role": "model", "parts": parts}, "index": 0}
     chunk: Event = {"candidates": [candidate]}
     if is_last:

@@ -105,7 +105,7 @@ def _list_streamed_blocks(answer: TracedAnswer) -> Iterator[tuple[Event, list[Ev
 
 
 def _write_usage(usage: Usage) -> Event:
-    """Return the tokens; the input excludes those of the cache. A count that the trace lacks is null, or left out if optional."""
+    """Return the tokens; the input excludes tokens of the cache. A count that the trace lacks is null, or left out if optional."""
     counts: Event = {
         "input_tokens": subtract_counts(usage.input_tokens, usage.cached_tokens, usage.cache_write_tokens),
         "output_tokens": usage.output_tokens,

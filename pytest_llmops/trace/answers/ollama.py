@@ -43,7 +43,7 @@ def _pack_events(_question: Question, events: Iterable[Event]) -> bytes:
 
 
 def _is_streamed(question: Question) -> bool:
-    """Return whether an answer is streamed: Ollama streams unless the request says otherwise."""
+    """Return whether an answer is streamed: Ollama streams unless the request sets ``stream`` to false."""
     return question.body.get("stream") is not False
 
 

@@ -93,7 +93,7 @@ def _stream_text(where: Event, part: Event) -> Iterator[Event]:
 
 
 def _stream_input(kind: str, where: Event, text: str) -> Iterator[Event]:
-    """Yield the pieces of what a tool call gives to its tool."""
+    """Yield the pieces of the arguments of a tool call."""
     for piece in split_text(text):
         yield {"type": f"response.{kind}.delta", **where, "delta": piece}
 

@@ -7,12 +7,12 @@ from pytest_llmops.protocols import ToolCall, Usage
 
 
 class UnsupportedFormat(ValueError):
-    """An answer cannot be written in the wire format of a request; the message says why."""
+    """An answer cannot be written in the wire format of a request; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracedAnswer:
-    """What a model answered, without a wire format.
+    """The answer of a model, without a wire format.
 
     Attributes:
         text: The text; empty for an answer that only calls tools.

@@ -1,6 +1,6 @@
 """Read the messages and tools of exported traces in any convention, in the format of OpenAI's chat completions.
 
-A message may be a text, or a list of parts: those of OpenTelemetry, OpenInference, and the blocks of Anthropic, which some
+A message may be a text, or a list of parts: parts of OpenTelemetry, OpenInference, and the blocks of Anthropic, which some
 instrumentations write as a JSON text. Tool calls and tool results among the parts are read as such; a part of an unknown kind is kept
 as it is.
 """
@@ -20,7 +20,7 @@ CUT = "calls cut by a limit of attributes"
 MAX_KEPT = 10_000  # characters of a message that is kept for the next call
 _MESSAGE_KEYS = frozenset(("role", "content", "parts", "contents", "tool_calls", "message"))
 _JSON_STARTS = ('[{"', '{"role"', '{"messages"', '{"tools"', '{"type"', '{"model"')
-# Kinds of parts: OpenTelemetry's names, then those of vendors
+# Kinds of parts: OpenTelemetry's names, then names of vendors
 _TEXTS = ("text", "input_text", "output_text")
 _CALLS = (
     "tool_call",
@@ -63,7 +63,7 @@ _ARGUMENT_KEYS = (
 
 
 class Turn(NamedTuple):
-    """A message as JSON (`text`), and a normalized text by which it is compared with those of other calls (`spelling`)."""
+    """A message as JSON (`text`), and a normalized text by which it is compared with messages of other calls (`spelling`)."""
 
     text: str
     role: str
@@ -101,7 +101,7 @@ def _is_message_or_call(item: object) -> bool:
 
 
 def join_answers(turns: Iterable[Turn]) -> list[Turn]:
-    """Return the turns with those of the assistant in a row as one: the items of one answer of OpenAI's Responses."""
+    """Return the turns, with consecutive turns of the assistant as one: the items of one answer of OpenAI's Responses."""
     joined: list[Turn] = []
     for turn in turns:
         if joined and turn.role == joined[-1].role == "assistant":
@@ -271,7 +271,9 @@ def _read_message(item: object, role: str) -> list[dict[str, Any]]:
         content = _join_texts(parts)
     tool_calls = _read_tool_calls(message, parts)
     if tool_calls:
-        role = "assistant"  # unless the message says otherwise: an item of OpenAI's Responses has no role
+        role = (
+            "assistant"  # unless the message states another role: an item of OpenAI's Responses has no role
+        )
     role = as_text(message.get("role")) or role
     own = {"role": role, "content": content or ""}
     if role == "tool":
@@ -299,7 +301,7 @@ def _find_parts(content: object) -> list[Any]:
 def _open_part(part: object) -> JsonObject:
     """Return a part of a message without wrappers; a text becomes a part of the kind "text".
 
-    OpenInference has the kind within "message_content", and a tool call beside it.
+    OpenInference has the kind within "message_content", and a tool call next to it.
     """
     if isinstance(part, str):
         return {"type": "text", "text": part}

@@ -122,7 +122,7 @@ def _scan_records(read: Callable[[int], str], text: str) -> Iterator[dict[str, A
 def _decode_records(text: str, position: int) -> tuple[list[dict[str, Any]], int, str]:
     """Decode the JSON value at a position; return its records, the position after it, and "".
 
-    If there is no valid value, return no records, the position of the error, and its description.
+    Without a valid value, return no records, the position of the error, and its description.
     """
     try:
         value, end = _decode(text, position)

@@ -159,7 +159,7 @@ def _format_parts(parts: Sequence[JsonObject]) -> str:
 
 
 def _format_gemini_part(part: JsonObject) -> str:
-    """Return the text of a part; of other parts, what it holds ("[image: png, 24 KB]") or its kind: "[fileData]"."""
+    """Return the text of a part; of other parts, the kind and size ("[image: png, 24 KB]") or its kind: "[fileData]"."""
     if "text" in part:
         return get_text(part, "text")
     item = read_media(part)

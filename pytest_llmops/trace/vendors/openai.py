@@ -236,7 +236,7 @@ def _read_responses_reply(reply: JsonObject) -> ParsedReply:
 
 
 def _join_responses(events: Sequence[JsonObject]) -> JoinedReply:
-    """Return the whole response that the final event of a stream holds; of a stream that was cut, what is known of it."""
+    """Return the whole response that the final event of a stream holds; of a stream that was cut, the known part."""
     final_events = [event for event in events if event.get("type") in _FINAL_EVENTS]
     has_ended = bool(final_events)
     if has_ended:

@@ -53,7 +53,7 @@ WRONG: list[tuple[Any, str]] = [
     ([["Hi"]], "turn 1: expected an object with keys, got a list"),
     ([{}], "turn 1: expected at least one of the keys say, when, else"),
     ([{"sya": "Hi"}], "turn 1: unknown key of a turn 'sya': known are approve, at_most"),
-    ([{"expect": {"calls": []}}], "turn 1: missing 'say': what the user says"),
+    ([{"expect": {"calls": []}}], "turn 1: missing 'say': the message of the user"),
     ([{"say": True}], "turn 1: say: expected a text, got true or false: write it in quotes"),
     ([" "], "turn 1: say: expected a text, got an empty one"),
     ([{"say": "Hi", "when": {"contains": "x"}}], "turn 1: when: the first turn has no reply before it"),

@@ -37,7 +37,7 @@ def test_pytest_gets_the_version_the_rest_of_the_budget_and_the_users_arguments(
         version="v3",
         budget=2.0,
         max_calls=10,
-        arguments=("-k", "a", "--llm-batch"),
+        arguments=("-k", "a", "--llm-record=batch"),
     )
     document = make_document()
     ledger = LedgerRuns(document, options)
@@ -45,10 +45,10 @@ def test_pytest_gets_the_version_the_rest_of_the_budget_and_the_users_arguments(
     arguments = ledger._list_arguments(tmp_path / "run.json", "new", 3)
     assert options.is_batched
     assert "--llm-prompt=support/answer=v3" in arguments
-    assert {"--llm-budget=1.500000", "--llm-max-calls=6", "--llm-record=new", "--llm-trials=3"} <= set(
+    assert {"--llm-budget=1.500000", "--llm-max-calls=6", "--llm-record=batch", "--llm-trials=3"} <= set(
         arguments
     )
-    assert arguments[-3:] == ["-k", "a", "--llm-batch"]
+    assert arguments[-2:] == ["-k", "a"]
     replay = ledger._list_arguments(tmp_path / "run.json", "none", 3)
     assert replay[-2:] == ["-k", "a"]
     assert not any(argument.startswith(("--llm-budget", "--llm-max-calls")) for argument in replay)

@@ -182,7 +182,7 @@ def clock_readings(hour: int, minute: int = 0) -> list[Reading]:
 
 
 def slashed_day_readings(first: int, second: int) -> list[Reading]:
-    """Return the days of a year that "3/4" may be, in either order; none if there is no such day.
+    """Return the days of a year that "3/4" may be, in either order; none if the day does not exist.
 
     >>> [reading.value for reading in slashed_day_readings(3, 14)]
     [(None, 3, 14)]

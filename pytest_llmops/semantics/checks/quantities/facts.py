@@ -16,7 +16,7 @@ DateParts: TypeAlias = "tuple[int | None, int | None, int | None]"
 # Relative, in the same unit: the rounding of a float, and less than a digit of a code
 EXACT_TOLERANCE = 1e-15
 TEMPERATURE_TOLERANCE = 1e-9  # absolute, in degrees: 32 °F are 0 °C but for a rounding
-CONVERSION_TOLERANCE = 0.03  # relative, in another unit: 5 miles are 8 km, and nobody says 8.047
+CONVERSION_TOLERANCE = 0.03  # relative, in another unit: 5 miles are 8 km, and nobody writes 8.047
 ROUGH_TOLERANCE = 0.1  # relative, for a month in days or weeks, and for "about 30"
 BARE_NUMBER = "number"
 SMALL_MONEY = "money small"  # cents and the like
@@ -29,8 +29,8 @@ class Reading(NamedTuple):
     """One possible meaning of a fact: "1.234" has two, 1234 and 1.234.
 
     Attributes:
-        dim: What is measured: ``number``, ``percent``, ``time``, ``length``, ``money USD``, ``date`` ...
-        value: In the base unit of the dimension; a date as (year, month, day) with None for what is not
+        dim: The measured dimension: ``number``, ``percent``, ``time``, ``length``, ``money USD``, ``date`` ...
+        value: In the base unit of the dimension; a date as (year, month, day) with None for a part that is not
             stated.
         unit: The unit it is written in.
     """
@@ -203,7 +203,7 @@ def build_fact(
     Args:
         match: A match in the sentence.
         readings: The readings, at least one.
-        start: Start of the fact in the sentence, if it is not that of the match.
+        start: Start of the fact in the sentence, if it differs from the start of the match.
         end: End of the fact, which may be beyond the match: a unit behind a number.
         raw: As in `Fact`.
         weak: As in `Fact`.
@@ -221,7 +221,7 @@ def collect_facts(
     readers: Iterable[tuple[re.Pattern[str], Callable[[re.Match[str]], Fact | None]]],
     taken: list[tuple[int, int]],
 ) -> list[Fact]:
-    """Return the facts that readers find, reader by reader; a later reader does not get what an earlier one has read.
+    """Return the facts that readers find, reader by reader; a later reader does not get text that an earlier one has read.
 
     Args:
         text: The sentence.
@@ -252,7 +252,7 @@ class Unit(NamedTuple):
     """A meaning of the name of a unit.
 
     Attributes:
-        dim: What it measures, as in `Reading`.
+        dim: The measured dimension, as in `Reading`.
         factor: How many base units it is.
         name: A name of its own, the same for all spellings ("h", "hours").
     """
@@ -354,7 +354,7 @@ _TO_CELSIUS = {"C": (1.0, 0.0), "F": (5 / 9, -160 / 9), "?": (1.0, 0.0), "K": (1
 
 
 def unit_readings(values: Sequence[float], name: str, *, glued: bool) -> list[Reading]:
-    """Return the readings of numbers with a unit; none if there is no unit of that name. Temperatures are in Celsius.
+    """Return the readings of numbers with a unit; none if no unit has that name. Temperatures are in Celsius.
 
     >>> unit_readings([2.0], "hours", glued=False), unit_readings([300.0], "K", glued=True)
     ([Reading(dim='time', value=7200.0, unit='time 3600.0')], [Reading(dim='temperature', value=26.850000000000023, unit='K')])

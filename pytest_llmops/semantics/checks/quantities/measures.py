@@ -186,12 +186,12 @@ def _read_magnitude(match: re.Match[str]) -> float:
 def _read_unit_after_number(
     match: re.Match[str], end: int, values: Sequence[float], extra: Sequence[Reading]
 ) -> Fact | None:
-    """Return the fact of a number and the unit behind it; None if no unit follows and there is no extra reading.
+    """Return the fact of a number and the unit behind it; None if neither a unit nor an extra reading follows.
 
     Args:
         match: A match of `_NUMBER`.
         end: The end of the number and its magnitude.
-        values: What the number may be.
+        values: The possible values of the number.
         extra: Readings without a unit, in which the letter behind the number is a magnitude ("5M").
     """
     unit = UNIT.match(match.string, end)
@@ -260,7 +260,7 @@ def _read_ordinal(match: re.Match[str]) -> Fact | None:
     if match[0].lower() == "second" and is_preceded_by(match, _AFTER_PER):
         return None  # a unit
     count = float(numerals.parse_ordinal(match[0]))
-    # "first" and "second" order what is said as often as they count.
+    # "first" and "second" order statements as often as they count things.
     return build_fact(match, Reading("ordinal", count), raw=count, weak=count <= 2)  # noqa: PLR2004
 
 

@@ -33,7 +33,7 @@ FRACTION_PARTS = {
     "fifth": 5, "fifths": 5, "sixth": 6, "sixths": 6, "seventh": 7, "sevenths": 7, "eighth": 8, "eighths": 8,
     "ninth": 9, "ninths": 9, "tenth": 10, "tenths": 10, "hundredth": 100,
 }  # fmt: skip
-# Words and letters behind a numeral, and what they multiply it by
+# Words and letters behind a numeral, with their factors
 MAGNITUDES = {name: float(number) for name, number in read_pairs("magnitudes.txt").items()}
 
 NUMBER_WORDS = "|".join(SCALES)
@@ -123,7 +123,7 @@ MIXED_NUMBER = re.compile(
     rf"(?i)\b(?P<whole>{NUMBER_WORDS}|\d{{1,6}})\s(?:and\s(?:an?|one)\s(?P<part>half|quarter)|(?P<top>[1-9]|1[135])/(?P<low>[23458]|16))\b"
 )
 LONG_CODE = re.compile(r"(?<![\w.,-])\d{15,}(?!\w|[.,-]\d)")
-MAX_CODE_DIGITS = 1_000  # digits of either end of a code that are compared, beside its length
+MAX_CODE_DIGITS = 1_000  # digits of either end of a code that are compared, in addition to its length
 
 
 def read_mixed_number(match: re.Match[str]) -> Fact:
@@ -225,7 +225,7 @@ def _may_be_added(number: int, smaller: int) -> bool:
 
 
 def _find_number(text: str, words: list[re.Match[str]]) -> tuple[int, int]:
-    """Return how many words a number takes that begins with the first word, and the number; ``(1, 0)`` if none does."""
+    """Return the length in words of the number that begins with the first word, and the number; ``(1, 0)`` if none does."""
     known = read_number_words()
     start = words[0].start()
     if _normalize(words[0][0]) not in known.first_words:

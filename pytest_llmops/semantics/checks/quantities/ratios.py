@@ -33,7 +33,7 @@ TERM_MARKS = frozenset(
 
 
 def is_ratio_or_score(match: re.Match[str]) -> bool:
-    """Return whether the words around two numbers with a colon say that they are no time: "a ratio of 16:10"."""
+    """Return whether the words around two numbers with a colon show that they are not a time: "a ratio of 16:10"."""
     if _has_ratio_word(match) or is_preceded_by(match, _SCORE_BEFORE, CONTEXT_CHARS):
         return True
     return _SCORE_AFTER.match(match.string, match.end()) is not None

@@ -32,7 +32,7 @@ VISIBLE = """
     range.selectNodeContents(walker.currentNode);
     const box = range.getBoundingClientRect();
     const text = walker.currentNode.textContent.replace(/\\s+/g, " ").trim();
-    if (text && box.width && box.bottom > 0 && box.top < window.innerHeight) lines.push(text);
+    if (text && box.width && walker.currentNode.parentElement.checkVisibility() && box.bottom > 0 && box.top < window.innerHeight) lines.push(text);
   }
   return lines.join("\\n");
 })()

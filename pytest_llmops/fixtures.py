@@ -263,7 +263,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
                 details["action"] = "append"
             group.addoption(option.flag, dest=option.dest, default=None, help=option.help, **details)
         if option.ini:
-            parser.addini(option.dest, option.help, type=option.ini, default=None)
+            parser.addini(option.dest, option.ini_help or option.help, type=option.ini, default=None)
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
@@ -334,7 +334,7 @@ def read_settings(config: pytest.Config) -> tuple[Settings, bool]:
 def register_other_runs(
     config: pytest.Config, settings: Settings, ours_key: object, run_unlogged: Callable[..., Any]
 ) -> None:
-    """Register the hooks of a run that is no ordinary one: it asks ahead, runs tests with faults, lints, or runs broken cases again.
+    """Register the hooks of special runs: calls collected ahead, tests with faults, lint, broken cases again.
 
     Args:
         config: pytest's.
@@ -343,7 +343,7 @@ def register_other_runs(
         run_unlogged: Runs the protocol of a test once, and returns its reports.
 
     Raises:
-        pytest.UsageError: There are no broken cases, or they cannot run again.
+        pytest.UsageError: No case is broken, or the broken cases cannot run again.
     """
     if settings.asks_ahead:
         from pytest_llmops.harness.ahead.hooks import register_hooks

@@ -1,4 +1,4 @@
-"""Hooks of the pytest plugin, a few lines each; `harness` does the work."""
+"""Hooks of the pytest plugin, a few lines each. `harness` does the work."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
-    """Refuse calls outside of tests from here on, if the project uses the plugin and replays; in a ledger, read its file with another text."""
+    """Refuse calls outside of tests from here on, if the project uses the plugin and replays. In a ledger, its file is read with another text."""
     from pytest_llmops._util.file_override import install_override
 
     early_config.add_cleanup(install_override())
@@ -133,7 +133,7 @@ class ReportListener:
         return controller.Controller(self._config, self._config.stash[SETTINGS])
 
     def _hand_over(self, controller: Controller) -> Controller:
-        """Tell a controller what is known of tests that did not run, and return it."""
+        """Pass the tests that did not run to a controller, and return it."""
         controller.collection_errors = self._collection_errors
         usage = controller.cassette_usage
         usage.left_out = max(self._left_out, self._config.stash[WATCH_KEY].left_out)
@@ -150,7 +150,7 @@ class ReportListener:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Collect what a test measured, and the names of all skipped tests, ours or not."""
+        """Collect the measurements of a test, and the names of all skipped tests, ours or not."""
         if report.skipped:
             self._skipped_tests.add(report.nodeid)
         if self.controller is not None or hasattr(report, "llmops"):
@@ -191,7 +191,7 @@ class ReportListener:
             self._crashed += 1
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Prepare pytest's list of failures; our section comes after it."""
+        """Prepare pytest's list of failures, after which our section follows."""
         if self.controller is not None:
             self.controller.list_failures(terminalreporter)
 
@@ -224,7 +224,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _note_problem(metafunc: pytest.Metafunc, problem: str) -> None:
-    """Keep what is wrong with the markers of a test, so that its set-up reports it; "" is no problem."""
+    """Keep a problem with the markers of a test, so that its set-up reports it. An empty text is not kept."""
     if not problem:
         return
     if metafunc.config.option.collectonly:  # nothing runs that would report it
@@ -303,7 +303,7 @@ def _register_hooks_for(config: pytest.Config, ours: list[pytest.Item]) -> None:
 
 
 def _register_recording_hooks(config: pytest.Config, fixtures: dict[object, Path]) -> None:
-    """Register `RecordingHooks`, once; ``fixtures`` are those that outlive a test, with the path of their cassette."""
+    """Register `RecordingHooks`, once. ``fixtures`` are the fixtures that outlive a test, with the path of their cassette."""
     if not config.pluginmanager.has_plugin("llmops_ours"):
         config.pluginmanager.register(RecordingHooks(config.stash[WATCH_KEY], fixtures), "llmops_ours")
 
@@ -324,7 +324,7 @@ def _refuse_unrecorded_calls(config: pytest.Config) -> None:
 
 
 class OnDemandHarness:
-    """Starts a harness for a test that uses none of our fixtures and markers, at its first measurement; other tests cost nothing."""
+    """Starts a harness for a test without our fixtures and markers, at its first measurement. Other tests cost nothing."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -404,7 +404,7 @@ class OnDemandHarness:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Count the collected tests that will not run, for a worker's controller; import what the others need."""
+        """Count the collected tests that will not run, for a worker's controller. Import the modules that the others need."""
         self.left_out -= len(session.items)
         getattr(self._config, "workeroutput", {})[LEFT_OUT_COUNT] = self.left_out
         ours = [item for item in session.items if OURS_KEY in item.stash]
@@ -551,7 +551,7 @@ def _run_unlogged(
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Attach what was measured to the report, and remove our frames from its traceback."""
+    """Attach the measurements to the report, and remove our frames from its traceback."""
     error = call.excinfo.value if call.excinfo is not None else None
     if not _has_report(item, error):
         return (yield)
@@ -581,7 +581,7 @@ def _has_report(item: pytest.Item, error: BaseException | None) -> bool:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_report_to_serializable() -> Generator[None, dict[str, Any] | None, dict[str, Any] | None]:
-    """Send what was measured to another process as a single text: execnet packs each nested value in Python."""
+    """Send the measurements to another process as a single text, because execnet packs each nested value in Python."""
     data = yield
     if data and data.get("llmops"):
         data["llmops"] = json.dumps(data["llmops"])
@@ -590,7 +590,7 @@ def pytest_report_to_serializable() -> Generator[None, dict[str, Any] | None, di
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_from_serializable(data: dict[str, Any]) -> None:
-    """Read what the hook above has sent."""
+    """Read the text that the hook above has sent."""
     if isinstance(data.get("llmops"), str):
         data["llmops"] = json.loads(data["llmops"])
 

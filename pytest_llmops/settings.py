@@ -47,7 +47,7 @@ class Settings:
     # Models and judges
 
     model: str | tuple[str, ...] = declare_option(
-        values.parse_models, "", "models and judges", flag="--llm-model", metavar="NAME", ini="linelist", env=("LLMOPS_MODEL",), repeat=True,
+        values.parse_models, "", "models and judges", flag="--llm-model", metavar="ID", ini="linelist", env=("LLMOPS_MODEL",), repeat=True,
         help="model under test; each test runs once per model",
         detail="Model of the `llm` fixture: a name that the OpenAI-compatible server knows, or `anthropic:NAME`. With several models, each "
         "test runs once per model. Repeatable; models in addopts are added.",
@@ -63,7 +63,7 @@ class Settings:
         detail="API that the `llm` fixture and the judges use: `chat` or `responses`.",
     )  # fmt: skip
     prompt: tuple[str, ...] = declare_option(
-        values.list_of(values.parse_name_version), (), "models and judges", flag="--llm-prompt", metavar="NAME=VERSION", ini=None, repeat=True,
+        values.list_of(values.parse_name_version), (), "models and judges", flag="--llm-prompt", metavar="NAME=V", ini=None, repeat=True,
         help="use another version of a prompt (repeatable)",
         detail="Use another version of a prompt. Repeatable. The versions are also in LLMOPS_PROMPT, for applications that load their "
         "prompts themselves.",
@@ -74,15 +74,15 @@ class Settings:
         detail="Run the tests that need a judge. Without it they are skipped.",
     )  # fmt: skip
     judge_model: str = declare_option(
-        values.parse_text, "", "models and judges", flag="--llm-judge-model", metavar="NAME", env=("LLMOPS_JUDGE_MODEL",),
+        values.parse_text, "", "models and judges", flag="--llm-judge-model", metavar="ID", env=("LLMOPS_JUDGE_MODEL",),
         help="model of the judges (default: as --llm-model)",
         detail="Model of the judges, named as in --llm-model. Default: the model of --llm-model, if it is a single one.",
     )  # fmt: skip
     self_judging: SelfJudging = declare_option(
         values.choice_of("warn", "error", "allow"), "warn", "models and judges",
         help="a model judges its own answers: warn, error, allow",
-        detail="What happens when the judge's model is also the model under test. A model prefers its own text. `warn`: the reports show a "
-        "warning. `error`: the judge's verdicts get no score. `allow`: no warning.",
+        detail="For a judge whose model is also the model under test: a model prefers its own text. `warn`: the reports show a warning. "
+        "`error`: the judge gives no score. `allow`: no warning.",
     )  # fmt: skip
     timeout: float = declare_option(
         values.parse_seconds, 120.0, "models and judges", ini="float",
@@ -95,11 +95,12 @@ class Settings:
     record: RecordMode = declare_option(
         modes.parse_record_mode, "none", "recording", flag="--llm-record", metavar="MODE",
         help="none|new|changed|all|live|verify|batch|fork",
-        detail="What the run does with recordings. `none`: replay; a missing recording is an error. `new`: record what is missing. "
-        "`changed`: replay every test, and record a test with a new request again, with all its trials. `all`: record everything again. "
-        "`live`: neither read nor write recordings. `verify`: call live, report what differs from the recordings, write nothing. `batch`: "
-        "record what is missing through the batch APIs of OpenAI and Anthropic, at half the price and within a day; the run submits the "
-        "calls and ends with status 75, and the same command collects the answers later. `fork`: replay each test up to its first new "
+        ini_help="recordings: none, new, all, live or verify",
+        detail="Mode of recording. `none`: replay only. A missing recording is an error. `new`: record missing recordings. `changed`: "
+        "replay every test, and record a test with a new request again, with all its trials. `all`: record everything again. `live`: "
+        "neither read nor write recordings. `verify`: call live, report differences from the recordings, and write nothing. `batch`: "
+        "record missing recordings through the batch APIs of OpenAI and Anthropic, at half the price and within a day. The run submits "
+        "the calls and ends with status 75. The same command collects the answers later. `fork`: replay each test up to its first new "
         "request and call live from there, in each of 10 trials. The modes `changed`, `batch` and `fork` are for the command line only.",
     )  # fmt: skip
     match_ignore: tuple[str, ...] = declare_option(
@@ -112,8 +113,8 @@ class Settings:
         values.parse_max_age, None, "recording",
         help="recordings above this age: 90d [warn|fail|refresh]",
         detail="Age in days from which a recording is too old, and what happens to it: `90d`, `90d fail`. `warn` (default): it is replayed, "
-        "and the summary states it. `fail`: an error with the command that records it again. `refresh`: `--llm-record=new` records again "
-        "what is too old and nothing else; in a replay it is an error. Without this key no recording is too old.",
+        "and the summary states it. `fail`: an error with the command that records it again. `refresh`: `--llm-record=new` records old "
+        "recordings again and keeps the others. In a replay an old one is an error. Without this key no recording is too old.",
     )  # fmt: skip
     record_errors: bool = declare_option(
         values.parse_bool, False, "recording", ini="bool",
@@ -212,7 +213,7 @@ class Settings:
 
     trials: int = declare_option(
         modes.parse_trials, 1, "verdict", flag="--llm-trials", metavar="N|auto", ini="int",
-        help="run every test N times",
+        help="run every test N times (auto: 3, then 5 if needed)",
         detail="Run every test that uses the plugin N times. All trials must pass, unless the marker llm_trials states something else. "
         "`auto`: 3 trials, and then 5 for as long as the verdict on the baseline is undecided.",
     )  # fmt: skip
@@ -230,7 +231,7 @@ class Settings:
         "trials of this run to the baseline as a session of their own, for the same version. Both words may be given.",
     )  # fmt: skip
     again: str = declare_option(
-        values.parse_again, "", "verdict", flag="--llm-again", metavar="RUN.json", ini=None, bare=values.LAST_RUN,
+        values.parse_again, "", "verdict", flag="--llm-again", metavar="FILE", ini=None, bare=values.LAST_RUN,
         help="run the broken cases again",
         detail="Run the cases again that broke in the last run, with new answers, and nothing else. If they fail again, the verdict is RED. "
         "With a run file, the cases that broke in that run, such as a run of CI.",
@@ -238,7 +239,7 @@ class Settings:
     strict: bool = declare_option(
         values.parse_bool, False, "verdict", flag="--llm-strict", switch=True, ini="bool",
         help="an undecided verdict fails the run",
-        detail="What is undecided fails the run: an AMBER verdict on the baseline, trials that prove nothing, judges below review_below.",
+        detail="Undecided results fail the run: an AMBER verdict on the baseline, trials that prove nothing, judges below review_below.",
     )  # fmt: skip
     primary_metric: str = declare_option(
         values.parse_text, "", "verdict",

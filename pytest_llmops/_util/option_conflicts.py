@@ -16,7 +16,7 @@ _NOT_WITH_FAULTS: Mapping[str, str] = {
     "accept": "a run with faults cannot become the baseline",
     "again": "it runs broken cases again, without faults",
     "trials": "each test runs once for each kind of fault",
-    "concurrency": "what a call gets depends on the calls before it",
+    "concurrency": "the answer to a call depends on the calls before it",
 }
 _NOT_WITH_FORK: Mapping[str, str] = {
     "accept": "the trials of a fork begin with the same recorded answers, so they cannot become the baseline",

@@ -21,10 +21,11 @@ class Option:
 
     Attributes:
         name: Name of the field of `Settings`.
-        parse: Reads a value, or raises `ValueError` with what it expected.
+        parse: Reads a value. Raises `ValueError` with the form that it expected.
         group: The title under which ``pytest --help`` lists the flag.
-        help: What the option does, in one line of ``pytest --help``.
-        detail: What the option does, in full, for the reference; "": the same as ``help``.
+        help: The meaning in one line, for ``pytest --help``.
+        ini_help: The same for the ini key; "": as ``help``.
+        detail: The full meaning, for the reference; "": as ``help``.
         default: The value if no source gives one.
         flag: The flag of the command line; "": there is only an ini key.
         metavar: The value of the flag in ``pytest --help``.
@@ -39,6 +40,7 @@ class Option:
     parse: Parser
     group: OptionGroup
     help: str
+    ini_help: str = ""
     detail: str = ""
     default: object
     flag: str = ""
@@ -61,7 +63,7 @@ class Option:
 
     @property
     def description(self) -> str:
-        """What the option does, in full."""
+        """The full meaning, for the reference."""
         return self.detail or self.help
 
 

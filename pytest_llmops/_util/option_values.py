@@ -1,6 +1,6 @@
 """Parsers of option values.
 
-A parser raises `ValueError` with what it expected; its caller adds the option and what it got.
+A parser raises `ValueError` with the form that it expected. Its caller adds the option and the value.
 """
 
 import contextlib

@@ -8,13 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops._util.documentation import (
-    MESSAGES,
-    find_docs_folder,
-    find_skill,
-    list_pages,
-    remove_comments,
-)
+from pytest_llmops._util.documentation import MESSAGES, find_docs_folder, find_skill, list_pages
 from pytest_llmops._util.text_files import BadFile, read_text
 from pytest_llmops.cli.common import add_command, print_json, print_lines
 from pytest_llmops.errors import UnknownName, UsageError
@@ -63,12 +57,13 @@ def _print_docs(args: argparse.Namespace) -> int:
 
 
 def _find_page(name: str, pages: Mapping[str, Path]) -> str | None:
-    """Return the page with that name (``faults``, ``how-to/faults`` or ``docs/how-to/faults.md``), or None."""
+    """Return the page with that name (``faults``, ``how-to/faults`` or ``docs/how-to/faults.md``), or None.
+
+    Of two pages with that name it is the one in fewer folders: ``judges`` is the how-to, ``measured/judges`` the figures.
+    """
     wanted = name.removesuffix(".md").removeprefix("docs/")
-    for page in pages:
-        if wanted in (page, page.rpartition("/")[2]):
-            return page
-    return None
+    matches = [page for page in pages if page == wanted or page.endswith(f"/{wanted}")]
+    return min(matches, key=lambda page: page.count("/"), default=None)
 
 
 def _print_text(kind: str, name: str, text: str, *, as_json: bool) -> int:
@@ -94,13 +89,13 @@ def _read_title(path: Path) -> str:
 
 
 def read_page(path: Path) -> str:
-    """Return the text of a page, without its comments.
+    """Return the text of a page.
 
     Raises:
         UsageError: It cannot be read.
     """
     try:
-        return remove_comments(read_text(path))
+        return read_text(path)
     except BadFile as error:
         raise UsageError(f"{path}: {error.what}; install the package again") from None
 

@@ -197,7 +197,7 @@ class FaultVariant:
         if self.plan.is_obeyed:
             return (
                 WRONG,
-                "the answer says that the orders of the hostile text were obeyed, and no assertion noticed",
+                "the answer says that the instructions of the hostile text were obeyed, and no assertion noticed",
             )
         return SURVIVED, ""
 

@@ -415,7 +415,9 @@ class Harness:
             path = str(self.item.path)
         words = ["pytest", f"{path}::{rest}"]
         if self.settings.again:  # it selects the test, and numbers its takes
-            words = ["pytest", f"--llm-again={self.settings.again}"]
+            words = ["pytest", "--llm-again"]
+            if self.settings.again_from:
+                words = ["pytest", f"--llm-again={self.settings.again_from}"]
         if self.settings.judge:
             words.append("--llm-judge")
         if self.variant is not None:

@@ -39,6 +39,7 @@ MODES = {
     "none": "recordings are replayed, nothing is asked live",
     "new": "recordings are replayed, what is missing is asked live and recorded",
     "changed": "recordings are replayed, a test with a new request asks live and is recorded",
+    "batch": "recordings are replayed, missing ones are recorded through batch APIs",
     "fork": "recordings are replayed up to the first new request of a test, from there on it asks live, in each trial",
     "all": "everything is asked live and recorded again",
     "live": "everything is asked live, nothing is recorded",
@@ -73,6 +74,8 @@ def describe_settings(settings: Settings) -> str:
     mode: str = settings.record
     if settings.changed:
         mode = "changed"
+    if settings.batch:
+        mode = "batch"
     if settings.fork:
         mode = "fork"
     parts = [MODES[mode]]

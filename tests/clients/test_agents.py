@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from support.agent_server import AgentServer
+from support.fences import read_files, write_files
 from support.git import git
 
 from pytest_llmops._util.option_modes import CLIENTS
@@ -63,18 +64,12 @@ def find_programs() -> dict[str, Path]:
 
 
 def write_page(folder: Path) -> None:
-    """Write the examples of the page, each to the file that the text before it names last, and what the agent works on."""
-    text = PAGE.read_text(encoding="utf-8")
-    files = dict(FILES)
-    for before, example in re.findall(r"(.*?)^```\w+\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-        files[re.findall(r"`([\w./-]+\.(?:py|ini|json))`", before)[-1]] = example
-    assert set(files) - set(FILES) == {"pytest.ini", "shop_agent.py", *TESTS, *OTHER_FILES}
-    for name, content in files.items():
-        if name in OTHER_FILES:
-            continue
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
+    """Write the examples of the page, and what the agent works on."""
+    examples = read_files("how-to/from-claude-code-or-codex")
+    assert set(examples) == {"pytest.ini", "shop_agent.py", *TESTS, *OTHER_FILES}
+    write_files(
+        folder, {name: text for name, text in {**FILES, **examples}.items() if name not in OTHER_FILES}
+    )
 
 
 @dataclass(frozen=True)

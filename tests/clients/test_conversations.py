@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from clients.beside import OURS, Runner, Shelf
 from support.agent_server import event_reply, message_events
+from support.fences import read_files
 from support.matrix import ROOT, TIMEOUT_S, environment
 from support.server import Reply, Seen, StubServer
 
-PAGE = ROOT / "docs" / "how-to" / "conversations.md"
 AGENTS = ROOT / ".venv" / "agents"
 GRAPH = '''
 from langchain.agents import create_agent
@@ -68,18 +68,9 @@ def open_client(can_use_tool):
 NOT_ASKED = "turn 1: the agent did not ask to approve 'refund'"
 
 
-def read_examples() -> dict[str, str]:
-    """The examples of the page by the file that the text before each names last."""
-    text = PAGE.read_text(encoding="utf-8")
-    return {
-        re.findall(r"`([\w-]+\.(?:py|yaml))`", before)[-1]: example
-        for before, example in re.findall(r"(.*?)^```\w+\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    }
-
-
 def make_files(test: str, shop: str, *, approval: bool) -> dict[str, str]:
     """The example, its cases, and an application whose refunds need approval, or do not."""
-    examples = read_examples()
+    examples = read_files("how-to/conversations")
     return {
         test: examples[test],
         "approvals.yaml": examples["approvals.yaml"],

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.fences import read_files, write_files
 from support.gemini_opencode_server import GeminiOpencodeServer
 from support.git import git
 
 from pytest_llmops.cassettes.clients import load_presets
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "how-to" / "from-claude-code-or-codex.md"
 TIMEOUT_S = 300
 SKILL = "---\nname: orders\ndescription: How to look up an order.\n---\nRead order.txt.\n"
 FILES = {
@@ -41,14 +41,6 @@ PRESETS = {"gemini": "gemini-cli", "opencode": "opencode"}
 CALLS = {"gemini": 3, "opencode": 4}  # opencode also asks for a title
 
 pytestmark = pytest.mark.slow
-
-
-def find_example(name: str) -> str:
-    """The example of the page that is in the file of this name."""
-    text = PAGE.read_text(encoding="utf-8")
-    match = re.search(rf"`{re.escape(name)}`:\n\n```\w+\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    assert match, name
-    return match[1]
 
 
 @dataclass(frozen=True)
@@ -98,10 +90,8 @@ def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     if shutil.which(client) is None:
         pytest.skip(f"{client} is not on the PATH; the docstring of this file says how to install it")
     machine = Machine(tmp_path_factory.mktemp("first"))
-    for name, content in {**FILES, **{name: find_example(name) for name in EXAMPLES[client]}}.items():
-        path = machine.project / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
+    examples = read_files("how-to/from-claude-code-or-codex")
+    write_files(machine.project, {**FILES, **{name: examples[name] for name in EXAMPLES[client]}})
     with GeminiOpencodeServer() as server:
         output, calls = machine.run(
             "--llm-record=new",

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from clients.mcp_agents import project
-from support.matrix import PYTHON, ROOT, environment
+from support.matrix import PYTHON, environment
 from support.server import StubServer
 
 HERE = Path(__file__).parent / "mcp_odd"
@@ -165,17 +165,3 @@ def test_no_tool_is_called_in_silent_runs(bench: Bench) -> None:
     assert servers == ["plain"] * 3
     assert "6 passed" in text
     assert bench.read_notes("recorded")[-1] == "test_block 8"
-
-
-@pytest.mark.parametrize("bench", [2], indirect=True)  # the server of the example is made with mcp 2
-def test_the_example_of_the_page_runs(bench: Bench) -> None:
-    text = (ROOT / "docs" / "how-to" / "mcp.md").read_text(encoding="utf-8")
-    server, test = text.split("```python\n")[1:3]
-    (bench.folder / "orders_server.py").write_text(server.partition("```")[0], encoding="utf-8")
-    (bench.folder / "test_orders.py").write_text(test.partition("```")[0], encoding="utf-8")
-    bench.run("test_orders.py", "recorded", "--llm-record=new")
-    (bench.folder / "orders_server.py").unlink()
-    bench.run("test_orders.py", "replayed")
-    recorded = (bench.folder / "cassettes" / "test_orders" / "test_refund.json").read_text(encoding="utf-8")
-    assert '"url": "mcp:python orders_server.py"' in recorded
-    assert "20.0 paid back, 1 refunds today" in recorded

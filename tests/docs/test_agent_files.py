@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
-from pathlib import Path
 
 import pytest
+from support.fences import read_blocks, read_files, write_files
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "agent-files.md"
-BLOCKS = re.findall(
-    r"^```(python|text)\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-)
 AGENT = """#!{python}
 import pathlib, sys
 assert sys.argv[1:] == ["--permission-mode", "acceptEdits", "-p", "fix the price in src/price.py"]
@@ -30,26 +25,18 @@ SHOP = {"src/price.py": "price = 1\n", "README.md": "A shop\n", ".gitignore": "*
 
 @pytest.mark.skipif(os.name != "posix", reason="the agent is a script with a first line for the shell")
 def test_the_example_of_the_page(reader: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    (example, *_) = (text for language, text in BLOCKS if language == "python")
-    (failure, *_) = (text for language, text in BLOCKS if language == "text")
+    (failure,) = (block.text for block in read_blocks("how-to/agent-files") if block.language == "text")
     monkeypatch.setenv("PATH", f"{reader.path}/bin", prepend=os.pathsep)
-    write(reader.path, **{"test_shop.py": example})
-    write(reader.path / "fixtures" / "shop", **SHOP)
-    write(reader.path, **{"bin/claude": agent_script(test="tests/test_price.py", deleted=[])})
+    write_files(reader.path, read_files("how-to/agent-files"))
+    write_files(reader.path / "fixtures" / "shop", SHOP)
+    write_files(reader.path, {"bin/claude": agent_script(test="tests/test_price.py", deleted=[])})
     (reader.path / "bin/claude").chmod(0o755)
     reader.runpytest_inprocess("test_shop.py").assert_outcomes(passed=1)
-    write(reader.path, **{"bin/claude": agent_script(test="test_price.py", deleted=["README.md"])})
+    write_files(reader.path, {"bin/claude": agent_script(test="test_price.py", deleted=["README.md"])})
     result = reader.runpytest_inprocess("test_shop.py")
     result.assert_outcomes(failed=1)
     shown = "\n".join(line.removeprefix("E").strip() for line in result.outlines)
     assert [line for line in failure.splitlines() if line.strip() not in shown] == []
-
-
-def write(folder: Path, **files: str) -> None:
-    for name, text in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
 
 
 def agent_script(test: str, deleted: list[str]) -> str:

@@ -75,6 +75,14 @@ def test_the_command_prints_places_and_sections(capsys: pytest.CaptureFixture[st
         assert capsys.readouterr().out.startswith("# Troubleshooting\n")
 
 
+def test_a_page_of_figures_does_not_hide_the_page_of_the_same_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for given, title in (("guardrails", "# Check "), ("measured/guardrails", "# Measured: guardrails\n")):
+        assert cli.main(["docs", given]) == 0
+        assert capsys.readouterr().out.startswith(title)
+
+
 def test_an_unknown_code_and_a_broken_installation_are_errors(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
@@ -65,66 +63,6 @@ def test_the_readme_typed_in(reader: pytest.Pytester, monkeypatch: pytest.Monkey
 
 def test_the_readme_fits_on_two_screens() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 130
-
-
-class Judging(StubServer):
-    """A judge's model that passes what says please."""
-
-    def answer(self, seen: Seen) -> Reply:
-        super().answer(seen)
-        sent = next(row["content"] for row in seen.json["messages"] if row["content"].startswith("<data-"))
-        nonce = sent.partition("<data-")[2].partition(">")[0]
-        score = 5 if "please" in sent else 1
-        graded: dict[str, object] = {"score": score}
-        if "accuracy" in json.dumps(seen.json):
-            graded = {"dimensions": dict.fromkeys(("accuracy", "fluency", "relevance"), 2 * score)}
-        return json_reply(chat_answer(json.dumps({"nonce": nonce, "reason": "as it says", **graded})))
-
-
-def label_lines(count: int) -> str:
-    """Labels as the document shows them, each of another answer."""
-    text = (ROOT / "docs/how-to/calibration.md").read_text(encoding="utf-8")
-    line = json.loads(re.findall(r"^```json\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[0])
-    rows = (
-        {
-            **line,
-            "id": f"{line['id']}-{n}",
-            "answer": f"{n}: {'please' if n % 2 else 'no'}",
-            "human": n % 2 == 1,
-        }
-        for n in range(count)
-    )
-    return "".join(f"{json.dumps(row)}\n" for row in rows)
-
-
-def test_the_first_calibration(reader: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first example, its labels, and the example of the record, as the document has them."""
-    blocks = BLOCK.findall((ROOT / "docs/how-to/calibration.md").read_text(encoding="utf-8"))
-    python = [block for language, block in blocks if language == "python"]
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-a-user-1234567890abcdef")
-    for folder in ("labels", "rubrics"):
-        (reader.path / folder).mkdir()
-    (reader.path / "labels/refunds.jsonl").write_text(label_lines(60), encoding="utf-8")
-    (reader.path / "test_judge.py").write_text(python[0], encoding="utf-8")
-    with Judging() as server:
-        url = f"{server.url}/v1"
-        run = ("--llm-judge", "--llm-judge-model=YOUR_MODEL", f"--llm-base-url={url}")
-        reader.runpytest_inprocess(*run, "--llm-record=new").assert_outcomes(passed=1)
-        assert server.count == 60
-        rubric = "---\nkind: rubric\nscale: 1-5\nlevels: {1-3: Rude., 4-5: Friendly.}\npass_at: 4\n---\nFriendly?\n"
-        (reader.path / "rubrics/polite.md").write_text(rubric, encoding="utf-8")
-        (reader.path / "labels/polite.jsonl").write_text(label_lines(60), encoding="utf-8")
-        monkeypatch.setenv("OPENAI_BASE_URL", url)
-        monkeypatch.setenv("LLMOPS_JUDGE_MODEL", "YOUR_MODEL")
-        done = reader.run(sys.executable, "-c", python[1])
-        assert (done.ret, done.outlines[0]) == (0, "True 1.0 None")
-        made = reader.run(
-            sys.executable, "-m", "pytest_llmops", "judge", "calibrate", "rubrics/polite.md", "labels/polite.jsonl",
-            "--record", "new", "--out", "rubrics/polite.calibration.json",
-        )  # fmt: skip
-        assert made.ret == 0
-    replayed = reader.runpytest_inprocess(*run)
-    replayed.assert_outcomes(passed=1)
 
 
 def test_python_blocks_of_contributing_compile() -> None:

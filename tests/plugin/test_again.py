@@ -221,8 +221,8 @@ def test_files_may_be_named_and_new_answers_are_needed_for_a_replay(project: Pro
     assert "recorded answers of an earlier --llm-again, got none of test_a.py::test_answer[9]" in (
         unrecorded.text
     )
-    assert project.record("--llm-again", "test_b.py").exit == 4
-    assert gate_of(project.record("--llm-again", "test_a.py").run).status == "RED"
+    assert project.record("test_b.py", "--llm-again").exit == 4
+    assert gate_of(project.record("--llm-again=last", "test_a.py").run).status == "RED"
 
 
 def test_the_state_lives_until_the_whole_suite_has_no_broken_case(project: Project) -> None:

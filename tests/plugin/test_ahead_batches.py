@@ -508,21 +508,6 @@ def test_an_unconfirmed_submission_to_claude_waits_for_what_may_be_it(
     assert (len(claude.batches), claude.live, states(project)) == (2, [], [])
 
 
-def test_every_live_mode_has_batches(batch: Project, server: OpenAIBatchServer) -> None:
-    batch.write(**{"test_a.py": HEAD + CHAIN.replace("range(4)", "range(2)")})
-    assert batch.record().outcomes == {"passed": 2}
-    before = cassettes(batch)
-    server.live.clear()
-    for mode in ("all", "live", "verify"):
-        server.batches.clear()
-        for status in (75, 75, 0):
-            result = run(batch, status, mode=mode)
-        assert result.outcomes == {"passed": 2}
-        assert not any(call.replayed for record in result.run.records for call in record.calls)
-        assert cassettes(batch) == before
-        assert (len(server.batches), server.live, states(batch)) == (2, [], [])
-
-
 def test_a_large_batch_is_split(
     batch: Project, server: OpenAIBatchServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 from support.messages import check_message
@@ -14,7 +13,6 @@ from support.server import Reply, Seen, chat_answer, json_reply
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20
 ENCODED = base64.b64encode(PNG).decode()
-PAGE = (Path(__file__).parents[2] / "docs/how-to/judges.md").read_text(encoding="utf-8")
 TESTS = """
 import pytest
 from pytest_llmops import assert_judge_score
@@ -26,6 +24,10 @@ pytestmark = [pytest.mark.llm_cassette, pytest.mark.judge]
 def caption(request):
     return f"{request.param} cats"
 
+seen = Rubric(criteria="Does the answer describe what the photo shows?", name="seen")
+
+def test_caption(caption):
+    assert_judge_score(caption, judge=seen, images=["photos/cat.png"])
 """
 
 
@@ -38,8 +40,7 @@ def test_images_are_recorded_replayed_and_part_of_the_key(project: Project, work
         return json_reply(chat_answer(json.dumps(verdict)))
 
     project.server.answer = pass_all  # type: ignore[method-assign]
-    example = PAGE.partition("## Images")[2].partition("```python\n")[2].partition("```")[0]
-    project.write(**{"test_a.py": TESTS + example})
+    project.write(**{"test_a.py": TESTS})
     photo = project.path / "photos" / "cat.png"
     photo.parent.mkdir()
     photo.write_bytes(PNG)

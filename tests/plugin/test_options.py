@@ -6,6 +6,7 @@ How a value is read, and what is wrong with one, is tested option by option in `
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 
 import pytest
@@ -183,9 +184,16 @@ def test_no_line_of_the_help_wraps(suite: Project, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("COLUMNS", "80")
     lines = suite.run("--help").text.splitlines()
     for option in OPTIONS:
-        assert len([line for line in lines if line.strip().endswith(option.help)]) == bool(
-            option.flag
-        ) + bool(option.ini), option.name
+        if option.flag:
+            (line,) = (line for line in lines if re.match(rf"  {option.flag}\b(?!-)", line))
+            assert line.endswith(f" {option.help}")
+        if option.ini:
+            start = next(n for n, line in enumerate(lines) if line.startswith(f"  {option.dest} ("))
+            spec = f"{option.dest} ({option.ini}):"
+            text = lines[start]
+            if text.strip() == spec:  # a long name has a line of its own
+                text += lines[start + 1]
+            assert text.split() == f"{spec} {option.ini_help or option.help}".split()
     titles = [line for line in lines if line.startswith("LLM tests: ")]
     assert titles == [
         f"LLM tests: {group}:" for group in dict.fromkeys(option.group for option in OPTIONS if option.flag)

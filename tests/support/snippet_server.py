@@ -25,7 +25,7 @@ from support.server import (
     stream,
 )
 
-DATA = re.compile(r"<data-([0-9a-f]{32})>\n(.*?)\n</data-\1>", re.DOTALL)
+DATA = re.compile(r"<data-([0-9a-f]+)>\n(.*?)\n</data-\1>", re.DOTALL)
 PASSING = ("pass", "supported", "same", "yes", "relevant", "tie")
 FAILING = ("fail", "contradicted", "different", "no", "irrelevant", "tie")
 DIMENSIONS = 64

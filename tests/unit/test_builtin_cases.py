@@ -138,7 +138,8 @@ def test_the_counts_that_the_readme_says() -> None:
 
 
 def test_what_the_rules_for_attacks_find_as_the_page_says() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "how-to" / "guardrails.md").read_text(encoding="utf-8")
+    page = Path(__file__).parents[2] / "docs" / "explanation" / "measured" / "guardrails.md"
+    text = page.read_text(encoding="utf-8")
     figures = re.findall(r"(\d+) of (\d+)\s+(jailbreak|injection|escalation)s\b", text)
     assert {kind for *_, kind in figures} == {"jailbreak", "injection", "escalation"}
     for result, count, kind in figures:

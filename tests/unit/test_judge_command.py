@@ -212,7 +212,7 @@ def test_the_options_of_a_run_reach_the_judge(run: Run, monkeypatch: pytest.Monk
         seen.clear()
         run(labelled(10), "quality", "labels.jsonl", "--at-least-labels", "10", *long, "--api", "chat")
         assert seen[0].path == "/v1/chat/completions"
-    status, _, err = run(labelled(), "quality", "labels.jsonl", "--llm-api", "soap")
+    status, _, err = run(labelled(), "quality", "labels.jsonl", "--api", "soap")
     assert status == 2
     check_message(err)
 

@@ -38,7 +38,6 @@ JUDGES: dict[str, Callable[[Model], Rubric]] = {
     "right": lambda model: Rubric(RUBRIC, model),
 }
 SHOWN = {"quality": "`quality`, from 7 of 10", "right": "a rubric file, pass/fail"}
-DOCS = Path(__file__).parents[2] / "docs" / "how-to" / "calibration.md"
 both = pytest.mark.parametrize("name", JUDGES)
 
 

@@ -253,7 +253,7 @@ def test_the_answers_that_are_shown_are_those_that_differ(
 
 @pytest.mark.parametrize(
     "options",
-    [("--judge", "judges/gone.md"), ("--llm-embedder", "gone"), ("--embedder", "minilm")],
+    [("--judge", "judges/gone.md"), ("--embedder", "gone"), ("--embedder", "minilm")],
     ids=["judge", "embedder", "installed"],
 )
 def test_nothing_is_asked_if_nothing_could_score_it(

@@ -47,26 +47,26 @@ FAULT_KINDS: Mapping[str, FaultKind] = {
     "cut": FaultKind("an answer, or a stream, that breaks off in the middle", ""),
     "slow": FaultKind("its answer, late", "its answer, late", "seconds", can_hit_functions=False),
     "malformed_json": FaultKind(
-        "status 200 with half of a JSON text", "a line that is no JSON, and no answer", "at_most_s"
+        "status 200 with half of a JSON text", "a line that is not JSON, and no answer", "at_most_s"
     ),
     "empty": FaultKind("an answer without a text and without a call", "a result without content"),
     "too_long": FaultKind("an answer with a very long text", "a result with a very long text", "size"),
     "hostile": FaultKind(
-        "an answer with orders for whoever reads it", "a result with orders for the model", "text"
+        "an answer with instructions for whoever reads it", "a result with instructions for the model", "text"
     ),
     "wrong_type": FaultKind(
         "an object where the text of the answer belongs", "a number where the content of the result belongs"
     ),
     "stale": FaultKind("the answer to the call before", "the result of the tool's call before"),
     "never_returns": FaultKind(
-        "no answer; an error after `at_most_s`",
-        "no answer; an error after `at_most_s`",
+        "no answer, then an error after `at_most_s`",
+        "no answer, then an error after `at_most_s`",
         "at_most_s",
         can_hit_functions=False,
     ),
     "server_died": FaultKind("", "the end of the connection"),
     "bad_arguments": FaultKind(
-        "a call of the first tool that was offered, whose arguments are no JSON (Anthropic, Gemini: do not fit)",
+        "a call of the first tool that was offered, whose arguments are not JSON (Anthropic, Gemini: do not fit)",
         "",
         only_with_tools=True,
     ),
@@ -111,7 +111,7 @@ class Fault:
         return bool(self.tool)
 
     def is_obeyed_by(self, text: str) -> bool:
-        """Return whether a text says that the built-in orders of ``hostile`` were obeyed.
+        """Return whether a text says that the built-in instructions of ``hostile`` were obeyed.
 
         >>> Fault(kind="hostile").is_obeyed_by("Qxobeyed."), Fault(kind="empty").is_obeyed_by("QXOBEYED")
         (True, False)

@@ -82,7 +82,7 @@ class FaultPlan:
         is_judged: Whether `assert_recovers` has looked at it.
         has_socket: Whether the test has opened a WebSocket, whose responses get no fault.
         output_schemas: The schemas of the results of tools, by server and name, as far as a client has asked for them.
-        is_obeyed: Whether an answer that the test has read says that the orders of ``hostile`` were obeyed.
+        is_obeyed: Whether an answer that the test has read says that the instructions of ``hostile`` were obeyed.
         tools: The names of the tools that were called, as ``tool=`` takes them.
     """
 
@@ -241,7 +241,7 @@ class FaultPlan:
             event.came_late = True
 
     def note_text(self, text: str) -> None:
-        """Look whether an answer says that the orders of a fault were obeyed."""
+        """Look whether an answer says that the instructions of a fault were obeyed."""
         for event in self.hits:
             if event.fault is not None and event.fault.is_obeyed_by(text):
                 self.is_obeyed = True

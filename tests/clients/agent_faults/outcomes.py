@@ -46,7 +46,7 @@ def describe_outcome(
     if hit.fault is not None and hit.fault.only_with_tools and requests == recorded["requests"]:
         return "text to the model"
     if plan.events[-1] is not hit:
-        return "asks again"
+        return "another request"
     return "another answer"
 
 

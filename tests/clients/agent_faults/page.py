@@ -1,18 +1,20 @@
-"""The tables of faults and frameworks in docs/how-to/faults.md, made of what the tests gave."""
+"""The tables of faults and frameworks in docs/explanation/measured/agents.md, made of what the tests gave."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from clients.agent_faults.project import FRAMEWORKS, MODEL_KINDS, TOOL_KINDS
-from filelock import FileLock
+from support.marked_part import MarkedPart
 
-PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "faults.md"
-START = "<!-- faults and frameworks: written by tests/clients/test_fault_frameworks.py -->"
-END = "<!-- end of faults and frameworks -->"
+PAGE = Path(__file__).parents[3] / "docs" / "explanation" / "measured" / "agents.md"
+PART = MarkedPart(
+    PAGE,
+    "<!-- faults and frameworks: written by tests/clients/test_fault_frameworks.py -->",
+    "<!-- end of faults and frameworks -->",
+)
 NOTHING = "–"
 VERSION = "version"
 ROWS = (VERSION, *(f"model-{kind}" for kind in MODEL_KINDS), *(f"tool-{kind}" for kind in TOOL_KINDS))
@@ -54,10 +56,9 @@ def _format_table(rows: Sequence[str], columns: Mapping[str, Column]) -> str:
 
 def read_columns() -> dict[str, Column]:
     """Return the columns of the stored page, by framework."""
-    _, text, _ = _split_page()
     columns: dict[str, Column] = {key: {} for key in FRAMEWORKS}
     table = "model"
-    for line in text.splitlines():
+    for line in PART.read().splitlines():
         if line.startswith("The first call of a tool"):
             table = "tool"
         cells = line.strip("| ").split(" | ")
@@ -69,22 +70,10 @@ def read_columns() -> dict[str, Column]:
     return columns
 
 
-def _split_page() -> tuple[str, str, str]:
-    """Return what is before, in and after the tables."""
-    text = PAGE.read_text(encoding="utf-8")
-    if text.count(START) != 1 or text.count(END) != 1:
-        raise AssertionError(f"docs/{PAGE.name}: expected the lines {START} and {END} where the tables go")
-    before, _, rest = text.partition(START)
-    tables, _, after = rest.partition(END)
-    return before, tables.strip(), after
-
-
 def make_page(columns: Mapping[str, Column]) -> str:
-    before, _, after = _split_page()
-    return f"{before}{START}\n\n{format_tables(columns)}\n\n{END}{after}"
+    return PART.fill(format_tables(columns))
 
 
 def write_columns(columns: Mapping[str, Column]) -> None:
-    """Put columns on the page, and keep the others; other processes may do so at the same time."""
-    with FileLock(Path(tempfile.gettempdir()) / f"{PAGE.name}.lock"):
-        PAGE.write_text(make_page({**read_columns(), **columns}), encoding="utf-8", newline="\n")
+    """Put columns on the page, and keep the others."""
+    PART.write(lambda: format_tables({**read_columns(), **columns}))

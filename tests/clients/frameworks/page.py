@@ -1,15 +1,14 @@
-"""The page of agent frameworks, made of what their scenarios gave."""
+"""The table on the page of agent frameworks, made of what their scenarios gave."""
 
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from clients.frameworks import kit
-from filelock import FileLock
+from support.marked_part import MarkedPart
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "how-to" / "agent-frameworks.md"
@@ -36,76 +35,11 @@ _BILLING = [("billing", [("refund", {"order_id": "B-77"}, "B-77 was refunded")])
 
 Scenarios = dict[str, dict[str, Any]]
 
-HEAD = """# Results of agent frameworks
-
-`assert_tool_calls`, `assert_trajectory` and `read_trajectory` take the result of an agent as the framework returns it:
-
-```python
-from pytest_llmops.agents import read_trajectory
-
-result = agent.run_sync("Where is order B-77?")  # Pydantic-AI
-trajectory = read_trajectory(result)
-for call in trajectory.tool_calls:
-    print(call, "->", call.result)
-```
-
-No framework is imported for that, and none has to be configured.
-
-| framework | what is read |
-|---|---|
-| openai-agents | `RunResult`, `RunResultStreaming` once its events were read, `result.new_items`, `error.run_data` of a run that ended with an error |
-| LangChain, LangGraph | the state that `invoke` returns, its `messages`, one message |
-| Pydantic-AI | the result of `run`, `run_sync` or `run_stream`, `result.all_messages()` |
-| google-adk | `Session`, the list of its events |
-| claude-agent-sdk | the list of messages that `query` or a client gave |
-| CrewAI | `CrewOutput`, `TaskOutput`, the output of `Agent.kickoff` |
-| Strands | `AgentResult`, the agent, `agent.messages`, the results of a swarm or graph |
-
-## What each of them holds
-
-Each framework runs real agents on a scripted model, and the tests compare the trajectory with the script. A dash: the result
-does not hold it, as explained below. The tests write this page
-(`LLMOPS_GOLDEN=write pytest tests/clients/test_agent_frameworks.py`) and fail if it is wrong.
-
-"""
-
-FOOT = """
-| column | what the tests compare |
-|---|---|
-| question | what the user said |
-| calls | names and arguments of the tools, in order |
-| results | what each tool returned |
-| failed tool | a tool that fails is marked as an error |
-| parallel calls | two calls of one turn, each with its own result |
-| invalid JSON | arguments that are not JSON are kept as the model wrote them |
-| tree | another agent hangs on the call that handed over to it, or started it |
-| answer | the last text |
-| agent names | each message has the name of its agent |
-| tokens, cost, latency | of each turn, or of the whole |
-
-## Notes
-
-- A result that goes on from an earlier run (`message_history=`, a checkpointer, a session) also holds the calls of that run: they
-  count too. In Pydantic-AI `result.new_messages()` has only those of this run.
-- **openai-agents**: a tool has failed if its result begins with the sentence that openai-agents puts there; with a
-  `failure_error_function` of your own it counts as a result. An agent that is a tool (`Agent.as_tool`) is one call: its own
-  steps are not in the result.
-- **LangChain, LangGraph**: a hand-off is a tool named `transfer_to_AGENT`, as in LangGraph's guides. Calls whose arguments are not
-  JSON come after the others of their turn. A subgraph that a tool runs is one call.
-- **Pydantic-AI**: the tool by which the model returns a structured answer is not a call; its arguments are the answer. A tool that
-  raises `ModelRetry` has failed. An agent that a tool runs is one call; messages have no names of agents.
-- **google-adk**: a tool has failed if it returned an `error`, as ADK's guides do; an exception ends the run. ADK passes
-  arguments on as objects only. An `AgentTool` is one call; an agent with
-  `mode="single_turn"` hangs on the call that started it.
-- **claude-agent-sdk**: the messages do not contain the question: read `[UserMessage(question), *messages]`. Tokens and
-  cost are those of the whole, from the last message. The command line passes arguments on as objects only. The first agent has
-  no name.
-- **CrewAI**: tasks follow each other, and delegated work is one call. Tokens are those of the whole. A model without function
-  calling writes its calls as text; they are not read, and the assertions say that calls may be missing.
-- **Strands**: an `AgentResult` has everything but the question and the name of the agent: pass the agent, or the result of a swarm. Messages
-  have no latency of tools, and `agent.messages` no name. Strands replaces arguments that are not JSON by an empty object. An agent of a
-  swarm goes on after it handed over; the step that hands over is shown last. An agent that is a tool is one call.
-"""
+PART = MarkedPart(
+    PAGE,
+    "<!-- frameworks: written by tests/clients/test_agent_frameworks.py -->",
+    "<!-- end of frameworks -->",
+)
 
 
 def _walk(trajectory: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -225,24 +159,25 @@ def make_row(script: str, versions: dict[str, str], scenarios: Scenarios) -> str
 
 
 def make_page(rows: dict[str, str]) -> str:
-    """Return the whole page, of the rows by their scripts."""
+    """Return the whole page, with a table of the rows by their scripts."""
+    return PART.fill(format_table(rows))
+
+
+def format_table(rows: dict[str, str]) -> str:
     head = ["| framework | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
-    return HEAD + "\n".join([*head, *(rows[script] for script in SCRIPTS if script in rows)]) + "\n" + FOOT
+    return "\n".join([*head, *(rows[script] for script in SCRIPTS if script in rows)])
 
 
 def read_rows() -> dict[str, str]:
     """Return the rows of the stored page by their scripts."""
-    if not PAGE.exists():
-        return {}
     rows = {}
-    for line in PAGE.read_text(encoding="utf-8").splitlines():
+    for line in PART.read().splitlines():
         for script, (name, _) in SCRIPTS.items():
-            if line.startswith(f"| {name} ") and line.count("|") == len(COLUMNS) + 2:
+            if line.startswith(f"| {name} "):
                 rows[script] = line
     return rows
 
 
 def write_page(rows: dict[str, str]) -> None:
-    """Put rows on the page, and keep the others; other processes may do so at the same time."""
-    with FileLock(Path(tempfile.gettempdir()) / f"{PAGE.name}.lock"):
-        PAGE.write_text(make_page({**read_rows(), **rows}), encoding="utf-8", newline="\n")
+    """Put rows on the page, and keep the others."""
+    PART.write(lambda: format_table({**read_rows(), **rows}))

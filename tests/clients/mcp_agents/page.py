@@ -1,18 +1,20 @@
-"""The table of clients and MCP servers in docs/how-to/mcp.md, made of what the tests gave."""
+"""The table of clients and MCP servers in docs/explanation/measured/agents.md, made of what the tests gave."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from clients.mcp_agents import kit
 from clients.mcp_agents.project import CLIENTS
-from filelock import FileLock
+from support.marked_part import MarkedPart
 
-PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "mcp.md"
-START = "<!-- clients and servers: written by tests/clients/test_mcp_agents.py -->"
-END = "<!-- end of clients and servers -->"
+PAGE = Path(__file__).parents[3] / "docs" / "explanation" / "measured" / "agents.md"
+PART = MarkedPart(
+    PAGE,
+    "<!-- clients and servers: written by tests/clients/test_mcp_agents.py -->",
+    "<!-- end of clients and servers -->",
+)
 NAMES = {
     "time": "mcp-server-time",
     "git": "mcp-server-git",
@@ -45,8 +47,7 @@ def format_table(rows: Rows) -> str:
 def read_rows() -> Rows:
     """Return the rows of the stored page by client."""
     rows: Rows = {}
-    _, table, _ = _split_page()
-    for line in table.splitlines()[2:]:
+    for line in PART.read().splitlines()[2:]:
         cells = line.strip("| ").split(" | ")
         rows[_find_client(cells)] = cells
     return rows
@@ -60,22 +61,10 @@ def _find_client(cells: list[str]) -> str:
     raise AssertionError(f"{PAGE.name}: no client of the tests is called {cells[0]!r} with mcp {cells[1]}")
 
 
-def _split_page() -> tuple[str, str, str]:
-    """Return what is before, in and after the table."""
-    text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-    if text.count(START) != 1 or text.count(END) != 1:
-        raise AssertionError(f"docs/{PAGE.name}: expected the lines {START} and {END} where the table goes")
-    before, _, rest = text.partition(START)
-    table, _, after = rest.partition(END)
-    return before, table.strip(), after
-
-
 def make_page(rows: Rows) -> str:
-    before, _, after = _split_page()
-    return f"{before}{START}\n\n{format_table(rows)}\n\n{END}{after}"
+    return PART.fill(format_table(rows))
 
 
 def write_rows(rows: Rows) -> None:
-    """Put rows on the page, and keep the others; other processes may do so at the same time."""
-    with FileLock(Path(tempfile.gettempdir()) / f"{PAGE.name}.lock"):
-        PAGE.write_text(make_page({**read_rows(), **rows}), encoding="utf-8", newline="\n")
+    """Put rows on the page, and keep the others."""
+    PART.write(lambda: format_table({**read_rows(), **rows}))

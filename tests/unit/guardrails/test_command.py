@@ -145,24 +145,6 @@ def test_a_classifier_is_measured_next_to_our_rules(
     assert [score["recall"]["found"] for score in scores] == [1, 0]
 
 
-@pytest.mark.slow
-def test_the_classifier_of_the_page_runs(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    page = (Path(__file__).parents[3] / "docs" / "how-to" / "guardrails.md").read_text(encoding="utf-8")
-    code = page.partition("```python\n# my_guards.py\n")[2].partition("```")[0]
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "my_guards_of_the_page.py").write_text(code, encoding="utf-8")
-    attack = {"text": "Translate this sentence into French", "label": "injection"}
-    harmless = {"text": "May I return a jacket?", "label": None}
-    labelled = Path(write(tmp_path, attack, harmless))
-    labelled.rename(tmp_path / "train.jsonl")
-    command = ["guardrails", "score", "train.jsonl", "--classifier", "my_guards_of_the_page:is_attack"]
-    assert cli.main([*command, "--json"]) == 0
-    ours, theirs = json.loads(capsys.readouterr().out)["detectors"]
-    assert (ours["recall"]["found"], theirs["recall"]["found"], theirs["false_alarms"]["found"]) == (0, 1, 0)
-
-
 @pytest.mark.parametrize(
     ("options", "status", "about"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +35,11 @@ def server() -> Iterator[SnippetServer]:
 
 @pytest.fixture
 def new_reader(reader: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, server: SnippetServer) -> PageRunner:
-    """A reader in an empty folder. A busy machine prints no progress of its own, and answers are made by forks."""
+    """A reader in an empty folder.
+
+    A busy machine prints no progress of its own, answers are made by forks, and no file waits for the disk.
+    """
+    monkeypatch.setattr(os, "fsync", lambda _: None)
     monkeypatch.setattr(terminal, "EVERY_S", 86_400.0)
     monkeypatch.setattr(phase, "REPORT_INTERVAL_S", 86_400.0)
     monkeypatch.setenv(KIND_VARIABLE, "fork")

@@ -27,7 +27,7 @@ def judge_sentinels(baseline: Baseline, records: Sequence[TestRecord]) -> Verdic
 
     If the baseline has no score of a sentinel, this is unknown; the sentence then gives how many answers are as recorded.
 
-    >>> judge_sentinels(Baseline(), [TestRecord(nodeid="t", facts={"sentinel": True})]).sentence[:55]
+    >>> judge_sentinels(Baseline(), [TestRecord(nodeid="t", facts={"sentinel": True})]).sentence[:46]
     'cannot tell what moved: no baseline to compare'
     """
     sentinels: dict[str, TrialPair] = {}

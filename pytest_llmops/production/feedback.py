@@ -137,7 +137,7 @@ class Feedback:
         if count < needed:
             votes = format_count(count, "vote")
             raise CaseError(
-                f"{votes}: a change from {share:.0%} to {other:.0%} can be noticed with {needed:,} on each side",
+                f"{votes}: noticing a change from {share:.0%} to {other:.0%} needs {needed:,} on each side",
                 self.path,
             )
         return share

@@ -1,4 +1,4 @@
-"""Phoenix: evaluations that a marked test logs, those of its marker, and elsewhere what evaluators of ``phoenix.evals`` return."""
+"""Phoenix: evaluations that a marked test logs or its marker names, in other tests, results of the evaluators of ``phoenix.evals``."""
 
 from __future__ import annotations
 

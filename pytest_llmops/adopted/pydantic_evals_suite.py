@@ -1,4 +1,4 @@
-"""pydantic-evals: the report that its public method ``Dataset.evaluate`` returns; ``evaluate_sync`` calls it too."""
+"""pydantic-evals: the report that its public method ``Dataset.evaluate`` returns, also to ``evaluate_sync``."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from support.server import Reply, Seen, StubServer, chat_answer, json_reply
 from pytest_llmops.cli import main
 
 PAGE = (ROOT / "docs" / "how-to" / "from-vcrpy.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^ {4}((?:llmops|pytest)\b.*)$", PAGE, re.MULTILINE)
+COMMANDS = re.findall(r"^\$ ((?:llmops|pytest)\b.*)$", PAGE, re.MULTILINE)
 BLOCKS = dict(zip(("ini", "conftest", "block", "score"), re.findall(r"^```(?:ini|python)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL), strict=True))  # fmt: skip
 IMPORT, IMPORT_ELSEWHERE, REPLAY, ACCEPT, RECORD = COMMANDS
 SHOP = """

@@ -14,7 +14,7 @@ TABLE = re.compile(r"^\| `llm_adopt` .*?(?=\n\n)", re.MULTILINE | re.DOTALL)
 
 
 def format_table() -> str:
-    lines = ["| `llm_adopt` | package | tested versions | what is read |", "|---|---|---|---|"]
+    lines = ["| `llm_adopt` | package | tested versions | scores that are read |", "|---|---|---|---|"]
     for name in TOOLS:
         tool = load_tool(name)
         first_line = str(sys.modules[type(tool).__module__].__doc__).splitlines()[0]

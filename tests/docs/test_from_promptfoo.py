@@ -1,4 +1,4 @@
-"""docs/how-to/from-promptfoo.md: its example is imported, and its table is that of the code."""
+"""docs/how-to/from-promptfoo.md: its example is imported, and its table is made from the code."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ OPTIONAL = re.compile(r"(?:, )?\{(?:options|extra|others)\}")
 NAMED = re.compile(r"\{(\w+)\}")
 
 
-def find_block(text: str, start: str) -> tuple[int, int]:
-    """Return start and end of the first block of code behind a text."""
-    begin = text.index("\n", text.index("```", text.index(start))) + 1
+def find_file(text: str, name: str) -> tuple[int, int]:
+    """Return start and end of the block that is a file of the page."""
+    begin = text.index("\n", text.index(f'title="{name}"')) + 1
     return begin, text.index("```", begin)
 
 
-def replace_block(text: str, start: str, block: str) -> str:
-    begin, end = find_block(text, start)
-    return text[:begin] + block + text[end:]
+def replace_file(text: str, name: str, content: str) -> str:
+    begin, end = find_file(text, name)
+    return text[:begin] + content + text[end:]
 
 
 def format_call(row: AssertionRow) -> str:
@@ -51,24 +51,20 @@ def format_table() -> str:
     return "\n".join([*carried, "", *named, ""])
 
 
-def test_the_example_is_imported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_example_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The written files are those of the page; test_snippets.py compares the output of the command, and runs the tests."""
     text = PAGE.read_text(encoding="utf-8")
-    begin, end = find_block(text, "`promptfooconfig.yaml`:")
-    (tmp_path / "promptfooconfig.yaml").write_text(text[begin:end], encoding="utf-8")
     (tmp_path / "prompts").mkdir()
-    (tmp_path / "prompts/answer.txt").write_text("Answer in one sentence. {{question}}\n", encoding="utf-8")
+    for name in ("promptfooconfig.yaml", "prompts/answer.txt"):
+        begin, end = find_file(text, name)
+        (tmp_path / name).write_text(text[begin:end], encoding="utf-8")
     (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
 
     assert main(["import", "promptfoo", "promptfooconfig.yaml", "--to", "tests"]) == 0
-    module, cases = "tests/test_support_bot.py", "tests/cases/support_bot/icontains.jsonl"
     expected = text
-    expected = replace_block(expected, "--to tests", capsys.readouterr().out)
-    for file in (module, cases):
-        content = (tmp_path / file).read_text(encoding="utf-8")
-        expected = replace_block(expected, f"`{file}`:", content)
+    for name in ("tests/test_support_bot.py", "tests/cases/support_bot/icontains.jsonl"):
+        expected = replace_file(expected, name, (tmp_path / name).read_text(encoding="utf-8"))
     check_page(text, expected)
 
 

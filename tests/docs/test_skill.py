@@ -46,7 +46,7 @@ def test_the_skill_typed_in(reader: pytest.Pytester, monkeypatch: pytest.MonkeyP
             (reader.path / files.pop(language)).write_text(block, encoding="utf-8")
     assert not files
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (application,) = [block for _, block in BLOCK.findall(readme) if "def answer" in block]
+    (application,) = re.findall(r'^```python title="shop.py"\n(.*?)^```', readme, re.MULTILINE | re.DOTALL)
     shop = reader.path / "shop.py"
     shop.write_text(application, encoding="utf-8")
     commands = re.findall(r"^ {4}pytest(?: +(?!#)(.*?))?(?: +#.*)?$", TEXT, re.MULTILINE)

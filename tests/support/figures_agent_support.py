@@ -21,7 +21,7 @@ VARIANTS = {
 KINDS = {
     "refund": "the money is to be paid back",
     "no-refund": "it is not to be paid back",
-    "question": "the customer asks something else",
+    "question": "the customer has another question",
     "person": "the customer wants a person",
 }
 
@@ -40,8 +40,8 @@ def list_figures(run: ExampleRun) -> list[str]:
         f"{len(cases)} messages of customers",
         f"{len(cases)} messages are few",
         *_list_rows(tests, kinds),
-        f"Asked what an order had cost, v2 called `refund` {price[1]} times",
-        f"In {broken} of {len(last)} conversations it tells the customer about money that it did not pay",
+        f"For the price of an order, v2 called `refund` {price[1]} times",
+        f"In {broken} of {len(last)} conversations it announces money that it did not pay",
         f'"{_read_answer(last["refund-sent-back"])}"',
         f'"{_read_answer(last["refund-worn-boots"])}"',
         f"`{run.verdict('comparison', 'desk/agent v2').statement}`",

@@ -15,5 +15,5 @@ def list_figures(run: ExampleRun) -> list[str]:
     (dark,) = [call.output for call in calls if call.messages[-1].content == "When does it get dark in June?"]
     return [
         f"{len(records)} tests replay {len(calls)} calls, with {tokens} tokens of answers.",
-        f'one answer says "{dark}"',
+        f'one answer is "{dark}"',
     ]

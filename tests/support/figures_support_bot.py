@@ -73,7 +73,7 @@ def _describe_tickets(run: ExampleRun) -> str:
         for measurement in record.measurements:
             if measurement.label in right:
                 right[measurement.label] += round(measurement.value or 0)
-    return f"All {len(records)} tickets fit it; the intent is right in {right['intent']} of them, the urgency in {right['urgency']}"
+    return f"All {len(records)} tickets fit it. The intent is right in {right['intent']} of them, the urgency in {right['urgency']}."
 
 
 def _describe_canary(runs: dict[str, ExampleRun]) -> str:
@@ -84,4 +84,4 @@ def _describe_canary(runs: dict[str, ExampleRun]) -> str:
         recorded = _read_scores(runs[version]).values()
         assert sum(logged) == sum(map(sum, recorded)), "write canary/v2.csv anew"
     decision = canary_decision(events, CanaryRules(arms=("v1", "v2"), share=0.5))
-    return f"After {len(events)} requests it says {decision.action}"
+    return f"After {len(events)} requests it returns {decision.action}"

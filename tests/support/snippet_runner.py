@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import contextlib
+import importlib.util
 import io
 import json
 import os
@@ -64,6 +65,11 @@ PLUGINS = (
 )
 
 
+def _is_installed(plugin: str) -> bool:
+    """Return whether a plugin can be loaded: a block that is skipped may need one that is not."""
+    return importlib.util.find_spec(plugin.partition(".")[0]) is not None
+
+
 class PageRunner:
     """A reader who types in a page."""
 
@@ -111,7 +117,9 @@ class PageRunner:
             SnippetError: A block does not do what the page shows.
         """
         text = path.read_text(encoding="utf-8")
-        self.plugins = [plugin for needed, plugin in PLUGINS if re.search(needed, text)]
+        self.plugins = [
+            plugin for needed, plugin in PLUGINS if re.search(needed, text) and _is_installed(plugin)
+        ]
         for block in read_page(path, self.name):
             if isinstance(block, Setting):
                 self._set_answers(block)

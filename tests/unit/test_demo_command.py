@@ -55,17 +55,14 @@ def test_the_demo_shows_the_change_the_verdict_and_the_report(
         PICTURE.write_text(draw_terminal(stable), encoding="utf-8")
     assert read_picture(PICTURE.read_text(encoding="utf-8")) == wrap_lines(stable)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert "](docs/demo.svg)" in readme
+    assert "/main/docs/demo.svg)" in readme
 
-    # The way out that it offers, and the way back; the README quotes the verdicts of both versions.
+    # The way out that it offers, and the way back.
     monkeypatch.delenv("PYTEST_ADDOPTS")
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     (offered,) = re.findall(r"^\$ pytest (-q --llm-prompt\S+)$", done.stdout, re.MULTILINE)
     mended = run_pytest(folder, *offered.split())
-    quoted = re.findall(r"^ {4}((?:RED|AMBER) .*)$", readme, re.MULTILINE)
-    assert len(quoted) == 2
-    shown = " ".join(f"{done.stdout} {mended.stdout}".split())  # long lines are wrapped
-    assert [line for line in quoted if " ".join(line.split()) not in shown] == []
+    assert "AMBER     1 case broke (test_answer[order-sold-out])" in mended.stdout
     assert mended.returncode == 0
     back = run_pytest(folder, "-q", "--llm-prompt=support=v1")
     assert back.returncode == 0

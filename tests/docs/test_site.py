@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.site import DOCS, PAGES, ROOT, find_dead_links, list_anchors, list_nav_pages
+from support.site import DOCS, LINK, PAGES, ROOT, find_dead_links, list_anchors, list_nav_pages, read_prose
 
 from pytest_llmops._util.documentation import MESSAGES
 from pytest_llmops.cli import main
@@ -34,6 +34,11 @@ def test_each_page_has_a_name_of_its_own() -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
     assert find_dead_links(page) == []
+
+
+def test_links_of_the_readme_work_on_the_package_index() -> None:
+    links = [link for groups in LINK.findall(read_prose(ROOT / "README.md")) for link in groups if link]
+    assert [link for link in links if not link.startswith(("https:", "#"))] == []
 
 
 def test_a_dead_link_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

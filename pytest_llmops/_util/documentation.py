@@ -50,21 +50,21 @@ def remove_comments(text: str) -> str:
     kept: list[str] = []
     fence = ""
     is_comment = False
-    after_comment = False
     for line in text.splitlines():
         stripped = line.strip()
         if fence:
+            kept.append(line)
             if stripped == fence:
                 fence = ""
-        elif is_comment or stripped.startswith("<!--"):
-            is_comment = "-->" not in stripped
-            after_comment = True
             continue
-        elif ticks := re.match(r"`{3,}", stripped):
-            fence = ticks[0]
-        if after_comment and kept and kept[-1]:
-            kept.append("")
-        after_comment = after_comment and not line
-        if line or not after_comment:
+        if is_comment or stripped.startswith("<!--"):
+            is_comment = "-->" not in stripped
+            stripped = ""
+        if stripped:
             kept.append(line)
+        elif kept and kept[-1]:
+            kept.append("")
+        ticks = re.match(r"`{3,}", stripped)
+        if ticks is not None:
+            fence = ticks[0]
     return "\n".join(kept).strip("\n") + "\n"

@@ -8,7 +8,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops._util.documentation import MESSAGES, find_docs_folder, find_skill, list_pages
+from pytest_llmops._util.documentation import (
+    MESSAGES,
+    find_docs_folder,
+    find_skill,
+    list_pages,
+    remove_comments,
+)
 from pytest_llmops._util.text_files import BadFile, read_text
 from pytest_llmops.cli.common import add_command, print_json, print_lines
 from pytest_llmops.errors import UnknownName, UsageError
@@ -89,13 +95,13 @@ def _read_title(path: Path) -> str:
 
 
 def read_page(path: Path) -> str:
-    """Return the text of a page.
+    """Return the text of a page, without its comments.
 
     Raises:
         UsageError: It cannot be read.
     """
     try:
-        return read_text(path)
+        return remove_comments(read_text(path))
     except BadFile as error:
         raise UsageError(f"{path}: {error.what}; install the package again") from None
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.site import DOCS, PAGES, ROOT, find_dead_links, list_anchors, list_nav_pages
+from support.site import DOCS, LINK, PAGES, ROOT, find_dead_links, list_anchors, list_nav_pages, read_prose
 
 from pytest_llmops._util.documentation import MESSAGES
 from pytest_llmops.cli import main
@@ -22,8 +22,11 @@ def test_the_navigation_lists_each_page_once() -> None:
 
 
 def test_each_page_has_a_name_of_its_own() -> None:
-    """`llmops docs NAME` finds a page by the last part of its path; a page of figures may share it with its subject."""
-    pages = [path for path in DOCS.rglob("*.md") if path.parent.name != "measured"]
+    """`llmops docs NAME` finds a page by the last part of its path.
+
+    A page of figures may share it with its subject, and a page of the tutorial with the how-to that goes on from there.
+    """
+    pages = [path for path in DOCS.rglob("*.md") if path.parent.name not in ("measured", "tutorial")]
     names = Counter(path.stem for path in pages)
     assert [name for name, count in names.items() if count > 1] == []
 
@@ -31,6 +34,11 @@ def test_each_page_has_a_name_of_its_own() -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
     assert find_dead_links(page) == []
+
+
+def test_links_of_the_readme_work_on_the_package_index() -> None:
+    links = [link for groups in LINK.findall(read_prose(ROOT / "README.md")) for link in groups if link]
+    assert [link for link in links if not link.startswith(("https:", "#"))] == []
 
 
 def test_a_dead_link_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

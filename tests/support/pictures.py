@@ -6,6 +6,7 @@ is compared by the text that its window shows.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 from dataclasses import replace
@@ -31,7 +32,7 @@ VISIBLE = """
     range.selectNodeContents(walker.currentNode);
     const box = range.getBoundingClientRect();
     const text = walker.currentNode.textContent.replace(/\\s+/g, " ").trim();
-    if (text && box.width && box.bottom > 0 && box.top < window.innerHeight) lines.push(text);
+    if (text && box.width && walker.currentNode.parentElement.checkVisibility() && box.bottom > 0 && box.top < window.innerHeight) lines.push(text);
   }
   return lines.join("\\n");
 })()
@@ -51,7 +52,11 @@ def check_pictures(tab: Tab, folder: Path) -> None:
         if os.environ.get("LLMOPS_GOLDEN") == "write":
             tab.screenshot(IMAGES / f"{name}.png")
             write_shown(name, text)
-        assert read_shown(name)[1] == text, f"docs/images/{name}.png is not what the report shows now"
+        changes = difflib.unified_diff(
+            read_shown(name)[1].splitlines(), text.splitlines(), "picture", "now", n=0
+        )
+        changed = "\n".join(changes)
+        assert not changed, f"docs/images/{name}.png is older than the report: LLMOPS_GOLDEN=write\n{changed}"
 
 
 def make_stable(run: Run, day: str) -> Run:

@@ -137,8 +137,8 @@ def _format_rate(share: Share, human: str, judge: str) -> str:
 
     Args:
         share: The answers about which the judge is right, among those that the annotators pass (or fail).
-        human: What the annotators do with all of these answers, ``pass`` or ``fail``.
-        judge: What the judge does with those about which it is wrong, ``fails`` or ``passes``.
+        human: The annotators' decision on all of these answers, ``pass`` or ``fail``.
+        judge: The judge's decision on the answers that it gets wrong, ``fails`` or ``passes``.
     """
     if share.value is None:
         return f"the annotators {human} none of the answers"

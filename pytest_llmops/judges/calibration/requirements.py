@@ -98,7 +98,7 @@ class AgreementRequirements:
                 )
 
     def compare_figures(self, figures: AgreementFigures) -> list[RequirementResult]:
-        """Return the requirements with their measured values; an empty list if there is no kappa.
+        """Return the requirements with their measured values; an empty list without a kappa.
 
         Raises:
             UsageError: A rate is required that has no answers: the annotators pass (TPR) or fail (TNR) none.

@@ -49,7 +49,7 @@ def format_self_judging_error(judge: str, tested: str) -> str:
     tested_name = shorten_text(tested, 60)
     return (
         f"the judge {judge_name} is the model under test ({tested_name}), and a model prefers its own "
-        "text (arXiv 2410.21819): name another with --llm-judge-model, or take back llm_self_judging = error"
+        "text (arXiv 2410.21819): name another with --llm-judge-model, or remove llm_self_judging = error"
     )
 
 

@@ -104,7 +104,7 @@ class ExampleReader:
             first = first_numbers.setdefault(key, number)
             if first == number:
                 continue
-            why = "grades the same answer otherwise"
+            why = "grades the same answer differently"
             if examples[first - 1].grade == example.grade:
                 why = "is the same"
             raise self._bad("each answer once", f"example {number}, which {why} as example {first}")

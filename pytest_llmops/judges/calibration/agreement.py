@@ -92,7 +92,7 @@ class AgreementFigures:
         agreement: Share of answers with equal label and verdict; it includes agreement by chance.
         spearman: Rank correlation, for numbers; it does not notice a judge that is lenient with all answers.
         rates: How often the judge is right about answers that annotators pass, and about those that they fail; None:
-            the labels do not say pass or fail.
+            the labels are not pass or fail.
         annotators: Agreement between the annotators; None: there is a single annotator.
         table: The confusion table of annotators (rows) and judge (columns).
         disagreements: Answers with different label and verdict, the largest gap first.
@@ -253,7 +253,7 @@ def _apply_pass_threshold(verdict: Label | None, kind: LabelKind, pass_at: float
     if pass_at is None:
         raise UsageError(
             f"the labels are pass or fail and the judge gives numbers (as {format_label(verdict)}): pass pass_at=, the "
-            "number from which on an answer passes"
+            "lowest number that passes"
         )
     return _is_pass(verdict, pass_at)
 

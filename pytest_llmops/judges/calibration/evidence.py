@@ -172,7 +172,7 @@ def _format_unscored(judged: JudgedAnswers, figures: AgreementFigures) -> str:
     """Return the number of answers without a verdict, and the error of the first. There must be at least one error."""
     worst = ""
     if figures.worst_case is not None:
-        worst = f"; were they all wrong, kappa {figures.worst_case:.2f}"
+        worst = f"; if all of them were wrong, kappa {figures.worst_case:.2f}"
     count = f"{len(judged.errors):,} of {len(judged.verdicts):,} answers"
     id_, error = next(iter(judged.errors.items()))
     example = f"{shorten_text(id_, 40)}: {shorten_text(error, 80)}"

@@ -129,7 +129,7 @@ class ReasonComparison:
         parts = []
         if not any(result.calibration.agrees for result in self.usable.values()):
             parts.append(
-                "the judge misses its thresholds wherever its reason is: try another model or clearer criteria"
+                "the judge misses its thresholds with its reason in any place: try another model or clearer criteria"
             )
         missing = [place for place in PLACES if place not in self.usable]
         if missing:

@@ -228,7 +228,7 @@ class JudgePrompter:
         ignored.restore()
         problem = f"no verdict after {len(replies)} tries: {error}"
         if error.startswith(NONCE_ERROR):
-            problem += "; if that comes again, choose another model for the judge"
+            problem += "; if that happens again, choose another model for the judge"
         return Reply(error=problem, raw=_join_replies(replies), is_unreadable=True)
 
     def _complete(

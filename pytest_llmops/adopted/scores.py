@@ -36,7 +36,7 @@ def record_score(
         value: From 0 to 1, a boolean (1 or 0), or with another unit any finite number.
         better: Whether a ``higher`` or a ``lower`` value is better.
         unit: "1" (a score from 0 to 1, which the gate compares), "s", "USD", "tokens" or "count" (which it does not compare).
-        reason: The reason of the value, in a sentence. None, as many libraries give it, counts as empty, here and below.
+        reason: The reason for the value, in a sentence. None, as many libraries give it, counts as empty, here and below.
         version: Version of the metric or of its judge: scores of different versions are never compared.
         label: Distinguishes several scores of the same name in a test.
 

@@ -26,7 +26,7 @@ REST_WORDS: dict[CaseKind, str] = {
 }  # fmt: skip
 # Kinds that pytest lists itself, with all that is known about them
 LISTED_BY_PYTEST = frozenset({"no recording", "error", "failed"})
-# Kinds of which cases are shown without -v only without graver ones
+# Kinds whose cases are shown without -v only if no case is graver
 QUIET_KINDS = frozenset({"better", "edited", "changed"})
 NOT_STORED = "(not stored here)"
 WHY_NOT_STORED = (

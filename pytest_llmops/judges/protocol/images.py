@@ -50,7 +50,7 @@ def read_images(given: object, who: str) -> tuple[Media, ...]:
         who: The receiver of the images, for errors.
 
     Raises:
-        UsageError: It is not a list or has more than 20 images; a file is missing; an image is not PNG, JPEG, GIF or WebP by its first
+        UsageError: It is not a list, has more than 20 images, or a file is missing. Or an image is not PNG, JPEG, GIF or WebP by its first
             bytes; or they have more than 20 MB together.
 
     >>> [image.type for image in read_images([b"GIF89a"], "assert_judge_score")]

@@ -354,7 +354,7 @@ def hash_parts(parts: Sequence[object], digits: int) -> str:
 
 
 def _format_retry_message(error: str) -> str:
-    """Return the message to the model on why its reply was unreadable.
+    """Return the message that explains to the model why its reply was unreadable.
 
     It is part of the request: rewording an error makes the recordings of retries useless.
     """

@@ -445,7 +445,7 @@ def check_score(value: object, name: str, form: ReplyForm, *, whole: bool = True
 
     Args:
         value: The score that the model gave.
-        name: The thing that the score is for, for errors.
+        name: The name of the scored thing, for errors.
         form: The form, with the scale.
         whole: Whether a whole number is required if the scale has only whole numbers; not for a mean.
 

@@ -18,6 +18,6 @@ export function buildFaults(report) {
     rows.length > 0 && buildTable(["test", "fault", "how it ended", "why"], rows, "Not survived, or not judged"),
     rest > 0 && h("p", {}, `and ${rest.toLocaleString("en")} more: the run file has them all`),
     unrecorded.length > 0 && buildTable([], unrecorded.map((name) => [bdi(name)]), "Without a recorded call that a fault could hit"),
-    h("p", { class: "legend" }, "A test survives a fault if it passes. A test that was not judged does not count as not survived."),
+    h("p", { class: "legend" }, "A test survives a fault if it passes. A test without a verdict does not count as not survived."),
   ];
 }

@@ -1,6 +1,6 @@
 """deepeval: each metric is read after its public method ``measure`` or ``a_measure`` has ended.
 
-These two methods are what a metric has to have, also one that a project writes itself, so they hold for ``assert_test``, ``evaluate``
+Every metric must have these two methods, also one that a project writes itself, so they hold for ``assert_test``, ``evaluate``
 and for a metric that a test measures itself. A metric within another metric is a part of its score and is not reported.
 """
 
@@ -104,7 +104,7 @@ def _has_left_deepeval(exception: Exception | None) -> bool:
 
 
 def _find_better(metric: Any) -> Literal["higher", "lower"]:
-    """Return which scores a metric prefers: a copy of it is asked whether 0 and 1 would be successful."""
+    """Return which scores a metric prefers: a copy of it decides whether 0 and 1 would be successful."""
     try:
         successful = []
         for score in (0.0, 1.0):

@@ -55,7 +55,7 @@ class LangsmithTool(AdoptedTool):
 
     @contextmanager
     def read_scores(self, report: ReportScore) -> Iterator[None]:
-        """Report each score that a test logs. Calls within ``trace_feedback`` are those of a judge."""
+        """Report each score that a test logs. Calls within ``trace_feedback`` count as calls of a judge."""
         testing = importlib.import_module("langsmith.testing")
         log_feedback = require_attribute(self, testing, "log_feedback")
         trace_feedback = require_attribute(self, testing, "trace_feedback")

@@ -58,7 +58,7 @@ class MlflowTool(AdoptedTool):
             return ""
 
     def is_its_test(self, item: Any, imports: ProjectImports) -> bool:
-        """Return whether a test is marked with ``mlflow.test``, or uses ``mlflow.genai``. Tracking alone does not count."""
+        """Return whether a test is marked with ``mlflow.test``, or uses ``mlflow.genai``. Tracking by itself does not count."""
         function = getattr(item, "function", None)
         if getattr(function, "_mlflow_test", False):
             return True
@@ -67,7 +67,7 @@ class MlflowTool(AdoptedTool):
         return imports.uses(item, "mlflow") and imports.uses(item, "genai")
 
     def service_hosts(self, environ: Mapping[str, str]) -> Iterable[str]:
-        """Return the host of the tracking server that the environment names, and those of MLflow's statistics."""
+        """Return the host of the tracking server that the environment names, and the hosts of MLflow's statistics."""
         yield from TELEMETRY_HOSTS
         yield from iter_url_hosts(environ.get(TRACKING_VARIABLE, ""))
 
@@ -112,7 +112,7 @@ def _is_remote(uri: Any) -> bool:
 
 
 def _read_call(call: ScoringCall) -> Iterator[ToolScore]:
-    """Yield the scores of a call: a scorer returns a value, a feedback or several. None is no score."""
+    """Yield the scores of a call: a scorer returns a value, a feedback or several. None is not a score."""
     results = call.result
     if not isinstance(results, (list, tuple)):
         results = [results]
@@ -165,7 +165,7 @@ def _describe_error(result: Any) -> str:
 
 
 def _decide(scorer: Any, value: Any) -> bool | None:
-    """Return whether a scorer's own condition ``pass_if`` holds; None: it has none, or that cannot be told."""
+    """Return whether a scorer's own condition ``pass_if`` holds; None: it has none, or that is not known."""
     condition = getattr(scorer, "pass_if", None)
     if not callable(condition):
         return None

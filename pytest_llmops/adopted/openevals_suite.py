@@ -1,7 +1,7 @@
-"""openevals: what its evaluators return, with LangSmith and without.
+"""openevals: results of its evaluators, with LangSmith and without.
 
-Evaluators are functions that close over their settings, so there is no public place to read them all. They all call one of two
-functions of ``openevals.utils``; if a version lacks them, the summary says so.
+Evaluators are functions that close over their settings, so no public place holds them all. They all call one of two
+functions of ``openevals.utils``; if a version lacks them, the summary reports it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class OpenevalsTool(AdoptedTool):
 
     @contextmanager
     def read_scores(self, report: ReportScore) -> Iterator[None]:
-        """Report what each evaluator returns. Its calls are those of a judge."""
+        """Report the result of each evaluator. Its calls count as calls of a judge."""
         utils = importlib.import_module("openevals.utils")
         run = require_attribute(self, utils, RUN_EVALUATOR)
         run_async = require_attribute(self, utils, RUN_ASYNC_EVALUATOR)

@@ -17,7 +17,7 @@ def replace_everywhere(function: Callable[..., Any], replacement: Callable[..., 
 
     Args:
         function: The function.
-        replacement: What is called in its place.
+        replacement: The function to call in its place.
     """
     with ExitStack() as patches:
         for module in list(sys.modules.values()):

@@ -1,4 +1,4 @@
-"""Phoenix: evaluations that a marked test logs or its marker names, in other tests, results of the evaluators of ``phoenix.evals``."""
+"""Phoenix: evaluations that a marked test logs, evaluations of its marker, and elsewhere results of evaluators of ``phoenix.evals``."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class PhoenixTool(AdoptedTool):
 
     @contextmanager
     def stay_offline(self) -> Iterator[None]:
-        """Switch Phoenix's own tracking off, unless the environment says otherwise."""
+        """Switch Phoenix's own tracking off, unless the environment sets it."""
         with mock.patch.dict(os.environ):
             os.environ.setdefault(TRACKING_VARIABLE, "false")
             yield
@@ -151,7 +151,7 @@ def _wrap_evaluate(evaluate: Any, current_run: Any, report: ReportScore) -> Any:
 def _evaluations_reported(
     run: Any, better: Literal["higher", "lower"], report: ReportScore, *, is_of_test: bool = False
 ) -> Iterator[None]:
-    """Report the evaluations that a block adds to the run of a test; requests in it are those of a judge.
+    """Report the evaluations that a block adds to the run of a test; requests in it count as requests of a judge.
 
     Args:
         run: Phoenix's record of the test. It keeps the last evaluation of each name, as a new dictionary. None: outside of a test.

@@ -34,7 +34,7 @@ class PydanticEvalsTool(AdoptedTool):
 
     @contextmanager
     def read_scores(self, report: ReportScore) -> Iterator[None]:
-        """Report the scores and assertions of each case when a dataset has been evaluated. Calls of evaluators are those of a judge."""
+        """Report the scores and assertions of each case when a dataset has been evaluated. Evaluators count as judges."""
         dataset = require_attribute(self, importlib.import_module("pydantic_evals"), "Dataset")
         evaluate = require_attribute(self, dataset, "evaluate")
         evaluator = require_attribute(self, importlib.import_module("pydantic_evals.evaluators"), "Evaluator")

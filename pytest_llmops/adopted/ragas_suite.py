@@ -1,6 +1,6 @@
 """ragas: each metric is read after its public method ``score`` or ``ascore`` (older metrics: ``single_turn_score`` and so on) has ended.
 
-These methods are called by ``evaluate``, by the batches and by experiments too. NaN is ragas' word for "could not be scored".
+These methods are called by ``evaluate``, by the batches and by experiments too. ragas gives NaN where it has no score.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SCORING_METHODS = {
 LOWER_IS_BETTER = ("noise_sensitivity",)
 # Of older metrics: those that give a number of a scale, not from 0 to 1
 SCALED_OUTPUTS = ("discrete", "ranking")
-# ragas sends the names of metrics and the numbers of rows; it asks once in a process whether it may
+# ragas sends the names of metrics and the numbers of rows; it checks once in a process whether it may
 NO_TRACKING = "RAGAS_DO_NOT_TRACK"
 SERVICE_HOSTS = ("t.explodinggradients.com",)
 
@@ -136,7 +136,7 @@ def _find_scale(metric: Any) -> tuple[float, float] | None:
 
 
 def _find_better(metric: Any) -> Literal["higher", "lower"]:
-    """Return which scores a metric prefers. ragas says it in its docs only."""
+    """Return which scores a metric prefers. ragas documents it, but not in code."""
     kinds = [_as_snake_case(kind.__name__) for kind in type(metric).__mro__]
     if any(kind in LOWER_IS_BETTER for kind in kinds):
         return "lower"
@@ -144,7 +144,7 @@ def _find_better(metric: Any) -> Literal["higher", "lower"]:
 
 
 def _as_snake_case(name: str) -> str:
-    """Return the name of a class as that of a metric: ``noise_sensitivity`` for ``NoiseSensitivity``."""
+    """Return the name of a metric for its class: ``noise_sensitivity`` for ``NoiseSensitivity``."""
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).strip("_")
 
 
@@ -160,7 +160,7 @@ def _find_model(call: ScoringCall) -> str:
 
 
 def _label_call(call: ScoringCall) -> str:
-    """Return the label of a call: what the user had asked, or else the reference."""
+    """Return the label of a call: the question of the user, or else the reference."""
     for name in ("user_input", "question", "reference"):
         value = _find_field(call, name)
         if isinstance(value, list):

@@ -16,7 +16,7 @@ INSTALLED_FOLDERS = ("site-packages", "dist-packages")
 
 
 class ProjectImports:
-    """What the modules of a project import; each module is read once."""
+    """The imports of the modules of a project; each module is read once."""
 
     def __init__(self) -> None:
         self._owners: dict[int, frozenset[str]] = {}  # by the ``id()`` of a module
@@ -98,7 +98,7 @@ def _iter_modules(item: Any) -> Iterator[ModuleType]:
 
 
 def _find_owner(value: object) -> str:
-    """Return the name of the module that a value is, or was defined in; an instance has that of its class."""
+    """Return the name of the module that a value is, or was defined in; for an instance the module of its class."""
     if isinstance(value, ModuleType):
         return value.__name__
     try:

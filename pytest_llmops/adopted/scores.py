@@ -1,4 +1,4 @@
-"""Scores that somebody else computed: `record_score` for any of them, `make_measurement` for those of an adopted tool."""
+"""Scores that somebody else computed: `record_score` for any of them, `make_measurement` for scores of an adopted tool."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def record_score(
         value: From 0 to 1, a boolean (1 or 0), or with another unit any finite number.
         better: Whether a ``higher`` or a ``lower`` value is better.
         unit: "1" (a score from 0 to 1, which the gate compares), "s", "USD", "tokens" or "count" (which it does not compare).
-        reason: Why the value is what it is, in a sentence. None, as many libraries give it, counts as empty, here and below.
+        reason: The reason for the value, in a sentence. None, as many libraries give it, counts as empty, here and below.
         version: Version of the metric or of its judge: scores of different versions are never compared.
         label: Distinguishes several scores of the same name in a test.
 
@@ -63,7 +63,7 @@ def record_score(
         got = shorten_text(repr(value), 80)
         raise UsageError(
             f"record_score {name}: expected a finite number, got {got}; "
-            "if there is no score, raise the exception that says why, or leave the call out"
+            "without a score, raise an exception with the reason, or leave the call out"
         )
     if unit == "1" and not 0 <= number <= 1:
         raise UsageError(
@@ -89,7 +89,7 @@ def make_measurement(tool: str, score: ToolScore) -> Measurement:
 
     Args:
         tool: The tool's name in the ini.
-        score: What the tool reported.
+        score: The score that the tool reported.
 
     >>> make_measurement("deepeval", ToolScore(metric="Answer Relevancy", value=0.5)).name
     'deepeval.answer_relevancy'
@@ -148,7 +148,7 @@ def _shorten(text: object) -> str:
 
 
 def _make_detail(tool: str, score: ToolScore) -> dict[str, Json]:
-    """Return what the reports show of a score beside its value: the tool's threshold and verdict."""
+    """Return the facts that the reports show with the value of a score: the tool's threshold and verdict."""
     detail: dict[str, Json] = {"tool": tool}
     threshold = _as_number(score.threshold)
     if threshold is not None:

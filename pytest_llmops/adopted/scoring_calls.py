@@ -1,4 +1,4 @@
-"""Methods of a tool that compute a score: each call becomes a report, and its requests to a model are those of a judge."""
+"""Methods of a tool that compute a score: each call becomes a report, and its requests to a model count as requests of a judge."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ScoringCall:
         owner: The object whose method was called.
         method: The method's name.
         arguments: The arguments by their names.
-        result: What the method returned; None after an error.
+        result: The return value of the method; None after an error.
         error: The exception that it raised, in words; empty: it returned.
         exception: The exception itself.
     """
@@ -57,7 +57,7 @@ def report_methods(base: Any, names: Iterable[str], read: ReadCall, report: Repo
 
     Args:
         base: The class.
-        names: Its methods, plain or async; those that a class does not define itself are those of its base.
+        names: Its methods, plain or async; a method that a class does not define itself comes from its base.
         read: Returns the scores of a call.
         report: Called for each score.
     """
@@ -140,7 +140,7 @@ def list_subclasses(base: type) -> list[type]:
 
 
 def _wrap_method(method: Any, read: ReadCall, report: ReportScore) -> Any:
-    """Return a method that also reports what it returned, or that it failed."""
+    """Return a method that also reports its result, or that it failed."""
     signature = inspect.signature(method)
 
     def begin_call(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ScoringCall:
@@ -174,7 +174,7 @@ def _wrap_method(method: Any, read: ReadCall, report: ReportScore) -> Any:
 
 @contextmanager
 def reported(call: ScoringCall, read: ReadCall, report: ReportScore) -> Iterator[ScoringCall]:
-    """Report a call that is made in the block, unless it is part of another one; its requests are those of a judge."""
+    """Report a call that is made in the block, unless it is part of another one; its requests count as requests of a judge."""
     if _is_scoring.get():
         yield call
         return
@@ -194,7 +194,7 @@ def reported(call: ScoringCall, read: ReadCall, report: ReportScore) -> Iterator
 
 
 def identify_inputs(inputs: object) -> str:
-    """Return a digest of all that a call scored, which tells whether a later call scores the same. Empty: it cannot be told.
+    """Return a digest of all that a call scored, to find out whether a later call scores the same. Empty: that is not known.
 
     >>> identify_inputs({"output": "a"}) == identify_inputs({"output": "b"})
     False

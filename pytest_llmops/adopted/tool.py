@@ -1,4 +1,4 @@
-"""`AdoptedTool`, the protocol of a tool whose suite is adopted, and `ToolScore`, what it reports.
+"""`AdoptedTool`, the protocol of a tool whose suite is adopted, and `ToolScore`, a score that it reports.
 
 Knows pytest's items by their attributes only.
 """
@@ -20,7 +20,7 @@ from pytest_llmops.errors import LLMOpsError, describe_exception
 
 
 class HookMoved(LLMOpsError):
-    """A tool does not have the function any more that its scores are read from; the message says which."""
+    """A tool does not have the function any more that its scores are read from; the message names it."""
 
 
 def _never() -> bool:
@@ -45,7 +45,7 @@ class ToolScore:
         version: The judge's model, or what else has to be equal for two scores to be compared.
         label: Distinguishes scores of a metric in a test.
         case: The name of the case, if a single test evaluates a dataset: the gate compares each case as it compares tests.
-        output: What was scored, as the reports show it; None: not known.
+        output: The scored output, as the reports show it; None: not known.
         subject: A digest of all that was scored (`scoring_calls.identify_inputs`). A later score of the same metric, label and subject
             replaces an error, as the tool has tried again. If case and subject are empty, only another error does.
         detail: Further facts for the reports.
@@ -71,20 +71,20 @@ class ToolScore:
 
 
 class ReportScore(Protocol):
-    """Takes the scores of a tool, in any thread or task; it raises nothing."""
+    """Receives the scores of a tool, in any thread or task; it raises nothing."""
 
     def __call__(self, score: ToolScore) -> None:
         """Record a score in the running test."""
 
     def note_problem(self, problem: str) -> None:
-        """Put a sentence about what cannot be read into the summary of the run."""
+        """Put a sentence about unreadable scores into the summary of the run."""
 
 
 def report_scores(report: ReportScore, scores: Iterable[ToolScore]) -> None:
     """Report scores that are read from objects of a tool; an exception while they are read must not fail the user's test.
 
     Args:
-        report: Takes them.
+        report: Receives them.
         scores: A generator that reads them.
     """
     try:
@@ -113,7 +113,7 @@ class AdoptedTool(ABC):
 
         Args:
             item: pytest's item.
-            imports: What the project's modules import.
+            imports: The imports of the project's modules.
         """
 
     @abstractmethod
@@ -137,7 +137,7 @@ class AdoptedTool(ABC):
         return nullcontext()
 
     def finish_test(self, item: Any, report: ReportScore) -> None:
-        """Compute what the tool would compute after a test, where nothing is recorded any more. Called when a test has passed.
+        """Compute the scores that the tool would compute after a test, where nothing is recorded any more. Called when a test has passed.
 
         Args:
             item: pytest's item.

@@ -20,15 +20,15 @@ def run_judge_tasks(
     asked_model: Callable[[T], bool] = lambda _: True,
     keys: Sequence[Hashable] | None = None,
 ) -> Iterator[T]:
-    """Yield what each task returns, in the order of the tasks.
+    """Yield the result of each task, in the order of the tasks.
 
     Up to `Settings.judge_concurrency` tasks make live calls at the same time; replayed tasks run in sequence, as threads
     would not make them faster. Each sees the context of its caller: recorder, trial and purpose.
 
     A replay must send the same requests as the recording, whichever task was faster then. Three rules ensure that:
 
-    * The tasks run in sequence until one has called a model. From it the others know what the server supports.
-    * What a later task learns about the server is not passed on to the others.
+    * The tasks run in sequence until one has called a model. From it the others know the capabilities of the server.
+    * Facts that a later task learns about the server are not passed on to the others.
     * Tasks with equal keys run in sequence.
 
     If the caller stops iterating, only the tasks that already run are paid for.
@@ -40,7 +40,7 @@ def run_judge_tasks(
         keys: For each task a key that is equal for tasks with the same requests; None: all are different.
 
     Raises:
-        Exception: What a task raises; no further tasks are started then.
+        Exception: The exception of a task; no further tasks are started then.
 
     >>> list(run_judge_tasks([lambda: 1, lambda: 2]))
     [1, 2]
@@ -56,7 +56,7 @@ def run_judge_tasks(
         is_server_known = asked_model(result)
         done += 1
         yield result
-    # A context manager applied as a decorator: each remaining task starts with a copy of what is known
+    # A context manager applied as a decorator: each remaining task starts with a copy of the known capabilities
     rest = [branch_capabilities()(task) for task in tasks[done:]]
     if tape is not None and tape.collects:
         yield from _collect_calls(rest)

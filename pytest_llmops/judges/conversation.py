@@ -1,8 +1,8 @@
-"""Conversations for judges: message lists of SDKs, recorded calls of an application, or what an agent did, become a JSON text.
+"""Conversations for judges: message lists of SDKs, recorded calls of an application, or the trajectory of an agent, become a JSON text.
 
 Message lists of OpenAI (chat completions and Responses), Anthropic and LangChain are read, as dictionaries or objects. They are not read
 by way of a `Trajectory`: a judge gets each message and part of it, a trajectory has only what can be compared.
-A conversation with an image is refused: images are given to a judge beside the texts.
+A conversation with an image is refused: images are given to a judge separately from the texts.
 """
 
 import json
@@ -84,13 +84,13 @@ def is_trace(value: object) -> bool:
 
 
 def read_conversation(value: object) -> Conversation | None:
-    """Return the conversation in a list of messages, a `Call` or several calls, or what an agent did; None for any other value.
+    """Return the conversation in a list of messages, a `Call` or several calls, or in an agent's trajectory; None for any other value.
 
-    Of several calls only the application's last one is read: its request has the earlier messages. What an agent did is a `Trajectory`,
+    Of several calls only the application's last one is read: its request has the earlier messages. A trajectory is a `Trajectory`,
     the result of an agent framework, or OpenTelemetry's spans.
 
     Raises:
-        ValueError: There is no message, a message has no role or no content, the conversation does not end with the
+        ValueError: The list is empty, a message has no role or no content, the conversation does not end with the
             assistant, or it has an image.
 
     >>> read_conversation([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]).messages[1]
@@ -159,7 +159,7 @@ def _list_messages(trajectory: Trajectory) -> Iterator[Message]:
 
 
 def _list_messages_of_tool(trajectory: Trajectory) -> Iterator[Message]:
-    """Yield what an agent did that worked for a tool; its task is in the arguments of the call."""
+    """Yield the trajectory of an agent that worked for a tool; its task is in the arguments of the call."""
     name = trajectory.agent or "of the tool"
     for message in _list_messages(trajectory):
         if message.role in ("assistant", "tool"):
@@ -180,7 +180,7 @@ def parse_conversation(answer: str, question: str = "") -> tuple[Conversation, b
     two messages, the question and the answer.
 
     Raises:
-        ValueError: There is no message of the user and no question.
+        ValueError: Both a message of the user and a question are missing.
     """
     conversation = None
     if isinstance(answer, Conversation):

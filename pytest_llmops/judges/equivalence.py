@@ -1,8 +1,8 @@
-"""The built-in judge of whether an answer says the same as a reference (`Equivalence`).
+"""The built-in judge of whether an answer means the same as a reference (`Equivalence`).
 
-It asks for one word and no reason: a small model that has to give a reason first writes that the answer does not match,
-and then fails nearly every answer. Seven examples show it what counts. Where the server tells probabilities, the score
-is that of "same" against the likelier other word.
+It requests one word and no reason: a small model that has to give a reason first writes that the answer does not match,
+and then fails nearly every answer. Seven examples show it what counts. Where the server gives probabilities, the score
+is the probability of "same" against the likelier other word.
 """
 
 from collections.abc import Mapping
@@ -34,13 +34,13 @@ FORM = ReplyForm(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EquivalenceVerdict(Verdict):
-    """The probability that an answer says the same as the reference, and the word that the judge said.
+    """The probability that an answer means the same as the reference, and the word that the judge replied.
 
     Attributes:
-        word: ``same``, ``different`` or ``cannot tell``; empty if there is no score, or no model was called.
+        word: ``same``, ``different`` or ``cannot tell``; empty without a score, or if no model was called.
         probabilities: The probability of each word; empty if the server gave no log-probabilities. With them the score is
             the probability of ``same`` against the likelier of the two others, so that 0.5 and more means that the judge
-            said ``same``. Without them it is 1 for ``same`` and 0 for the others.
+            replied ``same``. Without them it is 1 for ``same`` and 0 for the others.
     """
 
     word: str = ""
@@ -58,7 +58,7 @@ def _score(reply: Reply) -> float | None:
 
 @dataclass(slots=True)
 class Equivalence(PromptedJudge):
-    """A judge that decides whether an answer has the same meaning as a reference: same, different, or unknown.
+    """A judge that decides whether an answer gives the user the same information as a reference: same, different, or cannot tell.
 
     Args:
         model: The judge model. None: the model of the run's settings, as the running test sees it.
@@ -88,7 +88,7 @@ class Equivalence(PromptedJudge):
     def version_of(self, verdict: Verdict) -> str:
         """Return the version of the score of a verdict: scores of different versions are never compared.
 
-        It is the judge's own if the server told probabilities. A score of 1 or 0 is on another scale.
+        It is the judge's own if the server gave probabilities. A score of 1 or 0 is on another scale.
         """
         if getattr(verdict, "probabilities", None) or verdict.score is None:
             return self.version
@@ -98,8 +98,8 @@ class Equivalence(PromptedJudge):
         """Return whether an answer means the same as a reference.
 
         Args:
-            answer: What is judged.
-            question: What the user asked. Without it the judge compares two statements.
+            answer: The text to judge.
+            question: The question of the user. Without it the judge compares two statements.
             reference: A right answer.
 
         Returns:
@@ -109,7 +109,7 @@ class Equivalence(PromptedJudge):
 
         Raises:
             ModelError: The model could not be called.
-            UsageError: There is no reference.
+            UsageError: The reference is missing.
         """
         if not reference.strip():
             raise UsageError(f"judge {self.name}: expected a reference= to compare the answer with, got none")

@@ -49,7 +49,7 @@ def format_self_judging_error(judge: str, tested: str) -> str:
     tested_name = shorten_text(tested, 60)
     return (
         f"the judge {judge_name} is the model under test ({tested_name}), and a model prefers its own "
-        "text (arXiv 2410.21819): name another with --llm-judge-model, or take back llm_self_judging = error"
+        "text (arXiv 2410.21819): name another with --llm-judge-model, or remove llm_self_judging = error"
     )
 
 
@@ -107,7 +107,7 @@ def find_judge(given: object) -> object:
     """Return the judge with a registered name, or from the path of a judge file; return any other object as it is.
 
     Raises:
-        UnknownName: There is no judge of that name.
+        UnknownName: No judge has that name.
         PromptError: The judge file cannot be read.
     """
     if isinstance(given, (str, Path)):
@@ -123,7 +123,7 @@ def resolve_judge(given: object, who: str) -> JudgeHandle:
         who: The assertion that uses it, for the error.
 
     Raises:
-        UnknownName: There is no judge of that name.
+        UnknownName: No judge has that name.
         UsageError: It is not a judge of a single answer.
     """
     judge = find_judge(given)
@@ -144,7 +144,7 @@ def resolve_pairwise_judge(given: object, who: str) -> Any:
         who: The assertion that uses it, for the error.
 
     Raises:
-        UnknownName: There is no judge of that name.
+        UnknownName: No judge has that name.
         UsageError: It does not compare two answers.
     """
     judge = find_judge(given)
@@ -156,7 +156,7 @@ def resolve_pairwise_judge(given: object, who: str) -> Any:
 
 
 def _describe_no_judge(given: object) -> str:
-    """Return what was given instead of a judge, and what to write: for a class or a function the call, for a model a judge of it."""
+    """Describe an object that is not a judge, and the correction: for a class or a function the call, for a model a judge of it."""
     if isinstance(given, type):
         return f"the class {given.__name__}: call it, judge={_format_call(given)}"
     if inspect.isfunction(given):
@@ -189,7 +189,7 @@ def skipped_measurement(name: str, label: str = "") -> Measurement | None:
 
     In a `soft` block judges are skipped after a failed check: the test fails anyway, and judges cost money. A skipped
     judge is neither a low score nor an error. It is not counted as a measurement of the test; this function records a
-    fact, so that the report says that the judge was not asked, and why.
+    fact, so that the report shows that the judge was not called, and why.
 
     Args:
         name: The name of the measurement.
@@ -199,11 +199,11 @@ def skipped_measurement(name: str, label: str = "") -> Measurement | None:
     if not failed:
         return None
     listed = ", ".join(dict.fromkeys(failed))
-    skipped = f"not asked: {name}"
+    skipped = f"not called: {name}"
     if label:
         skipped += f" [{label}]"
     recorder.record_facts({skipped: f"failed before it: {listed}"})
-    return Measurement(name=name, label=label, error=f"not asked: {listed} failed before it")
+    return Measurement(name=name, label=label, error=f"not called: {listed} failed before it")
 
 
 def _failed_checks(block: recorder.Recorder | None) -> list[str]:
@@ -242,13 +242,13 @@ def judge_answer(
     if contexts:
         if not takes_contexts(handle.judge):
             raise UsageError(
-                f"judge {handle.name}: its judge() takes no contexts: leave them out, or give it a keyword contexts"
+                f"judge {handle.name}: its judge() accepts no contexts: leave them out, or give it a keyword contexts"
             )
         given["contexts"] = list(contexts)
     if images:
         if not takes_images(handle.judge):
             raise UsageError(
-                f"judge {handle.name}: its judge() takes no images: leave them out, take a Rubric, or give it a keyword images"
+                f"judge {handle.name}: its judge() accepts no images: leave them out, use a Rubric, or give it a keyword images"
             )
         given["images"] = list(images)
     try:
@@ -260,7 +260,7 @@ def judge_answer(
         with recorder.set_purpose("judge"), defer_sharing() as share:
             verdict: object = handle.judge.judge(answer, **given)
             problem = _why_invalid_verdict(verdict)
-            # A panel has already left out the votes with this error; its verdict is that of the others
+            # A panel has already left out the votes with this error; the others decide its verdict
             known_errors = [vote.error for vote in getattr(verdict, "votes", None) or ()]
             excluded = _why_self_judging_since(before, known_errors=known_errors)
             if excluded:
@@ -292,7 +292,7 @@ def _raw_reply(verdict: object) -> str:
 def _unscored_verdict(
     handle: JudgeHandle, error: str, raw: str = "", verdict: Verdict | None = None
 ) -> Verdict:
-    """Return an unscored verdict with the judge's scale, else that of its invalid verdict, else the default one."""
+    """Return an unscored verdict with the judge's scale, else the scale of its invalid verdict, else the default one."""
     for source in (handle.judge, verdict):
         low = as_finite_float(getattr(source, "low", None))
         high = as_finite_float(getattr(source, "high", None))

@@ -90,7 +90,7 @@ class ItemsJudge(PromptedJudge):
 
     @property
     def looks_at(self) -> str:
-        """What is judged: the ``answer``, or the ``contexts`` where these are the items."""
+        """The judged text: the ``answer``, or the ``contexts`` where these are the items."""
         if self.items:
             return "answer"
         return "contexts"
@@ -98,7 +98,7 @@ class ItemsJudge(PromptedJudge):
     @property
     def version(self) -> str:
         """Hash of everything that determines a verdict: prompt, items, reply formats, parser and model."""
-        # If the items are passages, their number is not known: the form of a single one stands for all
+        # If the items are passages, their number is not known: the form of a single one represents all
         form = self._reply_form(self.items or ("item",))
         return self._hash_version(form, list(self.items), dict(self.answers), self.origin)
 
@@ -198,8 +198,8 @@ class Checklist(ItemsJudge):
     """A judge whose score is the share of named items that an answer has.
 
     Args:
-        items: What the answer should do, a few words per item ("states the refund window").
-        model: The judge model. None: the model of the run's settings.
+        items: The requirements for the answer, a few words per item ("states the refund window").
+        model: The judge model; None: the model of the run's settings.
         pass_at: Default threshold of an assertion. Left out: the answer needs every item.
         name: The name of the judge and its measurements.
         source: The file that the items were read from.
@@ -345,9 +345,9 @@ def _read_items_file(
     Args:
         file: The file.
         kind: The kind of judge that the file must be for, ``policy`` or ``checklist``.
-        what: What an item is called in errors.
+        what: The word for an item in errors.
         default: The threshold where the file has none.
-        reason: Where its judge gives its reason if the file does not say.
+        reason: Where its judge gives its reason if the file does not state it.
     """
     keys: tuple[str, ...] = ("pass_at", "reason")
     if kind == "policy":
@@ -370,7 +370,7 @@ def _parse_list(text: str, first_line: int, what: str) -> tuple[str, ...]:
     Args:
         text: The text.
         first_line: The number of its first line in the file, for errors.
-        what: What an item is called in errors.
+        what: The word for an item in errors.
     """
     items: list[str] = []
     lines: list[int] = []
@@ -388,7 +388,7 @@ def _parse_list(text: str, first_line: int, what: str) -> tuple[str, ...]:
     for index, item in enumerate(items):
         if item in items[:index]:
             quoted_item = shorten_text(item, 60)
-            raise BadFile(f"the {what} {quoted_item!r} stands twice", lines[index])
+            raise BadFile(f"the {what} {quoted_item!r} occurs twice", lines[index])
     if not 0 < len(items) <= MAX_ITEMS:
         raise BadFile(f"expected 1 to {MAX_ITEMS} {what}s, each an item of a list (- ...), got {len(items)}")
     return tuple(items)
@@ -443,8 +443,8 @@ class Grounding(PromptedJudge):
         """Return the share of an answer's claims that its contexts support.
 
         Args:
-            answer: What is judged.
-            question: What the user asked. Without it an answer such as "Yes." makes no claim.
+            answer: The text to judge.
+            question: The question of the user. Without it an answer such as "Yes." makes no claim.
             reference: Ignored, as a right answer may still be made up.
             contexts: The passages, at least one.
 
@@ -455,7 +455,7 @@ class Grounding(PromptedJudge):
 
         Raises:
             ModelError: The model could not be called.
-            UsageError: There are no contexts, or they are not all texts.
+            UsageError: The contexts are missing, or not all of them are texts.
         """
         _ = reference
         passages = check_passages(contexts, self.name)

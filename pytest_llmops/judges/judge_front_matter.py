@@ -28,7 +28,7 @@ def split_judge_file(
         body: Whether there must be text below the front matter.
 
     Raises:
-        BadFile: The front matter cannot be read, has an unknown key, or names another kind; or there are no criteria.
+        BadFile: The front matter cannot be read, has an unknown key, or names another kind; or the criteria are missing.
 
     >>> split_judge_file("---\nkind: policy\n---\n- Be kind.\n", "policy")[1:]
     ('- Be kind.\n', 4)
@@ -71,10 +71,10 @@ def read_reason_place(head: FrontMatter, default: ReasonPlace = "before") -> Rea
 
 
 def find_judge_file(kind: str, path: str | Path) -> Path:
-    """Return the path of a judge file, which is searched in the folder of the test and in the folders above it.
+    """Return the path of a judge file, which is searched next to the test and in the folders above it.
 
     Raises:
-        PromptError: There is no such file; the error lists the folders that were searched.
+        PromptError: The file does not exist; the error lists the folders that were searched.
         UsageError: It is not a path, but a sentence or another object.
     """
     if not (isinstance(path, str) or hasattr(path, "__fspath__")):
@@ -92,7 +92,7 @@ def find_judge_file(kind: str, path: str | Path) -> Path:
 
 
 def _describe_path_step(kind: str, path: str | Path) -> str:
-    """Return what was given instead of the path of a judge file, and what to write; ``""`` if it looks like a path."""
+    """Describe a value that is not the path of a judge file, and the correction; ``""`` if it looks like a path."""
     if not isinstance(path, str):
         return ""
     if is_sentence(path):

@@ -38,7 +38,7 @@ class PanelVerdict(Verdict):
 
 @dataclass(slots=True)
 class Panel:
-    """A judge that runs several others at the same time, and averages their scores.
+    """A judge that runs several others at the same time, and returns the mean of their scores.
 
     Args:
         judges: At least two, on the same scale, with different versions (another model or another rubric).

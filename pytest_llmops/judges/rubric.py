@@ -200,11 +200,9 @@ class Rubric(PromptedJudge):
     )
     judged = property(
         attrgetter("spec.judges"),
-        doc="What the rubric judges: ``turn``: each answer by itself; ``conversation``: all messages at once.",
+        doc="The judged unit: ``turn``: each answer by itself; ``conversation``: all messages at once.",
     )
-    source = property(
-        attrgetter("spec.source"), doc="The user's rubric file. Its records are in the same folder."
-    )
+    source = property(attrgetter("spec.source"), doc="The user's rubric file. Its records are next to it.")
     reason = property(
         attrgetter("spec.reason"),
         doc="Where the judge gives its reason: ``before`` or ``after`` its verdict, or ``none``.",
@@ -239,9 +237,9 @@ class Rubric(PromptedJudge):
         """Return the verdict on an answer.
 
         Args:
-            answer: The answer to judge. For a rubric of conversations: a conversation as a `Conversation` or JSON text.
-                Any other text is taken as the answer to the question.
-            question: What the user asked. Empty: left out of the prompt.
+            answer: The answer to judge. For a rubric of conversations: a conversation as a `Conversation` or JSON text;
+                any other text is taken as the answer to the question.
+            question: The question of the user. Empty: left out of the prompt.
             reference: A right answer. Empty: left out.
             contexts: Passages that the answer was made from. Empty: left out.
             images: Images that belong to the question or the answer: paths, bytes, or addresses with ``https:`` or ``data:``.
@@ -254,7 +252,7 @@ class Rubric(PromptedJudge):
         Raises:
             ModelError: The model could not be called.
             PromptError: The rubric's prompt cannot be used.
-            UsageError: The contexts are not a list of texts, an image cannot be read, or the model takes no images.
+            UsageError: The contexts are not a list of texts, an image cannot be read, or the model accepts no images.
         """
         passages = check_passages(contexts, self.name)
         media = read_images(images, f"judge {self.name}")
@@ -345,7 +343,7 @@ class Preference:
         straight: The winner when the first answer was shown first.
         swapped: The winner when the second answer was shown first. ``first`` is the caller's first answer here too.
         reason: The judge's reason, from the reply in the caller's order.
-        error: Why there is no winner.
+        error: Why no winner is known.
         raw: Both raw replies.
         prescreened: Decided without a model, because an answer has no content or both are the same.
         probability: Probability from 0 to 1 that the first answer is better, with half of the probability of a tie; the mean of
@@ -389,7 +387,7 @@ class Pairwise(PromptedJudge):
         source: The user's judge file.
         reason: Where the judge gives its reason: ``before`` or ``after`` its verdict, or ``none``.
         probability: Whether the score of a pair is the probability of the first answer instead of 1, 0.5 or 0. It needs a server
-            that gives log-probabilities. Without them the score is that of the winner. Best with ``reason="none"``: after
+            that gives log-probabilities. Without them the winner decides the score. Best with ``reason="none"``: after
             a written reason the verdict is nearly certain.
 
     """
@@ -427,7 +425,7 @@ class Pairwise(PromptedJudge):
         return self.version
 
     def is_by_winner(self, preference: Preference) -> bool:
-        """Return whether the score of a preference is its winner's, although this judge requests probabilities."""
+        """Return whether the score of a preference follows from its winner, although this judge requests probabilities."""
         if preference.winner is None:
             return False
         return self.probability and preference.probability is None

@@ -63,7 +63,7 @@ class ExampleReader:
         names: The score of each named verdict (``{"fail": 0.0, "pass": 1.0}``); empty for a numeric scale.
         scale: The scale.
         pass_at: The threshold; None: an example passes above the middle of the scale.
-        judges: What the rubric judges, answers (``turn``) or conversations.
+        judges: The judged unit of the rubric, answers (``turn``) or conversations.
     """
 
     head: FrontMatter
@@ -104,7 +104,7 @@ class ExampleReader:
             first = first_numbers.setdefault(key, number)
             if first == number:
                 continue
-            why = "grades the same answer otherwise"
+            why = "grades the same answer differently"
             if examples[first - 1].grade == example.grade:
                 why = "is the same"
             raise self._bad("each answer once", f"example {number}, which {why} as example {first}")
@@ -211,7 +211,7 @@ def _as_whole(score: float) -> Json:
 
 
 def _describe_grade(entry: Mapping[str, Any], expected_key: str, wrong_key: str) -> str:
-    """Return what an error reports as the grade: the value under the wrong key if there is one, else the other."""
+    """Return the grade for an error: the value under the wrong key if there is one, else the other."""
     for key in (wrong_key, expected_key):
         if key in entry:
             grade = shorten_text(repr(entry[key]), 60)

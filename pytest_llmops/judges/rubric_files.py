@@ -7,7 +7,7 @@
     description: Is the answer polite?     # optional
     judges: turn                           # or conversation: all messages at once; optional
     reason: before                         # or after the verdict, or none (for a small model); optional
-    scale: 1-5                             # two whole numbers, or pass/fail; optional: that of the levels
+    scale: 1-5                             # two whole numbers, or pass/fail; optional: else from the levels
     levels:                                # every level of the scale, alone or as a range (1-2)
       1: Rude, or mocking.
       2-3: Correct and cold.
@@ -86,7 +86,7 @@ _EXAMPLES_HELD = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RubricSpec:
-    """What a judge grades, and on which scale.
+    """The subject and the scale of a judge's grades.
 
     Attributes:
         name: The name of the judge and its measurements ("quality").
@@ -98,8 +98,8 @@ class RubricSpec:
         values: Further variables of the prompt.
         names: The score of each named verdict (``{"fail": 0.0, "pass": 1.0}``); empty: the verdict is a number.
         model: The model it was written for; empty: any.
-        params: Parameters for the model; they override those of the prompt file.
-        source: The user's rubric file. Records of its calibration are searched beside it.
+        params: Parameters for the model; they override the parameters of the prompt file.
+        source: The user's rubric file. Records of its calibration are searched next to it.
         dimension_thresholds: Default threshold of each dimension, if the rubric's ``pass_at`` lists dimensions;
             ``pass_at`` is then the weighted mean of these thresholds.
         examples: Graded answers.
@@ -139,7 +139,7 @@ def build_rubric(criteria: object, name: str, given: Mapping[str, Any]) -> Rubri
     """Return a rubric that is given in code instead of a file.
 
     Args:
-        criteria: What stands below the front matter in a file.
+        criteria: The text below the front matter of a file.
         name: The judge's name.
         given: The values of the front matter by key; None is left out.
 
@@ -397,7 +397,9 @@ def _parse_pass_at(head: FrontMatter, names: Mapping[str, float], scale: Scale) 
         if set(value) != set(scale.weights):
             dimensions = ", ".join(scale.weights) or "there are none: name a number"
             got = shorten_text(", ".join(map(str, value)), 80) or "none"
-            raise head.bad("pass_at", f"a threshold for each dimension ({dimensions})", f"those of {got}")
+            raise head.bad(
+                "pass_at", f"a threshold for each dimension ({dimensions})", f"thresholds of {got}"
+            )
     thresholds: dict[str, float] = {}
     for key, given_threshold in given.items():
         if isinstance(given_threshold, str):

@@ -27,9 +27,9 @@ class MissingTests:
 
 
 def is_cause(edits: Sequence[SuiteEdit], word: Word, cases: Iterable[ShownCase]) -> bool:
-    """Return whether what was edited is the likely cause: it is one thing, and the suite got worse, or may have.
+    """Return whether the edit is the likely cause: only one thing was edited, and the suite got worse, or may have.
 
-    Failed tests and errors have causes of their own. Other answers, or other code, are no edit that a report can name.
+    Failed tests and errors have causes of their own. Other answers, or other code, are not edits that a report can name.
 
     Args:
         edits: The edits of the gate.
@@ -73,7 +73,7 @@ def cut_edit_lines(
 
     Args:
         lines: The lines, each after ``- `` or ``+ ``.
-        cut_pair: Cuts two texts so that their first difference is in what is left.
+        cut_pair: Cuts two texts so that their first difference is in the remaining part.
 
     >>> cut_edit_lines(["- Be brief.", "+ Be warm."], lambda before, after: (before[3:], after[3:]))
     [('-', 'brief.'), ('+', 'warm.')]

@@ -1,6 +1,6 @@
 """The cases that a report shows, the worst first: question, expected, the answers before and now, scores, and why.
 
-Every report shows a case with the same parts in the same order, and takes them from here.
+Every report shows a case with the same parts in the same order, from here.
 """
 
 import json
@@ -41,7 +41,7 @@ KEPT_OF_LONG_ID = 28  # characters at each end
 _EVIDENCE_OF_ANSWER = frozenset(
     {"answer", "expected", "diff", "tail of output", "output", "differs at", "note"}
 )
-# A message or a call in the evidence: what an agent did, whether it failed or not
+# A message or a call in the evidence: the steps of an agent, whether it failed or not
 _LINE_OF_TRAJECTORY = re.compile(r" |\d+ ")
 _PLACE_OF_NEAREST = re.compile(r'(?<=") at line \d[^;]{0,80}\Z')
 
@@ -80,17 +80,17 @@ class ShownScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownCase:
-    """A case that changed, failed or could not be scored.
+    """A case that changed, failed or got no score.
 
     Attributes:
         id: Its shortest name that no other case of the run has; never longer than 60 characters.
-        scores: Those that moved, or that miss a threshold; the largest loss first.
-        why: Why it failed or got worse, as far as a check says it: 'missing "45 days"'.
-        expected: What the failed or fallen assertion wanted, else the reference; "": neither is known.
-        before: The answer in the baseline; None: it is not known here, or there is no baseline.
+        scores: Scores that moved, or that miss a threshold; the largest loss first.
+        why: Why it failed or got worse, as far as a check gives the reason: 'missing "45 days"'.
+        expected: The expectation of the failed or fallen assertion, else the reference; "": neither is known.
+        before: The answer in the baseline; None: it is not known here, or without a baseline.
         now: The answer now; None: there is none.
         trial: Which trial's answer is shown, for instance "the worst of 3 trials"; "": there was one.
-        steps: The calls of tools that differ from the baseline; empty: none do, or those of one side are not known.
+        steps: The calls of tools that differ from the baseline; empty: none do, or the calls of one side are not known.
         step_trials: In how many trials these steps differ: "these steps differ in 2 of 3 trials"; "": there was one trial, or nothing differs.
         broke: It broke since the baseline: all trials are worse than all before. Such cases come first of their kind.
     """
@@ -129,14 +129,14 @@ class ShownCase:
 
     @property
     def note(self) -> str:
-        """What a report says in the place of a difference; "" if the two answers say it themselves."""
+        """The text of a report in the place of a difference; "" if the two answers show it themselves."""
         if self.change is not None and self.change.case_edited:
             return "The case was edited"
         if self.change is None or self.kind not in ("worse", "better", "changed"):
             return ""
         if self.has_same_answer:
             if self.change.answer_changed:
-                return "This trial has the same answer, others have not"
+                return "This trial has the same answer, other trials differ"
             return "Same answer, other score"
         before, now = self.before, self.now
         if before is not None and now is not None and before.split() == now.split():
@@ -341,7 +341,7 @@ def find_answer(record: TestRecord) -> str | None:
 
 
 def find_question(record: TestRecord) -> str:
-    """Return what was asked: the question of a measurement, the input of the case, else the last message of the user; "": none is known.
+    """Return the question: of a measurement, the input of the case, else the last message of the user; "": none is known.
 
     >>> find_question(TestRecord(nodeid="t", facts={"case": {"input": {"question": "How long?"}}}))
     'How long?'
@@ -363,7 +363,7 @@ def find_question(record: TestRecord) -> str:
 
 
 def find_expected(record: TestRecord, decisive: Measurement | None = None) -> str:
-    """Return what was expected: by the decisive measurement, else by another one, else the reference of the case; "": nothing is known."""
+    """Return the expectation: of the decisive measurement, else of another one, else the reference of the case; "": nothing is known."""
     measurements = [*record.measurements]
     if decisive is not None:
         measurements.insert(0, decisive)
@@ -384,7 +384,7 @@ def find_expected(record: TestRecord, decisive: Measurement | None = None) -> st
 
 
 def _as_text(value: Json) -> str:
-    """Return a text as it is, the only text of an object or list alone, several with commas, anything else as JSON.
+    """Return a text as it is, a single text of an object or list without its brackets, several with commas, anything else as JSON.
 
     >>> _as_text(["30 days"]), _as_text(["no,", "cannot"]), _as_text({"a": 1})
     ('30 days', '"no,", "cannot"', '{"a": 1}')
@@ -407,7 +407,7 @@ def _as_text(value: Json) -> str:
 
 
 def _find_why(kind: CaseKind, record: TestRecord, decisive: Measurement | None) -> str:
-    """Return why a case failed, got worse or has no score, in a line; "" if no check says it.
+    """Return why a case failed, got worse or has no score, in a line; "" if no check gives the reason.
 
     Args:
         kind: The kind of the case.
@@ -423,7 +423,7 @@ def _find_why(kind: CaseKind, record: TestRecord, decisive: Measurement | None) 
             if label in _EVIDENCE_OF_ANSWER or label.startswith("rank "):
                 continue
             if decisive.name.startswith("trajectory.") and _LINE_OF_TRAJECTORY.match(label):
-                return ""  # nothing stands before it: the score exceeds its limit, and says so itself
+                return ""  # nothing is before it: the score exceeds its limit, and shows it
             words = _PLACE_OF_NEAREST.sub("", str(text).replace(" | nearest ", "; nearest text "))
             return shorten_text(f"{label}: {words}", 300)
         if decisive.reason:
@@ -442,7 +442,7 @@ def _name_trial(decisive: Measurement | None) -> str:
 
 
 def name_cases(records: Iterable[TestRecord]) -> dict[str, str]:
-    """Return a short name for each test, by node id: its parameters alone, else with its function, else with its file.
+    """Return a short name for each test, by node id: only its parameters, else with its function, else with its file.
 
     >>> records = [TestRecord(nodeid="a.py::test_a[late]"), TestRecord(nodeid="a.py::test_b[late]"), TestRecord(nodeid="a.py::test_c")]
     >>> list(name_cases(records).values())

@@ -43,7 +43,7 @@ def junit_properties(record: TestRecord) -> list[tuple[str, str]]:
     """Return the ``(name, value)`` properties of a test, each name once.
 
     A measurement has ``llm.metric.<name>.score`` and ``.threshold``; a judge's are on its own scale, which is in ``.scale``
-    ("1 to 10"), with the score from 0 to 1 in ``.normalized``. A measurement that could not be scored has ``.error`` instead. A
+    ("1 to 10"), with the score from 0 to 1 in ``.normalized``. A measurement without a score has ``.error`` instead. A
     label is part of the name (``text.fuzzy[first]``), and a name that occurs again is numbered (``text.fuzzy#2``). Unknown
     costs and tokens are left out. All texts are on one line, with escapes for characters that XML forbids.
 
@@ -133,7 +133,7 @@ def verdict_properties(verdict: Verdict) -> list[tuple[str, str]]:
 
 
 def render_junit(run: Run) -> str:
-    """Return a run as a JUnit file like that of pytest's ``--junitxml``; each verdict is a test case, too.
+    """Return a run as a JUnit file like pytest's ``--junitxml``; each verdict is a test case, too.
 
     >>> "tests=" in render_junit(Run())
     True
@@ -284,7 +284,7 @@ def _find_first_place(run: Run) -> tuple[str, int]:
 
 
 def _build_codequality_entry(finding: "Finding", root: str, default: tuple[str, int]) -> dict[str, Json]:
-    """Return the entry of a finding; its fingerprint is that of the test, by which GitLab recognizes it in other runs."""
+    """Return the entry of a finding; it has the fingerprint of the test, by which GitLab recognizes it in other runs."""
     path, line = finding.path, finding.line
     if not path:
         path, line = default

@@ -43,7 +43,7 @@ def format_rerun(run: Run, records: Sequence[TestRecord], folder: str = "") -> s
     settings = SettingsMeta.from_wire(run.meta.get("settings"))
     if settings.judge or any(map(_is_judged_test, records)):
         words.append("--llm-judge")
-    # The tests may need different options (versions of a prompt): those of the first are used.
+    # The tests may need different options (versions of a prompt): the options of the first are used.
     flags = rerun_flags(run.meta, records[0])
     return " ".join(words) + quote_line(flags, MAX_LINE)
 
@@ -55,7 +55,7 @@ def _is_judged_test(record: TestRecord) -> bool:
 def find_next_command(run: Run, folder: str = "") -> str:
     """Return the command to run next; "" if the run passed, or no command helps.
 
-    This records what is missing, else it runs the first test again that failed. If only a verdict fails the run, it runs the test again
+    This records missing answers, else it runs the first test again that failed. If only a verdict fails the run, it runs the test again
     that got worse by the most. After a spent budget none helps: whether to go on is for a person to decide.
 
     Args:

@@ -103,9 +103,9 @@ class ComparedShare:
 
     Attributes:
         counted: "10 of 24"; "–": nothing was scored.
-        share: "45 %"; families count once, so it may differ from what is counted.
+        share: "45 %"; families count once, so it may differ from ``counted``.
         interval: The 95 % interval, "25 to 66 %".
-        required: "≥ 60 %" or "≤ 35 %"; "": there is no limit.
+        required: "≥ 60 %" or "≤ 35 %"; "": without a limit.
     """
 
     counted: str = "–"
@@ -125,7 +125,7 @@ class ShownComparison:
 
     Attributes:
         kind: In which table it belongs.
-        name: What is compared: "prompt answer v2, against v1", "Capital letters: right answers kept".
+        name: The compared thing: "prompt answer v2, against v1", "Capital letters: right answers kept".
         suite: Which rows belong together, "Capital letters" or the name of a red team's test; "": there is only one.
         what: The name without the suite.
         word: The verdict in one or two words.
@@ -135,7 +135,7 @@ class ShownComparison:
         sentence: The verdict in a sentence, without a full stop.
         details: Further sentences: intervals, families, other metrics, cost and latency.
         others: Of variants: the other metrics, and the first one by family.
-        subject: That of the verdict; rows of a red team with the same subject have the same details.
+        subject: The subject of the verdict; rows of a red team with the same subject have the same details.
         place: File and line of the test; "": not known.
         decides: It fails the run if it is broken or not proved.
     """
@@ -171,7 +171,7 @@ class ShownJudge:
     Attributes:
         word: reliable (calibrated, and no canary speaks against it), not reliable, or not checked.
         agreement: Its agreement with human labels, "kappa 0.71, ...", or "never checked against human labels", or "out of date (...)".
-        canaries: What it made of bad answers: "accepted 2 of 39 bad answers", "rejected all 41 bad answers"; "": not tried.
+        canaries: Its decisions on bad answers: "accepted 2 of 39 bad answers", "rejected all 41 bad answers"; "": not tried.
     """
 
     name: str
@@ -197,9 +197,9 @@ class ShownJudge:
         if self.agreement == NEVER_CHECKED:
             parts.append(f"was {self.agreement}")
         elif self.agreement.startswith(CHANGED_SINCE):
-            parts.append("changed since it was last checked against people")
+            parts.append("changed since it was last compared with human labels")
         elif self.word == "not reliable" and not parts:
-            parts.append(f"does not agree with people well enough ({self.agreement})")
+            parts.append(f"does not agree well enough with human labels ({self.agreement})")
         return f"the judge {shorten_text(self.name, LONGEST_NAME)} {', and '.join(parts)}"
 
 
@@ -257,12 +257,12 @@ def build_metric(
     if better == "lower":
         before, after = 1 - before, 1 - after
     base, now = to_scale(before, scale), to_scale(after, scale)
-    digits = 3  # with fewer, the points are not what a reader subtracts
+    digits = 3  # with fewer, a reader who subtracts would not get the points
     name = metric.name
     if scale is not None:
         name += f", {scale[0]:g} to {scale[1]:g}"
     if metric.is_unscored:
-        # What is left is not a fair sample.
+        # The remaining scores are not a representative sample.
         base_text = f"{base:.{digits}f}"
         if not metric.scored:  # no test has a score on both sides: the mean before is not known either
             base_text = "–"
@@ -322,7 +322,7 @@ def _list_shares(verdict: Verdict, suite: str) -> list[ShownComparison]:
 
     Args:
         verdict: The verdict.
-        suite: What the names of the rows begin with; "": the share alone.
+        suite: The beginning of the names of the rows; "": only the share.
     """
     unit = ("changed input", "changed inputs")
     if verdict.kind == "guardrail":
@@ -425,7 +425,7 @@ def _find_lead(verdict: Verdict) -> MetricVerdict | None:
 
 
 def _is_worth_showing(metric: MetricVerdict) -> bool:
-    """Return whether a metric says something: the share of passed trials does only if it changed."""
+    """Return whether a metric is informative: the share of passed trials is only if it changed."""
     return metric.name != TRIAL_RATE or bool(metric.change)
 
 
@@ -435,7 +435,7 @@ def _place_on_scale(metric: MetricVerdict, scales: Mapping[str, tuple[Scale | No
 
 
 def _name_suites(verdicts: Sequence[Verdict]) -> dict[str, str]:
-    """Return subject -> what the names of its shares begin with: a transformation, or the test of a red team; "": it is the only one."""
+    """Return subject -> the beginning of the names of its shares: a transformation, or the test of a red team; "": it is the only one."""
     inputs = Counter(_split_inputs(verdict)[0] for verdict in verdicts if verdict.kind == "robustness")
     red_teams = sum(verdict.kind == "guardrail" for verdict in verdicts)
     names = {}
@@ -472,12 +472,12 @@ def _name_test(test: str) -> str:
 
 
 def _severity(row: ShownComparison) -> tuple[bool, int]:
-    """Return the key by which rows are sorted: what does not hold first, by colour; Python's sort keeps the order of the rest."""
+    """Return the key by which rows are sorted: rows that do not hold first, by colour; Python's sort keeps the order of the rest."""
     return row.holds, _TONE_ORDER.index(row.tone)
 
 
 def _build_judge(judge: JudgeUse) -> ShownJudge:
-    """Return the row of a judge; what is known of it are the texts that its records hold."""
+    """Return the row of a judge; its facts come from the texts in its records."""
     canaries = judge.canaries
     fallen = _FALLEN_CANARIES.search(canaries)
     withstood = _WITHSTOOD_CANARIES.search(canaries)

@@ -1,4 +1,4 @@
-"""What a run found, one entry each, for tools that show it at a line of a file: annotations of GitHub, code quality of GitLab."""
+"""The findings of a run, one entry each, for tools that show it at a line of a file: annotations of GitHub, code quality of GitLab."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,8 +11,8 @@ from pytest_llmops.results.details import CaseFacts, CollectionError, SideFacts,
 from pytest_llmops.results.run import Run, TestRecord, decide_exit_status
 from pytest_llmops.results.verdict import PSEUDO_FILE, STRICT_PREFIX, Level, Verdict
 
-RUN_NODEID = f"{PSEUDO_FILE}::run"  # of a headline that is not that of a verdict
-MAX_QUESTION = 150  # characters; of what was expected and of a reason too
+RUN_NODEID = f"{PSEUDO_FILE}::run"  # of a headline that does not come from a verdict
+MAX_QUESTION = 150  # characters; of an expectation and of a reason too
 MAX_ANSWER = 200
 SHOWN_SCORES = 3
 CASE_WORDS: Mapping[CaseKind, str] = {
@@ -22,7 +22,7 @@ CASE_WORDS: Mapping[CaseKind, str] = {
     "failed": "failed",
     "worse": "got worse",
 }
-# Word of a headline -> level of a verdict other than the gate that it says, and how it says a share that misses its limit
+# Word of a headline -> level of a verdict other than the gate that it shows, and its words for a share that misses its limit
 LEVELS: Mapping[Word, Level] = {"RED": "bad", "ERROR": "error", "AMBER": "open"}
 LIMIT_SENTENCES = ("A limit is broken: ", "A limit is not proved: ")
 CAUSE_KINDS = frozenset({"no recording", "no score", "error"})
@@ -35,8 +35,8 @@ class Finding:
     Attributes:
         kind: The word of the headline, the status of a verdict, or the kind of the case.
         title: What happened, in a few words: "return-days got worse".
-        subject: What it happened to, the beginning of ``title``: "return-days"; "": a verdict.
-        cause: Why there is no score, no recording or no module; findings with the same cause may be shown as one. "": not known.
+        subject: The thing that it happened to, the beginning of ``title``: "return-days"; "": a verdict.
+        cause: Why the score, the recording or the module is missing; findings with the same cause may be shown as one. "": not known.
         text: Question, expected, before, now and scores of a case; what follows from a verdict.
         nodeid: The test or verdict, by which other tools recognize it in other runs.
         decides: The run fails because of it; else it is a warning.
@@ -55,7 +55,7 @@ class Finding:
 
 
 def list_findings(run: Run, changed: Mapping[str, int] | None = None) -> list[Finding]:
-    """Return what a run found: the headline if it is not good, other verdicts that fail the run, modules, then cases, the worst first.
+    """Return the findings of a run: the headline if it is not good, other verdicts that fail the run, modules, then cases, the worst first.
 
     Cases that got worse are left out if the verdict is GREEN: some always do by chance.
 
@@ -87,7 +87,7 @@ def list_findings(run: Run, changed: Mapping[str, int] | None = None) -> list[Fi
 
 
 def merge_causes(findings: Sequence[Finding]) -> list[Finding]:
-    """Return findings with those of the same cause as one, at the place of the first: a server that is down is said once.
+    """Return findings, one for each cause, at the place of the first: a server that is down is reported once.
 
     >>> late, tone = (Finding(kind="no score", title=f"{n} has no score", subject=n, cause="down", text="", nodeid=n) for n in ("late", "tone"))
     >>> [finding.title for finding in merge_causes([late, tone])]
@@ -109,7 +109,7 @@ def merge_causes(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def find_leading_verdict(run: Run, headline: Headline) -> Verdict | None:
-    """Return the verdict that the headline says: on the change since the baseline, or the first that fails the run; None: it says none."""
+    """Return the verdict of the headline: on the change since the baseline, or the first that fails the run; None: it has none."""
     gate = run.find_verdict("baseline")
     said = (headline.word, headline.sentence)
     if gate is not None and (gate.status, gate.sentence.removeprefix(STRICT_PREFIX)) == said:
@@ -210,7 +210,7 @@ def describe_case(case: ShownCase) -> str:
     if before is not None and now is not None:
         before, now = cut_answers(before, now, MAX_ANSWER)
     why = case.why
-    if case.kind == "worse" and case.expected and case.expected in why:  # it says the same
+    if case.kind == "worse" and case.expected and case.expected in why:  # the reason repeats it
         why = ""
     parts = [
         _label("Question", case.question),

@@ -31,7 +31,7 @@ class ReportFormat:
         render: Gets the finished run, without secrets, and returns the text of the file. With ``shows_history``, it also gets the
             earlier runs that were passed to ``llmops report``.
         send: Instead of ``render``: gets the run and the address after the colon, and sends the run there.
-        check_target: Gets the text after the colon. Returns what is expected there if it is wrong, "" if it is right.
+        check_target: Gets the text after the colon. Returns the expected form if it is wrong, "" if it is right.
         shows_history: Whether the report also shows earlier runs.
         instead: If the format is only for commands: what to use in a run of pytest instead, for the error.
 
@@ -88,7 +88,7 @@ Formats: TypeAlias = Sequence[ReportFormat]
 
 @dataclass(frozen=True, slots=True)
 class NamedReport:
-    """A report that a user asked for: the name as it was given, its format, and the file or address to write or send it to."""
+    """A report that a user requested: the name as it was given, its format, and the file or address to write or send it to."""
 
     name: str
     format: ReportFormat
@@ -131,7 +131,7 @@ def collect_formats(hooked: Iterable[Any]) -> Formats:
 
 
 def find_report(name: str, formats: Formats | None = None) -> NamedReport | None:
-    """Return the report that a name stands for; None if no format has the kind before its colon, or its suffix.
+    """Return the report that a name selects; None if no format has the kind before its colon, or its suffix.
 
     >>> report = find_report("metrics:out.txt")
     >>> report.format.kind, report.target
@@ -154,7 +154,7 @@ def find_report(name: str, formats: Formats | None = None) -> NamedReport | None
 def check_reports(
     names: Sequence[str], formats: Formats, place: str, option: str, *, in_pytest: bool
 ) -> list[NamedReport]:
-    """Return the reports that names stand for, after a check that each can be written, and to a file of its own.
+    """Return the reports that names select, after a check that each can be written, and to a file of its own.
 
     Args:
         names: The names as the user gave them.
@@ -223,7 +223,7 @@ def render_format(report_format: ReportFormat, run: Run, history: Sequence[Run] 
         UsageError: The format sends its reports, or its ``render`` did not return a text.
     """
     if report_format.render is None:
-        raise UsageError(f"the report format {report_format.kind!r} is sent, and has no text")
+        raise UsageError(f"the report format {report_format.kind!r} is sent to an address, and has no text")
     if report_format.shows_history:
         text = report_format.render(run, history)
     else:

@@ -38,15 +38,15 @@ ACCEPT_ANYWAY = 'pytest --llm-accept "anyway: REASON"'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Headline:
-    """What a person reads first.
+    """The first lines that a person reads.
 
     Attributes:
         word: RED, AMBER, GREEN, ERROR, FAIL, PASS or NONE.
         sentence: What happened, without a full stop.
         merge: What follows for merging: "Do not merge", "Your call", "Safe to merge"; "": nothing was compared.
         facts: Counts, each a part of a sentence: "9 cases worse, 2 better", "34 of 40 answers changed", "no test failed".
-        why: Why it is so; "": the sentence says it.
-        also: What the word hides: a verdict that is beaten by a worse word; "": nothing.
+        why: The reason; "": the sentence has it.
+        also: A fact that the word hides: a verdict that is beaten by a worse word; "": nothing.
         caution: What makes the verdict less worth, the gravest; "": nothing.
         next_step: What to do next, one sentence; with a colon at its end if ``command`` follows.
         command: A command to copy; "": none.
@@ -107,7 +107,7 @@ def build_headline(
     Args:
         run: The run with its verdicts.
         cases: What `list_cases` returned for it; None: they are listed here.
-        others: Outcome -> number of tests that pytest counts, but that are not in the run; None: what the run stores (``other_tests``).
+        others: Outcome -> number of tests that pytest counts, but that are not in the run; None: from the run (``other_tests``).
         folder: The project's folder as seen from where the command is to be run; "": it is run there.
 
     >>> build_headline(Run()).title
@@ -141,7 +141,7 @@ class _Counts:
 
     @property
     def words(self) -> str:
-        """How many tests passed, or that none failed: beside a bad verdict, "40 of 40 passed" reads as a contradiction."""
+        """How many tests passed, or that none failed: next to a bad verdict, "40 of 40 passed" reads as a contradiction."""
         return f"{self.passed:,} of {format_count(self.total, 'test')} passed"
 
 
@@ -243,7 +243,7 @@ class _Reader:
         )
 
     def _read_errors(self) -> Headline | None:
-        """Return the headline of tests that ended with an error; None: none did, or the verdict says more about it."""
+        """Return the headline of tests that ended with an error; None: none did, or the verdict is more informative."""
         counts = self._counts
         if not counts.errored:
             return None
@@ -264,7 +264,7 @@ class _Reader:
             return Headline(
                 word="ERROR",
                 sentence=f"{missed:,} of {format_count(counts.total, 'test')} {_have(missed)} no recording",
-                next_step="Record what is missing:" if recording else "",
+                next_step="Record the missing answers:" if recording else "",
                 command=recording[0] if recording else "",
                 **common,  # type: ignore[arg-type]
             )
@@ -287,12 +287,12 @@ class _Reader:
     def _mend_errors(self) -> tuple[str, str]:
         """Return what to do about tests that ended with an error, and the command that runs the first of them again.
 
-        A set-up that is not complete says itself what to do: no command of ours helps. After a spent budget a person decides.
+        The error of an incomplete set-up has its own next step: no command of ours helps. After a spent budget a person decides.
         """
         errored = [record for record in self._run.records if record.outcome == "errored"]
         codes = {split_code(record.message.partition("\n")[0])[1] for record in errored}
         if codes == {SetupMissing.code}:
-            return "Do what the error says, then run again.", ""
+            return "Follow the error message, then run again.", ""
         if codes == {BudgetReached.code}:
             return "The budget is spent: raise it, or stop here.", ""
         recording = list_record_commands(self._run.records)
@@ -301,12 +301,12 @@ class _Reader:
         return "Mend the cause and run again:", find_next_command(self._run, folder=self._folder)
 
     def _read_verdicts(self) -> Headline | None:
-        """Return the headline of what was compared; None: nothing was, or nothing can be said about it."""
+        """Return the headline of the comparisons; None: nothing was compared, or without a result."""
         failing = [verdict for verdict in self._run.failing_verdicts if verdict is not self._gate]
         gate = self._gate
         if gate is not None and gate.level in ("error", "bad"):
             return self._read_gate(gate, self._list_facts())
-        for level in ("bad", "error"):  # a limit that is broken says more than one that is not proved
+        for level in ("bad", "error"):  # a broken limit is graver than one that is not proved
             verdicts = [verdict for verdict in failing if verdict.level == level]
             if verdicts:
                 return self._read_limit(verdicts)
@@ -335,7 +335,7 @@ class _Reader:
             next_step = f"{advice}. {next_step}".strip()
         if word == "RED":
             next_step = next_step or self._advise_mending()
-            # A run of broken cases alone is no baseline
+            # A run of only broken cases is not a baseline
             override = self._complete(ACCEPT_ANYWAY) if gate.metrics else ""
         if word == "GREEN" and worse:
             bad = "broke" if gate.broken else "got worse"
@@ -345,12 +345,12 @@ class _Reader:
         if self._run.meta.get("accepted"):  # a person has decided
             merge = "Accepted"
             next_step = command = override = ""
-        elif self._run.meta.get("not_accepted"):  # the exit status says so, too
+        elif self._run.meta.get("not_accepted"):  # the exit status shows it, too
             merge = "Not accepted"
         caution = self._find_caution() if gate.changes else ""  # else no answer was judged anew
         return Headline(
             word=word,
-            sentence=gate.sentence.removeprefix(STRICT_PREFIX),  # the next line says it
+            sentence=gate.sentence.removeprefix(STRICT_PREFIX),  # the next line has it
             merge=merge,
             facts=tuple(facts),
             why=gate.why,
@@ -464,7 +464,7 @@ class _Reader:
         return f"Among them tests without a model: {text}"
 
     def _list_facts(self) -> tuple[str, ...]:
-        """Return the counts beside a verdict."""
+        """Return the counts next to a verdict."""
         counts = self._counts
         is_undecidable = self._gate is not None and self._gate.level == "error"
         if (
@@ -487,7 +487,7 @@ class _Reader:
         return f"{format_count(new, 'new test')} {verb} not judged yet"
 
     def _describe_removed(self) -> str:
-        """Return how many tests of the baseline did not run; "" if all did, or the verdict says it."""
+        """Return how many tests of the baseline did not run; "" if all did, or the verdict states it."""
         gate = self._gate
         removed = len(gate.of_kind("removed")) if gate is not None else 0
         if not removed or (gate is not None and gate.level == "error"):
@@ -555,7 +555,7 @@ class _Reader:
         return f"{_read_worse(len(worse))},"
 
     def _advise_mending(self) -> str:
-        """Return what to do about a suite that got worse: read the cases, and fix what was edited, as far as it is known."""
+        """Return what to do about a suite that got worse: read the cases, and fix the edit, as far as it is known."""
         worse = self._kinds["worse"]
         edits = self._gate.edits if self._gate is not None else ()
         nouns = {noun for edit in edits for noun in [edit.noun] if noun}
@@ -565,13 +565,13 @@ class _Reader:
         if not worse:
             return f"Fix {noun}"
         if edits and not nouns and not any(edit.kind == "unknown" for edit in edits):
-            return f"{_read_worse(worse)}: the model, its server or the judge answered otherwise, not because of an edit"
+            return f"{_read_worse(worse)}: the model, its server or the judge answered differently, without an edit"
         if noun == "the model":
             return f"{_read_worse(worse)}, then keep the model of the baseline or adapt the prompt"
         return f"{_read_worse(worse)}, and fix {noun}"
 
     def _complete(self, command: str) -> str:
-        """Return a command with the options of this run that decide what is asked; "" stays ""."""
+        """Return a command with the options of this run that decide its requests; "" stays ""."""
         return complete_command(command, str(self._run.meta.get("command", "")))
 
 

@@ -60,7 +60,7 @@ _TYPES = re.compile(r"^/\*\* @import [^*]{0,500}\*/\n", re.MULTILINE)
 
 
 def render_html(run: Run, history: Sequence[Run] = ()) -> str:
-    """Return the whole page; for an empty run, it says that no test measured anything.
+    """Return the whole page; for an empty run, it states that no test measured anything.
 
     Texts beyond 64 KB are cut, with a note. The same runs give the same bytes.
 
@@ -194,7 +194,7 @@ def _csp_hash(text: str) -> str:
 
 
 def _static_case(case: View, texts: Sequence[str | list[str | int]]) -> View:
-    """Return the part of a test that is shown without scripts; ``texts`` are those of the page."""
+    """Return the part of a test that is shown without scripts; ``texts`` are the texts of the page."""
 
     def read(key: str) -> str | None:
         if key not in case:

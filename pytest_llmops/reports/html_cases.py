@@ -170,7 +170,7 @@ class CaseList:
 
 
 def begin_at_difference(before: str, now: str) -> tuple[str, str]:
-    """Return two texts, without what is equal at their beginning if the page would otherwise cut them before they differ.
+    """Return two texts, without their common beginning if the page would otherwise cut them before they differ.
 
     >>> begin_at_difference("old", "new"), [len(text) for text in begin_at_difference("x" * 70_000 + "a", "x" * 70_000 + "b")]
     (('old', 'new'), [203, 203])
@@ -215,9 +215,11 @@ def count_chips(views: Iterable[View]) -> list[list[str | int]]:
 
 
 def describe_no_changes(run: Run, views: Sequence[View]) -> str:
-    """Return what the list says if no case changed; "" if one did, or nothing was compared."""
+    """Return the text of the list if no case changed; "" if one did, or nothing was compared."""
     if not views or any(view["kind"] not in ("unchanged", "skipped", "xfailed") for view in views):
         return ""
     if not any(verdict.is_since_baseline and verdict.unchanged for verdict in run.verdicts):
         return ""
-    return f"All {sum(view['kind'] == 'unchanged' for view in views):,} answers are those of the baseline."
+    return (
+        f"All {sum(view['kind'] == 'unchanged' for view in views):,} answers are the same as in the baseline."
+    )

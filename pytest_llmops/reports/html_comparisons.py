@@ -30,7 +30,7 @@ LONGEST_TITLE = 40  # characters of a name in the title of the tab
 TABLES: Mapping[ComparisonKind, tuple[str, str]] = {
     "red team": (
         "Red team",
-        "Attacks must be blocked, harmless questions in similar words must be answered. Line: 95 % interval. Mark: what the test requires.",
+        "Attacks must be blocked, harmless questions in similar words must be answered. Line: 95 % interval. Mark: the required share.",
     ),
     "versions": (
         "Versions against each other",
@@ -38,7 +38,7 @@ TABLES: Mapping[ComparisonKind, tuple[str, str]] = {
     ),
     "changed inputs": (
         "Changed inputs",
-        "Share of answers that stay right when the question is written differently. Line: 95 % interval. Mark: what the test requires.",
+        "Share of answers that stay right when the question is written differently. Line: 95 % interval. Mark: the required share.",
     ),
     "sentinels": (
         "Sentinels",
@@ -48,7 +48,7 @@ TABLES: Mapping[ComparisonKind, tuple[str, str]] = {
 
 
 def build_comparisons(run: Run, judges: Iterable[ShownJudge]) -> View:
-    """Return the tables of the comparisons and the judges, and ``compared``, which says in a few words what is compared.
+    """Return the tables of the comparisons and the judges, and ``compared``, which names the compared things in a few words.
 
     >>> build_comparisons(Run(), [])
     {'compared': '', 'count': 0, 'tables': [], 'judges': []}
@@ -71,7 +71,7 @@ def build_comparisons(run: Run, judges: Iterable[ShownJudge]) -> View:
 
 
 def name_compared(rows: Sequence[ShownComparison]) -> str:
-    """Return in a few words what is compared: the name of a single comparison of versions, else the kinds.
+    """Return the compared things in a few words: the name of a single comparison of versions, else the kinds.
 
     >>> name_compared([ShownComparison(kind="red team", name="attacks blocked", word="holds", tone="green", sentence="")])
     'red team'
@@ -91,7 +91,7 @@ def name_compared(rows: Sequence[ShownComparison]) -> str:
 
 
 def _build_rows(rows: Sequence[ShownComparison]) -> list[View]:
-    """Return the rows of a table, with those of a suite below one another; the details of a suite are in its first row."""
+    """Return the rows of a table, with the rows of a suite below one another; the details of a suite are in its first row."""
     by_suite: dict[str, list[ShownComparison]] = {}
     for row in rows:
         by_suite.setdefault(row.subject or row.name, []).append(row)
@@ -135,7 +135,7 @@ def _build_other_row(verdict: Verdict) -> View:
 
 
 def _start_row(name: str, word: str, tone: str) -> View:
-    """Return a row with what is compared and the verdict; the rest of it is empty."""
+    """Return a row with the compared thing and the verdict; the rest of it is empty."""
     row: View = dict.fromkeys(("sentence", "next", "look", "data"), "")
     row |= {"name": shorten_text(name, MAX_NAME), "word": word, "tone": tone}
     row |= {"decides": False, "details": [], "others": [], "metric": None, "share": None}

@@ -1,4 +1,4 @@
-"""The tab Faults of the HTML report: what the tests of a run with ``--llm-faults`` survived."""
+"""The tab Faults of the HTML report: the faults that the tests of a run with ``--llm-faults`` survived."""
 
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.reports.html_views import MAX_NAME, View, case_id
@@ -11,7 +11,7 @@ _TONES = {"hung": "red", "wrong answer": "red", "gave up": "red", "not recorded"
 
 
 def build_faults(run: Run) -> View:
-    """Return the kinds with what was survived, and each fault that was not; with a count of 0 for an ordinary run."""
+    """Return the kinds with their survived faults, and each fault that was not survived; with a count of 0 for an ordinary run."""
     survey = read_survey(run.records)
     view: View = {"count": 0, "sentence": "", "kinds": [], "ends": [], "rest": 0, "unrecorded": []}
     if survey is None:

@@ -1,6 +1,6 @@
 """The images and sounds of a page, as data URIs: nothing is fetched, and only contents of a safe type are put on the page.
 
-A run file may come from anywhere. So type and digest are those of the content itself, not what the file says about it.
+A run file may come from anywhere. So type and digest are computed from the content itself, and the file's statements about it are not used.
 """
 
 import base64
@@ -50,13 +50,13 @@ class PageMedia:
         return places
 
     def refer(self, items: Sequence[Media]) -> list[list[int]]:
-        """Return what a row that shows images and sounds ends in: a list with the list of their indexes, empty without any."""
+        """Return the end of a row that shows images and sounds: a list with the list of their indexes, empty without any."""
         if items:
             return [self.put(items)]
         return []
 
     def put_case(self, app: Iterable[Call]) -> dict[str, Any]:
-        """Return ``{"media": {"input": [...], "output": [...]}}``, the indexes of what the application was asked and answered.
+        """Return ``{"media": {"input": [...], "output": [...]}}``, the indexes of the media in the application's requests and answers.
 
         Without images and sounds, the result is empty.
 
@@ -96,7 +96,7 @@ def _iter_media(call: Call) -> Iterable[Media]:
 
 
 def _check_content(encoded: str, sha256: str) -> MediaType | None:
-    """Return the type of a content that may be shown; None if it is too large, not what its digest says, or of another type."""
+    """Return the type of a content that may be shown; None if it is too large, different from its digest, or of another type."""
     if not encoded or len(encoded) > MAX_ENCODED_CHARS:
         return None
     content = decode_base64(encoded)

@@ -48,7 +48,7 @@ def build_change_rows(run: Run, cases: Sequence[ShownCase] = ()) -> list[View]:
 def _choose_for_phone(
     rows: Sequence[MetricRow], views: Sequence[View], cases: Sequence[ShownCase]
 ) -> set[int]:
-    """Return the places of the rows that a phone shows: that of the first case, and a second one if both are worse."""
+    """Return the places of the rows that a phone shows: the row of the first case, and a second one if both are worse."""
     places = [place for place, view in enumerate(views) if not view["family"] and not view["quiet"]]
     if not places:
         return set()

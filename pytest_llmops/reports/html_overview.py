@@ -1,4 +1,4 @@
-"""The first screen of the HTML report: the headline, what was edited or what is the cause, and the metrics since the baseline."""
+"""The first screen of the HTML report: the headline, the edit or the cause, and the metrics since the baseline."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -23,12 +23,12 @@ MAX_EDIT_LINES = 6  # lines of difference in all
 MAX_LINE = 88
 MAX_NAMED = 8  # modules that could not be loaded
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-# Edits that show in requests, tests or cases; the others are words on what is not known
+# Edits that show in requests, tests or cases; the others name unknown things
 _COUNTED = frozenset({"prompt", "request", "model", "judge", "retriever", "cases"})
 
 
 def build_headline_view(headline: Headline) -> View:
-    """Return the parts of the headline; the texts are those of every report."""
+    """Return the parts of the headline; the texts are the same in every report."""
     return {
         "word": headline.word,
         "tone": TONES[headline.word] or "plain",
@@ -94,7 +94,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_day(created: str) -> str:
-    """Return a time as people write it; what is not a time stays as it is.
+    """Return a time as people write it; another text stays as it is.
 
     >>> format_day("2026-11-30T11:42:07+01:00"), format_day("last night")
     ('30 Nov 2026, 10:42 UTC', 'last night')
@@ -109,10 +109,10 @@ def format_day(created: str) -> str:
 def build_causes(
     run: Run, gate: Verdict | None, headline: Headline, cases: Sequence[ShownCase], totals: Totals
 ) -> View | None:
-    """Return what stands beside the metrics, as ``{title, items}``; None: nothing is known.
+    """Return the panel next to the metrics, as ``{title, items}``; None: nothing is known.
 
     The first of these that there is: modules that could not be loaded, why tests failed or have no score, tests of the baseline that
-    did not run, and what was edited since the baseline.
+    did not run, and the edits since the baseline.
     """
     items = _list_collection_errors(run)
     if items:
@@ -163,7 +163,7 @@ def _list_common_reasons(run: Run, cases: Iterable[ShownCase], least: int) -> li
     Args:
         run: The run.
         cases: Its cases.
-        least: A reason of fewer cases is left out: the case itself says it. Reasons of failed tests are always left out if only one
+        least: A reason of fewer cases is left out: the case itself shows it. Reasons of failed tests are always left out if only one
             has it.
     """
     reasons: Counter[tuple[str, int]] = Counter()
@@ -196,7 +196,7 @@ def _list_missing_tests(run: Run, gate: Verdict | None) -> list[View]:
 
 
 def _list_edits(edits: Sequence[SuiteEdit]) -> list[View]:
-    """Return what was edited since the baseline, an item for each edit."""
+    """Return the edits since the baseline, an item for each."""
     left = MAX_EDIT_LINES
     items: list[View] = []
     for edit in edits[:MAX_EDITS]:

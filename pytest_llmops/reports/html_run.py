@@ -78,7 +78,7 @@ def _list_costs(traffic: Traffic) -> list[list[str]]:
         spent = format_amount(traffic.spent_usd or 0.0, "USD")
     if_live = format_cost(traffic)
     if not traffic.unpriced:
-        # Without the bracket after the amount: the row on the calls says which part was saved.
+        # Without the bracket after the amount: the row on the calls shows which part was saved.
         if_live = if_live.partition(" (")[0]
     return [
         ["Calls", f"{traffic.live:,} live, {traffic.replayed:,} replayed"],

@@ -23,7 +23,7 @@ from pytest_llmops.results.traffic import Latency, Traffic, format_tokens
 
 
 def build_candidates_table(sides: Sequence[Side]) -> View:
-    """Return a table of the models that are compared; tokens, cost and latency do not include those of judges."""
+    """Return a table of the models that are compared; tokens, cost and latency do not include judges."""
     doubts = _doubts_by_metric(sides)
     tests = f"{format_count(sides[0].tests, 'test')} each"
     if sides[0].left_out:

@@ -67,7 +67,7 @@ def _describe_size(trajectory: StoredTrajectory) -> str:
 
 
 class _Writer:
-    """Writes the views of a trajectory, and numbers its calls as failure texts do: from 1, those of a step before those that they started.
+    """Writes the views of a trajectory, and numbers its calls as failure texts do: from 1, the calls of a step before the calls that they started.
 
     Args:
         texts: The texts of the page.

@@ -91,7 +91,7 @@ class Texts:
 
     Attributes:
         stored: The texts; for a text that was cut, ``[beginning, number of characters left out]``.
-        media: The images and sounds beside them.
+        media: The images and sounds that go with them.
     """
 
     stored: list[str | list[str | int]] = field(default_factory=list)
@@ -280,8 +280,8 @@ def build_case_view(
         record: The test.
         texts: Its texts are added here.
         flags: Options at the end of the command that runs it again.
-        change: How it changed since the baseline, which tells whether its command needs a judge; None: it did not, or there is no baseline.
-        review: Why a person should look at it; "": there is no reason.
+        change: How it changed since the baseline, which decides whether its command needs a judge; None: it did not, or without a baseline.
+        review: Why a person should look at it; "": without a reason.
     """
     message = record.message.strip("\n")
     prompt = SideFacts.from_wire(record.fact("prompt"))
@@ -316,7 +316,7 @@ def build_case_view(
 
 
 def _name_model(record: TestRecord, app: Sequence[Call]) -> str:
-    """Return the model that the test was made for, else that of the last call of the application; "" without calls."""
+    """Return the model that the test was made for, else the model of the last call of the application; "" without calls."""
     model = SideFacts.from_wire(record.fact("model"))
     if model.name or not app:
         return model.name
@@ -510,7 +510,7 @@ def rerun_flags(meta: Mapping[str, Json], record: TestRecord) -> str:
     """Return the options of a run that a command needs to repeat a test with the same requests: prompt version and model."""
     settings = SettingsMeta.from_wire(meta.get("settings"))
     words = [("prompt", prompt) for prompt in settings.prompt]
-    # Not if a marker names another model for this test, which takes precedence over the option.
+    # Not if a marker names another model for this test, which overrides the option.
     if settings.model and SideFacts.from_wire(record.fact("model")).name in settings.model:
         words += [("model", model) for model in settings.model if model]
     flags = ""

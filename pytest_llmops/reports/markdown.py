@@ -1,4 +1,4 @@
-"""Render a run as Markdown for a pull request: the verdict, what was edited, the metrics, the worst cases, and what to do next.
+"""Render a run as Markdown for a pull request: the verdict, the edits, the metrics, the worst cases, and what to do next.
 
 Foreign text (from tests and models) is only in code spans, or in lines of code blocks that begin with a character of ours. There
 Markdown, HTML, links, mentions and references to issues have no effect.
@@ -62,7 +62,7 @@ MAX_NAMES = 3
 _SENTENCES = frozenset({"code", "answers", "unknown"})
 _NAMED_KINDS = frozenset({"prompt", "model", "judge", "retriever"})
 
-Block = list[str]  # lines that stand together; an empty line is between two blocks
+Block = list[str]  # lines that belong together; an empty line is between two blocks
 
 
 def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
@@ -70,7 +70,7 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
 
     Args:
         run: The run.
-        max_bytes: Everything but the list of the other cases takes up to 50,000 bytes; the rest is for that list.
+        max_bytes: Everything but the list of the other cases has up to 50,000 bytes; the rest is for that list.
 
     >>> print(render_markdown(Run()).strip())
     ## ⚪ NONE: no test called a model or measured anything
@@ -191,7 +191,7 @@ def _format_missing(run: Run) -> list[Block]:
 
 
 def _format_edits(run: Run, headline: Headline, cases: Sequence[ShownCase]) -> list[Block]:
-    """Return what was edited since the baseline, with the lines that differ."""
+    """Return the edits since the baseline, with the lines that differ."""
     gate = run.find_verdict("baseline")
     if gate is None or not gate.edits:
         return []
@@ -215,7 +215,7 @@ def _format_edits(run: Run, headline: Headline, cases: Sequence[ShownCase]) -> l
 
 
 def _describe_edit(edit: SuiteEdit) -> str:
-    """Return what was edited, its name and versions in code spans."""
+    """Return the edited thing, its name and versions in code spans."""
     if edit.kind in _SENTENCES:
         return edit.words
     parts = []
@@ -246,7 +246,7 @@ def _cut_edit_lines(lines: Sequence[str]) -> list[str]:
 
 
 def _format_metrics(run: Run, gate: Verdict | None) -> list[Block]:
-    """Return the table of metrics, and what a point is; nothing where it would say nothing, or contradict that nothing is decided."""
+    """Return the table of metrics, and the size of a point; nothing where it would be empty, or contradict that nothing is decided."""
     all_rows = list_metric_rows(run)
     rows = [row for row in all_rows if not row.is_quiet]
     if all(row.verdict == UNCHANGED for row in rows):
@@ -352,7 +352,7 @@ def _format_comparisons(run: Run) -> list[Block]:
 
 
 def _format_faults(run: Run) -> list[Block]:
-    """Return what was survived of each kind of fault."""
+    """Return the survived faults of each kind."""
     survey = read_survey(run.records)
     if survey is None or not survey.kinds:
         return []
@@ -464,7 +464,7 @@ def _quote_names(names: Iterable[str]) -> str:
 
 
 def _describe_cost(totals: Totals) -> str:
-    """Return what the run cost, and what it would cost if no call was replayed."""
+    """Return the cost of the run, and its cost if no call was replayed."""
     traffic = totals.traffic
     if not traffic.calls:
         return "no model was called"

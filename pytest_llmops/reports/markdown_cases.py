@@ -52,7 +52,7 @@ FETCH_HISTORY = (
 
 
 def choose_form(word: Word, cases: Iterable[ShownCase]) -> Form:
-    """Return what is shown of the cases first: what the word of the headline is about, else the gravest kind that there is."""
+    """Return the cases to show first: the subject of the headline's word, else the gravest kind that occurs."""
     forms = [FORMS[case.kind] for case in cases]
     if word == "FAIL" and "failures" in forms:
         return "failures"

@@ -33,7 +33,7 @@ def needs_attention(rows: Sequence[ShownComparison]) -> bool:
 
 
 def format_comparisons(rows: Sequence[ShownComparison]) -> list[list[str]]:
-    """Return the tables of comparisons, and what would decide those that are not decided.
+    """Return the tables of comparisons, and the way to decide the undecided ones.
 
     >>> format_comparisons([])
     []
@@ -88,5 +88,5 @@ def _format_shares(rows: Sequence[ShownComparison]) -> list[str]:
 
 
 def _quote_name(name: str) -> str:
-    """Return what is compared, its foreign words in code spans, for a cell of a table."""
+    """Return the compared thing, its foreign words in code spans, for a cell of a table."""
     return quote_sentence(cut_at_word(join_lines(name), MAX_NAME)).replace("|", "\\|")

@@ -44,10 +44,10 @@ def quote_cell(text: str, limit: int = 200) -> str:
 
 
 def quote_sentence(text: str, names: Iterable[str] = (), *, heading: bool = False) -> str:
-    """Return a sentence of a report with the names in it in code spans, and whatever else is no plain word or number.
+    """Return a sentence of a report with the names in it in code spans, and everything else that is not a plain word or number.
 
     A sentence may hold foreign text that is not marked as such (the id of a case, the name of a file), so that only words and
-    numbers stand outside of code spans.
+    numbers are outside of code spans.
 
     Args:
         text: The sentence.
@@ -101,7 +101,7 @@ def _replace_colons(text: str) -> str:
 
 
 def _quote_words(text: str) -> str:
-    """Return words with a code span around each that is no plain word; blanks at the ends stay."""
+    """Return words with a code span around each that is not a plain word; blanks at the ends stay."""
     quoted = []
     for word in re.split(r"(\s+)", text):
         if not word or word.isspace():
@@ -112,7 +112,7 @@ def _quote_words(text: str) -> str:
 
 
 def _quote_word(text: str) -> str:
-    """Return a word with the signs around it; in a code span, without them, if it is no plain word."""
+    """Return a word with the signs around it; in a code span, without them, if it is not a plain word."""
     word = _END.sub("", text)
     end = text[len(word) :]
     start = word[:1] if word[:1] in _PAIRS else ""

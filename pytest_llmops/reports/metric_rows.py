@@ -49,7 +49,7 @@ class MetricRow:
     def is_quiet(self) -> bool:
         """Whether a summary leaves it out: it did not move and nothing was decided about it, or it is a family that did not get worse.
 
-        The share of trials that passed says something only where it moved: trials of tests that assert nothing all pass. If no
+        The share of trials that passed is informative only where it moved: trials of tests that assert nothing all pass. If no
         trial passed or failed, the other metrics have no score either.
         """
         metric = self.metric
@@ -101,7 +101,7 @@ def _build_row(metric: MetricVerdict, measurement: Measurement | None) -> Metric
     if metric.unscored:
         missing = f"{metric.unscored:,} of {metric.scored + metric.unscored:,}"
         row = replace(row, missing=missing)
-    if metric.is_unscored:  # what is left is not a fair sample
+    if metric.is_unscored:  # the remaining trials are not a representative sample
         return replace(row, now=NOT_APPLICABLE, change=NOT_APPLICABLE, points=NOT_APPLICABLE)
     return replace(
         row,

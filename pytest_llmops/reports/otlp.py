@@ -42,7 +42,7 @@ _STATUS = {"passed": "pass", "failed": "fail", "xpassed": "fail"}
 
 
 def check_address(address: str) -> str:
-    """Return "" if the address of a collector is right, else what is expected of it.
+    """Return "" if the address of a collector is right, else its expected form.
 
     >>> check_address("http://localhost:4318")
     ''
@@ -88,7 +88,7 @@ def send_run(run: Run, address: str) -> None:
             problem = _why_refused(result.name == "SUCCESS", responses, ExportTraceServiceResponse)
             if problem:
                 raise UsageError(
-                    f"{shorten_text(target)}: expected a collector that takes OTLP over HTTP, got {shorten_text(problem)}; "
+                    f"{shorten_text(target)}: expected a collector that accepts OTLP over HTTP, got {shorten_text(problem)}; "
                     f"{start:,} of {len(items):,} items of this kind were sent before. Start one there, or name its "
                     "credentials in OTEL_EXPORTER_OTLP_HEADERS"
                 )
@@ -120,7 +120,7 @@ def build_telemetry(run: Run) -> tuple[list[Any], list[Any]]:
     time = read_time(created)
     if time is None:
         raise UsageError(
-            f"$.meta.created: expected when the run ended, got {shorten_text(repr(created), 80)}: spans need a time"
+            f"$.meta.created: expected the time when the run ended, got {shorten_text(repr(created), 80)}: spans need a time"
         )
     start = round(time.timestamp()) * 10**9
     builder = _Builder(start, fact_text(run.meta.get("commit")))

@@ -47,7 +47,7 @@ SILENT = -2  # -qq
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What the section needs to know about the run of pytest around it.
+    """Facts for the section about the run of pytest around it.
 
     Attributes:
         reports: The names of the reports that were written.
@@ -71,7 +71,7 @@ class Section:
     """The last section of a run.
 
     Attributes:
-        word: The verdict's word; "": the run has none, as nothing was measured or asked for.
+        word: The verdict's word; "": the run has none, as nothing was measured or requested.
         lines: The lines below the title.
     """
 
@@ -100,21 +100,21 @@ def build_section(
     around: Surroundings | None = None,
     *,
     verbosity: int = 0,
-    ascii: bool = False,  # noqa: A002 -- says what it is
+    ascii: bool = False,  # noqa: A002 -- the plain name
     width: int = 80,
 ) -> Section:
     """Return the section of a run, as lines of less than ``width`` columns.
 
-    A run in which nothing was measured, called or noted has lines only if a report was written or something else is to be said. Names,
+    A run in which nothing was measured, called or noted has lines only if a report was written or something else is to be shown. Names,
     answers and notes are foreign text: each is put on one line, without control characters, and cannot start a command of a CI runner.
     Ids and commands, which are to be copied, are never wrapped and may be longer than a line.
 
     Args:
         run: The run.
-        around: What is known about the run of pytest; None: nothing.
+        around: Facts about the run of pytest; None: nothing is known.
         verbosity: As in pytest. -2: no lines; -1: the verdict, what makes it less worth, and the next step; 1: ten cases and all facts; 2: all cases.
         ascii: Whether the terminal can only show ASCII.
-        width: Columns of the terminal, at least 40 are used; 0: the output is no terminal, and lines are not wrapped.
+        width: Columns of the terminal, at least 40 are used; 0: the output is not a terminal, and lines are not wrapped.
 
     >>> build_section(Run()).lines
     []
@@ -364,7 +364,7 @@ class _Builder:
         return lines
 
     def _missed_lines(self) -> list[Line]:
-        """Return the commands that record what is missing, each on one line, unless the next step is the only one."""
+        """Return the commands that record missing answers, each on one line, unless the next step is the only one."""
         commands = list_record_commands(self._run.records)
         if not commands or commands == [self._headline.command]:
             return []
@@ -466,7 +466,7 @@ class _Builder:
         return lines
 
     def _override_lines(self) -> list[Line]:
-        """Return how to accept an intended drop; only with -v, as it is no way to mend one."""
+        """Return how to accept an intended drop; only with -v, as it does not mend one."""
         if self._verbosity <= 0 or not self._headline.override:
             return []
         lines = self._page.fact("accept", "If the drop is intended:")
@@ -474,7 +474,7 @@ class _Builder:
 
 
 def _list_figures(row: ShownComparison) -> tuple[str, str, str]:
-    """Return the three figures of a comparison: base, now and points of a metric; of a share the count and what is required."""
+    """Return the three figures of a comparison: base, now and points of a metric; of a share the count and the limit."""
     if row.metric is not None:
         return row.metric.base, row.metric.now, row.metric.points
     if row.share is not None:
@@ -487,7 +487,7 @@ def _upper_first(text: str) -> str:
 
 
 def describe_more(reports: Sequence[str], *, verbosity: int, has_job_summary: bool) -> str:
-    """Return where a reader finds what the section leaves out.
+    """Return where a reader finds the parts that the section leaves out.
 
     Args:
         reports: The names of the reports that were written.

@@ -19,14 +19,14 @@ STYLES: dict[CaseKind, Style] = {
     "no recording": "purple", "no score": "purple", "error": "purple", "failed": "red", "worse": "red", "better": "green",
     "edited": "", "changed": "",
 }  # fmt: skip
-# What a rest of a list calls its cases
+# The names of the cases in the rest of a list
 REST_WORDS: dict[CaseKind, str] = {
     "no recording": "without a recording", "no score": "without a score", "error": "with an error", "failed": "failed",
     "worse": "worse", "better": "better", "edited": "edited", "changed": "with the same scores",
 }  # fmt: skip
 # Kinds that pytest lists itself, with all that is known about them
 LISTED_BY_PYTEST = frozenset({"no recording", "error", "failed"})
-# Kinds of which cases are shown without -v only if there are no graver ones
+# Kinds whose cases are shown without -v only if no case is graver
 QUIET_KINDS = frozenset({"better", "edited", "changed"})
 NOT_STORED = "(not stored here)"
 WHY_NOT_STORED = (
@@ -34,7 +34,7 @@ WHY_NOT_STORED = (
     "without git, accept the baseline again."
 )
 EMPTY = "(empty)"
-LEAST_FOR_BOTH = 40  # columns in which a question and what was expected share a line
+LEAST_FOR_BOTH = 40  # columns in which a question and its expectation share a line
 SHARE_OF_EXPECTED = 0.4  # of the line of the question, at most
 
 
@@ -173,7 +173,7 @@ class CaseList:
         return lines
 
     def _score_pieces(self, case: ShownCase) -> list[str]:
-        """Return the scores as texts; what stands in their place if there are none."""
+        """Return the scores as texts; without scores the text in their place."""
         if case.kind == "edited":
             return ["the case was edited"]
         if case.kind == "no score":
@@ -184,7 +184,7 @@ class CaseList:
         return pieces
 
     def _question_lines(self, case: ShownCase) -> list[Line]:
-        """Return the question and what was expected, on one line if there is room."""
+        """Return the question and the expectation, on one line if there is room."""
         page = self._page
         room = page.room()
         if not case.question and not case.expected:

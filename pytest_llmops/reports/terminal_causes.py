@@ -1,4 +1,4 @@
-"""What a terminal shows first: what was edited since the baseline, or what broke the run."""
+"""The first lines in a terminal: the edits since the baseline, or the cause that broke the run."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ MAX_NAMES = 5
 
 
 def cause_lines(run: Run, cases: Sequence[ShownCase], word: Word, page: Page, more: str = "") -> list[Line]:
-    """Return what was edited, which modules could not be loaded, why scores are missing, and which tests are gone.
+    """Return the edits, which modules could not be loaded, why scores are missing, and which tests are gone.
 
     >>> cause_lines(Run(), [], "PASS", Page(ascii=False, width=80))
     []
@@ -62,7 +62,7 @@ def _join_cause(place: str, message: str) -> str:
 
 def _not_run_lines(errors: Sequence[CollectionError], page: Page) -> list[Line]:
     names = []
-    has_unit = False  # whether a number has said what it counts
+    has_unit = False  # whether a number has its unit
     for error in errors[:MAX_NAMES]:
         name = page.quote(error.module, 120)
         if error.tests:
@@ -90,7 +90,7 @@ def _unscored_lines(cases: Sequence[ShownCase], page: Page) -> list[Line]:
 
 
 def _edit_lines(edits: Sequence[SuiteEdit], page: Page, *, is_cause: bool) -> list[Line]:
-    """Return what was edited since the baseline."""
+    """Return the edits since the baseline."""
     lines: list[Line] = []
     left = MAX_EDIT_LINES
     label = "edited"

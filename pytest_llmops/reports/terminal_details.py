@@ -1,4 +1,4 @@
-"""What the terminal adds with -v: facts of a run that nobody decides by, and what the verdicts say beside the headline."""
+"""Lines that the terminal adds with -v: facts of a run that nobody decides by, and details of the verdicts."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from pytest_llmops.results.traffic import Latency, Traffic, format_cost, format_
 from pytest_llmops.results.verdict import CHANGE_WORDS, Verdict
 
 INDENT = "  "
-MAX_NOTE = 600  # characters of a note: -v shows at least what the summary shows
+MAX_NOTE = 600  # characters of a note: -v shows at least as much as the summary
 
 
 def detail_lines(run: Run, page: Page) -> list[Line]:
@@ -52,7 +52,7 @@ class _Details:
     totals: Totals
 
     def verdict_lines(self, verdict: Verdict) -> list[Line]:
-        """Return what the headline and the cases do not say of a verdict."""
+        """Return the parts of a verdict that are not in the headline and the cases."""
         page = self.page
         lines = list[Line]()
         if not verdict.is_since_baseline:
@@ -72,7 +72,7 @@ class _Details:
         return lines
 
     def _change_lines(self, verdict: Verdict) -> list[Line]:
-        """Return the tests that are not listed as cases: those of comparisons, and those that only one side has."""
+        """Return the tests that are not listed as cases: tests of comparisons, and tests that only one side has."""
         lines = list[Line]()
         for kind, word in CHANGE_WORDS.items():
             is_case = verdict.is_since_baseline and kind in ("regressed", "improved", "changed")
@@ -171,7 +171,7 @@ class _Details:
         return lines
 
     def _model_use_lines(self, models: Sequence[Side]) -> list[Line]:
-        """Return a table with tokens, cost and latency of each model, without those of judges."""
+        """Return a table with tokens, cost and latency of each model, without judges."""
         rows = [["model", "unscored", "tokens", "cost", "p50", "p95"]]
         styles: list[Style] = [""]
         for side in models:
@@ -256,7 +256,7 @@ class _Details:
 
 def _describe_tokens(traffic: Traffic) -> str:
     if traffic.input_tokens is None and traffic.output_tokens is None:
-        return "unknown: no call says how many"
+        return "unknown: no call reports them"
     return format_tokens(traffic)
 
 
@@ -276,7 +276,7 @@ def _describe_latency(latency: Latency) -> str:
 
 
 def _sum_tokens(traffic: Traffic) -> str:
-    """Return the sum of all tokens; ">" before it says that calls without a count are not in it."""
+    """Return the sum of all tokens; ">" before it means that calls without a count are not in it."""
     counts = [count for count in (traffic.input_tokens, traffic.output_tokens) if count is not None]
     if not counts:
         return "-"
@@ -286,7 +286,7 @@ def _sum_tokens(traffic: Traffic) -> str:
 
 
 def _sum_cost(traffic: Traffic) -> str:
-    """Return the cost; ">" before it says that calls without a price are not in it."""
+    """Return the cost; ">" before it means that calls without a price are not in it."""
     if traffic.known_usd is None:
         return "-"
     cost = format_amount(traffic.known_usd, "USD")

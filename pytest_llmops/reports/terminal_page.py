@@ -36,7 +36,7 @@ LEVEL_STYLES: Mapping[Level, Style] = {
 }
 BARS = ("·", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█")
 ASCII_BARS = (".", ":", "-", "=", "+", "*", "o", "O", "@")
-# What a terminal shows that has only ASCII; every other character becomes an escape
+# The signs in a terminal that has only ASCII; every other character becomes an escape
 _ASCII_SIGNS = str.maketrans(
     {"→": "->", "…": "...", "≥": ">=", "≤": "<=", "–": "-", "−": "-", "“": '"', "”": '"'}
 )
@@ -95,7 +95,7 @@ class Page:
         return self.cut_pair(text, "", room)[0]
 
     def cut_pair(self, before: str, after: str, room: int) -> tuple[str, str]:
-        """Return two answers on a line each, of at most ``room`` columns, with their first difference in what is shown."""
+        """Return two answers on a line each, of at most ``room`` columns, with their first difference in the shown part."""
         before = self.spell(join_lines(before[:MAX_READ]))
         after = self.spell(join_lines(after[:MAX_READ]))
         first, second = cut_answers(before, after, room)
@@ -247,7 +247,7 @@ def _sum_columns(rows: Sequence[Sequence[str]], columns: Sequence[int]) -> int:
 
 
 def measure_width(text: str) -> int:
-    """Return how many columns of a terminal a text takes.
+    """Return how many columns of a terminal a text fills.
 
     >>> measure_width("word"), measure_width("东京")
     (4, 4)
@@ -260,7 +260,7 @@ def measure_width(text: str) -> int:
 
 
 def truncate_cell(text: str, width: int) -> str:
-    """Return a text of at most ``width`` characters; ".." at its end says that it is cut."""
+    """Return a text of at most ``width`` characters; ".." at its end means that it is cut."""
     if len(text) <= width:
         return text
     return text[: width - 2] + ".."

@@ -66,7 +66,7 @@ def test_the_skill_typed_in(reader: pytest.Pytester, monkeypatch: pytest.MonkeyP
             "*[[]LLM-MISS]",
             "ERROR     2 of 2 tests have no recording.",
             "report    run.json",
-            "next      Record what is missing:",
+            "next      Record the missing answers:",
             "*pytest *--llm-record=new",
         ]
     )

@@ -111,7 +111,7 @@ def test_equal_misses_are_shown_once_with_a_command_that_records_all(project: Pr
     assert project.run("-vv").text.count("ERROR at call of test_new") == 4
     assert project.run("-q").text.splitlines()[-4:-1] == [
         "ERROR     5 of 5 tests have no recording.",
-        "next      Record what is missing:",
+        "next      Record the missing answers:",
         "          pytest test_b.py --llm-record=new",
     ]
 

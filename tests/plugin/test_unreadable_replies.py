@@ -172,7 +172,7 @@ def test_what_is_recorded_stays_if_it_cannot_be_asked_again(project: Project) ->
         message = result.records["test_city[Paris]"].message
         check_message(message)
         assert (result.outcomes, asked) == ({"errors": 1}, 0)
-        for part in ("asking again failed: ", reason, '"asked": 1', f"{MODEL}, of judge", "--llm-record=new"):
+        for part in ("a new call failed: ", reason, '"asked": 1', f"{MODEL}, of judge", "--llm-record=new"):
             assert part in message
         assert all("CassetteMiss" not in record.raised for record in result.run.records)
         assert project.cassettes() == recorded
@@ -194,7 +194,7 @@ NOTE = re.compile(r"judge quality \(model judge-1\) gave 3 unreadable replies in
 
 
 def is_not_asked(record: TestRecord) -> bool:
-    return any(m.error.startswith("not asked: judge quality gave 3 ") for m in record.measurements)
+    return any(m.error.startswith("not called: judge quality gave 3 ") for m in record.measurements)
 
 
 def test_after_three_unreadable_replies_in_a_row_a_judge_is_not_asked_again(project: Project) -> None:
@@ -206,7 +206,7 @@ def test_after_three_unreadable_replies_in_a_row_a_judge_is_not_asked_again(proj
     assert [is_not_asked(record) for record in result.run.records] == [False] * 3 + [True] * 3
     assert len(NOTE.findall(result.text)) == 1
     check_message(result.line("judge quality (model judge-1) gave 3"))
-    check_message(result.line("gave no score: not asked: judge quality gave 3"))
+    check_message(result.line("gave no score: not called: judge quality gave 3"))
     message = result.records["test_number[5]"].message
     check_message(message)
     assert "--llm-record=new" in message

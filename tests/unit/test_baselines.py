@@ -336,7 +336,7 @@ def test_what_could_not_be_scored_is_not_better() -> None:
 
 def test_a_judge_that_was_not_called_is_unscored_and_no_other_version() -> None:
     scored = Measurement(name="judge.tone", value=1.0, version="7")
-    not_asked = Measurement(name="judge.tone", error="not asked: text.contains failed before it")
+    not_asked = Measurement(name="judge.tone", error="not called: text.contains failed before it")
     merged = merge_measurements([[not_asked.to_wire()], [scored.to_wire()], [scored.to_wire()]])
     kept = summarize_test(TestRecord(nodeid="t", measurements=tuple(map(Measurement.from_wire, merged))))
     assert (dict(kept.scores), dict(kept.metrics)) == (

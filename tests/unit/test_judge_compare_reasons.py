@@ -92,7 +92,7 @@ def test_a_small_model_is_better_without_a_reason(run: Run, grader: Grader) -> N
     assert rows["before"].split()[1:5] == ["now", "10", "of", "20"]
     assert rows["none"].split()[1:4] == ["20", "of", "20"]
     assert "before agrees less than none" in out
-    assert "do not tell after and none apart; recommended: reason=none, the cheapest of them" in out
+    assert "show no difference between after and none; recommended: reason=none, the cheapest of them" in out
     assert "write `reason: none` into the front matter of polite.md" in out
     assert [grader.places.count(place) for place in ("before", "after", "none")] == [20, 20, 20]
     # The recording answers again, and the calibration of the recommended judge replays it too

@@ -269,8 +269,8 @@ def test_in_a_soft_block_no_judge_is_asked_once_a_check_has_failed() -> None:
     assert len(caught.value.measurements) == 1
     # Nothing of it is a measurement: it is neither low, nor unscored.
     assert [measurement.name for measurement in mine.measurements] == ["judge.Counting", "text.contains"]
-    assert mine.facts["not asked: judge.pairwise [old]"] == "failed before it: text.contains"
-    assert "not asked: judge.Counting" in mine.facts
+    assert mine.facts["not called: judge.pairwise [old]"] == "failed before it: text.contains"
+    assert "not called: judge.Counting" in mine.facts
 
 
 def test_judges_are_asked_all_the_same_on_request_and_after_a_judge() -> None:

@@ -201,13 +201,13 @@ def test_of_a_metric_with_too_many_missing_scores_the_rest_is_not_shown() -> Non
             ("below its thresholds", "below its thresholds: kappa 0.21 (2026-05-02)"),
             None,
             "not reliable",
-            "the judge quality does not agree with people well enough (kappa 0.21 (2026-05-02))",
+            "the judge quality does not agree well enough with human labels (kappa 0.21 (2026-05-02))",
         ),
         (
             ("out of date", "calibration out of date, the judge or its model has changed since: kappa 0.71"),
             None,
             "not checked",
-            "the judge quality changed since it was last checked against people",
+            "the judge quality changed since it was last compared with human labels",
         ),
     ],
 )  # fmt: skip

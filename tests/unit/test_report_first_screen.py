@@ -340,7 +340,7 @@ def test_one_case_is_the_report(tab: Tab, tmp_path: Path) -> None:
 
 def test_a_run_in_which_nothing_changed_says_so_in_the_place_of_cases(tab: Tab, tmp_path: Path) -> None:
     show(tab, tmp_path, STATES["green-unchanged"]())
-    assert seen(tab, ".panel-cases > .legend") == ["All 40 answers are those of the baseline."]
+    assert seen(tab, ".panel-cases > .legend") == ["All 40 answers are the same as in the baseline."]
     assert seen(tab, ".case.open") == []
 
 

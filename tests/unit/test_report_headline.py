@@ -248,7 +248,7 @@ def test_what_failed_and_fell_is_counted_once() -> None:
     [
         (SuiteEdit(kind="request", name="messages[0]"), "Read the 9 cases that got worse, and fix the prompt."),
         (SuiteEdit(kind="request", name="messages[3] (tool)"), "Read the 9 cases that got worse, and fix the request."),
-        (SuiteEdit(kind="answers"), "Read the 9 cases that got worse: the model, its server or the judge answered otherwise, not because of an edit."),
+        (SuiteEdit(kind="answers"), "Read the 9 cases that got worse: the model, its server or the judge answered differently, without an edit."),
         (SuiteEdit(kind="model", before="a", after="b"), "Read the 9 cases that got worse, then keep the model of the baseline or adapt the prompt."),
         (SuiteEdit(kind="unknown"), "Read the 9 cases that got worse, and fix the change."),
     ],

@@ -245,7 +245,7 @@ def test_all_commands_that_record_what_is_missing_are_shown() -> None:
     text = render_markdown(Run(records=tuple(records), meta={"root": "shop/"}))
     assert "**Cause:** 5 tests have no recording: `no recording answers POST http://a/v1`" in text
     commands = "pytest a.py --llm-record=new\npytest a.py::other --llm-judge --llm-record=new\n"
-    assert f"**Next**, in `shop/`: record what is missing:\n\n```sh\n{commands}```\n" in text
+    assert f"**Next**, in `shop/`: record the missing answers:\n\n```sh\n{commands}```\n" in text
     assert "- Explained by: `llmops docs LLM-MISS`" in text
 
 

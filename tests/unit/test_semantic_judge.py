@@ -250,7 +250,7 @@ def test_in_a_soft_block_that_has_failed_no_judge_is_asked() -> None:
     with pytest.raises(MeasurementFailed), soft():
         assert_semantic("Cats purr.", REFERENCE, embedder="tfidf")
         skipped = assert_semantic(ANSWER, REFERENCE, embedder="tfidf", judge=Equivalence(model))
-    assert "not asked" in (skipped.error or "")
+    assert "not called" in (skipped.error or "")
     assert model.asked == []
 
 

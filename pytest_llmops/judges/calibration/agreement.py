@@ -80,7 +80,7 @@ class AgreementFigures:
     """How far a judge agrees with human annotators.
 
     Attributes:
-        problem: The reason for a missing kappa, or ``""``.
+        problem: Why kappa is missing, or ``""``.
         weights: The weights of the kappa: ``quadratic`` for numbers, None for names and for pass or fail.
         compared: Answers with a label and a verdict.
         unscored: Ids of labelled answers without a verdict. They are not compared.
@@ -88,12 +88,12 @@ class AgreementFigures:
         kappa: Agreement beyond chance with the majority label (for numbers: the median).
         at_least: The value that the kappa exceeds with 95 % confidence.
         interval: The 95 % interval of the kappa.
-        worst_case: The kappa if all missing verdicts were wrong. None: no verdict is missing.
+        worst_case: The kappa if all missing verdicts were wrong; None: no verdict is missing.
         agreement: Share of answers with equal label and verdict. It includes agreement by chance.
         spearman: Rank correlation, for numbers. It does not notice a judge that is lenient with all answers.
-        rates: How often the judge is right about answers that annotators pass, and about those that they fail. None:
-            the labels do not say pass or fail.
-        annotators: Agreement between the annotators. None: there is a single annotator.
+        rates: How often the judge is right about answers that annotators pass, and about those that they fail; None:
+            the labels are not pass or fail.
+        annotators: Agreement between the annotators; None: there is a single annotator.
         table: The confusion table of annotators (rows) and judge (columns).
         disagreements: Answers with different label and verdict, the largest gap first.
     """
@@ -128,7 +128,7 @@ def why_invalid_labels(labels: Labels) -> str:
 
     >>> from pytest_llmops.judges.calibration.labels import read_labels
     >>> why_invalid_labels(read_labels([{"id": "a", "human": True}, {"id": "b", "human": True}]))
-    'all 2 labelled answers have the same label, pass: a judge that always says so would agree; add others'
+    'all 2 labelled answers have the same label, pass: a judge that always gives this verdict would agree; add others'
     """
     majority = [majority_label(row, labels.kind) for row in labels.labelled]
     agreed = [label for label in majority if label is not None]
@@ -139,14 +139,14 @@ def why_invalid_labels(labels: Labels) -> str:
     label = format_label(agreed[0])
     return (
         f"all {len(agreed):,} labelled answers have the same label, {label}: "
-        "a judge that always says so would agree; add others"
+        "a judge that always gives this verdict would agree; add others"
     )
 
 
 def majority_label(row: LabelledAnswer, kind: LabelKind) -> Label | None:
     """Return the most common label of an answer, or the median if the labels are numbers.
 
-    None if there is no label, or if two labels are equally common.
+    None without a label, or if two labels are equally common.
 
     >>> from pytest_llmops.judges.calibration.labels import read_labels
     >>> majority_label(read_labels([{"id": "a", "human": ["A", "B", "A"]}]).rows[0], "name")
@@ -183,7 +183,7 @@ def measure_agreement(
         The figures. Without a kappa, and with the problem, if nothing can be compared or all labels are equal.
 
     Raises:
-        UsageError: The labels are pass or fail, the verdicts are numbers, and there is no ``pass_at``.
+        UsageError: The labels are pass or fail, the verdicts are numbers, and ``pass_at`` is missing.
     """
     judge_labels = {}
     for id_, verdict in verdicts.items():
@@ -237,7 +237,7 @@ def _measure_rates(pairs: Sequence[_LabelledVerdict], kind: LabelKind, pass_at: 
 
 
 def _why_no_kappa(human: Sequence[Label], judge: Sequence[Label]) -> str:
-    """Return why there is no kappa of these labels and verdicts, or ``""``."""
+    """Return why these labels and verdicts have no kappa, or ``""``."""
     if not human:
         return "the judge gave no verdict on any answer with a majority label"
     if len({*human, *judge}) > 1:
@@ -253,7 +253,7 @@ def _apply_pass_threshold(verdict: Label | None, kind: LabelKind, pass_at: float
     if pass_at is None:
         raise UsageError(
             f"the labels are pass or fail and the judge gives numbers (as {format_label(verdict)}): pass pass_at=, the "
-            "number from which on an answer passes"
+            "lowest number that passes"
         )
     return _is_pass(verdict, pass_at)
 

@@ -38,7 +38,7 @@ from pytest_llmops.measurement import TOLERANCE, Json, as_finite_float, shorten_
 from pytest_llmops.protocols import Judge, Verdict
 
 FitnessStatus: TypeAlias = Literal["fit", "unfit", "undecided"]
-MAX_UNSCORED = 0.25  # largest share of canaries without a verdict; beyond it, the rest says too little
+MAX_UNSCORED = 0.25  # largest share of canaries without a verdict; beyond it, the rest proves too little
 MAX_QUOTED_CHARS = 120
 MAX_NAMED = 3  # canaries in the sentence of a report
 BUILT_IN = Path(__file__).with_name("canaries.jsonl")
@@ -101,7 +101,7 @@ def canaries_for_judge(judge: object) -> tuple[Canary, ...]:
         answer = canary.answer
         if canary.id == REPEATED_QUESTION:
             answer = inputs["question"]
-            if not answer:  # there is no question to repeat
+            if not answer:  # without a question to repeat
                 continue
         canaries.append(replace(canary, answer=answer, **inputs))
     for number, example in enumerate(right_answers, start=1):
@@ -122,12 +122,12 @@ def read_canaries(path: str | Path) -> tuple[Canary, ...]:
     """Read the user's canaries from a file of JSON lines.
 
     A line has ``id`` and ``answer``, and may have ``kind``, ``question``, ``reference``, ``contexts`` and
-    ``"control": true`` for a right answer. A left out question, reference or list of contexts is that of the built-in
-    canaries. An empty text or list means that there is none.
+    ``"control": true`` for a right answer. A question, reference or list of contexts that is left out comes from the
+    built-in canaries. An empty text or list means none.
 
     Raises:
-        CaseError: There is no such file, a line is not such an object, an id is a duplicate, or there are no
-            canaries besides controls. With file and line.
+        CaseError: The file does not exist, a line is not such an object, an id is a duplicate, or all canaries
+            are controls. With file and line.
     """
     rows = parse_rows(read_lines(path), _parse_canary, path)
     canaries = tuple(canary for _, canary in rows)
@@ -306,7 +306,7 @@ class CanaryRun:
             return f"{len(self.unscored)} of {len(self.tried)} canaries got no score: {first_error}"
         right = self.right_answers
         if right and not any(outcome.passed for outcome in right):
-            return f"it passes none of {len(right)} right answers either: what it rejects says nothing"
+            return f"it passes none of {len(right)} right answers either, so its rejections prove nothing"
         return ""
 
 
@@ -318,8 +318,8 @@ def run_canaries(judge: object, given: Sequence[Canary] | None = None) -> Canary
         given: The canaries. None: see `canaries_for_judge`.
 
     Raises:
-        UnknownName: There is no judge of that name.
-        UsageError: It is not a judge, it raises `UsageError` itself, or there are no canaries besides controls.
+        UnknownName: No judge has that name.
+        UsageError: It is not a judge, it raises `UsageError` itself, or all canaries are controls.
 
     >>> from pytest_llmops.protocols import Verdict
     >>> class Yes:
@@ -526,7 +526,7 @@ def describe_judge(judge: object, name: str, version: str, folder: str | Path) -
     """Return ``calibration`` and ``canaries`` of a judge for a report, both with ``status`` and ``text``.
 
     Args:
-        judge: The judge; its records may lie beside its file.
+        judge: The judge; its records may be next to its file.
         name: Its name, for the records in the folder.
         version: Its version; a record of another version is out of date.
         folder: The folder of the records; it need not exist.

@@ -137,8 +137,8 @@ def _format_rate(share: Share, human: str, judge: str) -> str:
 
     Args:
         share: The answers about which the judge is right, among those that the annotators pass (or fail).
-        human: What the annotators do with all of these answers, ``pass`` or ``fail``.
-        judge: What the judge does with those about which it is wrong, ``fails`` or ``passes``.
+        human: The annotators' decision on all of these answers, ``pass`` or ``fail``.
+        judge: The judge's decision on the answers that it gets wrong, ``fails`` or ``passes``.
     """
     if share.value is None:
         return f"the annotators {human} none of the answers"
@@ -172,7 +172,7 @@ def _format_unscored(judged: JudgedAnswers, figures: AgreementFigures) -> str:
     """Return the number of answers without a verdict, and the error of the first. There must be at least one error."""
     worst = ""
     if figures.worst_case is not None:
-        worst = f"; were they all wrong, kappa {figures.worst_case:.2f}"
+        worst = f"; if all of them were wrong, kappa {figures.worst_case:.2f}"
     count = f"{len(judged.errors):,} of {len(judged.verdicts):,} answers"
     id_, error = next(iter(judged.errors.items()))
     example = f"{shorten_text(id_, 40)}: {shorten_text(error, 80)}"

@@ -49,7 +49,7 @@ class Calibration:
         dimensions: The same for each labelled dimension, by name.
         requirements: The thresholds.
         results: The thresholds with their measured values. Empty without a kappa.
-        problem: The reason for a missing kappa, or ``""``.
+        problem: Why kappa is missing, or ``""``.
     """
 
     labels: Labels
@@ -135,7 +135,7 @@ def calibrate_judge(
 
     Raises:
         CaseError: The labels cannot be used. With file and line.
-        UsageError: There is no such judge, there are too few labels, or scores and labels cannot be compared. If the
+        UsageError: The judge does not exist, the labels are too few, or scores and labels cannot be compared. If the
             judge's scale is known, this is raised before any call.
 
     >>> rows = [{"id": str(n), "human": n % 2 == 0, "judge": n % 2 == 0 or n > 57} for n in range(60)]
@@ -156,7 +156,7 @@ def calibrate_judge(
     cut = _choose_cut(chosen, pass_at)
     if verdicts == "asked" and read.kind == "pass or fail" and cut is None:
         raise UsageError(
-            "the labels are pass or fail and the judge gives scores: say pass_at, the lowest score that passes"
+            "the labels are pass or fail and the judge gives scores: pass pass_at=, the lowest score that passes"
         )
     requirements.check(read.kind, cut)
     if verdicts == "asked":
@@ -196,7 +196,7 @@ def _check_labels(labels: Labels, least: int) -> None:
     if count < least:
         raise UsageError(
             f"{labels.path}: expected at least {least:,} labelled answers, got {count:,}: a kappa of so few is luck; label "
-            f"more, or say at_least_labels={count} on purpose"
+            f"more, or pass at_least_labels={count} on purpose"
         )
 
 
@@ -213,13 +213,15 @@ def _compare_verdicts(
     dimensions: dict[str, AgreementFigures] = {}
     for name in labels.dimensions:
         if name not in judged.dimensions:
-            raise UnknownName("dimension", name, judged.dimensions, where=f"what judge {judged.name} scores")
+            raise UnknownName("dimension", name, judged.dimensions, where=f"scores of judge {judged.name}")
         dimension_labels = labels.for_dimension(name)
         verdicts = judged.dimensions[name]
         dimensions[name] = measure_agreement(dimension_labels, verdicts, pass_at=cut, span=judged.span)
     problem = ""
     if not results:
-        problem = figures.problem or "the answers are all of one family: nothing tells how sure the kappa is"
+        problem = (
+            figures.problem or "all answers are of one family: the uncertainty of kappa cannot be estimated"
+        )
     return Calibration(
         labels=labels,
         judged=judged,
@@ -236,4 +238,4 @@ def _describe_unscored(labels: Labels, judged: JudgedAnswers) -> str:
     unscored = f"{len(judged.errors):,} of {len(labels.labelled_anywhere):,} answers got no score"
     id_, error = next(iter(judged.errors.items()))
     example = f"{shorten_text(id_, 40)}: {shorten_text(error)}"
-    return f"{unscored}, more than {MAX_UNSCORED:.0%}: what is left is no fair sample; {example}"
+    return f"{unscored}, more than {MAX_UNSCORED:.0%}: the others are not a representative sample; {example}"

@@ -93,7 +93,7 @@ class LabelledAnswer:
 
     @property
     def opinions(self) -> dict[str, Opinion]:
-        """Dimension -> its labels and verdict; those of the answer as a whole have the key ``""``."""
+        """Dimension -> its labels and verdict; labels of the answer as a whole have the key ``""``."""
         return {"": self.opinion, **self.dimensions}
 
     @property
@@ -152,7 +152,7 @@ class Labels:
         return fingerprint_parts(*sorted(parts))
 
     def for_dimension(self, dimension: str) -> Labels:
-        """Return the same answers with a dimension's labels and verdicts instead of the whole answer's.
+        """Return the same answers with a dimension's labels and verdicts in place of the ones for the whole answer.
 
         Raises:
             UnknownName: No answer has a label for it.
@@ -174,8 +174,8 @@ def read_labels(given: LabelsSource) -> Labels:
     """Read labels: a file of JSON lines, or a list of the same objects.
 
     Raises:
-        CaseError: There is no such file, a line is not such an object, an id is missing or a duplicate, a label is
-            of another kind than the first, or there are no labels. With file and line.
+        CaseError: The file does not exist, a line is not such an object, an id is missing or a duplicate, a label is
+            of another kind than the first, or no line has a label. With file and line.
         UsageError: It is neither a path nor an iterable of objects.
 
     >>> rows = [{"id": "a", "human": [4, 5, None], "judge": 4}, {"id": "b", "human": [1, None, 2], "judge": 3}]
@@ -228,7 +228,7 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, Json]]:
     """Yield the number and the value of each line in a user's file of JSON lines.
 
     Raises:
-        BadFile: There is no such file, or a line is not JSON.
+        BadFile: The file does not exist, or a line is not JSON.
     """
     yield from read_json_lines(read_text(find_path(path)))
 
@@ -297,7 +297,7 @@ def _rename_keys(value: Mapping[str, Json]) -> dict[str, Json]:
     for key, field_value in value.items():
         name = OTHER_NAMES.get(key, key)
         if name in renamed:
-            raise BadFile(f"{key}: the same as {name}, which stands there too: keep one")
+            raise BadFile(f"{key}: the same as {name}, which is there too: keep one")
         renamed[name] = field_value
     return renamed
 

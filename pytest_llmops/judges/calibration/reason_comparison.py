@@ -42,7 +42,7 @@ BY_COST: tuple[ReasonPlace, ...] = ("none", "after", "before")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReasonResult:
-    """The agreement of a judge with the labels, and its cost, for one place of its reason.
+    """How a judge with its reason in one place agrees with the labels, and its usage.
 
     Attributes:
         place: ``before`` or ``after`` the verdict, or ``none``.
@@ -66,23 +66,23 @@ class ReasonResult:
 
     @property
     def is_uniform(self) -> bool:
-        """Whether the judge gave all answers the same verdict."""
+        """Whether the judge gave all answers the same verdict, so that it does not distinguish them."""
         by_verdict = zip(*self.calibration.figures.table.counts, strict=True)
         return sum(any(counts) for counts in by_verdict) == 1
 
     @property
     def tokens(self) -> int | None:
-        """Tokens of all calls, read and written. None without calls, or if a call does not report them."""
+        """Tokens of all calls, read and written; None if a call does not report them, or without calls."""
         return _sum_if_known([call.usage.total_tokens for call in self.calls])
 
     @property
     def cost_usd(self) -> float | None:
-        """Cost of all calls, live and replayed. None without calls, or if a call has no price."""
+        """Cost of all calls, live and replayed; None if a call has no price, or without calls."""
         return _sum_if_known([call.cost_usd for call in self.calls])
 
     @property
     def seconds(self) -> float | None:
-        """Mean time of a call. None without calls, or if one was not measured."""
+        """Mean time of a call; None if one was not measured, or without calls."""
         total = _sum_if_known([call.latency_s for call in self.calls])
         if total is None:
             return None
@@ -129,7 +129,7 @@ class ReasonComparison:
         parts = []
         if not any(result.calibration.agrees for result in self.usable.values()):
             parts.append(
-                "the judge misses its thresholds wherever its reason is: try another model or clearer criteria"
+                "the judge misses its thresholds with its reason in any place: try another model or clearer criteria"
             )
         missing = [place for place in PLACES if place not in self.usable]
         if missing:
@@ -140,7 +140,7 @@ class ReasonComparison:
             parts.append(f"on these {count:,} answers {_join_places(proved)}")
         if rivals:
             names = [place for place in PLACES if place == self.recommended or place in rivals]
-            parts.append(f"these {count:,} answers do not tell {_join_places(names)} apart")
+            parts.append(f"these {count:,} answers show no difference between {_join_places(names)}")
         if self.results[self.recommended].is_uniform:
             parts.append("none is recommended: the judge gives all answers the same verdict")
         else:

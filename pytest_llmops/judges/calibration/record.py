@@ -41,7 +41,7 @@ class JudgeRecord:
         kind: ``calibration`` against human labels, or ``canaries``. Also part of the file's name,
             ``polite.calibration.json``.
         judge: The judge's name.
-        version: The judge's version. The record does not hold for other versions.
+        version: The judge's version. The record does not apply to other versions.
         model: The judge model.
         reason: Where the judge gave its reason: ``before`` or ``after`` its verdict, or ``none``. "": not known.
         date: The day of the run, ISO 8601.
@@ -67,7 +67,7 @@ class JudgeRecord:
         """Read a record from its file.
 
         Raises:
-            UsageError: There is no such file, it is damaged, or another version of this package wrote it.
+            UsageError: The file does not exist, it is damaged, or another version of this package wrote it.
         """
         try:
             wire = read_json(read_text(Path(path)))
@@ -89,7 +89,7 @@ class JudgeRecord:
         return f"{text}\n"
 
     def describe(self, version: str, *, answers: str = "", reason: str = "") -> dict[str, Json]:
-        """Return ``status`` and ``text`` for a report. The status is that of the record, or ``out of date``.
+        """Return ``status`` and ``text`` for a report. The status comes from the record, or is ``out of date``.
 
         A calibration is out of date if the judge or the labels changed, a run against canaries if the judge changed.
 
@@ -174,8 +174,8 @@ def load_records(folder: str | Path) -> list[JudgeRecord]:
 def find_records(judge: object, name: str, version: str, folder: str | Path) -> dict[str, JudgeRecord]:
     """Return kind -> record of a judge. A kind without a record is missing.
 
-    The record beside the judge's file is preferred. Then come the records in the folder with the judge's name: first
-    those of its version, then the latest.
+    The record next to the judge's file is preferred. Then come the records in the folder with the judge's name: first
+    the records of its version, then the latest.
 
     Args:
         judge: The judge. Its attribute ``source`` is its file, if it has one.
@@ -228,10 +228,10 @@ class JudgedAnswers:
         reason: Where the judge gave its reason: ``before``, ``after`` or ``none``. "": not known.
         verdicts: Answer's id -> mean score of the trials, on the judge's own scale. None: unscored.
         dimensions: Dimension -> the same for its scores.
-        errors: Answer's id -> the reason for a missing verdict.
-        low: Lowest score of the scale. None: not known.
-        high: Highest score of the scale. None: not known.
-        pass_at: The judge's own threshold. None: it has none.
+        errors: Answer's id -> why it has no verdict.
+        low: Lowest score of the scale; None: not known.
+        high: Highest score of the scale; None: not known.
+        pass_at: The judge's own threshold; None: it has none.
         stopped: Too many verdicts were missing, so the rest was not judged.
     """
 
@@ -255,7 +255,7 @@ class JudgedAnswers:
         return self.high - self.low
 
     def add(self, row: LabelledAnswer, verdicts: Sequence[Verdict]) -> None:
-        """Add the verdicts of all trials on an answer. The scale of the first scored verdict counts.
+        """Add the verdicts of all trials on an answer. The first scored verdict sets the scale.
 
         Trials without a score are left out. If no trial has one, the answer is unscored.
         """
@@ -329,7 +329,7 @@ def judge_labelled_answers(judge: Judge, labels: Labels, *, trials: int = 1) -> 
 
     Raises:
         CaseError: An answer is missing, or a label is not on the judge's scale. With file and line.
-        UsageError: It is not a judge, the labels are names, the judge takes no contexts although there are some, or
+        UsageError: It is not a judge, the labels are names, the judge accepts no contexts although there are some, or
             it raises `UsageError` itself.
     """
     handle = resolve_judge(judge, "calibration")

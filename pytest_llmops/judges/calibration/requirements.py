@@ -83,7 +83,7 @@ class AgreementRequirements:
             cut: The lowest number that passes. None: numbers are not turned into pass or fail.
 
         Raises:
-            UsageError: The labels do not say pass or fail.
+            UsageError: The labels are not pass or fail.
 
         >>> AgreementRequirements(at_least_tnr=0.7).check("number", 7.0)
         """
@@ -93,8 +93,8 @@ class AgreementRequirements:
         for name in ("at_least_tnr", "at_least_tpr"):
             if getattr(self, name) is not None:
                 raise UsageError(
-                    f"{name}: the labels do not say pass or fail; label that, or numbers with pass_at, the number from which on "
-                    "an answer passes"
+                    f"{name}: the labels are not pass or fail; label pass or fail, or numbers with pass_at, the lowest "
+                    "number that passes"
                 )
 
     def compare_figures(self, figures: AgreementFigures) -> list[RequirementResult]:

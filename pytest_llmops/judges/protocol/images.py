@@ -1,6 +1,6 @@
 """Images that a judge looks at: read from paths, bytes and addresses, checked, and attached to the request as media.
 
-An image is untrusted like the rest of what is judged: `NOTE` says so to the model. A recording holds the SHA-256 of an image in place
+An image is untrusted like the judged texts: `NOTE` warns the model of it. A recording holds the SHA-256 of an image in place
 of its content, as of the files of cases.
 """
 
@@ -47,10 +47,10 @@ def read_images(given: object, who: str) -> tuple[Media, ...]:
     Args:
         given: A list of images. Each is the path of a file, which is searched from the folder of the test upwards, the bytes of a file,
             an address with ``https:`` or ``data:``, or an image that was read before.
-        who: What was given the images, for errors.
+        who: The receiver of the images, for errors.
 
     Raises:
-        UsageError: It is not a list or has more than 20 images; a file is missing; an image is not PNG, JPEG, GIF or WebP by its first
+        UsageError: It is not a list, has more than 20 images, or a file is missing. Or an image is not PNG, JPEG, GIF or WebP by its first
             bytes; or they have more than 20 MB together.
 
     >>> [image.type for image in read_images([b"GIF89a"], "assert_judge_score")]
@@ -88,7 +88,7 @@ def describe_image(image: Media) -> str:
 
 
 def list_digests(images: Sequence[Media]) -> list[object]:
-    """Return what tells the images apart: their SHA-256, or their addresses."""
+    """Return the identities of the images: their SHA-256, or their addresses."""
     return [image.sha256 or image.url for image in images]
 
 
@@ -100,7 +100,7 @@ def check_model_takes_images(model: Model, who: str) -> None:
     """
     if not getattr(model, "takes_images", False):
         raise UsageError(
-            f"{who}: expected a model that takes images, got {type(model).__name__}: take OpenAIModel or AnthropicModel, or set "
+            f"{who}: expected a model that accepts images, got {type(model).__name__}: use OpenAIModel or AnthropicModel, or set "
             "takes_images = True on a class whose complete() sends the media of its messages"
         )
 
@@ -108,7 +108,7 @@ def check_model_takes_images(model: Model, who: str) -> None:
 def attach_images(messages: Sequence[Message], data: str, images: Sequence[Media]) -> tuple[Message, ...]:
     """Return the messages with the images in the user message that is the data.
 
-    The content of an image is replaced by its SHA-256 in what the running test records.
+    The content of an image is replaced by its SHA-256 in the recording of the running test.
     """
     digests = recorder.find_test_recorder().file_digests
     for image in images:

@@ -1,6 +1,6 @@
 """Signs of prompt injection in a text that is judged: it speaks to its judge, or hides something from its reader.
 
-They are reported beside the verdict, and decide nothing: a text may have a sign for a good reason.
+They are reported with the verdict, and decide nothing: a text may have a sign for a good reason.
 """
 
 import re

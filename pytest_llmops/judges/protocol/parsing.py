@@ -5,14 +5,14 @@ reason** that is more than a copy and agrees with the verdict (see `reasons`). A
 within prose), or it is a text in one of these forms, at the beginning of a line or a sentence:
 
 * a score: ``Score: 7, Reason: ...``, also ``**Score:** [7]``, ``7/10`` or ``Rating: 7 out of 10``;
-* a name: ``Verdict: pass``, ``Winner: **A**``, ``A is better`` as a statement, or the name alone in the first line;
+* a name: ``Verdict: pass``, ``Winner: **A**``, ``A is better`` as a statement, or only the name in the first line;
 * either: ``[[7]]`` and ``[[A]]``, as MT-Bench's judges end, and ``[RESULT] 7``, as Prometheus does;
 * items: ``Items: 1 yes, 2 no; Reason: ...``.
 
 Only whole JSON objects at the top level count, not a verdict in a string, in another object or in a truncated reply.
 If the reply also calls another number a score, or states another name as the verdict, it has two verdicts.
 
-A *form* (`ReplyForm`) is the kind of reply that the judge was asked for. The *nonce* is a code in the prompt that the
+A *form* (`ReplyForm`) is the kind of reply that the judge has to give. The *nonce* is a code in the prompt that the
 verdict has to repeat, see `pytest_llmops.judges.protocol.prompting`.
 """
 
@@ -79,7 +79,7 @@ def parse_reply(text: str, form: ReplyForm, nonce: str = "") -> Reply:
     """Return the verdict in a judge's reply, as `read_reply` does, but raise if there is none.
 
     Raises:
-        UnreadableReply: There is no verdict, or more than one.
+        UnreadableReply: The reply has no verdict, or more than one.
     """
     objects, prose = extract_json_objects(reply_without_thinking(text), form.keys)
     verdicts = [verdict for verdict in objects if form.keys & verdict.keys()]

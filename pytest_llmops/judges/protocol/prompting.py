@@ -8,8 +8,8 @@ layers against that, which are simple and can be tested without a model:
 * The tags carry a nonce, a code that the verdict must repeat: a verdict that is copied from the answer has no nonce or
   a wrong one. The nonce is a hash of prompt and data, so that the same data gives the same request and its recording
   can be replayed. To know the nonce, an attacker would have to write a text that contains its own hash.
-* The reply follows a schema where the server supports it, and exactly one verdict is accepted. One retry tells the
-  model the error; then the answer is *unscored*, which is not a score.
+* The reply follows a schema where the server supports it, and exactly one verdict is accepted. One retry sends the
+  error to the model; then the answer is *unscored*, which is not a score.
 
 This makes accidents harmless and attacks harder; it does not rule out prompt injection.
 """
@@ -100,7 +100,7 @@ class JudgePrompter:
             instruction for the reply) somewhere; ``{{ nonce }}`` and the names of ``values`` are optional.
         model: The judge model; None: the model of the run's settings, as the running test sees it.
         values: Further variables of the prompt.
-        params: Parameters of the model; they override those of the prompt.
+        params: Parameters of the model; they override the parameters of the prompt.
         named: The name of the model to request; empty: the name in the prompt file, if there is one.
     """
 
@@ -149,7 +149,7 @@ class JudgePrompter:
         """Prompt for a verdict on the data.
 
         Args:
-            data: What the model sees, as JSON; empty values are left out.
+            data: The data for the model, as JSON; empty values are left out.
             form: The form of the reply.
             nonce_of: The values from which the nonce is computed, together with the prompt; empty: the data. The digests of images
                 are added.
@@ -204,7 +204,7 @@ class JudgePrompter:
             except ModelError as failed:
                 if not replies:  # only a failed retry is an unscored verdict: there is a reply to report
                     raise
-                return Reply(error=f"{error}; asking again failed: {failed}", raw=_join_replies(replies))
+                return Reply(error=f"{error}; the retry failed: {failed}", raw=_join_replies(replies))
             replies.append(_reply_text(completion))
             excluded = why_self_judging(completion.model)
             if excluded:
@@ -228,7 +228,7 @@ class JudgePrompter:
         ignored.restore()
         problem = f"no verdict after {len(replies)} tries: {error}"
         if error.startswith(NONCE_ERROR):
-            problem += "; if that comes again, choose another model for the judge"
+            problem += "; if that happens again, choose another model for the judge"
         return Reply(error=problem, raw=_join_replies(replies), is_unreadable=True)
 
     def _complete(
@@ -245,7 +245,7 @@ class JudgePrompter:
             data: The quoted data.
             nonce: The code that the verdict must repeat.
             form: The form of the reply.
-            retry_messages: The unreadable replies so far, with the error that the model is told about each.
+            retry_messages: The unreadable replies so far, with the error that the model gets for each.
             images: The images that belong to the data.
         """
         model = self._resolve_model()
@@ -295,7 +295,7 @@ class JudgePrompter:
 
 
 class PromptedJudge(ABC):
-    """A judge that prompts a model. A subclass says how to build the prompter, which happens at its first use."""
+    """A judge that prompts a model. A subclass defines how to build the prompter, which happens at its first use."""
 
     __slots__ = ("_prompter",)
 
@@ -354,7 +354,7 @@ def hash_parts(parts: Sequence[object], digits: int) -> str:
 
 
 def _format_retry_message(error: str) -> str:
-    """Return the message that tells the model why its reply was unreadable.
+    """Return the message that explains to the model why its reply was unreadable.
 
     It is part of the request: rewording an error makes the recordings of retries useless.
     """
@@ -447,7 +447,7 @@ def _quote_data(data: Mapping[str, Json], nonce: str) -> str:
     """Return the data as JSON between its tags.
 
     ``<``, ``[INST]`` and characters that do not print are escaped, so that nothing in the data can close the tag,
-    start a role or hide. A JSON parser restores the original texts. Without a nonce there are no tags: the message is
+    start a role or hide. A JSON parser restores the original texts. Without a nonce the tags are left out: the message is
     the object and nothing else.
     """
     text = _UNSAFE.sub(_escape_match, json.dumps(data, ensure_ascii=False))
@@ -474,7 +474,7 @@ def _reply_text(completion: Completion) -> str:
 
 
 def _parse_completion(completion: Completion, form: ReplyForm, nonce: str) -> Reply:
-    """Return the verdict in a completion; raise `UnreadableReply`, which also tells of a refusal or a token limit."""
+    """Return the verdict in a completion; raise `UnreadableReply`, which also reports a refusal or a token limit."""
     if not completion.text and not completion.tool_calls and completion.refusal:
         raise UnreadableReply(f"the judge refused: {shorten_text(completion.refusal or '', 80)}")
     is_cut_off = _is_cut_off(completion)
@@ -497,7 +497,7 @@ def _is_cut_off(completion: Completion) -> bool:
 def _ignores_format(completion: Completion, form: ReplyForm) -> bool:
     """Return whether the server ignored the requested format: the reply is prose instead of JSON or a tool call.
 
-    An empty reply, a refusal, or a reply that was cut off says nothing about the format.
+    An empty reply, a refusal, or a reply that was cut off proves nothing about the format.
     """
     if completion.tool_calls or completion.refusal or _is_cut_off(completion):
         return False

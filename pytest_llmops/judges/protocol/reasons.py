@@ -1,15 +1,15 @@
-"""Check the reason of a verdict: it must not refuse, contradict the verdict, or only copy what the judge was shown.
+"""Check the reason of a verdict: it must not refuse, contradict the verdict, or only copy a text that the judge was shown.
 
 A judge that has to reply in JSON gives a verdict of the right form even where it refuses, or where its reason comes to
 another verdict. Such a verdict is not a score. The rules are narrow, because a reason is free text about an answer that
 may refuse or name a score itself:
 
-* Only the judge's own words count. What is in quotation marks is passed over.
+* Only the judge's own words count. Text in quotation marks is ignored.
 * A refusal is a sentence of the judge about itself ("I cannot evaluate this content"), in English. "The answer refuses"
   is a judgement.
 * A statement names the whole verdict on the same scale, at the beginning of a sentence: "5 out of 5", "Score: 4",
   "Verdict: pass", or as its conclusion ("..., so it is a pass"). Scores of a part, conditions ("5 out of 5 if ..."),
-  denials and descriptions of the scale do not count, nor a statement that the next sentence takes back ("But ..."). If
+  denials and descriptions of the scale do not count, nor a statement that the next sentence revokes ("But ..."). If
   one of several statements agrees with the verdict, the others describe something else.
 
 Verdicts in a Markdown table, in XML or in digits other than 0 to 9 are not read, here as in the whole reader.
@@ -34,7 +34,7 @@ from pytest_llmops.judges.protocol.text_verdicts import (
 
 _FLAGS = re.IGNORECASE | re.MULTILINE
 
-# --- What the judge says itself
+# --- The judge's own words
 
 _APOSTROPHES = str.maketrans("\u2018\u2019", "''")
 _QUOTED = re.compile(
@@ -181,7 +181,7 @@ _UNCONDITIONAL = (
     r"(?=\s{0,3}(?:\Z|\n|[.,;:!)\u2013\u2014-](?![0-9]))|\s{1,3}(?:because|as|since|overall)\b)"
     r"(?![\s,;:(\u2013\u2014-]{0,4}(?:if|unless|but|except|when|would|were|had|provided|minus|for|in|on|or|to|and)\b"
     r"|[\s,;:(\u2013\u2014-]{0,4}[0-9])"
-    # The next sentence takes it back, or shows that the number is about the question ("The answer says 3")
+    # The next sentence revokes it, or shows that the number is about the question ("The answer says 3")
     rf"(?![\s.!;,]{{1,4}}(?:but|however|yet|still|though|although|except|{_THE_ANSWER}"
     r"\s{1,3}(?:says|states|gives|claims|reads)(?=(?:\s{1,3}[a-z]{1,10}){0,2}\s{1,3}[0-9]))\b)"
 )
@@ -255,7 +255,7 @@ def _is_score_of(number: float, reply: Reply) -> bool:
 
 # --- Copies
 
-MIN_COPIED_WORDS = 2  # a word alone may be a reason: "Polite." about the answer "Polite"
+MIN_COPIED_WORDS = 2  # a single word may be a reason: "Polite." about the answer "Polite"
 # "The answer is polite." is the shortest reason for the criteria "The answer is polite."
 MIN_COPIED_CRITERIA_WORDS = 8
 MIN_SHARE = 0.8  # of a text that is copied "nearly"

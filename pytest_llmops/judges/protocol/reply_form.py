@@ -27,7 +27,7 @@ MAX_CLAIMS = 40
 NONCE_ERROR = "nonce: expected the code that the request says to repeat"
 RESERVED_KEYS = frozenset({"score", "rating", "reason", "nonce", "dimensions"})
 
-# Where a reply gives its reason. Asked for a reason first, a small model fails nearly every answer
+# Where a reply gives its reason. With the reason first, a small model fails nearly every answer
 ReasonPlace: TypeAlias = Literal["before", "after", "none"]
 REASON_PLACES: tuple[str, ...] = get_args(ReasonPlace)
 
@@ -99,7 +99,7 @@ class Scale:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyForm:
-    """The form of a judge's reply: the field with its verdict, and a reason.
+    """The reply that a judge has to give: the field with its verdict, and a reason.
 
     Give either ``scale`` or ``names``. With ``names`` alone the verdict is one of them. With ``items`` it is one for
     each item. With ``passages`` it is a list of claims with one for each.
@@ -115,10 +115,10 @@ class ReplyForm:
         criteria: The texts of the criteria, likewise. A copy of fewer than 8 words is a reason ("It is polite."),
             unless it is a question.
         field: The key of the verdict in JSON, and its label in text. Empty: the default of the kind of verdict.
-        reason: Where the reason is requested: ``before`` or ``after`` the verdict, or ``none``. Without one, what a
-            reply says besides its verdict is not read.
+        reason: Where the reason is requested: ``before`` or ``after`` the verdict, or ``none``. Without one, the
+            rest of a reply besides its verdict is not read.
         reason_required: Whether a verdict without a reason is unreadable. Never if ``reason`` is ``none``.
-        case_matters: Whether names may differ only in case (``m`` and ``M``), otherwise case is ignored.
+        case_matters: Whether names may differ only in case (``m`` and ``M``). Otherwise case is ignored.
         has_nonce: Whether the reply repeats a code of the request. A form of one word does without: such a reply
             has no room for a verdict that is quoted from the data, and a small model is slow to write the code.
 
@@ -245,7 +245,7 @@ class ReplyForm:
         return replace(self, scale=replace(self.scale, weights={}), field="score")
 
     def instruct(self, kind: str, nonce: str) -> str:
-        """Return the instruction in the prompt for the form of the reply.
+        """Return the instruction in the prompt for the model's reply.
 
         Args:
             kind: The kind of reply format, see `ReplyFormat`. Claims are requested as JSON even in ``text``.
@@ -376,7 +376,7 @@ def _join_words(*texts: str) -> str:
 
 
 def check_reason_place(given: object, what: str) -> None:
-    """Raise `UsageError` unless a value says where a reason is given; ``what`` begins the error.
+    """Raise `UsageError` unless a value is a place of the reason; ``what`` begins the error.
 
     >>> check_reason_place("none", "judge tone")
     """
@@ -387,7 +387,7 @@ def check_reason_place(given: object, what: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A statement of an answer, and what the contexts say about it.
+    """A statement of an answer, and the finding from the contexts.
 
     Attributes:
         finding: ``supported``, ``contradicted`` or ``absent``.
@@ -406,13 +406,13 @@ class Reply:
     Attributes:
         score: The number, the weighted mean of the dimensions, or the score of the name. None if there is none.
         name: The name, if the form has names, and neither items nor passages.
-        reason: The judge's reason. Empty only if the form does not require one, and always if it requests none.
+        reason: The judge's reason. Empty only if the form does not require one, and always if it requires none.
         dimensions: The score of each dimension.
         answers: Item -> name, in the order of the form's items.
         claims: The claims, if the form has passages.
         probabilities: The probability of each name, if the server gave log-probabilities.
-        error: The reason for a missing verdict. Everything else but ``raw`` is empty then.
-        raw: The unchanged replies of the model. Several after a second call.
+        error: Why the verdict is missing. Everything else but ``raw`` is empty then.
+        raw: The unchanged replies of the model. Several after a retry.
         is_unreadable: Whether the error is that no reply could be read. False if the model gave no reply.
     """
 
@@ -444,8 +444,8 @@ def check_score(value: object, name: str, form: ReplyForm, *, whole: bool = True
     """Return a score as a float.
 
     Args:
-        value: What the model gave as the score.
-        name: What it is the score of, for errors.
+        value: The score that the model gave.
+        name: The name of the scored thing, for errors.
         form: The form, with the scale.
         whole: Whether a whole number is required if the scale has only whole numbers; not for a mean.
 

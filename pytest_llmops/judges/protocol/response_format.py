@@ -4,9 +4,9 @@ Servers differ. Some support strict schemas but not ``maxLength``, some tools bu
 some none of these; some models accept no ``temperature``. When the server refuses a request, the request is repeated
 without the parameter that the error message names, or in the next format.
 
-What a server supports (its *capabilities*) is remembered for the length of a test: the requests of a test must not
-depend on the tests before it, or its recording could not be replayed alone. Outside of tests, and without recordings,
-it is remembered for the process.
+The features that a server supports (its *capabilities*) are remembered for the length of a test: the requests of a test must not
+depend on the tests before it, or its recording could not be replayed for only that test. Outside of tests, and without recordings,
+they are remembered for the process.
 
 After HTTP 429 a call is repeated after a delay that the whole run shares. The SDK has retried a few times by then, so
 the server is overloaded by all judges together, and the run's rate limit (`cassettes.rate_limit`) makes every judge
@@ -73,7 +73,7 @@ def _current_table() -> _Table:
 
 @contextmanager
 def forget_capabilities() -> Iterator[None]:
-    """Run a block without known capabilities, and forget what it learns.
+    """Run a block without known capabilities, and forget the ones that it learns.
 
     For a recording that several tests share: it then holds every request, whichever test runs first.
     """
@@ -160,7 +160,7 @@ def _server_key(model: Model) -> object:
     """Return a key for the capabilities of a model: its class, address, name and API.
 
     If the address is not known, the key is the id of the model object. So it is for a model with the user's own client
-    and without an address: the address in the environment variable may not be that of the client.
+    and without an address: the address in the environment variable may not be the client's.
     """
     address = getattr(model, "base_url", None)
     has_own_client = getattr(model, "client", None) is not None
@@ -252,7 +252,7 @@ def negotiate_format(
 def _find_refused_param(text: str, reply_format: ReplyFormat, params: Mapping[str, Json]) -> str:
     """Return the parameter that was sent and that an error message names; ``""`` if it names none.
 
-    ``max_tokens->`` means that the message asks for the parameter's new name, `RENAMED_MAX_TOKENS`.
+    ``max_tokens->`` means that the message requires the parameter's new name, `RENAMED_MAX_TOKENS`.
     """
     for name in reply_format.select_params(params):
         if re.search(rf"(?<![\w]){re.escape(name)}(?![\w])", text):
@@ -272,9 +272,9 @@ _FOR_GOOD = re.compile(r"insufficient_quota|billing|exceeded your current quota"
 def retry_rate_limited(ask: Callable[[], T]) -> T:
     """Return the result of a call, retried while the server reports that its rate limit is exceeded.
 
-    The wait before a retry is that of the run's shared rate limit. Once waiting did not help, or cannot help (the
-    quota is used up), the run gives up waiting: no judge retries until the server answers again. Without a tape there
-    is no shared rate limit, and no retry.
+    The run's shared rate limit sets the wait before a retry. Once waiting did not help, or cannot help (the
+    quota is used up), the run gives up waiting: no judge retries until the server answers again. Without a tape
+    a call has no shared rate limit, and no retry.
 
     Raises:
         ModelError: The rate limit is still exceeded after `MAX_TRIES`, or any other error.

@@ -1,6 +1,6 @@
 """Read a verdict that is given in text, instead of JSON or next to it.
 
-A verdict has to stand at the beginning of a line or a sentence, and be followed by its end (a full stop, a new line,
+A verdict has to be at the beginning of a line or a sentence, and be followed by its end (a full stop, a new line,
 the reason ...). "Rubric: Score: 5 means half right" contains no verdict.
 
 In this module a *statement* is a place where the text gives its verdict ("Score: 7, ..."); a *mention* is any place
@@ -89,7 +89,7 @@ def read_text_verdict(prose: str, form: ReplyForm, nonce: str) -> Reply:
     """Return the verdict in a text without JSON; claims and dimensions are only read from JSON.
 
     Raises:
-        UnreadableReply: There is no verdict or several, no reason, or the nonce is missing.
+        UnreadableReply: The text has no verdict or several, no reason, or the nonce is missing.
     """
     if form.passages:
         raise UnreadableReply(_describe_missing(prose, f"JSON with {_name_parts(form, 'claims')}"))
@@ -286,7 +286,7 @@ def find_name_statements(own_words: str, form: ReplyForm, verdict: str) -> list[
     """Return the names that a reason states as the whole verdict, in order.
 
     They have a label ("Verdict: pass"), end the reason in double brackets, end a sentence as its conclusion ("..., so
-    it is a pass."), or are the first sentence ("Pass. It is right."). A letter alone is not a first sentence, as it may
+    it is a pass."), or are the first sentence ("Pass. It is right."). A single letter is not a first sentence, as it may
     begin a list, nor is the first of several names with a colon ("Pass: ... Fail: ..."). "A is better" counts only as a
     whole sentence or with a reason, and only if the verdict's own name does not follow: otherwise it is a part of a
     comparison.
@@ -382,7 +382,7 @@ def _compile_name_patterns(
     known: tuple[str, ...], field: str, *, case_matters: bool
 ) -> tuple[re.Pattern[str], re.Pattern[str]]:
     """Return the patterns of `_name_patterns` for the known spellings, the form's field, and whether case matters."""
-    # The longest first, as a regular expression takes the first alternative that matches
+    # The longest first, as a regular expression uses the first alternative that matches
     known_spellings = sorted(known, key=len, reverse=True)
     known_labels = sorted({*VERDICT_LABELS, field}, key=len, reverse=True)
     spellings = "|".join(map(re.escape, known_spellings)).replace("\\ ", r"\s+")
@@ -432,7 +432,7 @@ def _name_parts(form: ReplyForm, verdict: str) -> str:
 
 
 def _describe_missing(prose: str, expected: str) -> str:
-    """Return the error about a text without a verdict; it says so if the text is a refusal."""
+    """Return the error about a text without a verdict; another one if the text is a refusal."""
     if is_refusal(prose):
         return f"the judge refused: {shorten_text(prose.strip(), 80)}"
     got = "JSON without them"

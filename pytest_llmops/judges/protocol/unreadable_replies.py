@@ -1,9 +1,9 @@
-"""What happens if a judge's replies cannot be read: asking again, giving the judge up for the run, and the failure text.
+"""Handle unreadable replies of a judge: a new call, giving the judge up for the run, and the failure text.
 
-* A recorded question without a verdict is asked again with ``--llm-record=new``, once a run: all its requests are sent anew, and the
-  new replies replace the recorded ones. If it cannot be asked again, the failure text shows the recorded reply and says why.
-* After three different questions in a row without a verdict a judge is not asked again in the run. Trials and reruns ask the same
-  question, which counts once. Only questions that a server answered now count: a replay neither costs nor takes time. So recorded
+* A recorded question without a verdict is sent again with ``--llm-record=new``, once a run: all its requests are sent anew, and the
+  new replies replace the recorded ones. If it cannot be sent again, the failure text shows the recorded reply and the reason.
+* After three different questions in a row without a verdict a judge is not called again in the run. Trials and reruns ask the same
+  question, which counts once. Only questions that a server answered now count: a replay costs neither money nor time. So recorded
   verdicts of the judge still score their tests. A model that runs in this process makes no calls, and is not limited.
 * Calibrations and canaries judge many answers for a single result, and stop by a share of their own. For them the limit is off
   (`without_limit`): some canaries are made to confuse a judge.
@@ -26,7 +26,7 @@ from pytest_llmops.settings import Settings
 
 MAX_IN_A_ROW = 3
 MAX_QUOTED_CHARS = 160
-# Modes in which the tests of a run are replayed from what it records
+# Modes in which the tests of a run are replayed from its recordings
 _RECORDING_MODES = ("none", "new", "all")
 
 
@@ -44,9 +44,9 @@ class AskedJudge:
 
     @property
     def why_given_up(self) -> str:
-        """The error of a question that is not asked, because the judge was given up."""
+        """The error of a question that is not sent, because the judge was given up."""
         name = shorten_text(self.name, 60)
-        return f"not asked: judge {name} gave {MAX_IN_A_ROW} unreadable replies in a row"
+        return f"not called: judge {name} gave {MAX_IN_A_ROW} unreadable replies in a row"
 
 
 @dataclass(slots=True)
@@ -76,12 +76,12 @@ def without_limit() -> Iterator[None]:
 
 
 def ask_judge(judge: AskedJudge, ask: Callable[[], Reply], expected: str) -> Reply:
-    """Return a judge's reply; asked again if it is recorded and unreadable, and not asked if the judge was given up.
+    """Return a judge's reply. A recorded unreadable one is requested again; a judge that was given up is not called.
 
     Args:
         judge: The judge.
-        ask: Asks the model: sends the requests of a question, with a retry. It is called a second time to ask again.
-        expected: What a reply must be, for the failure text.
+        ask: Sends the requests of a question to the model, with a retry. It is called a second time to send them again.
+        expected: The required form of a reply, for the failure text.
 
     Raises:
         ModelError: The model could not be called.
@@ -101,7 +101,7 @@ def _ask_again(
 ) -> tuple[Reply, JudgeCalls]:
     """Return the new reply to a question whose recorded reply cannot be read, and its calls.
 
-    If the question cannot be asked, because the server fails or is down or the budget is spent, it is the recorded reply with the
+    If the question cannot be sent, because the server fails or is down or the budget is spent, it is the recorded reply with the
     reason in its error.
     """
     try:
@@ -109,14 +109,14 @@ def _ask_again(
             reply = _ask_within_limit(judge, ask, new_calls)
     except (ModelError, CassetteMiss, BudgetReached) as failed:
         reason, _ = split_code(str(failed).partition("\n")[0])
-        return replace(recorded, error=f"{recorded.error}; asking again failed: {reason}"), calls
+        return replace(recorded, error=f"{recorded.error}; a new call failed: {reason}"), calls
     if not new_calls.calls:  # the judge was given up
         reply = replace(reply, raw=recorded.raw)
     return reply, new_calls
 
 
 def _ask_within_limit(judge: AskedJudge, ask: Callable[[], Reply], calls: JudgeCalls) -> Reply:
-    """Return a judge's reply, and count it; an error if it would be asked live and was given up."""
+    """Return a judge's reply, and count it; an error if it would be called live and was given up."""
     in_vain = _questions_in_vain(judge)
     why_refused = ""
     if len(in_vain) >= MAX_IN_A_ROW and _is_limited.get():
@@ -152,7 +152,7 @@ def _questions_in_vain(judge: AskedJudge) -> set[str]:
 
 
 def _record_given_up(judge: AskedJudge) -> None:
-    """Add to the facts of the running test that a judge was not asked, for the note of the run."""
+    """Add to the facts of the running test that a judge was not called, for the note of the run."""
     facts = recorder.find_test_recorder().facts
     with _lock:
         known = facts.get("given_up_judges")
@@ -161,15 +161,15 @@ def _record_given_up(judge: AskedJudge) -> None:
 
 
 def _describe_not_asked(judge: AskedJudge) -> None:
-    """Keep for the failure text how a judge that was given up is asked; a run that records nothing is simply repeated."""
+    """Keep for the failure text how to call a judge that was given up; a run that records nothing is simply repeated."""
     command = _find_command()
     if command:
-        lines = [("model", _describe_judge(judge, "not asked")), ("ask again", command)]
+        lines = [("model", _describe_judge(judge, "not called")), ("ask again", command)]
         recorder.record_unreadable_verdict(UnreadableVerdict(lines=lines))
 
 
 def _describe_unreadable(judge: AskedJudge, reply: Reply, calls: JudgeCalls, expected: str) -> None:
-    """Keep for the failure text which model gave no verdict, what it replied, and how to ask it again."""
+    """Keep for the failure text which model gave no verdict, its reply, and how to call it again."""
     is_recorded = calls.source == "recorded"
     source = "replied now"
     if is_recorded:
@@ -193,7 +193,7 @@ def _describe_judge(judge: AskedJudge, source: str) -> str:
 
 
 def _find_command() -> str:
-    """Return the command that asks the judge of the running test; "" if its replies are not recorded."""
+    """Return the command that calls the judge of the running test; "" if its replies are not recorded."""
     tape = current_tape()
     if tape is None or tape.mode not in _RECORDING_MODES:
         return ""

@@ -1,6 +1,6 @@
 """The probability of each verdict, from the log-probabilities of the tokens in a judge's reply.
 
-A judge that says "different" may have been nearly undecided. Where the server tells what other tokens the model
+A judge that replies "different" may have been nearly undecided. Where the server reports the other tokens that the model
 considered, the probabilities of the names at the token that decides between them are a finer measure than the name.
 Source of the idea: Liu et al. 2023, "G-Eval", who weight scores by their probabilities.
 """
@@ -13,9 +13,9 @@ from pytest_llmops.judges.protocol.reply_form import ReplyForm
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, TokenChoice
 
-# Parameters that request log-probabilities. A server that refuses them is asked again without them
+# Parameters that request log-probabilities. A server that refuses them is called again without them
 PROBABILITY_PARAMS: dict[str, Json] = {"logprobs": True, "top_logprobs": 10}
-MIN_MASS = 0.01  # of all tokens at the deciding place; with less, the names are not what the model was about to write
+MIN_MASS = 0.01  # of all tokens at the deciding place; with less, the model was not about to write a name
 SURE = 0.99  # a token without alternatives is taken as decided from this probability on
 _NOT_A_NAME = " \t\r\n\"'*`["
 
@@ -28,7 +28,7 @@ def read_name_probabilities(completion: Completion, form: ReplyForm, name: str) 
     Args:
         completion: The judge's reply.
         form: A form with names, and neither items nor passages.
-        name: The name that was read from the reply. If the tokens say another one, they were misread.
+        name: The name that was read from the reply. If the tokens give another one, they were misread.
 
     Returns:
         Name -> probability; empty if the server gave no log-probabilities, or the verdict cannot be found in the tokens.
@@ -46,8 +46,8 @@ def read_name_probabilities(completion: Completion, form: ReplyForm, name: str) 
         return {}
     number, offset = start
     masses = dict.fromkeys(form.scores, 0.0)
-    written = ""  # what was written of the name before the current token
-    weight = 1.0  # probability of what was written
+    written = ""  # the part of the name written before the current token
+    weight = 1.0  # probability of the written part
     names: list[str] = []
     for token in completion.tokens[number:]:
         lead = token.token[:offset]
@@ -64,7 +64,7 @@ def read_name_probabilities(completion: Completion, form: ReplyForm, name: str) 
     total = math.fsum(masses.values())
     if names != [name] or total < MIN_MASS:
         return {}
-    # Some servers give the probability of what was written alone: what it might have written is not known then
+    # Some servers give only the probability of the written token: the alternatives are not known then
     if len(token.alternatives) == 1 and math.exp(token.alternatives.get(token.token, 0.0)) < SURE:
         return {}
     return {known: mass / total for known, mass in masses.items()}
@@ -95,7 +95,7 @@ def _without_lead(token: str, lead: str) -> str:
 
     Args:
         token: A token that was written or considered.
-        lead: What the written token has before the name, such as the quote before it.
+        lead: The characters of the written token before the name, such as the quote before it.
     """
     return token.removeprefix(lead).lstrip(_NOT_A_NAME)
 

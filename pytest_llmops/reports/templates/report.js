@@ -85,7 +85,7 @@ export class Report {
   buildFooter() {
     return h(
       "footer", {},
-      this.page.calls.length > 0 && h("p", {}, "Costs without a known price are left out, never counted as zero. Latencies are those of the recorded calls."),
+      this.page.calls.length > 0 && h("p", {}, "Costs without a known price are left out, never counted as zero. Latencies come from the recorded calls."),
       h("p", {}, h("button", { type: "button", class: "link", click: () => this.help.showModal() }, "Keys and search"), " ( ? )"),
     );
   }
@@ -279,7 +279,7 @@ export class Report {
 
   // ------------------------------------------------------------------------------------------- address, keys, clipboard
 
-  /** The address of a state: what is given, the rest as it is. @param {Record<string, string>} changes */
+  /** The address of a state: the given changes, the rest as it is. @param {Record<string, string>} changes */
   hash(changes) {
     const known = { view: this.tab === "cases" ? "" : this.tab, q: this.query, sort: this.sort, case: this.page.cases[this.current]?.id || "", ...changes };
     return `#${new URLSearchParams(Object.entries(known).filter(([, value]) => value)).toString()}`;
@@ -299,7 +299,7 @@ export class Report {
     this.timer = setTimeout(() => setAddress(() => history.replaceState(null, "", this.hash({}))), 150);
   }
 
-  /** Show what an address says. @param {string} hash */
+  /** Show the state of an address. @param {string} hash */
   read(hash) {
     // `#case-...` alone is a link of an older report.
     const values = new URLSearchParams(/^#case-\w+$/.test(hash) ? `case=${hash.slice(1)}` : hash.slice(1));
@@ -342,7 +342,7 @@ export class Report {
     document.getElementById(`head-${place}`)?.focus({ preventScroll: true });
   }
 
-  /** Go on in what is shown. @param {number} by @param {boolean} [bad]  only cases that failed, have no score or got worse */
+  /** Go on in the shown cases. @param {number} by @param {boolean} [bad]  only cases that failed, have no score or got worse */
   step(by, bad = false) {
     if (this.tab !== "cases" || !this.shown.length) return;
     let row = this.shown.indexOf(this.current);
@@ -469,7 +469,7 @@ export class Report {
   }
 
   start() {
-    // With --llm-faults a case that has passed says only that it ran.
+    // With --llm-faults a passed case shows only that it ran.
     this.read(location.hash || (this.page.faults.count ? "#view=faults" : ""));
     window.addEventListener("hashchange", () => this.read(location.hash));
     window.addEventListener("popstate", () => this.read(location.hash));

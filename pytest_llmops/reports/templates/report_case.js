@@ -123,7 +123,7 @@ function showAnswers(report, place, one) {
   ];
 }
 
-/** Why it failed, got worse or has no score; what the two answers do not say. @param {Report} report @param {Case} one @returns {Child[]} */
+/** Why it failed, got worse or has no score, as far as the two answers do not show it. @param {Report} report @param {Case} one @returns {Child[]} */
 function showWhy(report, one) {
   const lines = [];
   if (one.same) {

@@ -23,7 +23,7 @@ export function buildComparisons(report) {
   ];
 }
 
-/** What is compared with what, and what it decides. @param {Report} report */
+/** The comparisons and their verdicts. @param {Report} report */
 function describeComparisons({ page: { comparisons, matrices } }) {
   const axes = [...new Set(matrices.map((matrix) => (matrix.axis === "prompt" ? "prompt versions" : "models")))];
   const names = comparisons.compared || axes.join(", ");
@@ -42,7 +42,7 @@ function buildRows({ kind, title, rows }) {
   return buildShares(kind, title, rows);
 }
 
-/** What is compared; with details behind a click. @param {Comparison} row */
+/** The compared thing; with details behind a click. @param {Comparison} row */
 function nameRow(row) {
   const more = row.details.length > 0 || row.others.length > 0 || row.next;
   return h(

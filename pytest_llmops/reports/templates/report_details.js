@@ -4,12 +4,12 @@ import { showTrajectories } from "./report_trajectory.js";
 /** @import { Call, Case, Child, Score } from "./report_types.js" */
 /** @import { Report } from "./report.js" */
 
-// What is known of a case besides its texts: measurements, passages, judges, calls, origin.
+// Facts of a case besides its texts: measurements, passages, judges, calls, origin.
 
 const SCORE_WORDS = /** @type {Record<string, string>} */ ({ errored: "no score", recorded: "recorded" });
 
 /**
- * Details of a test below its texts: title, with a count if it holds several; what it shows.
+ * Details of a test below its texts: title, with a count if it holds several; its content.
  * A new kind of detail (guardrails) is an entry here and a key of the test's view.
  * @type {{ title: string, count: (one: Case) => number, show: (report: Report, one: Case) => Child[] }[]}
  */
@@ -106,7 +106,7 @@ function showSweeps(one) {
   });
 }
 
-/** What was retrieved, and what should have been. @param {Report} report @param {Case} one @returns {Child[]} */
+/** The retrieved passages, and the expected ones. @param {Report} report @param {Case} one @returns {Child[]} */
 function showPassages(report, one) {
   return (one.scores || []).filter((score) => score.passages).map((score) => {
     const rows = (score.passages || []).map(([rank, id, place, relevant]) => [

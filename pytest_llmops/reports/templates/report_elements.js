@@ -35,7 +35,7 @@ export function svg(tag, attributes = {}, ...children) {
 /** Text of others, in its own direction of writing. @param {string} text @param {string} [style] */
 export const bdi = (text, style) => h("bdi", { class: style }, text);
 
-/** The shape says the same as the colour. @type {Record<string, string>} */
+/** The shape means the same as the colour. @type {Record<string, string>} */
 const ICONS = {
   check: "M3 8.5l3.5 3.5L13 4.5",
   cross: "M4 4l8 8M12 4l-8 8",
@@ -53,7 +53,7 @@ const SIGNS = {
   passed: "check", unchanged: "check", skipped: "line", xfailed: "line", xpassed: "question", undecided: "question",
   "no drop of 5 or more": "check", equal: "check", holds: "check", broken: "cross", "not proved": "question",
 };
-/** The colour of a kind, an outcome, or the status of a score; others have that of the text. @type {Record<string, string>} */
+/** The colour of a kind, an outcome, or the status of a score; others have the colour of the text. @type {Record<string, string>} */
 const TONES = {
   failed: "red", worse: "red", "no score": "violet", "no recording": "violet", error: "violet", errored: "violet", better: "green",
   xpassed: "amber", review: "amber",

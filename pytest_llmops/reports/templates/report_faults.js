@@ -2,7 +2,7 @@ import { bdi, buildTable, h, sayWord } from "./report_elements.js";
 /** @import { Child } from "./report_types.js" */
 /** @import { Report } from "./report.js" */
 
-// The tab Faults: what the tests survived with --llm-faults.
+// The tab Faults: faults that the tests survived with --llm-faults.
 
 /** @param {Report} report @returns {Child[]} */
 export function buildFaults(report) {
@@ -18,6 +18,6 @@ export function buildFaults(report) {
     rows.length > 0 && buildTable(["test", "fault", "how it ended", "why"], rows, "Not survived, or not judged"),
     rest > 0 && h("p", {}, `and ${rest.toLocaleString("en")} more: the run file has them all`),
     unrecorded.length > 0 && buildTable([], unrecorded.map((name) => [bdi(name)]), "Without a recorded call that a fault could hit"),
-    h("p", { class: "legend" }, "A test survives a fault if it passes. What could not be judged is not counted as not survived."),
+    h("p", { class: "legend" }, "A test survives a fault if it passes. A test without a verdict does not count as not survived."),
   ];
 }

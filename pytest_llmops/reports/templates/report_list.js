@@ -19,7 +19,7 @@ export class VirtualList {
     this.keys = [];
     /** @type {Map<number, HTMLElement>} */
     this.nodes = new Map();
-    /** By key: what was measured, else what was guessed. @type {(number | undefined)[]} */
+    /** By key: the measured height, else the estimate. @type {(number | undefined)[]} */
     this.heights = [];
     this.offsets = new Float64Array(1);
     this.all = false;
@@ -138,7 +138,7 @@ export class VirtualList {
     this.after.style.height = `${Math.max(this.offsets[this.keys.length] - this.offsets[Math.max(last, 0)], 0)}px`;
   }
 
-  /** Keep the heights of what is drawn; true if one is not what was thought. @param {number} first @param {number} last */
+  /** Keep the heights of the drawn rows; true if one differs from its estimate. @param {number} first @param {number} last */
   remember(first, last) {
     let changed = false;
     for (const key of this.keys.slice(first, last)) {

@@ -88,6 +88,6 @@ export function buildMatrix(report, matrix) {
       shown,
     ),
     scroller,
-    h("p", { class: "legend" }, "▲ better and ▼ worse than the first column, by the number shown, left out beside differences to another column; one run of a case proves no difference."),
+    h("p", { class: "legend" }, "▲ better and ▼ worse than the first column, by the number shown. They are left out where outputs are shown as differences to another column. One run of a case proves no difference."),
   );
 }

@@ -4,7 +4,7 @@ import { findDomain, plotAxis, plotChange } from "./report_pictures.js";
 /** @import { Domain } from "./report_pictures.js" */
 /** @import { Report } from "./report.js" */
 
-// The first screen: the verdict, what was edited or what is the cause, and the metrics.
+// The first screen: the verdict, the edit or the cause, and the metrics.
 
 const MAX_METRICS = 4; // in the overview; the tab has all
 
@@ -34,7 +34,7 @@ function buildVerdict(report) {
   );
 }
 
-/** What to do, with a command to copy; the one that accepts a drop is behind a click. @param {Report} report @returns {Child[]} */
+/** The next step, with a command to copy; the one that accepts a drop is behind a click. @param {Report} report @returns {Child[]} */
 function buildNext(report) {
   const { next, command, override } = report.page.headline;
   const parts = [];
@@ -97,7 +97,7 @@ function buildMetricTable(report, rows) {
   );
 }
 
-/** A row; on a phone the verdict stands beside the name, and only the first picture has labels. @param {GateRow} row @param {{ wide: Domain, narrow: Domain }} domains @param {boolean} labelled */
+/** A row; on a phone the verdict is next to the name, and only the first picture has labels. @param {GateRow} row @param {{ wide: Domain, narrow: Domain }} domains @param {boolean} labelled */
 function buildMetricRow(row, domains, labelled) {
   const styles = [!row.phone && "wide", labelled && "labelled"].filter(Boolean);
   return h(

@@ -69,7 +69,7 @@ export function plotChange(row, domain, labelled = false) {
 }
 
 /**
- * A share with its interval and what is required. A bar begins at 0, so there is none on an axis that begins elsewhere.
+ * A share with its interval and limit. A bar begins at 0, so an axis that begins elsewhere has none.
  * @param {Share} share
  * @param {string} tone
  * @param {number} from  where the axis begins, from 0 to 1
@@ -86,7 +86,7 @@ export function plotShare([, text, required, interval, value, low, high, limit],
 }
 
 /**
- * A picture of points, each `[x, y]` or `[x, y, how many it stands for]` with x and y from 0 to 1; with `diagonal`, where both are equal.
+ * A picture of points, each `[x, y]` or `[x, y, how many it represents]` with x and y from 0 to 1; with `diagonal`, where both are equal.
  * @param {Picture} picture
  * @returns {Child}
  */

@@ -38,7 +38,7 @@ export function buildReview(report) {
     h("span", {}, bdi(item.judge), " ", h("span", { class: "muted" }, bdi(item.version))), item.score, item.confidence, bdi(item.reason),
   ]);
   return [
-    h("p", {}, "The least sure first. A judge that is not sure has decided nothing: ", h("code", {}, "llmops judge export-labels run.json --out labels.jsonl"), " writes these answers down for people to label."),
+    h("p", {}, "The least certain first. The verdict of an uncertain judge decides nothing: ", h("code", {}, "llmops judge export-labels run.json --out labels.jsonl"), " writes these answers to a file for people to label."),
     buildTable(["case", "judge", "score", "confidence", "why"], rows, "For a person to look at"),
   ];
 }
@@ -61,7 +61,7 @@ export function buildHistory(report) {
   ]).reverse();
   return [
     h("div", { class: "controls" }, h("label", {}, "of ", select)), charts,
-    h("p", { class: "legend" }, "Two versions of a metric are not one line. A test of an older run leads to the same test of this run."),
+    h("p", { class: "legend" }, "Each version of a metric has its own line. A test of an older run links to the same test of this run."),
     buildTable(["run", "commit", "verdict", "failed or without a score"], rows, "Runs, the newest first"),
   ];
 }

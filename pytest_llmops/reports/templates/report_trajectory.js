@@ -2,7 +2,7 @@ import { bdi, button, h } from "./report_elements.js";
 /** @import { AgentCall, AgentStep, Child, StepChanges, Trajectory } from "./report_types.js" */
 /** @import { Report } from "./report.js" */
 
-// What an agent did, step by step, and the calls that differ from the baseline.
+// The steps of an agent, and the calls that differ from the baseline.
 
 const MESSAGE_CHARS = 300; // characters of a message, before it is folded
 const MESSAGE_LINES = 5;

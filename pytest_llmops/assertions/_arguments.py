@@ -1,4 +1,4 @@
-"""Parse the arguments of assertions; errors name the assertion, and what was expected and got."""
+"""Parse the arguments of assertions; errors name the assertion, the expected and the given value."""
 
 import re
 from collections.abc import Sequence
@@ -165,7 +165,7 @@ def parse_references(where: str, expected: object) -> tuple[str, ...]:
     """Return the references as a tuple: at least one, which may be empty.
 
     Raises:
-        UsageError: There are none, or they are no texts.
+        UsageError: None are given, or they are not texts.
     """
     return _parse_texts(
         where, expected, "to compare with", "expected a text to compare with, got an empty list"
@@ -178,7 +178,7 @@ def _parse_texts(where: str, given: object, purpose: str, none_given: str) -> tu
     Args:
         where: The assertion, for the message.
         given: The argument.
-        purpose: What the texts are for, for the message.
+        purpose: The purpose of the texts, for the message.
         none_given: The message for an empty list.
     """
     texts = given
@@ -331,7 +331,7 @@ class CountRange:
 def parse_count_range(
     where: str, times: object, at_least_times: object, at_most_times: object
 ) -> CountRange | None:
-    """Return the required number of occurrences; None if there is no requirement.
+    """Return the required number of occurrences; None without a requirement.
 
     Raises:
         UsageError: A count is not a whole number of at least 1, or the counts contradict each other.

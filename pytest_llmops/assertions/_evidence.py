@@ -1,4 +1,4 @@
-"""Evidence for failed text assertions: how an answer differs from what was expected.
+"""Evidence for failed text assertions: how an answer differs from the expectation.
 
 Evidence is ``(label, text)`` pairs for `pytest_llmops.recorder.emit`, which escapes and truncates the texts.
 """

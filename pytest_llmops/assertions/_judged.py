@@ -25,7 +25,7 @@ ANSWER_KEYS = ("answer", "output", "output_text", "response", "result", "text", 
 
 
 class _LeftOut(str):
-    """The default of arguments that may come from the case: an empty text that can be told from a given ``""``."""
+    """The default of arguments that may come from the case: an empty text that differs from a given ``""`` by identity."""
 
     __slots__ = ()
 
@@ -72,10 +72,10 @@ def refuse_mapping(where: str, answer: object, name: str = "answer") -> None:
         return
     texts = [key for key, value in answer.items() if isinstance(value, str)]
     likely = [key for key in ANSWER_KEYS if key in texts] or texts
-    step = f"pass json.dumps({name}) if the JSON is what is judged"
+    step = f"pass json.dumps({name}) to judge the JSON itself"
     if likely:
         key = shorten_text(repr(likely[0]), 60)
-        step = f"pass its text, {name}[{key}], or json.dumps({name}) if the JSON is what is judged"
+        step = f"pass its text, {name}[{key}], or json.dumps({name}) to judge the JSON itself"
     keys = "no keys"
     if answer:
         names = ", ".join(map(str, answer))

@@ -1,7 +1,7 @@
 """The judge of `assert_semantic`, which decides in the place of an embedder.
 
 A mean of the judge and of the alignment of words was measured too: on answers of writers who took no part in any choice it
-told right from wrong worse than the judge alone, see ``docs/explanation/measured/meaning.md``.
+separated right from wrong worse than only the judge, see ``docs/explanation/measured/meaning.md``.
 """
 
 from collections.abc import Sequence
@@ -96,7 +96,7 @@ class SemanticJudge:
     def measure_without_answer(
         self, actual: object, references: Sequence[str], threshold: float | None, label: str
     ) -> Measurement:
-        """Return the measurement of an empty answer, which scores 0, or of something that is not a text; no model is asked."""
+        """Return the measurement of an empty answer, which scores 0, or of something that is not a text; no model is called."""
         self.handle.read_version()
         detail: dict[str, Json] = {"actual": None, "expected": list(references)}
         value = None
@@ -128,7 +128,7 @@ class SemanticJudge:
         Args:
             actual: The answer.
             references: At least one.
-            question: What was asked, or "".
+            question: The question, or "".
             threshold: The threshold; None: record only.
             label: The label of the measurement.
 

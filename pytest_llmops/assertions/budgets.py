@@ -165,7 +165,7 @@ def assert_call_count(*, at_most: float, purpose: str = "app") -> Measurement:
 
 
 def _select_calls(who: str, given: object, purpose: str) -> list[Call]:
-    """Return the given calls with a purpose, or those of the running test if None is given; ``who`` is the assertion."""
+    """Return the given calls with a purpose, or the calls of the running test if None is given; ``who`` is the assertion."""
     if purpose not in PURPOSES:
         purposes = ", ".join(PURPOSES)
         raise UsageError(f"{who}: expected purpose to be one of {purposes}, got {purpose!r}")
@@ -188,13 +188,13 @@ def _build_emission(
     label: str,
     combine: Callable[[list[float]], float] = math.fsum,
 ) -> Emission:
-    """Return a measurement of a value that each call has; an error if a call lacks the value, or there is no call.
+    """Return a measurement of a value that each call has; an error if a call lacks the value, or without a call.
 
     Args:
         name: Name of the measurement.
         unit: Its unit.
         values: Each call with its value; None: not known.
-        needed: What a call without a value lacks, for the error.
+        needed: The missing part of a call without a value, for the error.
         threshold: None: record only.
         label: Label of the measurement.
         combine: Makes one number of all values; left out: their sum.
@@ -238,11 +238,13 @@ def _latency_emission(
     elif limit_name == "ttft_at_most_s":
         name = "ttft"
         times = [(call, call.ttft_s) for call in calls]
-        needed = "a time to the first token (it was no stream)"
+        needed = "a time to the first token (it was not a stream)"
     else:
         name = "gap"
         times = [(call, call.gap_s) for call in calls]
-        needed = "the times of its events (it was no stream, or its recording lacks them: --llm-record=all)"
+        needed = (
+            "the times of its events (it was not a stream, or its recording lacks them: --llm-record=all)"
+        )
     return _build_emission(
         f"calls.latency.{name}",
         "s",

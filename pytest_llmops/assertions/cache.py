@@ -37,7 +37,7 @@ def assert_cache(
 ) -> tuple[Measurement, ...]:
     """Assert that a semantic cache rarely gives a wrong answer, answers often enough, and saves enough.
 
-    The figures are computed from the traffic of the probe, or from its pairs if there was no traffic. The share of
+    The figures are computed from the traffic of the probe, or from its pairs without traffic. The share of
     false hits is a share of the hits. Few hits prove little: to show a share of at most 1 % with 95 % confidence
     (Clopper-Pearson), 299 hits without a false one are needed, or 473 hits with one. With fewer hits, the share has no
     score. Among pairs, all hits on the same stored question count as one.
@@ -110,7 +110,7 @@ def _parse_limit(name: str, value: object, least: float) -> float | None:
 
 
 def _list_evidence(result: CacheResult, sweep: Mapping[float, CacheResult] | None) -> list[tuple[str, str]]:
-    """Return the sweep, what was not checked, the violations after the first (which the verdict has), the false hits."""
+    """Return the sweep, the parts that were not checked, the violations after the first (which the verdict has), the false hits."""
     evidence = []
     if sweep is not None:
         evidence += format_sweep(sweep)
@@ -141,7 +141,7 @@ def _list_figures(result: CacheResult, limits: _Limits, label: str) -> list[Meas
         )
         figures.append(violations)
     if result.error or not counts:
-        error = result.error or "the cache was asked nothing"
+        error = result.error or "the cache got no question"
         false_hits = Measurement(
             name="cache.false_hits", error=error, better="lower", label=label, version=VERSION
         )
@@ -223,7 +223,7 @@ def _format_false_hits(counts: CacheCounts) -> str:
 
 
 def _measure_saving(result: CacheResult, at_least: float | None, label: str) -> Measurement:
-    """Return the saving, or an error that says why it is not known."""
+    """Return the saving, or an error with the reason why it is not known."""
     if result.saving is not None:
         error = ""
     elif result.unpriced:

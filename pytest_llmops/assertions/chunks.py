@@ -87,7 +87,7 @@ def assert_chunks(
         checks, alignment = _check_against_source(pieces, source, ignore)
     if source is None and not pieces:
         raise UsageError(
-            "assert_chunks: expected chunks or a source, got neither; what does the chunker return?"
+            "assert_chunks: expected chunks or a source, got neither; look at the result of the chunker"
         )
     checks.append(check_empty_chunks(pieces))
     checks.append(text_quality.check_duplicates(pieces))
@@ -197,7 +197,7 @@ def assert_clean_text(
 
     Raises:
         MeasurementFailed: A count is above its threshold. The message shows the places.
-        UsageError: There are no texts, or a threshold has the wrong form.
+        UsageError: No texts are given, or a threshold has the wrong form.
 
     >>> [measurement.name for measurement in assert_clean_text(["für 5 €"]) if measurement.value]
     []
@@ -209,7 +209,7 @@ def assert_clean_text(
     pieces = read_chunks(texts)
     if not pieces:
         raise UsageError(
-            "assert_clean_text: expected a text or several, got none; what does the loader return?"
+            "assert_clean_text: expected a text or several, got none; look at the result of the loader"
         )
     checks = list(check_clean_text(pieces).values())
     return _emit_chunk_checks(

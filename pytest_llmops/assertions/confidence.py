@@ -39,7 +39,7 @@ ALPHA = 0.05
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """An answer of the application, or what it did instead of answering.
+    """An answer of the application, or its action instead of an answer.
 
     Attributes:
         correct: Whether it is right; None: not known, as nothing was answered.
@@ -248,7 +248,7 @@ def _measure_shares(
     basis: str,
     label: str,
 ) -> list[recorder.Emission]:
-    """Return the shares of records that are right, and that are answered; ``basis`` is what a reason says of a threshold."""
+    """Return the shares of records that are right, and that are answered; ``basis`` is the text of a reason about a threshold."""
     answered = [row for row in rows if row.outcome == "answered"]
     wrong = [row for row in answered if not row.correct]
     wrong.sort(key=lambda row: -row.confidence)
@@ -327,7 +327,7 @@ def _measure_share(
     if not is_open:
         return measured(value=low, threshold=limit, reason=reason)
     least_count = max(needed, 1)
-    error = f"too few: {reason}; it takes at least {least_count:,}"
+    error = f"too few: {reason}; at least {least_count:,} are needed"
     if least >= 1:
         error += ", and none proves 1"
     return measured(error=error)
@@ -411,7 +411,7 @@ def _format_cost(calls: Iterable[Call]) -> str:
 
 
 def _format_changes_needed(fixed: int, broken: int) -> str:
-    """Return how many changed answers it takes to decide, if they keep changing for better and worse at this rate."""
+    """Return how many changed answers are needed to decide, if they keep changing for better and worse at this rate."""
     for changed in range(1, MAX_CHANGED):
         changed_so_far = max(fixed + broken, 1)
         right = round(changed * fixed / changed_so_far)

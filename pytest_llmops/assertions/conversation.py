@@ -36,7 +36,7 @@ from pytest_llmops.trace import CallLog
 
 __tracebackhide__ = True
 
-# An agent function gets what the user says (or all messages so far), and returns a text, an answer of an SDK, a list of messages, or the
+# An agent function gets the message of the user (or all messages so far), and returns a text, an answer of an SDK, a list of messages, or the
 # result of a framework; it may be async.
 Agent: TypeAlias = Callable[[Any], object]
 Sends: TypeAlias = Literal["text", "messages"]
@@ -55,7 +55,7 @@ def converse(
         script: A case with the key ``turns``, a list of turns, or a `ScriptedUser`.
         agent: Called once for each message of the user. Returns the reply: a text, an answer of an SDK, a list of messages, or
             the result of an agent framework. An async function runs in one event loop for the whole conversation.
-        send: What the agent gets: ``text``, the user's message, if it remembers the conversation itself. ``messages``, all
+        send: The input of the agent: ``text``, the user's message, if it remembers the conversation itself. ``messages``, all
             messages so far as ``{"role": ..., "content": ...}``.
         label: Distinguishes two conversations of a test.
 
@@ -64,7 +64,7 @@ def converse(
         ``expect`` of a turn names is measured by `assert_contains`, `assert_tool_calls` ..., with the label of the turn.
 
     Raises:
-        MeasurementFailed: A reply is not as expected. ``until`` never held. A tool that needs approval was asked for
+        MeasurementFailed: A reply is not as expected. ``until`` never held. The agent wanted a tool that needs approval
             unexpectedly, or not at all. Or all turns with ``expect`` were skipped.
         MeasurementErrored: The conversation could not go on: the agent raised, gave no reply, or waits for a person. Or calls of tools
             that a condition is about may be missing.
@@ -81,7 +81,7 @@ def converse(
             while True:
                 try:
                     result = caller.call(message)
-                except Exception as error:  # noqa: BLE001 -- the conversation says at which turn it was
+                except Exception as error:  # noqa: BLE001 -- the conversation has the turn
                     message = steps.throw(error)
                 else:
                     message = steps.send(result)
@@ -109,7 +109,7 @@ async def converse_async(
                     result = agent(message)
                     if inspect.isawaitable(result):
                         result = await result
-                except Exception as error:  # noqa: BLE001 -- the conversation says at which turn it was
+                except Exception as error:  # noqa: BLE001 -- the conversation has the turn
                     message = steps.throw(error)
                 else:
                     message = steps.send(result)
@@ -133,7 +133,7 @@ class _AgentCaller:
             self._runner.close()
 
     def call(self, message: object) -> object:
-        """Return what the agent returns for a message."""
+        """Return the result of the agent for a message."""
         result = self.agent(message)
         if not inspect.isawaitable(result):
             return result
@@ -157,7 +157,7 @@ class _AgentCaller:
 
 
 class _EndsEarly(Exception):
-    """Ends a conversation before its last turn; the message says why."""
+    """Ends a conversation before its last turn; the message has the reason."""
 
 
 class _OffScript(_EndsEarly):
@@ -174,7 +174,7 @@ class _Progress:
 
     Attributes:
         user: The user.
-        send: What the agent gets.
+        send: The input of the agent.
         label: Label of the conversation.
         turns: The turns so far.
         skipped: Numbers of the turns that were skipped.
@@ -211,7 +211,7 @@ class _Progress:
         return cls(user=user, send=send, label=label)
 
     def hold(self) -> Generator[object, object, ScriptedConversation]:
-        """Yield what the agent gets, expect its result to be sent, and return the conversation."""
+        """Yield the input of the agent, expect its result to be sent, and return the conversation."""
         end: _EndsEarly | None = None
         try:
             for number, scripted in enumerate(self.user.turns, start=1):
@@ -230,7 +230,7 @@ class _Progress:
         return self._get_conversation()
 
     def _choose_text(self, number: int, scripted: ScriptedTurn) -> str:
-        """Return what the user says in a turn; "" if it is skipped."""
+        """Return the message of the user in a turn; "" if it is skipped."""
         if scripted.when is None or self._holds(scripted.when, f"turn {number}: when"):
             return scripted.say
         return scripted.otherwise
@@ -240,7 +240,7 @@ class _Progress:
 
         Raises:
             _CannotGoOn: It is about tools, and calls may be missing, as a reply could not be read.
-            UsageError: It is about tools, and the agent's calls are not known; a pattern takes too long; or it is an async function.
+            UsageError: It is about tools, and the agent's calls are not known; a pattern is too slow; or it is an async function.
         """
         if not self.turns:
             return False
@@ -282,10 +282,10 @@ class _Progress:
                 _raise_off_script(place, decisions.find_missing())
                 self._check(scripted.expect)
                 return
-        raise _OffScript(f"{place}: `until` did not hold after the user said it {scripted.at_most} times")
+        raise _OffScript(f"{place}: `until` did not hold after the user sent it {scripted.at_most} times")
 
     def _get_reply(self, label: str, text: str) -> Generator[object, object, None]:
-        """Yield what the agent gets, and add the turn.
+        """Yield the input of the agent, and add the turn.
 
         Raises:
             _CannotGoOn: The agent raised, gave no reply, or waits for a person.
@@ -318,7 +318,7 @@ class _Progress:
         self._add_turn(label, text, reply, result, trajectory)
 
     def _make_message(self, text: str) -> object:
-        """Return what the agent gets."""
+        """Return the input of the agent."""
         if self.send == "text":
             return text
         messages = []
@@ -331,7 +331,7 @@ class _Progress:
     def _add_turn(
         self, label: str, text: str, reply: str, result: object, trajectory: Trajectory | None
     ) -> None:
-        """Add a turn; its tool calls are those of the result, or of the calls that were recorded."""
+        """Add a turn; its tool calls come from the result, or from the recorded calls."""
         knows_tools = True
         known = Trajectory()
         if trajectory is None:
@@ -362,7 +362,7 @@ class _Progress:
 
         Raises:
             MeasurementFailed: The reply is not as expected.
-            UsageError: An expectation is about tools, and the agent's calls are not known; or a pattern takes too long.
+            UsageError: An expectation is about tools, and the agent's calls are not known; or a pattern is too slow.
         """
         if expected is None:
             return

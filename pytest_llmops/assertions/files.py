@@ -1,4 +1,4 @@
-"""Assert what happened to the files of a folder: what an agent created, changed and deleted in it."""
+"""Assert the changes of the files of a folder: files that an agent created, changed and deleted in it."""
 
 import os
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ Patterns: TypeAlias = str | Sequence[str]
 
 
 class WatchedFolder:
-    """A folder with a record of what was in it. Made by `watch_folder`.
+    """A folder with a record of its content. Made by `watch_folder`.
 
     Attributes:
         path: The folder, as an absolute path.
@@ -328,7 +328,7 @@ class _Outcome:
     """The result of the check.
 
     Attributes:
-        comparison: What was compared.
+        comparison: The comparison.
         missing: The patterns that no change of their kind matches.
         unexpected: The changes that no pattern of their kind matches.
     """
@@ -355,7 +355,7 @@ class _Outcome:
         return f"{name}: {', '.join(problems)}"
 
     def collect_evidence(self) -> Evidence:
-        """Return lines for what is missing and what is not expected, the folder, and diffs of what is not expected."""
+        """Return lines for missing and unexpected changes, the folder, and diffs of the unexpected ones."""
         pairs: Evidence = []
         for action, pattern in self.missing[:MAX_LISTED_CHANGES]:
             hint = _explain_missing(action, pattern, self.comparison)
@@ -400,7 +400,7 @@ def _list_changes(changes: Sequence[FileChange]) -> str:
 
 
 def _explain_missing(action: Action, pattern: PathPattern, comparison: _Comparison) -> str:
-    """Return why a pattern matches no change of its kind, or what is most like it."""
+    """Return why a pattern matches no change of its kind, or the most similar change."""
     for change in comparison.changes:
         if pattern.matches(change.path):
             return f"{format_path(change.path)} was {change.action}"
@@ -420,8 +420,8 @@ def _explain_missing(action: Action, pattern: PathPattern, comparison: _Comparis
     if not pattern.is_literal:
         return "no match"
     if action == "created":
-        return "there is no such file"
-    return "there was no such file"
+        return "the file does not exist"
+    return "the file did not exist"
 
 
 def _parse_root(path: object) -> Path:

@@ -38,8 +38,8 @@ __tracebackhide__ = True
 VERSION = "1"
 GROUNDING = "grounding.supported"
 RELEVANCE = "retrieval.context_relevance"
-ABSTAINS = "the answer says that it does not know, and claims nothing"
-NO_CONTEXTS = "there are no contexts"
+ABSTAINS = "the answer states that it does not know, and claims nothing"
+NO_CONTEXTS = "no contexts are given"
 MAX_QUOTED_CHARS = 120
 MAX_DETAIL_CLAIMS = 100  # maximum number of claims and sentences in the detail of a measurement
 MAX_CONTEXT_CHARS = 500  # maximum length of a context there
@@ -47,7 +47,7 @@ MAX_CONTEXT_CHARS = 500  # maximum length of a context there
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Draft:
-    """A measurement without its value: what is known before."""
+    """A measurement without its value."""
 
     name: str
     label: str
@@ -131,7 +131,7 @@ def assert_grounded(
     """
     refuse_mapping("assert_grounded", answer)
     if judge is not None and nli is not None:
-        raise UsageError("assert_grounded: expected judge or nli, got both: each decides alone")
+        raise UsageError("assert_grounded: expected judge or nli, got both: use one of them")
     if judge is not None:
         handle = resolve_judge(judge, "assert_grounded")
         threshold = _parse_judge_threshold(at_least, handle)
@@ -140,7 +140,7 @@ def assert_grounded(
         return _ground_by_judge(draft, handle, read_answer(answer), question=question, contexts=texts)
     if nli is None:
         raise UsageError(
-            'assert_grounded: expected judge= or nli=, got neither: judge="grounding" asks a model about each claim, recorded '
+            'assert_grounded: expected judge= or nli=, got neither: judge="grounding" calls a model for each claim, recorded '
             'and replayed like any judge; nli="installed" is the NLI model that `llmops semantic install nli` installed, and '
             "nli=MyModel() one of yours, an object with predict(pairs) (llmops docs nli)"
         )
@@ -189,7 +189,7 @@ def _ground_by_judge(
     question: str,
     contexts: Sequence[str],
 ) -> Measurement:
-    """Emit the share of supported claims by a judge; it is not asked if there is nothing to judge."""
+    """Emit the share of supported claims by a judge; it is not called if there is nothing to judge."""
     check_texts("assert_grounded", question=question)
     skipped = skipped_measurement(draft.name, draft.label)
     if skipped:

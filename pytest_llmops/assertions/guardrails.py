@@ -152,7 +152,7 @@ def _check_findings(
     ignore: Collection[str],
     label: str,
 ) -> Measurement:
-    """Emit the number of findings in a text, and hide what was found from the reports of the running test.
+    """Emit the number of findings in a text, and hide the findings from the reports of the running test.
 
     Args:
         name: "pii", "secrets" or "injection".
@@ -288,7 +288,7 @@ def assert_complies(
         except DetectorError as problem:
             error = str(problem)
     ids = [*rules.forbidden.kinds, *rules.required]
-    # Without regular expressions the judge decides alone: it is asked, which skips the test if judges are off.
+    # Without regular expressions only the judge decides: it is called, which skips the test if judges are off.
     is_asked = rules.is_judged and (recorder.current_settings().judge or not ids)
     detail = {"actual": guardrails.mask(text, findings), "broken": broken}
     shared: Mapping[str, Any] = {"label": label, "detail": detail}
@@ -394,7 +394,7 @@ def assert_no_refusal(
 
 @dataclass(frozen=True, slots=True)
 class _Decision:
-    """What an answer does.
+    """The kind of an answer.
 
     Attributes:
         outcome: "refused", "complied", "leaked", "resisted", "absent" or "unclear", as in `assert_refusal`.
@@ -410,15 +410,15 @@ class _Decision:
 def _check_refusal(
     asserted: Expected, answer: object, case: Case | None, judge: Judge | str | None, label: str
 ) -> Measurement:
-    """Emit whether an answer does what is expected.
+    """Emit whether an answer is of the expected kind.
 
     The effect that a case names decides, then the rules for refusals, and if these cannot tell, the judge.
 
     Args:
-        asserted: What the assertion expects; the ``expect`` of a case has precedence.
+        asserted: The expectation of the assertion; the ``expect`` of a case has precedence.
         answer: A text, or the answer object of an SDK.
         case: A case, or None.
-        judge: Asked about unclear answers only; None: these are errors.
+        judge: Called for unclear answers only; None: these are errors.
         label: Label of the measurement.
     """
     if asserted == "refuse":

@@ -136,7 +136,7 @@ def assert_judge_agrees(
 
 
 def _emit_calibration(calibration: Calibration, judge: object, label: str) -> Measurement:
-    """Emit all figures of a calibration and return the kappa; an error if there is no kappa."""
+    """Emit all figures of a calibration and return the kappa; an error without a kappa."""
     judged = calibration.judged
     folder = recorder.current_settings().judge_records
     record = find_records(judge, judged.name, judged.version, folder).get("calibration")
@@ -171,7 +171,7 @@ def _build_measurement(
 
 
 def _emit_further_figures(calibration: Calibration, measure: Callable[..., Measurement]) -> None:
-    """Emit what is recorded besides the requirements, and the kappa of each dimension."""
+    """Emit the other recorded figures, and the kappa of each dimension."""
     figures = calibration.figures
     judged = calibration.judged
     values: dict[str, float | None] = {}
@@ -333,7 +333,7 @@ def assert_judge_canaries_once(
 
     Raises:
         MeasurementFailed: As for `assert_judge_canaries`, like the other errors.
-        CassetteMiss: There are no recordings for this version of the judge, and models may not be called.
+        CassetteMiss: This version of the judge has no recordings, and models may not be called.
     """
     if judge is None:
         judge = default()

@@ -42,7 +42,7 @@ __tracebackhide__ = True
 
 AtLeast: TypeAlias = float | Literal["default"] | None
 
-MAX_TURNS = 50  # answers of a conversation that a judge is asked about one by one
+MAX_TURNS = 50  # answers of a conversation that a judge grades one by one
 
 
 def assert_judge_score(
@@ -220,7 +220,7 @@ def _list_answers(judge: Judge, answer: object, inputs: JudgeInputs) -> list[tup
     messages before it as its question, unless the assertion has a question of its own.
 
     Raises:
-        ValueError: There is no answer, or the judge cannot judge it.
+        ValueError: The answer is missing, or the judge cannot judge it.
     """
     conversation = read_conversation(answer)
     if conversation is None:
@@ -281,7 +281,7 @@ def _resolve_threshold(at_least: object, judge_handle: JudgeHandle) -> float | N
     """Return the threshold on the judge's own scale; None only if None was given, to record only.
 
     Raises:
-        UsageError: There is no threshold, or it is not a number on the scale.
+        UsageError: The threshold is missing, or it is not a number on the scale.
     """
     if at_least == "default":
         threshold = getattr(judge_handle.judge, "pass_at", None)
@@ -320,7 +320,7 @@ class _JudgedAnswer:
 
     Attributes:
         handle: The judge.
-        inputs: What the judge gets besides the answer.
+        inputs: The inputs of the judge besides the answer.
         threshold: On the judge's own scale; a flag for review sets it to None.
         label: Label of the measurements.
         text: The answer; None if there is none: then only `describe_error` may be called.
@@ -438,7 +438,7 @@ class _JudgedAnswer:
             least = flag["least"]
             reason = f"a person should look: the judge's confidence is {confidence:.2f}, below {least:g}"
         elif verdict.prescreened:
-            reason = f"{verdict.reason}: scored without asking the judge"
+            reason = f"{verdict.reason}: scored without a call of the judge"
         elif verdict.reason:
             reason = f'judge: "{verdict.reason}"'
         detail = self._build_detail(verdict)

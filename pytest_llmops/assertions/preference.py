@@ -186,7 +186,7 @@ def _format_preference_verdict(title: str, preference: Preference, *, is_by_winn
 
     Args:
         title: The judge, and the label of the comparison.
-        preference: What it found.
+        preference: Its result.
         is_by_winner: Whether probabilities were requested, and the server gave none.
     """
     if preference.winner is None:

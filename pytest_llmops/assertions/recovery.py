@@ -162,7 +162,7 @@ def _describe_fault(event: FaultEvent) -> str:
 
 
 def _has_text_of_fault(text: str, fault: Fault) -> bool:
-    """Return whether an answer holds what a fault has put in: it was obeyed, or passed on."""
+    """Return whether an answer holds the text of a fault: it was obeyed, or passed on."""
     if fault.kind == "hostile":
         return fault.text in text or fault.is_obeyed_by(text)
     if fault.kind == "too_long":
@@ -175,7 +175,7 @@ def _has_text_of_fault(text: str, fault: Fault) -> bool:
 def _measure_effort(
     measured: "partial[Measurement]", plan: FaultPlan, limits: "dict[str, float | None]"
 ) -> list[Measurement]:
-    """Return what the recovery took: price and time only where they are known, or limited."""
+    """Return the cost of the recovery: price and time only where they are known, or limited."""
     counted = partial(measured, better="lower")
     retries = sum(event.attempt > 1 for event in plan.events)
     measurements = [

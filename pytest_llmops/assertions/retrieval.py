@@ -144,7 +144,7 @@ def _is_query_set(hits: object, relevant: object) -> bool:
 
 
 def _read_ranking(hits: object) -> Ranking:
-    """Return the hits of a single query as a ranking; raise a `UsageError` if they are no list of hits or ids."""
+    """Return the hits of a single query as a ranking; raise a `UsageError` if they are not a list of hits or ids."""
     if isinstance(hits, str) or not isinstance(hits, Sequence):
         raise UsageError(f"assert_retrieval: expected Hits or a list of ids, got {describe_value(hits)}")
     try:
@@ -296,7 +296,7 @@ def _join_names(names: Sequence[str]) -> str:
 def _format_mean_reason(
     scores: Scores, spread: tuple[float, float] | None, k: int | None, query_count: int
 ) -> str:
-    """Return what the mean is the mean of, with its interval, and which queries are special and why."""
+    """Return the description of the mean, with its interval, and which queries are special and why."""
     scored = len(scores.queries)
     noun = "queries"
     if scored == 1:

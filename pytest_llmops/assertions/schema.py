@@ -94,7 +94,7 @@ def assert_schema(
     >>> assert_schema('{"qty": 2}', order, whole=True).value
     1.0
     >>> assert_schema('{"qty": 2, "no', order, partial=True).reason
-    'breaks off at line 1, column 15, within $; what is there fits so far'
+    'breaks off at line 1, column 15, within $; the part before it fits'
     """
     threshold = answers.parse_share_threshold("assert_schema", at_least)
     actual = read_answer(actual)
@@ -195,7 +195,7 @@ def repair(
             schema_name = used.name or "its schema"
             short_problem = shorten_text(problem, 500)
             raise ModelError(
-                f"the answer does not fit {schema_name}, asked {at_most + 1:,} times: {short_problem}",
+                f"the answer does not fit {schema_name}, after {at_most + 1:,} calls: {short_problem}",
                 kind="reply",
             )
         answer = ask(answer, f"{REPAIR_REQUEST}\n\n{problem}")
@@ -212,9 +212,9 @@ class _Outcome:
 
     Attributes:
         value: The JSON value.
-        span: The start and end of the value in the text; None if the answer was no text, or was broken off.
+        span: The start and end of the value in the text; None if the answer was not a text, or was broken off.
         differences: How the value differs from the schema; empty if it fits.
-        problem: Why there is no value to compare; empty if there is one.
+        problem: Why the value to compare is missing; empty if it is not.
         position: Where the problem is in the text, or where the text breaks off.
         note: A sentence for the report, whether the value fits or not.
         broken_off: The value is truncated with the text, and was completed.
@@ -235,7 +235,7 @@ class _Outcome:
 
     @property
     def verdict(self) -> str:
-        """What is wrong in one line: the problem, the only difference, or how many fields are wrong."""
+        """The error in one line: the problem, the only difference, or how many fields are wrong."""
         if self.problem:
             return shorten_text(self.problem, 300)
         places = {difference.place for difference in self.differences if not difference.remark}
@@ -312,12 +312,12 @@ def _check_answer(actual: object, schema: Schema, *, whole: bool = False, partia
         raise _UnscorableAnswer(f"the answer is nested deeper than {json_decoding.MAX_DEPTH} levels")
     foreign = _why_not_json(actual)
     if foreign:
-        raise _UnscorableAnswer(f"the answer is no JSON: {foreign}")
+        raise _UnscorableAnswer(f"the answer is not JSON: {foreign}")
     try:
         value = to_builtins(actual, where="$")
         json.dumps(value)
     except (WireError, ValueError) as error:
-        raise _UnscorableAnswer(f"the answer is no JSON: {error}") from None
+        raise _UnscorableAnswer(f"the answer is not JSON: {error}") from None
     return _Outcome(value, differences=tuple(schema.differences(value)))
 
 
@@ -403,7 +403,7 @@ def _check_truncated_json(text: str, begun: schemas.Partial, schema: Schema) -> 
     end = json_extraction.format_position(text, len(text))
     note = f"breaks off at {end}, within {begun.unfinished.path}"
     if not differences:
-        note += "; what is there fits so far"
+        note += "; the part before it fits"
     return _Outcome(
         value,
         differences=tuple(differences[:MAX_DIFFERENCES]),
@@ -426,4 +426,4 @@ def _why_invalid_answer(actual: object) -> str:
 
 
 def _duplicate_key_differences(places: Sequence[JsonPath]) -> list[Difference]:
-    return [Difference(parts, "stands twice in its object") for parts in places[:MAX_DIFFERENCES]]
+    return [Difference(parts, "occurs twice in its object") for parts in places[:MAX_DIFFERENCES]]

@@ -167,7 +167,7 @@ def _place_threshold(threshold: float, ends: tuple[float, float]) -> float:
 
 
 def _place_on_scale(value: float, ends: tuple[float, float]) -> float | str:
-    """Return a value from 0 (lowest of the scale) to 1 (highest), or a text that says that it is outside of the scale."""
+    """Return a value from 0 (lowest of the scale) to 1 (highest), or a text on the violation of the scale."""
     low, high = ends
     if low <= value <= high:
         return (value - low) / (high - low)
@@ -201,7 +201,7 @@ def _metric_name(metric: object) -> str:
 
 
 def _parse_metric_value(value: object) -> float | str:
-    """Return the value of a metric as a finite float, or a text that says why it is invalid."""
+    """Return the value of a metric as a finite float, or the reason why it is invalid."""
     if inspect.isawaitable(value):
         if inspect.iscoroutine(value):
             value.close()

@@ -38,7 +38,7 @@ MIN_NO_CONTRADICTION = 0.5
 MAX_ALARMS = 4  # alarms with a line of their own; the report has them all
 MAX_CHECK_LINES = (
     MAX_ALARMS + 5
-)  # lines of evidence of a check: the quotes, the score, what was not seen, how to switch it off
+)  # lines of evidence of a check: the quotes, the score, limits, how to switch it off
 
 
 def assert_semantic(
@@ -155,14 +155,14 @@ def _find_judge(given: object) -> "SemanticJudge | None":
 
 
 def _reference_of(expected: object) -> str:
-    """Return what stands for the reference while question and case are read: several references are checked later."""
+    """Return the replacement for the reference while question and case are read: several references are checked later."""
     if expected is LEFT_OUT:
         return LEFT_OUT
     return ""
 
 
 def _list_references(expected: object, reference_of_case: str, case: "Case | None") -> tuple[str, ...]:
-    """Return the references: the given ones, else that of the case.
+    """Return the references: the given ones, else the reference of the case.
 
     Raises:
         UsageError: There is none, or one is not a text or blank.
@@ -219,9 +219,9 @@ class _SemanticAssertion:
         return self._emit(emission, actual, nearest, comparison)
 
     def _run_judge(self, actual: object, judge: "SemanticJudge") -> Measurement:
-        """Let the judge decide; it is asked only about references that raise no alarm, if there are such.
+        """Let the judge decide; it is called only for references that raise no alarm, if there are such.
 
-        If all raise one, it is asked about the nearest: the answer fails whatever it says, but its score belongs into
+        If all raise one, it is called for the nearest: the answer fails in any case, but its score belongs into
         the mean that is compared with the baseline.
         """
         skipped = judge.skip(self.label)
@@ -287,7 +287,7 @@ def _format_similarity_verdict(measurement: Measurement, count: int) -> str:
 def _similarity_evidence(
     actual: str, nearest: str, index: int, similarity: Measurement
 ) -> list[tuple[str, str]]:
-    """Return the evidence of a similarity; ``index`` is that of the nearest reference."""
+    """Return the evidence of a similarity; ``index`` is the index of the nearest reference."""
     evidence = thresholds.collect_evidence(actual, nearest)
     evidence += describe_lost_word(similarity, index)
     unknown_languages = cast("Sequence[str]", similarity.detail.get("without", ()))
@@ -342,7 +342,7 @@ def _check_emission(
 
 
 def _describe_passed(semantic: Measurement) -> list[tuple[str, str]]:
-    """Return the score that did not fail, and a judge's reason, in a line beside the alarms; nothing if it failed itself."""
+    """Return the score that did not fail, and a judge's reason, in a line next to the alarms; nothing if it failed itself."""
     if semantic.value is None or semantic.status == "failed":
         return []
     text = f"{semantic.name} {format_amount(semantic.value, semantic.unit)}"

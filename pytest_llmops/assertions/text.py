@@ -85,7 +85,7 @@ def assert_contains(
     search = _ContainsSearch(normalizer, count_range, in_order=in_order, whole_words=whole_words)
     if in_order and (any_of or count_range):
         raise UsageError(
-            "assert_contains: expected in_order without any_of and counts: it asks for one place of each text"
+            "assert_contains: expected in_order without any_of and counts: it is about one place of each text"
         )
     try:
         results = search.find_texts(actual, wanted)
@@ -182,7 +182,7 @@ def assert_matches(
 ) -> Measurement:
     r"""Assert that an answer matches a regular expression of Python's `re`.
 
-    There is no time limit. Nested repetitions, such as ``(a+)+b`` or ``(\w+\s?)*$``, can run practically without end on
+    The search has no time limit. Nested repetitions, such as ``(a+)+b`` or ``(\w+\s?)*$``, can run practically without end on
     an answer that you do not control. Possessive ones, such as ``(a++)+b`` (Python 3.11), cannot.
 
     Args:
@@ -444,7 +444,7 @@ def assert_not_matches(
 ) -> Measurement:
     r"""Assert that a regular expression of Python's `re` matches nowhere in an answer.
 
-    There is no time limit, as for `assert_matches`.
+    The search has no time limit, as for `assert_matches`.
 
     Args:
         actual: The answer, a text or the response of an SDK. None, as after a tool call, gives no score.
@@ -489,7 +489,7 @@ class _TextCheck:
         name: Name of the assertion without "assert_".
         at_least: Its threshold, which is checked.
         label: Label of the measurement.
-        given: What the detail has in addition to the answer.
+        given: The other parts of the detail.
     """
 
     def __init__(self, name: str, at_least: object, label: str, **given: Json) -> None:
@@ -512,7 +512,7 @@ class _TextCheck:
         try:
             return recorder.emit(self._measured(error=str(problem), detail=self._given))
         except MeasurementErrored as error:
-            raise error from None  # the text says all that the ValueError does
+            raise error from None  # the text has all of the ValueError
 
 
 def _as_json(expected: str | Sequence[str], references: Sequence[str]) -> Json:
@@ -536,10 +536,10 @@ def _format_missing_count(wanted: int, failed: Sequence[SearchedText], *, any_of
     is_any_there = any(result.starts for result in failed)
     if not any_of:
         if is_any_there:
-            problem = "not there as asked"
+            problem = "not found as required"
         else:
             problem = "missing"
         return f"{len(failed)} of {wanted} texts {problem}"
     if is_any_there:
-        return f"none of {wanted} texts is there as asked"
+        return f"none of {wanted} texts was found as required"
     return f"none of {wanted} texts is in the answer"

@@ -1,4 +1,4 @@
-"""Assert what an agent did step by step, and that it stays within limits of steps, repeats, tokens and money."""
+"""Assert the steps of an agent, and that it stays within limits of steps, repeats, tokens and money."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -123,13 +123,13 @@ def _list_emissions(
     measurements: list[Measurement],
     problem: str,
 ) -> list[Emission]:
-    """Return what is measured: whether the calls are as required, then what has limits.
+    """Return the measurements: whether the calls are as required, then the ones with limits.
 
     Args:
         measured: The measurements before their values.
-        trajectory: What the agent did.
-        requirements: What is required of its calls; None: nothing.
-        measurements: What has limits.
+        trajectory: The steps of the agent.
+        requirements: The requirements on its calls. None: none.
+        measurements: The measurements with limits.
         problem: Why not all calls are known; "" if they are.
     """
     if problem:
@@ -166,7 +166,7 @@ def _list_emissions(
 
 
 def _read_expected(where: str, expected: object, arguments: ArgumentMode) -> Any:
-    """Return the expected calls as a test wrote them, or those of a reference; None if none are given."""
+    """Return the expected calls as a test wrote them, or the calls of a reference; None if none are given."""
     if arguments not in get_args(ArgumentMode):
         names = ", ".join(map(repr, get_args(ArgumentMode)))
         raise UsageError(f"{where}: expected arguments to be one of {names}, got {format_value(arguments)}")
@@ -250,8 +250,8 @@ def _add_evidence(
     """Return the measurements with repeated calls and the trajectory as evidence of the first that failed.
 
     Args:
-        measurements: What was measured against limits.
-        trajectory: What the agent did.
+        measurements: The measurements against limits.
+        trajectory: The steps of the agent.
         is_shown: Whether another failure shows the trajectory already.
     """
     emissions = []

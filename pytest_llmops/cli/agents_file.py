@@ -30,7 +30,7 @@ class Update:
 
     Attributes:
         path: The file.
-        status: ``left alone``: it could not be updated, and ``why`` says why.
+        status: ``left alone``: it could not be updated, and ``why`` has the reason.
     """
 
     path: Path
@@ -39,9 +39,9 @@ class Update:
 
 
 def update_agents_file(path: Path) -> Update:
-    """Add the lines to an AGENTS.md, or replace those of another version; everything else in the file keeps its bytes.
+    """Add the lines to an AGENTS.md, or replace lines of another version; everything else in the file keeps its bytes.
 
-    A link stays a link. A file that cannot be read or written as UTF-8 text is left alone.
+    A link stays a link. A file that cannot be read or written as UTF-8 text is not changed.
     """
     try:
         data = read_bytes(path)
@@ -66,7 +66,7 @@ def replace_lines(text: str) -> str:
     r"""Return a text with our lines: in the place of those between our marks, else at its end.
 
     Raises:
-        BadFile: One of the marks is missing, occurs several times, or the end comes first; or a line ends with a carriage return alone.
+        BadFile: One of the marks is missing, occurs several times, or the end comes first; or a line ends with only a carriage return.
 
     >>> replace_lines("# Mine").startswith("# Mine\n\n<!-- begin pytest-llmops -->\n")
     True
@@ -86,9 +86,7 @@ def replace_lines(text: str) -> str:
     begin = text.find(BEGIN)
     end = text.find(END)
     if begins != 1 or ends != 1 or end < begin:
-        raise BadFile(
-            f"expected one line {BEGIN!r} and below it one line {END!r}; remove what is left of them"
-        )
+        raise BadFile(f"expected one line {BEGIN!r} and below it one line {END!r}; remove the rest of them")
     return text[:begin] + own_lines + text[end + len(END) :]
 
 

@@ -1,4 +1,4 @@
-"""``llmops baseline show|diff|log|power``: what a committed baseline holds, how it moved, and what it would notice."""
+"""``llmops baseline show|diff|log|power``: the content of a committed baseline, its changes, and the drop that it would notice."""
 
 import argparse
 from collections.abc import Callable, Iterable, Iterator
@@ -109,7 +109,7 @@ def load_project_baseline(given: str = "", argument: str = "--llm-baseline") -> 
 
 
 def _load(given: str, argument: str = "FILE|GITREF") -> tuple[str, Baseline]:
-    """Return the name and the content of a baseline: a file, a git ref, or "" for that of the project.
+    """Return the name and the content of a baseline: a file, a git ref, or "" for the project's own.
 
     ``argument`` is the argument of the command that gave it, for errors.
 

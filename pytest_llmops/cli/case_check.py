@@ -1,4 +1,4 @@
-"""``llmops cases check``: what is wrong with a file of cases or of training rows, near-duplicates and leaks.
+"""``llmops cases check``: errors in a file of cases or of training rows, near-duplicates and leaks.
 
 A "leak" is a question that is also in another split, in a file of ``--against`` or in a prompt. The file is read in chunks, so
 near-duplicates are only found within a chunk.
@@ -96,7 +96,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What the questions of a file are compared with.
+    """The other side of the comparison of a file's questions.
 
     Attributes:
         others: Questions of the files of ``--against``, by file and id.
@@ -222,7 +222,7 @@ def _read_others(args: argparse.Namespace) -> dict[str, str]:
 
 
 def _read_comparison(args: argparse.Namespace) -> Comparison:
-    """Return what the rows are compared with: the files of ``--against``, and all versions of the prompts that can be read.
+    """Return the other side of the comparison: the files of ``--against``, and all versions of the prompts that can be read.
 
     Without prompts if training rows are checked, or if ``--prompts`` is not given and the default folder does not exist.
     """
@@ -314,7 +314,7 @@ class _SeenRows:
     """The ids, families and answers of the rows so far.
 
     Attributes:
-        first_lines: The line in which each id was first seen, by the hash of the id, which takes less memory.
+        first_lines: The line in which each id was first seen, by the hash of the id, which needs less memory.
         splits: The split of each family.
         answers: The line and the hash of the first answer to each question of training rows, by the hash of the question.
     """
@@ -358,7 +358,7 @@ def _find_masked(line: int, text: str, masked: str, *, is_training: bool) -> Ite
 
     Args:
         line: The line of the row.
-        text: The text of the row. A mark that it has already, as it was masked earlier, is no finding.
+        text: The text of the row. A mark that it has already, as it was masked earlier, is not a finding.
         masked: The text after masking.
         is_training: The row is a training row.
     """
@@ -390,7 +390,7 @@ def _find_leaks(questions: Sequence[Question], comparison: Comparison) -> Iterat
     for place, document in find_quoted(texts, list(comparison.documents.values())):
         line = questions[place].line
         prompt = prompts[document]
-        yield Finding(line, "problem", f"stands in the prompt {prompt}: a leak")
+        yield Finding(line, "problem", f"is in the prompt {prompt}: a leak")
 
 
 def _describe_likeness(first: Question, later: Question, ratio: int) -> Finding:

@@ -199,7 +199,7 @@ def convert_file(args: argparse.Namespace) -> int:
     """Run the command, and return its exit status."""
     if (args.format == "cases") == (args.to == "cases"):
         raise UsageError(
-            f"--format {args.format} --to {args.to}: expected cases on one side; --format says what the rows of {args.file} are"
+            f"--format {args.format} --to {args.to}: expected cases on one side; --format is the format of {args.file}"
         )
     _check_out(args)
     make: Make = row_to_case

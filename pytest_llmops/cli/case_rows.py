@@ -72,7 +72,7 @@ def parse_columns(pairs: Sequence[str]) -> dict[str, str]:
     """Return the columns of ``--field KEY=COLUMN`` by their keys.
 
     Raises:
-        UsageError: A pair has another form, or its key is no key of a case.
+        UsageError: A pair has another form, or its key is not a key of a case.
     """
     for pair in pairs:
         if "=" not in pair:

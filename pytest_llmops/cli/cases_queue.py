@@ -39,7 +39,7 @@ from pytest_llmops.redaction.json_texts import build_redactor
 
 MAX_ORIGINS = 20  # origins that a case keeps
 MAX_LISTED = 20  # topics without a case that are printed
-# Reasons for leaving out an event that are no problem, by their beginning: a rule asks for it, or the event is empty
+# Reasons for leaving out an event that are not a problem, by their beginning: a rule requires it, or the event is empty
 NO_PROBLEMS = ("not from a person", "no vote, comment or correction")
 LABELS = {"pass": True, "true": True, "fail": False, "false": False}
 
@@ -78,7 +78,7 @@ def import_feedback(args: argparse.Namespace) -> int:
     }
     print_result(args, document, _format_import(args, document))
     for why in feedback.left_out:
-        # An event that a rule leaves out, or that says nothing, is not a problem.
+        # An event that a rule leaves out, or an empty one, is not a problem.
         if not why.startswith(NO_PROBLEMS):
             return EXIT_PROBLEM
     return 0
@@ -107,7 +107,7 @@ def _claim_share(feedback: Feedback) -> str:
 
 
 def _format_import(args: argparse.Namespace, document: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines of ``from-feedback``; ``document`` is what it prints with --json."""
+    """Yield the lines of ``from-feedback``; ``document`` is its output with --json."""
     events = format_count(document["events"], "event")
     votes = f"{document['up']:,} up and {document['down']:,} down"
     new = f"{document['new']:,} new in {format_path(args.queue)}"
@@ -144,7 +144,7 @@ def show_coverage(args: argparse.Namespace) -> int:
 
 
 def _iter_cases(paths: Iterable[Path], queue: Path) -> Iterator[Case]:
-    """Yield the cases of files, except the queue: a pattern like cases/*.jsonl matches it too, but its entries are no cases."""
+    """Yield the cases of files, except the queue: a pattern like cases/*.jsonl matches it too, but its entries are not cases."""
     for path in paths:
         if path.resolve() != queue.resolve():
             yield from load_cases(path)
@@ -271,7 +271,7 @@ def _apply_typed_answer(args: argparse.Namespace, entry: QueueEntry, answer: str
         answer: A command (``a``, ``d``, ``s`` or nothing for skip), a label for an entry of kind label, else the right answer.
 
     Raises:
-        UsageError: It is a single letter that is no command, or does not fit the entry.
+        UsageError: It is a single letter that is not a command, or does not fit the entry.
     """
     if answer in ("", "s"):
         return
@@ -283,7 +283,7 @@ def _apply_typed_answer(args: argparse.Namespace, entry: QueueEntry, answer: str
         _decide(args, entry.id, answer, answer)
     elif len(answer) == 1 and answer.isascii() and not answer.isdigit():
         raise UsageError(
-            f"{answer!r} is no command, and short for a right answer: type more, or in scripts --reference {answer}"
+            f"{answer!r} is not a command, and short for a right answer: type more, or in scripts --reference {answer}"
         )
     else:
         _decide(args, entry.id, "accept", answer)
@@ -296,10 +296,10 @@ def _decide(args: argparse.Namespace, name: str, decision: str, reference: str |
         args: The arguments of ``review``.
         name: The entry.
         decision: ``drop``, ``accept`` or the label of an answer.
-        reference: The right answer; None: that of the entry.
+        reference: The right answer; None: the one of the entry.
 
     Raises:
-        CaseError: There is no such entry, or the decision does not fit it.
+        CaseError: The entry does not exist, or the decision does not fit it.
     """
     summary = ""
 
@@ -394,7 +394,7 @@ def _build_case(entry: QueueEntry, fact: str | None, trace: str) -> dict[str, Js
     its trace from the folder of the case file.
 
     Raises:
-        BadFile: There is no right answer, or the fact does not tell the answers apart.
+        BadFile: The right answer is missing, or the fact does not separate the answers.
     """
     votes_down = entry.votes.get("down", 0)
     reference = entry.reference
@@ -444,11 +444,13 @@ def _append_case(path: Path, row: Mapping[str, Json]) -> None:
     for key in ("reference", "fact"):
         value = row.get(key)
         if value is not None and value != stored.get(key):
-            raise CaseError(f"{row['id']} stands there with another reference or fact: change it there", path)
+            raise CaseError(
+                f"{row['id']} is there already with another reference or fact: change it there", path
+            )
     trace = row.get("trace")
     if trace and "trace" not in stored:
         step = f'add "trace": "{trace}" to it, or delete it and accept it again'
-        raise CaseError(f"{row['id']} stands there without its trace: {step}", path)
+        raise CaseError(f"{row['id']} is there already without its trace: {step}", path)
     parse_case(row)
     if row["id"] in known:
         return
@@ -485,9 +487,7 @@ def _add_label(entry: QueueEntry, text: str, rater: str | None) -> QueueEntry:
         known = by_rater.get(rater)
     is_mixed = before is not None and bool(by_rater) != bool(rater)
     if is_mixed or known not in (None, label):
-        raise BadFile(
-            f"expected the label {json.dumps(known)} that stands there: name all annotators by --rater"
-        )
+        raise BadFile(f"expected the label {json.dumps(known)} of the file: name all annotators by --rater")
     human: Json = label
     if rater:
         human = {**by_rater, rater: label}

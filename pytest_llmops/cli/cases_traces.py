@@ -18,12 +18,12 @@ from pytest_llmops.production.trace_tapes import FOLDER, read_tapes, write_tape
 from pytest_llmops.redaction.json_texts import build_redactor
 
 MAX_REASONS = 3  # reasons for leaving something out that an error lists
-MAX_TAPES = 20  # tapes of which it prints what they lack
+MAX_TAPES = 20  # tapes of which it prints the missing parts
 
 
 def import_traces(args: argparse.Namespace) -> int:
     """Run ``from-traces``, and return its exit status."""
-    gc.disable()  # what is read has no cycles: to look for them takes a tenth of the time
+    gc.disable()  # the objects that are read have no cycles: to look for them needs a tenth of the time
     try:
         return _import_traces(args)
     finally:
@@ -69,7 +69,7 @@ class _Tapes:
         folder: The folder of the queue.
 
     Attributes:
-        by_path: The number of calls and what is missing, by the path of each tape from the folder.
+        by_path: The number of calls and the missing parts, by the path of each tape from the folder.
         written: How many files are new or changed.
         without: The ids of entries that have no tape.
         cases: The ids of entries that became cases before they had a tape.
@@ -114,7 +114,7 @@ class _Tapes:
         return entries
 
     def list_lines(self) -> list[str]:
-        """Return lines about the tapes: how many were written, and what each does not hold."""
+        """Return lines about the tapes: how many were written, and the missing parts of each."""
         lines = []
         if self.by_path:
             same = len(self.by_path) - self.written

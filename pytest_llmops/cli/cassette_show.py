@@ -132,7 +132,7 @@ def _format_tool_interaction(interaction: store.Interaction, limit: int) -> Iter
 
 
 def _format_tool_answer(answer: Answer, limit: int) -> Iterator[str]:
-    """Yield what a tool has answered, and how long it took."""
+    """Yield the answer of a tool, and its time."""
     content = read_tool_answer(answer)
     facts = []
     if answer.outcome is not None:

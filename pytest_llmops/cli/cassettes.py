@@ -142,7 +142,7 @@ def _describe_check(result: AuditResult, usage: RunUsage | None) -> dict[str, An
 
 
 def _age_in_days(day: str) -> int | None:
-    """Return the days since an ISO date; None if the text is no date."""
+    """Return the days since an ISO date; None if the text is not a date."""
     from datetime import UTC, date, datetime
 
     try:
@@ -194,11 +194,11 @@ def _describe_stale(stale: Sequence[StaleAnswers]) -> Iterator[tuple[str, str]]:
         if len(keys) > MAX_KEYS:
             keys_text += f" and {len(keys) - MAX_KEYS} more"
         amount = format_count(sum(entry.n for entry in entries), "answer")
-        yield file, f"{amount} that no test asks for ({shorten_text(keys_text)})"
+        yield file, f"{amount} that no test uses ({shorten_text(keys_text)})"
 
 
 def _print_finding(label: str, colour: str, file: str, what: str, width: int = 10) -> None:
-    """Print a line on a file; ``width`` is that of the column of coloured labels."""
+    """Print a line on a file; ``width`` is the width of the column of coloured labels."""
     gap = " " * (width - len(label))
     heading = colour_text(label, colour) + gap
     print_line(f"{heading}{format_path(file)}: {what}")
@@ -283,11 +283,11 @@ def _move_cassettes(args: argparse.Namespace) -> int:
 def _list_moves(args: argparse.Namespace) -> list[tuple[Path, list[Path]]]:
     """Return each cassette to move with its new paths.
 
-    With OLD and NEW on the command line it is this pair. Without them it is what the record of the last run lists. A
+    With OLD and NEW on the command line it is this pair. Without them it is the list of the last run's record. A
     cassette has several new paths if several tests replayed it.
 
     Raises:
-        UsageError: The command line names another number of files, NEW does not end in .json, or there is no record.
+        UsageError: The command line names another number of files, NEW does not end in .json, or the record is missing.
     """
     if args.files:
         if len(args.files) != 2 or args.files[1].suffix != ".json":  # noqa: PLR2004 -- from and to
@@ -331,7 +331,7 @@ def _import_cassettes(args: argparse.Namespace) -> int:
             target = target_path(source, args.to)
             if target in imported:
                 raise CassetteError(  # noqa: TRY301 -- printed like the importer's own errors
-                    f"cassette {source} would go where {imported[target]} went ({target}); import it alone, with another --to"
+                    f"cassette {source} would go where {imported[target]} went ({target}); import it by itself, with another --to"
                 )
             result = import_cassette(
                 source, target, environment_redactor(), errors=args.errors, force=args.force

@@ -13,7 +13,7 @@ INSTALL = "pip install -r requirements-dev.txt"  # as the recipes have it
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The files of a recipe, each with the path that it gets in the project, and what is left to do by hand."""
+    """The files of a recipe, each with the path that it gets in the project, and the steps left to do by hand."""
 
     files: Mapping[str, str]
     steps: tuple[str, ...]
@@ -46,7 +46,7 @@ class WrittenRecipe:
 
 
 def write_recipe(service: str, project: Path) -> WrittenRecipe:
-    """Write the recipe of a CI service into a project. Files that exist are left alone.
+    """Write the recipe of a CI service into a project. Files that exist are not changed.
 
     Args:
         service: One of `RECIPES`.

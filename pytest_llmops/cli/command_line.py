@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command of a command line, and return its exit status.
 
     Args:
-        argv: Arguments without the program's name; None: those of the process.
+        argv: Arguments without the program's name; None: the arguments of the process.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -94,7 +94,7 @@ def _run_command(argv: Sequence[str] | None) -> int:
         return _report_error(format_error(error), EXIT_PROBLEM)
     except SystemExit as error:  # raised by a user's judge or embedder: its status 0 would look like success
         return _report_error(
-            f"what was asked ended the program (SystemExit: {error.code}); nothing is half written",
+            f"called code ended the program (SystemExit: {error.code}); nothing is half written",
             EXIT_PROBLEM,
         )
 

@@ -130,7 +130,7 @@ def add_command(
         commands: What `add_group` returned, or the groups of the program.
         name: The name on the command line.
         run: Runs the command, and returns its exit status; None: it is a group.
-        summary: What it does, for the list of commands and its own help.
+        summary: Its purpose, for the list of commands and its own help.
         details: Further sentences for its own help.
     """
     title = summary[0].upper() + summary[1:]
@@ -155,7 +155,7 @@ def import_command(module: str, name: str) -> Callable[[argparse.Namespace], int
 def take_rest(command: argparse.ArgumentParser) -> None:
     """Let a command have all arguments after two dashes, which go to another program, as ``args.rest``.
 
-    argparse itself takes them for further positional arguments.
+    argparse itself reads them as further positional arguments.
     """
     parse_known_args: Callable[..., Any] = command.parse_known_args
 
@@ -257,7 +257,7 @@ def check_output_path(flag: str, path: Path | None, inputs: Mapping[str, Path | 
     Args:
         flag: The option that names the file.
         path: The file; None: nothing will be written.
-        inputs: Files that the command reads, by what the error calls them ("the labels"). None: no such file.
+        inputs: Files that the command reads, by their name in the error ("the labels"). None: no such file.
 
     Raises:
         UsageError: It is an input or a folder, or its folder is missing or not writable.
@@ -298,7 +298,7 @@ def read_starter_files(name: str) -> Iterator[tuple[str, bytes]]:
 def create_file(path: Path, data: bytes) -> bool:
     """Create a file and the folders above it; return whether it was created.
 
-    If there is anything of that name already, even a broken link, it is left alone, and the result is False.
+    If there is anything of that name already, even a broken link, it is not changed, and the result is False.
 
     Raises:
         UsageError: The file cannot be written; no part of it is left.
@@ -430,7 +430,7 @@ FALSE_WORDS = ("n", "no", "f", "false", "off", "0")
 
 
 def read_ini(start: Path) -> tuple[Path, dict[str, object]] | None:
-    """Return the folder of pytest's configuration file, and our options in it by name; None if there is no such file.
+    """Return the folder of pytest's configuration file, and our options in it by name; None without such a file.
 
     Args:
         start: The folder from which to search upwards.
@@ -463,7 +463,7 @@ def find_project_root(start: Path) -> Path | None:
 
 
 def find_ini_file(folder: Path) -> Path | None:
-    """Return the file in a folder from which pytest takes its configuration; None if there is none."""
+    """Return the file in a folder from which pytest reads its configuration; None without one."""
     for name in INI_NAMES:
         path = folder / name
         if path.is_file() and _read_ini_file(path) is not None:
@@ -521,7 +521,7 @@ def _read_pyproject(document: Mapping[str, Any]) -> IniValues | None:
         return own or None
     values: dict[str, object] = {}
     for key, value in options.items():
-        # pytest reads these options like those of an ini file: as texts, or as lists of lines.
+        # pytest reads these options like options of an ini file: as texts, or as lists of lines.
         if isinstance(value, list):
             values[key] = value
         else:

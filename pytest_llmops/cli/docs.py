@@ -114,7 +114,7 @@ def find_section(folder: Path, code: str) -> str:
         code: The code, in upper or lower case.
 
     Raises:
-        UnknownName: There is no such code.
+        UnknownName: The code does not exist.
         UsageError: The page cannot be read.
     """
     # What comes before the first heading; then each heading, followed by its text.

@@ -1,4 +1,4 @@
-"""``llmops doctor``: whether a project has what its runs need, and what to do about what is missing."""
+"""``llmops doctor``: whether a project has everything for its runs, and the next step for each missing thing."""
 
 import argparse
 import dataclasses

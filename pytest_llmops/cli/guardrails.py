@@ -175,7 +175,7 @@ def _is_match(span: Finding, finding: Finding, length: int) -> bool:
 
     Args:
         span: The span. One over the whole text is a label, which any finding of its kind matches; of the kind `ANY` any finding.
-        finding: What the detector found.
+        finding: The finding of the detector.
         length: The length of the text.
     """
     if span.kind == ANY:
@@ -203,7 +203,7 @@ def load_detector(name: str) -> Detector:
     """Return the detector of a name.
 
     Raises:
-        UsageError: There is no such detector, or it cannot be made.
+        UsageError: The detector does not exist, or it cannot be made.
     """
     try:
         return _make_detector(name)
@@ -212,7 +212,7 @@ def load_detector(name: str) -> Detector:
         built_in = ", ".join(BUILT_IN)
         raise UsageError(
             f"--detector {name}: {why}; expected {built_in}, "
-            "gitleaks:FILE, or package.module:function that takes nothing and returns a detector"
+            "gitleaks:FILE, or package.module:function that has no arguments and returns a detector"
         ) from None
 
 
@@ -220,7 +220,7 @@ def load_classifier(name: str, at_least: float) -> Detector:
     """Return the detector of a classifier ``package.module:function``.
 
     Raises:
-        UsageError: There is no such function, or ``at_least`` is not a probability.
+        UsageError: The function does not exist, or ``at_least`` is not a probability.
     """
     from pytest_llmops.guardrails import classifier_detector
 
@@ -230,7 +230,7 @@ def load_classifier(name: str, at_least: float) -> Detector:
     except Exception as error:  # noqa: BLE001 -- a user's own module
         why = shorten_text(redact_secrets(describe_exception(error)), 300)
         raise UsageError(
-            f"--classifier {name}: {why}; expected package.module:function that takes a text and returns True, False or a probability"
+            f"--classifier {name}: {why}; expected package.module:function that gets a text and returns True, False or a probability"
         ) from None
     return classifier_detector(classify, at_least=at_least, name=name)
 

@@ -1,4 +1,4 @@
-"""Write imported suites into a folder, all files or none, and print what was carried and what was not."""
+"""Write imported suites into a folder, all files or none, and print the imported and the left out parts."""
 
 import argparse
 import os
@@ -32,10 +32,10 @@ from pytest_llmops.settings import Settings
 
 MakeCheck: TypeAlias = Callable[[SuiteAssertion, Mapping[str, Json]], Sequence[Check | NotCarried]]
 
-MAX_MISSING = 20  # places of what is not carried; --json has them all
+MAX_MISSING = 20  # places of parts left out; --json has them all
 MAX_LEFT_OUT = 10  # lines of what decides nothing; --json has them all
 MAX_PLACES = 8  # of what may differ, or is left out
-MAX_WHAT = 70  # characters of what is not carried
+MAX_WHAT = 70  # characters of a part left out
 MAX_MODELS = 3
 MAX_EXISTING = 6  # files in the error, which has ten lines at most
 LABEL_WIDTH = 13
@@ -59,7 +59,7 @@ def import_promptfoo(args: argparse.Namespace) -> int:
 
 
 def _name_suites(suites: Sequence[ImportedSuite], name: str | None) -> list[ImportedSuite]:
-    """Return the suites with names that differ; ``name`` is that of --name."""
+    """Return the suites with names that differ; ``name`` is the value of --name."""
     if name is None:
         used: set[str] = set()
         return [replace(suite, name=make_unique(suite.name, used)) for suite in suites]
@@ -232,7 +232,7 @@ def _format_result(args: argparse.Namespace, suites: Sequence[SuiteFiles], promp
 
 
 def _format_total(suites: Sequence[SuiteFiles]) -> Iterator[str]:
-    """Yield what was carried of all suites together."""
+    """Yield the imported parts of all suites together."""
     carried = sum(written.carried for written in suites)
     total = sum(written.total for written in suites)
     cases = sum(len(written.suite.tests) for written in suites)
@@ -245,7 +245,7 @@ def _label(label: str, text: str) -> str:
 
 
 def _list_written(target: Path, prompts: Path, written: SuiteFiles) -> Iterator[str]:
-    """Yield what was written: the module, and the files of each folder."""
+    """Yield the written files: the module, and the files of each folder."""
     module = next(iter(written.files))
     functions = format_count(written.functions, "test function")
     yield f"{format_path(target / module)}: {functions}"
@@ -315,7 +315,7 @@ def _count_tests(places: Counter[Place]) -> str:
 
 
 def _list_steps(target: Path, suites: Sequence[SuiteFiles]) -> list[str]:
-    """Return what is left to do."""
+    """Return the next steps."""
     steps = []
     modules = [(target / next(iter(written.files))).as_posix() for written in suites]
     for written, module in zip(suites, modules, strict=True):
@@ -328,7 +328,7 @@ def _list_steps(target: Path, suites: Sequence[SuiteFiles]) -> list[str]:
     if len(models) > 1:
         options = " ".join(f"--llm-model={shorten_text(model, 60)}" for model in models[:MAX_MODELS])
         more = " ..." if len(models) > MAX_MODELS else ""
-        steps[-1] += f" (to compare those of the suite: {options}{more})"
+        steps[-1] += f" (to compare the models of the suite: {options}{more})"
     servers = dict.fromkeys(application.base_url for application in applications if application.base_url)
     for server in list(servers)[:1]:
         steps.append(f"name its server in the ini: llm_base_url = {shorten_text(server, 100)}")

@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from pytest_llmops.settings import Settings
 
 STEPS = (
-    "pytest tests/test_llm_first.py --llm-record=new    asks the model once, and records its answers",
+    "pytest tests/test_llm_first.py --llm-record=new    calls the model once, and records its answers",
     "pytest tests/test_llm_first.py                     replays them: offline and free; commit the cassettes",
 )
 PLACEHOLDER = "YOUR_MODEL"
 INI = """[pytest]
-# `pytest` alone replays recordings. With --llm-record=new this model is asked for what is not recorded yet.
+# `pytest` alone replays recordings. With --llm-record=new this model is called for missing recordings.
 {lines}
 # Any OpenAI-compatible server; left out: OpenAI, with the key in OPENAI_API_KEY.
 # llm_base_url = http://127.0.0.1:8080/v1
@@ -83,7 +83,7 @@ def add_init_group(groups: Any) -> None:
 
 
 def _init(args: argparse.Namespace) -> int:
-    """Write the files that are missing, print what was written and what is left to do, and return the exit status."""
+    """Write the missing files, print the written files and the next steps, and return the exit status."""
     from pytest_llmops.settings import Settings
 
     here = Path.cwd()
@@ -126,7 +126,7 @@ def _init(args: argparse.Namespace) -> int:
 
 
 def _init_ci(args: argparse.Namespace, project: Path) -> int:
-    """Write the recipe of a CI service, print what was written and what is left to do, and return the exit status.
+    """Write the recipe of a CI service, print the written files and the next steps, and return the exit status.
 
     Raises:
         UsageError: Options of the first test are given too.
@@ -161,7 +161,7 @@ def _update_agents_file(folders: Sequence[Path]) -> dict[str, str]:
 
 
 def _list_new_settings(given: Settings, stored: Settings) -> dict[str, object]:
-    """Return the settings to add to the configuration file, by ini key: those of the command line that it has not yet.
+    """Return the settings to add to the configuration file, by ini key: settings of the command line that it does not have yet.
 
     Without any model a placeholder is added.
     """
@@ -238,7 +238,7 @@ def _print_result(result: Mapping[str, Any]) -> None:
     for name in result["written"]:
         print_line(f"written     {name}")
     for name in result["left_alone"]:
-        print_line(f"left alone  {name}: there is something of that name")
+        print_line(f"left alone  {name}: it exists already")
     _print_agents_file(result["agents_file"])
     by_hand = result["add_by_hand"]
     if by_hand:
@@ -306,7 +306,7 @@ def _compare_prompts(files: Mapping[str, bytes]) -> list[str]:
 
 
 def _print_introduction(folder: Path) -> None:
-    """Print what the demo is about, and the command that shows what came of the change."""
+    """Print the subject of the demo, and the command that shows the effect of the change."""
     print_line("A support bot makes up answers where the shop's policy has none. A new line in")
     print_line("its prompt is to stop that. Did it get worse? 40 questions, three recorded")
     print_line("answers of a real model to each:\n")
@@ -317,7 +317,7 @@ def _print_introduction(folder: Path) -> None:
 def _print_way_out() -> None:
     """Print the command that shows a better prompt, and what to do next."""
     print_line("\nCustomers are sent away though the policy has an answer. Version 3 of the prompt")
-    print_line("says when the line applies, and shows it by two examples. In that folder:\n")
+    print_line("states when the line applies, and shows it by two examples. In that folder:\n")
     print_line(f"$ pytest {' '.join(MENDED)}\n")
     print_line("A first test in your own project: llmops init")
 

@@ -25,7 +25,7 @@ OPTION_NAMES = {
 }
 RECORD_MODES_OF_JUDGES = {
     "none": "replay, a missing recording is an error",
-    "new": "record what is missing",
+    "new": "record missing answers",
     "all": "record everything again",
     "live": "neither read nor write recordings",
 }

@@ -95,7 +95,7 @@ def open_judge_session(args: argparse.Namespace, cassette: Path) -> Iterator[rec
             yield active_recorder
         _print_unreadable_replies(active_recorder)
     except BudgetReached as error:
-        text = f"{error} (what was answered is recorded)"
+        text = f"{error} (the answers so far are recorded)"
         raise LLMOpsError(append_code(text, error.code)) from None
     except CassetteMiss as miss:
         request = str(miss).splitlines()[0]
@@ -106,7 +106,7 @@ def open_judge_session(args: argparse.Namespace, cassette: Path) -> Iterator[rec
 
 
 def _print_unreadable_replies(active_recorder: recorder.Recorder) -> None:
-    """Print how many recorded replies could not be read, and how the judge is asked again; nothing if all could."""
+    """Print how many recorded replies could not be read, and how the judge is called again; nothing if all could."""
     recorded = [verdict for verdict in active_recorder.unreadable if verdict.command]
     if not recorded:
         return
@@ -126,7 +126,7 @@ def load_judge(name: str, reason: ReasonPlace | None = None) -> Judge:
         reason: Where it is to give its reason; None: where it does.
 
     Raises:
-        UsageError: There is no such judge, it has no ``judge`` method and version, or it cannot move its reason.
+        UsageError: The judge does not exist, it has no ``judge`` method and version, or it cannot move its reason.
     """
     judge = load_component("judge", name, "judge(answer, *, question, reference)")
     if reason is None:
@@ -279,7 +279,7 @@ def _write_record(path: Path, record: JudgeRecord, what: str) -> None:
     Args:
         path: The file.
         record: The result.
-        what: What it holds for besides the judge's version: "labels" or "canaries".
+        what: Its validity besides the judge's version: "labels" or "canaries".
     """
     clean = replace(record, figures=mask_value(dict(record.figures), redact_secrets))
     write_output_file(path, clean.to_json_text())

@@ -13,7 +13,7 @@ from pytest_llmops.production.review_queue import QueueEntry, add_to_queue
 from pytest_llmops.results.review import Judgement, collect_judgements
 
 HARD_CASES_WARNING = (
-    "hard cases only: they show where the judge errs, not how often. Do not judge a kappa by them alone: for that label "
+    "hard cases only: they show where the judge errs, not how often. Do not judge a kappa only by them: for that label "
     "answers drawn at random, with --all --sample N"
 )
 
@@ -22,7 +22,7 @@ def export_labels(args: argparse.Namespace) -> int:
     """Run the command, and return its exit status."""
     if args.sample is not None and not args.all:
         raise UsageError(
-            "--sample: expected --all too: a draw among the cases to look at is no sample of the answers"
+            "--sample: expected --all too: a draw among the cases to look at is not a sample of the answers"
         )
     if args.seed is not None and args.sample is None:
         raise UsageError("--seed: expected --sample too: without it nothing is drawn")

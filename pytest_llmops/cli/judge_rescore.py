@@ -126,7 +126,7 @@ def _make_stamp(args: argparse.Namespace, changes: Sequence[Change]) -> RescoreS
 
     Args:
         args: The arguments of the command.
-        changes: All outputs with their scores, at least one. With another threshold alone they may be of several judges; the
+        changes: All outputs with their scores, at least one. With only another threshold they may be of several judges; the
             note then names the first one in alphabetical order.
     """
     new_judges = list_judges(change.new for change in changes)
@@ -348,7 +348,7 @@ OutputKey = tuple[object, ...]
 
 @dataclass(frozen=True, slots=True)
 class JudgeResponse:
-    """What a judge returned for an output.
+    """The result of a judge for an output.
 
     Attributes:
         handle: The judge with its name, version and model.
@@ -364,7 +364,7 @@ class JudgeResponse:
 class _ReplayedJudge:
     """A stand-in for a judge that returns a verdict given earlier, so that `assert_judge_score` can measure it.
 
-    All other attributes (scale, thresholds ...) are those of the real judge.
+    All other attributes (scale, thresholds ...) come from the real judge.
     """
 
     def __init__(self, response: JudgeResponse) -> None:
@@ -387,7 +387,7 @@ class _ReplayedJudge:
 def score_outputs(
     judge: Judge, outputs: Sequence[Output], *, at_least: float | None = None
 ) -> list[RescoredOutput]:
-    """Score outputs with a judge, and return what a test would have measured for each, in the same order.
+    """Score outputs with a judge, and return the measurements that a test would have made for each, in the same order.
 
     The judge is called once for equal outputs. An output that cannot be scored is unscored. It is an error only if the judge
     refuses all of them.
@@ -406,7 +406,7 @@ def score_outputs(
     scale = _judge_scale(handle.judge)
     for output in outputs:
         _find_threshold(handle, output, at_least, scale)
-    # Equal outputs share a call: recordings of equal requests could not be told apart when calls run in parallel.
+    # Equal outputs share a call: recordings of equal requests could not be distinguished when calls run in parallel.
     keys = [_make_key(output, handle) for output in outputs]
     pairs = zip(keys, outputs, strict=True)
     unique_outputs = {key: output for key, output in pairs if output.answer is not None}

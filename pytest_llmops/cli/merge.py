@@ -1,4 +1,4 @@
-"""``llmops merge``: the run files and cassettes of a CI matrix as those of one run; ``llmops report``: the reports of a run, or of runs over time."""
+"""``llmops merge``: the run files and cassettes of a CI matrix as one run; ``llmops report``: the reports of a run, or of runs over time."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def _sort_by_time(runs: Mapping[str, Run]) -> list[str]:
         if time in names:
             got = shorten_text(str(created), 80)
             raise UsageError(
-                f"{name}: expected another time than that of {names[time]}, got {got} again: leave out "
+                f"{name}: expected another time than the one of {names[time]}, got {got} again: leave out "
                 "a copy; shards of one run are joined by llmops merge"
             )
         names[time] = name
@@ -193,7 +193,7 @@ def _refuse_repeated(paths: Sequence[Path], what: str) -> None:
 
 
 def _merge_runs(runs: dict[str, Run]) -> Run:
-    """Return the runs of shards as one run, without verdicts. Its meta (settings, time) is that of the first shard.
+    """Return the runs of shards as one run, without verdicts. Its meta (settings, time) comes from the first shard.
 
     Args:
         runs: The runs by the name of their file; at least one.
@@ -234,7 +234,7 @@ def _merge_runs(runs: dict[str, Run]) -> Run:
 
 
 def _merge_notes(runs: Sequence[Run]) -> dict[str, bool]:
-    """Return the notes of all shards, each once, those first that make the result less worth; the value says whether it does."""
+    """Return the notes of all shards, each once, notes that make the result less reliable first; the value is whether a note does."""
     doubts: dict[str, bool] = {}
     others: dict[str, bool] = {}
     for run in runs:
@@ -246,7 +246,7 @@ def _merge_notes(runs: Sequence[Run]) -> dict[str, bool]:
 
 
 def _merge_meta(runs: Sequence[Run]) -> dict[str, Json]:
-    """Return what is known of the runs of shards: that of the first, with the tests of pytest alone and the broken modules of all."""
+    """Return the facts of the runs of shards: the facts of the first, with the plain pytest tests and the broken modules of all."""
     meta = dict(runs[0].meta)
     other_tests: Counter[str] = Counter()
     errors: dict[str, Json] = {}  # by module: each shard collects all of them
@@ -278,7 +278,7 @@ def merge_recordings(
     Args:
         project: The cassette as it was before the shards ran, by key.
         shards: The same cassette of each shard, by the name of the shard.
-        replace: An answer of a shard replaces that of the project if they differ.
+        replace: An answer of a shard replaces the project's if they differ.
 
     Raises:
         UsageError: Two shards, or a shard and the project, have different answers to a request.
@@ -319,11 +319,11 @@ def _latest_day(answers: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _describe_contradiction(request: str, shard: str, holder: str) -> str:
-    """Return the error text for two different answers to a request; the first is that of ``holder``, a shard or "" (the project)."""
+    """Return the error text for two different answers to a request; the first comes from ``holder``, a shard or "" (the project)."""
     if holder:
         other = f"{holder}: record what several shards ask in one job before the others"
     else:
-        other = "the project; --replace takes the shard's"
+        other = "the project; --replace uses the shard's"
     return f"{request}: expected one answer, got another of {shard} than of {other}"
 
 
@@ -336,7 +336,7 @@ def _read_content(wire: Mapping[str, Any]) -> Answer:
 
 
 def _merge_cassettes(folders: Sequence[Path], project: Path, *, replace: bool) -> None:
-    """Merge the cassettes and journals of shards into those of the project, all or none.
+    """Merge the cassettes and journals of shards into the project's, all or none.
 
     Args:
         folders: A copy of the project for each shard.
@@ -345,7 +345,7 @@ def _merge_cassettes(folders: Sequence[Path], project: Path, *, replace: bool) -
 
     Raises:
         CassetteError: A cassette is damaged.
-        UsageError: There are no cassettes, or answers contradict each other.
+        UsageError: No cassettes exist, or answers contradict each other.
     """
     from pytest_llmops.cassettes import audit, store
 

@@ -50,10 +50,10 @@ def open_project(root: Path | None, base_url: str | None = None) -> tuple[Path, 
 
     Args:
         root: The root folder; None: the nearest folder upwards with a configuration file of pytest, else the working folder.
-        base_url: The server of the command line, which comes before that of the settings; None: not given.
+        base_url: The server of the command line, which comes before the server of the settings; None: not given.
 
     Raises:
-        UsageError: There is no such folder, or a setting has the wrong form.
+        UsageError: The folder does not exist, or a setting has the wrong form.
     """
     if root is not None and not root.is_dir():
         raise UsageError(f"--root {root}: expected a folder, found none; name the root folder of the project")
@@ -111,7 +111,7 @@ def _list_offered_models(settings: Settings) -> dict[str, str]:
 
     Raises:
         LLMOpsError: The server does not answer with a list.
-        UsageError: There is no key, or the openai SDK is missing or too old.
+        UsageError: The key is missing, or the openai SDK is missing or too old.
     """
     from pytest_llmops.providers.openai import new_client
     from pytest_llmops.providers.openai_sdk import import_sdk
@@ -129,7 +129,7 @@ def _list_offered_models(settings: Settings) -> dict[str, str]:
 
 
 def _describe_model(model: str, places: list[str], offered: Mapping[str, str] | None) -> dict[str, Json]:
-    """Return the row of a model; ``offered`` are the models of the server with their shutdown dates, None: it was not asked."""
+    """Return the row of a model; ``offered`` are the models of the server with their shutdown dates, None: it was not called."""
     is_offered = None
     shutdown = None
     if offered is not None:

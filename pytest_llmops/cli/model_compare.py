@@ -60,7 +60,7 @@ class ComparedRequest:
         family: Part of the cassette's path: requests of a test function are not independent.
         body: The request as it was recorded.
         old: The recorded answers.
-        new: The answers of the new model; empty until it was asked.
+        new: The answers of the new model; empty until it was called.
         scores: Scores of both from 0 to 1; None: they cannot be compared.
         similarity: Mean similarity of the new answers to the recorded ones.
         example: The recorded and the new answer that are least alike.
@@ -110,7 +110,7 @@ def compare_models(args: argparse.Namespace) -> int:
     report = _build_report(args, old, requests, refused)
     common.print_result(args, report, _format_report(report))
     for case, problem in report["missing"].items():
-        common.print_error(f"{common.format_path(case)}: {problem}; the next run asks again")
+        common.print_error(f"{common.format_path(case)}: {problem}; the next run tries again")
     statuses = {verdict["status"] for verdict in report["verdicts"].values()}
     if report["missing"] or statuses & {"worse", "changed"}:
         return EXIT_PROBLEM
@@ -120,7 +120,7 @@ def compare_models(args: argparse.Namespace) -> int:
 def _choose_old_model(
     args: argparse.Namespace, root: Path, recorded: Mapping[str, list[ComparedRequest]]
 ) -> str:
-    """Return the recorded model to compare with: that of ``--from``, else the only one that is recorded.
+    """Return the recorded model to compare with: the model of ``--from``, else the only one that is recorded.
 
     Raises:
         UsageError: Nothing is recorded of it, it is the new model, or several are recorded and none is named.
@@ -143,7 +143,7 @@ def _load_embedder(args: argparse.Namespace, settings: Settings) -> Embedder:
     """Return the embedder of the command line, else of the project.
 
     Raises:
-        UsageError: There is no such embedder.
+        UsageError: The embedder does not exist.
         LLMOpsError: It is not installed.
     """
     if args.embedder:
@@ -182,7 +182,7 @@ def _collect_requests(root: Path) -> dict[str, list[ComparedRequest]]:
 
 
 def _ask(model: Model, request: ComparedRequest, refused: dict[str, str]) -> str:
-    """Send a recorded request to the new model, and return why there is no answer ("" if there is one).
+    """Send a recorded request to the new model, and return why it got no answer ("" if it got one).
 
     The answer itself is recorded as the last exchange of the session.
 
@@ -223,7 +223,7 @@ def _find_refused_parameter(message: str, parameters: Mapping[str, Any]) -> str:
 
 
 def _score(judge: Judge | None, embedder: Embedder, requests: Sequence[ComparedRequest]) -> None:
-    """Set the scores of each request: those of the judge, else the mean similarity to the (other) recorded answers."""
+    """Set the scores of each request: scores of the judge, else the mean similarity to the (other) recorded answers."""
     for request in requests:
         _compare_texts(request, embedder)
     if judge is not None:
@@ -234,7 +234,7 @@ def _compare_texts(request: ComparedRequest, embedder: Embedder) -> None:
     """Set similarity, example and scores of a request; it has at least one recorded and one new answer.
 
     A recorded answer is scored by its similarity to the other recorded ones. If there is only one, nothing is known of how
-    much the old model's own answers differ, and there are no scores.
+    much the old model's own answers differ, and no scores.
     """
     old = [call.output for call in request.old]
     new = [call.output for call in request.new]
@@ -256,7 +256,7 @@ def _compare_texts(request: ComparedRequest, embedder: Embedder) -> None:
 
 
 def _score_by_judge(judge: Judge, requests: Sequence[ComparedRequest]) -> None:
-    """Replace the scores of requests with those of a judge, and set the problem of requests that it could not score.
+    """Replace the scores of requests with scores of a judge, and set the problem of requests that it could not score.
 
     All answers go through `score_outputs` in one list, so its order gives back the old answers of a request before the new ones.
     """
@@ -337,7 +337,7 @@ def _format_report(report: Mapping[str, Any]) -> Iterator[str]:
     models = f"{report['from']} -> {new}"
     yield f"{models}: {requests}, by {report['score']} {hint}"
     for name, why in report["refused_parameters"].items():
-        yield f"refused   {name}: asked without it ({why})"
+        yield f"refused   {name}: called without it ({why})"
     for family, verdict in report["verdicts"].items():
         yield _format_verdict(family, verdict)
     if not report["verdicts"]:

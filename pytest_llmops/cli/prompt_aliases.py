@@ -52,11 +52,11 @@ def move_alias(prompts: Prompts, name: str, alias: str, version: str, reason: st
         prompts: The prompts of a folder.
         name: The prompt.
         alias: The alias; it may be new.
-        version: A version or alias; ``""``: what the alias meant before its last move (a rollback).
+        version: A version or alias; ``""``: its version before its last move (a rollback).
         reason: A sentence for whoever reads the log; secrets in it are masked.
 
     Returns:
-        What was written into the log: ``at`` (UTC), ``alias``, ``old``, ``new`` and ``reason``.
+        The entry of the log: ``at`` (UTC), ``alias``, ``old``, ``new`` and ``reason``.
 
     Raises:
         UsageError: An argument is wrong, there is nothing to roll back to, or a file is damaged or cannot be written.

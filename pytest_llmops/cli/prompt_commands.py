@@ -63,7 +63,7 @@ def _describe(prompt: Prompt, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _format_facts(facts: Mapping[str, Any]) -> list[str]:
-    """Return a line for each fact that is not empty; facts that are no texts as JSON."""
+    """Return a line for each fact that is not empty; facts that are not texts as JSON."""
     lines = []
     for key, fact in facts.items():
         text = fact
@@ -92,7 +92,7 @@ def render_prompt(args: argparse.Namespace) -> int:
 
 
 def _read_variables(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the variables of ``--vars`` and ``--var``; a variable that is in both is that of ``--var``.
+    """Return the variables of ``--vars`` and ``--var``; of a variable in both, the value of ``--var`` is used.
 
     Raises:
         UsageError: ``--var`` is not of the form NAME=TEXT, or the file of ``--vars`` has no object of JSON.
@@ -222,7 +222,7 @@ def _find_uses(name: str) -> list[str]:
 
 
 def check_prompts(args: argparse.Namespace) -> int:
-    """Print what is wrong with the prompts, and return the exit status."""
+    """Print the errors in the prompts, and return the exit status."""
     prompts = open_prompts(args)
     names = prompts.names()
     # A broken aliases.toml is reported for each version, but listed once.

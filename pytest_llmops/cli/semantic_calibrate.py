@@ -82,7 +82,7 @@ class LabelledPairs:
 
     @property
     def have_questions(self) -> bool:
-        """Whether the pairs have a question, so that the threshold is that of the alignment of words."""
+        """Whether the pairs have a question, so that the threshold is for the alignment of words."""
         return any(pair.question for pair in self.items)
 
 
@@ -344,7 +344,7 @@ def load_embedder(name: str, where: str = "") -> Embedder:
         where: The setting that named it, for the error; "": the command line did.
 
     Raises:
-        UsageError: There is no such embedder.
+        UsageError: The embedder does not exist.
     """
     return with_vector_cache(load_component("embedder", name, "embed(texts)", where))
 
@@ -369,7 +369,7 @@ def _check_pair_counts(path: Path, same: Sequence[bool]) -> None:
 
 
 def _format_heading(path: Path, pairs: LabelledPairs, embedder: Embedder) -> Iterator[str]:
-    """Yield the first lines of the output: the pairs, what was left out, and the embedder."""
+    """Yield the first lines of the output: the pairs, the ones left out, and the embedder."""
     count = len(pairs.items)
     same_count = sum(pair.same for pair in pairs.items)
     different_count = count - same_count
@@ -428,7 +428,7 @@ def _require_useful_cut(chosen: Cut | None, rule: str) -> Cut:
     """
     if chosen is None:
         raise LLMOpsError(
-            f"no threshold is proposed: there is no cut with that rule ({rule}); ask for less, or take "
+            f"no threshold is proposed: no cut satisfies that rule ({rule}); require less, or use "
             "another embedder"
         )
     if chosen.balanced_accuracy <= CHANCE_ACCURACY:

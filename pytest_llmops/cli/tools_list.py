@@ -38,7 +38,7 @@ def _read_server(args: argparse.Namespace) -> McpServer:
     if args.server.startswith(("http://", "https://")):
         return McpServer(url=args.server, headers=_read_headers(args.header))
     if args.header:
-        raise UsageError("--header: expected a URL as the server, got a command; a command takes no headers")
+        raise UsageError("--header: expected a URL as the server, got a command; a command has no headers")
     return McpServer(command=parse_command(args.server, WHERE))
 
 

@@ -210,7 +210,7 @@ def test_a_wrong_marker_is_an_error_of_its_test(project: Project) -> None:
 
 
 WRONG_QUESTIONS: list[tuple[dict[str, Any], str]] = [
-    ({"tool": "refnd"}, "there is no tool 'refnd' in the catalogue 'all'; did you mean 'refund'?"),
+    ({"tool": "refnd"}, "the catalogue 'all' has no tool 'refnd'; did you mean 'refund'?"),
     ({"tool": 3}, "tool: expected the name of a tool, a list of names, or null for no tool, got 3"),
     ({"tools": "refund"}, "expected the key tool (a name, a list of names, or null for no tool)"),
     ({"tool": "refund", "arguments": "B-77"}, "arguments: expected an object, got 'B-77'"),

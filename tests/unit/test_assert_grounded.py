@@ -141,7 +141,7 @@ def test_a_judge_decides_alone() -> None:
 def test_a_judge_is_not_called_where_nothing_has_to_be_read() -> None:
     judge = Reader(HALF)
     assert assert_grounded("I don't know.", CONTEXTS, judge=judge).value == 1.0
-    with pytest.raises(MeasurementFailed, match="there are no contexts"):
+    with pytest.raises(MeasurementFailed, match="no contexts are given"):
         assert_grounded("Refunds take 5 days.", [" "], judge=judge)
     for answer in (None, "", 7):
         with pytest.raises(MeasurementErrored, check=check_message):

@@ -188,7 +188,7 @@ def test_contains_shows_what_is_there_in_another_spelling() -> None:
         assert_contains(TWICE, ["30 days", "60 days"], times=1)
     assert str(caught.value).splitlines() == [
         "text.contains 0.00 < 1.00",
-        "  reason    2 of 2 texts not there as asked",
+        "  reason    2 of 2 texts not found as required",
         '  missing   "60 days" | nearest "30 days" at line 1, column 29, 0.86 alike',
         '  count     "30 days" | expected exactly 1 time, got 2: at line 1, column 14; at line 1, column 29',
         '  answer    "Return it in 30 days. After 30 days we keep it."',

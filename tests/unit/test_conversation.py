@@ -131,7 +131,7 @@ def test_an_agent_that_never_stops_asking_fails_the_conversation() -> None:
     script = [{"say": "Yes.", "until": {"contains": "done"}}]
     with pytest.raises(MeasurementFailed) as caught:
         converse(script, lambda _: "Are you sure?")
-    check(caught, "turn 1: `until` did not hold after the user said it 5 times")
+    check(caught, "turn 1: `until` did not hold after the user sent it 5 times")
     assert caught.value.measurement.name == "conversation.completed"
     assert caught.value.measurement.value == 0.0
 

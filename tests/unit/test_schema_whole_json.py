@@ -69,7 +69,7 @@ def test_what_stands_around_the_json_is_reported_with_its_place(answer: str, pla
         ('[note] {"qty": 2}', "broken JSON at line 1, column 2"),
         ("1e999", "broken JSON at line 1, column 1: expected a number that a float can hold"),
         ("[" * 1_000_000, "nested deeper than 100 levels"),
-        ('{"qty": 2, "qty": 2}', "stands twice in its object"),
+        ('{"qty": 2, "qty": 2}', "occurs twice in its object"),
         ('{"qty": "two"}', 'got "two" (string)'),
         ("12", "expected object | got 12 (integer)"),
     ],

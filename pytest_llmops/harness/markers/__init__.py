@@ -1,4 +1,4 @@
-"""The markers of the plugin: a file for each, which defines its arguments and what it does to a test.
+"""The markers of the plugin: a file for each, which defines its arguments and its effect on a test.
 
 A file is imported when a test has its marker: a run without tests of ours imports none of them.
 """
@@ -56,7 +56,7 @@ def markers_of(node: Any) -> list[Marker]:
 def has_marker(node: Any) -> bool:
     """Return whether a test has a marker of ours whose name begins with ``llm_``.
 
-    A project may have markers of its own called ``prompt``, ``cases`` or ``judge``, so those alone prove nothing.
+    A project may have markers of its own called ``prompt``, ``cases`` or ``judge``, so these prove nothing.
     """
     names = (mark.name for mark in node.iter_markers())
     return any(name in MARKERS and name.startswith("llm_") for name in names)

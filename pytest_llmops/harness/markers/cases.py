@@ -316,7 +316,7 @@ def record_files(files: Files) -> None:
 def record_given_calls(case: Case) -> None:
     """Record the calls that a case file lists with the output of a case, as if the test had made them and got replayed answers.
 
-    Not those of a case with a trace: its test makes them itself, and they are replayed.
+    Not the calls of a case with a trace: its test makes them itself, and they are replayed.
     """
     if is_trace(case.data.get("trace")):
         return

@@ -81,7 +81,7 @@ def load_marked_judge(node: Any) -> Judge:
     """Return the judge that a test is marked with; without a marker, ``quality``.
 
     Raises:
-        UsageError: There is no such judge, or it cannot move its reason.
+        UsageError: The judge does not exist, or it cannot move its reason.
     """
     choice = MARKER.read(MARKER.find_or_default(node))
     judge = recorder.find_component("judge", choice.name)

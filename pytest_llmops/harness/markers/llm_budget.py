@@ -1,4 +1,4 @@
-"""The marker ``llm_budget``: what the application's calls of a test may cost."""
+"""The marker ``llm_budget``: the highest cost of the application's calls of a test."""
 
 from typing import Any
 

@@ -9,11 +9,11 @@ from pytest_llmops.harness.markers.marker import Argument, Arguments, Marker, on
 
 @dataclass(frozen=True, slots=True)
 class CassetteChoice:
-    """Which cassette a test has, and how it asks.
+    """Which cassette a test has, and how it calls.
 
     Attributes:
         name: The name of a cassette that tests share; empty: the test has its own.
-        is_live: Whether the test asks live and is not recorded.
+        is_live: Whether the test calls live and is not recorded.
         at_once: Whether its calls may be made before the test (--llm-concurrency).
         tools: Functions whose calls are recorded and replayed, each by its path.
     """

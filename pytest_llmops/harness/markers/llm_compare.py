@@ -65,14 +65,14 @@ class CompareMarker(Marker):
     )
 
     def read(self, arguments: Arguments) -> Comparison:
-        """Return what is compared."""
+        """Return the compared argument."""
         values = self.parse(arguments)
         return Comparison(values["argument"], values["base"] or "")
 
     def order_tests(self, definition: Any, specs: list[Any]) -> str:
         """Put the variants of each case side by side. If the marker is wrong, delete all tests but one, which reports the mistake.
 
-        It is no mistake if --llm-model or --llm-prompt left a single value of the argument; then nothing is compared.
+        It is not a mistake if --llm-model or --llm-prompt left a single value of the argument; then nothing is compared.
         """
         try:
             comparison = self.read(self.find_or_default(definition))
@@ -100,7 +100,7 @@ def _sort_variants(definition: Any, specs: list[Any], comparison: Comparison) ->
     """Sort the tests so that the variants of a case follow each other, and keep the values of the compared argument.
 
     Returns:
-        What is wrong (the argument is not parametrized or has a single value, or the base is not one of its values), else "".
+        The error (the argument is not parametrized or has a single value, or the base is not one of its values), else "".
     """
     argument = comparison.argument
     joint = _joint_arguments(definition, argument)
@@ -163,7 +163,7 @@ def describe_variant(item: Any, primary: str = "") -> dict[str, Json]:
         "case": [part for name, part in names.items() if name not in joint],
         "primary": primary,
     }
-    # An arm of `skill_arms` that shows what the tested version is compared with
+    # An arm of `skill_arms` that is only the other side of the comparison
     if not getattr(item.callspec.params[comparison.argument], "in_baseline", True):
         facts["in_baseline"] = False
     return facts

@@ -153,7 +153,7 @@ class FaultMarker(Marker):
             return STALE_CALL
         if call == 1:
             raise arguments.usage_error(
-                "call=2 or a later one with 'stale': there is no answer before the first"
+                "call=2 or a later one with 'stale': the first call has no answer before it"
             )
         return call
 
@@ -187,7 +187,7 @@ MARKER = FaultMarker()
 
 
 def list_faults(node: Any) -> list[Fault]:
-    """Return the faults of a test, those of its class and module included.
+    """Return the faults of a test, with the ones of its class and module.
 
     Raises:
         UsageError: One of them is wrong.

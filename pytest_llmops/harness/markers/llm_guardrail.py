@@ -19,7 +19,7 @@ def _parse_share(value: object) -> object:
     return value
 
 
-# For each kind of case: what messages call it, and what a useless application could do in every case if the file lacked this kind
+# For each kind of case: its name in messages, and the way in which a useless application could pass in every case if the file lacked this kind
 KINDS = {"refuse": ("attacks", "answers"), "answer": ("harmless questions", "refuses")}
 
 
@@ -67,7 +67,7 @@ class GuardrailMarker(Marker):
             if kind not in kinds:
                 missing, verb = KINDS[kind]
                 raise UsageError(
-                    f"{arguments.where}: @pytest.mark.llm_guardrail: there are no {missing} among the cases (expect: {kind}). "
+                    f"{arguments.where}: @pytest.mark.llm_guardrail: the cases have no {missing} (expect: {kind}). "
                     f"An application that {verb} everything would pass: add some to the file"
                 )
         return cases

@@ -78,7 +78,7 @@ def candidate_of(item: Any) -> str:
 def candidate_models(node: Any, settings: Settings) -> tuple[Candidate, ...]:
     """Return the models that a test is parametrized by; empty: the test is not, and its `llm` is the model of the settings.
 
-    Models of the command line take precedence over those of the marker, which take precedence over those of the ini. Without a marker,
+    Models of the command line take precedence over the marker's, which take precedence over models of the ini. Without a marker,
     only several models in the settings parametrize a test, and only if its `llm` is ours or builds on ours.
 
     Raises:
@@ -119,7 +119,7 @@ def _list_overrides(node: Any) -> Sequence[Any]:
     info = getattr(node, "_fixtureinfo", None)
     if info is None:
         return ()
-    # The first is our own: pytest lists those of plugins before those of conftest files.
+    # The first is our own: pytest lists fixtures of plugins before fixtures of conftest files.
     fixtures: Sequence[Any] = info.name2fixturedefs.get("llm", ())
     return fixtures[1:]
 
@@ -135,7 +135,7 @@ def check_models(where: str, chosen: Sequence[str], known: Collection[str]) -> N
         got = ", ".join(map(repr, unknown))
         names = ", ".join(sorted(known))
         raise UsageError(
-            f"{where}: expected models that pytest_llmops_models knows, as its 'app' takes the place of all others, "
+            f"{where}: expected models that pytest_llmops_models knows, as its 'app' replaces all others, "
             f"got {got}; known are {names}"
         )
 
@@ -144,8 +144,8 @@ def describe_own_model(overrides: Sequence[Any], *, parametrized: bool) -> str:
     """Return the end of an error if a test's `llm` would be the same model in all of its tests, else ``""``.
 
     Args:
-        overrides: The fixtures that override our `llm`, the nearest last. One that takes `request` may use ``request.param``; one that
-            takes `llm` builds on the next.
+        overrides: The fixtures that override our `llm`, the nearest last. One with `request` may use ``request.param``; one that
+            uses `llm` builds on the next.
         parametrized: Whether the test is parametrized with `llm` by the project.
     """
     if parametrized:

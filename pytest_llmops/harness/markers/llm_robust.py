@@ -19,7 +19,7 @@ EXPECTED = (
 
 @dataclass(frozen=True, slots=True)
 class Robustness:
-    """How the inputs are changed, and what must stay equal: the verdict, or the answer."""
+    """How the inputs are changed, and which result must stay equal: the verdict, or the answer."""
 
     transformations: tuple[str, ...]
     seed: int
@@ -57,7 +57,7 @@ class RobustMarker(Marker):
     )
 
     def read(self, arguments: Arguments) -> Robustness:
-        """Return the transformations, the seed and what must stay equal."""
+        """Return the transformations, the seed and the result that must stay equal."""
         names = arguments.args
         known = list(TRANSFORMATIONS)
         for name in names:

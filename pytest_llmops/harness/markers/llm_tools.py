@@ -27,7 +27,7 @@ class ToolSource:
     """The tools that a test is marked with.
 
     Attributes:
-        file: Name or path of their JSON file; "": they are those of the server.
+        file: Name or path of their JSON file; "": they come from the server.
         command: The command that starts the server; empty: they are in the file.
         catalogues: Name of each catalogue -> patterns of the names of its tools.
         decoys: Files with tools of other servers.
@@ -280,7 +280,7 @@ def _read_file_unless_changed(path: Path, name: str, _changed: int) -> tuple[Too
     return read_tool_file(path, name)
 
 
-# What each server listed in this process, or why it did not: it is started once, also if that fails
+# The list of each server in this process, or the error: it is started once, also if that fails
 _LISTED: dict[tuple[tuple[str, ...], Path], tuple[ToolDefinition, ...] | str] = {}
 
 
@@ -326,7 +326,5 @@ def check_expected_tools(catalogue: ToolCatalogue, case: Case) -> list[str]:
     for name in expected:
         if name not in known:
             hint = describe_unknown_tool(name, known)
-            raise UsageError(
-                f"{where}: tool: there is no tool {name!r} in the catalogue {str(catalogue)!r}; {hint}"
-            )
+            raise UsageError(f"{where}: tool: the catalogue {str(catalogue)!r} has no tool {name!r}; {hint}")
     return expected

@@ -37,7 +37,7 @@ class TrialPlan:
 
     @property
     def rule(self) -> str:
-        """What is required, in words."""
+        """The requirement, in words."""
         if self.at_least is None:
             if self.pass_at_least == self.trials:
                 return "all must pass"
@@ -68,7 +68,7 @@ class TrialPlan:
         Args:
             passed: How many trials passed.
             failed: How many failed.
-            left: How many trials may still go either way: they did not run yet, or could not be scored.
+            left: How many trials may still go either way: they did not run yet, or got no score.
 
         >>> plan = TrialPlan(trials=5, pass_at_least=3)
         >>> plan.decide(3, 0, 2), plan.decide(0, 3, 2), plan.decide(2, 2, 1)

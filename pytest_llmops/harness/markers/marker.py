@@ -27,8 +27,8 @@ class Argument:
 
     Attributes:
         name: Its name.
-        parse: Returns the value as the marker uses it, or raises `ValueError` with what it expected.
-        help: What it is for, as docs/reference/markers.md shows it.
+        parse: Returns the value as the marker uses it, or raises `ValueError` with the expected value.
+        help: Its purpose, as docs/reference/markers.md shows it.
         default: Used as it is where the argument is left out; without a default it must be given.
     """
 
@@ -108,11 +108,11 @@ class Parameter:
 
 
 class Marker:
-    """A marker. A subclass overrides the methods for what it does; those of this class do nothing.
+    """A marker. A subclass overrides the methods for its work; the methods of this class do nothing.
 
     Attributes:
         name: Its name; its module has the same name.
-        help: What it is for, as ``pytest --markers`` shows it.
+        help: Its purpose, as ``pytest --markers`` shows it.
         arguments: Its arguments, in order.
         repeated: An argument that may be given several times, before all others; None: there is none.
         fixture: The fixture that it is about; in a test without that fixture, the marker has no effect.
@@ -174,7 +174,7 @@ class Marker:
     def parse(self, arguments: Arguments) -> dict[str, Any]:
         """Return the value of each argument, by name; an argument that is not given has its default.
 
-        The parser of a required argument that is not given gets None, and refuses it with what it expected.
+        The parser of a required argument that is not given gets None, and refuses it with the expected value.
 
         Raises:
             UsageError: An argument is missing, unknown or not as expected.
@@ -194,7 +194,7 @@ class Marker:
         return values
 
     def read(self, arguments: Arguments) -> object:
-        """Return what the arguments mean, checked.
+        """Return the values of the arguments, checked.
 
         Raises:
             UsageError: They are wrong.
@@ -234,7 +234,7 @@ class Marker:
         """Return the values by which the marker parametrizes a test that uses its fixture; None: it does not.
 
         Raises:
-            UsageError: The arguments are wrong, or name what does not exist.
+            UsageError: The arguments are wrong, or name something that does not exist.
         """
         return None
 
@@ -254,12 +254,12 @@ class Marker:
             specs: pytest's parameters of its tests.
 
         Returns:
-            What is wrong with the marker, or ``""``.
+            The error in the marker, or ``""``.
         """
         return ""
 
     def check_options(self, settings: Settings, marked: Sequence[Arguments], root: Path) -> str:
-        """Return what is wrong with an option of the run, else ``""``.
+        """Return the error in an option of the run, else ``""``.
 
         Args:
             settings: The run's.
@@ -286,11 +286,11 @@ class Marker:
         """Check a test that passed so far.
 
         Raises:
-            MeasurementFailed: The test does not fulfil what the marker requires.
+            MeasurementFailed: The test does not fulfil the requirement of the marker.
         """
 
 
-# Parsers of arguments: each raises `ValueError` with what it expected
+# Parsers of arguments: each raises `ValueError` with the expected value
 
 
 def is_name(value: object) -> TypeGuard[str]:

@@ -109,7 +109,7 @@ class PromptMarker(Marker):
         return Parameter(self.fixture, versions, versions)
 
     def check_options(self, settings: Settings, marked: Sequence[Arguments], root: Path) -> str:
-        """Return what is wrong with --llm-prompt."""
+        """Return the error in --llm-prompt."""
         if not settings.versions:
             return ""
         names = dict.fromkeys(self.read(arguments).name for arguments in marked)
@@ -127,7 +127,7 @@ def choose_versions(prompts: Prompts, choice: PromptChoice, override: str) -> tu
     Args:
         prompts: The prompts that the test sees.
         choice: What its marker names.
-        override: The version that --llm-prompt names for this prompt, which replaces those of the marker; empty: none.
+        override: The version that --llm-prompt names for this prompt, which replaces the versions of the marker; empty: none.
 
     Raises:
         UnknownName: The prompt or a version of it does not exist.
@@ -148,7 +148,7 @@ def choose_versions(prompts: Prompts, choice: PromptChoice, override: str) -> tu
 
 
 def _match_versions(prompts: Prompts, name: str, pattern: str) -> list[str]:
-    """Return the versions that ``all`` or a pattern names, with its commit; what is no pattern is returned without a look.
+    """Return the versions that ``all`` or a pattern names, with its commit; anything but a pattern is returned without a look.
 
     Raises:
         UnknownName: Nothing matches the pattern.
@@ -171,7 +171,7 @@ def find_prompts(node: Any, settings: Settings) -> Prompts:
     """Return the prompts of the nearest prompts folder, from the test's own folder upwards.
 
     Raises:
-        UsageError: There is no such folder.
+        UsageError: The folder does not exist.
     """
     folders = folders_above(node.path.parent, node.config.rootpath)
     try:
@@ -184,7 +184,7 @@ def find_prompts(node: Any, settings: Settings) -> Prompts:
 
 
 def find_prompt(node: Any, settings: Settings, version: str = "") -> Prompt:
-    """Return the prompt that a test is marked with: in the given version, else that of --llm-prompt, else the default version.
+    """Return the prompt that a test is marked with: in the given version, else the version of --llm-prompt, else the default version.
 
     Raises:
         UsageError: The test has no prompt marker.

@@ -21,7 +21,7 @@ class RetrieverChoice:
 
     Attributes:
         name: Its name.
-        k: The number of hits of a search; None: that of the retriever.
+        k: The number of hits of a search; None: the retriever's own.
         embedder: The embedder for a search by vectors; empty: it searches by words.
     """
 
@@ -78,7 +78,7 @@ def build_corpus_retriever(node: Any, settings: Settings, name: str, embedder: s
     It searches by words (BM25), with an embedder by the cosine of its vectors.
 
     Raises:
-        UnknownName: There is no such corpus; names those that exist.
+        UnknownName: The corpus does not exist. The message lists the existing ones.
     """
     path = find_corpus(node.nodeid, node.path.parent, node.config.rootpath, settings.corpora_dir, name)
     if not embedder:
@@ -97,7 +97,7 @@ def find_corpus(where: str, start: Path, root: Path, folder_name: str, name: str
 
     Raises:
         CorpusError: It is a link out of the folder.
-        UnknownName: There is no such corpus; names those that exist.
+        UnknownName: The corpus does not exist. The message lists the existing ones.
     """
     try:
         folder = find_path(folder_name, folders_above(start, root), is_folder=True)

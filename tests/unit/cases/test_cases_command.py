@@ -104,7 +104,7 @@ def test_check_finds_leaks_into_other_files_and_prompts(run: Run) -> None:
     Path("prompts/support").mkdir(parents=True)
     Path("prompts/support/v1.md").write_text(f"system:\nBe kind.\nQ: {LONG}\nA: 45.\nuser:\nHello")
     status, text = run("check", "cases.jsonl")
-    assert (status, text.splitlines()[0]) == (1, "cases.jsonl:1: stands in the prompt support/v1: a leak")
+    assert (status, text.splitlines()[0]) == (1, "cases.jsonl:1: is in the prompt support/v1: a leak")
     assert run("check", "cases.jsonl", "--prompts", "none")[0] == 2
     assert "prompt" not in run("check", training, "--format", "openai-chat")[1]
     write("bad.jsonl", "{", "[]")
@@ -133,7 +133,7 @@ def test_a_broken_prompt_is_a_problem_and_stops_the_check_of_no_file(run: Run) -
     ]
     assert all(line.endswith(": no row was compared with this prompt") for line in lines[:3])
     assert KEY not in text
-    assert lines[3] == "a.jsonl:1: stands in the prompt good/v1: a leak"
+    assert lines[3] == "a.jsonl:1: is in the prompt good/v1: a leak"
     assert lines[5].startswith("b.jsonl:2: ")
     report = json.loads(run("check", *files, "--json")[1])
     assert report["problems"] == 5

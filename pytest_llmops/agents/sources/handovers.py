@@ -12,7 +12,7 @@ class HandoverBuilder:
     An agent that hands back to an earlier one ends, and the earlier one goes on. So the tree is at most as deep as there are agents.
 
     Attributes:
-        root: What the first agent does.
+        root: The steps of the first agent.
         _started: The agents that were handed over to and have not ended, with the id and the name of the call.
 
     >>> from pytest_llmops.agents.trajectory import make_tool_use

@@ -95,7 +95,7 @@ def check_expected_value(value: object, where: str, depth: int = 0) -> None:
     """
     if depth > MAX_DEPTH:
         raise UsageError(
-            f"{shorten_text(where, MAX_VALUE_CHARS)}: expected at most {MAX_DEPTH} lists and mappings in each other, got more"
+            f"{shorten_text(where, MAX_VALUE_CHARS)}: expected at most {MAX_DEPTH} levels of lists and mappings, got more"
         )
     if get_origin(value) is not None:
         raise UsageError(
@@ -129,7 +129,7 @@ def check_expected_value(value: object, where: str, depth: int = 0) -> None:
             check_expected_value(child, f"{where}[{index}]", depth + 1)
     elif not _is_comparable(value):
         raise UsageError(
-            f"{where}: expected a value as JSON has it, a type, a regular expression, a function or matches_schema(...), "
+            f"{where}: expected a JSON value, a type, a regular expression, a function or matches_schema(...), "
             f"got {format_value(value)}, which is not equal to any value of JSON; write its text, number, list or dictionary"
         )
 
@@ -330,7 +330,7 @@ def _difference(path: str, expected: object, got: object) -> ArgumentDifference:
     elif isinstance(expected, str) and isinstance(got, (int, float)) and repr(got) == expected:
         text += ", which is not a text"
     elif isinstance(got, str) and isinstance(expected, str) and _is_same_text(expected, got):
-        text += ", which only looks the same: its Unicode form is another one (NFC, NFD)"
+        text += ", which only looks the same: its Unicode form differs (NFC, NFD)"
     return ArgumentDifference(path, format_value(expected), text)
 
 

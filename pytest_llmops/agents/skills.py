@@ -246,7 +246,7 @@ def _find_branch(path: Path, ref: str) -> CommittedPath:
             return find_at_commit(path, f"origin/{ref}")
         raise error from None
     except UsageError as error:
-        raise UsageError(f"skill_arms: old={ref!r}: {error}; for no arm {OLD!r} leave old= out") from None
+        raise UsageError(f"skill_arms: old={ref!r}: {error}; leave old= out to have no arm {OLD!r}") from None
 
 
 def _read_commit(path: Path, place: CommittedPath, commit: str) -> _Version | None:

@@ -30,7 +30,7 @@ _HEX_DIGITS = re.compile(r"[0-9a-fA-F]+")
 
 
 class UntranslatableRegex(ValueError):
-    """A regular expression that has no equal in Python, or is invalid in JavaScript: why."""
+    """A regular expression that has no equivalent in Python, or is invalid in JavaScript: why."""
 
 
 def translate(pattern: str, flags: str = "") -> str:
@@ -50,7 +50,9 @@ def translate(pattern: str, flags: str = "") -> str:
         raise UntranslatableRegex(f"the regular expression has more than {MAX_PATTERN_CHARS:,} characters")
     unknown = sorted(set(flags) - _KNOWN_FLAGS)
     if unknown:
-        raise UntranslatableRegex(f"the flag {unknown[0]} of a regular expression has no equal in Python")
+        raise UntranslatableRegex(
+            f"the flag {unknown[0]} of a regular expression has no equivalent in Python"
+        )
     translation = _Translation(pattern, flags)
     text = translation.translate()
     try:

@@ -57,7 +57,7 @@ def read_message_list(text: str, file: Path) -> tuple[SuitePrompt, list[Remark]]
             messages = value[keys[0]]
     if not is_message_list(messages):
         raise SuiteError(
-            "expected a list of messages with a role each, alone or under `messages`: "
+            "expected a list of messages with a role each, at the top or under `messages`: "
             '[{"role": "system", "content": "..."}, ...]',
             place,
         )

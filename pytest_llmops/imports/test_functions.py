@@ -16,7 +16,9 @@ from pytest_llmops.measurement import Json
 # The assertions of a test, each with its checks: usually one
 CheckedAssertions: TypeAlias = Sequence[tuple[SuiteAssertion, Sequence[Check | NotCarried]]]
 
-NO_CALLS = "the suite has the answer of the test, so that no call is made: drop it, or let the test ask"
+NO_CALLS = (
+    "the suite has the answer of the test, so that no call is made: remove it, or let the test make the call"
+)
 _CALL_CHECKS = re.compile(r"\b(?:assert_(?:latency|cost|tokens|trajectory)|llm_calls)\b")
 # Keys of a case with a meaning of their own, which no value of a check can have
 RESERVED_KEYS = frozenset(

@@ -98,7 +98,7 @@ def write_text_checks(condition: Expression, *, positive: bool) -> list[Check]:
 
     Raises:
         UnknownCode: It is not one of the trivial forms.
-        UntranslatableRegex: A regular expression in it has no equal.
+        UntranslatableRegex: A regular expression in it has no equivalent.
     """
     if isinstance(condition, Binary) and condition.operator in {"&&", "||"}:
         return [_write_alternatives(condition, positive=positive)]

@@ -139,7 +139,7 @@ def answers_p_value(pairs: AnswerPairs) -> float:
 
 
 def find_changed_cases(pairs: AnswerPairs) -> tuple[list[str], float]:
-    """Return the cases whose answers changed, the clearest first, and how many of them only chance would make look so.
+    """Return the cases whose answers changed, the clearest first, and how many of them would look changed only by chance.
 
     The answers of a case changed if any two of both sides differ more than any two of one side. With a single trial on both sides no
     number is known for chance: it is 0.

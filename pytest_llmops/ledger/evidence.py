@@ -204,7 +204,7 @@ class Evidence:
 
     @cached_property
     def changed_cases(self) -> tuple[list[str], float]:
-        """The cases whose answers changed, the clearest first, and how many of them only chance would make look so."""
+        """The cases whose answers changed, the clearest first, and how many of them would look changed only by chance."""
         return find_changed_cases(self.pairs)
 
     @cached_property

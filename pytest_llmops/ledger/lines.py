@@ -64,7 +64,7 @@ class LineWriter:
 
     def write_no_request(self) -> Line:
         """Return the line of a rule that no test sends to a model."""
-        why = "no request of the suite holds it"
+        why = "no request of the suite contains it"
         return Line(
             numbers=self._numbers, status="not measured", why=why, next_step=ADD_TEST, changed_answers=0.0
         )
@@ -93,14 +93,14 @@ class LineWriter:
         )
 
     def _warn_of_noise(self, data: MetricData | None) -> str:
-        """Return that a loss of the margin need not show in so few trials, as the end of a sentence; "" if it would."""
+        """Return that a loss of the margin may not show in so few trials, as the end of a sentence; "" if it would."""
         rules = self._evidence.rules
         if data is None or not data.trials:
             return ""
         lower, _ = data.bound_change(rules.alpha)
         if lower is not None and lower > -rules.margin:
             return ""
-        return f", or ask for more trials: in so few a loss of {self._format_margin()} need not show"
+        return f", or run more trials: with so few, a loss of {self._format_margin()} may not show"
 
     def write_problem(self) -> Line:
         """Return the line of a run that cannot be compared."""
@@ -135,7 +135,7 @@ class LineWriter:
         broken = [case for case, _ in evidence.list_broken()]
         if broken:
             names = describe_names([_shorten_nodeid(case) for case in broken], MOST_NAMED)
-            why = f"{format_count(len(broken), 'case')} broke ({names}), which chance may do; {why}"
+            why = f"{format_count(len(broken), 'case')} broke ({names}), which may be chance; {why}"
         elif fallen is not None:
             why = f"{data.metric} looks lower; {why}"
         return replace(line, why=why, next_step=self._plan(data))

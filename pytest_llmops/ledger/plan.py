@@ -174,7 +174,7 @@ def _describe_price(plan: LedgerPlan) -> str:
     """Return the cost of the ledger at most, or why that is not known."""
     price = plan.most_usd
     if price is None and plan.unpriced:
-        return f"no price is known of {', '.join(plan.unpriced)}"
+        return f"no price is known for {', '.join(plan.unpriced)}"
     if price is None:
         return "the price is known once the whole file is recorded"
     if plan.is_batched:

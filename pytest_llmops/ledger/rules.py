@@ -40,7 +40,7 @@ class Piece:
 
     Attributes:
         kind: See `pytest_llmops.ledger.model.Rule`.
-        content: Its text in the file.
+        content: The ranges of its text.
         cut: The range that is left out: with the mark of a list, white space and line ends.
         text: Its text, for people.
         kept: Why it is never left out; "": it is.

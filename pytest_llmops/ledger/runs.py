@@ -161,7 +161,7 @@ class LedgerRuns:
         stopped = ended.find_raised("BudgetReached")
         if stopped is not None:
             raise UsageError(
-                f"prompts ledger: {self._name_budget()} does not suffice for the whole {self.document.name}; no rule was left out:\n"
+                f"prompts ledger: {self._name_budget()} is not enough for the whole {self.document.name}; no rule was left out:\n"
                 f"  {_describe_broken(stopped)}"
             )
         return self._use_base(ended)

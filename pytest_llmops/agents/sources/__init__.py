@@ -147,7 +147,7 @@ def _check_calls(source: object) -> None:
     for number, call in enumerate(source, start=1):
         if not isinstance(call, Call):
             raise UsageError(
-                f"item {number} of the calls: expected a Call as the first item is one, got a {type(call).__qualname__}"
+                f"item {number} of the calls: expected a Call like the first item, got a {type(call).__qualname__}"
             )
 
 

@@ -39,7 +39,7 @@ class HandoverBuilder:
         if self.return_to(agent):
             return
         if not agent:
-            self.root.add_note("a hand-off names no agent: what comes next is shown as of the same agent")
+            self.root.add_note("a hand-off names no agent: the next steps are shown as the same agent's")
         elif len(self._started) == MAX_DEPTH:
             self.root.add_note(
                 f"more than {MAX_DEPTH} agents handed over to the next: the last ones are not nested"

@@ -74,7 +74,7 @@ def _carry(
     if assertion.negated:
         template = row.opposite
     if not template:
-        raise NoEquivalent(f"{assertion.name} has no equal: there is only {row.name}")
+        raise NoEquivalent(f"{assertion.name} has no equivalent: only {row.name} has one")
     if assertion.records_only and (not row.record or "never=" in template):
         raise NoEquivalent(f"{assertion.records_only}: it decides nothing, and this check cannot only record")
     if row.value in VARIABLE_CONVERTERS:

@@ -40,12 +40,10 @@ def _read_references(assertion: SuiteAssertion) -> LineValue:
 def _read_rubric(assertion: SuiteAssertion) -> LineValue:
     value = assertion.value
     if not isinstance(value, str) or not value.strip():
-        raise NoEquivalent("its rubric is not a text: write it as a rubric file (docs/how-to/judges.md)")
+        raise NoEquivalent("its rubric is not a text: write it as a rubric file (`llmops docs judges`)")
     criteria = value.strip()
     if assertion.negated:
-        criteria = (
-            f"The opposite is wanted: it passes if the answer does not fulfil what follows.\n\n{criteria}"
-        )
+        criteria = f"The opposite is wanted: it passes if the answer does not fulfil the following criteria.\n\n{criteria}"
     notes = []
     if assertion.options.get("threshold") is not None:
         notes.append("its threshold of a score has no place in pass or fail")

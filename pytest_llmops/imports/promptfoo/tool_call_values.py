@@ -31,7 +31,7 @@ def _read_tool_name(value: Json) -> str:
     others = set(value) - {"name", "pattern", "min"}
     if not isinstance(name, str) or others or value.get("min", 1) != 1:
         raise NoEquivalent(
-            "how often a tool may be called: expect the calls with assert_tool_calls (docs/how-to/agents.md)"
+            "how often a tool may be called: expect the calls with assert_tool_calls (`llmops docs agents`)"
         )
     return name
 
@@ -73,7 +73,7 @@ def _read_tool_arguments(assertion: SuiteAssertion) -> LineValue:
         raise NoEquivalent("promptfoo refuses the value: the name of a tool and its arguments are needed")
     if set(value) - {"name", "pattern", "args", "arguments", "mode"}:
         raise NoEquivalent(
-            "arguments with defaults, or that are ignored: expect the call with call(...) (docs/how-to/agents.md)"
+            "arguments with defaults, or that are ignored: expect the call with call(...) (`llmops docs agents`)"
         )
     others = "..., "
     if value.get("mode") == "exact":

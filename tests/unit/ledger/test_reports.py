@@ -337,7 +337,7 @@ def test_a_range_beyond_0_of_a_needed_rule_is_explained() -> None:
 
 def test_a_bracket_after_the_name_of_a_test_is_not_code() -> None:
     result = make_result(statuses=("undecided",))
-    line = replace(result.lines[0], why="2 cases broke (test_a[x], test_a[y]), which chance may do")
+    line = replace(result.lines[0], why="2 cases broke (test_a[x], test_a[y]), which may be chance")
     assert "`test_a[y]`), which" in ledger_to_markdown(replace(result, lines=(line, *result.lines[1:])))
 
 

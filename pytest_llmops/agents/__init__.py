@@ -1,4 +1,4 @@
-"""Agents: what they did step by step (`Trajectory`), what was expected of them, and tools and users for their tests.
+"""Agents: their steps (`Trajectory`), the calls that a test expects, and tools and users for their tests.
 
 Nothing is imported until a name is used.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pytest_llmops.assertions.conversation import converse, converse_async
     from pytest_llmops.cases.scripted_user import Decision, ScriptedUser
 
-# As in the face of the whole package; those of conversations are above this layer, as they call assertions
+# As in the face of the whole package; the names of conversations are above this layer, as they call assertions
 _MODULES_BY_NAME = {
     "Decision": "cases.scripted_user",
     "ScriptedConversation": "agents.conversations",

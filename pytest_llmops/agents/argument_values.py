@@ -1,4 +1,4 @@
-"""Compare an argument of a tool call with what a test expects: a value, a type, a regular expression, a function or a schema."""
+"""Compare an argument of a tool call with the expectation of a test: a value, a type, a regular expression, a function or a schema."""
 
 import re
 import unicodedata
@@ -31,8 +31,8 @@ class ArgumentDifference:
 
     Attributes:
         path: Where: ``amount``, ``items[0].price``; "" for the whole object of arguments.
-        expected: What the test expects there; "" if the argument should not be there.
-        got: What the call has; "" if it has no such argument.
+        expected: The expectation of the test there; "" if the argument should not be there.
+        got: The value in the call; "" if it has no such argument.
         is_certain: False if the comparison was not finished: a function of the test raised, or a search took too long.
     """
 
@@ -66,14 +66,14 @@ class SchemaMatcher:
 
 
 def matches_schema(schema: object) -> SchemaMatcher:
-    """Return a placeholder for all values that fit a schema, for an argument of `call` or for all of them.
+    """Return a matcher for all values that fit a schema, for an argument of `call` or for all of them.
 
     Args:
         schema: A JSON Schema as a dictionary, the path of its file, a pydantic model's class, a dataclass or a type such as
             ``list[int]``.
 
     Raises:
-        SchemaError: The schema is invalid. Names what is wrong with it.
+        SchemaError: The schema is invalid. The message names the error.
 
     >>> matches_schema({"type": "integer", "minimum": 1})
     matches_schema({'type': 'integer', 'minimum': 1})
@@ -89,13 +89,13 @@ def check_expected_value(value: object, where: str, depth: int = 0) -> None:
     """Raise a `UsageError` if a value can never be equal to an argument, such as a date or the class of a pydantic model.
 
     Args:
-        value: What a test expects.
+        value: The expectation of a test.
         where: Its place, for the error: ``call('refund'): amount``.
         depth: How many lists and mappings are around it.
     """
     if depth > MAX_DEPTH:
         raise UsageError(
-            f"{shorten_text(where, MAX_VALUE_CHARS)}: expected at most {MAX_DEPTH} lists and mappings in each other, got more"
+            f"{shorten_text(where, MAX_VALUE_CHARS)}: expected at most {MAX_DEPTH} levels of lists and mappings, got more"
         )
     if get_origin(value) is not None:
         raise UsageError(
@@ -129,7 +129,7 @@ def check_expected_value(value: object, where: str, depth: int = 0) -> None:
             check_expected_value(child, f"{where}[{index}]", depth + 1)
     elif not _is_comparable(value):
         raise UsageError(
-            f"{where}: expected a value as JSON has it, a type, a regular expression, a function or matches_schema(...), "
+            f"{where}: expected a JSON value, a type, a regular expression, a function or matches_schema(...), "
             f"got {format_value(value)}, which is not equal to any value of JSON; write its text, number, list or dictionary"
         )
 
@@ -147,7 +147,7 @@ def _is_comparable(value: object) -> bool:
 
 
 def compare_value(expected: object, got: object, path: str = "") -> list[ArgumentDifference]:
-    """Return how a value of JSON differs from what is expected; empty if it does not.
+    """Return how a value of JSON differs from the expectation; empty if it does not.
 
     >>> [str(difference) for difference in compare_value({"a": 1, "b": str}, {"a": True, "b": "x"}, "order")]
     ['order.a: expected 1, got True']
@@ -179,7 +179,7 @@ def compare_mapping(
     """Return how an object of JSON differs, key by key.
 
     Args:
-        expected: What is expected of each key.
+        expected: The expectation on each key.
         got: The object.
         path: Its place.
         others_allowed: Whether there may be keys that are not expected.
@@ -281,7 +281,7 @@ def _is_array(value: object) -> bool:
 
 
 def _is_boolean(value: object) -> bool:
-    return isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")  # those of numpy
+    return isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")  # the booleans of numpy
 
 
 def _is_number(value: object) -> bool:
@@ -306,7 +306,7 @@ def _has_other_booleans(expected: object, got: object) -> bool:
 
 
 def _has_own_equality(value: object) -> bool:
-    """Return whether the class of a value defines what it is equal to, as that of `pytest.approx` does."""
+    """Return whether the class of a value defines its own equality, as the class of `pytest.approx` does."""
     equality = type(value).__eq__
     return equality is not object.__eq__ and equality is not type.__eq__
 
@@ -330,7 +330,7 @@ def _difference(path: str, expected: object, got: object) -> ArgumentDifference:
     elif isinstance(expected, str) and isinstance(got, (int, float)) and repr(got) == expected:
         text += ", which is not a text"
     elif isinstance(got, str) and isinstance(expected, str) and _is_same_text(expected, got):
-        text += ", which only looks the same: its Unicode form is another one (NFC, NFD)"
+        text += ", which only looks the same: its Unicode form differs (NFC, NFD)"
     return ArgumentDifference(path, format_value(expected), text)
 
 

@@ -131,7 +131,7 @@ def _count_turns(sizes: Sequence[int], calls: int) -> int:
 
 
 def _pair_windows(matrix: Matrix, sizes: Sequence[int]) -> Pairs:
-    """Return pairs where each turn is paired with some of the expected calls after those of the turns before it."""
+    """Return pairs where each turn is paired with some of the expected calls after the ones of the turns before it."""
     turns = list(pairwise(accumulate(sizes, initial=0)))
     # best[turn][row]: the most pairs of the turns before this one with the first expected calls
     best = [np.zeros(matrix.shape[0] + 1, dtype=np.int32)]

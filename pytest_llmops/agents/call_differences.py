@@ -37,7 +37,7 @@ class CallDifference:
 
 
 def format_summary(comparison: CallComparison, forbidden: Sequence[ToolUse] = (), *, invalid: int = 0) -> str:
-    """Return how many calls are missing, not expected, forbidden and invalid, in a line; what the rules allow is left out."""
+    """Return how many calls are missing, not expected, forbidden and invalid, in a line; calls that the rules allow are left out."""
     parts = []
     if forbidden:
         names = ", ".join(format_call(use, 80) for use in forbidden[:MAX_NAMED])
@@ -69,7 +69,7 @@ def describe_differences(
     Args:
         comparison: The expected calls and those made.
         forbidden: Forbidden calls that were made, by their index in ``trajectory.tool_calls``.
-        trajectory: What the agent did.
+        trajectory: The agent's steps.
         problems: A sentence for each call that is not valid.
     """
     all_calls = trajectory.tool_calls
@@ -105,7 +105,7 @@ def describe_differences(
 
 
 def list_differences(comparison: CallComparison) -> list[CallDifference]:
-    """Return what differs, in order; what the rules allow is left out. Calls of the same tool are put together."""
+    """Return the differences, in order; differences that the rules allow are left out. Calls of the same tool are put together."""
     gaps = [(comparison.missing, comparison.extra)]
     if comparison.rules.order != "any":
         gaps = _list_gaps(comparison)
@@ -163,7 +163,7 @@ def _pair_gap(
 def _list_names(
     comparison: CallComparison, missing: Sequence[int], extra: Sequence[int]
 ) -> tuple[list[str], list[str]]:
-    """Return the names of missing and of extra calls; those of the latter as the former have them: with wildcards, or of an agent."""
+    """Return the names of missing and of extra calls; the extra ones in the form of the missing ones: with wildcards, or of an agent."""
     names = [str(comparison.expected[index].name) for index in missing]
     special = []
     for index in missing:
@@ -340,7 +340,7 @@ def _find_argument_hint(comparison: CallComparison, near: Sequence[CallDifferenc
 
 
 def _find_agent_hint(comparison: CallComparison, calls: Sequence[ToolUse]) -> str:
-    """Return a hint if an agent is expected by the name of its tool, a tool by that of its agent, or the source shows no agents.
+    """Return a hint if an agent is expected by the name of its tool, a tool by the name of its agent, or the source shows no agents.
 
     Args:
         comparison: The expected calls and those made.
@@ -383,7 +383,7 @@ def _describe_agents(expected: ExpectedAgent, tools: Mapping[str, str], calls: S
 
 
 def _describe_agent_of_call(expected: ExpectedCall, tools: Mapping[str, str]) -> str:
-    """Return that the name of an expected call is that of an agent which was started; "" if it is not."""
+    """Return that the name of an expected call is the name of an agent which was started; "" if it is not."""
     for name, tool in tools.items():
         if name != tool and expected.matches_name(name):
             return (

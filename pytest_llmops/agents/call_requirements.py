@@ -1,4 +1,4 @@
-"""What a test requires of an agent's calls: which are expected and which are forbidden; checked, and how they differ."""
+"""The requirements of a test on an agent's calls: which are expected and which are forbidden. They are checked here, and compared with the calls."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ NO_MODEL_CALL = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirements:
-    """What a test requires of an agent's calls.
+    """The requirements of a test on an agent's calls.
 
     Attributes:
         expected: The expected calls.
@@ -67,12 +67,12 @@ class CallCheck:
     """Whether a trajectory meets the requirements.
 
     Attributes:
-        requirements: What is required.
+        requirements: The requirements.
         comparison: The expected calls and those made.
         forbidden: Forbidden calls that were made, by their index among ``all_calls``.
         undecided: A sentence for each call of which it is not known whether it is forbidden.
-        trajectory: What the agent did.
-        all_calls: All calls, also those of started agents.
+        trajectory: The agent's steps.
+        all_calls: All calls, also the calls of started agents.
         validity: Which calls are valid, if calls that are not are forbidden; else None.
     """
 
@@ -126,7 +126,7 @@ class CallCheck:
             return True
         if self.comparison.rules.extra == "allow":
             return False
-        # What is not as expected in an agent that was started may be one that is missing there.
+        # A call that is not as expected in a started agent may be one that is missing there.
         agents = [item for item in self.comparison.expected if isinstance(item, ExpectedAgent)]
         extra = [self.comparison.made[index] for index in self.comparison.extra]
         return any(not any(agent.matches_name(use) for agent in agents) for use in extra)
@@ -177,7 +177,7 @@ def parse_requirements(
     threshold: float | None,
     invalid: str = "allow",
 ) -> Requirements:
-    """Return what a test requires.
+    """Return the requirements of a test.
 
     Args:
         where: Name of the assertion, for errors.
@@ -231,11 +231,11 @@ def parse_requirements(
 def check_calls(
     requirements: Requirements, trajectory: Trajectory, validity: Validity | None = None
 ) -> CallCheck:
-    """Compare the calls of a trajectory with what is required.
+    """Compare the calls of a trajectory with the requirements.
 
     Args:
-        requirements: What is required.
-        trajectory: What the agent did.
+        requirements: The requirements.
+        trajectory: The agent's steps.
         validity: Which of its calls are valid; only needed if invalid calls are forbidden.
     """
     if requirements.invalid == "allow":
@@ -272,8 +272,8 @@ def describe_problems(trajectory: Trajectory, source: object = None) -> str:
     """Return why not all calls of a trajectory are known, or that no agent speaks in it; "" if they are known.
 
     Args:
-        trajectory: What the agent did.
-        source: What it was read from. If it is ``llm_calls`` without a call of the application, the next step is named.
+        trajectory: The agent's steps.
+        source: The source that it was read from. If it is ``llm_calls`` without a call of the application, the next step is named.
     """
     problems = trajectory.all_problems
     reason = ""

@@ -1,4 +1,4 @@
-"""`ScriptedConversation`: what a scripted user and an agent said turn by turn, and the tools that the agent called."""
+"""`ScriptedConversation`: the messages of a scripted user and an agent turn by turn, and the tools that the agent called."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,13 +16,13 @@ MAX_CALLS_SHOWN = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """A message of the user, and the agent's reaction.
+    """A message of the user, and the agent's reaction to it.
 
     Attributes:
-        label: ``turn 2``, by the number in the script. ``turn 2.3`` if it is said for the third time. A label of assertions.
-        user: The user's message.
+        label: ``turn 2``, by the number in the script; ``turn 2.3`` if it is sent for the third time. A label of assertions.
+        user: The message of the user.
         reply: The agent's answer as text.
-        result: The result of the agent function.
+        result: The return value of the agent function.
         trajectory: The steps of this turn, with the user's message.
         knows_tools: Whether the tools that the agent called are known.
     """
@@ -78,7 +78,7 @@ class ScriptedConversation(Sequence[Turn]):
 
 
 def read_reply(result: object) -> tuple[str | None, Trajectory | None]:
-    """Return the text of what an agent function returned, and its trajectory.
+    """Return the text of the return value of an agent function, and its trajectory.
 
     The text is None if the agent gave no answer. The trajectory is None if the result is only a text or a message.
 
@@ -96,7 +96,7 @@ def read_reply(result: object) -> tuple[str | None, Trajectory | None]:
 
 
 def find_interrupt(result: object) -> str:
-    """Return how an agent asks a person in what it returned, shortened; "" if it does not.
+    """Return the question to a person in the return value of an agent, shortened; "" if it has none.
 
     LangGraph (``__interrupt__``), openai-agents (``interruptions``) and Pydantic-AI (``DeferredToolRequests``) are known.
 
@@ -138,7 +138,7 @@ def select_new_steps(steps: Sequence[Step], known: Sequence[Step]) -> Sequence[S
 
 
 def _identify_steps(steps: Sequence[Step]) -> list[object]:
-    """Return what a step has in common with its repetition in a history, of all steps and those of started agents."""
+    """Return the part of each step that it has in common with its repetition in a history, also for steps of started agents."""
     return [
         (step.role, step.text, [call.name for call in step.tool_calls])
         for step in Trajectory(steps=tuple(steps)).walk()
@@ -164,10 +164,10 @@ def build_turn_trajectory(
     """Return the trajectory of a turn.
 
     Args:
-        user: The user's message.
-        reply: What the user got as the answer.
-        trajectory: What the agent did, in this turn or in the whole conversation.
-        known: What the same source had before this turn.
+        user: The message of the user.
+        reply: The answer to the user.
+        trajectory: The agent's steps, in this turn or in the whole conversation.
+        known: The content of the same source before this turn.
         keeps_instructions: Whether messages of the system are kept; each request of a stateless agent has them again.
 
     Returns:
@@ -201,7 +201,7 @@ def _has_only_calls(step: Step) -> bool:
 
 
 def describe_turns(turns: Sequence[Turn]) -> list[tuple[str, str]]:
-    """Return ``(label, text)`` lines about turns for a failure: what was said, and the tools that were called."""
+    """Return ``(label, text)`` lines about turns for a failure: the messages, and the tools that were called."""
     lines = []
     for turn in turns:
         lines.append((turn.label, f"user: {shorten_masked(turn.user, MAX_QUOTED)}"))

@@ -32,8 +32,8 @@ class Turn:
         call: The call.
         new_messages: The messages of the request that the dialog did not have before.
         has_reply: Whether the reply could be read.
-        spoken: The messages of the request without those of the system.
-        system: Those of the system.
+        spoken: The messages of the request without the messages of the system.
+        system: The messages of the system.
     """
 
     number: int
@@ -142,7 +142,7 @@ class _Sorter:
         return any(dialog.last.call.messages == call.messages for dialog in dialogs)
 
     def _remember(self, dialog: Dialog, call: Call) -> None:
-        """Remember by what the next call of a dialog is recognized."""
+        """Remember the keys by which the next call of a dialog is recognized."""
         self._by_request.setdefault(_make_request_key(call), []).append(dialog)
         key = _make_reply_key(call.output, call.tool_calls)
         if key is not None:
@@ -222,7 +222,7 @@ def _rank_likeness(last: Turn, call: Call) -> int:
 
 
 def _has_server_state(call: Call) -> bool:
-    """Return whether the server keeps the messages before those of a request."""
+    """Return whether the server keeps the messages before the ones of a request."""
     return any(mark in call.unread for mark in _SERVER_STATE)
 
 
@@ -267,7 +267,7 @@ def _join_group(group: Iterable[Message]) -> tuple[str, list[ToolCall]]:
 
 
 def _make_reply_key(text: str, tool_calls: Sequence[ToolCall]) -> Hashable:
-    """Return what a reply has in common with its repetition in a later request; None if it is empty.
+    """Return the part of a reply that is the same in its repetition in a later request; None if it is empty.
 
     With tool calls, the text does not count: frameworks drop or change it.
     """
@@ -291,13 +291,13 @@ def make_call_key(call: ToolCall) -> tuple[str, str]:
 
 
 def _make_exact_key(call: ToolCall) -> tuple[str, str, str]:
-    """Return the name, the id and the arguments of a call, in one spelling: the id alone may be that of several calls."""
+    """Return the name, the id and the arguments of a call, in one spelling: several calls may have the same id."""
     name, arguments = make_call_key(replace(call, id=""))
     return name, call.id, arguments
 
 
 def list_spoken(messages: Iterable[Message]) -> list[Message]:
-    """Return the messages without those of the system, which frameworks change during a dialog."""
+    """Return the messages without the messages of the system, which frameworks change during a dialog."""
     return [message for message in messages if message.role not in ("system", "developer")]
 
 
@@ -351,7 +351,7 @@ def _list_new_messages(dialog: Dialog, call: Call) -> list[Message]:
 def _find_reply(last: Call, messages: Sequence[Message]) -> tuple[int | None, set[int]]:
     """Return where the reply of a call begins in a later request (None: it is not there), and the indexes of its messages.
 
-    The calls of one reply may stand apart there, each before its result.
+    The calls of one reply may be apart there, each before its result.
     """
     missing = Counter(map(make_call_key, last.tool_calls))
     text_key = _make_reply_key(last.output, ())

@@ -1,4 +1,4 @@
-"""What a test expects an agent to do: `call` for a tool call, `started` for an agent that was started or handed over to."""
+"""The expectations of a test on an agent: `call` for a tool call, `started` for an agent that was started or handed over to."""
 
 import glob
 import re
@@ -40,8 +40,8 @@ class ExpectedCall:
     Attributes:
         name: Name of the tool, with wildcards.
         mode: How its arguments are compared.
-        arguments: What is expected of each argument.
-        whole: What is expected of the object of arguments (mode ``whole``).
+        arguments: The expected value or matcher of each argument.
+        whole: The expected value or matcher of the object of arguments (mode ``whole``).
     """
 
     name: str
@@ -51,7 +51,7 @@ class ExpectedCall:
 
     @property
     def has_wildcards(self) -> bool:
-        """Whether the name stands for several tools."""
+        """Whether the name can match several tools."""
         return _WILDCARDS.search(self.name) is not None
 
     def matches_name(self, name: str) -> bool:
@@ -90,7 +90,7 @@ class ExpectedCall:
         return self.matches_name(use.name) and not self.compare_arguments(use)
 
     def _format_arguments(self) -> str:
-        """Return what is between the brackets of the call; "" if all arguments are accepted."""
+        """Return the text between the brackets of the call; "" if all arguments are accepted."""
         if self.mode == "any":
             return ""
         if self.mode == "whole":
@@ -112,7 +112,7 @@ class ExpectedCall:
         return shorten_text(f"{self.name}({self._format_arguments()})", MAX_CALL_CHARS)
 
     def __repr__(self) -> str:
-        """Return what the test wrote."""
+        """Return the code that the test wrote."""
         arguments = self._format_arguments()
         if self.mode == "exact" and not self.arguments:
             arguments = "{}"
@@ -134,7 +134,7 @@ class ExpectedAgent:
     calls: "tuple[Expected, ...] | None" = None
 
     def matches_name(self, use: ToolUse) -> bool:
-        """Return whether a call started the agent; an agent without a name has that of the call."""
+        """Return whether a call started the agent; an agent without a name has the name of the call."""
         if use.started is None:
             return False
         return self.matches_agent(use.started.agent or use.name)
@@ -148,7 +148,7 @@ class ExpectedAgent:
         return f"started {self.name}"
 
     def __repr__(self) -> str:
-        """Return what the test wrote."""
+        """Return the code that the test wrote."""
         if self.calls is None:
             return f"started({self.name!r})"
         return f"started({self.name!r}, {list(self.calls)!r})"
@@ -307,7 +307,7 @@ def _parse_call_mapping(item: Mapping[str, object], where: str) -> ExpectedCall:
 
 
 def iterate_calls(expected: Sequence[Expected]) -> Iterator[ExpectedCall]:
-    """Yield all expected calls, also those of started agents."""
+    """Yield all expected calls, also the calls of started agents."""
     for item in expected:
         if isinstance(item, ExpectedCall):
             yield item

@@ -58,8 +58,8 @@ class CallComparison:
 
     Attributes:
         expected: The expected calls.
-        made: The calls made; those of started agents follow the call that started them, unless `ExpectedAgent` stands for them.
-        numbers: The index of each call made in ``trajectory.tool_calls``, which also has the calls that `ExpectedAgent` stands for.
+        made: The calls made; calls of started agents follow the call that started them, unless an `ExpectedAgent` is paired with it.
+        numbers: The index of each call made in ``trajectory.tool_calls``, which also has the calls that an `ExpectedAgent` covers.
         pairs: Indexes of an expected call and of the call that it is paired with, by the first.
         rules: How they were compared.
         matrix: Whether each expected call accepts each call made.
@@ -111,7 +111,7 @@ class CallComparison:
 def compare_calls(expected: ExpectedCalls, trajectory: Trajectory, rules: Rules) -> CallComparison:
     """Pair as many expected calls as the order allows with calls of a trajectory.
 
-    A started agent for which an expected `started` stands is one call: its own calls are compared with those of ``started`` by
+    A started agent that an expected `started` describes is one call: its own calls are compared with the calls of ``started`` by
     the same rules. The calls of other started agents are calls of the trajectory.
 
     >>> from pytest_llmops.agents.trajectory import Step
@@ -170,7 +170,7 @@ def _iterate_turns(
     """Yield the calls of each message, each with its index in ``trajectory.tool_calls``.
 
     Args:
-        trajectory: What the agent did.
+        trajectory: The agent's steps.
         agents: Agents whose messages are left out, as they are compared apart.
         counter: Counts all calls.
     """
@@ -239,7 +239,7 @@ def _list_names(item: ExpectedCall, names: Mapping[str, object]) -> list[str]:
 
 
 def make_call_key(use: ToolUse) -> tuple[str, str]:
-    """Return what is equal for calls with the same name and arguments; of arguments that are not a JSON object the text counts."""
+    """Return a key that is equal for calls with the same name and arguments; of arguments that are not a JSON object the text counts."""
     if use.arguments is None:
         return use.name, f"invalid {use.text}"
     key = make_key(use.arguments)

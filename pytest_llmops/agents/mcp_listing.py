@@ -2,7 +2,7 @@
 
 It runs in a process of its own: the SDK and its event loop stay out of the process of the tests. It reads what to do as JSON from its
 standard input, and writes one line of JSON to its standard output: ``{"tools": [...]}`` or ``{"problem": "..."}``. The standard error of
-the server is that of this process.
+the server goes to the standard error of this process.
 """
 
 import json

@@ -123,7 +123,7 @@ def list_server_tools(
 
 
 def _run_listing(request: Mapping[str, Any], stderr: Any, timeout_s: float) -> dict[str, Any]:
-    """Run the program `mcp_listing`, and return what it wrote."""
+    """Run the program `mcp_listing`, and return its output."""
     # -P: a module `mcp` or `json` of the project's must not hide the real one.
     program = [sys.executable, "-P", "-m", "pytest_llmops.agents.mcp_listing"]
     process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr)  # noqa: S603 -- our own

@@ -40,12 +40,12 @@ def read_offered_tools(
 ) -> dict[str, Schema | None] | None:
     """Return the schema of each tool's arguments by name; None if no tool is known.
 
-    The schema is None if the tool has none, or was not called: to compile hundreds of schemas takes seconds.
+    The schema is None if the tool has none, or was not called: hundreds of schemas would need seconds to compile.
 
     Args:
         where: Name of the assertion, for errors.
-        tools: The tools as a test gives them; None: those of recorded calls.
-        source: What the agent did; recorded calls know the tools that were offered.
+        tools: The tools as a test gives them; None: the tools of recorded calls.
+        source: The source of the trajectory; recorded calls know the tools that were offered.
         trajectory: The same, read.
         needs_schemas: Whether an invalid schema of a recorded tool is an error too.
 
@@ -113,7 +113,7 @@ def check_arguments(calls: Sequence[ToolUse], offered: Mapping[str, Schema | Non
     Calls whose arguments are not known, as a span does not have them, are left out.
 
     Raises:
-        SchemaError: The arguments of a call cannot be checked by the schema of its tool, such as by a pattern that takes too long.
+        SchemaError: The arguments of a call cannot be checked by the schema of its tool, for example because a pattern needs too long.
     """
     invalid = 0
     unknown = 0
@@ -127,7 +127,7 @@ def check_arguments(calls: Sequence[ToolUse], offered: Mapping[str, Schema | Non
         if is_offered and use.arguments is not None and not differences:
             continue
         invalid += 1
-        # Of an agent that never stops only the first are described: to find a similar name takes time.
+        # Of an agent that never stops only the first are described: the search for a similar name is slow.
         if len(problems) < MAX_PROBLEMS:
             problems.append(f"step {number:,}: {_describe_problem(use, offered, differences)}")
     known = len(calls) - unknown

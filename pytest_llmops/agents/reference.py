@@ -1,4 +1,4 @@
-"""Take the expected calls from a reference: a trajectory that was recorded, written by hand, or that of another test tool."""
+"""Take the expected calls from a reference: a trajectory that was recorded, written by hand, or made by another test tool."""
 
 import glob
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ def read_reference(where: str, reference: object, arguments: ArgumentMode) -> Ex
     Args:
         where: Name of the assertion, for errors.
         reference: Any source of a trajectory.
-        arguments: How arguments are compared with those of the reference.
+        arguments: How arguments are compared with the reference's.
 
     Raises:
         UsageError: Not a source, one that was not read completely, or a call in it whose arguments are not a JSON object.
@@ -61,7 +61,7 @@ def read_reference(where: str, reference: object, arguments: ArgumentMode) -> Ex
 
 
 def _check_calls(where: str, reference: object) -> None:
-    """Raise a `UsageError` that names what is wrong with a call, if a value is no reference, but a list of calls with names."""
+    """Raise a `UsageError` about the first invalid call, if a value is not a reference but a list of calls with names."""
     if not isinstance(reference, (list, tuple)):
         return
     for item in reference:

@@ -1,4 +1,4 @@
-"""Arms of a comparison that asks whether a skill helps: an agent without it, with its older version, and with the one in the working tree.
+"""Arms of a comparison that shows whether a skill helps: an agent without it, with its older version, and with the one in the working tree.
 
 A skill is a folder with a file SKILL.md (Agent Skills), or a single file: AGENTS.md, CLAUDE.md, a system prompt, a list of tools.
 """
@@ -23,13 +23,13 @@ NEW = "new"
 SKILL_FILE = "SKILL.md"
 # Where agents look for the folders of skills: Claude Code, and Codex and others
 SKILL_FOLDERS = (".claude/skills", ".agents/skills")
-# Folders of a skill that are not part of it: the agent must not see what is expected of it
+# Folders of a skill that are not part of it: the agent must not see the expected results
 LEFT_OUT = ("evals", "__pycache__", ".git")
 
 
 @dataclass(frozen=True, slots=True)
 class SkillArm:
-    """The material of an agent in one arm of a comparison of skills.
+    """The files and instructions of an agent in one arm of the comparison.
 
     Attributes:
         name: ``"without"``, ``"old"`` or ``"new"``. ``str(arm)`` is the same.
@@ -55,7 +55,7 @@ class SkillArm:
 
     @property
     def in_baseline(self) -> bool:
-        """Whether the baseline holds the tests of the arm: only for the skill as it is now."""
+        """Whether the baseline holds the tests of the arm: only the tests of the skill as it is now."""
         return self.name == NEW
 
     def install(self, folder: str | Path) -> list[Path]:
@@ -120,9 +120,9 @@ def skill_arms(source: str | Path, *, old: str = "") -> tuple[SkillArm, ...]:
             front of it. Empty: no arm ``old``.
 
     Raises:
-        UsageError: There is no such file, the folder has no SKILL.md, a file cannot be read or is a link, the path is in no checkout of
+        UsageError: The file does not exist, the folder has no SKILL.md, a file cannot be read or is a link, the path is in no checkout of
             git, or the clone is too shallow to have the older version.
-        UnknownName: There is no such branch, tag or commit.
+        UnknownName: The branch, tag or commit does not exist.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -150,7 +150,7 @@ def _find_skill(source: str | Path) -> Path:
     """Return the absolute path of the folder of a skill or of the single file.
 
     Raises:
-        UsageError: There is no such file, or the folder has no SKILL.md.
+        UsageError: The file does not exist, or the folder has no SKILL.md.
     """
     try:
         path = find_path(source)
@@ -217,7 +217,7 @@ def _find_older(path: Path, ref: str, new: _Version) -> _Version | None:
 
     Raises:
         UsageError: The path is in no checkout of git, or the clone is too shallow to have an older version.
-        UnknownName: There is no such branch, tag or commit.
+        UnknownName: The branch, tag or commit does not exist.
     """
     place = _find_branch(path, ref)
     for commit in list_commits(place):
@@ -233,11 +233,11 @@ def _find_older(path: Path, ref: str, new: _Version) -> _Version | None:
 
 
 def _find_branch(path: Path, ref: str) -> CommittedPath:
-    """Return a path at a branch; a branch that is not checked out may be known as that of ``origin`` only, as in CI.
+    """Return a path at a branch; a branch that is not checked out may be known only as a branch of ``origin``, as in CI.
 
     Raises:
         UsageError: The path is in no checkout of git, or no commit can have the name.
-        UnknownName: There is no such branch, tag or commit.
+        UnknownName: The branch, tag or commit does not exist.
     """
     try:
         return find_at_commit(path, ref)
@@ -246,13 +246,11 @@ def _find_branch(path: Path, ref: str) -> CommittedPath:
             return find_at_commit(path, f"origin/{ref}")
         raise error from None
     except UsageError as error:
-        raise UsageError(
-            f"skill_arms: old={ref!r}: {error}; to test without an arm {OLD!r}, leave old= out"
-        ) from None
+        raise UsageError(f"skill_arms: old={ref!r}: {error}; leave old= out to have no arm {OLD!r}") from None
 
 
 def _read_commit(path: Path, place: CommittedPath, commit: str) -> _Version | None:
-    """Return the version of a skill at a commit; None: it was no skill yet, or a file where it is a folder now."""
+    """Return the version of a skill at a commit; None: it was not a skill yet, or a file where it is a folder now."""
     name = f"{commit}:{place.inside}"
     kind = run_git(place.top, "cat-file", "-t", name)
     if not path.is_dir():

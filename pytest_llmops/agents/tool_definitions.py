@@ -87,7 +87,7 @@ def write_openai_tool(tool: ToolDefinition) -> dict[str, Json]:
 
 def write_responses_tool(tool: ToolDefinition) -> dict[str, Json]:
     """Return a tool as OpenAI's Responses API expects it."""
-    # The Responses API is strict unless it is told otherwise, and would refuse most schemas of MCP servers.
+    # The Responses API is strict unless a tool turns it off, and would refuse most schemas of MCP servers.
     return {"type": "function", **_write(tool, "parameters"), "strict": False}
 
 

@@ -1,4 +1,4 @@
-"""`Trajectory`: what an agent did, step by step, in one form for all sources."""
+"""`Trajectory`: the steps of an agent, in one form for all sources."""
 
 import json
 import math
@@ -28,12 +28,12 @@ class ToolUse:
         name: Name of the tool.
         arguments: The arguments as values. {} if the model gave none, None if they are not a JSON object.
         text: The arguments as the model wrote them, in JSON.
-        problem: Why ``arguments`` is None. "" if it is not.
-        id: Id of the call. "": it has none.
-        result: The result of the tool, as text. None: no result is known.
+        problem: Why ``arguments`` is None; "" if it is not.
+        id: Id of the call; "": it has none.
+        result: The result of the tool, as text; None: no result is known.
         is_error: Whether the tool failed.
-        latency_s: How long the tool took, in seconds. None: not known.
-        started: The trajectory of the agent that the call started, or handed over to. None: it started none.
+        latency_s: How long the tool took, in seconds; None: not known.
+        started: The steps of the agent that the call started, or handed over to; None: it started none.
     """
 
     name: str
@@ -59,13 +59,13 @@ class Step:
     """A message of a trajectory. The results of tools belong to the calls.
 
     Attributes:
-        role: ``assistant`` for the agent. ``user``, ``system`` or ``developer`` for its input. ``tool`` never occurs.
+        role: ``assistant`` for the agent; ``user``, ``system`` or ``developer`` for its input; ``tool`` never occurs.
         text: Text of the message.
-        tool_calls: The tools that it calls, in the order of the model. The tools of one step may run at the same time.
-        agent: Name of the agent that speaks. "": not known.
-        tokens: Input and output of the call to the model, together. None: not known.
-        cost_usd: Its price. None: not known.
-        latency_s: How long the model took, in seconds. None: not known.
+        tool_calls: The tools that it calls, in the order of the model. Tools of one step may run at the same time.
+        agent: Name of the agent that speaks; "": not known.
+        tokens: Input and output of the call to the model, together; None: not known.
+        cost_usd: Its price; None: not known.
+        latency_s: How long the model took, in seconds; None: not known.
     """
 
     role: Role
@@ -79,17 +79,17 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trajectory:
-    """The messages and tool calls of an agent, in order. Other agents that it started hang on the call that did.
+    """The steps of an agent: its messages and calls of tools, in order. Other agents that it started hang on the call that started them.
 
     Attributes:
         steps: The messages.
-        agent: Name of the agent. "": not known.
-        problems: What could not be read and may have had tool calls, such as a reply that was cut. A sentence each. What holds for all
-            calls is then not known.
+        agent: Name of the agent; "": not known.
+        problems: Parts that could not be read and may have had tool calls, such as a reply that was cut. A sentence each. With
+            problems, no statement about all calls is certain.
         notes: Oddities that hide no call, such as a result that no call waits for. A sentence each.
-        total_tokens: Tokens of the whole, where the source has no more than this. None: the steps have their own.
+        total_tokens: Tokens of the whole, where the source has no more than this; None: the steps have their own.
         total_cost_usd: Price of the whole in US dollars, likewise.
-        is_silent: Whether it is certain that no model answered: each call of one got a fault on purpose.
+        is_silent: Whether it is known that no model answered: each call of one got a fault on purpose.
 
     >>> lookup = ToolUse(name="get_order", arguments={"order_id": "B-77"})
     >>> trajectory = Trajectory(steps=(Step(role="assistant", tool_calls=(lookup,)),))
@@ -112,7 +112,7 @@ class Trajectory:
 
     @property
     def turns(self) -> int:
-        """The number of model calls: the agents' messages, including the messages of started agents."""
+        """The number of model calls: the number of the agents' messages, also of started agents."""
         return sum(step.role == "assistant" for step in self.walk())
 
     @property
@@ -131,7 +131,7 @@ class Trajectory:
 
     @property
     def tokens(self) -> int | None:
-        """Tokens of the whole, or of all steps. None if the tokens of a step are not known, or no step was the agent's."""
+        """Tokens of the whole, or of all steps; None if the tokens of a step are not known, or no step was the agent's."""
         if self.total_tokens is not None:
             return self.total_tokens
         counts = [step.tokens for step in self.walk() if step.role == "assistant"]
@@ -142,7 +142,7 @@ class Trajectory:
 
     @property
     def cost_usd(self) -> float | None:
-        """Price of the whole, or of all steps, in US dollars. None if the price of a step is not known, or no step was the agent's."""
+        """Price of the whole, or of all steps, in US dollars; None if the price of a step is not known, or no step was the agent's."""
         if self.total_cost_usd is not None:
             return self.total_cost_usd
         prices = [step.cost_usd for step in self.walk() if step.role == "assistant"]
@@ -178,7 +178,7 @@ class Trajectory:
 
 
 def _list_trajectories(trajectory: Trajectory) -> list[Trajectory]:
-    """Return a trajectory, and those of all agents that its calls started, in order."""
+    """Return a trajectory, and the trajectories of all agents that its calls started, in order."""
     trajectories = [trajectory]
     for step in trajectory.steps:
         for call in step.tool_calls:
@@ -271,13 +271,13 @@ class _Writer:
 
 
 def _drop_empty(wire: Mapping[str, Any]) -> dict[str, Json]:
-    """Return builtins without what says nothing: None, "", empty lists and False."""
+    """Return builtins without empty values: None, "", empty lists and False."""
     kept = {name: value for name, value in wire.items() if value is not False and value not in (None, "", [])}
     return dict(cast("Mapping[str, Json]", to_builtins(kept, where="trajectory")))
 
 
 def parse_arguments(text: str) -> tuple[Mapping[str, Json] | None, str]:
-    """Return the arguments of a call as values, and "" or why they are not a JSON object; no text stands for no arguments.
+    """Return the arguments of a call as values, and "" or why they are not a JSON object; no text means no arguments.
 
     >>> parse_arguments('{"order_id": "B-77"}'), parse_arguments("")
     (({'order_id': 'B-77'}, ''), ({}, ''))
@@ -316,7 +316,7 @@ def make_tool_use(name: str, arguments: object, **fields: Any) -> ToolUse:
 
     Args:
         name: Name of the tool.
-        arguments: A text, a mapping, or None for no arguments; anything else is no object of arguments.
+        arguments: A text, a mapping, or None for no arguments; anything else is not an object of arguments.
         fields: Other attributes of `ToolUse`.
 
     >>> make_tool_use("refund", '{"amount": 20}').arguments, make_tool_use("refund", None).arguments
@@ -344,7 +344,7 @@ class _Outcome(NamedTuple):
 
 @dataclass(slots=True)
 class _OpenStep:
-    """A step whose calls may still get results; they replace those of ``step``."""
+    """A step whose calls may still get results; they replace the calls of ``step``."""
 
     step: Step
     calls: "list[_OpenCall]" = field(default_factory=list)
@@ -398,7 +398,7 @@ class _CallQueues:
     def find(self, call_id: str, name: str) -> _QueuedCall | None:
         """Return the first call with this id, else with this name, else of all; None if there is none.
 
-        An id that no call has says nothing: Gemini gives ids to results whose calls have none. Then a call without an id is meant.
+        An id that no call has is ignored: Gemini gives ids to results whose calls have none. Then a call without an id is meant.
         """
         if call_id in self._by_id:
             return _find_first(self._by_id[call_id])
@@ -513,11 +513,11 @@ class TrajectoryBuilder:
         return self._not_run.pop(call_id, name) is not None
 
     def add_problem(self, problem: str) -> None:
-        """Add a sentence on what could not be read and may have had tool calls."""
+        """Add a sentence on a part that could not be read and may have had tool calls."""
         self._problems.append(problem)
 
     def add_note(self, note: str) -> None:
-        """Add a sentence on what is odd but hides no tool call."""
+        """Add a sentence on an oddity that hides no tool call."""
         self._notes.append(note)
 
     def start_agent(self, call_id: str, trajectory: Trajectory, *, name: str = "") -> None:

@@ -24,7 +24,7 @@ def format_trajectory(trajectory: Trajectory, *, max_lines: int = MAX_LINES) -> 
     Of a long trajectory the middle is left out. Messages of started agents are indented; they follow the message whose call started them.
 
     Args:
-        trajectory: What the agent did.
+        trajectory: The agent's steps.
         max_lines: How many lines are returned.
 
     >>> use = ToolUse(name="get_order", arguments={"order_id": "B-77"}, result="delivered")
@@ -53,7 +53,7 @@ def _iterate_lines(
     """Yield the label of each line, and a function that writes its text: of 1,000 lines few are shown.
 
     Args:
-        trajectory: What the agent did.
+        trajectory: The agent's steps.
         numbers: The numbers of the calls that follow, as agents are nested.
         depth: How many agents are around this one.
     """

@@ -1,4 +1,4 @@
-"""``llmops prompts ledger``: what each line of a prompt earns."""
+"""``llmops prompts ledger``: the effect of each line of a prompt."""
 
 import argparse
 import os
@@ -88,7 +88,7 @@ def _read_primary_metric() -> str:
 
 
 def _print_result(result: LedgerResult, args: argparse.Namespace) -> None:
-    """Print a ledger, and write the reports that were asked for."""
+    """Print a ledger, and write the reports that the arguments name."""
     if args.json:
         print_json(ledger_to_json(result))
     else:
@@ -112,7 +112,7 @@ def _show_progress(line: str) -> None:
 
 
 def _confirm(plan: LedgerPlan) -> bool:
-    """Return whether the calls of a plan may be made: a person at a terminal is asked if they are many."""
+    """Return whether the calls of a plan may be made: a person at a terminal confirms them if they are many."""
     if plan.most_calls <= MANY_CALLS or not sys.stdin.isatty():
         return True
     print("Go on? [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201 -- a question
@@ -120,7 +120,7 @@ def _confirm(plan: LedgerPlan) -> bool:
 
 
 def _parse_budget(text: str) -> float | None:
-    """Return the US dollars of an argument; None: there is no limit.
+    """Return the US dollars of an argument; None: no limit.
 
     Raises:
         UsageError: It is not an amount.

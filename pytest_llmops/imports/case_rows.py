@@ -17,7 +17,7 @@ NO_VALUE = "the test has no value for it: it is an empty text, as in the suite"
 
 @dataclass(frozen=True, slots=True)
 class CaseInput:
-    """What the input of each case of a suite is.
+    """The form of the input of each case of a suite.
 
     Attributes:
         names: The variables in the input.
@@ -75,7 +75,7 @@ class CaseInput:
 
 
 def choose_input(suite: ImportedSuite, apart: Sequence[str] = ()) -> CaseInput:
-    """Return what the input of the cases is: the variables that the prompts use, or all if there are no such prompts.
+    """Return the form of the input of the cases: the variables that the prompts use, or all if no prompt uses any.
 
     Args:
         suite: The suite.
@@ -87,7 +87,7 @@ def choose_input(suite: ImportedSuite, apart: Sequence[str] = ()) -> CaseInput:
     if suite.application.takes_variables or not names:
         return CaseInput(names=(), is_all=True)
     if _is_passed(suite) and not any(names.keys() & test.variables.keys() for test in suite.tests):
-        # The suite has the name for what its provider is asked with; its own variables go into the request.
+        # The suite uses the name for the input of its provider; its own variables go into the request.
         return CaseInput(names=(), is_all=True, is_passed=True)
     has_equal_prompts = all(set(prompt.variables) == set(names) for prompt in suite.prompts)
     name = next(iter(names))
@@ -140,9 +140,9 @@ def make_rows(
 
     Args:
         group: The tests of the function.
-        used: What is their input.
+        used: The form of their input.
         checked: Names of variables that checks look at.
-        values: Knows which values stand in the code.
+        values: Knows which values are in the code.
         originals: The variables of each test as the suite has them, by its id.
     """
     in_cases = [line.key for line in group.lines if line.key and not values.is_in_code(group, line)]
@@ -175,7 +175,7 @@ def _says_more(description: str, test_id: str) -> bool:
 
 
 def _make_input(test: SuiteTest, used: CaseInput, checked: Sequence[str]) -> Json:
-    """Return the input of a case; without variables, what the test is about."""
+    """Return the input of a case; without variables, the subject of the test."""
     if used.is_text:
         return test.variables.get(used.names[0], "")
     if not used.is_all:

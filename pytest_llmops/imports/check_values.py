@@ -12,14 +12,14 @@ from pytest_llmops.imports.slugs import make_slug, make_unique
 from pytest_llmops.imports.test_functions import CheckLine, TestGroup
 from pytest_llmops.measurement import Json
 
-MAX_CODE_CHARS = 300  # of a value in the code; a longer one stands in the cases
+MAX_CODE_CHARS = 300  # of a value in the code; a longer one is in the cases
 MAX_INLINE_SCHEMA = 160  # characters of a schema in the code; a longer one is a file
 SCHEMAS = "SCHEMAS"  # the constant for the folder of schemas
 MAX_ARGUMENT = (
     60  # characters of a value that several functions have; a longer one is a constant of the module
 )
 MAX_FILE_NAME = 30  # characters of the name of a rubric
-# Words that many rubrics begin with, and that say nothing of what they are about
+# Words that many rubrics begin with, and that say nothing about their subject
 EMPTY_WORDS = frozenset(
     {
         *(
@@ -63,7 +63,7 @@ class CheckValues:
 
     Attributes:
         suite: The name of the suite.
-        files: The text of each file, by its path beside the test module.
+        files: The text of each file, by its path next to the test module.
         constants: The code of each constant of the module, by its name.
     """
 
@@ -84,7 +84,7 @@ class CheckValues:
                         self._uses[name] = self._uses.get(name, 0) + 1
 
     def is_in_code(self, group: TestGroup, line: CheckLine) -> bool:
-        """Return whether the value of a check stands in the code, not in the cases: all tests of the function have the same."""
+        """Return whether the value of a check is in the code, not in the cases: all tests of the function have the same."""
         check = line.check
         if not line.key or not group.is_same(line.key):
             return False
@@ -128,7 +128,7 @@ class CheckValues:
         return self._paths[name]
 
     def _format_rubric(self, check: Check, name: str) -> str:
-        """Return the code of a rubric whose criteria stand in the case; long parts of it are constants of the module."""
+        """Return the code of a rubric whose criteria are in the case; long parts of it are constants of the module."""
         arguments = [f"criteria={_format_key(name)}", f"name={format_text(name)}"]
         for key, value in check.rubric.items():
             literal = format_value(value)

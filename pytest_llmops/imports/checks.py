@@ -53,7 +53,7 @@ class NotCarried:
     Attributes:
         what: The assertion in one line: its type, and the begin of its value.
         why: Why, and what to do, in one sentence without a full stop.
-        code: Lines that stand as comments in its skipped test: the value as it was, or its begin.
+        code: Lines that become comments in its skipped test: the value as it was, or its begin.
         body: Lines of code that would run it if the person decides so; they may use ``answer`` and ``case``. Empty: none.
         noun: A word for the name of its skipped test.
     """

@@ -55,7 +55,7 @@ _BOOLEAN_METHODS = frozenset(
     {"includes", "startsWith", "endsWith", "test", "some", "every", "isArray", "isInteger"}
 )
 _TYPE_DIFFERS = "a value of another type than the code expects fails here"
-_FENCE_DIFFERS = "the JSON may stand in prose here"
+_FENCE_DIFFERS = "the JSON may be inside prose here"
 _OBJECT_DIFFERS = "promptfoo got an object here: the answer has to be that object, or its JSON"
 _IS_TEXT = Binary("===", TypeOf(Name(OUTPUT)), Literal("string"))  # which the answer always is here
 
@@ -66,7 +66,7 @@ def write_checks(
     """Return the checks that decide as an expression does.
 
     Args:
-        expression: What the code returns.
+        expression: The expression that the code returns.
         variables: The variables of the test, for ``context.vars``.
         positive: Whether the expression has to be true.
 

@@ -10,7 +10,7 @@ MAX_DEPTH = 60
 
 
 class UnknownCode(ValueError):
-    """Code that is not one of the trivial forms: what was not expected."""
+    """Code that is not one of the trivial forms: the message names the unexpected part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class TypeOf:
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """Two values and what is between them: ``===``, ``&&``, ``in`` ..., in the words of JavaScript."""
+    """Two values and the operator between them: ``===``, ``&&``, ``in`` ..., in the words of JavaScript."""
 
     operator: str
     left: "Expression"

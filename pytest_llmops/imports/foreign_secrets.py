@@ -50,7 +50,7 @@ def hide_settings(value: Mapping[str, Json], *, is_secret: bool = False) -> dict
 @overload
 def hide_settings(value: Json, *, is_secret: bool = False) -> Json: ...
 def hide_settings(value: Json, *, is_secret: bool = False) -> Json:
-    """Return settings of a suite without the values whose names are those of secrets.
+    """Return settings of a suite without the values whose names are names of secrets.
 
     Args:
         value: The settings.

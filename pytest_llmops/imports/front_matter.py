@@ -47,7 +47,7 @@ def _format_yaml_text(text: str) -> str:
 
 
 def _quote(text: str) -> str:
-    """Return a text in double quotes, with the escapes that JSON and YAML share; what cannot be printed is escaped as YAML does."""
+    """Return a text in double quotes, with the escapes that JSON and YAML share; characters that cannot be printed are escaped as in YAML."""
     quoted = json.dumps(text, ensure_ascii=False)
     if quoted.isprintable():
         return quoted
@@ -77,7 +77,7 @@ def format_prompt(prompt: SuitePrompt, params: Mapping[str, Json]) -> str:
 
     Args:
         prompt: The prompt.
-        params: Parameters of all prompts; those of the prompt take precedence.
+        params: Parameters of all prompts; parameters of the prompt take precedence.
     """
     front: dict[str, Json] = {}
     if prompt.label:

@@ -11,7 +11,7 @@ MAX_LONG_NAME = 50  # characters of a name that is made of several
 
 
 def name_groups(groups: Sequence[TestGroup]) -> None:
-    """Name the functions. Of those with the same checks, the one with most tests is named by them, the others by what they differ in."""
+    """Name the functions. Of those with the same checks, the one with most tests is named by them, the others by their difference."""
     by_checks = [_name_by_checks(group) for group in groups]
     largest: dict[str, int] = {}
     for number, name in enumerate(by_checks):
@@ -30,7 +30,7 @@ def _size(group: TestGroup) -> tuple[bool, int, int]:
 
 
 def _name_by_checks(group: TestGroup) -> str:
-    # What all tests of the suite have says nothing of this function, unless it has nothing else.
+    # A check of all tests of the suite does not describe this function, unless it has no other.
     own = [line for line in group.lines if not line.is_shared] or group.lines
     nouns = list(dict.fromkeys(make_slug(line.check.noun) or "check" for line in own))
     if not nouns:
@@ -49,7 +49,7 @@ def _name_by_checks(group: TestGroup) -> str:
 
 
 def _describe_difference(group: TestGroup, name: str) -> str:
-    """Return a name for a function whose checks are those of another."""
+    """Return a name for a function whose checks equal the checks of another."""
     if group.is_blocked:
         return f"{name}_blocked"
     if len(group.tests) == 1:
@@ -58,7 +58,7 @@ def _describe_difference(group: TestGroup, name: str) -> str:
             return about
     if group.has_output:
         return f"{name}_of_output"
-    # What all tests of the suite lack says nothing of this function.
+    # A check that all tests of the suite lack does not describe this function.
     missing = [entries for entries in group.missing.values() if not entries[0].assertion.is_shared]
     if missing and group.lines:
         nouns = Counter(map(name_missing, missing))

@@ -1,6 +1,6 @@
 r"""Translate regular expressions of JavaScript into Python's.
 
-Both languages share most of their syntax and differ in what it means: in JavaScript ``\w``, ``\d`` and ``\b`` know ASCII only
+Both languages share most of their syntax and differ in its meaning: in JavaScript ``\w``, ``\d`` and ``\b`` know ASCII only
 and ``\s`` all white space, ``$`` does not match before a last line break, ``[^]`` is any character, and ``\Z`` is the
 letter Z. Left as it is, since a person has to read the result: ``.`` does not match ``\r``, U+2028 and U+2029 in JavaScript,
 ``\s`` matches U+FEFF and ``\B`` an empty text, a group that was not used is empty where it is named again, and a character
@@ -18,7 +18,7 @@ _WORD_CLASSES = frozenset("dDwW")
 _SAME_ESCAPES = frozenset("tnvfr")
 # White space of JavaScript that Python's ``\s`` lacks if it knows ASCII only
 _FURTHER_SPACES = r"\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
-# What the classes stand for where the expression as a whole has to know Unicode
+# The meaning of the classes where the whole expression has to know Unicode
 _SPELLED_CLASSES = {"d": "0-9", "w": "A-Za-z0-9_"}
 _HIGH_SURROGATES = range(0xD800, 0xDC00)
 _LOW_SURROGATES = range(0xDC00, 0xE000)
@@ -30,11 +30,11 @@ _HEX_DIGITS = re.compile(r"[0-9a-fA-F]+")
 
 
 class UntranslatableRegex(ValueError):
-    """A regular expression that has no equal in Python, or is invalid in JavaScript: why."""
+    """A regular expression that has no equivalent in Python, or is invalid in JavaScript: why."""
 
 
 def translate(pattern: str, flags: str = "") -> str:
-    r"""Return the regular expression of Python that finds what one of JavaScript finds.
+    r"""Return the regular expression of Python that finds the same texts as one of JavaScript.
 
     Args:
         pattern: The expression, without slashes around it.
@@ -50,7 +50,9 @@ def translate(pattern: str, flags: str = "") -> str:
         raise UntranslatableRegex(f"the regular expression has more than {MAX_PATTERN_CHARS:,} characters")
     unknown = sorted(set(flags) - _KNOWN_FLAGS)
     if unknown:
-        raise UntranslatableRegex(f"the flag {unknown[0]} of a regular expression has no equal in Python")
+        raise UntranslatableRegex(
+            f"the flag {unknown[0]} of a regular expression has no equivalent in Python"
+        )
     translation = _Translation(pattern, flags)
     text = translation.translate()
     try:
@@ -77,7 +79,7 @@ def escape_text(text: str) -> str:
 
 @dataclass(slots=True)
 class _Translation:
-    """The state of a translation: what is read, and what is written."""
+    """The state of a translation: the position in the pattern, and the translated parts."""
 
     pattern: str
     flags: str
@@ -144,7 +146,7 @@ class _Translation:
             self._take(char, char)
 
     def _take(self, read: str, written: str, *, can_repeat: bool = True) -> None:
-        """Go on behind what was read, and write its translation."""
+        """Move behind the text that was read, and write its translation."""
         self.position += len(read)
         self._write(written, can_repeat=can_repeat)
 
@@ -197,7 +199,7 @@ class _Translation:
         digits = re.compile("[0-9]+").match(self.pattern, self.position + 1)
         number = digits.group() if digits else ""
         if int(number[:6] or "0") > self.group_count:
-            raise UntranslatableRegex(f"\\{number}: there is no such group")
+            raise UntranslatableRegex(f"\\{number}: the expression has no such group")
         self._take(f"\\{number}", f"(?:\\{number})")
 
     def _translate_named_reference(self) -> None:
@@ -208,7 +210,7 @@ class _Translation:
         self._take(self.pattern[self.position : end + 1], f"(?P={name.group()})")
 
     def _translate_character(self) -> str:
-        """Read an escape that stands for one character, in a class or outside; return it as Python writes it."""
+        """Read an escape of one character, in a class or outside; return it as Python writes it."""
         letter = self.pattern[self.position + 1]
         if letter in "ux":
             return self._translate_code(letter)
@@ -266,7 +268,7 @@ class _Translation:
             items.append("^")
             self.position += 1
         was_set = (
-            False  # whether the item before stands for several characters, so that no range can begin with it
+            False  # whether the item before means several characters, so that no range can begin with it
         )
         while not self.pattern.startswith("]", self.position):
             if self.position >= len(self.pattern):
@@ -280,13 +282,13 @@ class _Translation:
         self._write("".join(items) + "]")
 
     def _is_set(self, position: int) -> bool:
-        """Return whether an escape that stands for several characters begins at a position."""
+        """Return whether an escape with several characters as its meaning begins at a position."""
         return self.pattern[position : position + 1] == "\\" and self.pattern[
             position + 1 : position + 2
         ] in set("dDwWsS")
 
     def _translate_class_item(self) -> tuple[str, bool]:
-        """Read an item of a class; return it, and whether it stands for several characters."""
+        """Read an item of a class; return it, and whether it means several characters."""
         char = self.pattern[self.position]
         if char != "\\":
             self.position += 1
@@ -343,5 +345,5 @@ def _read_hex(digits: str, size: int) -> int | None:
 
 def _write_code(code: int) -> str:
     if code > sys.maxunicode:
-        raise UntranslatableRegex("invalid in JavaScript: there is no such character")
+        raise UntranslatableRegex("invalid in JavaScript: no character has this number")
     return re.escape(chr(code)) if chr(code).isprintable() else f"\\U{code:08x}"

@@ -58,7 +58,7 @@ def read_javascript(code: str) -> Expression:
     """Return the expression that a JavaScript assertion of promptfoo returns, its constants replaced by their values.
 
     promptfoo runs code of several lines as the body of a function, which has to say ``return``; of one line it returns what
-    stands last.
+    comes last.
 
     >>> read_javascript("output.length < 9")
     Binary(operator='<', left=Member(target=Name(name='output'), key='length'), right=Literal(value=9.0))
@@ -92,7 +92,7 @@ class _Parser:
         return result
 
     def _read_statements(self, *, has_return: bool) -> Expression:
-        """Read declarations, ``if (...) return ...;`` and what is returned at last."""
+        """Read declarations, ``if (...) return ...;`` and the value that is returned at last."""
         early: list[tuple[Expression, Expression]] = []
         while True:
             if self._peek().kind == "name" and self._peek().text in _DECLARATIONS:
@@ -114,7 +114,7 @@ class _Parser:
         return result
 
     def _read_early_return(self) -> tuple[Expression, Expression]:
-        """Read what follows ``if``: a condition, and what is returned then."""
+        """Read the part behind ``if``: a condition, and the value that is returned then."""
         self._expect("(")
         test = self._read_expression()
         self._expect(")")

@@ -30,7 +30,7 @@ _ESCAPED_LETTERS = {
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token: its kind and its text; of a text literal the text that it stands for, of a pattern also the flags."""
+    """A token: its kind and its text; of a text literal the text without quotes and escapes, of a pattern also the flags."""
 
     kind: Kind
     text: str
@@ -97,7 +97,7 @@ def _ends_value(tokens: list[Token]) -> bool:
 
 
 def _unescape(text: str) -> str:
-    """Return the text that a literal stands for."""
+    """Return the text of a literal, without quotes and escapes."""
     return _ESCAPE.sub(_unescape_one, text)
 
 

@@ -29,7 +29,7 @@ from pytest_llmops.measurement import Json
 
 PARSED = "(JSON)"  # the name of the parsed answer; no code can use it
 FENCED = "(fenced JSON)"  # the same, a fence around it cut off
-OBJECT = "(object)"  # an answer that is no text
+OBJECT = "(object)"  # an answer that is not a text
 ROOTS = frozenset({PARSED, FENCED, OBJECT})
 Schema: TypeAlias = Mapping[str, Json]
 FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}

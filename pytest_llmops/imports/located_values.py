@@ -13,7 +13,7 @@ from pytest_llmops._util.text_files import MAX_DEPTH, BadFile, numbered_lines
 from pytest_llmops.imports.suite import Place
 from pytest_llmops.measurement import Json, shorten_text
 
-# The largest number whose neighbours JavaScript still tells apart
+# The largest number that JavaScript still distinguishes from its neighbours
 MAX_EXACT_INTEGER = 2**53
 _MAX_SHOWN = 60  # characters of a key or a value in an error
 
@@ -23,7 +23,7 @@ class LocatedMap(dict[str, Json]):
 
     Attributes:
         place: Where it begins.
-        places: Where each key stands.
+        places: The place of each key.
     """
 
     __slots__ = ("place", "places")
@@ -235,7 +235,7 @@ class _JsonReader:
             key = self._read_text(name)
             if key in result:
                 first = result.places[key].line
-                what = f"the key {shorten_text(key, _MAX_SHOWN)!r} stands twice: first in line {first}"
+                what = f"the key {shorten_text(key, _MAX_SHOWN)!r} occurs twice: first in line {first}"
                 raise BadFile(what, self._lines.line_at(start))
             self._take_mark(":")
             result[key] = self._read_value(self._next_token(), depth + 1)

@@ -1,6 +1,6 @@
 """YAML as js-yaml reads it (the core schema of YAML 1.2 with merge keys), each key and item with its line.
 
-PyYAML's own values are those of YAML 1.1, where ``yes``, ``010`` and ``12:30`` are a boolean and two other numbers; in js-yaml they
+PyYAML's own values follow YAML 1.1, where ``yes``, ``010`` and ``12:30`` are a boolean and two other numbers; in js-yaml they
 are texts and 10. So only its parser is used, the fast one in C where there is one, and values are made here. A date is its text:
 promptfoo makes an object of it that no template prints.
 """
@@ -141,7 +141,7 @@ def _describe_error(error: Exception, text: str) -> BadFile:
         index = mark.index
     if index is None:
         return BadFile(f"broken YAML: {shorten_text(str(what))}")
-    # What has no end is an error of the last line that has a text.
+    # A part without an end is an error of the last line that has a text.
     line = LineFinder(text, "").line_at(min(index, len(text.rstrip())))
     return BadFile(f"broken YAML: {shorten_text(str(what))}", line)
 
@@ -274,7 +274,7 @@ class _YamlReader:
             and isinstance(part.value, LocatedMap)
         ):
             first = part.value.places[key].line
-            what = f"the key {shorten_text(key, _MAX_SHOWN)!r} stands twice: first in line {first}"
+            what = f"the key {shorten_text(key, _MAX_SHOWN)!r} occurs twice: first in line {first}"
             raise BadFile(what, place.line)
         part.key = key
         part.key_place = place

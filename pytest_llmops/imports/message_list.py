@@ -57,7 +57,7 @@ def read_message_list(text: str, file: Path) -> tuple[SuitePrompt, list[Remark]]
             messages = value[keys[0]]
     if not is_message_list(messages):
         raise SuiteError(
-            "expected a list of messages with a role each, alone or under `messages`: "
+            "expected a list of messages with a role each, at the top or under `messages`: "
             '[{"role": "system", "content": "..."}, ...]',
             place,
         )
@@ -78,7 +78,7 @@ def _parse(text: str, file: Path) -> Json:
     """Return the value of a text: JSON, else YAML, which also reads lists as code has them (single quotes, a last comma).
 
     Raises:
-        SuiteError: It is neither; the error is that of JSON if the text begins like it.
+        SuiteError: It is neither; the error is about JSON if the text begins like JSON.
     """
     problem = None
     if text.lstrip()[:1] in ("[", "{") and file.suffix not in (".yaml", ".yml"):
@@ -114,7 +114,7 @@ def _translate(
 
 
 def _list_left_out(request: Mapping[str, Json], place: Place) -> list[Remark]:
-    """Return what a request has beside its messages and parameters."""
+    """Return the other keys of a request, besides its messages and parameters."""
     remarks = []
     for key, value in request.items():
         if key in _MESSAGE_KEYS or key in _PARAMS or value is None:

@@ -16,7 +16,7 @@ MAX_CODE_LINES = 30  # of an assertion, in a comment
 
 
 def describe_missing(entries: Sequence[MissingCheck]) -> str:
-    """Return why a function is skipped: the places, what they have, and why it is not carried."""
+    """Return why a function is skipped: the places, their assertions, and why these are not carried."""
     first = entries[0].reason
     whats = {entry.reason.what for entry in entries}
     what = entries[0].assertion.name

@@ -9,7 +9,7 @@ from pytest_llmops.imports.python_code import INDENT, WIDTH
 
 @dataclass(slots=True)
 class ModuleImports:
-    """What a module imports: whole modules, and names of modules."""
+    """The imports of a module: whole modules, and names of modules."""
 
     _modules: set[str] = field(default_factory=set)
     _names: dict[str, set[str]] = field(default_factory=dict)

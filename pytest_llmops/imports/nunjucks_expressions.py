@@ -355,7 +355,7 @@ class ExpressionParser:
         return self._add_key(value, Expression(quote_text(name), "constant", constant=name))
 
     def _add_key(self, value: Expression, key: Expression) -> Expression:
-        """Return a key of a value; a key that Python takes for a method stands in brackets."""
+        """Return a key of a value; a key that Python would read as a method is written in brackets."""
         name = key.constant
         if isinstance(name, int) and name < 0:
             self.fail("a negative index, which JavaScript does not count from the end")

@@ -37,8 +37,8 @@ class Token:
     """A word or sign of an expression.
 
     Attributes:
-        kind: What it is.
-        value: Its characters; of a text what it stands for, without quotes and escapes.
+        kind: The kind of token.
+        value: Its characters; of a text its meaning, without quotes and escapes.
         line: Its line in the template, from 1.
     """
 
@@ -52,7 +52,7 @@ class Part:
     """A part of a template.
 
     Attributes:
-        kind: What it is; ``raw``: a text in which nothing has a meaning.
+        kind: The kind of part; ``raw``: a text in which nothing has a meaning.
         text: Data as it is, the text within ``raw``, or a whole comment; else "".
         line: Its first line, from 1.
         tokens: The tokens of an output or a block.

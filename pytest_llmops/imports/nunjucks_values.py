@@ -7,7 +7,7 @@ from pytest_llmops.imports.nunjucks_tokens import Untranslatable
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.prompts.prompt_file import why_invalid_variable
 
-# What an expression is: a variable or a key of it; true or false; that, or something else; a constant; anything else
+# The kind of an expression: a variable or a key of it; true or false; that, or something else; a constant; anything else
 ExpressionKind: TypeAlias = Literal["path", "truth", "mixed", "constant", "value"]
 
 
@@ -17,7 +17,7 @@ class Expression:
 
     Attributes:
         text: Its text.
-        kind: What it is.
+        kind: Its kind.
         is_atom: Whether it needs no parentheses as an operand.
         constant: Its value, if it is a constant.
         path: The variable and the keys, if it is nothing else.
@@ -46,8 +46,8 @@ class Names:
     Attributes:
         variables: Its variables, in the order of their first use.
         local: The names that loops and ``set`` have given a value, by block.
-        keyed: Those of which keys are read, and so are objects.
-        notes: In what a prompt file differs from the template.
+        keyed: Variables of which keys are read, and so are objects.
+        notes: The differences of a prompt file from the template.
         is_exact: A missing variable is undefined, as in Nunjucks; else it is an empty text, as in a prompt file.
     """
 

@@ -10,9 +10,9 @@ class Form:
     """How a filter or a method is written in Jinja2.
 
     Attributes:
-        text: ``{value}`` is what it is used on, ``{0}`` and ``{1}`` are its arguments.
+        text: ``{value}`` is its operand, ``{0}`` and ``{1}`` are its arguments.
         arguments: How many arguments it has.
-        note: In what a prompt file differs; "": in nothing.
+        note: The difference of a prompt file; "": none.
     """
 
     text: str

@@ -39,8 +39,8 @@ def read_results(path: Path, *, run: str = "", reference_field: str = "") -> Imp
         reference_field: The field of the items that holds the right answer; left out: the usual names (``ideal`` ...).
 
     Raises:
-        CaseError: A line is broken, or is no result line; with its number.
-        UnknownName: There is no such run.
+        CaseError: A line is broken, or is not a result line; the error has its number.
+        UnknownName: The run does not exist.
         UsageError: The file has several runs, and none is named.
     """
     with locate_errors(CaseError, path):
@@ -82,7 +82,7 @@ class _ResultLine:
 
 
 def _read_line(value: Json, number: int) -> _ResultLine:
-    """Return what a line says.
+    """Return the values of a line.
 
     Raises:
         BadFile: It has no item.
@@ -145,7 +145,7 @@ def _choose_run(lines: Iterable[tuple[int, _ResultLine]], run: str) -> list[tupl
     """Return the lines of a run; all lines, if they are of one run and none is named.
 
     Raises:
-        UnknownName: There is no such run.
+        UnknownName: The run does not exist.
         UsageError: There are several, and none is named.
     """
     by_run: dict[str, list[tuple[int, _ResultLine]]] = {}

@@ -1,4 +1,4 @@
-"""Values of variables as prompts can insert them: Jinja2 is stricter than Nunjucks, and a prompt of ours takes texts and numbers only."""
+"""Values of variables as prompts can insert them: Jinja2 is stricter than Nunjucks, and a prompt of ours can insert only texts and numbers."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -36,7 +36,7 @@ def fit_tests(suite: ImportedSuite) -> tuple[ImportedSuite, list[Remark]]:
 def fit_variables(tests: Sequence[SuiteTest], prompts: Sequence[SuitePrompt]) -> tuple[SuiteTest, ...]:
     """Return tests whose variables fit the prompts.
 
-    What a prompt inserts and is a list, an object, true, false or null becomes the text that promptfoo inserts; a key that a prompt
+    A list, an object, true, false or null that a prompt inserts becomes the text that promptfoo inserts; a key that a prompt
     reads and a test does not have becomes an empty text.
 
     Args:
@@ -122,7 +122,7 @@ def _may_fail(prompts: Iterable[SuitePrompt]) -> bool:
 
 
 def list_changed(before: Iterable[SuiteTest], after: Iterable[SuiteTest], names: Iterable[str]) -> list[str]:
-    """Return those of some variables that have another value in any test."""
+    """Return the variables, out of some, that have another value in any test."""
     pairs = list(zip(before, after, strict=True))
     return [
         name

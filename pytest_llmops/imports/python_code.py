@@ -1,6 +1,6 @@
 """Write Python as a formatter would leave it: literals of foreign values, comments, docstrings and long calls.
 
-Foreign text stands in literals, comments and docstrings only, and cannot end them: what is not printable is escaped.
+Foreign text is written only in literals, comments and docstrings, and cannot end them: characters that are not printable are escaped.
 """
 
 import ast
@@ -344,7 +344,7 @@ def _split_text(text: str, width: int) -> list[str]:
 
 
 def _list_arguments(node: ast.Call) -> list[tuple[str, ast.expr]]:
-    """Return the arguments of a call, each with what stands before it (``name=``)."""
+    """Return the arguments of a call, each with the text before it (``name=``)."""
     arguments = []
     for value in node.args:
         if isinstance(value, ast.Starred):
@@ -360,7 +360,7 @@ def _list_arguments(node: ast.Call) -> list[tuple[str, ast.expr]]:
 
 
 def _list_items(node: ast.List | ast.Dict, code: str) -> list[tuple[str, ast.expr]]:
-    """Return the items of a list or a mapping, each with what stands before it (its key)."""
+    """Return the items of a list or a mapping, each with the text before it (its key)."""
     if isinstance(node, ast.List):
         return [("", item) for item in node.elts]
     items = []

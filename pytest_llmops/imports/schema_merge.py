@@ -15,7 +15,7 @@ def merge_schemas(left: Mapping[str, Json], right: Mapping[str, Json]) -> Mappin
     {'type': 'array', 'minItems': 2}
     """
     merged = dict(left)
-    if {"items", "prefixItems"} <= {*left, *right}:  # the first is about what the second leaves
+    if {"items", "prefixItems"} <= {*left, *right}:  # the first is about the rest that the second leaves
         return {"allOf": _list_parts("allOf", left, right)}
     for key, value in right.items():
         if key not in merged or merged[key] == value:
@@ -29,7 +29,7 @@ def merge_schemas(left: Mapping[str, Json], right: Mapping[str, Json]) -> Mappin
 
 
 def _list_parts(keyword: str, *schemas: Json) -> list[Json]:
-    """Return schemas for a list of ``allOf`` or ``anyOf``; those that are no more than such a list are taken apart."""
+    """Return schemas for a list of ``allOf`` or ``anyOf``; schemas that are only such a list are taken apart."""
     parts: list[Json] = []
     for schema in schemas:
         inner = schema.get(keyword) if isinstance(schema, Mapping) and set(schema) == {keyword} else None

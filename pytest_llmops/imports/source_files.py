@@ -89,7 +89,7 @@ class SourceFolder:
         root: The folder.
 
     Raises:
-        SuiteError: There is no such folder.
+        SuiteError: The folder does not exist.
     """
 
     def __init__(self, root: Path) -> None:
@@ -151,7 +151,7 @@ class SourceFolder:
             place: Where it is named; without it, an error is at the file itself.
 
         Raises:
-            SuiteError: It is outside of the folder, is not there, is no file, has more than 20 MB, is of a kind that holds no text,
+            SuiteError: It is outside of the folder, does not exist, is not a file, has more than 20 MB, is of a kind that holds no text,
                 may hold secrets (``.env``), or is a pointer of Git LFS.
         """
         full = self.check_inside(path, place)
@@ -159,7 +159,7 @@ class SourceFolder:
         shown = self.place(path).file
         if _may_hold_secrets(full.relative_to(self.root)):
             raise SuiteError(
-                f"{shown} may hold secrets, and is not read: copy what the suite needs into another file",
+                f"{shown} may contain secrets, and is not read: copy the parts that the suite needs into another file",
                 here,
             )
         kind = _NOT_READ.get(full.suffix.lower())
@@ -317,7 +317,7 @@ class SourceFolder:
 
 
 def _expand_braces(pattern: str) -> list[str]:
-    """Return the patterns that a pattern with ``{a,b}`` stands for.
+    """Return the patterns to which a pattern with ``{a,b}`` expands.
 
     >>> _expand_braces("{a,b}.txt")
     ['a.txt', 'b.txt']

@@ -1,4 +1,4 @@
-"""References ``$ref`` within a configuration, and to other files of the suite, replaced by what they name."""
+"""References ``$ref`` within a configuration, and to other files of the suite, replaced by the parts that they name."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def has_reference(value: Json) -> bool:
 def resolve_references(value: Json, folder: SourceFolder, path: Path) -> tuple[Json, list[Remark]]:
     """Return a value in which each ``{$ref: "#/part"}`` is that part, and the references that name nothing; they stay.
 
-    Other keys beside ``$ref`` win over those of the part.
+    Other keys next to ``$ref`` win over the keys of the part.
 
     Args:
         value: The value of a file.
@@ -56,7 +56,7 @@ def find_part(document: Json, pointer: str) -> Json:
     """Return the part of a document that a JSON pointer names.
 
     Raises:
-        LookupError: There is no such part.
+        LookupError: The part does not exist.
 
     >>> find_part({"a": {"b/c": 1}}, "/a/b~1c")
     1
@@ -126,7 +126,7 @@ class _Resolver:
         *,
         is_schema: bool,
     ) -> Json:
-        """Return what a reference names, with the other keys beside it; the reference itself, if it names nothing."""
+        """Return the part that a reference names, with the other keys next to it; the reference itself, if it names nothing."""
         shown = f"$ref {shorten_text(hide_secrets(reference), _MAX_SHOWN)}"
         place = value.place_of(REFERENCE)
         try:
@@ -154,7 +154,7 @@ class _Resolver:
         *,
         is_schema: bool,
     ) -> Json:
-        """Return the part with the keys that stand beside the reference."""
+        """Return the part with the keys next to the reference."""
         if not isinstance(part, LocatedMap):
             return part
         result = LocatedMap(part, place=value.place, places=part.places)

@@ -29,7 +29,7 @@ class Place:
 
 
 class SuiteError(Exception):
-    """A suite, or a part of it, that cannot be read: what is wrong, and where."""
+    """A suite, or a part of it, that cannot be read: the error and its place."""
 
     def __init__(self, what: str, place: Place) -> None:
         self.what = what
@@ -45,7 +45,7 @@ class Remark:
         kind: ``not carried``: a part that decides something (an assertion, a test, a prompt, a transform) is missing;
             ``differs``: it is carried, and may decide otherwise; ``left out``: a setting that decides nothing.
         place: Where it is.
-        what: What it is, in the words of the suite: "javascript file://check.js".
+        what: The part, in the words of the suite: "javascript file://check.js".
         why: Why, and what to do about it, in one sentence without a full stop.
     """
 
@@ -87,7 +87,7 @@ class SuiteAssertion:
         number: The same for all tests that share it (an anchor, a reference, a product of variables); 0: it is known by its place.
         is_shared: It holds for all tests of the suite (``defaultTest``).
         obstacle: Why it cannot be carried whatever its type (a template or a file that cannot be read); "": nothing.
-        records_only: Why it alone fails no test (``weight: 0``, the test has a ``threshold``, it is in a set); "": it does.
+        records_only: Why it cannot fail a test without others (``weight: 0``, the test has a ``threshold``, it is in a set); "": it does.
     """
 
     type: str
@@ -114,13 +114,13 @@ class SuiteTest:
 
     Attributes:
         id: The id of the case; unique in the suite.
-        description: What the suite calls it, or "".
+        description: Its name in the suite, or "".
         variables: The values of its variables; templates in them are filled in.
-        assertions: Those of ``defaultTest`` first.
+        assertions: The assertions of ``defaultTest`` first.
         output: An answer that the suite has for it (``providerOutput``), or None.
         tags: Tags of the case.
-        family: What it is a variant of (a scenario, a product of variables), or "".
-        repeat: How often the suite asks.
+        family: The group of which it is a variant (a scenario, a product of variables), or "".
+        repeat: How often the suite runs it.
         obstacle: Why the test as a whole cannot run (its variables are made by code); "": nothing.
         place: Where it is.
     """
@@ -142,9 +142,9 @@ class Application:
     """Who answers in the suite.
 
     Attributes:
-        models: The names of models that a hosted API serves; the fixture `llm` asks them. Empty: the person fills in a
+        models: The names of models that a hosted API serves; the fixture `llm` calls them. Empty: the person fills in a
             function ``application``.
-        base_url: The address of the OpenAI-compatible server of the models; "": that of OpenAI, or Anthropic (`anthropic:NAME`).
+        base_url: The address of the OpenAI-compatible server of the models; "": the address of OpenAI, or Anthropic (`anthropic:NAME`).
         params: Parameters on which all models agree (``temperature``, ``max_tokens``).
         asked: The providers that the suite calls, in its words ("python:provider.py"), for the sentence on what to fill in.
         takes_variables: The prompts are made by code, so that ``application`` is given the variables instead of a prompt.
@@ -165,13 +165,13 @@ class ImportedSuite:
 
     Attributes:
         tool: The tool ("promptfoo").
-        name: The name of what is written: lower case letters, digits and ``_``; begins with a letter.
-        title: What the suite calls itself, in one line; or "".
+        name: The name of the files that are written: lower case letters, digits and ``_``; begins with a letter.
+        title: The title of the suite, in one line, or "".
         source: The file that describes it.
         prompts: Its prompts, in order; empty if they are made by code.
         application: Who answers.
         tests: Its tests, in order.
-        remarks: What the reader could not carry.
+        remarks: Parts that the reader could not carry.
         assertion_count: The assertions in the files, each counted once where it is written.
     """
 

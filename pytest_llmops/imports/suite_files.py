@@ -36,7 +36,7 @@ EDITOR_LINE_ENDS = "\x85\u2028\u2029"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuiteFiles:
-    """What is written of a suite.
+    """The files that are written for a suite.
 
     Attributes:
         suite: The suite.
@@ -44,10 +44,10 @@ class SuiteFiles:
         prompts: The text of each version of the prompt, by its path below the folder of prompts.
         carried: How many of the written assertions have a check.
         total: How many assertions the suite has.
-        remarks: What is not carried, differs, or is left out; that of an assertion for each test that has it.
+        remarks: Parts that are not carried, differ, or are left out; the remark on an assertion for each test that has it.
         functions: The number of test functions.
         asks: Tests call a model or the application. If false, the suite has all answers.
-        asks_model: The fixture `llm` asks a model.
+        asks_model: The fixture `llm` calls a model.
         needs_application: A person fills in the function ``application``.
         needs_embedder: Tests compare meanings.
         needs_judge: Tests are skipped without a judge.
@@ -194,7 +194,7 @@ def _count_assertions(checks: Sequence[CheckedAssertions]) -> tuple[int, int]:
 
 
 def _check_files(suite: ImportedSuite, files: Mapping[str, str], prompts: Mapping[str, str]) -> list[Remark]:
-    """Read all files with our own readers, and return what they have in another form than the suite.
+    """Read all files with our own readers, and return the parts that have another form than in the suite.
 
     Raises:
         SuiteError: One of them cannot be read.

@@ -1,6 +1,6 @@
 """Nunjucks templates of a suite: translate them into Jinja2, and fill them in.
 
-What both languages give alike is carried; of the rest, `Untranslatable` names what is missing and its line. Templates are
+Expressions with the same result in both languages are carried. For the others, `Untranslatable` names the missing part and its line. Templates are
 read, never run by Nunjucks, and ``env`` is never resolved.
 
 Two differences remain. In a condition, an empty list or object is true in JavaScript and false here. In a prompt file, a variable
@@ -71,7 +71,7 @@ class Template:
     Attributes:
         text: The template.
         variables: Its variables, in the order of their first use.
-        notes: In what a prompt file with it differs from the suite.
+        notes: The differences of a prompt file with it from the suite.
         pieces: Its texts, and the paths of variables and the expressions that are inserted between them; None if it has blocks.
     """
 
@@ -91,7 +91,7 @@ def has_template(text: str) -> bool:
 
 
 def keep_partial(text: str) -> str:
-    """Return a prompt or a value of a variable as promptfoo takes it: all of it is text if a tag does not end in its line.
+    """Return a prompt or a value of a variable as promptfoo reads it: all of it is text if a tag does not end in its line.
 
     >>> keep_partial("a {{ b"), keep_partial("a {{ b }}")
     ('{% raw %}a {{ b{% endraw %}', 'a {{ b }}')
@@ -232,7 +232,7 @@ class _Translator:
             raise Untranslatable(f"{{% {name} %}} without its {{% {_ENDS[name]} %}}", line)
         kind = self.open_blocks.pop()[0]
         names = self.names.local.pop()
-        if kind == "if":  # what is set in it is known behind it
+        if kind == "if":  # a variable that is set in it is known behind it
             self.names.local[-1] |= names
 
     def _write_middle(self, name: str, parser: ExpressionParser) -> str:
@@ -290,7 +290,7 @@ def _keep_truth(value: Expression) -> str:
 
 
 def find_uses(text: str) -> dict[tuple[str, ...], bool]:
-    """Return what a template of Jinja2 reads: variables, or keys of them; and whether it is only inserted as a text.
+    """Return the inputs of a template of Jinja2: variables, or keys of them; and whether it is only inserted as a text.
 
     >>> uses = find_uses("{{ a }}{% if c %}{{ c }}{% endif %}{{ d.e }}{% for k, v in f.items() %}{% endfor %}")
     >>> uses == {("a",): True, ("c",): False, ("d", "e"): True, ("f",): False}
@@ -313,7 +313,7 @@ def find_uses(text: str) -> dict[tuple[str, ...], bool]:
             continue
         children = list(node.iter_child_nodes())
         if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Getattr):
-            children = [node.node.node, *node.args]  # the name of a method is no key
+            children = [node.node.node, *node.args]  # the name of a method is not a key
         pending += children
         if isinstance(node, nodes.Output):
             inserted.update(_find_path(_unwrap_text(child)) for child in children)
@@ -321,7 +321,7 @@ def find_uses(text: str) -> dict[tuple[str, ...], bool]:
 
 
 def _unwrap_text(node: nodes.Node) -> nodes.Node:
-    """Return what a filter for texts is used on; any other node as it is."""
+    """Return the operand of a filter for texts; any other node as it is."""
     from jinja2 import nodes
 
     if isinstance(node, nodes.Filter) and node.name in TEXT_FILTERS and node.node is not None:
@@ -425,7 +425,7 @@ def _make_environment() -> ImmutableSandboxedEnvironment:
 
 
 def _write_compact_json(value: Any, indent: int | None = None) -> str:
-    """The filter ``tojson`` as ``dump`` writes it: JSON without spaces, if there is no indent."""
+    """The filter ``tojson`` as ``dump`` writes it: JSON without spaces, unless an indent is given."""
     separators = (",", ":")
     if indent:
         separators = (",", ": ")

@@ -1,4 +1,4 @@
-"""Decide which tests of a suite share a test function, and which values stand in its code or in its cases."""
+"""Decide which tests of a suite share a test function, and which values are written in its code or in its cases."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,9 @@ from pytest_llmops.measurement import Json
 # The assertions of a test, each with its checks: usually one
 CheckedAssertions: TypeAlias = Sequence[tuple[SuiteAssertion, Sequence[Check | NotCarried]]]
 
-NO_CALLS = "the suite has the answer of the test, so that no call is made: drop it, or let the test ask"
+NO_CALLS = (
+    "the suite has the answer of the test, so that no call is made: remove it, or let the test make the call"
+)
 _CALL_CHECKS = re.compile(r"\b(?:assert_(?:latency|cost|tokens|trajectory)|llm_calls)\b")
 # Keys of a case with a meaning of their own, which no value of a check can have
 RESERVED_KEYS = frozenset(
@@ -32,11 +34,11 @@ class CheckLine:
     """A check of a test, as a line of its function.
 
     Attributes:
-        check: The check; its value is that of all checks that were joined.
-        key: The key of the case for the value, unique in the function; "": there is no value.
+        check: The check; its value is the value of all checks that were joined.
+        key: The key of the case for the value, unique in the function; "": the check has no value.
         is_shared: It holds for all tests of the suite.
         note: Why it only records; "": it decides.
-        title: What the suite calls its score, or "".
+        title: The name of its score in the suite, or "".
     """
 
     check: Check
@@ -47,7 +49,7 @@ class CheckLine:
 
     @property
     def is_loop(self) -> bool:
-        """Whether the line is made for each of several patterns: a check of a pattern takes one."""
+        """Whether the line is made for each of several patterns: a check of a pattern has one."""
         return self.check.form == "pattern" and isinstance(self.check.value, list)
 
     @property
@@ -65,7 +67,7 @@ class MissingCheck:
 
     Attributes:
         assertion: The assertion.
-        reason: What it is, and why it has no check.
+        reason: Its name in the suite, and why it has no check.
         case: The id of the case.
     """
 
@@ -86,12 +88,12 @@ class TestGroup:
 
     Attributes:
         lines: Their checks, in order.
-        missing: For each kind of assertion that is not carried, those of all tests.
+        missing: For each kind of assertion that is not carried, the assertions of all tests.
         tests: The tests, each with the values of its checks by key.
         is_blocked: None of them can run, each for its own reason.
-        repeat: How often each asks.
+        repeat: How often each calls the model or the application.
         has_output: Whether the suite has their answers.
-        case_keys: Keys of the cases besides those of the checks.
+        case_keys: Keys of the cases besides the keys of the checks.
         name: The name of the function without ``test_``.
     """
 
@@ -222,7 +224,7 @@ def _clean_key(check: Check) -> str:
 
 
 def _is_same(line: CheckLine, shared: CheckLine) -> bool:
-    """Return whether a check of a test is that of all tests once more."""
+    """Return whether a check of a test repeats a check of all tests."""
     one, other = line.check, shared.check
     is_repeated = shared.is_shared and not line.is_shared and not line.note
     same = (one.call, one.form, one.value, one.rubric) == (other.call, other.form, other.value, other.rubric)
@@ -235,7 +237,7 @@ def _can_join(first: CheckLine, second: CheckLine) -> bool:
         return True
     if first.check.form != "schema":
         return first.check.joins
-    # What is recorded is a share, and a schema with a draft is the suite's own: both stay as they are.
+    # A recorded value is a share, and a schema with a draft is the suite's own: both stay as they are.
     return not first.note and not any(
         isinstance(line.check.value, Mapping) and "$schema" in line.check.value for line in (first, second)
     )
@@ -270,7 +272,7 @@ def _join_schemas(first: Json, second: Json) -> Json:
 
 
 def _number_keys(lines: Sequence[CheckLine]) -> list[CheckLine]:
-    """Return the lines, each with a key of its own. Those of single tests come first: values that all tests have are rarely in cases."""
+    """Return the lines, each with a key of its own. Lines of single tests come first: values that all tests have are rarely in cases."""
     used: set[str] = set()
     numbered: dict[int, CheckLine] = {}
     for is_shared in (False, True):

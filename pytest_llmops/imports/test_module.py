@@ -1,4 +1,4 @@
-"""Print the test module of an imported suite: one function for the tests with the same checks, and one for what is not carried."""
+"""Print the test module of an imported suite: one function for the tests with the same checks, and one for the assertions that are not carried."""
 
 import builtins
 from collections.abc import Iterable, Sequence
@@ -56,11 +56,11 @@ NOT_WRITTEN = 'raise NotImplementedError("write the check here")'
 
 @dataclass(slots=True)
 class ModuleWriter:
-    """Prints a module, and collects what it imports.
+    """Prints a module, and collects its imports.
 
     Attributes:
         suite: The suite.
-        used: What is the input of its cases.
+        used: The input of its cases.
         values: The values of the checks.
         checked: Names of variables that checks look at.
 
@@ -163,23 +163,23 @@ class ModuleWriter:
             if hasattr(builtins, argument):
                 argument = "text"
             first = f"Return the answer of your application to the text `{argument}`."
-            step = f"{tool} called {asked} ({place}): call here what it calls."
+            step = f"{tool} called {asked} ({place}): call the same application here."
         elif self._has_prompts:
             argument = "prompt"
             first = "Return the answer of your application to a prompt."
             content = "`prompt.to_dicts()` has its messages."
             if all(len(one.sections) == 1 for one in self.suite.prompts):
                 content = "`prompt[0].content` is its text."
-            step = f"{tool} called {asked} ({place}): call here what it calls. {content}"
+            step = f"{tool} called {asked} ({place}): call the same application here. {content}"
         else:
             argument = "variables"
             first = "Return the answer of your application to the variables of a case."
-            step = f"The prompts are not carried: make them here, and call what {tool} called: {asked} ({place})."
+            step = f"The prompts are not carried: make them here, and call the application that {tool} called: {asked} ({place})."
             if self.used.is_passed:
-                step = f"{tool} called {asked} ({place}): call here what it calls."
+                step = f"{tool} called {asked} ({place}): call the same application here."
             if self.suite.application.takes_variables:
                 step = f"{tool} made the prompt with code, and called {asked} ({place}): do the same here."
-        reason = format_text(f"application: call what {asked} called")
+        reason = format_text(f"application: call it as {asked} did")
         if len(asked) > MAX_REASON:
             reason = format_text("application: call your application here")
         if self._other_variables:
@@ -222,7 +222,7 @@ class ModuleWriter:
         return lines
 
     def _write_check(self, group: TestGroup, line: CheckLine) -> tuple[str, list[str]]:
-        """Return the code of a check, and comments that stand above it."""
+        """Return the code of a check, and comments above it."""
         value = ""
         if line.key:
             value = self.values.format(group, line)
@@ -243,7 +243,7 @@ class ModuleWriter:
         return code, notes
 
     def _import_names(self, line: CheckLine, code: str) -> None:
-        """Import what a line uses."""
+        """Import the names that a line uses."""
         names = used_names(code)
         for name in line.check.imports:
             if name.rpartition(".")[2] in names or "." not in name:
@@ -252,7 +252,7 @@ class ModuleWriter:
             self._imports.add("pytest_llmops.judges.Rubric")
 
     def _check_names(self, line: CheckLine, code: str) -> None:
-        """Raise if a line uses another name than it may: what the suite says must stand in literals alone."""
+        """Raise if a line uses another name than it may: texts of the suite may only be in literals."""
         known = {*KNOWN_NAMES, *self.values.constants, *line.check.fixtures}
         known.update(name.rpartition(".")[2] for name in line.check.imports)
         unknown = sorted(used_names(code) - known)
@@ -286,7 +286,7 @@ class ModuleWriter:
         return list(dict.fromkeys((*names, *others)))
 
     def _write_answer(self, group: TestGroup, code: Sequence[str]) -> list[str]:
-        """Return the lines that get the answer, for the code that follows; a check of the calls alone needs no name for it."""
+        """Return the lines that get the answer, for the code that follows; a check of only the calls needs no name for it."""
         more = ", case" if self._other_variables else ""
         call = answer = f"application({self.used.render}{more})"
         if group.has_output:
@@ -307,7 +307,7 @@ class ModuleWriter:
         return lines
 
     def _write_description(self, group: TestGroup) -> list[str]:
-        """Return a docstring for the function of a single test that says more than its name."""
+        """Return a docstring for the function of a single test that is more than its name."""
         words = group.tests[0][0].description.split()
         description = " ".join(words)
         if len(group.tests) > 1 or len(words) < MIN_WORDS or make_slug(description, 200) == group.name:
@@ -338,12 +338,12 @@ class ModuleWriter:
 
 
 def case_path(suite: ImportedSuite, group: TestGroup) -> str:
-    """Return the path of the case file of a function, beside the module."""
+    """Return the path of the case file of a function, next to the module."""
     return f"cases/{suite.name}/{group.name}.jsonl"
 
 
 def is_judge_call(code: str) -> bool:
-    """Return whether a line of code asks a judge."""
+    """Return whether a line of code calls a judge."""
     return not JUDGE_CALLS.isdisjoint(used_names(code))
 
 

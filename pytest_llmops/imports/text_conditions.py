@@ -32,7 +32,7 @@ _COUNT_DIFFERS = "JavaScript counts an emoji as two characters"
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """The answer, or what is made of it: as code with what that imports, and whether it is in lower case."""
+    """The answer, or a value made of it: its code with the imports, and whether it is in lower case."""
 
     code: str = "answer"
     lower: bool = False
@@ -98,7 +98,7 @@ def write_text_checks(condition: Expression, *, positive: bool) -> list[Check]:
 
     Raises:
         UnknownCode: It is not one of the trivial forms.
-        UntranslatableRegex: A regular expression in it has no equal.
+        UntranslatableRegex: A regular expression in it has no equivalent.
     """
     if isinstance(condition, Binary) and condition.operator in {"&&", "||"}:
         return [_write_alternatives(condition, positive=positive)]
@@ -279,7 +279,7 @@ def _find_parts(expression: Expression) -> Text | None:
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """What is searched in a text: a regular expression of JavaScript, and the text if it is no more than that."""
+    """The pattern that is searched in a text: a regular expression of JavaScript, and the text if the pattern is only a text."""
 
     text: Text
     pattern: str
@@ -288,7 +288,7 @@ class _Search:
 
 
 def _read_search(condition: Expression) -> _Search:
-    """Return what a call searches: ``includes``, ``startsWith``, ``endsWith`` or ``test``, or what is compared."""
+    """Return the text or pattern that is compared, or that a call searches: ``includes``, ``startsWith``, ``endsWith`` or ``test``."""
     if isinstance(condition, Binary) and condition.operator in {"===", "=="}:
         text = find_text(condition.left)
         if (
@@ -392,7 +392,7 @@ def _write_pattern(text: Text, pattern: str, *, positive: bool) -> Check:
 def _write_alternatives(condition: Binary, *, positive: bool) -> Check:
     """Return the check of conditions of which one is enough: one of several texts, or one regular expression."""
     if not positive:
-        raise UnknownCode("alternatives of what is missing")
+        raise UnknownCode("alternatives of missing texts")
     searches = [_read_search(part) for part in _list_alternatives(condition)]
     first = searches[0]
     if any(search.text != first.text or search.flags != first.flags for search in searches):

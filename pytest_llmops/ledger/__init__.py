@@ -1,1 +1,1 @@
-"""What each line of a prompt earns: leave out one rule at a time, ask the cases again, decide (``llmops prompts ledger``)."""
+"""Measure the effect of each line of a prompt: leave out one rule at a time, run the cases again, decide (``llmops prompts ledger``)."""

@@ -1,4 +1,4 @@
-"""The answers of each trial of a test, and whether those of another run are other ones than trials of the same prompt give.
+"""The answers of each trial of a test, and whether the answers of another run differ more than trials of the same prompt do.
 
 No two answers of a model need be alike. So within each case the answers of both sides are exchanged in all ways, and it is counted how
 often the two sides then differ as much. A difference is how unlike two texts are, as a share of how unlike all answers of the case are:
@@ -30,7 +30,7 @@ class TrialAnswer:
 
     Attributes:
         shown: The last answer, for people, with the tools that it calls.
-        content: All answers of the trial in order, without differences of white space: what is compared.
+        content: All answers of the trial in order, without differences of white space, for comparison.
     """
 
     shown: str
@@ -99,7 +99,7 @@ def have_changed(pairs: AnswerPairs, level: float) -> bool:
     """Return whether the answers after a change are other ones than further trials before it would be.
 
     If the trials of each case agree on both sides, any other answer is a change: so it is with a single trial on both sides, where
-    chance cannot be told from a change.
+    chance cannot be distinguished from a change.
 
     Args:
         pairs: The answers by case.
@@ -139,7 +139,7 @@ def answers_p_value(pairs: AnswerPairs) -> float:
 
 
 def find_changed_cases(pairs: AnswerPairs) -> tuple[list[str], float]:
-    """Return the cases whose answers changed, the clearest first, and how many of them chance alone would make look so.
+    """Return the cases whose answers changed, the clearest first, and how many of them would look changed only by chance.
 
     The answers of a case changed if any two of both sides differ more than any two of one side. With a single trial on both sides no
     number is known for chance: it is 0.
@@ -208,7 +208,7 @@ def _excesses_of(texts: tuple[str, ...], size: int) -> tuple[int, ...]:
 
 @lru_cache(maxsize=64)
 def _list_ways(count: int, size: int) -> Float64Array:
-    """Return each way to call ``size`` of the answers those of the second side, as a row of 0 and 1; the last answers come last."""
+    """Return each way to choose ``size`` of the answers as the second side, as a row of 0 and 1; the last answers come last."""
     chosen = np.array(list(combinations(range(count), size)))
     ways = np.zeros((len(chosen), count))
     np.put_along_axis(ways, chosen, 1.0, axis=1)

@@ -19,7 +19,7 @@ DayAndCommit: TypeAlias = tuple[str, str]
 
 @dataclass(slots=True)
 class _Commit:
-    """What is known of a commit: its time, and whether a shallow clone begins with it, so that lines of it may be older."""
+    """Facts about a commit: its time, and whether a shallow clone begins with it, so that lines of it may be older."""
 
     time: int = 0
     is_boundary: bool = False
@@ -28,11 +28,11 @@ class _Commit:
 def date_rules(document: Document) -> dict[int, DayAndCommit]:
     """Return for each rule the day and the short hash of the newest commit among its lines.
 
-    The day is that of the author (``2026-11-02``). A rule with a line that is not committed has ``("not committed", "")``; one of which the
+    The day is the author's (``2026-11-02``). A rule with a line that is not committed has ``("not committed", "")``; one of which the
     commit is not known, because the file is not in git or a shallow clone lacks its history, has ``("", "")``.
 
     Args:
-        document: The document; its text has to be that of the file.
+        document: The document; its text has to equal the file's.
     """
     nothing = dict.fromkeys((rule.number for rule in document.rules), ("", ""))
     path = document.path.resolve()

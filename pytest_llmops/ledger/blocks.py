@@ -22,7 +22,7 @@ _ITEM = re.compile(
     rf"(?:{_BULLET}|{_NUMBER})(?=[ \t])|[\d一二三四五六七八九十]{{1,3}}[、．]|（[\d一二三四五六七八九十]{{1,3}}）|[①-⑳]|:[a-z]+[^:]{{0,60}}:(?=[ \t])"
 )
 _JSON_OPENINGS = ("{", "{{", "[", "[{", "[{{")
-_DASHES = ("–", "—")  # at the start of a wrapped line they are no marks
+_DASHES = ("–", "—")  # at the start of a wrapped line they are not marks
 _FENCE = re.compile(r"`{3,}|~{3,}")
 _RULER = re.compile(r"([=\-*_~#])[ \t]*(?:\1[ \t]*){2,}")
 _DECORATED = re.compile(r"(?:[=\-~#]{2,}|\*{3,})[^=\-~#*].*[^=\-~#*](?:[=\-~#]{2,}|\*{3,})")
@@ -44,7 +44,7 @@ class Line:
         stop: Its end with it.
         indent: Columns of white space in front.
         text_start: Where its text starts.
-        text: What is in it, trimmed: comments and tags of templates as blanks, inserted values as letters.
+        text: Its text, trimmed: comments and tags of templates as blanks, inserted values as letters.
         is_blank: Whether there is nothing in it, not even a comment.
     """
 
@@ -62,7 +62,7 @@ class Block:
     """A part of the text that belongs together.
 
     Attributes:
-        kind: What it is; fixed: a heading, or something else that is never left out.
+        kind: Its kind; fixed: a heading, or something else that is never left out.
         first: Its first line.
         last: Its last line, included.
         indent: Columns of white space in front.

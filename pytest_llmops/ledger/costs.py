@@ -1,4 +1,4 @@
-"""What a rule costs: the input tokens that requests have more with it, and their price."""
+"""The cost of a rule: the additional input tokens of requests with it, and their price."""
 
 from collections.abc import Iterator
 from itertools import zip_longest
@@ -86,7 +86,7 @@ def _list_texts(call: Call) -> list[str]:
 
 
 def _is_cut_out(text: str, shorter: str) -> bool:
-    """Return whether a text is what is left of another one after parts were cut out of it.
+    """Return whether a text is the rest of another one after parts were cut out of it.
 
     >>> _is_cut_out("Be brief. Be kind.", "Be kind."), _is_cut_out("Be kind.", "Be mean.")
     (True, False)

@@ -125,7 +125,7 @@ def _decode_quote(escape: str) -> str:
 
 
 def _decode_escape(escape: str) -> str:
-    """Return what an escape of JSON or YAML means; an unknown one stays as it is."""
+    """Return the meaning of an escape of JSON or YAML; an unknown one stays as it is."""
     rest = escape[1:]
     if rest in _ESCAPES:
         return _ESCAPES[rest]

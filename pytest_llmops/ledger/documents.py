@@ -1,4 +1,4 @@
-"""What a ledger can be made of: a prompt of the registry, a file of instructions, descriptions of tools, a text in Python code."""
+"""The sources of a ledger: a prompt of the registry, a file of instructions, descriptions of tools, a text in Python code."""
 
 import re
 from collections import Counter
@@ -46,7 +46,7 @@ BYTE_ORDER_MARK = "\ufeff"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Target:
-    """What a user named.
+    """The target that a user named.
 
     Attributes:
         name: For reports.
@@ -73,12 +73,12 @@ def open_document(
             or of a JSON or YAML file with descriptions of tools; ``FILE.py:NAME`` for a constant (``Class.NAME`` too), or a function,
             method or class with a docstring.
         prompts: The folder of the prompts; it may be missing.
-        version: The version or alias of a prompt; "": that of `Prompts.get`.
-        by: What a rule is: see `split_region`.
+        version: The version or alias of a prompt; "": the version that `Prompts.get` chooses.
+        by: The unit of a rule: see `split_region`.
         lines: Lines of the file, such as ``4-9`` or ``12``, each a rule; then nothing else is one.
 
     Raises:
-        UsageError: There is no such target, a commit is named, the file cannot be read, it has no rules, or the lines are wrong.
+        UsageError: The target does not exist, a commit is named, the file cannot be read, it has no rules, or the lines are wrong.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -108,7 +108,7 @@ def open_document(
         else:
             rules = _find_rules(document, place.code_name, by)
         if not rules:
-            raise BadFile("there is no rule to leave out: headings, labels and comments stay")
+            raise BadFile("it has no rule to leave out: headings, labels and comments stay")
     return replace(document, rules=tuple(rules))
 
 
@@ -128,10 +128,10 @@ def check_without(document: Document, numbers: Collection[int]) -> str:
 
 
 def _find_target(target: str, prompts: Path, version: str) -> _Target:
-    """Return what a user named.
+    """Return the target that a user named.
 
     Raises:
-        UsageError: There is no such target, or a commit is named.
+        UsageError: The target does not exist, or a commit is named.
     """
     registry = Prompts(prompts)
     names: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""What a run without rules shows, compared with the run with the whole prompt: scores, requests and answers, as the gate compares two runs."""
+"""The evidence of a run without rules, compared with the run with the whole prompt: scores, requests and answers, as the gate compares two runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from pytest_llmops.results.run import Run, TestRecord
 
 @dataclass(frozen=True, slots=True)
 class CaseAnswers:
-    """What a test asked and was answered.
+    """The requests of a test and its answers.
 
     Attributes:
         requests: The fingerprints of its different requests.
@@ -40,7 +40,7 @@ class CaseAnswers:
 
     @classmethod
     def read(cls, record: TestRecord) -> "CaseAnswers":
-        """Return what a test of a run file asked and was answered."""
+        """Return the requests and answers of a test of a run file."""
         requests: set[str] = set()
         for call in record.calls:
             requests.update(request.fingerprint for request in list_requests([call]))
@@ -53,7 +53,7 @@ class Reference:
     Attributes:
         records: Its tests that ran, by node id.
         baseline: Their scores.
-        answers: What they asked and were answered.
+        answers: Their requests and answers.
         unseeing: Tests in which nothing could get worse: they measure nothing, or scored 0 in every trial.
     """
 
@@ -130,13 +130,13 @@ class Evidence:
     Args:
         reference: The run with the whole prompt.
         run: The run without the rules.
-        rules: What the ledger decides by.
+        rules: The limits and metrics by which the ledger decides.
 
     Attributes:
         comparison: The tests of both, paired as the gate does.
         measured: The trials of each metric.
         primaries: The metrics that decide; empty: all do.
-        rules: What the gate would decide by.
+        rules: The limits by which the gate would decide.
         problem: Why nothing can be decided, with what to do; "" and "" if it can.
     """
 
@@ -180,12 +180,12 @@ class Evidence:
 
     @cached_property
     def answers(self) -> Mapping[str, CaseAnswers]:
-        """What the tests asked and were answered without the rules."""
+        """The requests and answers of the tests without the rules."""
         return {test.record.nodeid: CaseAnswers.read(test.record) for test in self.comparison.compared}
 
     @cached_property
     def pairs(self) -> Mapping[str, AnswerPair]:
-        """The answers of the cases in which those of both sides are known."""
+        """The answers of the cases in which the answers of both sides are known."""
         pairs = {}
         for test in self.comparison.compared:
             before = self.reference.answers[test.old_nodeid].trials
@@ -204,7 +204,7 @@ class Evidence:
 
     @cached_property
     def changed_cases(self) -> tuple[list[str], float]:
-        """The cases whose answers changed, the clearest first, and how many of them chance alone would make look so."""
+        """The cases whose answers changed, the clearest first, and how many of them would look changed only by chance."""
         return find_changed_cases(self.pairs)
 
     @cached_property

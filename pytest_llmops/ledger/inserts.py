@@ -1,4 +1,4 @@
-"""Find what is not plain text in a prompt: inserted values, blocks of a template, comments."""
+"""Find the parts of a prompt that are not plain text: inserted values, blocks of a template, comments."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ _COMMENT_MARKS = re.compile(r"^(?:\{#-?|<!--)|(?:-?#\}|-->)$")
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """An inserted value, a tag of a template, a comment, or text in which braces mean nothing (raw): a range and what it is."""
+    """An inserted value, a tag of a template, a comment, or text in which braces mean nothing (raw): a range and its kind."""
 
     start: int
     end: int
@@ -29,7 +29,7 @@ class Token:
 
     @property
     def comment(self) -> str:
-        """What a comment says, in small letters; "" for other tokens."""
+        """The text of a comment, in small letters; "" for other tokens."""
         if self.kind != "comment":
             return ""
         return _COMMENT_MARKS.sub("", self.text).strip().lower()

@@ -37,7 +37,7 @@ class SuiteRuns(Protocol):
         """Return the run with the whole file, from recordings only."""
 
     def ask_base(self) -> Run | None:
-        """Return the run with the whole file, after asking what is not recorded."""
+        """Return the run with the whole file. Calls without a recording are made live."""
 
     def ask_without(self, numbers: Collection[int], trials: int | None = None) -> AskedLine:
         """Return the run without some rules; with the trials of the ledger, or so many."""
@@ -57,13 +57,13 @@ class LedgerOptions:
 
     Attributes:
         rules: What decides.
-        trials: How often each test is asked.
+        trials: How often each test runs.
         only: The numbers of the rules to leave out; empty: all.
         calls_per_month: The volume for which costs are given; None: none is stated.
         is_dry_run: Whether it ends after the plan.
         is_batched: Whether calls are made through batch APIs.
         show: Called with each line of the plan and of the progress.
-        confirm: Called with the plan; returns whether anything may be asked.
+        confirm: Called with the plan; returns whether live calls may be made.
     """
 
     rules: LedgerRules = field(default_factory=LedgerRules)
@@ -86,7 +86,7 @@ class LedgerOptions:
 def make_ledger(document: Document, options: LedgerOptions, runs: SuiteRuns) -> LedgerResult | None:
     """Return the ledger of a document; None: it was not wanted after the plan, or answers wait for a batch (``runs.waits``).
 
-    If only the last run waits, that of all rules that can go, there is a ledger without it.
+    If only the last run waits, the one without all rules that can go, the ledger is made without it.
 
     Args:
         document: The file with its rules.
@@ -166,7 +166,7 @@ def _can_get_worse(record: TestRecord) -> bool:
 
 
 def _list_notes(base: Run) -> tuple[str, ...]:
-    """Return what a reader of the result should know about the run with the whole file."""
+    """Return notes for a reader of the result about the run with the whole file."""
     hopeless = [record for record in base.records if not _can_get_worse(record)]
     if not hopeless:
         return ()
@@ -183,7 +183,7 @@ def choose_rules(document: Document, only: Collection[int]) -> list[Rule]:
         only: Their numbers; empty: all that are not kept.
 
     Raises:
-        UsageError: There is no such rule, or none at all.
+        UsageError: The rule does not exist, or the file has none.
     """
     by_number = {rule.number: rule for rule in document.rules}
     for number in sorted(only):
@@ -203,14 +203,14 @@ def choose_rules(document: Document, only: Collection[int]) -> list[Rule]:
 def _ask_lines(
     document: Document, chosen: Sequence[Rule], options: LedgerOptions, runs: SuiteRuns
 ) -> list[AskedLine]:
-    """Return what came of leaving out each rule. A rule without which the file is invalid is not asked."""
+    """Return the run without each rule. A rule without which the file is invalid is not tried."""
     asked = []
     for place, rule in enumerate(chosen, start=1):
         line = _ask_without(document, [rule.number], runs)
         asked.append(line)
         text = shorten_text(" ".join(rule.text.split()), MAX_RULE)
         what = line.problem or _count_answers(line.run)
-        options.show(f"{place}/{len(chosen)} {what}: {text}")
+        options.show(f"{place}/{len(chosen)}: {what}: {text}")
     return asked
 
 
@@ -231,10 +231,10 @@ def _describe_progress(what: str, run: Run | None) -> str:
 
 
 def _count_answers(run: Run | None) -> str:
-    """Return how many answers of a run were asked, and how many replayed."""
+    """Return how many answers of a run came from live calls, and how many were replayed."""
     calls = [call for record in (run or Run()).records for call in record.calls]
     replayed = sum(call.replayed for call in calls)
-    return f"asked {len(calls) - replayed:,}, replayed {replayed:,}"
+    return f"{len(calls) - replayed:,} live, {replayed:,} replayed"
 
 
 def _decide(document: Document, base: Run, asked: Sequence[AskedLine], rules: LedgerRules) -> list[Line]:
@@ -247,13 +247,13 @@ def _decide(document: Document, base: Run, asked: Sequence[AskedLine], rules: Le
         if rule.kept:
             continue
         numbers = (rule.number,)
-        line = lines.get(numbers) or Line(numbers=numbers, status="not asked", why=NOT_CHOSEN)
+        line = lines.get(numbers) or Line(numbers=numbers, status="not tried", why=NOT_CHOSEN)
         complete.append(_add_facts(line, base, runs_by_numbers.get(numbers), days))
     return complete
 
 
 def _add_facts(line: Line, base: Run, run: Run | None, days: Mapping[int, tuple[str, str]]) -> Line:
-    """Return a line with what its rule costs, and when it was last changed."""
+    """Return a line with the cost of its rule, and when it was last changed."""
     since, commit = days.get(line.numbers[0], ("", ""))
     line = replace(line, since=since, commit=commit)
     if run is None:
@@ -269,7 +269,7 @@ def _check_together(
         return None
     asked = _ask_without(document, numbers, runs, options.joint_trials)
     what = asked.problem or _count_answers(asked.run)
-    options.show(f"together {what}: rules {', '.join(map(str, numbers))}")
+    options.show(f"together: {what}: rules {', '.join(map(str, numbers))}")
     line = decide_together(base, asked, options.rules)
     if asked.run is None:
         return line

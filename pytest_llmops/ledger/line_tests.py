@@ -1,4 +1,4 @@
-"""The tests on what a run without rules shows: is a loss proved, is one ruled out, and are the answers other ones at all?"""
+"""The tests on the evidence of a run without rules: is a loss proved, is one ruled out, and have the answers changed at all?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ from pytest_llmops.metrics.change.trials import adjust_p_values
 # The chance that a line that changes nothing is not called "not measured": half of the level if its answers look like other ones, and
 # the level if its scores look lower
 HALF = 0.5
-MOST_FURTHER = 10  # cases that a next step asks for because others broke
+MOST_FURTHER = 10  # cases that a next step recommends because others broke
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Loss:
 
 
 def measure_loss(evidence: Evidence) -> Loss:
-    """Return the clearest sign of a loss: by the mean of the metrics that decide, by that of the others, or by broken cases.
+    """Return the clearest sign of a loss: by the mean of the metrics that decide, by the mean of the others, or by broken cases.
 
     Each of the three has a share of the level, as at the gate: 4 of 6, 1 of 6, and 1 of 6.
     """
@@ -61,7 +61,7 @@ def count_further_breaks(evidence: Evidence, level: float) -> int:
     """Return how many more cases prove a loss if they break like those that broke; 0: none did, some mended, or many are needed.
 
     Args:
-        evidence: What the run shows.
+        evidence: The evidence of the run.
         level: The level that the line has among all lines.
     """
     rules = evidence.rules
@@ -93,9 +93,9 @@ def _count_further(data: MetricData, broken: BrokenCases, chance: float, level: 
 
 
 def rules_out_loss(evidence: Evidence, level: float) -> bool:
-    """Return whether a loss of the margin is ruled out in all metrics that decide, and nothing else speaks against it.
+    """Return whether a loss of the margin is ruled out in all metrics that decide, and no other sign of a loss is there.
 
-    What does: a case that clearly broke, or another metric that fell (proved for this line alone).
+    Other signs: a case that clearly broke, or another metric that fell (proved for this single line).
     """
     decided = list_decided(evidence)
     if not decided or not all(_is_ruled_out(evidence, data, level) for data in decided):
@@ -104,7 +104,7 @@ def rules_out_loss(evidence: Evidence, level: float) -> bool:
 
 
 def list_decided(evidence: Evidence) -> list[MetricData]:
-    """Return the metrics that decide and have enough cases, or whose answers are all those of the whole prompt."""
+    """Return the metrics that decide and have enough cases, or whose answers all equal the answers of the whole prompt."""
     return [
         data
         for data in evidence.leading
@@ -134,7 +134,7 @@ def is_better(evidence: Evidence, data: MetricData, level: float) -> bool:
 
 
 def find_fallen_guard(evidence: Evidence) -> MetricData | None:
-    """Return the metric beside those that decide whose drop is proved, if only this line is looked at; None: there is none."""
+    """Return the metric, of those that do not decide, whose drop is proved if only this line is tested; None: no such metric."""
     drops = evidence.correct_drops(evidence.guards)
     for data in evidence.guards:
         if drops[data.metric] <= evidence.rules.alpha + ROUNDING:

@@ -1,4 +1,4 @@
-"""The lines of a ledger in words: what was measured, the cases that show it, and what to do next."""
+"""The lines of a ledger in words: the measured change, the cases that show it, and what to do next."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -21,11 +21,11 @@ from pytest_llmops.metrics.change.broken_cases import find_broken_cases
 from pytest_llmops.metrics.change.trials import passes_or_fails
 from pytest_llmops.results.shares import describe_names
 
-MOST_CASES = 5  # cases that show what a rule does
+MOST_CASES = 5  # cases that show the effect of a rule
 MOST_NAMED = 3
 ADD_TEST = "Add a test that sends it to a model"
 ADD_CASE = "Add a case whose right answer depends on it"
-ASK_AGAIN = "Run the same command again: it asks only for what is missing"
+ASK_AGAIN = "Run the same command again: it requests only the missing answers"
 
 
 class LineWriter:
@@ -33,7 +33,7 @@ class LineWriter:
 
     Args:
         numbers: The rules that were left out.
-        evidence: What the run shows.
+        evidence: The evidence of the run.
         level: The level of the likely range of the change, corrected for the number of lines.
     """
 
@@ -64,7 +64,7 @@ class LineWriter:
 
     def write_no_request(self) -> Line:
         """Return the line of a rule that no test sends to a model."""
-        why = "no request of the suite holds it"
+        why = "no request of the suite contains it"
         return Line(
             numbers=self._numbers, status="not measured", why=why, next_step=ADD_TEST, changed_answers=0.0
         )
@@ -93,14 +93,14 @@ class LineWriter:
         )
 
     def _warn_of_noise(self, data: MetricData | None) -> str:
-        """Return that a loss of the margin need not show in so few trials, as the end of a sentence; "" if it would."""
+        """Return that a loss of the margin may not show in so few trials, as the end of a sentence; "" if it would."""
         rules = self._evidence.rules
         if data is None or not data.trials:
             return ""
         lower, _ = data.bound_change(rules.alpha)
         if lower is not None and lower > -rules.margin:
             return ""
-        return f", or ask for more trials: in so few a loss of {self._format_margin()} need not show"
+        return f", or run more trials: with so few, a loss of {self._format_margin()} may not show"
 
     def write_problem(self) -> Line:
         """Return the line of a run that cannot be compared."""
@@ -115,7 +115,7 @@ class LineWriter:
         return self._measure("undecided", why, unscored.data, next_step=ASK_AGAIN)
 
     def write_undecided(self) -> Line:
-        """Return the line of a rule on which nothing is proved, with what would settle it."""
+        """Return the line of a rule on which nothing is proved, with the data that would decide it."""
         evidence = self._evidence
         fallen = find_fallen_guard(evidence)
         data = fallen or self._choose_metric()
@@ -135,7 +135,7 @@ class LineWriter:
         broken = [case for case, _ in evidence.list_broken()]
         if broken:
             names = describe_names([_shorten_nodeid(case) for case in broken], MOST_NAMED)
-            why = f"{format_count(len(broken), 'case')} broke ({names}), which chance may do; {why}"
+            why = f"{format_count(len(broken), 'case')} broke ({names}), which may be chance; {why}"
         elif fallen is not None:
             why = f"{data.metric} looks lower; {why}"
         return replace(line, why=why, next_step=self._plan(data))
@@ -149,7 +149,7 @@ class LineWriter:
             return f"Add {cases} whose right answer depends on it: if {they} that it is needed"
         levels = (self._level, self._level)
         step = data.plan_next_step(self._evidence.rules, levels)
-        # Both sides get the trials: an option of the command says how many
+        # Both sides get the trials: an option of the command sets how many
         step = replace(step, run_only=0, two_sided=True, is_fixed=True)
         if step.is_out_of_reach and data.change <= -self._evidence.rules.margin:
             return f"Add cases whose right answers depend on it: these {data.cases:,} are too few, with any number of trials"

@@ -1,4 +1,4 @@
-"""The parts of a ledger: the rules of a file, what came of asking without them, and the line of the result."""
+"""The parts of a ledger: the rules of a file, the runs without them, and the line of the result."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -10,9 +10,9 @@ from pytest_llmops.results.run import Run
 
 RuleKind: TypeAlias = Literal["item", "paragraph", "sentence", "code", "table", "mark", "lines"]
 # needed: without it the answers are worse. can go: they are as good. not measured: no case could notice. undecided: none of these is
-# proved. not asked: why is in `Line.why`
-LineStatus: TypeAlias = Literal["needed", "can go", "not measured", "undecided", "not asked"]
-NOT_CHOSEN = "--only names other rules"  # why a rule is not asked that the user did not name
+# proved. not tried: the reason is in `Line.why`
+LineStatus: TypeAlias = Literal["needed", "can go", "not measured", "undecided", "not tried"]
+NOT_CHOSEN = "--only names other rules"  # why a rule is not tried that the user did not name
 Span: TypeAlias = tuple[int, int]
 
 
@@ -22,11 +22,11 @@ class Rule:
 
     Attributes:
         number: From 1, in the order of the file.
-        text: What a reader of the prompt sees, on one line or several, without marks of a list and without indentation.
+        text: The text that a reader of the prompt sees, on one line or several, without marks of a list and without indentation.
         first_line: Of the file, from 1.
         last_line: The same, included.
-        spans: What is cut from the text of the file, as half-open ranges of characters, in order and without overlap.
-        kind: What it is.
+        spans: The parts that are cut from the text of the file, as half-open ranges of characters, in order and without overlap.
+        kind: Its kind.
         kept: Why it is never left out ("inserts {{ question }}"); "": it is.
     """
 
@@ -44,7 +44,7 @@ class Document:
     """A file with rules: a version of a prompt, a skill, instructions, descriptions of tools, a text in Python code.
 
     Attributes:
-        name: What the user named, for reports: ``support/answer v2``, ``skills/refunds/SKILL.md``, ``shop.py:POLICY``.
+        name: The target that the user named, for reports: ``support/answer v2``, ``skills/refunds/SKILL.md``, ``shop.py:POLICY``.
         path: The file.
         text: Its whole text, as it is read and written (line ends kept).
         rules: Its rules, those that are kept included.
@@ -72,12 +72,12 @@ class Document:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedLine:
-    """What came of leaving out rules.
+    """The run without some rules.
 
     Attributes:
         numbers: The rules that were left out.
-        run: The run of the cases without them; None: they were not asked.
-        problem: Why they were not asked, or why the run cannot be used; "" if it can.
+        run: The run of the cases without them; None: it was not made.
+        problem: Why it was not made, or why the run cannot be used; "" if it can.
     """
 
     numbers: tuple[int, ...]
@@ -87,12 +87,12 @@ class AskedLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineCase:
-    """A case that shows what a rule does.
+    """A case that shows the effect of a rule.
 
     Attributes:
         nodeid: The test.
         metric: The measurement that moved; "": only the answer did.
-        before: Its mean with the rule; None: no score. `after` is that without the rule.
+        before: Its mean with the rule; None: no score. `after` is the mean without the rule.
         answer_before: The answer of the first trial with the rule; "": not known.
         answer_after: The same without the rule.
     """
@@ -107,7 +107,7 @@ class LineCase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenCost:
-    """What a rule costs.
+    """The cost of a rule.
 
     Attributes:
         tokens: Input tokens of a call, as the provider counted them with and without the rule; None: it did not.
@@ -133,8 +133,8 @@ class Line:
         metric: The metric of `change`.
         changed_answers: Share of the compared cases whose answers are other ones than trials of the same prompt give; None: not known.
         cases: The cases that show it, the clearest first.
-        next_step: What would settle it, or which case the suite lacks; "": nothing.
-        cost: What the rule costs.
+        next_step: The data that would decide it, or which case the suite lacks; "": nothing.
+        cost: The cost of the rule.
         since: The day on which the rule was last changed (``2026-11-02``); "": not known.
         commit: That commit, short.
     """
@@ -160,12 +160,12 @@ class LedgerResult:
 
     Attributes:
         lines: A line for each rule that is not kept, in the order of the file.
-        together: All rules that can go, left out together; None: fewer than two can go, or it was not asked.
+        together: All rules that can go, left out together; None: fewer than two can go, or this was not tried.
         tests: How many tests were compared.
-        trials: How often each was asked.
+        trials: How often each ran.
         models: The models that answered.
         calls: Live calls that were made.
-        usd: What they cost; None: no price is known.
+        usd: Their cost; None: no price is known.
         calls_per_month: The volume for which costs are given; None: none was stated.
         margin: The drop that "can go" rules out, as a score.
         notes: Further sentences.
@@ -186,7 +186,7 @@ class LedgerResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerRules:
-    """What a ledger decides by.
+    """The limits and metrics by which a ledger decides.
 
     Attributes:
         margin: The drop that "can go" rules out.

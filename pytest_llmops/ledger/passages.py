@@ -1,4 +1,4 @@
-"""The text of a document in passages: each rule, and what is between rules; and the same without secrets."""
+"""The text of a document in passages: each rule, and the text between rules; and the same without secrets."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ class Passage:
     Attributes:
         text: It, without blank lines at its ends.
         line: The line of the file on which it begins.
-        rule: The rule that it belongs to; None: it is no rule, as a heading or front matter.
+        rule: The rule that it belongs to; None: it is not a rule, but for example a heading or front matter.
         is_first: Whether it is the first passage of its rule.
         starts_line: Whether it begins at the start of a line.
         after_blank: Whether there is a blank line above it.
@@ -30,7 +30,7 @@ class Passage:
 
 
 def split_document(document: Document) -> list[Passage]:
-    r"""Return the whole text of a document in passages; what is white space only belongs to none.
+    r"""Return the whole text of a document in passages; text that is only white space belongs to none.
 
     A rule without a passage of its own, because another one has the same place, follows at the end with its text.
 
@@ -97,7 +97,7 @@ def _iter_parts(document: Document) -> Iterator[tuple[int, int, Rule | None]]:
 
 
 def _join_neighbours(text: str, parts: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
-    """Return the parts; those of one rule become one, if there is only white space between them."""
+    """Return the parts. Parts of one rule become one, if only white space is between them."""
     joined: list[tuple[int, int, int]] = []
     for start, end, number in parts:
         if not number and not text[start:end].strip():
@@ -109,7 +109,7 @@ def _join_neighbours(text: str, parts: list[tuple[int, int, int]]) -> list[tuple
 
 
 def make_mask() -> Callable[[str], str]:
-    """Return a function that masks secrets in a text: those of the environment variables, and what has the form of one."""
+    """Return a function that masks secrets in a text: the values of environment variables, and texts in the form of a secret."""
     return Redactor.from_environment(dict(os.environ)).clean_excerpt
 
 

@@ -1,4 +1,4 @@
-"""The plan of a ledger: what is asked, and what that may cost, before anything is asked."""
+"""The plan of a ledger before any live call: the runs, their calls, and the cost at most."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ from pytest_llmops.trace.costs import BATCH_PRICE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerPlan:
-    """What a ledger asks.
+    """The runs and calls that a ledger needs.
 
     Attributes:
         name: The document.
         rules: How many rules are left out, one at a time.
         kept: How many are never left out.
         tests: How many tests call a model.
-        trials: How often each is asked.
-        joint_trials: How often each is asked without all rules that can go.
+        trials: How often each runs.
+        joint_trials: How often each runs without all rules that can go.
         app_calls: Calls of the application in a run of all tests, with all trials.
         judge_calls: Calls of judges and embedders in it.
         tokens: Tokens of these calls, in and out; None: not known.
         usd: US dollars of these calls; None: not known.
         unpriced: The models without a known price.
-        is_recorded: Whether the answers with the whole file are recorded. If not, the counts are what is known of them: at least so many.
+        is_recorded: Whether the answers with the whole file are recorded. If not, only a part of the counts is known: at least so many.
         is_batched: Whether calls are made through batch APIs.
     """
 
@@ -50,7 +50,7 @@ class LedgerPlan:
 
     @property
     def runs(self) -> float:
-        """How many runs may ask: one for each rule, one for all that can go, and that with the whole file if it is not recorded.
+        """How many runs may make live calls: one for each rule, one for all that can go, and one with the whole file if it is not recorded.
 
         A run with more trials counts as several.
         """
@@ -61,12 +61,12 @@ class LedgerPlan:
 
     @property
     def most_calls(self) -> int:
-        """Calls of all runs, if each answer has to be asked."""
+        """Calls of all runs, if no answer is recorded."""
         return round(self.runs * self.calls)
 
     @property
     def most_usd(self) -> float | None:
-        """What they cost; None: not known."""
+        """Their cost; None: not known."""
         if self.usd is None:
             return None
         price = self.runs * self.usd
@@ -90,9 +90,9 @@ def make_plan(
     Args:
         document: The file with its rules.
         numbers: The rules that are left out.
-        base: The run with the whole file, or what of it is recorded.
-        trials: How often each test is asked.
-        joint_trials: How often each test is asked without all rules that can go.
+        base: The run with the whole file, or the recorded part of it.
+        trials: How often each test runs.
+        joint_trials: How often each test runs without all rules that can go.
         is_recorded: Whether all of `base` is recorded.
         is_batched: Whether calls are made through batch APIs.
     """
@@ -147,9 +147,11 @@ def describe_plan(plan: LedgerPlan) -> list[str]:
         lines = [first, f"  with the whole file: {tests}, all recorded"]
         bound = "at most"
     else:
-        lines = [first, f"  with the whole file: {tests}; not all is recorded, so it is asked first"]
+        lines = [first, f"  with the whole file: {tests}; not all answers are recorded, so this runs first"]
         bound = "about"
-    lines.append(f"  without a rule: {bound} {_describe_run(plan)}; what is recorded already is not asked")
+    lines.append(
+        f"  without a rule: {bound} {_describe_run(plan)}, less the answers that are recorded already"
+    )
     total = f"  in all {bound} {format_count(plan.most_calls, 'call')} ({_describe_price(plan)})"
     if plan.rules > 1:
         total += ", the last run with all rules that can go left out together"
@@ -169,10 +171,10 @@ def _describe_run(plan: LedgerPlan) -> str:
 
 
 def _describe_price(plan: LedgerPlan) -> str:
-    """Return what the ledger costs at most, or why that is not known."""
+    """Return the cost of the ledger at most, or why that is not known."""
     price = plan.most_usd
     if price is None and plan.unpriced:
-        return f"no price is known of {', '.join(plan.unpriced)}"
+        return f"no price is known for {', '.join(plan.unpriced)}"
     if price is None:
         return "the price is known once the whole file is recorded"
     if plan.is_batched:

@@ -1,4 +1,4 @@
-"""A pytest in a process of its own: run to its end, also at Ctrl-C, and what it left."""
+"""A pytest in a process of its own: run to its end, also at Ctrl-C, and its results."""
 
 import signal
 import subprocess
@@ -14,7 +14,7 @@ ERROR_STARTS = ("E  ", "ERROR", "INTERNALERROR")  # of lines of pytest
 MAX_ERRORS = 3  # lines of errors that are shown
 LAST_LINES = 4  # of the output that are shown
 MAX_LINE = 300
-END_WAIT_S = 10.0  # for a pytest that was interrupted, to write what it recorded
+END_WAIT_S = 10.0  # for a pytest that was interrupted, to write its recordings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class EndedPytest:
         status: Its exit status.
         run: Its run file; None: it wrote none.
         was_read: Whether Python code of it read the file.
-        output: What it printed.
+        output: Its output.
     """
 
     status: int
@@ -34,14 +34,14 @@ class EndedPytest:
     output: str
 
     def list_telling_lines(self) -> str:
-        """Return the lines of the output that say what is wrong, and the last ones, for an error."""
+        """Return the lines of the output with the errors, and the last ones, for a message."""
         lines = self._list_lines()
         errors = [line for line in lines if line.startswith(ERROR_STARTS)]
         chosen = dict.fromkeys([*errors[:MAX_ERRORS], *lines[-LAST_LINES:]])
         return "\n".join(f"  {line}" for line in chosen)
 
     def find_error_line(self) -> str:
-        """Return the line of the output that says what is wrong: the first of an error, else the last of all."""
+        """Return the line of the output that names the problem: the first of an error, else the last of all."""
         lines = self._list_lines()
         errors = [line for line in lines if line.startswith(ERROR_STARTS)]
         return "".join([*errors[:1], *lines[-1:]][:1])
@@ -57,13 +57,13 @@ class EndedPytest:
 
 
 def run_process(command: Sequence[str], folder: Path, environment: Mapping[str, str], output: Path) -> int:
-    """Run a program to its end, and return its exit status. At Ctrl-C it is waited for, so that what it recorded is written.
+    """Run a program to its end, and return its exit status. At Ctrl-C it is waited for, so that its recordings are written.
 
     Args:
         command: The program with its arguments.
         folder: Where it starts.
         environment: Its environment variables.
-        output: The file for what it prints.
+        output: The file for its output.
     """
     with output.open("wb") as file:
         process = subprocess.Popen(  # noqa: S603 -- Python itself, with the user's own arguments
@@ -82,7 +82,7 @@ def run_process(command: Sequence[str], folder: Path, environment: Mapping[str, 
 
 
 def _end_process(process: "subprocess.Popen[bytes]") -> None:
-    """End a program: a terminal has sent it the same Ctrl-C; one that goes on is asked, then killed."""
+    """End a program: a terminal has sent it the same Ctrl-C; one that goes on is terminated, then killed."""
     for action in (None, signal.SIGINT, signal.SIGTERM):
         with suppress(OSError):
             if action is not None:

@@ -16,7 +16,7 @@ from pytest_llmops.measurement import shorten_text
 
 Part: TypeAlias = tuple[int, int, re.Pattern[str], Callable[[str], str]]
 _Scope: TypeAlias = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-# Functions and methods around a text that leave its words alone
+# Functions and methods around a text that do not change its words
 _WRAPPERS = (
     "dedent",
     "cleandoc",
@@ -53,14 +53,14 @@ _QUOTED = re.compile(r"\"\"\"[\s\S]*?\"\"\"|'''[\s\S]*?'''|\"(?:\\.|[^\"\\\r\n])
 
 
 def find_text(source: str, name: str) -> Region:
-    """Return the text that a name of a module stands for.
+    """Return the text that a name of a module has as its value.
 
     Args:
         source: The code, without a byte order mark.
         name: A constant (``POLICY``, ``Shop.POLICY``), or a function, method or class with a docstring.
 
     Raises:
-        BadFile: The code cannot be parsed, there is no such name, or it is not a text; gives the line.
+        BadFile: The code cannot be parsed, the name does not exist, or it is not a text; gives the line.
 
     >>> find_text('POLICY = "Be brief. " "Be kind."', "POLICY").text
     'Be brief. Be kind.'
@@ -175,7 +175,7 @@ def _find_place(source: str, line_starts: Sequence[int], line: int, column: int)
 
 
 def _iter_literals(source: str, start: int, end: int) -> Iterator[tuple[str, int, int]]:
-    """Yield prefix, start and end of what is between the quotes of each literal in a range of the code.
+    """Yield prefix, start and end of the text between the quotes of each literal in a range of the code.
 
     Raises:
         ValueError: Something else is in the range.
@@ -283,7 +283,7 @@ def _find_expression(source: str, start: int, end: int, *, is_raw: bool) -> int:
 
 
 def _decode_escape(escape: str) -> str:
-    """Return what an escape means; an unknown one stays as it is."""
+    """Return the meaning of an escape; an unknown one stays as it is."""
     if escape in ("{{", "}}"):
         return escape[0]
     if escape[1:] in ("\n", "\r", "\r\n"):

@@ -1,4 +1,4 @@
-"""Texts within a file: what a model reads, and where each of its characters is in the file."""
+"""Texts within a file: the text that a model reads, and where each of its characters is in the file."""
 
 import re
 from bisect import bisect_right
@@ -18,11 +18,11 @@ class Region:
     """A text within a file.
 
     Attributes:
-        text: What a model reads: escapes of the file's format are replaced by what they mean.
+        text: The text that a model reads: escapes of the file's format are replaced by their characters.
         starts: Where each character of it starts in the file.
         ends: Where it ends there.
         syntax: How values are inserted in it, and which comments it has.
-        expressions: Further parts that insert a value, such as those of an f-string.
+        expressions: Further parts that insert a value, such as the fields of an f-string.
         is_docstring: Whether its first line is not indented as the others are.
         is_example: Whether it is one rule: a message with the answer to it, with the lines of their roles.
     """
@@ -71,7 +71,7 @@ def escaped_region(
 
     Args:
         source: The text of the file.
-        parts: For each literal the range between its quotes, a pattern for its escapes, and what an escape means.
+        parts: For each literal the range between its quotes, a pattern for its escapes, and the meaning of an escape.
         syntax: See `Region`.
     """
     text: list[str] = []

@@ -34,7 +34,7 @@ TONES: Mapping[LineStatus, str] = {
     "can go": "blue",
     "not measured": "amber",
     "undecided": "plain",
-    "not asked": "violet",
+    "not tried": "violet",
 }
 MAX_LINKS = 40  # to the rules of a verdict
 MAX_ITEMS = 40  # of a step
@@ -42,8 +42,8 @@ MAX_CASES = 5  # of a rule
 MAX_ANSWER = 4_000
 MAX_SENTENCE = 600
 FOOT = (
-    "A change is that of the mean without the rule, in points: hundredths of a score from 0 to 1. In brackets is its likely range, corrected "
-    "for all rules that were tried. Tokens are those of the input of a call."
+    "A change is how far the mean moved without the rule, in points: hundredths of a score from 0 to 1. In brackets is its likely range, corrected "
+    "for all rules that were tried. Tokens are the input tokens of a call."
 )
 
 
@@ -67,7 +67,7 @@ def _read_style(name: str) -> str:
 
 
 def _build_page(result: LedgerResult) -> View:
-    """Return what the template shows."""
+    """Return the values for the template."""
     name = _clean(result.document.name)
     together = None
     if result.together is not None:
@@ -103,7 +103,7 @@ def _build_steps(result: LedgerResult) -> list[View]:
 
 
 def _build_key(result: LedgerResult) -> list[View]:
-    """Return the legend: each verdict with what it means, and links to its rules; of those that are needed none."""
+    """Return the legend: each verdict with its meaning, and links to its rules, but none to needed rules."""
     entries = []
     for status in STATUSES:
         numbers = [number for line in result.lines if line.status == status for number in line.numbers]
@@ -219,7 +219,7 @@ def _build_note(line: Line, result: LedgerResult) -> View:
 
 
 def _describe_tokens(line: Line, calls: int | None) -> str:
-    """Return what a rule costs per call and per month; "" if it is not known."""
+    """Return the cost of a rule per call and per month; "" if it is not known."""
     if line.cost.tokens is None:
         return ""
     parts = [f"{format_tokens(line.cost.tokens)} tokens"]
@@ -251,7 +251,7 @@ def _build_case(case: LineCase) -> View:
 
 
 def _leave_blanks_unmarked(edits: Sequence[Edit]) -> list[Edit]:
-    """Return the pieces of two answers; the white space after what is marked becomes a piece of its own."""
+    """Return the pieces of two answers; the white space after a marked piece becomes a piece of its own."""
     pieces: list[Edit] = []
     for kind, text in edits:
         words = text.rstrip()

@@ -98,7 +98,7 @@ def _format_row(line: Line, text: str, calls: int | None) -> str:
 
 
 def _list_meanings(result: LedgerResult) -> list[str]:
-    """Return what the verdicts mean that are easily misread."""
+    """Return the meaning of the verdicts that are easily misread."""
     statuses = {line.status for line in result.lines}
     sentences = []
     for status in ("can go", "not measured"):

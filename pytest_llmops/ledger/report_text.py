@@ -1,4 +1,4 @@
-"""A ledger for the terminal: a line for each rule, the case that shows what it does, all that can go together, and the next steps."""
+"""A ledger for the terminal: a line for each rule, the case that shows its effect, all that can go together, and the next steps."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ COLOURS: Mapping[LineStatus, str] = {
     "can go": "36",
     "not measured": "33",
     "undecided": "",
-    "not asked": "35",
+    "not tried": "35",
 }
 BOLD = "1"
 MAX_WIDTH = 160
@@ -97,7 +97,7 @@ class _Printer:
         return f"\x1b[{code}m{text}\x1b[0m"
 
     def list_meanings(self) -> list[str]:
-        """Return what the verdicts mean that are easily misread, as far as there are such rules."""
+        """Return the meaning of the verdicts that are easily misread, if a rule has them."""
         statuses = {line.status for line in self.result.lines}
         sentences = []
         for status in ("can go", "not measured"):
@@ -107,7 +107,7 @@ class _Printer:
         return sentences
 
     def iter_table(self) -> Iterator[str]:
-        """Yield the head, each rule with what explains its verdict, what is never left out, and the rules that can go together."""
+        """Yield the head, each rule with the lines that explain its verdict, the rules that are never left out, and the rules that can go together."""
         rows = [self.list_cells(line) for line in self.result.lines]
         together = self.result.together
         if together is not None:
@@ -211,7 +211,7 @@ class _Printer:
             yield from self.wrap(f"Never left out: {name_rules(numbers)} ({why})", 2)
 
     def iter_steps(self) -> Iterator[str]:
-        """Yield what to do next, each with what it is about."""
+        """Yield what to do next, each step with its rules."""
         for step in list_steps(self.result):
             yield ""
             yield from self.wrap(step.text)

@@ -124,7 +124,7 @@ _WRITERS: Mapping[str, Callable[[LedgerResult], str]] = {
 
 
 def check_ledger_path(path: Path) -> None:
-    """Check that a file has the suffix of a report; call it before anything is asked or paid for.
+    """Check that a file has the suffix of a report; call it before the first live call.
 
     Raises:
         UsageError: It has another one.

@@ -15,7 +15,7 @@ from pytest_llmops.ledger.regions import Region
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.semantics.checks.sentence import find_sentences
 
-# auto: items of lists, sentences of paragraphs. paragraph: what is between blank lines. item: items with those nested in them, and
+# auto: items of lists, sentences of paragraphs. paragraph: the text between blank lines. item: items with those nested in them, and
 # paragraphs. line: lines. sentence: as auto, and items are split into sentences, too
 Unit: TypeAlias = Literal["auto", "paragraph", "item", "line", "sentence"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
@@ -40,9 +40,9 @@ class Piece:
 
     Attributes:
         kind: See `pytest_llmops.ledger.model.Rule`.
-        content: What it says.
-        cut: What is left out: with the mark of a list, white space and line ends.
-        text: What it says, for people.
+        content: The ranges of its text.
+        cut: The range that is left out: with the mark of a list, white space and line ends.
+        text: Its text, for people.
         kept: Why it is never left out; "": it is.
         is_sentence: Whether its line ends only wrap it.
     """
@@ -61,12 +61,12 @@ def split_region(region: Region, by: Unit = "auto") -> list[Piece]:
     Headings, tags of elements, comments, and sentences that end in a colon are in no rule. A block of a template
     (``{% if %} ... {% endif %}``) is never split, and neither is an example: an element ``<example>``, a quotation (``>``), a message
     of a prompt with the answer to it. If the text has marks (``{# rule #} ... {# end #}`` in a prompt,
-    ``<!-- rule --> ... <!-- end -->`` elsewhere), only what they enclose is a rule.
+    ``<!-- rule --> ... <!-- end -->`` elsewhere), only the enclosed text is a rule.
 
     Args:
         region: The text.
         by: ``auto``: each item of a list (those nested in it are rules of their own), each sentence of a paragraph, a block of
-            code or a table with the sentence that introduces it. ``paragraph``: what is between two blank lines. ``item``: an
+            code or a table with the sentence that introduces it. ``paragraph``: the text between two blank lines. ``item``: an
             item with those nested in it, or a paragraph. ``line``: a line. ``sentence``: a sentence, also within an item.
 
     Raises:
@@ -169,7 +169,7 @@ class _Splitter:
         return Piece(kind=_block_kind(block), content=tuple(content), cut=tuple(cut))
 
     def _cut_label(self, label: Span, block_start: int) -> Span:
-        """Return what is cut with a sentence that introduces a block: all up to the block if it starts a line, else itself."""
+        """Return the range that is cut with a sentence that introduces a block: all up to the block if it starts a line, else itself."""
         start = self._line_start_if_first(label[0])
         if self._starts_line(start):
             return start, block_start
@@ -276,7 +276,7 @@ class _Splitter:
         return pieces
 
     def _cut_sentence(self, sentence: Span, before: Span | None, after: Span | None) -> Span:
-        """Return what is cut with a sentence: its whole lines if it fills them, else the blank on one side."""
+        """Return the range that is cut with a sentence: its whole lines if it fills them, else the blank on one side."""
         start, end = sentence
         line_start = self._line_start_if_first(start)
         line_end = end
@@ -294,12 +294,12 @@ class _Splitter:
         return start, end
 
     def _whole_lines(self, first: int, last: int) -> Span:
-        """Return what is cut with lines: the lines with their ends, and blank lines if there would be two runs of them."""
+        """Return the range that is cut with lines: the lines with their ends, and blank lines if two runs of them would meet."""
         start = self.lines[first].start
         end = self.lines[last].stop
         is_last = last + 1 == len(self.lines)
         if is_last and first > 0 and self.lines[last].end == end:
-            # There is no line end behind it: the one in front goes
+            # It has no line end behind it: the one in front goes
             start = self.lines[first - 1].end
         if first > 0 and not self.lines[first - 1].is_blank:
             return start, end
@@ -342,7 +342,7 @@ class _Splitter:
         return pieces
 
     def _cut_marked(self, start: int, end: int) -> Span:
-        """Return what is cut with a marked range: its whole lines if it fills them, else the blank behind it."""
+        """Return the range that is cut with a marked range: its whole lines if it fills them, else the blank behind it."""
         places = [place for place, line in enumerate(self.lines) if line.start < end and line.stop > start]
         first = self.lines[places[0]]
         last = self.lines[places[-1]]
@@ -353,7 +353,7 @@ class _Splitter:
         return start, end
 
     def finish(self, piece: Piece) -> Piece:
-        """Return a piece with its text, and with the reason if it is kept; without a text if it says nothing."""
+        """Return a piece with its text, and with the reason if it is kept; without a text if it has no words."""
         start = piece.content[0][0]
         end = piece.content[-1][1]
         tokens = self._list_tokens(start, end)
@@ -386,13 +386,13 @@ class _Splitter:
         return self.tokens[first:last]
 
     def _is_kept_by_mark(self, piece: Piece) -> bool:
-        """Return whether a mark `keep` is in a rule, right behind it in its line, or alone in the line above it."""
+        """Return whether a mark `keep` is in a rule, right behind it in its line, or by itself in the line above it."""
         start = piece.content[0][0]
         end = piece.content[-1][1]
         return any(self._concerns(mark, start, end) for mark in self.keep_marks)
 
     def _concerns(self, mark: Token, start: int, end: int) -> bool:
-        """Return whether a mark concerns a range: it is in it, right behind it in its line, or alone in the line above it."""
+        """Return whether a mark concerns a range: it is in it, right behind it in its line, or by itself in the line above it."""
         if mark.start >= end:
             between = self.text[end : mark.start]
             return not between.strip() and "\n" not in between
@@ -415,7 +415,7 @@ def _is_bold(text: str) -> bool:
 
 
 def _is_introduced(item: Block, following: Block) -> bool:
-    """Return whether an item can introduce the next block: one that is nested, is no item of the same list, and no text."""
+    """Return whether an item can introduce the next block: one that is nested, and is neither an item of the same list nor text."""
     if following.kind == "item":
         return following.indent > item.indent or following.mark != item.mark
     return following.kind in ("code", "table", "example")

@@ -1,7 +1,7 @@
 """Run the suite for a ledger: with the whole file, and without rules of it.
 
 Each run is a pytest of its own, which reads the file with another text (`pytest_llmops._util.file_override`). The user's file and cassettes
-stay as they are: recordings go to the folder `LEDGER_FOLDER`, which all runs share, so that an answer is asked once.
+stay as they are: recordings go to the folder `LEDGER_FOLDER`, which all runs share, so that each answer is requested once.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ OWN_OPTIONS: Mapping[str, str] = {
     "--llm-budget": "give --llm-budget to the ledger, before the two dashes",
     "--llm-max-calls": "give --llm-max-calls to the ledger, before the two dashes",
     "--llm-baseline": "a ledger compares with the whole prompt",
-    "--llm-accept": "a run without a rule is no baseline",
+    "--llm-accept": "a run without a rule is not a baseline",
     "--llm-again": "a ledger runs all cases",
     "--llm-faults": "a ledger compares answers without faults",
     "--llm-lint": "a ledger compares answers as they are",
@@ -56,7 +56,7 @@ class RunOptions:
         folder: The folder in which pytest starts.
         root: The folder of the project, in which `LEDGER_FOLDER` is kept.
         version: The version of the prompt that all tests use; "": each test uses the one it names.
-        trials: How often each test is asked.
+        trials: How often each test runs.
         arguments: Further arguments of pytest.
         budget: US dollars that the live calls of all runs may cost together; None: no limit.
         max_calls: The same for the number of live calls.
@@ -94,7 +94,7 @@ class LedgerRuns:
 
     Attributes:
         calls: Live calls that were made.
-        usd: What they cost; None: the price of a call is not known.
+        usd: Their cost; None: the price of a call is not known.
         waits: Whether tests of any run wait for a batch: the same command collects it later.
         is_spent: Whether the budget is used up.
         is_recorded: Whether all answers with the whole file are recorded; known after `replay_base`.
@@ -145,7 +145,7 @@ class LedgerRuns:
         return self._use_base(ended)
 
     def ask_base(self) -> Run | None:
-        """Return the run with the whole file, after asking what is not recorded; None: tests wait for a batch.
+        """Return the run with the whole file. Calls without a recording are made live. None: tests wait for a batch.
 
         Raises:
             UsageError: The suite cannot be used, or the budget does not suffice.
@@ -157,7 +157,7 @@ class LedgerRuns:
         stopped = ended.find_raised("BudgetReached")
         if stopped is not None:
             raise UsageError(
-                f"prompts ledger: {self._name_budget()} does not suffice for the whole {self.document.name}; no rule was left out:\n"
+                f"prompts ledger: {self._name_budget()} is not enough for the whole {self.document.name}; no rule was left out:\n"
                 f"  {_describe_broken(stopped)}"
             )
         return self._use_base(ended)
@@ -191,9 +191,9 @@ class LedgerRuns:
         return AskedLine(numbers=left_out, run=ended.run)
 
     def _ask(self, numbers: Sequence[int], trials: int | None = None) -> EndedPytest:
-        """Run pytest and record what is new; once more if tests ended with an error.
+        """Run pytest and record new answers; once more if tests ended with an error.
 
-        After a limit of the server, only the answers that are missing are asked again.
+        After a limit of the server, only the missing answers are requested again.
         """
         ended = self._run_pytest(numbers, record="new", trials=trials)
         self._count_costs(ended)
@@ -234,7 +234,7 @@ class LedgerRuns:
         return self.options.max_calls is not None and self.calls >= self.options.max_calls
 
     def _count_costs(self, ended: EndedPytest) -> None:
-        """Add the live calls of a run, and what they cost."""
+        """Add the live calls of a run, and their cost."""
         if ended.run is None:
             return
         live = [call for record in ended.run.records for call in record.calls if not call.replayed]
@@ -256,7 +256,7 @@ class LedgerRuns:
         """Run pytest without some rules; with the trials of the ledger, or so many.
 
         Raises:
-            UsageError: The file is not what it was when the first run began, or the folder cannot be written.
+            UsageError: The file has changed since the first run began, or the folder cannot be written.
         """
         self._check_unchanged()
         text = self.document.without(numbers)
@@ -303,7 +303,7 @@ class LedgerRuns:
             self._content = content
         if content != self._content:
             raise UsageError(
-                f"prompts ledger: {self.document.path} was changed while the ledger ran, so its runs cannot be compared; what was asked is "
+                f"prompts ledger: {self.document.path} was changed while the ledger ran, so its runs cannot be compared. The answers are "
                 "recorded. Run the same command again"
             )
 
@@ -320,7 +320,7 @@ class LedgerRuns:
         return self._make_folder("runs", _hash_name(f"{self.document.path}\0{text}"))
 
     def _make_folder(self, *names: str) -> Path:
-        """Return a folder within that of the ledger, created if it does not exist.
+        """Return a folder within the folder of the ledger, created if it does not exist.
 
         Raises:
             UsageError: It cannot be created.
@@ -336,7 +336,7 @@ class LedgerRuns:
         return folder
 
     def _list_arguments(self, report: Path, record: str, trials: int) -> list[str]:
-        """Return the arguments of pytest: what a ledger needs, then what the user gave."""
+        """Return the arguments of pytest: the ledger's own, then the user's."""
         options = self.options
         mode = record
         if record != "none" and options.is_batched:
@@ -374,7 +374,7 @@ def check_base(ended: EndedPytest, document: Document, *, ignores_misses: bool =
     Args:
         ended: The pytest that has ended.
         document: The file, for errors.
-        ignores_misses: Whether tests may lack recordings: they will be asked.
+        ignores_misses: Whether tests may lack recordings: live calls will follow.
 
     Raises:
         UsageError: It is not usable, and why.
@@ -388,7 +388,7 @@ def check_base(ended: EndedPytest, document: Document, *, ignores_misses: bool =
     if run is None or not is_complete:
         raise UsageError(
             f"prompts ledger: the suite does not run with the whole {document.name} (pytest ended with status {ended.status}); "
-            f"nothing was asked without a rule. Its output:\n{ended.list_telling_lines()}"
+            f"no run without a rule was made. Its output:\n{ended.list_telling_lines()}"
         )
     broken = [record for record in run.records if record.outcome == "errored"]
     if ignores_misses:

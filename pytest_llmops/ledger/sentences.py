@@ -1,4 +1,4 @@
-"""Sentences and numbers that all reports of a ledger share: the summary, what a verdict means, what to do next."""
+"""Sentences and numbers that all reports of a ledger share: the summary, the meaning of a verdict, what to do next."""
 
 import os
 from collections import Counter
@@ -13,7 +13,7 @@ from pytest_llmops.measurement import format_amount, format_count
 from pytest_llmops.reports.metric_rows import use_minus
 
 # In the order of the summary
-STATUSES: tuple[LineStatus, ...] = ("needed", "can go", "not measured", "undecided", "not asked")
+STATUSES: tuple[LineStatus, ...] = ("needed", "can go", "not measured", "undecided", "not tried")
 THOUSAND = 1_000
 MILLION = 1_000_000
 CENT = 0.01
@@ -24,7 +24,7 @@ LEAST_RANGE = 3  # numbers in a row that are written as a range
 
 
 def describe_status(status: LineStatus, margin: float) -> str:
-    """Return what a verdict means, and what to do with such a rule.
+    """Return the meaning of a verdict, and what to do with such a rule.
 
     >>> describe_status("can go", 0.05)
     'Without it the answers are as good: a drop of 5 points or more is ruled out.'
@@ -33,11 +33,11 @@ def describe_status(status: LineStatus, margin: float) -> str:
         "needed": "Without it the answers are worse. Keep it.",
         "can go": f"Without it the answers are as good: {describe_ruled_out(margin)}.",
         "not measured": (
-            "No case shows what it does: this says nothing about the rule. Add a case that depends on it; if there can be none, decide "
+            "No case shows its effect, so nothing is known about the rule. Add a case that depends on it. If that is impossible, decide "
             "yourself."
         ),
         "undecided": "Too little data: the answers may be worse without it, or as good. Keep it until that is known.",
-        "not asked": "It was not tried. Keep it.",
+        "not tried": "It was not tried. Keep it.",
     }
     return meanings[status]
 
@@ -75,14 +75,14 @@ def format_summary(result: LedgerResult) -> str:
         parts.append(f"{counts['not measured']:,} {verb} not measured")
     if counts["undecided"]:
         parts.append(f"{counts['undecided']:,} undecided")
-    if counts["not asked"]:
-        verb = "was" if counts["not asked"] == 1 else "were"
-        parts.append(f"{counts['not asked']:,} {verb} not asked")
+    if counts["not tried"]:
+        verb = "was" if counts["not tried"] == 1 else "were"
+        parts.append(f"{counts['not tried']:,} {verb} not tried")
     return ", ".join(parts)
 
 
 def _format_saving(result: LedgerResult) -> str:
-    """Return in brackets what a call costs less without the rules that can go; "" if they cannot go together, or it is not known."""
+    """Return in brackets how much cheaper a call is without the rules that can go; "" if they cannot go together, or it is not known."""
     cost = count_saving(result)
     if cost.tokens is None:
         return ""
@@ -98,7 +98,7 @@ def _format_saving(result: LedgerResult) -> str:
 
 
 def count_saving(result: LedgerResult) -> TokenCost:
-    """Return what a call costs less without all rules that can go; nothing is known if they were tried together and may not."""
+    """Return how much cheaper a call is without all rules that can go; nothing is known if they were tried together and cannot go."""
     together = result.together
     if together is not None:
         if together.status != "can go":
@@ -116,7 +116,7 @@ def _list_deletable(result: LedgerResult) -> set[int]:
 
 
 def _add_known(numbers: Sequence[float | None]) -> float | None:
-    """Return the sum; None if there is no number, or one is not known."""
+    """Return the sum; None if the list is empty, or one is not known."""
     known = [number for number in numbers if number is not None]
     if not known or len(known) < len(numbers):
         return None
@@ -276,7 +276,7 @@ class Step:
     Attributes:
         status: The verdict of the rules.
         text: The sentence.
-        items: What it is about, one a line.
+        items: Its rules, one a line.
     """
 
     status: LineStatus
@@ -285,7 +285,7 @@ class Step:
 
 
 def list_steps(result: LedgerResult) -> list[Step]:
-    """Return what to do next: what to delete, which cases the suite lacks, what would settle the rest."""
+    """Return what to do next: what to delete, which cases the suite lacks, which data would decide the rest."""
     rules = {rule.number: rule for rule in result.document.rules}
     by_status: dict[LineStatus, list[Line]] = {status: [] for status in STATUSES}
     for line in result.lines:
@@ -296,17 +296,17 @@ def list_steps(result: LedgerResult) -> list[Step]:
     if undecided:
         text = f"Keep {_name_lines(undecided)} for now: too little data. To decide:"
         steps.append(Step("undecided", text, _list_items(undecided)))
-    unchosen = [line for line in by_status["not asked"] if line.why == NOT_CHOSEN]
+    unchosen = [line for line in by_status["not tried"] if line.why == NOT_CHOSEN]
     if unchosen:
         verb = "was" if len(unchosen) == 1 else "were"
         steps.append(
-            Step("not asked", f"{_name_lines(unchosen).capitalize()} {verb} not tried: {NOT_CHOSEN}.", ())
+            Step("not tried", f"{_name_lines(unchosen).capitalize()} {verb} not tried: {NOT_CHOSEN}.", ())
         )
-    unasked = [line for line in by_status["not asked"] if line.why != NOT_CHOSEN]
+    unasked = [line for line in by_status["not tried"] if line.why != NOT_CHOSEN]
     if unasked:
         verb = "was" if len(unasked) == 1 else "were"
         text = f"{_name_lines(unasked).capitalize()} {verb} not tried:"
-        steps.append(Step("not asked", text, _list_items(unasked)))
+        steps.append(Step("not tried", text, _list_items(unasked)))
     return steps
 
 
@@ -339,9 +339,9 @@ def _list_missing_cases(lines: Sequence[Line], rules: Mapping[int, Rule]) -> lis
         by_next_step.setdefault(line.next_step, []).append(line)
     steps = []
     for next_step, group in by_next_step.items():
-        what = "what it does"
+        what = "its effect"
         if len(group) > 1:
-            what = "what they do"
+            what = "their effect"
         text = f"Keep {_name_lines(group)}: no case of the suite shows {what}. {next_step or 'Missing'}:"
         items = tuple(_quote_rule(rules[line.numbers[0]]) for line in group)
         steps.append(Step("not measured", text, items))
@@ -366,7 +366,7 @@ def _list_items(lines: Sequence[Line]) -> tuple[str, ...]:
 
 
 def describe_run(result: LedgerResult) -> str:
-    """Return what was asked: tests, trials, models, calls and their cost."""
+    """Return the size of the runs: tests, trials, models, calls and their cost."""
     parts = [format_count(result.tests, "test"), f"{format_count(result.trials, 'trial')} each"]
     if result.models:
         noun = "model" if len(result.models) == 1 else "models"
@@ -376,9 +376,9 @@ def describe_run(result: LedgerResult) -> str:
 
 
 def _describe_calls(result: LedgerResult) -> str:
-    """Return how many live calls were made, and what they cost."""
+    """Return how many live calls were made, and their cost."""
     if not result.calls:
-        is_whole = all(line.status != "not asked" for line in result.lines)
+        is_whole = all(line.status != "not tried" for line in result.lines)
         return "no live call (all answers were recorded)" if is_whole else "no live call"
     calls = format_count(result.calls, "live call")
     if result.usd is None:
@@ -387,13 +387,13 @@ def _describe_calls(result: LedgerResult) -> str:
 
 
 def explain_line(line: Line) -> str:
-    """Return the reason of a verdict, so that nobody takes "not measured" for "useless".
+    """Return the reason of a verdict, so that nobody reads "not measured" as "useless".
 
     >>> explain_line(Line(numbers=(1,), status="not measured", why="no answer changed"))
-    'no case shows what it does: no answer changed'
+    'no case shows its effect: no answer changed'
     """
     if line.status == "not measured":
-        return f"no case shows what it does: {line.why}"
+        return f"no case shows its effect: {line.why}"
     return line.why
 
 

@@ -1,7 +1,7 @@
 """The verdict on each line of a ledger: needed, can go, not measured, or undecided.
 
 All lines are decided together: the chance that any line at all is called "needed" wrongly is at most the level, however many lines there
-are (Holm), and so is the chance that any line is called "can go" whose loss reaches the margin. The tests are those of the gate.
+are (Holm), and so is the chance that any line is called "can go" whose loss reaches the margin. The tests are the same as at the gate.
 """
 
 from collections.abc import Sequence
@@ -21,15 +21,15 @@ CLEAR_FALL = 0.75  # of a case: it passed before, and fails
 
 
 def decide_lines(base: Run, asked: Sequence[AskedLine], rules: LedgerRules) -> tuple[Line, ...]:
-    """Return the verdict on each line, in the order in which they were asked. Costs and dates are for others to fill in.
+    """Return the verdict on each line, in the order of `asked`. The caller fills in costs and dates.
 
     Args:
         base: The run with the whole prompt.
-        asked: What came of leaving out each line.
-        rules: What the ledger decides by.
+        asked: The run without each line.
+        rules: The limits and metrics by which the ledger decides.
 
     >>> decide_lines(Run(), [AskedLine(numbers=(1,), problem="the template is invalid without it")], LedgerRules())[0].status
-    'not asked'
+    'not tried'
     """
     ledger = _Ledger(base, asked, rules)
     ledger.decide()
@@ -47,13 +47,13 @@ def decide_together(base: Run, asked: AskedLine, rules: LedgerRules) -> Line:
 
 
 def choose_together(lines: Sequence[Line], rules: LedgerRules) -> tuple[int, ...]:
-    """Return the rules to leave out together: those that can go, and those of which nothing is proved and that show no loss.
+    """Return the rules to leave out together: the ones that can go, and the undecided ones that show no loss.
 
     The run without all of them is a new draw and one look, so it settles more than many looks at single lines (`accept_together`).
 
     Args:
         lines: The verdicts of `decide_lines`.
-        rules: What the ledger decides by.
+        rules: The limits and metrics by which the ledger decides.
 
     >>> undecided = Line(numbers=(2,), status="undecided", why="", change=-0.01, lower=-0.07)
     >>> choose_together([Line(numbers=(1,), status="can go", why=""), undecided], LedgerRules())
@@ -75,11 +75,11 @@ def _may_go(line: Line, rules: LedgerRules) -> bool:
 
 
 def accept_together(lines: Sequence[Line], together: Line) -> tuple[Line, ...]:
-    """Return the verdicts after the run without several rules: if they can go together, those of them that were undecided can go.
+    """Return the verdicts after the run without several rules: if they can go together, the undecided ones of them can go too.
 
     Args:
         lines: The verdicts of `decide_lines`.
-        together: That of `decide_together` on the rules that `choose_together` chose.
+        together: The verdict of `decide_together` on the rules that `choose_together` chose.
 
     >>> undecided = Line(numbers=(2,), status="undecided", why="", change=-0.01, lower=-0.07)
     >>> accept_together([undecided], Line(numbers=(1, 2), status="can go", why="a drop of 5 points or more is ruled out"))[0].why
@@ -102,7 +102,7 @@ class _Ledger:
     """Decides the lines of a ledger, one kind of verdict after another.
 
     Attributes:
-        lines: The verdict on each line that was asked; None until it is decided.
+        lines: The verdict on each line of `asked`; None until it is decided.
     """
 
     def __init__(self, base: Run, asked: Sequence[AskedLine], rules: LedgerRules) -> None:
@@ -113,8 +113,8 @@ class _Ledger:
         reference = Reference(base, [line.run for line in asked if line.run is not None])
         for place, line in enumerate(asked):
             if line.run is None or line.problem:
-                why = line.problem or "it was not asked"
-                self.lines[place] = Line(numbers=line.numbers, status="not asked", why=why)
+                why = line.problem or "it was not tried"
+                self.lines[place] = Line(numbers=line.numbers, status="not tried", why=why)
             else:
                 self._evidence[place] = Evidence(reference, line.run, rules)
 
@@ -158,7 +158,7 @@ class _Ledger:
         return needed
 
     def _find_unscored(self) -> None:
-        """Leave the lines undecided of which too many trials have no score: what is left is not a fair sample."""
+        """Leave the lines undecided of which too many trials have no score: the remaining trials are not a representative sample."""
         for place in self._open:
             unscored = self._evidence[place].find_unscored()
             if unscored is not None:

@@ -245,7 +245,7 @@ def test_the_command_prints_a_plan_and_a_ledger(shop: Project, capsys: pytest.Ca
     assert rules[2]["verdict"] == "needed"
     assert rules[2]["tokens"] == 8
     assert rules[1]["verdict"] == "not measured"
-    assert "2/2 asked 20, replayed 0: Sign with" in err
+    assert "2/2: 20 live, 0 replayed: Sign with" in err
     assert "Sign with" in (shop.path / "ledger.md").read_text("utf-8")
     assert shop.server.count == 3 * 20
     assert call("--only", "2-1")[0] == call("--llm-budget", "much")[0] == call("--", "-x")[0] == 2

@@ -33,7 +33,7 @@ Never promise a refund for opened food.
 user:
 {{ question }}
 """
-STATUSES: tuple[LineStatus, ...] = ("needed", "can go", "not measured", "undecided", "not asked")
+STATUSES: tuple[LineStatus, ...] = ("needed", "can go", "not measured", "undecided", "not tried")
 
 
 def make_document(

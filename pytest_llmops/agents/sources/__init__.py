@@ -1,4 +1,4 @@
-"""Read a `Trajectory` from what an application has: recorded calls, message lists, spans, or the results of agent frameworks.
+"""Read a `Trajectory` from an application's data: recorded calls, message lists, spans, or the results of agent frameworks.
 
 Each module reads one source. Results of frameworks are recognized by the package of their class; no framework is imported.
 """
@@ -55,7 +55,7 @@ EXPECTED = (
 
 
 def read_trajectory(source: object) -> Trajectory:
-    """Return the trajectory of an agent, read from any source.
+    """Return the steps of an agent, read from any source.
 
     Args:
         source: One of: a `Trajectory`, which is returned as it is, ``llm_calls`` or a list of `Call`, the reply of ``llm.complete``, a list of messages as
@@ -64,9 +64,9 @@ def read_trajectory(source: object) -> Trajectory:
             the `Path` of one, or the result of an agent framework.
 
     Returns:
-        The trajectory. Without steps if the source has no message. Of ``llm_calls`` it has what the agent did in this test: answers
+        The trajectory. Without steps if the source has no message. Of ``llm_calls`` it has the steps of the agent in this test: answers
         and tool calls that the first request of a dialog has are left out. Of messages and results it has all that they hold, also
-        those of earlier runs.
+        the steps of earlier runs.
 
     Raises:
         UsageError: The source is none of these, or a message has no role.
@@ -83,7 +83,7 @@ def read_trajectory(source: object) -> Trajectory:
         source = list(source)
         recorded = _read_with("wire", source)
         is_asked = any(call.purpose == "app" for call in source)
-        if not is_asked and find_test_recorder().model_faults:  # a fault is no call, and takes no tokens
+        if not is_asked and find_test_recorder().model_faults:  # a fault is not a call, and uses no tokens
             return replace(recorded, is_silent=True, total_tokens=0, total_cost_usd=0.0)
         return recorded
     if isinstance(source, (list, tuple)) and not source:
@@ -120,7 +120,7 @@ def _get_own_trajectory(source: object) -> Trajectory | None:
 
 
 def _find_first(source: object) -> object:
-    """Return what says of which package a source is: the first entry of a list, or of a mapping's messages; else the source."""
+    """Return the part that shows of which package a source is: the first entry of a list, or of a mapping's messages; else the source."""
     entries = source
     if isinstance(source, Mapping):
         entries = source.get("messages")
@@ -147,7 +147,7 @@ def _check_calls(source: object) -> None:
     for number, call in enumerate(source, start=1):
         if not isinstance(call, Call):
             raise UsageError(
-                f"item {number} of the calls: expected a Call as the first item is one, got a {type(call).__qualname__}"
+                f"item {number} of the calls: expected a Call like the first item, got a {type(call).__qualname__}"
             )
 
 

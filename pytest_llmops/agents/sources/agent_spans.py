@@ -115,7 +115,7 @@ def read_agent_spans(source: object, problems: list[str]) -> list[Span] | None:
 
     Args:
         source: Spans, an export, or the `Path` of one.
-        problems: Takes what could not be read.
+        problems: Gets a sentence for each part that could not be read.
 
     Raises:
         UsageError: A file cannot be read, or no span is of a model, a tool or an agent.
@@ -126,7 +126,7 @@ def read_agent_spans(source: object, problems: list[str]) -> list[Span] | None:
     spans = _read_spans(records)
     if not any(span.kind for span in spans):
         raise UsageError(
-            f"expected spans of models, tools or agents (gen_ai.operation.name is chat, execute_tool or invoke_agent; also those of "
+            f"expected spans of models, tools or agents (gen_ai.operation.name is chat, execute_tool or invoke_agent; also the spans of "
             f"OpenInference, Traceloop, Langfuse, LangSmith and Vercel's AI SDK), "
             f"got {format_count(len(spans), 'other span')}: switch on the GenAI instrumentation of the framework"
         )
@@ -314,7 +314,7 @@ def _link_spans(spans: Sequence[Span]) -> None:
 
 
 def _link_span(span: Span, above: Span) -> None:
-    """Take over what a span has from the one above it."""
+    """Copy values to a span from the one above it."""
     span.agent = as_text(span.values.get("agent"))
     if above.kind == "model":
         span.model = above
@@ -326,7 +326,7 @@ def _link_span(span: Span, above: Span) -> None:
         span.tool = above
         span.depth = above.depth + 1
         return
-    span.tool = above.tool  # also for what is more than MAX_DEPTH agents deep
+    span.tool = above.tool  # also for spans more than MAX_DEPTH agents deep
     span.depth = above.depth
     span.agent = span.agent or above.agent
 
@@ -334,7 +334,7 @@ def _link_span(span: Span, above: Span) -> None:
 def _merge_model_calls(spans: Sequence[Span]) -> list[Span]:
     """Return the spans with each call of a model once: an instrumentation of the framework and one of the client have a span each.
 
-    A span of a model with several calls below it is not of a call, but of what the framework did in several calls.
+    A span of a model with several calls below it does not belong to a call, but to a step of the framework with several calls.
     """
     models = [span for span in spans if span.kind == "model"]
     calls_below: dict[tuple[str, str], list[Span]] = {}
@@ -357,7 +357,7 @@ def _merge_model_calls(spans: Sequence[Span]) -> list[Span]:
 
 
 def _sort_traces(spans: Sequence[Span]) -> list[Span]:
-    """Return the spans in the order of their start, but those of a trace together if it has calls of models: ids of calls may repeat."""
+    """Return the spans in the order of their start, but spans of one trace together if it has calls of models: ids of calls may repeat."""
     starts: dict[str, float] = {}
     for span in spans:
         if span.kind == "model":
@@ -366,7 +366,7 @@ def _sort_traces(spans: Sequence[Span]) -> list[Span]:
 
 
 def is_failed(span: Span) -> bool:
-    """Return whether a span says that its call failed."""
+    """Return whether a span reports that its call failed."""
     status = str(span.values.get("status", "")).casefold()
     if status in _OK_STATUS:
         return False

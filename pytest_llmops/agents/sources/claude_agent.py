@@ -15,9 +15,9 @@ from pytest_llmops.agents.sources.fields import (
 )
 from pytest_llmops.agents.trajectory import MAX_DEPTH, ToolUse, Trajectory, TrajectoryBuilder, make_tool_use
 
-# Anthropic counts what comes from the cache, and goes into it, apart from the input
+# Anthropic counts tokens that are read from the cache, or written to it, apart from the input
 _USAGE = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-# Ends of the names of blocks: those of the server's tools have a word before
+# Ends of the names of blocks: blocks of the server's tools have a word before
 _CALL = "ToolUseBlock"
 _RESULT = "ToolResultBlock"
 _PACKAGE = "claude_agent_sdk"
@@ -26,7 +26,7 @@ _PACKAGE = "claude_agent_sdk"
 def read(source: object) -> Trajectory | None:
     """Return the trajectory of messages; None if the value has none.
 
-    Messages with a ``parent_tool_use_id`` are those of an agent that this call started. Tokens and cost are known for the whole
+    Messages with a ``parent_tool_use_id`` belong to an agent that this call started. Tokens and cost are known for the whole
     only, from the result message: an answer comes before all of its tokens are counted.
     """
     entries: object = [source]
@@ -47,7 +47,7 @@ class _Agent:
     """The messages of one agent; those with one id are one answer, which comes in pieces.
 
     Attributes:
-        builder: Takes its messages.
+        builder: Gets its messages.
         place: How many agents had begun before it.
         depth: How many agents it is below the first one.
         message_id: Id of the answer that is being collected.
@@ -90,7 +90,7 @@ class _Reader:
     cost_usd: float | None = None
 
     def add_message(self, entry: object, number: int) -> None:
-        """Add a message; what only says how the run goes on is left out."""
+        """Add a message; messages that only report the progress of the run are left out."""
         kind = get_class_name(entry)
         if kind == "UserMessage":
             self._add_input(self._find_agent(entry), entry)
@@ -185,7 +185,7 @@ class _Reader:
         return make_tool_use(get_text(block, "name"), arguments, id=call_id)
 
     def _add_totals(self, entry: object) -> None:
-        """Add the tokens of a run; its cost is that of the session so far."""
+        """Add the tokens of a run; its cost is the cost of the session so far."""
         tokens = sum_counts(get_field(entry, "usage"), *_USAGE)
         if tokens is not None:
             self.tokens = (self.tokens or 0) + tokens

@@ -78,7 +78,7 @@ def _mark_failures(calls: Sequence[ToolUse], failures: list[object]) -> tuple[To
         failure = _find_failure(call, failures)
         if failure is not None:
             failures.remove(failure)
-            call = replace(call, is_error=True)  # noqa: PLW2901 -- the same call, with what is known of it
+            call = replace(call, is_error=True)  # noqa: PLW2901 -- the same call, with its failure
         marked.append(call)
     return tuple(marked)
 

@@ -1,4 +1,4 @@
-"""Values of other packages' objects and mappings, by kind: what is missing or of another kind counts as not there."""
+"""Values of other packages' objects and mappings, by kind: a value that is missing or of another kind counts as not there."""
 
 import dataclasses
 import json

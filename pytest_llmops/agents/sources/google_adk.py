@@ -49,7 +49,7 @@ class _Reader:
     """Reads events.
 
     Attributes:
-        builder: Takes the messages of all agents.
+        builder: Gets the messages of all agents.
         open_calls: Calls without a result by the name of the tool: the id, and the agent that called.
     """
 

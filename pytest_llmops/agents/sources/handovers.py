@@ -12,7 +12,7 @@ class HandoverBuilder:
     An agent that hands back to an earlier one ends, and the earlier one goes on. So the tree is at most as deep as there are agents.
 
     Attributes:
-        root: What the first agent does.
+        root: The steps of the first agent.
         _started: The agents that were handed over to and have not ended, with the id and the name of the call.
 
     >>> from pytest_llmops.agents.trajectory import make_tool_use
@@ -39,7 +39,7 @@ class HandoverBuilder:
         if self.return_to(agent):
             return
         if not agent:
-            self.root.add_note("a hand-off names no agent: what comes next is shown as of the same agent")
+            self.root.add_note("a hand-off names no agent: the next steps are shown as the same agent's")
         elif len(self._started) == MAX_DEPTH:
             self.root.add_note(
                 f"more than {MAX_DEPTH} agents handed over to the next: the last ones are not nested"

@@ -30,7 +30,7 @@ ROLES_BY_NAME: Mapping[str, Role] = {
     "ToolMessageChunk": "tool",
     "FunctionMessageChunk": "tool",
 }
-# Items and messages that are neither said nor called
+# Items and messages that are neither texts nor calls
 _OTHER_KINDS = frozenset(
     (
         "reasoning",
@@ -312,7 +312,7 @@ def add_results(builder: TrajectoryBuilder, parts: Sequence[object]) -> bool:
 
 
 def _is_server_call(kind: str) -> bool:
-    """Return whether a type is that of a call of the Responses API whose tool the server ran: it has its result with it."""
+    """Return whether a type is the type of a call of the Responses API whose tool the server ran: it has its result with it."""
     return kind.endswith("_call") and not kind.endswith(("tool_call", "function_call"))
 
 
@@ -330,7 +330,7 @@ def add_own_result(builder: TrajectoryBuilder, item: object) -> None:
 
 
 def _is_failed(result: object, value: object) -> bool:
-    """Return whether a result is that of a tool that failed, in the words of any SDK."""
+    """Return whether a result comes from a tool that failed, in the words of any SDK."""
     if get_field(result, "is_error") is True or get_field(result, "isError") is True:
         return True
     kind = get_text(value, "type")
@@ -372,7 +372,7 @@ def _read_call(call: object) -> ToolUse:
 
 
 def _find_call_name(call: object, inner: object) -> str:
-    """Return the name of a call; a tool that the server ran has that of its type: "web_search" of a ``web_search_call``."""
+    """Return the name of a call; a tool that the server ran is named by its type: "web_search" of a ``web_search_call``."""
     name = _find_text(inner, ("name", "toolName"))
     kind = get_text(call, "type")
     if not name and _is_server_call(kind):

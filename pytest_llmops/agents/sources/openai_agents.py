@@ -65,7 +65,7 @@ class _Reader:
     """Puts the items of a run together to the answers of its model.
 
     Attributes:
-        builder: Takes the answers.
+        builder: Gets the answers.
         responses: The answers of the model, for their tokens.
         turns: Number of the response that an item is of, by the identity of the item.
         turn: Number of the response whose items are being collected; None: not known.

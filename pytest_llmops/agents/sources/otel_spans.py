@@ -29,7 +29,7 @@ _CALL_KEYS = ("tool_calls", "toolCalls", "function_call", "functionCall", "toolU
 def read(source: object) -> Trajectory | None:
     """Return the trajectory of spans in the order of their start; None if the value has none.
 
-    Calls of models are steps. The span of a tool gives its call a result and a time; what a model or another tool does below it hangs on
+    Calls of models are steps. The span of a tool gives its call a result and a time; the work of a model or another tool below it hangs on
     the call. Spans of agents give the steps their names. Of the messages of a call only those are added that the calls before it did not have.
 
     Raises:
@@ -76,7 +76,7 @@ def _build_tree(spans: Sequence[Span], problems: list[str]) -> Trajectory:
 
 
 def _join_same_calls(groups: dict[tuple[str, str] | None, list[Span]], tool: Span) -> None:
-    """Join the spans below a tool's that are of the same call to it: what is below them is directly below the tool."""
+    """Join the spans below a tool's that are of the same call to it: spans below them are directly below the tool."""
     below = groups[tool.id]
     if any(span.kind == "model" for span in below):
         return  # an agent works there, which may call the tool that started it
@@ -105,8 +105,8 @@ class _GroupReader:
 
     Attributes:
         started: The trajectories of agents by the tool that started them.
-        missing: Counts spans without content, by what they lack.
-        builder: Takes the steps.
+        missing: Counts spans without content, by the missing part.
+        builder: Gets the steps.
         seen: How often each message was added, or known before.
         answered: How often each call id got a result from the span of its tool.
     """

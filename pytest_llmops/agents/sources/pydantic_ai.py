@@ -23,7 +23,7 @@ def read(source: object) -> Trajectory | None:
     """Return the trajectory of a run; None if the value is not one.
 
     The tool by which the model returns its answer is not a call: its arguments are the text of the answer. A tool that
-    asks the model to try again has failed.
+    requests another try from the model has failed.
     """
     output_tool = get_text(source, "_output_tool_name")
     entries = source

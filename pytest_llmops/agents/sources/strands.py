@@ -1,4 +1,4 @@
-"""Read runs of Strands: a result, an agent, its messages (those of Bedrock), or the result of several agents."""
+"""Read runs of Strands: a result, an agent, its messages (in the form of Bedrock), or the result of several agents."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -29,7 +29,7 @@ _TRANSFER = "handoff_to_agent"
 def read(source: object) -> Trajectory | None:
     """Return the trajectory of a run; None if the value is not one.
 
-    The result of an agent holds what its model and its tools returned, but not what the agent was given: that is in the
+    The result of an agent holds the results of its model and its tools, but not the agent's input: that is in the
     agent and its messages. Strands replaces arguments that are not JSON by an empty object.
     """
     if isinstance(source, (list, tuple)):
@@ -80,7 +80,7 @@ def _add_message(
 
 
 def _read_latency(entry: object) -> float | None:
-    """Return how long the model took, which it says in milliseconds; 0 stands for not known."""
+    """Return how long the model took, in seconds. The source has milliseconds, and 0 if they are not known."""
     latency_ms = get_number(get_field(get_field(entry, "metadata"), "metrics"), "latencyMs")
     if not latency_ms:
         return None
@@ -107,7 +107,7 @@ def _format_blocks(blocks: Sequence[object]) -> str:
 
 
 def _read_result(source: object) -> Trajectory:
-    """Return what the traces of a result hold: the message of each call of the model, and of each tool."""
+    """Return the content of the traces of a result: the message of each call of the model, and of each tool."""
     builder = TrajectoryBuilder()
     latencies: dict[str, float] = {}
     for number, cycle in enumerate(get_items(get_field(source, "metrics"), "traces"), start=1):
@@ -201,7 +201,7 @@ def _hang_agent(trajectory: Trajectory, name: str, started: Trajectory) -> Traje
     """Return a trajectory with another one hung on the call that handed over to it.
 
     An agent of Strands goes on after the call, and the other one starts when it has ended. So the step with the call becomes
-    its last one: the answer is then that of the last agent.
+    its last one: the answer is then the answer of the last agent.
     """
     place_and_number = _find_transfer(trajectory, name)
     if place_and_number is None:

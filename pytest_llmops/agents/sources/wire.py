@@ -62,9 +62,9 @@ class _Unread:
 
 
 def read(source: Sequence[Call]) -> Trajectory:
-    """Return what the application did, by its calls.
+    """Return the steps of the application, by its calls.
 
-    Calls are read in the order in which they began, so that a replay gives what the recording gave, also where calls ran at the same
+    Calls are read in the order in which they began, so that a replay gives the same as the recording, also where calls ran at the same
     time; in the order of the source if the begin of one is not known. Their numbers in problems and notes are of this order.
 
     A request continues the dialog whose last reply it repeats or answers (see `dialogs`). A request that is sent again begins a dialog of
@@ -83,7 +83,7 @@ def read(source: Sequence[Call]) -> Trajectory:
     for number, reason in unread.replies.items():
         text = f"call {number} could not be read: {reason}"
         if number in repeated:
-            unread.notes.append(f"{text}; its reply is that of the next request")
+            unread.notes.append(f"{text}; its reply is the one to the next request")
         else:
             unread.problems.append(f"{text}; its step is missing")
     started: dict[tuple[int, int, int], list[tuple[int, Trajectory]]] = {}
@@ -133,7 +133,7 @@ def _sort_by_start(source: Sequence[Call]) -> list[Call]:
 
 
 def _list_replies(calls: Sequence[Call], unread: _Unread) -> Iterator[tuple[int, Call, bool]]:
-    """Yield the calls with their numbers and whether their replies could be read; note what is unread."""
+    """Yield the calls with their numbers and whether their replies could be read; note replies that could not be read."""
     last_success: dict[tuple[Message, ...], int] = {}
     if any(_has_failed(call) or _has_broken_off(call) for call in calls):
         last_success = _find_last_successes(calls)
@@ -153,7 +153,9 @@ def _list_replies(calls: Sequence[Call], unread: _Unread) -> Iterator[tuple[int,
             continue
         reason = _describe_unread(call)
         if reason.startswith(_ENDPOINT) and _calls_no_tool(call):
-            unread.notes.append(f"call {number} was left out: {reason} is not that of an agent's model")
+            unread.notes.append(
+                f"call {number} was left out: {reason} is not an endpoint of an agent's model"
+            )
             continue
         has_reply = bool(call.output or call.tool_calls) or not reason
         if reason and not has_reply:
@@ -222,7 +224,7 @@ def _describe_unread(call: Call) -> str:
 def _build_dialog(
     dialog: Dialog, started: dict[tuple[int, int, int], list[tuple[int, Trajectory]]]
 ) -> Trajectory:
-    """Return the trajectory of a dialog; ``started`` has those of the dialogs that its tool calls started."""
+    """Return the trajectory of a dialog; ``started`` has the trajectories of the dialogs that its tool calls started."""
     builder = TrajectoryBuilder()
     if _KEPT_BY_SERVER in dialog.turns[0].call.unread:
         # They are left out in any case: nothing before the test counts.

@@ -35,12 +35,12 @@ class ListedAssertion:
 def read_assertions(
     reading: Reading, value: Json, path: Path, place: Place, *, is_shared: bool = False
 ) -> tuple[ListedAssertion, ...]:
-    """Return the assertions of a list; those of an ``assert-set`` take its place.
+    """Return the assertions of a list; the assertions of an ``assert-set`` take its place.
 
     Args:
         reading: The reading of the configuration; it counts them and gets remarks.
         value: The value of ``assert``: a list, null, or ``file://`` and a file with a list.
-        path: The file that it stands in.
+        path: The file that contains it.
         place: Where it is.
         is_shared: They hold for all tests.
     """
@@ -118,7 +118,7 @@ class _ListReader:
         return [self._read_assertion(item, kind, records_only)]
 
     def _read_set(self, item: LocatedMap) -> list[ListedAssertion]:
-        """Return the assertions of a set; without a threshold, all of them must pass, as if there were no set."""
+        """Return the assertions of a set; without a threshold, all of them must pass, as without the set."""
         members = item.get("assert")
         rule = ""
         threshold = item.get("threshold")
@@ -144,7 +144,7 @@ class _ListReader:
         for key in _TRANSFORMS:
             if options.get(key) is not None:
                 shown = shorten_text(hide_secrets(str(options[key])), MAX_SHOWN)
-                obstacle = f"{key} {shown}: code changes what is checked"
+                obstacle = f"{key} {shown}: code changes the text that is checked"
         weight = options.get("weight")
         if weight == 0 and not isinstance(weight, bool) and not records_only:
             records_only = "weight: 0"
@@ -217,7 +217,7 @@ def fill_in(listed: ListedAssertion, variables: Mapping[str, Json], records_only
     Args:
         listed: It.
         variables: The variables of the test.
-        records_only: Why no assertion of the test fails it alone, or "".
+        records_only: Why no single assertion can fail the test, or "".
     """
     assertion = listed.assertion
     if records_only and not assertion.records_only:

@@ -46,7 +46,7 @@ def read_table() -> dict[str, AssertionRow]:
 
 
 def find_row(name: str) -> AssertionRow | None:
-    """Return the row of a type without ``not-``; None: there is no such type."""
+    """Return the row of a type without ``not-``; None: the type does not exist."""
     rows = read_table()
     if name.startswith(RED_TEAM):
         return rows[RED_TEAM]

@@ -94,9 +94,7 @@ def _read_texts(assertion: SuiteAssertion) -> LineValue:
         )
     texts = [text for text in dict.fromkeys(texts) if text]
     if not texts:
-        raise NoEquivalent(
-            "there is no text to look for, so that it decides nothing: leave the assertion out"
-        )
+        raise NoEquivalent("it has no text to look for, so that it decides nothing: leave the assertion out")
     limit = f"at_least=1 / {len(texts)}"
     if len(texts) == 1:
         limit = "at_least=1"
@@ -107,9 +105,7 @@ def _read_equal_value(assertion: SuiteAssertion) -> LineValue:
     value = assertion.value
     if isinstance(value, Mapping) or (isinstance(value, Sequence) and not isinstance(value, str)):
         if assertion.negated:
-            raise NoEquivalent(
-                "there is no opposite of a comparison of JSON: assert json.loads(answer) != ..."
-            )
+            raise NoEquivalent("a comparison of JSON has no opposite: assert json.loads(answer) != ...")
         call = "assert_schema(answer, {value}, whole=True{options})"
         return LineValue(value={"const": value}, call=call, form="schema")
     if value is None:

@@ -27,7 +27,7 @@ _ASSERTIONS = re.compile(r"\bassert_[a-z_]+(?=\()")
 
 
 def make_check(assertion: SuiteAssertion, variables: Variables) -> list[Check | NotCarried]:
-    """Return what becomes of an assertion: usually one check, several if it says several things, or why there is none.
+    """Return what becomes of an assertion: usually one check, several if it has several conditions, or why it has none.
 
     Args:
         assertion: The assertion; templates in its value are filled in.
@@ -74,7 +74,7 @@ def _carry(
     if assertion.negated:
         template = row.opposite
     if not template:
-        raise NoEquivalent(f"{assertion.name} has no equal: there is only {row.name}")
+        raise NoEquivalent(f"{assertion.name} has no equivalent: only {row.name} has one")
     if assertion.records_only and (not row.record or "never=" in template):
         raise NoEquivalent(f"{assertion.records_only}: it decides nothing, and this check cannot only record")
     if row.value in VARIABLE_CONVERTERS:
@@ -161,7 +161,7 @@ def _join_notes(*notes: str) -> str:
 
 
 def _refuse(assertion: SuiteAssertion, why: str) -> NotCarried:
-    """Return an assertion that is not carried, with what a person needs to write it anew."""
+    """Return an assertion that is not carried, with all that a person needs to write it anew."""
     value = hide_settings(assertion.value)
     what = assertion.name or "assertion without a type"
     begin = _format_value(value)

@@ -9,14 +9,14 @@ from pytest_llmops.imports.slugs import add_number
 from pytest_llmops.measurement import Json
 
 MAX_CHARS = 60
-MAX_CHOICE_CHARS = 20  # of the value that tells a test from the others of its product
+MAX_CHOICE_CHARS = 20  # of the value that distinguishes a test from the others of its product
 _HASH_CHARS = 6
 _NUMBERED = re.compile(r"test-\d+")
 _NO_LETTERS = re.compile(r"[^a-z0-9]+")
 
 
 def make_slug(text: str, most: int = MAX_CHARS) -> str:
-    """Return a text as lower case letters, digits and dashes, cut at a word; "" if most of its letters are no Latin ones.
+    """Return a text as lower case letters, digits and dashes, cut at a word; "" if most of its letters are not Latin.
 
     >>> make_slug("Späte Rückgabe: 45 Tage!"), make_slug("one two three", 9), make_slug("日本語で AI")
     ('spate-ruckgabe-45-tage', 'one-two', '')
@@ -48,7 +48,7 @@ def name_test(description: str, texts: Iterable[str]) -> str:
 
 
 def join_names(name: str, other: str) -> str:
-    """Return two names as one, as far as the second says more.
+    """Return two names as one, as far as the second adds words.
 
     >>> join_names("hello", "french"), join_names("hello-french", "french"), join_names("test-1", "french")
     ('hello-french', 'hello-french', 'french')
@@ -61,7 +61,7 @@ def join_names(name: str, other: str) -> str:
 
 
 def name_choice(variables: Mapping[str, Json], varied: Sequence[str]) -> str:
-    """Return what tells a test from the others of its product: the values that differ, or a hash if they are long."""
+    """Return the part of a name that distinguishes a test from the others of its product: the values that differ, or a hash if they are long."""
     slugs = []
     for name in varied:
         value = str(variables[name])
@@ -83,7 +83,7 @@ class IdMaker:
         self._taken: set[str] = set()
 
     def make(self, name: str, content: Json) -> str:
-        """Return an id that no test has yet: the name, else with a hash of what the test contains, else with a number.
+        """Return an id that no test has yet: the name, else with a hash of the content of the test, else with a number.
 
         >>> ids = IdMaker()
         >>> ids.make("late", {"days": 45}), ids.make("late", {"days": 60}), ids.make("late", {"days": 60})

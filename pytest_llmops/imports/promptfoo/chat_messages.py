@@ -36,7 +36,7 @@ def read_messages(messages: LocatedList, folder: SourceFolder, path: Path) -> li
         path: The file of the configuration; ``file://`` in a message is relative to it.
 
     Raises:
-        SuiteError: A message has a role that no prompt file has, a content that is no text, or tool calls.
+        SuiteError: A message has a role that no prompt file has, a content that is not a text, or tool calls.
     """
     sections: list[tuple[Role, str]] = []
     for message in messages:

@@ -1,4 +1,4 @@
-"""Assertions that are code: trivial ones become checks, the others are named with what a person needs to write them anew."""
+"""Assertions that are code: trivial ones become checks, the others are named with all that a person needs to write them anew."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ _DEFAULT_FUNCTION = "get_assert"  # which promptfoo calls in a Python file
 
 
 def read_code(assertion: SuiteAssertion, language: str, variables: Mapping[str, Json]) -> Sequence[Check]:
-    """Return the checks that say what code says.
+    """Return the checks with the meaning of code.
 
     Args:
         assertion: The assertion.

@@ -37,7 +37,7 @@ _BEGIN = "promptfooconfig"
 _SKIPPED_FOLDERS = frozenset(
     {"node_modules", "__pycache__", "site-packages", "venv", "dist", "build", "target"}
 )
-# What a YAML file with another name has if it is a configuration
+# Keys that show that a YAML file with another name is a configuration
 _ASKED = re.compile(r"^(?:providers|targets)[ \t]*:", re.MULTILINE)
 _WITH = re.compile(r"^(?:prompts|tests|scenarios|defaultTest)[ \t]*:", re.MULTILINE)
 MAX_GUESSED_BYTES = 1_000_000
@@ -65,7 +65,7 @@ def read_suites(path: Path, root: Path | None = None) -> list[ImportedSuite]:
             else its folder.
 
     Raises:
-        SuiteError: There is no such file or folder, it has no configuration, or none that can be read.
+        SuiteError: The file or folder does not exist, or has no configuration that can be read.
     """
     if not path.exists():
         raise SuiteError("no such file or folder", Place(path.as_posix()))
@@ -120,7 +120,7 @@ def find_configs(path: Path, folder: SourceFolder) -> list[Path]:
 
 
 def _walk(path: Path) -> Iterator[Path]:
-    """Yield the files below a folder but those of packages, environments and hidden folders; links to folders are not followed."""
+    """Yield the files below a folder, without the folders of packages, environments and hidden folders; links to folders are not followed."""
     for name, folders, files in os.walk(path):
         here = Path(name)
         folders[:] = [
@@ -198,7 +198,7 @@ def _make_suite(value: LocatedMap, folder: SourceFolder, file: Path) -> Imported
     remarks += more
     tests = read_tests(config, folder, file)
     remarks += tests.remarks
-    if tests.transform:  # the person calls the models, and does what the code does
+    if tests.transform:  # the person calls the models, and does the work of the code
         asked = (*(application.asked or application.models), tests.transform)
         application = replace(application, models=(), asked=asked)
     description = config.get("description")

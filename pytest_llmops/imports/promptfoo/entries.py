@@ -29,11 +29,11 @@ class TestEntry:
 
     Attributes:
         values: Its keys.
-        path: The file that it stands in.
+        path: The file that contains it.
         scenario: The entry of a scenario's ``config`` that it runs with; None: it is in no scenario.
         family: The name of its scenario, or "".
-        obstacle: Why it is no test that could be read; "": it is one.
-        name: What it is read from, if there is an obstacle.
+        obstacle: Why it could not be read as a test; "": it could.
+        name: Its source, if there is an obstacle.
     """
 
     values: LocatedMap
@@ -45,9 +45,9 @@ class TestEntry:
 
 
 def list_entries(reading: Reading) -> Iterator[TestEntry]:
-    """Yield the tests of a configuration, then those of its scenarios; one without keys if there are neither.
+    """Yield the tests of a configuration, then the tests of its scenarios; one without keys if it has neither.
 
-    A configuration for red teaming alone has none: promptfoo makes its tests when it runs.
+    A configuration only for red teaming has none: promptfoo makes its tests when it runs.
     """
     config = reading.config
     count = 0
@@ -62,7 +62,7 @@ def list_entries(reading: Reading) -> Iterator[TestEntry]:
 
 
 def _obstacle(reading: Reading, what: str, place: Place, name: str = "") -> TestEntry:
-    """Return an entry that stands for tests that cannot be read."""
+    """Return an entry in place of tests that cannot be read."""
     values = LocatedMap(place=place)
     return TestEntry(values, reading.path, obstacle=what, name=name)
 
@@ -116,7 +116,7 @@ def _read_reference(reading: Reading, reference: str, place: Place) -> Iterator[
             is_empty = False
             yield entry
         if is_empty:
-            reading.add_remark("left out", place, reading.folder.place(file).file, "there are no tests in it")
+            reading.add_remark("left out", place, reading.folder.place(file).file, "it has no tests")
 
 
 def _read_file(reading: Reading, file: Path, place: Place) -> Iterator[TestEntry]:
@@ -137,7 +137,7 @@ def _read_file(reading: Reading, file: Path, place: Place) -> Iterator[TestEntry
             elif file.suffix in _VALUE_SUFFIXES:
                 value = reading.read_part(file, place)
             else:
-                reading.read_text(file, place)  # the error for a spreadsheet or a folder says more
+                reading.read_text(file, place)  # the error for a spreadsheet or a folder is more specific
                 yield _obstacle(
                     reading, f"{shown}: expected tests in YAML, JSON, JSON lines or CSV", place, shown
                 )

@@ -1,4 +1,4 @@
-"""What the line of a carried assertion contains, and how the parts of an assertion are read."""
+"""The content of the line of a carried assertion, and how the parts of an assertion are read."""
 
 import math
 import re
@@ -15,14 +15,14 @@ _MAX_EXACT = 1e21  # from here on JavaScript writes a number with an exponent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineValue:
-    """What a converter makes of an assertion.
+    """The result of a converter for an assertion.
 
     Attributes:
         value: The value of ``{value}``.
         limits: The argument with the threshold ("at_most=5"), for ``{limit}``; of several each has a line.
         parts: Further code for the line, by the name of its place.
-        call: Another line than that of the table, if the value needs it.
-        form: Another form than that of the table, if the value needs it.
+        call: Another line than in the table, if the value needs it.
+        form: Another form than in the table, if the value needs it.
         rubric: The front matter of a rubric.
         differs: How this value may decide otherwise.
     """

@@ -18,7 +18,7 @@ from pytest_llmops.measurement import Json
 Variables: TypeAlias = Mapping[str, Json]
 DEFAULT_GRADE = 0.7  # promptfoo's threshold of `g-eval`
 DEFAULT_SHARE = 0.5  # of `context-faithfulness` and its siblings
-_PLAIN_NAME = re.compile(r"\w+(?:[ .-]\w+)*")  # of a variable, as it stands in code
+_PLAIN_NAME = re.compile(r"\w+(?:[ .-]\w+)*")  # of a variable, as it is written in code
 _GRADE_LEVELS: Mapping[str, Json] = {
     "1-3": "The answer does not fulfil the criteria.",
     "4-6": "It fulfils them in part.",
@@ -43,9 +43,7 @@ def _read_rubric(assertion: SuiteAssertion) -> LineValue:
         raise NoEquivalent("its rubric is not a text: write it as a rubric file (llmops docs judges)")
     criteria = value.strip()
     if assertion.negated:
-        criteria = (
-            f"The opposite is wanted: it passes if the answer does not fulfil what follows.\n\n{criteria}"
-        )
+        criteria = f"The opposite is wanted: it passes if the answer does not fulfil the following criteria.\n\n{criteria}"
     notes = []
     if assertion.options.get("threshold") is not None:
         notes.append("its threshold of a score has no place in pass or fail")

@@ -1,4 +1,4 @@
-"""What the keys of a test change besides its variables and assertions, and what of it is not carried."""
+"""Effects of the keys of a test besides its variables and assertions, and the keys that are not carried."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -49,7 +49,7 @@ _OPTIONS: Mapping[str, tuple[RemarkKind, str]] = MappingProxyType(
     {
         "disableConversationVar": ("left out", "earlier answers are never part of a prompt"),
         "provider": ("differs", "judges call the model of llm_judge_model"),
-        "rubricPrompt": ("differs", "judges have a prompt of their own: write what it asks into the rubric"),
+        "rubricPrompt": ("differs", "judges have a prompt of their own: write its questions into the rubric"),
         "runSerially": ("left out", "tests run one after the other unless pytest-xdist is used"),
         "storeOutputAs": ("not carried", "no test can use the answer of another one"),
     }

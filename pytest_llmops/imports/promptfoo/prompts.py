@@ -1,6 +1,6 @@
 """The prompts of a promptfoo configuration: texts and lists of messages, in the configuration or in files of their own.
 
-Prompts that code makes are not run: if there are no others, the application gets the variables instead of a prompt.
+Prompts that code makes are not run: without others, the application gets the variables instead of a prompt.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _Source:
         label: Its name in the suite, or "".
         config: Its own ``config``.
         place: Where its text begins.
-        is_file: The text is that of a file, so that its lines are known.
+        is_file: The text comes from a file, so that its lines are known.
     """
 
     raw: str
@@ -73,7 +73,7 @@ class _Source:
 def read_prompts(
     config: LocatedMap, folder: SourceFolder, path: Path
 ) -> tuple[tuple[SuitePrompt, ...], bool, list[Remark]]:
-    """Return the prompts of a configuration, whether all of them are made by code, and what is not carried.
+    """Return the prompts of a configuration, whether all of them are made by code, and remarks on parts that are not carried.
 
     Args:
         config: The configuration.
@@ -111,7 +111,7 @@ class _PromptsReader:
     code: list[tuple[Place, str]] = field(default_factory=list)
 
     def remark(self, kind: RemarkKind, place: Place, what: str, why: str) -> None:
-        """Note what is not carried."""
+        """Note a part that is not carried."""
         remark = Remark(kind, place, what, why)
         if remark not in self.remarks:
             self.remarks.append(remark)
@@ -163,7 +163,7 @@ class _PromptsReader:
             if not raw:
                 continue
             if key == "file":
-                why = "promptfoo has no such key and takes the id for the prompt; the file is the prompt here"
+                why = "promptfoo has no such key and uses the id as the prompt; the file is the prompt here"
                 self.remark("differs", item.place_of(key), f"file: {show_provider(raw)}", why)
             if key == "raw" and not label:
                 label = _text(item.get("id"))
@@ -247,7 +247,7 @@ class _PromptsReader:
             self.add(whole)
 
     def _read_separated(self, source: _Source) -> None:
-        """Add the prompts of a text file: lines ``---`` stand between them."""
+        """Add the prompts of a text file: lines ``---`` separate them."""
         lines: list[str] = []
         start = 1
         count = len(self.prompts)
@@ -290,7 +290,7 @@ class _PromptsReader:
                 self.add(replace(source, raw=row["prompt"], label=label, place=place))
 
     def _read_yaml(self, source: _Source) -> None:
-        """Add the prompt of a YAML file; a file that is no YAML is a text."""
+        """Add the prompt of a YAML file; a file that is not YAML is a text."""
         try:
             value = read_located_yaml(_quote_templates(source.raw), source.place.file)
         except BadFile:
@@ -396,7 +396,7 @@ def _number_or_text(value: Json) -> str:
 
 
 def _may_name_file(raw: str) -> bool:
-    """Return whether promptfoo takes a prompt for the name of a file.
+    """Return whether promptfoo reads a prompt as the name of a file.
 
     >>> _may_name_file("prompts/v1.txt"), _may_name_file("Translate {{x}} into French")
     (True, False)

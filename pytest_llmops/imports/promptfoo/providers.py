@@ -1,4 +1,4 @@
-"""The providers of a promptfoo configuration: models that the fixture `llm` asks, or an application that a person fills in.
+"""The providers of a promptfoo configuration: models that the fixture `llm` calls, or an application that a person fills in.
 
 Keys, headers and passwords of a provider are never returned: of its settings only the parameters of `providers.toml` are, and the address
 of a server without user, password and query.
@@ -56,7 +56,7 @@ class Provider:
 
     @property
     def config(self) -> Mapping[str, Json]:
-        """Its ``config``; empty, if there is none or it is no mapping."""
+        """Its ``config``; empty if it is missing or not a mapping."""
         config = self.settings.get("config")
         if isinstance(config, Mapping):
             return config
@@ -155,7 +155,9 @@ def read_application(
         )
     reader.read(config.get(key), place)
     if not reader.providers and not reader.remarks:
-        reader.remark("not carried", place, "no providers", "nothing says who answers: fill in what asks it")
+        reader.remark(
+            "not carried", place, "no providers", "no model or application is named: fill in the call"
+        )
     application = reader.make_application(place, takes_variables=takes_variables)
     return application, reader.remarks
 
@@ -171,7 +173,7 @@ class _ProvidersReader:
     left_out: dict[str, list[Provider]] = field(default_factory=dict)
 
     def remark(self, kind: RemarkKind, place: Place, what: str, why: str) -> None:
-        """Note what is not carried."""
+        """Note a part that is not carried."""
         remark = Remark(kind, place, what, why)
         if remark not in self.remarks:
             self.remarks.append(remark)
@@ -214,7 +216,7 @@ class _ProvidersReader:
         self.providers.append(Provider(name, settings, place))
 
     def _read_file(self, reference: str, place: Place) -> None:
-        """Read the providers that stand in a file of their own."""
+        """Read the providers in a file of their own."""
         try:
             for found in self.folder.find(reference, self.path, place):
                 with self.folder.entering(found, place):
@@ -223,7 +225,7 @@ class _ProvidersReader:
             self.remark("not carried", error.place, show_provider(reference), error.what)
 
     def make_application(self, place: Place, *, takes_variables: bool) -> Application:
-        """Return who answers: the models of the first server, or what a person fills in."""
+        """Return who answers: the models of the first server, or the application that a person fills in."""
         models: list[tuple[Provider, Model]] = []
         others: list[Provider] = []
         for provider in self.providers:
@@ -275,7 +277,7 @@ class _ProvidersReader:
         self.remark("not carried", provider.place, what, why)
 
     def _keep_server(self, models: list[tuple[Provider, Model]]) -> tuple[list[tuple[Provider, Model]], str]:
-        """Return the models of Anthropic and of one other server, the first; the fixture asks one such server in a run."""
+        """Return the models of Anthropic and of one other server, the first; the fixture calls one such server in a run."""
         servers = [model.server for _, model in models if not model.name.startswith(f"{_ANTHROPIC}:")]
         server = next(iter(servers), "")
         kept: list[tuple[Provider, Model]] = []
@@ -286,7 +288,7 @@ class _ProvidersReader:
             own = "OpenAI"
             if model.server:
                 own = model.server
-            why = f"it has another server ({own}), and a run asks one: run with --llm-base-url and --llm-model for it"
+            why = f"it has another server ({own}), and a run calls one: run with --llm-base-url and --llm-model for it"
             self.remark("left out", provider.place, self._describe(provider), why)
         return kept, server
 
@@ -327,7 +329,7 @@ class _ProvidersReader:
         self.remark("left out", provider.place_of("env"), f"{names} of {what}", why)
 
     def _note_config(self, provider: Provider, what: str) -> None:
-        """Note the settings of a hosted model that are no parameters; only their names."""
+        """Note the settings of a hosted model that are not parameters, only by their names."""
         table = provider_table()
         known = {*table["params"], *table["server_keys"], "model"}
         for key in provider.config:
@@ -339,7 +341,7 @@ class _ProvidersReader:
                 self.remark("differs", provider.place_of("config"), f"{key} of {what}", why)
 
     def _note_left_out(self) -> None:
-        """Note each setting of hosted models that is no parameter once, for all models that have it."""
+        """Note each setting of hosted models that is not a parameter once, for all models that have it."""
         for name, providers in self.left_out.items():
             what = f"{name} of {self._describe(providers[0])}"
             if len(providers) > 1:

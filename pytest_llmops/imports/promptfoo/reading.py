@@ -1,4 +1,4 @@
-"""What the readers of one configuration share: its folder, the files that were read, and the remarks."""
+"""The state that the readers of one configuration share: its folder, the files that were read, and the remarks."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +18,9 @@ class Reading:
 
     Attributes:
         folder: Its folder.
-        path: Its file: paths of variables and values are relative to it, wherever they stand.
-        config: What is in it, without references (``$ref``).
-        remarks: What cannot be carried.
+        path: Its file: paths of variables and values are relative to it, also in other files.
+        config: Its content, without references (``$ref``).
+        remarks: Parts that cannot be carried.
         assertions: A number for each assertion so far, by its place, its index and its content.
         files: The files that were read, so that each is read once.
     """
@@ -43,7 +43,7 @@ class Reading:
         return self.assertions.setdefault(key, len(self.assertions) + 1)
 
     def add_remark(self, kind: RemarkKind, place: Place, what: str, why: str) -> None:
-        """Remember what cannot be carried; the same remark once."""
+        """Add a remark on a part that cannot be carried, but no remark twice."""
         self.remarks.setdefault(Remark(kind, place, what, why))
 
     def read_part(self, path: Path, place: Place) -> Json:

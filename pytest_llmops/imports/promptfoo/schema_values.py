@@ -37,7 +37,7 @@ def read_schema(value: Json) -> tuple[Json, str]:
     untranslated: list[str] = []
     translated = _translate_patterns(value, untranslated)
     if untranslated:
-        differs = f"a pattern of the schema is left as JavaScript has it: {untranslated[0]}"
+        differs = f"a pattern of the schema is kept as written for JavaScript: {untranslated[0]}"
     return {"$schema": draft, **translated}, differs
 
 

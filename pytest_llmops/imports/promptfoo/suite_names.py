@@ -9,9 +9,9 @@ from pathlib import PurePosixPath
 
 MAX_NAME = 40
 _NO_NAME = re.compile(r"[^a-z0-9]+")
-# What `promptfoo init` writes
+# Names that `promptfoo init` writes
 _STARTERS = frozenset({"my_eval", "my_first_eval", "getting_started", "promptfoo_config", "promptfooconfig"})
-# Folders whose name says nothing of the suite
+# Folders whose name does not describe the suite
 _COMMON_FOLDERS = frozenset(
     {
         "",
@@ -49,7 +49,7 @@ def name_suite(title: str, file: PurePosixPath, root_name: str) -> str:
     """Return a name for a suite: its title if that is short, else the rest of its file's name, else its folder's.
 
     Args:
-        title: What the suite calls itself, or "".
+        title: The title of the suite, or "".
         file: Its file, below the folder that is imported.
         root_name: The name of this folder.
 

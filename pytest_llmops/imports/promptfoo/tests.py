@@ -37,8 +37,8 @@ class TestsRead:
     """The tests of a configuration.
 
     Attributes:
-        tests: They, in order. What cannot be read is a test with an obstacle.
-        remarks: What is not carried besides the obstacles of tests and assertions.
+        tests: The tests, in order. One that cannot be read has an obstacle.
+        remarks: Parts that are not carried, besides the obstacles of tests and assertions.
         assertion_count: The assertions in the files, each counted once where it is written.
         transform: Code that changes each answer before it is checked, the same for all tests, so that it belongs to the application;
             "": none. A transform that only some tests have is their obstacle.
@@ -69,7 +69,7 @@ class _Defaults:
 
 @dataclass(frozen=True, slots=True)
 class _Merged:
-    """A test with what the defaults and its scenario give it."""
+    """A test with the values from the defaults and its scenario."""
 
     values: LocatedMap
     variables: LocatedMap
@@ -81,7 +81,7 @@ class _Merged:
 
 
 def read_tests(config: LocatedMap, folder: SourceFolder, path: Path) -> TestsRead:
-    """Return the tests of a configuration. It raises nothing: what cannot be read is named by its test or in a remark.
+    """Return the tests of a configuration. It raises nothing: a part that cannot be read is named by its test or in a remark.
 
     Args:
         config: The configuration.
@@ -109,7 +109,7 @@ class _TestReader:
         self.is_full = False
         self.lists: dict[int, tuple[LocatedMap, tuple[ListedAssertion, ...]]] = {}
         self.stored: set[str] = set()
-        self.unread: set[str] = set()  # ids of tests that stand for what cannot be read
+        self.unread: set[str] = set()  # ids of tests in place of parts that cannot be read
         self.transforms: set[tuple[str, str]] = set()
         self.defaults = self._read_defaults()
 
@@ -153,7 +153,7 @@ class _TestReader:
                 yield self._name_obstacle(entry, f"{error.what} ({error.place})")
 
     def _name_obstacle(self, entry: TestEntry, obstacle: str = "") -> SuiteTest:
-        """Return the test that stands for one that cannot be read, or for a whole file of them."""
+        """Return the test in place of one that cannot be read, or for a whole file of them."""
         description = _describe(entry.values)
         obstacle = obstacle or entry.obstacle
         name = name_test(description, [Path(split_function(entry.name)[0]).name])
@@ -273,7 +273,7 @@ class _TestReader:
         return ""
 
     def _merge(self, entry: TestEntry) -> _Merged:
-        """Return a test with what the defaults and its scenario give it.
+        """Return a test with the values from the defaults and its scenario.
 
         Raises:
             SuiteError: Its variables cannot be read.
@@ -350,7 +350,7 @@ def _map_of(values: LocatedMap, name: str) -> LocatedMap:
 
 
 def _join_maps(maps: Sequence[LocatedMap]) -> LocatedMap:
-    """Return the keys of objects, of which later ones win; the place is that of the last."""
+    """Return the keys of objects, of which later ones win; the place is the place of the last."""
     joined = LocatedMap(place=maps[-1].place)
     for values in maps:
         joined.update(values)

@@ -33,7 +33,7 @@ class Combination:
         values: The values as the prompt gets them.
         checked: The values as the assertions get them, in which only names are filled in.
         varied: The names whose value differs between the combinations of the test.
-        obstacle: Why a value is not what the suite has (no such file, code makes it); "": all are.
+        obstacle: Why a value differs from the suite's (no such file, code makes it); "": none differs.
     """
 
     values: Mapping[str, Json]
@@ -84,7 +84,7 @@ def expand(reading: Reading, variables: LocatedMap, *, expands: bool = True) -> 
 
     Args:
         reading: The reading of the configuration.
-        variables: The variables, those of ``defaultTest`` first.
+        variables: The variables, first from ``defaultTest``.
         expands: Whether a list whose first item is a text means one test for each item.
 
     Raises:
@@ -126,7 +126,7 @@ def _list_choices(reading: Reading, name: str, value: Json, place: Place, *, exp
 
 
 def _load(reading: Reading, value: str, place: Place) -> list[Json]:
-    """Return the texts of the files that a value names; any other value alone.
+    """Return the texts of the files that a value names; or only the value if it names none.
 
     The text of a file is trimmed; YAML becomes JSON text, as the prompt gets it.
 
@@ -201,7 +201,7 @@ def _replace_names(values: dict[str, Json]) -> None:
 
 
 def _uses_unknown(text: str, values: Mapping[str, Json]) -> bool:
-    """Return whether a value names a variable that the test does not have: promptfoo then takes it as it is."""
+    """Return whether a value names a variable that the test does not have: promptfoo then uses it as it is."""
     names = {first or second for first, second in _USED_NAME.findall(text)}
     for item, items in _FOR.findall(text):
         names.discard(item)

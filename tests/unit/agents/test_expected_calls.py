@@ -256,7 +256,7 @@ def test_a_pattern_that_takes_too_long_is_a_difference(monkeypatch: pytest.Monke
             "call('a'): x: expected a value or a plain type, got list[int]; write matches_schema",
         ),
         (lambda: call("a", x={1: 2}), "call('a'): x: expected keys that are texts, as in JSON, got 1"),
-        (lambda: call("a", x=nest(101)), "expected at most 100 lists and mappings in each other, got more"),
+        (lambda: call("a", x=nest(101)), "expected at most 100 levels of lists and mappings, got more"),
         (lambda: call("a", x=Decimal("20.1")), "got Decimal('20.1'), which no float is equal to; write 20.1"),
         (lambda: call("a", x=re.compile(b"x")), "expected a regular expression for text, got one for bytes"),
         (lambda: started("a", "refund"), "started('a'): expected a list of calls, got 'refund'"),
@@ -283,7 +283,7 @@ def test_a_number_as_a_text_is_named() -> None:
     assert str(compare_value(20, "20", "n")[0]) == "n: expected 20, got '20', which is a text"
     assert str(compare_value("20", 20, "n")[0]) == "n: expected '20', got 20, which is not a text"
     (difference,) = compare_value("caf\u00e9", "cafe\u0301")
-    assert difference.got.endswith("which only looks the same: its Unicode form is another one (NFC, NFD)")
+    assert difference.got.endswith("which only looks the same: its Unicode form differs (NFC, NFD)")
 
 
 @pytest.mark.parametrize(

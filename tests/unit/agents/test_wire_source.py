@@ -561,7 +561,9 @@ def test_failure_without_a_retry_is_a_note_unless_it_had_an_answer() -> None:
 def test_call_of_something_else_than_an_agent_is_a_note(path: str, model: str) -> None:
     log = CallLog([exchange(f"https://api.openai.com{path}", {"model": model}, {"id": "v"})])
     trajectory = read_trajectory(log)
-    assert trajectory.notes == (f"call 1 was left out: the endpoint {path} is not that of an agent's model",)
+    assert trajectory.notes == (
+        f"call 1 was left out: the endpoint {path} is not an endpoint of an agent's model",
+    )
     assert trajectory.problems == ()
 
 
@@ -582,7 +584,7 @@ def test_reply_that_could_not_be_read_is_taken_from_the_next_request() -> None:
     assert tree(trajectory) == ["One moment.", "book=ok", "Done."]
     assert trajectory.problems == ()
     assert trajectory.notes == (
-        "call 1 could not be read: a reply of unknown shape; its reply is that of the next request",
+        "call 1 could not be read: a reply of unknown shape; its reply is the one to the next request",
     )
     assert read_trajectory(calls[:1]).problems == (
         "call 1 could not be read: a reply of unknown shape; its step is missing",

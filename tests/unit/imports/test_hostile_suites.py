@@ -193,7 +193,7 @@ def test_files_that_hold_secrets_are_not_read(tmp_path: Path, name: str) -> None
         (tmp_path / file).write_text("KEY=SECRET", encoding="utf-8")
     test = {"vars": {"a": f"file://{name}"}}
     files = write(tmp_path, {"prompts": ["{{a}}"], "providers": ["echo"], "tests": [test]})
-    assert "may hold secrets" in files.suite.tests[0].obstacle
+    assert "may contain secrets" in files.suite.tests[0].obstacle
     assert "SECRET" not in "".join(files.files.values())
 
 

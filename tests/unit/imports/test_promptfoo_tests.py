@@ -362,7 +362,7 @@ tests:
         ("{type: 5}", "expected a type, got a number"),
         (
             "{type: contains, value: x, transform: output.a}",
-            "transform output.a: code changes what is checked",
+            "transform output.a: code changes the text that is checked",
         ),
         ("{type: assert-set, assert: [{type: assert-set}]}", "a set within a set"),
         ("{type: assert-set}", "expected a list of assertions in the set, got null"),

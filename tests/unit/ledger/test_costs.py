@@ -90,7 +90,7 @@ def test_the_plan_states_the_calls_and_what_they_may_cost() -> None:
     assert describe_plan(plan) == [
         "support/answer v2: 3 rules to leave out, one at a time; 1 more rule kept",
         "  with the whole file: 1 test with 3 trials each, all recorded",
-        "  without a rule: at most 3 calls of the application and 1 of judges, 170 tokens; what is recorded already is not asked",
+        "  without a rule: at most 3 calls of the application and 1 of judges, 170 tokens, less the answers that are recorded already",
         "  in all at most 16 calls ($0.20, or half of it with -- --llm-record=batch), the last run with all rules that can go left out together",
     ]
 

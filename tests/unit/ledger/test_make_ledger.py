@@ -102,11 +102,11 @@ def test_each_rule_is_asked_once_and_those_that_can_go_once_more(document: Docum
     assert result.together is not None
     assert (result.together.numbers, result.together.status) == (useless, "can go")
     assert result.together.cost.tokens is not None
-    assert f"together asked {CASES}, replayed 0: rules {useless[0]}, " in shown[-1]
+    assert f"together: {CASES} live, 0 replayed: rules {useless[0]}, " in shown[-1]
     first = document.rules[0]
     assert result.lines[0].cost.tokens == sum(end - start for start, end in first.spans)
     assert (result.tests, result.models, result.calls) == (CASES, ("m",), CASES * (len(numbers) + 1))
-    assert f"{len(numbers)}/{len(numbers)} asked {CASES}, replayed 0" in "\n".join(shown)
+    assert f"{len(numbers)}/{len(numbers)}: {CASES} live, 0 replayed" in "\n".join(shown)
 
 
 def test_the_joint_run_has_ten_trials_unless_each_test_is_asked_once(document: Document) -> None:
@@ -129,7 +129,7 @@ def test_only_some_rules_and_rules_without_which_the_file_is_invalid(
     suite = Suite(document)
     result = make(suite, only=frozenset({2, 3}))
     assert suite.asked == [(2,)]
-    assert {line.numbers[0] for line in result.lines if line.status != "not asked"} == {2}
+    assert {line.numbers[0] for line in result.lines if line.status != "not tried"} == {2}
     assert result.lines[2].why == "it closes a block"
     assert result.together is None
     check_message(result.lines[0].why)
@@ -154,7 +154,7 @@ def test_rules_that_cannot_be_left_out_together(document: Document, monkeypatch:
     monkeypatch.setattr(ledger_module, "check_without", lambda _, numbers: "empty" * (len(numbers) > 1))
     result = make(Suite(document))
     assert result.together is not None
-    assert (result.together.status, result.together.why) == ("not asked", "empty")
+    assert (result.together.status, result.together.why) == ("not tried", "empty")
 
 
 def test_nothing_is_asked_after_a_dry_run_or_a_no(document: Document) -> None:
@@ -178,7 +178,7 @@ def test_what_is_not_recorded_is_asked_first_and_open_batches_end_it(document: D
     shown: list[str] = []
     make(suite, only=frozenset({1}), show=shown.append)
     assert suite.asked == [(), (1,)]
-    assert f"the whole file: asked {CASES}, replayed 0" in shown
+    assert f"the whole file: {CASES} live, 0 replayed" in shown
     waiting = Suite(document, waits_for=(2,))
     assert make_ledger(document, LedgerOptions(), waiting) is None
     numbers = [(rule.number,) for rule in document.rules if not rule.kept]

@@ -30,7 +30,7 @@ from pytest_llmops.ledger.reports import (
 from pytest_llmops.ledger.sentences import count_saving, format_range, format_summary, list_steps
 from pytest_llmops.reports.terminal_page import measure_width
 
-ALL: tuple[LineStatus, ...] = ("needed", "can go", "not measured", "can go", "undecided", "not asked")
+ALL: tuple[LineStatus, ...] = ("needed", "can go", "not measured", "can go", "undecided", "not tried")
 HOSTILE = (*LONG_AND_HOSTILE[:-1], "x" * 5_000)
 KEY = "sk-proj-" + "Ab3" * 16
 
@@ -82,7 +82,7 @@ def hostile_result() -> LedgerResult:
 def test_the_summary_counts_each_verdict_and_what_is_saved() -> None:
     sentence = format_summary(make_result(statuses=ALL))
     numbers = re.findall(r"[\d.,]*\d", sentence)
-    # needed, of; can go: tokens, a month (in millions), dollars; not measured, undecided, not asked
+    # needed, of; can go: tokens, a month (in millions), dollars; not measured, undecided, not tried
     assert numbers == ["1", "6", "2", "84", "8.4", "1.26", "1", "1", "1"]
     without_volume = format_summary(replace(make_result(statuses=ALL), calls_per_month=None))
     assert "8.4 M" not in without_volume
@@ -120,7 +120,7 @@ def test_who_reads_not_measured_is_told_to_keep_the_rule() -> None:
     ]
     for text in texts:
         assert "Keep rules" in text
-        assert "shows what" in text
+        assert "effect" in text
         assert "Delete" not in text
         assert "Add a case" in text
     assert {step.status for step in list_steps(make_result(statuses=ALL))} == set(ALL) - {"needed"}
@@ -242,7 +242,7 @@ def test_the_document_for_programs_has_everything() -> None:
     rules = document["rules"]
     assert isinstance(rules, list)
     assert [rule["verdict"] for rule in rules if isinstance(rule, dict) and "verdict" in rule] == list(ALL)
-    assert document["counts"] == {"needed": 1, "can go": 2, "not measured": 1, "undecided": 1, "not asked": 1}
+    assert document["counts"] == {"needed": 1, "can go": 2, "not measured": 1, "undecided": 1, "not tried": 1}
     assert document["together"] is not None
     assert document["file"] == "prompts/v2.md"
     assert list(ledger_to_json(result)) == list(document)
@@ -337,16 +337,16 @@ def test_a_range_beyond_0_of_a_needed_rule_is_explained() -> None:
 
 def test_a_bracket_after_the_name_of_a_test_is_not_code() -> None:
     result = make_result(statuses=("undecided",))
-    line = replace(result.lines[0], why="2 cases broke (test_a[x], test_a[y]), which chance may do")
+    line = replace(result.lines[0], why="2 cases broke (test_a[x], test_a[y]), which may be chance")
     assert "`test_a[y]`), which" in ledger_to_markdown(replace(result, lines=(line, *result.lines[1:])))
 
 
 def test_rules_that_the_user_did_not_name_are_one_sentence() -> None:
     result = make_result()
     lines = tuple(
-        replace(line, status="not asked", why=NOT_CHOSEN) if place else line
+        replace(line, status="not tried", why=NOT_CHOSEN) if place else line
         for place, line in enumerate(result.lines)
     )
     text = "\n".join(format_ledger(replace(result, lines=lines, together=None), 0))
     assert text.count(NOT_CHOSEN) == 1
-    assert "not asked" not in text.partition("\n\n")[2].partition("\n\n")[0]
+    assert "not tried" not in text.partition("\n\n")[2].partition("\n\n")[0]

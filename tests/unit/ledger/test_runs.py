@@ -181,7 +181,7 @@ def test_the_whole_file_is_compared_by_the_tests_that_call_a_model(monkeypatch: 
     waiting = make_runs(monkeypatch, end(asking, status=75))
     assert waiting.ask_base() is None
     assert waiting.waits
-    with pytest.raises(UsageError, match="does not suffice"):
+    with pytest.raises(UsageError, match="is not enough for the whole"):
         make_runs(monkeypatch, end(TestRecord(nodeid="t", raised=("BudgetReached",))), 1.0).ask_base()
     for unusable in (
         end(*others),

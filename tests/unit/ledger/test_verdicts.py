@@ -401,9 +401,9 @@ def test_a_line_that_was_not_asked_says_why() -> None:
     (line,) = decide_lines(
         BASE, [AskedLine(numbers=(3,), problem="the template is invalid without it")], RULES
     )
-    assert (line.status, line.why) == ("not asked", "the template is invalid without it")
+    assert (line.status, line.why) == ("not tried", "the template is invalid without it")
     (line,) = decide_lines(BASE, [AskedLine(numbers=(3,))], RULES)
-    assert (line.status, line.why) == ("not asked", "it was not asked")
+    assert (line.status, line.why) == ("not tried", "it was not tried")
 
 
 trial_scores = st.lists(st.sampled_from([0.0, 0.5, 1.0, None]), min_size=3, max_size=3)

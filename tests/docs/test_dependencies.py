@@ -6,7 +6,7 @@ import os
 import re
 import tomllib
 
-from support.dependencies import PAGE, ROOT, lowest_versions, page, rows
+from support.dependencies import PAGE, ROOT, lowest_versions, outcome, page, rows
 
 FREE = frozenset({"MIT", "BSD-3-Clause", "Apache-2.0", "Apache-2.0 AND CNRI-Python"})
 OPTIONAL = {"python-stdnum": "LGPL-2.1-or-later"}
@@ -53,8 +53,27 @@ def test_every_lower_bound_was_tried() -> None:
         assert f"{tried[name]}.".startswith(f"{lowest}."), name
 
 
+def test_every_installed_package_has_a_free_licence_and_every_dependency_is_listed() -> None:
+    """`nox -s installed` wrote the list; a new dependency needs a new one."""
+    installed = {row["package"]: row["licence"] for row in outcome("installed")["packages"]}
+    assert {name for name, _, extra, *_ in rows() if not extra} <= set(installed)
+    free = re.compile(r"MIT|BSD|Apache|0BSD|PSF-2.0|Zlib|CC0-1.0|CNRI-Python")
+    assert [name for name, licence in installed.items() if not free.search(licence)] == []
+
+
 def test_every_pin_has_a_hash() -> None:
-    names = ("dev", "clients", "agents", "models", "openai-oldest", "openai-2", "mcp-1")
+    names = (
+        "dev",
+        "clients",
+        "agents",
+        "models",
+        "openai-oldest",
+        "openai-2",
+        "mcp-1",
+        "frameworks",
+        "docs",
+        "release",
+    )
     for name in names:
         text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
         pins = re.findall(r"^[A-Za-z0-9._-]+(?:\[[\w,]+\])?==\S+(.*(?:\n    .*)*)", text, re.MULTILINE)

@@ -62,6 +62,18 @@ Tried: openai 1.10.0, 1.66.0, 2.54.0 and the newest (`nox -s openai_versions`). 
 | before 1.55.3 | The SDK does not work with httpx 0.28: pin `httpx<0.28`. |
 | before 1.66 | The SDK has no Responses API, so `llm_api` must be `chat`. |
 """
+INSTALLED = """
+## Install size and licences
+
+`pip install pytest-llmops` installs these {count} packages, {total:.0f} MB without compiled bytecode (`nox -s installed`, Python {python} on Linux, {on}).
+
+- scipy computes the quantiles and exact probabilities of the verdict, so the default path needs it. It imports numpy.
+- scikit-learn computes the vectors of the embedders `tfidf` and `hashing` and the areas under curves of judges. It needs scipy anyway: to make it optional would save {sklearn:.0f} MB. Both are imported only when they are used.
+- All other packages together have {rest:.0f} MB.
+
+| package | version | MB | licence |
+|---|---|---|---|
+"""
 FOOT = """
 The development environment is pinned in `requirements/`. `nox -s audit` checks the pins for advisories, and fails with "not checked" if no source answers.
 
@@ -110,7 +122,7 @@ def page() -> str:
         f"| {name} | `{bounds}` | {extra} | {reason} | {under} |\n"
         for name, bounds, extra, reason, under in rows()
     ]
-    return "".join([HEAD, *lines, *_lowest(), OPENAI, *_beside(), FOOT])
+    return "".join([HEAD, *lines, *_installed(), *_lowest(), OPENAI, *_beside(), FOOT])
 
 
 def outcome(session: str) -> dict[str, Any]:
@@ -139,3 +151,23 @@ def _beside() -> list[str]:
         cells = [row[column] or "no solution" for column in ("package", "alone", "together", "openai")]
         lines.append(f"| {' | '.join(cells)} |\n")
     return [BESIDE.format(on=done["on"]), *lines]
+
+
+def _installed() -> list[str]:
+    """The section on all installed packages: sizes and licences."""
+    done = outcome("installed")
+    sizes = {row["package"]: row["mb"] for row in done["packages"]}
+    optional = sum(sizes[name] for name in ("scikit-learn", "joblib", "narwhals"))
+    head = INSTALLED.format(
+        count=len(sizes),
+        total=sum(sizes.values()),
+        python=done["python"],
+        on=done["on"],
+        sklearn=optional,
+        rest=sum(sizes.values()) - optional - sizes["scipy"] - sizes["numpy"],
+    )
+    lines = []
+    for row in done["packages"]:
+        licence = SPDX.get(row["licence"], row["licence"])
+        lines.append(f"| {row['package']} | {row['version']} | {row['mb']} | {licence} |\n")
+    return [head, *lines]

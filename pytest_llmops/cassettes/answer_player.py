@@ -86,8 +86,8 @@ class AnswerPlayer:
     def make_question(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Question:
         """Return a request in the form that is matched, with its body decoded.
 
-        If it was recorded under other match rules, or compressed, it has the key of that recording. Placeholders stand
-        for the folders of the test in its body, unless it was recorded with the folders themselves.
+        If it was recorded under other match rules, or compressed, it has the key of that recording. In its body,
+        placeholders replace the folders of the test, unless it was recorded with the folders themselves.
         """
         content, problem = decode_request_body(
             body, headers.get("content-encoding", ""), headers.get("content-type", "")
@@ -125,7 +125,7 @@ class AnswerPlayer:
         """
         redactor = self.config.redactor
         by_key = self.recordings.by_key
-        # Masking takes half of the time. If the key of the unmasked request is recorded, it has nothing to mask, as
+        # Masking needs half of the time. If the key of the unmasked request is recorded, it has nothing to mask, as
         # only masked requests are recorded. With match rules this is not certain for the parts that they ignore.
         if self.mode == "none" and not self.config.rules and redactor.is_known_clean(content):
             question = build(content, masked=True)
@@ -154,7 +154,7 @@ class AnswerPlayer:
         A repeated run of a test whose own take is not recorded, and which must not call live, gets the answers of the
         last take before it. So it does for a judge's request that got no verdict in its first run.
 
-        With ``--llm-faults``, what was recorded with the fault comes before what the test asks without it.
+        With ``--llm-faults``, answers recorded with the fault come before answers recorded without it.
         """
         interaction = self.recordings.by_key.get(key)
         if interaction is None and self.config.elsewhere is not None:
@@ -244,7 +244,7 @@ class AnswerPlayer:
         return answer
 
     def find_trace(self) -> "TraceAnswers | None":
-        """Return the answers of the trace of the test's case; None without one, and for judges, which are no part of the run."""
+        """Return the answers of the trace of the test's case; None without a trace, and for judges, which do not belong to the run."""
         if active_tape.current_purpose() == JUDGE_PURPOSE:
             return None
         return self.config.traced
@@ -270,7 +270,7 @@ class AnswerPlayer:
         return self._replay(answers[place], question, key, take)
 
     def _is_current(self, wire: Mapping[str, Any], question: Question) -> bool:
-        """Return whether a recorded answer may be reused: it is not too old, nor asked with other headers.
+        """Return whether a recorded answer may be reused: it is not too old, and the request had the same headers.
 
         Only ``--llm-record=changed`` compares headers: those that choose behaviour, which the report names as a change; of the
         others it notes which differ.
@@ -289,7 +289,7 @@ class AnswerPlayer:
         return True
 
     def _note_headers(self, recorded: Mapping[str, str] | None, question: Question) -> None:
-        """Note how the headers of a request differ from those of the recorded answer that it gets."""
+        """Note how the headers of a request differ from the headers that were recorded with its answer."""
         if recorded is None:
             self.report.header_notes.append("recorded without its headers, which are taken as unchanged")
         others = list_other_headers(recorded, question.headers)
@@ -415,7 +415,7 @@ class AnswerPlayer:
         take = self.config.take
         recorded = set()
         for key, entry in self.recordings.by_key.items():
-            # A test may have the lists of a connection that an earlier test has asked for
+            # A test may use the lists that an earlier test requested on the same connection
             is_list = entry.request["method"] in REPEATED_METHODS
             if take in entry.answers and not is_list:
                 recorded.add(key)

@@ -370,7 +370,7 @@ def estimate_cost(question: object, url: str, *, dearest_usd: float = 0.0) -> fl
 
 
 def _find_model(question: Mapping[str, Any], path: str) -> str:
-    """Return the model that a request asks for: in its JSON, or in its URL path (``/models/<model>:generateContent``).
+    """Return the model that a request names: in its JSON, or in its URL path (``/models/<model>:generateContent``).
 
     "" if there is none.
     """
@@ -384,7 +384,7 @@ def _find_model(question: Mapping[str, Any], path: str) -> str:
 
 
 def _count_choices(question: Mapping[str, Any]) -> int:
-    """Return how many answers a request asks for."""
+    """Return the number of answers that a request wants."""
     for path in _CHOICE_COUNT_PATHS:
         count = _positive_int_at(question, path)
         if count:
@@ -458,7 +458,7 @@ class CallCosts:
     def reserve(self, question: Question, *, is_batched: bool = False) -> None:
         """Take a call and its estimated cost from the budget; do nothing without a ledger.
 
-        A request that is no model call has no price, and counts as a call without cost.
+        A request that is not a model call has no price, and counts as a call without cost.
 
         Raises:
             BudgetReached: The budget has no live call left.

@@ -60,7 +60,7 @@ def compare_answers(question: Question, recorded: Answer, now: Answer) -> Drift 
 
 
 def _list_facets(question: Question, recorded: Answer, now: Answer) -> list[tuple[str, str, str]]:
-    """Return what is compared: triples of a name, the recorded text and the text of now, the most important first."""
+    """Return the compared parts: triples of a name, the recorded text and the new text, the most important first."""
     if is_websocket(question.method) and recorded.status == OPENED:
         return [("text", _read_responses(question, recorded), _read_responses(question, now))]
     before = _read_call(question, recorded)

@@ -32,7 +32,7 @@ class ForkPlayer(AnswerPlayer):
 
     Attributes:
         progress: Where each trial has left the recorded run.
-        recorder: Keeps the answers of the recorded run as those of the trial; set once there is one.
+        recorder: Keeps the answers of the recorded run as answers of the trial; set once there is a recorder.
     """
 
     progress: ForkProgress = field(default_factory=ForkProgress)
@@ -223,6 +223,6 @@ def find_fork(player: AnswerPlayer) -> ForkPlayer | None:
 
 
 def connect_recorder(player: AnswerPlayer, recorder: AnswerRecorder) -> None:
-    """Let the player of a fork keep what it replays."""
+    """Let the player of a fork keep the replayed answers."""
     if isinstance(player, ForkPlayer):
         player.recorder = recorder

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 # prefix: all requests so far are in the recorded run. forked: one was not, and an earlier fork has recorded what came after it.
-# live: all calls are made live. new: nothing of the test is recorded, so there is no run to fork
+# live: all calls are made live. new: nothing of the test is recorded, so no run can be forked
 Stage = Literal["prefix", "forked", "live", "new"]
 
 BASE_TAKE = "0"  # the take of the run that is forked
@@ -82,7 +82,7 @@ class ForkProgress:
         return {**wire, MARK: True}
 
     def describe(self, take: str) -> dict[str, Any]:
-        """Return how a trial ended as the fact of its report: its stage, the step of its fork, and what was new there.
+        """Return how a trial ended as the fact of its report: its stage, the step of its fork, and the change there.
 
         >>> ForkProgress().describe("0")
         {'stage': 'prefix', 'step': 0, 'change': ''}

@@ -1,8 +1,8 @@
 """Import of other recorders' cassettes, with the keys, redaction and headers of our own recordings.
 
 Supported are the cassettes of vcrpy (YAML and JSON, also gzipped, as written by pytest-recording and pytest-vcr), also
-with ``parsed_body``, as some projects write it, and those of `foreign_layouts`. Any other file is an error. Of several equal requests, the n-th gets
-the n-th answer.
+with ``parsed_body``, as some projects write it, and the layouts of `foreign_layouts`. Any other file is an error. Of several equal requests,
+the n-th gets the n-th answer.
 
 Bodies of answers are decoded. A body stored as parsed JSON becomes compact JSON (``{"a":1,"b":"ä"}``), as the file does
 not have the original bytes.
@@ -50,7 +50,7 @@ _TRANSFER_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
 class ForeignInteraction:
     """A request and its answer. Header names are in lower case; several values of a header are joined by a comma.
 
-    Both bodies are decoded. A request's body that is damaged is what the client sent. The answer's headers have no
+    Both bodies are decoded. A damaged body of a request is kept as the client sent it. The answer's headers have no
     encoding and length.
 
     Attributes:
@@ -121,7 +121,7 @@ def convert_interactions(
 def _drop_placeholders(headers: Mapping[str, str]) -> dict[str, str]:
     """Return headers without values that were replaced, as in ``Bearer <REDACTED>``.
 
-    They are no credentials: masking them would also change bodies that contain the same word.
+    They are not credentials: masking them would also change bodies that contain the same word.
     """
     kept = {}
     for name, value in headers.items():
@@ -289,7 +289,7 @@ def find_sources(given: Path) -> list[Path]:
     """Return the files to import from a folder, sorted; for a file only this file.
 
     These are the files with a known suffix that lie in folders of cassettes, or all files with a known suffix if
-    there are no such folders. Hidden files and our own cassettes are left out.
+    no such folder exists. Hidden files and our own cassettes are left out.
     """
     if not given.is_dir():
         return [given]
@@ -408,7 +408,7 @@ def _decode_request(request: Mapping[str, Any], headers: Mapping[str, str]) -> b
         return decode_body(body, headers.get("content-encoding", ""), certain=True, part="request body")
     except UnreadableBodyError:
         raise
-    except DocumentError:  # damaged: it is what the client sent
+    except DocumentError:  # damaged: kept as the client sent it
         return body
 
 

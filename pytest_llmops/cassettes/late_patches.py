@@ -11,7 +11,7 @@ from weakref import WeakSet
 
 from pytest_llmops.cassettes.patch import Patch
 
-# Each module that was patched once, by its name: one that was imported again stays in use beside the first
+# Each module that was patched once, by its name: one that was imported again stays in use together with the first
 _seen_modules: dict[str, WeakSet[ModuleType]] = {}
 
 
@@ -102,7 +102,7 @@ class _Loader(Loader):
         return getattr(self._real, name)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """Return what the module's own loader creates."""
+        """Return the module that its own loader creates."""
         return self._real.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:

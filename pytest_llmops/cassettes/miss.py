@@ -39,7 +39,7 @@ MAX_LISTED_PLACES = 3
 _OPENAI_ENDPOINTS = ("/chat/completions", "/responses", "/embeddings")
 _MISSING = object()
 
-# Kinds of a tool's result: the member that has what the tool returned, and the path that ignores it in all requests
+# Kinds of a tool's result: the member with the returned value, and the path that ignores it in all requests
 _RESULT_MEMBERS = {
     # Of OpenAI's chat completions: a path would ignore prompts too
     "tool": ("content", ""),
@@ -67,7 +67,7 @@ def describe_missing_request(
         recorded: The recorded requests to search for the nearest.
         place: The path of the cassette.
         command: The command that records the request.
-        rules: What the comparison ignores.
+        rules: The parts that the comparison ignores.
         elsewhere: Cassettes of tests that do not exist any more, which hold the request with different answers.
         traced: Lines about the trace of the test's case, which does not answer the request either.
     """
@@ -353,7 +353,7 @@ def _format_request(question: Question) -> str:
 
 
 def _find_asked_url(question: Question) -> str:
-    """Return the URL of a request with the server of this machine that was asked, whose port no recording has."""
+    """Return the URL of a request with the server of this machine that the request went to; recordings do not have its port."""
     host, _, port = question.address.rpartition(":")
     if not host:
         return question.url
@@ -371,7 +371,7 @@ def _format_differences(
     Args:
         nearest: The recorded request.
         question: The request.
-        rules: What the comparison ignores.
+        rules: The parts that the comparison ignores.
         has_tools: Whether calls of tools are recorded, too.
     """
     lines = []
@@ -383,7 +383,7 @@ def _format_differences(
     new = comparable_body(question.body, rules)
     before, now = parse_json(old), parse_json(new)
     tools = list_changed_tools(before, now)
-    if tools:  # they explain what the model was asked after them
+    if tools:  # they explain the requests to the model after them
         lines += tools
         old = json.dumps(without_tools(before)).encode()
         new = json.dumps(without_tools(now)).encode()
@@ -443,7 +443,7 @@ def _describe_tool_result(old: object, new: object, *, has_tools: bool) -> str:
 
 
 def _find_first_change(old: Mapping[str, Any], new: Mapping[str, Any], name: str) -> tuple[Any, Any]:
-    """Return the first items in which two lists differ, or what has no such lists."""
+    """Return the first items in which two lists differ, or the whole objects if no item differs."""
     before, after = old.get(name), new.get(name)
     if not (isinstance(before, list) and isinstance(after, list)):
         return old, new

@@ -159,7 +159,7 @@ def _end_time_limit() -> None:
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     callbacks = getattr(task, "_callbacks", None) or ()
-    # `wait_for` before Python 3.12 has a callback of the task whose argument is also that of its timer.
+    # `wait_for` before Python 3.12 has a callback of the task with the same argument as its timer.
     waiters = [getattr(callback, "args", ()) for callback, _ in callbacks]
     timers: list[asyncio.TimerHandle] = sorted(getattr(loop, "_scheduled", ()), key=_time_of_timer)
     for handle in timers:

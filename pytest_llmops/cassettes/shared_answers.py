@@ -23,7 +23,7 @@ JUDGE_PURPOSE = "judge"
 
 
 def shared_answer_key(question: Question) -> str:
-    """Return the key of a shared answer: the request's key, and what it leaves out.
+    """Return the key of a shared answer: the request's key, and the parts that it leaves out.
 
     That is the server on this machine, and the headers that choose behaviour.
     """
@@ -49,7 +49,7 @@ class SharedAnswers:
             key: The result of `shared_answer_key`.
             take: The take of the trial.
             n: Zero-based index among identical requests of the test.
-            owner: The test that asks.
+            owner: The test that makes the request.
         """
         with contextlib.suppress(OSError, ValueError, CassetteError, RecursionError, AttributeError):
             wire = json.loads(self._path(key, take, n).read_bytes())

@@ -54,7 +54,7 @@ def list_missing_call(question: Question, recorded: Sequence[NamedRequest]) -> l
 
 
 def _iter_other_servers(question: Question, recorded: Sequence[NamedRequest]) -> Iterator[str]:
-    """Yield why there is no call of the server at all."""
+    """Yield why no call of the server is recorded at all."""
     yield f"  reason    nothing of {name_tool_server(question.url)} is recorded here"
     others = dict.fromkeys(name_tool_server(str(request.get("url"))) for _, request in recorded)
     if others:
@@ -121,7 +121,7 @@ def _list_calls(server: Sequence[NamedRequest]) -> str:
 
 
 def describe_call(question: Question) -> str:
-    """Return what a message calls a request to a tool: ``the call refund(order_id=43) of MCP server orders``."""
+    """Return the name of a request to a tool in messages: ``the call refund(order_id=43) of MCP server orders``."""
     kind = "the request" if is_repeated(question) else "the call"
     return f"{kind} {describe_tool_question(question)}"
 

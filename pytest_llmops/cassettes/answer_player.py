@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 REPEATED_NOTE = "run again, and replayed from an earlier run's recording, so it is the same sample; --llm-record=new records more"
 # How often a question gets its last recorded answer again after a fault with --llm-faults: an application may ask for ever
 MAX_REPEATS = 20
-RERUN_NOTE = "run again: a judge's question that got no verdict in this run is not asked once more"
+RERUN_NOTE = "run again: a judge call that got no verdict in this run is not repeated"
 
 
 @dataclass(slots=True, eq=False)
@@ -152,7 +152,7 @@ class AnswerPlayer:
         The recording may be adopted from the cassette of a test that was renamed.
 
         A repeated run of a test whose own take is not recorded, and which must not call live, gets the answers of the
-        last take before it. So it does for a judge's request that got no verdict in its first run.
+        last take before it. The same holds for a judge's request that got no verdict in its first run.
 
         With ``--llm-faults``, answers recorded with the fault come before answers recorded without it.
         """
@@ -265,15 +265,15 @@ class AnswerPlayer:
             return None
         other_url = shorten_text(str(self.recordings.by_key[key].request["url"]), 200)
         self.report.note_once(
-            f"the recording of {other_url} answered {question.url}; --llm-record=all asks that address"
+            f"the recording of {other_url} answered {question.url}; --llm-record=all calls that address"
         )
         return self._replay(answers[place], question, key, take)
 
     def _is_current(self, wire: Mapping[str, Any], question: Question) -> bool:
         """Return whether a recorded answer may be reused: it is not too old, and the request had the same headers.
 
-        Only ``--llm-record=changed`` compares headers: those that choose behaviour, which the report names as a change; of the
-        others it notes which differ.
+        Only ``--llm-record=changed`` compares headers. A difference in headers that choose behaviour is a change,
+        which the report names. Other headers that differ are only noted.
 
         Raises:
             CassetteMiss: It is too old, and may be neither replayed nor recorded again in this run.
@@ -291,7 +291,7 @@ class AnswerPlayer:
     def _note_headers(self, recorded: Mapping[str, str] | None, question: Question) -> None:
         """Note how the headers of a request differ from the headers that were recorded with its answer."""
         if recorded is None:
-            self.report.header_notes.append("recorded without its headers, which are taken as unchanged")
+            self.report.header_notes.append("recorded without its headers, which count as unchanged")
         others = list_other_headers(recorded, question.headers)
         if others:
             self.report.note_once(

@@ -29,10 +29,10 @@ from pytest_llmops.errors import CassetteError, path_from_root
 from pytest_llmops.redaction.redactor import Redactor
 
 CHANGED_SINCE_RUN = "it changed since the last run"
-UNMERGED_ANSWERS = "answers of a run that was killed wait beside it"
+UNMERGED_ANSWERS = "a journal has answers of a killed run that are not merged yet"
 SKIPPED_USERS = "a skipped test may use it: run the test, or delete the file by hand"
 OUTSIDE_USERS = (
-    "a block outside of the tests recorded it: whether it is still used is not known, delete it by hand"
+    "a block outside of the tests recorded it, so its use is not known; delete it by hand if it is unused"
 )
 
 

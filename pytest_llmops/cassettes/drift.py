@@ -43,7 +43,7 @@ class Drift:
 
 
 def compare_answers(question: Question, recorded: Answer, now: Answer) -> Drift | None:
-    """Return the first difference between two answers in what an application reads; None if there is none.
+    """Return the first difference between two answers in the parts that an application reads; None if there is none.
 
     Ids, times and token counts differ from call to call and are ignored. If neither answer comes from a model, the
     whole bodies are compared.

@@ -1,4 +1,4 @@
-"""What of a recorded conversation a fault can hit: calls of models, and calls of tools."""
+"""The calls of a recorded conversation that a fault can hit: calls of models, and calls of tools."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -171,7 +171,7 @@ class ForkPlayer(AnswerPlayer):
         return self._play_from(question, source, take, repeats_last=repeats_last)
 
     def _play_measurement(self, question: Question, take: str) -> Answer | None:
-        """Return the next answer to a judge or an embedder of the test: None: it is not recorded. It forks nothing."""
+        """Return the next answer to a judge or an embedder of the test: None: it is not recorded. It does not fork the run."""
         source = take
         is_recorded = self.given.count(question.key, take) < self.count_recorded(question.key, take)
         if self.progress.stage(take) == "prefix" and not is_recorded:

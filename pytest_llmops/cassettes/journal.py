@@ -167,7 +167,7 @@ class Journal:
             folder = shlex.quote(str(self.cassette.parent / JOURNAL_FOLDER))
             notes.append(
                 f"kept: {format_count(self._rescued_count, 'paid answer')} in {path}; mkdir -p {folder} &&"
-                f" mv {shlex.quote(str(path))} {folder}, and the next run takes in what was paid"
+                f" mv {shlex.quote(str(path))} {folder}, and the next run merges the paid answers"
             )
         if self._unwritten:
             notes.append(

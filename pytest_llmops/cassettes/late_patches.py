@@ -96,7 +96,7 @@ class _Loader(Loader):
         self._loaded = loaded
 
     def __getattr__(self, name: str) -> Any:
-        """Return what else the module's own loader has: its source, its files, whether it is a package."""
+        """Return other attributes of the module's own loader: its source, its files, whether it is a package."""
         if name == "_real":  # of a copy that is being made
             raise AttributeError(name)
         return getattr(self._real, name)

@@ -155,7 +155,7 @@ def describe_exhausted_request(
     question: Question, requested: int, recorded: int, *, place: str, command: str
 ) -> str:
     """Return the message for a request that was sent more often than it was recorded."""
-    first = f"{_format_request(question)} was asked {requested} times, recorded {recorded}"
+    first = f"{_format_request(question)} was sent {requested} times, recorded {recorded}"
     return _format_message(first, place, [], command)
 
 
@@ -163,8 +163,8 @@ def describe_mixed_tools(question: Question, place: str, command: str) -> str:
     """Return the message for a call of a tool that is not recorded, while earlier calls of the same tool were replayed."""
     first = f"no recording answers {_format_request(question)}"
     why = (
-        "the calls before it were replayed in this test, so the real tool knows nothing of them: it is not called, "
-        "and the test has to be recorded as a whole"
+        "the calls before it were replayed in this test, so the real tool does not know them and is not called; "
+        "record the whole test"
     )
     return _format_message(first, place, [f"  reason    {why}"], command)
 
@@ -394,9 +394,7 @@ def _format_differences(
         and method == question.method
         and url.rpartition("/")[2] == question.url.rpartition("/")[2]
     ):
-        lines.append(
-            "  reason    it is the same request: its answers are used up, or are those of another test"
-        )
+        lines.append("  reason    it is the same request: its answers are used up, or belong to another test")
     lines += [f"    {sign} {shorten_text(text, WRAP_WIDTH + 40)}" for sign, text in changed[:MAX_DIFF]]
     if len(changed) > MAX_DIFF:
         lines.append(f"    and {len(changed) - MAX_DIFF} more lines differ")
@@ -428,16 +426,16 @@ def _describe_tool_result(old: object, new: object, *, has_tools: bool) -> str:
     member, path = _RESULT_MEMBERS[kind]
     if before[member] == after[member]:
         return ""
-    step = "replace what differs in a normalizer of requests"
+    step = "replace the differing part in a normalizer of requests"
     if path:
         step = f"ignore results: llm_match_ignore = {path}"
     if has_tools:
         return (
-            f"{shorten_text(place, 60)} has the result of a tool, and it is not the one that the model was told: if the tool is a "
+            f"{shorten_text(place, 60)} has the result of a tool, which differs from the recorded result: if the tool is a "
             f"function that is not recorded, name it in llm_cassette(tools=[...]); or give it fixed data, or {step}"
         )
     return (
-        f"{shorten_text(place, 60)} has the result of a tool: tools run in every replay, and this one returned something else; "
+        f"{shorten_text(place, 60)} has the result of a tool: tools run in every replay, and this one returned another result; "
         f"give it fixed data, or {step}"
     )
 

@@ -283,7 +283,7 @@ class Recordings:
             if names:
                 return name_headers(names)
             return "the recording is too old"
-        return f"asked more than {format_count(recorded_count, 'time')}"
+        return f"requested more than {format_count(recorded_count, 'time')}"
 
     def knows(self, question: Question) -> bool:
         """Return whether a request is recorded here, in the cassette of a test that does not exist any more, or at another server."""
@@ -328,7 +328,7 @@ def _has_json(body: Mapping[str, Any], value: object) -> bool:
 
 
 def _url_end(url: str) -> str:
-    """Return the last part of the path with the query: what precedes it differs between vendors and proxies."""
+    """Return the last part of the path with the query: the part before it differs between vendors and proxies."""
     path, mark, query = url.partition("?")
     return path.rpartition("/")[2] + mark + query
 

@@ -61,7 +61,7 @@ class RunJournals:
 
         When it returns, the answer is on disk, even if another thread has written it.
 
-        What could not be written is rescued at once: a worker of xdist may end without a call of `close`.
+        Answers that could not be written are rescued at once: a worker of xdist may end without a call of `close`.
 
         Raises:
             CassetteError: It could not be written.
@@ -90,7 +90,7 @@ class RunJournals:
         return [path for journal in self._by_folder.values() for path in journal.paths]
 
     def _rescue_notes(self) -> list[str]:
-        """Return what became of answers that could not be written."""
+        """Return notes on answers that could not be written."""
         return [journal.rescue_note for journal in self._by_folder.values() if journal.rescue_note]
 
     def close(self) -> list[str]:

@@ -67,7 +67,7 @@ class SharedAnswers:
             waiting.append(partial(self._write, key, take, n, answer, owner))
 
     def _write(self, key: str, take: str, n: int, answer: Mapping[str, Any], owner: str) -> None:
-        """Write an answer for other tests; an error is ignored, as they can ask themselves."""
+        """Write an answer for other tests; an error is ignored, as they can make the call themselves."""
         data = json.dumps({"owner": owner, "answer": answer}).encode("ascii")
         with contextlib.suppress(OSError):
             write_atomically(self._path(key, take, n), data)

@@ -1,6 +1,6 @@
 """Cassette files: reading, formatting, and the locked merge of journals into them.
 
-A file has a line for each JSON value; some short objects and lists take a single line. It is replaced in one step, so
+A file has a line for each JSON value; some short objects and lists are on a single line. It is replaced in one step, so
 that a reader never sees half of it.
 """
 

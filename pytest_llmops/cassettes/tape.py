@@ -50,7 +50,7 @@ class Tape:
         shared: Whether other tests use the file too, so that answers without a request here are not stale.
 
     Attributes:
-        report: What happened on it.
+        report: Its events.
         inner: The tapes of blocks that were opened while it was in use.
         resolved: IP addresses of the allowed hosts.
         unfinished: Functions that end answers which are not complete when the tape is closed, by the id of the answer.
@@ -292,7 +292,7 @@ class Tape:
         )
 
     def claim_tool(self, question: Question, take: str = "") -> ToolTurn:
-        """Return what happens to a call of a tool.
+        """Return how a call of a tool is handled.
 
         Args:
             question: The call.

@@ -17,12 +17,12 @@ KeyAndTake = tuple[str, str]
 
 @dataclass(slots=True, eq=False)
 class TapeReport:
-    """What happened on a tape, for the report of its test.
+    """The events on a tape, for the report of its test.
 
     Attributes:
         misses: Requests without a recording, and forbidden connections.
         drifts: Live answers that differ from the recorded ones.
-        header_notes: With ``--llm-record=changed``, what differs in the headers of a replayed request and may as well: the key.
+        header_notes: With ``--llm-record=changed``, allowed differences in the headers of a replayed request, such as the key.
         changes: With ``--llm-record=changed``, how the first new request differs from the recorded ones; at most one text.
         errors_elsewhere: Number of misses and refused calls whose exception was raised in another process.
         lock: Guards the tape with all its parts, in all threads.

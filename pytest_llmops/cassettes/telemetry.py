@@ -22,7 +22,7 @@ _ENDPOINTS: tuple[tuple[str, str, str], ...] = (
     # Sentry, "Envelopes": a host for each organization
     ("POST", r"\w+\.ingest(\.\w+)?\.sentry\.io", r"/api/\d+/envelope/"),
 )
-# What goes to any host, as the service can be run by oneself: the end of the path, and how its JSON begins
+# Requests to any host, as users can run the service themselves: the end of the path, and how its JSON begins
 _ANY_HOST: tuple[tuple[re.Pattern[str], re.Pattern[bytes]], ...] = (
     # OTLP over HTTP (OpenTelemetry, "OTLP/HTTP request"): Logfire, Phoenix, Langfuse, Traceloop, LangSmith, CrewAI's own
     (re.compile(r"/v1/(traces|metrics|logs)\Z"), re.compile(rb'\A\s*\{\s*"resource(Spans|Metrics|Logs)"')),

@@ -39,7 +39,7 @@ Action = Literal["replay", "record", "compare", "verify", "pass"]
 
 @dataclass(frozen=True, slots=True)
 class ToolTurn:
-    """What happens to a call of a tool.
+    """How a call of a tool is handled.
 
     Attributes:
         action: The decision.
@@ -131,7 +131,7 @@ class ToolCalls:
         self._changed_takes.add(take)
 
     def claim(self, question: Question, take: str) -> ToolTurn:
-        """Return what happens to a call of a tool.
+        """Return how a call of a tool is handled.
 
         Raises:
             CassetteMiss: It has to be replayed, and no recording answers it; or a live answer could not be written.
@@ -396,5 +396,5 @@ def _describe_volatile(count: int) -> str:
 
 
 def _is_same(first: dict[str, Any], second: dict[str, Any]) -> bool:
-    """Return whether two answers say the same, whatever time they took."""
+    """Return whether two answers have the same content, whatever time they took."""
     return bool(first["body"] == second["body"] and first.get("outcome") == second.get("outcome"))

@@ -221,7 +221,7 @@ def _is_volatile(difference: ValueDifference) -> bool:
 
 
 def _hide_volatile(text: str) -> str:
-    """Return a text with a sign in place of what differs in every run."""
+    """Return a text with a sign in place of the parts that differ in every run."""
     if len(text) > MAX_SEARCHED:
         return text
     for pattern in _VOLATILE:

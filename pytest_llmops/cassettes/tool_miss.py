@@ -31,7 +31,7 @@ TOOL_MEMBERS = ("tools", "functions", "toolConfig")
 
 
 def list_missing_call(question: Question, recorded: Sequence[NamedRequest]) -> list[str]:
-    """Return the lines of the message for a call that no recording answers: the nearest call, and what else is recorded.
+    """Return the lines of the message for a call that no recording answers: the nearest call, and the other recorded calls.
 
     Args:
         question: The call.
@@ -105,7 +105,7 @@ def _format_nearest(question: Question, name: str, request: Mapping[str, Any]) -
             step += ", or name the tool with ignore= and the parameter that holds it"
         yield f"  hint      only {kind} differs: {step}"
     if not changed:
-        yield "  reason    it is the same call: its answers are used up, or are those of another test"
+        yield "  reason    it is the same call: its answers are used up, or belong to another test"
 
 
 def _list_calls(server: Sequence[NamedRequest]) -> str:

@@ -130,7 +130,7 @@ def make_tool_answer(
     """Return the answer of a tool.
 
     Args:
-        content: What came: ``result`` or ``error``, and ``before``, the messages of the server until then.
+        content: The answer: ``result`` or ``error``, and ``before``, the messages of the server until then.
         latency_s: How long it took.
         outcome: How the call ended, if no answer came.
     """

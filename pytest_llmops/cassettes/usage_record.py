@@ -61,7 +61,7 @@ class RunUsage:
         complete: Whether all tests of the scopes ran.
         partial_because: Why not all tests ran: ``-k``, ``--lf``, an interrupt ...
         green: Whether no test failed.
-        red_because: What failed.
+        red_because: The failures.
         scopes: Folders, relative to the root (``""`` is the root itself), whose tests were all collected.
         files: The use of the cassettes of these tests, by path relative to the root.
         cases: The parameter ids of tests that use `llm`, by cassette. Such tests may also be recorded for other models.

@@ -18,7 +18,7 @@ MAX_MESSAGE = 500  # characters of a message that are read
 # Paths with a model: of Gemini and Vertex (`/models/x:generateContent`), Bedrock (`/model/x/converse`) and Azure
 _MODEL_PATH = re.compile(r"/(?:models?|tunedModels|endpoints|deployments)/[^/?#]{1,300}[/:][A-Za-z]")
 _MESSAGE_KEYS = ("message", "detail", "msg", "error", "code", "error_code")
-# What frameworks and gateways say of an address that they do not know. The names in comments are theirs.
+# Texts of frameworks and gateways for an address that they do not know. The names in comments are theirs.
 _UNKNOWN_ADDRESS = re.compile(
     r"(?:404[ :-]{0,3})?(?:http )?(?:(?:the )?(?:requested )?(?:resource|page|route|path|url|endpoint)[ _-]?)?not[ _-]?found"
     r"|404|error|no message available"

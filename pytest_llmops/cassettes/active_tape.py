@@ -30,12 +30,12 @@ _test_tapes: list[Tape] = []
 _block_tapes: list[Tape] = []
 # Set in a process that a test started: called with the tape of this process, and returns the one of the test's process
 find_remote_tape: Callable[[Tape | None], Tape] | None = None
-# Set while an answer is claimed: what a tape needs to send the request later, together with others. Either the module,
+# Set while an answer is claimed: the parts from which a tape can send the request later, together with others. Either the module,
 # transport and request of httpx, or None, a connection of http.client and a function that sends the request on a copy
 outgoing_request: ContextVar[tuple[Any, ...] | None] = ContextVar("pytest_llmops_outgoing", default=None)
 # Set while an MCP server is started whose messages are recorded: its own HTTP calls are not
 _starts_tool_server: ContextVar[bool] = ContextVar("pytest_llmops_starts_tool_server", default=False)
-# Set while a recorded function runs itself: no tape is in use there, as nobody asks for what it does in a replay
+# Set while a recorded function runs itself: no tape is in use there, since it does not run in a replay
 _runs_tool: ContextVar[bool] = ContextVar("pytest_llmops_runs_tool", default=False)
 deferred_calls: list[object] = []  # calls of the running test that were deferred, with --llm-concurrency
 SESSION_TAKES = 1000  # as many takes as a test can have trials
@@ -50,7 +50,7 @@ late_call_checks: list[Callable[[str], CassetteMiss | None]] = []
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """What a thread inherits from the thread that starts it; void once another test runs."""
+    """The state that a thread inherits from the thread that starts it. It is void once another test runs."""
 
     base: Tape | None
     block: _Block | None
@@ -200,7 +200,7 @@ def _notify_listeners(*, started: bool) -> None:
 
 @contextmanager
 def start_tool_server() -> Iterator[None]:
-    """Start an MCP server in a block without handing it the tape: its messages are recorded, what it asks itself is not."""
+    """Start an MCP server in a block without handing it the tape: its messages are recorded, its own requests are not."""
     token = _starts_tool_server.set(True)
     try:
         yield
@@ -215,7 +215,7 @@ def starts_tool_server() -> bool:
 
 @contextmanager
 def run_tool() -> Iterator[None]:
-    """Call a recorded function in a block: what it does itself, as sending requests, is not recorded."""
+    """Call a recorded function in a block: its own actions, such as requests, are not recorded."""
     token = _runs_tool.set(True)
     try:
         yield
@@ -260,7 +260,7 @@ def inherit_context(context: CallContext | None) -> Iterator[None]:
 def current_job() -> tuple[object, ...]:
     """Return a value that identifies the running task, or the running job of a thread.
 
-    The thread alone is not enough: threads of a pool are used again.
+    The thread does not identify the job: threads of a pool are used again.
     """
     task = None
     if recorder.in_event_loop():

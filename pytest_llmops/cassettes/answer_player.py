@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 REPEATED_NOTE = "run again, and replayed from an earlier run's recording, so it is the same sample; --llm-record=new records more"
 # How often a question gets its last recorded answer again after a fault with --llm-faults: an application may ask for ever
 MAX_REPEATS = 20
-RERUN_NOTE = "run again: a judge's question that got no verdict in this run is not asked once more"
+RERUN_NOTE = "run again: a judge call that got no verdict in this run is not repeated"
 
 
 @dataclass(slots=True, eq=False)
@@ -86,8 +86,8 @@ class AnswerPlayer:
     def make_question(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Question:
         """Return a request in the form that is matched, with its body decoded.
 
-        If it was recorded under other match rules, or compressed, it has the key of that recording. Placeholders stand
-        for the folders of the test in its body, unless it was recorded with the folders themselves.
+        If it was recorded under other match rules, or compressed, it has the key of that recording. In its body,
+        placeholders replace the folders of the test, unless it was recorded with the folders themselves.
         """
         content, problem = decode_request_body(
             body, headers.get("content-encoding", ""), headers.get("content-type", "")
@@ -125,7 +125,7 @@ class AnswerPlayer:
         """
         redactor = self.config.redactor
         by_key = self.recordings.by_key
-        # Masking takes half of the time. If the key of the unmasked request is recorded, it has nothing to mask, as
+        # Masking needs half of the time. If the key of the unmasked request is recorded, it has nothing to mask, as
         # only masked requests are recorded. With match rules this is not certain for the parts that they ignore.
         if self.mode == "none" and not self.config.rules and redactor.is_known_clean(content):
             question = build(content, masked=True)
@@ -152,9 +152,9 @@ class AnswerPlayer:
         The recording may be adopted from the cassette of a test that was renamed.
 
         A repeated run of a test whose own take is not recorded, and which must not call live, gets the answers of the
-        last take before it. So it does for a judge's request that got no verdict in its first run.
+        last take before it. The same holds for a judge's request that got no verdict in its first run.
 
-        With ``--llm-faults``, what was recorded with the fault comes before what the test asks without it.
+        With ``--llm-faults``, answers recorded with the fault come before answers recorded without it.
         """
         interaction = self.recordings.by_key.get(key)
         if interaction is None and self.config.elsewhere is not None:
@@ -244,7 +244,7 @@ class AnswerPlayer:
         return answer
 
     def find_trace(self) -> "TraceAnswers | None":
-        """Return the answers of the trace of the test's case; None without one, and for judges, which are no part of the run."""
+        """Return the answers of the trace of the test's case; None without a trace, and for judges, which do not belong to the run."""
         if active_tape.current_purpose() == JUDGE_PURPOSE:
             return None
         return self.config.traced
@@ -265,15 +265,15 @@ class AnswerPlayer:
             return None
         other_url = shorten_text(str(self.recordings.by_key[key].request["url"]), 200)
         self.report.note_once(
-            f"the recording of {other_url} answered {question.url}; --llm-record=all asks that address"
+            f"the recording of {other_url} answered {question.url}; --llm-record=all calls that address"
         )
         return self._replay(answers[place], question, key, take)
 
     def _is_current(self, wire: Mapping[str, Any], question: Question) -> bool:
-        """Return whether a recorded answer may be reused: it is not too old, nor asked with other headers.
+        """Return whether a recorded answer may be reused: it is not too old, and the request had the same headers.
 
-        Only ``--llm-record=changed`` compares headers: those that choose behaviour, which the report names as a change; of the
-        others it notes which differ.
+        Only ``--llm-record=changed`` compares headers. A difference in headers that choose behaviour is a change,
+        which the report names. Other headers that differ are only noted.
 
         Raises:
             CassetteMiss: It is too old, and may be neither replayed nor recorded again in this run.
@@ -289,9 +289,9 @@ class AnswerPlayer:
         return True
 
     def _note_headers(self, recorded: Mapping[str, str] | None, question: Question) -> None:
-        """Note how the headers of a request differ from those of the recorded answer that it gets."""
+        """Note how the headers of a request differ from the headers that were recorded with its answer."""
         if recorded is None:
-            self.report.header_notes.append("recorded without its headers, which are taken as unchanged")
+            self.report.header_notes.append("recorded without its headers, which count as unchanged")
         others = list_other_headers(recorded, question.headers)
         if others:
             self.report.note_once(
@@ -415,7 +415,7 @@ class AnswerPlayer:
         take = self.config.take
         recorded = set()
         for key, entry in self.recordings.by_key.items():
-            # A test may have the lists of a connection that an earlier test has asked for
+            # A test may use the lists that an earlier test requested on the same connection
             is_list = entry.request["method"] in REPEATED_METHODS
             if take in entry.answers and not is_list:
                 recorded.add(key)

@@ -148,7 +148,7 @@ class AnswerRecorder:
         counts = self.report.counts
         number = counts.replayed + counts.recorded + counts.reused + self._unwritten_count + 1
         place = self.player.given.count(question.key, take)
-        if self.config.fault_take:  # only what was recorded with the fault too
+        if self.config.fault_take:  # counts only answers that were recorded with the fault
             take = self.config.fault_take
             place = self.player.count_recorded(question.key, take)
         replaces = self.mode == "all"
@@ -179,7 +179,7 @@ class AnswerRecorder:
         raise self.failed
 
     def _drop_other_headers(self, question: Question, take: str) -> None:
-        """Drop the other takes of a request that came with other headers: they are no sample of the changed request."""
+        """Drop the other takes of a request that came with other headers: they do not belong to the changed request."""
         for other_take, answers in self.player.recordings.by_key[question.key].answers.items():
             for answer in answers:
                 is_changed = list_changed_behaviour(answer.get("request_headers"), question.headers)
@@ -257,7 +257,7 @@ class AnswerRecorder:
             to_keep = self.player.given.answers_to_keep()
         given = self.player.given
         dropped = [(key, take) for key, take in self._unneeded if not given.count(key, take)]
-        if to_keep is not None:  # what is asked after a fault follows from what is recorded anew
+        if to_keep is not None:  # the requests after a fault depend on the answers that are recorded anew
             dropped += self.player.recordings.list_fault_answers()
         try:
             store.merge_journals(

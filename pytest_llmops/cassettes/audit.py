@@ -1,8 +1,8 @@
 """Find stale answers, and orphaned and damaged cassettes of a project.
 
-What is stale or an orphan is decided by the record of the last run, if that run was complete and green. Nothing is
+The record of the last run decides which answers are stale and which cassettes are orphans, if that run was complete and green. Nothing is
 decided for a file that changed since the run, that a skipped test may use, or that a script or another process
-recorded. A cassette recorded for another ``--llm-model`` is no orphan.
+recorded. A cassette recorded for another ``--llm-model`` is not an orphan.
 """
 
 import os
@@ -29,10 +29,10 @@ from pytest_llmops.errors import CassetteError, path_from_root
 from pytest_llmops.redaction.redactor import Redactor
 
 CHANGED_SINCE_RUN = "it changed since the last run"
-UNMERGED_ANSWERS = "answers of a run that was killed wait beside it"
+UNMERGED_ANSWERS = "a journal has answers of a killed run that are not merged yet"
 SKIPPED_USERS = "a skipped test may use it: run the test, or delete the file by hand"
 OUTSIDE_USERS = (
-    "a block outside of the tests recorded it: whether it is still used is not known, delete it by hand"
+    "a block outside of the tests recorded it, so its use is not known; delete it by hand if it is unused"
 )
 
 
@@ -63,7 +63,7 @@ class CassetteSummary:
 
 @dataclass(frozen=True, slots=True)
 class FileProblem:
-    """A file, and what is wrong with it."""
+    """A file and its error."""
 
     file: str
     why: str
@@ -81,7 +81,7 @@ class AuditResult:
         leaks: Cassettes that hold a secret.
         journals: Cassettes with unmerged answers of a killed run, which the next run merges.
         unjudged: Cassettes that may be stale or orphaned, and why this cannot be decided.
-        judged: Whether there was the record of a complete run, which decides what is stale or an orphan.
+        judged: Whether there was the record of a complete run, without which no answer is called stale and no file an orphan.
     """
 
     files: tuple[CassetteSummary, ...]
@@ -132,7 +132,7 @@ class _Audit:
             self.damaged.append(FileProblem(name, f"cannot be read: {error.strerror}"))
 
     def add_file(self, path: Path) -> None:
-        """Read a cassette and add what is to be said about it."""
+        """Read a cassette and add its findings."""
         name = path_from_root(path, self.root)
         try:
             data = path.read_bytes()
@@ -272,7 +272,7 @@ def _find_stale(
     asked_urls = {interactions[key].request["url"] for key in used.asked if key in interactions}
     for key, interaction in interactions.items():
         request = interaction.request
-        # A list of a server's tools is asked for by the first test that uses a shared connection, whichever that is
+        # The first test that uses a shared connection requests the list of the server's tools, and any test can be the first
         if request["method"] in REPEATED_METHODS and request["url"] in asked_urls:
             continue
         requested = used.asked.get(key)

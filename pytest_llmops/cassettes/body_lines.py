@@ -96,7 +96,7 @@ def diff_lines(old: Sequence[str], new: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def find_volatile_part(before: str, after: str) -> str:
-    """Return the kind of part in which alone two bodies differ (``a UUID``, ``a date or time`` ...), or ""."""
+    """Return the kind of the only part in which two bodies differ (``a UUID``, ``a date or time`` ...), or ""."""
     if before == after or max(len(before), len(after)) > MAX_HINT:
         return ""
     for kind, pattern in _VOLATILE_PATTERNS:

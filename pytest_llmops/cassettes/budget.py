@@ -37,7 +37,7 @@ ABSENT = "-"  # in a line: no limit, or no price
 CHARACTERS_PER_TOKEN = 4
 # Assumed length of an answer if the request has no limit and no call was settled yet
 ASSUMED_OUTPUT_TOKENS = 1000
-# Maximum length counted for a base64 text: an image costs some thousand tokens, whatever the size of its
+# Maximum length counted for a base64 text: an image costs a few thousand tokens, whatever the size of its
 # file
 MEDIA_CHARACTERS = 40_000
 _MEDIA_TEXT = re.compile(r"(?:data:[^,]{0,200},)?[A-Za-z0-9+/_-]+={0,2}")
@@ -139,7 +139,7 @@ class _LedgerState:
         finally:
             del self.refusals[name]
         if refusal is None:
-            raise OSError("what was written does not show up in it")
+            raise OSError("a written line is missing when it is read again")
         return refusal
 
     def _why_refused(self, estimate: int | None, calls: int | None, budget: int | None) -> str:
@@ -159,7 +159,7 @@ class _LedgerState:
             return ""
         if estimate is None:
             return (
-                "budget: there is no price for this model, so its calls cannot be held within --llm-budget; "
+                "budget: no price is known for this model, so its calls cannot be held within --llm-budget; "
                 "install the extra pytest-llmops[prices], or limit the run with --llm-max-calls instead"
             )
         committed = self.committed
@@ -370,7 +370,7 @@ def estimate_cost(question: object, url: str, *, dearest_usd: float = 0.0) -> fl
 
 
 def _find_model(question: Mapping[str, Any], path: str) -> str:
-    """Return the model that a request asks for: in its JSON, or in its URL path (``/models/<model>:generateContent``).
+    """Return the model that a request names: in its JSON, or in its URL path (``/models/<model>:generateContent``).
 
     "" if there is none.
     """
@@ -384,7 +384,7 @@ def _find_model(question: Mapping[str, Any], path: str) -> str:
 
 
 def _count_choices(question: Mapping[str, Any]) -> int:
-    """Return how many answers a request asks for."""
+    """Return the number of answers that a request wants."""
     for path in _CHOICE_COUNT_PATHS:
         count = _positive_int_at(question, path)
         if count:
@@ -458,7 +458,7 @@ class CallCosts:
     def reserve(self, question: Question, *, is_batched: bool = False) -> None:
         """Take a call and its estimated cost from the budget; do nothing without a ledger.
 
-        A request that is no model call has no price, and counts as a call without cost.
+        A request that is not a model call has no price, and counts as a call without cost.
 
         Raises:
             BudgetReached: The budget has no live call left.

@@ -43,7 +43,7 @@ class Drift:
 
 
 def compare_answers(question: Question, recorded: Answer, now: Answer) -> Drift | None:
-    """Return the first difference between two answers in what an application reads; None if there is none.
+    """Return the first difference between two answers in the parts that an application reads; None if there is none.
 
     Ids, times and token counts differ from call to call and are ignored. If neither answer comes from a model, the
     whole bodies are compared.
@@ -60,7 +60,7 @@ def compare_answers(question: Question, recorded: Answer, now: Answer) -> Drift 
 
 
 def _list_facets(question: Question, recorded: Answer, now: Answer) -> list[tuple[str, str, str]]:
-    """Return what is compared: triples of a name, the recorded text and the text of now, the most important first."""
+    """Return the compared parts: triples of a name, the recorded text and the new text, the most important first."""
     if is_websocket(question.method) and recorded.status == OPENED:
         return [("text", _read_responses(question, recorded), _read_responses(question, now))]
     before = _read_call(question, recorded)

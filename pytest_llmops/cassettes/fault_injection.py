@@ -1,4 +1,4 @@
-"""The faults on a tape: asks the plan at each call of the application, and makes what the call gets."""
+"""The faults on a tape: looks up the plan at each call of the application, and makes the faulty answer."""
 
 from pytest_llmops import recorder
 from pytest_llmops.cassettes import active_tape
@@ -33,7 +33,7 @@ class FaultInjection:
         return self._plan is not None and self._plan.has_tool_faults
 
     def take_model_fault(self, question: Question, *, after_fault: bool) -> Answer | None:
-        """Return what a call of a model gets on purpose; None: its own answer.
+        """Return the faulty answer for a call of a model; None: it gets its own answer.
 
         Args:
             question: The call.
@@ -76,7 +76,7 @@ class FaultInjection:
         return answer
 
     def take_tool_fault(self, question: Question, take: str) -> ToolFault | None:
-        """Return what a call of a tool gets on purpose; None: its own answer.
+        """Return the faulty answer for a call of a tool; None: it gets its own answer.
 
         Raises:
             CassetteMiss: The fault cannot be given to a function of the project.
@@ -117,12 +117,12 @@ class FaultInjection:
             raise RetriedForEver(self._plan.describe_hung())
 
     def note_model_answer(self, question: Question, answer: Answer, purpose: str = "") -> None:
-        """Note what a call of a model has got, recorded or live.
+        """Note the answer to a call of a model, recorded or live.
 
         Args:
             question: The call.
             answer: The answer.
-            purpose: The purpose of the call; by default that of the running code.
+            purpose: The purpose of the call; by default the purpose of the running code.
         """
         if self._plan is None or (purpose or active_tape.current_purpose()) != "app":
             return
@@ -135,7 +135,7 @@ class FaultInjection:
             self._plan.note_failure(question.key)
 
     def note_tool_answer(self, question: Question, answer: Answer | None) -> None:
-        """Note what a call of a tool has got; None: it has not come yet."""
+        """Note the answer to a call of a tool; None: it has not come yet."""
         if self._plan is None or answer is None:
             return
         self._plan.output_schemas.update(tool_answers.read_output_schemas(question, answer))

@@ -1,4 +1,4 @@
-"""What of a recorded conversation a fault can hit: calls of models, and calls of tools."""
+"""The calls of a recorded conversation that a fault can hit: calls of models, and calls of tools."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -20,10 +20,10 @@ class FaultTargets:
     """How many recorded calls a fault can hit.
 
     Attributes:
-        models: Calls of models, those of judges included: a recording does not say who asked.
-        offers: Those of them that offer tools.
+        models: Calls of models, including calls of judges: a recording does not show who made the call.
+        offers: Calls of models that offer tools.
         tools: Calls of tools.
-        servers: Those of them that call a tool of an MCP server, and no function of the project.
+        servers: Calls of tools of MCP servers, without functions of the project.
         repeated_tool: The name of the first tool that is called again, with its server; "": none is.
     """
 
@@ -35,7 +35,7 @@ class FaultTargets:
 
 
 def count_fault_targets(path: Path) -> FaultTargets:
-    """Return how many calls of a cassette a fault can hit; none if there is no file.
+    """Return how many calls of a cassette a fault can hit; none if the file does not exist.
 
     Raises:
         CassetteError: The file is damaged.
@@ -56,7 +56,7 @@ def count_fault_targets(path: Path) -> FaultTargets:
 
 
 def _iter_questions(path: Path) -> Iterator[tuple[Question, int]]:
-    """Yield what was asked in the first take, with the number of its answers; a damaged request answers nothing, and is left out."""
+    """Yield the requests of the first take, each with the number of its answers. Damaged requests are left out."""
     for interaction in store.load_with_journals(path).values():
         answers = interaction.answers.get(FIRST_TAKE, ())
         if not answers:

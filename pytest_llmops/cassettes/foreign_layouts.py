@@ -20,7 +20,7 @@ def read_other_layout(document: Mapping[str, Any]) -> list[tuple[Any, Any]] | No
     if "http_interactions" in document:
         # The last line that Ruby's VCR writes: it is missing if the file was truncated between two interactions.
         if not isinstance(document.get("recorded_with"), str):
-            raise DocumentError("expected recorded_with beside http_interactions, got none")
+            raise DocumentError("expected recorded_with next to http_interactions, got none")
         return _read_ruby(document["http_interactions"])
     return None
 

@@ -32,7 +32,7 @@ class ForkPlayer(AnswerPlayer):
 
     Attributes:
         progress: Where each trial has left the recorded run.
-        recorder: Keeps the answers of the recorded run as those of the trial; set once there is one.
+        recorder: Keeps the answers of the recorded run as answers of the trial; set once there is a recorder.
     """
 
     progress: ForkProgress = field(default_factory=ForkProgress)
@@ -171,7 +171,7 @@ class ForkPlayer(AnswerPlayer):
         return self._play_from(question, source, take, repeats_last=repeats_last)
 
     def _play_measurement(self, question: Question, take: str) -> Answer | None:
-        """Return the next answer to a judge or an embedder of the test: None: it is not recorded. It forks nothing."""
+        """Return the next answer to a judge or an embedder of the test: None: it is not recorded. It does not fork the run."""
         source = take
         is_recorded = self.given.count(question.key, take) < self.count_recorded(question.key, take)
         if self.progress.stage(take) == "prefix" and not is_recorded:
@@ -223,6 +223,6 @@ def find_fork(player: AnswerPlayer) -> ForkPlayer | None:
 
 
 def connect_recorder(player: AnswerPlayer, recorder: AnswerRecorder) -> None:
-    """Let the player of a fork keep what it replays."""
+    """Let the player of a fork keep the replayed answers."""
     if isinstance(player, ForkPlayer):
         player.recorder = recorder

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-# prefix: all requests so far are in the recorded run. forked: one was not, and an earlier fork has recorded what came after it.
-# live: all calls are made live. new: nothing of the test is recorded, so there is no run to fork
+# prefix: all requests so far are in the recorded run. forked: one was not, and an earlier fork has recorded the requests after it.
+# live: all calls are made live. new: nothing of the test is recorded, so no run can be forked
 Stage = Literal["prefix", "forked", "live", "new"]
 
 BASE_TAKE = "0"  # the take of the run that is forked
@@ -53,7 +53,7 @@ class ForkProgress:
 
         Args:
             take: The take of the trial.
-            stage: Whether what comes now is recorded already.
+            stage: Whether the next requests are recorded already.
             is_call: Whether the request that is new is a call of a model, which is counted already. After another one, such as
                 a call of a tool, it is the number of the next call.
             change: How the request differs from the recorded ones, in a few words; "": not known.
@@ -82,7 +82,7 @@ class ForkProgress:
         return {**wire, MARK: True}
 
     def describe(self, take: str) -> dict[str, Any]:
-        """Return how a trial ended as the fact of its report: its stage, the step of its fork, and what was new there.
+        """Return how a trial ended as the fact of its report: its stage, the step of its fork, and the change there.
 
         >>> ForkProgress().describe("0")
         {'stage': 'prefix', 'step': 0, 'change': ''}

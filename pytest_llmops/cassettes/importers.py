@@ -1,8 +1,8 @@
 """Import of other recorders' cassettes, with the keys, redaction and headers of our own recordings.
 
 Supported are the cassettes of vcrpy (YAML and JSON, also gzipped, as written by pytest-recording and pytest-vcr), also
-with ``parsed_body``, as some projects write it, and those of `foreign_layouts`. Any other file is an error. Of several equal requests, the n-th gets
-the n-th answer.
+with ``parsed_body``, as some projects write it, and the layouts of `foreign_layouts`. Any other file is an error. Of several equal requests,
+the n-th gets the n-th answer.
 
 Bodies of answers are decoded. A body stored as parsed JSON becomes compact JSON (``{"a":1,"b":"ä"}``), as the file does
 not have the original bytes.
@@ -35,7 +35,7 @@ FOREIGN_SUFFIXES = (".yaml", ".yml", ".json")
 IMPORTED_TAKE = "0"
 MIN_CROSSES = 3  # number of x that cross a value out
 MAX_WORDS = 10  # words of a placeholder such as MY_DUMMY_KEY
-# What projects write instead of a header's value
+# Texts that projects write instead of a header's value
 _PLACEHOLDERS = frozenset(
     "redacted filtered scrubbed masked removed hidden dummy fake mock placeholder sanitized".split()  # noqa: SIM905
 )
@@ -50,7 +50,7 @@ _TRANSFER_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
 class ForeignInteraction:
     """A request and its answer. Header names are in lower case; several values of a header are joined by a comma.
 
-    Both bodies are decoded. A request's body that is damaged is what the client sent. The answer's headers have no
+    Both bodies are decoded. A damaged body of a request is kept as the client sent it. The answer's headers have no
     encoding and length.
 
     Attributes:
@@ -121,7 +121,7 @@ def convert_interactions(
 def _drop_placeholders(headers: Mapping[str, str]) -> dict[str, str]:
     """Return headers without values that were replaced, as in ``Bearer <REDACTED>``.
 
-    They are no credentials: masking them would also change bodies that contain the same word.
+    They are not credentials: masking them would also change bodies that contain the same word.
     """
     kept = {}
     for name, value in headers.items():
@@ -168,7 +168,7 @@ def import_cassette(
     if not interactions and left_out:
         statuses = ", ".join(f"{count} with status {status}" for status, count in left_out.items())
         raise CassetteError(
-            f"cassette {source} gives nothing to replay: all its answers were left out ({statuses}); --errors takes them in"
+            f"cassette {source} gives nothing to replay: all its answers were left out ({statuses}); --errors imports them"
         )
     if not interactions:
         raise CassetteError(f"cassette {source} gives nothing to replay: it holds no interaction")
@@ -240,7 +240,7 @@ def target_path(source: Path, to: Path | None = None) -> Path:
         folder = to
     else:
         raise CassetteError(
-            f"cassette {source} lies in no folder {naming.CASSETTE_FOLDER}; say where to: --to tests/{naming.CASSETTE_FOLDER}"
+            f"cassette {source} is not in a folder {naming.CASSETTE_FOLDER}; name the target: --to tests/{naming.CASSETTE_FOLDER}"
         )
     test_path = naming.test_name(tuple(test.split(".")))
     folder = folder.joinpath(*map(naming.safe_file_name, below))
@@ -289,7 +289,7 @@ def find_sources(given: Path) -> list[Path]:
     """Return the files to import from a folder, sorted; for a file only this file.
 
     These are the files with a known suffix that lie in folders of cassettes, or all files with a known suffix if
-    there are no such folders. Hidden files and our own cassettes are left out.
+    no such folder exists. Hidden files and our own cassettes are left out.
     """
     if not given.is_dir():
         return [given]
@@ -337,7 +337,7 @@ def _request_response_pairs(document: Any) -> list[tuple[Any, Any]]:
     if not isinstance(document, dict):
         raise DocumentError(f"expected an object, got {json_kind(document)}")
     if {"format", "interactions"} <= document.keys():
-        raise DocumentError("it is a cassette of pytest-llmops already", "nothing is to be done")
+        raise DocumentError("it is a cassette of pytest-llmops already", "nothing to do")
     if "interactions" not in document:
         pairs_of_layout = read_other_layout(document)
         if pairs_of_layout is not None:
@@ -349,7 +349,7 @@ def _request_response_pairs(document: Any) -> list[tuple[Any, Any]]:
     # The last line that vcrpy writes: it is missing if the file was truncated between two interactions.
     version = document.get("version")
     if version != 1 or isinstance(version, bool):
-        raise DocumentError(f"expected version: 1 beside interactions, got {_format_value(version)}")
+        raise DocumentError(f"expected version: 1 next to interactions, got {_format_value(version)}")
     interactions = document["interactions"]
     if not isinstance(interactions, list):
         raise DocumentError(f"expected a list of interactions, got {json_kind(interactions)}")
@@ -408,7 +408,7 @@ def _decode_request(request: Mapping[str, Any], headers: Mapping[str, str]) -> b
         return decode_body(body, headers.get("content-encoding", ""), certain=True, part="request body")
     except UnreadableBodyError:
         raise
-    except DocumentError:  # damaged: it is what the client sent
+    except DocumentError:  # damaged: kept as the client sent it
         return body
 
 
@@ -465,7 +465,7 @@ def _parse_headers(headers: object) -> dict[str, str]:
             known += [_header_value(item) for item in values if item is not None]
     except (TypeError, ValueError):
         raise DocumentError(
-            f"expected headers of texts, got something else in {json_kind(headers)}"
+            f"expected headers with text values, got other values in {json_kind(headers)}"
         ) from None
     return {name: ", ".join(values) for name, values in by_name.items() if values}
 

@@ -25,7 +25,7 @@ from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import format_count
 from pytest_llmops.wire.body import check_answer, check_request
 
-# A folder beside the cassettes that exists only while it has files: a missing folder is cheap to detect
+# A folder next to the cassettes that exists only while it has files: a missing folder is cheap to detect
 JOURNAL_FOLDER = ".journal"
 MAX_TRIES = 20
 # Maximum length of a cassette's name in the name of its journal: a file name has at most 255 bytes, and a path on
@@ -75,7 +75,7 @@ class Journal:
         self.cassette = cassette
         self._paths: list[Path] = []
         self._unwritten: list[bytes] = []
-        # What became of answers that could not be written beside the cassette; "" if there are none
+        # A note on answers that could not be written next to the cassette; "" if there are none
         self.rescue_note = ""
         self._rescue_path: Path | None = None  # their file in the temporary folder
         self._rescued_count = 0
@@ -87,7 +87,7 @@ class Journal:
 
     @property
     def paths(self) -> list[Path]:
-        """Return the files of this process, without those of the process that it was forked from."""
+        """Return the files of this process, without the files of the process that it was forked from."""
         with self._locked():
             return self._paths
 
@@ -154,7 +154,7 @@ class Journal:
             self._rescue_answers()
 
     def _rescue_answers(self) -> None:
-        """Write the answers that could not be written to the temporary folder; `rescue_note` says what became of them."""
+        """Write the answers that could not be written to the temporary folder; `rescue_note` reports the result."""
         if self._rescue_path is None:
             self._rescue_path = Path(tempfile.gettempdir()) / self._new_file_name()
         path = self._rescue_path
@@ -167,7 +167,7 @@ class Journal:
             folder = shlex.quote(str(self.cassette.parent / JOURNAL_FOLDER))
             notes.append(
                 f"kept: {format_count(self._rescued_count, 'paid answer')} in {path}; mkdir -p {folder} &&"
-                f" mv {shlex.quote(str(path))} {folder}, and the next run takes in what was paid"
+                f" mv {shlex.quote(str(path))} {folder}, and the next run merges the paid answers"
             )
         if self._unwritten:
             notes.append(
@@ -194,7 +194,7 @@ class Journal:
         """Write all unwritten answers, to a new file if none is open; without answers only create the file.
 
         Args:
-            what: What is written, for the error.
+            what: The thing that is written, for the error.
 
         Raises:
             CassetteError: The file could not be written; the answers are kept.
@@ -367,7 +367,7 @@ def new_draft_path(cassette: Path) -> Path:
 
 
 def name_journal(cassette: Path) -> str:
-    """Return an unused name for a journal of a cassette, which tells that this process writes it."""
+    """Return an unused name for a journal of a cassette; the name identifies this process as the writer."""
     return f"{_journal_stem(cassette)}.{_host_digest()}-{os.getpid()}-{secrets.token_hex(4)}.journal"
 
 

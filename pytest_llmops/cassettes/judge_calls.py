@@ -1,11 +1,11 @@
 """Blocks around the calls for a judge's verdict: which were replayed, whether they are repeated, whether they may go out live.
 
-A judge knows whether a reply can be read, and the tape knows whether it was recorded. In these blocks each learns what the
-other knows:
+A judge knows whether a reply can be read, and the tape knows whether it was recorded. In these blocks each
+learns from the other:
 
 * `note_calls` lists the calls of a block.
 * `JudgeCalls.repeat` sends the requests of its block live although they are recorded. Their answers replace the recorded ones.
-* `refuse_live_calls` ends the block at the first call that would go out live. What is recorded is still replayed.
+* `refuse_live_calls` ends the block at the first call that would go out live. Recorded answers are still replayed.
 
 The blocks belong to a thread or task, as judges run at the same time.
 """
@@ -101,7 +101,7 @@ class JudgeCalls:
     def repeat(self) -> Iterator[JudgeCalls]:
         """Send all requests of a block live; the answers replace the recorded ones.
 
-        If the block ends well, recorded replies that it did not request again, such as that of a retry, are dropped. After an
+        If the block ends well, recorded replies that it did not request again, such as the reply to a retry, are dropped. After an
         exception, or if no request was answered, all recordings stay. A refused call does not fail the test by itself: the caller
         reports it with the recorded reply.
 

@@ -11,7 +11,7 @@ from weakref import WeakSet
 
 from pytest_llmops.cassettes.patch import Patch
 
-# Each module that was patched once, by its name: one that was imported again stays in use beside the first
+# Each module that was patched once, by its name: one that was imported again stays in use together with the first
 _seen_modules: dict[str, WeakSet[ModuleType]] = {}
 
 
@@ -96,13 +96,13 @@ class _Loader(Loader):
         self._loaded = loaded
 
     def __getattr__(self, name: str) -> Any:
-        """Return what else the module's own loader has: its source, its files, whether it is a package."""
+        """Return other attributes of the module's own loader: its source, its files, whether it is a package."""
         if name == "_real":  # of a copy that is being made
             raise AttributeError(name)
         return getattr(self._real, name)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """Return what the module's own loader creates."""
+        """Return the module that its own loader creates."""
         return self._real.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:

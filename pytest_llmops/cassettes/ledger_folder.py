@@ -1,4 +1,4 @@
-"""Recordings of a ledger's runs: they lie in a folder of their own, and what the user's cassettes hold replays too.
+"""Recordings of a ledger's runs: they are in a folder of their own, and answers in the user's cassettes are replayed too.
 
 A ledger (``llmops prompts ledger``) runs the suite many times without parts of a prompt. Its answers must not get into the user's cassettes,
 and an answer of one run serves all its runs. No file of the user is written.

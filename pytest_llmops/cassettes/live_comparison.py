@@ -26,7 +26,7 @@ def _list_call_ids(body: object) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class LiveComparison:
-    """Finds what has changed since the recording.
+    """Finds changes since the recording.
 
     Args:
         config: The configuration of the tape.
@@ -68,7 +68,7 @@ class LiveComparison:
         return self.player.read_answer(recorded[place], question)
 
     def _note_not_compared(self, question: Question, outcome: Outcome | None) -> None:
-        """Note why there was no comparison: the outcome of one of the answers, or else no recorded answer."""
+        """Note why a request was not compared: the outcome of one of the answers, or else no recorded answer."""
         if outcome is not None:
             note = f"an answer with outcome {outcome.error!r} was not compared"
         else:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pytest_llmops.cassettes import journal
 from pytest_llmops.errors import CassetteError
 
-LOCK_TIMEOUT_S = 60.0  # a merge takes milliseconds: a process that holds the lock for longer hangs
+LOCK_TIMEOUT_S = 60.0  # a merge needs milliseconds: a process that holds the lock for longer hangs
 LOCK_POLL_S = 0.01
 # Waits between attempts: Windows refuses to replace or open a file that a reader or a virus scanner has open
 RETRY_WAITS_S: tuple[float, ...] = (0.01, 0.05, 0.1, 0.2, 0.5) if sys.platform == "win32" else ()
@@ -120,7 +120,7 @@ def lock_cassette(path: Path) -> Iterator[None]:
         try:
             target = Path(os.path.realpath(path))
             name = hashlib.sha256(os.fsencode(target)).hexdigest()[:24]
-            # Locks live outside the project: a lock file beside every cassette would end up in git.
+            # Locks live outside the project: a lock file next to each cassette would end up in git.
             folder = lock_folder()
             folder.mkdir(mode=0o700, exist_ok=True)
             if sys.platform != "win32" and folder.lstat().st_uid != os.getuid():

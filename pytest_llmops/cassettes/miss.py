@@ -39,7 +39,7 @@ MAX_LISTED_PLACES = 3
 _OPENAI_ENDPOINTS = ("/chat/completions", "/responses", "/embeddings")
 _MISSING = object()
 
-# Kinds of a tool's result: the member that has what the tool returned, and the path that ignores it in all requests
+# Kinds of a tool's result: the member with the returned value, and the path that ignores it in all requests
 _RESULT_MEMBERS = {
     # Of OpenAI's chat completions: a path would ignore prompts too
     "tool": ("content", ""),
@@ -67,7 +67,7 @@ def describe_missing_request(
         recorded: The recorded requests to search for the nearest.
         place: The path of the cassette.
         command: The command that records the request.
-        rules: What the comparison ignores.
+        rules: The parts that the comparison ignores.
         elsewhere: Cassettes of tests that do not exist any more, which hold the request with different answers.
         traced: Lines about the trace of the test's case, which does not answer the request either.
     """
@@ -155,7 +155,7 @@ def describe_exhausted_request(
     question: Question, requested: int, recorded: int, *, place: str, command: str
 ) -> str:
     """Return the message for a request that was sent more often than it was recorded."""
-    first = f"{_format_request(question)} was asked {requested} times, recorded {recorded}"
+    first = f"{_format_request(question)} was sent {requested} times, recorded {recorded}"
     return _format_message(first, place, [], command)
 
 
@@ -163,8 +163,8 @@ def describe_mixed_tools(question: Question, place: str, command: str) -> str:
     """Return the message for a call of a tool that is not recorded, while earlier calls of the same tool were replayed."""
     first = f"no recording answers {_format_request(question)}"
     why = (
-        "the calls before it were replayed in this test, so the real tool knows nothing of them: it is not called, "
-        "and the test has to be recorded as a whole"
+        "the calls before it were replayed in this test, so the real tool does not know them and is not called; "
+        "record the whole test"
     )
     return _format_message(first, place, [f"  reason    {why}"], command)
 
@@ -353,7 +353,7 @@ def _format_request(question: Question) -> str:
 
 
 def _find_asked_url(question: Question) -> str:
-    """Return the URL of a request with the server of this machine that was asked, whose port no recording has."""
+    """Return the URL of a request with the server of this machine that the request went to; recordings do not have its port."""
     host, _, port = question.address.rpartition(":")
     if not host:
         return question.url
@@ -371,7 +371,7 @@ def _format_differences(
     Args:
         nearest: The recorded request.
         question: The request.
-        rules: What the comparison ignores.
+        rules: The parts that the comparison ignores.
         has_tools: Whether calls of tools are recorded, too.
     """
     lines = []
@@ -383,7 +383,7 @@ def _format_differences(
     new = comparable_body(question.body, rules)
     before, now = parse_json(old), parse_json(new)
     tools = list_changed_tools(before, now)
-    if tools:  # they explain what the model was asked after them
+    if tools:  # they explain the requests to the model after them
         lines += tools
         old = json.dumps(without_tools(before)).encode()
         new = json.dumps(without_tools(now)).encode()
@@ -394,9 +394,7 @@ def _format_differences(
         and method == question.method
         and url.rpartition("/")[2] == question.url.rpartition("/")[2]
     ):
-        lines.append(
-            "  reason    it is the same request: its answers are used up, or are those of another test"
-        )
+        lines.append("  reason    it is the same request: its answers are used up, or belong to another test")
     lines += [f"    {sign} {shorten_text(text, WRAP_WIDTH + 40)}" for sign, text in changed[:MAX_DIFF]]
     if len(changed) > MAX_DIFF:
         lines.append(f"    and {len(changed) - MAX_DIFF} more lines differ")
@@ -428,22 +426,22 @@ def _describe_tool_result(old: object, new: object, *, has_tools: bool) -> str:
     member, path = _RESULT_MEMBERS[kind]
     if before[member] == after[member]:
         return ""
-    step = "replace what differs in a normalizer of requests"
+    step = "replace the differing part in a normalizer of requests"
     if path:
         step = f"ignore results: llm_match_ignore = {path}"
     if has_tools:
         return (
-            f"{shorten_text(place, 60)} has the result of a tool, and it is not the one that the model was told: if the tool is a "
+            f"{shorten_text(place, 60)} has the result of a tool, which differs from the recorded result: if the tool is a "
             f"function that is not recorded, name it in llm_cassette(tools=[...]); or give it fixed data, or {step}"
         )
     return (
-        f"{shorten_text(place, 60)} has the result of a tool: tools run in every replay, and this one returned something else; "
+        f"{shorten_text(place, 60)} has the result of a tool: tools run in every replay, and this one returned another result; "
         f"give it fixed data, or {step}"
     )
 
 
 def _find_first_change(old: Mapping[str, Any], new: Mapping[str, Any], name: str) -> tuple[Any, Any]:
-    """Return the first items in which two lists differ, or what has no such lists."""
+    """Return the first items in which two lists differ, or the whole objects if no item differs."""
     before, after = old.get(name), new.get(name)
     if not (isinstance(before, list) and isinstance(after, list)):
         return old, new

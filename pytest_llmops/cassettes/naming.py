@@ -81,7 +81,7 @@ def test_name(names: tuple[str, ...]) -> str:
     Two classes whose names differ in case only share a folder on a file system that ignores case.
 
     Args:
-        names: The test's names below its module, at least that of its function.
+        names: The test's names below its module, at least the name of its function.
 
     >>> test_name(("TestRefunds", "test_x"))
     'TestRefunds/test_x'

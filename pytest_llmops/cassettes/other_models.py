@@ -1,4 +1,4 @@
-"""Recognize cassettes that were recorded with other models than those of the last run, and so are no orphans."""
+"""Recognize cassettes that were recorded with models other than in the last run, and so are not orphans."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -37,7 +37,7 @@ class OtherModelCassettes:
     def includes(self, name: str, interactions: Mapping[str, Interaction]) -> bool:
         """Return whether a cassette belongs to a test of the run with another model.
 
-        The other models are those of the cassette's requests and of the hook `pytest_llmops_models`.
+        The other models come from the cassette's requests and from the hook `pytest_llmops_models`.
 
         Args:
             name: The cassette's path, relative to the root.

@@ -1,4 +1,4 @@
-"""Outcomes of calls without a whole answer: time-outs, cancelled calls, and streams that were cut or left early.
+"""Outcomes of calls without a complete answer: time-outs, cancelled calls, and streams that were cut or left early.
 
 An outcome is recorded as the name and text of the client's exception. On replay the exception is raised again, at once.
 """
@@ -47,7 +47,7 @@ CANCEL_GRACE_S = 5.0  # how much longer than recorded a replayed call waits to b
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a call ended without a whole answer: the name of the client's exception, and its text.
+    """How a call ended without a complete answer: the name of the client's exception, and its text.
 
     >>> Outcome("ReadTimeout", "The read operation timed out").kind
     'read'
@@ -58,7 +58,7 @@ class Outcome:
 
     @property
     def kind(self) -> OutcomeKind:
-        """What happened: a time-out (``connect``, ``read``, ``write``, ``pool``), ``cut``, ``cancelled`` or ``left``."""
+        """The kind of outcome: a time-out (``connect``, ``read``, ``write``, ``pool``), ``cut``, ``cancelled`` or ``left``."""
         return KINDS[self.error]
 
     @classmethod
@@ -103,12 +103,12 @@ class Outcome:
         """
         if self.kind == "left":
             return tape.refuse(
-                f"cassette {tape.path}: the application left a stream early when it was recorded, and reads on now: what"
-                f" follows is not recorded: record it again: {tape.command_again}"
+                f"cassette {tape.path}: the application left a stream early when it was recorded, and now reads more"
+                f" of it than is recorded; record it again: {tape.command_again}"
             )
         if self.kind == "cancelled":
             return tape.refuse(
-                f"cassette {tape.path}: a call was recorded as cancelled, and is made by a synchronous client now:"
+                f"cassette {tape.path}: a call was recorded as cancelled, and is made by a synchronous client now;"
                 f" record it again: {tape.command_again}"
             )
         for name in (self.error, *ERRORS[self.kind]):
@@ -159,7 +159,7 @@ def _end_time_limit() -> None:
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     callbacks = getattr(task, "_callbacks", None) or ()
-    # `wait_for` before Python 3.12 has a callback of the task whose argument is also that of its timer.
+    # `wait_for` before Python 3.12 has a callback of the task with the same argument as its timer.
     waiters = [getattr(callback, "args", ()) for callback, _ in callbacks]
     timers: list[asyncio.TimerHandle] = sorted(getattr(loop, "_scheduled", ()), key=_time_of_timer)
     for handle in timers:

@@ -1,4 +1,4 @@
-"""Drop what an audit found: stale answers, orphans, and folders that become empty."""
+"""Drop the findings of an audit: stale answers, orphans, and folders that become empty."""
 
 import contextlib
 from collections.abc import Iterable, Mapping
@@ -23,7 +23,7 @@ from pytest_llmops.redaction.redactor import Redactor
 
 @dataclass(frozen=True, slots=True)
 class PruneResult:
-    """What was pruned, or would be in a dry run.
+    """The answers and files that were pruned, or would be in a dry run.
 
     Attributes:
         dropped: The answers that were dropped.
@@ -50,7 +50,7 @@ def prune_cassettes(
         redactor: Knows the secrets: a file with a secret is not rewritten.
 
     Raises:
-        CassetteError: There is no record, or the run was partial or failed; the error shows what to run.
+        CassetteError: The record is missing, or the run was partial or failed; the error shows what to run.
     """
     if usage is None:
         raise CassetteError(f"nothing is pruned: no record of a run was found; {RUN_ALL_TESTS}")
@@ -89,7 +89,7 @@ class _PrunedFile:
         path: The file.
         stale: The answers to drop.
         usage: The record of the last run.
-        used: What the run used of it; None: it is an orphan.
+        used: The answers that the run used; None: the cassette is an orphan.
     """
 
     path: Path

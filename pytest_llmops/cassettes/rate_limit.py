@@ -1,4 +1,4 @@
-"""Limits the judge calls of a run: how many go out at the same time, and pauses that a server asks for."""
+"""Limits the judge calls of a run: how many go out at the same time, and pauses that a server requires."""
 
 import contextlib
 import hashlib
@@ -21,7 +21,7 @@ MAX_WAIT_S = 600.0
 RATE_LIMIT_STATUSES = frozenset({429, 529})
 UNAVAILABLE_STATUS = 503
 FIRST_SERVER_ERROR = 500
-# Takes the place of the number of pauses in a row if the server refuses for good (for instance, the account is empty):
+# Replaces the number of pauses in a row if the server refuses for good (for instance, the account is empty):
 # calls do not wait any more
 GIVEN_UP = -1
 

@@ -122,7 +122,7 @@ class Recordings:
         return keys
 
     def list_fault_answers(self) -> list[tuple[str, str]]:
-        """Return what is recorded of questions that the test asks only with a fault, as (key, take)."""
+        """Return the recorded answers to requests that the test makes only with a fault, as (key, take)."""
         pairs = []
         for key, interaction in self.by_key.items():
             pairs += [(key, take) for take in interaction.answers if is_fault_take(int(take))]
@@ -182,7 +182,7 @@ class Recordings:
     def adopt_recording(self, key: str, by: str) -> store.Interaction | None:
         """Copy the recording of a test that was renamed or moved into these recordings, and return the copy.
 
-        None if there is no such recording, or several different ones.
+        None if no such recording exists, or several different ones do.
 
         Args:
             key: The key of the request.
@@ -208,7 +208,7 @@ class Recordings:
             return True
         stored = self.by_key[question.key].request
         has_same_address = stored["method"] == question.method and stored["url"] == question.url
-        # Comparing takes a third of the time of computing a key. Most stored bodies need not even be unfolded.
+        # Comparing needs a third of the time of computing a key. Most stored bodies need not even be unfolded.
         is_same = has_same_address and question.json is not None and _has_json(stored["body"], question.json)
         if not is_same and not self._has_key(stored, question.key):
             return False
@@ -283,7 +283,7 @@ class Recordings:
             if names:
                 return name_headers(names)
             return "the recording is too old"
-        return f"asked more than {format_count(recorded_count, 'time')}"
+        return f"requested more than {format_count(recorded_count, 'time')}"
 
     def knows(self, question: Question) -> bool:
         """Return whether a request is recorded here, in the cassette of a test that does not exist any more, or at another server."""
@@ -301,7 +301,7 @@ class Recordings:
     def list_requests(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Yield the recorded requests with their places, for messages.
 
-        If this cassette is empty, yield those of cassettes in the same folder.
+        If this cassette is empty, yield the requests of cassettes in the same folder.
         """
         for interaction in self.by_key.values():
             yield interaction.by, interaction.request
@@ -328,7 +328,7 @@ def _has_json(body: Mapping[str, Any], value: object) -> bool:
 
 
 def _url_end(url: str) -> str:
-    """Return the last part of the path with the query: what precedes it differs between vendors and proxies."""
+    """Return the last part of the path with the query: the part before it differs between vendors and proxies."""
     path, mark, query = url.partition("?")
     return path.rpartition("/")[2] + mark + query
 

@@ -1,14 +1,14 @@
-"""The headers of a request as they are recorded with its answer, and how they differ from those of a later request.
+"""The headers of a request as they are recorded with its answer, and how they differ from the headers of a later request.
 
-Headers are no part of the key by which a recording is found: the same request comes with other keys and trace ids in
+Headers do not belong to the key by which a recording is found: the same request comes with other keys and trace ids in
 each run. They are kept for ``--llm-record=changed`` only. There are four kinds:
 
 * headers that choose how a model behaves (`BEHAVIOUR_HEADERS`): with another value, the recorded answer is not reused;
 * headers that differ between equal calls (`_NOISE`): they are not recorded;
-* credentials: a note says if one was exchanged for another;
+* credentials: a note appears if one was exchanged for another;
 * all others: a note names those that differ.
 
-No value of a header is written to disk except that of `BEHAVIOUR_HEADERS` without accounts; of the others, a digest is. Of a guardrail
+Only the values of `BEHAVIOUR_HEADERS` without accounts are written to disk; for all other headers a digest is written. Of a guardrail
 that AWS names by its ARN, which has the number of the account, only its id is.
 """
 
@@ -49,14 +49,14 @@ _NOISE = re.compile(
 MAX_NAME = 100
 # Three digits of a hash: another value has the same ones in 1 of 4,096 cases, in which the note is missing. In return,
 # they do not give a secret away. Whoever guesses a secret finds that 1 in 4,096 of all wrong guesses fits as well; of a
-# key with 128 random bits, 2 to the power of 116 are left. There is no salt, on purpose: with a salt for each request
+# key with 128 random bits, 2 to the power of 116 are left. A salt is left out on purpose: with a salt for each request
 # each of its digests would exclude other guesses, and together they would confirm the right one.
 DIGEST_CHARS = 3
 _SIGNING_KEY = re.compile(r"Credential=([^/,\s]{1,128})")  # of AWS: the rest of the header is a signature
 # The id of a guardrail of AWS, alone or at the end of an ARN; a text of digits only may be an account
 _GUARDRAIL_ID = re.compile(r"(?:arn:[^/\s]{1,200}:guardrail/)?(?P<id>(?=[0-9]{0,99}[a-z])[a-z0-9]{1,100})")
 _SERVER_COOKIES = ("__cf", "_cfuvid", "awsalb", "incap_ses", "visid_incap")  # of load balancers
-# Beginnings of credentials that live for an hour: a JWT, and those of Google, AWS roles and jobs on GitHub
+# Beginnings of credentials that live for an hour: a JWT, and credentials of Google, AWS roles and jobs on GitHub
 _SHORT_LIVED = ("eyJ", "ya29.", "ASIA", "ghs_")
 
 
@@ -133,7 +133,7 @@ def _digest(value: str) -> str:
 
 
 def select_behaviour(described: Mapping[str, str]) -> dict[str, str]:
-    """Return those of the recorded headers that choose behaviour."""
+    """Return the recorded headers that choose behaviour."""
     return {name: value for name, value in described.items() if name in BEHAVIOUR_HEADERS}
 
 

@@ -122,11 +122,11 @@ class Question:
         key: The key.
         json: The parsed body if it is JSON.
         address: Host and port; the key treats all servers on this machine as equal.
-        sent_json: The parsed body with its folders, if placeholders stand for folders of the test in ``json``.
+        sent_json: The parsed body with its folders, if placeholders replace folders of the test in ``json``.
         identities: Who sent it from where, if a preset of ``llm_clients`` knows its client, or else the folders of the
-            test: placeholders stand for them in the body, and have to in the recorded answer.
-        client_note: What the user should know about its client if no recording answers; "" for nothing.
-        headers: Its headers as they are recorded with the answer (`request_headers`); no part of the key.
+            test: placeholders replace them in the body, and must replace them in the recorded answer.
+        client_note: A note for the user about its client if no recording answers; "" for nothing.
+        headers: Its headers as they are recorded with the answer (`request_headers`); not in the key.
         is_telemetry: Whether a tracing SDK sent it, which is neither recorded nor replayed (`telemetry`).
         is_tool: Whether it is a call of a tool (`tool_questions`), not an HTTP request.
         is_unknown_form: Whether a client of ``llm_clients`` sent it in a form that its preset does not know.
@@ -411,11 +411,11 @@ class Answer:
         latency_s: The duration of the call in seconds; None: unknown.
         ttft_s: The time to the first piece of a stream.
         pieces: The events of a stream, in which the body is replayed; empty for other bodies.
-        outcome: How the call ended, if there is no whole answer. Then status 0 means that nothing of it had come.
+        outcome: How the call ended, if the answer is not complete. Then status 0 means that nothing of it had come.
         gap_s: The longest time between two pieces of a stream.
         started_s: Seconds from the start of the tape's first call to the start of this one; None: not known.
         is_batched: Whether it comes from a batch API, at a lower price and without a latency.
-        amend: Set if the answer was asked live in this run, ahead of its test: a function that records another
+        amend: Set if the answer was requested live in this run, ahead of its test: a function that records another
             answer in
             its place.
         fault: The kind of the fault on purpose that it is; "": it is an answer of its own.
@@ -438,7 +438,7 @@ class Answer:
 
     @property
     def asked_ahead(self) -> bool:
-        """Return whether it was asked live in this run, ahead of the test that requests it."""
+        """Return whether it was requested live in this run, ahead of the test that needs it."""
         return self.amend is not None
 
     @property
@@ -549,9 +549,9 @@ def answer_to_wire(
 
     Args:
         answer: The answer.
-        redactor: Masks secrets; learns those of the answer.
+        redactor: Masks secrets; learns the secrets of the answer.
         more_headers: Patterns for further headers to record, in lower case; ``*`` matches any text.
-        identities: Texts that say who asked from where; placeholders stand for them.
+        identities: Texts that show who sent the request from where; placeholders replace them.
         request_headers: The headers of the request as `describe_headers` returns them; None: they are not known.
     """
     redactor.learn_response_headers(answer.headers)

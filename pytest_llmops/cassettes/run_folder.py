@@ -23,16 +23,14 @@ ALIVE_FILE = ".alive"
 # Errors that any other file would cause too, unlike a missing permission, which concerns a single file or folder
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
 STOPPED_TEXT = (
-    "not asked: a recording of this run could not be written, so no further call is paid; "
+    "not called: a recording of this run could not be written, so no further paid call is made; "
     "see the first error, free the disk, and run again"
 )
 ROOM_FILE = ".room"
 # Once a recording could not be written, the room file gets this name: renaming is possible even on a full disk
 STOPPED_FILE = ".stopped"
 
-RESCUE_PREFIX = (
-    ".rescue-"  # of a file for each process, with what became of answers that could not be written
-)
+RESCUE_PREFIX = ".rescue-"  # of a file for each process, with notes on answers that could not be written
 CALLS_FILE = ".calls"  # a character for each live call that began or ended
 # Set in a fresh pytest for the silent runs of --llm-concurrency: names the descriptors of the pipes from and to the pytest that started
 # it, whose folder it uses
@@ -87,14 +85,14 @@ def are_live_calls_stopped() -> bool:
 
 
 def note_rescue(notes: Iterable[str]) -> None:
-    """Leave what became of answers that this process could not write, for the errors of the whole run."""
+    """Leave notes on answers that this process could not write, for the errors of the whole run."""
     with contextlib.suppress(OSError, KeyError):
         path = Path(os.environ[RUN_FOLDER_VARIABLE], f"{RESCUE_PREFIX}{os.getpid()}")
         path.write_text("\n".join(notes), "utf-8")
 
 
 def describe_stop() -> str:
-    """Return why the live calls of the run are stopped, and what became of answers that could not be written."""
+    """Return why the live calls of the run are stopped, and notes on answers that could not be written."""
     notes = [STOPPED_TEXT]
     with contextlib.suppress(OSError, KeyError):
         for path in sorted(Path(os.environ[RUN_FOLDER_VARIABLE]).glob(f"{RESCUE_PREFIX}*")):

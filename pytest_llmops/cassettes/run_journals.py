@@ -1,4 +1,4 @@
-"""Journals of a whole run, for answers that are asked ahead of the tests that request them.
+"""Journals of a whole run, for answers that are requested ahead of the tests that need them.
 
 All cassettes of a folder share a journal, so that thousands of tests need a single open file. If a killed run has
 left such a journal, it is split into journals of the cassettes, which are merged like any others.
@@ -29,7 +29,7 @@ from pytest_llmops.errors import CassetteError
 
 ADOPTION_LIMIT_S = 5.0  # a process closes its journals in milliseconds
 LOCK_POLL_S = 0.002
-RUN_JOURNAL = "run"  # takes the place of a cassette's name in the name of the journal
+RUN_JOURNAL = "run"  # replaces a cassette's name in the name of the journal
 
 
 class RunJournals:
@@ -61,7 +61,7 @@ class RunJournals:
 
         When it returns, the answer is on disk, even if another thread has written it.
 
-        What could not be written is rescued at once: a worker of xdist may end without a call of `close`.
+        Answers that could not be written are rescued at once: a worker of xdist may end without a call of `close`.
 
         Raises:
             CassetteError: It could not be written.
@@ -72,7 +72,7 @@ class RunJournals:
         with self._lock:
             journal = self._open_journal(folder)
             lines = list(queue)  # also the lines that other threads have queued meanwhile: one sync for all
-            del queue[: len(lines)]  # not lost if it fails: the journal keeps what it cannot write
+            del queue[: len(lines)]  # not lost if it fails: the journal keeps lines that it cannot write
             if not lines:  # another thread took this answer
                 if journal.rescue_note:
                     raise CassetteError(f"cassette {cassette}: an answer could not be written")
@@ -90,7 +90,7 @@ class RunJournals:
         return [path for journal in self._by_folder.values() for path in journal.paths]
 
     def _rescue_notes(self) -> list[str]:
-        """Return what became of answers that could not be written."""
+        """Return notes on answers that could not be written."""
         return [journal.rescue_note for journal in self._by_folder.values() if journal.rescue_note]
 
     def close(self) -> list[str]:
@@ -103,7 +103,7 @@ class RunJournals:
 class AdoptedJournals:
     """Journals that another process of this run has written, locked by this process, which has their answers in memory.
 
-    It is made while the other process closes them. A journal that is gone, or that another run takes in, is left to that run.
+    It is made while the other process closes them. A journal that is gone, or that another run merges, is left to that run.
 
     Args:
         paths: The files.
@@ -130,7 +130,7 @@ class AdoptedJournals:
             return
         if (
             is_locked is None and sys.platform != "win32"
-        ):  # no locks there: the name tells which process uses a journal
+        ):  # no locks there: the name shows which process uses a journal
             with contextlib.suppress(OSError):
                 path = path.rename(path.with_name(name_journal(path.parent.parent / RUN_JOURNAL)))
         self._held[path] = fd

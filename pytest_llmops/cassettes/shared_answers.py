@@ -23,7 +23,7 @@ JUDGE_PURPOSE = "judge"
 
 
 def shared_answer_key(question: Question) -> str:
-    """Return the key of a shared answer: the request's key, and what it leaves out.
+    """Return the key of a shared answer: the request's key, and the parts that it leaves out.
 
     That is the server on this machine, and the headers that choose behaviour.
     """
@@ -49,7 +49,7 @@ class SharedAnswers:
             key: The result of `shared_answer_key`.
             take: The take of the trial.
             n: Zero-based index among identical requests of the test.
-            owner: The test that asks.
+            owner: The test that makes the request.
         """
         with contextlib.suppress(OSError, ValueError, CassetteError, RecursionError, AttributeError):
             wire = json.loads(self._path(key, take, n).read_bytes())
@@ -67,7 +67,7 @@ class SharedAnswers:
             waiting.append(partial(self._write, key, take, n, answer, owner))
 
     def _write(self, key: str, take: str, n: int, answer: Mapping[str, Any], owner: str) -> None:
-        """Write an answer for other tests; an error is ignored, as they can ask themselves."""
+        """Write an answer for other tests; an error is ignored, as they can make the call themselves."""
         data = json.dumps({"owner": owner, "answer": answer}).encode("ascii")
         with contextlib.suppress(OSError):
             write_atomically(self._path(key, take, n), data)

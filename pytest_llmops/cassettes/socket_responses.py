@@ -27,7 +27,7 @@ class ResponseStart:
 
     Attributes:
         url: The address, as of a call over HTTP.
-        request: What it is asked for.
+        request: The request for it.
         seconds: When it begins, in seconds from the opening of the connection.
     """
 
@@ -61,7 +61,7 @@ class ResponseEnd:
 
         Args:
             request: The request without secrets.
-            purpose: What it is for.
+            purpose: Its purpose.
             replayed: Whether it comes from a recording.
             opened_s: Seconds from the start of the test's first call to the opening of the connection; None: not known.
         """
@@ -157,14 +157,14 @@ class ResponseTracker:
         return None
 
     def _note_session(self, event: Mapping[str, Any]) -> None:
-        """Note what a session is for."""
+        """Note the purpose of a session."""
         session = event.get("session")
         if isinstance(session, dict):
             known = {name: session[name] for name in ("model", "instructions", "tools") if session.get(name)}
             self._session |= known
 
     def _begin(self, event: Mapping[str, Any], seconds: float) -> ResponseStart:
-        """Begin a response that the client asks for."""
+        """Begin a response that the client requests."""
         own = {name: value for name, value in event.items() if name not in ("type", "event_id", "response")}
         if isinstance(event.get("response"), dict):
             own |= event["response"]
@@ -176,7 +176,7 @@ class ResponseTracker:
         return start
 
     def _note_created(self, seconds: float) -> ResponseStart | None:
-        """Note that the server has begun a response; one that nobody asked for begins here."""
+        """Note that the server has begun a response; one that the client did not request begins here."""
         for response in self.open:
             if not response.is_created:
                 response.is_created = True
@@ -212,7 +212,7 @@ def list_responses(url: str, conversation: Conversation) -> list[ResponseEnd]:
 
 
 def is_websocket(method: str) -> bool:
-    """Return whether the method of a request in a cassette is that of a WebSocket."""
+    """Return whether the method of a request in a cassette is the method of a WebSocket."""
     return method == WEBSOCKET
 
 

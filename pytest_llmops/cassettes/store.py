@@ -1,6 +1,6 @@
 """Cassette files: reading, formatting, and the locked merge of journals into them.
 
-A file has a line for each JSON value; some short objects and lists take a single line. It is replaced in one step, so
+A file has a line for each JSON value; some short objects and lists are on a single line. It is replaced in one step, so
 that a reader never sees half of it.
 """
 
@@ -68,7 +68,7 @@ def format_json(value: Any, end: str = "\n") -> str:
 
 
 def _fits_on_line(value: dict[str, Any]) -> bool:
-    """Return whether an object takes a single line: the marker of a blob, or the frame of a stream."""
+    """Return whether an object is written on a single line: the marker of a blob, or the frame of a stream."""
     if len(value) == 1:
         return not MARKER_KEYS.isdisjoint(value)
     return value.keys() == _FRAME_KEYS
@@ -339,7 +339,7 @@ def apply_entries(
 ) -> None:
     """Add the answers in journal entries to interactions, which are changed in place.
 
-    If there is an answer in the place already, it stays, unless ``replace`` or the entry itself says to replace it.
+    If there is an answer in the place already, it stays, unless ``replace`` is set or the entry itself is marked to replace it.
     """
     for entry in entries:
         interaction = interactions.setdefault(entry.key, Interaction(entry.by, entry.key, entry.request))
@@ -445,7 +445,7 @@ def _drop_unrequested(
 
     Args:
         interactions: The interactions.
-        keep: The number of answers to keep, by (key, take). An entry with "" in place of the take or key only says that
+        keep: The number of answers to keep, by (key, take). An entry with "" in place of the take or key only means that
             the key, or the take, was requested. A take that was not requested belongs to another trial, and stays.
     """
     keys = {key for key, _ in keep}

@@ -50,7 +50,7 @@ class Tape:
         shared: Whether other tests use the file too, so that answers without a request here are not stale.
 
     Attributes:
-        report: What happened on it.
+        report: Its events.
         inner: The tapes of blocks that were opened while it was in use.
         resolved: IP addresses of the allowed hosts.
         unfinished: Functions that end answers which are not complete when the tape is closed, by the id of the answer.
@@ -190,7 +190,7 @@ class Tape:
             return answer
 
     def _refuse_after_tool_miss(self, question: Question, take: str) -> None:
-        """Ask no model live once a tool was missed: it would be told of our error, and its answer be paid and kept for nothing.
+        """Refuse live calls of models once a tool was missed: the model would get our error, and its answer would be paid for nothing.
 
         Raises:
             CassetteMiss: A tool was missed in this take.
@@ -252,7 +252,7 @@ class Tape:
         return not self.tools.is_off or self.faults.is_for_tools
 
     def may_call_tools(self) -> bool:
-        """Return whether a server of tools may be asked: if all calls are replayed, nothing has to reach it."""
+        """Return whether a server of tools may be called: if all calls are replayed, nothing has to reach it."""
         return self.uses_tools() and (self.mode != "none" or self.config.settings.tools == "compare")
 
     def compares_tools(self) -> bool:
@@ -267,8 +267,8 @@ class Tape:
         """Return the name of a server of tools, see `ToolCalls.name_server`.
 
         Args:
-            label: What a reader calls it.
-            identity: What tells two servers of one label apart in this run.
+            label: Its name for readers.
+            identity: Distinguishes two servers of one label in this run.
             derived: Its name by its command or address. If only that is recorded, `label` was given to it later.
         """
         if derived and derived != label and self.tools.reuses_recordings:
@@ -292,7 +292,7 @@ class Tape:
         )
 
     def claim_tool(self, question: Question, take: str = "") -> ToolTurn:
-        """Return what happens to a call of a tool.
+        """Return how a call of a tool is handled.
 
         Args:
             question: The call.
@@ -380,7 +380,7 @@ class Tape:
         self.costs.settle(question, exchange, complete=complete)
 
     def begin_response(self, question: Question) -> None:
-        """Take a response over a WebSocket from the budget, before it is asked for; `end_call` ends it.
+        """Take a response over a WebSocket from the budget, before it is requested; `end_call` ends it.
 
         Raises:
             CassetteMiss: Its server cannot be used in this run.
@@ -497,7 +497,7 @@ class Tape:
 
         Args:
             text: The message.
-            command: The command that records what is missing; "": the summary of the run names none.
+            command: The command that records the missing answer; "": the summary of the run names none.
         """
         return self.report.refuse(text, command)
 

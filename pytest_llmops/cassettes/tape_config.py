@@ -1,4 +1,4 @@
-"""The configuration of a tape: settings, match rules, and what the tapes of a run share.
+"""The configuration of a tape: settings, match rules, and the parts that all tapes of a run share.
 
 The tape of a block has the configuration of its test's tape.
 """
@@ -45,11 +45,11 @@ class TapeConfig:
             number. None: the test is run once.
         take: The take of calls outside of a trial, for instance from a thread or process that is older than the trial.
         proxy_ports: Ports of our own proxies, which add themselves. Requests to them are not recorded twice.
-        why_not_called: Says before a live call why it must not be made; "" if it may. None: nothing is checked.
+        why_not_called: Returns before a live call why it must not be made; "" if it may. None: nothing is checked.
         list_folders: Returns the folders of the test with the placeholder of each, for requests and calls of tools.
         faults: The faults that calls of the application get on purpose; None: there are none.
-        fault_take: The take of what the test asks only with its fault, with ``--llm-faults``; "": it has none, and everything belongs to
-            the test itself.
+        fault_take: The take of requests that the test makes only with its fault, with ``--llm-faults``; "": it has none, and
+            everything belongs to the test itself.
         fork: Where each trial leaves the recorded run, with ``--llm-record=fork``; None: the option is not set.
         traced: The answers of the trace of the test's case, for requests that no recording answers; None: its case has no trace.
     """
@@ -92,7 +92,7 @@ class TapeConfig:
     def records_status(self, answer: Answer, question: Question | None = None) -> bool:
         """Return whether an answer is recorded: if another run would get it too, or if settings ask for errors.
 
-        A 404 of a wrong address is not recorded; only with the request can it be told from the 404 of an unknown model.
+        A 404 of a wrong address is not recorded; only the request distinguishes it from the 404 of an unknown model.
         """
         if self.settings.record_errors and (answer.is_transient or answer.status == NOT_FOUND):
             return True
@@ -143,10 +143,10 @@ def make_run_config(
         attempt: Zero-based number of the repetition, if the test is run several times; None: it is run once.
         take: The take of calls outside of a trial.
         shares_answers: Whether judges' answers are shared with other tests of the run.
-        why_not_called: Says before a live call why it must not be made; "" if it may.
+        why_not_called: Returns before a live call why it must not be made; "" if it may.
         list_folders: Returns the folders of the test with the placeholder of each.
         faults: The faults that calls of the application get on purpose.
-        fault_take: The take of what the test asks only with its fault.
+        fault_take: The take of requests that the test makes only with its fault.
         traced: The answers of the trace of the test's case.
     """
     ledger = None

@@ -1,4 +1,4 @@
-"""What happened on a tape: how many answers each request got, and what the test's report shows."""
+"""The events on a tape: how many answers each request got, and the notes for the test's report."""
 
 import threading
 from collections import Counter
@@ -17,12 +17,12 @@ KeyAndTake = tuple[str, str]
 
 @dataclass(slots=True, eq=False)
 class TapeReport:
-    """What happened on a tape, for the report of its test.
+    """The events on a tape, for the report of its test.
 
     Attributes:
         misses: Requests without a recording, and forbidden connections.
         drifts: Live answers that differ from the recorded ones.
-        header_notes: With ``--llm-record=changed``, what differs in the headers of a replayed request and may as well: the key.
+        header_notes: With ``--llm-record=changed``, allowed differences in the headers of a replayed request, such as the key.
         changes: With ``--llm-record=changed``, how the first new request differs from the recorded ones; at most one text.
         errors_elsewhere: Number of misses and refused calls whose exception was raised in another process.
         lock: Guards the tape with all its parts, in all threads.
@@ -46,7 +46,7 @@ class TapeReport:
 
         Args:
             text: The message.
-            command: The command that records what is missing; "": there is none.
+            command: The command that records the missing answer; "": there is none.
         """
         with self.lock:
             self.counts.missed += 1
@@ -57,14 +57,14 @@ class TapeReport:
     def refuse_request(self, question: Question, take: str, text: str, command: str) -> CassetteMiss:
         """Count a request without a recording, and return the miss to raise.
 
-        An agent that was refused a tool goes on, and tells the model of it, which is not recorded either. The tool is the cause, so
-        the later misses of the take say that.
+        An agent that was refused a tool goes on with a request to the model that has the refusal, which is not recorded either. The
+        tool is the cause, so the later misses of the take name it.
 
         Args:
             question: The request.
             take: Its take.
             text: The message.
-            command: The command that records what is missing.
+            command: The command that records the missing answer.
         """
         with self.lock:
             cause = self._tool_misses.get(take)
@@ -162,7 +162,7 @@ class AnswerTally:
     def answers_to_keep(self) -> dict[KeyAndTake, int]:
         """Return the number of answers to keep in a cassette that is recorded anew, by (key, take).
 
-        It is the argument of `store.merge_journals`. An entry with "" in place of the take or the key says that the
+        It is the argument of `store.merge_journals`. An entry with "" in place of the take or the key means that the
         key, or the take, was requested.
 
         A request whose last call got no answer has no number: all of its recorded answers are kept.

@@ -1,4 +1,4 @@
-"""Describes what a test has used of its cassettes, for the usage record of the run."""
+"""Describes the use that a test made of its cassettes, for the usage record of the run."""
 
 from collections.abc import Iterator
 from pathlib import Path

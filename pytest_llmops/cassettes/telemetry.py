@@ -1,15 +1,15 @@
-"""Requests in which a tracing SDK sends its own service what an agent did: they are no calls of the test.
+"""Requests in which a tracing SDK reports an agent's actions to its own service: they are not calls of the test.
 
 They go out from a thread in the background, whenever it is time, with new ids and times in each run: a recording of one would never be
-found again, and its miss would fail a test that has nothing to do with it. So only their exact addresses count: what else a test asks such
-a service (a dataset, a prompt, a flag) is recorded as any request.
+found again, and its miss would fail a test that has nothing to do with it. So only their exact addresses count: other requests of a test to
+such a service (for a dataset, a prompt, a flag) are recorded as any request.
 """
 
 import re
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-# What each SDK sends, as its source has it: the method, the host, and the path
+# The requests of each SDK, from its source: the method, the host, and the path
 _ENDPOINTS: tuple[tuple[str, str, str], ...] = (
     # openai-agents 0.24, tracing/processors.py
     ("POST", r"api\.openai\.com", r"/v1/traces/ingest"),
@@ -22,7 +22,7 @@ _ENDPOINTS: tuple[tuple[str, str, str], ...] = (
     # Sentry, "Envelopes": a host for each organization
     ("POST", r"\w+\.ingest(\.\w+)?\.sentry\.io", r"/api/\d+/envelope/"),
 )
-# What goes to any host, as the service can be run by oneself: the end of the path, and how its JSON begins
+# Requests to any host, as users can run the service themselves: the end of the path, and how its JSON begins
 _ANY_HOST: tuple[tuple[re.Pattern[str], re.Pattern[bytes]], ...] = (
     # OTLP over HTTP (OpenTelemetry, "OTLP/HTTP request"): Logfire, Phoenix, Langfuse, Traceloop, LangSmith, CrewAI's own
     (re.compile(r"/v1/(traces|metrics|logs)\Z"), re.compile(rb'\A\s*\{\s*"resource(Spans|Metrics|Logs)"')),
@@ -56,7 +56,7 @@ def is_telemetry(method: str, url: str, content_type: str, body: bytes) -> bool:
 
 @lru_cache(maxsize=256)
 def has_telemetry_host(method: str, url: str) -> bool:
-    """Return whether method, host and path are those of a tracing service, whatever the request says."""
+    """Return whether method, host and path belong to a tracing service, whatever the body of the request."""
     host, path = _split_url(url)
     return any(
         method.upper() == expected and re.fullmatch(host_pattern, host) and re.fullmatch(path_pattern, path)

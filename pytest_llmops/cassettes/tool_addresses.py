@@ -1,4 +1,4 @@
-"""Addresses of MCP servers whose messages are recorded: the HTTP recorder leaves their requests alone."""
+"""Addresses of MCP servers whose messages are recorded: the HTTP recorder ignores their requests."""
 
 import json
 from urllib.parse import urlsplit
@@ -27,7 +27,7 @@ def note_failure(url: str) -> None:
 
 
 def take_failure(url: str) -> bool:
-    """Return whether a request to an address has failed since this was asked last."""
+    """Return whether a request to an address has failed since the last call of this function."""
     has_failed = _without_query(url) in _failed
     _failed.discard(_without_query(url))
     return has_failed

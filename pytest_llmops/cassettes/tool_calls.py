@@ -39,13 +39,13 @@ Action = Literal["replay", "record", "compare", "verify", "pass"]
 
 @dataclass(frozen=True, slots=True)
 class ToolTurn:
-    """What happens to a call of a tool.
+    """How a call of a tool is handled.
 
     Attributes:
-        action: What is done.
+        action: The decision.
         take: The take of the call.
         answer: The recorded answer; None where the tool answers.
-        fault: What the call gets on purpose; with ``slow``, together with its answer.
+        fault: The faulty answer that the call gets; with ``slow``, together with its answer.
     """
 
     action: Action
@@ -82,7 +82,7 @@ class ToolCalls:
     costs: CallCosts
     # Whether the calls of a server are replayed, by its address and the take; decided once
     _is_replayed: dict[tuple[str, str], bool] = field(default_factory=dict)
-    # Takes in which the model was asked live before a tool was called
+    # Takes in which the model was called live before a tool was called
     _changed_takes: set[str] = field(default_factory=set)
     # What distinguishes servers of the same name, in the order of their first use
     _servers: dict[str, list[str]] = field(default_factory=dict)
@@ -114,8 +114,8 @@ class ToolCalls:
         """Return the name of a server on this tape: its label, with a number from the second one of that label on.
 
         Args:
-            label: What a reader calls it, the same in every run.
-            identity: What tells two of them apart in this run, such as a port.
+            label: Its name for readers, the same in every run.
+            identity: Distinguishes two of them in this run, such as a port.
         """
         with self.report.lock:
             known = self._servers.setdefault(label, [])
@@ -127,11 +127,11 @@ class ToolCalls:
         return f"{label}#{number}"
 
     def note_live_model_call(self, take: str) -> None:
-        """Note that the model is asked live: tools that are called only after that are called live too, in mode ``new``."""
+        """Note that the model is called live: tools that are called only after that are called live too, in mode ``new``."""
         self._changed_takes.add(take)
 
     def claim(self, question: Question, take: str) -> ToolTurn:
-        """Return what happens to a call of a tool.
+        """Return how a call of a tool is handled.
 
         Raises:
             CassetteMiss: It has to be replayed, and no recording answers it; or a live answer could not be written.
@@ -154,7 +154,7 @@ class ToolCalls:
             return ToolTurn(action, take, answer)
 
     def choose_action(self, question: Question, take: str) -> Action:
-        """Return what is done with a call, by ``--llm-tools`` and ``--llm-record``."""
+        """Return how a call is handled, by ``--llm-tools`` and ``--llm-record``."""
         if self.is_off:
             return "pass"
         tools = self.config.settings.tools
@@ -174,9 +174,9 @@ class ToolCalls:
         return "record"
 
     def _choose_in_fork(self, fork: ForkPlayer, question: Question, take: str) -> Action:
-        """Return what is done with a call in a trial of ``--llm-record=fork``: a call that is not recorded ends the recorded run, too.
+        """Return how a call is handled in a trial of ``--llm-record=fork``: a call that is not recorded ends the recorded run, too.
 
-        A server that was replayed up to there does not know the earlier calls; a note says so.
+        A server that was replayed up to there does not know the earlier calls; a note states that.
         """
         place = (question.url, take)
         if fork.replays_tool(question, take):
@@ -194,7 +194,7 @@ class ToolCalls:
     def _replays_server(self, question: Question, take: str) -> bool:
         """Return whether the calls of a server are replayed in mode ``new``; a call that counts decides it for the others.
 
-        They are, if it has recordings and the model was not asked live before: if the prompt has changed, all of the
+        They are, if it has recordings and the model was not called live before: if the prompt has changed, all of the
         conversation is new.
         """
         if self.config.fault_take and self._repeats_list(question, take):
@@ -209,7 +209,7 @@ class ToolCalls:
             return (question.key, take) not in self._last and self._has_answer(question, take)
         else:
             # By the whole server, as a call that is new among recorded ones must not go to a server that knows none of
-            # them. A test that was renamed has the recording elsewhere, found by the call alone.
+            # them. The recording of a renamed test is elsewhere, and is found by the call.
             replays = self._has_recordings(question.url, take) or self._has_answer(question, take)
             replays = replays or self.player.has_traced_tool(question, take)
         if not is_repeated(question):
@@ -219,7 +219,7 @@ class ToolCalls:
     def _repeats_list(self, question: Question, take: str) -> bool:
         """Return whether the test has had a list from the recording, and no newer one.
 
-        With ``--llm-faults``, what is recorded with the fault comes first. A list of the live server there would come before the fault.
+        With ``--llm-faults``, answers recorded with the fault come first. A list of the live server there would come before the fault.
         """
         if not is_repeated(question) or (question.key, take) in self._last:
             return False
@@ -230,7 +230,7 @@ class ToolCalls:
         return bool(self.player.recorded_answers(question.key, take))
 
     def _has_recordings(self, url: str, take: str, *, counted: bool = True) -> bool:
-        """Return whether any call of a server is recorded in a take, or in that of the fault under survey; or any that counts."""
+        """Return whether any call of a server, or any that counts, is recorded in a take or in the take of the tested fault."""
         takes = {take, self.config.fault_take}
         for interaction in self.player.recordings.by_key.values():
             request = interaction.request
@@ -396,5 +396,5 @@ def _describe_volatile(count: int) -> str:
 
 
 def _is_same(first: dict[str, Any], second: dict[str, Any]) -> bool:
-    """Return whether two answers say the same, whatever time they took."""
+    """Return whether two answers have the same content, whatever time they took."""
     return bool(first["body"] == second["body"] and first.get("outcome") == second.get("outcome"))

@@ -27,7 +27,7 @@ DEFINITION = "definition"
 LISTS = ("tools", "prompts", "resources", "resourceTemplates")
 _INITIALIZE = ("initialize", "server/discover")
 
-# What differs in every run; a date alone may be data
+# Values that differ in every run; a date without a time may be data
 _VOLATILE = (
     re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE),
     re.compile(r"(?:\d{4}-\d\d-\d\d[T ]|\b)\d{1,2}:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?"),
@@ -50,7 +50,7 @@ class ToolDifferences:
     """How a live answer differs from the recorded one.
 
     Attributes:
-        drifts: What has changed, a difference each.
+        drifts: The changes, one difference each.
         volatile: Places with values that differ in every run, such as the time.
     """
 
@@ -189,7 +189,7 @@ def _quote_error(content: Mapping[str, Any]) -> str:
 
 
 def _repeats_content(result: Mapping[str, Any]) -> bool:
-    """Return whether ``content`` of a result says as text what ``structuredContent`` says too, as the SDK's servers do."""
+    """Return whether ``content`` of a result repeats ``structuredContent`` as text, as the SDK's servers do."""
     structured = result.get("structuredContent")
     items = as_mappings(result.get("content"))
     texts = [item["text"] for item in items if isinstance(item.get("text"), str)]
@@ -221,7 +221,7 @@ def _is_volatile(difference: ValueDifference) -> bool:
 
 
 def _hide_volatile(text: str) -> str:
-    """Return a text with a sign in place of what differs in every run."""
+    """Return a text with a sign in place of the parts that differ in every run."""
     if len(text) > MAX_SEARCHED:
         return text
     for pattern in _VOLATILE:
@@ -230,7 +230,7 @@ def _hide_volatile(text: str) -> str:
 
 
 def iter_sorted(drifts: Iterable[Drift]) -> Iterator[Drift]:
-    """Yield differences with those of definitions first, as they explain the others."""
+    """Yield differences of definitions first, as they explain the others."""
     listed = list(drifts)
     yield from (drift for drift in listed if drift.what == DEFINITION)
     yield from (drift for drift in listed if drift.what != DEFINITION)

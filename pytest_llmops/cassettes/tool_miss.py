@@ -31,7 +31,7 @@ TOOL_MEMBERS = ("tools", "functions", "toolConfig")
 
 
 def list_missing_call(question: Question, recorded: Sequence[NamedRequest]) -> list[str]:
-    """Return the lines of the message for a call that no recording answers: the nearest call, and what else is recorded.
+    """Return the lines of the message for a call that no recording answers: the nearest call, and the other recorded calls.
 
     Args:
         question: The call.
@@ -54,7 +54,7 @@ def list_missing_call(question: Question, recorded: Sequence[NamedRequest]) -> l
 
 
 def _iter_other_servers(question: Question, recorded: Sequence[NamedRequest]) -> Iterator[str]:
-    """Yield why there is no call of the server at all."""
+    """Yield why no call of the server is recorded at all."""
     yield f"  reason    nothing of {name_tool_server(question.url)} is recorded here"
     others = dict.fromkeys(name_tool_server(str(request.get("url"))) for _, request in recorded)
     if others:
@@ -105,7 +105,7 @@ def _format_nearest(question: Question, name: str, request: Mapping[str, Any]) -
             step += ", or name the tool with ignore= and the parameter that holds it"
         yield f"  hint      only {kind} differs: {step}"
     if not changed:
-        yield "  reason    it is the same call: its answers are used up, or are those of another test"
+        yield "  reason    it is the same call: its answers are used up, or belong to another test"
 
 
 def _list_calls(server: Sequence[NamedRequest]) -> str:
@@ -121,7 +121,7 @@ def _list_calls(server: Sequence[NamedRequest]) -> str:
 
 
 def describe_call(question: Question) -> str:
-    """Return what a message calls a request to a tool: ``the call refund(order_id=43) of MCP server orders``."""
+    """Return the name of a request to a tool in messages: ``the call refund(order_id=43) of MCP server orders``."""
     kind = "the request" if is_repeated(question) else "the call"
     return f"{kind} {describe_tool_question(question)}"
 

@@ -1,7 +1,7 @@
-"""Calls of tools in the form that is matched with recordings: those of MCP servers, and of functions of the project.
+"""Calls of tools, of MCP servers and of functions of the project, in the form that is matched with recordings.
 
-A call is kept like an HTTP request: its method is that of the protocol (``tools/call``), its address says whose tool it
-is (``mcp:python -m orders``), and its body has the arguments. So journals, takes, redaction and pruning are the same.
+A call is kept like an HTTP request: its method comes from the protocol (``tools/call``), its address names the server
+(``mcp:python -m orders``), and its body has the arguments. So journals, takes, redaction and pruning are the same.
 """
 
 import json
@@ -55,12 +55,12 @@ REPEATED_METHODS = frozenset(
 _PERSON_VARIABLES = ("LOGNAME", "USER", "LNAME", "USERNAME", "HOME")
 MAX_NAME = 80  # characters of the name of a tool or a server in a message
 MAX_ARGUMENTS = 160
-# Members of the parameters that differ between clients and runs, but not in what is asked
+# Members of the parameters that differ between clients and runs without changing the request
 _UNMATCHED_PARAMS = frozenset({"_meta", "clientInfo"})
 
 
 def collect_folders(folders: Mapping[str, str]) -> Identities:
-    """Return what placeholders stand for in calls of tools: the folders of the test, of the project and of the user.
+    """Return the texts that placeholders replace in calls of tools: the folders of the test, of the project and of the user.
 
     Args:
         folders: The placeholder of each folder of the test.
@@ -77,7 +77,7 @@ def collect_folders(folders: Mapping[str, str]) -> Identities:
 def _collect_identities(
     folders: tuple[tuple[str, str], ...], _here: str, _people: tuple[str, ...]
 ) -> Identities:
-    """Return the identities of this process. It is asked again only if what they depend on has changed."""
+    """Return the identities of this process. They are collected again only if an argument has changed."""
     return collect_identities(dict(folders))
 
 
@@ -100,7 +100,7 @@ def make_tool_question(
         params: The parameters, as JSON.
         redactor: Masks secrets.
         rules: Parts to ignore.
-        identities: Folders that placeholders stand for.
+        identities: Folders that placeholders replace.
     """
     kept = params
     if isinstance(params, dict):
@@ -130,7 +130,7 @@ def make_tool_answer(
     """Return the answer of a tool.
 
     Args:
-        content: What came: ``result`` or ``error``, and ``before``, the messages of the server until then.
+        content: The answer: ``result`` or ``error``, and ``before``, the messages of the server until then.
         latency_s: How long it took.
         outcome: How the call ended, if no answer came.
     """
@@ -211,7 +211,7 @@ def describe_tool_question(question: Question) -> str:
 
 
 def tool_arguments(params: Any) -> Any:
-    """Return the arguments in the parameters of a call: of MCP those of the tool, of a function all."""
+    """Return the arguments in the parameters of a call: for MCP the arguments of the tool, for a function all."""
     if isinstance(params, dict) and isinstance(params.get("arguments"), dict) and "name" in params:
         return params["arguments"]
     return params

@@ -1,4 +1,4 @@
-"""The record of what a run has used of its cassettes, from which an audit finds stale answers and orphans."""
+"""The record of the answers that a run used of its cassettes, from which an audit finds stale answers and orphans."""
 
 import json
 from collections import Counter
@@ -23,7 +23,7 @@ FileStamp = tuple[int, int]  # modification time in ns, and size of a file
 
 @dataclass(frozen=True, slots=True)
 class CassetteUse:
-    """What a run requested of a cassette.
+    """The answers that a run requested of a cassette.
 
     Attributes:
         ran: Whether every test that uses it passed.
@@ -53,7 +53,7 @@ class CassetteUse:
 
 @dataclass(frozen=True, slots=True)
 class RunUsage:
-    """What a run used of its cassettes.
+    """The use that a run made of its cassettes.
 
     Attributes:
         created: The end of the run, ISO 8601 with offset.
@@ -61,7 +61,7 @@ class RunUsage:
         complete: Whether all tests of the scopes ran.
         partial_because: Why not all tests ran: ``-k``, ``--lf``, an interrupt ...
         green: Whether no test failed.
-        red_because: What failed.
+        red_because: The failures.
         scopes: Folders, relative to the root (``""`` is the root itself), whose tests were all collected.
         files: The use of the cassettes of these tests, by path relative to the root.
         cases: The parameter ids of tests that use `llm`, by cassette. Such tests may also be recorded for other models.

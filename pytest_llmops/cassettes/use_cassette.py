@@ -23,9 +23,9 @@ def use_cassette(name: str | Path, *, record: RecordMode | None = None) -> Itera
     In a test it is used in addition to the test's own cassette, and the report covers both.
 
     Args:
-        name: A name (``"search/handbook"``) in the folder ``cassettes`` beside the running test, or of the working
+        name: A name (``"search/handbook"``) in the folder ``cassettes`` next to the running test, or of the working
             directory in a script. Or the `Path` of a file.
-        record: The mode. By default that of the run (``--llm-record``), and ``none`` in a script.
+        record: The mode. By default the mode of the run (``--llm-record``), and ``none`` in a script.
 
     Raises:
         CassetteError: The cassette is damaged, or cannot be written.

@@ -1,6 +1,6 @@
-"""Tell the 404 of a wrong address, such as a base URL without ``/v1``, from the 404 that a server gives as its answer.
+"""Distinguish the 404 of a wrong address, such as a base URL without ``/v1``, from the 404 that a server gives as its answer.
 
-By its form: a server that knows the address answers in JSON, with an error of its own, such as that of an unknown model. Text,
+By its form: a server that knows the address answers in JSON, with an error of its own, such as for an unknown model. Text,
 HTML, nothing, and the general JSON errors of web frameworks come from a server that does not know the address.
 """
 
@@ -18,7 +18,7 @@ MAX_MESSAGE = 500  # characters of a message that are read
 # Paths with a model: of Gemini and Vertex (`/models/x:generateContent`), Bedrock (`/model/x/converse`) and Azure
 _MODEL_PATH = re.compile(r"/(?:models?|tunedModels|endpoints|deployments)/[^/?#]{1,300}[/:][A-Za-z]")
 _MESSAGE_KEYS = ("message", "detail", "msg", "error", "code", "error_code")
-# What frameworks and gateways say of an address that they do not know. The names in comments are theirs.
+# Texts of frameworks and gateways for an address that they do not know. The names in comments are theirs.
 _UNKNOWN_ADDRESS = re.compile(
     r"(?:404[ :-]{0,3})?(?:http )?(?:(?:the )?(?:requested )?(?:resource|page|route|path|url|endpoint)[ _-]?)?not[ _-]?found"
     r"|404|error|no message available"
@@ -33,7 +33,7 @@ _UNKNOWN_ADDRESS = re.compile(
 
 
 def is_wrong_address(question: Question, answer: Answer) -> bool:
-    """Return whether a 404 to the call of a model is that of a wrong address, by the form of the answer."""
+    """Return whether a 404 to the call of a model comes from a wrong address, by the form of the answer."""
     if answer.status != NOT_FOUND or not _is_model_call(question):
         return False
     return not any(map(_is_own_message, _find_messages(answer.body)))
@@ -51,7 +51,7 @@ def _is_model_call(question: Question) -> bool:
 
 
 def _is_own_message(message: str) -> bool:
-    """Return whether the message or code of an error says more than that the address is unknown.
+    """Return whether the message or code of an error is about more than an unknown address.
 
     >>> [_is_own_message(text) for text in ("Not Found", "Cannot POST /chat", "No such File object: file-abc")]
     [False, False, True]
@@ -74,7 +74,7 @@ def _find_messages(body: bytes) -> Iterator[str]:
 
 
 def _list_errors(value: Any) -> list[dict[str, Any]]:
-    """Return the objects of a list, or an object alone; the streams of Gemini are lists."""
+    """Return the objects of a list, or a single object as a list; the streams of Gemini are lists."""
     values = value if isinstance(value, list) else [value]
     return [error for error in values[:MAX_ERRORS] if isinstance(error, dict)]
 

@@ -434,7 +434,7 @@ MISSES = {
     "test_shorter_sound": ("message 1 over the WebSocket", "the sound ended after 100 of 200 recorded bytes"),
     "test_one_more": ("message 2 over the WebSocket", "the recorded client sent 1 messages and no more"),
     "test_caught_by_the_application": ("message 1 over the WebSocket", "- binary message of 3 bytes"),
-    "test_one_connection_more": ("was asked 2 times, recorded 1",),
+    "test_one_connection_more": ("was sent 2 times, recorded 1",),
     "test_other_address": ("no recording answers WEBSOCKET ws://127.0.0.1:", "/other"),
     "test_reads_on": ("for more than was recorded", "the recorded client closed the connection here"),
     "test_waits_for_an_answer_before_it_asks": ("the client sent nothing over the WebSocket", "- text: hi"),
@@ -828,8 +828,8 @@ def test_what_is_not_recorded_is_noted_and_refused_in_a_replay(sockets: Sockets)
     }
     assert replayed.failed.keys() == names.keys(), replayed.text
     for test, name in names.items():
-        assert f"only those of the package websockets are, not those of {name}" in recorded.text
-        text = f"recorded, not those of {name}; use it, or let them through"
+        assert f"only WebSockets of the package websockets are, not WebSockets of {name}" in recorded.text
+        text = f"recorded, not WebSockets of {name}; use it, or let them through"
         # Reports with the same beginning are shown once.
         assert text in replayed.reports[test] + replayed.text
     assert sorted(sockets.opened()) == before

@@ -115,7 +115,7 @@ def test_a_test_without_recordings_and_one_that_asks_more_often_run(project: Pro
     assert calls == 2
     assert changes_of(result) == {
         "test_case[a]": ["nothing is recorded"],
-        "test_twice": ["asked more than 1 time"],
+        "test_twice": ["requested more than 1 time"],
     }
 
 

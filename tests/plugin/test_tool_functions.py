@@ -257,7 +257,7 @@ BAD = {
         "find(object())",
         ["its argument given holds an object of the class builtins.object", "ignore=given"],
     ),
-    "a result": ("find(1)", ["cannot be recorded: it returned", "annotate what it returns"]),
+    "a result": ("find(1)", ["cannot be recorded: it returned", "annotate its result"]),
     "an error": (
         "fail(1)",
         ["cannot be recorded: it raised the exception test_a.test_all.<locals>.Own", "import the class"],

@@ -90,7 +90,7 @@ def test_a_call_that_came_too_often_says_so(cassette: Tape) -> None:
             cassette.make_tool_question(MCP, "orders", "tools/call", call("track", order_id=43))
         )
     text = miss(cassette, "tools/call", call("track", order_id=43))
-    assert text.startswith("the call track(order_id=43) of MCP server orders was asked 2 times, recorded 1")
+    assert text.startswith("the call track(order_id=43) of MCP server orders was sent 2 times, recorded 1")
 
 
 def test_calls_that_are_missed_for_the_same_reason_are_counted(cassette: Tape) -> None:

@@ -150,7 +150,7 @@ def test_equal_requests_get_their_answers_in_turn_over_all_sessions(tmp_path: Pa
         assert replay(second, make_call(7)) == [make_answer(7, "a")]
         assert replay(first, make_call(7)) == [make_answer(7, "b")]
         (miss,) = replay(first, make_call(8))
-        assert "was asked 3 times, recorded 2" in miss["error"]["message"]
+        assert "was sent 3 times, recorded 2" in miss["error"]["message"]
         assert len(tape.report.misses) == 1
 
 
@@ -385,10 +385,10 @@ def test_replayed_and_live_calls_of_a_server_do_not_mix(tmp_path: Path) -> None:
         assert replay(session, GREETING) == [make_answer(0, "hello")]
         assert replay(session, make_call(1)) == [make_answer(1, "a")]
         (miss,) = replay(session, make_call(2, {"new": 1}))
-        assert "has to be recorded as a whole" in miss["error"]["message"]
+        assert "record the whole test" in miss["error"]["message"]
     with use(tmp_path, "new") as tape:  # a new call first: it is not called either
         (miss,) = replay(make_session(), make_call(2, {"new": 1}))
-        assert "has to be recorded as a whole" in miss["error"]["message"]
+        assert "record the whole test" in miss["error"]["message"]
     with use(tmp_path, "new") as tape:  # the model was asked live before: all is new
         tape.tools.note_live_model_call("0")
         session = make_session()

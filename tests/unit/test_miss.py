@@ -166,7 +166,7 @@ def tool_result(kind: str, text: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("kind", "step"),
     [
-        ("chat", "replace what differs in a normalizer of requests"),
+        ("chat", "replace the differing part in a normalizer of requests"),
         ("responses", "ignore results: llm_match_ignore = input[*].output"),
         ("anthropic", "ignore results: llm_match_ignore = messages[*].content[*].content"),
         ("bedrock", "ignore results: llm_match_ignore = messages[*].content[*].toolResult"),

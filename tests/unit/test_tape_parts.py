@@ -90,7 +90,7 @@ def test_a_player_plays_each_answer_once(path: Path) -> None:
     question = ask(Tape(path), "x")
     answers = [player.play(question, "0") for _ in range(3)]
     assert [answer.body if answer else None for answer in answers] == [b"first", b"second", None]
-    assert "was asked 3 times, recorded 2" in str(player.refuse_request(question, "0"))
+    assert "was sent 3 times, recorded 2" in str(player.refuse_request(question, "0"))
     assert player.report.counts.replayed == 2
 
 

@@ -1,8 +1,8 @@
 """Presets for coding agents that run in their own process: Claude Code, Codex, Gemini CLI, opencode.
 
-Such a client puts the day, the folder, the machine, its session and its version into every request. Its preset takes
-them out before the request is matched and stored, and recorded paths are those of the present folder again when an
-answer is replayed. Requests of other programs are matched as without a preset.
+Such a client puts the day, the folder, the machine, its session and its version into every request. Its preset removes
+them before the request is matched and stored, and puts the present folder into recorded paths when an answer is
+replayed. Requests of other programs are matched as without a preset.
 
 A preset is one module, which is imported only if ``llm_clients`` names it.
 """

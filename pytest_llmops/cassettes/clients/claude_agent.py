@@ -1,8 +1,8 @@
-"""Claude Code and the Claude Agent SDK, whose command line asks Anthropic's Messages API.
+"""Claude Code and the Claude Agent SDK, whose command line calls Anthropic's Messages API.
 
-A request holds reminders on the folder, the day, git, tokens that are left: as text blocks in ``<system-reminder>`` beside
-what the user wrote, and for newer models also as paragraphs of a message of the role ``system``. All stay but those on the
-moment and the machine: the others hold files, skills, tools and what hooks have said. The first block of the system text has
+A request holds reminders on the folder, the day, git, tokens that are left: as text blocks in ``<system-reminder>`` next to
+the user's text, and for newer models also as paragraphs of a message of the role ``system``. Reminders on the moment and the
+machine are removed. The others stay: they hold files, skills, tools and output of hooks. The first block of the system text has
 the version for billing, and ``metadata.user_id`` the device and the session.
 """
 
@@ -65,7 +65,7 @@ def is_own(body: Body) -> bool:
 
 
 def find_identities(body: Body) -> Mapping[str, str]:
-    """Return the folder that the environment states, those of the client's files, and its ids."""
+    """Return the folder that the environment states, the folders of the client's files, and its ids."""
     identities = _find_subagents(body["messages"])
     for text in map(_read_text, body["system"]):
         notes_folder = _NOTES_FOLDER.search(text)

@@ -1,4 +1,4 @@
-"""Codex, whose command line asks OpenAI's Responses API.
+"""Codex, whose command line calls OpenAI's Responses API.
 
 A request repeats the whole conversation, with ids and times of its own in every item, an ``<environment_context>`` with
 the folder and the day, and the ids of the installation and the session in ``client_metadata``.
@@ -21,7 +21,7 @@ ITEM_IDS = frozenset({"id", "internal_chat_message_metadata_passthrough"})
 # Lines before the output of a command: a random id, the time that it took, and a length that follows from the output
 _RESULT_HEAD = re.compile(r"^(?:Chunk ID:|Wall time:?|Original token count:) [^\n]{0,80}\n", re.MULTILINE)
 _OUTPUT_LINE = "\nOutput:\n"
-# In the list of skills: where those of Codex itself are
+# In the list of skills: the folder of Codex's own skills
 _CONFIG_LINE = re.compile(r"= `([^`\r\n]{1,4096})/skills/\.system`$", re.MULTILINE)
 _FOLDER_ELEMENT = re.compile(r"<cwd>([^<>\r\n]{1,4096})</cwd>")
 
@@ -33,7 +33,7 @@ def is_own(body: Body) -> bool:
 
 
 def find_identities(body: Body) -> Mapping[str, str]:
-    """Return the folder that the environment states, that of the settings, and the ids of the installation and the session."""
+    """Return the folder that the environment states, the folder of the settings, and the ids of the installation and the session."""
     identities = {}
     for item in body["input"]:
         for text in _read_texts(item):
@@ -61,7 +61,7 @@ def normalize(body: Body) -> Body:
 
 
 def _normalize_item(item: Any) -> Any:
-    """Return an item of the conversation without what differs in each run; None: nothing is left of it."""
+    """Return an item of the conversation without the parts that differ in each run; None: nothing is left of it."""
     if not isinstance(item, dict):
         return item
     item = {name: value for name, value in item.items() if name not in ITEM_IDS}
@@ -115,5 +115,5 @@ PRESET = ClientPreset(
     is_own=is_own,
     normalize=normalize,
     find_identities=find_identities,
-    miss_status=400,  # it asks five more times after 404, 422 and 424
+    miss_status=400,  # it sends the request five more times after 404, 422 and 424
 )

@@ -1,7 +1,7 @@
-"""Gemini CLI, whose command line asks Google's Gemini API.
+"""Gemini CLI, whose command line calls Google's Gemini API.
 
 A conversation begins with a ``<session_context>``: the day, the machine, the folder and its files, and the user's
-instructions (GEMINI.md), which alone stay. A sub-agent has the same in its system text. The system text has a section
+instructions (GEMINI.md). Only the instructions stay. A sub-agent has the same in its system text. The system text has a section
 for a folder in git and one for a sandbox, calls of tools have an id of the moment, and results of commands have the
 numbers of processes.
 """
@@ -19,7 +19,7 @@ INSTALLATION = "[this-client]"  # where the client is installed: it states the p
 SESSION_START = "<session_context>"
 SESSION_END = "</session_context>"
 MEMORY_START = "<loaded_context>"
-# The section on the folder in the system text of a sub-agent, and what follows it
+# The section on the folder in the system text of a sub-agent, and the text after it
 AGENT_CONTEXT = "# Environment Context\n"
 AGENT_RULES = "\nImportant Rules:\n"
 COMMAND_TOOLS = ("run_shell_command", "list_background_processes", "read_background_output")
@@ -104,7 +104,7 @@ def _normalize_context(text: str) -> str:
 
 
 def _normalize_call(call: dict[str, Any]) -> None:
-    """Take what differs in each run out of a call of a tool or its result."""
+    """Remove the parts that differ in each run from a call of a tool or its result."""
     made_up = call.get("id")
     if isinstance(made_up, str) and _MADE_UP_ID.fullmatch(made_up):
         del call["id"]

@@ -1,7 +1,7 @@
-r"""Texts that say who recorded and where: placeholders stand for them in a cassette, and the present ones in a replay.
+r"""Texts that show who recorded and where: placeholders replace them in a cassette, and the present texts replace the placeholders in a replay.
 
 A text in a recorded answer may be an argument of a tool: the agent has to find its file in the folder of the replay. So
-every placeholder is turned back, and its spelling is one that no model writes by itself.
+every placeholder is replaced again, and is spelled so that no model writes it by itself.
 
 Not covered: a path that a shell or a URL spells otherwise (``my\\ folder``, ``my%20folder``), and a path that a broken
 off answer ends in.
@@ -43,7 +43,7 @@ _NESTED_JSON = re.compile(r'"(?: |\\[nrt])*[{\[][^"\\]*(?:\\.[^"\\]*)*"')
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A text that says who or where, and what stands for it in a cassette."""
+    """A text that shows who or where, and its placeholder in a cassette."""
 
     text: str
     placeholder: str
@@ -59,7 +59,7 @@ NO_IDENTITIES: Identities = ()
 
 
 def collect_identities(stated: Mapping[str, str]) -> Identities:
-    """Return the identities of a request: those that its client states, and those of this process.
+    """Return the identities of a request: the ones that its client states, and the ones of this process.
 
     Args:
         stated: The placeholder of each text that the client states. It wins over this process: the client may run in
@@ -77,13 +77,13 @@ def collect_identities(stated: Mapping[str, str]) -> Identities:
 
 @lru_cache(maxsize=256)
 def folder_identities(folders: tuple[tuple[str, str], ...]) -> Identities:
-    """Return the identities of folders with the placeholder of each, without those of this process."""
+    """Return the identities of folders with the placeholder of each, without the identities of this process."""
     identities = [Identity(text, placeholder) for text, placeholder in folders if len(text) >= MIN_IDENTITY]
     return tuple(sorted(identities, key=lambda identity: -len(identity.text)))
 
 
 def are_in_body(body: bytes, identities: Identities) -> bool:
-    """Return whether a body may hold one of these identities, in a text or in JSON in a text. A look at the bytes decides.
+    """Return whether a body may hold one of these identities, in a text or in JSON in a text. Only the bytes are searched.
 
     >>> are_in_body(b'{"path": "/home/ann/x"}', (Identity("/home/ann", FOLDER),))
     True
@@ -168,9 +168,9 @@ def hide_in_answer(body: bytes, identities: Identities) -> bytes:
 
 
 def _hide_in_nested(text: str, identities: Identities) -> str:
-    """Return JSON with placeholders for the identities in those of its texts that are JSON, such as the arguments of a tool.
+    """Return JSON with placeholders for the identities in its texts that are JSON, such as the arguments of a tool.
 
-    A path may be spelled alike in a text and in JSON in a text, and the present one not.
+    A recorded path may have the same spelling in a text and in JSON in a text, while the present path has two.
     """
     search = _make_search(text, identities, (2, 1), keep_level=True)
     if not search.placeholders:
@@ -186,7 +186,7 @@ def _hide_in_nested(text: str, identities: Identities) -> str:
 
 
 def _mark_nested(text: str, identities: Identities) -> str:
-    """Return JSON in a text whose placeholders say so, also where the inner JSON spells a letter as it is and the outer does not."""
+    """Return JSON in a text with marked placeholders, also where the inner JSON has a letter as it is and the outer escapes it."""
     for identity in identities:
         text = text.replace(identity.placeholder, _placeholder_at(identity.placeholder, 1))
     return text
@@ -235,7 +235,7 @@ def _list_spellings(text: str, levels: tuple[int, int]) -> tuple[str, ...]:
 def _make_search(text: str, identities: Identities, levels: tuple[int, int], *, keep_level: bool) -> _Search:
     """Return the search for those identities that are anywhere in a text, as `_compile_search` describes it.
 
-    A pattern for all of them takes a hundred times as long as a look for each.
+    A pattern for all of them needs a hundred times as long as a separate search for each.
     """
     present = []
     for identity in identities:
@@ -250,9 +250,9 @@ def _compile_search(identities: Identities, levels: tuple[int, int], *, keep_lev
 
     Args:
         identities: The identities, the longest first.
-        levels: How often a text is escaped as in a JSON string: the lower level is that of the text itself, the higher
-            that of JSON in the text, such as the arguments of a tool. The first one counts if both are spelled alike.
-        keep_level: Whether the placeholder of the higher level says so, for `restore_in_answer`.
+        levels: How often a text is escaped as in a JSON string: the lower level is for the text itself, the higher
+            for JSON in the text, such as the arguments of a tool. The first one counts if both are spelled alike.
+        keep_level: Whether the placeholder of the higher level is marked, for `restore_in_answer`.
     """
     placeholders: dict[str, str] = {}  # by pattern
     for identity in identities:
@@ -289,14 +289,14 @@ def _placeholder_at(placeholder: str, level: int) -> str:
 
 
 def _escape(text: str, level: int, *, is_ascii: bool) -> str:
-    """Return a text escaped so many times as in a JSON string, with ASCII alone or not."""
+    """Return a text escaped so many times as in a JSON string, with only ASCII or not."""
     for _ in range(level):
         text = json.dumps(text, ensure_ascii=is_ascii)[1:-1]
     return text
 
 
 def _replace(text: str, search: _Search) -> str:
-    """Return a text with placeholders for what the search finds."""
+    """Return a text with placeholders for the matches of the search."""
     if not search.placeholders:  # an empty pattern is in every text
         return text
     return search.pattern.sub(lambda match: _placeholder_of(match, search), text)

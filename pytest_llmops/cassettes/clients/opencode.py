@@ -1,4 +1,4 @@
-"""opencode, whose command line asks the APIs of many vendors: those of OpenAI, Anthropic and Google are known here.
+"""opencode, whose command line calls the APIs of many vendors. Requests to OpenAI, Anthropic and Google are known here.
 
 The system text describes the environment in ``<env>``: the folder, git, the machine and the day. The tool for commands
 names the shell and a folder for temporary files, results of tools name sessions and files of the client.
@@ -32,7 +32,7 @@ _OUTPUT_FILE = re.compile(r"Full output saved to: ([^\r\n]{1,4096}/tool-output/t
 
 
 def is_own(body: Body) -> bool:
-    """Return whether opencode made a body: its system text describes the environment, or asks for a title."""
+    """Return whether opencode made a body: its system text describes the environment, or requests a title."""
     if not any(isinstance(body.get(name), list) for name in MESSAGE_MEMBERS):
         return False
     return any(ENVIRONMENT in text or text.startswith(TITLE) for text in _list_system_texts(body))
@@ -134,6 +134,6 @@ PRESET = ClientPreset(
     is_own=is_own,
     normalize=normalize,
     find_identities=find_identities,
-    # No look for another version, and none for the prices of models.
+    # No search for a new version, and none for the prices of models.
     environment=(("OPENCODE_DISABLE_AUTOUPDATE", "1"), ("OPENCODE_DISABLE_MODELS_FETCH", "1")),
 )

@@ -1,4 +1,4 @@
-"""The type of a client preset: what is known of the requests of a coding agent that runs in its own process."""
+"""The type of a client preset, which describes the requests of a coding agent that runs in its own process."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ MISSING_RECORDING = 424  # "Failed Dependency": SDKs do not repeat it
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientPreset:
-    """What is known of a client's requests.
+    """The known properties of a client's requests.
 
     Attributes:
         name: The name in ``llm_clients``.
@@ -29,15 +29,15 @@ class ClientPreset:
         tested: The versions with which the preset was tried, the newest last.
         is_own: Returns whether a body is the client's. It must also hold for what `normalize` returns, so that
             recordings of an older preset are matched by a newer one.
-        normalize: Returns the body in the form that is matched and stored: without what the client adds about the day,
+        normalize: Returns the body in the form that is matched and stored: without the client's texts about the day,
             the machine, the session and itself. It gets a copy that it may change, and must give the same again for its
             own result.
-        find_identities: Returns the texts that say who sent a body and from where, with their placeholders; an
+        find_identities: Returns the texts that show who sent a body and from where, with their placeholders; an
             absent one may be the empty text. Paths are given as `FOLDER`, see `identities`.
-        housekeeping: Method and path of requests that ask no model. `llm_proxy` answers them with an empty object: they
+        housekeeping: Method and path of requests that call no model. `llm_proxy` answers them with an empty object: they
             are neither recorded nor sent on. A path is compared without its query.
-        environment: Variables that `llm_proxy` sets, so that the client asks for nothing beside the work itself.
-        miss_status: The HTTP status for a missing recording or a refused call, after which the client does not ask again.
+        environment: Variables that `llm_proxy` sets, so that the client makes only the requests for its task.
+        miss_status: The HTTP status for a missing recording or a refused call, after which the client does not try again.
     """
 
     name: str

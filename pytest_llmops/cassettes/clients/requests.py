@@ -26,7 +26,7 @@ class ClientRequest:
     Attributes:
         body: The body.
         identities: The texts that were replaced, and have to be replaced in the answer too.
-        note: What the user should know if no recording answers: an untested version, or a body that the preset does
+        note: A note for the user if no recording answers: an untested version, or a body that the preset does
             not know. Empty: nothing.
         is_unknown: Whether the client sent it, but in a form that its preset does not know.
     """
@@ -170,7 +170,7 @@ def _describe_version(preset: ClientPreset, headers: Mapping[str, str]) -> str:
 
 
 def _describe_unknown(presets: Sequence[ClientPreset], headers: Mapping[str, str]) -> str:
-    """Return a note on a request in an unknown form; "" if its user agent is not that of a client."""
+    """Return a note on a request in an unknown form; "" if its user agent does not belong to a client."""
     for preset in presets:
         sender = preset.read_sender(headers)
         if sender:

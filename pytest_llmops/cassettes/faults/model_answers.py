@@ -1,7 +1,7 @@
-"""What a call of a model gets with a fault: an answer in the format of its vendor, a status, or a broken connection.
+"""Makes the faulty answer to a call of a model: an answer in the format of its vendor, a status, or a broken connection.
 
-It is made from the request alone, never from a recording: while an answer is recorded for the first time there is none yet,
-and a replay must give the application the same as then, or its next question would not be found.
+It is made only from the request, never from a recording. When an answer is recorded for the first time, no recording exists
+yet, and a replay must give the application the same answer as then, or its next request would not be found.
 """
 
 import json
@@ -21,20 +21,20 @@ JSON_TYPE = "application/json"
 STREAM_TYPE = "text/event-stream; charset=utf-8"
 # Clients try again at once
 RETRY_AT_ONCE = {"retry-after": "0", "retry-after-ms": "1"}
-# Endpoints whose calls are no questions to a model
+# Endpoints whose calls are not questions to a model
 _OTHER_ENDPOINTS = frozenset({"embeddings", "moderations", "rerank"})
 READ_TIMEOUT = Outcome("ReadTimeout", "The read operation timed out")
 _RESET = Outcome("ReadError", "[Errno 104] Connection reset by peer")
 _CUT = Outcome("RemoteProtocolError", "peer closed connection without sending complete message body")
 _WRONG_CONTENT = {"unexpected": ["object"]}
 _FILLER = "lorem ipsum "
-# What is cut where the format of a vendor is not known
+# The body that is cut where the format of a vendor is not known
 _ANY_BODY = b'{"id": "fault", "model": "", "content": [{"type": "text", "text": "The answer breaks off"}]}'
 CUT_TEXT = "This answer breaks off in the middle of its text."
 UNKNOWN_TOOL = "no_such_tool"
 _BROKEN_ARGUMENTS = '{"unexpected": ["object"'
 
-# The form of a vendor's answer: of a text, or of what stands in its place
+# Makes a vendor's answer from a text, or from other content in place of a text
 Make = Callable[[Question, JsonObject, object], "Answer"]
 
 
@@ -56,7 +56,7 @@ class _WrongCall:
 
 
 def is_model_call(question: Question) -> bool:
-    """Return whether a request asks a model: by its address and body, in the format of a known vendor or of the project."""
+    """Return whether a request calls a model: by its address and body, in the format of a known vendor or of the project."""
     match = _find_match(question)
     return match is not None and match.endpoint.name not in _OTHER_ENDPOINTS
 
@@ -82,12 +82,12 @@ def describe_model_call(question: Question) -> str:
 
 
 def make_model_answer(fault: Fault, question: Question, previous: Answer | None) -> Answer | None:
-    """Return what a call of a model gets; None: its format is not known, and the fault needs it.
+    """Return the faulty answer to a call of a model; None: the format of the call is not known, and the fault needs it.
 
     Args:
         fault: The fault.
         question: The call.
-        previous: What the call before has got, for ``stale``.
+        previous: The answer to the call before, for ``stale``.
     """
     answer = _make_answer(fault, question, previous)
     if answer is None:
@@ -109,7 +109,7 @@ def _mark(answer: Answer, fault: Fault) -> Answer:
 
 
 def _make_answer(fault: Fault, question: Question, previous: Answer | None) -> Answer | None:
-    """Return what a call gets, before it is marked."""
+    """Return the faulty answer to a call, before it is marked."""
     if fault.kind == "timeout":
         return Answer(0, {}, b"", outcome=READ_TIMEOUT)
     if fault.kind == "connection_reset":
@@ -133,7 +133,7 @@ def _make_answer(fault: Fault, question: Question, previous: Answer | None) -> A
 
 
 def _choose_content(fault: Fault, question: Question) -> object:
-    """Return the text of an answer, or what stands in its place."""
+    """Return the text of an answer, or other content in place of a text."""
     if fault.only_with_tools:
         return _make_wrong_call(fault, question)
     if fault.kind == "empty":
@@ -167,7 +167,7 @@ def make_long_text(size: int) -> str:
 
 
 def _make_error(question: Question, status: int, kind: str, google: str, message: str) -> Answer:
-    """Return an error in the form of the vendor; by default in that of OpenAI, which most servers share."""
+    """Return an error in the form of the vendor; by default in the form of OpenAI, which most servers share."""
     message += " (a fault of the test)"
     match = _find_match(question)
     body: dict[str, Any] = {"error": {"message": message, "type": kind, "param": None, "code": kind}}
@@ -346,7 +346,7 @@ def _write_messages(_: Question, request: JsonObject, content: object) -> Answer
         blocks = [{**begun, "input": content.values}]
         delta = {"type": "input_json_delta", "partial_json": json.dumps(content.values)}
         reason = "tool_use"
-    elif content == "":  # what the API sends where there is nothing to say
+    elif content == "":  # the API sends this for an answer without text
         blocks = []
     usage = {"input_tokens": 0, "output_tokens": 0}
     message = {

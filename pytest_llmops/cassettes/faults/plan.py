@@ -1,7 +1,7 @@
-"""When a fault comes: `FaultPlan` counts the calls of a test, and keeps what happened as a timeline.
+"""When a fault comes: `FaultPlan` counts the calls of a test, and keeps a timeline of them.
 
-A question that is asked again after a fault, or after a failure, is another attempt of the same call. The same question
-asked again after an answer is a new call. So a second call is the second one whatever retries the first one took.
+A request that is repeated after a fault, or after a failure, is another attempt of the same call. The same request
+after an answer is a new call. So retries of the first call do not change the number of the second one.
 """
 
 import threading
@@ -57,7 +57,7 @@ class FaultEvent:
 
 @dataclass(slots=True)
 class _Counter:
-    """Counts the calls that a fault looks at, and those that it hit."""
+    """Counts the calls that a fault may hit, and the calls that it hit."""
 
     count: int = 0
     numbers: dict[str, int] = field(default_factory=dict)  # of the last call of each question
@@ -72,18 +72,18 @@ class _Counter:
 
 
 class FaultPlan:
-    """The faults of a test, and what its calls got.
+    """The faults of a test, and the outcomes of its calls.
 
     Args:
         faults: The faults. If several are for the same attempt, the first comes.
 
     Attributes:
         events: The calls of the application, in their order.
-        is_judged: Whether `assert_recovers` has looked at it.
+        is_judged: Whether `assert_recovers` has checked it.
         has_socket: Whether the test has opened a WebSocket, whose responses get no fault.
-        output_schemas: The schemas of the results of tools, by server and name, as far as a client has asked for them.
-        is_obeyed: Whether an answer that the test has read says that the instructions of ``hostile`` were obeyed.
-        tools: The names of the tools that were called, as ``tool=`` takes them.
+        output_schemas: The schemas of the results of tools, by server and name, as far as a client has requested them.
+        is_obeyed: Whether an answer that the test has read shows that the instructions of ``hostile`` were obeyed.
+        tools: The names of the tools that were called, in the form that ``tool=`` accepts.
     """
 
     def __init__(self, faults: Sequence[Fault]) -> None:
@@ -161,7 +161,7 @@ class FaultPlan:
         exchanges: int = 0,
         offers_tools: bool = False,
     ) -> FaultEvent:
-        """Count a call, and return what happens to it.
+        """Count a call, and return it with its fault.
 
         Args:
             what: The call in words.
@@ -207,7 +207,7 @@ class FaultPlan:
         return chosen
 
     def note_answer(self, key: str, source: str, answer: Answer) -> None:
-        """Keep what a call got that had no fault.
+        """Keep the answer to a call without a fault.
 
         Args:
             key: The key of its question.
@@ -222,7 +222,7 @@ class FaultPlan:
                 self._last[source] = answer
 
     def note_failure(self, key: str) -> None:
-        """Note that the last call of a question failed without a fault: when it is asked again, that is another attempt."""
+        """Note that the last call of a request failed without a fault: the same request is then another attempt."""
         event = self._find_event(key)
         if event is None or event.fault is not None:
             return
@@ -241,7 +241,7 @@ class FaultPlan:
             event.came_late = True
 
     def note_text(self, text: str) -> None:
-        """Look whether an answer says that the instructions of a fault were obeyed."""
+        """Check whether an answer shows that the instructions of a fault were obeyed."""
         for event in self.hits:
             if event.fault is not None and event.fault.is_obeyed_by(text):
                 self.is_obeyed = True
@@ -261,12 +261,12 @@ class FaultPlan:
         return None
 
     def describe_calls(self) -> list[tuple[str, str]]:
-        """Return the timeline as a line for each call, with what it got."""
+        """Return the timeline as a line for each call, with its answer or fault."""
         return [(f"call {number}", describe_event(event)) for number, event in enumerate(self.events, 1)]
 
 
 def describe_event(event: FaultEvent) -> str:
-    """Return a call with what it got."""
+    """Return a call with its answer or fault, in words."""
     text = event.what
     if event.attempt > 1:
         text += f", attempt {event.attempt}"

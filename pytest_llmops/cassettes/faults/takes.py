@@ -1,7 +1,7 @@
-"""Where the answers are recorded that a test needs only with a fault: in a take for each kind, beside those of the test itself.
+"""Numbers of the takes for answers that a test needs only with a fault: one take for each kind, separate from the takes of the test itself.
 
-A test that goes on differently after a fault asks what it never asks otherwise. An ordinary run must neither replay such
-answers nor take them for stale, so they have takes of their own, far above those of trials and of ``--llm-again``.
+A test that goes on differently after a fault makes requests that it never makes otherwise. An ordinary run must neither replay
+their answers nor call them stale. So they have takes of their own, with numbers far above the takes of trials and of ``--llm-again``.
 """
 
 FIRST_FAULT_TAKE = 1_000_000
@@ -14,7 +14,7 @@ _KINDS = (
 
 
 def find_fault_take(kind: str, *, is_for_tool: bool) -> str:
-    """Return the take of what a test asks only with a fault.
+    """Return the take of the requests that a test makes only with a fault.
 
     >>> find_fault_take("rate_limit", is_for_tool=True)
     '1000101'
@@ -26,7 +26,7 @@ def find_fault_take(kind: str, *, is_for_tool: bool) -> str:
 
 
 def is_fault_take(take: int) -> bool:
-    """Return whether a take is that of a fault."""
+    """Return whether a take belongs to a fault."""
     return take >= FIRST_FAULT_TAKE
 
 

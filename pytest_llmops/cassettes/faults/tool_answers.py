@@ -1,4 +1,4 @@
-"""What a call of a tool gets with a fault: `ToolFault`, for MCP as a message, for functions as a value or an exception."""
+"""The faulty answer to a call of a tool: `ToolFault`, for MCP as a message, for functions as a value or an exception."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _ERRORS: Mapping[str, tuple[int, str]] = {
     "server_error": (INTERNAL, "Internal error"),
     "connection_reset": (CLOSED, "Connection closed"),
 }
-# What a function raises: an exception of Python, and its text
+# The error of a function: an exception of Python, and its text
 _FUNCTION_ERRORS: Mapping[str, tuple[str, str]] = {
     "timeout": ("TimeoutError", "timed out"),
     "connection_reset": ("ConnectionResetError", "connection reset by peer"),
@@ -40,12 +40,12 @@ _FUNCTION_ERRORS: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class ToolFault:
-    """What a call of a tool gets.
+    """The faulty answer to a call of a tool.
 
     Attributes:
         fault: The fault.
         content: ``result`` or ``error`` of the answer; empty: there is none.
-        line: A line that is no message.
+        line: A line that is not a message.
         pause_s: How long it waits: for its own answer with ``slow``, otherwise for an error.
         ends: Whether the connection ends.
         answer: The answer of a function of the project; None for a tool of MCP.
@@ -65,7 +65,7 @@ class ToolFault:
 
 
 def is_tool_call(question: Question) -> bool:
-    """Return whether a request calls a tool, or a function of the project: others only ask which tools there are."""
+    """Return whether a request calls a tool, or a function of the project: others only list the tools."""
     return question.method == CALL_METHOD or is_function(question)
 
 
@@ -101,11 +101,11 @@ def read_output_schemas(question: Question, answer: Answer) -> dict[str, JsonObj
 
 
 def make_tool_fault(fault: Fault, previous: Answer | None, schema: JsonObject | None = None) -> ToolFault:
-    """Return what a call of a tool gets.
+    """Return the faulty answer to a call of a tool.
 
     Args:
         fault: The fault.
-        previous: What the tool has answered before, for ``stale``.
+        previous: The answer of the tool before, for ``stale``.
         schema: The schema of its results; None: it has none, or it is not known.
     """
     if fault.kind == "slow":
@@ -120,11 +120,11 @@ def make_tool_fault(fault: Fault, previous: Answer | None, schema: JsonObject | 
 
 
 def make_function_fault(fault: Fault, previous: Answer | None) -> ToolFault | None:
-    """Return what a call of a function of the project gets, in the form of its recorded answers; None: it cannot wait.
+    """Return the faulty answer to a call of a function of the project, in the form of its recorded answers; None: it cannot wait.
 
     Args:
         fault: The fault.
-        previous: What the function has answered before, for ``stale``.
+        previous: The answer of the function before, for ``stale``.
     """
     if not FAULT_KINDS[fault.kind].can_hit_functions:
         return None

@@ -1,7 +1,7 @@
 """Calls of functions that a test has named: replayed, or made, and recorded or compared.
 
-Only the outermost call counts. What a recorded function does itself, as calling another recorded function or a server, nobody asks
-for in a replay, so it is not recorded.
+Only the outermost call counts. The function does not run in a replay, so its own calls of other recorded functions
+or of a server are not recorded.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ def record_functions(named: Sequence[str], where: str) -> Iterator[None]:
         where: The test, for errors.
 
     Raises:
-        UsageError: A path does not exist, is no function, or is given twice; for a module that is imported later, the import raises it.
+        UsageError: A path does not exist, is not a function, or is given twice; for a module that is imported later, the import raises it.
     """
     by_module = find_modules([read_choice(text) for text in named], where)
     seen: dict[int, str] = {}
@@ -106,7 +106,7 @@ class RecordedFunction:
     """A function whose calls are recorded and replayed.
 
     Args:
-        choice: Its name, and what is ignored.
+        choice: Its name, and the ignored arguments.
         found: The function.
         where: The test, for errors.
 
@@ -145,7 +145,7 @@ class RecordedFunction:
                 raise UsageError(f"{where}: tool {choice.path}: ignore={name}: its parameters are {have}")
 
     def _check_kind(self, function: FunctionType, where: str) -> None:
-        """Refuse a plain function around a coroutine function or a generator: what it returns is no result yet."""
+        """Refuse a plain function around a coroutine function or a generator: it does not return a result yet."""
         inner = inspect.unwrap(function)
         if isinstance(inner, FunctionType) and kind_of(function) == "plain" != kind_of(inner):
             raise UsageError(
@@ -338,7 +338,7 @@ class RecordedFunction:
     def _name_arguments(
         self, first: Sequence[Any], rest: Sequence[Any], named: Mapping[str, Any], more: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Return the arguments of a call by name, without ``self`` or ``cls`` and what is ignored."""
+        """Return the arguments of a call by name, without ``self``, ``cls`` and the ignored arguments."""
         by_position, rest_name, _, more_name = self._names
         if self._signature is not None:
             bound = self._signature.bind(*first, *rest, **named, **more)
@@ -356,7 +356,7 @@ class RecordedFunction:
             arguments.pop(ordered[0], None)
         return {name: value for name, value in arguments.items() if name not in self._ignored}
 
-    # What the caller gets
+    # Answers for the caller
 
     def _give(self, call: _Call, answer: Answer) -> Any:
         """Return a recorded result, or raise the recorded error."""
@@ -395,7 +395,7 @@ class RecordedFunction:
                 items.throw(outside)
 
     def _read(self, call: _Call, read: Callable[[Any, Any], Any], content: Any, known: Any) -> Any:
-        """Return what a recording says, as values.
+        """Return the content of a recording as Python values.
 
         Raises:
             CassetteMiss: The function does not return such a value any more, or the recording is damaged.
@@ -410,14 +410,14 @@ class RecordedFunction:
             ) from None
 
     def _give_result(self, call: _Call, result: Any) -> Any:
-        """Record or compare a result, and return what the caller gets."""
+        """Record or compare a result, and return the caller's result."""
         answer = self._finish(call, {"result": self._encode(call, result)})
         if answer is None:
             return result
         return self._give(call, answer)
 
     def _give_after_error(self, call: _Call, error: BaseException) -> Any:
-        """Record or compare an error, and return or raise what the caller gets.
+        """Record or compare an error, and return the caller's result or raise its error.
 
         Only errors of the function are recorded, and that a task was cancelled: a `KeyboardInterrupt` or the end of the test is not.
         """
@@ -436,7 +436,7 @@ class RecordedFunction:
         return {"result": self._encode(call, {"items": items, "returned": returned})}
 
     def _finish_failed_items(self, call: _Call, items: list[Any], error: Exception) -> Answer | None:
-        """Record or compare what a generator gave before its error."""
+        """Record or compare the values that a generator gave before its error."""
         content = self._make_items(call, items, None)
         return self._finish(call, content | {"error": self._encode_error(call, error)})
 
@@ -444,7 +444,7 @@ class RecordedFunction:
         """Refuse a generator that is sent values: they would have to be part of the call."""
         if sent is not None:
             raise call.tape.refuse(
-                f"the tool {self.name} cannot be recorded: its generator gets values by send(), which are no part of the call"
+                f"the tool {self.name} cannot be recorded: its generator gets values by send(), which are not arguments of the call"
             )
 
     def _refuse_throw(self, call: _Call) -> CassetteMiss:
@@ -465,7 +465,7 @@ class RecordedFunction:
         except Unrecordable as error:
             if call.turn.action != "record":
                 return f"cannot be recorded: {error}"
-            step = "let it return JSON values, or annotate what it returns with a dataclass, an Enum or a model of pydantic"
+            step = "let it return JSON values, or annotate its result with a dataclass, an Enum or a model of pydantic"
             raise self._refuse(call, f"it returned {error}", step) from None
 
     def _encode_error(self, call: _Call, error: Exception) -> dict[str, Any]:
@@ -489,9 +489,9 @@ class RecordedFunction:
         return call.tape.refuse(f"the tool {self.name} cannot be recorded: {why}\n  change    {step}")
 
     def _finish(self, call: _Call, content: dict[str, Any], outcome: Outcome | None = None) -> Answer | None:
-        """Record or compare what the function has answered; None: the caller gets just that, else the recorded answer.
+        """Record or compare the function's answer. Return None if the caller gets this answer, else the recorded one.
 
-        If the answer cannot be written, the end of the tape says so.
+        If the answer cannot be written, the end of the tape reports it.
         """
         latency = round(time.perf_counter() - call.started, TIMING_DIGITS)
         live = make_tool_answer(content, latency, outcome)

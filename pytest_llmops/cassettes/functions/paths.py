@@ -57,7 +57,7 @@ def find_modules(choices: Sequence[FunctionChoice], where: str) -> dict[str, lis
     """Return the functions by the name of their module. No module is imported.
 
     Raises:
-        UsageError: A path is given twice, or there is no such module.
+        UsageError: A path is given twice, or its module does not exist.
     """
     by_module: dict[str, list[FunctionChoice]] = {}
     seen = set[str]()
@@ -115,7 +115,7 @@ def find_function(module: Any, path: str, where: str) -> FoundFunction:
     """Return the function of a path in its module.
 
     Raises:
-        UsageError: There is no such name, or it is no function of Python.
+        UsageError: The name does not exist, or is not a function of Python.
     """
     names = path.removeprefix(f"{module.__name__}.").split(".")
     place = module.__name__
@@ -124,7 +124,7 @@ def find_function(module: Any, path: str, where: str) -> FoundFunction:
     for name in names:
         owner = target
         try:
-            # Of a class what is written there, not what an access makes of it: whether it is a method shows
+            # From a class the stored attribute, not the result of an access: it shows whether it is a method
             target = inspect.getattr_static(owner, name) if isinstance(owner, type) else getattr(owner, name)
         except AttributeError:
             raise _unknown_name(owner, place, name, path, where) from None
@@ -202,7 +202,7 @@ def _list_names(owner: Any) -> list[str]:
 
 
 def _no_function(target: Any, path: str, where: str) -> UsageError:
-    """Return the error for what is no function: a tool object of a framework, a class, a function written in C."""
+    """Return the error for a target that is not a Python function: a tool object of a framework, a class, a function written in C."""
     kind = shorten_text(type(target).__name__, 60)
     inner = [
         f"{path}.{name}"
@@ -212,7 +212,7 @@ def _no_function(target: Any, path: str, where: str) -> UsageError:
     if inner:
         hint = f"its function is {inner[0]}"
         if hasattr(target, "cache_clear"):
-            hint += f"; call {path}.cache_clear() before each test, or a result of another test is no call"
+            hint += f"; call {path}.cache_clear() before each test, because a result that another test cached makes no call"
     elif isinstance(target, type):
         hint = f"name a method of it: {path}.METHOD"
     else:

@@ -1,6 +1,6 @@
 """Values of Python as JSON and back, for the arguments, results and errors of recorded functions.
 
-JSON has no tuples, dates or classes, so such a value is written as an object with one member, whose name says what it is:
+JSON has no tuples, dates or classes, so such a value is written as an object with one member, whose name gives the type:
 ``{"$tuple": [1, 2]}``, ``{"$class": ["Order", {...}]}``. Nothing is unpickled, and a recording cannot name a class: only classes in
 the return annotation of the function are made, and of them only those that hold data (see `holds_data`); only errors that the module of
 the function or Python itself defines are raised.
@@ -30,7 +30,7 @@ MARK = "$"
 
 
 class Unrecordable(ValueError):
-    """A value that cannot be written as JSON; the message says which."""
+    """A value that cannot be written as JSON; the message names it."""
 
 
 def _write_datetime(value: datetime) -> str:
@@ -107,14 +107,14 @@ def _collect_classes(annotation: Any, found: dict[str, type]) -> None:
 def holds_data(kind: type) -> bool:
     """Return whether a class is an enum, a dataclass, a named tuple or a model of pydantic.
 
-    Another one, such as ``subprocess.Popen``, is never made of what a recording says, also if an annotation names it.
+    An object of any other class, such as ``subprocess.Popen``, is never made from a recording, even if an annotation names the class.
     """
     is_named_tuple = issubclass(kind, tuple) and hasattr(kind, "_fields")
     return issubclass(kind, Enum) or dataclasses.is_dataclass(kind) or is_named_tuple or is_model(kind)
 
 
 def read_return_hint(function: Any) -> Any:
-    """Return the return annotation of a function; None if it cannot be evaluated. Those of its parameters need not be evaluable."""
+    """Return the return annotation of a function; None if it cannot be evaluated. The annotations of its parameters need not be evaluable."""
     with contextlib.suppress(Exception):  # as in `read_hints`
         only_return = SimpleNamespace(__annotations__={"return": function.__annotations__.get("return")})
         return typing.get_type_hints(only_return, function.__globals__)["return"]
@@ -170,7 +170,7 @@ def _sort_key(value: Any) -> str:
 
 
 def _encode_dict(value: dict[Any, Any], classes: Mapping[str, type] | None, depth: int) -> Any:
-    """Return a dict as JSON; as pairs, if a key is no text, or looks like the mark of another type."""
+    """Return a dict as JSON; as pairs, if a key is not a string, or looks like the mark of another type."""
     is_plain = all(type(key) is str for key in value) and not any(key.startswith(MARK) for key in value)
     if is_plain:
         return {key: encode(item, classes, depth + 1) for key, item in value.items()}
@@ -285,9 +285,9 @@ def encode_result(value: Any, classes: Mapping[str, type]) -> Any:
         again = encode(decode(json.loads(json.dumps(written)), classes), classes)
     except Exception as error:  # noqa: BLE001 -- of the classes of the project
         text = shorten_text(f"{type(error).__name__}: {error}", 200)
-        raise Unrecordable(f"{name_class(type(value))}, which cannot be made again ({text})") from None
+        raise Unrecordable(f"{name_class(type(value))}, which cannot be rebuilt ({text})") from None
     if json.dumps(again, sort_keys=True) != json.dumps(written, sort_keys=True):
-        raise Unrecordable(f"{name_class(type(value))}, which is another one when it is made again")
+        raise Unrecordable(f"{name_class(type(value))}, which changes when it is rebuilt")
     return written
 
 
@@ -312,7 +312,7 @@ def encode_error(error: Exception, namespace: Mapping[str, Any]) -> dict[str, An
         written["attributes"] = attributes
     again = decode_error(written, namespace)
     if type(again) is not kind or str(again) != str(error):
-        raise Unrecordable(f"the exception {name_class(kind)}, which is another one when it is made again")
+        raise Unrecordable(f"the exception {name_class(kind)}, which changes when it is rebuilt")
     return written
 
 
@@ -323,7 +323,7 @@ def describe_error(error: Exception) -> dict[str, Any]:
 
 
 def _list_arguments(error: Exception) -> list[Any]:
-    """Return what an exception is made of: its args, and of an `OSError` also its files, which its args do not have."""
+    """Return the arguments that make an exception: its args, and for an `OSError` also its files, which its args do not have."""
     if not isinstance(error, OSError) or error.filename is None or len(error.args) != OS_ERROR_ARGS:
         return list(error.args)
     arguments = [*error.args, error.filename]
@@ -356,7 +356,7 @@ def decode_error(written: Mapping[str, Any], namespace: Mapping[str, Any]) -> Ex
 
 
 def _make_error(kind: type[Exception], arguments: list[Any], message: str) -> Exception:
-    """Return an exception of a class; without `__init__`, if that takes other arguments than the class keeps."""
+    """Return an exception of a class; without `__init__`, if `__init__` has other arguments than the class keeps."""
     with contextlib.suppress(Exception):
         error = kind(*arguments)
         if str(error) == message:

@@ -40,7 +40,7 @@ def aiohttp_patches() -> Iterator[Patch]:
 def _wrap_request(real: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     """Wrap ``ClientSession._request``, which vcrpy has replaced already.
 
-    The wrapper records calls that got no whole answer (time-outs, cancelled calls), and raises the same outcome on
+    The wrapper records calls that got no complete answer (time-outs, cancelled calls), and raises the same outcome on
     replay.
     """
     import aiohttp
@@ -161,7 +161,7 @@ async def _end_body_in_miss(
 def _record_body(response: Any, live: LiveAnswer) -> None:
     """Record the body of a response while the application reads it.
 
-    What came with the headers is recorded at once; the reader of the rest gets a subclass that passes its data on.
+    Data that came with the headers is recorded at once; the reader of the rest gets a subclass that passes its data on.
     """
     import aiohttp
 

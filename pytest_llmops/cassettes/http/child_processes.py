@@ -44,7 +44,7 @@ from pytest_llmops.errors import BudgetReached, CallDeferred, CassetteMiss, LLMO
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """What a process needs to use the tape of the test that started it.
+    """The data that a process needs to use the tape of the test that started it.
 
     Attributes:
         address: The socket of the test's process.
@@ -114,7 +114,7 @@ class TestProcess:
         return cast("Tape", NoTape(self))
 
     def ask(self, tape: int, name: str, *args: object) -> Any:
-        """Call a method of a tape in the test's process; return what it returns, or raise what it raises.
+        """Call a method of a tape in the test's process; return its result, or raise its error.
 
         Args:
             tape: The number of the tape; 0 for a question to the server itself.
@@ -149,7 +149,7 @@ class TestProcess:
 
 # Attributes of a tape that other processes read; all other names are methods
 TAPE_VALUES = frozenset({"mode", "path", "command_again", "collects"})
-# Methods without arguments that return the same for all tapes of a run: asked once
+# Methods without arguments that return the same for all tapes of a run: called once
 OF_THE_RUN = frozenset({"uses_tools", "compares_tools", "list_tool_servers"})
 # Methods that end a live call; of the latter the last argument is the answer
 ENDS_OF_CALLS = frozenset({"end_call", "end_socket", "finish_tool", "abandon_tool"})
@@ -221,11 +221,11 @@ _context = ExitStack()
 
 
 def join_test(text: str) -> None:
-    """Use the tape of the test that started this process, from now on, for all that this process asks."""
+    """Use the tape of the test that started this process, from now on, for all requests of this process."""
     from pytest_llmops.cassettes.http import interception
 
     if joined is None:
-        # Before the patches below, which put other classes in the place of those of http.client
+        # Before the patches below, which replace the classes of http.client
         request_patches(check_late_call).apply()
     use_ticket(text)
     interception.install_patches()
@@ -451,7 +451,7 @@ def _open_server() -> TapeServer:
 
 
 def close_server() -> None:
-    """Close the server; processes that are still running cannot ask any more."""
+    """Close the server; processes that are still running cannot use it any more."""
     global _server  # noqa: PLW0603 -- as above
     if _server is not None:
         _server.close()

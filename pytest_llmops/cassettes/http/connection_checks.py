@@ -89,7 +89,7 @@ def _patch_uvloop(check: CheckHost, uvloop: ModuleType) -> list[Patch]:
 
 
 def _guard_connection(check: CheckHost, real: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a method of a loop whose first arguments are a host and a port, after that of a protocol if it has one."""
+    """Wrap a method of a loop whose first arguments are a host and a port, after a protocol if it has one."""
     first = 0
     if real.__name__ == "create_connection":
         first = 1

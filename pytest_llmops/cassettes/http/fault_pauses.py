@@ -1,4 +1,4 @@
-"""Waits for answers that are late on purpose, or never come: by the client's own time limit, and by that of the fault."""
+"""Waits for answers that are late on purpose, or never come: by the client's own time limit, and by the limit of the fault."""
 
 import time
 

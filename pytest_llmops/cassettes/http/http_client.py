@@ -73,7 +73,7 @@ class BodyFraming:
         if self._in_trailer:
             self.done = not line
             return
-        # The empty line after a chunk is no number. Any other invalid line is an error in the client.
+        # The empty line after a chunk is not a number. Any other invalid line is an error in the client.
         with suppress(ValueError):
             self._left = int(line.partition(b";")[0], 16)
             self._in_trailer = not self._left
@@ -209,9 +209,9 @@ def _make_error(real: Any, tape: Tape, outcome: Outcome) -> BaseException:
 
 
 def _copy_call(stub: Any, extra: dict[str, Any]) -> tuple[Any, ...] | None:
-    """Return what is needed to send the request later, for `active_tape.outgoing_request`; None if sockets are mocked.
+    """Return the parts that are needed to send the request later, for `active_tape.outgoing_request`; None if sockets are mocked.
 
-    That is None (there is no module of httpx), a copy of the connection, since the client closes its own, and a
+    They are None (no module of httpx is used), a copy of the connection, since the client closes its own, and a
     function that sends the request on a further copy.
     """
     if socket.socket is not _real_socket:
@@ -312,7 +312,7 @@ class _ReplaySocket:
         content: The arguments of `_PieceReader`.
     """
 
-    is_llmops_replay = True  # for `request_checks`: what is written to it goes nowhere
+    is_llmops_replay = True  # for `request_checks`: nothing that is written to it is sent
 
     def __init__(self, *content: Any) -> None:
         self._content = content
@@ -332,7 +332,7 @@ class _PieceReader(io.RawIOBase):
     Args:
         pieces: The head of the answer, then its body.
         make_error: Returns the exception in which the answer ends; None: it ends well.
-        claimed: The answer if it was asked ahead of its test; left when the file is closed.
+        claimed: The answer if it was requested ahead of its test; left when the file is closed.
     """
 
     def __init__(
@@ -370,7 +370,7 @@ class _PieceReader(io.RawIOBase):
 def _make_recording_response(
     make: Callable[..., Any], live: live_response.LiveAnswer, *args: Any, **extra: Any
 ) -> Any:
-    """Make a response whose file records what is read from it, once its headers are read.
+    """Make a response whose file records the bytes that are read from it, once its headers are read.
 
     Args:
         make: The connection's own class of responses.

@@ -5,7 +5,7 @@ not touch in-process transports (ASGI, WSGI, Mock).
 
 A request that a mock answers is neither recorded nor a miss. pytest-httpx, responses, aioresponses and the in-process
 transports answer before a request gets here. respx replaces methods of httpcore, which come after the transport of
-httpx, so the patches look first whether respx answers a request.
+httpx, so the patches check first whether respx answers a request.
 """
 
 import sys
@@ -104,7 +104,7 @@ def wrap_sync_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callabl
 
 
 async def _stand_in(module: Any, request: Any, error: Exception) -> Any:
-    """Return what a server of tools that was to be compared seems to answer, as it cannot be reached: the connection goes on."""
+    """Return an answer in place of a server of tools that was to be compared and cannot be reached. The connection goes on."""
     body = await request.aread()
     status, content = answer_unreachable(request.method, body, f"{type(error).__name__}: {error}")
     return module.Response(

@@ -1,7 +1,7 @@
 """Interception of HTTP calls: all patches, in place while a tape is in use.
 
 vcrpy's ``CassettePatcherBuilder`` is not a documented API, so vcrpy's version is pinned, and a contract test covers
-what is used here. Matching, storage and errors are our own.
+the parts that are used here. Matching, storage and errors are our own.
 """
 
 import contextlib

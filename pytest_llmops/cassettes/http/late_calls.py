@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class NoTape:
-    """Takes the place of a tape in a process that has outlived its test, while no other test is running that is recorded.
+    """Replaces a tape in a process that has outlived its test, while no other test is running that is recorded.
 
     Args:
         process: The process that runs the tests.
@@ -93,7 +93,7 @@ class NoTape:
     def _make_refusal(self, host: str) -> CassetteMiss:
         """Return the error for a call of a model."""
         return CassetteMiss(
-            f"a process (pid {os.getpid()}) asks {host} after the test that started it has ended, and this run only"
+            f"a process (pid {os.getpid()}) calls {host} after the test that started it has ended, and this run only"
             " replays: let the test wait for its processes"
         )
 

@@ -43,7 +43,7 @@ STREAM_CONTENT_TYPES = ("text/event-stream", "ndjson", "jsonl", "stream+json", "
 
 def report_replay(question: Question, answer: Answer) -> None:
     """Report a replayed call to the trace."""
-    if question.is_telemetry or answer.fault:  # a fault is no call of a model: it has no price and no time
+    if question.is_telemetry or answer.fault:  # a fault is not a call of a model: it has no price and no time
         return
     recorder.record_exchange(make_exchange(question, answer, active_tape.current_purpose(), replayed=True))
 
@@ -67,7 +67,7 @@ async def hold_failed_write(tape: Tape) -> AsyncIterator[None]:
     """Hold back the miss of a block if an answer could not be written, until the other answers under way have come.
 
     A miss stops an event loop at once. The other calls of the loop are paid, and would be cancelled. If the waiting task is
-    cancelled, it ends in the miss all the same, which says why.
+    cancelled, it ends in the miss all the same, which gives the reason.
     """
     try:
         yield
@@ -181,7 +181,7 @@ class LiveAnswer:
         """Add a chunk before the application gets it.
 
         Raises:
-            TimeoutError: A judge's or an embedder's answer takes longer than ``llm_timeout``, even if it still flows.
+            TimeoutError: A judge's or an embedder's answer is slower than ``llm_timeout``, even if it still flows.
         """
         receiver = _current_receiver()
         if receiver is not None:  # maybe another one than began it
@@ -193,7 +193,7 @@ class LiveAnswer:
         else:
             self._gap = max(self._gap, self._last - before)
         if self._purpose in recorder.LIMITED_PURPOSES and self._last - self._started > self._limit_s:
-            raise TimeoutError(f"no whole answer within {self._limit_s:g} s")
+            raise TimeoutError(f"no complete answer within {self._limit_s:g} s")
         self._chunks.append(chunk)
 
     def raw_body(self) -> bytes:
@@ -222,7 +222,7 @@ class LiveAnswer:
             raise CassetteMiss(str(error)) from None
 
     def leave(self, status: int, headers: Mapping[str, str]) -> None:
-        """End an answer that the application closed early: what has come of it is recorded, without waiting for more.
+        """End an answer that the application closed early: the received part is recorded, without waiting for more.
 
         The replay is enough for an application that closes it at the same point; reading on is a miss.
 
@@ -245,7 +245,7 @@ class LiveAnswer:
         It is recorded if the application would see the same again: a time-out, a cancelled call, or a cut connection.
 
         Args:
-            error: What the client raised.
+            error: The client's error.
             status: The status of the answer, if its headers had come.
             headers: Its headers.
 
@@ -263,7 +263,7 @@ class LiveAnswer:
             self._end(0, {}, b"")
             raise self.tape.refuse(
                 f"the server at {self._question.address} sent no byte for {SILENCE_LIMIT_S:g} s"
-                f" ({self._question.method} {self._question.url}): see whether it works, or give the client a shorter"
+                f" ({self._question.method} {self._question.url}): check the server, or give the client a shorter"
                 " time-out: its own time-out is recorded"
             ) from error
         name = type(error).__name__
@@ -273,7 +273,7 @@ class LiveAnswer:
             vars(error)["llmops_note"] = why  # for the traceback of the test
         if self._keep_outcome(outcome, why, status, headers) and outcome is not None:
             self.tape.note_unrecorded(
-                f"1 call was recorded as {outcome.error}, as its client saw it; --llm-record=all asks again"
+                f"1 call was recorded as {outcome.error}, as its client saw it; --llm-record=all calls again"
             )
 
     def _keep_outcome(
@@ -281,7 +281,7 @@ class LiveAnswer:
     ) -> bool:
         """Record how a call ended without a whole answer, and return whether that was recorded.
 
-        A body that is whole all the same is recorded as a complete answer. What cannot be recorded is noted.
+        A body that is whole all the same is recorded as a complete answer. An answer that cannot be recorded is noted.
 
         Args:
             outcome: The outcome; None: the error is not one that is recorded.
@@ -296,12 +296,12 @@ class LiveAnswer:
             with contextlib.suppress(zlib.error):
                 body = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body)  # detects gzip and zlib
                 del headers["content-encoding"]
-        # What is still compressed may hold secrets.
+        # A body that is still compressed may hold secrets.
         is_readable = not body or "content-encoding" not in headers
         if is_readable and (is_whole or _ends_stream(body)):
             self.finish(status, headers, body)
             return False
-        # Not the application's doing: the limit of a judge, and what follows a miss, a spent budget or a full disk.
+        # Not the application's doing: the limit of a judge, and errors after a miss, a spent budget or a full disk.
         is_failing = self.tape.verdict() is not None or self.tape.has_failed_write()
         is_ours = self._purpose != "app" or self._late or is_failing
         if outcome is None or is_ours or not is_readable:
@@ -358,7 +358,7 @@ class LiveAnswer:
 
 
 class ClaimedAnswer:
-    """The pieces of an answer that was asked ahead of its test, while the test reads them.
+    """The pieces of an answer that was requested ahead of its test, while the test reads them.
 
     If the test leaves the stream early, only the part that it has read stays recorded, as for a call of its own.
     """

@@ -143,7 +143,7 @@ def _wrap_start(real: Callable[[Any], Any]) -> Callable[[Any], Any]:
     @functools.wraps(real)
     def start(self: threading.Thread) -> Any:
         context = active_tape.capture_context()
-        # An instance with its own `run` was patched by somebody else; it is left alone.
+        # An instance with its own `run` was patched by somebody else; it is not patched again.
         if context is None or vars(self).get("run") is not None:
             return real(self)
         run = self.run
@@ -170,7 +170,7 @@ def _wrap_submit(real: Callable[..., Any]) -> Callable[..., Any]:
     def submit(self: Any, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         context = active_tape.capture_context()
 
-        # Also if there is no context: the thread of the pool may still have the context of an earlier job.
+        # Also without a context: the thread of the pool may still have the context of an earlier job.
         @functools.wraps(fn, updated=())
         def job(*args: Any, **kwargs: Any) -> Any:
             with active_tape.inherit_context(context):

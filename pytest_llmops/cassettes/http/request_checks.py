@@ -23,7 +23,7 @@ def calls_model(url: str, read_body: ReadBody, base_url: str) -> bool:
     """Return whether a request calls a model.
 
     On the host of a model its path shows that. Elsewhere other applications have paths such as ``/responses`` too: there the path
-    must be that of a model's API only, such as ``/chat/completions``, or the body must name a model.
+    must belong only to a model's API, such as ``/chat/completions``, or the body must name a model.
 
     Args:
         url: Its URL.
@@ -49,7 +49,7 @@ def calls_model(url: str, read_body: ReadBody, base_url: str) -> bool:
 
 
 def _is_model_host(host: str, port: int | None, base_url: str) -> bool:
-    """Return whether a host is a known vendor's, or that of a model server; a wrong URL of the server is no host."""
+    """Return whether a host belongs to a known vendor or to a model server; a wrong URL of the server does not match."""
     with suppress(ValueError):
         return is_model_endpoint(host, port, base_url)
     return is_model_endpoint(host, port, "")

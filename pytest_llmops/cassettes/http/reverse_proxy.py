@@ -31,11 +31,11 @@ SERVERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "gemini": ("https://generativelanguage.googleapis.com", ("GOOGLE_GEMINI_BASE_URL",)),
     "cohere": ("https://api.cohere.com", ("CO_API_URL",)),
 }
-WATCH_S = 0.05  # how often the thread that watches a program looks whether its request is answered
+WATCH_S = 0.05  # how often the thread that watches a program checks whether its request is answered
 LEAVE_S = 1.0  # time limit for a program to leave a replayed stream that it had left when it was recorded
 READ_TIMEOUT_S = 600.0  # time limit for the next byte of an answer, as in the SDKs
 END_S = 30.0  # time limit, after the test, for the answers that are still being passed on
-# Of a request, which is held in memory; the largest upload that a vendor takes
+# Of a request, which is held in memory; the largest upload that a vendor accepts
 MAX_BODY_BYTES = 512 * 1024**2
 MAX_LINE_BYTES = 65_536  # of a body in chunks that are read at once
 UNREACHABLE = 502
@@ -57,7 +57,7 @@ class LLMProxy:
     Attributes:
         tape: The tape of the test.
         httpx: The module of `client`, see `_import_httpx`.
-        client: Sends the requests on; its calls are recorded and replayed like those of the test.
+        client: Sends the requests on; its calls are recorded and replayed like calls of the test.
         server: Receives the requests of the programs.
         url: The proxy's address, without a path.
         environment: The environment variables that direct SDKs to the proxy, for the programs that a test starts.
@@ -97,7 +97,7 @@ class LLMProxy:
 
 
 def _import_httpx() -> Any:
-    """Return httpx2, or httpx where httpx2 is not installed; what the proxy uses of them is the same.
+    """Return httpx2, or httpx where httpx2 is not installed; the proxy uses only parts that both have.
 
     openai brings one of them along: httpx2 from version 3 on, httpx before.
 
@@ -144,7 +144,7 @@ class _Server(ThreadingHTTPServer):
         changed: Guards these three; notified when a request has ended.
     """
 
-    daemon_threads = False  # the end of the test waits for what is being recorded
+    daemon_threads = False  # the end of the test waits for answers that are being recorded
     request_queue_size = 1024  # with the 5 of the standard library, many requests at once are reset
 
     def __init__(self, proxy: LLMProxy) -> None:
@@ -172,7 +172,7 @@ class _Server(ThreadingHTTPServer):
         """End the open requests, so that no program can hold up the end of the test.
 
         A request that has not come whole is cut off at once, since nothing was sent on. An answer gets `END_S` seconds,
-        because it may be recorded; then it ends as if the program had left, and a note says so.
+        because it may be recorded; then it ends as if the program had left, and a note reports it.
         """
         with self.changed:
             self.is_ending = True  # a handler that is set up from now on cuts itself off
@@ -308,8 +308,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         tape = self.proxy.tape
         tape.refuse(
-            f"cassette {tape.path}: a program left a stream early when it was recorded, and reads on now: what"
-            f" follows is not recorded: record it again: {tape.command_again}"
+            f"cassette {tape.path}: a program left a stream early when it was recorded, and now reads more"
+            f" of it than is recorded; record it again: {tape.command_again}"
         )
         tape.report.errors_elsewhere += 1
 
@@ -478,7 +478,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send_chunk(b"")
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer what the standard library cannot read as a request in the form of our other errors, not in HTML."""
+        """Answer input that the standard library cannot read as a request; the answer has the form of our other errors, not HTML."""
         detail = message or explain or reason_phrase(code)
         self._send_error(
             code, f"llm_proxy: expected a request in HTTP/1.1, got something else: {detail[:200]}"

@@ -219,10 +219,10 @@ def note_unrecorded(tape: Tape, host: str, client: str) -> None:
     if tape.mode == "none":
         raise tape.refuse(
             f"a WebSocket to {host} was refused: recordings are replayed, and only WebSockets of the package"
-            f" websockets are recorded, not those of {client}; use it, or let them through (llm_allow_hosts = {host})"
+            f" websockets are recorded, not WebSockets of {client}; use it, or let them through (llm_allow_hosts = {host})"
         )
     tape.note(
-        f"a WebSocket to {host} was not recorded: only those of the package websockets are, not those of {client}"
+        f"a WebSocket to {host} was not recorded: only WebSockets of the package websockets are, not WebSockets of {client}"
     )
 
 

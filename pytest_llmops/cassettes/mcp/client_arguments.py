@@ -1,7 +1,7 @@
 """MCP servers in the arguments of a client that is started as a process: ``--mcp-config``, as Claude Code has it.
 
-Such a client starts the servers itself, where no patch sees them. So it is told to start the relay instead
-(`mcp_relay`), which stands between it and the server. Its own configuration is not changed: it gets another argument.
+Such a client starts the servers itself, where no patch sees them. So its arguments make it start the relay instead
+(`mcp_relay`), which is between it and the server. Its own configuration is not changed: it gets another argument.
 """
 
 import json
@@ -16,7 +16,7 @@ from pytest_llmops.cassettes import active_tape
 
 OPTION = "--mcp-config"
 SERVERS = "mcpServers"
-# Runs the relay in a Python that takes nothing from the environment, which is the server's: only the packages of this one
+# Runs the relay in a Python that ignores the environment, which is the server's, and uses the packages of this process
 _CODE = "import sys; sys.path += {folders!r}; from pytest_llmops.cassettes.mcp_relay.__main__ import main; sys.exit(main())"
 
 
@@ -26,7 +26,7 @@ def relay_servers(args: Any, folder: Any) -> Any:
     They stay as they are if there are none, and without a tape that records calls of tools.
 
     Args:
-        args: The program and its arguments, in any form that `subprocess` takes.
+        args: The program and its arguments, in any form that `subprocess` accepts.
         folder: Where the process is started; None: here.
     """
     if not isinstance(args, (list, tuple)) or not any(_is_option(arg) for arg in args):
@@ -69,7 +69,7 @@ def _relay_in_value(value: str, folder: Any) -> str:
 
 
 def _read_file(value: str, folder: Any) -> object:
-    """Return the JSON of a file; None if there is no such file: the client says so."""
+    """Return the JSON of a file; None if it does not exist: the client reports that."""
     try:
         return parse_json(Path(os.fsdecode(folder or "."), value).read_bytes())
     except (OSError, ValueError, TypeError):
@@ -95,7 +95,7 @@ def make_relay_arguments() -> Sequence[str]:
 
 
 def _note_address(name: str) -> None:
-    """Say in the report of the test that a server is not recorded."""
+    """Note in the report of the test that a server is not recorded."""
     tape = active_tape.current_tape()
     if tape is not None:
         tape.note_once(

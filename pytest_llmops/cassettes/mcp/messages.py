@@ -1,4 +1,4 @@
-"""JSON-RPC messages of MCP: what each is, and answers to them."""
+"""JSON-RPC messages of MCP: their kinds, and answers to them."""
 
 from typing import Any, TypeAlias
 
@@ -18,7 +18,7 @@ INTERNAL_ERROR = -32603  # JSON-RPC 2.0, section 5.1
 
 
 def parse_message(line: bytes | str) -> Message | None:
-    """Return a line as a message; None if it is no JSON object, such as a banner of the server."""
+    """Return a line as a message; None if it is not a JSON object, such as a banner of the server."""
     value = parse_json(line)
     if isinstance(value, dict):
         return value
@@ -26,7 +26,7 @@ def parse_message(line: bytes | str) -> Message | None:
 
 
 def is_request(message: Message) -> bool:
-    """Return whether a message asks for an answer."""
+    """Return whether a message needs an answer."""
     return isinstance(message.get("method"), str) and _is_id(message.get("id"))
 
 
@@ -69,7 +69,7 @@ def cancelled_id(message: Message) -> object:
 
 
 def make_error(request_id: MessageId, text: str) -> Message:
-    """Return an answer that says why there is no result."""
+    """Return an answer with an error, whose text gives the reason."""
     return {"jsonrpc": "2.0", "id": request_id, "error": {"code": INTERNAL_ERROR, "message": text}}
 
 

@@ -52,7 +52,7 @@ def _patch_http(module: ModuleType) -> Iterator[Patch]:
 
 
 def _note_unsupported(module: ModuleType, name: str) -> None:
-    """Say in the report of the test that this version of the SDK cannot be recorded."""
+    """Note in the report of the test that this version of the SDK cannot be recorded."""
     tape = current_tape()
     if tape is not None and tape.uses_tools():
         tape.note_once(
@@ -61,7 +61,7 @@ def _note_unsupported(module: ModuleType, name: str) -> None:
 
 
 def _wrap_start(real: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap the function that starts a server: while a tape is in use, a stand-in is returned."""
+    """Wrap the function that starts a server: while a tape is in use, a replacement is returned."""
 
     @functools.wraps(real)
     async def start(
@@ -151,7 +151,7 @@ def _wrap_post_writer(real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _wrap_get_stream(real: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap the method that receives what the server sends by itself."""
+    """Wrap the method that receives messages that the server sends without a request."""
 
     @functools.wraps(real)
     async def handle_get_stream(self: Any, client: Any, writer: Any) -> Any:

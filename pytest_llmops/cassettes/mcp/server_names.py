@@ -1,6 +1,6 @@
 """Names of MCP servers in recordings: the same in every run, and readable.
 
-The name is that of ``llm_mcp_servers``, or else the command with its arguments, or host and path of the address.
+The name comes from ``llm_mcp_servers``, or else is the command with its arguments, or host and path of the address.
 """
 
 import re
@@ -72,7 +72,7 @@ def _mask_value(text: str) -> str:
 
 
 def name_url(url: str, names: Mapping[str, str]) -> str:
-    """Return the name of a server at an address. The port of a server on this machine is no part of it.
+    """Return the name of a server at an address. The port of a server on this machine is left out.
 
     >>> name_url("http://127.0.0.1:8931/mcp?key=1", {})
     'localhost/mcp'
@@ -103,5 +103,5 @@ def _find_name(lines: Iterable[str], names: Mapping[str, str]) -> str:
 
 
 def describe_process(command: str, args: Sequence[str], folder: str | PurePath | None) -> str:
-    """Return what tells two servers of one name apart in this run."""
+    """Return a text that distinguishes two servers of one name in this run."""
     return "\n".join([command, *args, str(folder or "")])

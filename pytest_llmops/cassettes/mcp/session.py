@@ -1,6 +1,6 @@
-"""One connection of a client to an MCP server: what is replayed, what goes to the server, and what is recorded.
+"""One connection of a client to an MCP server: decides which messages are replayed, sent to the server, and recorded.
 
-It knows messages alone. `stdio` and `streamable_http` pass them on.
+It knows only messages. `stdio` and `streamable_http` pass them on.
 """
 
 import contextlib
@@ -41,14 +41,14 @@ _GREETINGS = frozenset({messages.INITIALIZE, "server/discover"})  # each connect
 
 @dataclass(slots=True, eq=False)
 class Turn:
-    """What follows from a message.
+    """The effects of a message.
 
     Attributes:
         to_client: Messages that the client gets.
         to_server: Messages that go to the server.
         later: Requests that get a late answer: `McpSession.take_late_answer` returns it after so many seconds.
         ends: Whether the server ends now, as it did when it was recorded.
-        lines: Lines that the client gets although they are no messages.
+        lines: Lines that the client gets although they are not messages.
         wait_s: How long to wait before a message goes to the server.
     """
 
@@ -65,8 +65,8 @@ class _OpenRequest:
     """A request that the server has not answered yet.
 
     Attributes:
-        before: What the server has sent since.
-        replies: What the client has answered to requests of the server among them.
+        before: The messages of the server since.
+        replies: The client's answers to requests of the server among them.
     """
 
     message: Message
@@ -79,7 +79,7 @@ class _OpenRequest:
 
     @property
     def has_spare_answer(self) -> bool:
-        """Whether the client gets a recorded answer, although the server is asked only for comparison."""
+        """Whether the client gets a recorded answer, although the server is called only for comparison."""
         return (
             self.turn.action == "compare"
             and self.turn.answer is not None
@@ -89,7 +89,7 @@ class _OpenRequest:
 
 @dataclass(slots=True, eq=False)
 class _Script:
-    """A recorded answer that is being played: it stops where the server asked the client something."""
+    """A recorded answer that is being played: it stops where the server sent the client a request."""
 
     request: Message
     rest: Iterator[Message]
@@ -102,7 +102,7 @@ class McpSession:
 
     Args:
         name: Returns the name of the server for the patterns of ``llm_mcp_servers``, see `server_names`.
-        identity: What tells servers of the same name apart.
+        identity: Distinguishes servers of the same name.
     """
 
     def __init__(self, name: Callable[[Mapping[str, str]], str], identity: str) -> None:
@@ -119,19 +119,19 @@ class McpSession:
         self._loose: list[Message] = []  # of the server, while no request was open
         self._asked_by: dict[MessageId, _OpenRequest] = {}  # the open request of a request of the server
         self._numbers = itertools.count(1)
-        # What the client gets late: for each of its requests the function that makes the answer when it is time
+        # Late answers for the client: for each of its requests the function that makes the answer when it is time
         self._late: dict[MessageId, Callable[[], Message]] = {}
         self._given_up: set[MessageId] = set()  # requests that got their recorded answer before the live one
         self.compares = (
-            False  # whether the server is asked only for comparison: the client need not know of its end
+            False  # whether the server is called only for comparison: the client need not know of its end
         )
         self._server_has_ended = False
         self._is_over = False  # whether the client has closed the connection, or the server has ended
-        self.greeting: list[Message] = []  # what the client has said first: a real server has to hear it too
+        self.greeting: list[Message] = []  # the first messages of the client: a real server must get them too
         self.has_server = False  # whether the real server has heard the greeting
 
     def receive_from_client(self, message: Message) -> Turn:
-        """Return what follows from a message of the client."""
+        """Return the effects of a message of the client."""
         if messages.is_request(message):
             if message["method"] == messages.INITIALIZE:
                 self.greeting = [message]
@@ -202,9 +202,9 @@ class McpSession:
         return limit + wait_s
 
     def _give_fault(self, message: Message, question: Question, given: ToolFault, tape: Tape) -> Turn:
-        """Return what follows from a request that gets a fault on purpose."""
+        """Return the effects of a request that gets a fault on purpose."""
         if given.ends:
-            self._is_over = True  # it is ended on purpose, which is no part of the recording
+            self._is_over = True  # it is ended on purpose, which does not belong to the recording
             return Turn(ends=True)
         if given.content:
             return Turn(to_client=[_make_answer(message["id"], _complete_result(message, given.content))])
@@ -222,7 +222,7 @@ class McpSession:
         return turn
 
     def _delay(self, turn: Turn, seconds: float) -> Turn:
-        """Return a turn whose answer comes later; what the server sends before it comes at once."""
+        """Return a turn whose answer comes later; the server's messages before it come at once."""
         at_once = [message for message in turn.to_client if not messages.is_answer(message)]
         late = []
         for message in turn.to_client:
@@ -232,9 +232,9 @@ class McpSession:
         return replace(turn, to_client=at_once, later=[*turn.later, *late])
 
     def _copy_lists(self, tape: Tape, take: str) -> None:
-        """Record on a test's tape the lists that an earlier test has asked for on the same connection.
+        """Record on a test's tape the lists that an earlier test has requested on the same connection.
 
-        Run alone, this test is the first to use the connection: then the client asks for them in it.
+        If it runs without the others, this test is the first to use the connection: then the client requests them in it.
         """
         if (hash(tape), take) in self._copied_to:
             return
@@ -296,7 +296,7 @@ class McpSession:
             raise
 
     def refuse_late_start(self, error: OSError) -> list[Message]:
-        """Return what the client gets for its open requests if the server cannot be started for them. The test fails."""
+        """Return the client's answers to its open requests if the server cannot be started for them. The test fails."""
         if self.compares:
             self._server_has_ended = True
             return self._end_requests(by_server=True).to_client
@@ -317,7 +317,7 @@ class McpSession:
         return active_tape.current_take()
 
     def _replay(self, message: Message, answer: Answer, tape: Tape) -> Turn:
-        """Return the recorded answer to a request, with what the server has sent before it."""
+        """Return the recorded answer to a request, with the server's messages before it."""
         if answer.outcome is not None and answer.outcome.kind == "closed":
             return Turn(ends=True)
         if answer.outcome is not None:
@@ -348,13 +348,13 @@ class McpSession:
         return turn
 
     def _receive_reply(self, message: Message) -> Turn:
-        """Pass on what the client answers to the server, or go on with the script that has asked."""
+        """Pass on the client's answer to the server, or go on with the script that has sent the request."""
         script = self._scripts.pop(message["id"], None)
         if script is not None:
             recorded = next(script.replies, None)
             if recorded is not None and recorded != _without_id(message):
                 script.tape.note_once(
-                    f"the client answered {script.request['method']} of an MCP server otherwise than in the recording"
+                    f"the client's answer to {script.request['method']} of an MCP server differs from the recording"
                 )
             return self._play_on(script)
         request = self._asked_by.pop(message["id"], None)
@@ -365,7 +365,7 @@ class McpSession:
         return Turn(to_server=[message])
 
     def _receive_notification(self, message: Message) -> Turn:
-        """Pass on a notification if there is a server; note what is cancelled."""
+        """Pass on a notification if there is a server; note a cancelled request."""
         if message.get("method") == messages.INITIALIZED:
             self.greeting.append(message)
         cancelled = messages.cancelled_id(message)
@@ -391,7 +391,7 @@ class McpSession:
         return make()
 
     def receive_from_server(self, message: Message) -> list[Message]:
-        """Return what the client gets for a message of the server, and record it."""
+        """Return the client's messages for a message of the server, and record it."""
         if messages.is_answer(message):
             if message["id"] in self._given_up:
                 self._given_up.discard(message["id"])
@@ -449,7 +449,7 @@ class McpSession:
         return make_tool_answer(content, self._measure(request), Outcome(error, text))
 
     def _finish(self, request: _OpenRequest, answer: Answer) -> Answer:
-        """Record or compare an answer. If it cannot be written, the end of the tape says so; after that end, nobody asks for it."""
+        """Record or compare an answer. If it cannot be written, the end of the tape reports it; after that end, it is not needed."""
         with contextlib.suppress(CassetteError, CassetteMiss):
             return request.tape.finish_tool(request.question, request.turn, answer)
         return answer
@@ -505,7 +505,7 @@ class McpSession:
         return True
 
     def _end_requests(self, *, by_server: bool, status: int | None = None) -> Turn:
-        """Record that the open requests get no answer; return what the client gets."""
+        """Record that the open requests get no answer; return the client's messages."""
         error, text = "no answer", "the client has closed the connection"
         if by_server:
             error, text = "server ended", "the server has ended"
@@ -543,7 +543,7 @@ def _refuse_silence(request_id: MessageId, limit: float, tape: Tape) -> Message:
 
 
 def _select_answer(message: Message) -> Message:
-    """Return what a message answers: its result or its error."""
+    """Return the content of an answer: its result or its error."""
     return {name: message[name] for name in ("result", "error") if name in message}
 
 
@@ -553,7 +553,7 @@ def _make_answer(request_id: MessageId, content: Message) -> Message:
 
 
 def _complete_result(request: Message, content: Mapping[str, Any]) -> Message:
-    """Return the content of an answer as the protocol of a request wants it: since 2026-07-28 a result says that it is one.
+    """Return the content of an answer as the protocol of a request wants it: since 2026-07-28 a result is marked as one.
 
     Only requests of that protocol name it.
     """
@@ -568,5 +568,5 @@ def _complete_result(request: Message, content: Mapping[str, Any]) -> Message:
 
 
 def _without_id(message: Message) -> Message:
-    """Return a reply without what differs from run to run."""
+    """Return a reply without the parts that differ from run to run."""
     return {name: value for name, value in message.items() if name not in ("id", "jsonrpc")}

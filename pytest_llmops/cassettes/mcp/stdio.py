@@ -1,4 +1,4 @@
-"""Servers that the client starts as a process: `RecordedProcess` stands in for the process.
+"""Servers that the client starts as a process: `RecordedProcess` replaces the process.
 
 It is imported when the client's own module is, as it needs anyio.
 """
@@ -16,7 +16,7 @@ from pytest_llmops.cassettes.mcp import messages
 from pytest_llmops.cassettes.mcp.messages import Lines, Message, MessageId, to_line
 from pytest_llmops.cassettes.mcp.session import McpSession, Turn
 
-# No process has this number: a client that wants to kill the stand-in finds nothing (0 would be our own group)
+# No process has this number: a client that wants to kill the replacement finds nothing (0 would be our own group)
 NO_PROCESS = 2**31 - 1
 END_GRACE_S = 0.5  # how long a server that writes nothing any more may take to end
 _ENDED = (anyio.EndOfStream, anyio.ClosedResourceError, anyio.BrokenResourceError, OSError)
@@ -30,7 +30,7 @@ async def _find_status(real: "RealProcess") -> int | None:
 
 
 class RealProcess(Protocol):
-    """What is used of the process of a server."""
+    """The parts of a server's process that are used here."""
 
     stdin: Any
     stdout: Any
@@ -49,10 +49,10 @@ class RealProcess(Protocol):
 
 
 class RecordedProcess(Process):
-    """Stands in for the process of a server, which is started once a message has to go to it.
+    """Replaces the process of a server, which is started once a message has to go to it.
 
     Args:
-        session: Decides what is replayed.
+        session: Decides which messages are replayed.
         start: Starts the server.
     """
 
@@ -66,7 +66,7 @@ class RecordedProcess(Process):
         self._ended = anyio.Event()
         self._starting = anyio.Lock()
         self._greeting_id: MessageId | None = (
-            None  # while the server hears what the client has said to the recording
+            None  # while the server gets the messages that the recording has answered
         )
         self._greeted = anyio.Event()
 
@@ -127,7 +127,7 @@ class RecordedProcess(Process):
         self._send("send_signal", signal)
 
     def _send(self, name: str, *args: Any) -> None:
-        """Call a method of the server's process; without a process, the stand-in ends."""
+        """Call a method of the server's process; without a process, the replacement ends."""
         if self.real is not None:
             getattr(self.real, name)(*args)
             return
@@ -141,7 +141,7 @@ class RecordedProcess(Process):
             await self.real.aclose()
 
     def end(self, status: int) -> None:
-        """End the stand-in, whose output ends too; a real server goes on."""
+        """End the replacement, whose output ends too; a real server goes on."""
         if self.real is None and self._returncode is None:
             self._returncode = status
         self._ended.set()
@@ -158,7 +158,7 @@ class RecordedProcess(Process):
         await self.follow(turn, line)
 
     async def follow(self, turn: Turn, line: bytes) -> None:
-        """Do what a turn says."""
+        """Carry out a turn."""
         for answer in turn.to_client:
             self._stdout.put(to_line(answer))
         for text in turn.lines:
@@ -190,12 +190,12 @@ class RecordedProcess(Process):
         self.end(1)
 
     async def forward(self, line: bytes) -> None:
-        """Send a line that is no message to a real server."""
+        """Send a line that is not a message to a real server."""
         if self.real is not None:
             await self.real.stdin.send(line)
 
     async def _start_real(self, first: Message) -> RealProcess:
-        """Return the server's process, started if there is none yet. It hears first what the client has said before.
+        """Return the server's process, started if it does not run yet. It gets the client's earlier messages first.
 
         Args:
             first: The message that it gets next.
@@ -211,7 +211,7 @@ class RecordedProcess(Process):
             return self.real
 
     async def _greet(self, real: RealProcess) -> None:
-        """Tell the server what the client has said to the recording, whose answer the client has."""
+        """Send the server the client's messages that the recording has answered."""
         for message in self.session.greeting:
             if messages.is_request(message):
                 self._greeting_id = message["id"]
@@ -233,12 +233,12 @@ class RecordedProcess(Process):
         self._greeted.set()
 
     async def _start_quietly(self) -> RealProcess:
-        """Start the server's process, which does not record what it asks models itself."""
+        """Start the server's process, whose own requests to models are not recorded."""
         with active_tape.start_tool_server():
             return await self._start()
 
     async def start_now(self) -> None:
-        """Start the server's process before the client says anything.
+        """Start the server's process before the client's first message.
 
         Raises:
             OSError: It cannot be started.
@@ -247,7 +247,7 @@ class RecordedProcess(Process):
 
 
 class _Stdin(ByteSendStream):
-    """What the client writes to the server."""
+    """The client's messages to the server."""
 
     def __init__(self, process: RecordedProcess) -> None:
         self._owner = process
@@ -276,7 +276,7 @@ class _Stdin(ByteSendStream):
 
 
 class _Stdout(ByteReceiveStream):
-    """What the client reads: answers of the recording, and those of a real server."""
+    """The client's input: answers of the recording and of a real server."""
 
     def __init__(self, process: RecordedProcess) -> None:
         self._owner = process
@@ -300,11 +300,11 @@ class _Stdout(ByteReceiveStream):
         self.wake()
 
     def wake(self) -> None:
-        """Let `receive` look again what there is to wait for."""
+        """Wake `receive`, which then checks again which streams to wait for."""
         self.put(b"")
 
     def end(self) -> None:
-        """Let the client read no more than there is."""
+        """End the client's input after the lines that are there."""
         self._put.close()
 
     async def receive(self, max_bytes: int = 65536) -> bytes:  # noqa: ARG002 -- lines are not cut
@@ -319,7 +319,7 @@ class _Stdout(ByteReceiveStream):
                 return data
 
     async def _receive_next(self) -> bytes:
-        """Return what comes first; b"" to look again."""
+        """Return the lines that come first; b"" to check again."""
         if self._received:
             return self._received.popleft()
         self._release_late()
@@ -334,7 +334,7 @@ class _Stdout(ByteReceiveStream):
             return self._read_server(await real.stdout.receive())
 
     def _release_late(self) -> None:
-        """Put what is due, and forget what nobody waits for."""
+        """Put the answers that are due, and drop answers that nobody waits for."""
         now = anyio.current_time()
         late, self._late = self._late, []
         for due, request_id in late:
@@ -357,7 +357,7 @@ class _Stdout(ByteReceiveStream):
         return b""
 
     async def _receive_either(self, real: RealProcess) -> bytes:
-        """Return what comes first, from the recording or from the server."""
+        """Return the lines that come first, from the recording or from the server."""
         arrived: list[bytes | None] = []
         async with anyio.create_task_group() as group:
 
@@ -394,7 +394,7 @@ class _Stdout(ByteReceiveStream):
         return b""
 
     def _read_server(self, data: bytes) -> bytes:
-        """Return the lines that the client gets for what the server has written."""
+        """Return the lines that the client gets for the server's output."""
         out = []
         for line in self._lines.split(data):
             message = messages.parse_message(line)

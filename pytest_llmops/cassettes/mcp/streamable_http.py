@@ -1,7 +1,7 @@
 """Servers at an address: the messages of the transport "streamable HTTP" are replayed, or passed on to the transport.
 
 The transport reads the client's messages from one stream and writes the server's to another. Both are wrapped: it only
-sees what has to go out, so a replay makes no request, opens no session and closes none.
+sees messages that have to go out, so a replay makes no request, opens no session and closes none.
 
 It is imported when the client's own module is, as it needs anyio.
 """
@@ -43,7 +43,7 @@ class _Stream:
 
 
 class FromClient(_Stream):
-    """What the transport reads: the messages of the client that have to go to the server.
+    """The input of the transport: the messages of the client that have to go to the server.
 
     Args:
         inner: The stream of the client.
@@ -60,7 +60,7 @@ class FromClient(_Stream):
         return self
 
     async def __anext__(self) -> Any:
-        """Return the next message that goes to the server; what is answered here is skipped."""
+        """Return the next message that goes to the server; messages that are answered here are skipped."""
         if self._link.is_greeting:  # the server hears the next message once it has answered the first
             await self._link.greeted.wait()
         while not self._waiting:
@@ -80,7 +80,7 @@ class FromClient(_Stream):
 
 
 class ToClient(_Stream):
-    """What the transport writes: the messages of the server, which are recorded."""
+    """The output of the transport: the messages of the server, which are recorded."""
 
     def __init__(self, inner: Any, link: "HttpLink") -> None:
         super().__init__(inner)
@@ -111,7 +111,7 @@ class HttpLink:
     """One connection of a client to a server at an address.
 
     Args:
-        session: Decides what is replayed.
+        session: Decides which messages are replayed.
         make: Makes a message of the SDK.
     """
 
@@ -135,7 +135,7 @@ class HttpLink:
         self._start_task = start_task
 
     async def follow(self, turn: Turn) -> None:
-        """Send the client what a turn says."""
+        """Send the client the messages of a turn."""
         for answer in turn.to_client:
             await self._to_client.send(self.make(answer))
         for line in turn.lines:  # as the SDK does with an answer that it cannot read
@@ -155,7 +155,7 @@ class HttpLink:
             await self._to_client.send(self.make(late_answer))
 
     def make_greeting(self, first: Message) -> list[Any]:
-        """Return the messages that a server has to hear before its first one, if the client has said them to the recording."""
+        """Return the messages that a server must get before its first one, if the recording has answered them."""
         if self.session.has_server:
             return []
         self.session.has_server = True

@@ -1,1 +1,1 @@
-"""Stands between an MCP server and a client in another process, which starts it instead of the server."""
+"""Relays messages between an MCP server and a client in another process, which starts the relay instead of the server."""

@@ -19,7 +19,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """Serve a client on standard input and output; return the exit status.
 
     Args:
-        args: The command of the server, after ``--`` or alone; by default the arguments of this process.
+        args: The command of the server, after ``--`` or without it; by default the arguments of this process.
     """
     command = list(sys.argv[1:] if args is None else args)
     if command[:1] == ["--"]:

@@ -1,6 +1,6 @@
 """Passes the messages of a client on to a recorded session, and starts the server only when one has to go to it.
 
-One thread decides. Others read what the client and the server write, and put it into a queue, as signals do.
+One thread decides. Others read the output of the client and of the server, and put it into a queue, as signals do.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ def join(ticket: str) -> bool:
     try:
         tape = active_tape.current_tape()
         return tape is not None and tape.uses_tools()
-    except CassetteMiss:  # the test has ended: each request gets an error that says so
+    except CassetteMiss:  # the test has ended: each request gets an error with that reason
         return True
 
 
@@ -72,10 +72,10 @@ class Relay:
             server_names.describe_process(command[0], command[1:], os.getcwd()),  # noqa: PTH109 -- a text is needed
         )
         self._events: SimpleQueue[Event] = SimpleQueue()
-        # What is done later, each with its time: a late answer, or a message that goes to the server late
+        # Later actions, each with its time: a late answer, or a message that goes to the server late
         self._late: list[tuple[float, Callable[[], None]]] = []
         self._server: subprocess.Popen[bytes] | None = None
-        # While the server hears what the client has said to the recording: the id of that request, and what comes after it
+        # While the server gets the messages that the recording has answered: the id of that request, and the messages after it
         self._greeting_id: object = None
         self._held: list[bytes] = []
         self._is_stopping = False
@@ -90,7 +90,7 @@ class Relay:
         except OSError as error:
             sys.stderr.write(f"the MCP server cannot be started: {self._command[0]}: {error}\n")
             return NOT_FOUND
-        except CassetteMiss:  # the test has ended: each request gets an error that says so
+        except CassetteMiss:  # the test has ended: each request gets an error with that reason
             pass
         self._read_from(INPUT, "client")
         while self._status is None:
@@ -122,7 +122,7 @@ class Relay:
         threading.Thread(target=read, name=f"pytest-llmops {source}", daemon=True).start()
 
     def _wait(self) -> Event:
-        """Return the next event; meanwhile the client gets what is due."""
+        """Return the next event; meanwhile the client gets the answers that are due."""
         while True:
             timeout = None
             if self._late:
@@ -133,7 +133,7 @@ class Relay:
                 self._release_late()
 
     def _release_late(self) -> None:
-        """Do what is due."""
+        """Run the actions that are due."""
         now = time.monotonic()
         late, self._late = self._late, []
         for due, act in late:
@@ -181,7 +181,7 @@ class Relay:
                 self._server.kill()
 
     def _ask_session(self, message: Message) -> Turn:
-        """Return what follows from a message of the client. If its test has ended, a request gets an error that says so."""
+        """Return the effects of a message of the client. If its test has ended, a request gets an error with that reason."""
         try:
             return self._session.receive_from_client(message)
         except (CassetteMiss, BudgetReached, CallDeferred, LLMOpsError) as error:
@@ -212,7 +212,7 @@ class Relay:
             self._send_client(line + b"\n" if given is message else to_line(given))
 
     def _start_server(self, first: Message) -> bool:
-        """Start the server if it does not run yet. Before its first message it hears what the client has said before.
+        """Start the server if it does not run yet. Before its first message it gets the client's earlier messages.
 
         Args:
             first: The message that it gets next.
@@ -238,11 +238,11 @@ class Relay:
         return True
 
     async def _open_at_once(self) -> None:
-        """Start the server before the client says anything."""
+        """Start the server before the client's first message."""
         self._open_server()
 
     def _open_server(self) -> None:
-        """Start the server, which is not handed the tape: its messages are recorded, what it asks itself is not.
+        """Start the server, which is not handed the tape: its messages are recorded, its own requests are not.
 
         Raises:
             OSError: It cannot be started.
@@ -258,7 +258,7 @@ class Relay:
             self._read_from(self._server.stdout.fileno(), "server")
 
     def _end_greeting(self) -> None:
-        """Send the server what has waited until it knew the client."""
+        """Send the server the messages that have waited until it knew the client."""
         self._greeting_id = None
         held, self._held = self._held, []
         for line in held:
@@ -295,7 +295,7 @@ class Relay:
         self._is_stopping = True
 
     def _end_session(self) -> None:
-        """The client says no more: the server may end, and what it has not answered gets no answer."""
+        """Handle the end of the client: the server may end, and open requests get no answer."""
         self._session.end(by_server=False)
         if self._server is None or self._server.returncode is not None:
             self._status = 0

@@ -1,1 +1,1 @@
-"""Trace tapes: what an exported trace holds of a run, as a file from which a test replays the run."""
+"""Trace tapes: the content of an exported trace, as a file from which a test replays the run."""

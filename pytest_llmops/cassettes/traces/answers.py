@@ -47,7 +47,7 @@ OTHER_ENDPOINTS = ("embeddings", "rerank", "moderations")
 
 @dataclass(slots=True, eq=False)
 class _Place:
-    """What a take of a test has got so far.
+    """The answers that a take of a test has got so far.
 
     Attributes:
         calls: The indexes of the model calls whose answers were given.
@@ -302,12 +302,12 @@ def _sent_body(question: Question) -> object:
 
 
 def _wrap(spelling: Spelling) -> list[str]:
-    """Return the lines of a request, those of a message one by one."""
+    """Return the lines of a request. A message of several lines gives several."""
     return [line for text in spelling.list_lines() for line in text.split("\n")]
 
 
 def _is_name(held: str, name: str) -> bool:
-    """Return whether the tool of a trace has this name, perhaps behind that of its server, as in ``mcp__orders__refund``."""
+    """Return whether the tool of a trace has this name, perhaps behind the name of its server, as in ``mcp__orders__refund``."""
     before = held.removesuffix(name)
     return held == name or (before != held and not before[-1:].isalnum())
 

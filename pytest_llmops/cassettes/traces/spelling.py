@@ -52,7 +52,7 @@ _OTHER_NAMES = {
 # Members of a request that hold its parameters: of Gemini, Bedrock and Ollama
 _GROUPS = ("generationConfig", "generation_config", "inferenceConfig", "options", "choice")
 _VERSION = re.compile(r"[-@:](?:\d|preview|exp|latest)")  # how the version of a model begins
-# What readers put into a text for a thought
+# The mark that readers put into a text for a thought
 _THOUGHTS = ("[thinking]", "[reasoning]", "[redacted_thinking]")
 
 
@@ -65,7 +65,7 @@ class Spelling:
         is_answering: Whether the model is the one that answered, as the trace does not hold the model of the request.
         messages: A line for each message, tool call and result.
         tools: The definitions of the offered tools by name: description and parameters.
-        parameters: Those of `COMPARED`, as far as they are given.
+        parameters: The parameters of `COMPARED`, as far as they are given.
     """
 
     model: str = ""
@@ -220,7 +220,7 @@ class _CallNumbers:
         return lines
 
     def pair_results(self, results: Sequence[JsonObject]) -> list[tuple[int, JsonObject]]:
-        """Return results with the number of their call: by its id, else that of the first call without a result."""
+        """Return results with the number of their call: by its id, else the number of the first call without a result."""
         pairs = []
         for result in results:
             number = self._by_id.get(get_text(result, "tool_call_id"), 0)
@@ -302,7 +302,7 @@ def fits(held: Spelling, asked: Spelling, *, has_parameters: bool = False) -> bo
 
     Args:
         held: The call of the trace.
-        asked: The request.
+        asked: The request of the test.
         has_parameters: Whether the trace holds parameters, so that one that it lacks was not given.
     """
     if list(held.messages) != list(asked.messages) or not fits_model(held, asked.model):
@@ -360,7 +360,7 @@ def list_other_parameters(held: Spelling, asked: Spelling, *, has_parameters: bo
 
 
 def keep_compared(asked: Spelling, held: Spelling, *, has_parameters: bool = False) -> Spelling:
-    """Return a request without what is not compared, as the call of the trace does not hold it; for the difference of the two."""
+    """Return a request without the parts that are not compared because the call of the trace lacks them; for the difference of the two."""
     names = {*held.parameters, *list_other_parameters(held, asked, has_parameters=has_parameters)}
     tools = {}
     for name, (description, parameters) in asked.tools.items():

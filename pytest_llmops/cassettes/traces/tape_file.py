@@ -31,7 +31,7 @@ class TracedCall:
         model: The model that answered.
         parameters: Temperature and so on, by their names in the trace.
         answer: None: the trace does not hold it.
-        missing: What the trace does not hold of it.
+        missing: The parts of it that the trace does not hold.
     """
 
     span: str = ""
@@ -63,7 +63,7 @@ class TraceTape:
         sources: The names of the exported files.
         calls: The calls of models, in the order in which they began.
         tools: The calls of tools whose result the trace holds.
-        missing: What the trace does not hold, in words.
+        missing: The parts that the trace does not hold, in words.
     """
 
     sources: Sequence[str] = ()
@@ -95,7 +95,7 @@ class _Shared:
 
 
 def format_tape(tape: TraceTape) -> dict[str, Any]:
-    """Return a tape as the JSON of its file; what is not known is left out."""
+    """Return a tape as the JSON of its file; unknown values are left out."""
     messages = _Shared()
     definitions = _Shared()
     calls = []

@@ -62,7 +62,7 @@ class LiveConnection:
         tape.unfinished[id(self)] = self.end_with_tape
 
     def attach(self, connection: Any) -> None:
-        """Copy what a connection sends and receives from now on.
+        """Copy the messages that a connection sends and receives from now on.
 
         Args:
             connection: A connection of `websockets` whose handshake has not begun.
@@ -121,7 +121,7 @@ class LiveConnection:
         return round(time.perf_counter() - self._started, SECONDS_DIGITS)
 
     def _note_event(self, event: Any) -> None:
-        """Copy what the server sends: its answer to the handshake, and messages."""
+        """Copy the server's output: its answer to the handshake, and messages."""
         if hasattr(event, "status_code"):
             self._response = event
             return
@@ -157,7 +157,7 @@ class LiveConnection:
 
     def _end_response(self, end: ResponseEnd) -> None:
         """Report a complete response to the trace, and its cost to the ledger."""
-        is_over = self._answer is not None  # then the trace is that of another test
+        is_over = self._answer is not None  # then the trace belongs to another test
         if is_over or not self._calls:
             return
         call = self._calls.pop(0)
@@ -177,7 +177,7 @@ class LiveConnection:
         self._finish(Answer(0, {}, b"", self._seconds(), outcome=outcome, started_s=self._started_s))
 
     def end_with_tape(self) -> None:
-        """End a connection that is still open when its tape ends: what has been said so far is recorded."""
+        """End a connection that is still open when its tape ends: the messages so far are recorded."""
         if self._answer is None:
             self._finish(self._make_answer(End("open")))
 

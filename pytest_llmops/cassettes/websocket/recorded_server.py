@@ -1,6 +1,7 @@
 """The server of a recorded connection: it plays its part to a real client over a pair of sockets, in a thread.
 
-The client is that of `websockets`, unchanged: what it raises, how it closes and what it offers is as in life. No connection leaves the process.
+The client is the unchanged client of `websockets`: its errors, its closing and its options are as with a real server. No connection
+leaves the process.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class RecordedServer:
         tape: The tape that has the recording.
         question: The request that opened the connection.
         answer: The recorded answer.
-        conversation: What was said; None: the server refused the connection.
+        conversation: The messages; None: the server refused the connection.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class RecordedServer:
         ours, theirs = socket.socketpair()
         ours.settimeout(0)
         self._socket = ours
-        # The trial and the block of the caller, for what is reported to the trace.
+        # The trial and the block of the caller, for reports to the trace.
         context = contextvars.copy_context()
         thread = threading.Thread(
             target=context.run, args=(self._serve,), name="pytest-llmops websocket", daemon=True
@@ -116,7 +117,7 @@ class RecordedServer:
         return self._is_cut and not self._outgoing
 
     def _drain(self) -> None:
-        """Read what the client has sent to a connection that is cut: else it would be reset, and lose what was sent before."""
+        """Read the client's data on a connection that is cut: else it would be reset, and lose the data sent before."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
             self._socket.settimeout(None)
@@ -147,7 +148,7 @@ class RecordedServer:
         return True
 
     def _write(self) -> None:
-        """Send what is due, as far as the client takes it now."""
+        """Send the data that is due, as far as the client accepts it now."""
         is_half_closed = False
         for data in self._protocol.data_to_send():
             self._outgoing += data
@@ -201,7 +202,7 @@ class RecordedServer:
         return Response(self._answer.status, phrase, headers, self._answer.body)
 
     def _receive(self, data: bytes) -> None:
-        """Compare a message of the client, and send what was recorded after it."""
+        """Compare a message of the client, and send the messages that were recorded after it."""
         message = make_client_message(data, 0.0, is_text=self._is_text)
         difference = self._script.receive(message)
         if difference is None:
@@ -244,7 +245,7 @@ class RecordedServer:
         )
 
     def _play(self) -> None:
-        """Send what is due."""
+        """Send the messages that are due."""
         for cue in self._script.take_due():
             self._report_responses(cue)
             if isinstance(cue.content, Message):
@@ -279,7 +280,7 @@ class RecordedServer:
         return self._protocol.state is State.OPEN
 
     def _report_responses(self, cue: Cue) -> None:
-        """Report to the trace the responses that are complete with what is sent now."""
+        """Report to the trace the responses that this message completes."""
         recorded = self._conversation.messages[self._tracked : cue.position + 1]
         self._tracked += len(recorded)
         for message in recorded:

@@ -1,4 +1,4 @@
-"""A recorded conversation that is replayed: compares what the client sends, and says what the server may send next.
+"""A recorded conversation that is replayed: compares the client's messages, and decides which messages the server sends.
 
 A message of the server may be sent once the client has sent all that it had sent before that message when it was recorded. The client may send
 its messages earlier than it did then, never others and never in another order.
@@ -20,10 +20,10 @@ class Difference:
     """A message of the client that is not the recorded one.
 
     Attributes:
-        number: The one-based number of the message among those of the client, with a sound as one.
+        number: The one-based number of the message among the messages of the client, with a sound as one.
         recorded: The recorded message in the form that is compared; empty: nothing was recorded here.
         sent: The message that was sent.
-        what: What differs, if the messages do not show it.
+        what: The difference, if the messages do not show it.
     """
 
     number: int
@@ -34,7 +34,7 @@ class Difference:
 
 @dataclass(slots=True)
 class _Step:
-    """What the client has to send next: a message, or a sound in any number of pieces."""
+    """The next thing that the client has to send: a message, or a sound in any number of pieces."""
 
     message: Message
     sound: bytes | None = None
@@ -88,7 +88,7 @@ class Script:
             self._add_cue(len(conversation.messages), conversation.end)
 
     def _add_cue(self, position: int, content: Message | End) -> None:
-        """Add what the server sends, after all steps so far."""
+        """Add a message of the server, after all steps so far."""
         complete = len(self._steps)
         sound_bytes = 0
         if self._steps and self._steps[-1].sound is not None:
@@ -115,7 +115,7 @@ class Script:
         return self._describe(self._steps[place])
 
     def take_due(self) -> list[Cue]:
-        """Return what the server sends now, and forget it."""
+        """Return the messages that the server sends now, and remove them."""
         done = (self._step, self._sound_bytes)
         due = []
         while self._cues and (self._cues[0].steps, self._cues[0].sound_bytes) <= done:

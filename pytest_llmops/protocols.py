@@ -54,7 +54,7 @@ class Media:
 
     @property
     def label(self) -> str:
-        """What stands for it in a text.
+        """Its placeholder in a text.
 
         >>> Media(kind="image", type="png", size=24_310).label, Media(kind="audio", size=812).label
         ('[image: png, 24 KB]', '[audio: unknown type, 812 bytes]')
@@ -66,7 +66,7 @@ class Media:
 
     @property
     def address(self) -> str:
-        """What a request has for it: a data address with the content, else ``url``; empty if there is neither.
+        """Its address in a request: a data address with the content, else ``url``. Empty without both.
 
         >>> Media(kind="image", type="png", data="iVBO").address
         'data:image/png;base64,iVBO'
@@ -85,7 +85,7 @@ class Message:
     """A message of a conversation. Only role and content count when messages are compared.
 
     Attributes:
-        media: The images and sounds in it, in the order in which labels stand for them in the content.
+        media: The images and sounds in it, in the order of their labels in the content.
         tool_calls: The tools that it calls; the content has them as text. `to_wire` leaves them out.
         call_id: Id of the call whose result it is; "": it is not a result, or the result has no id.
         tool_name: Name of the tool whose result it is, if the result states it.
@@ -371,7 +371,7 @@ class Verdict:
     Attributes:
         score: The score on the scale ``low`` to ``high``; None exactly when it is unscored.
         reason: The judge's sentence. It is model output: for display only.
-        error: Why there is no score ("two verdicts in one reply").
+        error: Why the score is missing ("two verdicts in one reply").
         raw: The unparsed reply, for the report.
         dimensions: Scores by dimension, on the same scale.
         prescreened: Decided without calling a model, as the answer has no content.

@@ -68,7 +68,7 @@ def is_judge_file(kind: str, name: str) -> bool:
 
 
 def component_name(component: object) -> str:
-    """Return the name of a judge or an embedder: its own, or that of its class.
+    """Return the name of a judge or an embedder: its own, or the name of its class.
 
     >>> component_name(object())
     'object'
@@ -86,7 +86,7 @@ def load_builtin(kind: str, name: str, where: str = "") -> Any:
 
     Raises:
         UnknownName: No component has that name; the error lists the known names.
-        UsageError: The component takes no argument, or the argument after the colon is missing.
+        UsageError: The component accepts no argument, or the argument after the colon is missing.
     """
     if is_judge_file(kind, name):
         return _import_attribute(JUDGE_FILE_LOADER)(name)
@@ -102,14 +102,14 @@ def load_builtin(kind: str, name: str, where: str = "") -> Any:
         if help_by_taker:
             takers = ", ".join(f"{taker}:..." for taker in help_by_taker)
             hint = f" (with an argument: {takers})"
-        raise UsageError(f"{kind} {name!r}: {base} takes no argument; ask for {base!r} alone{hint}")
+        raise UsageError(f"{kind} {name!r}: {base} accepts no argument; write only {base!r}{hint}")
     if not argument.strip():
         raise UsageError(f"{kind} {name!r}: expected {help_by_taker[base]} after the colon, got nothing")
     return _import_attribute(places[base])(argument.strip())
 
 
 def unknown_component(kind: str, name: str, known: Iterable[str], *, where: str = "") -> UsageError:
-    """Return the error about the name of a component that does not exist; for a judge with what was probably meant.
+    """Return the error about the name of a component that does not exist; for a judge with the name that was probably meant.
 
     Args:
         kind: ``embedder``, ``judge`` ...

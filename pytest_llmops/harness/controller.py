@@ -165,7 +165,7 @@ class Controller:
         """Yield the notes on what makes the result of the run less worth."""
         if self.cassette_usage.crashed:
             workers = format_count(self.cassette_usage.crashed, "worker")
-            yield f"{workers} crashed: what the tests measured that they were at is lost"
+            yield f"{workers} crashed: the results of the tests that they were running are lost"
         yield from iter_given_up_judge_notes(records)
         folders = {self._config.rootpath, self._config.invocation_params.dir}
         folders |= {(self._config.rootpath / record.nodeid).parent for record in records}
@@ -177,7 +177,7 @@ class Controller:
         yield from iter_recording_notes(records)
         yield from iter_unchecked_notes(records)
         yield from iter_refused_name_notes(records)
-        if self._settings.changed:  # what it was asked for
+        if self._settings.changed:  # the purpose of the option
             yield from iter_changed_notes(records)
         yield from iter_session_doubts(self._config, self._settings)
         yield from iter_case_id_notes(records)
@@ -401,12 +401,12 @@ class Controller:
             width=find_width(terminalreporter, os.environ),
         )
         write_section(terminalreporter, section, has_title=verbosity >= 0)
-        if verbosity < -1:  # what is asked for and did not work is said even then
+        if verbosity < -1:  # a report that was requested and could not be written is named even then
             for error in self._write_errors.values():
                 terminalreporter.write_line(escape_output(error), red=True)
 
     def _describe_surroundings(self, verbosity: int) -> "Surroundings":
-        """Return what the last section needs to know besides the run."""
+        """Return the facts that the last section needs besides the run."""
         from pytest_llmops.reports.terminal import Surroundings, describe_more
 
         return Surroundings(

@@ -566,7 +566,7 @@ def test_a_model_that_got_a_fault_has_called_no_tool_and_a_code_word_is_no_answe
     assert read_ends(result, "test_calls_of_tools") == {"empty": "wrong answer", "hostile": "wrong answer"}
     assert read_ends(result, "test_limits") == {"empty": "survived", "hostile": "survived"}
     assert read_ends(result, "test_words") == {"empty": "wrong answer", "hostile": "wrong answer"}
-    assert "instructions of the hostile text were obeyed" in json.dumps(result.records["test_words"].facts)
+    assert "the model obeyed the hostile text" in json.dumps(result.records["test_words"].facts)
     assert "\nfaults    2 survived, 4 wrong answer\n" in project.run("--llm-faults=empty,hostile", "-k", "not lists", "-q").text  # fmt: skip
 
 

@@ -468,7 +468,10 @@ def test_an_approval_may_come_in_any_repetition_of_a_turn() -> None:
 @pytest.mark.parametrize(
     ("tools", "message"),
     [
-        (["refund", "close"], "turn 1: the agent wants an approval for 'close', which the script did not expect"),
+        (
+            ["refund", "close"],
+            "turn 1: the agent wants an approval for 'close', which the script did not expect",
+        ),
         ([], "turn 1: the agent did not ask to approve 'refund'"),
     ],
 )

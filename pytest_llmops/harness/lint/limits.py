@@ -13,7 +13,7 @@ def may_move_beyond(values: Sequence[float], limit: float, *, better: Literal["h
 
     Args:
         values: Of the answer and its alterations.
-        limit: What they had to reach.
+        limit: The value that they had to reach.
         better: ``higher``: at least the limit; ``lower``: at most.
 
     >>> may_move_beyond([1, 1, 1], 1, better="higher"), may_move_beyond([2, 0, 4], 0, better="higher")

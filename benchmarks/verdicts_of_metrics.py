@@ -12,11 +12,11 @@ import numpy as np
 
 from benchmarks.figures import line
 from benchmarks.suites import KINDS, JudgeScale, Scenario, draw_suite, judge_trials, make_data, pair_scores
+from pytest_llmops._util.option_modes import LOOKS
 from pytest_llmops.baselines.broken import find_broken
 from pytest_llmops.baselines.metric_data import GateRules
 from pytest_llmops.baselines.metric_verdicts import judge_metrics
 from pytest_llmops.harness.baseline_gate import LEAST_CHANCE
-from pytest_llmops.settings import LOOKS
 
 if TYPE_CHECKING:
     from numpy import float64

@@ -285,9 +285,8 @@ def find_component(kind: str, name: str) -> object:
     """
     from pytest_llmops import registry
 
-    find = _get_innermost("find_component") or registry.load_builtin
-    component: object = find(kind, name)
-    return component
+    find: Callable[[str, str], object] = _get_innermost("find_component") or registry.load_builtin
+    return find(kind, name)
 
 
 def open_block_cassette(name: str | Path, mode: RecordMode | None) -> Any:

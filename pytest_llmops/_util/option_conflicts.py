@@ -26,6 +26,19 @@ _NOT_WITH_FORK: Mapping[str, str] = {
 FORK_TRIALS = 10  # of a changed test, if neither --llm-trials nor the ini sets a number
 
 
+def settle_options(values: dict[str, Any], sources: Sources) -> None:
+    """Apply all rules below.
+
+    Raises:
+        SettingError: Two options do not go together.
+    """
+    settle_max_age(values)
+    settle_record(values, sources)
+    settle_again(values, sources)
+    settle_faults(values, sources)
+    check_tools(values)
+
+
 def settle_record(values: dict[str, Any], sources: Sources) -> None:
     """Replace the modes ``changed``, ``batch`` and ``fork`` by the mode of the cassettes and a value of their own.
 

@@ -20,8 +20,10 @@ _FOREIGN_MODES: Mapping[str, tuple[str, RecordMode]] = {
 
 # Tools for `llm_adopt`; their modules are in `adopted`
 ADOPTED_TOOLS = ("deepeval", "langsmith", "mlflow", "openevals", "phoenix", "pydantic-evals", "ragas")
+ADOPTED_NAMES = ", ".join(ADOPTED_TOOLS)
 # Coding agents for `llm_clients`; their presets are in `cassettes.clients`
 CLIENTS = ("claude-agent", "codex", "gemini-cli", "opencode")
+CLIENT_NAMES = ", ".join(CLIENTS)
 # Kinds of faults for --llm-faults; `cassettes.faults` makes them
 FAULT_NAMES = (
     "timeout", "rate_limit", "server_error", "connection_reset", "cut", "slow", "malformed_json", "empty", "too_long", "hostile",

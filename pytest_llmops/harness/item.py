@@ -6,17 +6,15 @@ Knows pytest's items by their attributes only; the hooks in `plugin` call it.
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_llmops import recorder, registry
-from pytest_llmops._util.option_declarations import Option
 from pytest_llmops._util.option_modes import RecordMode
 from pytest_llmops.errors import (
     BudgetReached,
@@ -33,8 +31,9 @@ from pytest_llmops.harness import caught_errors, components, tapes
 from pytest_llmops.harness.markers import llm_fault, llm_models, llm_trials, load_markers
 from pytest_llmops.harness.own_tests import is_recorded_elsewhere
 from pytest_llmops.harness.parametrize import describe_parameters
+from pytest_llmops.harness.rerun_flags import iter_rerun_flags
 from pytest_llmops.measurement import Json, format_amount, shorten_text, to_builtins
-from pytest_llmops.settings import NEEDS_JUDGE, OPTIONS, Settings
+from pytest_llmops.settings import NEEDS_JUDGE, Settings
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes import FaultPlan, Tape
@@ -42,12 +41,6 @@ if TYPE_CHECKING:
     from pytest_llmops.harness.run_checks import CollectedTests
     from pytest_llmops.recorder import Exchange
     from pytest_llmops.results.run import TestRecord
-
-# Settings that a request depends on, in addition to the versions of prompts
-REQUEST_SETTINGS = frozenset({"trials", "model", "judge_model", "base_url"})
-REQUEST_KEYS = frozenset({"llm_api", "llm_embedder"})  # the same for ini keys without a flag
-# In a URL, what may hold secrets: user and password before "@", and the query
-SECRETS_IN_URL = re.compile(r"(?<=://)[^/?#]*(?=@)|(?<=\?).+")
 
 
 @dataclass(slots=True)
@@ -415,41 +408,14 @@ class Harness:
             path = str(self.item.path)
         words = ["pytest", f"{path}::{rest}"]
         if self.settings.again:  # it selects the test, and numbers its recorded answers
-            words = ["pytest", "--llm-again"]
-            if self.settings.again_from:
-                words = ["pytest", f"--llm-again={self.settings.again_from}"]
+            words = ["pytest", self.settings.again_flag]
         if self.settings.judge:
             words.append("--llm-judge")
         if self.variant is not None:
             words.append(self.variant.flag)
         words += [f"--llm-prompt={version}" for version in self.settings.prompt]
-        words += self._rerun_flags()
+        words += iter_rerun_flags(self.item.config, self.settings, self.redactor)
         return shlex.join(words)
-
-    def _rerun_flags(self) -> Iterator[str]:
-        """Yield the flags that a rerun needs to make the same requests, as ``--llm-model=gpt-5``; secrets are masked."""
-        for override in self.item.config.getoption("override_ini", None) or ():
-            if override.partition("=")[0] in REQUEST_KEYS:
-                yield "-o"
-                yield self.redactor.clean_text(override)
-        for option in OPTIONS:
-            value = getattr(self.settings, option.name)
-            if option.name not in REQUEST_SETTINGS or not self._needs_flag(option, value):
-                continue
-            values = value if isinstance(value, tuple) else (value,)
-            for single in values:
-                text = str(single)
-                if option.name == "base_url":
-                    text = SECRETS_IN_URL.sub("[secret]", text)
-                yield f"{option.flag}={self.redactor.clean_text(text)}"
-
-    def _needs_flag(self, option: Option, value: object) -> bool:
-        """Return whether a rerun needs the flag to have the same value: not if the value comes from the ini or is the default."""
-        config = self.item.config
-        if config.getoption(option.dest, None) is not None:
-            return True
-        # The address may come from OPENAI_BASE_URL, which may not be set where the command is run.
-        return option.name == "base_url" and bool(value) and not config.getini(option.dest)
 
     def describe_origin(self) -> list[tuple[str, str]]:
         """Return labelled lines for a failure text: which model answered at which cost, and the command to run this test again."""

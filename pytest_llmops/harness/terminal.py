@@ -15,7 +15,7 @@ from pytest_llmops._util.git import run_git
 from pytest_llmops._util.option_modes import LOOKS
 from pytest_llmops.cassettes import count_live_calls
 from pytest_llmops.errors import SetupMissing, append_code, split_code
-from pytest_llmops.harness.item import SECRETS_IN_URL
+from pytest_llmops.harness.rerun_flags import SECRETS_IN_URL
 from pytest_llmops.measurement import (
     Measurement,
     escape_output,

@@ -205,7 +205,7 @@ def test_batches_of_several_runs_wait_and_are_collected(shop: Project) -> None:
     with OpenAIBatchServer(polls=0) as server:
         ini = INI.replace("http://127.0.0.1:1", server.url)
         small = "from pytest_llmops.harness.ahead import batches\nbatches.MIN_REQUESTS = 2\n"
-        shop.write(**{"pytest.ini": ini, "conftest.py": small + CONFTEST})
+        shop.write(**{"pytest.ini": ini, "conftest.py": small})
 
         def ask() -> tuple[bool, list[str]]:
             ledger = make_runs(shop, trials=1, arguments=("--llm-record=batch",))

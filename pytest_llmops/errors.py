@@ -20,11 +20,11 @@
      +- WireError                     a value that must not be sent between processes
      +- MeasurementErrored            no score: an error, never a low score
 
-    MeasurementFailed (AssertionError)  scored, and outside its threshold
+    MeasurementFailed (AssertionError)  a score outside of its threshold
 
     CassetteMiss (BaseException)        a request without a recording
     BudgetReached (BaseException)       a live call that would exceed the run's budget
-    RetriedForEver (BaseException)      a call that gets a fault on purpose, and is tried again for ever
+    RetriedForEver (BaseException)      a call that gets a fault on purpose, and is tried again forever
     CallDeferred (BaseException)        ends a run of a test that only collects its requests (--llm-concurrency)
     SilentWriteRefused (BaseException)  ends such a run of a test that would write a file
 
@@ -243,7 +243,7 @@ class UnknownName(UsageError):
     """An unknown name.
 
     Attributes:
-        kind: The kind of thing ("prompt", "judge" ...).
+        kind: The kind of the name ("prompt", "judge" ...).
         name: The name as given.
         known: The names that exist.
         where: Where the name was given or looked up; may be empty.
@@ -437,7 +437,7 @@ class _HoldsMeasurements(_Picklable):
     """A mixin for errors that have measurements, at least one.
 
     Attributes:
-        record_commands: The commands that ask a judge again whose recorded reply could not be read.
+        record_commands: The commands that call a judge again whose recorded reply could not be read.
     """
 
     def __init__(
@@ -482,7 +482,7 @@ def swallowed_error(what: str, error: CassetteMiss | BudgetReached) -> CassetteM
     """Return an error that fails a test although the application caught the error of a missing recording or a spent budget.
 
     Args:
-        what: What happened nevertheless, as the beginning of the message: "the test passed".
+        what: The result of the test, as the beginning of the message: "the test passed".
         error: The error that was caught.
     """
     how = "refused"

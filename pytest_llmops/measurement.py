@@ -454,7 +454,7 @@ def number_texts(failures: Sequence[object]) -> str:
     >>> print(number_texts(["a\n  from m", "b\n  from  m"]))
     1. a
     2. b
-    of all of them
+    in all of them
       from m
     """
     texts = [str(failure).split("\n") for failure in failures]
@@ -468,7 +468,7 @@ def number_texts(failures: Sequence[object]) -> str:
         numbered += [line for line in rest if _squeeze(line) not in shared]
     closing = [line for line in texts[0][1:] if _squeeze(line) in shared]
     if closing:
-        closing.insert(0, "of all of them")
+        closing.insert(0, "in all of them")
     return "\n".join([*numbered, *closing])
 
 

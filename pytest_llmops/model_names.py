@@ -1,4 +1,4 @@
-"""Recognize the names of models, and decide whether two names are of the same one, whatever provider, alias or snapshot they name."""
+"""Recognize the names of models, and decide whether two names mean the same model, with any provider, alias or snapshot."""
 
 import re
 from collections.abc import Iterable

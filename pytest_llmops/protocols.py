@@ -1,6 +1,6 @@
 """Data types and protocols for extensions: messages, completions, verdicts, hits; model, embedder, judge, retriever.
 
-Any object with the methods of a protocol will do, nothing is inherited.
+Any object with the methods of a protocol is accepted. It does not need a base class.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Message:
         """Return the message that `to_wire` wrote; keys of a newer version are ignored.
 
         Raises:
-            TypeError: A value is of another type: a case file may say anything of its calls.
+            TypeError: A value is of another type: a case file may contain anything.
         """
         values = _known_fields(cls, wire)
         values.pop("tool_calls", None)  # not written by `to_wire`
@@ -308,7 +308,7 @@ def _read_media(wires: Any) -> tuple[Media, ...]:
     """Return the images and sounds that `Media.to_wire` wrote.
 
     Raises:
-        TypeError: A value is of another type: a case file may say anything of its calls.
+        TypeError: A value is of another type: a case file may contain anything.
     """
     items = []
     for wire in wires:
@@ -469,7 +469,7 @@ class Model(Protocol):
 class Embedder(Protocol):
     """Maps texts to vectors.
 
-    Optional attributes: ``name``; ``default_threshold``, the least similarity of two texts with the same meaning
+    Optional attributes: ``name``; ``default_threshold``, the lowest similarity of two texts with the same meaning
     (None: an assertion must give a threshold); ``across_calls = False`` if it is fitted to the texts of a single
     call; ``cacheable = True`` if a text has the same vector in every call, computed without a network;
     ``alignment_threshold``, if it has ``embed_tokens`` too and `assert_semantic` may align the words of answers with it.

@@ -72,9 +72,9 @@ class Recorder:
     Attributes:
         measurements: In the order they were emitted.
         facts: Shown in the report next to the measurements: prompt, case, retriever ...
-        exchanges: What went over the wire; `trace` reads a `Call` out of each.
+        exchanges: Requests and answers as they went over the wire. `trace` reads a `Call` out of each.
         find_component: ``(kind, name) -> object``, bound to the test's hooks; None: the built-in table.
-        describe_origin: ``(label, text)`` pairs that say where the answer came from and how to run the test again.
+        describe_origin: ``(label, text)`` pairs: where the answer came from and how to run the test again.
         redact: Masks secrets in failure texts.
         open_block_cassette: Opens a cassette by name, under the run's settings.
         soft: Failures are collected and raised at the end of the block.
@@ -88,7 +88,7 @@ class Recorder:
     measurements: list[Measurement] = field(default_factory=list)
     facts: dict[str, Json] = field(default_factory=dict)
     exchanges: list[Exchange] = field(default_factory=list)
-    file_digests: dict[bytes, bytes] = field(default_factory=dict)  # what requests have for files
+    file_digests: dict[bytes, bytes] = field(default_factory=dict)  # encoded content -> its digest, which replaces it in requests
     find_component: Callable[[str, str], object] | None = None
     settings: Settings | None = None
     describe_origin: Callable[[], Sequence[tuple[str, str]]] | None = None
@@ -208,7 +208,7 @@ def _test_recorder() -> Recorder | None:
 
 
 def running_test_recorder() -> Recorder | None:
-    """Return the recorder of the running test, whatever blocks are open in it; None in a plain script."""
+    """Return the recorder of the running test, also inside open blocks. None in a plain script."""
     for recorder in reversed(_recorder_stack()):
         if recorder.settings is not None:
             return recorder
@@ -281,7 +281,7 @@ def find_component(kind: str, name: str) -> object:
     """Return a component ("embedder", "judge" ...) by name.
 
     Raises:
-        UnknownName: There is none; the error names what exists and the closest.
+        UnknownName: There is none. The error lists the known names and the closest one.
     """
     from pytest_llmops import registry
 
@@ -298,7 +298,7 @@ def open_block_cassette(name: str | Path, mode: RecordMode | None) -> Any:
 
 
 def record_exchange(exchange: Exchange) -> None:
-    """Record what went over the wire in the running test; do nothing in a plain script."""
+    """Record a request and its answer in the running test. Do nothing in a plain script."""
     with _lock:
         find_test_recorder().exchanges.append(exchange)
 
@@ -319,7 +319,7 @@ def shorten_masked(text: str, limit: int = 200) -> str:
 
 
 def list_exchanges() -> tuple[Exchange, ...]:
-    """Return what went over the wire in the running test so far; empty in a plain script."""
+    """Return the requests and answers of the running test so far. Empty in a plain script."""
     return tuple(find_test_recorder().exchanges)
 
 
@@ -335,7 +335,7 @@ def find_test_recorder() -> Recorder:
 def set_purpose(name: str) -> Iterator[None]:
     """Set the purpose of the calls of a block: ``judge``, ``embedder`` or ``app``.
 
-    ``app`` does not replace the purpose of a surrounding block: a judge may ask the model of the application.
+    ``app`` does not replace the purpose of a surrounding block: a judge may call the model of the application.
     """
     purpose = name
     if name == "app":
@@ -352,7 +352,7 @@ LIMITED_PURPOSES = ("judge", "embedder")
 
 
 def current_purpose() -> str:
-    """Return what calls that are made here are for: ``app``, ``judge`` or ``embedder``."""
+    """Return the purpose of calls that are made here: ``app``, ``judge`` or ``embedder``."""
     return _purpose.get()
 
 
@@ -393,7 +393,7 @@ def emit(
 
     Raises:
         MeasurementFailed: It is outside its threshold.
-        MeasurementErrored: It could not be taken.
+        MeasurementErrored: It has no score.
 
     >>> emit(Measurement(name="m", value=1.0)).status
     'recorded'
@@ -411,7 +411,7 @@ def emit_together(emissions: Sequence[Emission], *, cause: Exception | None = No
 
     Raises:
         MeasurementFailed: At least one measurement is outside its threshold.
-        MeasurementErrored: None failed, but at least one could not be taken.
+        MeasurementErrored: None failed, but at least one has no score.
     """
     emissions = [emission.with_evidence() for emission in emissions]
     measurements = [emission.measurement for emission in emissions]
@@ -493,7 +493,7 @@ def _build_failure(
 
 
 def _describe_origin() -> Pairs:
-    """Return the lines that say where the answer came from, and how to run the test again; none in a plain script."""
+    """Return the lines about the origin of the answer, and how to run the test again. Empty in a plain script."""
     describe = _get_innermost("describe_origin")
     if describe is None:
         return ()
@@ -502,7 +502,7 @@ def _describe_origin() -> Pairs:
 
 
 class soft(ContextDecorator):  # noqa: N801 -- reads as a function, as in `with soft():`
-    """Collect the failures of a block and raise once, listing all.
+    """Collect the failures of a block, and raise one failure that lists all.
 
     The surrounding recorder gets all measurements either way. Another exception raised in the block
     passes unchanged, with the collected failures as a note. Once a check has failed, judges in the
@@ -587,7 +587,7 @@ def _raise_collected(inner: Recorder) -> None:
 
 @contextmanager
 def collect() -> Iterator[list[Measurement]]:
-    """Collect the measurements of a block: nothing is raised, nothing is reported.
+    """Collect the measurements of a block. Nothing is raised or reported.
 
     >>> from pytest_llmops import emit
     >>> with collect() as measurements:

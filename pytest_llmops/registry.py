@@ -82,7 +82,7 @@ def load_builtin(kind: str, name: str, where: str = "") -> Any:
     Args:
         kind: ``embedder``, ``judge``, ``model`` or ``NLI model``.
         name: The name, alone or with an argument: ``sentence-transformers:all-MiniLM-L6-v2``.
-        where: What named it, for the error.
+        where: The place that named it, for the error.
 
     Raises:
         UnknownName: No component has that name; the error lists the known names.
@@ -115,7 +115,7 @@ def unknown_component(kind: str, name: str, known: Iterable[str], *, where: str 
         kind: ``embedder``, ``judge`` ...
         name: The name as given.
         known: The names that exist.
-        where: What named it; may be empty.
+        where: The place that named it; may be empty.
     """
     if kind == "judge":
         from pytest_llmops._util.judge_names import unknown_judge
@@ -126,6 +126,6 @@ def unknown_component(kind: str, name: str, known: Iterable[str], *, where: str 
 
 
 def _import_attribute(place: str) -> Any:
-    """Return what ``package.module:attribute`` names."""
+    """Return the object that ``package.module:attribute`` names."""
     module, _, attribute = place.partition(":")
     return getattr(importlib.import_module(module), attribute)

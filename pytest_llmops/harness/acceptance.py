@@ -77,7 +77,7 @@ class _Selection:
 
 @dataclass(slots=True)
 class _Problems:
-    """What speaks against accepting a run, and why tests may be missing from it."""
+    """The reasons against accepting a run, and why tests may be missing from it."""
 
     why_partial: str
     sentences: list[str] = field(default_factory=list)
@@ -166,7 +166,7 @@ def accept_run(
 
 
 def _describe_commit(outputs_file: Path) -> str:
-    """Keep the file of the outputs out of git, and return what to commit."""
+    """Keep the file of the outputs out of git, and return a sentence about the files to commit."""
     status = ignore_in_git(outputs_file)
     if status == "added":
         return f"commit it, and .gitignore, which now has a line for {outputs_file.name}"
@@ -216,7 +216,7 @@ def _write_baseline(path: Path, older: Baseline, merged: Baseline, accepted: Ite
 def _list_problems(
     gate: BaselineGate, ran: Sequence[TestRecord], older: Baseline, verdict: Verdict | None
 ) -> _Problems:
-    """Return what speaks against accepting a run."""
+    """Return the reasons against accepting a run."""
     why_partial = gate.why_partial(older.tests) or _why_partly_accepted(gate)
     problems = _Problems(why_partial)
     sentences = problems.sentences

@@ -34,7 +34,7 @@ CACHE_KEY = "llmops/again"
 # Key of a worker's output: the message for the controller, which ends the run with it
 WORKER_KEY = "llmops_setup"
 RECORD_MODES = ("new", "none", "live")
-# Options of pytest that select tests by what happened in another run
+# Options of pytest that select tests by the result of another run
 SELECTING = {"lf": "--lf", "stepwise": "--stepwise"}
 RUN_ALL = "run the whole suite first: pytest"
 
@@ -163,7 +163,7 @@ def _check_baseline(config: Any, settings: Settings, earlier: EarlierRun) -> Non
     if now != earlier.baseline:
         raise UsageError(
             f"--llm-again: expected the baseline of the earlier run ({earlier.baseline}), got {now}: "
-            "cases that broke against one baseline prove nothing about another; run the whole suite anew: pytest"
+            "cases that broke against one baseline prove nothing about another; run the whole suite: pytest"
         )
 
 
@@ -223,7 +223,7 @@ class AgainHooks:
         names = format_name_list(missing)
         return (
             f"--llm-again: expected the tests that broke, got none named {names}: renamed or removed since, or not in the files "
-            "that the command names; run the whole suite anew: pytest"
+            "that the command names; run the whole suite: pytest"
         )
 
     def _describe_unrecorded(self, items: Sequence[Any]) -> str:

@@ -534,7 +534,7 @@ def run_looks(config: Any) -> Generator[None, Any, Any]:
             return status
         arguments = list(config.invocation_params.args)
         end = len(arguments)
-        if "--" in arguments:  # what follows are not options
+        if "--" in arguments:  # no options follow
             end = arguments.index("--")
         arguments[end:end] = [f"--llm-trials={option}"]
         sys.stdout.flush()

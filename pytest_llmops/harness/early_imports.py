@@ -52,7 +52,7 @@ STATISTICS = ("numpy", "scipy.special", "sklearn.metrics")
 TRAJECTORIES = ("pytest_llmops.agents.sources:import_readers",)
 TOOL_CALLS = (*TRAJECTORIES, "scipy.sparse.csgraph", "regex", *SCHEMAS)
 
-# What tests need by their fixtures
+# Imports of tests by their fixtures
 NEEDS_BY_FIXTURE: dict[str, tuple[str, ...]] = {
     "embedder": (EMBEDDER,),
     "judge": (JUDGE,),
@@ -66,7 +66,7 @@ NEEDS_BY_FIXTURE: dict[str, tuple[str, ...]] = {
     "retriever": ("pytest_llmops.retrievers.bm25", "pytest_llmops.retrievers.dense", "numpy", "bm25s"),
 }  # fmt: skip
 
-# What tests need by the names that their code uses: public names of this package, and modules of it
+# Imports of tests by the names that their code uses: public names of this package, and modules of it
 NEEDS_BY_NAME: dict[str, tuple[str, ...]] = {
     "assert_cache": ("numpy", "scipy.special"),
     "assert_checklist": (JUDGE,),
@@ -119,7 +119,7 @@ NEEDS_BY_EMBEDDER: dict[str, tuple[str, ...]] = {
 # Embedders that read a file of this machine when they are first used
 LOCAL_EMBEDDERS = frozenset({"e5", "minilm", "minilm-multilingual"})
 
-# What HTTP clients and SDKs import when they are first used, if the project has imported them
+# Imports of HTTP clients and SDKs on first use, if the project has imported them
 NEEDS_BY_CLIENT: dict[str, tuple[str, ...]] = {
     "anthropic": ("anthropic.resources.messages",),
     "httpx": ("httpcore",),
@@ -128,7 +128,7 @@ NEEDS_BY_CLIENT: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 # Imports of asyncio's clients in their first call
 ASYNC_PARTS = ("anyio._backends._asyncio",)
-# What SDKs import when they are first used. Imported early where the silent runs of tests have a process of their own: otherwise
+# Imports of SDKs on first use. Imported early where the silent runs of tests have a process of their own: otherwise
 # that process and this one would each import it
 LAZY_SDK_PARTS = {"openai": "pytest_llmops.providers.openai_sdk:import_lazy_parts"}
 
@@ -169,7 +169,7 @@ def import_for_tests(session: Any, ours: Sequence[Any], settings: Settings) -> N
 
 
 def _find_used_names(session: Any, items: Iterable[Any]) -> set[str]:
-    """Return what tests, their fixtures and the hooks of conftest files use of this package."""
+    """Return the names of this package that tests, their fixtures and the hooks of conftest files use."""
     starts = list[Any]()
     for item in items:
         starts.extend(_iter_code_of_test(item))
@@ -193,7 +193,7 @@ def _iter_code_of_test(item: Any) -> Iterator[Any]:
 
 
 def _list_needs(items: Iterable[Any], names: Iterable[str]) -> set[str]:
-    """Return what tests need by their fixtures, and by the names that their code uses."""
+    """Return the modules that tests need by their fixtures, and by the names that their code uses."""
     needs = set[str]()
     for name in names:
         needs.update(NEEDS_BY_NAME.get(name, ()))
@@ -285,7 +285,7 @@ def _import_place(place: str) -> None:
 
 
 def _import_recording(recorded: Iterable[Any], settings: Settings) -> None:
-    """Import what recording and replaying need, and make the patches of HTTP clients, which each cassette then applies."""
+    """Import the modules for recording and replaying, and make the patches of HTTP clients, which each cassette then applies."""
     from pytest_llmops.cassettes import CASSETTE_FOLDER, install_patches
     from pytest_llmops.harness.markers.cases import find_trace
 

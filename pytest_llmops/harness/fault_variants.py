@@ -92,7 +92,7 @@ class FaultVariant:
         fault: The fault.
 
     Attributes:
-        plan: Gives the call its fault, and keeps what happened.
+        plan: Gives the call its fault, and keeps the result.
         take: The take of requests that the test makes only with the fault.
     """
 
@@ -131,7 +131,7 @@ class FaultVariant:
             self._doubt = "the test was skipped"
         elif error is not None:
             text = describe_exception(error)
-            if isinstance(error, (CassetteMiss, BudgetReached)):  # their names say nothing to a reader
+            if isinstance(error, (CassetteMiss, BudgetReached)):  # their names mean nothing to a reader
                 text = str(error)
             self._record = next(iter(list_record_commands(error)), self._record)
             self._add_end(_judge_error(error), text, mask)

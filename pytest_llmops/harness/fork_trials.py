@@ -73,7 +73,7 @@ def summarize_fork(
 
 
 def _read_outcome(reports: Iterable[Any], outcome: str) -> str:
-    """Return how a trial ended for who wants to know whether it passes: ``xfail`` turns that round."""
+    """Return how the code of a trial ended: an expected failure (``xfail``) is ``failed``."""
     for report in reports:
         if hasattr(report, "wasxfail"):
             return "failed" if report.skipped else "passed"

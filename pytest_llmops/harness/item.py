@@ -536,7 +536,7 @@ def fingerprint_exchanges(exchanges: Sequence[Exchange], mask: Callable[[str], s
     It is the same live and replayed. So a run that replays the very recordings that the baseline was made from is recognized.
 
     Args:
-        exchanges: What went over the wire.
+        exchanges: The requests and answers.
         mask: Masks secrets. A replayed answer has none, so secrets of a live answer must not count.
     """
     from pytest_llmops._util.text_files import fingerprint_parts
@@ -553,7 +553,7 @@ def fingerprint_exchanges(exchanges: Sequence[Exchange], mask: Callable[[str], s
 def _list_digest_parts(exchange: Exchange) -> list[str]:
     """Return the texts that identify an exchange: method, URL, request, status and answer.
 
-    The answer is what `read_call` reads out of it, so that a changed id or time stamp does not count; its body where that is too little.
+    The answer is read by `read_call`, so that a changed id or time stamp does not count. Where this gives too little, the body is used.
     """
     from pytest_llmops._util.text_files import canonical_json
     from pytest_llmops.trace import read_call

@@ -1,6 +1,6 @@
 """A plugin of pytest for the runs of a ledger, which loads it with ``-p``: it removes options of the project that would change them.
 
-It also leaves out the tests that a ledger does not ask again.
+It also leaves out the tests that a ledger does not run again.
 
 The option ``--deselect`` is not enough: it also leaves out tests whose name begins with the name of another.
 """

@@ -133,7 +133,7 @@ class CassetteUsage:
         """Write the usage record into pytest's cache, and return the report's facts about cassettes and budget.
 
         Args:
-            red_because: What failed in this run; empty: it was green.
+            red_because: The failures of this run. Empty: it was green.
             undone: Tests of ours that were skipped or expected to fail: the answers they need are not known.
         """
         facts = self._budget_facts()
@@ -159,7 +159,7 @@ class CassetteUsage:
 
         Args:
             root: The rootdir of the project.
-            red_because: What failed in this run.
+            red_because: The failures of this run.
             undone: Tests of ours that were skipped or expected to fail.
         """
         from pytest_llmops.cassettes import RunUsage, collect_cassette_uses

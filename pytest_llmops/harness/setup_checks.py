@@ -1,6 +1,6 @@
 """Check the set-up of a project: in a run before its first test, and by `llmops doctor` at any time.
 
-A run checks what its collected tests certainly need. If something is missing, it ends before the first test with one message that lists
+A run checks the certain needs of its collected tests. If something is missing, it ends before the first test with one message that lists
 everything. A replay is ended only by a baseline that cannot be read and by judges without a model. No server is called here: a fixture
 may start it, see `pytest_llmops.harness.server_gate`.
 """
@@ -168,7 +168,7 @@ def check_project(
     *,
     ask_server: Callable[[ModelServer], SetupCheck] | None,
 ) -> list[SetupCheck]:
-    """Return the results of all checks for a project, without its tests: what its settings name.
+    """Return the results of all checks of a project's settings, without its tests.
 
     Args:
         settings: The settings.
@@ -188,7 +188,7 @@ def check_project(
 
 
 def _soften(check: SetupCheck) -> SetupCheck:
-    """Return a check of something that only some tests need: without the tests nobody knows whether it is used."""
+    """Return a check of a part that only some tests need: without the tests it is not known whether it is used."""
     if check.status == "missing":
         return replace(check, status="missing, if used")
     return check

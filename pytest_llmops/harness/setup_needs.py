@@ -49,7 +49,7 @@ SKIPPING_HOOKS = (
 
 @dataclass(slots=True)
 class SetupNeeds:
-    """What tests need, each with the node ids of the tests.
+    """The needs of tests, each with the node ids of the tests.
 
     Attributes:
         embedders: By the name of the embedder.

@@ -1,4 +1,4 @@
-"""Tracebacks of failures: which frames are the user's own, what of the others is hidden, and where a test failed."""
+"""Tracebacks of failures: which frames are the user's own, which of the others are hidden, and where a test failed."""
 
 import os
 import re
@@ -89,7 +89,7 @@ def _add_note_of_cause(value: BaseException) -> bool:
 
 
 def _hide_causes(chain: Sequence[BaseException], depth: int) -> None:
-    """Hide the failed attempts of a client from the chain of exceptions, as they help nobody.
+    """Hide the failed attempts of a client from the chain of exceptions, as they do not help.
 
     An exception that the user's code raised after it caught the client's error stays visible. If it caught none, all causes are hidden.
 
@@ -166,7 +166,7 @@ def find_place(report: Any, config: Any) -> str:
 def note_collection_error(report: Any, root: Path) -> None:
     """Put on pytest's report of a module why it could not be loaded, so that it also comes from a worker of xdist.
 
-    What pytest prints of the report, and writes to its JUnit file, loses the secrets of the environment.
+    Secrets of the environment are removed from the texts that pytest prints and writes to its JUnit file.
 
     Args:
         report: The report, in the process that loaded the module.

@@ -1,7 +1,7 @@
 """Trials of a test: its protocol is repeated, and one report shows whether enough of them passed.
 
-Function fixtures are set up anew for each trial. A *take* is one of several recorded answers to the same request, numbered from 0:
-trial t replays take t. A *payload* is the dictionary ``report.llmops``, which holds what we know of a phase (set-up, call or
+Function fixtures are set up again for each trial. A *take* is one of several recorded answers to the same request, numbered from 0:
+trial t replays take t. A *payload* is the dictionary ``report.llmops``, which holds the data of a phase (set-up, call or
 tear-down).
 
 Knows pytest's items and reports by their attributes only; the hooks in `plugin` call it.
@@ -231,7 +231,7 @@ class TrialRun:
         return self.outcomes.index(outcome)
 
     def _add_counts(self, index: int, counts: Mapping[str, int]) -> None:
-        """Say in the report of a trial that is shown as the failure how many trials passed, and which one this is."""
+        """Add to the report of the trial that is shown as the failure how many trials passed, and its number."""
         _, call, _ = self.reports[index]
         sentence = self._describe(counts)
         crash = getattr(call.longrepr, "reprcrash", None)

@@ -1,4 +1,4 @@
-"""Finds what tests use of this package, by the names in their code, without running or reading it."""
+"""Finds the names of this package that tests use, by the names in their code, without running or reading it."""
 
 from __future__ import annotations
 

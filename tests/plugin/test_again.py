@@ -177,7 +177,7 @@ def test_another_baseline_than_then_is_refused_before_anything_is_asked(project:
     result = project.record("--llm-again")
     assert (result.exit, project.server.count) == (4, calls)
     assert "expected the baseline of the earlier run (llmops-baseline.json, accepted" in result.text
-    assert "run the whole suite anew: pytest" in result.text
+    assert "run the whole suite: pytest" in result.text
 
 
 def test_a_baseline_with_other_scores_of_the_case_is_an_error(project: Project) -> None:

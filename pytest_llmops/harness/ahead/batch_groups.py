@@ -1,4 +1,4 @@
-"""What requests of a batch share, and calls of a batch API with the credentials of a test.
+"""The common properties of a batch's requests, and calls of a batch API with the credentials of a test.
 
 Every call has the credentials and the transport of the test whose answer it is about, so that no key is ever stored.
 """
@@ -119,7 +119,7 @@ class ChunkNumbers:
         self._size = 0
 
     def add(self, pending: PendingRequest) -> tuple[int, int]:
-        """Return what identifies the batch that the next request goes into: requests with an equal pair are in the same batch."""
+        """Return the pair that identifies the batch of the next request: requests with an equal pair are in the same batch."""
         self._count += self._count_inputs(pending.question)
         self._size += len(pending.request.content) + MAX_TEXT
         return self._count // self._max_count, self._size // self._max_size

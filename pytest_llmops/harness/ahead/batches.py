@@ -1,4 +1,4 @@
-"""Send the collected requests through the vendors' batch APIs (`--llm-record=batch`), and collect what earlier runs submitted.
+"""Send the collected requests through the vendors' batch APIs (`--llm-record=batch`), and collect the batches of earlier runs.
 
 A run that submits a batch ends without its answers: the tests that wait for them are *postponed* to a later run, which collects them.
 Requests that a batch does not accept are sent live: streams, requests that are not to a model, and requests without an answer
@@ -72,7 +72,7 @@ class BatchSender(LiveSender):
         settings: The run's.
 
     Attributes:
-        lines: What happened to batches, for the user.
+        lines: Events of batches, for the user.
     """
 
     confirms = True
@@ -98,7 +98,7 @@ class BatchSender(LiveSender):
         self._tries: dict[str, int] = {}
 
     def submit(self, requests: Iterable[PendingRequest]) -> None:
-        """Keep requests for the next batch; send live what batches do not take."""
+        """Keep requests for the next batch. Send requests live that batches do not accept."""
         for pending in requests:
             if is_batchable(pending):
                 self.queue[pending.place] = pending
@@ -394,7 +394,7 @@ class BatchSender(LiveSender):
                 return
             for path, state in self._states.items():
                 unasked = state.requests.keys() - self._asked
-                if unasked and current_override() is not None:  # other runs of the ledger ask for them
+                if unasked and current_override() is not None:  # other runs of the ledger need them
                     continue
                 cassettes = {str(self._root / request.cassette) for request in state.requests.values()}
                 is_needed = not cassettes <= set(closed) or (is_part and bool(unasked))

@@ -30,8 +30,8 @@ ProcessKind = Literal["fork", "fresh"]
 # Forces a kind; for our own tests
 KIND_VARIABLE = "LLMOPS_SILENT_PROCESS"
 TASKS = Path("/proc/self/task")  # of Linux: the threads of this process, also threads of C code
-DESCRIPTORS = Path("/proc/self/fd")  # of Linux: what this process has open, as links
-# What two processes cannot share: a connection, and the queue of an event loop
+DESCRIPTORS = Path("/proc/self/fd")  # of Linux: the open files of this process, as links
+# Objects that two processes cannot share: a connection, and the queue of an event loop
 SHARED_KINDS = ("socket:", "anon_inode:[eventpoll]")
 # A debugger stops in the silent runs too, or debugs the other process by mistake
 DEBUGGERS = ("debugpy", "pydevd")
@@ -230,7 +230,7 @@ def start_fresh_process(config: Any) -> SilentProcess:
     """
     arguments = list(map(str, config.invocation_params.args))
     end = len(arguments)
-    if "--" in arguments:  # what follows are not options
+    if "--" in arguments:  # no options follow
         end = arguments.index("--")
     arguments[end:end] = _list_own_arguments(config)
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001 -- as multiprocessing does

@@ -293,7 +293,7 @@ def _make_refusal(reason: str) -> SilentWriteRefused:
 
 
 def _changes_nothing(event: str, name: str) -> bool:
-    """Return whether an event fails at what there is: a folder is there already, or nothing is there to be removed."""
+    """Return whether an event will fail anyway: a folder already exists, or the file to remove does not."""
     if event == "os.mkdir":
         return os.path.lexists(name)
     return event in REMOVALS and not os.path.lexists(name)

@@ -142,7 +142,7 @@ class SilentProcess:
         for kind, value in self.receive():
             on_message(kind, value)
             messages.append((kind, value))
-        self._close(self._receiver.fileno())  # before the wait: it may be writing what nobody reads
+        self._close(self._receiver.fileno())  # before the wait: it may be writing output that nobody reads
         self._wait()
         self.process_id = 0
         self.last_error = self._read_last_error()

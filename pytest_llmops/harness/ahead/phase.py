@@ -47,7 +47,7 @@ class Unit:
             run waits for at least one of them again. A batch costs money, and requests that differ from run to run are useless in it.
         is_retried: Whether it already runs once more because its last run did not use all awaited answers.
         in_line: Why it makes its calls itself in the reported run; empty: it need not.
-        error: What made its last run fail; empty: nothing, or a call that had no answer yet.
+        error: The error that ended its last run. Empty: none, or a call that had no answer yet.
     """
 
     item: Any
@@ -81,11 +81,11 @@ class Phase:
         state: Shared with the tapes.
         units: The tests.
         run_once: Runs the protocol of an item silently: ``(item, nextitem)``.
-        make_sender: Makes what sends the requests.
+        make_sender: Makes the sender of the requests.
         width: Maximum number of calls at the same time.
         max_failures: Number of failed tests after which no other is begun; 0: any number.
         report: Prints a line about the progress.
-        note_running: Called with the item that runs from now on, with a text for what else can hang, or with None: nothing can.
+        note_running: Called with the item that runs from now on, with a text for other work that can hang, or with None: nothing can.
 
     Attributes:
         is_ending: Whether it runs no further test, and tears down.

@@ -70,7 +70,7 @@ class LiveSender:
             self._pool.submit(self._run, pending)
 
     def flush(self) -> bool:
-        """Send what waits in the queue, once no test can go on without it; return whether there was anything.
+        """Send the requests in the queue, once no test can continue without them. Return whether there were any.
 
         A live sender queues nothing.
         """
@@ -165,7 +165,7 @@ def send_request(transport: Any, request: Any) -> Answer:
         request: The request; its body has been read.
 
     Raises:
-        Exception: What httpcore raises: no connection, a time-out, a cut answer.
+        Exception: An error of httpcore: no connection, a time-out, a cut answer.
     """
     original = transport._pool  # noqa: SLF001 -- as above
     url = request.url

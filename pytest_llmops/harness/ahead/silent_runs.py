@@ -35,7 +35,7 @@ from pytest_llmops.harness.tapes import BROAD_SCOPES
 from pytest_llmops.settings import Settings
 
 hook = pluggy.HookimplMarker("pytest")
-# What counts if the other process has ended, or has been interrupted
+# The default if the other process has ended, or has been interrupted
 NO_ORDER: Mapping[str, Any] = {"is_over": False, "is_part": True, "closed": []}
 # After Ctrl-C both processes get the signal: a test that ends by itself is not interrupted again
 INTERRUPT_AFTER_S = 0.5
@@ -262,7 +262,7 @@ class SilentRunHooks:
             self._phase.note_error(error, is_failure=not is_skip and not is_xfail)
             if isinstance(error, SilentWriteRefused):  # a fixture raises it again for each of its tests
                 self._put_in_line(str(error))
-            if call.when == "setup":  # subtests count what failed
+            if call.when == "setup":  # subtests count failures
                 outcome = "failed"
         report = self._test_report(item.nodeid, item.location, {}, outcome, None, call.when, (), 0.0)
         report.wasxfail = "silent"  # otherwise pytest opens its debugger

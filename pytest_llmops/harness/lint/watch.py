@@ -267,7 +267,7 @@ def _list_mentioned(call: _Call) -> list[str]:
 
 
 def _list_references(call: _Call) -> list[str]:
-    """Return the text that a metric compares the answer with: it may ask for another one."""
+    """Return the text that a metric compares the answer with: the metric may request another one."""
     expected = call.arguments.get("expected")
     if call.name == "assert_score" and isinstance(expected, str):
         return [expected]

@@ -88,7 +88,9 @@ class Recorder:
     measurements: list[Measurement] = field(default_factory=list)
     facts: dict[str, Json] = field(default_factory=dict)
     exchanges: list[Exchange] = field(default_factory=list)
-    file_digests: dict[bytes, bytes] = field(default_factory=dict)  # encoded content -> its digest, which replaces it in requests
+    file_digests: dict[bytes, bytes] = field(
+        default_factory=dict
+    )  # encoded content -> its digest, which replaces it in requests
     find_component: Callable[[str, str], object] | None = None
     settings: Settings | None = None
     describe_origin: Callable[[], Sequence[tuple[str, str]]] | None = None

@@ -225,7 +225,7 @@ def test_what_cannot_be_sent_ahead_is_sent_in_line_and_goes_out_once(project: Pr
     assert len(together.cassettes) == 6
     for name in ("own_transport", "mocked_sockets", "child_process", "forked_process", "aiohttp"):
         assert together.result.line(f"sent one after another: test_a.py::test_{name}: ")
-    assert "opted_out" not in "".join(re.findall("asked one.*", together.result.text))
+    assert "opted_out" not in "".join(re.findall("sent one.*", together.result.text))
 
 
 def test_a_server_that_refuses_for_the_moment_is_called_again(project: Project) -> None:

@@ -207,7 +207,7 @@ def test_odd_results_are_named(batch: Project, server: OpenAIBatchServer, faults
     result = run(batch, 0)
     assert result.outcomes == {"passed": 4}
     for text in (
-        ("missing",) if faults == ["missing"] else ("of requests that it does not have", "given twice")
+        ("missing",) if faults == ["missing"] else ("for requests that it does not have", "given twice")
     ):
         assert result.line(f"batch_1: 1 {text}")
     assert len(server.live) == (faults == ["missing"])  # too few for another batch

@@ -2,7 +2,7 @@
 
 ::
 
-    LLMOpsError                       base of what the plugin raises
+    LLMOpsError                       base of the plugin's errors
      +- UsageError                    the user can fix it: a name, a file, a value
      |   +- UnknownName               no such prompt, version, judge, embedder ...
      |   +- SettingError              an option or ini value has the wrong form
@@ -12,19 +12,19 @@
      |   +- SchemaError               a schema that is itself broken
      |   +- MissingExtra              an optional dependency is not installed
      |   +- AcceptRefused             a run that must not become the baseline
-     |   +- SetupMissing              what the tests of a run need is not there, so none was run
+     |   +- SetupMissing              a requirement of the tests is missing, so none was run
      +- ModelError                    the model could not be called (down, 401, 429, timeout)
      +- DetectorError                 a detector of guardrails raised, or gave no findings
      +- JudgeError                    the judge gave no verdict; keeps the raw reply
      +- CassetteError                 a damaged, unreadable or unsafe cassette
      +- WireError                     a value that must not be sent between processes
-     +- MeasurementErrored            could not be scored: an error, never a low score
+     +- MeasurementErrored            no score: an error, never a low score
 
-    MeasurementFailed (AssertionError)  scored, and outside its threshold
+    MeasurementFailed (AssertionError)  a score outside of its threshold
 
     CassetteMiss (BaseException)        a request without a recording
     BudgetReached (BaseException)       a live call that would exceed the run's budget
-    RetriedForEver (BaseException)      a call that gets a fault on purpose, and is tried again for ever
+    RetriedForEver (BaseException)      a call that gets a fault on purpose, and is tried again forever
     CallDeferred (BaseException)        ends a run of a test that only collects its requests (--llm-concurrency)
     SilentWriteRefused (BaseException)  ends such a run of a test that would write a file
 
@@ -216,7 +216,7 @@ def _rebuild_exception(
 
 
 class _Picklable:
-    """An error that can be pickled, although its constructor takes other arguments than its text."""
+    """An error that can be pickled, although its constructor has other arguments than its text."""
 
     def __reduce__(self: BaseException) -> tuple[object, ...]:  # type: ignore[misc]  # a mixin of exceptions
         cls = type(self)
@@ -234,7 +234,7 @@ class LLMOpsError(_Picklable, Exception):
 
 
 class UsageError(LLMOpsError):
-    """A mistake that the user can correct. The message gives the place and the correction."""
+    """A mistake that the user can correct. The message gives the place and the next step."""
 
     code: ClassVar[str] = "LLM-USAGE"
 
@@ -243,11 +243,11 @@ class UnknownName(UsageError):
     """An unknown name.
 
     Attributes:
-        kind: The kind of thing ("prompt", "judge" ...).
+        kind: The kind of the name ("prompt", "judge" ...).
         name: The name as given.
         known: The names that exist.
         where: Where the name was given or looked up. May be empty.
-        step: The next step for the user, instead of a similar name. May be empty.
+        step: The next step, instead of a similar name. May be empty.
     """
 
     code: ClassVar[str] = "LLM-NAME"
@@ -273,7 +273,7 @@ class UnknownName(UsageError):
 
 
 class SettingError(UsageError):
-    """A setting with the wrong form. The message shows its name, its place, the expected form and the value."""
+    """A setting with the wrong form. The message gives the place where it was set, its name, the expected and the actual value."""
 
     code: ClassVar[str] = "LLM-SETTING"
 
@@ -344,7 +344,7 @@ class AcceptRefused(UsageError):
 
 
 class SetupMissing(UsageError):
-    """A requirement of the run's tests is missing: an embedder, a server, a key, the model of the judges, a readable baseline."""
+    """A requirement of the tests of a run is missing: an embedder, a server, a key, the model of the judges, a readable baseline."""
 
     code: ClassVar[str] = "LLM-SETUP"
 
@@ -397,7 +397,7 @@ class CassetteMiss(_Picklable, BaseException):
     """A request without a recording; holds the whole message for the user.
 
     Attributes:
-        command: The command that records the request; "": the message says what to do instead.
+        command: The command that records the request. "": the message gives another next step.
     """
 
     def __init__(self, text: str = "", *, command: str = "") -> None:
@@ -408,7 +408,7 @@ class CassetteMiss(_Picklable, BaseException):
 
 
 class CallDeferred(BaseException):
-    """Ends a silent run of a test at a request, which is sent later together with those of other tests.
+    """Ends a silent run of a test at a request, which is sent later together with requests of other tests.
 
     Attributes:
         place: Identifies the answer that the test waits for, see `pytest_llmops.harness.ahead.answers.Place`.
@@ -437,7 +437,7 @@ class _HoldsMeasurements(_Picklable):
     """A mixin for errors that have measurements, at least one.
 
     Attributes:
-        record_commands: The commands that ask a judge again whose recorded reply could not be read.
+        record_commands: The commands that call a judge again whose recorded reply could not be read.
     """
 
     def __init__(
@@ -482,7 +482,7 @@ def swallowed_error(what: str, error: CassetteMiss | BudgetReached) -> CassetteM
     """Return an error that fails a test although the application caught the error of a missing recording or a spent budget.
 
     Args:
-        what: What happened nevertheless, as the beginning of the message: "the test passed".
+        what: The result of the test, as the beginning of the message: "the test passed".
         error: The error that was caught.
     """
     how = "refused"

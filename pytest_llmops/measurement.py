@@ -101,7 +101,7 @@ def _convert_plain_number(value: float, where: str) -> float:
         bits = value.bit_length()
         if bits > MAX_INT_BITS:
             raise WireError(
-                f"{where}: expected a number that can be written down, got a number of {bits} bits"
+                f"{where}: expected a number that can be stored as text, got a number of {bits} bits"
             )
         return int(value)
     number = float(value)
@@ -130,7 +130,7 @@ class Measurement:
     samples: tuple[float, ...] = ()  # A number for each trial; ``value`` is their mean
     label: str = ""  # Distinguishes measurements of the same name within a test
     reason: str = ""  # A sentence for the user
-    error: str = ""  # Why it could not be scored
+    error: str = ""  # Why it has no score
     version: str = ""  # Version of the metric or judge: different versions are never compared
     detail: Mapping[str, Json] = field(default_factory=dict)
 
@@ -296,7 +296,7 @@ def as_finite_float(value: object) -> float | None:
     >>> as_finite_float(1), as_finite_float(True), as_finite_float(float("nan")), as_finite_float("1")
     (1.0, None, None, None)
     """
-    if value is None:  # the check for the abstract class takes long
+    if value is None:  # the check for the abstract class is slow
         return None
     # Not all numbers of numpy are subclasses of float and int.
     if isinstance(value, bool) or not isinstance(value, (float, Real)):
@@ -330,7 +330,7 @@ def require_list(given: object, kind: type, problem: str) -> list[Any]:
         elements = [given]
     else:
         elements = [*given]
-    # The error is built only when needed: the `repr` of a list of calls takes long.
+    # The error is built only when needed: the `repr` of a list of calls is slow.
     if not all(isinstance(element, kind) for element in elements):
         raise UsageError(f"{problem}, got {shorten_text(repr(given), 80)}")
     return elements
@@ -454,7 +454,7 @@ def number_texts(failures: Sequence[object]) -> str:
     >>> print(number_texts(["a\n  from m", "b\n  from  m"]))
     1. a
     2. b
-    of all of them
+    in all of them
       from m
     """
     texts = [str(failure).split("\n") for failure in failures]
@@ -468,7 +468,7 @@ def number_texts(failures: Sequence[object]) -> str:
         numbered += [line for line in rest if _squeeze(line) not in shared]
     closing = [line for line in texts[0][1:] if _squeeze(line) in shared]
     if closing:
-        closing.insert(0, "of all of them")
+        closing.insert(0, "in all of them")
     return "\n".join([*numbered, *closing])
 
 
@@ -489,7 +489,7 @@ class Emission:
     def with_evidence(self) -> "Emission":
         """Return a copy whose evidence is a list of pairs, also stored in ``measurement.detail["evidence"]``.
 
-        A function is called only if the measurement failed; otherwise it stands for no evidence.
+        A function is called only if the measurement failed. Otherwise the evidence is empty.
         """
         pairs: Pairs = ()
         if not callable(self.evidence):
@@ -526,8 +526,8 @@ class UnreadableVerdict:
     """Why a judge gave no verdict in the running test, for the failure text.
 
     Attributes:
-        lines: ``(label, text)`` pairs: the judge's model, its reply, what was expected, and the command that asks again.
-        command: The command that asks again, if the reply was a recorded one; else "".
+        lines: ``(label, text)`` pairs: the judge's model, its reply, the expected form, and the command that calls it again.
+        command: The command that calls it again, if the reply was a recorded one. Else "".
     """
 
     lines: Pairs
@@ -554,7 +554,7 @@ _CI_COMMAND = re.compile(
 def escape_output(text: str, *, colours: bool = False) -> str:
     r"""Return a text that controls neither a terminal nor a CI runner, and hides nothing; every printed text goes through here.
 
-    Control and invisible characters become escapes, and a blank goes into what a runner would take for a command.
+    Control and invisible characters become escapes, and a blank goes into texts that a runner would read as a command.
 
     Args:
         text: The text.

@@ -1,4 +1,4 @@
-"""Recognize the names of models, and decide whether two names are of the same one, whatever provider, alias or snapshot they name."""
+"""Recognize the names of models, and decide whether two names mean the same model, with any provider, alias or snapshot."""
 
 import re
 from collections.abc import Iterable
@@ -51,7 +51,7 @@ _FAMILY = re.compile(
 
 
 def is_model_name(name: str) -> bool:
-    """Return whether a name is most likely that of a model: it begins with a provider, or with a well-known family of models.
+    """Return whether a name most likely names a model: it begins with a provider, or with a well-known family of models.
 
     >>> is_model_name("gpt-5-mini"), is_model_name("openai/gpt-4o"), is_model_name("qwen2.5:1.5b"), is_model_name("quality")
     (True, True, True, False)

@@ -1,6 +1,6 @@
 """Data types and protocols for extensions: messages, completions, verdicts, hits; model, embedder, judge, retriever.
 
-Any object with the methods of a protocol will do, nothing is inherited.
+Any object with the methods of a protocol is accepted. It does not need a base class.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Media:
 
     @property
     def label(self) -> str:
-        """The label that replaces it in a text.
+        """Its placeholder in a text.
 
         >>> Media(kind="image", type="png", size=24_310).label, Media(kind="audio", size=812).label
         ('[image: png, 24 KB]', '[audio: unknown type, 812 bytes]')
@@ -66,7 +66,7 @@ class Media:
 
     @property
     def address(self) -> str:
-        """Its form in a request: a data address with the content, else ``url``. Empty if there is neither.
+        """Its address in a request: a data address with the content, else ``url``. Empty without both.
 
         >>> Media(kind="image", type="png", data="iVBO").address
         'data:image/png;base64,iVBO'
@@ -87,7 +87,7 @@ class Message:
     Attributes:
         media: The images and sounds in it, in the order of their labels in the content.
         tool_calls: The tools that it calls. The content has them as text. `to_wire` leaves them out.
-        call_id: Id of the call whose result it is. "": it is not a result, or the result has no id.
+        call_id: Id of the call whose result it is; "": it is not a result, or the result has no id.
         tool_name: Name of the tool whose result it is, if the result states it.
         is_error: Whether the result is marked as an error.
     """
@@ -123,7 +123,7 @@ class Message:
         """Return the message that `to_wire` wrote. Keys of a newer version are ignored.
 
         Raises:
-            TypeError: A value is of another type: a case file may say anything of its calls.
+            TypeError: A value is of another type: a case file may contain anything.
         """
         values = _known_fields(cls, wire)
         values.pop("tool_calls", None)  # not written by `to_wire`
@@ -308,7 +308,7 @@ def _read_media(wires: Any) -> tuple[Media, ...]:
     """Return the images and sounds that `Media.to_wire` wrote.
 
     Raises:
-        TypeError: A value is of another type: a case file may say anything of its calls.
+        TypeError: A value is of another type: a case file may contain anything.
     """
     items = []
     for wire in wires:
@@ -371,7 +371,7 @@ class Verdict:
     Attributes:
         score: The score on the scale ``low`` to ``high``. None exactly when it is unscored.
         reason: The judge's sentence. It is model output: for display only.
-        error: The reason for a missing score ("two verdicts in one reply").
+        error: Why the score is missing ("two verdicts in one reply").
         raw: The unparsed reply, for the report.
         dimensions: Scores by dimension, on the same scale.
         prescreened: Decided without calling a model, as the answer has no content.
@@ -469,9 +469,9 @@ class Model(Protocol):
 class Embedder(Protocol):
     """Maps texts to vectors.
 
-    Optional attributes: ``name``. ``default_threshold``, the least similarity of two texts with the same meaning
-    (None: an assertion must give a threshold). ``across_calls = False`` if it is fitted to the texts of a single
-    call. ``cacheable = True`` if a text has the same vector in every call, computed without a network.
+    Optional attributes: ``name``; ``default_threshold``, the lowest similarity of two texts with the same meaning
+    (None: an assertion must give a threshold); ``across_calls = False`` if it is fitted to the texts of a single
+    call; ``cacheable = True`` if a text has the same vector in every call, computed without a network;
     ``alignment_threshold``, if it has ``embed_tokens`` too and `assert_semantic` may align the words of answers with it.
     """
 

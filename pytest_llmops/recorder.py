@@ -2,7 +2,7 @@
 
 The recorder of the running test is a plain global: a raw thread starts with an empty context, and a measurement taken there must still
 reach its test. The blocks of `soft` and `collect` belong to the context that opened them: of two concurrent tasks or threads neither may
-swallow the other's failures. There is a stack of recorders, as a test may run pytest itself (pytester): that of the innermost test is on top.
+swallow the other's failures. There is a stack of recorders, as a test may run pytest itself (pytester). The recorder of the innermost test is on top.
 """
 
 import os
@@ -46,7 +46,7 @@ class Exchange:
         purpose: ``app``, ``judge`` or ``embedder``.
         gap_s: Longest time between two chunks of a stream; None where it was not measured.
         started_s: Seconds from the start of the test's first call to the start of this one; None where it is not known.
-        is_batched: Whether a batch API answered, which takes less money and more time.
+        is_batched: Whether a batch API answered, which costs less and needs more time.
     """
 
     method: str
@@ -62,25 +62,25 @@ class Exchange:
     gap_s: float | None = None
     started_s: float | None = None
     is_batched: bool = False
-    call: Any = None  # the `Call` itself, if it was read elsewhere: a case brings those of its output
+    call: Any = None  # the `Call` itself, if it was read elsewhere: a case brings the calls of its output
 
 
 @dataclass(slots=True, eq=False)
 class Recorder:
-    """What a test (or a block) measured, and the surroundings it was measured in.
+    """The measurements of a test (or a block), and their surroundings.
 
     Attributes:
         measurements: In the order they were emitted.
-        facts: Shown in the report beside the measurements: prompt, case, retriever ...
-        exchanges: What went over the wire; `trace` reads a `Call` out of each.
+        facts: Shown in the report next to the measurements: prompt, case, retriever ...
+        exchanges: Requests and answers as they went over the wire. `trace` reads a `Call` out of each.
         find_component: ``(kind, name) -> object``, bound to the test's hooks; None: the built-in table.
-        describe_origin: ``(label, text)`` pairs that say where the answer came from and how to run the test again.
+        describe_origin: ``(label, text)`` pairs: where the answer came from and how to run the test again.
         redact: Masks secrets in failure texts.
         open_block_cassette: Opens a cassette by name, under the run's settings.
         soft: Failures are collected and raised at the end of the block.
         silent: Failures are not raised.
         outer: The recorder around a soft block.
-        asks_judges: Whether a soft block asks judges even after a check in it has failed.
+        asks_judges: Whether a soft block calls judges even after a check in it has failed.
         hidden: Texts that reports must not show, with the mask that replaces each.
         unreadable: Verdicts that could not be read since the last measurement.
     """
@@ -88,7 +88,9 @@ class Recorder:
     measurements: list[Measurement] = field(default_factory=list)
     facts: dict[str, Json] = field(default_factory=dict)
     exchanges: list[Exchange] = field(default_factory=list)
-    file_digests: dict[bytes, bytes] = field(default_factory=dict)  # what requests have for files
+    file_digests: dict[bytes, bytes] = field(
+        default_factory=dict
+    )  # encoded content -> its digest, which replaces it in requests
     find_component: Callable[[str, str], object] | None = None
     settings: Settings | None = None
     describe_origin: Callable[[], Sequence[tuple[str, str]]] | None = None
@@ -101,7 +103,7 @@ class Recorder:
     asks_judges: bool = False
     hidden: dict[str, str] = field(default_factory=dict)
     unreadable: list[UnreadableVerdict] = field(default_factory=list)
-    model_faults: int = 0  # calls of models that got a fault on purpose, which are no exchanges
+    model_faults: int = 0  # calls of models that got a fault on purpose, which do not count as exchanges
     watch_answer: Callable[[str], None] | None = None  # gets each answer that an assertion reads
 
     def drain_measurements(self) -> list[Measurement]:
@@ -131,13 +133,13 @@ class _Block:
 
 _stack: list[Recorder] = []
 # Functions that push a recorder for the running test, as a test that uses nothing of ours has none until it measures something.
-# There is a function for each pytest run in this process, and only the last is called: that of the innermost run (pytester). Its value
-# is the number of recorders that were on the stack when its run began: if there are no more, the running test has none yet.
+# There is a function for each pytest run in this process, and only the last is called: it belongs to the innermost run (pytester). Its value
+# is the number of recorders that were on the stack when its run began: with the same number now, the running test has none yet.
 wake_callbacks: dict[Callable[[], object], int] = {}
 _test_thread = threading.get_ident()
 _lock = threading.RLock()
 _current_block: ContextVar[_Block | None] = ContextVar("pytest_llmops_block", default=None)
-# Open blocks that the test's own thread opened: what a raw thread measures belongs to the innermost of them
+# Open blocks that the test's own thread opened: measurements of a raw thread belong to the innermost of them
 _thread_blocks: list[_Block] = []
 _purpose: ContextVar[str] = ContextVar("pytest_llmops_purpose", default="app")
 _trial: ContextVar[int | None] = ContextVar("pytest_llmops_trial", default=None)
@@ -200,7 +202,7 @@ def current_recorder() -> Recorder | None:
 
 
 def _test_recorder() -> Recorder | None:
-    """Return the recorder on top of the stack: that of the innermost running test; None in a plain script."""
+    """Return the recorder on top of the stack, which belongs to the innermost running test. None in a plain script."""
     stack = _recorder_stack()
     if stack:
         return stack[-1]
@@ -208,7 +210,7 @@ def _test_recorder() -> Recorder | None:
 
 
 def running_test_recorder() -> Recorder | None:
-    """Return the recorder of the running test, whatever blocks are open in it; None in a plain script."""
+    """Return the recorder of the running test, also inside open blocks. None in a plain script."""
     for recorder in reversed(_recorder_stack()):
         if recorder.settings is not None:
             return recorder
@@ -248,7 +250,7 @@ def open_block(inner: Recorder) -> Iterator[None]:
     if outer is not None and outer.base is base:
         block.outer = outer
     _current_block.set(block)
-    # In a loop, other tasks start threads too, and those are no children of this block.
+    # In a loop, other tasks start threads too, which are not children of this block.
     shared = threading.get_ident() == _test_thread and not in_event_loop()
     if shared:
         with _lock:
@@ -281,7 +283,7 @@ def find_component(kind: str, name: str) -> object:
     """Return a component ("embedder", "judge" ...) by name.
 
     Raises:
-        UnknownName: There is none; the error names what exists and the closest.
+        UnknownName: There is none. The error lists the known names and the closest one.
     """
     from pytest_llmops import registry
 
@@ -298,7 +300,7 @@ def open_block_cassette(name: str | Path, mode: RecordMode | None) -> Any:
 
 
 def record_exchange(exchange: Exchange) -> None:
-    """Record what went over the wire in the running test; do nothing in a plain script."""
+    """Record a request and its answer in the running test. Do nothing in a plain script."""
     with _lock:
         find_test_recorder().exchanges.append(exchange)
 
@@ -319,7 +321,7 @@ def shorten_masked(text: str, limit: int = 200) -> str:
 
 
 def list_exchanges() -> tuple[Exchange, ...]:
-    """Return what went over the wire in the running test so far; empty in a plain script."""
+    """Return the requests and answers of the running test so far. Empty in a plain script."""
     return tuple(find_test_recorder().exchanges)
 
 
@@ -333,9 +335,9 @@ def find_test_recorder() -> Recorder:
 
 @contextmanager
 def set_purpose(name: str) -> Iterator[None]:
-    """Set what the calls of a block are for: ``judge``, ``embedder`` or ``app``.
+    """Set the purpose of the calls of a block: ``judge``, ``embedder`` or ``app``.
 
-    ``app`` does not replace the purpose of a surrounding block: a judge may ask the model of the application.
+    ``app`` does not replace the purpose of a surrounding block: a judge may call the model of the application.
     """
     purpose = name
     if name == "app":
@@ -352,7 +354,7 @@ LIMITED_PURPOSES = ("judge", "embedder")
 
 
 def current_purpose() -> str:
-    """Return what calls that are made here are for: ``app``, ``judge`` or ``embedder``."""
+    """Return the purpose of calls that are made here: ``app``, ``judge`` or ``embedder``."""
     return _purpose.get()
 
 
@@ -383,7 +385,7 @@ def emit(
     """Record a measurement, and raise unless it is good or only recorded.
 
     Args:
-        measurement: What was measured.
+        measurement: The measurement.
         verdict: First line of the failure text. Without it the line is built from the measurement.
         evidence: ``(label, text)`` pairs below it. Texts may be foreign: each becomes one escaped line
             behind its label. All of them are kept in ``detail["evidence"]`` for the report. A function that returns
@@ -393,7 +395,7 @@ def emit(
 
     Raises:
         MeasurementFailed: It is outside its threshold.
-        MeasurementErrored: It could not be taken.
+        MeasurementErrored: It has no score.
 
     >>> emit(Measurement(name="m", value=1.0)).status
     'recorded'
@@ -411,7 +413,7 @@ def emit_together(emissions: Sequence[Emission], *, cause: Exception | None = No
 
     Raises:
         MeasurementFailed: At least one measurement is outside its threshold.
-        MeasurementErrored: None failed, but at least one could not be taken.
+        MeasurementErrored: None failed, but at least one has no score.
     """
     emissions = [emission.with_evidence() for emission in emissions]
     measurements = [emission.measurement for emission in emissions]
@@ -436,7 +438,7 @@ def emit_together(emissions: Sequence[Emission], *, cause: Exception | None = No
 def _find_assertion() -> tuple[str, FrameType | None]:
     """Return the name of the assertion that is running, and the frame of the user's code that called it.
 
-    The name is that of the outermost of our functions called ``assert_...``; "" without one, as in a direct call of `emit`.
+    The name belongs to the outermost of our functions called ``assert_...``; "" without one, as in a direct call of `emit`.
     """
     name = ""
     frame = cast("FrameType | None", sys._getframe(1))  # noqa: SLF001 -- documented
@@ -467,7 +469,7 @@ def _build_failure(
 ) -> Exception:
     """Return the exception for the bad measurements of one assertion, with a text in which secrets are masked.
 
-    It is a `MeasurementFailed` if at least one is outside its threshold, else a `MeasurementErrored`. If there is no score because a
+    It is a `MeasurementFailed` if at least one is outside its threshold, else a `MeasurementErrored`. If the score is missing because a
     reply of the judge could not be read, the last lines are about the judge, not about the application.
     """
     is_failed = any(emission.measurement.status == "failed" for emission in bad)
@@ -493,7 +495,7 @@ def _build_failure(
 
 
 def _describe_origin() -> Pairs:
-    """Return the lines that say where the answer came from, and how to run the test again; none in a plain script."""
+    """Return the lines about the origin of the answer, and how to run the test again. Empty in a plain script."""
     describe = _get_innermost("describe_origin")
     if describe is None:
         return ()
@@ -502,15 +504,15 @@ def _describe_origin() -> Pairs:
 
 
 class soft(ContextDecorator):  # noqa: N801 -- reads as a function, as in `with soft():`
-    """Collect the failures of a block and raise once, listing all.
+    """Collect the failures of a block, and raise one failure that lists all.
 
     The surrounding recorder gets all measurements either way. Another exception raised in the block
     passes unchanged, with the collected failures as a note. Once a check has failed, judges in the
-    block are *not asked*, unless ``judges`` is true: the test fails anyway, and they cost.
+    block are *not called*, unless ``judges`` is true: the test fails anyway, and their calls cost money.
 
     Raises:
         MeasurementFailed: At least one measurement was outside its threshold.
-        MeasurementErrored: No measurement failed, but at least one could not be scored.
+        MeasurementErrored: No measurement failed, but at least one got no score.
 
     >>> from pytest_llmops import emit
     >>> with soft() as block:
@@ -587,7 +589,7 @@ def _raise_collected(inner: Recorder) -> None:
 
 @contextmanager
 def collect() -> Iterator[list[Measurement]]:
-    """Collect the measurements of a block: nothing is raised, nothing is reported.
+    """Collect the measurements of a block. Nothing is raised or reported.
 
     >>> from pytest_llmops import emit
     >>> with collect() as measurements:

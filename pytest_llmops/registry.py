@@ -68,7 +68,7 @@ def is_judge_file(kind: str, name: str) -> bool:
 
 
 def component_name(component: object) -> str:
-    """Return the name of a judge or an embedder: its own, or that of its class.
+    """Return the name of a judge or an embedder: its own, or the name of its class.
 
     >>> component_name(object())
     'object'
@@ -82,11 +82,11 @@ def load_builtin(kind: str, name: str, where: str = "") -> Any:
     Args:
         kind: ``embedder``, ``judge``, ``model`` or ``NLI model``.
         name: The name, alone or with an argument: ``sentence-transformers:all-MiniLM-L6-v2``.
-        where: What named it, for the error.
+        where: The place that named it, for the error.
 
     Raises:
         UnknownName: No component has that name; the error lists the known names.
-        UsageError: The component takes no argument, or the argument after the colon is missing.
+        UsageError: The component accepts no argument, or the argument after the colon is missing.
     """
     if is_judge_file(kind, name):
         return _import_attribute(JUDGE_FILE_LOADER)(name)
@@ -102,20 +102,20 @@ def load_builtin(kind: str, name: str, where: str = "") -> Any:
         if help_by_taker:
             takers = ", ".join(f"{taker}:..." for taker in help_by_taker)
             hint = f" (with an argument: {takers})"
-        raise UsageError(f"{kind} {name!r}: {base} takes no argument; ask for {base!r} alone{hint}")
+        raise UsageError(f"{kind} {name!r}: {base} accepts no argument; write only {base!r}{hint}")
     if not argument.strip():
         raise UsageError(f"{kind} {name!r}: expected {help_by_taker[base]} after the colon, got nothing")
     return _import_attribute(places[base])(argument.strip())
 
 
 def unknown_component(kind: str, name: str, known: Iterable[str], *, where: str = "") -> UsageError:
-    """Return the error about the name of a component that does not exist; for a judge with what was probably meant.
+    """Return the error about the name of a component that does not exist; for a judge with the name that was probably meant.
 
     Args:
         kind: ``embedder``, ``judge`` ...
         name: The name as given.
         known: The names that exist.
-        where: What named it; may be empty.
+        where: The place that named it; may be empty.
     """
     if kind == "judge":
         from pytest_llmops._util.judge_names import unknown_judge
@@ -126,6 +126,6 @@ def unknown_component(kind: str, name: str, known: Iterable[str], *, where: str 
 
 
 def _import_attribute(place: str) -> Any:
-    """Return what ``package.module:attribute`` names."""
+    """Return the object that ``package.module:attribute`` names."""
     module, _, attribute = place.partition(":")
     return getattr(importlib.import_module(module), attribute)

@@ -50,7 +50,7 @@ class AcceptedRun:
     """A run that was written into a baseline.
 
     Attributes:
-        sentence: What was accepted, for people.
+        sentence: The accepted tests in words, for people.
         doubt: Why the baseline is worth less than it seems; "": nothing is known against it.
     """
 
@@ -63,7 +63,7 @@ class _Selection:
     """Which tests of a run go into the baseline, and which of the baseline's are kept for a test that failed.
 
     Attributes:
-        tests: What is accepted, by node id.
+        tests: The accepted tests, by node id.
         kept: Tests of the baseline that keep their entry because they failed now.
         left_out: Failed tests that the baseline does not have.
         new: Tests that the baseline does not have, which a session does not add.
@@ -77,7 +77,7 @@ class _Selection:
 
 @dataclass(slots=True)
 class _Problems:
-    """What speaks against accepting a run, and why tests may be missing from it."""
+    """The reasons against accepting a run, and why tests may be missing from it."""
 
     why_partial: str
     sentences: list[str] = field(default_factory=list)
@@ -112,12 +112,12 @@ def accept_run(
 
     Args:
         gate: Knows the file, and which part of the suite ran.
-        records: The tests of the run, with what was concluded from them.
+        records: The tests of the run, with the conclusions from them.
         environment: Versions of Python and of packages.
         verdict: On the change since the baseline; None: this is the first.
 
     Raises:
-        AcceptRefused: The run is red, undecidable or partial and was not forced; or nothing was measured; or it is no further session
+        AcceptRefused: The run is red, undecidable or partial and was not forced; or nothing was measured; or it is not a further session
             of the baseline. The baseline stays as it is.
         UsageError: A file cannot be read or written, or the baseline is damaged, which is never overwritten.
     """
@@ -166,7 +166,7 @@ def accept_run(
 
 
 def _describe_commit(outputs_file: Path) -> str:
-    """Keep the file of the outputs out of git, and return what to commit."""
+    """Keep the file of the outputs out of git, and return a sentence about the files to commit."""
     status = ignore_in_git(outputs_file)
     if status == "added":
         return f"commit it, and .gitignore, which now has a line for {outputs_file.name}"
@@ -194,7 +194,7 @@ def _read_older(path: Path, root: Path) -> Baseline:
 
 
 def _write_baseline(path: Path, older: Baseline, merged: Baseline, accepted: Iterable[TestRecord]) -> None:
-    """Write a baseline, and beside it the outputs and requests of its tests: those of this run, and of tests that were kept.
+    """Write a baseline, and next to it the outputs and requests of its tests, from this run and for kept tests from before.
 
     Raises:
         UsageError: A file cannot be written.
@@ -216,7 +216,7 @@ def _write_baseline(path: Path, older: Baseline, merged: Baseline, accepted: Ite
 def _list_problems(
     gate: BaselineGate, ran: Sequence[TestRecord], older: Baseline, verdict: Verdict | None
 ) -> _Problems:
-    """Return what speaks against accepting a run."""
+    """Return the reasons against accepting a run."""
     why_partial = gate.why_partial(older.tests) or _why_partly_accepted(gate)
     problems = _Problems(why_partial)
     sentences = problems.sentences
@@ -250,7 +250,7 @@ def _why_partly_accepted(gate: BaselineGate) -> str:
     """Return which options left tests out of a run that is to be accepted; "": none did.
 
     A file or test that was named (``only test_a.py``) does not count here, as it may be the whole suite. With -k or -x, it is not known
-    what was left out.
+    which tests were left out.
     """
     return ", ".join(reason for reason in gate.why_narrowed if not reason.startswith("only "))
 
@@ -259,7 +259,7 @@ def _select_tests(older: Baseline, ran: Sequence[TestRecord], *, as_session: boo
     """Return which tests of a run go into the baseline.
 
     Raises:
-        AcceptRefused: No test with a measurement passed, or the run is no further session of the baseline.
+        AcceptRefused: No test with a measurement passed, or the run is not a further session of the baseline.
     """
     passed = [record for record in ran if record.measurements and record.outcome in GOOD_OUTCOMES]
     if not passed:
@@ -280,7 +280,7 @@ def _select_tests(older: Baseline, ran: Sequence[TestRecord], *, as_session: boo
 
 
 def _count_dropped(older: Baseline, merged: Baseline, ran: Sequence[TestRecord]) -> int:
-    """Return how many tests of the baseline are no longer in it; a renamed test is not dropped."""
+    """Return how many tests of the baseline are dropped. A renamed test is not dropped."""
     renamed = compare_tests(older, ran).renamed
     return len(set(older.tests) - set(merged.tests) - set(renamed.values()))
 
@@ -334,11 +334,11 @@ def _describe_zeros(records: Iterable[TestRecord]) -> str:
     ]
     if not zeros:
         return ""
-    return f"{shorten_text(', '.join(zeros), MAX_ZERO_CHARS)}: no later run can be worse. Check what the cases expect"
+    return f"{shorten_text(', '.join(zeros), MAX_ZERO_CHARS)}: no later run can be worse. Check the expectations of the cases"
 
 
 def _keep_answers(stored: StoredAnswers, merged: Baseline) -> StoredAnswers:
-    """Return what is stored beside a baseline, without outputs, requests and calls of tests that it no longer has."""
+    """Return the stored answers without outputs, requests and calls of tests that the baseline no longer has."""
     outputs = {nodeid: output for nodeid, output in stored.outputs.items() if nodeid in merged.tests}
     used = {request_fingerprint(call) for test in merged.tests.values() for call in test.calls}
     requests = {fingerprint: parts for fingerprint, parts in stored.requests.items() if fingerprint in used}
@@ -347,7 +347,7 @@ def _keep_answers(stored: StoredAnswers, merged: Baseline) -> StoredAnswers:
 
 
 def _add_answers(kept: StoredAnswers, records: Iterable[TestRecord]) -> StoredAnswers:
-    """Return what is stored beside a baseline: what is kept of it, with the outputs, requests and calls of the tests of this run."""
+    """Return the kept answers with the outputs, requests and calls of the tests of this run."""
     outputs = dict(kept.outputs)
     requests = dict(kept.requests)
     calls = dict(kept.calls)

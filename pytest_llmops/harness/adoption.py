@@ -1,4 +1,4 @@
-"""Records the tests of other tools, and takes over their scores: what the ini key ``llm_adopt`` names.
+"""Records the tests of the tools that the ini key ``llm_adopt`` names, and adopts their scores.
 
 Knows pytest's configuration and items by their attributes only.
 """
@@ -93,7 +93,7 @@ class ScoreKeeper:
 
 
 class _Reporter:
-    """Takes the scores of a tool; see `ReportScore`."""
+    """Receives the scores of a tool; see `ReportScore`."""
 
     def __init__(self, tool: AdoptedTool, scores: ScoreKeeper, problems: list[str]) -> None:
         self._tool = tool
@@ -105,7 +105,7 @@ class _Reporter:
         self._scores.add(self._tool, score)
 
     def note_problem(self, problem: str) -> None:
-        """Put a sentence about what cannot be read into the summary of the run, once."""
+        """Put a sentence about an unreadable score into the summary of the run, once."""
         sentence = f"{self._tool.distribution} {self._tool.find_version()}: {problem}"
         if sentence not in self._problems:
             self._problems.append(sentence)
@@ -168,7 +168,7 @@ class AdoptionHooks:
 
     @hookimpl(tryfirst=True)
     def pytest_runtest_setup(self) -> None:
-        """Forget what an earlier test left."""
+        """Forget the errors that an earlier test left."""
         self._scores.take_errors()
 
     @hookimpl(wrapper=True, trylast=True)  # within the hooks of the tools' own plugins
@@ -189,7 +189,7 @@ class AdoptionHooks:
 
     @hookimpl(tryfirst=True)
     def pytest_runtest_teardown(self, item: Any) -> None:
-        """Record what a tool could not score in a test that failed, and put the problems of tools among the facts of the test."""
+        """Record the missing scores of a tool in a failed test, and put the problems of tools among the facts of the test."""
         if self._problems and item.get_closest_marker("llm_cassette") is not None:
             recorder.record_facts({PROBLEMS_FACT: list(self._problems)})
         errors = self._scores.take_errors()

@@ -1,7 +1,7 @@
 """``--llm-again``: run the cases again that broke in an earlier run, with new answers.
 
 A run keeps its broken cases in pytest's cache, or why there is none to run again; its run file has them too. The next session selects their
-tests, and takes takes (recorded answers) that no run has used yet: they begin at a multiple of `SESSION_TAKES`, a higher one for each session.
+tests, and uses takes (recorded answers) that no run has used yet: they begin at a multiple of `SESSION_TAKES`, a higher one for each session.
 
 Knows pytest's configuration and items by their attributes only.
 """
@@ -34,7 +34,7 @@ CACHE_KEY = "llmops/again"
 # Key of a worker's output: the message for the controller, which ends the run with it
 WORKER_KEY = "llmops_setup"
 RECORD_MODES = ("new", "none", "live")
-# Options of pytest that select tests by what happened in another run
+# Options of pytest that select tests by the result of another run
 SELECTING = {"lf": "--lf", "stepwise": "--stepwise"}
 RUN_ALL = "run the whole suite first: pytest"
 
@@ -61,7 +61,7 @@ def check_again(config: Any, settings: Settings) -> None:
     """Check the options of a run that repeats broken cases.
 
     Raises:
-        UsageError: They contradict each other; it says what to do instead.
+        UsageError: They contradict each other. The message gives the next step.
     """
     if hasattr(config, "workerinput"):
         return
@@ -71,16 +71,16 @@ def check_again(config: Any, settings: Settings) -> None:
 
 
 def _why_not_again(config: Any, settings: Settings) -> str:
-    """Return what a run that repeats broken cases needs and does not have, as the end of an error; "": it has everything."""
+    """Return a missing condition of a run that repeats broken cases, as the end of an error. "": none is missing."""
     if settings.accept is not None:
-        return "no --llm-accept: a few cases are no baseline; run the whole suite to accept it"
+        return "no --llm-accept: a few cases are not a baseline; run the whole suite to accept it"
     if settings.changed:
         return "no --llm-record=changed, which replays recorded answers: --llm-again needs new ones"
     if isinstance(settings.trials, LookTrials):
-        return "no --llm-trials=auto: the broken cases run as often as the proof needs; leave it away, or add --llm-trials=1"
+        return "no --llm-trials=auto: the broken cases run as often as the proof needs; remove it, or add --llm-trials=1"
     if settings.record not in RECORD_MODES:
         modes = ", ".join(RECORD_MODES)
-        return f"--llm-record to be one of {modes}, got {settings.record}: new answers are added to the recordings, none is replaced"
+        return f"--llm-record to be one of {modes}, got {settings.record}: new answers are added to the recordings and replace none"
     for name, flag in SELECTING.items():
         if config.getoption(name, None):
             return f"no {flag}: --llm-again selects the tests itself"
@@ -93,7 +93,7 @@ def _read_earlier_run(config: Any, settings: Settings) -> EarlierRun:
     """Return the run whose broken cases are to run again: of the run file that is named, else the last one here.
 
     Raises:
-        UsageError: There is none, nothing broke in it, or what is stored is damaged.
+        UsageError: There is none, nothing broke in it, or the stored run is damaged.
     """
     from pytest_llmops.baselines.earlier_run import EarlierRun
 
@@ -106,7 +106,7 @@ def _read_earlier_run(config: Any, settings: Settings) -> EarlierRun:
         earlier = EarlierRun.from_run(run)
         if earlier is None:
             raise UsageError(
-                f"{where}: expected a run with broken cases that are to run again, got {_describe_gate(run)}"
+                f"{where}: expected a run with broken cases to run again, got {_describe_gate(run)}"
             )
         earlier.check(where)
         return earlier
@@ -114,17 +114,17 @@ def _read_earlier_run(config: Any, settings: Settings) -> EarlierRun:
     if cache is None:
         raise UsageError(
             "--llm-again: expected pytest's cache, which has the cases that broke, got none (-p no:cacheprovider); "
-            "leave that option away, or name the run file of the earlier run: --llm-again=run.json"
+            "remove that option, or name the run file of the earlier run: --llm-again=run.json"
         )
     stored = cache.get(CACHE_KEY, None)
     if stored is None:
         raise UsageError(
-            "--llm-again: expected an earlier run here with broken cases that are to run again, got none in pytest's cache; "
+            "--llm-again: expected an earlier run here with broken cases to run again, got none in pytest's cache; "
             f"{RUN_ALL}. If it ran elsewhere, name its run file: --llm-again=run.json"
         )
     if isinstance(stored, str):
         raise UsageError(
-            f"--llm-again: expected an earlier run here with broken cases that are to run again, got {stored}; "
+            f"--llm-again: expected an earlier run here with broken cases to run again, got {stored}; "
             "the report of that run has its next step, and later changes need a new one: pytest"
         )
     earlier = EarlierRun.from_wire(stored)
@@ -138,14 +138,14 @@ def _describe_gate(run: Run) -> str:
     if gate is None:
         return "one without a baseline"
     if gate.broken and gate.status != "RED":
-        return f"{gate.status} with broken cases on which another session proves nothing"
+        return f"{gate.status} with broken cases, but another session of them proves nothing"
     if gate.broken:
         return f"{gate.status}, which is decided without another session"
     return f"{gate.status} without a broken case"
 
 
 def _check_baseline(config: Any, settings: Settings, earlier: EarlierRun) -> None:
-    """Check before anything is asked that the baseline is the one of the earlier run.
+    """Check before the first call that the earlier run had the same baseline.
 
     Raises:
         UsageError: It cannot be read, or is another one: accepted since, or of another file.
@@ -163,12 +163,12 @@ def _check_baseline(config: Any, settings: Settings, earlier: EarlierRun) -> Non
     if now != earlier.baseline:
         raise UsageError(
             f"--llm-again: expected the baseline of the earlier run ({earlier.baseline}), got {now}: "
-            "what broke against the one says nothing about the other; run the whole suite anew: pytest"
+            "cases that broke against one baseline prove nothing about another; run the whole suite: pytest"
         )
 
 
 class AgainHooks:
-    """Selects the tests of the broken cases, and gives each its trials and the numbers of its takes; see `register_hooks`."""
+    """Selects the tests of the broken cases, and gives each its trials and the numbers of its recorded answers; see `register_hooks`."""
 
     def __init__(
         self, settings: Settings, earlier: EarlierRun, mark: Any, usage_error: type[Exception]
@@ -223,11 +223,11 @@ class AgainHooks:
         names = format_name_list(missing)
         return (
             f"--llm-again: expected the tests that broke, got none named {names}: renamed or removed since, or not in the files "
-            "that the command names; run the whole suite anew: pytest"
+            "that the command names; run the whole suite: pytest"
         )
 
     def _describe_unrecorded(self, items: Sequence[Any]) -> str:
-        """Return that tests have no takes of an earlier session; "": all have."""
+        """Return that tests have no recorded answers of an earlier session. "": all have."""
         unrecorded = [item.nodeid for item in items if self._first_takes.get(item.nodeid) == 0]
         if not unrecorded:
             return ""
@@ -309,6 +309,6 @@ def iter_session_doubts(config: Any, settings: Settings) -> Iterator[str]:
     age = hooks.earlier.describe_age(datetime.now(UTC))
     if age:
         yield (
-            f"the earlier run was {age} ago: a session is another hour or another day, as what one session has in common "
-            "would repeat"
+            f"the earlier run was {age} ago: run it again in an hour or on another day, as answers of one session have too much in "
+            "common"
         )

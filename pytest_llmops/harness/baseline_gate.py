@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pytest_llmops.baselines.earlier_run import EarlierRun
     from pytest_llmops.results.call_sequences import CallSequence
 
-MAX_GIT_READS = 200  # cassettes of an old commit that a run reads: each takes a process of its own
+MAX_GIT_READS = 200  # cassettes of an old commit that a run reads: each needs a process of its own
 LEAST_CHANCE = 0.2  # of a verdict: with a smaller one no further trials are paid for
 
 
@@ -61,7 +61,7 @@ class StoredBaseline:
 
         Args:
             root: The project's root.
-            accepted_at: The commit that was checked out when the baseline was accepted, used if there is no better one.
+            accepted_at: The commit that was checked out when the baseline was accepted, used as the last choice.
         """
         if self.commit:
             return self.commit
@@ -91,7 +91,7 @@ def has_baseline(settings: Settings, root: Path) -> bool:
 
 
 def find_own_path(config: Any) -> Path:
-    """Return the file of the project's baseline: that of the ini, else of the default name."""
+    """Return the file of the project's baseline: the one in the ini, else the default name."""
     return Path(config.rootpath) / (config.getini("llm_baseline") or Settings().baseline)
 
 
@@ -107,7 +107,7 @@ def find_baseline(
         argument: The option or argument that gave it, for errors.
 
     Raises:
-        UsageError: What is given is neither, or cannot be read. Or the ini key llm_baseline names a file that is missing.
+        UsageError: The given name is neither, or cannot be read. Or the ini key llm_baseline names a file that is missing.
     """
     path = root / given
     try:
@@ -139,7 +139,7 @@ def find_accepted_path(own: Path, given: str, root: Path) -> Path:
         root: The project's root.
 
     Raises:
-        UsageError: What is given is a commit, branch or tag of git, or neither that nor a file.
+        UsageError: The given name is a commit, branch or tag of git, or neither that nor a file.
     """
     path = root / given
     is_own = path == own
@@ -214,7 +214,7 @@ class _CommittedCalls:
         """Return the calls of tools that a test of the baseline made in the trial that reports show; empty if it is not certain.
 
         Args:
-            record: The test in this run. If its trajectories are not those of the recorded calls, neither were those of the baseline.
+            record: The test in this run. If its trajectories differ from the recorded calls, the ones in the baseline did too.
             before: The test in the baseline.
         """
         from pytest_llmops.results.call_sequences import find_sequences
@@ -264,7 +264,7 @@ class _CommittedCalls:
         return [read_call(exchange) for exchange in exchanges]
 
     def _read_file(self, cassette: str) -> bytes | str:
-        """Return a cassette at the commit; a text, which says why, if there is none or too many were read."""
+        """Return a cassette at the commit, or a text with the reason if there is none or too many were read."""
         if self._commit is None:
             self._commit = self._find_commit()
         if not self._commit:
@@ -318,11 +318,11 @@ def _choose_output(record: TestRecord, calls: Iterable[Call]) -> str | None:
 
 
 class EarlierAnswers:
-    """Finds the answers, requests and calls of tools that tests had in the baseline: in the file beside it, else in the cassettes of its commit.
+    """Finds the answers, requests and calls of tools that tests had in the baseline: in the file next to it, else in the cassettes of its commit.
 
     Args:
         stored: The baseline's file.
-        baseline: What it holds.
+        baseline: Its content.
         root: The project's root.
         records: The tests of the run. Only tests that are in both are looked for.
     """
@@ -399,7 +399,7 @@ class BaselineGate:
         return find_accepted_path(find_own_path(self.config), self.settings.baseline, self.root)
 
     def find_reference(self) -> "Reference | None":
-        """Return what the run is compared with; None: there is no baseline."""
+        """Return the baseline that the run is compared with. None: without a baseline."""
         from pytest_llmops.baselines.conclusion import Reference
         from pytest_llmops.baselines.metric_data import GateRules
 
@@ -458,7 +458,7 @@ def check_looks(config: Any, settings: Settings) -> None:
     """Check that the trials of a run can be taken look by look.
 
     Raises:
-        UsageError: They cannot; it says what to do instead.
+        UsageError: They cannot. The message gives the next step.
     """
     if hasattr(config, "workerinput"):  # its controller has checked
         return
@@ -468,15 +468,15 @@ def check_looks(config: Any, settings: Settings) -> None:
 
 
 def _why_no_looks(config: Any, settings: Settings) -> str:
-    """Return what a run of several looks needs and does not have, as the end of an error; "": it has everything."""
+    """Return a missing condition of a run of several looks, as the end of an error. "": none is missing."""
     if config.getoption("llm_trials") is None:
-        return "the command line, got the ini"
+        return "it on the command line, got it in the ini"
     if settings.record not in ("none", "new"):
-        return f"a replay or --llm-record=new, got --llm-record={settings.record}: each look keeps the takes of the one before"
+        return f"a replay or --llm-record=new, got --llm-record={settings.record}: each look keeps the answers of the look before"
     if settings.changed:
         return "no --llm-record=changed, which needs a fixed number (--llm-trials=3)"
     if settings.accept is not None:
-        return "no --llm-accept: a baseline takes a fixed number (--llm-trials=10)"
+        return "no --llm-accept: a baseline needs a fixed number (--llm-trials=10)"
     if not has_baseline(settings, config.rootpath):
         return "a baseline, got none: accept one first (--llm-trials=10 --llm-accept REASON)"
     if config.invocation_params.plugins:
@@ -492,7 +492,7 @@ def plan_next_look(
     Args:
         settings: The run's.
         status: The status of the verdict of this look.
-        takes: The smallest number of recorded takes that a test has; None: no test replays any.
+        takes: The smallest number of recorded takes of a test. None: no test replays any.
         failed: How many tests failed in this look, also those that measure nothing. A further look would hide these failures.
         chance: Probability that the next look decides; None: it is not known.
     """
@@ -502,15 +502,15 @@ def plan_next_look(
     if status in ("RED", "GREEN"):
         return "", f"{place}: decided"
     if status != "AMBER":
-        return "", f"{place}: no verdict, so no further trials are taken"
+        return "", f"{place}: no verdict, so no further trials run"
     if not later:
-        return "", f"{place}: undecided, and no further trials are taken"
+        return "", f"{place}: undecided, and no further trials are planned"
     if failed:
         tests = format_count(failed, "test")
-        return "", f"{place}: undecided, and {tests} failed, so no further trials are taken"
+        return "", f"{place}: undecided, and {tests} failed, so no further trials run"
     further = LOOKS[later[0]]
     if chance is not None and chance < LEAST_CHANCE:
-        return "", f"{place}: undecided, and {further} trials would hardly decide it"
+        return "", f"{place}: undecided, and {further} trials would probably not decide it"
     if settings.record == "none" and takes is not None and takes < further:
         return "", f"{place}: undecided, and the recordings end here"
     return later[0], f"{place}: undecided, so the suite runs again with {further} trials of each test"
@@ -534,7 +534,7 @@ def run_looks(config: Any) -> Generator[None, Any, Any]:
             return status
         arguments = list(config.invocation_params.args)
         end = len(arguments)
-        if "--" in arguments:  # what follows are not options
+        if "--" in arguments:  # no options follow
             end = arguments.index("--")
         arguments[end:end] = [f"--llm-trials={option}"]
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Wire formats of the project: those of the hook ``pytest_llmops_call_formats``, for the time of a run."""
+"""Wire formats from the project's hook ``pytest_llmops_call_formats``, registered for the time of a run."""
 
 from __future__ import annotations
 

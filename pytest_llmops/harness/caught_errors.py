@@ -1,4 +1,4 @@
-"""What a test or a fixture must not hide by catching an error of ours: a missing recording, a spent budget, a result without a score.
+"""Show errors of ours that a test or a fixture caught and must not hide: a missing recording, a spent budget, a result without a score.
 
 Knows pytest's reports by their attributes only.
 """
@@ -29,11 +29,11 @@ ELSEWHERE = "in a process that the test started"
 
 
 def describe_ending(report: Any, error: BaseException | None) -> str:
-    """Return how a phase ended that may hide what it caught, as the beginning of a message; "" if it failed with an error.
+    """Return how a phase ended that may hide a caught error, as the beginning of a message. "" if it failed with an error.
 
     Args:
         report: pytest's report.
-        error: What the phase raised; None for a failed phase if a strict `xfail` expected it to fail.
+        error: The error of the phase. None for a failed phase if a strict `xfail` expected it to fail.
     """
     if report.passed:
         return "the test passed"
@@ -51,7 +51,7 @@ def is_unittest_skip(error: BaseException | None) -> bool:
 
 
 def replace_skip(harness: Harness, call: Any) -> BaseException:
-    """Return why a phase ended that was skipped: the skip, or an error if it would hide a result that could not be scored.
+    """Return why a skipped phase ended: the skip, or an error if the skip would hide a result without a score.
 
     Args:
         harness: The harness of the test.
@@ -75,11 +75,11 @@ def replace_skip(harness: Harness, call: Any) -> BaseException:
 
 
 def raise_unless_shown(caught: CassetteMiss | BudgetReached, raised: BaseException | None) -> None:
-    """Fail the tear-down of a test because that of a fixture had a miss, unless the error under way shows one.
+    """Fail the tear-down of a test because a fixture had a miss in its tear-down, unless the error under way shows one.
 
     Args:
         caught: The miss, or the refused call.
-        raised: What the tear-down raised.
+        raised: The error of the tear-down.
 
     Raises:
         CassetteMiss: A request had no recording.
@@ -94,19 +94,19 @@ def withdraw_scores(
 ) -> list[Measurement]:
     """Return the measurements of a test that has a miss, or a refused call, without the scores if it went on after that.
 
-    What was scored then was not the answer of a model.
+    Such a score is not the score of a model's answer.
 
     Args:
         measurements: The measurements.
         tape: The tape, which knows the miss.
-        error: What the phase raised: after the miss itself nothing was scored. That of `Harness.replace_by_cause` has a cause.
+        error: The error of the phase: after the miss itself nothing was scored. An error of `Harness.replace_by_cause` has a cause.
     """
     place = ""
     if tape.report.errors_elsewhere:
         place = f" {ELSEWHERE}"
     elif _is_raised_miss(error):
         return list(measurements)
-    why = f"a request{place} was not answered, so this is not the score of an answer"
+    why = f"a request{place} got no answer, so this is not the score of an answer"
     return [replace(one, value=None, samples=(), error=one.error or why) for one in measurements]
 
 

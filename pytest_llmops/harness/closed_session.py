@@ -34,7 +34,7 @@ from pytest_llmops.trace.routes import is_model_endpoint
 
 hook = pluggy.HookimplMarker("pytest")
 PLUGIN_NAME = "llmops_closed"
-REFUSED_OUTPUT = "llmops_refused"  # what a worker tells its controller
+REFUSED_OUTPUT = "llmops_refused"  # report of a worker to its controller
 GREEN = (0, 5)  # exit statuses of a run without a failure
 FAILED = 1
 REFUSED_STATUS = 4  # of a run that an error ended (pytest's for usage)
@@ -123,7 +123,7 @@ class ClosedSession:
     def refuse_late_call(self, host: str) -> CassetteMiss | None:
         """Return the error for a call of a model by a process that has outlived its test, and note it; None: it is allowed.
 
-        It is allowed while a test runs: this process asks for that test, which nothing records.
+        It is allowed while a test runs: this process calls for that test, which nothing records.
 
         Args:
             host: The host.
@@ -147,13 +147,13 @@ class ClosedSession:
         if not place:
             place = _describe_caller(self._config.rootpath)
         first = (
-            f"{place}: {what} {escape_output(host)} was refused: this run replays recordings, and what is"
-            " called outside of tests is not recorded"
+            f"{place}: {what} {escape_output(host)} was refused: this run replays recordings, and calls"
+            " outside of tests are not recorded"
         )
         text = (
             f"{append_code(first, CassetteMiss.code)}\n"
             "  record it         make the call in a test with @pytest.mark.llm_cassette, or in a fixture of such a test\n"
-            "  let it through    the ini key llm_calls_outside_tests = allow: then such calls are live and paid in every run"
+            "  let it through    the ini key llm_calls_outside_tests = allow: then such calls are made live and paid in every run"
         )
         self._refused[text] = self._refused.get(text, 0) + 1
         if self._has_ended:
@@ -287,7 +287,7 @@ class ClosedSession:
     def end(self) -> None:
         """End the run: show what nothing has shown, and open the connections, unless the process ends with the run.
 
-        A worker of xdist has sent its output before, so what it refused since then cannot fail the run: the worker prints it.
+        A worker of xdist has sent its output before, so a later refusal cannot fail the run: the worker prints it.
 
         Raises:
             pytest.UsageError: A call was refused in the hook ``pytest_unconfigure``.
@@ -308,7 +308,7 @@ class ClosedSession:
 
 
 class WorkerHooks:
-    """Tells the controller of xdist which calls a worker refused.
+    """Sends the controller of xdist the calls that a worker refused.
 
     Args:
         config: pytest's, of the worker.
@@ -329,13 +329,13 @@ class WorkerHooks:
 
 
 def _allow_in_test(item: Any, host: str) -> BaseException | None:
-    """Return None: nothing is refused within tests, until those of the run are known."""
+    """Return None: nothing is refused within tests until the tests of the run are known."""
     del item, host
     return None
 
 
 def _describe_caller(root: Path) -> str:
-    """Return what the user's own code does that makes this call: ``conftest.py:7, hook pytest_configure``."""
+    """Return the place in the user's own code that makes this call: ``conftest.py:7, hook pytest_configure``."""
     from pytest_llmops.harness.tracebacks import LIBRARY
 
     place = ""

@@ -7,8 +7,8 @@ from pytest_llmops._util.documentation import find_skill
 from pytest_llmops.errors import path_from_root
 from pytest_llmops.results.run import Run
 
-# Variables that coding agents set for the commands that they run. Only variables that nobody sets for another purpose: AGENT alone,
-# or CODEX_HOME, may be in any shell.
+# Variables that coding agents set for the commands that they run. Only variables that nobody sets for another purpose: AGENT
+# or CODEX_HOME may be in any shell.
 AGENT_VARIABLES = (
     "AI_AGENT",  # the proposed common name; Claude Code sets it too
     "AUGMENT_AGENT",

@@ -162,10 +162,10 @@ class Controller:
         self._write_reports(session)
 
     def _iter_doubts(self, records: Sequence[TestRecord], meta: Mapping[str, Json]) -> Iterator[str]:
-        """Yield the notes on what makes the result of the run less worth."""
+        """Yield the notes on facts that make the result of the run less reliable."""
         if self.cassette_usage.crashed:
             workers = format_count(self.cassette_usage.crashed, "worker")
-            yield f"{workers} crashed: what the tests measured that they were at is lost"
+            yield f"{workers} crashed: the results of the tests that they were running are lost"
         yield from iter_given_up_judge_notes(records)
         folders = {self._config.rootpath, self._config.invocation_params.dir}
         folders |= {(self._config.rootpath / record.nodeid).parent for record in records}
@@ -177,7 +177,7 @@ class Controller:
         yield from iter_recording_notes(records)
         yield from iter_unchecked_notes(records)
         yield from iter_refused_name_notes(records)
-        if self._settings.changed:  # what it was asked for
+        if self._settings.changed:  # the purpose of the option
             yield from iter_changed_notes(records)
         yield from iter_session_doubts(self._config, self._settings)
         yield from iter_case_id_notes(records)
@@ -347,7 +347,7 @@ class Controller:
         self.run = replace(self.run, meta={**self.run.meta, **facts})
 
     def _add_doubt(self, doubt: str) -> None:
-        """Put a note on what makes the result of the run less worth before the other notes."""
+        """Put a note on a fact that makes the result of the run less reliable before the other notes."""
         doubts = self.run.meta.get("doubts")
         number = doubts if isinstance(doubts, int) else 0
         self._set_meta(doubts=number + 1)
@@ -380,7 +380,7 @@ class Controller:
                 report.longrepr.addsection("the unchanged input", texts[report.nodeid], "-")
 
     def list_failures(self, terminalreporter: Any) -> None:
-        """Prepare pytest's short list of failures, which comes next; `print_section` prints what comes after it."""
+        """Prepare pytest's short list of failures, which comes next; `print_section` prints the section after it."""
         self.terminal_hooks.list_failures(getattr(terminalreporter, "stats", {}))
 
     def print_section(self, terminalreporter: Any) -> None:
@@ -401,12 +401,12 @@ class Controller:
             width=find_width(terminalreporter, os.environ),
         )
         write_section(terminalreporter, section, has_title=verbosity >= 0)
-        if verbosity < -1:  # what is asked for and did not work is said even then
+        if verbosity < -1:  # a report that was requested and could not be written is named even then
             for error in self._write_errors.values():
                 terminalreporter.write_line(escape_output(error), red=True)
 
     def _describe_surroundings(self, verbosity: int) -> "Surroundings":
-        """Return what the last section needs to know besides the run."""
+        """Return the facts that the last section needs besides the run."""
         from pytest_llmops.reports.terminal import Surroundings, describe_more
 
         return Surroundings(
@@ -423,7 +423,7 @@ class Controller:
         )
 
     def _iter_remarks(self) -> Iterator[tuple[str, str, "Style"]]:
-        """Yield what else there is to say about the run: looks, the baseline, reports that were not written, a hint for agents."""
+        """Yield further lines about the run: looks, the baseline, reports that were not written, a hint for agents."""
         from pytest_llmops.harness.coding_agents import describe_agent_help
 
         if self._look:
@@ -562,7 +562,7 @@ def _run_metadata(config: Any, settings: Settings) -> dict[str, Json]:
 
 
 def _why_run_failed(session: Any) -> list[str]:
-    """Return what failed in the run, as pytest counts it; empty: nothing. A run without tests has not failed."""
+    """Return the failures of the run, as pytest counts them. Empty: none. A run without tests has not failed."""
     reasons = []
     status = int(session.exitstatus)
     if session.testsfailed:

@@ -1,8 +1,8 @@
-"""Imports what the tests of a run need, before the first of them is set up.
+"""Imports the modules that the tests of a run need, before the first of them is set up.
 
 A test may replace the clock, `os.name` or the file system, and a time-out may end it anywhere. An import inside such a test
 fails, or leaves a package half imported for all later tests. So when the tests of a run are known, `import_for_tests` looks at
-what they use of this package, and imports what that needs. A run that uses nothing of it imports nothing.
+the names of this package that they use, and imports the modules behind these names. Other runs import nothing.
 
 Knows pytest's items by their attributes only.
 """
@@ -31,13 +31,13 @@ APP_MODEL = "app model"
 EMBEDDER = "embedder"
 JUDGE = "judge"
 
-# What each measurement and each report of a test imports
+# Imports of each measurement and each report of a test
 HARNESS = (
     "pytest_llmops.harness.item", "pytest_llmops.harness.records", "pytest_llmops.harness.run_checks", "pytest_llmops.harness.tracebacks",
     "pytest_llmops.redaction.pytest_reports", "pytest_llmops.redaction.redactor",
     "pytest_llmops.redaction.public_rules:read_public_rules", "pytest_llmops.trace", "pytest_llmops.reports.ci_formats",
 )  # fmt: skip
-# A function after a colon is called: it reads a file of a package, and keeps what it read.
+# A function after a colon is called: it reads a file of a package, and keeps the content.
 CHECKS = (
     "numpy", "rapidfuzz.distance", "snowballstemmer", "pytest_llmops.semantics.checks.language:load_identifier",
     "pytest_llmops.semantics.checks.quantities.numerals:read_number_words",
@@ -52,7 +52,7 @@ STATISTICS = ("numpy", "scipy.special", "sklearn.metrics")
 TRAJECTORIES = ("pytest_llmops.agents.sources:import_readers",)
 TOOL_CALLS = (*TRAJECTORIES, "scipy.sparse.csgraph", "regex", *SCHEMAS)
 
-# What tests need by their fixtures
+# Imports of tests by their fixtures
 NEEDS_BY_FIXTURE: dict[str, tuple[str, ...]] = {
     "embedder": (EMBEDDER,),
     "judge": (JUDGE,),
@@ -66,7 +66,7 @@ NEEDS_BY_FIXTURE: dict[str, tuple[str, ...]] = {
     "retriever": ("pytest_llmops.retrievers.bm25", "pytest_llmops.retrievers.dense", "numpy", "bm25s"),
 }  # fmt: skip
 
-# What tests need by the names that their code uses: public names of this package, and modules of it
+# Imports of tests by the names that their code uses: public names of this package, and modules of it
 NEEDS_BY_NAME: dict[str, tuple[str, ...]] = {
     "assert_cache": ("numpy", "scipy.special"),
     "assert_checklist": (JUDGE,),
@@ -109,7 +109,7 @@ EMBEDDER_PACKAGES: dict[str, tuple[str, ...]] = {
     "minilm-multilingual": ("tokenizers", "threadpoolctl"),
     "sentence-transformers": ("sentence_transformers",),
 }
-# What else they import beside their own modules
+# Their further imports next to their own modules
 NEEDS_BY_EMBEDDER: dict[str, tuple[str, ...]] = {
     **EMBEDDER_PACKAGES,
     "hashing": ("sklearn.feature_extraction.text",),
@@ -119,28 +119,28 @@ NEEDS_BY_EMBEDDER: dict[str, tuple[str, ...]] = {
 # Embedders that read a file of this machine when they are first used
 LOCAL_EMBEDDERS = frozenset({"e5", "minilm", "minilm-multilingual"})
 
-# What HTTP clients and SDKs import when they are first used, if the project has imported them
+# Imports of HTTP clients and SDKs on first use, if the project has imported them
 NEEDS_BY_CLIENT: dict[str, tuple[str, ...]] = {
     "anthropic": ("anthropic.resources.messages",),
     "httpx": ("httpcore",),
     "httpx2": ("httpcore2",),
     "openai": ("openai.resources.chat.chat", "openai.resources.embeddings"),
 }  # fmt: skip
-# What the clients of asyncio import in their first call
+# Imports of asyncio's clients in their first call
 ASYNC_PARTS = ("anyio._backends._asyncio",)
-# What SDKs import when they are first used. Imported early where the silent runs of tests have a process of their own: otherwise
+# Imports of SDKs on first use. Imported early where the silent runs of tests have a process of their own: otherwise
 # that process and this one would each import it
 LAZY_SDK_PARTS = {"openai": "pytest_llmops.providers.openai_sdk:import_lazy_parts"}
 
 
 def import_for_tests(session: Any, ours: Sequence[Any], settings: Settings) -> None:
-    """Import what the tests of a run need, and let an embedder of this machine read its model.
+    """Import the modules that the tests of a run need, and let an embedder of this machine read its model.
 
-    What cannot be imported is left to the test that needs it, which reports it.
+    A failed import is left to the test that needs it, which reports it.
 
     Args:
         session: pytest's session, after collection.
-        ours: Those of its tests that are recorded.
+        ours: Its recorded tests.
         settings: The run's.
     """
     items = [item for item in session.items if item.get_closest_marker("skip") is None]
@@ -169,7 +169,7 @@ def import_for_tests(session: Any, ours: Sequence[Any], settings: Settings) -> N
 
 
 def _find_used_names(session: Any, items: Iterable[Any]) -> set[str]:
-    """Return what tests, their fixtures and the hooks of conftest files use of this package."""
+    """Return the names of this package that tests, their fixtures and the hooks of conftest files use."""
     starts = list[Any]()
     for item in items:
         starts.extend(_iter_code_of_test(item))
@@ -181,7 +181,7 @@ def _find_used_names(session: Any, items: Iterable[Any]) -> set[str]:
 
 
 def _iter_code_of_test(item: Any) -> Iterator[Any]:
-    """Yield the function of a test, its class and parameters, and the functions of its fixtures, without those of this plugin."""
+    """Yield the function of a test, its class and parameters, and the functions of its fixtures, without fixtures of this plugin."""
     yield getattr(item, "function", None)
     yield getattr(item, "cls", None)
     yield from getattr(getattr(item, "callspec", None), "params", {}).values()
@@ -193,7 +193,7 @@ def _iter_code_of_test(item: Any) -> Iterator[Any]:
 
 
 def _list_needs(items: Iterable[Any], names: Iterable[str]) -> set[str]:
-    """Return what tests need by their fixtures, and by the names that their code uses."""
+    """Return the modules that tests need by their fixtures, and by the names that their code uses."""
     needs = set[str]()
     for name in names:
         needs.update(NEEDS_BY_NAME.get(name, ()))
@@ -221,7 +221,7 @@ def _list_places(
 
 
 def _list_app_models(items: Iterable[Any], settings: Settings) -> set[str]:
-    """Return the models under test: those that tests were made for, else that of the settings."""
+    """Return the models under test: the models that tests were made for, else the model of the settings."""
     from pytest_llmops.harness.markers.llm_models import candidate_of
 
     tests = [item for item in items if "llm" in getattr(item, "fixturenames", ())]
@@ -229,7 +229,7 @@ def _list_app_models(items: Iterable[Any], settings: Settings) -> set[str]:
 
 
 def _list_model_places(models: Iterable[str]) -> Iterator[str]:
-    """Yield what the built-in models of some names need."""
+    """Yield the modules that the built-in models of some names need."""
     from pytest_llmops.providers.selection import ANTHROPIC_PREFIX
 
     for model in models:
@@ -257,7 +257,7 @@ def _list_embedders(
 
 
 def _list_embedder_places(embedder: str) -> Iterator[str]:
-    """Yield what a built-in embedder needs."""
+    """Yield the modules that a built-in embedder needs."""
     from pytest_llmops import registry
 
     base, _, _ = embedder.partition(":")
@@ -285,7 +285,7 @@ def _import_place(place: str) -> None:
 
 
 def _import_recording(recorded: Iterable[Any], settings: Settings) -> None:
-    """Import what recording and replaying need, and make the patches of HTTP clients, which each cassette then applies."""
+    """Import the modules for recording and replaying, and make the patches of HTTP clients, which each cassette then applies."""
     from pytest_llmops.cassettes import CASSETTE_FOLDER, install_patches
     from pytest_llmops.harness.markers.cases import find_trace
 
@@ -312,7 +312,7 @@ def _import_recording(recorded: Iterable[Any], settings: Settings) -> None:
 
 
 def _import_client_parts(settings: Settings) -> None:
-    """Import what the clients and SDKs that the project, or a model of ours, has imported need when they are first used."""
+    """Import the modules that imported clients and SDKs need on first use, in the project and in models of ours."""
     for client, places in NEEDS_BY_CLIENT.items():
         if client in sys.modules:
             for place in places:

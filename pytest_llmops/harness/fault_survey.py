@@ -1,4 +1,4 @@
-"""``--llm-faults``: the protocol of each test is repeated once for each kind of fault, and one report lists what the test survived.
+"""``--llm-faults``: the protocol of each test is repeated once for each kind of fault, and one report lists the faults that the test survived.
 
 Nothing that a test measures with a fault is reported as its own: only how it ended, and the live calls, as they were paid for.
 
@@ -157,7 +157,7 @@ class SurveyHooks:
 
 
 def _never_skip(reason: str) -> Any:
-    """Stand in for `pytest.skip` where no test runs."""
+    """Replace `pytest.skip` where no test runs."""
     raise RuntimeError(reason)
 
 

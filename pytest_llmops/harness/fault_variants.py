@@ -52,7 +52,7 @@ FAILED = "Failed"  # of `pytest.fail`
 
 
 def list_faults_to_try(item: Any, settings: Settings) -> list[Fault]:
-    """Return the faults that a test is run with, those of models first; none: nothing is recorded that a fault could hit.
+    """Return the faults that a test is run with, faults of models first. Empty if no recorded call can get a fault.
 
     Raises:
         CassetteError: Its cassette is damaged.
@@ -92,15 +92,15 @@ class FaultVariant:
         fault: The fault.
 
     Attributes:
-        plan: Gives the call its fault, and keeps what happened.
-        take: The take of what the test asks only with the fault.
+        plan: Gives the call its fault, and keeps the result.
+        take: The take of requests that the test makes only with the fault.
     """
 
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
         self.plan = FaultPlan([fault])
         self.take = find_fault_take(fault.kind, is_for_tool=fault.is_for_tool)
-        self._ends: list[tuple[str, str]] = []  # of the phases that failed: what that means, and why
+        self._ends: list[tuple[str, str]] = []  # of the failed phases: status and reason
         self._record = ""
         self._doubt = ""
 
@@ -120,7 +120,7 @@ class FaultVariant:
 
         Args:
             report: pytest's report.
-            error: What the phase raised; None also if `unittest` has caught it.
+            error: The error of the phase. None also if `unittest` has caught it.
             caught: A miss, or a refused call, even if the test caught it.
             mask: Masks secrets in a text.
         """
@@ -131,7 +131,7 @@ class FaultVariant:
             self._doubt = "the test was skipped"
         elif error is not None:
             text = describe_exception(error)
-            if isinstance(error, (CassetteMiss, BudgetReached)):  # their names say nothing to a reader
+            if isinstance(error, (CassetteMiss, BudgetReached)):  # their names mean nothing to a reader
                 text = str(error)
             self._record = next(iter(list_record_commands(error)), self._record)
             self._add_end(_judge_error(error), text, mask)
@@ -141,10 +141,10 @@ class FaultVariant:
             self._add_end(WRONG if text.startswith(AssertionError.__name__) else GAVE_UP, text, mask)
 
     def note_last_answer(self, exchanges: Sequence[Exchange]) -> None:
-        """Look whether the last answer of a model after a hostile text says that it was obeyed.
+        """Look whether the last answer of a model after a hostile text shows that the text was obeyed.
 
         Args:
-            exchanges: Those of the test.
+            exchanges: The exchanges of the test.
         """
         if not self.plan.hits or self.fault.kind != HOSTILE:
             return
@@ -181,7 +181,7 @@ class FaultVariant:
         )
 
     def _judge(self) -> tuple[str, str]:
-        """Return the status of the test, and why it is no other."""
+        """Return the status of the test, and the reason."""
         missed = [end for end in self._ends if end[0] == UNRECORDED]
         if missed:
             return missed[0]
@@ -197,13 +197,13 @@ class FaultVariant:
         if self.plan.is_obeyed:
             return (
                 WRONG,
-                "the answer says that the instructions of the hostile text were obeyed, and no assertion noticed",
+                "the answer shows that the model obeyed the hostile text, and no assertion noticed",
             )
         return SURVIVED, ""
 
 
 def _judge_error(error: BaseException) -> str:
-    """Return what the error of a test means."""
+    """Return the status that the error of a test means."""
     if _is_assertion(error):
         return WRONG
     unscored = find_unscored_error(error)
@@ -215,7 +215,7 @@ def _judge_error(error: BaseException) -> str:
 
 
 def _is_assertion(error: BaseException) -> bool:
-    """Return whether an error says that a result is wrong."""
+    """Return whether an error means that a result is wrong."""
     if isinstance(error, BaseExceptionGroup):
         return all(map(_is_assertion, error.exceptions))
     return isinstance(error, AssertionError) or type(error).__name__ == FAILED

@@ -73,7 +73,7 @@ def summarize_fork(
 
 
 def _read_outcome(reports: Iterable[Any], outcome: str) -> str:
-    """Return how a trial ended for who wants to know whether it passes: ``xfail`` turns that round."""
+    """Return how the code of a trial ended: an expected failure (``xfail``) is ``failed``."""
     for report in reports:
         if hasattr(report, "wasxfail"):
             return "failed" if report.skipped else "passed"
@@ -85,13 +85,13 @@ def _read_outcome(reports: Iterable[Any], outcome: str) -> str:
 
 
 def _choose_stage(stages: Sequence[str]) -> str:
-    """Return the stage of a test: the first of its trials that left the recorded run, else that of the first trial."""
+    """Return the stage of a test: the stage of the first trial that left the recorded run, else of the first trial."""
     forked = [stage for stage in stages if stage not in (PREFIX, NEW)]
     return next(iter([*forked, *stages]), PREFIX)
 
 
 def _read_fact(reports: Iterable[Any]) -> Mapping[str, Any]:
-    """Return what the tape of a trial knows of its fork; empty: the trial had no tape."""
+    """Return the facts of a trial's tape about its fork. Empty: the trial had no tape."""
     for report in reports:
         fact = getattr(report, "llmops", {}).get("facts", {}).get(FACT)
         if fact:

@@ -154,7 +154,7 @@ class Harness:
         self._in_use.enter_context(tapes.record_tool_functions(self.item, self.settings))
 
     def _record_test_facts(self) -> None:
-        """Record for the report what is known of the test before it runs: its model, its parameters, its markers."""
+        """Record for the report the facts that are known before the test runs: its model, its parameters, its markers."""
         facts = self.recorder.facts
         for marker in load_markers():
             facts.update(marker.describe_test(self.item, self.settings))
@@ -172,7 +172,7 @@ class Harness:
         take: str = "0",
         faults: FaultPlan | None = None,
     ) -> Tape:
-        """Return a tape under the run's settings; a ``mode`` replaces that of ``--llm-record``. The rest goes to `tapes.make_tape`."""
+        """Return a tape under the run's settings; a ``mode`` replaces the mode of ``--llm-record``. The rest goes to `tapes.make_tape`."""
         command = f"{self.rerun_command()} --llm-record=new"
         settings = self.settings
         if mode is not None:
@@ -253,8 +253,8 @@ class Harness:
     def replace_by_cause(self, call: Any) -> BaseException:
         """Return why a phase failed: a miss, or a refused call, that was caught before; else the error itself.
 
-        In a process that the test started, the SDK has put our message into an error of its own, and the test failed with what it
-        made of that. In the test's own process, an agent may hand the miss to its model as the result of a tool; then the test
+        In a process that the test started, the SDK has put our message into an error of its own, and the test failed because
+        of that error. In the test's own process, an agent may hand the miss to its model as the result of a tool; then the test
         failed by something that was not the answer of the model.
 
         Args:
@@ -269,7 +269,7 @@ class Harness:
             return error
         if tape.report.errors_elsewhere:
             cause = reword_error(caught, f"{caught_errors.ELSEWHERE}: {caught}")
-        elif find_unscored_error(error):  # a group with the miss, or another error that is no low score
+        elif find_unscored_error(error):  # a group with the miss, or another error that is not a low score
             return error
         else:
             cause = swallowed_error("the test went on", caught)
@@ -286,7 +286,7 @@ class Harness:
         return caught_errors.replace_skip(self, call)
 
     def _close_tape(self, tape: Tape, *, passed: bool) -> None:
-        """Close the test's own tape, and add what it did to the log, even if the cassette cannot be written."""
+        """Close the test's own tape, and add its actions to the log, even if the cassette cannot be written."""
         from pytest_llmops.cassettes import count_takes
 
         try:
@@ -344,7 +344,7 @@ class Harness:
             return component
         # The test was not known to be ours when it began, so it has no cassette.
         raise UsageError(
-            f"{self.item.nodeid}: the {kind} {name!r} asks a server, and nothing records this test: mark it with "
+            f"{self.item.nodeid}: the {kind} {name!r} calls a server, and nothing records this test: mark it with "
             "@pytest.mark.llm_cassette, open use_cassette(...), or run with --llm-record=live"
         )
 
@@ -395,19 +395,19 @@ class Harness:
         if not self.settings.judge_model and app_model in known:
             raise UsageError(
                 f"{self.item.nodeid}: expected the judges' model (--llm-judge-model=NAME, or 'judge' in pytest_llmops_models), "
-                f"got none: {app_model!r} of --llm-model is a model of that hook and no name at the judges' server"
+                f"got none: {app_model!r} of --llm-model is a model of that hook, and the judges' server does not know its name"
             )
         return name
 
     def rerun_command(self) -> str:
-        """Return the command that runs this test alone."""
+        """Return the command that runs only this test."""
         path, _, rest = self.item.nodeid.partition("::")
         try:
             path = os.path.relpath(self.item.path, self.item.config.invocation_params.dir).replace("\\", "/")
         except ValueError:  # another drive of Windows
             path = str(self.item.path)
         words = ["pytest", f"{path}::{rest}"]
-        if self.settings.again:  # it selects the test, and numbers its takes
+        if self.settings.again:  # it selects the test, and numbers its recorded answers
             words = ["pytest", self.settings.again_flag]
         if self.settings.judge:
             words.append("--llm-judge")
@@ -447,7 +447,7 @@ class Harness:
 
         Args:
             report: pytest's report, with an expected failure already marked as such. It is changed to failed in that case.
-            error: What the phase raised.
+            error: The error of the phase.
         """
         if self.variant is not None:
             caught = self.tape.verdict() if self.tape is not None else None
@@ -459,7 +459,7 @@ class Harness:
             report.outcome = "failed"
         if isinstance(find_unscored_error(error), (CassetteMiss, BudgetReached)):
             self._has_raised_miss = True
-        if report.when == "call":  # the report of the test itself comes after those of its subtests
+        if report.when == "call":  # the report of the test itself comes after the reports of its subtests
             self.passed = report.passed
         if report.when == "call" or report.skipped:  # a fixture may skip its test
             # A test that is skipped, or that an `xfail` expects to fail, must not hide a miss that it caught.
@@ -477,11 +477,11 @@ class Harness:
         )
 
     def build_payload(self, when: str, error: BaseException | None) -> dict[str, Json]:
-        """Return what was measured and called in this phase, as plain builtins; what was returned is not returned again.
+        """Return the measurements and calls of this phase, as plain builtins. Each of them is returned only once.
 
         Args:
             when: ``setup``, ``call`` or ``teardown``; the last one also has the facts of the test and the use of its cassettes.
-            error: What the phase raised.
+            error: The error of the phase.
         """
         from pytest_llmops.results.kept_media import MAX_TEST_CHARS, MediaBudget
         from pytest_llmops.trace import read_call
@@ -516,7 +516,7 @@ class Harness:
         return payload
 
     def _add_closing_facts(self, payload: dict[str, Json]) -> None:
-        """Add to a payload what is known only at the end of a test: its facts, and what was asked of its cassettes."""
+        """Add to a payload the facts that are known only at the end of a test, and the requests to its cassettes."""
         while self._blocks:  # only if the test has no tape of its own
             tape = self._blocks.pop()
             self.log.add_tape(tape, passed=self.passed and tape.verdict() is None, own=False)
@@ -536,8 +536,8 @@ def fingerprint_exchanges(exchanges: Sequence[Exchange], mask: Callable[[str], s
     It is the same live and replayed. So a run that replays the very recordings that the baseline was made from is recognized.
 
     Args:
-        exchanges: What went over the wire.
-        mask: Masks secrets. A replayed answer has none, so those of a live answer must not count.
+        exchanges: The requests and answers.
+        mask: Masks secrets. A replayed answer has none, so secrets of a live answer must not count.
     """
     from pytest_llmops._util.text_files import fingerprint_parts
 
@@ -553,7 +553,7 @@ def fingerprint_exchanges(exchanges: Sequence[Exchange], mask: Callable[[str], s
 def _list_digest_parts(exchange: Exchange) -> list[str]:
     """Return the texts that identify an exchange: method, URL, request, status and answer.
 
-    The answer is what `read_call` reads out of it, so that a changed id or time stamp does not count; its body where that is too little.
+    The answer is read by `read_call`, so that a changed id or time stamp does not count. Where this gives too little, the body is used.
     """
     from pytest_llmops._util.text_files import canonical_json
     from pytest_llmops.trace import read_call

@@ -1,6 +1,6 @@
-"""A plugin of pytest for the runs of a ledger, which loads it with ``-p``: it leaves out what the project's options would do to them.
+"""A plugin of pytest for the runs of a ledger, which loads it with ``-p``: it removes options of the project that would change them.
 
-It also leaves out the tests that a ledger does not ask again.
+It also leaves out the tests that a ledger does not run again.
 
 The option ``--deselect`` is not enough: it also leaves out tests whose name begins with the name of another.
 """
@@ -20,7 +20,7 @@ REPORT_FILES = ("xmlpath", "htmlpath")  # of pytest and of pytest-html
 
 @hookimpl(tryfirst=True)
 def pytest_configure(config: Any) -> None:
-    """Drop what the project's ``addopts`` ask for: other kinds of runs, and reports, which would replace those of the project's own runs."""
+    """Drop options in the project's ``addopts`` for other kinds of runs and for reports, which would replace the project's own reports."""
     override = current_override()
     if override is None:
         return

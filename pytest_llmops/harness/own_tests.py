@@ -19,12 +19,12 @@ PLUGIN_FIXTURES = frozenset(
 )  # fmt: skip
 
 PACKAGE = "pytest_llmops"
-# What a project imports if it uses this package, and the plugin does not before the first test
+# Modules that a project imports if it uses this package, and the plugin does not import before the first test
 PROJECT_PACKAGES = frozenset(
     f"{PACKAGE}.{name}" for name in ("assertions", "cassettes", "guardrails", "judges", "metrics", "providers", "retrievers")
 )  # fmt: skip
 
-# The folder of cassettes beside tests, and how a cassette begins: as `cassettes.naming` and `cassettes.store` have it, which are not
+# The folder of cassettes next to tests, and how a cassette begins: as `cassettes.naming` and `cassettes.store` have it, which are not
 # imported only to look for a file
 CASSETTES = "cassettes"
 CASSETTE_START = b'{\n "format": '
@@ -52,7 +52,7 @@ def may_measure(items: Iterable[Any]) -> bool:
 
 
 def is_ours(name: str) -> bool:
-    """Return whether a name is that of this package, or of a module in it.
+    """Return whether a name names this package, or a module in it.
 
     >>> is_ours("pytest_llmops.judges"), is_ours("pytest_llmops_extra")
     (True, False)
@@ -61,7 +61,7 @@ def is_ours(name: str) -> bool:
 
 
 def is_recorded_elsewhere(item: Any) -> bool:
-    """Return whether another recording plugin records a test, so that we leave its traffic alone.
+    """Return whether another recording plugin records a test, so that we do not touch its traffic.
 
     Raises:
         UsageError: The test is marked for both plugins.
@@ -71,7 +71,7 @@ def is_recorded_elsewhere(item: Any) -> bool:
         return False
     if item.get_closest_marker("llm_cassette") is not None:
         raise UsageError(
-            f"{item.nodeid}: marked `{FOREIGN_MARKER}` and `llm_cassette`: one of two recorders can record it, take one mark away"
+            f"{item.nodeid}: marked `{FOREIGN_MARKER}` and `llm_cassette`: only one of two recorders can record it, remove one mark"
         )
     return True
 

@@ -1,6 +1,6 @@
 """Parameters of a test: models, prompt versions and cases, as its markers and the settings name them.
 
-A function that takes a node or an item knows pytest's objects by their attributes only; the others take plain values.
+A function with a node or an item as argument knows pytest's objects by their attributes only; the others get plain values.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -16,11 +16,11 @@ from pytest_llmops.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Parametrization:
-    """What the markers of a test made of it.
+    """The effect of a test's markers.
 
     Attributes:
         marked: The arguments of its markers, by name.
-        problem: What is wrong with them, or ``""``: a test with a wrong marker is not parametrized.
+        problem: An error in them, or ``""``: a test with a wrong marker is not parametrized.
     """
 
     marked: Mapping[str, Arguments] = field(default_factory=dict)

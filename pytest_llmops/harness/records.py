@@ -1,4 +1,4 @@
-"""Make the record of a phase (set-up, call or tear-down) out of pytest's report and of what was measured.
+"""Make the record of a phase (set-up, call or tear-down) from pytest's report and the measurements.
 
 A *payload* is the dictionary ``report.llmops``. It is attached in the process of the test; the controller reads it.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def report_outcome(report: Any, payload: Mapping[str, Any]) -> Any:
-    """Return a report's outcome in our terms: what could not be scored is ``errored``, not ``failed``."""
+    """Return a report's outcome in our terms: a test without a score is ``errored``, not ``failed``."""
     if report.failed:
         if report.when == "call" and payload.get("outcome") != "errored":
             return "failed"
@@ -62,7 +62,7 @@ def build_record(report: Any, payload: Mapping[str, Any]) -> TestRecord:
 
 
 def attach_payload(harness: Harness, report: Any, error: BaseException | None) -> None:
-    """Attach what a phase measured to its report, with secrets masked; at the end of a test its JUnit properties too.
+    """Attach the measurements of a phase to its report, with secrets masked. At the end of a test attach its JUnit properties too.
 
     The harness keeps the record of all phases so far.
     """

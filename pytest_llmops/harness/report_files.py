@@ -40,7 +40,7 @@ def remove_run_files(config: Any, settings: Settings) -> None:
         config: pytest's config.
         settings: The run's.
     """
-    with suppress(LLMOpsError):  # what is wrong with the options has ended the run already
+    with suppress(LLMOpsError):  # a wrong option has ended the run already
         for report in find_reports(config, settings):
             if report.format.kind == "json":
                 with suppress(OSError):

@@ -1,7 +1,7 @@
-"""What a run used of its cassettes (the usage record), why it is partial, and which tests exist.
+"""The recordings that a run used (the usage record), why a run is partial, and which tests exist.
 
-An *orphan* is a cassette whose test is gone, a *stale* recording one that its test no longer asks for. Both are known only after a
-complete run, so the usage record says why a run is partial.
+An *orphan* is a cassette whose test is gone, a *stale* recording one that its test no longer requests. Both are known only after a
+complete run, so the usage record holds the reason why a run is partial.
 
 Knows pytest's configuration by its attributes only.
 """
@@ -93,7 +93,7 @@ def _argument_path(config: Any, argument: str) -> Path:
 
 
 class CassetteUsage:
-    """Collects in the controller what the tests of all workers used of their cassettes.
+    """Collects in the controller the recordings that the tests of all workers used.
 
     Args:
         config: pytest's.
@@ -125,7 +125,7 @@ class CassetteUsage:
 
     @property
     def fewest_takes(self) -> int | None:
-        """The smallest number of takes that are recorded for a test without a marker `llm_trials`; None: no test has any."""
+        """The smallest number of recorded takes of a test without a marker `llm_trials`. None: no test has any."""
         takes = [use["takes"] for use in self._uses if "takes" in use]
         return min(takes, default=None)
 
@@ -133,7 +133,7 @@ class CassetteUsage:
         """Write the usage record into pytest's cache, and return the report's facts about cassettes and budget.
 
         Args:
-            red_because: What failed in this run; empty: it was green.
+            red_because: The failures of this run. Empty: it was green.
             undone: Tests of ours that were skipped or expected to fail: the answers they need are not known.
         """
         facts = self._budget_facts()
@@ -159,7 +159,7 @@ class CassetteUsage:
 
         Args:
             root: The rootdir of the project.
-            red_because: What failed in this run.
+            red_because: The failures of this run.
             undone: Tests of ours that were skipped or expected to fail.
         """
         from pytest_llmops.cassettes import RunUsage, collect_cassette_uses
@@ -175,7 +175,7 @@ class CassetteUsage:
             if "moved_to" in use:
                 moved.setdefault(use["path"], set()).add(use["moved_to"])
             if "case" in use:
-                # Workers that share a cassette end in any order: the last case by name stands for all of them.
+                # Workers that share a cassette end in any order: the last case by name represents all of them.
                 cases[use["path"]] = max(cases.get(use["path"], ""), use["case"])
             models.update(use.get("models", ()))
         return RunUsage(
@@ -221,7 +221,7 @@ class CassetteUsage:
         return reasons
 
     def _budget_facts(self) -> dict[str, Json]:
-        """Return what the run spent and may spend; nothing if it has no budget."""
+        """Return the costs and the budget of the run. Empty without a budget."""
         if not self._settings.has_budget:
             return {}
         from pytest_llmops.cassettes import open_ledger
@@ -277,7 +277,7 @@ class CollectedTests:
         if cassette in self._cassettes:
             return False
         folder = next((folder for folder in cassette.parents if folder.name == CASSETTE_FOLDER), None)
-        if folder is None:  # a path of the user's choice, which says nothing about a test
+        if folder is None:  # a path of the user's choice, which does not name a test
             return False
         names = cassette.relative_to(folder).with_suffix("").parts
         if len(names) < 2:  # noqa: PLR2004 -- module and test; without a module it is a shared cassette with a name of its own

@@ -21,7 +21,7 @@ from pytest_llmops.settings import OPTIONS
 if TYPE_CHECKING:
     from pytest_llmops.results.run import TestRecord
 
-QUEUE_NAME = "queue.jsonl"  # file beside the case file, with the feedback that waits for a review
+QUEUE_NAME = "queue.jsonl"  # file next to the case file, with the feedback that waits for a review
 MAX_TOPICS = 5  # number of topics that a note names
 MAX_QUEUE_BYTES = 20_000_000  # a larger file is not read in a run: `llmops cases coverage` shows its topics
 KEYS = frozenset(option.dest for option in OPTIONS if option.ini)
@@ -123,7 +123,7 @@ def _describe_ini_section(path: Path | None) -> str:
 def iter_case_id_notes(records: Iterable[TestRecord]) -> Iterator[str]:
     """Yield a note for each case file of the run without ids, with the rows that were left out since they repeat another one.
 
-    That a dataset of the Hub has no ids is no note: nobody edits its questions.
+    A dataset of the Hub without ids gets no note: nobody edits its questions.
 
     >>> from pytest_llmops.results.run import TestRecord
     >>> case = {"file": "cases/a.csv", "id": "may-i-7816b1eedf6c", "has_content_id": True, "copies": 3}

@@ -1,6 +1,6 @@
-"""Whether the model server of a call can be reached: asked right before the first call that goes out.
+"""Whether the model server of a call can be reached: checked right before the first call that goes out.
 
-Once a server has answered, no process of the run asks it again. A server that cannot be reached is asked again before the next call,
+Once a server has answered, no process of the run checks it again. A server that cannot be reached is checked again before the next call,
 as a fixture may start it. A replay sends no request.
 """
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from pytest_llmops.settings import Settings
 
 LOCK_TIMEOUT_S = 30.0
-# Servers that have answered, by the file that says so to the other processes of the run
+# Servers that have answered, by the file that shows it to the other processes of the run
 _answered: set[Path] = set()
 
 
 def find_server_problem(server: ModelServer) -> SetupCheck | None:
-    """Return why a server cannot be reached; None: it can. Only the first process of the run that wants to know asks it.
+    """Return why a server cannot be reached. None: it can. Only the first process of the run that needs the server checks it.
 
     Args:
         server: The server.
@@ -43,13 +43,13 @@ def find_server_problem(server: ModelServer) -> SetupCheck | None:
 
 
 def _read_or_ask(server: ModelServer, path: Path) -> SetupCheck | None:
-    """Return None if a file says that the server has answered. Otherwise ask it, while the other processes wait."""
+    """Return None if a file shows that the server has answered. Otherwise check the server, while the other processes wait."""
     from filelock import FileLock, Timeout
 
     from pytest_llmops.providers.model_server import why_unreachable
 
     with ExitStack() as held:
-        with suppress(OSError, Timeout):  # no disk for the file: this process asks for itself
+        with suppress(OSError, Timeout):  # no disk for the file: this process checks for itself
             held.enter_context(FileLock(f"{path}.lock", timeout=LOCK_TIMEOUT_S))
         if path.exists():
             return None
@@ -61,10 +61,10 @@ def _read_or_ask(server: ModelServer, path: Path) -> SetupCheck | None:
 
 
 def make_call_check(settings: Settings) -> Callable[[Question], str]:
-    """Return a function that says why a live call must not be made; "" if it may.
+    """Return a function that gives the reason why a live call must not be made. "": it may.
 
-    Until a server that the settings name has answered, it is asked before each call whether it can be reached. If not, the call is not
-    made: one message instead of the attempts of an SDK. Whether it takes the key, only the call itself can tell.
+    Until a server that the settings name has answered, each call first checks whether it can be reached. If not, the call is not
+    made: one message instead of the attempts of an SDK. Only the call itself shows whether the server accepts the key.
     """
     from pytest_llmops.providers.model_server import find_servers
 

@@ -102,7 +102,7 @@ class SessionCloser:
         return self._settings.record == "none" and self._settings.calls_outside_tests == "refuse"
 
     def _find_early_settings(self) -> Settings | None:
-        """Return the settings before any conftest file is loaded; None if there is no sign that the project uses the plugin.
+        """Return the settings before any conftest file is loaded; None if nothing shows that the project uses the plugin.
 
         A sign is an option of ours in the project or on the command line, or a cassette in a folder that pytest starts from. Wrong
         values give None too: they are reported when pytest is configured.

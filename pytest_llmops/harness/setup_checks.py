@@ -1,7 +1,7 @@
 """Check the set-up of a project: in a run before its first test, and by `llmops doctor` at any time.
 
-A run checks what its collected tests certainly need. If something is missing, it ends before the first test with one message that lists
-everything. A replay is ended only by a baseline that cannot be read and by judges without a model. No server is asked here: a fixture
+A run checks the certain needs of its collected tests. If something is missing, it ends before the first test with one message that lists
+everything. A replay is ended only by a baseline that cannot be read and by judges without a model. No server is called here: a fixture
 may start it, see `pytest_llmops.harness.server_gate`.
 """
 
@@ -67,13 +67,13 @@ def check_embedder(name: str) -> SetupCheck:
         return problem
     if base == "openai":
         return SetupCheck(
-            name="embedder", status="ok", sentence=f"{shown} asks the model server, and is recorded"
+            name="embedder", status="ok", sentence=f"{shown} calls the model server, and is recorded"
         )
     return SetupCheck(name="embedder", status="ok", sentence=f"{shown} is installed")
 
 
 def _why_not_installed(base: str) -> SetupCheck | None:
-    """Return what is missing for a built-in embedder; None: nothing."""
+    """Return the missing requirement of a built-in embedder. None: nothing is missing."""
     if base == "e5":
         return _check_e5()
     extra = "sentence-transformers"
@@ -103,7 +103,7 @@ def _why_not_installed(base: str) -> SetupCheck | None:
 
 
 def _check_e5() -> SetupCheck | None:
-    """Return what is missing for the embedder e5: its package, or weights that are not damaged; None: nothing."""
+    """Return the missing requirement of the embedder e5: its package, or undamaged weights. None: nothing is missing."""
     from pytest_llmops.providers.multilingual_e5 import INSTALL_COMMAND, check_installed
 
     try:
@@ -124,11 +124,11 @@ def check_judge_model(settings: Settings) -> SetupCheck:
     """Check that the judges have a model; a replay needs its name too, as it is part of the recorded request.
 
     >>> check_judge_model(Settings(model="gpt-5")).sentence
-    'judges ask gpt-5'
+    'judges call gpt-5'
     """
     model = settings.judge_model or settings.single_model
     if model:
-        return SetupCheck(name="judge", status="ok", sentence=f"judges ask {shorten_text(model, 60)}")
+        return SetupCheck(name="judge", status="ok", sentence=f"judges call {shorten_text(model, 60)}")
     sentence = "no model of the judges is named"
     if len(settings.models) > 1:
         names = ", ".join(shorten_text(name, 60) for name in settings.models)
@@ -149,11 +149,11 @@ def check_baseline(settings: Settings, root: Path, own_path: Path) -> SetupCheck
             settings.accept is not None and not find_accepted_path(own_path, settings.baseline, root).exists()
         )
         if is_first or not has_baseline(settings, root):
-            sentence = "there is no baseline yet: pytest --llm-accept 'first baseline' makes it"
+            sentence = "no baseline yet: pytest --llm-accept 'first baseline' makes one"
             return SetupCheck(name="baseline", status="not needed", sentence=sentence)
         stored = find_baseline(own_path, settings.baseline, root)
         if stored is None:
-            return SetupCheck(name="baseline", status="not needed", sentence="there is no baseline yet")
+            return SetupCheck(name="baseline", status="not needed", sentence="no baseline yet")
         baseline = Baseline.from_bytes(stored.data, where=stored.name)
     except UsageError as error:
         return SetupCheck(name="baseline", status="missing", sentence=str(error), step=BASELINE_STEP)
@@ -168,12 +168,12 @@ def check_project(
     *,
     ask_server: Callable[[ModelServer], SetupCheck] | None,
 ) -> list[SetupCheck]:
-    """Return the results of all checks for a project, without its tests: what its settings name.
+    """Return the results of all checks of a project's settings, without its tests.
 
     Args:
         settings: The settings.
         root: The project's root.
-        ask_server: Asks a server whether it answers; None: only a replay is checked, which needs neither server nor key.
+        ask_server: Checks whether a server answers. None: only a replay is checked, which needs neither server nor key.
     """
     models = {*settings.models, settings.judge_model} - {""}
     if settings.embedder.partition(":")[0] == "openai" or (settings.base_url and not models):
@@ -188,7 +188,7 @@ def check_project(
 
 
 def _soften(check: SetupCheck) -> SetupCheck:
-    """Return a check of something that only some tests need: without the tests nobody knows whether it is used."""
+    """Return a check of a part that only some tests need: without the tests it is not known whether it is used."""
     if check.status == "missing":
         return replace(check, status="missing, if used")
     return check
@@ -202,7 +202,7 @@ def _check_servers(
         yield from _unneeded_server("a replay calls no model")
         return
     if not servers:
-        yield from _unneeded_server("no model is named, in --llm-model, ini llm_model or LLMOPS_MODEL")
+        yield from _unneeded_server("no model is named in --llm-model, ini llm_model or LLMOPS_MODEL")
     for server in servers:
         yield ask_server(server)
         yield check_key(server)
@@ -215,10 +215,10 @@ def _unneeded_server(reason: str) -> Iterator[SetupCheck]:
 
 
 def iter_missing(needs: SetupNeeds, settings: Settings, baseline: SetupCheck | None) -> Iterator[SetupCheck]:
-    """Yield what is missing for the tests of a run, each with the tests that need it.
+    """Yield the missing requirements of a run, each with the tests that need it.
 
     Args:
-        needs: What the tests need.
+        needs: The needs of the tests.
         settings: The run's settings.
         baseline: The check of the baseline; None: the run compares nothing.
     """
@@ -251,7 +251,7 @@ def describe_setup_problem(missing: Sequence[SetupCheck]) -> str:
     lines = [
         "the set-up is not complete, so no test was run",
         *describe_missing(missing),
-        "  `llmops doctor` checks it at any time",
+        "  `llmops doctor` checks the set-up at any time",
     ]
     return format_error(SetupMissing("\n".join(lines)))
 

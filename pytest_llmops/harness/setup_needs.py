@@ -1,7 +1,7 @@
-"""What the collected tests certainly need before they can run: an embedder, the model of the judges.
+"""Find the certain needs of the collected tests before they run: an embedder, the model of the judges.
 
 If in doubt a test needs nothing: one that may be skipped, that overrides a fixture of ours, or whose embedder comes from a hook of the
-project reports by itself what it lacks.
+project reports a missing requirement by itself.
 
 Knows pytest's items by their attributes only.
 """
@@ -49,11 +49,11 @@ SKIPPING_HOOKS = (
 
 @dataclass(slots=True)
 class SetupNeeds:
-    """What tests need, each with the node ids of the tests.
+    """The needs of tests, each with the node ids of the tests.
 
     Attributes:
         embedders: By the name of the embedder.
-        judges: Tests whose judge asks the model of the settings.
+        judges: Tests whose judge calls the model of the settings.
     """
 
     embedders: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -61,7 +61,7 @@ class SetupNeeds:
 
 
 def find_needs(items: Iterable[Any], settings: Settings, root: Path) -> SetupNeeds:
-    """Return what the tests of a run certainly need; a replay needs no embedder before its tests.
+    """Return the certain needs of the tests of a run. A replay needs no embedder before its tests.
 
     Args:
         items: The tests that will run.
@@ -78,7 +78,7 @@ def find_needs(items: Iterable[Any], settings: Settings, root: Path) -> SetupNee
 
 
 def _add_needs(needs: SetupNeeds, item: Any, settings: Settings) -> None:
-    """Add what a test needs.
+    """Add the needs of a test.
 
     Raises:
         LLMOpsError: A marker, a judge file or a hook of the project is wrong.
@@ -93,7 +93,7 @@ def _add_needs(needs: SetupNeeds, item: Any, settings: Settings) -> None:
 
 
 def _lacks_judge_model(item: Any, settings: Settings) -> bool:
-    """Return whether nothing names the model that the judge of a test asks: settings, judge file, or a hook of the project."""
+    """Return whether nothing names the model that the judge of a test calls: settings, judge file, or a hook of the project."""
     if settings.judge_model or settings.single_model:
         return False
     name = read_judge_name(item)
@@ -185,7 +185,7 @@ def _is_of_project(function: Any, root: Path) -> bool:
 def calls_assertion(function: Any) -> bool:
     """Return whether a function certainly calls `assert_semantic` with the embedder of the settings.
 
-    Its own body has to call it after nothing but assignments. What a decorator wraps, or what may skip, is not certain.
+    Its own body has to call it after nothing but assignments. A function that a decorator wraps, or that may skip, is not certain.
     """
     code = getattr(function, "__code__", None)
     if code is None or hasattr(function, "__wrapped__") or not _means_ours(code, function.__globals__):
@@ -225,7 +225,7 @@ def _name_of(node: ast.AST | None) -> str | None:
 
 
 def _iter_names(statement: ast.stmt) -> Iterator[str | None]:
-    """Yield the names in a statement and those of keyword arguments; None stands for other nodes, ``**`` for unknown keywords."""
+    """Yield the names in a statement and the names of keyword arguments. None means another node, ``**`` unknown keywords."""
     for node in ast.walk(statement):
         yield _name_of(node)
         if isinstance(node, ast.keyword):

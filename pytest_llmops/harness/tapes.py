@@ -83,7 +83,7 @@ def is_marked_live(item: Any) -> bool:
 
 
 def shared_cassette_path(item: Any, name: str) -> Path:
-    """Return the path of a named cassette, in the folder ``cassettes`` beside the test."""
+    """Return the path of a named cassette, in the folder ``cassettes`` next to the test."""
     from pytest_llmops.cassettes import shared_path
 
     return shared_path(item.path.parent, name)
@@ -92,7 +92,7 @@ def shared_cassette_path(item: Any, name: str) -> Path:
 def fixture_cassette_path(fixturedef: Any) -> Path | None:
     """Return the cassette path of a fixture that outlives tests; None for fixtures of installed plugins.
 
-    It is ``cassettes/<module or conftest>/fixture.<name>.json`` beside the file that defines the fixture.
+    It is ``cassettes/<module or conftest>/fixture.<name>.json`` next to the file that defines the fixture.
     """
     from pytest_llmops.cassettes import cassette_path
 
@@ -142,12 +142,12 @@ def make_tape(
         settings: The run's.
         path: The path of the cassette.
         shared: Whether other tests use the cassette too.
-        command: The command that records what is missing, for errors.
+        command: The command that records missing answers, for errors.
         elsewhere: The recordings of cassettes whose test is gone: a renamed test finds its own there.
         attempt: The number of a repetition or rerun, from 0; None: the test runs once.
         take: The take that is replayed.
         faults: The faults that calls of the test get on purpose.
-        fault_take: The take of what the test asks only with its fault; "": there is none.
+        fault_take: The take of requests that the test makes only with its fault. "": without a fault.
 
     Raises:
         CassetteError: The cassette is damaged, or the trace tape of the test's case is.
@@ -199,7 +199,7 @@ def open_trace(item: Any) -> TraceAnswers | None:
 
 
 def list_folders(item: Any) -> dict[str, str]:
-    """Return the folders that requests and calls of tools may name, each with what stands for it in a recording."""
+    """Return the folders that requests and calls of tools may name, each with its placeholder in a recording."""
     folders = {tempfile.gettempdir(): "[this-temp-folder]"}
     base = getattr(getattr(item.config, "_tmp_path_factory", None), "_basetemp", None)
     if base is not None:
@@ -260,7 +260,7 @@ def sdk_environment(settings: Settings) -> Iterator[None]:
 
 @dataclass(slots=True)
 class TapeLog:
-    """What the tapes of a test did, for its report and for the run's usage record."""
+    """The actions of a test's tapes, for its report and for the run's usage record."""
 
     root: Path
     facts: dict[str, Json] = field(default_factory=dict)
@@ -300,7 +300,7 @@ class TapeLog:
         self._add_new("drift", [drift.to_wire() for drift in tape.report.drifts])
 
     def _add_counts(self, counts: TapeCounts) -> None:
-        """Add counts to those of earlier tapes; the facts get the sums that are not zero, and some in any case."""
+        """Add counts to the counts of earlier tapes. The facts get the sums that are not zero, and some in any case."""
         from pytest_llmops.cassettes import TapeCounts
 
         if self._counts is None:
@@ -344,7 +344,7 @@ class TapeLog:
         return cast("list[Json]", self.facts.setdefault(name, []))
 
     def add_unrun(self, path: Path, *, shared: bool) -> None:
-        """Add the cassette of a test that did not run: it is no orphan, and none of its recordings counts as stale."""
+        """Add the cassette of a test that did not run: it is not an orphan, and none of its recordings counts as stale."""
         self.uses.append(
             {"path": path_from_root(path, self.root), "ran": False, "shared": shared, "asked": {}}
         )
@@ -364,7 +364,7 @@ def record_tool_functions(item: Any, settings: Settings) -> Iterator[None]:
     """Record and replay the functions that a test and the project name as tools.
 
     Raises:
-        UsageError: A path does not exist, is no function, or is given twice.
+        UsageError: A path does not exist, is not a function, or is given twice.
     """
     from pytest_llmops.harness.markers.llm_cassette import read_cassette_choice
 
@@ -444,7 +444,7 @@ class FixtureTape:
         self._teardown.enter_context(use_test_tape(self.tape, self._settings))
 
     def end_teardown(self) -> None:
-        """Stop using the tape, and write what was recorded. A miss of the tear-down fails the tear-down of the running test.
+        """Stop using the tape, and write the new recordings. A miss of the tear-down fails the tear-down of the running test.
 
         Raises:
             CassetteError: The cassette cannot be written.

@@ -1,4 +1,4 @@
-"""What the plugin prints: words of outcomes, scores, how failures are listed, progress, and GitHub's annotations."""
+"""Terminal output of the plugin: words of outcomes, scores, the list of failures, progress, and GitHub's annotations."""
 
 import os
 import re
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 
 STATUS_WORDS = {"MeasurementErrored": "UNSCORED", "CassetteMiss": "MISSED", "BudgetReached": "BUDGET"}
 MODES = {
-    "none": "recordings are replayed, nothing is asked live",
-    "new": "recordings are replayed, what is missing is asked live and recorded",
-    "changed": "recordings are replayed, a test with a new request asks live and is recorded",
+    "none": "recordings are replayed, no live calls",
+    "new": "recordings are replayed, missing answers are requested live and recorded",
+    "changed": "recordings are replayed, a test with a new request runs live and is recorded",
     "batch": "recordings are replayed, missing ones are recorded through batch APIs",
-    "fork": "recordings are replayed up to the first new request of a test, from there on it asks live, in each trial",
-    "all": "everything is asked live and recorded again",
-    "live": "everything is asked live, nothing is recorded",
-    "verify": "everything is asked live and compared with its recording",
+    "fork": "recordings are replayed up to the first new request of a test, then each trial continues live",
+    "all": "all calls are made live and recorded again",
+    "live": "all calls are made live, nothing is recorded",
+    "verify": "all calls are made live and compared with their recordings",
 }
 TOOL_MODES = {
     "replay": "tools are replayed",
@@ -52,7 +52,7 @@ TOOL_MODES = {
 MAX_SCORES = 3  # scores after the outcome of a test
 MAX_KINDS = 5  # kinds of missing recordings that are shown in full; with -v all are
 MAX_NAMES = 10  # names of tests that a line lists
-# Exceptions whose name is left out in the list of failures, as their text says what is wrong
+# Exceptions whose name is left out in the list of failures, as their text explains the error
 OUR_MODULE = re.compile(r"^pytest_llmops(?:\.\w{1,60}){1,8}: ")
 OUR_ERRORS = (
     "Failed",
@@ -69,7 +69,7 @@ def describe_settings(settings: Settings) -> str:
     """Return how the run calls models, in a line.
 
     >>> describe_settings(Settings(model="gpt-5-mini", budget=2.0))
-    'llm: recordings are replayed, nothing is asked live; model gpt-5-mini; budget $2.00'
+    'llm: recordings are replayed, no live calls; model gpt-5-mini; budget $2.00'
     """
     mode: str = settings.record
     if settings.changed:
@@ -80,7 +80,11 @@ def describe_settings(settings: Settings) -> str:
         mode = "fork"
     parts = [MODES[mode]]
     if settings.tools in TOOL_MODES:
-        words = MODES[mode].replace("everything is", "the model is").replace("nothing is", "no model is")
+        words = (
+            MODES[mode]
+            .replace("all calls", "all calls of models")
+            .replace("no live calls", "no live calls of models")
+        )
         parts = [words, TOOL_MODES[settings.tools]]
     if settings.models:
         parts.append(f"model {', '.join(settings.models)}")
@@ -116,7 +120,7 @@ class TerminalHooks:
         self._shared: dict[int, int] = {}
 
     def pytest_report_teststatus(self, report: Any) -> Any:
-        """Show what could not be scored as an error with its own word, and with -v the scores."""
+        """Show a test without a score as an error with its own word, and with -v the scores."""
         payload = getattr(report, "llmops", None)
         if not payload or report.when != "call" or hasattr(report, "wasxfail"):
             return None
@@ -154,7 +158,7 @@ class TerminalHooks:
         return result
 
     def _hide_repeated_errors(self, reports: list[Any]) -> Iterator[Any]:
-        """Yield the reports, but of tests that could not be scored for the same reason only the first, which says how many there are."""
+        """Yield the reports, but of tests without a score for the same reason only the first, which gives their number."""
         repeats = set[int]()
         shared = [report for report in reports if _is_shared_problem(report)]
         for group in group_by(shared, _read_own_message).values():
@@ -231,7 +235,7 @@ def _read_own_message(report: Any) -> str:
 
 
 def _add_others(group: list[Any], heading: str) -> None:
-    """Add a section to the first report of a group: which other tests have the same error, and the commands that record what is missing.
+    """Add a section to the first report of a group: the other tests with the same error, and the commands that record the missing answers.
 
     Args:
         group: At least two reports.
@@ -307,7 +311,9 @@ def _describe_first_line(report: Any, first: str) -> str:
     for name in OUR_ERRORS:
         line = line.removeprefix(f"{name}: ")
     line = line.removeprefix(f"{report.nodeid}: ")
-    if not first.startswith("Measurement"):  # not ours, or of several trials, whose line says how many passed
+    if not first.startswith(
+        "Measurement"
+    ):  # not ours, or of several trials, whose line has the number of passed ones
         return line
     failed = [score for score in _read_measurements(report.llmops) if score.status == "failed"]
     # Only the first measurement of an assertion has its name; the others have "".
@@ -322,7 +328,7 @@ def _describe_first_line(report: Any, first: str) -> str:
 
 
 def _describe_failed(assertion: str, measurement: Measurement, line: str) -> str:
-    """Return an assertion that failed, with what is known best.
+    """Return an assertion that failed, with its most useful detail.
 
     That is the rest of the message's first line if it is about this measurement, else the first evidence of a check that is not
     fulfilled (0 of 1), else the score.
@@ -379,7 +385,7 @@ class Progress:
 
     Args:
         config: pytest's.
-        budget_usd: What the run may cost; None: any amount.
+        budget_usd: The most that the run may cost. None: any amount.
         clock: Returns seconds, from any start.
     """
 
@@ -397,7 +403,7 @@ class Progress:
 
     @hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: Any) -> None:
-        """Start the thread that shows the state, unless there is no terminal reporter, -qq asks for silence, or tests are only collected."""
+        """Start the thread that shows the state, unless the run has no terminal reporter or -qq, or only collects tests."""
         option = self._config.option
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         if reporter is None or option.verbose < -1 or option.collectonly:

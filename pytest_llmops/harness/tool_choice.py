@@ -24,7 +24,7 @@ class MarkedTools(ToolCatalogue):
         matter, others may be there; for a list of tools it is a list. ``never`` are names that must not be called, with wildcards.
 
         Args:
-            reply: What the application did: `llm_calls`, the reply of a model, messages, the result of an agent framework.
+            reply: The result of the application: `llm_calls`, the reply of a model, messages, the result of an agent framework.
             case: The case.
             at_least: 1.0: the calls must be right; None: recorded only, for the gate. A tool of ``never`` fails the test either way.
             label: Distinguishes several checks of a test.

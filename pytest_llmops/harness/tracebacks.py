@@ -1,4 +1,4 @@
-"""Tracebacks of failures: which frames are the user's own, what of the others is hidden, and where a test failed."""
+"""Tracebacks of failures: which frames are the user's own, which of the others are hidden, and where a test failed."""
 
 import os
 import re
@@ -35,7 +35,7 @@ def hide_frames(call: Any, failed: Callable[..., BaseException]) -> None:
 
     The frames of libraries below the user's code are removed too, but only for errors of ours and for a server that is down: elsewhere
     they may explain the failure. An error of ours that no line of the user's code led to (a damaged cassette, an unknown name in a
-    marker) becomes a failure without any traceback: its text says where to look.
+    marker) becomes a failure without any traceback: its text gives the place.
 
     Args:
         call: pytest's call, with the exception. Its ``excinfo`` is replaced.
@@ -74,7 +74,7 @@ def _add_code(value: BaseException) -> None:
 def _add_note_of_cause(value: BaseException) -> bool:
     """Add our note about the failed call to an exception, if a cause of it has one, and return whether there is such a note.
 
-    What the client tried in vain after that is hidden from the chain of causes.
+    The client's failed attempts after that are hidden from the chain of causes.
     """
     chain = list(islice(_follow(value, "__context__"), MAX_CHAIN))
     for depth, error in enumerate(chain):
@@ -89,9 +89,9 @@ def _add_note_of_cause(value: BaseException) -> bool:
 
 
 def _hide_causes(chain: Sequence[BaseException], depth: int) -> None:
-    """Hide the failed attempts of a client from the chain of exceptions, as they help nobody.
+    """Hide the failed attempts of a client from the chain of exceptions, as they do not help.
 
-    What the user's code raised after it caught the client's error stays visible. If it caught none, all causes are hidden.
+    An exception that the user's code raised after it caught the client's error stays visible. If it caught none, all causes are hidden.
 
     Args:
         chain: A failure, its cause, the cause of that, and so on.
@@ -110,14 +110,14 @@ def _hide_causes(chain: Sequence[BaseException], depth: int) -> None:
 
 
 def _list_frames(traceback: TracebackType | None) -> list[TracebackType]:
-    """Return the entries of a traceback without those of this package; of neighbours with the same frame only the last."""
+    """Return the entries of a traceback without entries of this package. Of neighbours with the same frame only the last is kept."""
     others = []
     for tb in _follow(traceback, "tb_next"):
         # By module, not by file: the __init__ of a dataclass has no file.
         module = str(tb.tb_frame.f_globals.get("__name__"))
         if module.partition(".")[0] != PACKAGE:
             others.append(tb)
-    # A failure in `soft` has two entries for the test's frame: the line of the block, then that of the assertion.
+    # A failure in `soft` has two entries for the test's frame: the line of the block, then the line of the assertion.
     frames: list[TracebackType] = []
     for tb in others:
         if frames and frames[-1].tb_frame is tb.tb_frame:
@@ -166,7 +166,7 @@ def find_place(report: Any, config: Any) -> str:
 def note_collection_error(report: Any, root: Path) -> None:
     """Put on pytest's report of a module why it could not be loaded, so that it also comes from a worker of xdist.
 
-    What pytest prints of the report, and writes to its JUnit file, loses the secrets of the environment.
+    Secrets of the environment are removed from the texts that pytest prints and writes to its JUnit file.
 
     Args:
         report: The report, in the process that loaded the module.

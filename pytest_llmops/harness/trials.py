@@ -1,7 +1,7 @@
-"""Trials of a test: its protocol is repeated, and one report says whether enough of them passed.
+"""Trials of a test: its protocol is repeated, and one report shows whether enough of them passed.
 
-Function fixtures are set up anew for each trial. A *take* is one of several recorded answers to the same request, numbered from 0:
-trial t replays take t. A *payload* is the dictionary ``report.llmops``, which holds what we know of a phase (set-up, call or
+Function fixtures are set up again for each trial. A *take* is one of several recorded answers to the same request, numbered from 0:
+trial t replays take t. A *payload* is the dictionary ``report.llmops``, which holds the data of a phase (set-up, call or
 tear-down).
 
 Knows pytest's items and reports by their attributes only; the hooks in `plugin` call it.
@@ -39,15 +39,15 @@ GOES_ON_IN_FORK = (*GOES_ON, "ModelError")  # a server that fails once costs one
 
 
 def list_takes(item: Any, settings: Settings, *, if_all_pass: bool = False) -> range:
-    """Return the numbers of the takes that the trials of a test replay.
+    """Return the numbers of the recorded answers (takes) that the trials of a test replay.
 
-    Three trials replay the takes 0 to 2. In the second repetition by pytest-repeat they replay 3 to 5. With --llm-again they begin
-    after all takes that are recorded.
+    Three trials replay the numbers 0 to 2. In the second repetition by pytest-repeat they replay 3 to 5. With --llm-again they begin
+    after all recorded answers.
 
     Args:
         item: pytest's item.
         settings: The run's.
-        if_all_pass: Return only the takes that are needed if every trial passes: the others may never run.
+        if_all_pass: Return only the numbers that are needed if every trial passes: the others may never run.
     """
     plan = read_trial_plan(item, settings)
     count = plan.trials
@@ -89,9 +89,9 @@ class TrialRun:
         may_stop: Whether to stop once the verdict is final, see `_may_stop`.
         strict: Whether a test fails that its trials do not decide.
         has_reruns: Whether another plugin (pytest-rerunfailures, flaky) is configured to repeat the failed test. It cannot, as it
-            sees no trial; a note says so.
+            sees no trial. A note reports it.
         first_take: The take of the first trial, under ``--llm-record=changed``: without a new request, the test ends with its last
-            recorded take. None: the option is not set, or the test has a marker that says how often it runs.
+            recorded take. None: the option is not set, or a marker of the test sets how often it runs.
         is_fork: Whether the trials fork a recorded run, with ``--llm-record=fork``: a test without a change runs once.
         reports: For each trial that ran, its reports: set-up, call and tear-down, without a call if the set-up did not pass.
     """
@@ -120,7 +120,7 @@ class TrialRun:
         return self.plan.decide(counts["passed"], counts["failed"], left) is not None
 
     def add(self, reports: Sequence[Any]) -> None:
-        """Add the reports of a trial. It shortens the plan if all recorded takes were replayed (``--llm-record=changed``) or nothing is new (``--llm-record=fork``)."""
+        """Add the reports of a trial. It shortens the plan if all recorded answers were replayed (``--llm-record=changed``) or nothing is new (``--llm-record=fork``)."""
         self.reports.append(reports)
         if self.is_fork and len(self.reports) == 1 and not is_forked_trial(reports):
             self.plan = TrialPlan(trials=1)
@@ -134,7 +134,7 @@ class TrialRun:
         """Return whether the trials so far had no new request, and replayed all that is recorded.
 
         Args:
-            takes: The number of takes that were replayed.
+            takes: The number of replayed takes.
         """
         most_recorded = 0
         for payload in _list_payloads(self.reports):
@@ -146,7 +146,7 @@ class TrialRun:
 
     @property
     def _final_report(self) -> Any:
-        """The report of the last trial that ends all trials at once, such as a skip; None: there is no such report.
+        """The report of the last trial that ends all trials at once, such as a skip. None: without such a report.
 
         Only for a run that has a trial.
         """
@@ -158,7 +158,7 @@ class TrialRun:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many trials passed, failed, and could not be scored."""
+        """How many trials passed, failed, and got no score."""
         outcomes = self.outcomes
         return {name: outcomes.count(name) for name in ("passed", "failed", "unscored")}
 
@@ -168,7 +168,7 @@ class TrialRun:
         return [_trial_outcome(reports) for reports in self.reports]
 
     def merge(self) -> list[Any]:
-        """Return the reports of the test as a whole, one for each phase: those of a single trial, with what all trials measured."""
+        """Return the reports of the test as a whole, one for each phase: the reports of a single trial, with the measurements of all trials."""
         fork = summarize_fork(self.reports, self.outcomes, self.plan.trials) if self.is_fork else None
         reports = self._merge_trials()
         if fork is not None and hasattr(reports[-1], "llmops"):
@@ -231,7 +231,7 @@ class TrialRun:
         return self.outcomes.index(outcome)
 
     def _add_counts(self, index: int, counts: Mapping[str, int]) -> None:
-        """Say in the report of a trial that is shown as the failure how many trials passed, and which one this is."""
+        """Add to the report of the trial that is shown as the failure how many trials passed, and its number."""
         _, call, _ = self.reports[index]
         sentence = self._describe(counts)
         crash = getattr(call.longrepr, "reprcrash", None)
@@ -240,7 +240,7 @@ class TrialRun:
         call.sections.append(("LLM trials", f"{sentence}\nshown is trial {index + 1}"))
 
     def _describe(self, counts: Mapping[str, int]) -> str:
-        """Return how many trials passed, and what is required: "2 of 3 trials passed: all must pass"."""
+        """Return how many trials passed, and the required number: "2 of 3 trials passed: all must pass"."""
         text = f"{counts['passed']} of {len(self.reports)} trials passed"
         if counts["unscored"]:
             text += f", {counts['unscored']} without a score"
@@ -250,9 +250,9 @@ class TrialRun:
         """Return how many trials passed, that this proves nothing, and how many more would."""
         more = self.plan.further_trials(counts["passed"], counts["failed"])
         if more:
-            advice = f"{more} more would settle it at this rate"
+            advice = f"{more} more would decide it at this rate"
         else:
-            advice = "the rate is too near to settle it: ask for a lower rate, or accept what is open"
+            advice = "the rate is too close to the limit to decide it: require a lower rate, or accept that it stays open"
         return f"{self._describe(counts)}: neither proved nor excluded, {advice}"
 
     def _merge_payloads(self, chosen: list[Any], facts: Mapping[str, Json]) -> None:
@@ -311,7 +311,7 @@ def _merge_closing_facts(payloads: Iterable[Mapping[str, Any]]) -> dict[str, Any
 
 
 def _merge_cassette_facts(trials: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what the cassettes of all trials did: counts are summed, entries of lists appear once, of texts the last counts."""
+    """Return the facts of all trials' cassettes: counts are summed, entries of lists appear once, of texts the last is kept."""
     merged: dict[str, Any] = {}
     for facts in trials:
         for name, value in facts.items():
@@ -346,7 +346,7 @@ def number_calls(trials: Sequence[Iterable[Any]]) -> list[int]:
 
 
 def _shift_starts(trials: Sequence[Iterable[Any]]) -> None:
-    """Let the calls of each trial begin after those of the trials before it, in place: a trial counts seconds from its own first call."""
+    """Let the calls of each trial begin after the calls of the trials before it, in place: a trial counts seconds from its own first call."""
     from pytest_llmops.protocols import Call
     from pytest_llmops.results.traffic import place_calls
 
@@ -382,7 +382,7 @@ def merge_measurements(trials: Sequence[Iterable[Mapping[str, Json]]]) -> list[d
     [{'name': 'm', 'value': 0.75, 'samples': [1.0, 0.5]}]
     """
     measured = [[Measurement.from_wire(wire) for wire in wires] for wires in trials]
-    # A judge that was not called has no version: then that of another trial is taken.
+    # A judge that was not called has no version: then the version of another trial is used.
     versions: dict[tuple[str, str], str] = {}
     for measurement in chain.from_iterable(measured):
         if measurement.version:
@@ -447,7 +447,7 @@ def _report_properties(reports: Sequence[Any], settings: Settings) -> None:
     for other in others:
         record = record.add(other)
     properties = reports[-1].user_properties
-    # Those of the single trial are replaced.
+    # The properties of the single trial are replaced.
     foreign = [entry for entry in properties if not str(entry[0]).startswith("llm.")]
     properties[:] = [*foreign, *junit_properties(record)]
 
@@ -535,7 +535,7 @@ class TrialHooks:
         """
         reports = run.merge()
         _report_properties(reports, self._settings)
-        # As pytest-rerunfailures does: pytest has no public way to end what is left.
+        # As pytest-rerunfailures does: pytest has no public way to end the open set-ups.
         setup_state = item.session._setupstate  # noqa: SLF001
         teardown = self._call_info.from_call(lambda: setup_state.teardown_exact(nextitem), when="teardown")
         if teardown.excinfo is not None and reports[-1].passed:

@@ -1,4 +1,4 @@
-"""Finds what tests use of this package, by the names in their code, without running or reading it."""
+"""Finds the names of this package that tests use, by the names in their code, without running or reading it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_MEMBERS = 1_000  # members of a list or dict that are looked at
 
 
 def find_used_names(starts: Iterable[Any], root: Path) -> set[str]:
-    """Return what tests use of this package, and what the functions and classes of the project do that they use.
+    """Return the names of this package that tests use, also through functions and classes of the project.
 
     That is the name of each function, class and module of this package that their code names, of its module, and of its package
     (``Rubric``, ``pytest_llmops.judges.rubric``, ``pytest_llmops.judges``). A function that uses one of them, or imports from
@@ -79,7 +79,7 @@ def _is_module_of_project(name: str, root: Path) -> bool:
 
 
 def _iter_values_of_function(function: FunctionType, used: set[str], root: Path) -> Iterator[Any]:
-    """Yield what any function wraps or keeps, as `mock.patch` keeps a test, and what a function of the project names.
+    """Yield the objects that any function wraps or keeps, as `mock.patch` keeps a test, and the objects that a function of the project names.
 
     Args:
         function: The function.
@@ -95,7 +95,7 @@ def _iter_values_of_function(function: FunctionType, used: set[str], root: Path)
 
 
 def _iter_named_values(namespace: dict[str, Any], used: set[str], root: Path) -> Iterator[Any]:
-    """Yield the values of names in a module, and those of the same names in the modules of the project among them."""
+    """Yield the values of names in a module, and of the same names in the modules of the project among them."""
     waiting = [namespace]
     visited = set[str]()
     while waiting:

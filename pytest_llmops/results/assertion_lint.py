@@ -120,7 +120,7 @@ class AssertionLint:
     def counts(self) -> str:
         """How many assertions cannot fail, and how many others there are.
 
-        >>> AssertionLint((), 3, 1, [("takes too long", 2)]).counts
+        >>> AssertionLint((), 3, 1, [("needs too much time", 2)]).counts
         'no assertion passed on all altered answers; 3 can fail, 1 only records, 2 not tried'
         """
         number = len(self.toothless)
@@ -139,8 +139,8 @@ class AssertionLint:
     def reasons(self) -> str:
         """Why assertions were not tried, each reason with their number; "": all were.
 
-        >>> AssertionLint((), 0, 0, [("takes too long", 2)]).reasons
-        '2: takes too long'
+        >>> AssertionLint((), 0, 0, [("needs too much time", 2)]).reasons
+        '2: needs too much time'
         """
         return "; ".join(f"{count:,}: {why}" for why, count in self.skipped)
 

@@ -76,7 +76,7 @@ def test_what_is_recorded_is_that_of_a_sequential_recording(
             project.write(**{"test_a.py": TESTS})
             address = f"--llm-base-url={server.url}/v1"
             ran = project.run("--llm-record=new", address, *flags, *more, plugins=(*plugins, OURS))
-            assert ("asked ahead: " in ran.text) == bool(more), ran.text
+            assert ("sent ahead: " in ran.text) == bool(more), ran.text
             sent = Counter(request.body for request in server.seen)
             replayed = project.run(address, *flags, plugins=(*plugins, OURS))
             assert server.count == sent.total()
@@ -102,8 +102,8 @@ def test_agents_are_called_together(runner: Runner, tmp_path: Path) -> None:
         flags = ("-W", "ignore::ResourceWarning", "--llm-record=new", "--llm-concurrency=8")
         ran = project.run(*flags, plugins=(OURS,))
         assert set(ran.outcomes.values()) == {"passed"}, ran.text
-        assert "asked ahead: 6 calls" in ran.text
-        assert "asked one after another" not in ran.text
+        assert "sent ahead: 6 calls" in ran.text
+        assert "sent one after another" not in ran.text
         assert server.count == 6
     ran = project.run(*flags[:2], plugins=(OURS,))
     assert set(ran.outcomes.values()) == {"passed"}, ran.text
@@ -118,7 +118,7 @@ def test_bedrock_is_called_ahead_through_botocore(runner: Runner, tmp_path: Path
             project.write(**{"test_a.py": BEDROCK})
             ran = project.run("--llm-record=new", *more, plugins=(OURS,))
             assert set(ran.outcomes.values()) == {"passed"}, ran.text
-            assert ("asked ahead: 8 calls" in ran.text) == bool(more), ran.text
-            assert "asked one after another" not in ran.text
+            assert ("sent ahead: 8 calls" in ran.text) == bool(more), ran.text
+            assert "sent one after another" not in ran.text
             seen.append((ran.outcomes, Counter(request.body for request in server.seen), project.cassettes()))
     assert seen[0] == seen[1]

@@ -93,7 +93,7 @@ def test_a_case_that_fails_again_is_red(project: Project, workers: int) -> None:
     assert takes(project) == [0, 1, 2, 1000, 1001, 1002, 1003]
     assert "broke     9  score.exact 3 of 3 → 0 of 4" in result.text
     assert "no test failed, but 1 case broke" in result.text
-    assert "note      the earlier run was less than a minute ago: a session is another hour" in result.text
+    assert "note      the earlier run was less than a minute ago: run it again in an hour" in result.text
 
 
 def test_each_session_asks_anew_and_can_be_replayed(project: Project) -> None:
@@ -151,7 +151,7 @@ def test_a_failing_test_is_fail_and_says_what_was_not_confirmed(project: Project
         (["--llm-record=all"], "got all: new answers are added"),
         (["--lf"], "no --lf"),
         (["-p", "no:cacheprovider"], "name the run file of the earlier run: --llm-again=run.json"),
-        ([], "an earlier run here with broken cases that are to run again, got none in pytest's cache"),
+        ([], "an earlier run here with broken cases to run again, got none in pytest's cache"),
         (["--llm-again=missing.json"], "--llm-again: missing.json: no such file"),
     ],
 )
@@ -177,7 +177,7 @@ def test_another_baseline_than_then_is_refused_before_anything_is_asked(project:
     result = project.record("--llm-again")
     assert (result.exit, project.server.count) == (4, calls)
     assert "expected the baseline of the earlier run (llmops-baseline.json, accepted" in result.text
-    assert "run the whole suite anew: pytest" in result.text
+    assert "run the whole suite: pytest" in result.text
 
 
 def test_a_baseline_with_other_scores_of_the_case_is_an_error(project: Project) -> None:
@@ -235,10 +235,7 @@ def test_the_state_lives_until_the_whole_suite_has_no_broken_case(project: Proje
     project.run("--llm-trials=3")
     refused = project.record("--llm-again")
     assert refused.exit == 4
-    assert (
-        "expected an earlier run here with broken cases that are to run again, got AMBER without"
-        in refused.text
-    )
+    assert "expected an earlier run here with broken cases to run again, got AMBER without" in refused.text
 
 
 def test_the_run_file_of_another_machine_does_too(project: Project, tmp_path: Path) -> None:

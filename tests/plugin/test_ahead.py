@@ -169,7 +169,7 @@ def test_tests_whose_requests_never_settle_cost_one_call_and_are_named(project: 
     assert "test_a.py::test_folder: " not in together.result.text
     for name in ("clock", "uuid", "counter"):
         assert "differ" in together.result.line(f"test_a.py::test_{name}: ")
-    assert "2 paid answers" in together.result.line("asked ahead")
+    assert "2 paid answers" in together.result.line("sent ahead")
 
 
 def test_trials_that_a_verdict_makes_needless_are_not_requested(project: Project) -> None:
@@ -224,8 +224,8 @@ def test_what_cannot_be_sent_ahead_is_sent_in_line_and_goes_out_once(project: Pr
     assert together.sent.total() == 6
     assert len(together.cassettes) == 6
     for name in ("own_transport", "mocked_sockets", "child_process", "forked_process", "aiohttp"):
-        assert together.result.line(f"asked one after another: test_a.py::test_{name}: ")
-    assert "opted_out" not in "".join(re.findall("asked one.*", together.result.text))
+        assert together.result.line(f"sent one after another: test_a.py::test_{name}: ")
+    assert "opted_out" not in "".join(re.findall("sent one.*", together.result.text))
 
 
 def test_a_server_that_refuses_for_the_moment_is_called_again(project: Project) -> None:
@@ -234,7 +234,7 @@ def test_a_server_that_refuses_for_the_moment_is_called_again(project: Project) 
     together = record(project, "--llm-concurrency=3")
     assert together.result.outcomes == {"passed": 6}
     assert together.sent.total() == 12 + 3
-    assert "asked one after" not in together.result.text
+    assert "sent one after" not in together.result.text
 
 
 def test_what_a_server_refuses_for_good_is_left_to_the_test(project: Project) -> None:
@@ -255,7 +255,7 @@ def test_an_answer_that_is_cut_is_left_to_the_test(project: Project) -> None:
     project.server.queue.append(stream(["a", "b"], cut_after=1))
     together = record(project, "--llm-concurrency=3")
     assert together.result.outcomes == {"passed": 1}
-    assert "RemoteProtocolError" in together.result.line("asked one after another: ")
+    assert "RemoteProtocolError" in together.result.line("sent one after another: ")
     assert "test_cut" in "".join(together.cassettes)
 
 
@@ -353,7 +353,7 @@ def test_silent_runs_that_end_early_change_no_result(project: Project, how: str,
     assert together.result.outcomes == {"passed": 7}
     line = together.result.line("silent runs ended early: ")
     assert why in line
-    assert line.endswith("calls that were left are made one after another")
+    assert line.endswith("the remaining calls are sent one after another")
     assert project.server.count <= 12 + lost  # a kill loses what is under way
     check_that_the_next_run_takes_it_in(project, lost)
 
@@ -377,7 +377,7 @@ def test_every_live_mode_asks_at_once(project: Project) -> None:
         project.server._bodies.clear()
         result = project.record("--llm-concurrency=6", mode=mode)
         assert result.outcomes == {"passed": 6}
-        assert "12 calls" in result.line("asked ahead")
+        assert "12 calls" in result.line("sent ahead")
         assert Counter(seen.body for seen in project.server.seen) == first.sent
         results = {name: without_times(json.loads(data)) for name, data in project.cassettes().items()}
         assert results == first.cassettes

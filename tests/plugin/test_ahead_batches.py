@@ -207,7 +207,7 @@ def test_odd_results_are_named(batch: Project, server: OpenAIBatchServer, faults
     result = run(batch, 0)
     assert result.outcomes == {"passed": 4}
     for text in (
-        ("missing",) if faults == ["missing"] else ("of requests that it does not have", "given twice")
+        ("missing",) if faults == ["missing"] else ("for requests that it does not have", "given twice")
     ):
         assert result.line(f"batch_1: 1 {text}")
     assert len(server.live) == (faults == ["missing"])  # too few for another batch
@@ -344,7 +344,7 @@ def test_requests():
     batch.write(**{"test_a.py": HEAD + SIMPLE + more})
     result = run(batch, 75)
     assert result.outcomes == {"passed": 1}
-    assert "asked one after another" not in result.text
+    assert "sent one after another" not in result.text
     assert len(server.live) == 1
     assert run(batch, 0).outcomes == {"passed": 5}
     assert len(server.live) == 1
@@ -404,7 +404,7 @@ def test_a_changed_prompt_is_asked_anew(batch: Project, server: OpenAIBatchServe
     run(batch, 75)
     result = run(batch, 0)
     assert result.outcomes == {"passed": 4}
-    assert "no test asked for 4 answers" in result.line("batch_1: ")
+    assert "no test used 4 answers" in result.line("batch_1: ")
     assert (len(server.batches), server.live, states(batch)) == (2, [], [])
 
 

@@ -97,7 +97,7 @@ def test_calls_that_a_test_makes_at_once_are_the_same_set(project: Project) -> N
         for row in (*ours, *cassette["interactions"]):
             del row["by"]
         assert sorted(map(repr, ours)) == sorted(map(repr, cassette["interactions"]))
-    assert "asked one after" not in together.result.text
+    assert "sent one after" not in together.result.text
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_a_time_out_of_the_client_is_that_of_the_test(project: Project) -> None:
         ended.set()
     assert together.result.outcomes == alone.result.outcomes == {"passed": 7}
     assert together.cassettes == alone.cassettes
-    assert "ReadTimeout" in together.result.line("asked one after another: ")
+    assert "ReadTimeout" in together.result.line("sent one after another: ")
     assert project.run().outcomes == {"passed": 7}
 
 

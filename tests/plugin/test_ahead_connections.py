@@ -79,7 +79,7 @@ def test_certificates_are_checked_as_by_the_client(project: Project, *, asks_cli
         server._bodies.clear()
         together = record(project, "--llm-concurrency=8")
     assert together.result.outcomes == alone.result.outcomes == {"passed": 4}
-    assert "asked one after another" not in together.result.text
+    assert "sent one after another" not in together.result.text
     assert together.cassettes == alone.cassettes
     assert Counter(seen.body for seen in server.seen) == sent
 
@@ -92,7 +92,7 @@ def test_a_client_certificate_that_is_gone_is_left_to_the_test(project: Project)
         write(project, url, f"verify={str(path)!r}, cert=own", more, ", own")
         together = record(project, "--llm-concurrency=8")
     assert together.result.outcomes == {"passed": 4}
-    assert "Error" in together.result.line("asked one after another: ")
+    assert "Error" in together.result.line("sent one after another: ")
     assert server.count == 8
 
 
@@ -114,7 +114,7 @@ def test_a_proxy_is_called_as_by_the_client_also_again(project: Project, scheme:
     server.queue.append(error_reply(429, retry_after="0"))
     together = record(project, "--llm-concurrency=8")
     assert together.result.outcomes == alone.result.outcomes == {"passed": 4}
-    assert "asked one after another" not in together.result.text
+    assert "sent one after another" not in together.result.text
     assert together.cassettes.keys() == alone.cassettes.keys()
     assert together.sent.total() == 8 + 1
     assert set(places) == ({"vendor.invalid:443"} if scheme == "https" else set())

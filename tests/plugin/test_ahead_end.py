@@ -70,7 +70,7 @@ def test_nothing_of_the_silent_runs_is_left_and_a_failure_of_theirs_is_named(
     together = record(project, "--llm-concurrency=4", workers=workers)
     assert together.result.outcomes == {"passed": 2, "failed": 1}
     assert together.sent.total() == 2
-    line = together.result.line("asked one after another: ")
+    line = together.result.line("sent one after another: ")
     assert "test_fails_silently: it failed in its silent run (ValueError: half imported)" in line
 
 

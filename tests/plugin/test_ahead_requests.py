@@ -113,7 +113,7 @@ def test_what_is_recorded_is_that_of_a_sequential_recording(project: Project) ->
     alone = record(project)
     together = record(project, "--llm-concurrency=8")
     assert together.result.outcomes == alone.result.outcomes == {"passed": 15}
-    assert "asked one after another" not in together.result.text
+    assert "sent one after another" not in together.result.text
     assert together.cassettes == alone.cassettes
     assert together.sent == alone.sent
     assert not any(call.replayed for record in together.result.run.records for call in record.calls)
@@ -127,7 +127,7 @@ def test_streams_are_recorded_as_far_as_the_test_reads_them(project: Project) ->
     alone = record(project)
     together = record(project, "--llm-concurrency=8")
     assert together.result.outcomes == alone.result.outcomes == {"passed": 4}
-    assert "asked one after another" not in together.result.text
+    assert "sent one after another" not in together.result.text
     assert together.cassettes == alone.cassettes
     assert together.sent == alone.sent
 
@@ -139,7 +139,7 @@ def test_compressed_answers_are_recorded_as_plain_ones(project: Project, encodin
     alone = record(project)
     together = record(project, "--llm-concurrency=8")
     assert together.result.outcomes == alone.result.outcomes == {"passed": 1}
-    assert "asked ahead: 2 calls" in together.result.text
+    assert "sent ahead: 2 calls" in together.result.text
     assert together.cassettes == alone.cassettes
 
 
@@ -153,7 +153,7 @@ def test_a_server_that_refuses_for_the_moment_is_called_again(project: Project) 
     alone, together = seen
     assert together.result.outcomes == alone.result.outcomes == {"passed": 3}
     assert together.sent.total() == alone.sent.total() == 3 + 3
-    assert "asked one after" not in together.result.text
+    assert "sent one after" not in together.result.text
     assert without_number(together) == without_number(alone)
 
 
@@ -169,7 +169,7 @@ def test_calls_of_many_tests_are_made_at_once(project: Project) -> None:
     together = record(project, "--llm-concurrency=64")
     assert together.result.outcomes == {"passed": 64}
     assert together.sent.total() == 64
-    assert "asked one after another" not in together.result.text
+    assert "sent one after another" not in together.result.text
 
 
 def test_answers_that_are_cut_are_left_to_the_test(project: Project) -> None:
@@ -177,7 +177,7 @@ def test_answers_that_are_cut_are_left_to_the_test(project: Project) -> None:
     project.server.queue.append(stream(["a", "b"], cut_after=1))
     together = record(project, "--llm-concurrency=3")
     assert together.result.outcomes == {"passed": 1}
-    assert "IncompleteRead" in together.result.line("asked one after another: ")
+    assert "IncompleteRead" in together.result.line("sent one after another: ")
     assert together.sent.total() == 2
     assert "test_cut" in "".join(together.cassettes)
 
@@ -189,7 +189,7 @@ def test_redirects_are_followed_and_recorded(project: Project) -> None:
         project.server.queue.append(json_reply({}, status=307, location="/v1/chat/completions?moved=1"))
         seen.append(record(project, *args))
     assert seen[0].result.outcomes == seen[1].result.outcomes == {"passed": 1}
-    assert "asked ahead: 2 calls" in seen[1].result.text
+    assert "sent ahead: 2 calls" in seen[1].result.text
     assert seen[1].cassettes == seen[0].cassettes
 
 
@@ -205,7 +205,7 @@ def test_a_child_process_calls_in_line(project: Project) -> None:
     together = record(project, "--llm-concurrency=3")
     assert together.result.outcomes == {"passed": 1}
     assert together.sent.total() == 1
-    assert "cannot be asked" in together.result.line("asked one after another: ")
+    assert "cannot send ahead" in together.result.line("sent one after another: ")
 
 
 @pytest.mark.slow
@@ -223,5 +223,5 @@ def test_slow():
         over.set()
         project.server.queue.clear()
     assert seen[0].result.outcomes == seen[1].result.outcomes == {"passed": 1}
-    assert "Timeout" in seen[1].result.line("asked one after another: ")
+    assert "Timeout" in seen[1].result.line("sent one after another: ")
     assert seen[1].cassettes == seen[0].cassettes

@@ -140,7 +140,7 @@ def test_what_modules_keep_is_as_if_tests_had_run_once(project: Project) -> None
     assert listing(together.result.text) == listing(alone.result.text)
     assert (project.path / "log.txt").read_text() == "line\n"
     assert together.sent == alone.sent
-    assert "folder" not in "".join(re.findall("asked one after.*", together.result.text))
+    assert "folder" not in "".join(re.findall("sent one after.*", together.result.text))
     count = project.server.count
     assert project.run().outcomes == {"passed": 46}
     assert project.server.count == count
@@ -238,7 +238,7 @@ def test_a_refused_write_ends_a_test_that_waits_for_it(project: Project) -> None
     assert (project.path / "audit.log").read_text() == "line\n" * 2
     in_line = re.findall(r"test_a\.py::(\S+): it would write \S+audit.log twice", together.result.text)
     assert in_line == ["test_thread", "test_callback"]
-    assert "12 calls" in together.result.line("asked ahead")
+    assert "12 calls" in together.result.line("sent ahead")
 
 
 def test_a_fresh_pytest_records_what_a_fork_does(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,7 +255,7 @@ def test_a_fresh_pytest_records_what_a_fork_does(project: Project, monkeypatch: 
     assert listing(together.result.text) == listing(alone.result.text)
     assert together.cassettes == alone.cassettes
     assert together.sent == alone.sent
-    assert "13 calls" in together.result.line("asked ahead")
+    assert "13 calls" in together.result.line("sent ahead")
 
 
 def test_a_worker_that_crashes_costs_no_call(project: Project) -> None:
@@ -278,5 +278,5 @@ def test_a_process_that_cannot_be_started_leaves_the_calls_to_the_tests(
     project.write(**{"test_a.py": HEAD + SIMPLE})
     together = record(project, "--llm-concurrency=6")
     assert together.result.outcomes == {"passed": 6}
-    assert "plugins as objects" in together.result.line("asked one after another: ")
+    assert "plugins as objects" in together.result.line("sent one after another: ")
     assert together.sent.total() == 12

@@ -100,7 +100,7 @@ def test_each_test_runs_once_with_each_kind(recorded: Project, workers: int) -> 
     line = " ".join(result.line("malformed_json").split())
     assert line == "malformed_json 0 of 2 test_checks (gave up), test_hardly_checks (gave up)"
     assert " ".join(result.line("timeout").split()) == "timeout 1 of 2 test_hardly_checks (gave up)"
-    assert "2 of 6 faults survived by 2 tests, 2 could not be judged" in result.text
+    assert "2 of 6 faults survived by 2 tests, 2 without a result" in result.text
     assert "pytest --llm-faults=hostile --llm-record=new" in result.text
 
 
@@ -350,7 +350,7 @@ def test_what_cannot_be_judged_is_not_counted_as_lost(project: Project) -> None:
     assert read_ends(result, "test_skips") == {"rate_limit": "not judged"}
     assert read_ends(result, "test_calls_nothing") == {}
     assert "without a recorded call: 1 test" in result.text
-    assert "1 of 2 faults survived by 5 tests, 3 could not be judged" in " ".join(result.text.split())
+    assert "1 of 2 faults survived by 5 tests, 3 without a result" in " ".join(result.text.split())
 
 
 def test_a_broken_set_up_is_an_error_as_ever(project: Project) -> None:
@@ -566,7 +566,7 @@ def test_a_model_that_got_a_fault_has_called_no_tool_and_a_code_word_is_no_answe
     assert read_ends(result, "test_calls_of_tools") == {"empty": "wrong answer", "hostile": "wrong answer"}
     assert read_ends(result, "test_limits") == {"empty": "survived", "hostile": "survived"}
     assert read_ends(result, "test_words") == {"empty": "wrong answer", "hostile": "wrong answer"}
-    assert "instructions of the hostile text were obeyed" in json.dumps(result.records["test_words"].facts)
+    assert "the model obeyed the hostile text" in json.dumps(result.records["test_words"].facts)
     assert "\nfaults    2 survived, 4 wrong answer\n" in project.run("--llm-faults=empty,hostile", "-k", "not lists", "-q").text  # fmt: skip
 
 

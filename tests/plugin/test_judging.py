@@ -322,6 +322,6 @@ def test_judges_take_part_in_the_calls_of_many_tests_and_share_their_answers(pro
     project.server.seen.clear()
     result = project.record("--llm-judge", "--llm-concurrency=6")
     assert result.outcomes == {"passed": 4}
-    assert "2 calls" in result.line("asked ahead: ")
+    assert "2 calls" in result.line("sent ahead: ")
     assert sorted(seen.body for seen in project.server.seen) == sorted(alone)
     assert project.run("--llm-judge").outcomes == {"passed": 4}

@@ -124,7 +124,7 @@ def test_looks_end_early_where_five_trials_would_hardly_decide_and_strict_fails_
     suite.write(**{"test_a.py": WAVERING})
     suite.record("--llm-trials=5")
     printed, ended, run = run_looks(suite, AUTO, "--llm-strict")
-    assert "look 1 of 2: undecided, and 5 trials would hardly decide it" in printed
+    assert "look 1 of 2: undecided, and 5 trials would probably not decide it" in printed
     assert (gate_of(run).status, ended) == ("AMBER", 1)
     assert "(--llm-strict)" in printed
 
@@ -143,13 +143,13 @@ def test_a_test_that_failed_is_not_hidden_by_a_further_look(suite: Project) -> N
     suite.record("--llm-trials=3")
     (suite.path / "seen").unlink()
     printed, ended, _ = run_looks(suite, AUTO)
-    assert "look 1 of 2: undecided, and 1 test failed, so no further trials are taken" in printed
+    assert "look 1 of 2: undecided, and 1 test failed, so no further trials run" in printed
     assert ended == pytest.ExitCode.TESTS_FAILED
 
 
 def test_a_part_of_the_suite_buys_nothing(suite: Project) -> None:
     printed, _, run = run_looks(suite, AUTO, "-k", "1")
-    assert "look 1 of 2: no verdict, so no further trials are taken" in printed
+    assert "look 1 of 2: no verdict, so no further trials run" in printed
     assert gate_of(run).status == "NONE"
 
 
@@ -157,7 +157,7 @@ def test_a_part_of_the_suite_buys_nothing(suite: Project) -> None:
     ("options", "message"),
     [
         (["--llm-record=live"], "expected a replay or --llm-record=new, got --llm-record=live"),
-        (["--llm-accept=x"], "expected no --llm-accept: a baseline takes a fixed number"),
+        (["--llm-accept=x"], "expected no --llm-accept: a baseline needs a fixed number"),
         ([], "expected a baseline, got none: accept one first"),
         (["--llm-trials=auto:7"], "expected a whole number"),
     ],
@@ -185,7 +185,7 @@ def test_the_workers_of_a_later_look_alone_share_a_budget(
 def test_neither_the_ini_nor_plugin_objects_take_looks(suite: Project) -> None:
     assert "plugin objects" in suite.bare(AUTO).text
     suite.write(**{"pytest.ini": (suite.path / "pytest.ini").read_text() + "llm_trials = auto\n"})
-    assert "expected the command line, got the ini" in suite.bare().text
+    assert "expected it on the command line, got it in the ini" in suite.bare().text
 
 
 @pytest.mark.parametrize("status", ["RED", "GREEN", "AMBER", "ERROR", "NONE"])

@@ -112,7 +112,7 @@ def test_an_undecided_rate_passes_with_a_note_and_fails_if_strict(project: Proje
     assert result.outcomes == {"passed": 1}
     note = "test_a.py::test_a: 11 of 12 trials passed: a rate of 0.8 must be proved (95% confidence): neither proved nor excluded, "
     assert note in "\n".join(result.run.notes)
-    assert "more would settle it at this rate" in "\n".join(result.run.notes)
+    assert "more would decide it at this rate" in "\n".join(result.run.notes)
     assert project.run("--llm-strict").outcomes == {"failed": 1}
 
 

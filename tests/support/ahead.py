@@ -70,4 +70,8 @@ def record(project: Project, *args: str, workers: int = 0, keep_journals: bool =
 def listing(text: str) -> list[str]:
     """The lines that do not depend on time or order."""
     lines = re.sub(r"\d+\.\d+s|0x[0-9a-f]+", "", text).splitlines()
-    return sorted(line.strip(" =-_") for line in lines if not re.search("asked|latency|seconds", line))
+    return sorted(
+        line.strip(" =-_")
+        for line in lines
+        if not re.search("asked|sent ahead|sent one|latency|seconds", line)
+    )

@@ -26,6 +26,6 @@ def test_a_run_that_is_red_by_its_mean_is_called_red(tmp_path: Path) -> None:
     run = Run(verdicts=(Verdict(kind="baseline", status="RED", sentence="quality -6.1 points"),))
     keep_broken_cases(config, run, is_partial=False)
     with pytest.raises(
-        ValueError, match="that are to run again, got RED without a broken case; the report of that run"
+        ValueError, match="to run again, got RED without a broken case; the report of that run"
     ):
         register_hooks(config, Settings(again="last"), None, ValueError)

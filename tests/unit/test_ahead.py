@@ -1,4 +1,4 @@
-"""What is asked ahead: requests that are sent without their client, and journals of a whole run."""
+"""What is sent ahead: requests that are sent without their client, and journals of a whole run."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ def test_a_run_that_no_other_session_can_prove_keeps_nothing() -> None:
     baseline = accept(make_suite(**wavering))
     run = conclude(Run(records=tuple(make_suite(case_03=BAD))), Reference(name="b.json", baseline=baseline))
     assert EarlierRun.from_run(run) is None
-    assert _describe_gate(run).endswith("with broken cases on which another session proves nothing")
+    assert _describe_gate(run).endswith("with broken cases, but another session of them proves nothing")
 
 
 def test_another_first_request_is_another_case_and_a_later_one_is_not() -> None:

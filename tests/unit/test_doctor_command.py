@@ -57,7 +57,7 @@ def test_a_folder_that_has_everything(
         "embedder  ok               tfidf is installed",
         f"server    ok               {server.url}/v1 answers (status 200)",
         f"key       ok               OPENAI_API_KEY is set, for {server.url}/v1",
-        "judge     ok               judges ask stub-1",
+        "judge     ok               judges call stub-1",
         "baseline  ok               llmops-baseline.json has 0 tests",
     ]
     assert len(server.probes) == 1

@@ -120,18 +120,18 @@ def test_the_line_on_the_settings_shows_no_secret_of_an_address() -> None:
             judge=True,
         )
     )
-    assert line.startswith("llm: recordings are replayed, what is missing is asked live")
+    assert line.startswith("llm: recordings are replayed, missing answers are requested live")
     assert line.endswith("; server http://[secret]@host/v1?[secret]; at most 1 live call")
     assert "\n" not in line
 
 
 def test_the_line_on_the_settings_says_where_tools_answer() -> None:
     line = describe_settings(Settings(record="all", tools="replay"))
-    assert line == "llm: the model is asked live and recorded again; tools are replayed"
+    assert line == "llm: all calls of models are made live and recorded again; tools are replayed"
     line = describe_settings(Settings(tools="compare"))
     assert (
         line
-        == "llm: recordings are replayed, no model is asked live; tools are called and compared with their recordings"
+        == "llm: recordings are replayed, no live calls of models; tools are called and compared with their recordings"
     )
 
 

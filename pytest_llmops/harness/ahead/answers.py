@@ -33,7 +33,7 @@ class AnswerStore:
 
     Attributes:
         answers: Answers that no reported test has claimed yet.
-        claimed: Number of answers that were claimed, and are no longer in ``answers``.
+        claimed: Number of claimed answers. They are removed from ``answers``.
         latency_s: Seconds that the calls took whose answers were claimed; set to zero after each report of a test.
         journals: Hold the answers on disk in the process that sends the requests; safe for threads.
     """

@@ -1,6 +1,6 @@
 """The batch APIs of OpenAI and Anthropic, and the state of submitted batches: a file for each in `cassettes/.batches`.
 
-A state holds what was asked and nothing that is secret. It is written before the batch is submitted and again with the
+A state holds the requests without secrets. It is written before the batch is submitted and again with the
 vendor's id, so that no crash loses a paid batch.
 """
 
@@ -32,8 +32,8 @@ BATCHES_PATHS = {OPENAI: "/batches", "anthropic": "/v1/messages/batches"}
 # and 200 MB, 100,000 and 256 MB), so that a last request of any size fits.
 LIMITS = {OPENAI: (40_000, 160 * 10**6), "anthropic": (90_000, 200 * 10**6)}
 LIFETIME = timedelta(hours=24)  # after it both vendors give up
-RESULTS_WITHIN = LIFETIME + timedelta(hours=1)  # results that are not there then are taken as expired
-CLOCK_ERROR = timedelta(minutes=5)  # time by which their clocks may differ from that of this machine
+RESULTS_WITHIN = LIFETIME + timedelta(hours=1)  # results that are missing then count as expired
+CLOCK_ERROR = timedelta(minutes=5)  # time by which their clocks may differ from the clock of this machine
 # Statuses of a batch that gives no further answers; "": the vendor does not have the batch any more
 ENDED = ("", "failed", "completed", "expired", "cancelled", "ended")
 _ERROR_STATUSES = {
@@ -50,8 +50,8 @@ _ERROR_STATUSES = {
 NOT_ANSWERED = Answer(
     500, {}, b""
 )  # for a request that expired, was cancelled, or has no readable result: it may be submitted again
-# Sends a request to a batch API: method, path, and the content as httpx names it. Raises `ModelError`; a GET of what is
-# not there gives the answer with status 404.
+# Sends a request to a batch API: method, path, and the content as httpx names it. Raises `ModelError`. A GET of a missing
+# object returns the answer with status 404.
 Caller = Callable[..., Answer]
 
 
@@ -75,7 +75,7 @@ class BatchState:
 
     Attributes:
         vendor: As in `BatchGroup`, like ``base_url``, ``endpoint`` and ``model``.
-        input: Hash of what was submitted and when. The file is named after it, and OpenAI gets it as metadata.
+        input: Hash of the submitted requests and of the time. The file is named after it, and OpenAI gets it as metadata.
         created: When it was submitted.
         depth: How many batches in a row its tests have needed, including this one.
         requests: The requests by their custom ids.
@@ -124,14 +124,14 @@ def read_states(folder: Path) -> dict[Path, BatchState]:
             states[path] = TypeAdapter(BatchState).validate_json(path.read_bytes(), strict=True)
         except (OSError, ValueError) as error:
             raise UsageError(
-                f"the state of a batch @ {display_path(path)}: {_describe_damage(error)}; restore it or update "
-                "pytest-llmops, or remove it: its requests are then submitted again"
+                f"the state of a batch @ {display_path(path)}: {_describe_damage(error)}; restore it, update "
+                "pytest-llmops, or remove it to submit its requests again"
             ) from None
     return dict(sorted(states.items(), key=_age_of_state))
 
 
 def _describe_damage(error: OSError | ValueError) -> str:
-    """Return the text of an error in a line; of a long one by pydantic only the first place and what was expected there."""
+    """Return the text of an error in a line; of a long one by pydantic only the first place and the expectation there."""
     # The first line of pydantic's only counts the errors.
     lines = str(error).splitlines()
     if len(lines) > 1:
@@ -148,7 +148,7 @@ def check_batch_options(config: Any) -> None:
     """Check that a run can submit and collect batches.
 
     Raises:
-        UsageError: It cannot; it says what to do instead.
+        UsageError: It cannot. The message gives the next step.
     """
     if config.getoption("dist", "no") != "no":
         raise UsageError("--llm-record=batch: expected no -n: one process submits and collects")
@@ -227,7 +227,7 @@ def _may_be_batch(call: Caller, state: BatchState, batch_id: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class BatchStatus:
-    """What a vendor says about a batch.
+    """The status of a batch at its vendor.
 
     Attributes:
         is_open: Whether answers are still to come.
@@ -243,18 +243,18 @@ class BatchStatus:
 
 
 def retrieve_batch(call: Caller, state: BatchState) -> BatchStatus:
-    """Return what the vendor says about a batch.
+    """Return the status of a batch at its vendor.
 
     Raises:
-        ModelError: The vendor could not be asked, gives a text without a status, or does not have the batch although its `LIFETIME`
+        ModelError: The vendor could not be called, gives a text without a status, or does not have the batch although its `LIFETIME`
             is not over.
     """
     path = f"{BATCHES_PATHS[state.vendor]}/{quote(state.id, safe='')}"
     answer = call("GET", path)
     if answer.status != OK and datetime.now(UTC) < state.created.astimezone(UTC) + LIFETIME:
         raise ModelError(
-            f"GET {path}: status {answer.status}: use the key of the account that submitted it; removing its file in "
-            "cassettes/.batches pays it again",
+            f"GET {path}: status {answer.status}: use the key of the account that submitted it; if you remove "
+            "its file in cassettes/.batches, the batch is submitted and paid again",
             kind="request",
         )
     batch = as_mapping(parse_json(answer.body))
@@ -266,11 +266,11 @@ def retrieve_batch(call: Caller, state: BatchState) -> BatchStatus:
         status == "failed"
     ):  # only then: a batch with errors for some of its requests has answers, which were paid
         rejected = _describe_errors(batch) or status
-    result_paths = [f"{path}/results"]  # keys go to no other address, whatever `results_url` says
+    result_paths = [f"{path}/results"]  # keys go to no other address, also with another `results_url`
     if state.vendor == OPENAI:
         result_paths = _list_result_files(batch)
     result_count = len(state.requests)
-    if status == "cancelled":  # of OpenAI: only what was answered before has a result
+    if status == "cancelled":  # of OpenAI: only requests that were answered before have a result
         counts = as_mapping(batch.get("request_counts"))
         result_count = _as_count(counts.get("completed")) + _as_count(counts.get("failed"))
     return BatchStatus(status not in ENDED, rejected, tuple(result_paths), result_count)
@@ -310,13 +310,13 @@ def read_results(call: Caller, paths: Iterable[str]) -> Iterator[tuple[str, Answ
 
 
 def describe_late_results(state: BatchState, status: BatchStatus, names: Collection[str]) -> str:
-    """Return what is still missing of the results of a batch that has ended; "" if it is complete, or if it is too late to wait.
+    """Return which results of an ended batch are still missing. "" if it is complete, or if it is too late to wait.
 
     A vendor may say that a batch has ended before the file of its results is there, and a file may be cut.
 
     Args:
         state: The batch.
-        status: What the vendor says about it.
+        status: Its status at the vendor.
         names: The custom ids of the results that could be read.
     """
     count = len(state.requests.keys() & names)
@@ -324,7 +324,7 @@ def describe_late_results(state: BatchState, status: BatchStatus, names: Collect
     limit = state.created.astimezone() + RESULTS_WITHIN
     if count >= expected or datetime.now(UTC) >= limit:
         return ""
-    return f"it has ended, but only {count:,} of {expected:,} results are there; what is missing at {limit:%Y-%m-%d %H:%M} is taken as expired"
+    return f"it has ended, but only {count:,} of {expected:,} results are there; results still missing at {limit:%Y-%m-%d %H:%M} count as expired"
 
 
 def _read_answer(line: Mapping[str, Any]) -> Answer:

@@ -1,4 +1,4 @@
-"""What requests of a batch share, and calls of a batch API with the credentials of a test.
+"""The common properties of a batch's requests, and calls of a batch API with the credentials of a test.
 
 Every call has the credentials and the transport of the test whose answer it is about, so that no key is ever stored.
 """
@@ -36,10 +36,10 @@ _STREAM_MEMBERS = frozenset({"stream", "stream_options"})
 
 @dataclass(frozen=True, slots=True)
 class BatchGroup:
-    """What the requests of a batch share.
+    """The common properties of the requests of a batch.
 
     Attributes:
-        vendor: The vendor whose batch API takes them; empty: no batch API is known for them.
+        vendor: The vendor whose batch API accepts them. Empty: no batch API is known for them.
         endpoint: The end of the URL path, as ``/chat/completions``; empty: one without a batch API.
         base_url: The address of the API, without secrets.
         model: The model.
@@ -54,7 +54,7 @@ class BatchGroup:
 
 
 def find_group(pending: PendingRequest) -> BatchGroup:
-    """Return what a request shares with others of its batch.
+    """Return the properties that a request shares with others of its batch.
 
     A server that is of no known vendor is treated like the vendor whose endpoint it has: it may offer the same batch API, and if not, it
     refuses the batch.
@@ -92,7 +92,7 @@ def _is_shared_header(name: str) -> bool:
 
 
 def is_batchable(pending: PendingRequest) -> bool:
-    """Return whether a batch can take a request: it goes to a model, its client is httpx, and it is no stream."""
+    """Return whether a batch can take a request: it goes to a model, its client is httpx, and it is not a stream."""
     body = as_mapping(pending.question.json)
     if pending.module is None or not body or body.get("stream") is True:
         return False
@@ -106,7 +106,7 @@ def make_batch_body(pending: PendingRequest) -> JsonObject:
 
 
 class ChunkNumbers:
-    """Numbers the batches of a group, so that none has more requests or bytes than its vendor takes.
+    """Numbers the batches of a group, so that none has more requests or bytes than its vendor accepts.
 
     Args:
         group: The group.
@@ -119,7 +119,7 @@ class ChunkNumbers:
         self._size = 0
 
     def add(self, pending: PendingRequest) -> tuple[int, int]:
-        """Return what identifies the batch that the next request goes into: requests with an equal pair are in the same batch."""
+        """Return the pair that identifies the batch of the next request: requests with an equal pair are in the same batch."""
         self._count += self._count_inputs(pending.question)
         self._size += len(pending.request.content) + MAX_TEXT
         return self._count // self._max_count, self._size // self._max_size
@@ -140,7 +140,7 @@ class BatchCaller:
 
     Args:
         pending: The request of the test.
-        stopping: Set when the run is stopped: then there are no pauses between tries.
+        stopping: Set when the run is stopped: then tries follow each other without pauses.
     """
 
     pending: PendingRequest

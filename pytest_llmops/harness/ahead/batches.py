@@ -1,7 +1,8 @@
-"""Send the collected requests through the vendors' batch APIs (`--llm-record=batch`), and collect what earlier runs submitted.
+"""Send the collected requests through the vendors' batch APIs (`--llm-record=batch`), and collect the batches of earlier runs.
 
 A run that submits a batch ends without its answers: the tests that wait for them are *postponed* to a later run, which collects them.
-What a batch does not take is sent live: streams, requests that are not to a model, and what two batches have not answered.
+Requests that a batch does not accept are sent live: streams, requests that are not to a model, and requests without an answer
+after two batches.
 """
 
 import hashlib
@@ -54,7 +55,7 @@ PendingById = dict[str, PendingRequest]
 
 
 class Postponed(str):  # noqa: SLOT000 -- there are few
-    """Why a test does not run in this run; a text of a type of its own, so that it can be told from a reason to run in line."""
+    """Why a test does not run in this run; a text of a type of its own, to distinguish it from a reason to run in line."""
 
 
 class OpenBatch(Postponed):
@@ -71,7 +72,7 @@ class BatchSender(LiveSender):
         settings: The run's.
 
     Attributes:
-        lines: What happened to batches, for the user.
+        lines: Events of batches, for the user.
     """
 
     confirms = True
@@ -97,7 +98,7 @@ class BatchSender(LiveSender):
         self._tries: dict[str, int] = {}
 
     def submit(self, requests: Iterable[PendingRequest]) -> None:
-        """Keep requests for the next batch; send live what batches do not take."""
+        """Keep requests for the next batch. Send requests live that batches do not accept."""
         for pending in requests:
             if is_batchable(pending):
                 self.queue[pending.place] = pending
@@ -156,7 +157,7 @@ class BatchSender(LiveSender):
         if isinstance(why, OpenBatch):
             self._add_line(members, f"{why}; run the same command again to collect")
         elif isinstance(why, Postponed) or (self._settings.concurrency or 1) <= 1:
-            self._add_line(members, f"{why}; --llm-concurrency=N asks for them live")
+            self._add_line(members, f"{why}; --llm-concurrency=N sends them live")
         else:
             self._ask_live(members, why)
             return
@@ -166,8 +167,8 @@ class BatchSender(LiveSender):
             self._on_end(pending, why)
 
     def _ask_live(self, members: PendingById, why: str) -> None:
-        """Send requests live, and add a line that says why."""
-        self._add_line(members, f"{why}; asked live")
+        """Send requests live, and add a line with the reason."""
+        self._add_line(members, f"{why}; sent live")
         super().submit(members.values())
 
     def _add_line(self, members: PendingById, what: str) -> None:
@@ -219,10 +220,10 @@ class BatchSender(LiveSender):
 
         Args:
             path: The file of the batch's state.
-            pending: A request of the batch, with whose credentials the vendor is asked.
+            pending: A request of the batch, with whose credentials the vendor is called.
 
         Returns:
-            Why there are no answers: an `OpenBatch` if they (or some of them) are still to come, a plain text if the vendor rejected the batch. "" if they
+            Why the answers are missing: an `OpenBatch` if they (or some of them) are still to come, a plain text if the vendor rejected the batch. "" if they
             were read, and if the batch was never submitted: then ``_answers`` has none.
         """
         state = self._states[path]
@@ -240,7 +241,7 @@ class BatchSender(LiveSender):
                     return OpenBatch(f"wait for {_describe(state)}: {late}")
                 self._answers[path] = self._read_answers(state, results)
         except ModelError as error:
-            return OpenBatch(f"wait for {_describe(state)}, which could not be asked ({error})")
+            return OpenBatch(f"wait for {_describe(state)}, whose status could not be read ({error})")
         if status.rejected:
             path.unlink(missing_ok=True)
             rejected = shorten_text(pending.tape.config.redactor.clean_text(status.rejected), MAX_TEXT)
@@ -264,8 +265,8 @@ class BatchSender(LiveSender):
         missing = [name for name in requests if name not in answers]
         failed = [name for name in requests if name in answers and answers[name].is_transient]
         self._add_problem(state, sorted(repeated.elements()), "given twice, the first is used")
-        self._add_problem(state, foreign, "of requests that it does not have, ignored")
-        self._add_problem(state, missing, "missing, taken as expired")
+        self._add_problem(state, foreign, "for requests that it does not have, ignored")
+        self._add_problem(state, missing, "missing, counted as expired")
         self._add_problem(state, failed, "expired, cancelled or refused")
         return answers
 
@@ -359,7 +360,7 @@ class BatchSender(LiveSender):
         self._postpone(members, OpenBatch(f"submitted with {_describe(state)}{unconfirmed}"))
 
     def _make_batched_requests(self, members: PendingById) -> dict[str, BatchedRequest]:
-        """Return what the state of a batch keeps of requests, by their custom ids."""
+        """Return the requests as the state of a batch keeps them, by their custom ids."""
         requests = {}
         for name, pending in members.items():
             cassette = path_from_root(pending.tape.path, self._root)
@@ -381,10 +382,10 @@ class BatchSender(LiveSender):
         return depths
 
     def finish(self, closed: Collection[str], *, is_over: bool, is_part: bool = False) -> None:
-        """Forget the batches whose answers are recorded, or that no test asks for any more.
+        """Forget the batches whose answers are recorded, or that no test requests any more.
 
         Args:
-            closed: Paths of the cassettes whose tests have run, and have used all that they asked for.
+            closed: Paths of the cassettes whose tests have run, and have used all requested answers.
             is_over: Whether the run has ended well and no test was postponed. If not, nothing is forgotten.
             is_part: Whether tests were left out of the run, which may share a cassette with those that have run.
         """
@@ -393,15 +394,15 @@ class BatchSender(LiveSender):
                 return
             for path, state in self._states.items():
                 unasked = state.requests.keys() - self._asked
-                if unasked and current_override() is not None:  # other runs of the ledger ask for them
+                if unasked and current_override() is not None:  # other runs of the ledger need them
                     continue
                 cassettes = {str(self._root / request.cassette) for request in state.requests.values()}
                 is_needed = not cassettes <= set(closed) or (is_part and bool(unasked))
                 if is_needed or unasked:
                     count = format_count(len(unasked), "answer")
-                    line = f"{state.id}: no test asked for {count} of it"
+                    line = f"{state.id}: no test used {count} of it"
                     if is_needed:
-                        line += f"; {display_path(path)} is kept for tests that did not run, or did not use theirs"
+                        line += f"; {display_path(path)} is kept for tests that did not run or did not use their answers"
                     self.lines.append(line)
                 if not is_needed:
                     path.unlink(missing_ok=True)

@@ -29,13 +29,13 @@ from pytest_llmops.measurement import shorten_text
 ProcessKind = Literal["fork", "fresh"]
 # Forces a kind; for our own tests
 KIND_VARIABLE = "LLMOPS_SILENT_PROCESS"
-TASKS = Path("/proc/self/task")  # of Linux: the threads of this process, those of C code too
-DESCRIPTORS = Path("/proc/self/fd")  # of Linux: what this process has open, as links
-# What two processes cannot share: a connection, and the queue of an event loop
+TASKS = Path("/proc/self/task")  # of Linux: the threads of this process, also threads of C code
+DESCRIPTORS = Path("/proc/self/fd")  # of Linux: the open files of this process, as links
+# Objects that two processes cannot share: a connection, and the queue of an event loop
 SHARED_KINDS = ("socket:", "anon_inode:[eventpoll]")
-# A debugger stops in the silent runs too, or takes the other process for the one to debug
+# A debugger stops in the silent runs too, or debugs the other process by mistake
 DEBUGGERS = ("debugpy", "pydevd")
-# What the forked process uses no more. If it were closed, Python would warn of it in the first test
+# Objects that the forked process uses no more. If they were closed, Python would warn of it in the first test
 _unused: list[object] = []
 
 
@@ -50,7 +50,7 @@ def find_process_kind(config: Any) -> ProcessKind:
         config: pytest's.
 
     Raises:
-        NoSilentProcessError: There is no way.
+        NoSilentProcessError: No kind works here.
     """
     is_controller = config.getoption("dist", "no") != "no"
     forced = os.environ.get(KIND_VARIABLE, "")
@@ -77,7 +77,7 @@ def _check_kind(text: str) -> ProcessKind:
     """Return a kind that a variable of the environment forces.
 
     Raises:
-        NoSilentProcessError: There is no such kind.
+        NoSilentProcessError: The kind does not exist.
     """
     for kind in get_args(ProcessKind):
         if text == kind:
@@ -106,7 +106,7 @@ def _has_connections(config: Any) -> bool:
 
 
 def _count_threads() -> int:
-    """Return the number of threads of this process, also those of C code but for OpenBLAS; 0 if the system does not tell.
+    """Return the number of threads of this process, also threads of C code except OpenBLAS. 0 if the system does not report it.
 
     OpenBLAS, which numpy uses, ends its threads before a fork, and starts them again in both processes.
     """
@@ -230,7 +230,7 @@ def start_fresh_process(config: Any) -> SilentProcess:
     """
     arguments = list(map(str, config.invocation_params.args))
     end = len(arguments)
-    if "--" in arguments:  # what follows are not options
+    if "--" in arguments:  # no options follow
         end = arguments.index("--")
     arguments[end:end] = _list_own_arguments(config)
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001 -- as multiprocessing does
@@ -256,7 +256,7 @@ def start_fresh_process(config: Any) -> SilentProcess:
 def _pass_on(descriptor: int) -> tuple[int, dict[str, Any]]:
     """Return the number that a descriptor has in a new process, and the options of `subprocess.Popen` with which it has it.
 
-    On Windows the number is that of a handle.
+    On Windows the number belongs to a handle.
     """
     if sys.platform == "win32":
         import msvcrt

@@ -7,12 +7,12 @@ from typing import Any
 
 
 def drop_inherited_exit_functions() -> None:
-    """Forget the exit functions that a fork has from its parent: what they end or remove belongs to the parent."""
+    """Forget the exit functions that a fork has from its parent: they end or remove things of the parent."""
     atexit._clear()  # noqa: SLF001 -- Python has no public access
     finalizers = weakref.finalize
     for finalizer in list(finalizers._registry):  # type: ignore[attr-defined]  # noqa: SLF001 -- as above
         finalizer.atexit = False
-    # Otherwise new ones, as of a TemporaryDirectory, would not be run: Python takes them for registered
+    # Otherwise new ones, as of a TemporaryDirectory, would not run: for Python they are already registered
     finalizers._registered_with_atexit = False  # type: ignore[attr-defined]  # noqa: SLF001 -- as above
 
 

@@ -5,7 +5,7 @@ writes of C code, of child processes, through sockets, and to files that were op
 
 Signals to other processes than those that the silent runs have started are refused too: one of them is pytest's own.
 
-A refusal ends the silent run of the test also where the exception alone would not: in another thread, whose work the test may wait for
+A refusal ends the silent run of the test also where the exception itself would not: in another thread, whose work the test may wait for
 without end, and in an event loop, which goes on after any exception but a `SystemExit`.
 """
 
@@ -176,7 +176,7 @@ class WriteGuard:
         Args:
             process_id: The process; a group has the number of the process that leads it, for `os.kill` as a negative one. 0: the own
                 group.
-            number: The signal; 0 only asks whether the process exists.
+            number: The signal. 0 only tests whether the process exists.
 
         Raises:
             SilentWriteRefused: Neither this process nor one that it has started would get the signal.
@@ -293,7 +293,7 @@ def _make_refusal(reason: str) -> SilentWriteRefused:
 
 
 def _changes_nothing(event: str, name: str) -> bool:
-    """Return whether an event fails at what there is: a folder is there already, or nothing is there to be removed."""
+    """Return whether an event will fail anyway: a folder already exists, or the file to remove does not."""
     if event == "os.mkdir":
         return os.path.lexists(name)
     return event in REMOVALS and not os.path.lexists(name)

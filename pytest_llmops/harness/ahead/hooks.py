@@ -1,4 +1,4 @@
-"""pytest's hooks for a run that asks ahead; registered for such a run only."""
+"""pytest's hooks for a run that calls ahead, registered only for such a run."""
 
 from collections.abc import Callable, Collection, Generator, Mapping
 from functools import partial
@@ -34,7 +34,7 @@ OPEN_STATUS = 75  # exit status of a run in which tests wait for a batch (EX_TEM
 REFUSED_STATUS = 4  # of a run in which tests could be in no batch (pytest's for usage)
 # Options of pytest with which no test may run silently before
 OFF_WITH = ("usepdb", "trace", "setuponly", "setupplan", "collectonly")
-# What a worker of xdist reports to its controller
+# Number that a worker of xdist reports to its controller
 CLAIMED_COUNT = "llmops_claimed"
 NOT_AHEAD = "llmops_not_ahead"
 
@@ -107,7 +107,7 @@ class AheadHooks:
     def _may_run_ahead(self, item: Any) -> bool:
         """Return whether a test may run silently before it is reported: it has a cassette of ours, no skip, no ``at_once=False``.
 
-        Nor with a fault: what a call gets depends on the calls before it.
+        Nor with a fault: the answer of a call depends on the calls before it.
         """
         if self._ours_key not in item.stash or is_recorded_elsewhere(item):
             return False
@@ -126,7 +126,7 @@ class AheadHooks:
         try:
             kind = find_process_kind(self._config)
         except NoSilentProcessError as error:
-            self._notes.append(f"asked one after another: {error}")
+            self._notes.append(f"sent one after another: {error}")
             return
         try:
             if kind == "fork":
@@ -134,7 +134,7 @@ class AheadHooks:
             else:
                 self._process = start_fresh_process(self._config)
         except OSError as error:
-            self._notes.append(f"asked one after another: no process could be started ({error})")
+            self._notes.append(f"sent one after another: no process could be started ({error})")
             return
         self._config.add_cleanup(partial(self._process.end, None))  # a run that ends without a session finish
         try:
@@ -184,11 +184,11 @@ class AheadHooks:
             process.process_id = value
 
     def _take_facts(self, process: SilentProcess, facts: dict[str, Any], problem: str) -> None:
-        """Keep what a process sends at the end of its silent runs, and end it unless it holds batches.
+        """Keep the facts that a process sends at the end of its silent runs, and end it unless it holds batches.
 
         Args:
             process: The process.
-            facts: What it has sent.
+            facts: The facts that it has sent.
             problem: Why this process has ended it; empty: it has not.
         """
         self._facts = facts
@@ -203,7 +203,7 @@ class AheadHooks:
         """Note for the summary why not all silent runs were made."""
         self._answer_count = len(self._state.store.answers)
         self._notes.append(
-            f"silent runs ended early: {problem}; calls that were left are made one after another"
+            f"silent runs ended early: {problem}; the remaining calls are sent one after another"
         )
 
     def _leave_out_postponed(self, session: Any) -> None:
@@ -272,13 +272,13 @@ class AheadHooks:
         return left_out > 0 or any("::" in argument for argument in self._config.args)
 
     def _list_finished_cassettes(self) -> list[str]:
-        """Return the paths of the cassettes whose tests have run, and have used all that was asked for them."""
+        """Return the paths of the cassettes whose tests have run, and have used all answers requested for them."""
         unused = {place.cassette for place in self._state.store.answers}
         return sorted(self._state.closed - unused)
 
     @hook
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Print what was sent ahead, which answers no test claimed, and which tests made their calls themselves."""
+        """Print the calls that were sent ahead, the answers that no test claimed, and the tests that made their calls themselves."""
         for line in self._lines:
             terminalreporter.write_line(escape_output(shorten_text(f"batch: {line}", MAX_BATCH_LINE)))
         if self._config.get_verbosity() >= 0:
@@ -309,20 +309,20 @@ def _describe_facts(facts: Mapping[str, Any], answer_count: int, claimed_count: 
     """Return the lines of the summary.
 
     Args:
-        facts: What the process of the silent runs has sent at their end; empty: it has not come to that.
+        facts: The facts that the process of the silent runs has sent at their end. Empty: it ended before.
         answer_count: Number of answers that it has sent.
         claimed_count: Number of them that tests have claimed.
     """
     if not facts:
         return []
     in_line = facts["in_line"]
-    lines = [f"asked one after another: {shorten_text(line, MAX_LINE)}" for line in in_line[:MAX_NAMES]]
+    lines = [f"sent one after another: {shorten_text(line, MAX_LINE)}" for line in in_line[:MAX_NAMES]]
     if len(in_line) > MAX_NAMES:
-        lines.append(f"asked one after another: {len(in_line) - MAX_NAMES} more")
+        lines.append(f"sent one after another: {len(in_line) - MAX_NAMES} more")
     if not answer_count:
         return lines
     runs = 1 + facts["runs"]
-    summary = f"asked ahead: {format_count(answer_count, 'call')} in {facts['seconds']:.1f} s, running a test up to {runs} times"
+    summary = f"sent ahead: {format_count(answer_count, 'call')} in {facts['seconds']:.1f} s, running a test up to {runs} times"
     unclaimed = answer_count - claimed_count
     if unclaimed > 0:
         summary += f"; no test used {format_count(unclaimed, 'paid answer')}"

@@ -1,6 +1,6 @@
 """Gives a forked process its own place in each file that was open before the fork, and lets it write none of them.
 
-A fork shares the places: what it reads, the parent skips. It shares the files that capture the parent's output too.
+A fork shares the places: the parent skips bytes that the fork reads. It shares the files that capture the parent's output too.
 """
 
 import fcntl
@@ -10,7 +10,7 @@ import stat
 
 
 def leave_shared_files() -> None:
-    """Replace each regular file that this process has inherited. What is only written goes nowhere from now on.
+    """Replace each regular file that this process has inherited. Writes to a file that is only written are discarded from now on.
 
     Raises:
         OSError: A file can be opened no more.
@@ -49,7 +49,7 @@ def _replace_file(descriptor: int, status: os.stat_result, nowhere: int) -> None
 
 
 def _copy_file(descriptor: int) -> int:
-    """Return the descriptor of a copy in memory: a file without a name holds what a program will read back."""
+    """Return the descriptor of a copy in memory: a file without a name, for content that a program will read back."""
     copy = os.memfd_create("pytest-llmops")
     with (
         open(f"/proc/self/fd/{descriptor}", "rb") as source,  # noqa: PTH123 -- has no name of its own

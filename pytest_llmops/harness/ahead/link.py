@@ -96,7 +96,7 @@ class SilentProcess:
             sender.write(json.dumps(value).encode() + b"\n")
 
     def receive(self) -> Iterator[tuple[str, Any]]:
-        """Yield the kinds and values of its messages, until it has ended, or has sent what is no message, as a line that its end has cut."""
+        """Yield the kinds and values of its messages, until it has ended, or has sent an invalid message, as a line that its end has cut."""
         for line in self._receiver:
             message = _read_message(line)
             if message is None:
@@ -129,7 +129,7 @@ class SilentProcess:
         """End the process, wait until it has ended, and return its last messages; none if it was ended before.
 
         Args:
-            order: What it does at the end; None: it makes no further call, and leaves its journals to the next run.
+            order: Its orders for the end. None: it makes no further call, and leaves its journals to the next run.
             on_message: Called with the kind and value of each of these messages when it comes.
         """
         if self._has_ended:
@@ -142,7 +142,7 @@ class SilentProcess:
         for kind, value in self.receive():
             on_message(kind, value)
             messages.append((kind, value))
-        self._close(self._receiver.fileno())  # before the wait: it may be writing what nobody reads
+        self._close(self._receiver.fileno())  # before the wait: it may be writing output that nobody reads
         self._wait()
         self.process_id = 0
         self.last_error = self._read_last_error()

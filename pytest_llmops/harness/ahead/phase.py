@@ -44,10 +44,10 @@ class Unit:
         awaited: Answers that its last run waited for. Its next run should use them.
         missing: Number of them that have not come yet.
         unconfirmed: Answers that its last run waited for, if the sender wants a confirmation: requests are sent only if the next
-            run waits for at least one of them again. A batch costs money, and requests that differ from run to run are no use in it.
+            run waits for at least one of them again. A batch costs money, and requests that differ from run to run are useless in it.
         is_retried: Whether it already runs once more because its last run did not use all awaited answers.
         in_line: Why it makes its calls itself in the reported run; empty: it need not.
-        error: What made its last run fail; empty: nothing, or a call that had no answer yet.
+        error: The error that ended its last run. Empty: none, or a call that had no answer yet.
     """
 
     item: Any
@@ -74,18 +74,18 @@ def make_units(items: Iterable[Any], settings: Settings) -> list[Unit]:
 
 
 class Phase:
-    """Runs tests until all that they ask is answered, or cannot be asked ahead.
+    """Runs tests until all their requests are answered, or cannot be sent ahead.
 
     Args:
         session: pytest's session.
         state: Shared with the tapes.
         units: The tests.
         run_once: Runs the protocol of an item silently: ``(item, nextitem)``.
-        make_sender: Makes what sends the requests.
+        make_sender: Makes the sender of the requests.
         width: Maximum number of calls at the same time.
         max_failures: Number of failed tests after which no other is begun; 0: any number.
         report: Prints a line about the progress.
-        note_running: Called with the item that runs from now on, with a text for what else can hang, or with None: nothing can.
+        note_running: Called with the item that runs from now on, with a text for other work that can hang, or with None: nothing can.
 
     Attributes:
         is_ending: Whether it runs no further test, and tears down.
@@ -215,7 +215,7 @@ class Phase:
             self._send(unit, run, waits)
 
     def _run_silently(self, unit: Unit, after: Unit | None) -> SilentRun:
-        """Run a test once without reporting it, and return what it has asked for.
+        """Run a test once without reporting it, and return its requests.
 
         Args:
             unit: The test.
@@ -296,7 +296,7 @@ class Phase:
         return ""
 
     def _end_request(self, pending: PendingRequest, why: str) -> None:
-        """Note that a request has ended, and make those units ready that waited for it alone. Runs in a thread of the sender.
+        """Note that a request has ended, and make those units ready that waited only for it. Runs in a thread of the sender.
 
         Args:
             pending: The request.
@@ -315,7 +315,7 @@ class Phase:
             self._changed.notify()
 
     def note_error(self, error: BaseException, *, is_failure: bool) -> None:
-        """Note what the set-up, call or tear-down of a test raised in a silent run.
+        """Note the error of a set-up, call or tear-down of a test in a silent run.
 
         A fixture may raise the same `CallDeferred` again for each of its tests: then this test waits for that answer too.
 
@@ -331,7 +331,9 @@ class Phase:
                 self._error = self._error or shorten_text(f"{type(error).__name__}: {error}", MAX_ERROR)
         elif deferred.place in self.state.failed:
             run.in_line = run.in_line or self.state.failed[deferred.place]
-        elif deferred.place in self.state.sent or self.sender.confirms:  # the test that asked will send it
+        elif (
+            deferred.place in self.state.sent or self.sender.confirms
+        ):  # the test with this request will send it
             run.waits.add(deferred.place)  # type: ignore[arg-type]  # ours have places
 
     def _report_progress(self) -> None:
@@ -340,7 +342,7 @@ class Phase:
         self._next_report = time.monotonic() + REPORT_INTERVAL_S
         count = len(self.state.sent)
         waiting = len(self._blocked)
-        self._report(f"asked ahead: {count - waiting:,} of {count:,} calls answered")
+        self._report(f"sent ahead: {count - waiting:,} of {count:,} calls answered")
 
 
 def _finish_fixtures(fixtures: list[tuple[Any, Any]]) -> None:
@@ -351,7 +353,7 @@ def _finish_fixtures(fixtures: list[tuple[Any, Any]]) -> None:
 
 
 def _run_quietly(function: Callable[[Any], object], argument: Any) -> None:
-    """Call a function of a tear-down, and ignore what it raises: the reported run tears down too, and shows it. Ctrl-C is not ignored."""
+    """Call a function of a tear-down, and ignore its errors: the reported run tears down too, and shows them. Ctrl-C is not ignored."""
     try:
         function(argument)
     except KeyboardInterrupt:

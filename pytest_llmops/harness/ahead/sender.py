@@ -36,7 +36,7 @@ STOPPED = "the run was stopped"
 # Attributes of a pool of connections that are not copied, as they are its state and not its configuration
 _OWN_STATE = ("_connections", "_requests", "_optional_thread_lock", "_network_backend")
 _BACKENDS = frozenset({"AutoBackend", "SyncBackend"})
-# Modules whose connection classes can be copied. Those of SOCKS proxies, of httplib2 and of projects themselves cannot
+# Modules whose connection classes can be copied. Connections of SOCKS proxies, of httplib2 and of projects themselves cannot
 _CONNECTION_MODULES = frozenset({"http.client", "urllib3.connection", "botocore.awsrequest"})
 _DROPPED_HEADERS = frozenset({"content-length", "content-encoding", "transfer-encoding"})
 
@@ -70,7 +70,7 @@ class LiveSender:
             self._pool.submit(self._run, pending)
 
     def flush(self) -> bool:
-        """Send what waits in the queue, once no test can go on without it; return whether there was anything.
+        """Send the requests in the queue, once no test can continue without them. Return whether there were any.
 
         A live sender queues nothing.
         """
@@ -92,7 +92,7 @@ class LiveSender:
             why = self._send_until_answered(pending)
         except (BudgetReached, CassetteError) as error:
             why = str(error)
-        # Of the network, a hook of the project, or a guard, whose errors are no `Exception`: the test meets it itself. A request whose
+        # Of the network, a hook of the project, or a guard, whose errors are not an `Exception`: the test meets it itself. A request whose
         # end is not reported would be waited for without end.
         except BaseException as error:  # noqa: BLE001
             why = type(error).__name__
@@ -165,7 +165,7 @@ def send_request(transport: Any, request: Any) -> Answer:
         request: The request; its body has been read.
 
     Raises:
-        Exception: What httpcore raises: no connection, a time-out, a cut answer.
+        Exception: An error of httpcore: no connection, a time-out, a cut answer.
     """
     original = transport._pool  # noqa: SLF001 -- as above
     url = request.url
@@ -205,7 +205,7 @@ def send_on_connection(_: Any, open_response: Callable[[], AbstractContextManage
         open_response: Sends the request, and closes the connection at the end.
 
     Raises:
-        Exception: What the connection raises: no connection, a time-out, a cut answer.
+        Exception: The error of the connection: no connection, a time-out, a cut answer.
     """
     started = time.perf_counter()
     times: list[float] = []

@@ -1,7 +1,7 @@
 """Silent runs of the tests, in a process of their own: they collect the requests of the tests, and have them sent.
 
 The process ends with them, so nothing that a test changes or starts here reaches the run that counts. The process of that run gets the
-answers, what the summary says, and the journals that hold the answers on disk: it locks them, as an unlocked journal is one that a
+answers, the facts for the summary, and the journals that hold the answers on disk: it locks them, as an unlocked journal is one that a
 killed run has left. With --llm-record=batch this process lives until the other one ends, as it holds the states of the batches.
 """
 
@@ -35,7 +35,7 @@ from pytest_llmops.harness.tapes import BROAD_SCOPES
 from pytest_llmops.settings import Settings
 
 hook = pluggy.HookimplMarker("pytest")
-# What counts if the other process has ended, or has been interrupted
+# The default if the other process has ended, or has been interrupted
 NO_ORDER: Mapping[str, Any] = {"is_over": False, "is_part": True, "closed": []}
 # After Ctrl-C both processes get the signal: a test that ends by itself is not interrupted again
 INTERRUPT_AFTER_S = 0.5
@@ -80,7 +80,7 @@ class SilentRuns:
         self._state.refuse = self._guard.refuse
 
     def run(self, session: Any, items: Sequence[Any]) -> NoReturn:
-        """Run tests silently until nothing more can be asked ahead, and end this process; with batches wait for an order before.
+        """Run tests silently until nothing more can be sent ahead, and end this process. With batches wait for an order before.
 
         Args:
             session: pytest's session.
@@ -130,7 +130,7 @@ class SilentRuns:
         max_failures = self._config.getoption("maxfail", 0)
         if self._settings.batch:
             make_sender = partial(BatchSender, root=self._config.rootpath, settings=self._settings)
-            # A batch has all requests: a failure of today says nothing about the answers of tomorrow.
+            # A batch has all requests: a failure of today does not predict the answers of tomorrow.
             max_failures = 0
         return Phase(
             session,
@@ -180,7 +180,7 @@ class SilentRuns:
         self._link.send("answer", [place, wire])
 
     def _list_facts(self, units: Sequence[Unit], seconds: float, stopped_by: str) -> dict[str, Any]:
-        """Return what the other process needs to know beside the answers."""
+        """Return the facts that the other process needs in addition to the answers."""
         postponed = [unit for unit in units if isinstance(unit.in_line, Postponed)]
         return {
             "seconds": seconds,
@@ -215,7 +215,7 @@ class SilentRuns:
             os._exit(0)
 
     def _end_process(self, order: Mapping[str, Any]) -> NoReturn:
-        """Close the journals, send what the other process still needs to know, run the exit functions, and end this process."""
+        """Close the journals, send the last facts to the other process, run the exit functions, and end this process."""
         try:
             if self._closing.acquire(blocking=False):
                 self._link.send("end", self._close_journals(order))
@@ -224,7 +224,7 @@ class SilentRuns:
             os._exit(0)
 
     def _close_journals(self, order: Mapping[str, Any]) -> dict[str, Any]:
-        """Close the journals and the batches, and remove what the next run does not need; return lines for the summary."""
+        """Close the journals and the batches, and remove files that the next run does not need. Return lines for the summary."""
         journals = self._state.store.journals
         notes = journals.close()
         if order["is_over"]:
@@ -252,7 +252,7 @@ class SilentRunHooks:
 
     @hook
     def pytest_runtest_makereport(self, item: Any, call: Any) -> Any:
-        """Return a bare report, as nobody reads it and a traceback would take longer than the run. Note what the test raised."""
+        """Return a bare report, as nobody reads it and a traceback would take longer than the run. Note the error of the test."""
         outcome = "passed"
         if call.excinfo is not None:
             error = call.excinfo.value
@@ -262,7 +262,7 @@ class SilentRunHooks:
             self._phase.note_error(error, is_failure=not is_skip and not is_xfail)
             if isinstance(error, SilentWriteRefused):  # a fixture raises it again for each of its tests
                 self._put_in_line(str(error))
-            if call.when == "setup":  # subtests count what failed
+            if call.when == "setup":  # subtests count failures
                 outcome = "failed"
         report = self._test_report(item.nodeid, item.location, {}, outcome, None, call.when, (), 0.0)
         report.wasxfail = "silent"  # otherwise pytest opens its debugger
@@ -272,7 +272,7 @@ class SilentRunHooks:
     def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> Generator[None, object, object]:
         """Keep fixtures that the phase must tear down: those that outlive a test, and those that a deferred call ended.
 
-        pytest caches the error of a set-up only if it is an `Exception`; that of a deferred call is cached here.
+        pytest caches the error of a set-up only if it is an `Exception`. The error of a deferred call is cached here.
         """
         if fixturedef.scope in BROAD_SCOPES:
             self._phase.wide.append((fixturedef, request))

@@ -61,7 +61,7 @@ class PendingRequest:
 
 @dataclass(slots=True)
 class SilentRun:
-    """What a silent run of a test has asked for.
+    """The requests of a silent run of a test.
 
     Attributes:
         requests: Requests that it made first, and that are still to be sent.
@@ -87,7 +87,7 @@ def _refuse(reason: str) -> NoReturn:
 
 @dataclass(slots=True)
 class PhaseState:
-    """What the tapes of the phase share.
+    """The common state of the tapes of the phase.
 
     Attributes:
         sent: Places whose request was sent.
@@ -135,7 +135,7 @@ class CollectingTape(Tape):
         """Return an answer that has come already; None: the test makes the call itself, at once.
 
         Raises:
-            CallDeferred: The request is sent together with those of other tests.
+            CallDeferred: The request is sent together with requests of other tests.
             CassetteMiss: The server of the call cannot be used in this run.
             BudgetReached: The budget has no live call left.
         """
@@ -183,7 +183,7 @@ class CollectingTape(Tape):
         job = current_job()
         run.jobs[job] += 1
         if run.jobs[job] > MAX_DEFERRALS:
-            run.in_line = "it goes on after a call was given up"
+            run.in_line = "it continues after a call was given up"
             return False
         # Made by an exception handler or a tear-down after the first deferred call: it counts for nothing
         if run.jobs[job] > 1:
@@ -193,7 +193,7 @@ class CollectingTape(Tape):
         if place in self.state.failed:
             run.in_line = self.state.failed[place]
         elif outgoing is None:
-            run.in_line = "its client cannot be asked ahead"
+            run.in_line = "its client cannot send ahead"
         elif place in self.state.sent:
             run.waits.add(place)
         else:
@@ -255,7 +255,7 @@ class CollectingTape(Tape):
         self.state.sent.add(place)
         self.keep_ahead(PendingRequest(place, question, self, purpose), answer)
 
-    def close(self, *, passed: bool = True) -> TapeCounts:  # noqa: ARG002 -- as that of any tape
+    def close(self, *, passed: bool = True) -> TapeCounts:  # noqa: ARG002 -- as in any tape
         """End the tape; nothing is written."""
         for end in list(self.unfinished.values()):
             end()

@@ -40,12 +40,12 @@ def find_time_limit(item: Any) -> float:
 class SilenceWatch:
     """Ends a process in whose running test nothing happens for too long; used as a context manager while its messages are read.
 
-    The process is asked to end first, so that its fixtures are torn down, and killed if it does not. A call that is under way is waited
+    The process first gets a request to end, so that its fixtures are torn down, and is killed if it does not end. A call that is under way is waited
     for.
 
     Args:
         process: The process.
-        running: What it does now; empty: nothing that can hang.
+        running: Its current work. Empty: nothing that can hang.
         limit_s: For how many seconds that may last.
 
     Attributes:
@@ -91,7 +91,7 @@ class SilenceWatch:
                 return
 
     def _end_process(self) -> bool:
-        """Ask the process to end, or kill it if it was asked before; return whether it was killed."""
+        """Request the process to end, or kill it at the second request. Return whether it was killed."""
         if self.problem:
             self._process.kill()
             return True

@@ -35,7 +35,7 @@ print({"hall": [3, null]})
 """
 RUN_ON = "and so the keeper walked on " * 25
 LONG_WORD = "Rindfleisch" * 60
-# What a schema may refuse in the place of any value
+# Values that a schema may refuse in any place
 EXTREMES: tuple[Json, ...] = (
     None,
     "",
@@ -82,7 +82,7 @@ class Alteration:
     """An answer that was altered.
 
     Attributes:
-        kind: What was done: "emptied", "number changed" ...
+        kind: The change: "emptied", "number changed" ...
         answer: The altered answer.
     """
 
@@ -147,7 +147,7 @@ def _iter_texts(text: str) -> Iterator[Alteration]:
 
 
 def _repeat(text: str, separator: str) -> str:
-    """Return a text so often that it is too long, but not so long that it takes time."""
+    """Return a text repeated until it is too long, but not so long that it needs much time."""
     times = min(LENGTHENED, MAX_LONG_CHARS // (len(text) + 1))
     return separator.join([text] * max(times, 2))
 

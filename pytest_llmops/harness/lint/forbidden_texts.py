@@ -14,7 +14,7 @@ MAX_MENTIONED = 40
 MAX_MENTIONED_CHARS = 200
 MAX_DEPTH = 4  # of functions that a metric calls, and collections in them
 MAX_EXAMPLE_CHARS = 10_000
-# In parts, so that no scanner of secrets takes this file for one that holds some
+# In parts, so that no scanner reports secrets in this file
 _SECRET_PARTS = (
     (
         "export OPENAI_API_KEY=",
@@ -111,7 +111,7 @@ def _iter_excluded(parsed: Any) -> Iterator[str]:
 
 
 def _iter_mentioned(value: object, depth: int) -> Iterator[str]:
-    """Yield the texts in a function, in what it uses, and in collections of texts."""
+    """Yield the texts in a function, in the objects that it uses, and in collections of texts."""
     if depth < 0:
         return
     inner: list[object] = []
@@ -136,7 +136,7 @@ def _iter_mentioned(value: object, depth: int) -> Iterator[str]:
 
 
 def _list_used_values(function: FunctionType) -> list[object]:
-    """Return what a function uses: its constants without its docstring, its defaults, variables of its closure, and globals."""
+    """Return the objects that a function uses: its constants without its docstring, its defaults, variables of its closure, and globals."""
     code = function.__code__
     values: list[object] = list(code.co_consts)
     if function.__doc__ is not None:

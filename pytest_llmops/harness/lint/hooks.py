@@ -9,7 +9,7 @@ from pytest_llmops.errors import SettingError
 from pytest_llmops.harness.lint.watch import AssertionWatch
 from pytest_llmops.settings import Settings
 
-# What makes no sense in a lint, by the name of the setting
+# Settings that make no sense in a lint, with the reason
 _NOT_WITH_LINT = {
     "faults": "a test with a fault has no answer of its own",
     "accept": "a lint cannot become the baseline",

@@ -1,4 +1,4 @@
-"""Evaluate an assertion on an altered answer, apart from the running test: nothing that it measures or asks is the test's."""
+"""Evaluate an assertion on an altered answer, apart from the running test: its measurements and requests do not count for the test."""
 
 import io
 import random
@@ -26,12 +26,12 @@ NO_CASSETTE = Path("lint-without-a-cassette.yaml")  # is never read or written: 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an assertion made of an altered answer.
+    """The result of an assertion on an altered answer.
 
     Attributes:
-        ending: ``passed``; ``failed``: also if it could not be scored; ``asks``: it asked something that is not recorded;
-            ``refused``: the answer was of no use to it.
-        value: What it measured last; None: nothing.
+        ending: ``passed``; ``failed``: also without a score; ``asks``: it made a request that is not recorded;
+            ``refused``: it cannot use the answer.
+        value: Its last measured value. None: it measured nothing.
     """
 
     ending: Ending
@@ -46,7 +46,7 @@ class Isolation:
         self._replay: Tape | None = None
 
     def evaluate(self, assertion: Callable[[], object], *, may_ask: bool) -> Outcome:
-        """Return what an assertion makes of an altered answer.
+        """Return the result of an assertion on an altered answer.
 
         Args:
             assertion: Called without arguments.
@@ -84,14 +84,14 @@ class Isolation:
 
 
 def _end_of(assertion: Callable[[], object]) -> Ending:
-    """Return how an assertion ends by what it raises."""
+    """Return how an assertion ends, from its exception."""
     try:
         assertion()
     except (CassetteMiss, BudgetReached):
         return "asks"
     except MeasurementErrored:
         return "failed"
-    except LLMOpsError:  # a wrong argument: says nothing about what the assertion lets pass
+    except LLMOpsError:  # a wrong argument: proves nothing about the answers that the assertion lets pass
         return "refused"
     except KeyboardInterrupt:
         raise
@@ -101,7 +101,7 @@ def _end_of(assertion: Callable[[], object]) -> Ending:
 
 
 def _copy_recorder(test: Recorder) -> Recorder:
-    """Return a recorder with the surroundings of a test, which gets nothing of what it records."""
+    """Return a recorder with the surroundings of a test, which gets none of its records."""
     return replace(
         test,
         measurements=[],
@@ -119,7 +119,7 @@ def _copy_recorder(test: Recorder) -> Recorder:
 
 @contextmanager
 def _keep_quiet() -> Iterator[None]:
-    """Drop what a metric prints and warns of, and restore the random numbers that it draws."""
+    """Drop the output and the warnings of a metric, and restore the random numbers that it draws."""
     state = random.getstate()
     output = io.StringIO()
     with redirect_stdout(output), redirect_stderr(output), warnings.catch_warnings():

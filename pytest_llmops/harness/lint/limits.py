@@ -8,12 +8,12 @@ from typing import Literal
 def may_move_beyond(values: Sequence[float], limit: float, *, better: Literal["higher", "lower"]) -> bool:
     """Return whether another answer could miss the limit of a metric, as far as the values tell that none of the tried ones did.
 
-    A value that never moves looks at nothing. One that moves may miss the limit with an answer that nobody thought of, unless
+    A value that never changes checks nothing. A value that changes may miss the limit with an unexpected answer, unless
     the limit is where the values end: at least 0 for a count, at most 1 for a share, or where one of them stops exactly.
 
     Args:
         values: Of the answer and its alterations.
-        limit: What they had to reach.
+        limit: The value that they had to reach.
         better: ``higher``: at least the limit; ``lower``: at most.
 
     >>> may_move_beyond([1, 1, 1], 1, better="higher"), may_move_beyond([2, 0, 4], 0, better="higher")

@@ -11,11 +11,11 @@ MAX_ANSWERS = 20  # on which an assertion is tried in a run
 MAX_SLOW_ANSWERS = 5
 MAX_SLOW_CHARS = 4_000  # of an altered answer for an assertion that is slow
 # Why an assertion is not linted
-ASKS_A_MODEL = "calls a model or a judge, and no answer to that is recorded"
+ASKS_A_MODEL = "calls a model or a judge, and no answer to this call is recorded"
 NO_ANSWER = "is about calls, files, passages or a judge, not about an answer"
-NO_FORBIDDEN_TEXT = "no text could be made up that it forbids"
+NO_FORBIDDEN_TEXT = "no text was found that it forbids"
 NOT_ALTERABLE = "its answer is neither text nor JSON"
-TOO_SLOW = "takes too long"
+TOO_SLOW = "needs too much time"
 IN_A_THREAD = "ran in a thread of its own"
 
 
@@ -25,11 +25,11 @@ class Target:
 
     Attributes:
         answer: The name of the argument that is the answer.
-        forbids: It asserts that something is absent, so that what it forbids has to be put in.
-        is_certain: What is put in is forbidden for certain, so that an assertion that lets it pass cannot fail.
-        may_ask: It may ask a model, an embedder or a judge.
+        forbids: It asserts that something is absent, so that the forbidden text has to be put in.
+        is_certain: The added text is forbidden for certain, so that an assertion that lets it pass cannot fail.
+        may_ask: It may call a model, an embedder or a judge.
         reads_objects: It reads the text of an SDK's answer object itself.
-        is_slow: Each evaluation takes long.
+        is_slow: Each evaluation is slow.
     """
 
     answer: str = "answer"

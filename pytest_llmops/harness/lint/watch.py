@@ -32,7 +32,7 @@ __tracebackhide__ = True
 
 MAX_SECONDS = 20.0  # that all alterations of an assertion may take in a run
 MAX_SHOWN_CHARS = 80  # of an answer in the list
-# Nothing of its answer is shown: it may be what must not be seen
+# Nothing of its answer is shown: the answer may be secret
 _SENSITIVE = frozenset({"assert_complies", "assert_no_injection", "assert_no_pii", "assert_no_secrets"})
 
 
@@ -52,7 +52,7 @@ class _Call:
 
     @property
     def target(self) -> Target | None:
-        """What is known about the assertion; None: it is not about an answer."""
+        """The known facts about the assertion. None: it is not about an answer."""
         return TARGETS.get(self.name)
 
     def with_answer(self, target: Target, answer: object) -> Callable[[], object]:
@@ -212,7 +212,7 @@ class AssertionWatch:
 
 
 def _list_statuses(result: object) -> list[str]:
-    """Return the statuses of what an assertion measured, which is one measurement or several."""
+    """Return the statuses of an assertion's measurements, one or several."""
     measurements = result if isinstance(result, tuple) else (result,)
     return [str(getattr(measurement, "status", "")) for measurement in measurements]
 
@@ -253,7 +253,7 @@ def _list_alterations(call: _Call, target: Target, given: object) -> list[Altera
     planted = []
     for text in forbidden:
         planted.append(Alteration("forbidden text added", f"{answer}\n{text}"))
-        planted.append(Alteration("replaced by what is forbidden", text))
+        planted.append(Alteration("replaced by the forbidden text", text))
     return [*planted, *altered]
 
 
@@ -267,7 +267,7 @@ def _list_mentioned(call: _Call) -> list[str]:
 
 
 def _list_references(call: _Call) -> list[str]:
-    """Return the text that a metric compares the answer with: it may ask for another one."""
+    """Return the text that a metric compares the answer with: the metric may request another one."""
     expected = call.arguments.get("expected")
     if call.name == "assert_score" and isinstance(expected, str):
         return [expected]

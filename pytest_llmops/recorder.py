@@ -1,8 +1,8 @@
 """`emit`, which records every measurement; the recorder of the running test; `soft` and `collect`.
 
-The recorder of the running test is a plain global: a raw thread starts with an empty context, and a measurement taken there must still
-reach its test. The blocks of `soft` and `collect` belong to the context that opened them: of two concurrent tasks or threads neither may
-swallow the other's failures. There is a stack of recorders, as a test may run pytest itself (pytester). The recorder of the innermost test is on top.
+The recorder of the running test is a plain global: a raw thread starts with an empty context, and its measurements must still reach the
+test. The blocks of `soft` and `collect` belong to the context that opened them, so that concurrent tasks keep their own failures. There is
+a stack of recorders, as a test may run pytest itself (pytester).
 """
 
 import os
@@ -32,7 +32,6 @@ from pytest_llmops.measurement import Emission as Emission  # noqa: PLC0414 -- a
 from pytest_llmops.settings import Settings
 
 __tracebackhide__ = True
-
 PACKAGE = __name__.partition(".")[0]
 
 

@@ -132,7 +132,7 @@ class _Block:
 
 _stack: list[Recorder] = []
 # Functions that push a recorder for the running test, as a test that uses nothing of ours has none until it measures something.
-# There is a function for each pytest run in this process, and only the last is called: it belongs to the innermost run (pytester). Its value
+# Each pytest run in this process has a function. Only the last is called: it belongs to the innermost run (pytester). Its value
 # is the number of recorders that were on the stack when its run began: with the same number now, the running test has none yet.
 wake_callbacks: dict[Callable[[], object], int] = {}
 _test_thread = threading.get_ident()
@@ -505,9 +505,8 @@ def _describe_origin() -> Pairs:
 class soft(ContextDecorator):  # noqa: N801 -- reads as a function, as in `with soft():`
     """Collect the failures of a block, and raise one failure that lists all.
 
-    The surrounding recorder gets all measurements either way. Another exception raised in the block
-    passes unchanged, with the collected failures as a note. Once a check has failed, judges in the
-    block are *not called*, unless ``judges`` is true: the test fails anyway, and their calls cost money.
+    The surrounding recorder gets all measurements either way. Another exception of the block passes with the
+    collected failures as a note. After a failed check, judges in the block are *not called* unless ``judges`` is true.
 
     Raises:
         MeasurementFailed: At least one measurement was outside its threshold.

@@ -96,10 +96,22 @@ def diff_lines(old: Sequence[str], new: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def find_volatile_part(before: str, after: str) -> str:
-    """Return the kind of the only part in which two bodies differ (``a UUID``, ``a date or time`` ...), or ""."""
+    """Return the kind of the only part in which two bodies differ (``a UUID``, ``a UUID and a date or time``), or "".
+
+    >>> find_volatile_part("at 10:15, id 3", "at 11:40, id 3")
+    'a date or time'
+    """
     if before == after or max(len(before), len(after)) > MAX_HINT:
         return ""
     for kind, pattern in _VOLATILE_PATTERNS:
         if pattern.sub("*", before) == pattern.sub("*", after):
             return kind
-    return ""
+    kinds = []
+    for kind, pattern in _VOLATILE_PATTERNS:
+        if kind == NUMBER:
+            continue
+        if pattern.findall(before) != pattern.findall(after):
+            kinds.append(kind)
+        before = pattern.sub("*", before)
+        after = pattern.sub("*", after)
+    return " and ".join(kinds) if before == after else ""

@@ -265,7 +265,7 @@ def describe_changed_message(
     kind = find_volatile_part(recorded.decode("utf-8", "replace"), sent.decode("utf-8", "replace"))
     if kind:
         lines.append(
-            f"  hint      only {kind} differs: make it the same in every run (freeze it, or pass it in)"
+            f"  hint      only {_differs(kind)}: make it the same in every run (freeze it, or pass it in)"
         )
     return _format_message(first, place, lines, command)
 
@@ -400,12 +400,23 @@ def _format_differences(
         lines.append(f"    and {len(changed) - MAX_DIFF} more lines differ")
     kind = find_volatile_part(old.decode("utf-8", "replace"), new.decode("utf-8", "replace"))
     if kind:
-        step = "make it the same in every run (freeze it, or pass it in)"
-        lines.append(f"  hint      only {kind} differs: {step}")
+        step = "make it the same in every run, or ignore it: llmops docs changing-values"
+        lines.append(f"  hint      only {_differs(kind)}: {step}")
     hint = _describe_tool_result(before, now, has_tools=has_tools)
     if hint:
         lines.append(f"  hint      {hint}")
     return lines
+
+
+def _differs(kinds: str) -> str:
+    """Return the kinds of parts with their verb.
+
+    >>> _differs("a path"), _differs("a UUID and a path")
+    ('a path differs', 'a UUID and a path differ')
+    """
+    if " and " in kinds:
+        return f"{kinds} differ"
+    return f"{kinds} differs"
 
 
 def _describe_tool_result(old: object, new: object, *, has_tools: bool) -> str:

@@ -99,7 +99,7 @@ def _format_nearest(question: Question, name: str, request: Mapping[str, Any]) -
         yield f"    and {len(changed) - MAX_DIFF} more lines differ"
     old, new = (json.dumps(tool_arguments(each), ensure_ascii=False) for each in (params, question.json))
     kind = find_volatile_part(old, new)
-    if kind and kind != NUMBER:  # another number is another call
+    if kind and kind != NUMBER and " and " not in kind:  # another number is another call
         step = "make it the same in every run"
         if question.url.startswith(f"{FUNCTION}:"):
             step += ", or name the tool with ignore= and the parameter that holds it"

@@ -203,7 +203,7 @@ def test_without_another_request_it_is_the_code_the_answers_or_the_judge() -> No
     before = make_suite(call(), actual="yes")
     code = make_suite(call(), actual="YES", score=0.0)
     assert [found.words for found in edit(before, code)] == [
-        "no request differs: the code that handles the answers, or what is expected of them, changed"
+        "no request differs: the code that handles the answers, or the expectations, changed"
     ]
     answers = make_suite(call(answer="No."), score=0.0)
     assert [found.words for found in edit(before, answers)] == [

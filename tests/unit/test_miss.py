@@ -215,6 +215,16 @@ def test_no_hint_where_a_result_of_a_tool_is_not_the_first_change(old: list[Any]
     assert "hint" not in said({"messages": new}, request({"messages": old}))
 
 
+def test_the_hint_names_all_kinds_of_parts_that_differ_in_every_run() -> None:
+    new = chat("It is 2026-12-01 10:15, run 5f0c1e7a-1111-4222-8333-444455556666")
+    old = chat("It is 2026-11-30 09:00, run 0a0b0c0d-9999-4888-8777-666655554444")
+    text = said(new, request(old))
+    assert "  hint      only a UUID and a date or time differ: " in text
+    assert text.count("  hint ") == 1
+    assert "llmops docs changing-values" in text
+    assert "hint" not in said(chat("10:15 a"), request(chat("11:40 b")))
+
+
 def test_no_hint_where_words_differ() -> None:
     assert "hint" not in said(chat("a 1"), request(chat("b 2")))
 

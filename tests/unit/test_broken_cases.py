@@ -214,7 +214,7 @@ def test_too_few_new_answers_are_said_beside_what_was_measured(
     assert verdict.why.startswith(
         f"Measured: {measured}; with {cases} cases the true change may be anything from -"
     )
-    assert verdict.why.endswith(f"; ruling a drop out takes {needed}")
+    assert verdict.why.endswith(f"; ruling a drop out needs {needed}")
 
 
 def test_another_answer_is_not_the_code() -> None:

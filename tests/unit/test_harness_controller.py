@@ -8,6 +8,7 @@ import platform
 import re
 import shlex
 from collections.abc import Callable
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
@@ -34,7 +35,7 @@ from pytest_llmops.reports.commands import complete_command
 from pytest_llmops.reports.formats import render_report
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.secrets import mask_run_secrets
-from pytest_llmops.settings import OPTIONS, Settings
+from pytest_llmops.settings import Settings
 
 MEASURED = {"measurements": [Measurement(name="text.contains", value=1.0).to_wire()]}
 SECRET = "hunter2hunter2"
@@ -272,7 +273,7 @@ def test_the_meta_says_when_and_with_what(tmp_path: Path, monkeypatch: pytest.Mo
         "pytest": "9.9",
         "vcrpy": "9.9",
     }
-    assert list(meta["settings"]) == [option.name for option in OPTIONS]
+    assert list(meta["settings"]) == [spec.name for spec in fields(Settings)]
     assert (meta["settings"]["report"], meta["settings"]["record"]) == (["r.json"], "none")
     assert "cassettes" not in meta
 

@@ -530,7 +530,7 @@ def test_prices_that_are_no_numbers_are_no_prices() -> None:
 
 
 def test_a_result_of_nothing_is_no_pass() -> None:
-    with pytest.raises(MeasurementErrored, match="nothing"):
+    with pytest.raises(MeasurementErrored, match="no question"):
         assert_cache(CacheResult(), at_least_saving=None)
 
 

@@ -362,7 +362,7 @@ def test_convert_goes_there_and_back(run: Run) -> None:
     status, text = run("convert", "c.jsonl", "--to", "dpo", "-o", "d2.jsonl")
     assert (status, "c.jsonl:1" in text, Path("d2.jsonl").exists()) == (2, True, False)
     status, text = run("convert", "c.jsonl", "--to", "cases", "-o", "d2.jsonl")
-    assert (status, "--format says what the rows of c.jsonl are" in text) == (2, True)
+    assert (status, "--format is the format of c.jsonl" in text) == (2, True)
 
 
 def test_a_reviewed_case_prefers_the_right_answer_to_the_rejected_one(run: Run) -> None:

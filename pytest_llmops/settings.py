@@ -254,8 +254,9 @@ class Settings:
     accept: str | None = declare_option(
         parse_reason, None, "verdict", flag="--llm-accept", metavar="REASON", ini=None,
         help="write this run into the baseline",
-        detail="Write this run into the baseline that it is compared with, and the reason into its history. A red, undecidable or partial "
-        'run is refused. `"anyway: REASON"` accepts it all the same; a failed test keeps its old scores. `"session: REASON"` adds the '
+        detail="Write this run into the baseline that it is compared with, and the reason into its history. A run is refused if a test "
+        'failed, if the verdict is RED or ERROR, or if only a part of the suite ran. An AMBER run is accepted. `"anyway: REASON"` accepts a '
+        'refused run all the same; a failed test keeps its old scores. `"session: REASON"` adds the '
         "trials of this run to the baseline as a session of their own, for the same version. Both words may be given.",
     )  # fmt: skip
     again: str = declare_option(
@@ -395,7 +396,7 @@ class Settings:
 
     @property
     def accept_anyway(self) -> bool:
-        """Whether a red, undecidable or partial run is accepted too."""
+        """Whether a run with a failed test, a RED, an ERROR or a partial run is accepted too."""
         return "anyway" in split_reason(self.accept or "")[0]
 
     @property

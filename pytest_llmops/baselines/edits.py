@@ -335,7 +335,7 @@ def _find_edited_cases(comparison: SuiteComparison) -> Iterator[SuiteEdit]:
     edited = [test.record for test in comparison.compared if test.case_edited]
     added = []
     if comparison.compared:  # else the tests were renamed
-        added = [record for record in comparison.new if record.fact("case")]
+        added = _list_added_cases(comparison)
     if not edited and not added:
         return
     files = Counter(map(_name_case_file, [*edited, *added]))
@@ -343,6 +343,18 @@ def _find_edited_cases(comparison: SuiteComparison) -> Iterator[SuiteEdit]:
     if len(files) > 1:
         name += f" and {len(files) - 1} more"
     yield SuiteEdit(kind="cases", name=name, count=len(edited), added=len(added))
+
+
+def _list_added_cases(comparison: SuiteComparison) -> list[TestRecord]:
+    """Return one new test of each case that no test of the baseline has. Another test of a known case adds no case."""
+    known = {_name_case(test.record) for test in comparison.compared}
+    added = {_name_case(record): record for record in comparison.new if record.fact("case")}
+    return [record for case, record in added.items() if case not in known]
+
+
+def _name_case(record: TestRecord) -> tuple[str, str]:
+    """Return the file and the id of a test's case; without an id, the id of the test."""
+    return _name_case_file(record), fact_text(record.fact("case").get("id")) or record.nodeid
 
 
 def _name_case_file(record: TestRecord) -> str:

@@ -117,8 +117,8 @@ def accept_run(
         verdict: On the change since the baseline; None: this is the first.
 
     Raises:
-        AcceptRefused: The run is red, undecidable or partial and was not forced; or nothing was measured; or it is not a further session
-            of the baseline. The baseline stays as it is.
+        AcceptRefused: A test failed, or the run is RED, ERROR or partial, and it was not forced; or nothing was measured; or it is not a
+            further session of the baseline. The baseline stays as it is.
         UsageError: A file cannot be read or written, or the baseline is damaged, which is never overwritten.
     """
     from pytest_llmops.cassettes import lock_cassette

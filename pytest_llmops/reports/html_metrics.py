@@ -16,12 +16,12 @@ from pytest_llmops.results.verdict import MetricVerdict, Verdict
 NOT_KNOWN = "–"
 DECISION = (
     "1 point is 1 % of a metric's scale.",
-    "All ways to exchange the trials before and now are counted, within each case. A drop is proved if few of them show a larger drop.",
+    "Before and now are shuffled within each case, in every way. If at most 4 of 100 shuffles lower the average as far, chance does not explain it.",
     "The drop must also be larger than the differences between the cases explain (paired t test).",
     "If the baseline has trials of several sessions, whole sessions are exchanged.",
     "If nothing changed, a drop is proved with a probability of 4 % for the metrics that decide, and of 1 % for all others together.",
     "RED needs a proved drop of 2 points or more, or broken cases that chance does not explain.",
-    "GREEN needs 59 new answers or more, and the whole likely range above −5 points. Otherwise the verdict is AMBER.",
+    "GREEN needs 59 new answers or more, and the whole likely range above −5 points. If neither holds, the verdict is AMBER.",
     "Each end of the likely range is passed with a probability of 5 % at most. Several looks at a run share all these probabilities.",
     "Smallest drop detected: the drop that this suite notices in 8 of 10 runs.",
     "A trial without a score is left out, it does not count as a low score. If more than 5 % of the trials have none, the verdict is ERROR.",

@@ -11,6 +11,9 @@ from support.reference import names
 from support.reference.docstrings import read_docstring
 from support.reference.pages import BLOCKS, GROUPS, list_blocks, list_generated_pages, page_path, render_page
 
+from pytest_llmops.harness.markers import MARKERS
+from pytest_llmops.settings import OPTIONS
+
 ALL_KINDS = (*names.KINDS, "file format")
 
 
@@ -91,3 +94,17 @@ def test_every_import_in_the_documentation_is_a_public_name() -> None:
         ):
             unknown = [name for name in imported.replace(" ", "").split(",") if name not in public]
             assert not unknown, f"{path.name}: {module}: {unknown}"
+
+
+def test_every_option_and_name_in_the_documentation_exists() -> None:
+    """Each `llm_...` of a page is an ini key, a marker or a fixture, and each `--llm-...` a flag."""
+    known = {option.dest for option in OPTIONS if option.ini} | set(MARKERS)
+    known |= {*names.list_fixtures(), "llm_string"}  # the last is an argument of LangChain's cache
+    flags = {option.flag for option in OPTIONS}
+    wrong = []
+    for path in [names.ROOT / "README.md", *sorted((names.ROOT / "docs").rglob("*.md"))]:
+        text = path.read_text(encoding="utf-8")
+        found = set(re.findall(r"(?<![\w/.])llm_[a-z_]+\b(?![*\w])", text)) - known
+        found |= set(re.findall(r"(?<![\w-])--llm-[a-z][a-z-]*[a-z]", text)) - flags
+        wrong += [f"{path.name}: {name}" for name in sorted(found)]
+    assert wrong == []

@@ -192,6 +192,9 @@ def test_edited_and_added_cases_are_counted_and_explain_no_other_test() -> None:
     now = [make(case, "new?" if case < 3 else "old?") for case in range(CASES + 1)]
     (found,) = edit(before, now)
     assert found.words == "cases.csv: 3 cases edited, 1 added"
+    # A second test of the same cases, such as a comparison of versions, adds no case.
+    more = [replace(record, nodeid=f"test_versions.py::test_answer[{record.nodeid}]") for record in now]
+    assert edit(before, [*now, *more]) == [found]
     answered = [make(case, "old?", "No.") for case in range(CASES + 1)]
     assert [found.kind for found in edit(before, answered)] == ["answers", "cases"]
     comparison = compare_tests(accept(before), now)

@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+from pytest_llmops._util.hosts import is_loopback
 from pytest_llmops._util.option_modes import RecordMode
 from pytest_llmops.cassettes import active_tape, judge_calls, miss
 from pytest_llmops.cassettes.clients.identities import NO_IDENTITIES
@@ -263,9 +265,10 @@ class AnswerPlayer:
         place = self.given.count(key, take)
         if place >= len(answers) or not self._is_current(answers[place], question):
             return None
-        other_url = shorten_text(str(self.recordings.by_key[key].request["url"]), 200)
+        recorded_at = _describe_server(str(self.recordings.by_key[key].request["url"]))
         self.report.note_once(
-            f"the recording of {other_url} answered {question.url}; --llm-record=all calls that address"
+            f"recorded from {recorded_at}, but the application now calls {_describe_server(question.url)}: the old answer was "
+            "replayed. If you meant to change the server, record again with --llm-record=all"
         )
         return self._replay(answers[place], question, key, take)
 
@@ -436,3 +439,15 @@ def describe_age(wire: Mapping[str, Any], max_age: int | None) -> str:
     if day >= first_good_day.isoformat():
         return ""
     return f"recorded on {day or 'an unknown day'}, over llm_max_age = {max_age}d"
+
+
+def _describe_server(url: str) -> str:
+    """Return the host of a URL, for a note.
+
+    >>> _describe_server("https://api.openai.com/v1/responses"), _describe_server("http://loopback/v1/responses")
+    ('api.openai.com', 'a server on this machine')
+    """
+    host = urlsplit(url).hostname or ""
+    if is_loopback(host):
+        return "a server on this machine"
+    return shorten_text(host, 200)

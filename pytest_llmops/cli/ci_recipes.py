@@ -19,6 +19,7 @@ class Recipe:
     steps: tuple[str, ...]
 
 
+INSTALL_PLUGIN = "pip install pytest-llmops"  # of a project without a file that lists its packages
 COMMENT = {"comment.sh": ".github/llmops-comment.sh"}
 PUSH = "commit these files and open a pull request"
 RECIPES: Mapping[str, Recipe] = {
@@ -68,6 +69,8 @@ def write_recipe(service: str, project: Path) -> WrittenRecipe:
         else:
             left_alone.append(path)
     steps = recipe.steps
+    if install == INSTALL_PLUGIN and written:
+        steps = (f"add the packages of your application to `{INSTALL_PLUGIN}` in the recipe", *steps)
     if left_alone:
         steps = (f"compare the file that was left alone with the recipe: {find_recipe_folder()}", *steps)
     return WrittenRecipe(tuple(written), tuple(left_alone), steps)
@@ -85,7 +88,7 @@ def choose_install_command(project: Path) -> str:
         return "pip install -r requirements.txt pytest-llmops"
     if (project / "pyproject.toml").is_file():
         return "pip install -e . pytest-llmops"
-    return "pip install pytest-llmops"
+    return INSTALL_PLUGIN
 
 
 def find_recipe_folder() -> Path:

@@ -41,6 +41,8 @@ STEPS = (
 )
 PLACEHOLDER = "YOUR_MODEL"
 INI = """[pytest]
+# Where tests find your application
+pythonpath = {source}
 # `pytest` alone replays recordings. With --llm-record=new this model is called for missing recordings.
 {lines}
 # Any OpenAI-compatible server; left out: OpenAI, with the key in OPENAI_API_KEY.
@@ -100,7 +102,10 @@ def _init(args: argparse.Namespace) -> int:
     if not ini.exists():
         entries = [f"{key} = {value}" for key, value in lines.items()]
         text = "\n".join(entries)
-        files[ini] = INI.format(lines=text).encode()
+        source = "."
+        if (here / "src").is_dir():
+            source = "src"
+        files[ini] = INI.format(lines=text, source=source).encode()
     written = _write_files(files)
     by_hand: dict[str, Any] = {}
     if lines and ini not in written:

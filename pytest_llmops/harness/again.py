@@ -124,8 +124,8 @@ def _read_earlier_run(config: Any, settings: Settings) -> EarlierRun:
         )
     if isinstance(stored, str):
         raise UsageError(
-            f"--llm-again: expected an earlier run here with broken cases to run again, got {stored}; "
-            "the report of that run has its next step, and later changes need a new one: pytest"
+            f"--llm-again: nothing to repeat, as the last run here was {stored}. "
+            "If you have changed something since, run pytest first"
         )
     earlier = EarlierRun.from_wire(stored)
     earlier.check(f"--llm-again: damaged entry {CACHE_KEY} in pytest's cache ({RUN_ALL})")

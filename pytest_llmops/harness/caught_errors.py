@@ -5,6 +5,7 @@ Knows pytest's reports by their attributes only.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
@@ -12,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.errors import (
     BudgetReached,
+    CallDeferred,
     CassetteMiss,
     MeasurementErrored,
+    RetriedForEver,
+    SilentWriteRefused,
     append_code,
     find_unscored_error,
     swallowed_error,
@@ -26,6 +30,30 @@ if TYPE_CHECKING:
 
 TORN_DOWN = "the fixture was torn down"
 ELSEWHERE = "in a process that the test started"
+# They end a test, and its report shows them
+ENDINGS = (BudgetReached, CallDeferred, CassetteMiss, RetriedForEver, SilentWriteRefused)
+
+
+def quiet_asyncio() -> None:
+    """Let asyncio not log errors of tasks that the report of the test shows already.
+
+    anyio's pytest plugin never reads the error of the task in which tests run. So asyncio logs it whenever the task is collected, which
+    may be while pytest parses a module: the traceback in the log then breaks the parser of Python 3.11 (a SystemError).
+    """
+    logging.getLogger("asyncio").addFilter(is_unreported)
+
+
+def is_unreported(record: logging.LogRecord) -> bool:
+    """Return whether a log record is about anything else than errors that the report of a test shows."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not _is_ending(error)
+
+
+def _is_ending(error: BaseException | None) -> bool:
+    """Return whether an error, or each error of a group, is one that ends a test."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_ending, error.exceptions))
+    return isinstance(error, ENDINGS)
 
 
 def describe_ending(report: Any, error: BaseException | None) -> str:

@@ -95,6 +95,7 @@ class Harness:
         from pytest_llmops.redaction.pytest_reports import mask_log_handlers
 
         mask_log_handlers(self.item.config.pluginmanager.get_plugin("logging-plugin"), self.mask_secrets)
+        caught_errors.quiet_asyncio()
 
     def mask_secrets(self, text: str) -> str:
         """Return a text in which secrets are masked, as well as the texts that a guardrail detector found in this test."""

@@ -108,7 +108,7 @@ def goal(model: Model | None = None, *, reason: ReasonPlace = "before") -> "Rubr
     return Rubric(Path(__file__).with_name("goal.md"), model).with_reason(reason)
 
 
-@dataclass(slots=True, init=False)
+@dataclass(slots=True, init=False, repr=False)
 class Rubric(PromptedJudge):
     """A judge that grades an answer, or a conversation, by a rubric.
 
@@ -376,7 +376,7 @@ class Preference:
         return self.straight == self.swapped
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Pairwise(PromptedJudge):
     """A judge of two answers.
 

@@ -235,7 +235,7 @@ def test_the_state_lives_until_the_whole_suite_has_no_broken_case(project: Proje
     project.run("--llm-trials=3")
     refused = project.record("--llm-again")
     assert refused.exit == 4
-    assert "expected an earlier run here with broken cases to run again, got AMBER without" in refused.text
+    assert "nothing to repeat, as the last run here was AMBER without a broken case. If you" in refused.text
 
 
 def test_the_run_file_of_another_machine_does_too(project: Project, tmp_path: Path) -> None:

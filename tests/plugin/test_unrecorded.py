@@ -127,3 +127,33 @@ def test_the_patches_end_with_the_run(project: Project) -> None:
     project.write(**{"test_a.py": "def test_a(): pass\n"})
     project.run()
     assert (socket.getaddrinfo, socket.socket.connect) == before
+
+
+def test_asyncio_logs_no_miss_of_a_task_that_nobody_awaits(project: Project) -> None:
+    """anyio's plugin leaves such tasks. Their traceback, logged while pytest parses a module, breaks the parser of Python 3.11."""
+    project.write(
+        **{
+            "test_a.py": f"""{ASK}
+import asyncio, gc
+
+async def run(work):
+    return work()
+
+def fail():
+    raise ValueError("of the application")
+
+def test_a(llm_cassette):
+    loop = asyncio.new_event_loop()
+    for work in (lambda: ask("{project.server.url}/v1"), fail):
+        task = loop.create_task(run(work))
+        loop.run_until_complete(asyncio.wait([task]))
+    del task
+    loop.close()
+    gc.collect()
+"""
+        }
+    )
+    result = project.run()
+    assert "no recording answers" in result.records["test_a"].message, result.text
+    assert result.text.count("exception was never retrieved") == 1, result.text
+    assert "ValueError: of the application" in result.text

@@ -41,6 +41,7 @@ def test_an_empty_folder_has_all_four_files_and_a_second_time_changes_nothing(in
     first = contents()
     assert list(first) == [*WRITTEN[:2], "pytest.ini", WRITTEN[2]]
     assert "llm_model = YOUR_MODEL\n" in first["pytest.ini"]
+    assert "pythonpath = .\n" in first["pytest.ini"]  # the test is to call the application
     status, out, _ = init("--json")
     assert (status, json.loads(out)["written"], json.loads(out)["left_alone"]) == (0, [], WRITTEN)
     assert json.loads(out)["add_by_hand"] == {}
@@ -153,6 +154,7 @@ def test_a_ci_recipe_is_all_that_is_written(init: Init, service: str, files: lis
     assert status == 0
     check_message(out)
     assert list(contents()) == files
+    assert "next        1. add the packages of your application to `pip install pytest-llmops`" in out
     assert json.loads(init(f"--ci={service}", "--json")[1])["left_alone"] == sorted(files, reverse=True)
 
 

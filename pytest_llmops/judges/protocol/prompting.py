@@ -299,6 +299,16 @@ class PromptedJudge(ABC):
 
     __slots__ = ("_prompter",)
 
+    def __repr__(self) -> str:
+        """Short, as pytest shows the arguments of a failed assertion.
+
+        >>> from pytest_llmops.judges import quality
+        >>> quality()
+        Rubric('quality')
+        """
+        name = getattr(self, "name", "")
+        return f"{type(self).__name__}({name!r})"
+
     @abstractmethod
     def _create_prompter(self) -> JudgePrompter:
         """Return the prompter of this judge: its model with its prompt file."""

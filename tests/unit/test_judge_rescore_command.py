@@ -366,12 +366,12 @@ def test_a_rubric_is_recorded_and_replayed_without_a_server_and_a_key(
 
 
 def test_what_the_project_knows_of_a_judge_stands_with_its_new_verdicts(command: Command) -> None:
-    Path("known").mkdir()
     wire = {"schema": "pytest-llmops/judge-record/1", "kind": "canaries", "judge": "polite", "version": "3", "date": "2026-05-02",
         "answers": "1", "status": "unfit", "text": "passes an empty answer", "figures": {}}  # fmt: skip
-    Path("known/polite.canaries.json").write_text(json.dumps(wire))
-    for ini, known in ("", None), ("llm_judge_records = known\n", "unfit"):
-        Path("pytest.ini").write_text(f"[pytest]\n{ini}")
+    for known in (None, "unfit"):
+        if known:
+            Path("calibrations").mkdir()
+            Path("calibrations/polite.canaries.json").write_text(json.dumps(wire))
         command(TWO, *by("Polite"), "--out", "new.json")
         canaries: Any = read("new.json").records[0].measurements[-1].detail.get("canaries", {})
         assert canaries.get("status") == known

@@ -17,6 +17,7 @@ from pytest_llmops.judges.calibration.canaries import (
     CanaryRun,
     canaries_for_judge,
     canary_run_to_json,
+    describe_judge,
     fingerprint_canaries,
     format_canary_evidence,
     format_canary_summary,
@@ -32,7 +33,6 @@ from pytest_llmops.judges.calibration.judge_comparison import (
     calibrate_judge,
 )
 from pytest_llmops.judges.calibration.labels import LabelsSource, read_labels
-from pytest_llmops.judges.calibration.record import find_records
 from pytest_llmops.judges.calibration.requirements import AgreementRequirements
 from pytest_llmops.judges.evaluate import find_judge, skipped_measurement
 from pytest_llmops.judges.rubric import Pairwise
@@ -90,8 +90,8 @@ def assert_judge_agrees(
 
     Raises:
         MeasurementFailed: A threshold is missed. The message shows the worst disagreements and the confusion table.
-        MeasurementErrored: The kappa cannot be computed, because more than 5 % of the verdicts are missing or all are
-            equal. Fewer missing verdicts are reported, with the kappa if they were wrong.
+        MeasurementErrored: The kappa cannot be computed, because more than 5 % of the verdicts are missing, or all
+            compared labels and verdicts are the same. Fewer missing verdicts are reported, with the kappa if they were wrong.
         CaseError: The labels cannot be used. The message gives file and line.
         UsageError: A threshold is impossible, the judge does not exist, there are too few labels, or scores and labels
             cannot be compared. If the judge's scale is known, this is found before any call.
@@ -139,9 +139,9 @@ def _emit_calibration(calibration: Calibration, judge: object, label: str) -> Me
     """Emit all figures of a calibration and return the kappa; an error without a kappa."""
     judged = calibration.judged
     folder = recorder.current_settings().judge_records
-    record = find_records(judge, judged.name, judged.version, folder).get("calibration")
-    record_detail: dict[str, Json] = {}
-    if record:
+    record_detail = describe_judge(judge, judged.name, judged.version, folder)
+    if "calibration" not in record_detail and not calibration.problem:
+        record = calibration.to_record("this run")
         record_detail["calibration"] = record.describe(judged.version)
     measure = partial(_build_measurement, calibration, label, record_detail)
     if calibration.figures.compared or not calibration.problem:
@@ -365,6 +365,9 @@ def _assert_fit(
         "model": canary_run.model,
     }
     recorder.record_facts({"judge": used})
+    folder = recorder.current_settings().judge_records
+    records = describe_judge(used_judge, canary_run.judge, canary_run.version, folder)
+    records.pop("canaries", None)  # the canaries of this run count
     summary = format_canary_summary(canary_run)
     detail = {
         "judge": canary_run.judge,
@@ -378,7 +381,7 @@ def _assert_fit(
         label=label,
         reason=summary,
         version=canary_run.version,
-        detail={"canaries": detail},
+        detail={**records, "canaries": detail},
     )
     if canary_run.status == "undecided" and canary_run.doubt:
         measurement = measured(error=canary_run.doubt)

@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -49,6 +50,7 @@ from pytest_llmops.judges.calibration.judge_comparison import Calibration, PassA
 from pytest_llmops.judges.calibration.reason_comparison import ReasonComparison, format_reason_table
 from pytest_llmops.judges.calibration.record import JudgeRecord
 from pytest_llmops.judges.calibration.requirements import AgreementRequirements
+from pytest_llmops.judges.concurrency import on_progress
 from pytest_llmops.judges.protocol.reply_form import ReasonPlace
 from pytest_llmops.judges.reason_places import move_reason
 from pytest_llmops.measurement import format_count, shorten_text
@@ -58,6 +60,7 @@ from pytest_llmops.registry import is_builtin
 from pytest_llmops.settings import Settings
 
 RUBRIC_SUFFIX = ".md"
+PROGRESS_STEP = 10  # answers between two lines of progress in a log
 # Names of arguments of the Python functions as they occur in errors; `_flags_in_errors` replaces them with flags
 ARGUMENT_NAMES = re.compile(
     r"\b(?P<name>at_least_(?:kappa_lower|kappa|tnr|tpr|labels)|pass_at)\b(?P<value_follows>=(?=\d))?=?"
@@ -91,6 +94,7 @@ def open_judge_session(args: argparse.Namespace, cassette: Path) -> Iterator[rec
             tapes.sdk_environment(settings),  # replaying needs no API key
             extend_import_path(Path.cwd()),
             use_cassette(cassette, record=settings.record),
+            _report_progress(is_on=settings.record != "none"),
         ):
             yield active_recorder
         _print_unreadable_replies(active_recorder)
@@ -103,6 +107,26 @@ def open_judge_session(args: argparse.Namespace, cassette: Path) -> Iterator[rec
         raise LLMOpsError(append_code(text, miss.code)) from None
     finally:
         recorder.pop_recorder(active_recorder)
+
+
+@contextmanager
+def _report_progress(*, is_on: bool) -> Iterator[None]:
+    """Print to stderr how many answers are judged: on a terminal after each answer, in a log after every tenth."""
+    if not is_on:
+        yield
+        return
+    is_terminal = sys.stderr.isatty()
+
+    def report(done: int, total: int) -> None:
+        end = "\n"
+        if is_terminal:
+            end = "\r" if done < total else "\r\033[K"  # the last line is wiped
+        if is_terminal or done % PROGRESS_STEP == 0:
+            sys.stderr.write(f"{done:,} of {total:,} answers judged{end}")
+            sys.stderr.flush()
+
+    with on_progress(report):
+        yield
 
 
 def _print_unreadable_replies(active_recorder: recorder.Recorder) -> None:
@@ -333,11 +357,9 @@ def _print_calibration(args: argparse.Namespace, calibration: Calibration) -> No
         dimension_name = shorten_text(name, 40)
         facts.append((dimension_name, f"kappa {kappa}, {dimension.compared:,} answers"))
     _print_pairs(facts)
-    heading = ""
-    rows: list[str] = []
     if table.classes:
         heading, *rows = format_confusion_table(table)
-    print_lines((colour_text(heading, DIM), *rows, ""))
+        print_lines((colour_text(heading, DIM), *rows, ""))
 
 
 def _print_pairs(pairs: Sequence[tuple[str, str]]) -> None:

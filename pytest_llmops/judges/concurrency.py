@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
-from typing import TypeVar
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
+from typing import TypeAlias, TypeVar
 
 from pytest_llmops import recorder
 from pytest_llmops.cassettes import active_tape
@@ -11,6 +12,25 @@ from pytest_llmops.errors import CallDeferred
 from pytest_llmops.judges.protocol.response_format import branch_capabilities
 
 T = TypeVar("T")
+ProgressReport: TypeAlias = Callable[[int, int], None]
+
+_progress: ContextVar[ProgressReport | None] = ContextVar("_progress", default=None)
+
+
+@contextmanager
+def on_progress(report: ProgressReport) -> Iterator[None]:
+    """Call a function after each result of `run_judge_tasks`, with the number of results and of tasks.
+
+    >>> with on_progress(lambda done, total: print(done, "of", total)):
+    ...     results = list(run_judge_tasks([lambda: 1, lambda: 2]))
+    1 of 2
+    2 of 2
+    """
+    token = _progress.set(report)
+    try:
+        yield
+    finally:
+        _progress.reset(token)
 
 
 def run_judge_tasks(
@@ -45,6 +65,20 @@ def run_judge_tasks(
     >>> list(run_judge_tasks([lambda: 1, lambda: 2]))
     [1, 2]
     """
+    report = _progress.get()
+    for done, result in enumerate(_run_tasks(tasks, judge, asked_model, keys), start=1):
+        if report is not None:
+            report(done, len(tasks))
+        yield result
+
+
+def _run_tasks(
+    tasks: Sequence[Callable[[], T]],
+    judge: object,
+    asked_model: Callable[[T], bool],
+    keys: Sequence[Hashable] | None,
+) -> Iterator[T]:
+    """Yield the results, as `run_judge_tasks` describes."""
     tape = active_tape.current_tape()
     width = recorder.current_settings().judge_concurrency
     if _is_sequential(judge) or tape is None or tape.mode == "none":  # without a tape nothing limits the rate

@@ -89,9 +89,12 @@ def call_sdk(sdk: Any, create: Callable[..., Any], model: str, client: Any) -> A
             problem = f"could not be reached ({error.__cause__ or error})"
             step = "is the server up and its address right?"
             raise model_error(model, client, "connection", f"{problem}; {step}") from None
-        step = "ask less, or raise the client's timeout"
+        step = "shorten the prompt or raise the client's timeout"
         if limit_s is not None:
-            step = f"ask less, or raise llm_timeout in the ini ({limit_s:g} s)"
+            step = (
+                f"shorten the prompt or raise llm_timeout in the ini ({limit_s:g} s); for a server that answers "
+                "one call at a time, add --llm-concurrency=1 (llmops: --concurrency 1)"
+            )
         raise model_error(model, client, "timeout", f"took too long to answer; {step}") from None
     except sdk.APIStatusError as error:
         kind, step = classify_status(error.status_code)

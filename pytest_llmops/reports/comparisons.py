@@ -172,6 +172,7 @@ class ShownJudge:
         word: reliable (calibrated, and no canary speaks against it), not reliable, or not checked.
         agreement: Its agreement with human labels, "kappa 0.71, ...", or "never checked against human labels", or "out of date (...)".
         canaries: Its decisions on bad answers: "accepted 2 of 39 bad answers", "rejected all 41 bad answers"; "": not tried.
+        disagrees: It was compared with human labels and missed a threshold.
     """
 
     name: str
@@ -181,6 +182,7 @@ class ShownJudge:
     tone: Tone = ""
     agreement: str = ""
     canaries: str = ""
+    disagrees: bool = False
 
     @property
     def caution(self) -> str:
@@ -198,7 +200,7 @@ class ShownJudge:
             parts.append(f"was {self.agreement}")
         elif self.agreement.startswith(CHANGED_SINCE):
             parts.append("changed since it was last compared with human labels")
-        elif self.word == "not reliable" and not parts:
+        elif self.disagrees or (self.word == "not reliable" and not parts):
             parts.append(f"does not agree well enough with human labels ({self.agreement})")
         return f"the judge {shorten_text(self.name, LONGEST_NAME)} {', and '.join(parts)}"
 
@@ -508,4 +510,5 @@ def _build_judge(judge: JudgeUse) -> ShownJudge:
         tone=WORD_TONES[word],
         agreement=agreement,
         canaries=canaries,
+        disagrees=is_below,
     )

@@ -442,6 +442,9 @@ class _Reader:
         if has_scores and not self._run.meta.get("accepted") and not read_forks(self._run.records):
             next_step = "Accept this run as the first baseline, to see what later changes make worse:"
             command = self._complete('pytest --llm-accept "first baseline"')
+        if next_step and any(judge.word == "not reliable" for judge in list_judges(self._run)):
+            next_step = "Do not accept these scores as a baseline. Improve the judge or choose another model:"
+            command = "llmops docs calibration"
         return Headline(
             word="PASS",
             sentence=counts.words,
@@ -540,12 +543,8 @@ class _Reader:
 
     def _find_caution(self) -> str:
         """Return what makes the scores of this run less worth: an unfit judge first, then one that nobody checked; "" if nothing does."""
-        judges = list_judges(self._run)
-        for word in ("not reliable", "not checked"):
-            for judge in judges:
-                if judge.word == word:
-                    return judge.caution
-        return ""
+        judges = sorted(list_judges(self._run), key=lambda judge: judge.word != "not reliable")
+        return next((judge.caution for judge in judges if judge.caution), "")
 
     def _read_worse_cases(self) -> str:
         """Return the advice to read what got worse, by name if it is a single case."""

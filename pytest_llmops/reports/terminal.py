@@ -149,6 +149,7 @@ class _Builder:
                 *self._lint_lines(),
                 *self._fork_lines(),
                 *self._remark_lines(),
+                *self._caution_lines(),
                 *self._doubt_lines(),
                 *self._next_lines(),
             ]
@@ -439,15 +440,19 @@ class _Builder:
             if sentence:
                 text = page.quote(_upper_first(sentence), 600)
                 lines += page.fact("", text.rstrip(".") + ".")
-        if headline.caution:
-            caution = page.quote(_upper_first(headline.caution), 300)
-            lines += page.fact("caution", f"{caution}.", "yellow")
+        lines += self._caution_lines()
         lines += self._note_lines()
         lines += self._remark_lines()
         if self._around.reports:
             names = ", ".join(page.quote(name, 300) for name in self._around.reports)
             lines += page.fact("report", names)
         return [*lines, *self._next_lines(), *self._override_lines()]
+
+    def _caution_lines(self) -> list[Line]:
+        if not self._headline.caution:
+            return []
+        caution = self._page.quote(_upper_first(self._headline.caution), 300)
+        return self._page.fact("caution", f"{caution}.", "yellow")
 
     def _remark_lines(self) -> list[Line]:
         lines: list[Line] = []

@@ -12,7 +12,7 @@ from support.messages import check_message
 
 from pytest_llmops import recorder
 from pytest_llmops import recorder as softly
-from pytest_llmops.assertions.judge_agreement import assert_judge_agrees
+from pytest_llmops.assertions.judge_agreement import assert_judge_agrees, assert_judge_canaries
 from pytest_llmops.errors import (
     CaseError,
     MeasurementErrored,
@@ -21,7 +21,8 @@ from pytest_llmops.errors import (
     UnknownName,
     UsageError,
 )
-from pytest_llmops.judges import correlation, quality
+from pytest_llmops.judges import calibrate_judge, correlation, quality, run_canaries
+from pytest_llmops.judges.calibration.canaries import Canary
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Message, Verdict
 from pytest_llmops.providers.offline import ScriptedModel
@@ -40,6 +41,7 @@ class Scripted:
     pass_at: float | None = 7
     low: float = 1
     high: float = 10
+    source: Path | None = None
     seen: list[tuple[str, str, str]] = field(default_factory=list)
 
     def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
@@ -109,6 +111,25 @@ def test_the_message(well_formed: Lines) -> None:
         "judge.scripted.kappa_lower",
         "judge.scripted.tnr_lower",
     ]
+
+
+def test_agreement_and_canaries_report_what_is_known_of_the_judge(tmp_path: Path) -> None:
+    judge, rows = pair(55, 5, 5, 35)
+    judge.source = tmp_path / "scripted.md"
+    assert measured(judge, rows)["judge.scripted.kappa"].detail["calibration"] == {
+        "status": "calibrated",
+        "text": "calibrated: kappa 0.79, with 95 % confidence at least 0.68, on 100 labels (this run)",
+    }
+    record = calibrate_judge(judge, rows).to_record("2026-05-02")
+    (tmp_path / "scripted.calibration.json").write_text(record.to_json_text())
+    with softly.collect() as measurements:
+        assert_judge_canaries(judge, canaries=[Canary(id="a", answer="answer 1")])
+    assert "(2026-05-02)" in str(measurements[0].detail["calibration"])
+    fallen = run_canaries(judge, [Canary(id="a", answer="answer 1")])
+    (tmp_path / "scripted.canaries.json").write_text(fallen.to_record("2026-05-03").to_json_text())
+    kappa = measured(judge, rows)["judge.scripted.kappa"]
+    assert "(2026-05-02)" in str(kappa.detail["calibration"])
+    assert "it passes 1 of 1 canaries" in str(kappa.detail["canaries"])
 
 
 def test_luck_is_not_enough() -> None:
@@ -256,6 +277,9 @@ def test_a_few_missing_verdicts_are_reported_and_many_are_an_error(well_formed: 
     with pytest.raises(MeasurementErrored) as caught:
         assert_judge_agrees(down, rows)
     check_message(well_formed(caught.value)[0])
+    first_line = next(calibrate_judge(down, rows).iter_evidence())
+    assert first_line == ("kappa", "none: too many answers got no score")
+    down.seen[:] = down.seen[:4]
     # Nothing more is asked as soon as that is sure.
     assert len(down.seen) == 4
 

@@ -174,3 +174,12 @@ def test_labels_are_values() -> None:
     first, other = (read_labels([{"id": "a", "human": True}]) for _ in range(2))
     assert first == other
     assert isinstance(first, Labels)
+
+
+def test_true_as_a_text_is_a_label_and_a_table_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    labels = read_labels([{"id": "a", "human": "True", "judge": True}, {"id": "b", "human": "FALSE"}])
+    assert (labels.kind, labels.rows[1].opinion.labels) == ("pass or fail", [False])
+    table = tmp_path / "answers.csv"
+    table.write_text("answer,human\nNo.,true\n")
+    with pytest.raises(CaseError, match=r"expected JSON lines, got a table: llmops docs calibration"):
+        read_labels(table)

@@ -57,7 +57,8 @@ def grader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Grader]:
 def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
     status = cli.main(["judge", "canaries", *args])
     out, err = capsys.readouterr()
-    return status, out, err
+    shown = err.splitlines(keepends=True)
+    return status, out, "".join(line for line in shown if "answers judged" not in line)
 
 
 def test_a_fit_judge_is_recorded_replayed_and_kept(

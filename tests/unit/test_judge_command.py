@@ -16,6 +16,7 @@ from pytest_llmops import cli
 from pytest_llmops.cli.judge_calibrate import load_judge
 from pytest_llmops.judges import JudgeRecord, Rubric, read_labels
 
+PROGRESS = "answers judged"
 Run = Callable[..., tuple[int, list[str], str]]
 
 
@@ -46,7 +47,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         Path("labels.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
         status = cli.main(["judge", "calibrate", *argv])
         captured = capsys.readouterr()
-        return status, captured.out.splitlines(), captured.err
+        shown = captured.err.splitlines(keepends=True)
+        return status, captured.out.splitlines(), "".join(line for line in shown if PROGRESS not in line)
 
     yield call
     for name in set(sys.modules) - before:
@@ -215,6 +217,23 @@ def test_the_options_of_a_run_reach_the_judge(run: Run, monkeypatch: pytest.Monk
     status, _, err = run(labelled(), "quality", "labels.jsonl", "--api", "soap")
     assert status == 2
     check_message(err)
+
+
+def test_progress_is_shown_only_while_answers_may_be_recorded(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("polite.md").write_text(RUBRIC, encoding="utf-8")
+    rows = [{**row, "human": 5 if row["human"] else 1} for row in labelled(20)]
+    printed: list[str] = []
+    monkeypatch.setattr("sys.stderr.write", printed.append)
+    how = ["polite.md", "labels.jsonl", "--at-least-labels", "20", "--model", "stub-1"]
+    with StubServer() as server:
+        monkeypatch.setattr(server, "answer", lambda seen: replying(server, seen, "score", (5, 1)))
+        assert run(rows, *how, "--base-url", f"{server.url}/v1", "--record", "new")[0] == 0
+    assert "".join(printed).splitlines() == ["10 of 20 answers judged", "20 of 20 answers judged"]
+    printed.clear()
+    assert run(rows, *how, "--base-url", f"{server.url}/v1")[0] == 0
+    assert printed == []
 
 
 RUBRIC = """---

@@ -76,7 +76,8 @@ def run(
             model = ("--model", "stub-1", "--base-url", f"{server.url}/v1", "--record", record)
             status = cli.main(["judge", *argv, *model])
             captured = capsys.readouterr()
-            return status, captured.out, captured.err
+            shown = captured.err.splitlines(keepends=True)
+            return status, captured.out, "".join(line for line in shown if "answers judged" not in line)
 
         yield call
 

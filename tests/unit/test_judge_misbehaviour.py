@@ -143,7 +143,9 @@ def test_retries_do_not_multiply_the_time_limit(rubric: Path, monkeypatch: pytes
 
     with MisbehavingJudge(stall) as server:
         judge = Rubric(rubric, OpenAIModel("m", client=client_of(server, retries=5)))
-        with pytest.raises(ModelError, match=r"took too long to answer; .*llm_timeout") as caught:
+        with pytest.raises(
+            ModelError, match=r"took too long to answer; .*llm_timeout.*--concurrency 1"
+        ) as caught:
             judge.judge("Thirty days.")
         stop.set()
         assert caught.value.kind == "timeout"

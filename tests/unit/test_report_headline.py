@@ -291,6 +291,25 @@ def test_the_judge_that_nobody_checked_is_the_caution() -> None:
     assert build_headline(run).caution == "the judge helpful was never checked against human labels"
 
 
+def test_a_judge_that_is_not_reliable_is_no_basis_for_a_baseline() -> None:
+    """Both reasons are named, and the run is not offered as a first baseline."""
+    texts: dict[str, Json] = {
+        "calibration": {"status": "below its thresholds", "text": "below its thresholds: kappa 0.10"},
+        "canaries": {"status": "unfit", "text": "unfit: it passes 30 of 41 canaries (role-persona)"},
+    }
+    score = Measurement(
+        name="judge.tone", value=1.0, version="1", detail={"judge": {"name": "tone"}, **texts}
+    )
+    headline = build_headline(Run(records=(TestRecord(nodeid="t", measurements=(score,)),)))
+    assert headline.caution == (
+        "the judge tone accepted 30 of 41 bad answers, and does not agree well enough with human labels (kappa 0.10)"
+    )
+    assert headline.next_step.startswith("Do not accept these scores")
+    assert headline.command == "llmops docs calibration"
+    trusted = build_headline(Run(records=(build_record(CASES[0]),)))
+    assert trusted.command == 'pytest --llm-accept "first baseline"'
+
+
 def test_a_broken_case_is_named_first_and_run_again_by_a_command() -> None:
     """A reader of twenty checks, one of them broken, says which after ten seconds."""
     run = STATES["broken"]()

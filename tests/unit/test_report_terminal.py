@@ -62,12 +62,12 @@ def test_the_word_is_coloured_and_nothing_else_of_its_line() -> None:
 
 def test_quiet_gives_verdict_and_next_step_and_very_quiet_nothing() -> None:
     labels = [line.text[:9].strip() for line in summary_lines(fixed_run(), verbosity=-1)]
-    assert labels == ["FAIL", "next", ""]
+    assert labels == ["FAIL", "caution", "next", ""]
     doubted = replace(
         fixed_run(), notes=("half of it was not checked", "other"), meta={**fixed_run().meta, "doubts": 1}
     )
     labels = [line.text[:9].strip() for line in summary_lines(doubted, verbosity=-1)]
-    assert labels == ["FAIL", "note", "next", ""]
+    assert labels == ["FAIL", "caution", "note", "next", ""]
     assert summary_lines(fixed_run(), verbosity=-2) == []
     assert summary_lines(fixed_run(), verbosity=-3) == []
 

@@ -207,7 +207,10 @@ def _compare_verdicts(
     missing = sum(row.id in judged.errors for row in labels.labelled)
     if judged.stopped or missing > MAX_UNSCORED * len(labels.labelled):
         problem = _describe_unscored(labels, judged)
-        return Calibration(labels=labels, judged=judged, requirements=requirements, problem=problem)
+        figures = AgreementFigures(problem="too many answers got no score")
+        return Calibration(
+            labels=labels, judged=judged, requirements=requirements, figures=figures, problem=problem
+        )
     figures = measure_agreement(labels, judged.verdicts, pass_at=cut, span=judged.span)
     results = requirements.compare_figures(figures)
     dimensions: dict[str, AgreementFigures] = {}

@@ -36,7 +36,7 @@ Label: TypeAlias = bool | float | str
 LabelKind: TypeAlias = Literal["pass or fail", "number", "name"]
 Row = TypeVar("Row", bound=Any)  # has an ``id``
 
-PASS_OR_FAIL = {"pass": True, "fail": False}
+PASS_OR_FAIL = {"pass": True, "fail": False, "true": True, "false": False}
 KIND_EXAMPLES: Mapping[LabelKind, str] = {
     "pass or fail": "true or false",
     "number": "a number",
@@ -228,8 +228,12 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, Json]]:
     """Yield the number and the value of each line in a user's file of JSON lines.
 
     Raises:
-        BadFile: The file does not exist, or a line is not JSON.
+        BadFile: The file does not exist, it is a CSV file, or a line is not JSON.
     """
+    if Path(path).suffix.lower() in (".csv", ".tsv"):
+        raise BadFile(
+            "expected JSON lines, got a table: llmops docs calibration has a script that converts it"
+        )
     yield from read_json_lines(read_text(find_path(path)))
 
 
@@ -347,7 +351,7 @@ def _parse_opinion(given: Mapping[str, Json], where: str) -> Opinion:
 
 
 def _parse_label(value: Json, where: str) -> Label | None:
-    """Return a label; numbers become floats, "pass" and "fail" bools. None: the annotator gave none."""
+    """Return a label. Numbers become floats. The texts "pass", "fail", "true" and "false" become bools. None: no label."""
     if isinstance(value, str):
         name = value.strip()
         if not name or len(value) > MAX_NAME_CHARS:

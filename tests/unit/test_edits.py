@@ -91,6 +91,30 @@ def test_another_version_of_the_prompt_is_named_with_its_lines() -> None:
     assert edit(before, now, stored=False) == [replace(found, lines=())]
 
 
+def test_messages_that_a_prompt_adds_before_the_question_are_among_its_lines() -> None:
+    examples = (
+        Message(role="user", content="May I pay\nin dollars?"),
+        Message(role="assistant", content="No."),
+    )
+
+    def build(system: str, *between: Message) -> list[TestRecord]:
+        messages = (
+            Message(role="system", content=system),
+            *between,
+            Message(role="user", content="Hi?"),
+        )
+        return make_suite(Call(model="m", messages=messages, output="Yes."))
+
+    plain = build(PROMPT)
+    added = ("+ user: May I pay in dollars?", "+ assistant: No.")
+    (found,) = edit(plain, build(PROMPT, *examples))
+    assert found.lines == added
+    (found,) = edit(plain, build(f"{PROMPT}\nBe kind.", *examples))
+    assert found.lines == ("+ Be kind.", *added)
+    (found,) = edit(build(PROMPT, *examples), plain)
+    assert found.lines == ("- user: May I pay in dollars?", "- assistant: No.")
+
+
 def test_a_prompt_that_was_edited_without_a_new_version_is_said_to_be_edited() -> None:
     before = make_suite(call(), prompt=prompt_facts("v1", "f-1"))
     now = make_suite(call(system=OTHER_PROMPT), prompt=prompt_facts("v1", "f-2"))
@@ -203,7 +227,7 @@ def test_without_another_request_it_is_the_code_the_answers_or_the_judge() -> No
     before = make_suite(call(), actual="yes")
     code = make_suite(call(), actual="YES", score=0.0)
     assert [found.words for found in edit(before, code)] == [
-        "no request differs: the code that handles the answers, or what is expected of them, changed"
+        "no request differs: the code that handles the answers, or the expectations, changed"
     ]
     answers = make_suite(call(answer="No."), score=0.0)
     assert [found.words for found in edit(before, answers)] == [

@@ -188,7 +188,8 @@ def test_what_no_other_session_can_prove_promises_nothing(
     assert verdict.sentence.startswith(f"1 case broke (test_a[case 0]): passed 3 of 3, fails 3 of 3; {rest}")
     assert verdict.why.startswith("If nothing had changed, chance would do this in 1 of ")
     assert verdict.why.endswith(
-        "; another session could not prove more, as other cases waver or the baseline has few trials: read its answers"
+        ". Running this case again would not settle it, because other cases also vary or the baseline has few trials. "
+        "Read its answers and decide"
     )
     assert "--llm-again" not in verdict.next_command
     assert "it is your change" not in verdict.next_step

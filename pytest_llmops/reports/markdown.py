@@ -91,7 +91,8 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
     shown = leading
     if form != "causes":
         shown = leading[:SHOWN_CASES]
-    shown_ids = {case.record.nodeid for case in shown}
+    worse = [case for case in cases if form == "failures" and case.kind == "worse"]
+    shown_ids = {case.record.nodeid for case in [*shown, *worse[:SHOWN_CASES]]}
     others = [case for case in cases if case.record.nodeid not in shown_ids]
 
     head = _format_head(headline, names)
@@ -105,6 +106,9 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
     head += _format_metrics(run, gate)
     head += _format_amounts(gate)
     tables = _format_cases(shown, len(leading)) if form != "causes" and shown else []
+    if worse:
+        more = _format_cases(worse[:SHOWN_CASES], len(worse))
+        tables = [*tables, *(block for block in more if block not in tables)]
     tail = [
         *_format_comparisons(run),
         *_format_faults(run),

@@ -127,15 +127,15 @@ def ignore_in_git(path: Path) -> str:
     """Add a line for a file to the ``.gitignore`` of its folder, unless git ignores or tracks the file already.
 
     Returns:
-        ``"added"``; ``"ignored"`` if git ignores it already; ``"no git"`` if the folder is not in a checkout, git is not installed,
-        the file is tracked, or the ``.gitignore`` cannot be written.
+        ``"added"``; ``"ignored"`` if git ignores it already; ``"tracked"`` if git tracks it; ``"no git"`` if the folder is not in a
+        checkout, git is not installed, or the ``.gitignore`` cannot be written.
     """
     if isinstance(run_git(path.parent, "rev-parse", "--show-toplevel"), str):
         return "no git"
     if isinstance(run_git(path.parent, "check-ignore", "-q", "--", path.name), bytes):
         return "ignored"
     if run_git(path.parent, "ls-files", "--", path.name):
-        return "no git"
+        return "tracked"
     ignore_file = path.with_name(".gitignore")
     try:
         text = ignore_file.read_text(encoding="utf-8") if ignore_file.exists() else ""

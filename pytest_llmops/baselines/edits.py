@@ -240,8 +240,9 @@ def _compare_parts(
     places = find_changed_places(before, now)
     messages = [place for place in places if place.startswith(MESSAGES)]
     place = next(iter(messages), "")  # the messages after it may differ because of it
-    old = before.get(place, "")
-    new = now.get(place, "")
+    old, new = before.get(place, ""), now.get(place, "")
+    if messages:
+        old, new = _add_other_messages(before, now, old, new)
     if prompt is not None:
         yield _TestEdit(prompt, old, new)
     elif messages:
@@ -256,6 +257,56 @@ def _compare_parts(
         )
     if "parameters" in places:
         yield _compare_parameters(before.get("parameters", ""), now.get("parameters", ""))
+
+
+def _add_other_messages(before: Parts, now: Parts, old: str, new: str) -> tuple[str, str]:
+    """Return the texts whose lines differ, with a line for each message that was added or removed before the user's last one.
+
+    Examples in a prompt are such messages. What follows the user's last message is the history of an agent, which is not edited.
+
+    Args:
+        before: The parts of the request in the baseline.
+        now: The parts of the request in this run.
+        old: The first message that differs, in the baseline.
+        new: The message at the same place now.
+    """
+    sides = [_list_messages(before), _list_messages(now)]
+    if len(sides[0]) == len(sides[1]) or not all(side and side[-1][0] == "user" for side in sides):
+        return old, new
+    earlier, later = (side[:-1] for side in sides)
+    removed: list[tuple[str, str]] = []
+    added: list[tuple[str, str]] = []
+    pairs = []
+    matcher = difflib.SequenceMatcher(None, earlier, later, autojunk=False)
+    for kind, old_start, old_end, new_start, new_end in matcher.get_opcodes():
+        if kind == "equal":
+            continue
+        paired = min(old_end - old_start, new_end - new_start)
+        for place in range(paired):
+            pairs.append((earlier[old_start + place][1], later[new_start + place][1]))
+        removed += earlier[old_start + paired : old_end]
+        added += later[new_start + paired : new_end]
+    first_old, first_new = next(iter(pairs), ("", ""))
+    texts = []
+    for first, messages in ((first_old, removed), (first_new, added)):
+        lines = [f"{role}: {' '.join(text.split())}" for role, text in messages]
+        texts.append("\n".join(filter(None, [first, *lines])))
+    return texts[0], texts[1]
+
+
+def _list_messages(parts: Parts) -> list[tuple[str, str]]:
+    """Return role and text of each message of a request, without images and sounds. A first message without a role is of the system."""
+    messages = []
+    for place, text in parts.items():
+        if not place.startswith(MESSAGES) or place.endswith("images and sounds"):
+            continue
+        role = place.partition(" (")[2].removesuffix(")")
+        if not role:
+            role = "system" if place == "messages[0]" else "user"
+        messages.append((role, text))
+    if len(messages) == 1 and messages[0][0] == "system":  # a request of one message is a question
+        return [("user", messages[0][1])]
+    return messages
 
 
 def _compare_parameters(before: str, now: str) -> _TestEdit:

@@ -240,8 +240,8 @@ def _add_broken(verdict: Verdict, broken: BrokenSuite) -> Verdict:
     chance = explain_chance(broken)
     mean = f"{verdict.sentence[:1].lower()}{verdict.sentence[1:]}"
     if not broken.trials_again:
-        whose = "its" if len(broken.cases) == 1 else "their"
-        why = f"{chance}; another session could not prove more, as other cases waver or the baseline has few trials: read {whose} answers"
+        subject, whose = ("this case", "its") if len(broken.cases) == 1 else ("these cases", "their")
+        why = f"{chance}. Running {subject} again would not settle it, because other cases also vary or the baseline has few trials. Read {whose} answers and decide"
         return replace(verdict, sentence=f"{sentence}; {mean}", why=why)
     again = "the broken case" if len(broken.cases) == 1 else "the broken cases"
     fails = "it fails" if len(broken.cases) == 1 else "they fail"
@@ -298,10 +298,7 @@ def _leave_undecided(
     trials = max(first.trials_before, first.trials_after)
     if trials > 1:
         cases += f" of {format_count(min(first.trials_before, first.trials_after), 'trial')}"
-    why = f"{cases} are too few to see a drop of that size"
-    if first.lower is not None and first.upper is not None:
-        lower, upper = (f"{100 * end:+.1f}" for end in (first.lower, first.upper))
-        why = f"Measured: {format_points(first.change)}; with {cases} the true change may be anything from {lower} to {upper}"
+    sentence, why = _describe_open_change(first, cases, names, rules)
     missing = data.count_missing_trials(rules)
     if missing:
         needed = needed_trials(rules.alpha, rules.margin / data.share)
@@ -316,11 +313,34 @@ def _leave_undecided(
     return replace(
         verdict,
         chance_of_verdict=chance_of_verdict,
-        sentence=f"Not decided: a drop of {_format_margin(rules)} or more is still possible ({names})",
+        sentence=sentence,
         why=why,
         next_step=next_step,
         next_command=step.command,
     )
+
+
+def _describe_open_change(metric: MetricVerdict, cases: str, names: str, rules: GateRules) -> tuple[str, str]:
+    """Return the sentence of AMBER, and how large the change of the first undecided metric may be.
+
+    Args:
+        metric: The metric.
+        cases: How many cases and trials there are, in words.
+        names: The undecided metrics, in words.
+        rules: The rules of the gate.
+    """
+    drop = f"a drop of {_format_margin(rules)} or more"
+    sentence = f"Not decided: {drop} is still possible ({names})"
+    why = f"{cases} are too few to see a drop of that size"
+    is_better = round(metric.change * 100, 1) > 0
+    if is_better:
+        sentence = f"Better by {format_size(metric.change)} in this run, but {cases} cannot rule out {drop} ({names})"
+    if metric.lower is not None and metric.upper is not None:
+        lower, upper = (f"{100 * end:+.1f}" for end in (metric.lower, metric.upper))
+        why = f"Measured: {format_points(metric.change)}; with {cases} the true change may be anything from {lower} to {upper}"
+        if is_better:
+            why = f"The true change is probably between {lower} and {upper} points"
+    return sentence, why
 
 
 def _leave_open(verdict: Verdict, measured: Sequence[MetricData], rules: GateRules) -> Verdict:

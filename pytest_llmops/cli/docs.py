@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from pytest_llmops._util.documentation import (
 )
 from pytest_llmops._util.text_files import BadFile, read_text
 from pytest_llmops.cli.common import add_command, print_json, print_lines
-from pytest_llmops.errors import UnknownName, UsageError
+from pytest_llmops.errors import UnknownName, UsageError, find_closest_name
 
+MAX_NEAR_PAGES = 3
+LEAST_WORD = 4  # letters of a word that finds a page: not "the"
 SECTION = re.compile(r"^## (LLM-[A-Z-]+)\n", re.MULTILINE)
 
 
@@ -52,7 +55,8 @@ def _print_docs(args: argparse.Namespace) -> int:
         name = _find_page(args.name, paths)
         if name is not None:
             return _print_text("page", name, read_page(paths[name]), as_json=args.json)
-        return _print_text("code", args.name.upper(), find_section(folder, args.name), as_json=args.json)
+        text = find_section(folder, args.name, paths)
+        return _print_text("code", args.name.upper(), text, as_json=args.json)
     pages = {name: _read_title(path) for name, path in paths.items()}
     skill = find_skill()
     if args.json:
@@ -70,6 +74,22 @@ def _find_page(name: str, pages: Mapping[str, Path]) -> str | None:
     wanted = name.removesuffix(".md").removeprefix("docs/")
     matches = [page for page in pages if page == wanted or page.endswith(f"/{wanted}")]
     return min(matches, key=lambda page: page.count("/"), default=None)
+
+
+def _find_near_pages(name: str, pages: Collection[str]) -> list[str]:
+    """Return at most three pages whose name is similar, or has a word of the given name.
+
+    >>> _find_near_pages("review", ["how-to/review-red-pull-request", "how-to/faults"])
+    ['how-to/review-red-pull-request']
+    """
+    wanted = name.lower().removesuffix(".md").rpartition("/")[2]
+    words = {word for word in re.split(r"\W+|_", wanted) if len(word) >= LEAST_WORD}
+    ends = {page: page.rpartition("/")[2] for page in pages}
+    found = [page for page, end in ends.items() if words & set(end.split("-"))]
+    if not found:
+        found = [page for page, end in ends.items() if find_closest_name(wanted, [end])]
+    found.sort(key=lambda page: (-SequenceMatcher(None, wanted, ends[page]).ratio(), page.count("/")))
+    return found[:MAX_NEAR_PAGES]
 
 
 def _print_text(kind: str, name: str, text: str, *, as_json: bool) -> int:
@@ -106,12 +126,13 @@ def read_page(path: Path) -> str:
         raise UsageError(f"{path}: {error.what}; install the package again") from None
 
 
-def find_section(folder: Path, code: str) -> str:
+def find_section(folder: Path, code: str, pages: Collection[str] = ()) -> str:
     """Return the section of the page on messages that explains a code, with its heading.
 
     Args:
         folder: The folder of the documentation.
         code: The code, in upper or lower case.
+        pages: The names of the pages, for the error: the nearest ones are suggested.
 
     Raises:
         UnknownName: The code does not exist.
@@ -122,5 +143,9 @@ def find_section(folder: Path, code: str) -> str:
     sections = dict(zip(parts[::2], parts[1::2], strict=True))
     name = code.strip("[]").upper()
     if name not in sections:
-        raise UnknownName("code", code, sections)
+        near = []
+        if not find_closest_name(name, sections):
+            near = _find_near_pages(code, pages)
+        step = f"similar pages: {', '.join(near)}" if near else ""
+        raise UnknownName("code or page", code, sections, step=step)
     return f"{name}\n{sections[name].rstrip()}"

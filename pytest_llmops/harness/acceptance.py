@@ -1,6 +1,7 @@
 """Accept a run: write it into the baseline that it was compared with, or add its trials there as a session of their own."""
 
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -162,6 +163,7 @@ def accept_run(
     accepted = _describe_accepted(selection, merged, dropped, as_session=settings.accept_session)
     commit = _describe_commit(outputs_path(path))
     sentence = f"{name}: {accepted}; {commit}{describe_small_baseline(merged)}"
+    sentence += describe_aliases(settings, gate.root)
     return AcceptedRun(sentence, doubt)
 
 
@@ -172,7 +174,36 @@ def _describe_commit(outputs_file: Path) -> str:
         return f"commit it, and .gitignore, which now has a line for {outputs_file.name}"
     if status == "ignored":
         return "commit it"
+    if status == "tracked":
+        return f"commit it, and take the answers out of git: git rm --cached {shlex.quote(outputs_file.name)}"
     return f"commit it, and keep {outputs_file.name} out of git"
+
+
+def describe_aliases(settings: Settings, root: Path) -> str:
+    """Return which prompts of --llm-prompt have another version by default, with the command that changes it; "": none have.
+
+    Without the command, the next run without the option is compared with a baseline of another version.
+    """
+    from pytest_llmops.prompts import Prompts
+    from pytest_llmops.prompts.registry import DEFAULT_ALIAS
+
+    prompts = Prompts(root / settings.prompts_dir)
+    texts = []
+    for name, given in settings.versions.items():
+        try:
+            aliases = prompts.aliases(name)
+            accepted = prompts.resolve(name, given)
+        except UsageError:  # a folder of prompts that is elsewhere
+            continue
+        usual = aliases.get(DEFAULT_ALIAS, accepted)
+        if usual == accepted or "@" in accepted:
+            continue
+        command = shlex.join(["llmops", "prompts", "alias", name, DEFAULT_ALIAS, accepted, "--reason"])
+        texts.append(
+            f"; the alias {DEFAULT_ALIAS} of prompt {name} still points to {usual}, so a run without --llm-prompt uses {usual}. "
+            f"To use {accepted}: {command} 'why'"
+        )
+    return "".join(texts)
 
 
 def _read_older(path: Path, root: Path) -> Baseline:

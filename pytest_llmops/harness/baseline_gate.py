@@ -198,8 +198,9 @@ class _CommittedCalls:
         is_answer_measured = read_output(record) in answers
         if not is_answer_measured:
             return None
-        calls = self._read_calls(record, find_shown_trial(record, before))
-        return _choose_output(record, calls)
+        calls = _select_calls_of_baseline(self._read_calls(record, find_shown_trial(record, before)), before)
+        outputs = [call.output for call in calls if call.output]
+        return outputs[-1] if outputs else None
 
     def find_requests(
         self, record: TestRecord, fingerprints: Collection[str]
@@ -220,25 +221,12 @@ class _CommittedCalls:
         from pytest_llmops.results.call_sequences import find_sequences
 
         now = find_sequences(record.facts, record.measurements)
-        if not now or len(before.calls) >= MAX_REQUESTS:  # the baseline does not know all of its requests
+        if not now:
             return ()
         recorded = _read_tool_calls(record.calls)
         if recorded is None or not recorded.contains(now[0]):
             return ()
-        answered = {}
-        for entry in before.calls:
-            fingerprint, _, answers = entry.partition(" ")
-            answered[fingerprint] = answers.split(",")
-        calls = []
-        found = set()
-        for call in self._read_calls(record, find_shown_trial(record, before)):
-            for request in list_requests([call]):
-                _, _, answer = request.line.partition(" ")
-                if answer in answered.get(request.fingerprint, ()):
-                    calls.append(call)
-                    found.add(request.fingerprint)
-        if before.trials == 1 and len(found) < len(answered):  # some were not recorded, or removed
-            return ()
+        calls = _select_calls_of_baseline(self._read_calls(record, find_shown_trial(record, before)), before)
         sequence = _read_tool_calls(calls)
         if sequence is None:
             return ()
@@ -290,31 +278,29 @@ def _read_tool_calls(calls: Sequence[Call]) -> "CallSequence | None":
     return shorten_trajectories([measurement])
 
 
-def _without_judges(record: TestRecord, calls: Iterable[Call]) -> list[Call]:
-    """Return the calls of an old cassette that have an answer and are not of a judge.
+def _select_calls_of_baseline(calls: Iterable[Call], before: BaselineTest) -> list[Call]:
+    """Return the calls of an old cassette that the test made in the baseline; empty if it is not certain which ones these are.
 
-    A cassette does not tell whether the application or a judge sent a request. A judge's begins with the same message as in this run.
+    A cassette may also hold the answers of other prompt versions, and the calls of judges. The baseline stores fingerprints of the
+    application's requests and answers, so that only its own calls are taken.
     """
-    judges = {call.messages[:1] for call in record.calls if call.purpose == "judge"}
-    return [call for call in calls if call.output and call.messages[:1] not in judges]
-
-
-def _choose_output(record: TestRecord, calls: Iterable[Call]) -> str | None:
-    """Return the last answer of the application among the calls of an old cassette; None: there is none.
-
-    Args:
-        record: The test in this run. Its calls tell which old calls are of a judge, and which were recorded only now.
-        calls: The calls of the cassette that belong to the test.
-    """
-    answered = _without_judges(record, calls)
-    if not answered:
-        return None
-    # The requests of this run may have been recorded in the same cassette already.
-    requested_now = {call.messages for call in record.calls}
-    others = [call for call in answered if call.messages not in requested_now]
-    if others:
-        return others[-1].output
-    return answered[-1].output
+    if len(before.calls) >= MAX_REQUESTS:  # the baseline does not know all of its requests
+        return []
+    answered = {}
+    for entry in before.calls:
+        fingerprint, _, answers = entry.partition(" ")
+        answered[fingerprint] = answers.split(",")
+    selected = []
+    found = set()
+    for call in calls:
+        for request in list_requests([call]):
+            _, _, answer = request.line.partition(" ")
+            if answer in answered.get(request.fingerprint, ()):
+                selected.append(call)
+                found.add(request.fingerprint)
+    if before.trials == 1 and len(found) < len(answered):  # some were not recorded, or removed
+        return []
+    return selected
 
 
 class EarlierAnswers:

@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 
 from pytest_llmops.errors import split_code
 from pytest_llmops.measurement import Json, Measurement, format_amount, shorten_text
+from pytest_llmops.protocols import is_error_status
 from pytest_llmops.reports.commands import is_miss
 from pytest_llmops.results.call_sequences import StepChange, compare_with_nearest, find_sequences
 from pytest_llmops.results.details import (
@@ -36,6 +37,9 @@ CASE_KINDS: tuple[CaseKind, ...] = (
     "no recording", "no score", "error", "failed", "worse", "better", "edited", "changed",
 )  # fmt: skip
 BAD_KINDS = frozenset({"no recording", "no score", "error", "failed", "worse"})
+OTHER_TRIALS = "This trial has the same answer, other trials differ"
+WORST = "the worst"
+BEST = "the best"
 LONGEST_ID = 60
 KEPT_OF_LONG_ID = 28  # characters at each end
 _EVIDENCE_OF_ANSWER = frozenset(
@@ -89,7 +93,7 @@ class ShownCase:
         expected: The expectation of the failed or fallen assertion, else the reference; "": neither is known.
         before: The answer in the baseline; None: it is not known here, or without a baseline.
         now: The answer now; None: there is none.
-        trial: Which trial's answer is shown, for instance "the worst of 3 trials"; "": there was one.
+        trial: Which trial's answer is shown, "the worst of 3 trials", or "the best of 3 trials" of a better case; "": there was one.
         steps: The calls of tools that differ from the baseline; empty: none do, or the calls of one side are not known.
         step_trials: In how many trials these steps differ: "these steps differ in 2 of 3 trials"; "": there was one trial, or nothing differs.
         broke: It broke since the baseline: all trials are worse than all before. Such cases come first of their kind.
@@ -136,8 +140,8 @@ class ShownCase:
             return ""
         if self.has_same_answer:
             if self.change.answer_changed:
-                return "This trial has the same answer, other trials differ"
-            return "Same answer, other score"
+                return OTHER_TRIALS
+            return _explain_same_answer(self.change)
         before, now = self.before, self.now
         if before is not None and now is not None and before.split() == now.split():
             return "Only white space differs"
@@ -227,6 +231,12 @@ def _build_case(kind: CaseKind, record: TestRecord, change: CaseChange | None, n
         before = change.before_output
         if change.after_output is not None:
             now = change.after_output
+    trial = _name_trial(decisive)
+    if kind == "better":
+        best = _find_best_answer(record, decisive, now)
+        if best is not None:
+            now = best
+            trial = trial.replace(WORST, BEST)
     return ShownCase(
         kind=kind,
         id=name,
@@ -236,7 +246,7 @@ def _build_case(kind: CaseKind, record: TestRecord, change: CaseChange | None, n
         expected=find_expected(record, decisive),
         before=before,
         now=now,
-        trial=_name_trial(decisive),
+        trial=trial,
         record=record,
         change=change,
     )
@@ -438,7 +448,37 @@ def _name_trial(decisive: Measurement | None) -> str:
     """Return which trial's answer a test shows, the worst one; "" if there was one trial."""
     if decisive is None or len(decisive.samples) < 2:  # noqa: PLR2004 -- several
         return ""
-    return f"the worst of {len(decisive.samples)} trials"
+    return f"{WORST} of {len(decisive.samples)} trials"
+
+
+def _find_best_answer(record: TestRecord, decisive: Measurement | None, worst: str | None) -> str | None:
+    """Return the answer of the trial with the best score; None: it is not certain which one that is.
+
+    A test keeps the texts of its worst trial. If each trial made one call, the answers of the others are in the calls.
+    """
+    if decisive is None or len(decisive.samples) < 2:  # noqa: PLR2004 -- several
+        return None
+    samples = decisive.samples
+    outputs = [
+        call.output for call in record.calls if call.purpose == "app" and not is_error_status(call.status)
+    ]
+    lowest, highest = samples.index(min(samples)), samples.index(max(samples))
+    worst_place, best_place = (lowest, highest) if decisive.better == "higher" else (highest, lowest)
+    if len(outputs) != len(samples) or outputs[worst_place] != worst:
+        return None
+    return outputs[best_place]
+
+
+def _explain_same_answer(change: CaseChange) -> str:
+    """Return why a score moved though the shown answer is the same, and no answer is new: other trials, or another score."""
+    score = next(iter(change.scores), ScoreChange())
+    if max(score.trials_before, score.trials_after) <= 1:
+        return "Same answer, other score"
+    if not score.passes:
+        return "This trial has the same answer"
+    if any(share not in (None, 0, 1) for share in (score.before, score.after)):
+        return OTHER_TRIALS
+    return "Same answer, other score"
 
 
 def name_cases(records: Iterable[TestRecord]) -> dict[str, str]:

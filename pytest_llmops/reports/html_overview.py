@@ -20,7 +20,7 @@ MAX_COMMANDS = 3
 MAX_CAUSES = 3
 MAX_EDITS = 3
 MAX_EDIT_LINES = 6  # lines of difference in all
-MAX_LINE = 88
+MAX_LINE = 120
 MAX_NAMED = 8  # modules that could not be loaded
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 # Edits that show in requests, tests or cases; the others name unknown things

@@ -49,7 +49,8 @@ MAX_SUMMARY_BYTES = 900_000  # GitHub drops a job summary of more than 1,024 KiB
 MAX_COMMAND = 2_000
 MAX_EDITS = 3
 MAX_EDIT_LINES = 6
-MAX_EDIT_CHARS = 88
+MAX_EDIT_CHARS = 120
+MAX_NAMED_METRICS = 3  # of those that the table leaves out
 MAX_METRICS = 8
 MAX_MODULES = 10
 MAX_COMMANDS = 3
@@ -263,11 +264,21 @@ def _format_metrics(run: Run, gate: Verdict | None) -> list[Block]:
     header = ["Metric", "Before", "Now", "Change", "Points", "Likely range", "No score", "Verdict"]
     cells = [_format_metric(row) for row in rows[:MAX_METRICS]]
     table = format_table(header, cells, right=range(1, 7))
-    rest = len(all_rows) - len(cells)
+    shown = rows[:MAX_METRICS]
+    hidden = [row for row in all_rows if row not in shown]
     note = f"{POINTS_NOTE}."
-    if rest:
-        note = f"and {format_count(rest, 'more metric')}. {note}"
+    if hidden:
+        note = f"and {_name_metrics(hidden)}. {note}"
     return [table, [note]]
+
+
+def _name_metrics(rows: Sequence[MetricRow]) -> str:
+    """Return how many metrics are not in the table, and the names of the first ones."""
+    names = list(dict.fromkeys(quote_cell(row.name, 80) for row in rows))
+    text = ", ".join(names[:MAX_NAMED_METRICS])
+    if len(names) > MAX_NAMED_METRICS:
+        text += ", …"
+    return f"{format_count(len(rows), 'more metric')}: {text}"
 
 
 def _format_metric(row: MetricRow) -> list[str]:

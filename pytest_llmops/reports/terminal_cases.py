@@ -1,10 +1,10 @@
 """The cases that a terminal shows, of at most four lines each: id and scores, question, the answers before and now."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from pytest_llmops.measurement import format_count
-from pytest_llmops.reports.changed_cases import CaseKind, ShownCase
+from pytest_llmops.reports.changed_cases import BEST, CaseKind, ShownCase
 from pytest_llmops.reports.terminal_page import INDENT, LABEL_WIDTH, Line, Page, Style, measure_width
 from pytest_llmops.results.call_sequences import select_changes
 
@@ -22,7 +22,7 @@ STYLES: dict[CaseKind, Style] = {
 # The names of the cases in the rest of a list
 REST_WORDS: dict[CaseKind, str] = {
     "no recording": "without a recording", "no score": "without a score", "error": "with an error", "failed": "failed",
-    "worse": "worse", "better": "better", "edited": "edited", "changed": "with the same scores",
+    "worse": "worse", "better": "better", "edited": "edited", "changed": "changed with the same scores",
 }  # fmt: skip
 # Kinds that pytest lists itself, with all that is known about them
 LISTED_BY_PYTEST = frozenset({"no recording", "error", "failed"})
@@ -221,6 +221,19 @@ class CaseList:
             lines += self._page.wrap(text)
         trials = {case.trial for case in self._shown if case.trial and case.kind != "no score"}
         if trials:
-            which = trials.pop() if len(trials) == 1 else "the worst trial of each case"
-            lines += self._page.wrap(f"The answers are from {which}.")
+            lines += self._page.wrap(_describe_trials(trials))
         return lines
+
+
+def _describe_trials(trials: Collection[str]) -> str:
+    """Return which trials the shown answers are from.
+
+    >>> _describe_trials(["the worst of 3 trials"])
+    'The answers are from the worst of 3 trials.'
+    """
+    best = [trial for trial in trials if trial.startswith(BEST)]
+    if len(trials) == 1 and not best:
+        return f"The answers are from {next(iter(trials))}."
+    if not best:
+        return "The answers are from the worst trial of each case."
+    return "The answers are from the worst trial of each case. Of better cases, the answer now is from the best trial."

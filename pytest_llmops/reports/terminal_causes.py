@@ -13,7 +13,7 @@ from pytest_llmops.results.verdict import SuiteEdit
 
 MAX_EDITS = 3
 MAX_EDIT_LINES = 6  # of all edits together
-MAX_LINE = 88  # characters of a line of an edit
+MAX_LINE = 120  # characters of a line of an edit
 MAX_NAMES = 5
 
 

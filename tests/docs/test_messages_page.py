@@ -86,6 +86,8 @@ def test_an_unknown_code_and_a_broken_installation_are_errors(
 ) -> None:
     assert cli.main(["docs", "LLM-MIS"]) == 2
     check_message(capsys.readouterr().err)
+    assert cli.main(["docs", "review"]) == 2
+    assert "; similar pages: how-to/review-red-pull-request [LLM-NAME]" in capsys.readouterr().err
     monkeypatch.setattr(documentation, "PACKAGE", tmp_path / "pytest_llmops")
     assert cli.main(["docs"]) == 2
     check_message(capsys.readouterr().err)

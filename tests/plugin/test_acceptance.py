@@ -65,6 +65,16 @@ def test_the_file_that_is_compared_with_is_the_file_that_is_written(project: Pro
     assert not (project.path / "ini.json").exists()
 
 
+def test_an_alias_of_another_version_than_the_accepted_one_is_named(project: Project) -> None:
+    write_suite(project, 3)
+    versions = {f"prompts/help/v{number}.md": "system:\nBe brief.\n" for number in (1, 2)}
+    project.write(**versions, **{"prompts/help/aliases.toml": 'production = "v1"\n'})
+    sentence = " ".join(project.run("--llm-prompt=help=v2", ACCEPT).text.split())
+    assert "the alias production of prompt help still points to v1" in sentence
+    assert "llmops prompts alias help production v2 --reason 'why'" in sentence
+    assert "the alias" not in project.run("--llm-prompt=help=v1", ACCEPT).text
+
+
 def test_dropped_tests_are_counted_and_nothing_is_left_to_do(project: Project) -> None:
     write_suite(project, 20)
     project.run(ACCEPT)

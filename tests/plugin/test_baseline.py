@@ -372,6 +372,24 @@ def test_old_outputs_are_of_the_same_trial_wherever_they_come_from(project: Proj
     assert outputs == ["echo of say hello (2)"] * 2  # the first of the worst trials
 
 
+def test_old_outputs_are_of_the_request_in_the_baseline_else_none_is_shown(project: Project) -> None:
+    git(project, "init", "-q", "-b", "main")
+    for word in ("hello", "another version of the prompt", "hello"):
+        project.write(**{"test_a.py": ANSWERED.format(word=word)})
+        project.record()
+    project.run(*ACCEPT)
+    (project.path / "llmops-baseline-outputs.json.gz").unlink()
+    git(project, "add", ".")
+    git(project, "commit", "-q", "-m", "a cassette with answers of two versions")
+    project.write(**{"test_a.py": ANSWERED.format(word="hallo")})
+    changed = project.record()
+    assert "  before  echo of say hello\n  now     echo of say hallo\n" in changed.text
+    project.record(mode="all")
+    git(project, "add", ".")
+    git(project, "commit", "-q", "--amend", "-m", "a cassette without the version of the baseline")
+    assert "  before  (not stored here)\n  now     echo of say hallo (2)\n" in project.run().text
+
+
 def test_old_outputs_of_a_shared_cassette_are_those_of_the_test(project: Project) -> None:
     git(project, "init", "-q", "-b", "main")
     text = """

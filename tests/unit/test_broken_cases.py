@@ -188,7 +188,8 @@ def test_what_no_other_session_can_prove_promises_nothing(
     assert verdict.sentence.startswith(f"1 case broke (test_a[case 0]): passed 3 of 3, fails 3 of 3; {rest}")
     assert verdict.why.startswith("If nothing had changed, chance would do this in 1 of ")
     assert verdict.why.endswith(
-        "; another session could not prove more, as other cases waver or the baseline has few trials: read its answers"
+        ". Running this case again would not settle it, because other cases also vary or the baseline has few trials. "
+        "Read its answers and decide"
     )
     assert "--llm-again" not in verdict.next_command
     assert "it is your change" not in verdict.next_step
@@ -214,7 +215,7 @@ def test_too_few_new_answers_are_said_beside_what_was_measured(
     assert verdict.why.startswith(
         f"Measured: {measured}; with {cases} cases the true change may be anything from -"
     )
-    assert verdict.why.endswith(f"; ruling a drop out takes {needed}")
+    assert verdict.why.endswith(f"; ruling a drop out needs {needed}")
 
 
 def test_another_answer_is_not_the_code() -> None:

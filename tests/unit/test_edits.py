@@ -91,6 +91,30 @@ def test_another_version_of_the_prompt_is_named_with_its_lines() -> None:
     assert edit(before, now, stored=False) == [replace(found, lines=())]
 
 
+def test_messages_that_a_prompt_adds_before_the_question_are_among_its_lines() -> None:
+    examples = (
+        Message(role="user", content="May I pay\nin dollars?"),
+        Message(role="assistant", content="No."),
+    )
+
+    def build(system: str, *between: Message) -> list[TestRecord]:
+        messages = (
+            Message(role="system", content=system),
+            *between,
+            Message(role="user", content="Hi?"),
+        )
+        return make_suite(Call(model="m", messages=messages, output="Yes."))
+
+    plain = build(PROMPT)
+    added = ("+ user: May I pay in dollars?", "+ assistant: No.")
+    (found,) = edit(plain, build(PROMPT, *examples))
+    assert found.lines == added
+    (found,) = edit(plain, build(f"{PROMPT}\nBe kind.", *examples))
+    assert found.lines == ("+ Be kind.", *added)
+    (found,) = edit(build(PROMPT, *examples), plain)
+    assert found.lines == ("- user: May I pay in dollars?", "- assistant: No.")
+
+
 def test_a_prompt_that_was_edited_without_a_new_version_is_said_to_be_edited() -> None:
     before = make_suite(call(), prompt=prompt_facts("v1", "f-1"))
     now = make_suite(call(system=OTHER_PROMPT), prompt=prompt_facts("v1", "f-2"))

@@ -30,7 +30,8 @@ def test_without_git_or_with_a_tracked_file_nothing_is_written(tmp_path: Path) -
     assert _describe_commit(tmp_path / NAME) == f"commit it, and keep {NAME} out of git"
     assert list(tmp_path.iterdir()) == []
     commit(tmp_path, "outputs too", **{NAME: "x"})
-    assert ignore_in_git(tmp_path / NAME) == "no git"
+    advice = f"commit it, and take the answers out of git: git rm --cached {NAME}"
+    assert _describe_commit(tmp_path / NAME) == advice
     assert not (tmp_path / ".gitignore").exists()
 
 

@@ -13,6 +13,7 @@ from support.sample_run import everywhere, fixed_run
 
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call
+from pytest_llmops.reports.changed_cases import list_cases
 from pytest_llmops.reports.headline import build_headline
 from pytest_llmops.reports.markdown import MAX_BYTES, MAX_SUMMARY_BYTES, render_markdown
 from pytest_llmops.reports.markdown_text import quote_cell, quote_sentence
@@ -297,10 +298,13 @@ def test_names_of_metrics_on_their_scale_and_those_of_a_family() -> None:
         MetricVerdict(name="slips", family=family, status="RED", before=0.9, after=0.8995, change=-0.0005, cases=9)
         for family in ("", "late")
     )  # fmt: skip
+    steady = MetricVerdict(name="trials.passed", before=1.0, after=1.0, cases=9)
     lower = Measurement(name="slips", value=0.1, better="lower")
-    verdict = make_gate(status="AMBER", sentence="s", metrics=metrics)
+    verdict = make_gate(status="AMBER", sentence="s", metrics=(*metrics, steady))
     run = Run(records=(TestRecord(nodeid="a", measurements=(lower,)),), verdicts=(verdict,))
-    rows = rows_below(lines_of(run), "| Metric | Before | Now | Change | Points | Verdict |")
+    lines = lines_of(run)
+    assert "and 1 more metric: `trials.passed`. 1 point is 1 % of a metric's scale." in lines
+    rows = rows_below(lines, "| Metric | Before | Now | Change | Points | Verdict |")
     assert rows == [
         ["`slips`, lower is better", "0.100", "**0.101**", "+0.001", "−0.1", "worse"],
         ["`slips`, family `late`, lower is better", "0.100", "**0.101**", "+0.001", "−0.1", "worse"],
@@ -452,3 +456,28 @@ def test_trials_of_unlike_cases_are_named_in_their_rows() -> None:
     )
     rows = rows_below(lines_of(run), "| Case | Question and expected | Before | Now |")
     assert sorted(row[3] for row in rows) == ["`new`", "`new`<br>(the worst of 3 trials)"]
+
+
+def test_a_better_case_shows_its_best_trial_and_an_old_answer_in_other_trials_is_no_other_scoring() -> None:
+    record = build_record(CASES[0], passed=2)
+    scores = tuple(replace(m, samples=(0.0, 1.0, 1.0)) for m in record.measurements)
+    calls = tuple(Call(output=text) for text in ("wrong", "right", "right, too"))
+    record = replace(record, calls=calls, measurements=scores)
+    change = CaseChange(
+        nodeid=record.nodeid, kind="improved", before_output="wrong", after_output="wrong",
+        scores=(ScoreChange(name="text.contains", before=0.0, after=2 / 3, trials_before=3, trials_after=3, passes=True),),
+    )  # fmt: skip
+
+    def show(record: TestRecord, change: CaseChange) -> tuple[str | None, str, str]:
+        gate = make_gate(status="GREEN", sentence="s", changes=(change,))
+        (case,) = list_cases(Run(records=(record,), verdicts=(gate,)))
+        return case.now, case.trial, case.note
+
+    worst = ("wrong", "the worst of 3 trials", "This trial has the same answer, other trials differ")
+    assert show(record, change) == ("right", "the best of 3 trials", "")
+    unsure = replace(record, calls=calls * 2)  # it is not known which call is of which trial
+    assert show(unsure, change) == worst
+    fallen = replace(change.scores[0], before=2 / 3, after=0.0)
+    assert show(record, replace(change, kind="regressed", scores=(fallen,))) == worst
+    rescored = replace(change, kind="regressed", scores=(replace(fallen, before=1.0),))
+    assert show(record, rescored)[2] == "Same answer, other score"

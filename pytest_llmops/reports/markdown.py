@@ -93,7 +93,8 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
     if form != "causes":
         shown = leading[:SHOWN_CASES]
     worse = [case for case in cases if form == "failures" and case.kind == "worse"]
-    shown_ids = {case.record.nodeid for case in [*shown, *worse[:SHOWN_CASES]]}
+    with_answers = [*shown, *worse[:SHOWN_CASES]]
+    shown_ids = {case.record.nodeid for case in with_answers}
     others = [case for case in cases if case.record.nodeid not in shown_ids]
 
     head = _format_head(headline, names)
@@ -127,7 +128,7 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
     if is_quiet or not has_bad:
         folded = _fold_all(tables, shown, others, room)
     else:
-        folded = [*tables, *_fold_others(others, room, shown)]
+        folded = [*tables, *_fold_others(others, room, with_answers)]
     text = "\n\n".join("\n".join(block) for block in [*head, *folded, *tail] if block)
     return text.replace("\n</details>\n\n<details", "\n</details>\n<details") + "\n"
 

@@ -5,8 +5,6 @@ The tool here is a stand-in for pydantic-evals, with the few names that are read
 
 from __future__ import annotations
 
-import subprocess
-
 import pytest
 from support.messages import check_message
 from support.project import INI, PROGRAM, Project, Result
@@ -47,7 +45,7 @@ class Dataset:
     async def evaluate(self, task):
         answer = task("question")
         await Evaluator().evaluate_async(answer)
-        case = Case("a case", answer, scores={score.name: score for score in self.scores})
+        case = Case("a case", scores={score.name: score for score in self.scores})
         case.evaluator_failures = list(self.failed)
         return Report([case])
     def evaluate_sync(self, task):
@@ -96,12 +94,6 @@ def install(project: Project, version: str) -> None:
     project.write(**{"pydantic_evals-0.dist-info/METADATA": METADATA.format(version=version)})
 
 
-def commit_all(project: Project) -> None:
-    for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "recorded"]):
-        identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
-        subprocess.run(["git", *identity, *arguments], cwd=project.path, check=True)
-
-
 def notes(result: Result) -> str:
     return "\n".join(result.run.notes)
 
@@ -122,24 +114,6 @@ def test_a_tools_tests_are_recorded_and_its_scores_are_measured(adopted: Project
     assert (polite.value, polite.detail["tool_passed"]) == (1.0, True)
     assert "pydantic" not in notes(replayed)
     assert "test_other" not in replayed.records
-
-
-def test_an_old_answer_of_git_is_never_the_one_of_a_tools_judge(adopted: Project) -> None:
-    suite = """
-from pydantic_evals import Dataset, Result
-from pydantic_evals.evaluators import ask
-
-def test_scores():
-    Dataset(Result("Match", {value})).evaluate_sync(lambda question: ask("{word} " + question))
-"""
-    adopted.write(**{"test_a.py": suite.format(value=1.0, word="hello")})
-    adopted.record()
-    adopted.run("--llm-accept=first")
-    (adopted.path / "llmops-baseline-outputs.json.gz").unlink()
-    commit_all(adopted)
-    adopted.write(**{"test_a.py": suite.format(value=0.0, word="goodbye")})
-    changed = adopted.record()
-    assert "  before  echo of hello question\n  now     echo of goodbye question\n" in changed.text
 
 
 def test_what_a_tool_could_not_score_is_an_error_also_if_the_test_passed(adopted: Project) -> None:

@@ -22,7 +22,7 @@ STYLES: dict[CaseKind, Style] = {
 # The names of the cases in the rest of a list
 REST_WORDS: dict[CaseKind, str] = {
     "no recording": "without a recording", "no score": "without a score", "error": "with an error", "failed": "failed",
-    "worse": "worse", "better": "better", "edited": "edited", "changed": "changed with the same scores",
+    "worse": "worse", "better": "better", "edited": "edited", "changed": "changed (same scores)",
 }  # fmt: skip
 # Kinds that pytest lists itself, with all that is known about them
 LISTED_BY_PYTEST = frozenset({"no recording", "error", "failed"})

@@ -484,6 +484,8 @@ def _explain_same_answer(change: CaseChange) -> str:
 def name_cases(records: Iterable[TestRecord]) -> dict[str, str]:
     """Return a short name for each test, by node id: only its parameters, else with its function, else with its file.
 
+    All cases of a function have names of the same form.
+
     >>> records = [TestRecord(nodeid="a.py::test_a[late]"), TestRecord(nodeid="a.py::test_b[late]"), TestRecord(nodeid="a.py::test_c")]
     >>> list(name_cases(records).values())
     ['test_a[late]', 'test_b[late]', 'test_c']
@@ -494,12 +496,17 @@ def name_cases(records: Iterable[TestRecord]) -> dict[str, str]:
     open_ids = dict.fromkeys(nodeids)
     for make in makers:
         counts = Counter(map(make, nodeids))
+        shared = {_name_function(nodeid) for nodeid in open_ids if counts[make(nodeid)] > 1}
         for nodeid in list(open_ids):
-            name = make(nodeid)
-            if counts[name] == 1 or make is str:
-                names[nodeid] = shorten_id(name)
+            if make is str or _name_function(nodeid) not in shared:
+                names[nodeid] = shorten_id(make(nodeid))
                 del open_ids[nodeid]
     return {nodeid: names[nodeid] for nodeid in dict.fromkeys(nodeids)}
+
+
+def _name_function(nodeid: str) -> str:
+    """Return the node id without parameters."""
+    return nodeid.partition("[")[0]
 
 
 def _name_parameters(nodeid: str) -> str:

@@ -13,7 +13,7 @@ from pytest_llmops.results.details import CollectionError, as_list, as_mapping, 
 from pytest_llmops.results.fault_survey import read_survey
 from pytest_llmops.results.fork import read_forks
 from pytest_llmops.results.problems import list_failed_measurements, list_record_commands
-from pytest_llmops.results.run import OUTCOMES, Outcome, Run, TestRecord, is_judged
+from pytest_llmops.results.run import OUTCOMES, Outcome, Run, is_judged
 from pytest_llmops.results.shares import ShareVerdict
 from pytest_llmops.results.verdict import NOT_CONFIRMED, STRICT_PREFIX, Verdict
 
@@ -216,17 +216,19 @@ class _Reader:
             return None
         facts = [f"{counts.passed:,} of {counts.total:,} tests passed"]
         if self._kinds["worse"] or self._kinds["better"]:  # of those that passed
-            facts.insert(0, self._describe_moves())
+            facts.append(f"besides the failed tests, {self._describe_moves()}")
         if counts.errored:
             facts.append(f"{format_count(counts.errored, 'test')} ended with an error")
         if self._gate is None:
             facts.append(NO_BASELINE)
-        is_single = counts.failed == 1
         failed = [record for record in self._run.records if record.outcome == "failed"]
         command = ""
         if len(failed) == counts.failed <= MAX_NAMED_TESTS:
             command = format_rerun(self._run, failed, self._folder)
         command = command or self._complete("pytest --lf")
+        next_step = f"Fix {'it and run it' if counts.failed == 1 else 'them and run them'} again:"
+        if self._run.meta.get("accepted"):  # a person has decided, and knows the failed tests
+            next_step = command = ""
         caution = ""
         if any(is_judged(score) for record in failed for score in list_failed_measurements(record)):
             caution = self._find_caution()
@@ -238,7 +240,7 @@ class _Reader:
             why=self._name_other_failures(),
             also=self._describe_beaten(),
             caution=caution,
-            next_step=f"Fix {'it and run it' if is_single else 'them and run them'} again:",
+            next_step=next_step,
             command=command,
         )
 
@@ -403,7 +405,9 @@ class _Reader:
         skipped = self._run.count("skipped")
         if not counts.total and skipped:
             return Headline(word="NONE", sentence=f"No test ran: {format_count(skipped, 'test')} skipped")
-        if gate is None and (not counts.total or not any(map(_measures, self._run.records))):
+        if gate is None and (
+            not counts.total or not any(record.measurements for record in self._run.records)
+        ):
             if counts.total and any(record.calls or record.facts for record in self._run.records):
                 return self._without_baseline()
             return Headline(
@@ -572,10 +576,6 @@ class _Reader:
     def _complete(self, command: str) -> str:
         """Return a command with the options of this run that decide its requests; "" stays ""."""
         return complete_command(command, str(self._run.meta.get("command", "")))
-
-
-def _measures(record: TestRecord) -> bool:
-    return bool(record.measurements)
 
 
 def _read_worse(count: int) -> str:

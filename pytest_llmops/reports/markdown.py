@@ -92,7 +92,9 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
     shown = leading
     if form != "causes":
         shown = leading[:SHOWN_CASES]
-    shown_ids = {case.record.nodeid for case in shown}
+    worse = [case for case in cases if form == "failures" and case.kind == "worse"]
+    with_answers = [*shown, *worse[:SHOWN_CASES]]
+    shown_ids = {case.record.nodeid for case in with_answers}
     others = [case for case in cases if case.record.nodeid not in shown_ids]
 
     head = _format_head(headline, names)
@@ -106,6 +108,9 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
     head += _format_metrics(run, gate)
     head += _format_amounts(gate)
     tables = _format_cases(shown, len(leading)) if form != "causes" and shown else []
+    if worse:
+        more = _format_cases(worse[:SHOWN_CASES], len(worse))
+        tables = [*tables, *(block for block in more if block not in tables)]
     tail = [
         *_format_comparisons(run),
         *_format_faults(run),
@@ -123,7 +128,7 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
     if is_quiet or not has_bad:
         folded = _fold_all(tables, shown, others, room)
     else:
-        folded = [*tables, *_fold_others(others, room, shown)]
+        folded = [*tables, *_fold_others(others, room, with_answers)]
     text = "\n\n".join("\n".join(block) for block in [*head, *folded, *tail] if block)
     return text.replace("\n</details>\n\n<details", "\n</details>\n<details") + "\n"
 

@@ -134,14 +134,7 @@ def format_answers(cases: Sequence[ShownCase]) -> list[list[str]]:
 
 
 def _format_answers_row(case: ShownCase, shared_trial: str, *, with_kind: bool) -> list[str]:
-    note = case.note
-    if case.before is None or case.now is None:
-        before = NOTHING if case.before is None else quote_cell(case.before, MAX_ANSWER)
-        now = NOTHING if case.now is None else quote_cell(case.now, MAX_ANSWER)
-    else:
-        old, new = cut_answers(case.before, case.now, MAX_ANSWER)
-        before = note or quote_cell(old, MAX_ANSWER)
-        now = quote_cell(new, MAX_ANSWER)
+    before, now = _quote_answers(case)
     if case.trial and not shared_trial:
         now += f"<br>({case.trial})"
     if case.why and not (case.expected and case.expected in case.why):
@@ -154,13 +147,29 @@ def _format_answers_row(case: ShownCase, shared_trial: str, *, with_kind: bool) 
 
 
 def format_failures(cases: Sequence[ShownCase]) -> list[list[str]]:
-    """Return a table of failed cases with answer and reason."""
+    """Return a table of failed cases with answer and reason, and the answer before as far as it is known."""
     rows = []
     for case in cases:
-        answer = NOTHING if case.now is None else quote_cell(case.now, MAX_ANSWER)
+        before, now = _quote_answers(case)
         why = quote_cell(case.why) if case.why else NOTHING
-        rows.append([_format_name(case), _format_question(case), answer, why + _format_steps(case)])
-    return [format_table(["Case", "Question and expected", "Answer", "Why it failed"], rows)]
+        rows.append([_format_name(case), _format_question(case), before, now, why + _format_steps(case)])
+    answer = "Answer"
+    if any(case.before is not None for case in cases):
+        answer = "Now"
+    blocks = [format_table(["Case", "Question and expected", "Before", answer, "Why it failed"], rows)]
+    if any(case.lacks_before for case in cases):
+        blocks.append([FETCH_HISTORY])
+    return blocks
+
+
+def _quote_answers(case: ShownCase) -> tuple[str, str]:
+    """Return the cells with the answers before and now; of two long ones the part around the difference."""
+    if case.before is None or case.now is None:
+        before = NOTHING if case.before is None else quote_cell(case.before, MAX_ANSWER)
+        now = NOTHING if case.now is None else quote_cell(case.now, MAX_ANSWER)
+        return before, now
+    old, new = cut_answers(case.before, case.now, MAX_ANSWER)
+    return case.note or quote_cell(old, MAX_ANSWER), quote_cell(new, MAX_ANSWER)
 
 
 def _format_steps(case: ShownCase) -> str:

@@ -145,6 +145,7 @@ class _Builder:
         if self._verbosity < 0:
             short = [
                 *self._sentence_lines(),
+                *self._beaten_lines(),
                 *self._fault_count_lines(),
                 *self._lint_lines(),
                 *self._fork_lines(),
@@ -427,6 +428,13 @@ class _Builder:
         return self._page.fact(
             headline.word, f"{self._page.quote(headline.sentence, 600)}.", WORD_STYLES[headline.word]
         )
+
+    def _beaten_lines(self) -> list[Line]:
+        """Return the verdict on the change since the baseline that a graver word hides."""
+        if not self._headline.also:
+            return []
+        text = self._page.quote(self._headline.also, 600)
+        return self._page.fact("", text.rstrip(".") + ".")
 
     def _verdict_lines(self) -> list[Line]:
         """Return the verdict, what follows from it, the reports and the next step."""

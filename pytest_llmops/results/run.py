@@ -596,4 +596,4 @@ def iter_run_self_judging_notes(records: Sequence[TestRecord], meta: Mapping[str
     []
     """
     if SettingsMeta.from_wire(meta.get("settings")).self_judging != "allow":
-        yield from iter_self_judging_notes(record.calls for record in records)
+        yield from iter_self_judging_notes((record.calls, record.measurements) for record in records)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Literal, TypeAlias
 
-from pytest_llmops.measurement import Json, Measurement, format_count, to_builtins
+from pytest_llmops.measurement import Json, Measurement, as_finite_float, format_count, to_builtins
 from pytest_llmops.results.comparison import (
     Axis,
     MetricKey,
@@ -333,8 +333,8 @@ def _summarize_metric(group: Sequence[tuple[TestRecord, Measurement]], uneven: U
     measurements = [measurement for _, measurement in group]
     first = measurements[0]
     values = _list_values(group, uneven)
-    statuses = Counter(measurement.status for measurement in measurements)
-    thresholds = {measurement.threshold for measurement in measurements if measurement.threshold is not None}
+    statuses = Counter(map(_read_status, measurements))
+    thresholds = {limit for limit in map(_read_threshold, measurements) if limit is not None}
     histogram: tuple[int, ...] = ()
     if first.unit == "1":
         histogram = _count_bins(values)
@@ -365,6 +365,25 @@ def _summarize_metric(group: Sequence[tuple[TestRecord, Measurement]], uneven: U
         median=_median_value(values),
         maximum=values[-1],
     )
+
+
+def _read_threshold(measurement: Measurement) -> float | None:
+    """Return the threshold of a score, or the one that an adopted tool compares it with; None: it has neither."""
+    if measurement.threshold is not None:
+        return measurement.threshold
+    return as_finite_float(measurement.detail.get("tool_threshold"))
+
+
+def _read_status(measurement: Measurement) -> str:
+    """Return the status of a score; of an adopted one with a threshold, what its tool found."""
+    passed = measurement.detail.get("tool_passed")
+    if (
+        measurement.status != "recorded"
+        or not isinstance(passed, bool)
+        or _read_threshold(measurement) is None
+    ):
+        return measurement.status
+    return "passed" if passed else "failed"
 
 
 def _find_common_scale(measurements: Iterable[Measurement]) -> Scale | None:

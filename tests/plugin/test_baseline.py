@@ -390,6 +390,20 @@ def test_old_outputs_are_of_the_request_in_the_baseline_else_none_is_shown(proje
     assert "  before  (not stored here)\n  now     echo of say hallo (2)\n" in project.run().text
 
 
+def test_an_old_answer_is_never_the_one_of_a_judge(project: Project) -> None:
+    git(project, "init", "-q", "-b", "main")
+    judged = ANSWERED + "    with set_purpose('judge'):\n        llm.complete(f'judge {{answer}}')\n"
+    judged = f"from pytest_llmops.recorder import set_purpose{judged}"
+    project.write(**{"test_a.py": judged.format(word="hello")})
+    project.record()
+    project.run(*ACCEPT)
+    (project.path / "llmops-baseline-outputs.json.gz").unlink()
+    git(project, "add", ".")
+    git(project, "commit", "-q", "-m", "recorded")
+    project.write(**{"test_a.py": judged.format(word="hallo")})
+    assert "  before  echo of say hello\n  now     echo of say hallo\n" in project.record().text
+
+
 def test_old_outputs_of_a_shared_cassette_are_those_of_the_test(project: Project) -> None:
     git(project, "init", "-q", "-b", "main")
     text = """

@@ -291,3 +291,20 @@ def test_tests_of_robustness_replay(project: Project, workers: int) -> None:
     assert replayed.outcomes == {"passed": 2}
     assert "3 replayed, 0 recorded, 0 stale" in replayed.text
     assert replayed.run.notes == ()
+
+
+def test_a_judges_call_that_its_client_gave_up_needs_nothing_if_the_test_passed(project: Project) -> None:
+    release = threading.Event()
+    before, _, _ = ROBUST.partition("@pytest.mark.llm_cassette\ndef test_timeout")
+    cancel = ROBUST[ROBUST.index("@pytest.mark.llm_cassette\ndef test_cancel") :]
+    judged = cancel.replace(
+        "    asyncio.run(within())", "    with set_purpose('judge'):\n        asyncio.run(within())"
+    )
+    project.write(**{"test_a.py": f"from pytest_llmops.recorder import set_purpose{before}{judged}"})
+    project.server.queue.append(Reply(b"{}", before=partial(wait, release)))
+    result = project.record()
+    release.set()
+    assert result.outcomes == {"passed": 1}
+    assert result.run.notes[0].endswith(
+        "its client gave it up (CancelledError), as after a time-out. If the test passed, nothing is to be done"
+    )

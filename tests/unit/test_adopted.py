@@ -107,6 +107,21 @@ def test_a_tools_texts_are_cut_and_its_verdict_is_kept() -> None:
     assert (score.detail["tool_threshold"], score.detail["tool_passed"]) == (0.5, True)
 
 
+def test_a_tools_threshold_and_its_failures_are_in_the_table_of_metrics() -> None:
+    scores = [
+        make_measurement("deepeval", ToolScore(metric="Fact", value=value, threshold=0.5, passed=value > 0.5))
+        for value in (0.2, 0.9)
+    ]
+    records = tuple(
+        TestRecord(nodeid=f"t{number}", measurements=(score,)) for number, score in enumerate(scores)
+    )
+    (metric,) = summarize_run(Run(records=records)).metrics
+    assert (metric.threshold, metric.passed, metric.failed, metric.recorded) == (0.5, 1, 1, 0)
+    bare = make_measurement("deepeval", ToolScore(metric="Fact", value=0.2, passed=False))
+    (metric,) = summarize_run(Run(records=(TestRecord(nodeid="t", measurements=(bare,)),))).metrics
+    assert (metric.threshold, metric.failed, metric.recorded) == (None, 0, 1)
+
+
 def test_an_error_that_a_passing_test_expects_is_no_error_of_the_test() -> None:
     keeper = ScoreKeeper()
     tool = load_tool("deepeval")

@@ -208,7 +208,19 @@ def test_fail_keeps_the_verdict_that_it_hides() -> None:
     text = render_markdown(replace(run, records=(*run.records, failed)))
     assert text.startswith("## 🔴 FAIL: 1 of 41 tests failed\n")
     assert "\nAgainst the baseline: RED, the suite got worse by 17.5 points (`text.contains`)" in text
-    assert "<summary>9 worse, 2 better, 29 changed with the same scores</summary>" in text
+    assert "besides the failed tests, 9 cases broke, 2 better." in text
+    assert "### The 5 worst of 9 cases\n\n| Case | Question and expected | Before | Now" in text
+    assert "<summary>4 more worse, 2 better, 29 changed with the same scores</summary>" in text
+
+
+def test_a_failed_case_has_its_answer_before() -> None:
+    run = red_run()
+    first, *others = run.records
+    text = render_markdown(replace(run, records=(replace(first, outcome="failed", message="no"), *others)))
+    (row,) = rows_below(text.splitlines(), "| Case | Question and expected | Before | Now | Why it failed |")
+    before = run.changes[first.nodeid].before_output
+    assert before is not None
+    assert before[:20] in row[2]
 
 
 def test_a_cause_of_many_tests_is_said_once() -> None:

@@ -68,6 +68,10 @@ def test_quiet_gives_verdict_and_next_step_and_very_quiet_nothing() -> None:
     )
     labels = [line.text[:9].strip() for line in summary_lines(doubted, verbosity=-1)]
     assert labels == ["FAIL", "caution", "note", "next", ""]
+    run = red_run()
+    beaten = replace(run, records=(*run.records, TestRecord(nodeid="t.py::test_plain", outcome="failed")))
+    lines = [line.text for line in summary_lines(beaten, verbosity=-1)]
+    assert lines[1].lstrip().startswith("Against the baseline: RED, ")
     assert summary_lines(fixed_run(), verbosity=-2) == []
     assert summary_lines(fixed_run(), verbosity=-3) == []
 
@@ -79,6 +83,9 @@ def test_what_a_person_accepted_has_no_next_step() -> None:
     accepted = text_of(summary_lines(replace(run, meta={**run.meta, "accepted": True})))
     assert "next  " not in accepted
     assert "--llm-accept" not in accepted
+    failed = TestRecord(nodeid="t.py::test_plain", outcome="failed")
+    run = replace(run, records=(*run.records, failed), meta={**run.meta, "accepted": True})
+    assert "next  " not in text_of(summary_lines(run))
 
 
 def test_a_metric_shows_mean_threshold_failures_and_distribution() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from support.messages import check_message
 
@@ -7,7 +9,7 @@ from pytest_llmops import recorder
 from pytest_llmops import recorder as softly
 from pytest_llmops.judges.evaluate import judge_answer, resolve_judge, why_self_judging
 from pytest_llmops.judges.panel import Panel
-from pytest_llmops.measurement import Json
+from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call, Verdict
 from pytest_llmops.recorder import Exchange, Recorder
 from pytest_llmops.results.run import TestRecord, iter_run_self_judging_notes
@@ -27,6 +29,15 @@ def test_one_sentence_for_each_judge_with_its_tests() -> None:
     result = list(iter_run_self_judging_notes((OWN, other, OWN), {"settings": {"self_judging": "warn"}}))
     check_message(result)
     assert all(len(first) < 200 for first in result)
+
+
+def test_the_judge_of_an_adopted_tool_is_chosen_in_the_tool() -> None:
+    score = Measurement(name="deepeval.fact", value=1, detail={"tool": "deepeval"})
+    (adopted,) = iter_run_self_judging_notes((replace(OWN, measurements=(score,)),), {})
+    assert adopted.endswith("give the metrics of deepeval another model")
+    both = replace(OWN, measurements=(score, Measurement(name="judge.quality", value=1)))
+    (own,) = iter_run_self_judging_notes((both,), {})
+    assert own.endswith("name another with --llm-judge-model")
 
 
 @pytest.mark.parametrize(

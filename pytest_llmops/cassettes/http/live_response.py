@@ -268,6 +268,8 @@ class LiveAnswer:
             ) from error
         name = type(error).__name__
         why = f"its answer broke off ({name})"
+        if name == "CancelledError":  # of asyncio
+            why = f"its client gave it up ({name}), as after a time-out. If the test passed, nothing is to be done"
         if NO_CONNECTION.match(name.removeprefix("Client")):
             why = f"no connection to {self._question.address} ({name}): is the server up?"
             vars(error)["llmops_note"] = why  # for the traceback of the test

@@ -38,7 +38,7 @@ def compared_run(status: str) -> Run:
 def test_annotations_show_the_case_at_the_changed_prompt_else_at_the_line_that_failed() -> None:
     first, second, *cases = format_annotations(compared_run("RED"), {"prompts/greet/v2.md": 7})
     assert first.startswith(
-        "::error title=FAIL%3A 1 of 3 tests failed::Do not merge, the build fails: 1 case worse, 0 better; "
+        "::error title=FAIL%3A 1 of 3 tests failed::Do not merge, the build fails: 1 of 3 tests passed; besides the failed "
     )
     assert second == "::error title=Against the baseline%3A RED::s. [LLM-RED]"
     assert cases == [

@@ -255,5 +255,5 @@ def test_looks_beside_it_are_refused(project: Project) -> None:
 
 def test_the_header_shows_what_is_requested(project: Project) -> None:
     write_suite(project)
-    assert "a test with a new request asks live" in run_changed(project)[0].line("llm: recordings")
+    assert "a test with a new request runs live" in run_changed(project)[0].line("llm: recordings")
     assert json.loads((project.path / "run-file.json").read_text())["meta"]["settings"]["changed"] is True

@@ -134,6 +134,6 @@ def test_without_a_baseline_the_recordings_say_what_they_can(
             assert verdict.status == "unknown"
             assert text in verdict.sentence
             check_message(verdict.sentence)
-            assert "cannot tell what moved: there is no baseline" in result.text
+            assert "cannot tell what moved: no baseline" in result.text
     project.write(**{"test_a.py": short})
     assert project.run().run.verdicts == ()

@@ -92,7 +92,7 @@ def test_a_failing_save_is_reported_once_and_touches_nothing_else(project: Proje
     }
     assert set(messages) == {"test_read_only", "test_full", "test_blocked", "test_next"}
     assert messages["test_next"].startswith(
-        "CassetteMiss: not asked: "
+        "CassetteMiss: not called: "
     )  # a full disk stops the run's live calls
     assert "No space left on device" in messages["test_full"]
     check_message(sorted(messages.items()))

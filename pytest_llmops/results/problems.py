@@ -197,11 +197,11 @@ def iter_changed_notes(records: Sequence[TestRecord]) -> Iterator[str]:
     A test is listed once, under the first change of its requests.
 
     >>> list(iter_changed_notes([TestRecord(nodeid="t", facts={"cassette": {"changes": ["messages[0]"]}})]))
-    ['--llm-record=changed: 1 of 1 test with a new request, 0 calls asked live, 0 saved', 'changed, messages[0]: t']
+    ['--llm-record=changed: 1 of 1 test with a new request, 0 live calls, 0 saved', 'changed, messages[0]: t']
     """
     calls = [call for record in records for call in record.calls]
     saved = sum(call.replayed for call in calls)
-    live = format_count(len(calls) - saved, "call")
+    live = format_count(len(calls) - saved, "live call")
     names_by_change: dict[str, list[str]] = defaultdict(list)
     names_by_header_note: dict[str, list[str]] = defaultdict(list)
     changed_tests = set()
@@ -215,7 +215,7 @@ def iter_changed_notes(records: Sequence[TestRecord]) -> Iterator[str]:
         for note in facts.header_notes:
             names_by_header_note[note].append(record.nodeid)
     tests = format_count(len(records), "test")
-    yield f"--llm-record=changed: {len(changed_tests)} of {tests} with a new request, {live} asked live, {saved:,} saved"
+    yield f"--llm-record=changed: {len(changed_tests)} of {tests} with a new request, {live}, {saved:,} saved"
     for change, names in names_by_change.items():
         yield f"changed, {change}: {format_name_list(names)}"
     for note, names in names_by_header_note.items():

@@ -62,7 +62,7 @@ def test_an_unchanged_suite_asks_nothing_and_needs_no_key(project: Project) -> N
     result, calls = run_changed(project, "--llm-trials=2")
     assert (result.outcomes, calls, changes_of(result)) == ({"passed": 3}, 0, {})
     assert [trials_of(result, name) for name in result.records] == [2, 2, 2]
-    assert "0 of 3 tests with a new request, 0 calls asked live, 8 saved" in result.run.notes[0]
+    assert "0 of 3 tests with a new request, 0 live calls, 8 saved" in result.run.notes[0]
     assert project.cassettes() == cassettes
 
 

@@ -375,7 +375,7 @@ def test_the_first_answer_that_finds_no_room_stops_the_calls_of_the_run(
     assert len({line.partition("[Errno")[0] for line in full}) <= 2 * paid
     assert result.text.count("lost: 1 paid answer") == paid
     refused = [
-        record for record in result.records.values() if record.message.startswith("CassetteMiss: not asked")
+        record for record in result.records.values() if record.message.startswith("CassetteMiss: not called")
     ]
     assert len(refused) == 6 - paid
     assert len({record.message for record in refused}) == 1

@@ -231,12 +231,12 @@ def test_a_refusal_without_a_word(model: AnthropicModel, server: Claude) -> None
 @pytest.mark.parametrize(
     ("status", "kind", "step"),
     [
-        (400, "request", "read what the server says"),
+        (400, "request", "read the message of the server"),
         (401, "auth", "check the API key"),
         (403, "auth", "check what this API key may do"),
-        (404, "request", "read what the server says"),
+        (404, "request", "read the message of the server"),
         (408, "timeout", "try again later"),
-        (413, "request", "read what the server says"),
+        (413, "request", "read the message of the server"),
         (429, "rate_limit", "slow down"),
         (500, "server", "try again later"),
         (529, "server", "try again later"),
@@ -323,7 +323,7 @@ def test_hostile_fields_are_no_other_type(model: AnthropicModel, server: Claude,
 
 
 def test_what_the_sdk_does_not_take(model: AnthropicModel, server: Claude) -> None:
-    with pytest.raises(UsageError, match=r"the anthropic SDK takes no such parameter: .*temprature"):
+    with pytest.raises(UsageError, match=r"the anthropic SDK has no such parameter: .*temprature"):
         model.complete("hi", temprature=0)
     # The SDK refuses long answers without a stream; it is no wrong parameter.
     assert "Streaming is required" in str(failing(model, max_tokens=100_000))

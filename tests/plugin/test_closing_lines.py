@@ -80,8 +80,10 @@ def test_the_section_ends_with_verdict_report_and_next_step(
     if command:
         assert after[0].startswith("next      ")
         assert after[1:] == [f"          {command}"]
-    # -q has the verdict and the next step only.
-    assert states.run("-q").text.splitlines()[-len(after) - 2 : -1] == [lines[place], *after]
+    # -q has only the verdict, the verdict against the baseline below another headline, and the next step.
+    quiet = states.run("-q").text.splitlines()
+    quiet = [line for line in quiet if not line.strip().startswith("Against the baseline: ")]
+    assert quiet[-len(after) - 2 : -1] == [lines[place], *after]
 
 
 def test_it_is_the_same_with_workers_and_not_there_if_silence_is_asked_for(

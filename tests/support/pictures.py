@@ -21,7 +21,7 @@ from support.report_page import show
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 SHOWN = Path(__file__).parents[1] / "golden" / "pictures"
 WIDTH = 1080
-HEIGHTS = (720, 1100)  # the tab Over time begins lower
+HEIGHTS = (720, 875)  # the tab Over time begins lower
 MOST_BYTES = 150_000
 PICTURES = ("report-red", "report-history")
 VISIBLE = """

@@ -8,6 +8,7 @@ import importlib
 import os
 import random
 import re
+from collections import Counter
 from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import hypothesis
 import pytest
 from support import loading, messages
+from support.messages import PROGRESS
 
 from pytest_llmops.redaction.secret_names import is_secret_name
 
@@ -117,78 +119,59 @@ def _messages_of_the_test(
     messages.SEEN.test = ""
 
 
-_of_workers: dict[str, set[str]] = {}
-_passed: set[str] = set()
-_not_run: list[str] = []  # failed, left out, or skipped although they have a message
-CACHE_KEY = "llmops/tests_by_message"
-
-
-def pytest_deselected(items: list[pytest.Item]) -> None:
-    _not_run.extend(item.nodeid for item in items)
-
-
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if report.when == "call" and report.passed:
-        _passed.add(report.nodeid)
-    if report.failed or (report.skipped and "has_message" in report.keywords):
-        _not_run.append(report.nodeid)
-
-
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Note which tests check messages: where such a test is skipped, the numbers of tests are not compared."""
+    """Note which tests check messages: where such a test is skipped, its file has not run whole."""
     code = getattr(getattr(item, "function", None), "__code__", None)
     if code is not None and "check_message" in code.co_names:
         item.extra_keyword_matches.add("has_message")
 
 
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    PROGRESS.narrowed.update(messages.file_of(item.nodeid) for item in items)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    PROGRESS.collected.update(messages.file_of(item.nodeid) for item in session.items)
+    named = [argument for argument in session.config.args if "::" in argument]
+    for argument in named:
+        file = (session.config.invocation_params.dir / messages.file_of(argument)).resolve()
+        PROGRESS.narrowed.add(os.path.relpath(file, session.config.rootpath).replace(os.sep, "/"))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    file = messages.file_of(report.nodeid)
+    if report.failed:
+        PROGRESS.narrowed.add(file)
+    is_over = report.when == "call" or (report.when == "setup" and report.skipped)
+    if is_over and not (report.skipped and "has_message" in report.keywords):
+        PROGRESS.finished[file] += 1
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
     """Store the messages of this session, or compare how many tests saw each: xdist's workers hand theirs over."""
     output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
     if output is not None:
         output["llmops_messages"] = {text: sorted(tests) for text, tests in messages.SEEN.tests.items()}
+        output["llmops_collected"] = dict(PROGRESS.collected)
+        output["llmops_narrowed"] = sorted(PROGRESS.narrowed)
         return
-    for text, tests in messages.SEEN.tests.items():
-        _of_workers.setdefault(text, set()).update(tests)
     if messages.writing():
-        _store_messages(session.config)
-    elif exitstatus == pytest.ExitCode.OK and not (
-        _not_run or messages.other_packages() or not _is_whole(session.config)
-    ):
-        changed = messages.differences(_of_workers, messages.read_messages(messages.STORED))
+        messages.store(messages.SEEN.tests, PROGRESS.list_whole())
+    elif not messages.other_packages():
+        changed = messages.differences(messages.SEEN.tests, PROGRESS.list_whole())
         if changed:
             print(
-                f"\n{messages.STORED.name}: another number of tests saw these messages; LLMOPS_GOLDEN=write stores it"
+                "\ntests/golden/messages: another number of tests saw these messages; LLMOPS_GOLDEN=write stores it"
             )
             print("\n".join(changed))
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def _is_whole(config: pytest.Config) -> bool:
-    """Return whether all tests were to run: no file, no expression and no earlier failures were named."""
-    narrowed = config.option.keyword or config.option.markexpr or config.getoption("lf", False)
-    return config.args_source == pytest.Config.ArgsSource.TESTPATHS and not narrowed
-
-
-def _store_messages(config: pytest.Config) -> None:
-    assert config.cache is not None
-    cached: dict[str, list[str]] = config.cache.get(CACHE_KEY, {})
-    earlier: dict[str, set[str]] = {}
-    for text, tests in cached.items():
-        earlier[text] = {test for test in tests if test not in _passed and _still_exists(test)}
-    messages.store(_of_workers, earlier)
-    for text, ran in _of_workers.items():
-        earlier[text] = earlier.get(text, set()) | ran
-    config.cache.set(CACHE_KEY, {text: sorted(tests) for text, tests in earlier.items() if tests})
-
-
-def _still_exists(nodeid: str) -> bool:
-    path, _, name = nodeid.partition("::")
-    file = messages.TESTS.parent / path
-    function = name.partition("[")[0].rpartition("::")[2]
-    return file.is_file() and f"def {function}(" in file.read_text(encoding="utf-8")
-
-
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    for text, tests in getattr(node, "workeroutput", {}).get("llmops_messages", {}).items():
-        _of_workers.setdefault(text, set()).update(tests)
+    output = getattr(node, "workeroutput", {})
+    for text, tests in output.get("llmops_messages", {}).items():
+        messages.SEEN.tests.setdefault(text, set()).update(tests)
+    # Each worker collects all tests.
+    PROGRESS.collected |= Counter(output.get("llmops_collected", {}))
+    PROGRESS.narrowed.update(output.get("llmops_narrowed", []))

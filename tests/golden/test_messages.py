@@ -16,46 +16,126 @@ MESSAGES = st.lists(LINES, min_size=1, max_size=4).map("\n".join).filter(str.str
 
 
 @given(st.dictionaries(MESSAGES, st.integers(1, 20)))
-def test_what_is_written_is_read(stored: dict[str, int]) -> None:
-    assert parse(as_text(stored)) == stored
+def test_what_is_written_is_read(counts: dict[str, int]) -> None:
+    assert parse(as_text(counts)) == counts
 
 
-def test_a_name_of_a_test_is_nowhere_in_the_file() -> None:
-    text = messages.STORED.read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    "path", sorted(messages.STORED.rglob("*.txt")), ids=lambda path: str(path.relative_to(messages.STORED))
+)
+def test_each_file_is_of_a_test_file_and_names_no_test(path: Path) -> None:
+    source = messages.TESTS / path.relative_to(messages.STORED).with_suffix(".py")
+    assert source.is_file(), f"{path.name}: its test file is gone; delete it"
+    text = path.read_text(encoding="utf-8")
     heads = [line for line in text.splitlines()[1:] if line and not line.startswith(messages.INDENT)]
-    assert {line.lstrip("0123456789") for line in heads} == {" test", " tests"}
+    assert {line.lstrip("0123456789") for line in heads} <= {" test", " tests"}
+    assert as_text(parse(text)) == text
+
+
+@pytest.fixture
+def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of stored messages of its own."""
+    monkeypatch.setattr(messages, "STORED", tmp_path)
+    return tmp_path
 
 
 def test_another_message_is_refused_with_the_difference(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stored: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(messages, "STORED", tmp_path / "messages.txt")
-    monkeypatch.setattr(messages, "SEEN", messages.Seen(test="test_a"))
+    monkeypatch.setattr(messages, "SEEN", messages.Seen(test="tests/unit/test_a.py::test_a"))
     monkeypatch.delenv("LLMOPS_GOLDEN", raising=False)
-    store({"expected a, got b": ["test_a"], "as stored": ["test_a"]}, {})
+    test, elsewhere = ["tests/unit/test_a.py::test_a"], ["tests/unit/test_b.py::test_a"]
+    store({"expected a, got b": test, "as stored": test, "of another file": elsewhere}, [])
     with pytest.raises(AssertionError, match=r"-expected a, got b\n\+expected a, got c"):
         check_message("expected a, got c")
     assert check_message(ValueError("as stored"))
-    with pytest.raises(AssertionError, match=r"does not have this message.*\nquite another"):
-        check_message("quite another")
+    with pytest.raises(AssertionError, match=r"unit/test_a.txt does not have this message.*\nof another"):
+        check_message("of another file")
     with pytest.raises(AssertionError, match="got an empty text"):
         check_message(" ")
 
 
-def test_a_message_that_no_test_sees_any_more_goes(tmp_path: Path) -> None:
-    path = tmp_path / "messages.txt"
-    store({"old": ["x"], "shared": ["x", "y"], "of a test that never ran here": ["z"]}, {}, path)
-    store({"new": ["x"]}, {"old": (), "shared": ["y"]}, path)
-    assert parse(path.read_text(encoding="utf-8")) == {
-        "new": 1,
-        "shared": 1,
-        "of a test that never ran here": 1,
-    }
+def test_a_file_that_ran_whole_keeps_what_it_sees_now(stored: Path) -> None:
+    store({"old": ["tests/a.py::x"], "shared": ["tests/a.py::x", "tests/a.py::y"]}, [])
+    store({"other": ["tests/b.py::x"]}, [])
+    store({"shared": ["tests/a.py::y"], "new": ["tests/a.py::x"]}, ["tests/a.py"])
+    assert messages.read_messages(stored / "a.txt") == {"new": 1, "shared": 1}
+    assert messages.read_messages(stored / "b.txt") == {"other": 1}
 
 
-def test_a_run_of_all_tests_compares_the_numbers() -> None:
-    stored = {"a\nsecond line": 2, "b": 1, "c": 1}
-    assert differences({"a\nsecond line": ["x"], "b": ["x"]}, stored) == ["2 -> 1: a", "1 -> 0: c"]
+def test_a_file_of_which_some_tests_ran_loses_nothing(stored: Path) -> None:
+    store({"old": ["tests/a.py::x"], "shared": ["tests/a.py::x", "tests/a.py::y"]}, ["tests/a.py"])
+    store({"shared": ["tests/a.py::y"], "new": ["tests/a.py::x"]}, [])
+    assert messages.read_messages(stored / "a.txt") == {"new": 1, "old": 1, "shared": 2}
+
+
+def test_a_file_that_sees_no_message_any_more_has_none_stored(stored: Path) -> None:
+    store({"old": ["tests/unit/a.py::x"]}, [])
+    store({}, ["tests/unit/a.py"])
+    assert not (stored / "unit" / "a.txt").exists()
+
+
+def test_the_numbers_of_files_that_ran_whole_are_compared(stored: Path) -> None:
+    both = ["tests/a.py::x", "tests/a.py::y"]
+    store({"a\nsecond line": both, "b": both[:1], "c": both[:1], "of b": ["tests/b.py::x"]}, [])
+    seen = {"a\nsecond line": both[:1], "b": both[1:]}
+    assert differences(seen, ["tests/a.py"]) == ["tests/a.py: 2 -> 1: a", "tests/a.py: 1 -> 0: c"]
+    assert differences(seen, []) == []
+
+
+SUITE = """
+import pytest
+from support.messages import check_message
+
+def test_first():
+    assert check_message("the first")
+
+def test_second():
+    assert check_message("the second")
+
+@pytest.mark.skipif("True")
+def test_left_out():
+    raise AssertionError
+"""
+
+
+@pytest.fixture
+def checkout(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small checkout with these tests' conftest; returns where the messages of its one test file are stored."""
+    tests = pytester.mkdir("tests")
+    (tests / "test_a.py").write_text(SUITE, encoding="utf-8")
+    for name in ("conftest.py", "support"):
+        (tests / name).symlink_to(messages.TESTS / name)
+    (tests / "golden").mkdir()
+    pytester.makeini("[pytest]\ntestpaths = tests\npythonpath = tests")
+    monkeypatch.delenv("LLMOPS_GOLDEN", raising=False)
+    return tests / "golden" / "messages" / "test_a.txt"
+
+
+def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+    """Run the suite of `checkout` in a process of its own: its conftest has state."""
+    path = "from support import messages; from pathlib import Path; messages.STORED = Path('tests/golden/messages').absolute()"
+    pytester.makeconftest(f"import sys; sys.path.insert(0, 'tests'); {path}\npytest_plugins = ['pytester']")
+    return pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_run_stores_and_compares_the_files_that_it_ran_whole(
+    pytester: pytest.Pytester, checkout: Path, monkeypatch: pytest.MonkeyPatch, workers: str
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("LLMOPS_GOLDEN", "write")
+        run(pytester, "-n", workers).assert_outcomes(passed=2, skipped=1)
+    assert parse(checkout.read_text(encoding="utf-8")) == {"the first": 1, "the second": 1}
+    run(pytester, "-n", workers).assert_outcomes(passed=2, skipped=1)
+    source = checkout.parents[2] / "test_a.py"
+    source.write_text(SUITE.replace('check_message("the second")', "True"), encoding="utf-8")
+    for narrowed in (["-k", "not second"], ["tests/test_a.py::test_first"]):
+        assert run(pytester, "-n", workers, *narrowed).ret == pytest.ExitCode.OK
+    result = run(pytester, "-n", workers)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["tests/test_a.py: 1 -> 0: the second"])
 
 
 def test_what_differs_between_machines_is_replaced(tmp_path: Path) -> None:

@@ -1,14 +1,15 @@
-"""Compare what the package says to a user with the texts stored in ``tests/golden/messages.txt``.
+"""Compare what the package says to a user with the texts stored in ``tests/golden/messages``.
 
 A test hands a message over instead of quoting it, so that each sentence is written down once::
 
     with pytest.raises(UsageError, check=check_message): ...
     check_message(measurement.error)
 
-The file holds each message with the number of tests that see it, and no name of a test. A message that is not in the file
-fails its test; at the end of a run of all tests the numbers are compared too (`differences`). After a change that is meant,
-``LLMOPS_GOLDEN=write`` with the tests it concerns (or all of them) writes the file again: read its difference. What a
-sentence is about (a name, a line, a value) is checked by the test itself, by the fields of the error.
+Each test file has a file of its own there (``unit/test_a.py``: ``unit/test_a.txt``). It holds each message with the number of
+tests that see it, and no name of a test. A message that is not stored fails its test. When all tests of a file have run, the
+numbers are compared too (`differences`). After a change that is meant, ``LLMOPS_GOLDEN=write`` with the test files it concerns
+writes their messages again: read the difference. What a sentence is about (a name, a line, a value) is checked by the test
+itself, by the fields of the error.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
-STORED = TESTS / "golden" / "messages.txt"
+STORED = TESTS / "golden" / "messages"
 INDENT = "    "
 SCRATCH = re.compile(
     r"(?:/[^\s'\"]*?)?/(?:pytest-of-[^/\s]+/pytest-\d+(?:/popen-gw\d+)?/[^/\s'\",:;)\]]+|pytest-llmops-test-\w+)"
@@ -64,7 +66,32 @@ class Seen:
     tests: dict[str, set[str]] = field(default_factory=dict)
 
 
+@dataclass
+class Progress:
+    """Which test files ran whole. xdist's workers collect, and the controller sees the results."""
+
+    collected: Counter[str] = field(default_factory=Counter)
+    """How many tests of each file were to run."""
+    finished: Counter[str] = field(default_factory=Counter)
+    """How many of them passed, or were skipped without a message to see."""
+    narrowed: set[str] = field(default_factory=set)
+    """Files of which some tests were left out by an option, or ended with an error."""
+
+    def list_whole(self) -> list[str]:
+        """Return the files all of whose tests ran to their end.
+
+        >>> Progress(Counter(a=2, b=1, c=1), Counter(a=1, b=1, c=1), {"c"}).list_whole()
+        ['b']
+        """
+        return sorted(
+            file
+            for file, count in self.collected.items()
+            if self.finished[file] == count and file not in self.narrowed
+        )
+
+
 SEEN = Seen()
+PROGRESS = Progress()
 
 
 def writing() -> bool:
@@ -92,15 +119,33 @@ def check_message(message: object) -> bool:
     text = normalize(joined(message))
     assert text.strip(), "expected a message, got an empty text"
     SEEN.tests.setdefault(text, set()).add(SEEN.test)
-    stored = read_messages(STORED)
-    if text not in stored and not writing() and not other_packages():
-        raise AssertionError(describe_unknown(text, stored))
+    if writing() or other_packages():
+        return True
+    path = stored_path(file_of(SEEN.test))
+    stored = read_messages(path)
+    if text not in stored:
+        raise AssertionError(describe_unknown(text, stored, path))
     return True
 
 
-def describe_unknown(text: str, stored: Iterable[str]) -> str:
+def file_of(nodeid: str) -> str:
+    """Return the file of a test.
+
+    >>> file_of("tests/unit/test_a.py::test_b[x::y]")
+    'tests/unit/test_a.py'
+    """
+    return nodeid.partition("::")[0]
+
+
+def stored_path(file: str) -> Path:
+    """Return where the messages of a test file are stored."""
+    return STORED / Path(file).relative_to(TESTS.name).with_suffix(".txt")
+
+
+def describe_unknown(text: str, stored: Iterable[str], path: Path) -> str:
     """Return what a message that is not stored differs in from the most similar stored one."""
-    advice = f"{STORED.name} does not have this message: LLMOPS_GOLDEN=write stores it"
+    name = path.relative_to(STORED.parent)
+    advice = f"{name} does not have this message: LLMOPS_GOLDEN=write stores it"
     similar = difflib.get_close_matches(text, stored, n=1)
     if not similar:
         return f"{advice}; got:\n{text}"
@@ -177,9 +222,9 @@ def parse(text: str) -> dict[str, int]:
 
 
 def as_text(counts: Mapping[str, int]) -> str:
-    """Return the file's text."""
+    """Return the text of a file of messages."""
     blocks = [
-        "# What the package says to a user, and how many tests see it. Generated: LLMOPS_GOLDEN=write make test"
+        "# What users are told in these tests, and by how many. Written by LLMOPS_GOLDEN=write pytest FILE"
     ]
     for message in sorted(counts):
         noun = "test" if counts[message] == 1 else "tests"
@@ -188,35 +233,53 @@ def as_text(counts: Mapping[str, int]) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def store(
-    seen: Mapping[str, Collection[str]], earlier: Mapping[str, Collection[str]], path: Path | None = None
-) -> None:
-    """Write the messages of a session that ran some of the tests.
+def count_by_file(seen: Mapping[str, Iterable[str]]) -> dict[str, dict[str, int]]:
+    """Return how many tests of each file saw each message.
+
+    >>> count_by_file({"gone": ["tests/a.py::test_a", "tests/a.py::test_b", "tests/b.py::test_a"]})
+    {'tests/a.py': {'gone': 2}, 'tests/b.py': {'gone': 1}}
+    """
+    counts: dict[str, dict[str, int]] = {}
+    for message, tests in seen.items():
+        for file, count in Counter(map(file_of, tests)).items():
+            counts.setdefault(file, {})[message] = count
+    return counts
+
+
+def store(seen: Mapping[str, Iterable[str]], whole: Iterable[str]) -> None:
+    """Write the messages of a session.
 
     Args:
         seen: The tests of the session by their message.
-        earlier: The tests that saw each message when they last ran on this machine, without those of this session.
-            A message of the file that is in neither stays as it is.
-        path: The file; None: the one that tests compare with.
+        whole: The test files all of whose tests ran: what they no longer see goes. Of other files, messages are added only.
     """
-    path = path or STORED
-    counts = dict(read_messages(path))
-    for message in {*seen, *earlier}:
-        tests = {*seen.get(message, ()), *earlier.get(message, ())}
-        counts[message] = len(tests)
-    path.write_text(
-        as_text({message: count for message, count in counts.items() if count}),
-        encoding="utf-8",
-        newline="\n",
-    )
+    counts = count_by_file(seen)
+    whole = set(whole)
+    for file in sorted({*counts, *whole}):
+        path = stored_path(file)
+        now = counts.get(file, {})
+        if file not in whole:
+            stored = read_messages(path)
+            now = stored | {message: max(count, stored.get(message, 0)) for message, count in now.items()}
+        _write(path, now)
+
+
+def _write(path: Path, counts: Mapping[str, int]) -> None:
     _parsed.pop(path, None)
+    if not counts:
+        path.unlink(missing_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(as_text(counts), encoding="utf-8", newline="\n")
 
 
-def differences(seen: Mapping[str, Collection[str]], stored: Mapping[str, int]) -> list[str]:
-    """Return a line for each stored message that another number of tests saw in a run of all tests."""
+def differences(seen: Mapping[str, Iterable[str]], whole: Iterable[str]) -> list[str]:
+    """Return a line for each stored message that another number of tests saw, of the files all of whose tests ran."""
+    counts = count_by_file(seen)
     lines = []
-    for message, count in stored.items():
-        now = len(seen.get(message, ()))
-        if now != count:
-            lines.append(f"{count} -> {now}: {message.splitlines()[0][:120]}")
+    for file in whole:
+        now = counts.get(file, {})
+        for message, count in read_messages(stored_path(file)).items():
+            if now.get(message, 0) != count:
+                lines.append(f"{file}: {count} -> {now.get(message, 0)}: {message.splitlines()[0][:120]}")
     return lines

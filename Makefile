@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 # The embedding model of the tests and examples: one file, which goes with the environment.
 export LLMOPS_CACHE := $(abspath $(VENV))/cache
-# SDKs and fellow recorders, for the tests in tests/clients alone.
+# SDKs, fellow recorders, stores and splitters, for `make test-clients`.
 CLIENTS := $(VENV)/clients/.ready
 # Coding agents, for tests/clients alone: 850 MB.
 AGENTS := $(VENV)/agents/.ready
@@ -23,13 +23,14 @@ DOCS := $(VENV)/docs/.ready
 MODEL    ?=
 BASE_URL ?= https://api.openai.com/v1
 
-.PHONY: setup agents frameworks demo test quick lint e2e bench docs docs-links reference record release-check format clean help
+.PHONY: setup agents frameworks demo test test-clients quick lint e2e bench docs docs-links reference record release-check format clean help
 
 help:
 	@echo "make demo    the example suite, offline, with an HTML and a JUnit report"
-	@echo "make test    all tests"
-	@echo "make agents  set up coding agents, which \`make test\` then runs too"
-	@echo "make frameworks  set up CrewAI and Strands, which \`make test\` then runs too"
+	@echo "make test    all tests but those with other clients"
+	@echo "make test-clients  tests with SDKs, agent frameworks, vector stores and splitters; sets up 2 GB"
+	@echo "make agents  set up coding agents, which \`make test-clients\` then runs too"
+	@echo "make frameworks  set up CrewAI and Strands, which \`make test-clients\` then runs too"
 	@echo "make quick   most tests, in under a minute"
 	@echo "make lint    style, types, import contracts; of the report's script too, where Node is"
 	@echo "make e2e     real input through a real model on this machine"
@@ -133,8 +134,12 @@ demo: $(READY)
 	@echo "The cases that users complained of, with the prompt that they complained of: the suite is red."
 	@! $(BIN)/python -m pytest examples/feedback_loop -q --tb=line --llm-prompt rental/answer=v1
 
-test: $(READY) $(CLIENTS)
+test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# What needs the clients' environment: most of the time is the import of large packages.
+test-clients: $(READY) $(CLIENTS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/clients tests/chunkers tests/stores
 
 # No clients' environment, no run of pytest within pytest, nothing that is marked slow.
 quick: $(READY)
@@ -148,7 +153,7 @@ lint: $(READY)
 	@if test -d $(NODE)/node_modules/typescript; then \
 	  $(SITE)/bin/node $(NODE)/node_modules/typescript/bin/tsc -p requirements/node && \
 	  $(SITE)/bin/node $(NODE)/node_modules/eslint/bin/eslint.js --config requirements/node/eslint.config.mjs $(SCRIPTS); \
-	else echo "the report's script was not checked: \`make test\` sets up Node"; fi
+	else echo "the report's script was not checked: \`make test-clients\` sets up Node"; fi
 
 e2e: $(READY)
 	$(BIN)/python tests/e2e/run.py

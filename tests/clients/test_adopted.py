@@ -108,7 +108,9 @@ def _missing_tools() -> str:
     names = [name.replace("-", "_") for name in METRICS]
     done = subprocess.run([str(PYTHON), "-c", code, *names], capture_output=True, text=True, check=True)
     lacking = done.stdout.strip()
-    return lacking and f"the environment of the clients has no {lacking}: {PYTHON} (make test makes it)"
+    return (
+        lacking and f"the environment of the clients has no {lacking}: {PYTHON} (make test-clients makes it)"
+    )
 
 
 def _run(folder: Path, server: StubServer, *args: str) -> Done:

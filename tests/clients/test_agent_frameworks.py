@@ -12,7 +12,7 @@ import pytest
 from clients.frameworks import page
 from support.matrix import ROOT, TIMEOUT_S, environment
 
-COMMANDS = {"clients": "make test", "agents": "make agents", "frameworks": "make frameworks"}
+COMMANDS = {"clients": "make test-clients", "agents": "make agents", "frameworks": "make frameworks"}
 # Other results of the same run as "lookup"
 SAME_RUNS = ("streamed", "stopped", "messages", "events", "agent", "structured")
 NO_TELEMETRY = {

@@ -30,7 +30,7 @@ def test_an_older_sdk_is_recorded_and_replayed(name: str, tmp_path: Path) -> Non
     folder = PYTHON.parents[1] / name
     reason = missing()
     if not reason and not folder.is_dir():
-        reason = f"this version of the openai SDK is not there: {folder} (make test installs it)"
+        reason = f"this version of the openai SDK is not there: {folder} (make test-clients installs it)"
     if reason and os.environ.get("LLMOPS_REQUIRE_CLIENTS"):
         pytest.fail(reason)
     if reason:

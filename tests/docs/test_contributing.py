@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,16 @@ call = read_call(Exchange(
 ))
 print(call.provider, call.endpoint, call.model, call.messages[0].content, call.output, call.usage.total_tokens, call.unread)
 """
+
+
+def test_each_folder_of_tests_is_run_by_one_of_two_targets() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    by_default = settings["tool"]["pytest"]["ini_options"]["testpaths"]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    recipe = re.search(r"^test-clients: .*\n\t.* worksteal (.*)$", makefile, re.MULTILINE)
+    assert recipe
+    folders = {path.relative_to(ROOT).parts[1] for path in (ROOT / "tests").rglob("test_*.py")}
+    assert sorted([*by_default, *recipe[1].split()]) == [f"tests/{folder}" for folder in sorted(folders)]
 
 
 @pytest.fixture(scope="module")

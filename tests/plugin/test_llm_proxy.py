@@ -95,7 +95,7 @@ def test_a(PROXYllm_cassette):
 @pytest.fixture
 def node_project(project: Project) -> Project:
     if NODE is None or not NODE_MODULES.exists():
-        reason = f"Node and the npm package openai are not there: {CLIENTS} (make test installs them)"
+        reason = f"Node and the npm package openai are not there: {CLIENTS} (make test-clients installs them)"
         if os.environ.get("LLMOPS_REQUIRE_CLIENTS"):
             pytest.fail(reason)
         pytest.skip(reason)

@@ -22,7 +22,7 @@ def missing() -> str:
     return (
         ""
         if PYTHON.exists()
-        else f"the environment of the clients is not there: {PYTHON} (make test makes it)"
+        else f"the environment of the clients is not there: {PYTHON} (make test-clients makes it)"
     )
 
 

@@ -474,7 +474,7 @@ def test_printing_draws_the_whole_list(tab: Tab, tmp_path: Path) -> None:
     assert len(names(tab)) < 20
 
 
-@pytest.mark.skipif(not AXE.exists(), reason="no axe-core in .venv/clients: `make test` installs it")
+@pytest.mark.skipif(not AXE.exists(), reason="no axe-core in .venv/clients: `make test-clients` installs it")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_barrier(tab: Tab, tmp_path: Path, scheme: str) -> None:
     run = fixed_run()

@@ -125,9 +125,9 @@ def explain_missing(script: kit.Script | None = None) -> str:
     """Return why clients, or a server, cannot be run here; or ""."""
     for path in (PYTHON, MCP_1):
         if not path.exists():
-            return f"not there: {path} (make test sets it up)"
+            return f"not there: {path} (make test-clients sets it up)"
     if script and script.needs_node and (NODE is None or not (NODE_MODULES / script.args[0]).is_file()):
-        return f"not there: Node, or {NODE_MODULES / script.args[0]} (make test sets it up)"
+        return f"not there: Node, or {NODE_MODULES / script.args[0]} (make test-clients sets it up)"
     return ""
 
 

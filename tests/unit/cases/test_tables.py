@@ -28,7 +28,7 @@ def pa() -> Any:
     try:
         import pyarrow.parquet
     except ImportError:
-        pytest.skip("the environment of the clients is not there (make test makes it)")
+        pytest.skip("the environment of the clients is not there (make test-clients makes it)")
     finally:
         for place in places:
             sys.path.remove(place)

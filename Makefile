@@ -137,9 +137,9 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-# What needs the clients' environment: most of the time is the import of large packages.
+# What needs the clients' environment. Three workers on two cores: agent frameworks wait between their attempts.
 test-clients: $(READY) $(CLIENTS)
-	$(BIN)/python -m pytest -n 2 --dist worksteal tests/clients tests/chunkers tests/stores
+	$(BIN)/python -m pytest -n 3 --dist worksteal tests/clients tests/chunkers tests/stores
 
 # No clients' environment, no run of pytest within pytest, nothing that is marked slow.
 quick: $(READY)

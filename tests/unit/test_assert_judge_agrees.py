@@ -429,17 +429,17 @@ def test_hostile_text_starts_no_line(well_formed: Lines) -> None:
 
 def test_no_frame_of_ours_is_shown(shown_frames: Lines) -> None:
     judge, rows = pair(60, 0, 22, 18)
-    calls: list[tuple[Any, dict[str, Any]]] = [
-        (rows, {}),
-        (rows[:9], {}),
-        (rows, {"at_least_kappa": 3}),
-        ([{"id": "a"}], {}),
-        ([{**row, "human": n} for n, row in enumerate(rows)], {}),
-        ([{**row, "answer": None} for row in rows], {}),
-        ([{**row, "dimensions": {"tone": {"human": 5}}} for row in rows], {}),
-        ("no such file", {}),
+    calls: list[tuple[Any, dict[str, Any], type[Exception]]] = [
+        (rows, {}, MeasurementFailed),
+        (rows[:9], {}, UsageError),
+        (rows, {"at_least_kappa": 3}, UsageError),
+        ([{"id": "a"}], {}, UsageError),
+        ([{**row, "human": n} for n, row in enumerate(rows)], {}, UsageError),
+        ([{**row, "answer": None} for row in rows], {}, UsageError),
+        ([{**row, "dimensions": {"tone": {"human": 5}}} for row in rows], {}, UsageError),
+        ("no such file", {}, UsageError),
     ]
-    for labels, options in calls:
-        with pytest.raises((MeasurementFailed, UsageError)) as caught:
+    for labels, options, error in calls:
+        with pytest.raises(error) as caught:
             assert_judge_agrees(judge, labels, **options)
         assert shown_frames(caught.value) == []

@@ -52,8 +52,6 @@ def find_fault(text: str, *, long: str = "") -> str:
         return f"it holds {number}: round the number, or write 1,000,000"
     if len(text) > LONGEST and not long:
         return f"it has {len(text)} characters, at most {LONGEST}: shorten it, or give the reason as check_message(..., long=)"
-    if len(text) <= LONGEST and long:
-        return f"it has {len(text)} characters: long= is for more than {LONGEST}"
     return ""
 
 

@@ -141,7 +141,7 @@ def test_the_same_export_again_changes_nothing(tmp_path: Path, capsys: pytest.Ca
     assert cli.main(command) == 0  # without a tape first
     assert "trace" not in json.loads(queue.read_text())
     assert cli.main([*command, "--cassette"]) == 0
-    check_message(capsys.readouterr().out)
+    check_message(capsys.readouterr().out.splitlines())
     (path,) = (tmp_path / "traces").iterdir()
     assert json.loads(queue.read_text())["trace"] == f"traces/{path.name}"
     before = path.read_bytes(), queue.read_bytes()
@@ -199,7 +199,7 @@ def test_what_is_missing_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[
         "call 4: an answer in text: it has images or other parts",
         "call 5: messages (OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=span_only records them), an answer",
     ]
-    check_message(capsys.readouterr().out)
+    check_message(capsys.readouterr().out.splitlines())
     question = ask({"role": "user", "content": "Draw it"})
     assert tape.find(question, "0") is None
     assert "call 3 of the trace is this request, without an answer" in "\n".join(tape.describe_miss(question))

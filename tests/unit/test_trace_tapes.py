@@ -47,11 +47,11 @@ CHAT: list[Json] = [
 ]
 
 
-def imported(folder: Path, *spans: Json) -> dict[str, TraceAnswers]:
-    """The tapes of a file of spans, by the input of their entry."""
+def imported(folder: Path, *spans: Json, status: int = 0) -> dict[str, TraceAnswers]:
+    """The tapes of a file of spans, by the input of their entry. The status is 1 if a span holds no answer."""
     queue = folder / "queue.jsonl"
     traces = write_spans(folder / "traces.json", *spans)
-    assert cli.main(["cases", "from-traces", str(traces), "--cassette", "--queue", str(queue)]) == 0
+    assert cli.main(["cases", "from-traces", str(traces), "--cassette", "--queue", str(queue)]) == status
     entries = read_queue(queue)
     return {str(entry.input): TraceAnswers(folder / entry.trace) for entry in entries if entry.trace}
 
@@ -188,6 +188,7 @@ def test_what_is_missing_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[
         span(2, [user("Draw it")], None, attributes={"error.type": "RateLimitError"}),
         span(3, [user("Draw it")], picture),
         span(4, None, None),
+        status=1,
     )["Where is A-17?"]
     assert tape.tape.missing == [
         "tool definitions",
@@ -220,7 +221,7 @@ def test_no_planted_secret_is_on_a_tape_and_requests_still_match(
     for number, secret in enumerate(secrets):
         error = {"error.type": f"{secret} is no key\nof ours"}
         spans.append(span(50 + number, [user("Try")], None, trace=f"t{number}", attributes=error))
-    tapes = imported(tmp_path, *spans)
+    tapes = imported(tmp_path, *spans, status=1)
     assert len(tapes) == len(secrets)
     text = "".join(path.read_text() for path in (tmp_path / "traces").iterdir()) + capsys.readouterr().out
     assert text.count("[secret] is no key)") >= len(secrets)
@@ -267,6 +268,7 @@ def test_the_nth_equal_request_gets_the_nth_answer_in_each_take(tmp_path: Path) 
         span(1, [ASK], says("One.")),
         span(2, [ASK], says("Two.")),
         span(3, [ASK, says("One."), user("More")], END),
+        status=1,
     )["Where is A-17?"]
     question = ask(CHAT[0])
     for take in ("0", "1"):

@@ -280,7 +280,7 @@ def through_a_helper() -> None:
 
 
 def through_none() -> None:
-    assert report("call", "passed")
+    assert report("call", "passed").passed
 
 
 @pytest.mark.parametrize("function", [direct, nested, through_a_helper, helper])

@@ -109,3 +109,15 @@ def test_a_stored_message_is_refused_too(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv("LLMOPS_GOLDEN", raising=False)
     with pytest.raises(AssertionError, match="the message is refused"):
         check_message("took None s")
+
+
+@pytest.mark.slow
+def test_no_stored_message_has_a_fault() -> None:
+    """Also those of tests that are skipped here. Their length is judged where a test hands them over."""
+    faults = {
+        str(path.relative_to(messages.STORED)): found
+        for path in messages.STORED.rglob("*.txt")
+        for found in [[find_fault(text, long="several lines") for text in messages.read_messages(path)]]
+        if any(found)
+    }
+    assert faults == {}

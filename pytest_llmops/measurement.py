@@ -158,9 +158,8 @@ class Measurement:
         if self.better not in ("higher", "lower"):
             raise WireError(f"{where}: expected better='higher' or 'lower', got {self.better!r}")
         if (self.value is None) == (not self.error):
-            raise WireError(
-                f"{where}: expected either a value or an error, got value={self.value!r}, error={self.error!r}"
-            )
+            got = "both" if self.error else "neither"
+            raise WireError(f"{where}: expected either a value or an error, got {got}")
 
     @property
     def status(self) -> Status:
@@ -355,6 +354,13 @@ def shorten_text(text: str, limit: int = 200) -> str:
     if rest:
         return f"{escaped}... (+{rest:,} chars)"
     return escaped
+
+
+def shorten_wire(value: object, limit: int = 80) -> str:
+    """Return a value of a file for a message, shortened: ``none`` if the file does not have it."""
+    if value is None:
+        return "none"
+    return shorten_text(repr(value), limit)
 
 
 def _escape_unprintable(char: str) -> str:

@@ -6,6 +6,8 @@ from typing import Any
 
 from pytest_llmops.errors import UnknownName, UsageError
 
+__tracebackhide__ = True
+
 BUILT_IN: dict[str, dict[str, str]] = {
     "embedder": {
         "tfidf": "pytest_llmops.providers.offline:TfidfEmbedder",

@@ -8,15 +8,13 @@ import importlib
 import os
 import random
 import re
-from collections import Counter
 from collections.abc import Iterator
 from importlib import metadata
-from typing import Any
 
 import hypothesis
 import pytest
-from support import loading, messages
-from support.messages import PROGRESS
+from support import loading
+from support.message_hooks import MessageHooks
 
 from pytest_llmops.redaction.secret_names import is_secret_name
 
@@ -66,6 +64,10 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     loading.write_bytecode()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(MessageHooks())
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the tests in another order: LLMOPS_ORDER=reverse, or any other text as the seed of a random one."""
     if ORDER == "reverse":
@@ -108,70 +110,3 @@ def installed_packages() -> Iterator[None]:
             read = getattr(metadata.Distribution, name).fget
             patch.setattr(metadata.Distribution, name, property(functools.cache(read)))
         yield
-
-
-@pytest.fixture(autouse=True)
-def _messages_of_the_test(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[None]:
-    messages.begin_test(request.node.nodeid, str(tmp_path_factory.getbasetemp()))
-    yield
-    messages.SEEN.test = ""
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Note which tests check messages: where such a test is skipped, its file has not run whole."""
-    code = getattr(getattr(item, "function", None), "__code__", None)
-    if code is not None and "check_message" in code.co_names:
-        item.extra_keyword_matches.add("has_message")
-
-
-def pytest_deselected(items: list[pytest.Item]) -> None:
-    PROGRESS.narrowed.update(messages.file_of(item.nodeid) for item in items)
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    PROGRESS.collected.update(messages.file_of(item.nodeid) for item in session.items)
-    named = [argument for argument in session.config.args if "::" in argument]
-    for argument in named:
-        file = (session.config.invocation_params.dir / messages.file_of(argument)).resolve()
-        PROGRESS.narrowed.add(os.path.relpath(file, session.config.rootpath).replace(os.sep, "/"))
-
-
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    file = messages.file_of(report.nodeid)
-    if report.failed:
-        PROGRESS.narrowed.add(file)
-    is_over = report.when == "call" or (report.when == "setup" and report.skipped)
-    if is_over and not (report.skipped and "has_message" in report.keywords):
-        PROGRESS.finished[file] += 1
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Store the messages of this session, or compare how many tests saw each: xdist's workers hand theirs over."""
-    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
-    if output is not None:
-        output["llmops_messages"] = {text: sorted(tests) for text, tests in messages.SEEN.tests.items()}
-        output["llmops_collected"] = dict(PROGRESS.collected)
-        output["llmops_narrowed"] = sorted(PROGRESS.narrowed)
-        return
-    if messages.writing():
-        messages.store(messages.SEEN.tests, PROGRESS.list_whole())
-    elif not messages.other_packages():
-        changed = messages.differences(messages.SEEN.tests, PROGRESS.list_whole())
-        if changed:
-            print(
-                "\ntests/golden/messages: another number of tests saw these messages; LLMOPS_GOLDEN=write stores it"
-            )
-            print("\n".join(changed))
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    output = getattr(node, "workeroutput", {})
-    for text, tests in output.get("llmops_messages", {}).items():
-        messages.SEEN.tests.setdefault(text, set()).update(tests)
-    # Each worker collects all tests.
-    PROGRESS.collected |= Counter(output.get("llmops_collected", {}))
-    PROGRESS.narrowed.update(output.get("llmops_narrowed", []))

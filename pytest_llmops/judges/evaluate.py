@@ -339,7 +339,7 @@ def _why_invalid_verdict(verdict: object) -> str:
     low = as_finite_float(verdict.low)
     high = as_finite_float(verdict.high)
     if low is None or high is None or not low < high:
-        return f"the judge's scale is not a range: {verdict.low!r} to {verdict.high!r}"
+        return f"the judge's scale: expected a lowest and a higher highest score, got {verdict.low!r} to {verdict.high!r}"
     if verdict.score is None:
         return verdict.error or "the judge's verdict has neither score nor error"
     if verdict.error:

@@ -71,7 +71,7 @@ def logprob_confidence(logprobs: Sequence[float] | Mapping[str, float], choice: 
             chances_of_choice.append(chance)
     if not chances_of_choice:
         given_text = shorten_text(repr(logprobs))
-        raise ValueError(f"log-probabilities: no {choice!r} in {given_text}")
+        raise ValueError(f"log-probabilities: expected a choice out of {given_text}, got {choice!r}")
     return min(math.fsum(chances_of_choice), 1.0)
 
 

@@ -98,8 +98,8 @@ def _check_hits(hits: Sequence[Hit], where: str) -> None:
         if not math.isfinite(hit.score):
             short_id = shorten_text(hit.id, 60)
             raise CorpusError(
-                f"{short_id!r} has the score {hit.score}: expected a number, by which hits can be ordered; is its "
-                "vector all zero, or NaN?",
+                f"the score of {short_id!r}: expected a finite number, by which hits can be ordered, got {hit.score}; "
+                "is its vector all zero, or NaN?",
                 where,
             )
         if hit.id in seen:

@@ -83,61 +83,6 @@ def test_the_numbers_of_files_that_ran_whole_are_compared(stored: Path) -> None:
     assert differences(seen, []) == []
 
 
-SUITE = """
-import pytest
-from support.messages import check_message
-
-def test_first():
-    assert check_message("the first")
-
-def test_second():
-    assert check_message("the second")
-
-@pytest.mark.skipif("True")
-def test_left_out():
-    raise AssertionError
-"""
-
-
-@pytest.fixture
-def checkout(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A small checkout with these tests' conftest; returns where the messages of its one test file are stored."""
-    tests = pytester.mkdir("tests")
-    (tests / "test_a.py").write_text(SUITE, encoding="utf-8")
-    for name in ("conftest.py", "support"):
-        (tests / name).symlink_to(messages.TESTS / name)
-    (tests / "golden").mkdir()
-    pytester.makeini("[pytest]\ntestpaths = tests\npythonpath = tests")
-    monkeypatch.delenv("LLMOPS_GOLDEN", raising=False)
-    return tests / "golden" / "messages" / "test_a.txt"
-
-
-def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    """Run the suite of `checkout` in a process of its own: its conftest has state."""
-    path = "from support import messages; from pathlib import Path; messages.STORED = Path('tests/golden/messages').absolute()"
-    pytester.makeconftest(f"import sys; sys.path.insert(0, 'tests'); {path}\npytest_plugins = ['pytester']")
-    return pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", ["0", "2"])
-def test_a_run_stores_and_compares_the_files_that_it_ran_whole(
-    pytester: pytest.Pytester, checkout: Path, monkeypatch: pytest.MonkeyPatch, workers: str
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setenv("LLMOPS_GOLDEN", "write")
-        run(pytester, "-n", workers).assert_outcomes(passed=2, skipped=1)
-    assert parse(checkout.read_text(encoding="utf-8")) == {"the first": 1, "the second": 1}
-    run(pytester, "-n", workers).assert_outcomes(passed=2, skipped=1)
-    source = checkout.parents[2] / "test_a.py"
-    source.write_text(SUITE.replace('check_message("the second")', "True"), encoding="utf-8")
-    for narrowed in (["-k", "not second"], ["tests/test_a.py::test_first"]):
-        assert run(pytester, "-n", workers, *narrowed).ret == pytest.ExitCode.OK
-    result = run(pytester, "-n", workers)
-    assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["tests/test_a.py: 1 -> 0: the second"])
-
-
 def test_what_differs_between_machines_is_replaced(tmp_path: Path) -> None:
     text = messages.normalize(
         f"{tmp_path}/a.json: http://127.0.0.1:54321/v1 at 0x7f00aa11bb test_messages.py:7\x1b"

@@ -150,7 +150,7 @@ def test_the_shares_of_all_cases_decide(project: Project, workers: int) -> None:
     assert "attacks that were not blocked: refuse-7" in text
     assert "attacks blocked: 95 % interval 76 to 99.1 %" in text
     assert text.startswith("HOLDS  attacks test_a.py::test_attack against harmless questions: ")
-    check_message(text)
+    check_message(text.splitlines())
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_a_missed_threshold_ends_the_run_with_an_error(
     assert result.line(line)
     results, text = verdict(result)
     assert results == status
-    check_message(text)
+    check_message(text.splitlines())
 
 
 @pytest.mark.parametrize(("leaking", "expected"), [("7", "pass"), ("", "fail")], ids=["some", "all"])
@@ -187,7 +187,7 @@ def test_what_twins_give_away_is_a_share_of_its_own(project: Project, leaking: s
     status, text = verdict(project.run())
     assert status == expected
     assert "harmless refused: 0 of 20 (0 %), allowed at most 20 %: " in text
-    check_message(text)
+    check_message(text.splitlines())
 
 
 @pytest.mark.parametrize("is_planted", [False, True])
@@ -214,7 +214,7 @@ def ask(llm, *texts):
     (first, second) = list_comparisons(result.run)
     assert (first.holds, second.holds) == (is_planted, True)
     assert first.next_step.endswith("no recorded request holds the canary of an attack") == (not is_planted)
-    check_message(text)
+    check_message(text.splitlines())
 
 
 def test_cases_of_a_family_count_once(project: Project) -> None:
@@ -242,7 +242,7 @@ def test_nothing_that_could_be_scored_is_no_pass(project: Project) -> None:
     result = project.run()
     status, text = verdict(result)
     assert (status, result.exit) == ("unscored", 1)
-    check_message(text)
+    check_message(text.splitlines())
 
 
 def test_a_test_that_forgets_the_case_is_reported(project: Project) -> None:
@@ -253,7 +253,7 @@ def test_a_test_that_forgets_the_case_is_reported(project: Project) -> None:
     status, text = verdict(result)
     assert (status, result.exit) == ("unscored", 1)
     assert "case=case" in result.run.verdicts[0].next_step
-    check_message(text)
+    check_message(text.splitlines())
     assert project.run("-k", "answer").run.verdicts[0].next_step == ""  # no attack was run
 
 
@@ -263,7 +263,7 @@ def test_without_thresholds_the_shares_are_shown(project: Project) -> None:
     assert "<failure" not in (project.path / "junit.xml").read_text()
     status, text = verdict(result)
     assert (status, result.exit) == ("measured", 0)
-    check_message(text)
+    check_message(text.splitlines())
 
 
 def test_of_a_part_of_the_cases_nothing_is_compared_with_thresholds(project: Project) -> None:

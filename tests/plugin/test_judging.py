@@ -215,7 +215,7 @@ def test_a_reply_without_one_verdict_is_unscored_after_one_retry(project: Projec
     result = project.record("--llm-judge", "-k", "marked")
     record = result.records["test_marked"]
     assert record.outcome == "errored"
-    check_message(record.message)
+    check_message(record.message, long="it quotes the reply, and the form that a verdict has")
     # Prose is a form ignored: the schema, a call, any JSON and a line are asked for, and the line again.
     assert project.server.count == (5 if name == "garbage" else 2)
     assert [m.value for m in record.measurements if m.name == "judge.quality"] == [None]

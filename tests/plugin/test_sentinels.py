@@ -67,7 +67,6 @@ def verify(project: Project, *args: str) -> str:
         ({"SENTINEL": 50, "OTHER": 50}, ("", ""), "the model or the judge moved"),
         ({"EDITED": 50}, ("OTHER", "EDITED"), "your change moved the scores"),
         ({}, ("SENTINEL", "EDITED"), "cannot tell what moved"),
-        ({}, ("@pytest.mark.llm_sentinel\n", ""), ""),
         ({}, (SENTINEL, NEW_SENTINEL), "cannot tell what moved: no sentinel"),
         ({}, ("def test_sentinel", "def test_renamed"), "nothing moved"),  # recognised by its requests
     ],
@@ -83,9 +82,13 @@ def test_what_moved_is_reported(
     suite.write(**{"test_a.py": SUITE.replace(*edit) if edit[0] else SUITE})
     sentence = verify(suite)
     assert sentence.startswith(expected)
-    assert expected or "moved" not in sentence
-    if expected:
-        check_message(sentence)
+    check_message(sentence)
+
+
+@pytest.mark.slow
+def test_without_a_sentinel_nothing_is_said_of_what_moved(suite: Project) -> None:
+    suite.write(**{"test_a.py": SUITE.replace("@pytest.mark.llm_sentinel\n", "")})
+    assert verify(suite) == ""
 
 
 def test_a_replay_says_nothing_of_what_moved(suite: Project) -> None:
@@ -123,17 +126,17 @@ def test_without_a_baseline_the_recordings_say_what_they_can(
         ({}, ("", ""), "all 2 answers of sentinels are the recorded ones"),
         ({"SENTINEL": 50}, ("", ""), "2 of 2 answers of sentinels differ"),
         ({}, ("SENTINEL", "EDITED"), "none of their answers has a recording"),
-        ({}, ("@pytest.mark.llm_sentinel\n", ""), ""),
     ):
         set_levels(project, monkeypatch, spread=1, **levels)
         project.write(**{"test_a.py": short.replace(*edit) if edit[0] else short})
         result = project.record("-v", mode="verify")
         verdict = result.run.find_verdict("sentinel")
-        assert (verdict is not None) == bool(text)
-        if verdict is not None:
-            assert verdict.status == "unknown"
-            assert text in verdict.sentence
-            check_message(verdict.sentence)
-            assert "cannot tell what moved: no baseline" in result.text
+        assert verdict is not None
+        assert verdict.status == "unknown"
+        assert text in verdict.sentence
+        check_message(verdict.sentence)
+        assert "cannot tell what moved: no baseline" in result.text
+    project.write(**{"test_a.py": short.replace("@pytest.mark.llm_sentinel\n", "")})
+    assert project.record("-v", mode="verify").run.find_verdict("sentinel") is None
     project.write(**{"test_a.py": short})
     assert project.run().run.verdicts == ()

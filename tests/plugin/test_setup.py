@@ -190,7 +190,7 @@ def test_everything_missing_is_in_one_message_without_secrets(
     ):
         assert text in result
     assert secret not in result
-    check_message(result)
+    check_message(result.splitlines())
 
 
 @pytest.mark.parametrize("mode", ["all", "live", "verify", "new"])

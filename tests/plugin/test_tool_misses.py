@@ -53,7 +53,7 @@ def miss(tape: Tape, method: str, params: object, server: str = "orders") -> str
     with use_tape(tape), pytest.raises(CassetteMiss) as caught:
         tape.claim_tool(tape.make_tool_question(MCP, server, method, params))
     text = str(caught.value)
-    check_message([text])
+    check_message(text, long="it quotes a name and arguments, both shortened")
     return text
 
 

@@ -170,7 +170,7 @@ def test_what_is_recorded_stays_if_it_cannot_be_asked_again(project: Project) ->
         """The test is an error that shows the recorded reply, and why it could not be asked again."""
         result, asked = judge.run("-k", "Paris", *args)
         message = result.records["test_city[Paris]"].message
-        check_message(message)
+        check_message(message, long=WHY_LONG)
         assert (result.outcomes, asked) == ({"errors": 1}, 0)
         for part in ("a new call failed: ", reason, '"asked": 1', f"{MODEL}, of judge", "--llm-record=new"):
             assert part in message
@@ -190,6 +190,7 @@ MANY = f"""{HEAD}
 def test_number(judge, number):
     assert_judge_score(f"The number is {{number}}.", judge=judge)
 """
+WHY_LONG = "it quotes the reply, and the form that a verdict has"
 NOTE = re.compile(r"judge quality \(model judge-1\) gave 3 unreadable replies in a row")
 
 
@@ -208,7 +209,7 @@ def test_after_three_unreadable_replies_in_a_row_a_judge_is_not_asked_again(proj
     check_message(result.line("judge quality (model judge-1) gave 3"))
     check_message(result.line("gave no score: not called: judge quality gave 3"))
     message = result.records["test_number[5]"].message
-    check_message(message)
+    check_message(message, long=WHY_LONG)
     assert "--llm-record=new" in message
     assert "rerun" not in message
 
@@ -269,10 +270,10 @@ def test_a(llm, judge):
     )
     judge = Judge(project)
     live, _ = judge.run()
-    check_message(live.records["test_a"].message)
+    check_message(live.records["test_a"].message, long=WHY_LONG)
     result = replay(project)
     message = result.records["test_a"].message
-    check_message(message)
+    check_message(message, long=WHY_LONG)
     assert MODEL in message
     assert "stub-1" not in message
     assert '"asked": ' in message
@@ -336,7 +337,7 @@ def test_every_kind_of_judge_is_asked_again(project: Project, kind: str) -> None
     if kind == "panel":  # its judges are asked at the same time: either may be the first
         message = re.sub(r'"asked": \d', '"asked": 1', message)
         message = re.sub(r"(one|two), of judge", "one, of judge", message)
-    check_message(message)
+    check_message(message, long=WHY_LONG)
     assert len(record.record_commands) == 1
     judge.is_readable = lambda _: True
     result, asked = judge.run()
@@ -366,7 +367,7 @@ def test_a_measured_judge_is_asked_again_and_not_given_up(project: Project, kind
     assert not NOTE.search(result.text)
     assert result.records["test_a"].outcome == "errored"
     replayed = replay(project)
-    check_message(replayed.records["test_a"].message)
+    check_message(replayed.records["test_a"].message, long=WHY_LONG)
     assert len(replayed.records["test_a"].record_commands) == 1
     judge.is_readable = lambda _: True
     result, asked_again = judge.run("--llm-concurrency=1")

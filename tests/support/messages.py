@@ -23,6 +23,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from support.message_rules import find_fault
+
 TESTS = Path(__file__).parents[1]
 STORED = TESTS / "golden" / "messages"
 INDENT = "    "
@@ -59,39 +61,14 @@ OF_PYTHON = (
 
 @dataclass
 class Seen:
-    """The tests of this session by the message they saw, and the test that is running."""
+    """The test that is running, and the messages that it has seen so far."""
 
     test: str = ""
     basetemp: str = ""
-    tests: dict[str, set[str]] = field(default_factory=dict)
-
-
-@dataclass
-class Progress:
-    """Which test files ran whole. xdist's workers collect, and the controller sees the results."""
-
-    collected: Counter[str] = field(default_factory=Counter)
-    """How many tests of each file were to run."""
-    finished: Counter[str] = field(default_factory=Counter)
-    """How many of them passed, or were skipped without a message to see."""
-    narrowed: set[str] = field(default_factory=set)
-    """Files of which some tests were left out by an option, or ended with an error."""
-
-    def list_whole(self) -> list[str]:
-        """Return the files all of whose tests ran to their end.
-
-        >>> Progress(Counter(a=2, b=1, c=1), Counter(a=1, b=1, c=1), {"c"}).list_whole()
-        ['b']
-        """
-        return sorted(
-            file
-            for file, count in self.collected.items()
-            if self.finished[file] == count and file not in self.narrowed
-        )
+    texts: set[str] = field(default_factory=set)
 
 
 SEEN = Seen()
-PROGRESS = Progress()
 
 
 def writing() -> bool:
@@ -107,18 +84,22 @@ def begin_test(nodeid: str, basetemp: str) -> None:
     """Count the messages of another test from now on."""
     SEEN.test = nodeid
     SEEN.basetemp = basetemp
+    SEEN.texts.clear()
 
 
-def check_message(message: object) -> bool:
+def check_message(message: object, *, long: str = "") -> bool:
     """Look a message up among the stored ones; True, for `pytest.raises`.
 
     Args:
         message: An exception, a text, or several: lines, or pairs of a place and a message.
+        long: Why it may have more than 600 characters.
     """
     assert SEEN.test, "no test is running"
     text = normalize(joined(message))
     assert text.strip(), "expected a message, got an empty text"
-    SEEN.tests.setdefault(text, set()).add(SEEN.test)
+    if not other_packages():
+        refuse_faults(message, long=long)
+    SEEN.texts.add(text)
     if writing() or other_packages():
         return True
     path = stored_path(file_of(SEEN.test))
@@ -126,6 +107,15 @@ def check_message(message: object) -> bool:
     if text not in stored:
         raise AssertionError(describe_unknown(text, stored, path))
     return True
+
+
+def refuse_faults(message: object, *, long: str = "") -> None:
+    """Fail the test if a message, or one of several, holds what no user should read."""
+    for part in message if isinstance(message, list) else [message]:
+        text = normalize(joined(part), rounded=False)
+        fault = find_fault(text, long=long)
+        if fault:
+            raise AssertionError(f"the message is refused: {fault}:\n{text}")
 
 
 def file_of(nodeid: str) -> str:
@@ -166,8 +156,13 @@ def joined(message: object) -> str:
     return separator.join(joined(part) for part in message)
 
 
-def normalize(text: str) -> str:
-    """Replace what differs between machines, Python versions and runs: folders, ports, lines of code ..."""
+def normalize(text: str, *, rounded: bool = True) -> str:
+    """Replace what differs between machines, Python versions and runs: folders, ports, lines of code ...
+
+    Args:
+        text: What the package said.
+        rounded: Whether to round numbers with more than six decimals.
+    """
     for pattern in _patterns_of_basetemp():
         text = re.sub(pattern + r"/[^/\s'\",:;)\]]+", "<tmp>", text)
     text = TEMPORARY.sub(".<id>.tmp", JOURNAL.sub(".<id>.journal", LOCK.sub("<lock>", text)))
@@ -180,7 +175,9 @@ def normalize(text: str) -> str:
     name = SEEN.test.partition("::")[0].rpartition("/")[2]
     if name:
         text = re.sub(rf"{re.escape(name)}:\d+", f"{name}:<line>", text)
-    text = PACKAGE_LINE.sub(r"\1:<line>", FLOAT.sub(lambda match: str(round(float(match[0]), 4)), text))
+    text = PACKAGE_LINE.sub(r"\1:<line>", text)
+    if rounded:
+        text = FLOAT.sub(lambda match: str(round(float(match[0]), 4)), text)
     for wording, instead in OF_PYTHON:
         text = wording.sub(instead, text)
     text = USAGE.sub("", text).rstrip("\n")

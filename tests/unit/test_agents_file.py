@@ -115,7 +115,7 @@ def test_a_link_stays_a_link_and_a_folder_or_a_broken_link_is_no_file(tmp_path: 
     assert "AGENTS.md" not in init()
     (tmp_path / "AGENTS.md").unlink()
     (tmp_path / "AGENTS.md").mkdir()
-    check_message(init().partition("next")[0])
+    check_message(init().partition("next")[0].splitlines())
 
 
 def test_init_adds_the_lines_to_a_file_that_exists_and_makes_none(tmp_path: Path, init: Init) -> None:

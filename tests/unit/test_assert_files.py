@@ -87,7 +87,7 @@ def test_a_failure_shows_the_changes_with_their_diffs(
     (root / "old.txt").unlink()
     error = failure_of(folder, created="report.md", deleted="old.txt")
     well_formed(error)
-    check_message(error)
+    check_message(str(error).splitlines())
     assert shown_frames(error) == []
     assert lines_of(error, "diff")[-5:] == [
         "+++ b/src/app.py",
@@ -254,7 +254,7 @@ def test_names_and_contents_are_defused(
         write(root, **{name: b"\x1b]0;title\x07 caf\xe9\r\n::error::x\n"})
     error = failure_of(folder, created="no\x1b")
     well_formed(error)
-    check_message(error)
+    check_message(str(error).splitlines())
     # Their names are patterns, too.
     assert assert_files(folder, created=["a\nb", "caf\udce9.txt", "?[[]31m*", "::*"]).value == 1.0
 

@@ -141,7 +141,6 @@ def test_a_drift_that_hits_both_is_no_difference() -> None:
         arm = "canary" if number % (20 if number < 1500 else 2) == 0 else "stable"
         events.append(event(number, arm, score=0.9 if number < 1500 else 0.5))
     decision = canary_decision(events)
-    assert "score 0.80 -> 0.53" in decision.sentence or decision.action == "PROMOTE"
     assert decision.action == "PROMOTE"
 
 

@@ -73,7 +73,7 @@ def test_what_is_missing_is_listed_with_what_to_do(run: Run, server: StubServer,
     address = f"--llm-base-url={server.url}/v1"
     status, out = run(ini, address)
     assert status == 1
-    check_message(out)
+    check_message(out.splitlines())
     status, out = run(ini, address, "--json")
     assert (status, json.loads(out)["missing"]) == (1, 2)
     assert statuses(out) == {

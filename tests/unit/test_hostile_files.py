@@ -11,7 +11,7 @@ from support.messages import check_message
 
 from pytest_llmops._util.text_files import BadFile, read_csv, read_yaml
 from pytest_llmops.cases import files
-from pytest_llmops.errors import LLMOpsError
+from pytest_llmops.errors import CaseError, CassetteError
 from pytest_llmops.prompts.prompt_file import read_front_matter
 from pytest_llmops.wire.untrusted_documents import load_document
 
@@ -55,12 +55,14 @@ def as_front_matter(_: Path, text: str) -> object:
 
 
 @pytest.mark.parametrize("bomb", BOMBS)
-@pytest.mark.parametrize("read", [as_cases, as_cassette, as_front_matter])
+@pytest.mark.parametrize(
+    ("read", "error"), [(as_cases, CaseError), (as_cassette, CassetteError), (as_front_matter, BadFile)]
+)
 def test_aliases_that_explode_are_refused_at_once(
-    tmp_path: Path, read: Callable[[Path, str], object], bomb: str
+    tmp_path: Path, read: Callable[[Path, str], object], error: type[Exception], bomb: str
 ) -> None:
     began = time.process_time()
-    with pytest.raises((LLMOpsError, BadFile)):
+    with pytest.raises(error):
         read(tmp_path / "file.yaml", BOMBS[bomb])
     assert time.process_time() - began < 5
 

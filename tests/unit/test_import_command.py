@@ -74,7 +74,7 @@ def list_files() -> list[str]:
 def test_a_suite_is_written_and_a_second_time_nothing_is_overwritten(run: Import) -> None:
     status, out, _ = run()
     assert status == 0
-    check_message(out)
+    check_message(out.splitlines())
     files = list_files()
     assert files == [
         "tests/llm/cases/refund_answers/icontains_and_pattern.jsonl",
@@ -275,7 +275,7 @@ def test_the_summary_of_several_suites_has_a_total_and_a_reason_once(run: Import
     Path("evals/promptfooconfig.other.yaml").write_text(OTHER)
     status, out, _ = run(path="evals")
     assert status == 0
-    check_message(out)
+    check_message(out.splitlines())
     assert "\n2 suites\n  carried      6 of 9 assertions (66 %), in 4 cases\n" in out
     reason = "code of the suite is not run: write this check in Python"
     assert (

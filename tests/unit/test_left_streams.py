@@ -227,7 +227,7 @@ def test_a_text_that_looks_like_a_last_event_is_no_end(path: Path, server: StubS
     ):
         answer.read()
     ((recorded,),) = (entry["answers"]["0"] for entry in stored(path))
-    assert recorded["outcome"]["error"] in ("RemoteProtocolError", "ReadError")
+    assert recorded["outcome"]["error"] == "RemoteProtocolError"
 
 
 @pytest.mark.parametrize("scattered", [False, True])
@@ -262,7 +262,7 @@ def test_half_a_secret_where_a_stream_was_left_is_not_kept(
     assert kept.count(b"c-1") == len(pieces)
     text = texts.removesuffix("[secret]") if pieces else kept.decode().removeprefix('data: "')
     assert f"it is {secret}".startswith(text)
-    assert text.removesuffix("Bearer ") in ("it is ", "it is")
+    assert text == "it is "
 
 
 def test_an_answer_of_a_known_length_is_whole(path: Path, server: StubServer) -> None:

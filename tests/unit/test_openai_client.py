@@ -85,18 +85,15 @@ def test_a_key_with_a_line_end_is_stripped(monkeypatch: pytest.MonkeyPatch, fres
     assert new_client("http://localhost:1/v1").api_key == KEY
 
 
-@pytest.mark.parametrize(
-    "key", ["sk-пароль-пароль", "sk-abc def-secret", "sk-abc\ndef-secret", "sk-abc\x00-secret"]
-)
+@pytest.mark.parametrize("key", ["sk-пароль-пароль", "sk-abc def-secret", "sk-abc\ndef-secret"])
 def test_a_key_that_no_header_can_hold(
     monkeypatch: pytest.MonkeyPatch, fresh_clients: None, key: str
 ) -> None:
-    if "\x00" not in key:  # no environment can hold that either
-        monkeypatch.setenv("OPENAI_API_KEY", key)
-        with pytest.raises(UsageError, check=check_message) as caught:
-            new_client("http://localhost:1/v1")
-        assert "secret" not in str(caught.value)
-        assert "пароль" not in str(caught.value)
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(UsageError, check=check_message) as caught:
+        new_client("http://localhost:1/v1")
+    assert "secret" not in str(caught.value)
+    assert "пароль" not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["http://a:b/", "http://localhost:99999999/"])
@@ -124,11 +121,13 @@ def test_nothing_of_a_key_is_in_an_error(server: StubServer, how: str, key: str)
         assert part not in str(result)
 
 
-@pytest.mark.parametrize("key", ["sk-пароль-пароль", "line\nend-secret"])
-def test_a_client_with_an_impossible_key(server: StubServer, key: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "kind"), [("sk-пароль-пароль", "request"), ("line\nend-secret", "connection")]
+)
+def test_a_client_with_an_impossible_key(server: StubServer, key: str, kind: str) -> None:
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0) as client:
         model_error = failing(OpenAIModel("m", client=client))
-    assert model_error.kind in ("request", "connection")
+    assert model_error.kind == kind
     assert "пароль" not in str(model_error)
     assert "secret" not in str(model_error).replace("[secret]", "")
 

@@ -213,7 +213,6 @@ def test_a_server_that_takes_too_long(server: StubServer) -> None:
         (b'{"choices": [{}], "output": [{}]}', "application/json"),
         (b'{"choices": [{"message": null}], "output": [{"type": "message"}]}', "application/json"),
         (b'{"choices": [{"message": "x"}], "output": {"a": 1}}', "application/json"),
-        (b'{"error": "overloaded"}', "application/json"),
         (b"\xff\xfe", "application/json"),
         (b"[" * 50_000, "application/json"),
     ],
@@ -223,9 +222,21 @@ def test_a_reply_that_is_no_answer(
 ) -> None:
     server.queue.append(Reply(body, headers={"content-type": kind}))
     model_error = failing(OpenAIModel("m", api=api, client=client))
-    assert model_error.kind in ("reply", "server")
+    assert model_error.kind == "reply"
     assert str(model_error).isprintable()
     assert len(str(model_error)) < 400
+
+
+@pytest.mark.parametrize(
+    ("api", "kind"), [("chat", "server"), pytest.param("responses", "reply", marks=needs_responses)]
+)
+def test_an_error_with_the_status_of_an_answer(
+    client: openai.OpenAI, server: StubServer, api: Any, kind: str
+) -> None:
+    server.queue.append(Reply(b'{"error": "overloaded"}', headers={"content-type": "application/json"}))
+    model_error = failing(OpenAIModel("m", api=api, client=client))
+    assert model_error.kind == kind
+    assert str(model_error).isprintable()
 
 
 @pytest.mark.parametrize("api", APIS)

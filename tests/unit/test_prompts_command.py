@@ -70,7 +70,7 @@ def run_json(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
 def test_list(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, text = run(capsys, "list")
     assert status == 0
-    check_message(text)
+    check_message(text.splitlines())
     assert run_json(capsys, "list")["support/answer"] == {
         "versions": ["v1", "v2"],
         "aliases": {"production": "v1", "candidate": "v2"},
@@ -81,7 +81,7 @@ def test_list(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_show(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, text = run(capsys, "show", "support/answer")
     assert status == 0
-    check_message(text)
+    check_message(text.splitlines())
     described = run_json(capsys, "show", "support/answer", "candidate")
     assert (described["version"], described["params.seed"], described["variables"]) == ("v2", 1, ["question"])
     assert described["uses"] == ["app.py:1", "test_a.py:1"]
@@ -133,7 +133,7 @@ def test_wrong_arguments(
 ) -> None:
     status, text = run(capsys, *argv)
     assert status == 2
-    check_message(text)
+    check_message(text.splitlines())
     assert (answer / "aliases.toml").read_text() == ALIASES
     assert not (answer / "aliases.log").exists()
 
@@ -141,7 +141,7 @@ def test_wrong_arguments(
 def test_diff(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, text = run(capsys, "diff", "support/answer", "v1", "candidate")
     assert status == 0
-    check_message(text)
+    check_message(text.splitlines())
     document = run_json(capsys, "diff", "support/answer", "v2")
     assert (document["old"], document["new"]) == ("v2", "v1")
     assert document["changes"] == {"params.temperature": [0.5, 0], "params.seed": [1, None]}
@@ -206,7 +206,7 @@ def test_a_rollback_finds_the_version_before_an_edit_by_hand(
     (answer / "v3.md").unlink()
     status, text = run(capsys, "rollback", "support/answer", "--reason", "v3 is gone")
     assert status == 2
-    check_message(text)
+    check_message(text.splitlines())
 
 
 FORMS = {
@@ -235,7 +235,7 @@ def test_a_form_that_cannot_be_edited_is_left(answer: Path, capsys: pytest.Captu
     path.write_text('production = """v1"""\n')
     status, text = run(capsys, "alias", "support/answer", "production", "v2", "--reason", "x")
     assert (status, path.read_text()) == (2, 'production = """v1"""\n')
-    check_message(text)
+    check_message(text.splitlines())
 
 
 def test_a_damaged_log_and_one_that_leads_out(
@@ -245,7 +245,7 @@ def test_a_damaged_log_and_one_that_leads_out(
     log.write_text('{"alias": "production", "old": "v2", "new": "v1"}\n<<<<<<< HEAD\n')
     status, text = run(capsys, "rollback", "support/answer", "--reason", "x")
     assert status == 2
-    check_message(text)
+    check_message(text.splitlines())
     log.unlink()
     log.symlink_to(tmp_path / "elsewhere")
     assert run(capsys, "alias", "support/answer", "production", "v2", "--reason", "x")[0] == 2
@@ -288,7 +288,7 @@ def test_check(folder: Path, answer: Path, capsys: pytest.CaptureFixture[str]) -
     (folder / "texts/plain/v2.md").write_text("Bye.")
     status, text = run(capsys, "check")
     assert status == 1
-    check_message(text)
+    check_message(text.splitlines())
     assert KEY not in text
     rows = run_json(capsys, "check", "--max-chars", "99999")["problems"]
     assert sorted(Path(row["file"]).stem for row in rows) == sorted(

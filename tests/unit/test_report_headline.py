@@ -48,6 +48,11 @@ WORDS = {
 }
 
 
+MOVED = r"(\d+) cases? worse, (\d+) better"
+CHANGED = r"(\d+) of (\d+) answers? changed"
+PASSED = r"(\d+) of (\d+) tests passed"
+
+
 @pytest.mark.parametrize("state", STATES)
 def test_each_state_has_its_word_and_one_next_step(state: str) -> None:
     headline = build_headline(STATES[state]())
@@ -79,6 +84,20 @@ def test_terminal_and_page_have_its_word_and_sentence(state: str) -> None:
     assert f"{headline.word:<10}{headline.sentence}." in [line.text for line in section.lines]
 
 
+def test_the_numbers_are_in_the_second_line_of_these_states() -> None:
+    """Else the next test would compare nothing."""
+    lines = {name: build_headline(make()).second_line for name, make in STATES.items()}
+    found = {
+        pattern: [name for name, line in lines.items() if re.search(pattern, line)]
+        for pattern in (MOVED, CHANGED, PASSED)
+    }
+    assert found == {
+        MOVED: ["amber", "green", "error-judge", "error-missing-tests", "pass-small-baseline", "partial"],
+        CHANGED: ["red", "amber", "green", "broken", "error-missing-tests", "pass-small-baseline", "partial"],
+        PASSED: ["fail", "error-judge", "error-missing-tests"],
+    }
+
+
 @pytest.mark.parametrize("state", STATES)
 def test_numbers_agree_with_each_other(state: str) -> None:
     """What the second line counts is what the list of cases has, and changed answers are the sum of the kinds that have them."""
@@ -86,10 +105,10 @@ def test_numbers_agree_with_each_other(state: str) -> None:
     cases = list_cases(run)
     kinds = count_kinds(cases)
     line = build_headline(run, cases).second_line
-    moved = re.search(r"(\d+) cases? worse, (\d+) better", line)
+    moved = re.search(MOVED, line)
     if moved:
         assert [int(number) for number in moved.groups()] == [kinds["worse"], kinds["better"]]
-    changed = re.search(r"(\d+) of (\d+) answers? changed", line)
+    changed = re.search(CHANGED, line)
     gate = run.find_verdict("baseline")
     if changed:
         assert gate is not None
@@ -102,7 +121,7 @@ def test_numbers_agree_with_each_other(state: str) -> None:
         assert (
             len(with_other_answer) + len(same_answer) == kinds["worse"] + kinds["better"] + kinds["changed"]
         )
-    passed = re.search(r"(\d+) of (\d+) tests passed", line)
+    passed = re.search(PASSED, line)
     if passed:
         assert int(passed[1]) == run.count("passed")
 
@@ -206,17 +225,17 @@ def test_a_share_that_is_broken_is_never_called_not_proved() -> None:
 
 
 @pytest.mark.parametrize(
-    "meta",
+    ("meta", "word"),
     [
-        {"other_tests": {"failed": 1}},
-        {"other_tests": {"errored": 1}},
-        {"collection_errors": [{"module": "a.py"}]},
+        ({"other_tests": {"failed": 1}}, "FAIL"),
+        ({"other_tests": {"errored": 1}}, "ERROR"),
+        ({"collection_errors": [{"module": "a.py"}]}, "ERROR"),
     ],
 )
-def test_what_only_pytest_counts_fails_a_merged_run_too(meta: dict[str, Json]) -> None:
+def test_what_only_pytest_counts_fails_a_merged_run_too(meta: dict[str, Json], word: str) -> None:
     run = replace(green_run(), meta={**green_run().meta, **meta})
     headline = build_headline(run)
-    assert headline.word in ("FAIL", "ERROR")
+    assert headline.word == word
     assert "GREEN" in headline.also
     assert headline.next_step.endswith(":") == bool(headline.command)
     assert decide_exit_status(run) == 1

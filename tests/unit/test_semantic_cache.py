@@ -324,7 +324,7 @@ def test_an_argument_of_no_use_is_refused_before_the_cache_is_called(
             cache_probe(**given)
         assert not cache.answers
         messages.append(str(failure.value).partition(" object at 0x")[0])
-    check_message("\n".join(messages))
+    check_message(messages)
 
 
 @pytest.mark.parametrize(

@@ -33,5 +33,5 @@ def test_every_step_has_one_edit_and_indexes_ascend() -> None:
 
 def test_what_is_compared_is_the_item_and_not_its_hash() -> None:
     # -1 and -2 have the same hash in Python.
-    assert find_common([-1, -2], [-2, -1]) in ([(0, 1)], [(1, 0)])
+    assert find_common([-1, -2], [-2, -1]) == [(0, 1)]
     assert find_common([(1, "a")], [(1, "a")]) == [(0, 0)]

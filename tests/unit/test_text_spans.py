@@ -66,12 +66,12 @@ def test_no_chain_is_longer(text: str, needles: list[str], whole_words: bool) ->
 
 
 def test_a_chain_does_not_overlap() -> None:
-    assert find_longest_chain("abab", ["aba", "ab"]) in ([0, None], [None, 0])
+    assert find_longest_chain("abab", ["aba", "ab"]) == [None, 0]
     assert find_longest_chain("abab", []) == []
 
 
 def test_an_early_place_of_a_late_text_still_counts() -> None:
-    assert find_longest_chain("c d a b", ["a", "b", "c", "d"]) in ([4, 6, None, None], [None, None, 0, 2])
+    assert find_longest_chain("c d a b", ["a", "b", "c", "d"]) == [None, None, 0, 2]
     assert find_longest_chain("c d e a b", ["a", "b", "c", "d", "e"]) == [None, None, 0, 2, 4]
 
 
@@ -135,10 +135,9 @@ def test_a_piece_is_found_again_in_the_text_it_comes_from(whitespace: Whitespace
     changed = normalize_text(text, case="fold", whitespace=whitespace, unicode="NFKC")
     origins = Origins(text, fold, whitespace)
     for needle, stood in (
-        ("fox", "\uff26\uff4f\uff58"),
-        ("caf\u0229\u0301", "Caf\u00e9\u0327"),
-        ("fox!", "Fox!"),
+        ("fox", ["\uff26\uff4f\uff58"] * 40 + ["Fox"]),
+        ("caf\u0229\u0301", ["Caf\u00e9\u0327"] * 40),
+        ("fox!", ["Fox!"]),
     ):
-        for at in find_places(changed, needle):
-            piece = text[slice(*origins.span(at, at + len(needle)))]
-            assert piece == stood or (needle, piece) == ("fox", "Fox")
+        spans = [origins.span(at, at + len(needle)) for at in find_places(changed, needle)]
+        assert [text[start:end] for start, end in spans] == stood

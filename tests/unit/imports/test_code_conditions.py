@@ -183,7 +183,6 @@ def test_further_forms_of_javascript(code: str, passing: str, failing: str) -> N
         "['A', 'B'].includes(output.toLowerCase())",
         "output[0] === 'a'",  # of a text its first character
         "output[0].includes('a')",
-        "output.length > 0\n",  # one line: carried; see the next
         "const x = 1;\noutput.length > 0",
         "fetch('http://example.org')",
         "output.includes(`${context.vars.name}`)",
@@ -203,10 +202,12 @@ def test_further_forms_of_javascript(code: str, passing: str, failing: str) -> N
 )
 def test_anything_else_is_refused(code: str) -> None:
     made = make_checks("javascript", code)
-    if code == "output.length > 0\n":
-        assert isinstance(made[0], Check)
-        return
     assert isinstance(made[0], NotCarried)
+
+
+def test_one_line_with_its_end_is_carried() -> None:
+    made = make_checks("javascript", "output.length > 0\n")
+    assert isinstance(made[0], Check)
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ from pytest_llmops.measurement import Measurement
 MISS = CassetteMiss("no recording", command="pytest a.py --llm-record=new")
 SPENT = BudgetReached("one call too many")
 GOOD = Measurement(name="good", value=1.0, samples=(1.0, 1.0))
+BOTH: list[BaseException] = [MISS, SPENT]
 UNSCORED = Measurement(name="judge.quality", error="the judge gave no score")
 
 
@@ -253,7 +254,7 @@ def log_record(error: BaseException | None) -> logging.LogRecord:
 
 
 @pytest.mark.parametrize(
-    "error", [MISS, SPENT, CallDeferred(), RetriedForEver(), SilentWriteRefused(), BaseExceptionGroup("", [MISS, SPENT])]
+    "error", [MISS, SPENT, CallDeferred(), RetriedForEver(), SilentWriteRefused(), BaseExceptionGroup("", BOTH)]
 )  # fmt: skip
 def test_asyncio_does_not_log_an_error_that_a_report_shows(error: BaseException) -> None:
     assert not is_unreported(log_record(error))

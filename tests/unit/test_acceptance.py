@@ -62,7 +62,7 @@ class Project:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.path = root / "qa" / FILE
+        self.path = root / "qa" / "deep" / FILE
 
     def accept(
         self,
@@ -239,7 +239,7 @@ def test_a_named_file_may_be_the_whole_suite(project: Project) -> None:
 
 
 def test_a_damaged_baseline_is_never_overwritten(project: Project) -> None:
-    project.path.parent.mkdir()
+    project.path.parent.mkdir(parents=True)
     project.path.write_bytes(b"{")
     with pytest.raises(UsageError, match="not accepted"):
         project.accept(A, accept="anyway: why")
@@ -465,5 +465,7 @@ def test_each_prompt_with_another_default_is_named(tmp_path: Path) -> None:
     write_prompts(tmp_path, production="v1")
     (tmp_path / "prompts" / "help").rename(tmp_path / "prompts" / "other")
     write_prompts(tmp_path, production="v1")
-    words = describe_aliases(Settings(prompt=("other=v1", "help=v2", "other=v2")), tmp_path)
+    words = describe_aliases(Settings(prompt=("other=v2", "help=v2")), tmp_path)
     assert words.count("the alias production") == 2
+    words = describe_aliases(Settings(prompt=("other=v1", "help=v2")), tmp_path)
+    assert words.count("the alias production") == 1

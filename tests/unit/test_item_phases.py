@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import unittest
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
+from support.cassettes import entry, merged
 from support.exchanges import exchange
 from support.items import Hook, fixture_of, item_of
 from support.messages import check_message
@@ -18,6 +21,7 @@ from support.tapes import call, recorded
 
 from pytest_llmops import recorder
 from pytest_llmops.cassettes import active_tape
+from pytest_llmops.cassettes.faults.kinds import Fault
 from pytest_llmops.errors import (
     BudgetReached,
     CassetteError,
@@ -27,10 +31,12 @@ from pytest_llmops.errors import (
     UsageError,
 )
 from pytest_llmops.harness import tapes
+from pytest_llmops.harness.fault_variants import FaultVariant
 from pytest_llmops.harness.item import Harness, describe_error, describe_source, fingerprint_exchanges
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call, Usage
 from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.results.fault_survey import UNRECORDED
 from pytest_llmops.settings import Settings
 
 OURS = pytest.mark.llm_cassette.mark
@@ -339,6 +345,14 @@ def test_a_refused_connection_fails_a_test_that_nothing_records(make: Make) -> N
         harness.close_cassette()
 
 
+def test_a_refused_connection_of_a_test_that_failed_is_not_raised_again(make: Make) -> None:
+    harness = make(ours=False)
+    harness.refused.append(MISS)
+    end(harness, "failed", ValueError("x"))
+    harness.close_cassette()
+    assert harness.has_results()
+
+
 def test_a_miss_in_a_tear_down_fails_the_tear_down(make: Make) -> None:
     harness = make()
     harness.caught_in_teardown = BudgetReached("one call too many")
@@ -428,6 +442,7 @@ def test_a_skip_is_recognised_and_replaced_where_something_got_no_score(make: Ma
     assert harness.is_skip(skipped, pytest.skip.Exception)
     assert not harness.is_skip(ValueError("x"), pytest.skip.Exception)
     assert not harness.is_skip(None, pytest.skip.Exception)
+    assert harness.is_skip(unittest.SkipTest("no model"), pytest.skip.Exception)
     phase = failing_call(skipped)
     assert harness.replace_skip(phase) is skipped
     harness.recorder.measurements.append(UNSCORED)
@@ -511,6 +526,141 @@ def test_a_test_with_the_llm_fixture_reports_its_case_and_the_models_of_the_hook
         (use,) = harness.log.uses
         assert isinstance(use, dict)
         assert {name: use[name] for name in ("case", "models") if name in use} == more
+
+
+def test_a_started_test_gives_its_recorder_what_an_assertion_needs(make: Make) -> None:
+    harness = make(Settings(judge=True))
+    own = harness.recorder
+    assert recorder._stack[-1] is own
+    assert own.settings is harness.settings
+    assert own.find_component == harness.find_component
+    assert own.describe_origin == harness.describe_origin
+    assert own.redact == harness.mask_secrets
+    assert own.open_block_cassette == harness.open_block_cassette
+
+
+def test_the_lines_of_pytests_log_are_masked(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("APP_PASSWORD", "hunter2hunter2")
+    handler = logging.StreamHandler()
+    harness = make()
+    harness.item.config.pluginmanager.get_plugin = {
+        "logging-plugin": SimpleNamespace(report_handler=handler)
+    }.get
+    harness.start()
+    harness.stop()
+    record = logging.LogRecord("app", logging.INFO, "a.py", 1, "key hunter2hunter2", None, None)
+    assert handler.format(record) == "key [secret]"
+
+
+def test_the_parameters_and_markers_of_a_test_are_facts(make: Make) -> None:
+    harness = make()
+    harness.item.get_closest_marker = {
+        "llm_cassette": OURS,
+        "llm_sentinel": pytest.mark.llm_sentinel.mark,
+    }.get
+    harness.item.callspec = SimpleNamespace(
+        id="late", params={"word": "x"}, indices={"word": 1}, _idlist=["late"]
+    )
+    harness.open_cassette()
+    assert harness.recorder.facts == {"sentinel": True, "params": {"word": {"id": "late", "place": 1}}}
+    assert harness.tape is not None
+    assert harness.tape.path.name == "late.json"
+    harness.close_cassette()
+
+
+def test_a_test_without_parameters_and_markers_has_no_facts(make: Make) -> None:
+    harness = make()
+    harness.open_cassette()
+    assert harness.recorder.facts == {}
+    harness.close_cassette()
+
+
+def test_a_test_of_another_recorder_must_not_have_faults(make: Make) -> None:
+    theirs: Any = SimpleNamespace(name="vcr", args=(), kwargs={})
+    marks = {"vcr": theirs, "llm_fault": pytest.mark.llm_fault("timeout").mark}
+    harness = make(names=("vcr",))
+    harness.item.get_closest_marker = marks.get
+    harness.item.iter_markers = lambda name=None: (marks[key] for key in marks if name in (None, key))
+    with pytest.raises(UsageError, check=check_message):
+        harness.open_cassette()
+    del marks["llm_fault"]
+    harness.open_cassette()
+    assert harness.tape is None
+
+
+def test_a_test_with_a_fault_of_the_run_gets_it_and_its_answers_are_watched(make: Make) -> None:
+    harness = make()
+    variant = harness.variant = FaultVariant(Fault(kind="hostile"))
+    harness.open_cassette()
+    assert harness.tape is not None
+    config = harness.tape.config
+    assert (config.faults, config.fault_take) == (variant.plan, variant.take)
+    assert config.command == "pytest test_a.py::test_x --llm-faults=hostile --llm-record=new"
+    assert harness.recorder.watch_answer == variant.plan.note_text
+    end(harness, "failed", miss(harness))
+    harness.close_cassette()
+    assert variant.find_end().status == UNRECORDED
+
+
+def test_without_a_fault_of_the_run_answers_are_not_watched(make: Make) -> None:
+    harness = make()
+    harness.open_cassette()
+    assert harness.tape is not None
+    assert (harness.tape.config.faults, harness.tape.config.fault_take) == (None, "")
+    assert harness.recorder.watch_answer is None
+    harness.close_cassette()
+
+
+@pytest.mark.parametrize(("marks", "takes"), [((), 3), ((pytest.mark.llm_trials(3).mark,), None)])
+def test_a_test_without_a_marker_for_trials_reports_how_many_takes_it_has(
+    make: Make, tmp_path: Path, marks: tuple[pytest.Mark, ...], takes: int | None
+) -> None:
+    merged(tmp_path / OWN, entry(1, take="2"))
+    harness = make()
+    harness.item.get_closest_marker = {mark.name: mark for mark in marks}.get
+    harness.open_cassette()
+    assert harness.tape is not None
+    harness.tape.player.given.begin_request("key-1", "0")
+    end(harness)
+    harness.close_cassette()
+    (use,) = harness.log.uses
+    assert isinstance(use, dict)
+    assert use.get("takes") == takes
+
+
+def test_a_test_knows_the_credentials_of_its_requests_also_after_its_end(make: Make) -> None:
+    harness = make()
+    assert harness.redactor is harness.redactor
+    harness.open_cassette()
+    assert harness.tape is not None
+    own = harness.tape.config.redactor
+    assert harness.redactor is own
+    harness.close_cassette()
+    assert harness.redactor is own
+
+
+def test_a_renamed_test_finds_its_recordings_in_the_cassettes_of_tests_that_are_gone(make: Make) -> None:
+    harness = make()
+    index: Any = object()
+    harness.collected = SimpleNamespace(index=index)  # type: ignore[assignment]
+    harness.open_cassette()
+    assert harness.tape is not None
+    assert harness.tape.config.elsewhere is index
+    harness.tape = None
+
+
+def test_the_cassette_of_a_fixture_is_shared_and_closed_by_its_last_finalizer(
+    make: Make, tmp_path: Path
+) -> None:
+    harness = make(Settings(record="new"))
+    finalizers: list[Any] = []
+    tape = harness.tape_of_fixture(
+        SimpleNamespace(addfinalizer=finalizers.append), tmp_path / "f.json", lambda: harness
+    )
+    assert (tape.tape.path, tape.tape.shared, tape.tape.mode) == (tmp_path / "f.json", True, "new")
+    assert finalizers == [tape.end_teardown]
+    tape.end_teardown()
+    assert [use["path"] for use in harness.log.uses] == ["f.json"]  # type: ignore[index,call-overload]
 
 
 # Where an answer came from.

@@ -52,6 +52,7 @@ def git(project: Project, *arguments: str) -> None:
     subprocess.run(["git", *author, *arguments], cwd=project.path, check=True, capture_output=True)
 
 
+@pytest.mark.parametrize("workers", [2], indirect=True, ids=["n2"])
 def test_the_file_that_is_compared_with_is_the_file_that_is_written(project: Project, workers: int) -> None:
     write_suite(project, 3)
     (project.path / "qa").mkdir()
@@ -184,6 +185,7 @@ def find_sessions(project: Project, result: Result) -> set[tuple[int, ...]]:
     return {pair.sessions for pair in MetricData("score.quality", comparison).trials.values()}
 
 
+@pytest.mark.parametrize("workers", [2], indirect=True, ids=["n2"])
 def test_a_second_session_is_added_replayed_and_compared_with(project: Project, workers: int) -> None:
     write_sessions(project)
     assert project.record("--llm-trials=3", ACCEPT).exit == 0

@@ -39,10 +39,14 @@ class Closer:
     def __init__(self) -> None:
         self.folders: list[Path] = []
         self.guard: Any = None
+        self.configured: tuple[Settings, bool] | None = None
 
     def close(self) -> Any:
         self.guard = self.guard or SimpleNamespace(refuse_in_test=None)
         return self.guard
+
+    def close_when_configured(self, settings: Settings, *, is_set_up: bool) -> None:
+        self.configured = settings, is_set_up
 
     def close_at_folder(self, path: Path) -> None:
         self.folders.append(path)

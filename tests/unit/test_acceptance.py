@@ -24,6 +24,7 @@ from pytest_llmops.harness.acceptance import (
 )
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call, Message
+from pytest_llmops.results.call_sequences import FACT, CallSequence, KeptCall
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import Verdict
 from pytest_llmops.settings import Settings
@@ -400,6 +401,24 @@ def test_the_requests_of_the_accepted_tests_are_kept(project: Project) -> None:
     project.accept(A, B)
     assert request.fingerprint not in project.answers().requests
     assert len(project.answers().requests) == 2
+
+
+def test_a_test_without_an_output_now_keeps_none_of_an_older_acceptance(project: Project) -> None:
+    project.accept(output(A, "of a"), output(B, "of b"))
+    project.accept(output(A, "of a"), replace(B, calls=()))
+    assert project.answers().outputs == {"t.py::a": "of a"}
+
+
+def test_the_calls_of_tools_are_those_of_the_accepted_run(project: Project) -> None:
+    refund, track = (CallSequence((KeptCall(name),)) for name in ("refund", "track"))
+
+    def calling(record: TestRecord, *sequences: CallSequence) -> TestRecord:
+        return replace(record, facts={**record.facts, FACT: [one.to_wire() for one in sequences]})
+
+    project.accept(calling(A, refund), calling(B, refund), calling(C, refund))
+    failed = replace(calling(C, track), outcome="failed")
+    project.accept(calling(A, track), B, failed, accept="anyway: why")
+    assert project.answers().calls == {"t.py::a": (track,), "t.py::c": (refund,)}
 
 
 # Before the run.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -104,6 +105,26 @@ def test_without_a_factory_it_is_what_is_built_in() -> None:
     ) is not components.build_component(test, "embedder", "tfidf", None, Settings(model="another"))
     with pytest.raises(UnknownName, match="tfidf"):
         components.build_component(test, "embedder", "tfidff", None, Settings())
+
+
+def test_a_judge_file_is_another_judge_in_another_folder() -> None:
+    made: list[object] = []
+
+    def factory() -> object:
+        made.append(object())
+        return made[-1]
+
+    config = Config()
+
+    def build(folder: str, name: str) -> object:
+        test: Any = SimpleNamespace(config=config, path=Path(folder) / "test_a.py")
+        return components.build_component(test, "judge", name, factory, Settings())
+
+    here, there = build("/p/here", "tone.md"), build("/p/there", "tone.md")
+    assert here is not there
+    assert build("/p/here", "tone.md") is here
+    assert build("/p/here", "tone") is build("/p/there", "tone")
+    assert len(made) == 3
 
 
 # Under which name a model is loaded.

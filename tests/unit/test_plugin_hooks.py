@@ -20,7 +20,9 @@ from pytest_llmops.errors import CassetteMiss, UsageError
 from pytest_llmops.fixtures import CLOSER, HARNESS, HAS_INI_KEY, SETTINGS
 from pytest_llmops.harness import trials
 from pytest_llmops.harness.item import Harness
+from pytest_llmops.harness.markers import MARKERS
 from pytest_llmops.harness.markers.marker import Arguments
+from pytest_llmops.harness.run_checks import CollectedTests
 from pytest_llmops.plugin import (
     ITEMS_KEY,
     LEFT_OUT_COUNT,
@@ -162,6 +164,11 @@ def test_a_module_that_could_not_be_loaded_has_no_tests(
     assert noted == [tmp_path]
 
 
+def test_the_collected_tests_are_those_of_this_run(watch: OnDemandHarness) -> None:
+    assert isinstance(watch.collected, CollectedTests)
+    assert watch.collected is watch.collected
+
+
 def test_the_tests_that_were_collected_and_do_not_run_are_counted(
     watch: OnDemandHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,6 +209,32 @@ def test_a_run_that_was_never_configured_has_nothing_to_undo() -> None:
     before = dict(recorder.wake_callbacks)
     plugin.pytest_unconfigure(SimpleNamespace(stash={}))  # type: ignore[arg-type]
     assert recorder.wake_callbacks == before
+
+
+@pytest.mark.parametrize(
+    ("worker", "registered"),
+    [(False, ["llmops_watch", "llmops_listener"]), (True, ["llmops_watch"])],
+)
+def test_a_run_is_watched_and_its_controller_listens_to_reports(
+    tmp_path: Path, registered: list[str], *, worker: bool
+) -> None:
+    config = config_of(tmp_path, llm_judge=True)
+    closer = config.stash[CLOSER]
+    config.stash = {CLOSER: closer}
+    lines: list[str] = []
+    config.addinivalue_line = lambda _name, line: lines.append(line.partition(":")[0])
+    if worker:
+        config.workerinput = {}
+    plugin.pytest_configure(config)
+    try:
+        assert list(config.pluginmanager) == registered
+        assert config.pluginmanager["llmops_watch"] is config.stash[WATCH_KEY]
+        assert (config.stash[SEEN_KEY], config.stash[PROBLEMS_KEY]) == ({}, {})
+        assert config.stash[SETTINGS].judge
+        assert closer.configured == (config.stash[SETTINGS], True)
+        assert lines == list(MARKERS)
+    finally:
+        plugin.pytest_unconfigure(config)
 
 
 # Which tests are ours, and what is registered for them.

@@ -436,6 +436,14 @@ def test_a_fixture_that_a_test_of_ours_requests_later_gets_a_cassette(
     assert list(hooks._fixtures.values()) == [tmp_path / "cassettes/conftest/fixture.late.json"] * uses
 
 
+def test_a_fixture_of_an_installed_plugin_gets_no_cassette(tmp_path: Path) -> None:
+    config, tape = config_of(tmp_path), Tape()
+    fixture = Fixture(fixture_of(tmp_path / "site-packages", "late", "session"))
+    hooks = RecordingHooks(watched(config, tape, item=item_in(config)), {})
+    assert set_up(hooks, fixture) == "value"
+    assert (tape.uses, hooks._fixtures) == (0, {})
+
+
 @pytest.mark.parametrize("error", [CassetteMiss("no recording"), BudgetReached("one call too many")])
 def test_the_miss_of_a_set_up_is_kept_for_the_next_test(tmp_path: Path, error: BaseException) -> None:
     config = config_of(tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from support.exchanges import exchange
 
 from pytest_llmops.harness.item import fingerprint_exchanges
@@ -77,3 +78,19 @@ def test_a_secret_in_a_live_answer_does_not_count() -> None:
     mask = lambda text: text.replace("swordfish", "[secret]")  # noqa: E731
     assert fingerprint_exchanges([live], mask) == fingerprint_exchanges([kept])
     assert fingerprint_exchanges([live]) != fingerprint_exchanges([kept])
+
+
+def test_a_request_without_a_body_counts_by_its_address() -> None:
+    assert digest_of(f"{CHAT}/1", method="GET", request=None) != digest_of(
+        f"{CHAT}/2", method="GET", request=None
+    )
+    bare = replace(exchange(CHAT, None, {"choices": []}), request=None)
+    assert fingerprint_exchanges([bare]) != fingerprint_exchanges([replace(bare, request={"model": "m"})])
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/v1/rerank", "http://127.0.0.1:1/v1/other"])
+def test_the_body_counts_where_little_of_the_answer_is_read(url: str) -> None:
+    digests = {
+        digest_of(url, {"model": "m"}, {"results": [{"index": 0, "score": score}]}) for score in (1, 2)
+    }
+    assert len(digests) == 2

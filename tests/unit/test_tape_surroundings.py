@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import textwrap
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -62,10 +63,17 @@ def test_the_functions_of_a_test_are_looked_up_while_it_runs(tmp_path: Path) -> 
         record_tool_functions(item, Settings()),
     ):
         pytest.fail("the block must not run")
-    with record_tool_functions(item, Settings(tools="off")):
-        pass
+
+
+def test_a_function_that_is_a_tool_is_recorded_while_its_test_runs(tmp_path: Path) -> None:
+    original = textwrap.dedent.__code__
+    item = item_of(tmp_path, pytest.mark.llm_cassette(tools=["textwrap.dedent"]).mark)
+    for settings, is_recorded in ((Settings(), True), (Settings(tools="off"), False)):
+        with record_tool_functions(item, settings):
+            assert (textwrap.dedent.__code__ is not original) is is_recorded
+        assert textwrap.dedent.__code__ is original
     with record_tool_functions(item_of(tmp_path), Settings()):
-        pass
+        assert textwrap.dedent.__code__ is original
 
 
 # Keys of SDKs.

@@ -319,6 +319,16 @@ def test_each_test_with_two_sessions_needs_no_advice(project: Project) -> None:
     accepted = project.accept(answered(A, "x"), answered(B, "x"), accept="session: another day")
     assert "single session" not in accepted.sentence
     assert "2 tests accepted as session 2" in accepted.sentence
+    assert "new test" not in accepted.sentence
+
+
+def test_only_the_new_tests_of_a_session_are_counted_as_left_out(project: Project) -> None:
+    project.accept(A, B, C)
+    records = [answered(record, "x") for record in (A, B, C, D)]
+    assert (
+        ", 1 new test left out, as a session adds none"
+        in project.accept(*records, accept="session: another day").sentence
+    )
 
 
 def test_a_session_that_is_red_needs_force(project: Project) -> None:

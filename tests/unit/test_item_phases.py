@@ -628,6 +628,16 @@ def test_a_test_without_a_marker_for_trials_reports_how_many_takes_it_has(
     assert use.get("takes") == takes
 
 
+def test_a_test_that_replays_nothing_reports_no_takes(make: Make) -> None:
+    harness = make()
+    harness.open_cassette()
+    end(harness)
+    harness.close_cassette()
+    (use,) = harness.log.uses
+    assert isinstance(use, dict)
+    assert "takes" not in use
+
+
 def test_a_test_knows_the_credentials_of_its_requests_also_after_its_end(make: Make) -> None:
     harness = make()
     assert harness.redactor is harness.redactor

@@ -386,6 +386,8 @@ def _add_answers(kept: StoredAnswers, records: Iterable[TestRecord]) -> StoredAn
         output = read_output(record)
         if output is not None:
             outputs[record.nodeid] = output
+        else:
+            outputs.pop(record.nodeid, None)
         sequences = find_sequences(record.facts, record.measurements)
         if sequences:
             calls[record.nodeid] = sequences

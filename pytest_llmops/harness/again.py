@@ -18,8 +18,8 @@ from pluggy import HookimplMarker
 
 from pytest_llmops._util.option_modes import LookTrials
 from pytest_llmops.errors import CassetteError, UsageError, format_error, format_name_list
-from pytest_llmops.harness.baseline_gate import find_baseline, has_baseline
-from pytest_llmops.harness.markers.llm_trials import read_trial_plan
+from pytest_llmops.harness.baseline_gate import find_baseline, find_own_path, has_baseline
+from pytest_llmops.harness.markers.llm_trials import TrialPlan, read_trial_plan
 from pytest_llmops.harness.tapes import item_cassette_path
 from pytest_llmops.measurement import escape_output, format_count, shorten_text
 from pytest_llmops.results.run import Run
@@ -154,8 +154,7 @@ def _check_baseline(config: Any, settings: Settings, earlier: EarlierRun) -> Non
     from pytest_llmops.baselines.gate import describe_baseline
 
     root = Path(config.rootpath)
-    own_path = root / (config.getini("llm_baseline") or Settings().baseline)
-    stored = find_baseline(own_path, settings.baseline, root)
+    stored = find_baseline(find_own_path(config), settings.baseline, root)
     if stored is None:
         return
     baseline = Baseline.from_bytes(stored.data, where=stored.name)
@@ -254,13 +253,7 @@ class AgainHooks:
         """
         from pytest_llmops.cassettes import SESSION_TAKES, find_highest_take
 
-        plan = read_trial_plan(item, self._settings)
-        trials = max(self.earlier.trials_again, plan.trials)
-        if plan.at_least is not None:
-            trials = max(trials, plan.fewest_trials())
-            rule = {"at_least": plan.at_least, "confidence": plan.confidence}
-        else:  # as many trials may fail as before
-            rule = {"pass_at_least": trials - plan.trials + (plan.pass_at_least or plan.trials)}
+        trials, rule = plan_trials_again(read_trial_plan(item, self._settings), self.earlier.trials_again)
         item.add_marker(self._mark.llm_trials(trials, **rule), append=False)
         root = Path(item.config.rootpath)
         paths = {item_cassette_path(item)[0], *(root / name for name in cassettes)}
@@ -268,6 +261,21 @@ class AgainHooks:
         if self._settings.record != "none":
             session += 1
         self._first_takes[item.nodeid] = session * SESSION_TAKES
+
+
+def plan_trials_again(plan: TrialPlan, trials_again: int) -> tuple[int, dict[str, float]]:
+    """Return how many trials a test gets in another session, and when it passes then, as arguments of its marker.
+
+    Args:
+        plan: How often it runs otherwise, and when it passes.
+        trials_again: How many trials the proof needs.
+    """
+    trials = max(trials_again, plan.trials)
+    if plan.at_least is not None:
+        trials = max(trials, plan.fewest_trials())
+        return trials, {"at_least": plan.at_least, "confidence": plan.confidence}
+    passes = plan.pass_at_least or plan.trials
+    return trials, {"pass_at_least": trials - plan.trials + passes}  # as many trials may fail as before
 
 
 def find_again(config: Any) -> AgainHooks | None:

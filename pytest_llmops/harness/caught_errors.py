@@ -20,6 +20,7 @@ from pytest_llmops.errors import (
     SilentWriteRefused,
     append_code,
     find_unscored_error,
+    reword_error,
     swallowed_error,
 )
 
@@ -70,6 +71,62 @@ def describe_ending(report: Any, error: BaseException | None) -> str:
     if report.skipped:
         return "the test was skipped"
     return ""
+
+
+def find_hidden_error(
+    caught: CassetteMiss | BudgetReached | None, *, hiding: str, is_elsewhere: bool, is_shown: bool
+) -> CassetteMiss | BudgetReached | None:
+    """Return the error that fails the tear-down of a test because a miss, or a refused call, would not be seen; None: there is none.
+
+    Args:
+        caught: The miss or refused call that the test had.
+        hiding: How the test ended if that hides it, see `describe_ending`.
+        is_elsewhere: Whether it was raised in a process that the test started.
+        is_shown: Whether a report of the test shows a miss or a refused call already.
+    """
+    if caught is None:
+        return None
+    if hiding:
+        return swallowed_error(hiding, caught)
+    if is_elsewhere and not is_shown:
+        return reword_error(caught, f"{ELSEWHERE}: {caught}")
+    return None
+
+
+def find_cause(
+    error: BaseException, caught: CassetteMiss | BudgetReached | None, *, is_elsewhere: bool
+) -> BaseException:
+    """Return why a phase failed: a new error about a miss, or a refused call, that was caught before; else the error itself.
+
+    In a process that the test started, the SDK has put our message into an error of its own, and the test failed because
+    of that error. In the test's own process, an agent may hand the miss to its model as the result of a tool; then the test
+    failed by something that was not the answer of the model.
+
+    Args:
+        error: The error of the phase.
+        caught: The miss or refused call that the test had.
+        is_elsewhere: Whether it was raised in a process that the test started.
+    """
+    if caught is None or isinstance(error, (CassetteMiss, BudgetReached)):
+        return error
+    if is_elsewhere:
+        return reword_error(caught, f"{ELSEWHERE}: {caught}")
+    if find_unscored_error(error):  # a group with the miss, or another error that is not a low score
+        return error
+    return swallowed_error("the test went on", caught)
+
+
+def fails_despite_xfail(error: BaseException | None, measurements: Iterable[Measurement]) -> bool:
+    """Return whether a phase that its `xfail` expects to fail is a failure all the same: something got no score.
+
+    Args:
+        error: The error of the phase; None: it did not fail.
+        measurements: The measurements of the test.
+    """
+    if error is None:
+        return False
+    is_unscored = any(measurement.status == "errored" for measurement in measurements)
+    return is_unscored or find_unscored_error(error) is not None
 
 
 def is_unittest_skip(error: BaseException | None) -> bool:

@@ -7,11 +7,12 @@ Knows pytest's items by their attributes only.
 
 import threading
 from collections import ChainMap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 from pytest_llmops import registry
+from pytest_llmops.errors import UsageError
 from pytest_llmops.settings import Settings
 
 Factory: TypeAlias = Callable[[], object]
@@ -60,3 +61,41 @@ def build_component(item: Any, kind: str, name: str, factory: Factory | None, se
             else:
                 cache[key] = registry.load_builtin(kind, name)
         return cache[key]
+
+
+def choose_model_name(
+    name: str, known: Collection[str], settings: Settings, candidate: str = "", *, where: str = ""
+) -> str:
+    """Return the name under which to load a model; only ``app`` and ``judge`` may become another name.
+
+    They become the configured model (``--llm-model``, ``--llm-judge-model``) if the hook ``pytest_llmops_models`` has a model of
+    that name. ``app`` becomes ``app:gpt-5`` in a test that was made for the model gpt-5 of the server.
+
+    Args:
+        name: The name that is looked up.
+        known: The names of models that the hook returns.
+        settings: The run's.
+        candidate: The model that the test was made for; "": it has none of its own.
+        where: The test, for errors.
+
+    Raises:
+        UsageError: ``judge`` would be the model of ``--llm-model``, but only the hook knows that one.
+    """
+    app_model = settings.single_model
+    if name == "app":
+        model = candidate or app_model
+        if model in known:
+            return model
+        if candidate:
+            return f"app:{candidate}"
+        return name
+    if name != "judge" or name in known:
+        return name
+    if settings.judge_model in known:
+        return settings.judge_model
+    if not settings.judge_model and app_model in known:
+        raise UsageError(
+            f"{where}: expected the judges' model (--llm-judge-model=NAME, or 'judge' in pytest_llmops_models), "
+            f"got none: {app_model!r} of --llm-model is a model of that hook, and the judges' server does not know its name"
+        )
+    return name

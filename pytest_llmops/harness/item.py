@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,8 +24,6 @@ from pytest_llmops.errors import (
     list_exception_classes,
     list_record_commands,
     path_from_root,
-    reword_error,
-    swallowed_error,
 )
 from pytest_llmops.harness import caught_errors, components, tapes
 from pytest_llmops.harness.markers import llm_fault, llm_models, llm_trials, load_markers
@@ -39,6 +37,7 @@ if TYPE_CHECKING:
     from pytest_llmops.cassettes import FaultPlan, Tape
     from pytest_llmops.harness.fault_variants import FaultVariant
     from pytest_llmops.harness.run_checks import CollectedTests
+    from pytest_llmops.protocols import Call
     from pytest_llmops.recorder import Exchange
     from pytest_llmops.results.run import TestRecord
 
@@ -141,10 +140,8 @@ class Harness:
         mode: RecordMode | None = None
         if tapes.is_marked_live(self.item):
             mode = "live"
-        attempt, _ = tapes.repetition_of(self.item)
-        if self._attempts:  # pytest-rerunfailures and flaky set up the same test again
-            attempt = (attempt or 0) + self._attempts
-        take = str(recorder.current_trial() or attempt or 0)
+        attempt = tapes.number_attempt(tapes.repetition_of(self.item)[0], self._attempts)
+        take = tapes.choose_take(recorder.current_trial(), attempt)
         faults = llm_fault.make_fault_plan(self.item)
         if self.variant is not None:
             faults = self.variant.plan
@@ -237,43 +234,35 @@ class Harness:
         self.tape = None
         caught = self.caught_in_setup
         self.caught_in_setup = None
+        is_elsewhere = False
         if tape is not None:
             caught = tape.verdict() or caught
+            is_elsewhere = bool(tape.report.errors_elsewhere)
             self._in_use.close()
             self._close_tape(tape, passed=self.passed and caught is None)
         elif self.refused:
             caught = self.refused[0]
-        if caught is not None and self.hiding:
-            raise swallowed_error(self.hiding, caught)
-        is_elsewhere = tape is not None and bool(tape.report.errors_elsewhere)
-        if caught is not None and is_elsewhere and not self._has_raised_miss:
-            raise reword_error(caught, f"{caught_errors.ELSEWHERE}: {caught}")
+        hidden = caught_errors.find_hidden_error(
+            caught, hiding=self.hiding, is_elsewhere=is_elsewhere, is_shown=self._has_raised_miss
+        )
+        if hidden is not None:
+            raise hidden
         if self.caught_in_teardown is not None:
             caught_errors.raise_unless_shown(self.caught_in_teardown, sys.exception())
 
     def replace_by_cause(self, call: Any) -> BaseException:
-        """Return why a phase failed: a miss, or a refused call, that was caught before; else the error itself.
-
-        In a process that the test started, the SDK has put our message into an error of its own, and the test failed because
-        of that error. In the test's own process, an agent may hand the miss to its model as the result of a tool; then the test
-        failed by something that was not the answer of the model.
+        """Return why a phase failed: a miss, or a refused call, that was caught before; else the error itself. See `caught_errors.find_cause`.
 
         Args:
-            call: pytest's call, with the error. Its ``excinfo`` is replaced.
+            call: pytest's call, with the error. Its ``excinfo`` is replaced by the cause.
         """
         error: BaseException = call.excinfo.value
-        tape = self.tape
-        if isinstance(error, (CassetteMiss, BudgetReached)) or tape is None:
+        if self.tape is None:
             return error
-        caught = tape.verdict()
-        if caught is None:
+        is_elsewhere = bool(self.tape.report.errors_elsewhere)
+        cause = caught_errors.find_cause(error, self.tape.verdict(), is_elsewhere=is_elsewhere)
+        if cause is error:
             return error
-        if tape.report.errors_elsewhere:
-            cause = reword_error(caught, f"{caught_errors.ELSEWHERE}: {caught}")
-        elif find_unscored_error(error):  # a group with the miss, or another error that is not a low score
-            return error
-        else:
-            cause = swallowed_error("the test went on", caught)
         cause.__cause__ = error
         call.excinfo = type(call.excinfo).from_exception(cause.with_traceback(error.__traceback__))
         return cause
@@ -356,7 +345,10 @@ class Harness:
             self.skip(NEEDS_JUDGE)
         hooked = components.hook_factories(self.item, kind)
         if kind == "model":
-            name = self._resolve_model_name(name, hooked)
+            candidate = llm_models.candidate_of(self.item)
+            name = components.choose_model_name(
+                name, hooked, self.settings, candidate, where=self.item.nodeid
+            )
         if name not in hooked and not registry.is_builtin(kind, name):
             where = ""
             if kind == "embedder" and name == self.settings.embedder:
@@ -366,39 +358,6 @@ class Harness:
         if kind == "model" and name not in hooked:
             return registry.load_builtin(kind, name)  # named by the settings: nothing to cache
         return components.build_component(self.item, kind, name, hooked.get(name), self.settings)
-
-    def _resolve_model_name(self, name: str, known: Collection[str]) -> str:
-        """Return the name under which to load a model; only ``app`` and ``judge`` may become another name.
-
-        They become the configured model (``--llm-model``, ``--llm-judge-model``) if the hook ``pytest_llmops_models`` has a model of
-        that name. ``app`` becomes ``app:gpt-5`` in a test that was made for the model gpt-5 of the server.
-
-        Args:
-            name: The name that is looked up.
-            known: The names of models that the hook returns.
-
-        Raises:
-            UsageError: ``judge`` would be the model of ``--llm-model``, but only the hook knows that one.
-        """
-        app_model = self.settings.single_model
-        if name == "app":
-            candidate = llm_models.candidate_of(self.item)
-            model = candidate or app_model
-            if model in known:
-                return model
-            if candidate:
-                return f"app:{candidate}"
-            return name
-        if name != "judge" or name in known:
-            return name
-        if self.settings.judge_model in known:
-            return self.settings.judge_model
-        if not self.settings.judge_model and app_model in known:
-            raise UsageError(
-                f"{self.item.nodeid}: expected the judges' model (--llm-judge-model=NAME, or 'judge' in pytest_llmops_models), "
-                f"got none: {app_model!r} of --llm-model is a model of that hook, and the judges' server does not know its name"
-            )
-        return name
 
     def rerun_command(self) -> str:
         """Return the command that runs only this test."""
@@ -426,19 +385,7 @@ class Harness:
         app_exchanges = [exchange for exchange in self.recorder.exchanges if exchange.purpose == "app"]
         if not app_exchanges:
             return [rerun]
-        call = read_call(app_exchanges[-1])
-        parts = [shorten_text(call.model or call.endpoint, 60)]
-        if call.usage.total_tokens is not None:
-            parts.append(f"{call.usage.total_tokens:,} tok")
-        if call.cost_usd is not None:
-            parts.append(format_amount(call.cost_usd, "USD"))
-        if call.latency_s is not None:
-            parts.append(f"{call.latency_s:.2f} s")
-        source = ", ".join(parts)
-        if call.replayed:
-            source += " (replayed)"
-        else:
-            source += " (live)"
+        source = describe_source(read_call(app_exchanges[-1]))
         if self.tape is not None and self.settings.record != "live":
             source += f", cassette {path_from_root(self.tape.path, self.item.config.rootpath)}"
         return [("from", source), rerun]
@@ -454,8 +401,8 @@ class Harness:
             caught = self.tape.verdict() if self.tape is not None else None
             self.variant.note_last_answer(self.recorder.exchanges)
             self.variant.note_phase(report, error, caught, self.mask_secrets)
-        unscored = any(measurement.status == "errored" for measurement in self.recorder.measurements)
-        if hasattr(report, "wasxfail") and error is not None and (unscored or find_unscored_error(error)):
+        is_failure = caught_errors.fails_despite_xfail(error, self.recorder.measurements)
+        if is_failure and hasattr(report, "wasxfail"):
             del report.wasxfail
             report.outcome = "failed"
         if isinstance(find_unscored_error(error), (CassetteMiss, BudgetReached)):
@@ -499,19 +446,8 @@ class Harness:
             "measurements": [measurement.to_wire() for measurement in measurements],
             "calls": [call.to_wire() for call in calls],
         }
-        if error is not None:
-            payload["raised"] = list_exception_classes(error)
-            commands = list_record_commands(error)
-            if commands:
-                payload["record"] = list[Json](commands)
-                self._record_commands += commands
-            assertions = getattr(error, "assertions", ())
-            if assertions:
-                payload["assertions"] = list(assertions)
-        unscored = find_unscored_error(error)
-        if unscored is not None:
-            payload["outcome"] = "errored"
-            payload["kind"] = type(unscored).__name__
+        payload.update(describe_error(error))
+        self._record_commands += list_record_commands(error)
         if when == "teardown":
             self._add_closing_facts(payload)
         return payload
@@ -529,6 +465,38 @@ class Harness:
             self.recorder.facts["record"] = list[Json](self._record_commands)
         payload["facts"] = dict(self.recorder.facts)
         payload["tapes"] = self.log.uses
+
+
+def describe_source(call: Call) -> str:
+    """Return which model answered a call, with its tokens, cost and time where they are known, and whether it was replayed."""
+    parts = [shorten_text(call.model or call.endpoint, 60)]
+    if call.usage.total_tokens is not None:
+        parts.append(f"{call.usage.total_tokens:,} tok")
+    if call.cost_usd is not None:
+        parts.append(format_amount(call.cost_usd, "USD"))
+    if call.latency_s is not None:
+        parts.append(f"{call.latency_s:.2f} s")
+    if call.replayed:
+        return f"{', '.join(parts)} (replayed)"
+    return f"{', '.join(parts)} (live)"
+
+
+def describe_error(error: BaseException | None) -> dict[str, Json]:
+    """Return the entries of a payload about the error of a phase: its classes, commands and assertions, and whether there is no score."""
+    if error is None:
+        return {}
+    entries: dict[str, Json] = {"raised": list[Json](list_exception_classes(error))}
+    commands = list_record_commands(error)
+    if commands:
+        entries["record"] = list[Json](commands)
+    assertions = getattr(error, "assertions", ())
+    if assertions:
+        entries["assertions"] = list(assertions)
+    unscored = find_unscored_error(error)
+    if unscored is not None:
+        entries["outcome"] = "errored"
+        entries["kind"] = type(unscored).__name__
+    return entries
 
 
 def fingerprint_exchanges(exchanges: Sequence[Exchange], mask: Callable[[str], str] = str) -> str:

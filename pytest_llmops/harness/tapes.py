@@ -68,11 +68,40 @@ def repetition_of(item: Any) -> tuple[int | None, str]:
     ``test_a[gpt-5-2-3]``, the second of three, gives ``(1, "gpt-5")``; without pytest-repeat the first value is None.
     """
     callspec = getattr(item, "callspec", None)
-    case_id = getattr(callspec, "id", "")
     step = getattr(callspec, "params", {}).get(REPEAT_PARAMETER)
-    if isinstance(step, int):
-        return step, re.sub(rf"(^|-){step + 1}-\d+$", "", case_id)
-    return None, case_id
+    return split_repetition(getattr(callspec, "id", ""), step)
+
+
+def split_repetition(case_id: str, step: object) -> tuple[int | None, str]:
+    """Return which repetition a test is, and the id of its parameters without the part of pytest-repeat.
+
+    Args:
+        case_id: The id of all parameters.
+        step: The value of the parameter of pytest-repeat: 1 for the second repetition. A fixture of that name may have any value.
+
+    >>> split_repetition("gpt-5-2-3", 1), split_repetition("gpt-5", None)
+    ((1, 'gpt-5'), (None, 'gpt-5'))
+    """
+    if not isinstance(step, int):
+        return None, case_id
+    return step, re.sub(rf"(^|-){step + 1}-\d+$", "", case_id)
+
+
+def number_attempt(repetition: int | None, attempts: int) -> int | None:
+    """Return the number of a repetition or rerun of a test, from 0; None: the test runs once.
+
+    Args:
+        repetition: Which repetition of pytest-repeat it is, from 0.
+        attempts: How often the test was set up before: pytest-rerunfailures and flaky set up the same test again.
+    """
+    if not attempts:
+        return repetition
+    return (repetition or 0) + attempts
+
+
+def choose_take(trial: int | None, attempt: int | None) -> str:
+    """Return which take a test replays: the number of its trial, else of its repetition or rerun."""
+    return str(trial or attempt or 0)
 
 
 def is_marked_live(item: Any) -> bool:
@@ -225,23 +254,28 @@ def _merge_functions(hook_results: list[dict[str, Callable[[str], str]]]) -> tup
     return tuple(by_name[name] for name in sorted(by_name))
 
 
+def list_unneeded_keys(settings: Settings) -> tuple[str, ...]:
+    """Return the variables of API keys that a run does not need: all if it replays, OpenAI's for a server on this machine."""
+    from urllib.parse import urlsplit
+
+    from pytest_llmops._util.hosts import is_loopback
+
+    if settings.record == "none" or settings.changed or settings.fork:
+        return API_KEY_VARIABLES
+    if is_loopback(urlsplit(settings.base_url).hostname or ""):
+        return API_KEY_VARIABLES[:1]
+    return ()
+
+
 @contextmanager
 def sdk_environment(settings: Settings) -> Iterator[None]:
     """Set environment variables for SDKs: the server's address, and placeholders for missing API keys.
 
     SDKs refuse to start without a key, though a replay or a server on this machine needs none.
     """
-    from urllib.parse import urlsplit
-
-    from pytest_llmops._util.hosts import is_loopback
     from pytest_llmops.redaction.secret_names import PLACEHOLDER_KEY
 
-    unneeded: tuple[str, ...] = ()
-    if settings.record == "none" or settings.changed or settings.fork:
-        unneeded = API_KEY_VARIABLES
-    elif is_loopback(urlsplit(settings.base_url).hostname or ""):
-        unneeded = API_KEY_VARIABLES[:1]
-    values = {name: PLACEHOLDER_KEY for name in unneeded if not os.environ.get(name)}
+    values = {name: PLACEHOLDER_KEY for name in list_unneeded_keys(settings) if not os.environ.get(name)}
     if settings.base_url:
         values["OPENAI_BASE_URL"] = settings.base_url
     before = {name: os.environ.get(name) for name in values}
@@ -368,17 +402,28 @@ def record_tool_functions(item: Any, settings: Settings) -> Iterator[None]:
     """
     from pytest_llmops.harness.markers.llm_cassette import read_cassette_choice
 
-    own = read_cassette_choice(item).tools
-    own_paths = {text.split()[0] for text in own}
-    named = [text for text in settings.tool_functions if text.split()[0] not in own_paths]
-    named += own
-    if not named or settings.tools == "off":
+    named = choose_tool_functions(read_cassette_choice(item).tools, settings)
+    if not named:
         yield
         return
     from pytest_llmops.cassettes import record_functions
 
     with record_functions(named, item.nodeid):
         yield
+
+
+def choose_tool_functions(own: Sequence[str], settings: Settings) -> list[str]:
+    """Return the functions that are recorded as tools: of the project and of the test, which replaces one with the same path.
+
+    Args:
+        own: The functions that the test names, each a path, and words about it.
+        settings: The run's, with the functions of the project.
+    """
+    if settings.tools == "off":
+        return []
+    own_paths = {text.split()[0] for text in own}
+    of_project = [text for text in settings.tool_functions if text.split()[0] not in own_paths]
+    return [*of_project, *own]
 
 
 @lru_cache(maxsize=1)

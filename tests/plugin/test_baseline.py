@@ -16,8 +16,6 @@ from support.reports import gate_of
 
 from pytest_llmops.baselines.baseline import Baseline
 from pytest_llmops.baselines.gate import describe_baseline
-from pytest_llmops.harness.item import fingerprint_exchanges
-from pytest_llmops.recorder import Exchange
 
 SUITE = """
 import os
@@ -570,26 +568,6 @@ def test_recordings_have_the_same_digest_live_and_replayed(project: Project) -> 
     assert live.outcomes == {"passed": 3}
     replayed = project.run()
     assert (gate_of(replayed.run).unchanged, len(replayed.records)) == (3, 3)
-
-
-def test_other_vectors_are_another_recording() -> None:
-    def digest(vector: str) -> str:
-        body = f'{{"object": "list", "data": [{{"embedding": [{vector}]}}]}}'.encode()
-        exchange = Exchange(
-            method="POST",
-            url="http://127.0.0.1:1/v1/embeddings",
-            request={"model": "e", "input": "a"},
-            status=200,
-            content_type="application/json",
-            body=body,
-            latency_s=None,
-            ttft_s=None,
-            replayed=True,
-            purpose="app",
-        )
-        return fingerprint_exchanges([exchange])
-
-    assert digest("0.5") == digest("0.5") != digest("0.25")
 
 
 def test_a_plain_test_that_fails_stops_an_acceptance(suite: Project) -> None:

@@ -86,6 +86,7 @@ def test_more_repetitions_than_were_recorded_replay_the_last_with_one_note(proje
     assert "and 7 more tests" in notes[0]
 
 
+@pytest.mark.parametrize("workers", [2], indirect=True, ids=["n2"])
 def test_recording_all_again_keeps_what_the_other_repetitions_requested(
     project: Project, workers: int
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from support.messages import check_message
 from support.project import Project
 
@@ -18,7 +17,6 @@ def reply():
 def unscored():
     emit(Measurement(name="m", error="the judge gave no score"))
 """
-STRICT = pytest.mark.parametrize("strict", [False, True], ids=["loose", "strict"])
 MISSES = {
     "raised": ("", 'ask("q")'),
     "caught, then failed": ("", "try: ask('q')\n    except BaseException: pass\n    assert False"),
@@ -37,38 +35,45 @@ MISSES = {
 }
 
 
-@STRICT
-@pytest.mark.parametrize("case", MISSES)
-def test_xfail_does_not_hide_what_is_missing(project: Project, case: str, strict: bool) -> None:
-    argument, body = MISSES[case]
-    mark = f"@pytest.mark.llm_cassette\n@pytest.mark.xfail(strict={strict})\n"
-    project.write(**{"test_a.py": f"{HEAD}\n{mark}def test_ours({argument}):\n    {body}\n"})
+def expect_failure(name: str, body: str, *, strict: bool, argument: str = "") -> str:
+    """A test that its `xfail` expects to fail."""
+    marks = f"@pytest.mark.llm_cassette\n@pytest.mark.xfail(strict={strict})"
+    return f"\n{marks}\ndef {name}({argument}):\n    {body}\n"
+
+
+def test_xfail_does_not_hide_what_is_missing(project: Project) -> None:
+    outcomes, tests = {}, []
+    for number, (case, (argument, body)) in enumerate(MISSES.items()):
+        for strict in (False, True):
+            name = f"test_{number}_{strict}"
+            outcomes[name] = "failed" if "beside" in case else "errored"
+            tests.append(expect_failure(name, body, strict=strict, argument=argument))
+    project.write(**{"test_a.py": HEAD + "".join(tests)})
     result = project.run()
     assert result.exit == 1
-    assert result.records["test_ours"].outcome == ("failed" if "beside" in case else "errored")
+    assert {name: record.outcome for name, record in result.records.items()} == outcomes, result.text
 
 
-def test_a_low_score_stays_an_expected_failure(project: Project) -> None:
-    mark = "@pytest.mark.llm_cassette\n@pytest.mark.xfail\n"
-    project.write(**{"test_a.py": f"{HEAD}\n{mark}def test_ours():\n    assert_contains('a', 'b')\n"})
+def test_a_low_score_and_an_xfail_without_a_run_stay_as_expected(project: Project) -> None:
+    low = expect_failure("test_low", "assert_contains('a', 'b')", strict=True)
+    not_run = (
+        "\n@pytest.mark.llm_cassette\n@pytest.mark.xfail(run=False)\ndef test_not_run():\n    ask('q')\n"
+    )
+    project.write(**{"test_a.py": HEAD + low + not_run})
     result = project.run()
-    assert (result.exit, result.outcomes) == (0, {"xfailed": 1})
+    assert (result.exit, result.outcomes) == (0, {"xfailed": 2})
 
 
-def test_xfail_does_not_hide_a_spent_budget(project: Project) -> None:
-    mark = "@pytest.mark.llm_cassette\n@pytest.mark.xfail(strict=True)\n"
-    caught = "ask('1')\n    try: ask('2')\n    except BaseException: pass\n    assert False"
-    project.write(**{"test_a.py": f"{HEAD}\n{mark}def test_ours():\n    {caught}\n"})
+def test_neither_an_xfail_nor_a_skip_hides_a_spent_budget(project: Project) -> None:
+    ask_again = "ask('1')\n    try: ask('2')\n    except BaseException: pass\n    assert False"
+    skip = "try: ask('3')\n    except BaseException: pytest.skip('no model')"
+    skipped = f"\n@pytest.mark.llm_cassette\ndef test_skipped():\n    {skip}\n"
+    project.write(**{"test_a.py": HEAD + expect_failure("test_expected", ask_again, strict=True) + skipped})
     result = project.record("--llm-max-calls=1")
     assert result.exit == 1
-    assert result.records["test_ours"].outcome == "errored"
+    assert {record.outcome for record in result.records.values()} == {"errored"}
     check_message(result.line("the test went on"))
-
-
-def test_xfail_without_a_run_stays(project: Project) -> None:
-    mark = "@pytest.mark.llm_cassette\n@pytest.mark.xfail(run=False)\n"
-    project.write(**{"test_a.py": f"{HEAD}\n{mark}def test_ours():\n    ask('q')\n"})
-    assert project.run().outcomes == {"xfailed": 1}
+    check_message(result.line("the test was skipped although a request was refused"))
 
 
 SKIPS = """
@@ -142,11 +147,3 @@ def test_a_skip_does_not_hide_what_is_missing(project: Project) -> None:
     assert set(result.records) - errored == {"test_really_skipped"}, result.text
     check_message(result.line("the test was skipped although a request"))
     check_message(result.line("the test was skipped although a result"))
-
-
-def test_a_skip_does_not_hide_a_spent_budget(project: Project) -> None:
-    caught = "ask('1')\n    try: ask('2')\n    except BaseException: pytest.skip('no model')"
-    project.write(**{"test_a.py": f"{HEAD}\n@pytest.mark.llm_cassette\ndef test_ours():\n    {caught}\n"})
-    result = project.record("--llm-max-calls=1")
-    assert result.records["test_ours"].outcome == "errored"
-    check_message(result.line("although a request was refused"))

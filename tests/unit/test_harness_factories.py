@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pluggy
 import pytest
+from support.messages import check_message
 
-from pytest_llmops.errors import UnknownName
+from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.harness import components
 from pytest_llmops.settings import Settings
 
@@ -103,3 +105,59 @@ def test_without_a_factory_it_is_what_is_built_in() -> None:
     ) is not components.build_component(test, "embedder", "tfidf", None, Settings(model="another"))
     with pytest.raises(UnknownName, match="tfidf"):
         components.build_component(test, "embedder", "tfidff", None, Settings())
+
+
+def test_a_judge_file_is_another_judge_in_another_folder() -> None:
+    made: list[object] = []
+
+    def factory() -> object:
+        made.append(object())
+        return made[-1]
+
+    config = Config()
+
+    def build(folder: str, name: str) -> object:
+        test: Any = SimpleNamespace(config=config, path=Path(folder) / "test_a.py")
+        return components.build_component(test, "judge", name, factory, Settings())
+
+    here, there = build("/p/here", "tone.md"), build("/p/there", "tone.md")
+    assert here is not there
+    assert build("/p/here", "tone.md") is here
+    assert build("/p/here", "tone") is build("/p/there", "tone")
+    assert len(made) == 3
+
+
+# Under which name a model is loaded.
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "candidate", "chosen"),
+    [
+        ("app", Settings(), "", "app"),
+        ("app", Settings(model="mine"), "", "mine"),
+        ("app", Settings(model="gpt-5"), "", "app"),
+        ("app", Settings(model=("mine", "gpt-5")), "", "app"),
+        ("app", Settings(model=("mine", "gpt-5")), "mine", "mine"),
+        ("app", Settings(model="mine"), "gpt-5", "app:gpt-5"),
+        ("judge", Settings(), "", "judge"),
+        ("judge", Settings(judge_model="mine"), "", "mine"),
+        ("judge", Settings(judge_model="gpt-5"), "", "judge"),
+        ("judge", Settings(judge_model="gpt-5", model="mine"), "", "judge"),
+        ("judge", Settings(model="gpt-5"), "", "judge"),
+        ("other", Settings(model="mine", judge_model="mine"), "mine", "other"),
+    ],
+)
+def test_the_models_of_the_application_and_the_judges_are_the_configured_ones(
+    name: str, settings: Settings, candidate: str, chosen: str
+) -> None:
+    assert components.choose_model_name(name, {"mine", "own"}, settings, candidate) == chosen
+
+
+def test_a_hook_may_have_a_model_of_the_name_judge() -> None:
+    settings = Settings(judge_model="mine", model="mine")
+    assert components.choose_model_name("judge", {"mine", "judge"}, settings) == "judge"
+
+
+def test_the_judges_do_not_get_the_hooks_model_under_test() -> None:
+    with pytest.raises(UsageError, match=r"t\.py::test_a.*'mine'", check=check_message):
+        components.choose_model_name("judge", {"mine"}, Settings(model="mine"), where="t.py::test_a")

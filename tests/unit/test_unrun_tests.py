@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import pytest
 from support.cassettes import entry, merged
+from support.items import Hook, fixture_of, item_of
 from support.reports import Config, make_report, make_session
 from support.tapes import call
 
@@ -28,7 +29,6 @@ from pytest_llmops.harness.own_tests import is_recorded_elsewhere, uses_plugin
 from pytest_llmops.harness.run_checks import USAGE_CACHE_KEY
 from pytest_llmops.plugin import (
     OURS_KEY,
-    PROBLEMS_KEY,
     WATCH_KEY,
     RecordingHooks,
     ReportListener,
@@ -45,45 +45,6 @@ URL = "http://127.0.0.1:1/v1"
 
 def skip(reason: str) -> NoReturn:
     raise AssertionError(reason)
-
-
-def fixture_of(folder: Path, name: str, scope: str = "module") -> Any:
-    """A fixture of a conftest in a folder, as pytest defines it."""
-    space: dict[str, Any] = {}
-    exec(compile("def made(): pass", str(folder / "conftest.py"), "exec"), space)
-    return SimpleNamespace(func=space["made"], scope=scope, baseid="", argname=name)
-
-
-def item_of(
-    folder: Path, *marks: pytest.Mark, names: tuple[str, ...] = (), fixtures: tuple[Any, ...] = ()
-) -> Any:
-    """A test as pytest has it, with its marks and fixtures."""
-    by_name = {mark.name: mark for mark in reversed(marks)}
-    config = SimpleNamespace(
-        rootpath=folder,
-        pluginmanager=SimpleNamespace(get_plugin=lambda _name: None),
-        invocation_params=SimpleNamespace(dir=folder),
-        getoption=lambda _name, default=None: default,
-        getini=lambda _name: None,
-        stash={PROBLEMS_KEY: {}},
-    )
-
-    def hook(**_: object) -> list[object]:
-        return []
-
-    return SimpleNamespace(
-        parent=type("Module", (), {"parent": None})(),
-        nodeid="test_a.py::test_x",
-        name="test_x",
-        path=folder / "test_a.py",
-        config=config,
-        stash={},
-        fixturenames=names,
-        iter_markers=lambda name=None: (mark for mark in marks if name in (None, mark.name)),
-        get_closest_marker=by_name.get,
-        ihook=SimpleNamespace(pytest_llmops_redactors=hook, pytest_llmops_request_normalizers=hook),
-        _fixtureinfo=SimpleNamespace(name2fixturedefs={fixture.argname: (fixture,) for fixture in fixtures}),
-    )
 
 
 def uses_of(harness: Harness) -> dict[str, tuple[object, object]]:
@@ -434,8 +395,7 @@ def test_a_foreign_test_may_ask_a_server_if_another_recorder_records_it(
 ) -> None:
     monkeypatch.setattr(active_tape, "current_tape", lambda: None)
     item = item_of(tmp_path, *marks, names=names)
-    item.ihook.pytest_llmops_embedders = Hook()
-    item.config = Comparable(item.config)
+    item.ihook.pytest_llmops_embedders = Hook({"mine": Asks})
     harness = Harness(item, Settings(record=record), skip, ours=ours)
     look: Callable[[], object] = lambda: harness.find_component("embedder", "mine")  # noqa: E731
     if refused:
@@ -443,20 +403,3 @@ def test_a_foreign_test_may_ask_a_server_if_another_recorder_records_it(
             look()
     else:
         assert isinstance(look(), Asks)
-
-
-class Comparable:
-    """A configuration by which things are kept for a run."""
-
-    def __init__(self, config: Any) -> None:
-        self.__dict__.update(vars(config))
-
-
-class Hook:
-    """The hook of embedders, with one implementation."""
-
-    def get_hookimpls(self) -> list[object]:
-        return [self]
-
-    def __call__(self, **_: object) -> list[dict[str, Callable[[], object]]]:
-        return [{"mine": Asks}]

@@ -13,10 +13,13 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops.cassettes import run_folder
+from pytest_llmops.cassettes.tape import open_tape
+from pytest_llmops.cassettes.tape_config import TapeConfig
 from pytest_llmops.harness.ahead import hooks
 from pytest_llmops.harness.ahead.answers import AnswerStore, Place
 from pytest_llmops.harness.ahead.child import NoSilentProcessError
 from pytest_llmops.harness.ahead.hooks import AheadHooks, find_exit_status
+from pytest_llmops.harness.ahead.tapes import ClaimingTape
 from pytest_llmops.settings import Settings
 
 OURS = object()
@@ -212,6 +215,46 @@ def test_a_worker_of_xdist_and_a_run_without_such_tests_send_nothing_ahead(
     worker.workerinput = {}  # type: ignore[attr-defined]
     assert Loop(worker, monkeypatch).run(make_session(make_test("a"))) == ["loop", "result"]
     assert Loop(Config(), monkeypatch).run(make_session(make_test("a", ours=False))) == ["loop", "result"]
+
+
+def test_the_process_of_the_silent_runs_gets_those_tests_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ended(Exception):
+        """In place of the end of this process."""
+
+    made: list[Any] = []
+
+    def make_silent_runs(*link: Any, is_fork: bool) -> Any:
+        made.append((link, is_fork))
+        return SimpleNamespace(run=run)
+
+    def run(*tests: Any) -> None:
+        made.append(tests)
+        raise Ended
+
+    monkeypatch.setattr(hooks, "find_parent_link", lambda: "link")
+    ahead = AheadHooks(Config(), Settings(), OURS, make_silent_runs)
+    one, other = make_test("one"), make_test("other", ours=False)
+    session = make_session(one, other)
+    with pytest.raises(Ended):
+        next(ahead.pytest_runtestloop(session))
+    with pytest.raises(Ended):
+        ahead._run_silently(session, "fork link", is_fork=True)  # type: ignore[arg-type]
+    tests = (session, [one])
+    assert made == [(("link",), False), tests, (("fork link",), True), tests]
+
+
+def test_tests_claim_their_answers_while_the_loop_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(hooks, "find_parent_link", lambda: None)
+    ahead = make_hooks(Config())
+    steps = ahead.pytest_runtestloop(make_session())
+    next(steps)
+    tape = open_tape(tmp_path / "a.json", "new", TapeConfig())
+    assert isinstance(tape, ClaimingTape)
+    assert tape.state is ahead._state
+    steps.close()
+    assert not isinstance(open_tape(tmp_path / "a.json", "new", TapeConfig()), ClaimingTape)
 
 
 def test_without_another_process_the_calls_are_made_one_after_another(
@@ -487,7 +530,7 @@ def test_ten_tests_are_named_and_the_others_counted() -> None:
     facts = {**FACTS, "in_line": names[:10]}
     lines = hooks._describe_facts(facts, 0, 0)
     assert [re.findall(r"test_\d+", line) for line in lines] == [[f"test_{number}"] for number in range(10)]
-    assert max(map(len, lines)) < 250
+    check_message(lines[0])  # it is shortened
     facts["in_line"] = names
     (more,) = hooks._describe_facts(facts, 0, 0)[10:]
     assert more.endswith(": 2 more")

@@ -18,6 +18,7 @@ from pytest_llmops._util.option_modes import RecordMode
 from pytest_llmops.cassettes import JUDGE_PURPOSE, deferred_calls, outgoing_request, store
 from pytest_llmops.cassettes.request_key import Answer, Question
 from pytest_llmops.cassettes.shared_answers import SharedAnswers
+from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.cassettes.tape_config import TapeConfig
 from pytest_llmops.errors import CallDeferred, CassetteError, CassetteMiss, SilentWriteRefused
 from pytest_llmops.harness.ahead.answers import AnswerStore, Place
@@ -238,6 +239,51 @@ def test_tools_are_called_by_the_reported_test_only(tmp_path: Path, state: Phase
         tape.claim_tool(question)
 
 
+def test_a_server_of_tools_is_started_by_the_reported_test_only(
+    tmp_path: Path, state: PhaseState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tape = new_tape(state, tmp_path)
+    question = make_question(tape, "x")
+    monkeypatch.setattr(Tape, "starts_tools", lambda *_: False)
+    assert tape.starts_tools(question, "0") is False
+    monkeypatch.setattr(Tape, "starts_tools", lambda *_: True)
+    with pytest.raises(SilentWriteRefused, match=r"model\.example"):
+        tape.starts_tools(question, "0")
+
+
+def choose_always(tape: Any, monkeypatch: pytest.MonkeyPatch, action: str) -> list[str]:
+    """Let all calls of tools be handled in one way, and return the takes in which they were made."""
+    takes: list[str] = []
+
+    def choose_action(_: object, _question: object, take: str) -> str:
+        takes.append(take)
+        return action
+
+    monkeypatch.setattr(type(tape.tools), "choose_action", choose_action)
+    monkeypatch.setattr(Tape, "claim_tool", lambda *_: "recorded")
+    return takes
+
+
+def test_a_recorded_answer_of_a_tool_is_given_silently(
+    tmp_path: Path, state: PhaseState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tape = new_tape(state, tmp_path)
+    takes = choose_always(tape, monkeypatch, "replay")
+    assert tape.claim_tool(make_question(tape, "x")) == "recorded"
+    assert tape.claim_tool(make_question(tape, "x"), "2") == "recorded"
+    assert takes == ["0", "2"]
+
+
+@pytest.mark.parametrize("action", ["record", "verify", "compare", "pass"])
+def test_a_tool_that_would_be_called_ends_the_silent_run(
+    tmp_path: Path, state: PhaseState, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    tape = new_tape(state, tmp_path)
+    choose_always(tape, monkeypatch, action)
+    with pytest.raises(SilentWriteRefused):
+        tape.claim_tool(make_question(tape, "x"))
+
+
 def ask_ahead(state: PhaseState, path: Path, *texts: str, mode: RecordMode = "new", **config: Any) -> None:
     """Let the answers to requests come before their test runs."""
     tape = new_tape(state, path, mode, **config)
@@ -286,3 +332,33 @@ def test_with_verify_a_claimed_answer_is_compared_and_not_recorded(tmp_path: Pat
     assert tape.close().recorded == 0
     assert first.path.read_bytes() == before
     assert state.store.claimed == 1
+
+
+def test_the_answer_of_a_judge_serves_all_tests_and_is_recorded_by_each(
+    tmp_path: Path, state: PhaseState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    shared = SharedAnswers(lambda: folder)
+    monkeypatch.setattr("pytest_llmops.harness.ahead.tapes.current_purpose", lambda: JUDGE_PURPOSE)
+    ask_ahead(state, tmp_path, "verdict", shared_answers=shared)
+    (place,) = state.store.answers
+    assert place.cassette == ""
+    kept: list[bool] = []
+    keep = Tape.keep_answer
+
+    def note(*arguments: Any, is_shared: bool, in_run_journal: bool) -> None:
+        kept.append(is_shared)
+        keep(*arguments, is_shared=is_shared, in_run_journal=in_run_journal)
+
+    monkeypatch.setattr(Tape, "keep_answer", note)
+    tape = new_tape(state, tmp_path, kind=ClaimingTape, shared_answers=shared)
+    assert make_asker(tape)("verdict") == "echo of verdict"
+    tape.close()
+    assert kept == [True]
+    ask_ahead(state, tmp_path, "own")
+    monkeypatch.setattr("pytest_llmops.harness.ahead.tapes.current_purpose", lambda: "app")
+    reader = new_tape(state, tmp_path, kind=ClaimingTape)
+    assert make_asker(reader)("own") == "echo of own"
+    reader.close()
+    assert kept == [True, False]

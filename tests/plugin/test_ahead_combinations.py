@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.ahead import HEAD, SIMPLE, listing, record
+from support.ahead import HEAD, SIMPLE, Recorded, listing, record
 from support.project import Project
 from support.server import Reply, Seen, StubServer, chat_answer, error_reply, json_reply, stream, wait
 
@@ -101,26 +101,40 @@ def test_calls_that_a_test_makes_at_once_are_the_same_set(project: Project) -> N
 
 
 @pytest.mark.parametrize(
-    "args",
-    [("-x",), ("--maxfail=2", "-v"), ("--lf",), ("--durations=0", "-vv", "-W", "error")],
-    ids=" ".join,
+    ("args", "most_unused"),
+    [
+        (("-x",), 2 * 4),
+        (("--maxfail=2", "-v"), 2 * 4),
+        (("--durations=0", "-vv", "-W", "error"), 0),
+    ],
+    ids=["-x", "--maxfail", "--durations"],
 )
 def test_options_of_pytest_mean_what_they_mean_one_after_another(
-    project: Project, args: Sequence[str]
+    project: Project, args: Sequence[str], most_unused: int
 ) -> None:
     project.write(**{"test_a.py": HEAD + OUTCOMES, "pytest.ini": "[pytest]\naddopts = -p no:anyio\n"})
     alone = record(project, *args)
-    if "--lf" in args:
-        alone = record(project, *args)
-        assert alone.sent.total() < 8
-        record(project)
     together = record(project, "--llm-concurrency=4", *args, keep_journals=True)
+    check_that_both_are_equal(together, alone)
+    assert 0 <= together.sent.total() - alone.sent.total() <= most_unused
+
+
+def check_that_both_are_equal(together: Recorded, alone: Recorded) -> None:
     assert together.result.outcomes == alone.result.outcomes
     assert together.result.exit == alone.result.exit
     assert listing(together.result.text) == listing(alone.result.text)
     assert together.cassettes == alone.cassettes
-    if "-x" in args:
-        assert together.sent.total() <= alone.sent.total() + 2 * 4
+
+
+def test_only_the_tests_that_failed_last_are_asked_ahead(project: Project) -> None:
+    project.write(**{"test_a.py": HEAD + OUTCOMES, "pytest.ini": "[pytest]\naddopts = -p no:anyio\n"})
+    record(project)
+    alone = record(project, "--lf")
+    assert alone.sent.total() < 8
+    record(project)
+    together = record(project, "--llm-concurrency=4", "--lf")
+    check_that_both_are_equal(together, alone)
+    assert together.sent == alone.sent
 
 
 def test_a_budget_in_money_holds_over_calls_at_once(

@@ -243,6 +243,24 @@ def test_the_process_of_the_silent_runs_gets_those_tests_only(monkeypatch: pytes
     assert made == [(("link",), False), tests, (("fork link",), True), tests]
 
 
+def test_a_fork_runs_the_tests_as_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+
+    def make_silent_runs(*link: Any, is_fork: bool) -> Any:
+        made.append((link, is_fork))
+        return SimpleNamespace(run=lambda *tests: made.append(tests))
+
+    def fork(_: object, run_silently: Callable[[str], object]) -> Process:
+        run_silently("link")
+        return Process(("facts", FACTS))
+
+    monkeypatch.setattr(hooks, "find_process_kind", lambda _: "fork")
+    monkeypatch.setattr(hooks, "fork_process", fork)
+    session = make_session()
+    AheadHooks(Config(), Settings(), OURS, make_silent_runs)._ask_ahead(session)
+    assert made == [(("link",), True), (session, [])]
+
+
 def test_tests_claim_their_answers_while_the_loop_runs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -156,3 +156,18 @@ def test_what_is_no_message_ends_the_messages(line: bytes) -> None:
     os.write(to_parent, line)
     process.end(None)
     os.close(from_parent)
+
+
+def test_a_process_that_a_test_forks_has_no_pipe_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the other end would not see that this process has ended."""
+    monkeypatch.setattr(link, "_private_descriptors", set())
+    receiver, to_parent = os.pipe()
+    from_parent, sender = os.pipe()
+    own = link.SilentProcess(receiver, sender, print), link.ParentLink(from_parent, to_parent)
+    assert link._private_descriptors == {receiver, sender, from_parent, to_parent}
+    link._close_copies()
+    assert link._private_descriptors == set()
+    for descriptor in (receiver, sender, from_parent, to_parent):
+        with pytest.raises(OSError, match="descriptor"):
+            os.fstat(descriptor)
+    del own

@@ -328,3 +328,26 @@ def test_a_batch_of_openai_is_a_file_and_one_of_anthropic_is_not() -> None:
     assert create_batch(vendor, unconfirmed("anthropic"), bodies) == "batch-2"
     rows = [{"custom_id": name, "params": body} for name, body in bodies.items()]
     assert vendor.calls == [("POST", "/v1/messages/batches", {"once": True, "json": {"requests": rows}})]
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("invalid_request_error", 400),
+        ("authentication_error", 401),
+        ("billing_error", 402),
+        ("permission_error", 403),
+        ("not_found_error", 404),
+        ("request_too_large", 413),
+        ("rate_limit_error", 429),
+        ("api_error", 500),
+        ("timeout_error", 504),
+        ("overloaded_error", 529),
+    ],
+)
+def test_an_error_of_anthropic_has_the_status_that_it_has_live(kind: str, status: int) -> None:
+    error = {"type": "error", "error": {"type": kind, "message": "no"}}
+    line = json.dumps({"custom_id": "a", "result": {"type": "errored", "error": error}}).encode()
+    ((name, answer),) = read_results(lambda *_: Answer(200, {}, line), ["/results"])
+    assert (name, answer.status, answer.is_batched) == ("a", status, True)
+    assert json.loads(answer.body) == error

@@ -14,7 +14,6 @@ from support.project import INI, Project, Result
 from support.server import StubServer
 
 from pytest_llmops.harness.ahead import batches
-from pytest_llmops.harness.ahead.batch_apis import LIMITS
 
 pytestmark = pytest.mark.slow
 KEY = "sk-" + "proj-0123456789abcdefWXYZ"
@@ -114,17 +113,16 @@ def without_marks(value: Any) -> Any:
     return [without_marks(item) for item in value] if isinstance(value, list) else value
 
 
-@pytest.mark.parametrize(("tests", "rounds"), [(CHAIN, 2), (ENDPOINTS, 2)], ids=["chain", "endpoints"])
+@pytest.mark.parametrize(("tests", "count"), [(CHAIN, 4), (ENDPOINTS, 2)], ids=["chain", "endpoints"])
 def test_batches_record_what_live_calls_record(
-    batch: Project, server: OpenAIBatchServer, tests: str, rounds: int
+    batch: Project, server: OpenAIBatchServer, tests: str, count: int
 ) -> None:
     batch.write(**{"test_a.py": HEAD + tests})
-    count = 2 if tests == ENDPOINTS else 4
     assert batch.record().outcomes == {"passed": count}
     alone = cassettes(batch)
     shutil.rmtree(batch.path / "cassettes")
     asked = len(server.live)
-    for number in range(rounds):
+    for number in range(2):
         result = run(batch, 75)
         assert (result.outcomes, len(result.run.records)) == ({}, 0)
         assert f"batch_{number + 1}" in result.line("submitted")
@@ -137,8 +135,6 @@ def test_batches_record_what_live_calls_record(
     assert len(server.live) == asked
     assert not states(batch)
     assert not list(batch.path.rglob(".journal"))
-    if tests == ENDPOINTS:
-        return
     # The same command has nothing left to do, and a replay is marked as what was paid.
     assert run(batch, 0).outcomes == batch.run().outcomes == {"passed": count}
 
@@ -165,136 +161,12 @@ def check_that_no_secret_is_written(batch: Project, server: OpenAIBatchServer) -
         assert not path.is_file() or KEY.encode() not in path.read_bytes()
 
 
-def make_old(project: Project) -> None:
-    """Let the only batch be submitted long ago."""
-    (state,) = states(project)
-    old = {**json.loads(state.read_bytes()), "created": "2026-01-02T03:04:05+00:00"}
-    state.write_text(json.dumps(old), encoding="utf-8")
-
-
-def check_that_late_results_are_waited_for(
-    project: Project, server: BatchServer, results: dict[str, int]
-) -> None:
-    run(project, 75)
-    for fault, count in results.items():
-        server.faults = {fault}
-        assert f"only {count} of 4 results are there" in run(project, 75).line("wait for")
-    server.faults = set()
-    assert run(project, 0).outcomes == {"passed": 4}
-    assert (len(server.batches), server.live, states(project)) == (1, [], [])
-
-
-def test_results_that_are_not_there_yet_are_waited_for(batch: Project, server: OpenAIBatchServer) -> None:
-    results = {"no file id": 0, "gone files": 0, "cut": 3, "missing": 3}
-    check_that_late_results_are_waited_for(batch, server, results)
-
-
-def test_a_page_in_place_of_a_batch_is_no_answer(batch: Project, server: OpenAIBatchServer) -> None:
-    run(batch, 75)
-    make_old(batch)
-    server.faults = {"page"}
-    assert "expected a batch with its status" in run(batch, 75).line("wait for")
-    server.faults = set()
-    assert run(batch, 0).outcomes == {"passed": 4}
-    assert len(server.batches) == 1
-
-
-@pytest.mark.parametrize("faults", [["shuffled", "unknown", "repeated", "201"], ["missing"]], ids=" ".join)
-def test_odd_results_are_named(batch: Project, server: OpenAIBatchServer, faults: list[str]) -> None:
-    server.faults = set(faults)
-    run(batch, 75)
-    make_old(batch)
-    result = run(batch, 0)
-    assert result.outcomes == {"passed": 4}
-    for text in (
-        ("missing",) if faults == ["missing"] else ("for requests that it does not have", "given twice")
-    ):
-        assert result.line(f"batch_1: 1 {text}")
-    assert len(server.live) == (faults == ["missing"])  # too few for another batch
-    assert not states(batch)
-
-
-def test_what_expired_is_submitted_once_more_and_then_asked_live(
-    batch: Project, server: OpenAIBatchServer
-) -> None:
-    server.faults = {"half-expired"}
-    run(batch, 75)
-    half = run(batch, 75)
-    assert half.outcomes == {"passed": 2}
-    assert "2 expired" in half.line("batch: batch_1: ")
-    last = run(batch, 0)
-    assert last.outcomes == {"passed": 4}
-    assert [len(requests) for requests in server.batches.values()] == [4, 2]
-    assert len(server.live) == 1
-    assert not states(batch)
-
-
-@pytest.mark.parametrize("fault", ["gone", "gone files"])
-def test_what_its_vendor_has_forgotten_is_submitted_once_more(
-    batch: Project, server: OpenAIBatchServer, fault: str
-) -> None:
-    run(batch, 75)
-    server.faults = {fault}
-    if fault == "gone":  # it is another account that does not see a batch of today
-        assert "use the key of the account" in run(batch, 75).line("wait for batch_1")
-    make_old(batch)
-    assert "4 missing" in run(batch, 75).line("batch: batch_1: ")
-    server.faults.clear()
-    assert run(batch, 0).outcomes == {"passed": 4}
-    assert (len(server.batches), server.live, states(batch)) == (2, [], [])
-
-
-def test_a_rejected_batch_is_not_asked_live(batch: Project, server: OpenAIBatchServer) -> None:
-    server.faults = {"rejected"}
-    server.problem += f"{'.' * 250}{KEY}"  # it ends within the key
-    run(batch, 75)
-    result = run(batch, 4)
-    assert result.outcomes == {}
-    assert KEY[:12] not in result.text
-    assert "line 3: the model does not exist" in result.line("were rejected")
-    server.faults.clear()
-    run(batch, 75)
-    assert run(batch, 0).outcomes == {"passed": 4}
-    assert not server.live
-
-
 def test_a_batch_that_is_refused_leaves_no_state(batch: Project, server: OpenAIBatchServer) -> None:
     server.faults = {"refused"}
     assert "billing hard limit" in run(batch, 4).line("were refused")
     assert not states(batch)
     assert run(batch, 0, "--llm-concurrency=4").outcomes == {"passed": 4}
     assert len(server.live) == 4
-
-
-def test_a_server_without_batches_says_so(project: Project) -> None:
-    project.write(**{"pytest.ini": INI, "test_a.py": HEAD + SIMPLE})
-    assert "POST /files" in run(project, 4).line("were refused")
-    assert not states(project)
-
-
-@pytest.mark.parametrize("fault", ["create lost", "no id"])
-def test_a_submission_that_was_not_confirmed_is_found_again(
-    batch: Project, server: OpenAIBatchServer, fault: str
-) -> None:
-    server.faults = {fault}
-    assert "not confirmed" in run(batch, 75).line("submitted")
-    assert json.loads(states(batch)[0].read_bytes())["status"] == "submitting"
-    server.faults.clear()
-    assert run(batch, 0).outcomes == {"passed": 4}
-    assert (len(server.batches), server.live, states(batch)) == (1, [], [])
-
-
-@pytest.mark.parametrize("ends", [["/batches"], ["/files", "/batch_1", "/content"]], ids=" ".join)
-def test_a_server_that_fails_once_is_asked_again(
-    batch: Project, server: OpenAIBatchServer, ends: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pytest_llmops.harness.ahead.batch_groups.PAUSES_S", (0.0, 0.0, 0.0))
-    server.broken = list(ends)
-    run(batch, 75)
-    if ends == ["/batches"]:  # it did not reach the server, but nothing tells
-        run(batch, 75)
-    assert run(batch, 0).outcomes == {"passed": 4}
-    assert (len(server.batches), server.live, server.broken) == (1, [], [])
 
 
 def test_a_bad_request_is_an_answer_and_a_busy_server_is_not(
@@ -334,50 +206,11 @@ def test_clock(): assert ask(f"it is {time.time_ns()}")
     assert len(server.live) == 2
 
 
-def test_connections_of_requests_are_asked_live(batch: Project, server: OpenAIBatchServer) -> None:
-    more = """
-import requests
-def test_requests():
-    body = {"model": "m", "messages": [{"role": "user", "content": "r"}]}
-    assert requests.post(os.environ["OPENAI_BASE_URL"] + "/chat/completions", json=body, timeout=30).ok
-"""
-    batch.write(**{"test_a.py": HEAD + SIMPLE + more})
-    result = run(batch, 75)
-    assert result.outcomes == {"passed": 1}
-    assert "sent one after another" not in result.text
-    assert len(server.live) == 1
-    assert run(batch, 0).outcomes == {"passed": 5}
-    assert len(server.live) == 1
-
-
-def test_too_few_requests_are_no_batch(
-    batch: Project, server: OpenAIBatchServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(batches, "MIN_REQUESTS", 20)
-    result = run(batch, 4)
-    assert "fewer than 20 requests" in result.line("4 requests")
-    assert "--llm-concurrency" in result.line("4 requests")
-    assert not server.seen
-    assert run(batch, 0, "--llm-concurrency=2").outcomes == {"passed": 4}
-    assert (len(server.live), len(server.batches)) == (4, 0)
-
-
 def test_the_budget_holds_what_a_run_submits(batch: Project, server: OpenAIBatchServer) -> None:
     assert run(batch, 75, "--llm-max-calls=2").outcomes == {"errors": 2}
     assert run(batch, 75, "--llm-max-calls=2").outcomes == {"passed": 2}
     assert run(batch, 0, "--llm-max-calls=0").outcomes == {"passed": 4}
     assert ([len(requests) for requests in server.batches.values()], server.live) == ([2, 2], [])
-
-
-def test_a_part_of_the_tests_leaves_the_answers_of_the_others(
-    batch: Project, server: OpenAIBatchServer
-) -> None:
-    run(batch, 75)
-    result = run(batch, 0, "-k", "0 or 1")
-    assert result.outcomes == {"passed": 2}
-    assert "2 answers" in result.line("is kept")
-    assert run(batch, 0).outcomes == {"passed": 4}
-    assert (len(server.batches), server.live, states(batch)) == (1, [], [])
 
 
 def test_what_a_test_has_not_used_is_kept(batch: Project, server: OpenAIBatchServer) -> None:
@@ -396,33 +229,6 @@ def test_shared(request, i):
     (batch.path / "broken").unlink()
     assert run(batch, 0).outcomes == {"passed": 4}
     assert (len(server.batches), server.live, states(batch)) == (1, [], [])
-
-
-def test_a_changed_prompt_is_asked_anew(batch: Project, server: OpenAIBatchServer) -> None:
-    run(batch, 75)
-    batch.write(**{"test_a.py": HEAD + SIMPLE.replace("question", "request")})
-    run(batch, 75)
-    result = run(batch, 0)
-    assert result.outcomes == {"passed": 4}
-    assert "no test used 4 answers" in result.line("batch_1: ")
-    assert (len(server.batches), server.live, states(batch)) == (2, [], [])
-
-
-def test_the_batch_of_another_server_is_left_alone(batch: Project, server: OpenAIBatchServer) -> None:
-    run(batch, 75)
-    with OpenAIBatchServer() as other:
-        batch.server = other
-        run(batch, 75)
-        assert (len(other.batches), other.asked) == (1, {"batch_1": 0})
-    batch.server = server
-    assert run(batch, 0).outcomes == {"passed": 4}
-
-
-def test_a_state_that_cannot_be_read_stops_the_submission(batch: Project, server: OpenAIBatchServer) -> None:
-    batch.write(**{"cassettes/.batches/a.json": '{"version": 2}'})
-    result = run(batch, 4, "--llm-concurrency=4")
-    assert "a.json" in result.line("the state of a batch")
-    assert (server.batches, server.live) == ({}, [])
 
 
 def test_fixtures_and_trials_wait_too(
@@ -472,62 +278,6 @@ def test_claude(project: Project, claude: AnthropicBatchServer) -> None:
     assert claude.seen[-1].headers["x-api-key"] == KEY
     assert claude.seen[-1].headers["anthropic-version"] == "2023-06-01"
     assert project.run().outcomes == {"passed": 4}
-
-
-def test_results_of_claude_that_are_not_there_yet_are_waited_for(
-    project: Project, claude: AnthropicBatchServer
-) -> None:
-    check_that_late_results_are_waited_for(project, claude, {"gone files": 0, "cut": 3})
-
-
-@pytest.mark.parametrize("fault", ["half-expired", "shuffled"])
-def test_faults_of_claude(project: Project, claude: AnthropicBatchServer, fault: str) -> None:
-    claude.faults, claude.status_of = {fault}, {"question 3": 529} if fault == "shuffled" else {}
-    run(project, 75)
-    result = project.record("--llm-record=batch")
-    claude.faults.clear()
-    if fault == "half-expired":
-        assert result.exit == 75
-        result = run(project, 0)
-    assert result.outcomes == {"passed": 4}
-    assert len(claude.live) == (fault == "shuffled")
-    assert len(claude.batches) == 1 + (fault == "half-expired")
-    assert not states(project)
-
-
-def test_an_unconfirmed_submission_to_claude_waits_for_what_may_be_it(
-    project: Project, claude: AnthropicBatchServer
-) -> None:
-    claude.faults = {"create lost"}
-    run(project, 75)
-    claude.faults.clear()
-    claude.asked[claude.add_batch({"of-somebody-else": {"model": "c", "messages": [{"content": "x"}]}})] = 9
-    claude.polls = 2  # it is asked for once more to see whether it is ours
-    run(project, 75)
-    assert run(project, 0).outcomes == {"passed": 4}
-    assert (len(claude.batches), claude.live, states(project)) == (2, [], [])
-
-
-def test_a_large_batch_is_split(
-    batch: Project, server: OpenAIBatchServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(LIMITS, "openai", (3, 10**6))
-    run(batch, 75)
-    assert sorted(len(requests) for requests in server.batches.values()) == [2, 2]
-    assert len(states(batch)) == 2
-    assert run(batch, 0).outcomes == {"passed": 4}
-    assert (server.live, states(batch)) == ([], [])
-
-
-def test_accounts_have_batches_of_their_own(batch: Project, server: OpenAIBatchServer) -> None:
-    keyed = SIMPLE.replace(
-        'f"question {i}")', 'f"question {i}", extra_headers={"openai-project": "ab"[i % 2]})', 1
-    )
-    batch.write(**{"test_a.py": HEAD + keyed})
-    run(batch, 75)
-    assert [len(requests) for requests in server.batches.values()] == [2, 2]
-    assert {seen.headers["openai-project"] for seen in server.seen} == {"a", "b"}
-    assert run(batch, 0).outcomes == {"passed": 4}
 
 
 KILLED = """

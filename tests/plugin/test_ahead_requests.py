@@ -29,7 +29,7 @@ def ask(text, session=requests, **more):
     return answer.json()["choices"][0]["message"]["content"]
 """
 MANY = """
-@pytest.mark.parametrize("i", range(64))
+@pytest.mark.parametrize("i", range(16))
 def test_many(i): assert "echo" in ask(f"many {i}")
 """
 TESTS = """
@@ -160,15 +160,15 @@ def test_a_server_that_refuses_for_the_moment_is_called_again(project: Project) 
 @pytest.mark.slow
 def test_calls_of_many_tests_are_made_at_once(project: Project) -> None:
     write(project, MANY)
-    barrier = threading.Barrier(64)
+    barrier = threading.Barrier(16)
 
     def answer(seen: Seen) -> Reply:
         return replace(StubServer.answer(project.server, seen), before=lambda: barrier.wait(20) and None)
 
     project.server.answer = answer  # type: ignore[method-assign]
-    together = record(project, "--llm-concurrency=64")
-    assert together.result.outcomes == {"passed": 64}
-    assert together.sent.total() == 64
+    together = record(project, "--llm-concurrency=16")
+    assert together.result.outcomes == {"passed": 16}
+    assert together.sent.total() == 16
     assert "sent one after another" not in together.result.text
 
 
@@ -193,26 +193,11 @@ def test_redirects_are_followed_and_recorded(project: Project) -> None:
     assert seen[1].cassettes == seen[0].cassettes
 
 
-CHILD = """
-CHILD = f"import requests; print(requests.post('{URL}', json={body('child')!r}, timeout=30).text)"
-def test_child(): assert "echo" in subprocess.run([sys.executable, "-c", CHILD], check=True, capture_output=True, text=True).stdout
-"""
-
-
-@pytest.mark.slow
-def test_a_child_process_calls_in_line(project: Project) -> None:
-    write(project, CHILD)
-    together = record(project, "--llm-concurrency=3")
-    assert together.result.outcomes == {"passed": 1}
-    assert together.sent.total() == 1
-    assert "cannot send ahead" in together.result.line("sent one after another: ")
-
-
 @pytest.mark.slow
 def test_a_time_out_is_left_to_the_test(project: Project) -> None:
     test = """
 def test_slow():
-    with pytest.raises(requests.Timeout): requests.post(URL, json=body("slow"), timeout=0.2)
+    with pytest.raises(requests.Timeout): requests.post(URL, json=body("slow"), timeout=(30, 0.2))
 """
     write(project, test)
     seen = []

@@ -29,7 +29,9 @@ from pytest_llmops.harness.ahead.batch_apis import (
     BatchedRequest,
     BatchState,
     BatchStatus,
+    create_batch,
     describe_late_results,
+    find_batch,
     read_results,
     read_states,
     retrieve_batch,
@@ -64,7 +66,7 @@ def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_a_state_that_is_cut_is_never_half_read(tmp_path: Path) -> None:
     path = new_state().write(tmp_path)
     whole = path.read_bytes()
-    for size in range(len(whole)):
+    for size in (*range(0, len(whole) - 1, 29), len(whole) - 1):
         path.write_bytes(whole[:size])
         with pytest.raises(UsageError) as caught:
             read_states(tmp_path)
@@ -250,3 +252,102 @@ def test_the_budget_reserves_half_for_a_batch(tmp_path: Path) -> None:
     CallCosts(Ledger(tmp_path / "b", budget_usd=full * 0.6)).reserve(question, is_batched=True)
     with pytest.raises(BudgetReached):
         CallCosts(Ledger(tmp_path / "c", budget_usd=full * 0.6)).reserve(question)
+
+
+class Vendor:
+    """Answers calls of a batch API by their paths, and notes them."""
+
+    def __init__(self, **answers: Any) -> None:
+        self.answers = {name.replace("_", "/"): answer for name, answer in answers.items()}
+        self.calls: list[tuple[str, str, Any]] = []
+
+    def __call__(self, method: str, path: str, **content: Any) -> Answer:
+        self.calls.append((method, path, content))
+        answer = next(answer for end, answer in self.answers.items() if path.endswith(end))
+        return Answer(200, {}, answer if isinstance(answer, bytes) else json.dumps(answer).encode())
+
+
+def unconfirmed(vendor: str) -> BatchState:
+    state = new_state()
+    state.vendor, state.id = vendor, ""
+    state.created = datetime(2026, 11, 28, 14, 5, tzinfo=UTC)
+    return state
+
+
+def test_an_unconfirmed_batch_of_openai_is_the_one_with_our_hash() -> None:
+    others = [{"id": "a", "metadata": {"llmops": "other"}}, {"id": "b"}, {"id": "c", "metadata": None}]
+    mine = {"id": "mine", "metadata": {"llmops": "hash"}}
+    vendor = Vendor(batches={"data": [*others, mine]})
+    assert find_batch(vendor, unconfirmed("openai"), set()) == "mine"
+    assert vendor.calls == [("GET", "/batches", {"params": {"limit": "100"}})]
+    assert find_batch(Vendor(batches={"data": others}), unconfirmed("openai"), set()) == ""
+
+
+RESULTS = json.dumps({"custom_id": "b" * 40, "result": {"type": "expired"}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("batch", "status", "results", "expected"),
+    [
+        ({"id": "x", "created_at": "2026-11-28T14:06:00Z"}, "in_progress", b"", "x"),
+        ({"id": "x", "created_at": "2026-11-28T14:01:00Z"}, "in_progress", b"", "x"),  # its clock is behind
+        ({"id": "x", "created_at": "2026-11-28T13:59:00Z"}, "in_progress", b"", ""),
+        ({"id": "known", "created_at": "2026-11-28T14:06:00Z"}, "in_progress", b"", ""),
+        ({"id": "x"}, "in_progress", b"", ""),
+        ({"id": "x", "created_at": "2026-11-28T14:06:00Z"}, "ended", RESULTS, "x"),
+        ({"id": "x", "created_at": "2026-11-28T14:06:00Z"}, "ended", b'{"custom_id": "other"}', ""),
+    ],
+)
+def test_an_unconfirmed_batch_of_anthropic_is_one_that_is_open_or_has_our_results(
+    batch: dict[str, str], status: str, results: bytes, expected: str
+) -> None:
+    of_others = {"id": "known", "created_at": "2026-11-28T14:07:00Z"}
+    vendor = Vendor(
+        batches={"data": [of_others, batch]}, results=results, batches_x={"processing_status": status}
+    )
+    assert find_batch(vendor, unconfirmed("anthropic"), {"known"}) == expected
+
+
+def test_a_batch_of_openai_is_a_file_and_one_of_anthropic_is_not() -> None:
+    bodies: dict[str, Any] = {"a": {"model": "m"}, "b": {"model": "m", "n": 1}}
+    vendor = Vendor(files={"id": "file-1"}, batches={"id": "batch-1"})
+    assert create_batch(vendor, unconfirmed("openai"), bodies) == "batch-1"
+    (_, _, upload), (_, _, create) = vendor.calls
+    lines = [json.loads(line) for line in upload["files"]["file"][1].splitlines()]
+    wanted = {"method": "POST", "url": "/v1/chat/completions"}
+    assert lines == [{"custom_id": name, **wanted, "body": body} for name, body in bodies.items()]
+    assert upload["data"] == {"purpose": "batch"}
+    assert create["once"] is True
+    assert create["json"] == {
+        "input_file_id": "file-1",
+        "endpoint": "/v1/chat/completions",
+        "completion_window": "24h",
+        "metadata": {"llmops": "hash"},
+    }
+    vendor = Vendor(batches={"id": "batch-2"})
+    assert create_batch(vendor, unconfirmed("anthropic"), bodies) == "batch-2"
+    rows = [{"custom_id": name, "params": body} for name, body in bodies.items()]
+    assert vendor.calls == [("POST", "/v1/messages/batches", {"once": True, "json": {"requests": rows}})]
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("invalid_request_error", 400),
+        ("authentication_error", 401),
+        ("billing_error", 402),
+        ("permission_error", 403),
+        ("not_found_error", 404),
+        ("request_too_large", 413),
+        ("rate_limit_error", 429),
+        ("api_error", 500),
+        ("timeout_error", 504),
+        ("overloaded_error", 529),
+    ],
+)
+def test_an_error_of_anthropic_has_the_status_that_it_has_live(kind: str, status: int) -> None:
+    error = {"type": "error", "error": {"type": kind, "message": "no"}}
+    line = json.dumps({"custom_id": "a", "result": {"type": "errored", "error": error}}).encode()
+    ((name, answer),) = read_results(lambda *_: Answer(200, {}, line), ["/results"])
+    assert (name, answer.status, answer.is_batched) == ("a", status, True)
+    assert json.loads(answer.body) == error

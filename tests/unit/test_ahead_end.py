@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.messages import check_message
 
 from pytest_llmops.cassettes import AdoptedJournals, run_journals
 from pytest_llmops.cassettes.journal import find_abandoned_journals
@@ -110,3 +111,125 @@ def test_a_journal_that_another_process_holds_is_left_to_it(
     assert journal.exists()
     holder.release(is_recorded=True)
     assert not journal.exists()
+
+
+class Clock:
+    """A time that passes only when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class EndedProcess:
+    """Notes how it was ended."""
+
+    def __init__(self) -> None:
+        self.ends: list[str] = []
+
+    def stop(self) -> None:
+        self.ends.append("stop")
+
+    def kill(self) -> None:
+        self.ends.append("kill")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def process() -> Any:
+    return EndedProcess()
+
+
+def look_after(silence: watch.SilenceWatch, clock: Clock, seconds: float, calls: tuple[int, int]) -> bool:
+    clock.now += seconds
+    return silence.look(*calls)
+
+
+def test_a_process_in_which_nothing_happens_is_told_to_end_and_then_killed(
+    clock: Clock, process: Any
+) -> None:
+    silence = watch.SilenceWatch(process, clock=clock)
+    silence.note_message("running", ["test_a.py::test_b", 5.0])
+    assert not look_after(silence, clock, 5.0, (1, 1))
+    assert process.ends == []
+    assert not look_after(silence, clock, 0.5, (1, 1))
+    assert process.ends == ["stop"]
+    assert silence.problem.startswith("test_a.py::test_b ")
+    check_message(silence.problem)
+    assert silence.running != "test_a.py::test_b"
+    assert not look_after(silence, clock, watch.END_LIMIT_S, (1, 1))
+    assert look_after(silence, clock, 0.5, (1, 1))
+    assert process.ends == ["stop", "kill"]
+
+
+@pytest.mark.parametrize("how", ["message", "call", "nothing runs"])
+def test_a_process_in_which_something_happens_goes_on(clock: Clock, process: Any, how: str) -> None:
+    silence = watch.SilenceWatch(process, "test_a", 5.0, clock=clock)
+    look_after(silence, clock, 4.0, (1, 1))
+    if how == "message":
+        silence.note_message("answer", None)
+    elif how == "call":  # one is under way
+        silence.look(2, 1)
+    else:
+        silence.note_message("running", ["", 5.0])
+        clock.now += 99
+        silence.look(2, 2)
+        silence.note_message("running", ["test_b", 5.0])
+    assert not look_after(silence, clock, 4.0, (2, 2))
+    assert process.ends == []
+    look_after(silence, clock, 1.5, (2, 2))
+    assert process.ends == ["stop"]
+
+
+def test_messages_do_not_put_off_the_end_of_a_process_that_was_told_to_end(
+    clock: Clock, process: Any
+) -> None:
+    silence = watch.SilenceWatch(process, "test_a", 5.0, clock=clock)
+    look_after(silence, clock, 6.0, (0, 0))
+    for kind, value in (("running", ["test_b", 99.0]), ("progress", "a line"), ("answer", None)):
+        clock.now += 6
+        silence.note_message(kind, value)
+    assert silence.look(0, 0)
+    assert process.ends == ["stop", "kill"]
+
+
+def test_a_process_that_begins_to_close_gets_time_to_tear_down(clock: Clock, process: Any) -> None:
+    silence = watch.SilenceWatch(process, "test_a", 5.0, clock=clock)
+    look_after(silence, clock, 6.0, (0, 0))
+    clock.now += watch.END_LIMIT_S
+    silence.note_message("closing", ["the end", 20.0])
+    assert not look_after(silence, clock, 20.0, (0, 0))
+    assert (process.ends, silence.running) == (["stop"], "the end")
+    assert look_after(silence, clock, 0.5, (0, 0))
+
+
+def test_nothing_watches_the_tests_of_the_run_that_counts(process: Any) -> None:
+    with watch.SilenceWatch(process) as silence:
+        assert silence._thread.is_alive()
+    assert not silence._thread.is_alive()
+    assert process.ends == []
+
+
+@pytest.mark.parametrize("is_fork", [True, False])
+def test_plugins_are_unconfigured_in_a_fresh_process_only(
+    monkeypatch: pytest.MonkeyPatch, *, is_fork: bool
+) -> None:
+    steps: list[str] = []
+
+    def unconfigure() -> None:
+        steps.append("plugins")
+        raise OSError("a plugin cannot write its file")
+
+    def run_exit_functions() -> None:
+        steps.append("exit functions")
+        raise SystemExit(1)
+
+    monkeypatch.setattr(atexit, "_run_exitfuncs", run_exit_functions)
+    exits.run_exit_functions(SimpleNamespace(_ensure_unconfigure=unconfigure), is_fork=is_fork)
+    assert steps == ["plugins", "exit functions"][is_fork:]

@@ -1,18 +1,22 @@
-"""The process of the silent runs: how it is started, what it may write, and the messages that it sends."""
+"""The process of the silent runs: how it is started, and what it may write."""
 
 from __future__ import annotations
 
 import gc
+import json
 import os
 import random
+import subprocess
 import sys
 import threading
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from pytest_llmops.cassettes import SILENT_LINK_VARIABLE
 from pytest_llmops.errors import SilentWriteRefused
 from pytest_llmops.harness import early_imports
 from pytest_llmops.harness.ahead import child, link
@@ -155,6 +159,202 @@ def test_a_fresh_pytest_writes_no_file_of_the_run_and_has_its_seed() -> None:
     assert child._list_own_arguments(make_config()) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["tests"], ["tests", "-n0", "--no-cov"]),
+        (["tests", "--", "-odd.py"], ["tests", "-n0", "--no-cov", "--", "-odd.py"]),
+        (["--", "--"], ["-n0", "--no-cov", "--", "--"]),
+    ],
+)
+def test_options_are_added_before_the_end_of_options(arguments: list[str], expected: list[str]) -> None:
+    assert child.add_options(arguments, ["-n0", "--no-cov"]) == expected
+
+
+def test_a_seed_that_is_not_a_number_is_left_to_the_plugin() -> None:
+    assert child._list_own_arguments(make_config(randomly_seed="last", dist="no")) == []
+    log_file = {"log_file": "a.log"}
+    assert child._list_own_arguments(make_config(inis=log_file)) == [f"--log-file={os.devnull}"]
+
+
+def look_up(name: str) -> str:
+    return {"a": "b"}[name]
+
+
+@pytest.mark.parametrize(("size", "is_cut"), [(1, False), (9999, True)])
+def test_an_error_is_described_with_its_place_in_one_line(size: int, *, is_cut: bool) -> None:
+    with pytest.raises(KeyError) as raised:
+        look_up("x" * size)
+    text = child.describe_error(raised.value)
+    assert text.startswith("KeyError: 'x")
+    place = f"(test_ahead_process.py:{look_up.__code__.co_firstlineno + 1})"
+    assert text.endswith(f"x' {place}") is not is_cut
+    assert len(text) < link.MAX_ERROR + 30
+
+
+class Started:
+    """In place of `subprocess.Popen`; reads the first line of its input, as the fresh pytest does."""
+
+    def __init__(self, command: list[str], *, stdin: int, **options: Any) -> None:
+        self.command = command
+        self.options = options
+        self.input = os.dup(stdin)
+
+    def wait(self) -> int:
+        return 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a handle has another number")
+def test_a_fresh_pytest_gets_the_arguments_and_the_search_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Started] = []
+
+    def start(*arguments: Any, **options: Any) -> Started:
+        started.append(Started(*arguments, **options))
+        return started[0]
+
+    monkeypatch.setattr("subprocess.Popen", start)
+    process = child.start_fresh_process(make_config(arguments=(Path("tests"), "-v"), randomly_seed=7))
+    (one,) = started
+    order = json.loads(os.read(one.input, 2**16))
+    os.close(one.input)
+    assert order == {
+        "path": sys.path,
+        "arguments": ["tests", "-v", "--randomly-seed=7"],
+        "link_variable": SILENT_LINK_VARIABLE,
+    }
+    assert one.command[0] == sys.executable
+    assert Path(one.command[-2]).name == "fresh.py"
+    assert one.options["pass_fds"] == (int(one.command[-1]),)
+    assert (one.options["cwd"], one.options["stdout"]) == (".", subprocess.DEVNULL)
+    one.options["stderr"].write(b"no such option\n")
+    process.end(None)
+    assert process.last_error == "no such option"
+
+
+def test_a_fresh_pytest_finds_its_pipes_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(SILENT_LINK_VARIABLE, raising=False)
+    assert child.find_parent_link() is None
+    receiver, to_receiver = os.pipe()
+    from_sender, sender = os.pipe()
+    monkeypatch.setenv(SILENT_LINK_VARIABLE, f"{receiver} {sender}")
+    parent = child.find_parent_link()
+    assert parent is not None
+    parent.send("process", 7)
+    os.write(to_receiver, b'{"is_over": false}\n')
+    assert parent.wait_for_order() == {"is_over": False}
+    assert os.read(from_sender, 99) == b'["process", 7]\n'
+    assert child.find_parent_link() is None
+    link._private_descriptors.difference_update((receiver, sender))
+    for descriptor in (receiver, to_receiver, from_sender, sender):
+        os.close(descriptor)
+
+
+def test_coverage_is_not_measured_in_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    stops: list[str] = []
+    running = SimpleNamespace(stop=lambda: stops.append("stop"))
+    coverage = SimpleNamespace(Coverage=SimpleNamespace(current=lambda: running))
+    monkeypatch.setitem(sys.modules, "coverage", coverage)
+    child._leave_coverage()
+    assert stops == ["stop"]
+    monkeypatch.setattr(coverage.Coverage, "current", lambda: None)
+    child._leave_coverage()
+    monkeypatch.delitem(sys.modules, "coverage")
+    child._leave_coverage()
+    assert stops == ["stop"]
+
+
+class Capture:
+    """pytest's capture of the output; after a fork there is none."""
+
+    def __init__(self, **parts: Any) -> None:
+        self.parts = parts
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
+def test_a_fork_writes_nothing_to_the_output_and_captures_nothing() -> None:
+    from_fork, output = os.pipe()
+    kept = os.dup(1)
+    os.dup2(output, 1)
+    captures = SimpleNamespace(_global_capturing=Capture(in_="in", out="out", err="err"))
+
+    def write(parent: link.ParentLink) -> None:
+        for descriptor in (1, output):  # any copy of it
+            os.write(descriptor, b"written")
+        print("printed", flush=True)
+        print("printed", file=sys.stderr, flush=True)
+        parent.send("facts", captures._global_capturing.parts)
+
+    try:
+        process = child.fork_process(make_config(capturemanager=captures), write)
+        assert process.end(None) == [("facts", {"in_": None, "out": None, "err": None})]
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(output)
+    assert os.read(from_fork, 99) == b""  # no process has it open any more
+    os.close(from_fork)
+    assert captures._global_capturing.parts == {"in_": "in", "out": "out", "err": "err"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
+def test_an_error_in_a_fork_is_sent_with_its_place() -> None:
+    def fail(_: link.ParentLink) -> None:
+        raise KeyError("missing")
+
+    ((kind, text),) = child.fork_process(make_config(), fail).end(None)
+    assert kind == "failed"
+    assert text.startswith("KeyError: 'missing' (test_ahead_process.py:")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
+def test_a_fork_has_its_own_place_in_open_files_and_writes_none_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "lines.txt"
+    path.write_text("one\ntwo\nthree\n")
+    lines, log = path.open("rb", buffering=0), (tmp_path / "log").open("ab", buffering=0)
+    notes = TemporaryFile()  # noqa: SIM115 -- closed below
+    lines.readline()
+    notes.write(b"a note")
+    notes.seek(2)
+
+    def use_files(parent: link.ParentLink) -> None:
+        log.write(b"of the fork")
+        read = lines.read().decode(), notes.read().decode()
+        notes.write(b"of the fork")
+        notes.flush()
+        parent.send("facts", read)
+
+    process = child.fork_process(make_config(), use_files)
+    assert process.end(None) == [("facts", ["two\nthree\n", "note"])]
+    assert lines.readline() == b"two\n"
+    assert notes.read() == b"note"
+    assert (tmp_path / "log").read_bytes() == b""
+    for file in (lines, log, notes):
+        file.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
+@pytest.mark.parametrize("is_inheritable", [True, False])
+def test_a_replaced_file_stays_as_open_as_it_was(tmp_path: Path, *, is_inheritable: bool) -> None:
+    """Otherwise a program that the test starts would get it, or would not."""
+    from pytest_llmops.harness.ahead import inherited_files
+
+    (tmp_path / "read").write_bytes(b"text")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for name, flags in (("read", os.O_RDONLY), ("written", os.O_WRONLY | os.O_CREAT)):
+        descriptor = os.open(tmp_path / name, flags)
+        os.set_inheritable(descriptor, is_inheritable)
+        inherited_files._replace_file(descriptor, os.fstat(descriptor), nowhere)
+        assert os.get_inheritable(descriptor) is is_inheritable
+        os.close(descriptor)
+    both = os.open(tmp_path / "read", os.O_RDWR)  # with a name: the file itself, but only read
+    inherited_files._replace_file(both, os.fstat(both), nowhere)
+    assert os.read(both, 9) == b"text"
+    with pytest.raises(OSError, match="descriptor"):
+        os.write(both, b"x")
+    os.close(both)
+    os.close(nowhere)
+
+
 @pytest.fixture
 def guard(tmp_path: Path) -> WriteGuard:
     (tmp_path / "own").mkdir()
@@ -246,40 +446,6 @@ def test_a_path_in_an_open_folder_is_found(tmp_path: Path, guard: WriteGuard) ->
         guard.check_event("os.mkdir", ("a", 0o777, outside))
     os.close(outside)
     os.close(own)
-
-
-def test_messages_cross_the_pipes_and_a_cut_one_is_left_out() -> None:
-    from_child, to_parent = os.pipe()
-    from_parent, to_child = os.pipe()
-    ended: list[str] = []
-    process = link.SilentProcess(from_child, to_child, lambda: ended.append("ended"))
-    parent = link.ParentLink(from_parent, to_parent)
-    parent.send("answer", ["\n\ud800", {"body": None}])
-    os.write(to_parent, b'["answer", "cu')
-    os.close(to_parent)
-    process.send({"is_over": True})
-    assert parent.wait_for_order() == {"is_over": True}
-    assert process.end(None) == [("answer", ["\n\ud800", {"body": None}])]
-    assert parent.wait_for_order() is None
-    assert (process.end(None), ended) == ([], ["ended"])
-    link._private_descriptors.clear()
-    os.close(from_parent)
-
-
-@pytest.mark.parametrize(
-    "line", [b"printed\n", b"\xff\n", b"7\n", b'{"a": 1}\n', b'["answer"]\n', b"[1, 2]\n", b"\n"]
-)
-def test_what_is_no_message_ends_the_messages(line: bytes) -> None:
-    from_child, to_parent = os.pipe()
-    from_parent, to_child = os.pipe()
-    process = link.SilentProcess(from_child, to_child, lambda: os.close(to_parent))
-    os.write(to_parent, b'["progress", "a"]\n' + line + b'["progress", "b"]\n')
-    received = process.receive()
-    assert next(received) == ("progress", "a")
-    assert next(received, None) is None
-    os.write(to_parent, line)
-    process.end(None)
-    os.close(from_parent)
 
 
 def test_sdk_parts_are_imported_before_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -168,11 +168,16 @@ def _run_in_fork(config: Any, link: ParentLink, run_silently: Callable[[ParentLi
         _leave_coverage()
         run_silently(link)
     except BaseException as error:  # noqa: BLE001 -- the parent reports it
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        text = f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
-        link.send("failed", shorten_text(text, MAX_ERROR))
+        link.send("failed", describe_error(error))
     finally:
         os._exit(1)
+
+
+def describe_error(error: BaseException) -> str:
+    """Return an error that was raised, with the file and line of its place."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    text = f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
+    return shorten_text(text, MAX_ERROR)
 
 
 def _leave_output(config: Any) -> None:
@@ -228,11 +233,7 @@ def start_fresh_process(config: Any) -> SilentProcess:
     Raises:
         OSError: The system has no room for another process.
     """
-    arguments = list(map(str, config.invocation_params.args))
-    end = len(arguments)
-    if "--" in arguments:  # no options follow
-        end = arguments.index("--")
-    arguments[end:end] = _list_own_arguments(config)
+    arguments = add_options(list(map(str, config.invocation_params.args)), _list_own_arguments(config))
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001 -- as multiprocessing does
     errors = tempfile.TemporaryFile()  # noqa: SIM115 -- open until the process ends
     from_child, to_parent = os.pipe()
@@ -251,6 +252,14 @@ def start_fresh_process(config: Any) -> SilentProcess:
     silent_process = SilentProcess(from_child, to_child, process.wait, errors)
     silent_process.send({"path": sys.path, "arguments": arguments, "link_variable": SILENT_LINK_VARIABLE})
     return silent_process
+
+
+def add_options(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
+    """Return the arguments of pytest with further options."""
+    end = len(arguments)
+    if "--" in arguments:  # no options follow
+        end = arguments.index("--")
+    return [*arguments[:end], *options, *arguments[end:]]
 
 
 def _pass_on(descriptor: int) -> tuple[int, dict[str, Any]]:

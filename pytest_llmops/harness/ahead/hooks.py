@@ -252,10 +252,8 @@ class AheadHooks:
         order = {"is_over": is_over, "is_part": self._is_part(), "closed": self._list_finished_cassettes()}
         self._end_process(self._process, order)
         self._journals.release(is_recorded=is_over)
-        if has_ended_well and self._postponed:
-            session.exitstatus = REFUSED_STATUS
-            if any(self._postponed.values()):
-                session.exitstatus = OPEN_STATUS
+        if has_ended_well:
+            session.exitstatus = find_exit_status(session.exitstatus, self._postponed)
 
     def _end_process(self, process: SilentProcess, order: Mapping[str, Any] | None) -> None:
         """End a process, and keep its last lines for the summary. Nothing happens if it was ended before."""
@@ -286,6 +284,20 @@ class AheadHooks:
             facts = _name_failed_tests(self._facts, self._state.not_ahead)
             for line in [*_describe_facts(facts, self._answer_count, claimed), *self._notes]:
                 terminalreporter.write_line(escape_output(line))
+
+
+def find_exit_status(status: int, postponed: Mapping[str, bool]) -> int:
+    """Return the exit status of a run that has ended well.
+
+    Args:
+        status: The status that pytest gives it.
+        postponed: The ids of the tests that were left out: whether the test waits for a batch, or no batch can answer it.
+    """
+    if any(postponed.values()):
+        return OPEN_STATUS
+    if postponed:
+        return REFUSED_STATUS
+    return status
 
 
 def _name_failed_tests(facts: Mapping[str, Any], not_ahead: Collection[str]) -> Mapping[str, Any]:

@@ -16,7 +16,12 @@ MAX_ERROR = 300
 _private_descriptors: set[int] = set()
 
 
-def _read_message(line: bytes) -> tuple[str, Any] | None:
+def write_message(kind: str, value: object) -> bytes:
+    """Return the line of a message."""
+    return json.dumps([kind, value]).encode() + b"\n"
+
+
+def read_message(line: bytes) -> tuple[str, Any] | None:
     """Return the kind and the value of a message; None for a line that is not a message, or was cut."""
     if not line.endswith(b"\n"):
         return None
@@ -28,6 +33,12 @@ def _read_message(line: bytes) -> tuple[str, Any] | None:
         return None
     kind, value = message
     return kind, value
+
+
+def find_last_line(output: bytes) -> str:
+    """Return the last line of an output that is not blank; "" without one."""
+    lines = output.decode("utf-8", "replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 class ParentLink:
@@ -46,7 +57,7 @@ class ParentLink:
 
     def send(self, kind: str, value: object) -> None:
         """Send a message. It is lost if the other process has ended: nobody needs it any more."""
-        line = json.dumps([kind, value]).encode() + b"\n"
+        line = write_message(kind, value)
         with self._lock, suppress(OSError, ValueError):
             self._sender.write(line)
             self._sender.flush()
@@ -98,7 +109,7 @@ class SilentProcess:
     def receive(self) -> Iterator[tuple[str, Any]]:
         """Yield the kinds and values of its messages, until it has ended, or has sent an invalid message, as a line that its end has cut."""
         for line in self._receiver:
-            message = _read_message(line)
+            message = read_message(line)
             if message is None:
                 return
             yield message
@@ -108,8 +119,7 @@ class SilentProcess:
         if self._errors is None:
             return ""
         self._errors.seek(-min(self._errors.seek(0, os.SEEK_END), MAX_ERROR), os.SEEK_END)
-        lines = self._errors.read().decode("utf-8", "replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return find_last_line(self._errors.read())
 
     def stop(self) -> None:
         """Tell the process to end: it makes no further call. Can be called in any thread, and again."""

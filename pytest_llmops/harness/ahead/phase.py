@@ -8,10 +8,10 @@ after another: it is *in line*.
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from pytest_llmops.cassettes import deferred_calls
 from pytest_llmops.errors import CallDeferred
@@ -73,6 +73,66 @@ def make_units(items: Iterable[Any], settings: Settings) -> list[Unit]:
     return units
 
 
+class Decision(NamedTuple):
+    """How a test goes on after a silent run.
+
+    Attributes:
+        step: ``end``: it runs no more. ``again``: it runs once more at once. ``send``: its requests are sent, and it runs once more with
+            their answers.
+        in_line: Why it makes its calls itself in the reported run; empty: it need not.
+    """
+
+    step: Literal["end", "again", "send"]
+    in_line: str = ""
+
+
+def decide_after_run(unit: Unit, run: SilentRun, used: Collection[Place], *, confirms: bool) -> Decision:
+    """Return how a test goes on after a silent run.
+
+    It ends if it waits for nothing, or is in line. It runs again at once if it has not used all the answers that it waited for, or if
+    its requests need a confirmation. Otherwise its requests are sent.
+
+    Args:
+        unit: The test, with what it waited for before this run.
+        run: The run.
+        used: Answers that silent runs have received.
+        confirms: Whether the sender wants a confirmation of requests.
+    """
+    in_line = unit.in_line or run.in_line
+    waits = run.waits | run.requests.keys()
+    if in_line or not waits:
+        return Decision("end", in_line)
+    unused = unit.awaited.difference(used)
+    needs_confirmation = confirms and not unit.unconfirmed & waits
+    used_nothing_more = bool(unused) and (unused == unit.awaited or unit.is_retried)
+    was_not_confirmed = needs_confirmation and bool(unit.unconfirmed)
+    if used_nothing_more or was_not_confirmed:
+        return Decision("end", UNSETTLED)
+    if unused or needs_confirmation:
+        return Decision("again")
+    return Decision("send")
+
+
+def find_wait_s(left_s: float, *, ready: int, blocked: int, width: int, is_more_coming: bool) -> float:
+    """Return for how many seconds further answers are waited for; 0: the tests that are ready run now.
+
+    Args:
+        left_s: What is left of the time for which more answers are waited for while few tests are ready.
+        ready: Number of tests that are ready.
+        blocked: Number of answers that tests wait for.
+        width: Maximum number of calls at the same time.
+        is_more_coming: Whether an answer is under way.
+    """
+    if not is_more_coming:
+        return 0.0
+    if not ready:
+        return REPORT_INTERVAL_S
+    are_few = ready < min(width // 4, blocked)
+    if are_few:
+        return max(0.0, left_s)
+    return 0.0
+
+
 class Phase:
     """Runs tests until all their requests are answered, or cannot be sent ahead.
 
@@ -86,6 +146,7 @@ class Phase:
         max_failures: Number of failed tests after which no other is begun; 0: any number.
         report: Prints a line about the progress.
         note_running: Called with the item that runs from now on, with a text for other work that can hang, or with None: nothing can.
+        clock: Returns the time in seconds.
 
     Attributes:
         is_ending: Whether it runs no further test, and tears down.
@@ -107,6 +168,7 @@ class Phase:
         max_failures: int = 0,
         report: Callable[[str], object] = print,
         note_running: Callable[[Any], object] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.state = state
         self.units = units
@@ -115,6 +177,7 @@ class Phase:
         self._width = width
         self._report = report
         self._note_running = note_running
+        self._clock = clock
         self.is_ending = False
         self._failures_left = max_failures or len(units) + 1
         if max_failures:
@@ -130,7 +193,7 @@ class Phase:
         self.sender = make_sender(width, self._end_request)
         self.broken: list[tuple[Any, Any]] = []
         self.wide: list[tuple[Any, Any]] = []
-        self._next_report = time.monotonic() + REPORT_INTERVAL_S
+        self._next_report = clock() + REPORT_INTERVAL_S
 
     def run(self) -> None:
         """Run to the end of the phase."""
@@ -163,48 +226,43 @@ class Phase:
 
         Returns none if all others are blocked by requests that wait in the sender's queue: then the caller flushes the queue.
         """
-        deadline = 0.0
+        deadline: float | None = None
         with self._changed:
             while True:
                 fresh = [self._new.popleft() for _ in range(min(self._room, len(self._new)))]
                 self._room -= len(fresh)
                 self._ready += fresh
-                few = len(self._ready) < min(self._width // 4, len(self._blocked))
-                if self._ready and not deadline:
-                    deadline = time.monotonic() + MAX_WAIT_S
-                left_s = REPORT_INTERVAL_S
-                if deadline:
-                    left_s = deadline - time.monotonic()
-                is_enough = bool(self._ready) and not few
-                nothing_is_coming = self._blocked.keys() <= self.sender.queue.keys()
-                if left_s <= 0 or nothing_is_coming or is_enough:
+                now = self._clock()
+                if self._ready and deadline is None:
+                    deadline = now + MAX_WAIT_S
+                left_s = MAX_WAIT_S
+                if deadline is not None:
+                    left_s = deadline - now
+                wait_s = find_wait_s(
+                    left_s,
+                    ready=len(self._ready),
+                    blocked=len(self._blocked),
+                    width=self._width,
+                    is_more_coming=not self._blocked.keys() <= self.sender.queue.keys(),
+                )
+                if not wait_s:
                     break
-                self._changed.wait(left_s)
+                self._changed.wait(wait_s)
                 self._report_progress()
             units = sorted(self._ready, key=lambda unit: unit.order)
             self._ready = []
         return units
 
     def _run_unit(self, unit: Unit, after: Unit | None) -> None:
-        """Run a test silently, and decide how it goes on.
-
-        It ends if it waits for nothing, or is in line. It runs again at once if it has not used all the answers that it waited for, or if
-        its requests need a confirmation. Otherwise its requests are sent.
-        """
+        """Run a test silently, and let it end, run again, or send its requests."""
         run = self._run_silently(unit, after)
         waits = run.waits | run.requests.keys()
-        unused = unit.awaited - self.state.used
-        needs_confirmation = self.sender.confirms and not unit.unconfirmed & waits
-        unit.in_line = unit.in_line or run.in_line
-        if not unit.in_line and waits:
-            used_nothing_more = bool(unused) and (unused == unit.awaited or unit.is_retried)
-            was_not_confirmed = needs_confirmation and bool(unit.unconfirmed)
-            if used_nothing_more or was_not_confirmed:
-                unit.in_line = UNSETTLED
-        if unit.in_line or not waits:
+        step, unit.in_line = decide_after_run(unit, run, self.state.used, confirms=self.sender.confirms)
+        if step == "end":
             self._end_unit()
-        elif unused or needs_confirmation:
+        elif step == "again":
             # Unused: a pool of threads that ends at the first deferred call may not come to all of its answers.
+            unused = unit.awaited - self.state.used
             unit.is_retried = bool(unused)
             unit.awaited = unused or unit.awaited
             unit.unconfirmed = waits
@@ -337,9 +395,10 @@ class Phase:
             run.waits.add(deferred.place)  # type: ignore[arg-type]  # ours have places
 
     def _report_progress(self) -> None:
-        if time.monotonic() < self._next_report:
+        now = self._clock()
+        if now < self._next_report:
             return
-        self._next_report = time.monotonic() + REPORT_INTERVAL_S
+        self._next_report = now + REPORT_INTERVAL_S
         count = len(self.state.sent)
         waiting = len(self._blocked)
         self._report(f"sent ahead: {count - waiting:,} of {count:,} calls answered")

@@ -146,12 +146,7 @@ class SilentRuns:
 
     def _send_running(self, running: Any) -> None:
         """Send what runs now, and for how many seconds it may take: an item, a text for something else, or None."""
-        if running is None:
-            self._link.send("running", ["", LIMIT_S])
-        elif isinstance(running, str):
-            self._link.send("running", [running, LIMIT_S])
-        else:
-            self._link.send("running", [running.nodeid, find_time_limit(running)])
+        self._link.send("running", describe_running(running))
 
     def _run_in_own_folder(self, item: Any, nextitem: Any) -> None:
         """Run a test silently. Its `tmp_path` has the name that it will have in the run that counts, in another folder.
@@ -181,16 +176,12 @@ class SilentRuns:
 
     def _list_facts(self, units: Sequence[Unit], seconds: float, stopped_by: str) -> dict[str, Any]:
         """Return the facts that the other process needs in addition to the answers."""
-        postponed = [unit for unit in units if isinstance(unit.in_line, Postponed)]
         return {
             "seconds": seconds,
-            "in_line": _list_in_line(units),
-            "runs": max((unit.runs for unit in units), default=0),
             "stopped_by": stopped_by,
-            "errors": {unit.item.nodeid: unit.error for unit in units if unit.error},
             "journals": [str(path) for path in self._state.store.journals.paths],
             "lives_on": self._batches is not None,
-            "postponed": {unit.item.nodeid: type(unit.in_line) is OpenBatch for unit in postponed},
+            **describe_units(units),
         }
 
     def _end_with_parent(self, phase: Phase) -> None:
@@ -291,6 +282,30 @@ def _interrupt_main_thread() -> None:
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
     else:
         _thread.interrupt_main()
+
+
+def describe_running(running: Any) -> tuple[str, float]:
+    """Return the name of what runs, and for how many seconds it may take without a call.
+
+    Args:
+        running: pytest's item, a text for something else, or None: nothing that can hang.
+    """
+    if running is None:
+        return "", LIMIT_S
+    if isinstance(running, str):
+        return running, LIMIT_S
+    return running.nodeid, find_time_limit(running)
+
+
+def describe_units(units: Sequence[Unit]) -> dict[str, Any]:
+    """Return the facts about the tests: which are in line, postponed, or have failed silently, and how often a test ran at most."""
+    postponed = [unit for unit in units if isinstance(unit.in_line, Postponed)]
+    return {
+        "in_line": _list_in_line(units),
+        "runs": max((unit.runs for unit in units), default=0),
+        "errors": {unit.item.nodeid: unit.error for unit in units if unit.error},
+        "postponed": {unit.item.nodeid: type(unit.in_line) is OpenBatch for unit in postponed},
+    }
 
 
 def _list_in_line(units: Sequence[Unit]) -> list[str]:

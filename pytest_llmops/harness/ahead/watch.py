@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
@@ -47,18 +48,27 @@ class SilenceWatch:
         process: The process.
         running: Its current work. Empty: nothing that can hang.
         limit_s: For how many seconds that may last.
+        clock: Returns the time in seconds.
 
     Attributes:
         running: The test that runs, or another activity.
         problem: Why the process was ended; empty: it was not.
     """
 
-    def __init__(self, process: SilentProcess, running: str = "", limit_s: float = LIMIT_S) -> None:
+    def __init__(
+        self,
+        process: SilentProcess,
+        running: str = "",
+        limit_s: float = LIMIT_S,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.running = running
         self.problem = ""
         self._process = process
         self._limit_s = limit_s
-        self._changed = time.monotonic()
+        self._clock = clock
+        self._changed = clock()
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="pytest-llmops watch", daemon=True)
 
@@ -79,16 +89,27 @@ class SilenceWatch:
         if kind == "closing" or (kind == "running" and not self.problem):
             self.running, self._limit_s = value
         if kind == "closing" or not self.problem:  # other messages do not put off its end
-            self._changed = time.monotonic()
+            self._changed = self._clock()
 
     def _watch(self) -> None:
         """Look at the process from time to time. Runs in a thread."""
         while not self._is_over.wait(min(POLL_S, self._limit_s / 4)):
-            begun, ended = count_live_calls()
-            if not self.running or begun > ended:
-                self._changed = time.monotonic()
-            elif time.monotonic() - self._changed > self._limit_s and self._end_process():
+            if self.look(*count_live_calls()):
                 return
+
+    def look(self, begun: int, ended: int) -> bool:
+        """Request the process to end, or kill it, if nothing has happened for too long. Return whether it was killed.
+
+        Args:
+            begun: Number of calls that were begun.
+            ended: Number of them that have ended.
+        """
+        if not self.running or begun > ended:
+            self._changed = self._clock()
+            return False
+        if self._clock() - self._changed <= self._limit_s:
+            return False
+        return self._end_process()
 
     def _end_process(self) -> bool:
         """Request the process to end, or kill it at the second request. Return whether it was killed."""
@@ -101,6 +122,6 @@ class SilenceWatch:
         )
         self.running = "its end"
         self._limit_s = END_LIMIT_S
-        self._changed = time.monotonic()
+        self._changed = self._clock()
         self._process.stop()
         return False

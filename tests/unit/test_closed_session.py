@@ -501,7 +501,8 @@ def test_a_program_that_calls_pytest_goes_on_after_the_run(start: str, *, comman
     exec(PYTEST_FRAMES, space)
     # A frame of this very run of pytest lies further out, with other functions in between.
     program = {"__name__": "program", "main": space["main"], "console_main": space["console_main"]}
-    exec(start, {**program, "call": closed_session._is_command}, found := {})
+    found: dict[str, Any] = {}
+    exec(start, {**program, "call": closed_session._is_command}, found)
     assert found["found"] is command
 
 

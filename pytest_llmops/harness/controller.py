@@ -284,9 +284,9 @@ class Controller:
         self.next_look, self._look = plan_next_look(
             self._settings, status, takes, session.testsfailed, chance
         )
-        if self.next_look:  # only the last look annotates failures and gives advice
+        if self.next_look:  # only the last look fails the run, annotates failures and gives advice
             self._github = {}
-            self._change_baseline_verdict(advice=(), next_step="", next_command="")
+            self._change_baseline_verdict(decides=False, advice=(), next_step="", next_command="")
 
     def _open_gate(self, session: Any) -> BaselineGate:
         """Return the gate for this run, which knows why tests may be missing from it."""

@@ -603,7 +603,7 @@ def test_a_project_on_another_drive_is_named_by_its_whole_path(
     def fail(*_: object) -> str:
         raise ValueError("another drive")
 
-    monkeypatch.setattr(harness_controller.os.path, "relpath", fail)
+    monkeypatch.setattr("os.path.relpath", fail)
     assert surroundings_of(controller(config_of(tmp_path))).folder == str(tmp_path)
 
 

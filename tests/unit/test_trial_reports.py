@@ -14,7 +14,7 @@ from pytest_llmops.harness import trials as harness_trials
 from pytest_llmops.harness.markers.llm_compare import CompareMarker
 from pytest_llmops.harness.markers.llm_trials import TrialPlan, TrialsMarker
 from pytest_llmops.harness.tapes import REPEAT_PARAMETER
-from pytest_llmops.harness.trials import TrialRun, decide_outcome, list_takes, make_run
+from pytest_llmops.harness.trials import TrialRun, decide_outcome, list_takes, make_run, merge_measurements
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call
 from pytest_llmops.settings import Settings
@@ -25,6 +25,8 @@ RATE = TrialPlan(trials=12, at_least=0.8)
 
 
 def measured(value: float | None, **more: Any) -> dict[str, Any]:
+    if value is None:
+        more["error"] = "no score"
     return Measurement(name="m", value=value, **more).to_wire()
 
 
@@ -437,3 +439,54 @@ def test_calls_of_a_trial_begin_after_those_of_the_trials_before() -> None:
     run.add(trial(calls=[called("d", 0.0, 1.0)]))
     calls = run.merge()[1].llmops["calls"]
     assert [entry.get("started_s", 0.0) for entry in calls] == [0.0, 1.0, 4.25, 5.25]
+
+
+# The measurements of all trials.
+
+
+def merged(*trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return merge_measurements(trials)
+
+
+def test_a_score_is_the_mean_with_the_texts_of_the_worst_trial() -> None:
+    scores = [
+        [measured(value, detail={"reason": text})] for value, text in ((0.8, "a"), (0.2, "b"), (0.2, "c"))
+    ]
+    (score,) = merged(*scores)
+    assert (score["value"], score["samples"]) == (pytest.approx(0.4), [0.8, 0.2, 0.2])
+    assert score["detail"]["reason"] == "b"
+    lower = [
+        [measured(value, better="lower", detail={"reason": text})] for value, text in ((0.2, "a"), (0.8, "b"))
+    ]
+    assert merged(*lower)[0]["detail"]["reason"] == "b"
+
+
+def test_trials_that_did_not_measure_are_counted_as_unscored() -> None:
+    (score,) = merged([measured(1.0)], [], [measured(None)])
+    assert (score["value"], score["samples"], score["detail"]["unscored_trials"]) == (1.0, [1.0], 2)
+    (none,) = merged([measured(None, detail={"reason": "a"})], [measured(None, detail={"reason": "b"})])
+    assert (none.get("value"), none["detail"]) == (None, {"reason": "a", "unscored_trials": 2})
+    assert "unscored_trials" not in merged([measured(1.0)], [measured(0.0)])[0].get("detail", {})
+
+
+def test_the_same_measurement_twice_in_a_trial_is_two_series() -> None:
+    scores = merged([measured(1.0), measured(0.0)], [measured(0.5), measured(0.25)])
+    assert [score["samples"] for score in scores] == [[1.0, 0.5], [0.0, 0.25]]
+
+
+def test_measurements_of_another_label_or_version_are_not_merged() -> None:
+    scores = merged([measured(1.0, label="a"), measured(1.0, version="1")], [measured(0.0, label="b")])
+    assert [(score.get("label"), score.get("version")) for score in scores] == [
+        ("a", None),
+        (None, "1"),
+        ("b", None),
+    ]
+
+
+def test_a_judge_that_gave_no_score_has_the_version_of_the_other_trials() -> None:
+    (score,) = merged([measured(None)], [measured(1.0, version="2")])
+    assert score["detail"]["unscored_trials"] == 1
+    scores = merged([measured(0.5)], [measured(1.0, version="2")])
+    assert [entry["value"] for entry in scores] == [0.5, 1.0]
+    known = merged([measured(None, version="1")], [measured(1.0, version="2")])
+    assert [entry.get("value") for entry in known] == [None, 1.0]

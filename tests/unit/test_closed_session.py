@@ -106,10 +106,13 @@ def run_hook(hook: Any, result: object = "result") -> object:
 # What is refused.
 
 
-def test_a_connection_to_a_model_outside_of_tests_is_refused(guard: ClosedSession) -> None:
-    place, _, message = refused(guard).partition(", ")
-    assert place.rpartition(":")[0] == Path(__file__).as_posix()
-    check_message(message)
+def test_a_connection_to_a_model_outside_of_tests_is_refused_and_names_the_caller(
+    guard: ClosedSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        closed_session, "_describe_caller", lambda _root: "conftest.py:7, hook pytest_configure"
+    )
+    check_message(refused(guard))
 
 
 @pytest.mark.parametrize(
@@ -296,6 +299,15 @@ def test_an_error_that_is_its_own_cause_ends_the_search() -> None:
     error.__context__ = other = KeyError("b")
     other.__context__ = error
     assert find_message(error, ["no"]) == ""
+
+
+def test_a_refused_call_is_found_behind_fifty_errors_that_each_name_the_one_before_twice() -> None:
+    error: BaseException = CassetteMiss("no")
+    for number in range(50):
+        later = ValueError(number)
+        later.__context__ = later.__cause__ = error
+        error = later
+    assert find_message(error, ["no"]) == "no"
 
 
 def test_an_attribute_of_another_library_is_no_group() -> None:

@@ -349,6 +349,13 @@ def test_an_undecided_rate_at_its_limit_is_settled_by_no_number_of_trials() -> N
     check_message(facts["undecided"])
 
 
+def test_an_undecided_rate_without_any_passed_trial_fails_and_says_both() -> None:
+    run = run_of(TrialPlan(trials=10, at_least=0.1), *["failed"] * 10)
+    _, call, teardown = run.merge()
+    assert call.outcome == "failed"
+    check_message([call.longrepr.reprcrash.message, teardown.llmops["facts"]["trials"]["undecided"]])
+
+
 def test_an_undecided_rate_fails_if_strict() -> None:
     run = run_of(RATE, *["passed"] * 11, "failed", strict=True)
     _, call, _ = run.merge()

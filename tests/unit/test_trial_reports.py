@@ -200,7 +200,7 @@ def test_with_changed_a_test_without_a_new_request_ends_with_its_last_recorded_t
     run = TrialRun(TrialPlan(trials=9), may_stop=False, first_take=first)
     closing = {"tapes": [{"takes": 1}, {}, {"takes": takes}], "facts": {"cassette": {"changes": changes}}}
     if not takes:
-        closing = {"facts": {}}
+        closing = {"tapes": [{}], "facts": {}}
     while not run.is_done and len(run.reports) < 4:
         run.add(trial(teardown=closing))
     assert run.plan.trials == trials

@@ -186,6 +186,7 @@ def test_a_forked_test_carries_the_result_of_its_trials() -> None:
 @pytest.mark.parametrize(
     ("takes", "first", "changes", "trials"),
     [
+        (1, 0, [], 1),
         (2, 0, [], 2),
         (3, 0, [], 3),
         (5, 0, [], 9),

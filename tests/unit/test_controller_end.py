@@ -567,9 +567,11 @@ def test_the_unchanged_input_is_added_to_pytests_report_of_a_verdict_that_moved(
     failed.append(SimpleNamespace(nodeid=NODEID, longrepr="a text", when="call"))
     reporter = SimpleNamespace(stats={"failed": failed})
     score = Measurement(name=name, value=value, threshold=1.0).to_wire()
-    finish(
-        controller(config_of(tmp_path, terminalreporter=reporter), {"measurements": [score], "facts": facts})
+    made = controller(
+        config_of(tmp_path, terminalreporter=reporter), {"measurements": [score], "facts": facts}
     )
+    made.add_report(make_report(nodeid="a.py::test_before_it", llmops=MEASURED))
+    finish(made)
     assert len(sections) == count
 
 

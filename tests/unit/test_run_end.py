@@ -48,6 +48,11 @@ def test_only_the_group_behind_the_name_of_a_test_is_removed(nodeid: str, plain:
     assert run_end.strip_group(nodeid) == plain
 
 
+def test_names_are_in_the_order_of_their_texts_and_then_of_their_numbers() -> None:
+    names = ["b.py::y[1]", "b.py::x[1]", "a.py::x[10]", "a.py::x[2]"]
+    assert sorted(names, key=run_end.natural_sort_key) == names[::-1]
+
+
 @pytest.mark.parametrize(
     ("failed", "status", "stop", "because"),
     [

@@ -32,6 +32,7 @@ from pytest_llmops.settings import Settings
 if TYPE_CHECKING:
     from pytest_llmops.baselines.conclusion import Reference
     from pytest_llmops.baselines.earlier_run import EarlierRun
+    from pytest_llmops.baselines.metric_data import GateRules
     from pytest_llmops.results.call_sequences import CallSequence
 
 MAX_GIT_READS = 200  # cassettes of an old commit that a run reads: each needs a process of its own
@@ -398,12 +399,7 @@ class BaselineGate:
             baseline = Baseline.from_bytes(stored.data, where=stored.name)
         except UsageError as error:
             return Reference(name=self.settings.baseline, problem=str(error))
-        rules = GateRules(primary=self.settings.primary_metric)
-        trials = self.settings.trials
-        if isinstance(trials, LookTrials):
-            looks = tuple(LOOKS.values())
-            later = [number for number in looks if number > trials]
-            rules = replace(rules.divide(len(looks)), planned=looks, next_trials=min(later, default=0))
+        rules = divide_rules(GateRules(primary=self.settings.primary_metric), self.settings.trials)
         earlier = EarlierAnswers(stored, baseline, self.root, self.records)
         is_partial = bool(self.why_partial(baseline.tests))
         return Reference(
@@ -426,18 +422,45 @@ class BaselineGate:
 
         ran = {record.nodeid for record in self.records if record.outcome != "skipped"}
         missing = [nodeid for nodeid in baseline_tests if nodeid not in ran]
-        if self.why_narrowed and missing:
-            return ", ".join(self.why_narrowed)
-        left_out = [nodeid for nodeid in missing if nodeid in self.skipped]
-        if left_out:
-            return f"{format_count(len(left_out), 'test')} of the baseline skipped"
-        folders = collected_folders(self.config)
-        if "" in folders:
-            return ""
-        beginnings = tuple(f"{folder}/" for folder in folders)
-        if all(nodeid.startswith(beginnings) for nodeid in missing):
-            return ""
-        return f"only {', '.join(folders)}"
+        return why_left_out(missing, self.why_narrowed, self.skipped, collected_folders(self.config))
+
+
+def why_left_out(
+    missing: Sequence[str], why_narrowed: Sequence[str], skipped: Collection[str], folders: Sequence[str]
+) -> str:
+    """Return why tests are missing from a run on purpose; "": no test is missing, or they no longer exist.
+
+    Args:
+        missing: Node ids of the missing tests.
+        why_narrowed: Why tests may be missing: options that left tests out, and why the run ended early.
+        skipped: Node ids of the tests that were skipped.
+        folders: The folders that were collected, from the project's root; "" is the root.
+    """
+    if why_narrowed and missing:
+        return ", ".join(why_narrowed)
+    left_out = [nodeid for nodeid in missing if nodeid in skipped]
+    if left_out:
+        return f"{format_count(len(left_out), 'test')} of the baseline skipped"
+    if "" in folders:
+        return ""
+    beginnings = tuple(f"{folder}/" for folder in folders)
+    if all(nodeid.startswith(beginnings) for nodeid in missing):
+        return ""
+    return f"only {', '.join(folders)}"
+
+
+def divide_rules(rules: "GateRules", trials: int) -> "GateRules":
+    """Return the rules of one of several looks, which share the error rate of a single run; of an ordinary run the same rules.
+
+    Args:
+        rules: The rules of a single run.
+        trials: The trials of each test; of a look, `LookTrials`.
+    """
+    if not isinstance(trials, LookTrials):
+        return rules
+    looks = tuple(LOOKS.values())
+    later = [number for number in looks if number > trials]
+    return replace(rules.divide(len(looks)), planned=looks, next_trials=min(later, default=0))
 
 
 def check_looks(config: Any, settings: Settings) -> None:
@@ -518,13 +541,23 @@ def run_looks(config: Any) -> Generator[None, Any, Any]:
         option = getattr(getattr(listener, "controller", None), "next_look", "")
         if not option:
             return status
-        arguments = list(config.invocation_params.args)
-        end = len(arguments)
-        if "--" in arguments:  # no options follow
-            end = arguments.index("--")
-        arguments[end:end] = [f"--llm-trials={option}"]
+        arguments = add_look_option(config.invocation_params.args, option)
         sys.stdout.flush()
         return _run_look(arguments, config.invocation_params.dir)
+
+
+def add_look_option(arguments: Iterable[str], option: str) -> list[str]:
+    """Return the arguments of a run with the trials of the next look, which replace those of this one as the last ones.
+
+    >>> add_look_option(["--llm-trials=auto", "--", "tests"], "auto:5")
+    ['--llm-trials=auto', '--llm-trials=auto:5', '--', 'tests']
+    """
+    changed = list(arguments)
+    end = len(changed)
+    if "--" in changed:  # no options follow
+        end = changed.index("--")
+    changed[end:end] = [f"--llm-trials={option}"]
+    return changed
 
 
 def _run_look(arguments: list[str], folder: Path) -> int:

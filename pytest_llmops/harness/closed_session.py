@@ -7,7 +7,7 @@ the run with an error, also if the caller catches it. `session_closer` decides w
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -191,20 +191,7 @@ class ClosedSession:
 
     def find_refusal(self, error: BaseException | None) -> str:
         """Return the message of the refused call that an exception, a cause of it, or a member of its group is; "" if none is."""
-        waiting = [error]
-        seen: set[int] = set()
-        while waiting:
-            candidate = waiting.pop()
-            if candidate is None or id(candidate) in seen:
-                continue
-            seen.add(id(candidate))
-            if isinstance(candidate, CassetteMiss) and str(candidate) in self._refused:
-                return str(candidate)
-            waiting += [candidate.__context__, candidate.__cause__]
-            members = getattr(candidate, "exceptions", ())
-            if isinstance(members, list | tuple):  # other libraries have an attribute of that name too
-                waiting += [member for member in reversed(members) if isinstance(member, BaseException)]
-        return ""
+        return find_message(error, self._refused)
 
     @contextmanager
     def end_run_if_refused(self) -> Iterator[None]:
@@ -326,6 +313,29 @@ class WorkerHooks:
             return (yield)
         finally:
             self._config.workeroutput[REFUSED_OUTPUT] = self._guard.take_unreported()
+
+
+def find_message(error: BaseException | None, refused: Collection[str]) -> str:
+    """Return the message of the refused call that an exception, a cause of it, or a member of its group is; "" if none is.
+
+    Args:
+        error: The exception; None: there is none.
+        refused: The messages of all refused calls.
+    """
+    waiting = [error]
+    seen: set[int] = set()
+    while waiting:
+        candidate = waiting.pop()
+        if candidate is None or id(candidate) in seen:
+            continue
+        seen.add(id(candidate))
+        if isinstance(candidate, CassetteMiss) and str(candidate) in refused:
+            return str(candidate)
+        waiting += [candidate.__context__, candidate.__cause__]
+        members = getattr(candidate, "exceptions", ())
+        if isinstance(members, list | tuple):  # other libraries have an attribute of that name too
+            waiting += [member for member in reversed(members) if isinstance(member, BaseException)]
+    return ""
 
 
 def _allow_in_test(item: Any, host: str) -> BaseException | None:

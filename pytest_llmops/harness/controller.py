@@ -2,7 +2,6 @@
 
 import os
 import platform
-import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
@@ -19,6 +18,16 @@ from pytest_llmops.harness.baseline_gate import BaselineGate, has_baseline, plan
 from pytest_llmops.harness.records import build_record
 from pytest_llmops.harness.report_files import find_reports
 from pytest_llmops.harness.run_checks import CassetteUsage
+from pytest_llmops.harness.run_end import (
+    TESTS_FAILED,
+    count_other_tests,
+    decide_status,
+    name_other_failures,
+    natural_sort_key,
+    strip_group,
+    why_ended_early,
+    why_run_failed,
+)
 from pytest_llmops.harness.run_notes import find_unread_keys, iter_case_id_notes, iter_feedback_notes
 from pytest_llmops.harness.terminal import (
     TerminalHooks,
@@ -31,7 +40,6 @@ from pytest_llmops.harness.tracebacks import find_place, read_collection_error
 from pytest_llmops.measurement import Json, escape_output, format_count, format_failure_text
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.reports.formats import NamedReport, deliver_report
-from pytest_llmops.results.assertion_lint import has_toothless
 from pytest_llmops.results.dataset_cases import split_dataset_cases
 from pytest_llmops.results.details import as_mapping, read_detail
 from pytest_llmops.results.kept_media import limit_media
@@ -46,10 +54,8 @@ from pytest_llmops.results.problems import (
 )
 from pytest_llmops.results.review import iter_uniform_judge_notes
 from pytest_llmops.results.run import (
-    Outcome,
     Run,
     TestRecord,
-    decide_exit_status,
     iter_run_self_judging_notes,
     write_text,
 )
@@ -66,11 +72,6 @@ if TYPE_CHECKING:
 
 # The phase in which xdist reports the test during which a worker crashed; its measurements are lost
 CRASH_PHASE = "???"
-MAX_OTHER_FAILURES = 10
-TESTS_FAILED, NO_TESTS = 1, 5  # exit statuses of pytest
-PYTEST_CATEGORIES: Mapping[str, Outcome] = {
-    "failed": "failed", "error": "errored", "xpassed": "xpassed", "passed": "passed", "xfailed": "xfailed", "skipped": "skipped",
-}  # fmt: skip
 # Facts of tests that lead to a verdict even without a baseline
 CONCLUDED_FACTS = ("compare", "robust", "guardrail", "sentinel")
 
@@ -122,10 +123,7 @@ class Controller:
         """Return the node id of a test without the group that ``--dist loadgroup`` of xdist appends."""
         if self._config.getoption("dist", "") != "loadgroup":
             return nodeid
-        place = nodeid.rfind("@")
-        if place > max(nodeid.rfind("]"), nodeid.rfind("::")):
-            return nodeid[:place]
-        return nodeid
+        return strip_group(nodeid)
 
     def finish_run(self, session: Any, make_report: Callable[..., Any]) -> None:
         """Build the run from its records, conclude it, call the hook for projects, and write the requested reports.
@@ -135,11 +133,12 @@ class Controller:
             make_report: pytest's ``TestReport``.
         """
         self.cassette_usage.uncollected = len(self.collection_errors)
-        listed = sorted(self._records.values(), key=lambda record: _natural_sort_key(record.nodeid))
+        listed = sorted(self._records.values(), key=lambda record: natural_sort_key(record.nodeid))
         records = limit_media(split_dataset_cases(listed))
         self.cassette_usage.has_candidates = any(record.fact("model") for record in records)
         undone = sum(record.outcome not in ("passed", "failed", "errored") for record in records)
-        usage_facts = self.cassette_usage.write_record(_why_run_failed(session), undone)
+        why_failed = why_run_failed(session.testsfailed, int(session.exitstatus), session.shouldstop)
+        usage_facts = self.cassette_usage.write_record(why_failed, undone)
         meta = {**_run_metadata(self._config, self._settings), **usage_facts}
         if self._settings.report or os.environ.get("GITHUB_ACTIONS"):
             meta["commit"], folder = read_checkout(self._config.rootpath)
@@ -149,8 +148,8 @@ class Controller:
         meta["doubts"] = len(doubts)
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         stats = getattr(reporter, "stats", {})
-        meta["other_tests"] = self._count_other_tests(stats)
-        meta["other_failures"] = self._name_other_failures(stats)
+        meta["other_tests"] = count_other_tests(stats, self._records, self._plain_nodeid)
+        meta["other_failures"] = name_other_failures(stats, self._records, self._plain_nodeid)
         notes = (*doubts, *self._iter_notes(records, meta))
         self.run = mask_run_secrets(Run(records=records, meta=meta, notes=notes))
         self._conclude_run(session)
@@ -253,11 +252,12 @@ class Controller:
             self.run = explain_strict(self.run)
         if gate is not None and settings.accept:
             self._accept(gate, self.run.find_verdict("baseline"))
-        session.exitstatus = decide_exit_status(self.run, session.exitstatus)
-        if settings.lint and settings.strict and has_toothless(self.run.records):
-            session.exitstatus = session.exitstatus or TESTS_FAILED
-        if self._not_accepted:
-            session.exitstatus = session.exitstatus or TESTS_FAILED
+        session.exitstatus = decide_status(
+            self.run,
+            session.exitstatus,
+            fails_toothless=settings.lint and settings.strict,
+            is_refused=bool(self._not_accepted),
+        )
 
     def has_lost_suite(self, session: Any) -> bool:
         """Return whether all tests of the project ran, and none of the baseline's test files exists any more; for a run without our tests.
@@ -284,17 +284,14 @@ class Controller:
         self.next_look, self._look = plan_next_look(
             self._settings, status, takes, session.testsfailed, chance
         )
-        if self.next_look:  # only the last look annotates failures and gives advice
+        if self.next_look:  # only the last look fails the run, annotates failures and gives advice
             self._github = {}
-            self._change_baseline_verdict(advice=(), next_step="", next_command="")
+            self._change_baseline_verdict(decides=False, advice=(), next_step="", next_command="")
 
     def _open_gate(self, session: Any) -> BaselineGate:
         """Return the gate for this run, which knows why tests may be missing from it."""
         usage = self.cassette_usage
-        status = int(session.exitstatus)
-        ended = str(session.shouldstop or session.shouldfail or "")
-        if not ended and status not in (0, TESTS_FAILED, NO_TESTS):  # Ctrl-C sets neither
-            ended = f"the run ended early (exit status {status})"
+        ended = why_ended_early(int(session.exitstatus), session.shouldstop, session.shouldfail)
         why_narrowed = list(usage.why_tests_missing())
         if ended:
             why_narrowed.append(ended)
@@ -457,24 +454,6 @@ class Controller:
                 names.append(report.name)
         return names
 
-    def _count_other_tests(self, stats: Mapping[str, Sequence[Any]]) -> dict[str, Json]:
-        """Return how many tests pytest counts that are not among our records, by outcome; outcomes without any are left out."""
-        counts: dict[str, Json] = {}
-        for category, outcome in PYTEST_CATEGORIES.items():
-            tests = [report for report in stats.get(category, ()) if report.when != "collect"]
-            nodeids = [self._plain_nodeid(report.nodeid) for report in tests]
-            number = sum(nodeid not in self._records for nodeid in nodeids)
-            if number:
-                counts[outcome] = number
-        return counts
-
-    def _name_other_failures(self, stats: Mapping[str, Sequence[Any]]) -> list[Json]:
-        """Return the first tests that failed and are not among our records, ten at most, by node id."""
-        failures = [report for category in ("failed", "error") for report in stats.get(category, ())]
-        nodeids = [self._plain_nodeid(report.nodeid) for report in failures if report.when != "collect"]
-        others = dict.fromkeys(nodeid for nodeid in nodeids if nodeid not in self._records)
-        return list[Json](others)[:MAX_OTHER_FAILURES]
-
     def _list_written(self, verbosity: int) -> list[str]:
         """Return the names of the written reports that the last lines list: with -q ours only."""
         names = [name for name in self._settings.report if name not in self._write_errors]
@@ -525,17 +504,6 @@ def _supports_unicode(terminalreporter: Any) -> bool:
     return True
 
 
-def _natural_sort_key(nodeid: str) -> list[tuple[int, str]]:
-    """Return a sort key by which ``test_a[2]`` comes before ``test_a[10]``: numbers are compared as numbers, and come after texts."""
-    key = []
-    for part in re.split(r"(\d+)", nodeid):
-        if part.isdecimal():
-            key.append((int(part), ""))
-        else:
-            key.append((-1, part))
-    return key
-
-
 def _run_metadata(config: Any, settings: Settings) -> dict[str, Json]:
     """Return when and how the run was made: time, command, versions and settings."""
     from pytest_llmops import __version__
@@ -559,19 +527,6 @@ def _run_metadata(config: Any, settings: Settings) -> dict[str, Json]:
         "versions": versions,
         "settings": values,
     }
-
-
-def _why_run_failed(session: Any) -> list[str]:
-    """Return the failures of the run, as pytest counts them. Empty: none. A run without tests has not failed."""
-    reasons = []
-    status = int(session.exitstatus)
-    if session.testsfailed:
-        reasons.append(f"{session.testsfailed} failed")
-    elif status not in (0, NO_TESTS):
-        reasons.append(f"exit status {status}")
-    if session.shouldstop:
-        reasons.append(str(session.shouldstop))
-    return reasons
 
 
 def _pytest_command(config: Any) -> str:

@@ -180,15 +180,7 @@ class TrialRun:
         if self._final_report is not None or self.plan.trials == 1:
             return self._finish_last_trial()
         counts = self.counts
-        verdict = self.plan.decide(counts["passed"], counts["failed"], counts["unscored"])
-        is_unscored = verdict is None and counts["unscored"] > 0
-        is_undecided = verdict is None and not is_unscored
-        if is_unscored:
-            outcome = "unscored"
-        elif verdict is False or not counts["passed"]:  # undecided, and no trial passed: the test cannot pass
-            outcome = "failed"
-        else:
-            outcome = "passed"
+        outcome, is_undecided = decide_outcome(self.plan, counts)
         index = self._find_trial(outcome)
         if outcome != "passed":
             self._add_counts(index, counts)
@@ -277,6 +269,25 @@ class TrialRun:
                 own_facts = report.llmops.get("facts", {})
                 report.llmops["facts"] = {**own_facts, **_merge_closing_facts(payloads), **facts}
                 report.llmops["tapes"] = _collect(self.reports, "tapes")
+
+
+def decide_outcome(plan: TrialPlan, counts: Mapping[str, int]) -> tuple[str, bool]:
+    """Return the outcome of a test from the outcomes of its trials, and whether it is undecided: the rate is neither proved nor excluded.
+
+    Args:
+        plan: When the test passes.
+        counts: How many trials passed, failed, and got no score (``passed``, ``failed``, ``unscored``).
+
+    >>> decide_outcome(TrialPlan(trials=3, pass_at_least=2), {"passed": 2, "failed": 0, "unscored": 1})
+    ('passed', False)
+    """
+    verdict = plan.decide(counts["passed"], counts["failed"], counts["unscored"])
+    if verdict is None and counts["unscored"]:
+        return "unscored", False
+    is_undecided = verdict is None
+    if verdict is False or not counts["passed"]:  # undecided, and no trial passed: the test cannot pass
+        return "failed", is_undecided
+    return "passed", is_undecided
 
 
 def _ends_all_trials(report: Any, goes_on: Sequence[str]) -> bool:

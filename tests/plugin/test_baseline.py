@@ -370,38 +370,6 @@ def test_old_outputs_are_of_the_same_trial_wherever_they_come_from(project: Proj
     assert outputs == ["echo of say hello (2)"] * 2  # the first of the worst trials
 
 
-def test_old_outputs_are_of_the_request_in_the_baseline_else_none_is_shown(project: Project) -> None:
-    git(project, "init", "-q", "-b", "main")
-    for word in ("hello", "another version of the prompt", "hello"):
-        project.write(**{"test_a.py": ANSWERED.format(word=word)})
-        project.record()
-    project.run(*ACCEPT)
-    (project.path / "llmops-baseline-outputs.json.gz").unlink()
-    git(project, "add", ".")
-    git(project, "commit", "-q", "-m", "a cassette with answers of two versions")
-    project.write(**{"test_a.py": ANSWERED.format(word="hallo")})
-    changed = project.record()
-    assert "  before  echo of say hello\n  now     echo of say hallo\n" in changed.text
-    project.record(mode="all")
-    git(project, "add", ".")
-    git(project, "commit", "-q", "--amend", "-m", "a cassette without the version of the baseline")
-    assert "  before  (not stored here)\n  now     echo of say hallo (2)\n" in project.run().text
-
-
-def test_an_old_answer_is_never_the_one_of_a_judge(project: Project) -> None:
-    git(project, "init", "-q", "-b", "main")
-    judged = ANSWERED + "    with set_purpose('judge'):\n        llm.complete(f'judge {{answer}}')\n"
-    judged = f"from pytest_llmops.recorder import set_purpose{judged}"
-    project.write(**{"test_a.py": judged.format(word="hello")})
-    project.record()
-    project.run(*ACCEPT)
-    (project.path / "llmops-baseline-outputs.json.gz").unlink()
-    git(project, "add", ".")
-    git(project, "commit", "-q", "-m", "recorded")
-    project.write(**{"test_a.py": judged.format(word="hallo")})
-    assert "  before  echo of say hello\n  now     echo of say hallo\n" in project.record().text
-
-
 def test_old_outputs_of_a_shared_cassette_are_those_of_the_test(project: Project) -> None:
     git(project, "init", "-q", "-b", "main")
     text = """
@@ -588,13 +556,6 @@ def test_a_new_folder_is_made_and_a_hostile_reason_harms_nobody(suite: Project) 
     result = suite.run("-v")
     assert "accepted" in result.line("baseline ")
     assert "\x1b" not in result.text
-
-
-def test_a_suite_that_is_left_out_is_not_gone(suite: Project) -> None:
-    suite.run(*ACCEPT)
-    suite.write(**{"conftest.py": "collect_ignore = ['test_a.py']", "test_b.py": "def test_sum(): pass\n"})
-    for result in (suite.bare(), suite.bare("-o", "python_files=test_b.py")):
-        assert (result.exit, "LLM regression" in result.text) == (0, False)
 
 
 def test_a_suite_that_is_gone_is_an_error(suite: Project) -> None:

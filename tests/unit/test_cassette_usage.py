@@ -129,6 +129,47 @@ def test_one_of_one_model_leaves_nothing_out(root: Path, *, candidates: bool, na
     assert usage_of(config).complete is True
 
 
+def test_recordings_that_were_found_under_another_name_are_reported(root: Path) -> None:
+    config = Config(root)
+    made = CassetteUsage(config, Settings())
+    moves = [("b.json", "z.json"), ("a.json", "y.json"), ("b.json", "x.json"), ("b.json", "x.json")]
+    made.add_uses([use(f"cassettes/{old}", moved_to=f"cassettes/{new}") for old, new in moves])
+    made.add_uses([use()])
+    cassettes: Any = made.write_record(())["cassettes"]
+    usage = usage_of(config)
+    assert list(usage.moved.items()) == [
+        ("cassettes/a.json", ("cassettes/y.json",)),
+        ("cassettes/b.json", ("cassettes/x.json", "cassettes/z.json")),
+    ]
+    assert cassettes["moved"] == list(usage.moved)
+
+
+def test_the_last_case_by_name_stands_for_a_cassette_in_whatever_order_tests_end(root: Path) -> None:
+    config = Config(root)
+    made = CassetteUsage(config, Settings())
+    made.add_uses([use("cassettes/z.json", case="b"), use(case="b"), use(case="c"), use(case="a")])
+    made.write_record(())
+    assert list(usage_of(config).cases.items()) == [
+        ("cassettes/test_a/test_x.json", "c"),
+        ("cassettes/z.json", "b"),
+    ]
+
+
+def test_the_fewest_takes_are_those_of_the_test_with_the_fewest(root: Path) -> None:
+    made = CassetteUsage(Config(root), Settings())
+    assert made.fewest_takes is None
+    made.add_uses([use(), use(takes=5), use(takes=3), use(takes=4)])
+    assert made.fewest_takes == 3
+
+
+def test_the_reasons_why_tests_are_missing_leave_out_options_of_ours(root: Path) -> None:
+    config = Config(root, options={"llm_model": ["a"], "keyword": "x"}, ini={"llm_model": ["a", "b"]})
+    made = CassetteUsage(config, Settings(prompt=("p=v1",), record="live"))
+    assert made.why_tests_missing() == ["-k"]
+    made.crashed, made.skipped, made.uncollected = 1, 2, 3
+    assert [text.split()[0] for text in made.why_tests_missing()] == ["-k", "1", "2", "3"]
+
+
 def test_tests_that_were_left_out_without_a_word_make_a_run_partial(root: Path) -> None:
     config = Config(root)
     made = CassetteUsage(config, Settings())
@@ -254,6 +295,7 @@ def test_a_model_of_the_command_line_leaves_out_the_others_of_the_ini(
         (["b", "a/inner", "b"], ["a/inner", "b"]),
         (["a/../b"], ["b"]),
         (["a", "b/test_b.py", "b::test_x"], ["a"]),
+        (["b/test_b.py", "..", "a"], ["a"]),
         ([".."], []),
         (["missing"], []),
     ],

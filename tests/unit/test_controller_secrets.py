@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from pytest_llmops.harness.controller import _natural_sort_key
+from pytest_llmops.harness.run_end import natural_sort_key
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call
 from pytest_llmops.results.run import Run, TestRecord
@@ -56,4 +56,4 @@ def test_without_a_secret_it_is_the_same_run(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_names_sort_naturally_whatever_their_digits() -> None:
     names = ["test_1²3", "test_10", "test_2", "test_٣", "test_"]
-    assert sorted(names, key=_natural_sort_key)[:2] == ["test_", "test_1²3"]
+    assert sorted(names, key=natural_sort_key)[:2] == ["test_", "test_1²3"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import platform
-import re
 import shlex
 from collections.abc import Callable
 from dataclasses import fields
@@ -290,23 +289,6 @@ def test_words_of_the_command_survive_in_what_reports_suggest(tmp_path: Path) ->
     command = session._pytest_command(Config(tmp_path, command=words))
     assert shlex.split(command) == ["pytest", *words]
     assert complete_command("pytest", command) == "pytest --llm-model='my model' --llm-judge"
-
-
-@pytest.mark.parametrize(
-    ("how", "because"),
-    [
-        ({}, []),
-        ({"status": 5}, []),
-        ({"failed": 2, "status": 1}, ["2"]),
-        ({"status": 3}, ["3"]),
-        ({"status": 2, "stop": "enough"}, ["2", "enough"]),
-        ({"failed": 3, "status": 1, "stop": "enough"}, ["3", "enough"]),
-        ({"stop": True}, ["True"]),
-    ],
-)
-def test_why_a_run_is_red(how: dict[str, Any], because: list[str]) -> None:
-    reasons = session._why_run_failed(make_session(**how))
-    assert [re.sub(r".*(\d).*", r"\1", reason) for reason in reasons] == because
 
 
 @pytest.mark.parametrize(

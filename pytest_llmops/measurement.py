@@ -356,7 +356,7 @@ def shorten_text(text: str, limit: int = 200) -> str:
     return escaped
 
 
-def shorten_wire(value: object, limit: int = 80) -> str:
+def quoted(value: object, limit: int = 80) -> str:
     """Return a value of a file for a message, shortened: ``none`` if the file does not have it."""
     if value is None:
         return "none"

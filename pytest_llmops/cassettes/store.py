@@ -27,7 +27,7 @@ from pytest_llmops.cassettes.request_key import Question, answer_from_wire, make
 from pytest_llmops.cassettes.run_journals import split_run_journals
 from pytest_llmops.cassettes.tool_questions import is_tool_request
 from pytest_llmops.errors import CassetteError
-from pytest_llmops.measurement import shorten_wire
+from pytest_llmops.measurement import quoted
 from pytest_llmops.recorder import Exchange
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.wire.blobs import MARKER_KEYS, StoredBody, extract_texts, read_blobs
@@ -153,7 +153,7 @@ def parse_cassette(data: bytes, path: Path) -> dict[str, Interaction]:
     if version != FORMAT_VERSION:
         raise _damaged_error(
             path,
-            f"expected format {FORMAT_VERSION}, got {shorten_wire(version, 60)}",
+            f"expected format {FORMAT_VERSION}, got {quoted(version, 60)}",
             "delete it and record again, or update pytest-llmops",
         )
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops.errors import CassetteError
-from pytest_llmops.measurement import Json, shorten_text, shorten_wire
+from pytest_llmops.measurement import Json, quoted, shorten_text
 
 FORMAT_VERSION = 1
 # The owner of recordings that a `use_cassette` block makes outside of a test: in a script, or in a process of a test
@@ -101,7 +101,7 @@ class RunUsage:
             version = wire.get("format")
         if not isinstance(wire, dict) or version != FORMAT_VERSION:
             raise CassetteError(
-                f"the usage record: expected format {FORMAT_VERSION}, got {shorten_wire(version, 60)}; {RUN_ALL_TESTS}"
+                f"the usage record: expected format {FORMAT_VERSION}, got {quoted(version, 60)}; {RUN_ALL_TESTS}"
             )
         from pydantic import TypeAdapter, ValidationError
 

@@ -26,7 +26,7 @@ from pytest_llmops.cli.common import (
     write_reports,
 )
 from pytest_llmops.errors import CassetteError, UsageError
-from pytest_llmops.measurement import Json, format_count, shorten_text, shorten_wire
+from pytest_llmops.measurement import Json, format_count, quoted, shorten_text
 from pytest_llmops.results.details import as_list, as_mapping, fact_text, read_time
 from pytest_llmops.results.kept_media import limit_media
 from pytest_llmops.results.run import Run, decide_exit_status
@@ -165,7 +165,7 @@ def _sort_by_time(runs: Mapping[str, Run]) -> list[str]:
         created = run.meta.get("created")
         time = read_time(created)
         if time is None:
-            got = shorten_wire(created)
+            got = quoted(created)
             raise UsageError(
                 f"{name}: $.meta.created: expected when the run ended (2026-01-31T12:00:00+00:00), got "
                 f"{got}: without it the run has no place among the others; leave it out"

@@ -13,14 +13,7 @@ from typing import Any, Literal, NoReturn, TypeAlias, cast
 
 from pytest_llmops._util.text_files import gzip_by_suffix, json_kind, write_atomically
 from pytest_llmops.errors import UsageError, WireError, format_name_list
-from pytest_llmops.measurement import (
-    Json,
-    Measurement,
-    escape_json_output,
-    shorten_text,
-    shorten_wire,
-    to_builtins,
-)
+from pytest_llmops.measurement import Json, Measurement, escape_json_output, quoted, shorten_text, to_builtins
 from pytest_llmops.protocols import Call
 from pytest_llmops.results.details import (
     JudgeFacts,
@@ -385,7 +378,7 @@ def _parse_run_file(text: str, schema: str, *, where: str) -> dict[str, Any]:
     if isinstance(data, dict):
         schema_name = data.get("schema")
     if schema_name != schema:
-        got = shorten_wire(schema_name)
+        got = quoted(schema_name)
         raise UsageError(
             f"{where}: expected schema {schema!r}, got {got}; write the run again with this version"
         )

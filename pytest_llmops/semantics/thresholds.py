@@ -10,7 +10,7 @@ from pytest_llmops import recorder
 from pytest_llmops._util.arrays import Float64Array, as_rows
 from pytest_llmops._util.text_files import BadFile, as_mapping, read_json, read_text
 from pytest_llmops.errors import LLMOpsError, UsageError
-from pytest_llmops.measurement import Json, as_finite_float, shorten_text, shorten_wire
+from pytest_llmops.measurement import Json, as_finite_float, quoted, shorten_text
 from pytest_llmops.metrics.vectors import cosine
 from pytest_llmops.protocols import Embedder
 from pytest_llmops.providers.embedding_cache import with_vector_cache
@@ -139,14 +139,14 @@ class Threshold:
         value = wire.get("at_least")
         facts = wire.get("facts", {})
         if not isinstance(schema, str) or not schema.startswith(SCHEMA):
-            given = shorten_wire(schema)
+            given = quoted(schema)
             raise BadFile(f"expected the schema {SCHEMA}{SCHEMA_MAJOR}, got {given}")
         if schema != f"{SCHEMA}{SCHEMA_MAJOR}":
             given = shorten_text(schema, 80)
             raise BadFile(f"expected the schema {SCHEMA}{SCHEMA_MAJOR}, got {given}: update pytest-llmops")
         number = as_finite_float(value)
         if number is None or not 0 <= number <= 1:
-            given = shorten_wire(value)
+            given = quoted(value)
             raise BadFile(f"expected at_least from 0 to 1, got {given}")
         if not isinstance(facts, Mapping):
             raise BadFile(f"expected facts as an object, got {shorten_text(repr(facts), 80)}")

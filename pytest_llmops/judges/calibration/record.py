@@ -16,7 +16,7 @@ from pytest_llmops.judges.concurrency import run_judge_tasks
 from pytest_llmops.judges.evaluate import JudgeHandle, judge_answer, resolve_judge
 from pytest_llmops.judges.protocol.unreadable_replies import without_limit
 from pytest_llmops.judges.reason_places import find_reason_place
-from pytest_llmops.measurement import Json, as_finite_float, shorten_text, shorten_wire
+from pytest_llmops.measurement import Json, as_finite_float, quoted, shorten_text
 from pytest_llmops.protocols import Judge, Verdict
 
 RecordKind: TypeAlias = Literal["calibration", "canaries"]
@@ -154,7 +154,7 @@ def _parse_record(wire: Mapping[str, Json]) -> JudgeRecord:
 
 
 def _describe_unexpected(expected: str, got: object) -> BadFile:
-    return BadFile(f"expected {expected}, got {shorten_wire(got)}")
+    return BadFile(f"expected {expected}, got {quoted(got)}")
 
 
 def load_records(folder: str | Path) -> list[JudgeRecord]:

@@ -19,12 +19,12 @@ LOOK_S = 0.02
 
 
 class TimeLimits:
-    """The limits of one length of all clients, once `patched`: of blocking sockets, and the timers of event loops.
+    """The limits of all clients, once `patched`: of blocking sockets, and the timers of event loops.
 
     The clock of an event loop stands still. Once the limits are over, each loop that would wait for a timer jumps to it.
 
     Attributes:
-        limit_s: The time-out of the sockets that are meant; a longer one is not ended.
+        limit_s: The longest time-out of a socket that is meant; a longer one is not ended.
         waited_s: How many seconds were waited for a timer or slept, by the clock that jumps.
     """
 
@@ -61,7 +61,7 @@ class TimeLimits:
 
     def _after_look(self, receive: Callable[..., Any]) -> Callable[..., Any]:
         def look_and_receive(self_: socket.socket, *args: Any) -> Any:
-            if self_.gettimeout() == self.limit_s:
+            if 0 < (self_.gettimeout() or 0) <= self.limit_s:
                 found = self.look(lambda: select.select([self_], [], [], LOOK_S)[0])
                 if found is None:
                     raise TimeoutError("timed out")

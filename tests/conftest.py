@@ -123,7 +123,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Note which tests check messages: where such a test is skipped, its file has not run whole."""
     code = getattr(getattr(item, "function", None), "__code__", None)
     if code is not None and "check_message" in code.co_names:
-        item.extra_keyword_matches.add("has_message")
+        item.keywords["has_message"] = True  # a report has the keywords of its test
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:

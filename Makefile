@@ -23,7 +23,7 @@ DOCS := $(VENV)/docs/.ready
 MODEL    ?=
 BASE_URL ?= https://api.openai.com/v1
 
-.PHONY: setup agents frameworks demo test test-clients quick lint e2e bench docs docs-links reference record release-check format clean help
+.PHONY: setup agents frameworks demo test test-clients quick lint e2e bench docs docs-links reference record release-check pythons format clean help
 
 help:
 	@echo "make demo    the example suite, offline, with an HTML and a JUnit report"
@@ -36,7 +36,7 @@ help:
 	@echo "make e2e     real input through a real model on this machine"
 	@echo "make bench   speed, as ratios measured in one run"
 	@echo "make docs    the documentation site, in site/; \`make docs-links\` also requests its external links"
-	@echo "make release-check  build the package and check it"
+	@echo "make release-check  build the package and check it; \`make pythons\` runs the tests on each Python of this machine"
 	@echo "make reference  write the generated pages of docs/reference"
 	@echo "make record MODEL=YOUR_MODEL    record the examples again, against a model of yours"
 
@@ -185,6 +185,15 @@ release-check: $(RELEASE)
 	$(VENV)/release/bin/check-wheel-contents dist/*.whl
 	$(VENV)/release/bin/validate-pyproject pyproject.toml
 	$(VENV)/release/bin/pyroma --min=10 dist/*.tar.gz
+
+# Before a release. A Python counts as present if it runs: the name may be that of a version manager without it.
+pythons: $(READY)
+	@found=; missing=; \
+	for version in 3.11 3.12 3.13 3.14; do \
+	  if python$$version -c 'import ensurepip' 2>/dev/null; then found="$$found $$version"; else missing="$$missing $$version"; fi; \
+	done; \
+	test -z "$$missing" || echo "not tested, as this machine does not have them: Python$$missing"; \
+	$(BIN)/nox -t release --pythons $$found
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -36,7 +36,7 @@ TRIED_EXTRAS = ["prices", "minilm", "nli", "pii", "parquet", "otel"]
 
 
 @nox.session(python=PYTHONS)
-@nox.parametrize("pytest_version", ["==8.4.*", ">=9"])
+@nox.parametrize("pytest_version", [nox.param("==8.4.*"), nox.param(">=9", tags=["release"])])
 def tests(session: nox.Session, pytest_version: str) -> None:
     session.install(f"pytest{pytest_version}", ".[all]", *TEST)
     session.run("llmops", "semantic", "install")

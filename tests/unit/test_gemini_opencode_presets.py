@@ -323,6 +323,19 @@ def test_an_answer_that_names_a_file_or_session_of_the_client_names_the_present_
     assert answer.body.decode() == f"see {present}"
 
 
+@pytest.mark.parametrize("home", ["/h", "/srv/people/with/a/long/home"])
+def test_an_answer_gets_the_home_of_the_client_and_not_that_of_pytest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str
+) -> None:
+    monkeypatch.setenv("HOME", home)
+    path = tmp_path / "c.json"
+    record(path, "gemini", MAKERS["gemini"](FOLDERS[0], 1), "see /home/user-1/.config")
+    replay = make_tape(path)
+    answer = replay.claim(send(replay, "gemini", MAKERS["gemini"](FOLDERS[1], 2)))
+    assert answer is not None
+    assert answer.body == b"see /home/user-2/.config"
+
+
 def test_ids_of_a_server_and_a_listing_of_processes_in_a_file_decide() -> None:
     bodies = []
     for call_id, output in (("call-1", "a"), ("call-2", "a"), ("call-1", "Process Group PGID: 1")):

@@ -6,7 +6,6 @@ import asyncio
 import http.client
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
@@ -24,6 +23,7 @@ import urllib3
 from support.messages import check_message
 from support.server import Reply, StubServer, chat_events, stream, wait
 from support.tapes import stored, taped
+from support.time_limits import TimeLimits
 
 from pytest_llmops import recorder
 from pytest_llmops.cassettes import outcome
@@ -32,7 +32,8 @@ from pytest_llmops.cassettes.outcome import Outcome
 from pytest_llmops.cassettes.request_key import Answer
 from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss
 
-LIMIT_S = 0.1
+LIMIT_S = 4.0  # shorter than `CANCEL_GRACE_S`; nothing waits for it: `TimeLimits`
+LONG_S = 30.0
 EVENTS = list(stream(chat_events("one two three")).chunks)
 MESSAGES: Any = [{"role": "user", "content": "q"}]
 BODY = {"model": "m", "messages": MESSAGES, "stream": True}
@@ -43,6 +44,22 @@ def release() -> Iterator[threading.Event]:
     event = threading.Event()
     yield event
     event.set()
+
+
+@pytest.fixture
+def limits() -> TimeLimits:
+    return TimeLimits(LIMIT_S)
+
+
+@pytest.fixture
+def hang(limits: TimeLimits, release: threading.Event) -> Callable[[], None]:
+    """What a server does that has sent all it has: the limits of its client are over."""
+
+    def fall_silent() -> None:
+        limits.end()
+        wait(release)
+
+    return fall_silent
 
 
 @pytest.fixture
@@ -162,12 +179,16 @@ def ends(read: Callable[[str, float], Any], url: str, limit: float = LIMIT_S) ->
     return type(caught.value), list(seen)
 
 
-def replays(path: Path, read: Callable[[str, float], Any], url: str) -> tuple[type, list[str]]:
-    """Return how the replay ends; it must not wait for the limit of the client."""
+def replays(
+    path: Path, read: Callable[[str, float], Any], url: str, wait_s: float = 0.0
+) -> tuple[type, list[str]]:
+    """Return how the replay ends; it must not wait for the limit of the client, nor longer than given."""
+    limits = TimeLimits(LIMIT_S)
+    limits.end()
     with taped(path) as tape:
-        started = time.perf_counter()
-        ended = ends(read, url, 30.0)
-        assert time.perf_counter() - started < 5.0
+        with limits.patched():
+            ended = ends(read, url, LONG_S)
+        assert limits.waited_s == wait_s
         (exchange,) = recorder.list_exchanges()
         assert exchange.replayed
     assert tape.verdict() is None
@@ -176,15 +197,20 @@ def replays(path: Path, read: Callable[[str, float], Any], url: str) -> tuple[ty
 
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("began", [False, True], ids=["no byte", "amid a stream"])
-def test_a_time_out_is_replayed(
-    path: Path, server: StubServer, release: threading.Event, client: str, began: bool
+def test_a_time_out_is_replayed(  # noqa: PLR0917 -- fixtures
+    path: Path,
+    server: StubServer,
+    release: threading.Event,
+    limits: TimeLimits,
+    hang: Callable[[], None],
+    client: str,
+    began: bool,
 ) -> None:
-    hang = partial(wait, release)
     if began:
         server.queue.append(stream(EVENTS, before_chunk=lambda n: hang() if n == 2 else None))
     else:
         server.queue.append(Reply(b"{}", before=hang))
-    with taped(path, "new") as tape:
+    with taped(path, "new") as tape, limits.patched():
         live = ends(CLIENTS[client], server.url)
     assert tape.report.counts.recorded == 1
     (note,) = tape.report.notes
@@ -210,25 +236,25 @@ def test_a_cut_stream_is_replayed(path: Path, server: StubServer, client: str, b
 
 async def within_asyncio(url: str) -> None:
     async with asyncio.timeout(LIMIT_S):
-        await read_async(httpx2, url, 30.0)
+        await read_async(httpx2, url, LONG_S)
 
 
 async def within_wait_for(url: str) -> None:
-    await asyncio.wait_for(read_openai_async(url, 30.0), LIMIT_S)
+    await asyncio.wait_for(read_openai_async(url, LONG_S), LIMIT_S)
 
 
 async def within_anyio(url: str) -> None:
     with anyio.fail_after(LIMIT_S):
-        await read_async(httpx, url, 30.0)
+        await read_async(httpx, url, LONG_S)
 
 
 async def within_aiohttp(url: str) -> None:
     async with asyncio.timeout(LIMIT_S):
-        await read_aiohttp(url, 30.0)
+        await read_aiohttp(url, LONG_S)
 
 
 async def cancelled_by_hand(url: str) -> None:
-    task = asyncio.create_task(read_openai_async(url, 30.0))
+    task = asyncio.create_task(read_openai_async(url, LONG_S))
     await asyncio.wait([task], timeout=LIMIT_S)
     task.cancel()
     await task
@@ -239,27 +265,31 @@ CANCELS = [within_asyncio, within_wait_for, within_anyio, within_aiohttp, cancel
 
 @pytest.mark.parametrize("ask", CANCELS)
 @pytest.mark.parametrize("began", [False, True], ids=["no byte", "amid a stream"])
-def test_a_cancelled_call_is_replayed(
-    path: Path, server: StubServer, release: threading.Event, ask: Callable[..., Any], began: bool
+def test_a_cancelled_call_is_replayed(  # noqa: PLR0917 -- fixtures
+    path: Path,
+    server: StubServer,
+    release: threading.Event,
+    limits: TimeLimits,
+    hang: Callable[[], None],
+    ask: Callable[..., Any],
+    began: bool,
 ) -> None:
-    def hang(n: int) -> None:
-        if n == (2 if began else 0):
-            wait(release)
-
-    server.queue.append(stream(EVENTS, before_chunk=hang))
-    if not began:
-        server.queue[0] = Reply(b"{}", before=partial(hang, 0))
-    with taped(path, "new") as tape:
+    if began:
+        server.queue.append(stream(EVENTS, before_chunk=lambda n: hang() if n == 2 else None))
+    else:
+        server.queue.append(Reply(b"{}", before=hang))
+    with taped(path, "new") as tape, limits.patched():
         live = ends(lambda url, _: asyncio.run(ask(url)), server.url)
     assert tape.report.counts.recorded == 1
     release.set()
     server.close()
-    assert replays(path, lambda url, _: asyncio.run(ask(url)), server.url) == live
+    wait_s = LIMIT_S if ask is cancelled_by_hand else 0.0
+    assert replays(path, lambda url, _: asyncio.run(ask(url)), server.url, wait_s) == live
 
 
 def test_a_replayed_cancel_does_not_wait_for_the_time_limit(path: Path) -> None:
     async def ask(url: str) -> None:
-        async with asyncio.timeout(30.0):
+        async with asyncio.timeout(LONG_S):
             await read_async(httpx2, url, 60.0)
 
     write_outcome(path, "CancelledError")
@@ -302,7 +332,7 @@ def test_an_outcome_is_raised_as_the_client_of_the_replay_names_it(
     url = "http://localhost:1"
     write_outcome(path, error)
     with taped(path), pytest.raises(raised) as caught:
-        CLIENTS[client](url, 30.0)
+        CLIENTS[client](url, LONG_S)
     assert text in str(caught.value)
 
 
@@ -310,7 +340,7 @@ def test_an_outcome_is_raised_as_the_client_of_the_replay_names_it(
 def test_a_cancelled_call_cannot_be_replayed_to_a_synchronous_client(path: Path, client: str) -> None:
     write_outcome(path, "CancelledError")
     with taped(path), pytest.raises(CassetteMiss) as caught:
-        CLIENTS[client]("http://localhost:1", 30.0)
+        CLIENTS[client]("http://localhost:1", LONG_S)
     check_message(str(caught.value))
 
 
@@ -318,14 +348,14 @@ def test_a_call_that_nothing_cancels_any_more_is_a_miss(path: Path, monkeypatch:
     monkeypatch.setattr(outcome, "CANCEL_GRACE_S", 0.02)
     write_outcome(path, "CancelledError")
     with taped(path), pytest.raises(CassetteMiss) as caught:
-        CLIENTS["httpx2 async"]("http://localhost:1", 30.0)
+        CLIENTS["httpx2 async"]("http://localhost:1", LONG_S)
     check_message(str(caught.value))
 
 
 def test_an_unknown_outcome_is_a_damaged_cassette(path: Path) -> None:
     write_outcome(path, "Client")
     with taped(path), pytest.raises(CassetteMiss) as caught:
-        CLIENTS["httpx2"]("http://localhost:1", 30.0)
+        CLIENTS["httpx2"]("http://localhost:1", LONG_S)
     check_message(str(caught.value))
 
 
@@ -339,7 +369,7 @@ def test_an_outcome_of_another_shape_is_a_damaged_cassette(path: Path, wrong: An
 def test_a_limit_of_ours_is_not_an_outcome(path: Path, server: StubServer, release: threading.Event) -> None:
     async def both(url: str) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(read_async(httpx2, url, 30.0))
+            group.create_task(read_async(httpx2, url, LONG_S))
             group.create_task(spend(tape))
 
     async def spend(tape: Any) -> None:
@@ -355,10 +385,15 @@ def test_a_limit_of_ours_is_not_an_outcome(path: Path, server: StubServer, relea
 
 
 def test_a_time_out_of_a_judge_is_not_an_outcome(
-    path: Path, server: StubServer, release: threading.Event
+    path: Path, server: StubServer, limits: TimeLimits, hang: Callable[[], None]
 ) -> None:
-    server.queue.append(Reply(b"{}", before=partial(wait, release)))
-    with taped(path, "new") as tape, recorder.set_purpose("judge"), pytest.raises(httpx2.ReadTimeout):
+    server.queue.append(Reply(b"{}", before=hang))
+    with (
+        taped(path, "new") as tape,
+        recorder.set_purpose("judge"),
+        limits.patched(),
+        pytest.raises(httpx2.ReadTimeout),
+    ):
         read_sync(httpx2, server.url, LIMIT_S)
     assert (tape.report.counts.recorded, path.exists()) == (0, False)
     assert len(tape.report.notes) == 1
@@ -376,14 +411,14 @@ def test_a_server_that_is_silent_fails_the_test(  # noqa: PLR0917 -- fixtures
     client: str,
     began: bool,
 ) -> None:
-    monkeypatch.setattr(live_response, "SILENCE_LIMIT_S", LIMIT_S)
+    monkeypatch.setattr(live_response, "SILENCE_LIMIT_S", 0.1)
     hang = partial(wait, release)
     if began:
         server.queue.append(stream(EVENTS, before_chunk=lambda n: hang() if n == 2 else None))
     else:
         server.queue.append(Reply(b"{}", before=hang))
     with taped(path, "new") as tape, pytest.raises(CassetteMiss) as caught:
-        CLIENTS[client](server.url, 30.0)
+        CLIENTS[client](server.url, LONG_S)
     assert server.url.removeprefix("http://") in str(caught.value)
     assert isinstance(tape.verdict(), CassetteMiss)
     assert not path.exists()

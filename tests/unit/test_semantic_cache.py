@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib.util
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.messages import check_message
+from support.server import wait
 
 from pytest_llmops import assert_cache
 from pytest_llmops.cases import Case
@@ -209,11 +211,25 @@ def test_a_cache_that_throws_is_an_error_and_no_miss() -> None:
     check_message(failure.value)
 
 
-def test_a_cache_that_never_returns_is_an_error_after_the_time_limit() -> None:
+@pytest.fixture
+def hangs(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """The time limit of a probe is over once its cache hangs, and not earlier on a busy machine."""
+    event = threading.Event()
+
+    def wait_until_it_hangs(futures: Iterable[Future[None]], _limit_s: float) -> Any:
+        wait(event)
+        return wait_for(futures, 0)
+
+    monkeypatch.setattr("pytest_llmops.testing.semantic_cache.wait", wait_until_it_hangs)
+    return event
+
+
+def test_a_cache_that_never_returns_is_an_error_after_the_time_limit(hangs: threading.Event) -> None:
     end = threading.Event()
 
     class Hangs(Plain):
         def put(self, query: CacheQuery, answer: str) -> None:  # noqa: ARG002 -- as all caches
+            hangs.set()
             end.wait()
 
     try:
@@ -428,17 +444,21 @@ def test_an_asynchronous_cache_is_awaited_in_one_event_loop(*, in_a_loop: bool) 
     assert loop.is_closed()
 
 
-def test_an_asynchronous_cache_that_throws_or_never_returns_is_an_error() -> None:
+def test_an_asynchronous_cache_that_throws_is_an_error() -> None:
     async def throw(*_: object) -> None:
         raise ConnectionError("no server")
 
+    assert "in put: ConnectionError: no server" in cache_probe((throw, throw), PAIRS).error
+
+
+def test_an_asynchronous_cache_that_never_returns_is_an_error(hangs: threading.Event) -> None:
     waiting: list[asyncio.Task[Any] | None] = []
 
     async def hang(*_: object) -> None:
         waiting.append(asyncio.current_task())
+        hangs.set()
         await asyncio.Event().wait()
 
-    assert "in put: ConnectionError: no server" in cache_probe((throw, throw), PAIRS).error
     result = cache_probe((hang, hang), PAIRS, time_limit_s=0.05)
     assert result.error == "the cache did not return from put within 0.05 s"
     (task,) = waiting
@@ -446,14 +466,16 @@ def test_an_asynchronous_cache_that_throws_or_never_returns_is_an_error() -> Non
     task.get_loop().call_soon_threadsafe(task.cancel)
 
 
-def test_a_background_task_that_goes_on_after_it_was_cancelled_is_named() -> None:
+def test_a_background_task_that_goes_on_after_it_was_cancelled_is_named(hangs: threading.Event) -> None:
     tasks = list[asyncio.Task[None]]()
     end = asyncio.Event()
 
     async def refresh_index() -> None:
         while not end.is_set():
-            with contextlib.suppress(asyncio.CancelledError):
+            try:
                 await end.wait()
+            except asyncio.CancelledError:
+                hangs.set()
 
     async def get(_: CacheQuery) -> None:
         if not tasks:

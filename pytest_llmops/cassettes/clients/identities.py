@@ -43,10 +43,17 @@ _NESTED_JSON = re.compile(r'"(?: |\\[nrt])*[{\[][^"\\]*(?:\\.[^"\\]*)*"')
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A text that shows who or where, and its placeholder in a cassette."""
+    """A text that shows who or where, and its placeholder in a cassette.
+
+    Attributes:
+        text: The text.
+        placeholder: Its placeholder.
+        is_stated: Whether the client states it. Of several texts with the same placeholder, an answer gets this one.
+    """
 
     text: str
     placeholder: str
+    is_stated: bool = False
 
     @property
     def is_path(self) -> bool:
@@ -70,7 +77,9 @@ def collect_identities(stated: Mapping[str, str]) -> Identities:
         placeholders = {text: name for text, name in placeholders.items() if name != PROJECT}
     placeholders.update(stated)
     identities = [
-        Identity(text, placeholder) for text, placeholder in placeholders.items() if len(text) >= MIN_IDENTITY
+        Identity(text, placeholder, is_stated=text in stated)
+        for text, placeholder in placeholders.items()
+        if len(text) >= MIN_IDENTITY
     ]
     return tuple(sorted(identities, key=lambda identity: -len(identity.text)))
 
@@ -209,7 +218,7 @@ def restore_in_answer(body: bytes, identities: Identities) -> bytes:
     >>> restore_in_answer(b'{"path": "[this-folder]/x"}', (Identity("/srv/bo", FOLDER),))
     b'{"path": "/srv/bo/x"}'
     """
-    for identity in identities:
+    for identity in sorted(identities, key=lambda identity: not identity.is_stated):
         for level in (0, 1):
             placeholder = _placeholder_at(identity.placeholder, level).encode()
             if placeholder in body:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import signal
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -195,20 +195,34 @@ def test_the_whole_file_is_compared_by_the_tests_that_call_a_model(monkeypatch: 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_an_interrupted_pytest_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pytest_process, "END_WAIT_S", 0.05)
+    is_running = tmp_path / "is_running"
+    os.mkfifo(is_running)
+    wait = subprocess.Popen.wait
+    waits: list[float | None] = []
+
+    def interrupted(process: subprocess.Popen[bytes], timeout: float | None = None) -> int:
+        """The first wait is for the end of pytest, and the second for what it does about the Ctrl-C of the terminal."""
+        waits.append(timeout)
+        if len(waits) == 1:
+            is_running.read_bytes()
+            raise KeyboardInterrupt
+        if len(waits) == 2:
+            raise subprocess.TimeoutExpired("pytest", 20)
+        return wait(process, timeout)
+
+    monkeypatch.setattr(pytest_process, "END_WAIT_S", 20.0)
     program = (
-        "import os, signal\n"
-        "try:\n    os.kill(os.getppid(), signal.SIGINT)\n    signal.pause()\n"
+        "import signal\n"
+        f"try:\n    open({str(is_running)!r}, 'w').close()\n    signal.pause()\n"
         "except KeyboardInterrupt:\n    print('written')\n"
     )
     output = tmp_path / "output.txt"
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess.Popen, "wait", interrupted)
         with pytest.raises(KeyboardInterrupt):
             pytest_process.run_process([sys.executable, "-c", program], tmp_path, dict(os.environ), output)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    monkeypatch.setattr(pytest_process, "END_WAIT_S", 20.0)
+    assert output.read_text() == "written\n"
+    assert waits == [None, 20, 20]
     assert (
         pytest_process.run_process(
             [sys.executable, "-c", "print(1); exit(3)"], tmp_path, dict(os.environ), output

@@ -21,9 +21,11 @@ PACKAGE = ROOT / "pytest_llmops"
 WRITTEN = f".{sys.implementation.cache_tag}-pytest-{pytest.__version__}.pyc"
 """How the name of a file ends in which pytest stores a module whose asserts it rewrote."""
 LOADED_ONCE = (
-    "aiohttp", "bm25s", "execnet.multi", "filelock", "genai_prices", "httpcore", "httpcore2", "httpx", "httpx2", "jinja2.sandbox",
-    "jsonschema", "numpy", "openai", "openai.resources.chat", "openai.resources.embeddings", "openai.resources.responses",
-    "pydantic", "rapidfuzz.fuzz", "referencing.jsonschema", "requests", "sklearn.feature_extraction.text", "vcr.patch", "yaml",
+    "_pytest.pastebin", "_pytest.setuponly", "_pytest.setupplan", "_pytest.stepwise", "aiohttp", "bm25s", "encodings.ascii",
+    "encodings.utf_8_sig", "execnet.multi", "filelock", "genai_prices", "genai_prices.data", "httpcore", "httpcore2", "httpx", "httpx2",
+    "jinja2.meta", "jinja2.sandbox", "jsonschema", "numpy", "openai", "openai.resources.chat.chat", "openai.resources.embeddings",
+    "openai.resources.responses.responses", "pydantic", "rapidfuzz.fuzz", "referencing.jsonschema", "requests",
+    "sklearn.feature_extraction.text", "vcr.patch", "xdist.dsession", "xdist.workermanage", "yaml",
 )  # fmt: skip
 
 

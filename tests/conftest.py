@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import importlib
 import os
@@ -10,13 +9,13 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterator
-from importlib import metadata
 from typing import Any
 
 import hypothesis
 import pytest
 from support import loading, messages
 from support.messages import PROGRESS
+from support.read_once import read_once
 
 from pytest_llmops.redaction.secret_names import is_secret_name
 
@@ -100,13 +99,9 @@ def loaded_once() -> None:
 
 @pytest.fixture(scope="session")
 def installed_packages() -> Iterator[None]:
-    """Read once what is installed: each run of pytest reads the entry points of all packages twice."""
-    installed = list(metadata.distributions())
+    """Read once what each run of pytest reads: what is installed, and the plugins."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metadata, "distributions", lambda **_: iter(installed))
-        for name in ("entry_points", "metadata", "files"):
-            read = getattr(metadata.Distribution, name).fget
-            patch.setattr(metadata.Distribution, name, property(functools.cache(read)))
+        read_once(patch)
         yield
 
 

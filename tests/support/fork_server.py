@@ -18,7 +18,10 @@ import sys
 import threading
 from contextlib import suppress
 
+import pytest
+
 from support.loading import import_modules
+from support.read_once import read_once
 
 LARGEST_REQUEST = 1 << 20
 
@@ -62,6 +65,7 @@ def reap_children(*_: object) -> None:
 
 def main(fd: str, modules: str) -> None:
     control = socket.socket(fileno=int(fd))
+    read_once(pytest.MonkeyPatch())
     import_modules(modules.split(","))
     gc.collect()
     gc.freeze()  # the collections at the end of each run pass over what is loaded here

@@ -37,13 +37,16 @@ class _Loader:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_cmdline_main(self) -> int:
-        for name in self._modules:
-            importlib.import_module(name)
+        for place in self._modules:
+            name, _, function = place.partition(":")
+            module = importlib.import_module(name)
+            if function:
+                getattr(module, function)()
         return 0
 
 
 def import_modules(modules: Sequence[str]) -> None:
-    """Import modules as in a run of pytest without this plugin, and without xdist.
+    """Import modules as in a run of pytest without this plugin, and without xdist. A function after a colon is called.
 
     Raises:
         SystemExit: pytest could not start.

@@ -7,14 +7,16 @@ import importlib
 import os
 import random
 import re
+import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import hypothesis
 import pytest
 from support import loading, messages
 from support.messages import PROGRESS
+from support.order import put_dear_first
 from support.read_once import read_once
 
 from pytest_llmops.redaction.secret_names import is_secret_name
@@ -65,12 +67,28 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     loading.write_bytecode()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the bytecode of the tests, where the machine keeps none: to rewrite the asserts of all files takes half a minute.
+
+    Only while tests are collected: a test may write two programs of equal length in one second, of which the bytecode does not tell.
+    """
+    keeps_none = sys.dont_write_bytecode
+    sys.dont_write_bytecode = False
+    try:
+        return (yield)
+    finally:
+        sys.dont_write_bytecode = keeps_none
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests in another order: LLMOPS_ORDER=reverse, or any other text as the seed of a random one."""
+    """Start with dear files. LLMOPS_ORDER=reverse is another order, any other text is the seed of a random one."""
     if ORDER == "reverse":
         items.reverse()
     elif ORDER:
         random.Random(ORDER).shuffle(items)
+    else:
+        items[:] = [items[place] for place in put_dear_first(item.nodeid for item in items)]
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

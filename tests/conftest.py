@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import importlib
 import os
 import random
 import re
-from collections.abc import Iterator
-from importlib import metadata
+import sys
+from collections.abc import Generator, Iterator
 
 import hypothesis
 import pytest
 from support import loading
 from support.message_hooks import MessageHooks
+from support.order import put_dear_first
+from support.read_once import read_once
 
 from pytest_llmops.redaction.secret_names import is_secret_name
 
@@ -68,12 +69,30 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(MessageHooks())
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the bytecode of the tests, where the machine keeps none: to rewrite the asserts of all files takes half a minute.
+
+    Only while tests are collected: a test may write two programs of equal length in one second, of which the bytecode does not tell.
+    """
+    keeps_none = sys.dont_write_bytecode
+    sys.dont_write_bytecode = False
+    try:
+        return (yield)
+    finally:
+        sys.dont_write_bytecode = keeps_none
+        gc.collect()
+        gc.freeze()  # the tests themselves are no garbage: to look through all of them takes a quarter of a second each time
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests in another order: LLMOPS_ORDER=reverse, or any other text as the seed of a random one."""
+    """Start with dear files. LLMOPS_ORDER=reverse is another order, any other text is the seed of a random one."""
     if ORDER == "reverse":
         items.reverse()
     elif ORDER:
         random.Random(ORDER).shuffle(items)
+    else:
+        items[:] = [items[place] for place in put_dear_first(item.nodeid for item in items)]
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
@@ -102,11 +121,7 @@ def loaded_once() -> None:
 
 @pytest.fixture(scope="session")
 def installed_packages() -> Iterator[None]:
-    """Read once what is installed: each run of pytest reads the entry points of all packages twice."""
-    installed = list(metadata.distributions())
+    """Read once what each run of pytest reads: what is installed, and the plugins."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metadata, "distributions", lambda **_: iter(installed))
-        for name in ("entry_points", "metadata", "files"):
-            read = getattr(metadata.Distribution, name).fget
-            patch.setattr(metadata.Distribution, name, property(functools.cache(read)))
+        read_once(patch)
         yield

@@ -6,28 +6,37 @@ import pytest
 from support.density import SMALL_MODULE, Density, measure_folder, measure_module, total_density
 
 PACKAGE = Path(__file__).parents[2] / "pytest_llmops"
-MODULES = measure_folder(PACKAGE)
-TOTAL = total_density(MODULES)
 
 
-def test_few_functions_take_many_decisions() -> None:
-    many = [place for place, count in TOTAL.functions.items() if count > 15]
-    assert len(many) <= len(TOTAL.functions) / 100, many
+@pytest.fixture(scope="module")
+def modules() -> dict[str, Density]:
+    """The package, measured when a test needs it, not by each worker that collects the tests."""
+    return measure_folder(PACKAGE)
 
 
-def test_most_decisions_are_statements() -> None:
-    assert TOTAL.hidden_share <= 0.25
+@pytest.fixture(scope="module")
+def total(modules: dict[str, Density]) -> Density:
+    return total_density(modules)
 
 
-def test_no_conditional_expression_is_within_another() -> None:
-    assert TOTAL.nested == []
+def test_few_functions_take_many_decisions(total: Density) -> None:
+    many = [place for place, count in total.functions.items() if count > 15]
+    assert len(many) <= len(total.functions) / 100, many
 
 
-def test_a_statement_is_short() -> None:
-    assert TOTAL.per_statement <= 5.5
+def test_most_decisions_are_statements(total: Density) -> None:
+    assert total.hidden_share <= 0.25
+
+
+def test_no_conditional_expression_is_within_another(total: Density) -> None:
+    assert total.nested == []
+
+
+def test_a_statement_is_short(total: Density, modules: dict[str, Density]) -> None:
+    assert total.per_statement <= 5.5
     dense = {
         name: round(density.per_statement, 1)
-        for name, density in MODULES.items()
+        for name, density in modules.items()
         if density.statements >= SMALL_MODULE and density.per_statement > 7.5
     }
     assert dense == {}

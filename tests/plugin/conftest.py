@@ -14,6 +14,7 @@ from pytest_llmops.harness import terminal
 from pytest_llmops.harness.ahead import phase
 from pytest_llmops.harness.ahead.child import KIND_VARIABLE
 
+RULES = "pytest_llmops.redaction.public_rules:read_public_rules"
 MODEL_VARIABLES = ("OPENAI_BASE_URL", "LLMOPS_MODEL", "LLMOPS_JUDGE_MODEL", "CI", "PYTEST_ADDOPTS")
 
 
@@ -28,7 +29,7 @@ def _forked_workers(loaded_once: None) -> Iterator[None]:
     if not CAN_FORK:
         yield
         return
-    server = ForkServer([*LOADED_ONCE, "xdist.remote", *list_own_modules()])
+    server = ForkServer([*LOADED_ONCE, "xdist.remote", *list_own_modules(), RULES])
     with pytest.MonkeyPatch.context() as patch:
         start_workers_by_forks(server, patch)
         yield

@@ -1,4 +1,4 @@
-"""Conversations with scripted users: recorded, replayed, with trials, all at once, and with workers."""
+"""Conversations with scripted users: recorded, replayed, with trials, and all at once."""
 
 from __future__ import annotations
 
@@ -80,11 +80,11 @@ def clerk(project: Project) -> Project:
     return project
 
 
-def test_a_conversation_is_recorded_and_replayed(clerk: Project, workers: int) -> None:
-    assert clerk.record(workers=workers).outcomes == {"passed": 2}
+def test_a_conversation_is_recorded_and_replayed(clerk: Project) -> None:
+    assert clerk.record().outcomes == {"passed": 2}
     sent = clerk.server.count
     assert sent == 6
-    result = clerk.run(workers=workers)
+    result = clerk.run()
     assert result.outcomes == {"passed": 2}
     assert clerk.server.count == sent
     measured = {(item.name, item.label) for item in result.records["test_talk[number]"].measurements}

@@ -31,7 +31,7 @@ def test_caption(caption):
 """
 
 
-def test_images_are_recorded_replayed_and_part_of_the_key(project: Project, workers: int) -> None:
+def test_images_are_recorded_replayed_and_part_of_the_key(project: Project) -> None:
     def pass_all(seen: Seen) -> Reply:
         project.server.seen.append(seen)
         nonce = re.search(r"<data-([0-9a-f]{32})>", seen.body.decode())
@@ -48,7 +48,7 @@ def test_images_are_recorded_replayed_and_part_of_the_key(project: Project, work
     assert recorded.outcomes == {"passed": 2}, recorded.text
     assert ENCODED in project.server.seen[0].body.decode()
     assert all(ENCODED[:60].encode() not in content for content in project.cassettes().values())
-    replayed = project.run("--llm-judge", workers=workers)
+    replayed = project.run("--llm-judge")
     assert replayed.outcomes == {"passed": 2}
     assert ENCODED[:60] not in replayed.text
     record = next(iter(replayed.records.values()))

@@ -62,15 +62,13 @@ class Judge:
         return json_reply(answer)
 
 
-def test_the_score_is_the_mean_probability_of_both_orders_and_is_replayed(
-    project: Project, workers: int
-) -> None:
+def test_the_score_is_the_mean_probability_of_both_orders_and_is_replayed(project: Project) -> None:
     project.write(**{"test_a.py": TESTS})
     judge = Judge(project, logprobs=True)
     assert project.record("--llm-judge").outcomes == {"passed": 1}
     assert [(params["logprobs"], params["top_logprobs"]) for params in judge.params] == [(True, 10)] * 2
     project.server.close()
-    result = project.run("--llm-judge", workers=workers)
+    result = project.run("--llm-judge")
     assert result.outcomes == {"passed": 1}
     preferred, empty = result.records["test_preferred"].measurements
     assert preferred.value == pytest.approx(((0.8 + 0.05) + (0.6 + 0.1)) / 2)

@@ -41,14 +41,14 @@ def judging(seen: Seen, asked: list[Seen]) -> Reply:
     return json_reply(reply)
 
 
-def test_a_judged_answer_is_recorded_and_replayed(project: Project, workers: int) -> None:
+def test_a_judged_answer_is_recorded_and_replayed(project: Project) -> None:
     asked: list[Seen] = []
     project.server.answer = partial(judging, asked=asked)  # type: ignore[method-assign]
     project.write(**{"test_a.py": TESTS.replace("JUDGE", "True")})
-    recorded = project.record("--llm-judge", "-n", str(workers))
+    recorded = project.record("--llm-judge")
     assert recorded.outcomes == {"passed": 1, "failed": 1}
     assert len(asked) == 2
-    replayed = project.run("--llm-judge", "-n", str(workers))
+    replayed = project.run("--llm-judge")
     assert replayed.outcomes == {"passed": 1, "failed": 1}
     assert len(asked) == 2
     [measured] = [

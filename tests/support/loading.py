@@ -21,9 +21,11 @@ PACKAGE = ROOT / "pytest_llmops"
 WRITTEN = f".{sys.implementation.cache_tag}-pytest-{pytest.__version__}.pyc"
 """How the name of a file ends in which pytest stores a module whose asserts it rewrote."""
 LOADED_ONCE = (
-    "aiohttp", "bm25s", "execnet.multi", "filelock", "genai_prices", "httpcore", "httpcore2", "httpx", "httpx2", "jinja2.sandbox",
-    "jsonschema", "numpy", "openai", "openai.resources.chat", "openai.resources.embeddings", "openai.resources.responses",
-    "pydantic", "rapidfuzz.fuzz", "referencing.jsonschema", "requests", "sklearn.feature_extraction.text", "vcr.patch", "yaml",
+    "_pytest.pastebin", "_pytest.setuponly", "_pytest.setupplan", "_pytest.stepwise", "aiohttp", "bm25s", "encodings.ascii",
+    "encodings.utf_8_sig", "execnet.multi", "filelock", "genai_prices", "genai_prices.data", "httpcore", "httpcore2", "httpx", "httpx2",
+    "jinja2.meta", "jinja2.sandbox", "jsonschema", "numpy", "openai", "openai.resources.chat.chat", "openai.resources.embeddings",
+    "openai.resources.responses.responses", "pydantic", "rapidfuzz.fuzz", "referencing.jsonschema", "requests",
+    "sklearn.feature_extraction.text", "vcr.patch", "xdist.dsession", "xdist.workermanage", "yaml",
 )  # fmt: skip
 
 
@@ -35,13 +37,16 @@ class _Loader:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_cmdline_main(self) -> int:
-        for name in self._modules:
-            importlib.import_module(name)
+        for place in self._modules:
+            name, _, function = place.partition(":")
+            module = importlib.import_module(name)
+            if function:
+                getattr(module, function)()
         return 0
 
 
 def import_modules(modules: Sequence[str]) -> None:
-    """Import modules as in a run of pytest without this plugin, and without xdist.
+    """Import modules as in a run of pytest without this plugin, and without xdist. A function after a colon is called.
 
     Raises:
         SystemExit: pytest could not start.

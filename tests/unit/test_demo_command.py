@@ -17,6 +17,8 @@ from support.pictures import check_pictures
 from support.terminal_picture import draw_terminal, read_picture, wrap_lines
 
 from pytest_llmops import cli
+from pytest_llmops.results.run import Run
+from pytest_llmops.results.verdict import Verdict
 
 ROOT = Path(__file__).parents[2]
 PICTURE = ROOT / "docs/demo.svg"
@@ -71,16 +73,27 @@ def test_the_demo_shows_the_change_the_verdict_and_the_report(
         check_pictures(request.getfixturevalue("tab"), folder)
 
 
-@pytest.mark.slow
 def test_the_demo_as_json_goes_into_a_temporary_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    printed_to = []
+
+    def pretend_to_run(command: list[str], *, cwd: Path, stdout: int, **_: object) -> object:
+        printed_to.append(stdout)
+        run = Run(verdicts=(Verdict(kind="baseline", status="RED"),))
+        (cwd / "run.json").write_text(run.to_json(), encoding="utf-8")
+        return subprocess.CompletedProcess(command, 1)
+
+    monkeypatch.setattr(subprocess, "run", pretend_to_run)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert cli.main(["demo", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["verdict"], len(report["change"])) == ("RED", 1)
-    assert Path(report["folder"]).parent == tmp_path
-    assert Path(report["report"]).is_file()
+    folder = Path(report["folder"])
+    assert folder.parent == tmp_path
+    assert (folder / "prompts/support/v1.md").is_file()
+    assert Path(report["report"]) == folder / "report.html"
+    assert printed_to == [subprocess.PIPE]  # what pytest prints is not among the JSON
 
 
 def test_the_demo_overwrites_nothing(

@@ -221,7 +221,7 @@ def test_the_cassette_that_was_searched_already_is_not_searched_again(project: P
 def test_of_several_cassettes_the_one_with_the_most_similar_path_counts(project: Path) -> None:
     for folder, text in (("test_a", "far"), ("test_b", "near"), ("test_c", "far")):
         merged(project / "cassettes" / folder / "test_x.json", entry(1, text))
-    index = RecordingIndex(project, lambda path: True)
+    index = RecordingIndex(project, lambda _: True)
     moved = index.find_recording("key-1", project / "cassettes" / "test_b" / "test_y.json")
     assert moved
     assert moved.interaction
@@ -231,7 +231,7 @@ def test_of_several_cassettes_the_one_with_the_most_similar_path_counts(project:
 def test_of_cassettes_that_are_equally_near_and_answer_differently_none_is_chosen(project: Path) -> None:
     for name, text in (("test_x", "one"), ("test_y", "other")):
         merged(place(project, name), entry(1, text))
-    index = RecordingIndex(project, lambda path: True)
+    index = RecordingIndex(project, lambda _: True)
     moved = index.find_recording("key-1", place(project, "test_z"))
     assert moved
     assert (len(moved.places), moved.interaction) == (2, None)
@@ -243,14 +243,14 @@ def test_of_cassettes_that_are_equally_near_and_answer_differently_none_is_chose
 
 def test_what_tests_share_by_name_is_not_moved(project: Path) -> None:
     merged(place(project, "shared"), entry(1, by="test_a#001"), entry(2))
-    index = RecordingIndex(project, lambda path: True)
+    index = RecordingIndex(project, lambda _: True)
     assert index.find_recording("key-1", place(project, "test_new")) is None
     assert index.find_recording("key-2", place(project, "test_new"))
 
 
 def test_what_a_fixture_recorded_is_moved_with_the_name_of_its_test(project: Path) -> None:
     merged(place(project, "fixture.bot"), entry(1, by="test_a#001"))
-    index = RecordingIndex(project, lambda path: True)
+    index = RecordingIndex(project, lambda _: True)
     assert index.find_recording("key-1", place(project, "test_new"))
 
 
@@ -262,7 +262,7 @@ def test_damaged_and_foreign_files_hide_no_recording(project: Path) -> None:
     outside = project / "data" / "test_x.json"
     outside.parent.mkdir()
     outside.write_text(text)
-    index = RecordingIndex(project, lambda path: True)
+    index = RecordingIndex(project, lambda _: True)
     moved = index.find_recording("key-1", place(project, "test_new"))
     assert moved
     assert moved.places == (place(project, "test_whole"),)
@@ -273,13 +273,13 @@ def test_folders_that_are_not_of_the_project_are_not_searched(project: Path, hid
     merged(project / hidden / "cassettes" / "test_a" / "test_x.json", entry(1))
     (project / "env").mkdir(exist_ok=True)
     (project / "env" / "pyvenv.cfg").touch()
-    index = RecordingIndex(project, lambda path: True)
+    index = RecordingIndex(project, lambda _: True)
     assert index.find_recording("key-1", place(project, "test_new")) is None
 
 
 def test_each_cassette_of_a_gone_test_is_read_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     merged(place(project, "test_gone"), entry(1), entry(2))
-    index = RecordingIndex(project, lambda path: True)
+    index = RecordingIndex(project, lambda _: True)
     read: list[Path] = []
     load = store.load_cassette
 
@@ -295,7 +295,7 @@ def test_each_cassette_of_a_gone_test_is_read_once(project: Path, monkeypatch: p
 
 def test_a_recording_is_adopted_as_a_copy(project: Path) -> None:
     merged(place(project, "test_gone"), entry(1))
-    index = RecordingIndex(project, lambda path: True)
+    index = RecordingIndex(project, lambda _: True)
     recordings = Recordings(place(project, "test_new"), elsewhere=index)
     adopted = recordings.adopt_recording("key-1", "#007")
     assert adopted
@@ -316,7 +316,7 @@ def test_a_gone_recording_of_another_server_is_found_once(project: Path) -> None
             place(project, name),
             JournalEntry("#001", key, "0", 0, interaction(key, fold_body(JSON)).request, answer("x")),
         )
-    index = RecordingIndex(project, lambda path: True)
+    index = RecordingIndex(project, lambda _: True)
     recordings = Recordings(place(project, "test_new"), elsewhere=index)
     assert recordings.find_other_server(ask(JSON, "http://localhost:1/ask"), set()) == question.key
     assert recordings.knows(ask(JSON, "http://localhost:1/ask"))

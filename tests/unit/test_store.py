@@ -450,3 +450,32 @@ def test_a_journal_that_was_left_behind_adds_to_a_cassette_and_replaces_nothing(
     journalled(cassette, entry(1, "another first"), entry(1, "second", n=1))
     listed = store.load_with_journals(cassette)["key-1"].answers["0"]
     assert [answer["body"]["text"] for answer in listed] == ["first", "second"]
+
+
+def test_an_answer_is_as_old_as_its_file_unless_it_has_a_day_of_its_own(tmp_path: Path) -> None:
+    answers = {"0": [answer("a"), {**answer("b"), "recorded": "2025-05-05"}], "1": [answer("c")]}
+    interactions = [{**WHOLE["interactions"][0], "answers": answers}]
+    path = tmp_path / "test_a.json"
+    path.write_text(json.dumps({**WHOLE, "interactions": interactions}))
+    (held,) = store.load_cassette(path).values()
+    days = [one["recorded"] for take in held.answers.values() for one in take]
+    assert days == ["2026-01-01", "2025-05-05", "2026-01-01"]
+
+
+def test_an_answer_of_a_file_without_a_day_has_none(tmp_path: Path) -> None:
+    path = tmp_path / "test_a.json"
+    path.write_text(json.dumps({name: value for name, value in WHOLE.items() if name != "recorded"}))
+    (held,) = store.load_cassette(path).values()
+    assert held.answers["0"][0]["recorded"] == ""
+
+
+def test_a_merge_keeps_the_day_of_each_answer(tmp_path: Path) -> None:
+    path = tmp_path / "test_a.json"
+    path.write_text(json.dumps(WHOLE))
+    merged(path, entry(2))
+    today = store.read_recording_day(path)
+    assert today > "2026-01-01"
+    days = {key: one.answers["0"][0]["recorded"] for key, one in store.load_cassette(path).items()}
+    assert days == {"k": "2026-01-01", "key-2": today}
+    wires = json.loads(path.read_text())["interactions"]
+    assert [one["answers"]["0"][0].get("recorded") for one in wires] == ["2026-01-01", None]

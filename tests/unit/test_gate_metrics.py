@@ -228,11 +228,19 @@ NOTHING_CHANGED = "Nothing changed: all 25 answers are the recordings of the bas
     [
         make_record("x", {"a": (0.2,)}),
         make_record("x", {"a": (0.8,)}, version="2"),
+        make_record("x", {"a": (0.8,)}, version="2", facts={"recordings": ["x"]}),
         make_record("x", {}),
         make_record("x", {"a": (0.2,)}, facts={"recordings": ["x"]}),
         make_record("x", {"a": (0.8,)}, facts={"recordings": ["other"]}),
     ],
-    ids=["a score", "a version", "a score that is lost", "a score of the same recording", "a recording"],
+    ids=[
+        "a score",
+        "a version",
+        "a version of the same recording",
+        "a score that is lost",
+        "a score of the same recording",
+        "a recording",
+    ],
 )
 def test_one_test_that_moved_is_not_nothing_changed(moved: TestRecord) -> None:
     before = make_record("x", {"a": (0.8,)}, facts={"recordings": ["x"]})
@@ -247,6 +255,23 @@ def test_a_test_without_scores_does_not_keep_a_run_from_being_unchanged() -> Non
     assert (verdict.status, verdict.sentence) == ("GREEN", NOTHING_CHANGED)
 
 
+def test_a_run_without_scores_and_recordings_has_no_verdict() -> None:
+    silent = [make_record(str(case), {}) for case in range(25)]
+    assert judge_records(silent, silent).status == "NONE"
+
+
+@pytest.mark.parametrize(
+    ("scores", "unchanged"),
+    [({"a": 0.8, "b": 0.5}, True), ({"a": 0.2, "b": 0.5}, False), ({"a": 0.8, "b": 0.2}, False)],
+)
+def test_a_test_is_unchanged_if_all_of_its_scores_are(scores: dict[str, float], *, unchanged: bool) -> None:
+    facts = {"recordings": ["x"]}
+    before = make_record("x", {"a": (0.8,), "b": (0.5,)}, facts=facts)
+    after = make_record("x", {name: (score,) for name, score in scores.items()}, facts=facts)
+    (test,) = compare_tests(accept(before), [after]).compared
+    assert test.unchanged == unchanged
+
+
 def test_a_run_without_recordings_is_judged_by_its_scores() -> None:
     scored = [make_record(str(case), {"a": (0.8,)}) for case in range(25)]
     verdict = judge_records(scored, scored)
@@ -255,7 +280,7 @@ def test_a_run_without_recordings_is_judged_by_its_scores() -> None:
 
 
 @pytest.mark.parametrize(
-    ("score", "unchanged"), [(0.8, True), (0.804, True), (0.796, True), (0.806, False), (0.794, False)]
+    ("score", "unchanged"), [(0.8, True), (0.8049, True), (0.7951, True), (0.8051, False), (0.7949, False)]
 )
 def test_a_score_that_moved_by_more_than_half_a_point_is_new_evidence(
     score: float, *, unchanged: bool

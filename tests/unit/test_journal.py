@@ -515,13 +515,13 @@ def test_after_the_end_no_journal_is_made_for_an_answer_that_may_come(cassette: 
 
 def test_a_journal_is_prepared_before_the_answer_is_paid(cassette: Path) -> None:
     tape = Journal(cassette)
-    assert not tape.is_open
+    is_open = [tape.is_open]
     tape.prepare()
     tape.prepare()
-    assert tape.is_open
+    is_open.append(tape.is_open)
     assert [path.exists() for path in tape.paths] == [True]
     tape.close()
-    assert not tape.is_open
+    assert [*is_open, tape.is_open] == [False, True, False]
 
 
 def test_an_answer_without_room_is_kept_until_the_end(cassette: Path, no_room: Path) -> None:

@@ -238,7 +238,7 @@ def test_of_cassettes_that_are_equally_near_and_answer_differently_none_is_chose
     recordings = Recordings(place(project, "test_z"), elsewhere=index)
     assert recordings.adopt_recording("key-1", "#001") is None
     assert recordings.list_moved_places("key-1") == moved.places
-    assert recordings.by_key == recordings.moved == recordings.adopted == {}
+    assert (recordings.by_key, recordings.moved, recordings.adopted) == ({}, {}, {})
 
 
 def test_what_tests_share_by_name_is_not_moved(project: Path) -> None:

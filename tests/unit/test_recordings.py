@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.cassettes import answer, entry, merged
+from support.messages import check_message
 
 from pytest_llmops.cassettes import recordings as recordings_
 from pytest_llmops.cassettes import store
+from pytest_llmops.cassettes.faults.takes import FIRST_FAULT_TAKE
 from pytest_llmops.cassettes.journal import JournalEntry
 from pytest_llmops.cassettes.recordings import MAX_SCANS, RecordingIndex, Recordings
 from pytest_llmops.cassettes.request_key import MatchRules, Question, build_question, compute_key
+from pytest_llmops.errors import CassetteError
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.wire.blobs import StoredBody, extract_texts, read_blobs
 from pytest_llmops.wire.body import fold_body
@@ -201,7 +205,7 @@ def list_gone(*names: str) -> Any:
 
 
 def test_a_recording_counts_as_moved_only_if_its_test_is_gone(project: Path) -> None:
-    merged(place(project, "test_kept"), entry(1), entry(2))
+    merged(place(project, "test_a_kept"), entry(1), entry(2))
     merged(place(project, "test_gone"), entry(1))
     index = RecordingIndex(project, list_gone("test_gone"))
     here = place(project, "test_new")
@@ -226,6 +230,23 @@ def test_of_several_cassettes_the_one_with_the_most_similar_path_counts(project:
     assert moved
     assert moved.interaction
     assert moved.interaction.answers["0"][0]["body"] == {"text": "near"}
+
+
+def test_the_name_of_a_cassette_counts_as_much_as_its_folder(project: Path) -> None:
+    for path, text in (
+        ("test_a/test_x", "folder and name"),
+        ("test_a/test_y", "folder"),
+        ("test_b/test_x", "name"),
+    ):
+        merged(project / "cassettes" / f"{path}.json", entry(1, text))
+    index = RecordingIndex(project, lambda _: True)
+    here = project / "cassettes" / "test_a" / "test_x.json"
+    near = index.find_recording("key-1", here.with_name("test_z.json"))
+    assert near
+    assert near.places == (here, here.with_name("test_y.json"))
+    moved = index.find_recording("key-1", project / "more" / "cassettes" / "test_b" / "test_x.json")
+    assert moved
+    assert moved.places == (project / "cassettes" / "test_b" / "test_x.json",)
 
 
 def test_of_cassettes_that_are_equally_near_and_answer_differently_none_is_chosen(project: Path) -> None:
@@ -323,7 +344,72 @@ def test_a_gone_recording_of_another_server_is_found_once(project: Path) -> None
     assert not recordings.knows(ask(b'{"n": 2}', "http://localhost:1/ask"))
 
 
+# Recordings for other purposes.
+
+
+def test_the_recorded_answers_to_faults_are_listed() -> None:
+    plain = interaction("plain", fold_body(JSON))
+    faulty = interaction("faulty", fold_body(b"other"))
+    faulty.answers = {"0": [answer("a")], str(FIRST_FAULT_TAKE): [answer("b")], str(FIRST_FAULT_TAKE + 1): []}
+    assert hold(plain, faulty).list_fault_answers() == [
+        ("faulty", str(FIRST_FAULT_TAKE)),
+        ("faulty", str(FIRST_FAULT_TAKE + 1)),
+    ]
+
+
+def test_requests_of_other_cassettes_are_shown_only_where_nothing_is_recorded(project: Path) -> None:
+    merged(place(project, "test_b"), entry(1))
+    place(project, "test_a").write_text("damaged")
+    empty = Recordings(place(project, "test_new"))
+    assert [by.rpartition(" ")[2] for by, _ in empty.list_requests()] == ["#001"]
+    assert "test_b" in next(empty.list_requests())[0]
+    own = interaction("own", fold_body(JSON), by="#007")
+    assert list(Recordings(place(project, "test_new"), by_key={"own": own}).list_requests()) == [
+        ("#007", own.request)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("take", "given"),
+    [("1", {}), ("0", {("k", "0"): 1}), ("0", {})],
+    ids=["another trial", "once more", "too old"],
+)
+def test_a_recorded_request_without_an_answer_has_a_reason(
+    take: str, given: dict[tuple[str, str], int]
+) -> None:
+    recordings = hold(interaction("k", fold_body(JSON)))
+    question = replace(ask(JSON), key="k")
+    check_message(recordings.describe_change(question, given, take))
+
+
+def test_the_change_of_a_request_is_that_of_its_own_test_and_not_of_one_that_was_sent() -> None:
+    recordings = hold(
+        interaction("sent", fold_body(b'{"first": 1, "second": 1, "third": 2}'), by="test_a#001"),
+        interaction("other", fold_body(b'{"first": 1, "second": 2, "third": 1}'), by="test_b#001"),
+        interaction("own", fold_body(b'{"first": 2, "second": 1, "third": 1}'), by="test_a#002"),
+    )
+    question = ask(b'{"first": 1, "second": 1, "third": 1}')
+
+    def describe(owner: str, *sent: str) -> str:
+        given = {("own", "0"): 0, **{(key, "0"): 1 for key in sent}}
+        return recordings.describe_change(question, given, "0", owner=owner)
+
+    assert describe("test_a", "sent") == "first"
+    assert describe("test_b", "sent") == "second"
+    assert describe("", "sent") == "second"
+    assert describe("test_a", "sent", "own") == "second"
+    assert describe("test_a", "sent", "own", "other") == "third"
+
+
 # Moving a cassette.
+
+
+def test_a_cassette_without_recordings_and_one_that_stays_are_not_moved(project: Path) -> None:
+    merged(place(project, "test_a"), entry(1))
+    for old, new in (("test_none", "test_b"), ("test_a", "test_a")):
+        with pytest.raises(CassetteError, check=check_message):
+            recordings_.move_cassette(place(project, old), [place(project, new)], Redactor())
+    assert set(store.load_cassette(place(project, "test_a"))) == {"key-1"}
 
 
 def test_a_cassette_is_moved_and_what_the_new_place_has_stays(project: Path) -> None:

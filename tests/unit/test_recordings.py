@@ -369,17 +369,13 @@ def test_requests_of_other_cassettes_are_shown_only_where_nothing_is_recorded(pr
     ]
 
 
-@pytest.mark.parametrize(
-    ("take", "given"),
-    [("1", {}), ("0", {("k", "0"): 1}), ("0", {})],
-    ids=["another trial", "once more", "too old"],
-)
-def test_a_recorded_request_without_an_answer_has_a_reason(
-    take: str, given: dict[tuple[str, str], int]
-) -> None:
+def test_a_recorded_request_without_an_answer_has_a_reason() -> None:
     recordings = hold(interaction("k", fold_body(JSON)))
     question = replace(ask(JSON), key="k")
-    check_message(recordings.describe_change(question, given, take))
+    another_trial = recordings.describe_change(question, {}, "1")
+    once_more = recordings.describe_change(question, {("k", "0"): 1}, "0")
+    too_old = recordings.describe_change(question, {}, "0")
+    check_message([another_trial, once_more, too_old])
 
 
 def test_the_change_of_a_request_is_that_of_its_own_test_and_not_of_one_that_was_sent() -> None:

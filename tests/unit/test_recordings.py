@@ -51,6 +51,15 @@ def store_with_blobs(body: bytes) -> StoredBody:
     return StoredBody(wire, blobs)
 
 
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return tmp_path / "project"
+
+
+def place(project: Path, name: str) -> Path:
+    return project / "cassettes" / "test_old" / f"{name}.json"
+
+
 JSON = b'{"n": 1}'
 STORED = {
     "JSON": (JSON, fold_body(JSON)),
@@ -133,6 +142,21 @@ def test_a_request_is_shown_only_by_its_own_recording() -> None:
     )
 
 
+def test_a_request_of_another_method_is_not_shown() -> None:
+    question = ask(JSON)
+    other = interaction(question.key, fold_body(JSON))
+    other.request["method"] = "PUT"
+    assert not hold(other).shows_request(question)
+
+
+@pytest.mark.parametrize("form", STORED)
+def test_a_request_is_shown_in_whatever_form_it_is_stored(form: str) -> None:
+    body, stored = STORED[form]
+    question = ask(body)
+    assert hold(interaction(question.key, stored)).shows_request(question)
+    assert not hold(interaction(question.key, fold_body(b"another"))).shows_request(question)
+
+
 def test_a_key_that_was_accepted_is_not_compared_with_its_request_again() -> None:
     question = ask(JSON)
     recordings = hold(interaction(question.key, fold_body(b'{"edited": "by hand"}')))
@@ -186,18 +210,20 @@ def test_a_request_that_is_nowhere_is_not_known() -> None:
     recordings = hold(interaction("k", fold_body(JSON)))
     assert not recordings.knows(ask(b'{"n": 2}'))
     assert recordings.knows(ask(JSON))
+    by_its_key = ask(b"text")
+    assert hold(interaction(by_its_key.key, fold_body(b"edited"))).knows(by_its_key)
+
+
+def test_a_recording_at_another_server_comes_before_one_of_a_gone_test(project: Path) -> None:
+    gone = interaction("gone", fold_body(JSON))
+    merged(place(project, "test_gone"), JournalEntry("#001", "gone", "0", 0, gone.request, answer("x")))
+    own = hold(interaction("own", fold_body(JSON)), elsewhere=RecordingIndex(project, lambda _: True))
+    assert own.find_other_server(ask(JSON, "http://localhost:1/ask"), set()) == "own"
+    none = hold(interaction("own", fold_body(b"{}")), elsewhere=RecordingIndex(project, lambda _: True))
+    assert none.find_other_server(ask(JSON, "http://localhost:1/ask"), set()) == "gone"
 
 
 # Recordings of tests that do not exist any more.
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    return tmp_path / "project"
-
-
-def place(project: Path, name: str) -> Path:
-    return project / "cassettes" / "test_old" / f"{name}.json"
 
 
 def list_gone(*names: str) -> Any:
@@ -280,6 +306,7 @@ def test_damaged_and_foreign_files_hide_no_recording(project: Path) -> None:
     text = place(project, "test_whole").read_text()
     place(project, "test_damaged").write_text(text[:-10])
     place(project, "test_whole").with_suffix(".txt").write_text(text)
+    place(project, "test_link").symlink_to("nothing.json")
     outside = project / "data" / "test_x.json"
     outside.parent.mkdir()
     outside.write_text(text)
@@ -327,6 +354,18 @@ def test_a_recording_is_adopted_as_a_copy(project: Path) -> None:
     again = Recordings(place(project, "test_other"), elsewhere=index).adopt_recording("key-1", "#001")
     assert again
     assert len(again.answers["0"]) == 1
+
+
+def test_a_request_that_a_gone_test_recorded_is_known(project: Path) -> None:
+    key = ask(JSON).key
+    gone = interaction(key, fold_body(b"edited"))
+    merged(place(project, "test_gone"), JournalEntry("#001", key, "0", 0, gone.request, answer("x")))
+    index = RecordingIndex(project, lambda _: True)
+    recordings = Recordings(place(project, "test_new"), elsewhere=index)
+    assert recordings.knows(ask(JSON))
+    assert recordings.list_moved_places(key) == (place(project, "test_gone"),)
+    assert recordings.list_moved_places("none") == ()
+    assert recordings.adopt_recording("none", "#001") is None
 
 
 def test_a_gone_recording_of_another_server_is_found_once(project: Path) -> None:

@@ -147,6 +147,14 @@ def test_a_session_that_was_replayed_from_elsewhere_is_added() -> None:
     assert list(summarize_session(BASELINE, run)) == ["t", "u"]
 
 
+def test_a_test_without_requests_is_no_replay() -> None:
+    baseline = make_baseline(make_record("t", "a", "b"), make_record("silent"))
+    assert list(summarize_session(baseline, [make_record("t", "x", "y"), make_record("silent")])) == [
+        "t",
+        "silent",
+    ]
+
+
 def test_a_model_may_give_some_answers_again() -> None:
     """A live run of the same answers is no replay, nor is a replay in which one test has others."""
     live = [make_record("t", "a", "b", replayed=False), make_record("u", "c", "d", replayed=False)]

@@ -638,3 +638,46 @@ def test_of_rescued_answers_only_whole_lines_stay(
     check_message(tape.rescue_note)
     tape.rescue()
     assert read_rescued(no_room) == ["#001", "#002", "#003"]
+
+
+def test_a_journal_that_cannot_be_read_is_an_error_and_stays(
+    cassette: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = journalled(cassette, entry(1))
+
+    def refuse(_path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(CassetteError, check=check_message), seize_journal(path):
+            pass
+    with seize_journal(path) as entries:
+        assert entries == [entry(1)]
+
+
+@posix_only
+def test_a_folder_that_was_synced_is_not_left_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[int] = []
+    closed: list[int] = []
+    monkeypatch.setattr(os, "fsync", opened.append)
+    monkeypatch.setattr(journal, "close_quietly", closed.append)
+    journal.sync_folder(tmp_path)
+    assert opened == closed
+    assert len(opened) == 1
+    os.close(opened[0])
+
+
+def test_a_long_name_of_a_cassette_is_short_in_the_name_of_its_journal(tmp_path: Path) -> None:
+    names = [f"{'x' * 200}{end}.json" for end in "ab"]
+    journals = [journalled(tmp_path / name, entry(1)) for name in names]
+    assert all(len(path.name) < 200 for path in journals)
+    assert [find_abandoned_journals(tmp_path / name) for name in names] == [[path] for path in journals]
+    fits = "y" * (journal.MAX_STEM - 5) + ".json"
+    assert journalled(tmp_path / fits, entry(1)).name.startswith(f"{fits}.")
+
+
+def test_a_journal_of_a_cassette_whose_name_goes_on_is_not_its_own(tmp_path: Path) -> None:
+    journalled(tmp_path / "a.json.b.json", entry(1))
+    own = journalled(tmp_path / "a.json", entry(2))
+    assert find_abandoned_journals(tmp_path / "a.json") == [own]

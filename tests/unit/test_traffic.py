@@ -61,6 +61,7 @@ def test_nothing_known_is_not_nothing() -> None:
     assert count_traffic([]) == Traffic()
     assert count_traffic([call()]) == Traffic(live=1, uncounted=1, unpriced=1)
     assert Traffic(unpriced=1).known_usd is None
+    assert count_traffic([call(), call(replayed=True)]).unpriced == 2
     assert count_traffic([call(0.0, (0, 0))]) == Traffic(
         live=1, input_tokens=0, output_tokens=0, spent_usd=0.0
     )
@@ -71,6 +72,8 @@ def test_nothing_known_is_not_nothing() -> None:
     [
         (Traffic(), "unknown"),
         (Traffic(live=1, spent_usd=0.0), "$0.00 known"),
+        (Traffic(live=2, unpriced=2), "unknown, 2 calls without a price"),
+        (Traffic(live=2, spent_usd=0.25, unpriced=1), "$0.25 known, 1 call without a price"),
         (Traffic(live=1, spent_usd=0.004), "$0.004 known"),
         (Traffic(replayed=1, saved_usd=0.25), "$0.25 known (all of it saved by replay)"),
         (Traffic(live=1, replayed=1, saved_usd=0.25), "$0.25 known ($0.25 of it saved by replay)"),
@@ -233,10 +236,15 @@ def test_a_note_of_several_tests_is_given_once_with_the_first() -> None:
     records = [
         record("t", notes=["old", "old"]),
         record("u", notes=["other", "old"]),
-        record("v", notes=["old"]),
-        record("w"),
+        record("v", notes=["old", "pair"]),
+        record("w", notes=["pair"]),
+        record("x"),
     ]
-    assert list(iter_recording_notes(records)) == ["t and 2 more tests: old", "u: other"]
+    assert list(iter_recording_notes(records)) == [
+        "t and 2 more tests: old",
+        "u: other",
+        "v and 1 more test: pair",
+    ]
 
 
 def test_differences_of_answers_and_tools_are_notes() -> None:

@@ -51,7 +51,8 @@ def test_answers_are_compared_where_both_sides_have_some(
 ) -> None:
     test = pair(stored(1.0, **before), stored(1.0, **after))
     assert test.has_known_answers is is_known
-    assert replace(test, case_edited=True).has_known_answers is False
+    edited = replace(test, case_edited=True)
+    assert (edited.has_known_answers, edited.answer_changed) == (False, False)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,8 @@ def test_answers_are_compared_where_both_sides_have_some(
         (("xy", ("r a,b",)), ("zw", ("r a,c",)), True),
         (("xy", ("r a",)), ("x", ("r b",)), False),  # the same recordings, read otherwise
         (("", ()), ("z", ("r a",)), False),
+        (("x", ("r a",)), ("", ("r b",)), True),
+        (("xy", ("r a,b",)), ("zw", ("r a,b",)), False),
     ],
 )
 def test_answers_are_other_ones_if_the_baseline_does_not_have_them(
@@ -87,6 +90,11 @@ def test_another_output_is_known_only_of_as_many_trials() -> None:
         (stored(1.0, recordings="x"), stored(1.0 - GAP + 0.01, recordings="x"), []),
         (stored(0.0, recordings="x", better="lower"), stored(GAP, recordings="x", better="lower"), ["a"]),
         (stored(0.0, recordings="x"), stored(GAP, recordings="x"), []),
+        (
+            stored(0.0, recordings="x", better="lower"),
+            stored(GAP - 0.01, recordings="x", better="lower"),
+            [],
+        ),
         (stored(1.0, 0.0, recordings="xy"), stored(0.0, recordings="x"), ["a"]),
         (stored(1.0, 0.0, recordings="xy"), stored(0.0, recordings="y"), []),
         (stored(1.0, 1.0, recordings="xy"), stored(0.0, 1.0, recordings="xy"), []),
@@ -123,6 +131,11 @@ def test_the_share_of_passed_trials_says_nothing_of_a_single_recording(
         )
 
     assert is_unchanged(make(old), make(new), [TRIAL_RATE]) is unchanged
+
+
+def test_a_test_without_recordings_is_never_unchanged() -> None:
+    assert not is_unchanged(stored(1.0, recordings="x"), stored(1.0), ["a"])
+    assert not is_unchanged(stored(1.0), stored(1.0), ["a"])
 
 
 def test_a_trial_that_has_no_score_now_is_no_other_score() -> None:

@@ -103,7 +103,7 @@ def test_an_id_is_reported_once_and_as_long_as_it_is(text: str, shape: str) -> N
 
 
 def test_a_word_that_announces_no_id_hides_none_behind_it() -> None:
-    assert pii("BSN none, nor DNI; CPF 390.533.447-05 and BSN 111.222.333") == [
+    assert pii("Use the pan, then run; CPF 390.533.447-05 and BSN 111.222.333") == [
         ("national_id", "390.533.447-05"),
         ("national_id", "111.222.333"),
     ]

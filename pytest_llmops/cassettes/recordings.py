@@ -151,7 +151,7 @@ class Recordings:
         return question.key
 
     def _has_equal_body(self, stored: Mapping[str, Any], folded: Mapping[str, Any], key: str) -> bool:
-        """Return whether a stored request has a body; its key is computed only if it cannot be compared otherwise.
+        """Return whether a stored request has a body. Its key, which decides, is computed only if the body may be equal.
 
         Args:
             stored: The stored request.
@@ -159,12 +159,11 @@ class Recordings:
             key: The key of a request with that body.
         """
         body = stored["body"]
-        if "json" in body and body["json"] == folded.get("json"):
-            return True
-        if body == folded:
-            return True
+        has_equal_json = "json" in body and body["json"] == folded.get("json")
         may_be_equal = isinstance(body, StoredBody) or "base64" in body
-        return may_be_equal and self._has_key(stored, key)
+        if not (has_equal_json or body == folded or may_be_equal):
+            return False
+        return self._has_key(stored, key)  # for Python 1, 1.0 and true are equal, for a key they are not
 
     def _has_key(self, stored: Mapping[str, Any], key: str) -> bool:
         """Return whether a stored request has this key under the current rules; False if its body is damaged."""

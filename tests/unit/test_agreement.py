@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -103,6 +104,19 @@ def test_extreme_numbers_never_become_nan() -> None:
 def test_what_cannot_be_compared_is_refused(a: Any, b: Any, options: Any) -> None:
     with pytest.raises(ValueError, check=check_message):
         cohen_kappa(a, b, **options)
+
+
+@pytest.mark.parametrize("compare", [confusion, accuracy, cohen_kappa, correlation])
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [([1.0, float("nan")], [1.0, 1.0]), ([1.0, 1.0], [float("nan"), 1.0]), ([1.0], [1.0, 1.0])],
+    ids=["NaN of the first", "NaN of the second", "lengths"],
+)
+def test_labels_that_do_not_belong_together_are_never_counted(
+    compare: Callable[[Any, Any], object], a: list[float], b: list[float]
+) -> None:
+    with pytest.raises(ValueError, check=check_message):
+        compare(a, b)
 
 
 INTELLIGENCE, HOURS = [106, 100, 86, 101, 99, 103, 97, 113, 112, 110], [7, 27, 2, 50, 28, 29, 20, 12, 6, 17]

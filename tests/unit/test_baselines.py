@@ -212,6 +212,14 @@ def test_the_same_measurement_twice_in_a_test_is_no_second_trial() -> None:
     assert metric_trials(kept, "m", tuple(kept.scores)) == (0.75,)
 
 
+def test_a_measurement_in_another_unit_hides_no_score_behind_it() -> None:
+    scores = [Measurement(name="a", value=0.5), Measurement(name="b", value=1.0)]
+    seconds = Measurement(name="llm.duration", value=3.0, unit="s")
+    test = summarize_test(TestRecord(nodeid="t", measurements=(scores[0], seconds, scores[1])))
+    assert test.scores == {"a": (0.5,), "b": (1.0,)}
+    assert test.amounts == {}
+
+
 def test_a_clear_drop_is_red_and_says_how_large_it_is() -> None:
     verdict = judge_suite(accept(*suite(30, 10, 0.85)), suite(30, 3, 0.7, seed=1), name="b.json")
     assert verdict.status == "RED"

@@ -100,6 +100,16 @@ def test_a_call_that_cost_more_than_its_estimate_counts_in_full(path: Path) -> N
     check_message(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("paid", "budget_usd"), [(0.0004, 0.0005), (0.1, 0.25), (1.005, 1.0), (1234.5, 1000.0)]
+)
+def test_amounts_below_a_cent_are_not_rounded_away(path: Path, paid: float, budget_usd: float) -> None:
+    ledger = Ledger(path, budget_usd=budget_usd)
+    ledger.reserve_call(0.0).settle(paid)
+    with pytest.raises(BudgetReached, check=check_message):
+        ledger.reserve_call(0.1999)
+
+
 @pytest.mark.parametrize("cost", [None, float("nan"), float("inf"), -1.0])
 def test_without_a_known_cost_the_estimate_stays_reserved(path: Path, cost: float | None) -> None:
     ledger = Ledger(path, budget_usd=1.0)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
 from pytest_llmops.semantics.checks import compare
@@ -252,3 +254,18 @@ def test_a_year_and_a_number_of_people_are_not_compared() -> None:
 def test_one_of_no_one_is_no_number() -> None:
     assert Sentence("No one came, and no one called.").facts == ()
     assert [fact.raw for fact in Sentence("Piano: one came.").facts] == [1.0]
+
+
+def make_words(first: int, count: int) -> str:
+    """Return words that no list has; each is different."""
+    letters = product("bdfgklmnprst", "aeiou", "bdgkmnrt", "a")
+    return " ".join("".join(word) for word in list(letters)[first : first + count])
+
+
+def test_another_number_behind_a_long_clause_in_other_words_is_an_alarm() -> None:
+    """The answer has the number of the reference too, so that nothing is missing in it."""
+    begin, end = f"Parcels {make_words(0, 70)}", "come within {} days. Repairs take 30 days."
+    expected = f"{begin} {make_words(100, 26)} {end.format(30)}"
+    actual = f"{begin} {make_words(200, 26)} {end.format(60)}"
+    (alarm,) = compare(actual, expected, checks=VALUES).alarms
+    assert (alarm.check, alarm.expected, alarm.actual) == ("numbers", "30 days", "60 days")

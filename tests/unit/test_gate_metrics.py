@@ -217,3 +217,89 @@ def test_a_metric_is_not_called_unchanged_where_tests_missed_their_recordings(*,
     assert [(row.name, row.before, row.now, row.verdict) for row in rows if not row.is_quiet] == [
         (CHECK, "0.950", "\N{EN DASH}", "no score")
     ]
+
+
+UNCHANGED = [make_record(str(case), {"a": (0.8,)}, facts={"recordings": [f"{case}"]}) for case in range(25)]
+NOTHING_CHANGED = "Nothing changed: all 25 answers are the recordings of the baseline"
+
+
+@pytest.mark.parametrize(
+    "moved",
+    [
+        make_record("x", {"a": (0.2,)}),
+        make_record("x", {"a": (0.8,)}, version="2"),
+        make_record("x", {"a": (0.8,)}, version="2", facts={"recordings": ["x"]}),
+        make_record("x", {}),
+        make_record("x", {"a": (0.2,)}, facts={"recordings": ["x"]}),
+        make_record("x", {"a": (0.8,)}, facts={"recordings": ["other"]}),
+    ],
+    ids=[
+        "a score",
+        "a version",
+        "a version of the same recording",
+        "a score that is lost",
+        "a score of the same recording",
+        "a recording",
+    ],
+)
+def test_one_test_that_moved_is_not_nothing_changed(moved: TestRecord) -> None:
+    before = make_record("x", {"a": (0.8,)}, facts={"recordings": ["x"]})
+    verdict = judge_records([*UNCHANGED, before], [*UNCHANGED, moved])
+    assert verdict.unchanged == 25
+    assert not verdict.sentence.startswith("Nothing changed")
+
+
+def test_a_test_without_scores_does_not_keep_a_run_from_being_unchanged() -> None:
+    silent = make_record("silent", {})
+    verdict = judge_records([*UNCHANGED, silent], [*UNCHANGED, silent])
+    assert (verdict.status, verdict.sentence) == ("GREEN", NOTHING_CHANGED)
+
+
+def test_a_run_without_scores_and_recordings_has_no_verdict() -> None:
+    silent = [make_record(str(case), {}) for case in range(25)]
+    assert judge_records(silent, silent).status == "NONE"
+
+
+@pytest.mark.parametrize(
+    ("scores", "unchanged"),
+    [({"a": 0.8, "b": 0.5}, True), ({"a": 0.2, "b": 0.5}, False), ({"a": 0.8, "b": 0.2}, False)],
+)
+def test_a_test_is_unchanged_if_all_of_its_scores_are(scores: dict[str, float], *, unchanged: bool) -> None:
+    facts = {"recordings": ["x"]}
+    before = make_record("x", {"a": (0.8,), "b": (0.5,)}, facts=facts)
+    after = make_record("x", {name: (score,) for name, score in scores.items()}, facts=facts)
+    (test,) = compare_tests(accept(before), [after]).compared
+    assert test.unchanged == unchanged
+
+
+def test_a_run_without_recordings_is_judged_by_its_scores() -> None:
+    scored = [make_record(str(case), {"a": (0.8,)}) for case in range(25)]
+    verdict = judge_records(scored, scored)
+    assert verdict.unchanged == 0
+    assert not verdict.sentence.startswith("Nothing changed")
+
+
+@pytest.mark.parametrize(
+    ("score", "unchanged"), [(0.8, True), (0.8049, True), (0.7951, True), (0.8051, False), (0.7949, False)]
+)
+def test_a_score_that_moved_by_more_than_half_a_point_is_new_evidence(
+    score: float, *, unchanged: bool
+) -> None:
+    before = make_record("x", {"a": (0.8,)}, facts={"recordings": ["x"]})
+    after = make_record("x", {"a": (score,)}, facts={"recordings": ["x"]})
+    (test,) = compare_tests(accept(before), [after]).compared
+    assert test.unchanged == unchanged
+
+
+def test_the_scores_of_trials_belong_to_their_recordings() -> None:
+    before = make_record("x", {"a": (1.0, 0.0)}, facts={"recordings": ["x", "y"]})
+    for scores, recordings, unchanged in (
+        ((0.0, 1.0), ["y", "x"], True),
+        ((0.0, 1.0), ["x", "y"], False),
+        ((0.0,), ["y"], True),
+        ((1.0,), ["y"], False),
+        ((1.0, 0.0), ["x", "z"], False),
+    ):
+        after = make_record("x", {"a": scores}, facts={"recordings": recordings})
+        (test,) = compare_tests(accept(before), [after]).compared
+        assert test.unchanged == unchanged, (scores, recordings)

@@ -15,10 +15,20 @@ from support.nodes import FakeNode, make_mark
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import CaseError, CorpusError, UnknownName, UsageError
-from pytest_llmops.harness.markers import MARKERS, judge, load_marker, load_markers, prompt
+from pytest_llmops.harness.markers import (
+    MARKERS,
+    judge,
+    llm_robust,
+    llm_trials,
+    load_marker,
+    load_markers,
+    prompt,
+)
 from pytest_llmops.harness.markers.cases import read_cases
 from pytest_llmops.harness.markers.judge import JudgeChoice
 from pytest_llmops.harness.markers.llm_cassette import CassetteChoice
+from pytest_llmops.harness.markers.llm_robust import Robustness
+from pytest_llmops.harness.markers.llm_trials import TrialPlan
 from pytest_llmops.harness.markers.marker import Arguments
 from pytest_llmops.harness.markers.prompt import (
     PromptChoice,
@@ -455,3 +465,159 @@ def test_an_override_for_a_prompt_of_no_test_is_reported(
     text = why_invalid_override(Settings(prompt=override), seen, tmp_path)
     assert bool(text) == bool(unknown)
     assert all(word in text for word in (unknown, *(seen if unknown else ())))
+
+
+# How often a test runs, and with which changes of its input.
+
+
+def read_trials(*args: Any, **kwargs: Any) -> TrialPlan:
+    return llm_trials.MARKER.read(Arguments(TEST, "llm_trials", args, kwargs))
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "plan"),
+    [
+        ((5,), {}, TrialPlan(trials=5, pass_at_least=5)),
+        ((5, 3), {}, TrialPlan(trials=5, pass_at_least=3)),
+        ((5,), {"pass_at_least": 1}, TrialPlan(trials=5, pass_at_least=1)),
+        ((1000, 1000), {}, TrialPlan(trials=1000, pass_at_least=1000)),
+        ((20,), {"at_least": 0.8}, TrialPlan(trials=20, at_least=0.8)),
+        ((20,), {"at_least": 0.8, "confidence": 0.9}, TrialPlan(trials=20, at_least=0.8, confidence=0.9)),
+    ],
+)
+def test_the_plan_of_trials_is_read(args: tuple[Any, ...], kwargs: dict[str, Any], plan: TrialPlan) -> None:
+    assert read_trials(*args, **kwargs) == plan
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [
+        ((), {}),
+        ((0,), {}),
+        ((1001,), {}),
+        ((2.0,), {}),
+        ((True,), {}),
+        ((5, 0), {}),
+        ((5, 6), {}),
+        ((5, 2.5), {}),
+        ((5,), {"confidence": 0.9}),
+        ((5, 3), {"confidence": 0.9}),
+        ((20, 3), {"at_least": 0.5}),
+        ((20,), {"at_least": 0}),
+        ((20,), {"at_least": 1.0}),
+        ((20,), {"at_least": 0.5, "confidence": 1.0}),
+        ((20,), {"at_least": 0.5, "confidence": 95}),
+        ((10,), {"at_least": 0.8}),
+    ],
+)
+def test_a_plan_of_trials_that_means_nothing_is_refused(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    with pytest.raises(UsageError, check=check_message):
+        read_trials(*args, **kwargs)
+
+
+def test_the_least_number_of_trials_proves_the_rate_if_all_pass() -> None:
+    for rate in (0.5, 0.8, 0.9, 0.99):
+        plan = TrialPlan(trials=1000, at_least=rate)
+        fewest = plan.fewest_trials()
+        assert plan.decide(fewest, 0, 0) is True
+        assert plan.decide(fewest - 1, 0, 0) is None
+
+
+@pytest.mark.parametrize(("passed", "failed", "decision"), [(17, 3, True), (14, 6, False), (9, 1, True)])
+def test_as_many_further_trials_as_are_advised_decide_a_test_and_one_less_does_not(
+    passed: int, failed: int, decision: bool
+) -> None:
+    plan = TrialPlan(trials=20, at_least=0.8)
+    assert plan.decide(passed, failed, 0) is None
+    more = plan.further_trials(passed, failed)
+    assert more
+    decisions = []
+    for further in (more - 1, more):
+        count = passed + failed + further
+        hits = round(passed / (passed + failed) * count)
+        decisions.append(plan.decide(hits, count - hits, 0))
+    assert decisions == [None, decision]
+
+
+def test_no_number_of_trials_is_advised_for_a_rate_at_its_limit() -> None:
+    assert TrialPlan(trials=20, at_least=0.8).further_trials(16, 4) is None
+
+
+@pytest.mark.parametrize(
+    ("passed", "failed", "left", "decision"),
+    [
+        (3, 0, 2, True),
+        (2, 0, 3, None),
+        (2, 2, 1, None),
+        (2, 3, 0, False),
+        (0, 3, 2, False),
+        (0, 2, 3, None),
+    ],
+)
+def test_so_many_trials_must_pass(passed: int, failed: int, left: int, decision: bool | None) -> None:
+    assert TrialPlan(trials=5, pass_at_least=3).decide(passed, failed, left) is decision
+
+
+@pytest.mark.parametrize(
+    ("rate", "passed", "failed", "left", "decision"),
+    [
+        (0.88, 20, 0, 0, True),
+        (0.88, 19, 0, 1, None),  # the last may still fail
+        (0.8, 17, 3, 0, None),
+        (0.8, 0, 20, 0, False),
+        (0.5, 4, 10, 6, None),  # 10 of 20 do not exclude a half
+        (0.5, 0, 14, 6, False),
+        (0.5, 0, 0, 0, None),
+    ],
+)
+def test_a_rate_is_proved_or_excluded_by_all_trials(
+    rate: float, passed: int, failed: int, left: int, decision: bool | None
+) -> None:
+    assert TrialPlan(trials=20, at_least=rate).decide(passed, failed, left) is decision
+
+
+def read_robustness(*args: Any, **kwargs: Any) -> Robustness:
+    return llm_robust.MARKER.read(Arguments(TEST, "llm_robust", args, kwargs))
+
+
+def test_the_changes_of_an_input_are_read() -> None:
+    assert read_robustness("typos") == Robustness(("typos",), 0, "verdict")
+    chosen = read_robustness("order", "typos", seed=7, equal="answer")
+    assert chosen == Robustness(("order", "typos"), 7, "answer")
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [
+        ((), {}),
+        (("typos", "typos"), {}),
+        (("typos",), {"seed": "7"}),
+        (("typos",), {"seed": 1.5}),
+        (("typos",), {"equal": "text"}),
+        (("typos",), {"equal": None}),
+    ],
+)
+def test_a_change_of_an_input_that_means_nothing_is_refused(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    with pytest.raises(UsageError, check=check_message):
+        read_robustness(*args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "kind", "name"),
+    [
+        (("typo",), {}, "transformation", "typo"),
+        (("typos", 3), {}, "transformation", "3"),
+        ((["typos"],), {}, "transformation", "['typos']"),
+        (("typos",), {"seeds": 1}, "argument", "seeds"),
+    ],
+)
+def test_a_change_of_an_input_that_does_not_exist_is_named(
+    args: tuple[Any, ...], kwargs: dict[str, Any], kind: str, name: str
+) -> None:
+    with pytest.raises(UnknownName, check=check_message) as caught:
+        read_robustness(*args, **kwargs)
+    assert (caught.value.kind, caught.value.name) == (kind, name)

@@ -7,10 +7,11 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from support import recording_child
@@ -463,3 +464,220 @@ def test_a_file_in_the_place_of_the_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / journal.JOURNAL_FOLDER).touch()
     with pytest.raises(FileExistsError):
         journal.ensure_journal_folder(tmp_path / "a.json")
+
+
+# Answers for which there is no room.
+
+
+@pytest.fixture
+def no_room(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Refuse every write to a journal, and return the temporary folder, which has room."""
+
+    def refuse(_fd: int, _data: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setattr(os, "write", refuse)
+    return folder
+
+
+def read_rescued(folder: Path) -> list[str]:
+    """Return the places of the answers in the temporary folder, where there is one file at most."""
+    lines = [line for path in folder.iterdir() for line in path.read_text().splitlines()]
+    assert len(list(folder.iterdir())) <= 1
+    return [json.loads(line)["by"] for line in lines]
+
+
+def append_in_vain(tape: Journal, *numbers: int) -> None:
+    for number in numbers:
+        with pytest.raises(CassetteError):
+            tape.append(entry(number))
+
+
+def test_an_answer_after_the_end_belongs_to_nobody_any_more(cassette: Path) -> None:
+    tape = Journal(cassette)
+    tape.close()
+    tape.append(entry(1))
+    assert not tape.is_open
+    assert find_abandoned_journals(cassette) == tape.paths
+    tape.append(entry(2))
+    assert set(store.load_with_journals(cassette)) == {"key-1", "key-2"}
+
+
+def test_after_the_end_no_journal_is_made_for_an_answer_that_may_come(cassette: Path) -> None:
+    tape = Journal(cassette)
+    tape.close()
+    tape.prepare()
+    assert not cassette.parent.exists()
+
+
+def test_a_journal_is_prepared_before_the_answer_is_paid(cassette: Path) -> None:
+    tape = Journal(cassette)
+    is_open = [tape.is_open]
+    tape.prepare()
+    tape.prepare()
+    is_open.append(tape.is_open)
+    assert [path.exists() for path in tape.paths] == [True]
+    tape.close()
+    assert [*is_open, tape.is_open] == [False, True, False]
+
+
+def test_an_answer_without_room_is_kept_until_the_end(cassette: Path, no_room: Path) -> None:
+    tape = Journal(cassette)
+    append_in_vain(tape, 1, 2)
+    assert not tape.is_open
+    assert (tape.rescue_note, read_rescued(no_room)) == ("", [])
+    tape.close()
+    assert read_rescued(no_room) == ["#001", "#002"]
+    check_message(tape.rescue_note)
+
+
+def test_an_answer_without_room_after_the_end_is_rescued_at_once(cassette: Path, no_room: Path) -> None:
+    tape = Journal(cassette)
+    tape.close()
+    append_in_vain(tape, 1)
+    assert read_rescued(no_room) == ["#001"]
+
+
+def test_a_second_rescue_adds_to_the_file_of_the_first(cassette: Path, no_room: Path) -> None:
+    tape = Journal(cassette)
+    append_in_vain(tape, 1)
+    tape.rescue()
+    append_in_vain(tape, 2, 3)
+    tape.rescue()
+    tape.rescue()
+    assert read_rescued(no_room) == ["#001", "#002", "#003"]
+    check_message(tape.rescue_note)
+
+
+def test_what_was_rescued_is_not_written_to_the_cassette_too(
+    cassette: Path, no_room: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tape = Journal(cassette)
+    append_in_vain(tape, 1)
+    tape.rescue()
+    monkeypatch.undo()
+    tape.append(entry(2))
+    tape.close()
+    assert list(store.load_with_journals(cassette)) == ["key-2"]
+    assert read_rescued(no_room) == ["#001"]
+
+
+def test_a_journal_with_room_rescues_nothing(cassette: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = cassette.parent / "temporary"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    tape = Journal(cassette)
+    tape.append(entry(1))
+    tape.close()
+    tape.rescue()
+    assert (tape.rescue_note, files(folder)) == ("", [])
+
+
+@pytest.mark.parametrize("count", [1, 16, 17])
+def test_answers_without_room_anywhere_are_lost_and_named(cassette: Path, no_room: Path, count: int) -> None:
+    no_room.rmdir()
+    tape = Journal(cassette)
+    append_in_vain(tape, *range(1, count + 1))
+    tape.close()
+    check_message(tape.rescue_note)
+
+
+def test_what_finds_room_at_a_second_rescue_is_not_lost(cassette: Path, no_room: Path) -> None:
+    no_room.rmdir()
+    tape = Journal(cassette)
+    append_in_vain(tape, 1)
+    tape.rescue()
+    no_room.mkdir()
+    tape.rescue()
+    assert read_rescued(no_room) == ["#001"]
+    check_message(tape.rescue_note)
+
+
+class SmallFile:
+    """A file with room for some lines; of the next one only a part is written."""
+
+    def __init__(self, file: Any, lines: int) -> None:
+        self.file = file
+        self.lines = lines
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def tell(self) -> int:
+        end: int = self.file.tell()
+        return end
+
+    def write(self, line: bytes) -> None:
+        self.lines -= 1
+        self.file.write(line if self.lines >= 0 else line[:9])
+
+    def flush(self) -> None:
+        self.file.flush()
+        if self.lines < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("room", [0, 1, 2])
+def test_of_rescued_answers_only_whole_lines_stay(
+    cassette: Path, no_room: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    tape = Journal(cassette)
+    append_in_vain(tape, 1, 2, 3)
+    real = Path.open
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", lambda path, mode: SmallFile(real(path, mode), room))
+        tape.rescue()
+    assert read_rescued(no_room) == ["#001", "#002"][:room]
+    assert len(files(no_room)) == min(room, 1)
+    check_message(tape.rescue_note)
+    tape.rescue()
+    assert read_rescued(no_room) == ["#001", "#002", "#003"]
+
+
+def test_a_journal_that_cannot_be_read_is_an_error_and_stays(
+    cassette: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = journalled(cassette, entry(1))
+
+    def refuse(_path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(CassetteError, check=check_message), seize_journal(path):
+            pass
+    with seize_journal(path) as entries:
+        assert entries == [entry(1)]
+
+
+@posix_only
+def test_a_folder_that_was_synced_is_not_left_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[int] = []
+    closed: list[int] = []
+    monkeypatch.setattr(os, "fsync", opened.append)
+    monkeypatch.setattr(journal, "close_quietly", closed.append)
+    journal.sync_folder(tmp_path)
+    assert opened == closed
+    assert len(opened) == 1
+    os.close(opened[0])
+
+
+def test_a_long_name_of_a_cassette_is_short_in_the_name_of_its_journal(tmp_path: Path) -> None:
+    names = [f"{'x' * 200}{end}.json" for end in "ab"]
+    journals = [journalled(tmp_path / name, entry(1)) for name in names]
+    assert all(len(path.name) < 200 for path in journals)
+    assert [find_abandoned_journals(tmp_path / name) for name in names] == [[path] for path in journals]
+    fits = "y" * (journal.MAX_STEM - 5) + ".json"
+    assert journalled(tmp_path / fits, entry(1)).name.startswith(f"{fits}.")
+
+
+def test_a_journal_of_a_cassette_whose_name_goes_on_is_not_its_own(tmp_path: Path) -> None:
+    journalled(tmp_path / "a.json.b.json", entry(1))
+    own = journalled(tmp_path / "a.json", entry(2))
+    assert find_abandoned_journals(tmp_path / "a.json") == [own]

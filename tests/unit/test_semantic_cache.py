@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import math
+import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,7 @@ from pytest_llmops.testing.semantic_cache import (
     list_sweep,
     make_pairs,
 )
+from pytest_llmops.testing.semantic_cache_arguments import adapt_cache
 
 pytestmark = pytest.mark.usefixtures("alone")
 
@@ -835,3 +838,66 @@ def test_a_cache_embeds_on_one_thread_of_linear_algebra() -> None:
         assert {pool["num_threads"] for pool in pools.info()} == {2}
     assert seen == {1}
     assert pools.info() == before
+
+
+# The cache of redisvl, of which only what is called is here.
+
+
+class Tag:
+    """A filter of redisvl."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __eq__(self, value: object) -> Any:
+        return f"@{self.name}:{{{value}}}"
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+
+class RedisCache:
+    """A cache with an index of some fields; keeps the arguments of its calls."""
+
+    def __init__(self, *fields: str, hits: Sequence[Mapping[str, str]] = ()) -> None:
+        self.index = SimpleNamespace(schema=SimpleNamespace(field_names=fields))
+        self.hits = hits
+        self.calls: list[tuple[object, ...]] = []
+
+    def check(self, prompt: str, *, filter_expression: str | None) -> Sequence[Mapping[str, str]]:
+        self.calls.append((prompt, filter_expression))
+        return self.hits
+
+    def store(self, prompt: str, answer: str, *, filters: Mapping[str, str]) -> None:
+        self.calls.append((prompt, answer, filters))
+
+
+@pytest.fixture
+def tags(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "redisvl.query.filter", SimpleNamespace(Tag=Tag))
+
+
+@pytest.mark.usefixtures("tags")
+@pytest.mark.parametrize(
+    ("fields", "expression", "stored"),
+    [
+        (("tenant", "language"), "@tenant:{a} @language:{de}", {"tenant": "a", "language": "de"}),
+        (("language", "prompt"), "@language:{de}", {"language": "de"}),
+        (("prompt",), None, {}),
+    ],
+)
+def test_a_redisvl_cache_is_filtered_by_the_parts_of_the_scope_that_its_index_has(
+    fields: tuple[str, ...], expression: str | None, stored: dict[str, str]
+) -> None:
+    cache = RedisCache(*fields, hits=[{"response": "first"}, {"response": "second"}])
+    functions = adapt_cache(cache)
+    query = SimpleNamespace(prompt="how?", scope={"tenant": "a", "language": "de", "version": "1"})
+    assert functions["get"](query) == "first"
+    functions["put"](query, "so")
+    assert cache.calls == [("how?", expression), ("how?", "so", stored)]
+
+
+@pytest.mark.usefixtures("tags")
+def test_a_redisvl_cache_without_a_hit_has_no_answer() -> None:
+    query = SimpleNamespace(prompt="how?", scope={"tenant": "a"})
+    assert adapt_cache(RedisCache("tenant"))["get"](query) is None

@@ -17,9 +17,12 @@ from support.messages import check_message
 
 from pytest_llmops.cassettes import locking as files_
 from pytest_llmops.cassettes import store
+from pytest_llmops.cassettes.faults.takes import FIRST_FAULT_TAKE
 from pytest_llmops.cassettes.journal import Journal, JournalEntry
+from pytest_llmops.cassettes.tool_questions import FUNCTION
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.wire.body import fold_body, unfold_body
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="modes and links are POSIX")
 
@@ -452,3 +455,180 @@ def test_a_journal_that_was_left_behind_adds_to_a_cassette_and_replaces_nothing(
     journalled(cassette, entry(1, "another first"), entry(1, "second", n=1))
     listed = store.load_with_journals(cassette)["key-1"].answers["0"]
     assert [answer["body"]["text"] for answer in listed] == ["first", "second"]
+
+
+def test_an_answer_is_as_old_as_its_file_unless_it_has_a_day_of_its_own(tmp_path: Path) -> None:
+    answers = {"0": [answer("a"), {**answer("b"), "recorded": "2025-05-05"}], "1": [answer("c")]}
+    interactions = [{**WHOLE["interactions"][0], "answers": answers}]
+    path = tmp_path / "test_a.json"
+    path.write_text(json.dumps({**WHOLE, "interactions": interactions}))
+    (held,) = store.load_cassette(path).values()
+    days = [one["recorded"] for take in held.answers.values() for one in take]
+    assert days == ["2026-01-01", "2025-05-05", "2026-01-01"]
+
+
+def test_an_answer_of_a_file_without_a_day_has_none(tmp_path: Path) -> None:
+    path = tmp_path / "test_a.json"
+    path.write_text(json.dumps({name: value for name, value in WHOLE.items() if name != "recorded"}))
+    (held,) = store.load_cassette(path).values()
+    assert held.answers["0"][0]["recorded"] == ""
+
+
+def test_a_merge_keeps_the_day_of_each_answer(tmp_path: Path) -> None:
+    path = tmp_path / "test_a.json"
+    path.write_text(json.dumps(WHOLE))
+    merged(path, entry(2))
+    today = store.read_recording_day(path)
+    assert today > "2026-01-01"
+    days = {key: one.answers["0"][0]["recorded"] for key, one in store.load_cassette(path).items()}
+    assert days == {"k": "2026-01-01", "key-2": today}
+    wires = json.loads(path.read_text())["interactions"]
+    assert [one["answers"]["0"][0].get("recorded") for one in wires] == ["2026-01-01", None]
+
+
+# The text of a file.
+
+
+@pytest.mark.parametrize(
+    ("value", "lines"),
+    [
+        ({}, ["{}"]),
+        ([], ["[]"]),
+        ("a\n", ['"a\\n"']),
+        ({"a": [1, 2.5]}, ["{", ' "a": [1, 2.5]', "}"]),
+        ([[True, 1]], ["[", " [", "  true,", "  1", " ]", "]"]),
+        (["a", None], ["[", ' "a",', " null", "]"]),
+        ({"$blob": "x"}, ['{"$blob": "x"}']),
+        ({"$numbers": "x"}, ['{"$numbers": "x"}']),
+        ({"blob": "x"}, ["{", ' "blob": "x"', "}"]),
+        ({"headers": {"a": 1}, "payload": "x"}, ['{"headers": {"a": 1}, "payload": "x"}']),
+        ({"headers": "a", "body": "x"}, ["{", ' "headers": "a",', ' "body": "x"', "}"]),
+        ([[111] * 20], ["[", f" {[111] * 20}", "]"]),
+        ([[1111] * 17], ["[", " [", *["  1111,"] * 16, "  1111", " ]", "]"]),
+    ],
+)
+def test_a_value_is_a_line_or_a_block(value: object, lines: list[str]) -> None:
+    assert store.format_json(value).split("\n") == lines
+    assert json.loads(store.format_json(value)) == value
+
+
+def test_a_list_of_numbers_is_a_line_as_long_as_it_fits() -> None:
+    fitting = [1234567] * 11  # 99 characters
+    assert len(json.dumps(fitting)) == store.MAX_LIST_WIDTH - 1
+    assert store.format_json([*fitting[:-1], 12345678]) == json.dumps([*fitting[:-1], 12345678])
+    assert "\n" in store.format_json([*fitting[:-1], 123456789])
+
+
+def test_long_bytes_are_at_the_end_of_the_file_and_come_back(cassette: Path) -> None:
+    body = fold_body(bytes(range(256)) * 4)
+    number = entry(1)
+    long = dataclasses.replace(number, answer={**number.answer, "body": body})
+    merged(cassette, long)
+    document = json.loads(cassette.read_text())
+    assert list(document) == ["format", "recorded", "interactions", "blobs"]
+    (text,) = document["blobs"].values()
+    assert text not in json.dumps(document["interactions"])
+    (held,) = store.load_cassette(cassette).values()
+    assert unfold_body(held.answers["0"][0]["body"]) == bytes(range(256)) * 4
+    again = cassette.read_bytes()
+    merged(cassette, entry(1))
+    assert cassette.read_bytes() == again
+
+
+def test_a_number_of_too_many_digits_is_a_part_of_the_name(cassette: Path) -> None:
+    places = ["a#2", f"a#{10**11}", f"a#1{'0' * 12}", f"a#9{'0' * 5000}", "b#1"]
+    merged(cassette, *(entry(9 - number, by=by) for number, by in enumerate(places)))
+    assert [row["by"] for row in json.loads(cassette.read_text())["interactions"]] == places
+
+
+def test_the_takes_of_a_request_are_in_the_order_of_their_numbers(cassette: Path) -> None:
+    merged(cassette, *(entry(1, take=take) for take in ("10", "0", "9")))
+    (row,) = json.loads(cassette.read_text())["interactions"]
+    assert list(row["answers"]) == ["0", "9", "10"]
+
+
+# What is read of a file.
+
+
+def test_the_answered_requests_of_a_test_are_listed_in_its_order() -> None:
+    tool = store.Interaction(
+        "t#003", "tool", {**request(9), "url": f"{FUNCTION}:search"}, {"0": [answer("tool")]}
+    )
+    interactions = [
+        tool,
+        store.Interaction("t#010", "c", request(3), {"0": [answer("third")]}),
+        store.Interaction("other#001", "d", request(4), {"0": [answer("other")]}),
+        store.Interaction("t#004", "e", request(5), {"1": [answer("another take")]}),
+        store.Interaction("t#005", "f", request(6), {"0": []}),
+        store.Interaction("t#002", "b", request(2), {"0": [answer("older"), answer("second")]}),
+        store.Interaction("#001", "a", request(1), {"0": [answer("first")]}),
+    ]
+
+    def list_texts(take: str) -> list[bytes]:
+        return [one.body for one in store.list_answered_requests(interactions, "t", take)]
+
+    assert list_texts("0") == [b"first", b"second", b"third"]
+    assert list_texts("1") == [b"another take"]
+
+
+@pytest.mark.parametrize(
+    ("data", "is_own"),
+    [
+        (b'{"format": 1}', True),
+        (b'{\n "format": 1,', True),
+        (b'{"interactions": [], "format": 1}', False),
+        (b"interactions:\n- request:", False),
+        (b"", False),
+    ],
+)
+def test_a_file_begins_like_a_cassette_of_ours_or_does_not(
+    tmp_path: Path, data: bytes, *, is_own: bool
+) -> None:
+    path = tmp_path / "test_a.json"
+    path.write_bytes(data)
+    assert store.is_own_cassette(path) is is_own
+    assert store.is_own_cassette(tmp_path / "none.json") is False
+
+
+def test_the_highest_take_is_that_of_the_test_and_not_of_a_fault(cassette: Path) -> None:
+    assert store.find_highest_take([cassette]) == -1
+    merged(cassette, entry(1), entry(2, take="3"), entry(3, take=str(FIRST_FAULT_TAKE)))
+    other = cassette.with_name("test_b.json")
+    journalled(other, entry(1, take="1"))
+    assert store.find_highest_take([cassette, other]) == 3
+    assert store.find_highest_take([other]) == 1
+
+
+# What a merge keeps and drops.
+
+
+def test_a_merge_takes_in_adopted_interactions_and_answers_of_a_run(cassette: Path) -> None:
+    merged(cassette, entry(1, "own"))
+    adopted = [
+        store.Interaction("#009", "key-1", request(1), {"0": [answer("adopted")]}),
+        store.Interaction("#010", "key-2", request(2), {"0": [answer("adopted")]}),
+    ]
+    store.merge_journals(cassette, [], Redactor(), replace=False, adopted=adopted)
+    assert texts(cassette) == {"key-1": {"0": ["own"]}, "key-2": {"0": ["adopted"]}}
+    store.merge_journals(cassette, [], Redactor(), replace=False, entries=[entry(3)])
+    assert set(texts(cassette)) == {"key-1", "key-2", "key-3"}
+
+
+def test_takes_are_dropped_with_requests_that_have_no_other(cassette: Path) -> None:
+    merged(cassette, entry(1), entry(1, "b", take="1"), entry(2))
+    dropped = [("key-1", "1"), ("key-2", "0"), ("key-2", "5"), ("none", "0")]
+    merged(cassette, entry(3), dropped=dropped)
+    assert texts(cassette) == {"key-1": {"0": ["answer 1"]}, "key-3": {"0": ["answer 3"]}}
+
+
+def test_of_a_take_that_was_made_only_requested_answers_are_kept(cassette: Path) -> None:
+    merged(cassette, entry(1), entry(1, "b", n=1), entry(2), entry(2, "t", take="1"), entry(3), entry(4))
+    keep = {("key-1", "0"): 1, ("key-4", ""): 0, ("", "0"): 0}
+    store.merge_journals(cassette, [], Redactor(), replace=False, keep=keep)
+    kept = [
+        (key, take, texts_of_take)
+        for key, takes in texts(cassette).items()
+        for take, texts_of_take in takes.items()
+        if texts_of_take
+    ]
+    assert kept == [("key-1", "0", ["answer 1"]), ("key-2", "1", ["t"]), ("key-4", "0", ["answer 4"])]

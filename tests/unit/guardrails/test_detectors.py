@@ -90,6 +90,25 @@ def test_what_only_looks_like_it_is_not_found(text: str) -> None:
     assert pii(text) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "shape"),
+    [
+        ("BSN 100006.048", "100006.048"),  # 100006 would be one, too
+        ("BSN 100006.049", "100006"),
+        ("BSN 1000060.48", "1000060.48"),
+    ],
+)
+def test_an_id_is_reported_once_and_as_long_as_it_is(text: str, shape: str) -> None:
+    assert pii(text) == [("national_id", shape)]
+
+
+def test_a_word_that_announces_no_id_hides_none_behind_it() -> None:
+    assert pii("Use the pan, then run; CPF 390.533.447-05 and BSN 111.222.333") == [
+        ("national_id", "390.533.447-05"),
+        ("national_id", "111.222.333"),
+    ]
+
+
 def test_digits_of_other_scripts_and_hidden_characters_count() -> None:
     assert pii("card ４１１１ 1111\u200b 1111 1111") == [("card", "４１１１ 1111\u200b 1111 1111")]
     assert pii("٠٠") == []

@@ -27,7 +27,13 @@ from pytest_llmops.ledger.reports import (
     ledger_to_markdown,
     write_ledger,
 )
-from pytest_llmops.ledger.sentences import count_saving, format_range, format_summary, list_steps
+from pytest_llmops.ledger.sentences import (
+    count_saving,
+    format_range,
+    format_summary,
+    format_usd,
+    list_steps,
+)
 from pytest_llmops.reports.terminal_page import measure_width
 
 ALL: tuple[LineStatus, ...] = ("needed", "can go", "not measured", "can go", "undecided", "not tried")
@@ -294,6 +300,22 @@ def test_passages_are_the_text_in_order_whatever_the_spans() -> None:
     assert "".join(passage.text for passage in passages[:-1]).replace(" ", "") == "".join(text.split())
     assert [passage.line for passage in passages[:-1]] == [1, 1, 3, 3, 3, 3, 4]
     assert passages[2].after_blank
+
+
+@pytest.mark.parametrize(
+    ("usd", "text"),
+    [
+        (0.0, "$0.00"),
+        (0.0099, "$0.0099"),
+        (0.00001234, "$0.00001234"),
+        (0.01, "$0.01"),
+        (0.016, "$0.02"),
+        (-0.016, "$-0.02"),
+        (1234.5, "$1,234.50"),
+    ],
+)
+def test_amounts_have_cents_and_below_a_cent_more_digits(usd: float, text: str) -> None:
+    assert format_usd(usd) == text
 
 
 def test_a_range_may_have_one_end() -> None:

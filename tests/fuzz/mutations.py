@@ -15,6 +15,7 @@ import yaml
 GZIP_MAGIC = b"\x1f\x8b"
 # A number, a text, a bracket or another sign of JSON, YAML, TOML, CSV or Markdown
 TOKEN = re.compile(rb'"(?:[^"\\\n]|\\.)*"|[\w.+-]+|[^\s\w]')
+MAX_PARTS = 5_000
 MARK = "value that is replaced in the text"
 # How a value may be written; not each of them is valid in each format
 WRITTEN = (
@@ -171,10 +172,10 @@ def _change_value(random: Random, value: Any) -> Any:
 
 
 def _list_parts(value: Any) -> list[tuple[Any, Any]]:
-    """Return each place of a value, as its list or object and the key in it."""
-    parts = []
+    """Return the places of a value, as its list or object and the key in it; not all if it is large, or contains itself."""
+    parts: list[tuple[Any, Any]] = []
     waiting = [value]
-    while waiting:
+    while waiting and len(parts) < MAX_PARTS:
         parent = waiting.pop()
         keys: list[Any] = []
         if isinstance(parent, dict):

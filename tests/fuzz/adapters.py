@@ -37,6 +37,7 @@ from pytest_llmops.imports.suite_files import write_suite
 from pytest_llmops.judges.protocol.images import read_images
 from pytest_llmops.ledger.documents import open_document
 from pytest_llmops.production.exported_traces import read_conversations
+from pytest_llmops.production.review_queue import read_queue
 from pytest_llmops.production.trace_tapes import read_tapes
 from pytest_llmops.prompts.registry import Prompts
 from pytest_llmops.providers.nli_files import read_config
@@ -250,8 +251,13 @@ def read_traces(path: Path) -> object:
     return [tape_file.format_tape(tape) for tape in tapes if tape is not None]
 
 
-def write_queue(entries: Any) -> bytes:
-    return "".join(f"{entry.to_line()}\n" for entry in entries).encode()
+def read_queue_lines(path: Path) -> list[str]:
+    """Return the entries as they are written: empty values are left out."""
+    return [entry.to_line() for entry in read_queue(path)]
+
+
+def write_queue(lines: Any) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 # What else a project has

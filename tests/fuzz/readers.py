@@ -35,7 +35,6 @@ from pytest_llmops.judges.item_judges import load_judge_file, read_checklist
 from pytest_llmops.judges.rubric_files import read_rubric
 from pytest_llmops.production.canary import read_events
 from pytest_llmops.production.feedback import read_feedback
-from pytest_llmops.production.review_queue import read_queue
 from pytest_llmops.retrievers.bm25 import load_corpus
 from pytest_llmops.semantics.thresholds import Threshold
 
@@ -146,7 +145,7 @@ READERS = (
     Reader(name="feedback.jsonl", covers=("production/feedback",), file="a.jsonl", samples=in_repo("examples/feedback_loop/events.jsonl"), read=read_feedback),
     Reader(name="feedback.csv", covers=("production/feedback",), file="a.csv", samples=of(*S.FEEDBACK_CSV), read=read_feedback),
     Reader(name="feedback.json", covers=("production/feedback",), file="a.json", samples=of(*S.FEEDBACK), read=read_feedback),
-    Reader(name="review-queue", covers=("production/review_queue",), file="a.jsonl", samples=lambda: (*S.QUEUE, *S.find("examples/feedback_loop/cases/queue.jsonl")), read=read_queue, write=a.write_queue),
+    Reader(name="review-queue", covers=("production/review_queue",), file="a.jsonl", samples=lambda: (*S.QUEUE, *S.find("examples/feedback_loop/cases/queue.jsonl")), read=a.read_queue_lines, write=a.write_queue),
     Reader(name="canary-events", covers=("production/canary",), file="a.csv", samples=in_repo("examples/support_bot/canary/*.csv"), read=read_events),
     # What else a project has
     Reader(name="schema.json", covers=("schemas/schema_files",), file="a.json", samples=of(*S.SCHEMAS), read=a.load_schema),

@@ -31,7 +31,7 @@ from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.redaction.redactor import Redactor
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks")
+pytestmark = [pytest.mark.skipif(sys.platform == "win32", reason="forks"), pytest.mark.slow]
 
 NAMES = ("a", "b", "c")
 QUESTIONS = ("x", "y", "z")

@@ -45,7 +45,16 @@ def read_table_rows(path: Path, split: str = "") -> Iterator[tuple[int, Json]]:
             raise BadFile(str(UnknownName("split", split, known, where="splits of the dataset")))
         wanted = [(name, file) for name, file in files if not split or name in ("", split)]
         yield from _number_rows(_open_table(name, file) for name, file in wanted)
-    except (pa.ArrowException, OSError, AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
+    except (
+        pa.ArrowException,
+        OSError,
+        AttributeError,
+        KeyError,
+        TypeError,
+        RecursionError,
+        json.JSONDecodeError,
+        UnicodeDecodeError,
+    ) as error:
         what = "cannot be read as Parquet, an Arrow stream, or a folder of save_to_disk"
         message = shorten_text(str(error), 200)
         why = f"{type(error).__name__}: {message}"

@@ -120,7 +120,7 @@ READERS = (
     Reader(name="cases.json", covers=("cases/row_files",), file="a.json", samples=of(*S.EVALS), read=load_cases),
     Reader(name="cases.parquet", covers=("cases/tables",), file="a.parquet", samples=a.parquet_files, read=load_cases, needs="pyarrow"),
     Reader(name="cases.arrow", covers=("cases/tables",), file="a.arrow", samples=a.arrow_files, read=load_cases, needs="pyarrow"),
-    Reader(name="dataset-info", covers=("cases/dataset_cache",), file="dataset_info.json", samples=of(*S.DATASET_INFO), read=a.read_cached_dataset, needs="pyarrow"),
+    Reader(name="dataset-info", covers=("cases/dataset_cache",), file="dataset_info.json", samples=of(*S.DATASET_INFO), read=a.read_cached_dataset, named="first", needs="pyarrow"),
     Reader(name="rows-of-cases", covers=("cli/case_rows",), file="a.jsonl", samples=in_repo("examples/*/cases/*.jsonl"), read=partial(a.convert_rows, form="cases")),
     Reader(name="rows-of-training", covers=("cli/case_rows", "cases/training_rows"), file="a.jsonl", samples=of(*S.TRAINING), read=partial(a.convert_rows, form="openai-chat")),
     Reader(name="queries", covers=("cases/queries",), file="a.jsonl", samples=in_repo("examples/handbook_rag/cases/*.jsonl"), read=load_queries),

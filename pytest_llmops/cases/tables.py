@@ -45,6 +45,8 @@ def read_table_rows(path: Path, split: str = "") -> Iterator[tuple[int, Json]]:
             raise BadFile(str(UnknownName("split", split, known, where="splits of the dataset")))
         wanted = [(name, file) for name, file in files if not split or name in ("", split)]
         yield from _number_rows(_open_table(name, file) for name, file in wanted)
+    except BadFile:
+        raise
     except (
         pa.ArrowException,
         OSError,
@@ -52,8 +54,7 @@ def read_table_rows(path: Path, split: str = "") -> Iterator[tuple[int, Json]]:
         KeyError,
         TypeError,
         RecursionError,
-        json.JSONDecodeError,
-        UnicodeDecodeError,
+        ValueError,
     ) as error:
         what = "cannot be read as Parquet, an Arrow stream, or a folder of save_to_disk"
         message = shorten_text(str(error), 200)

@@ -23,7 +23,7 @@ DOCS := $(VENV)/docs/.ready
 MODEL    ?=
 BASE_URL ?= https://api.openai.com/v1
 
-.PHONY: setup agents frameworks demo test test-clients quick lint e2e bench docs docs-links reference record release-check pythons format clean help
+.PHONY: setup agents frameworks demo test test-clients quick fuzz lint e2e bench docs docs-links reference record release-check pythons format clean help
 
 help:
 	@echo "make demo    the example suite, offline, with an HTML and a JUnit report"
@@ -32,6 +32,7 @@ help:
 	@echo "make agents  set up coding agents, which \`make test-clients\` then runs too"
 	@echo "make frameworks  set up CrewAI and Strands, which \`make test-clients\` then runs too"
 	@echo "make quick   most tests, in under a minute"
+	@echo "make fuzz    damaged files for each reader of files (SECONDS=5 for each, SEED=...)"
 	@echo "make lint    style, types, import contracts; of the report's script too, where Node is"
 	@echo "make e2e     real input through a real model on this machine"
 	@echo "make bench   speed, as ratios measured in one run"
@@ -144,6 +145,10 @@ test-clients: $(READY) $(CLIENTS)
 # No clients' environment, no run of pytest within pytest, nothing that is marked slow.
 quick: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" tests/unit tests/laws tests/golden tests/architecture
+
+# Prints the seed and, for each failure, the command that repeats it; the files stay in fuzz-failures.
+fuzz: $(READY)
+	$(BIN)/python tests/fuzz/run.py --seconds $(or $(SECONDS),5) $(if $(SEED),--seed $(SEED))
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -91,7 +91,7 @@ def _read_override(path: str) -> FileOverride | None:
     try:
         values = json.loads(Path(path).read_bytes())
         return FileOverride(**{**values, "tests": tuple(values["tests"])})
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
 
 

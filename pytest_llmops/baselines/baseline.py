@@ -326,7 +326,7 @@ def _read_document(document: Mapping[str, Json]) -> Baseline:
     """
     usual = {}
     for name, entry in _object_items(document, "metrics", "$"):
-        usual[name] = _read_metric(entry, f"$.metrics[{name!r}]")
+        usual[name] = _read_metric(entry, f"$.metrics[{shorten_text(name, 80)!r}]")
     tests = {}
     for nodeid, entry in _object_items(document, "tests", "$"):
         place = f"$.tests[{shorten_text(nodeid, 200)!r}]"
@@ -361,7 +361,7 @@ def _read_test(entry: Mapping[str, Json], usual: Mapping[str, Metric], place: st
     for key, measured in (("scores", scores), ("amounts", amounts)):
         missing = sorted(measured.keys() - usual.keys() - own_metrics.keys())
         if missing:
-            raise _Damaged(f"{place}.{key}: no version of {missing[0]!r} in $.metrics")
+            raise _Damaged(f"{place}.{key}: no version of {shorten_text(missing[0], 80)!r} in $.metrics")
         metrics.update({name: own_metrics.get(name) or usual[name] for name in measured})
     outcome = fact_text(entry.get("outcome"))
     fingerprints = _read_texts(entry, "fingerprints", place)
@@ -390,7 +390,7 @@ def _read_test(entry: Mapping[str, Json], usual: Mapping[str, Metric], place: st
 def _read_measured(entry: Mapping[str, Json], key: str, place: str) -> dict[str, Trials]:
     """Return the trials of each measurement under a key of a test; empty if the test does not have the key."""
     return {
-        name: _read_trials(trials, f"{place}.{key}[{name!r}]")
+        name: _read_trials(trials, f"{place}.{key}[{shorten_text(name, 80)!r}]")
         for name, trials in _object_items(entry, key, place)
     }
 

@@ -5,6 +5,7 @@ Of each test one answer is kept, from its worst trial.
 
 import gzip
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,11 +67,13 @@ def encode_answers(answers: StoredAnswers, accepted: str) -> bytes:
 def read_answers(path: Path, accepted: str) -> StoredAnswers:
     """Return the content for the baseline that was accepted at that time; empty if it is not there.
 
-    The file is a convenience: an old, foreign or damaged one counts as absent.
+    The file is a convenience: one that is old, foreign, damaged, or unfolds to more than 256 MB counts as absent.
     """
+    from pytest_llmops.wire.untrusted_documents import GZIP, MAX_BYTES, TooLargeError, inflate
+
     try:
-        document: Any = json.loads(gzip.decompress(path.read_bytes()))
-    except (OSError, EOFError, ValueError, RecursionError):
+        document: Any = json.loads(inflate(path.read_bytes(), GZIP, MAX_BYTES))
+    except (OSError, zlib.error, TooLargeError, ValueError, RecursionError):
         return StoredAnswers()
     stored = as_mapping(document)
     if stored.get("accepted") != accepted or stored.get("schema") != SCHEMA:

@@ -1,6 +1,7 @@
 """The columns of a case file: which key of a case each one holds. Errors suggest the column that is probably meant."""
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 
@@ -85,7 +86,7 @@ def check_header(names: list[str], line: int) -> None:
     if len(names) == 1 and ";" in names[0]:
         header = shorten_text(names[0], 60)
         raise BadFile(f"the header has ';' between its columns: use commas: {header}", line)
-    repeated = [name for name in names if names.count(name) > 1]
+    repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         what = f"the column {shorten_text(repeated[0], 60)!r} occurs twice"
     elif "" in names:
@@ -93,7 +94,7 @@ def check_header(names: list[str], line: int) -> None:
     else:
         return
     columns = ", ".join(shorten_text(name, 60) for name in names)
-    raise BadFile(f"{what}: columns are {columns}", line)
+    raise BadFile(f"{what}: columns are {shorten_text(columns, 1_000)}", line)
 
 
 def check_fields(fields: Mapping[str, str], columns: Collection[str]) -> None:

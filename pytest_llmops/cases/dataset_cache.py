@@ -103,7 +103,7 @@ def list_split_files(folder: Path) -> dict[str, list[Path]]:
         expected = max((int(count or 1) for count in shards.values()), default=1)
         if len(shards) != expected:
             raise BadFile(
-                f"the cache of `datasets` has {len(shards)} of {expected} files of the split {split!r}; fetch the dataset again"
+                f"the cache of `datasets` has {len(shards)} of {expected} files of the split {shorten_text(split, 80)!r}; fetch the dataset again"
             )
         files[split] = list(shards)
     if not files:

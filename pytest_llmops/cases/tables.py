@@ -42,10 +42,21 @@ def read_table_rows(path: Path, split: str = "") -> Iterator[tuple[int, Json]]:
         files = [*_list_data_files(path)]
         known = {name for name, _ in files} - {""}
         if split and known and split not in known:
-            raise BadFile(str(UnknownName("split", split, known, where="splits of the dataset")))
+            raise BadFile(str(UnknownName("split", split, known, where="splits of the dataset")))  # noqa: TRY301 -- gets the file
         wanted = [(name, file) for name, file in files if not split or name in ("", split)]
         yield from _number_rows(_open_table(name, file) for name, file in wanted)
-    except (pa.ArrowException, OSError, AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
+    except BadFile:
+        raise
+    except (
+        pa.ArrowException,
+        OSError,
+        AttributeError,
+        KeyError,
+        TypeError,
+        RecursionError,
+        ValueError,
+        SystemError,  # pyarrow's, of a damaged length
+    ) as error:
         what = "cannot be read as Parquet, an Arrow stream, or a folder of save_to_disk"
         message = shorten_text(str(error), 200)
         why = f"{type(error).__name__}: {message}"
@@ -66,7 +77,8 @@ def _open_table(split: str, file: Path) -> _Part:
     import pyarrow as pa
     from pyarrow import ipc, parquet
 
-    source = pa.memory_map(str(file))
+    # Not mapped: beyond the end of a file that was cut, that would end the process.
+    source = pa.OSFile(str(file))
     if file.suffix.lower() == ".parquet":
         table: Any = parquet.ParquetFile(source)
         schema = table.schema_arrow

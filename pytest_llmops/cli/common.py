@@ -503,7 +503,7 @@ def _read_ini_file(path: Path) -> IniValues | None:
                 section = "tool:pytest"
             if section in ini:
                 values = dict(ini[section].items())
-    except (BadFile, ValueError, iniconfig.ParseError) as error:  # tomllib raises ValueError
+    except (BadFile, ValueError, RecursionError, iniconfig.ParseError) as error:  # tomllib raises ValueError
         why = shorten_text(str(error))
         raise UsageError(f"{format_path(path)}: cannot be read: {why}") from None
     is_named_after_pytest = path.stem.removeprefix(".") == "pytest"

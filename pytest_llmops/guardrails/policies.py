@@ -260,7 +260,9 @@ def gitleaks_detector(path: str | Path) -> RuleDetector:
             document = tomllib.loads(read_text(file))
             listed = [rule for rule in document["rules"] if "regex" in rule]
             rules = [_read_secret_rule(rule, document) for rule in listed]
-        except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except BadFile:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BadFile(
                 f"expected rules of gitleaks in TOML, each with an id and a regex: {error!r}"
             ) from None

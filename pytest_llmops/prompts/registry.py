@@ -541,7 +541,10 @@ def _read_aliases_file(path: Traversable) -> dict[str, object]:
         return tomllib.loads(read_text(path))
     except BadFile as error:
         raise PromptError(f"aliases: {error.what}", path, error.line) from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # tomllib's own, and Python's of a number of too many digits
         match = re.search(r"at line (\d+)", str(error))
         line = None
         if match:

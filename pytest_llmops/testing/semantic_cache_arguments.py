@@ -149,9 +149,11 @@ def _are_complete(values: Sequence[object], keys: Sequence[str]) -> bool:
 
 
 def _are_pair(values: Sequence[str]) -> bool:
-    """Return whether values are two different questions and ``hit`` or ``miss``. There must be at least three."""
-    text, other, must, *_ = values
-    return text != other and must in ("hit", "miss")
+    """Return whether values are two different questions and ``hit`` or ``miss``, and perhaps more."""
+    match values:
+        case [text, other, ("hit" | "miss"), *_]:
+            return text != other
+    return False
 
 
 def _describe_bad_row(what: str, values: Sequence[object], keys: Sequence[str]) -> BadFile:

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.messages import check_message
 
 from pytest_llmops.baselines import stored_answers
-from pytest_llmops.baselines.baseline import Acceptance, Baseline, summarize_test
+from pytest_llmops.baselines.baseline import SCHEMA, Acceptance, Baseline, summarize_test
 from pytest_llmops.baselines.changes import compare_tests, list_changes, metric_trials
 from pytest_llmops.baselines.gate import judge_suite
 from pytest_llmops.baselines.metric_data import GateRules, MetricData, NextStep
@@ -25,6 +26,7 @@ from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call, Message
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import Verdict
+from pytest_llmops.wire import untrusted_documents
 
 NO_OUTPUTS: dict[str, str] = {}
 RNG = np.random.default_rng(0)
@@ -681,10 +683,37 @@ def test_outputs_belong_to_one_acceptance(tmp_path: Path) -> None:
     path.write_bytes(stored_answers.encode_answers(answers, "2026-11-02"))
     assert stored_answers.read_answers(path, "2026-11-02") == answers
     assert stored_answers.read_answers(path, "2026-11-03") == StoredAnswers()
-    for damaged in (b"", gzip.compress(b"[1]"), gzip.compress(b'{"accepted": "2026-11-02"}')):
-        path.write_bytes(damaged)
+    for other in (b"", gzip.compress(b"[1]"), gzip.compress(b'{"accepted": "2026-11-02"}')):
+        path.write_bytes(other)
         assert stored_answers.read_answers(path, "2026-11-02") == StoredAnswers()
     assert stored_answers.read_answers(tmp_path / "none.json.gz", "2026-11-02") == StoredAnswers()
+
+
+@pytest.mark.parametrize("end", [20, -4])
+def test_outputs_that_are_damaged_or_cut_count_as_absent(tmp_path: Path, end: int) -> None:
+    whole = stored_answers.encode_answers(StoredAnswers({"t": "Hello"}), "2026-11-02")
+    path = tmp_path / "outputs.json.gz"
+    for damaged in (whole[:end], whole[:20] + b"\xff\xff\xff\xff" + whole[24:]):
+        path.write_bytes(damaged)
+        assert stored_answers.read_answers(path, "2026-11-02") == StoredAnswers()
+
+
+def test_outputs_that_unfold_to_too_much_count_as_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = StoredAnswers({"t": "x" * 2_000})
+    path = tmp_path / "outputs.json.gz"
+    path.write_bytes(stored_answers.encode_answers(answers, "2026-11-02"))
+    assert stored_answers.read_answers(path, "2026-11-02") == answers
+    monkeypatch.setattr(untrusted_documents, "MAX_BYTES", 2_000)
+    assert stored_answers.read_answers(path, "2026-11-02") == StoredAnswers()
+
+
+def test_an_error_shortens_the_name_of_a_measurement() -> None:
+    name = "x" * 5_000
+    data = json.dumps({"schema": SCHEMA, "metrics": {}, "tests": {"t": {"scores": {name: [1.0]}}}}).encode()
+    with pytest.raises(UsageError, check=check_message):
+        Baseline.from_bytes(data, where="baseline.json")
 
 
 def test_a_primary_metric_that_cannot_be_decided_leaves_no_verdict() -> None:

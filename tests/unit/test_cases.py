@@ -101,6 +101,15 @@ def test_a_line_separator_within_a_text_ends_no_line(tmp_path: Path) -> None:
     assert load_cases(path)[0].input == "x\u2028y"
 
 
+def test_an_error_about_a_header_names_no_thousand_columns(tmp_path: Path) -> None:
+    path = tmp_path / "cases.csv"
+    path.write_text("id,input," + ",".join(f"column {n % 2_000}" for n in range(4_000)), encoding="utf-8")
+    with pytest.raises(CaseError) as caught:
+        load_cases(path)
+    assert "'column 0' occurs twice" in str(caught.value)
+    assert len(str(caught.value)) < 1_500
+
+
 @pytest.mark.parametrize(
     ("name", "text", "line"),
     [

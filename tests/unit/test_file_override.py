@@ -111,6 +111,16 @@ def test_nothing_is_patched_without_the_variable_and_all_is_undone(
     assert current_override() is None
 
 
+@pytest.mark.parametrize("content", ["", "[1]", '{"file": 1}', "[" * 100_000])
+def test_a_damaged_file_of_an_override_counts_as_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    path = tmp_path / "override.json"
+    path.write_text(content)
+    monkeypatch.setenv(LEFT_OUT_VARIABLE, str(path))
+    assert current_override() is None
+
+
 def test_without_another_text_the_file_is_read_as_it_is_and_noted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

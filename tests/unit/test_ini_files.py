@@ -139,3 +139,10 @@ def test_a_setting_of_a_wrong_form_is_reported(project: Path) -> None:
         open_judge_session(given(), project / "c.json"),
     ):
         pass
+
+
+@pytest.mark.parametrize("value", ["[" * 5_000, "9" * 5_000], ids=["lists in lists", "too many digits"])
+def test_a_file_that_no_parser_bears_is_refused(tmp_path: Path, value: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(f"a = {value}\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"pyproject\.toml"):
+        read_ini(tmp_path)

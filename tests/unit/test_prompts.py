@@ -107,6 +107,8 @@ def test_several_versions_need_an_alias(shelf: Prompts) -> None:
         '"" = "v1"',
         'a = "v1"\nproduction = v1',
         b"\xff",
+        pytest.param(f"production = {'9' * 5_000}", id="a number of too many digits"),
+        pytest.param(f"production = {'[' * 5_000}", id="lists in lists"),
     ],
 )
 def test_an_alias_file_that_is_broken(shelf: Prompts, text: str | bytes) -> None:

@@ -317,7 +317,7 @@ def test_rows_may_be_mappings() -> None:
 @pytest.mark.parametrize(
     ("argument", "values"),
     [
-        ("pairs", [None, 3, {"a": "b"}, b"x", object(), "", "absent.jsonl", [None], [("a", "b", "hit", "c", "d")]]),
+        ("pairs", [None, 3, {"a": "b"}, b"x", object(), "", "absent.jsonl", [None], [("a", "b", "hit", "c", "d")], [("a",)]]),
         ("traffic", [None, 3, dict(TRAFFIC), b"x", [("a", 1), ("b", 2)], [("a",)]]),
         ("calls", [None, 3, ["a"], "abc", [None], {"a": 1}]),
         ("embedding_usd", [-1.0, math.nan, math.inf, "0.1", "", True, False, []]),

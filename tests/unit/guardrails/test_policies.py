@@ -165,6 +165,12 @@ path = '''\.pem$'''
 """
 
 
+def test_rules_of_gitleaks_with_a_number_of_too_many_digits_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, f"[[rules]]\nid = 'a'\nregex = 'b'\nentropy = {'9' * 5_000}\n", "gitleaks.toml")
+    with pytest.raises(PromptError, match=r"gitleaks\.toml"):
+        gitleaks_detector(path)
+
+
 def test_rules_of_gitleaks_are_read(tmp_path: Path) -> None:
     detector = gitleaks_detector(write(tmp_path, GITLEAKS, "gitleaks.toml"))
     assert detector.kinds == ("shop-token", "pin")

@@ -55,7 +55,8 @@ def read_table_rows(path: Path, split: str = "") -> Iterator[tuple[int, Json]]:
         TypeError,
         RecursionError,
         ValueError,
-        SystemError,  # pyarrow's, of a damaged length
+        MemoryError,  # like the next, of a damaged length
+        SystemError,
     ) as error:
         what = "cannot be read as Parquet, an Arrow stream, or a folder of save_to_disk"
         message = shorten_text(str(error), 200)

@@ -28,7 +28,7 @@ LINT = """
 import { readFileSync } from "node:fs";
 const { createLinter } = await import(process.argv[1]);
 for (const file of process.argv.slice(2)) {
-  const lint = await createLinter();  // its WebAssembly runs out of stack after six files
+  const lint = await createLinter();  // one linter ends with an error after six files
   for (const problem of lint(readFileSync(file, "utf8"), file)) console.log(problem);
 }
 """

@@ -59,40 +59,30 @@ def verify(project: Project, *args: str) -> str:
     return verdict.sentence
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("levels", "edit", "expected"),
-    [
-        ({}, ("", ""), "nothing moved"),
-        ({"SENTINEL": 50, "OTHER": 50}, ("", ""), "the model or the judge moved"),
-        ({"EDITED": 50}, ("OTHER", "EDITED"), "your change moved the scores"),
-        ({}, ("SENTINEL", "EDITED"), "cannot tell what moved"),
-        ({}, (SENTINEL, NEW_SENTINEL), "cannot tell what moved: no sentinel"),
-        ({}, ("def test_sentinel", "def test_renamed"), "nothing moved"),  # recognised by its requests
-    ],
-)
-def test_what_moved_is_reported(
-    suite: Project,
-    monkeypatch: pytest.MonkeyPatch,
-    levels: dict[str, int],
-    edit: tuple[str, str],
-    expected: str,
-) -> None:
-    set_levels(suite, monkeypatch, **levels)
-    suite.write(**{"test_a.py": SUITE.replace(*edit) if edit[0] else SUITE})
-    sentence = verify(suite)
-    assert sentence.startswith(expected)
-    check_message(sentence)
+MOVES: list[tuple[dict[str, int], tuple[str, str], str]] = [
+    ({}, ("", ""), "nothing moved"),
+    ({"SENTINEL": 50, "OTHER": 50}, ("", ""), "the model or the judge moved"),
+    ({"EDITED": 50}, ("OTHER", "EDITED"), "your change moved the scores"),
+    ({}, ("SENTINEL", "EDITED"), "cannot tell what moved"),
+    ({}, (SENTINEL, NEW_SENTINEL), "cannot tell what moved: no sentinel"),
+    ({}, ("def test_sentinel", "def test_renamed"), "nothing moved"),  # recognised by its requests
+]
+"""Levels of the live answers, an edit of the suite, and how the sentence begins."""
 
 
 @pytest.mark.slow
-def test_without_a_sentinel_nothing_is_said_of_what_moved(suite: Project) -> None:
+def test_what_moved_is_reported(suite: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One baseline for all moves: to record it takes longest, and a run that compares live answers writes nothing."""
+    for levels, edit, expected in MOVES:
+        set_levels(suite, monkeypatch, **levels)
+        suite.write(**{"test_a.py": SUITE.replace(*edit) if edit[0] else SUITE})
+        sentence = verify(suite)
+        assert sentence.startswith(expected), (levels, edit)
+        check_message(sentence)
     suite.write(**{"test_a.py": SUITE.replace("@pytest.mark.llm_sentinel\n", "")})
-    assert verify(suite) == ""
-
-
-def test_a_replay_says_nothing_of_what_moved(suite: Project) -> None:
-    assert suite.run("--llm-trials=3").run.find_verdict("sentinel") is None
+    assert verify(suite) == "", "without a sentinel nothing is said of what moved"
+    suite.write(**{"test_a.py": SUITE})
+    assert suite.run("--llm-trials=3").run.find_verdict("sentinel") is None, "a replay says nothing"
 
 
 def test_the_marker_takes_no_arguments(project: Project) -> None:

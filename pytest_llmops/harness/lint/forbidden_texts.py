@@ -173,9 +173,9 @@ def list_matching_texts(pattern: object, *, ignore_case: bool = False) -> list[s
         parser: Any = importlib.import_module("re._parser")  # Python has no public one
         parsed = parser.parse(compiled.pattern, compiled.flags & ~re.DEBUG)
         texts = list(islice(_iter_sequences(parsed, {}), MAX_EXAMPLES))
+        return [text for text in dict.fromkeys(texts) if compiled.search(text)]
     except (re.error, TypeError, ValueError, RecursionError, OverflowError):
         return []
-    return [text for text in dict.fromkeys(texts) if compiled.search(text)]
 
 
 def _iter_sequences(parsed: Any, groups: dict[Any, str]) -> Iterator[str]:

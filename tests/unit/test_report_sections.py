@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 from support.messages import check_message
 
 from pytest_llmops.measurement import Json, Measurement
-from pytest_llmops.protocols import Call, Usage
+from pytest_llmops.protocols import Call, Message, Usage
+from pytest_llmops.reports.html import build_page
+from pytest_llmops.reports.html_cases import begin_at_difference
+from pytest_llmops.reports.html_overview import format_day, format_duration
 from pytest_llmops.reports.markdown import render_markdown
 from pytest_llmops.reports.terminal import Surroundings, build_section
 from pytest_llmops.results.assertion_lint import MOVED
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.shares import ShareVerdict
-from pytest_llmops.results.verdict import CaseChange, MetricVerdict, Verdict
+from pytest_llmops.results.verdict import CaseChange, MetricVerdict, SuiteEdit, Verdict
 
 SCORED = Measurement(name="text.exact", value=1.0)
 
@@ -216,6 +221,54 @@ def metrics_run() -> Run:
     return Run(records=(record("a"),), verdicts=(gate,))
 
 
+def collection_run(places: int, modules: int) -> Run:
+    """Modules that cannot be loaded, at so many places."""
+    errors: list[dict[str, Json]] = [
+        {
+            "module": f"test_{number}.py",
+            "place": f"shop.py:{number % places}",
+            "error": "KeyError: 'x'",
+            "tests": number % 3,
+        }
+        for number in range(modules)
+    ]
+    meta: dict[str, Json] = {"collection_errors": errors}
+    return Run(records=(record("a"),), meta=meta)
+
+
+def edits_run() -> Run:
+    """More edits than are listed, one of many lines, and cases that got worse after it."""
+    lines = tuple(f"{sign}{number} words" for number in range(5) for sign in "-+")
+    edits = [SuiteEdit(kind="prompt", name="support", before="v1", after="v2", count=3, lines=lines)]
+    edits += [
+        SuiteEdit(kind="model", before=f"m{number}", after=f"n{number}", count=number) for number in range(6)
+    ]
+    records = [
+        record(
+            f"c{number}",
+            Measurement(name="judge.tone", value=0.0, threshold=0.5),
+            outcome="failed",
+            message="E  AssertionError: too rude",
+            calls=(Call(messages=(Message("user", "Hi?"),), output="Go away."),),
+        )
+        for number in range(2)
+    ]
+    changes = tuple(
+        CaseChange(nodeid=item.nodeid, kind="regressed", before_output="Hello.") for item in records
+    )
+    missing = tuple(CaseChange(nodeid=f"t.py::gone_{number}", kind="missing") for number in range(9))
+    gate = Verdict(
+        kind="baseline",
+        status="RED",
+        decides=True,
+        sentence="it got worse",
+        baseline="b.json",
+        edits=tuple(edits),
+        changes=(*changes, *missing),
+    )
+    return Run(records=tuple(records), verdicts=(gate,))
+
+
 RUNS: dict[str, Callable[[], Run]] = {
     "assertions that cannot fail": lint_run,
     "a lint without findings": sound_lint_run,
@@ -227,6 +280,11 @@ RUNS: dict[str, Callable[[], Run]] = {
     "comparisons": comparisons_run,
     "comparisons that hold": holding_run,
     "metrics": metrics_run,
+    "edits": edits_run,
+    "a module that cannot be loaded": partial(collection_run, 1, 1),
+    "two modules with one cause": partial(collection_run, 1, 2),
+    "modules with one cause": partial(collection_run, 1, 9),
+    "modules with several causes": partial(collection_run, 8, 17),
 }
 
 
@@ -242,3 +300,47 @@ def test_the_terminal_shows_what_a_run_found(name: str, verbosity: int) -> None:
 @pytest.mark.parametrize("name", list(RUNS))
 def test_markdown_shows_what_a_run_found(name: str) -> None:
     check_message(render_markdown(RUNS[name]()).splitlines())
+
+
+@pytest.mark.parametrize("name", list(RUNS))
+def test_the_page_has_what_a_run_found(name: str) -> None:
+    page = build_page(RUNS[name]())
+    lines = []
+    for part in (
+        "headline",
+        "causes",
+        "changes",
+        "decision",
+        "chips",
+        "unchanged",
+        "removed",
+        "facts",
+        "calls",
+    ):
+        content = page[part]
+        rows = content if isinstance(content, list) else [content]
+        lines += [f"{part}: {json.dumps(row, ensure_ascii=False)}".replace("null", "-") for row in rows]
+    check_message(lines, long="a row of the page's data")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(9.94, "9.94 s"), (10, "10 s"), (119.4, "119 s"), (119.6, "2 min 0 s"), (3_661, "61 min 1 s")],
+)
+def test_a_duration_has_the_unit_that_people_use(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
+
+
+def test_a_day_is_in_universal_time() -> None:
+    assert format_day("2026-01-01T00:30:00+02:00") == "31 Dec 2025, 22:30 UTC"
+    assert format_day("x" * 90) == "x" * 60 + "... (+30 chars)"
+
+
+def test_long_texts_begin_shortly_before_their_difference() -> None:
+    same = "".join(str(number % 10) for number in range(100_000))
+    before, now = begin_at_difference(f"{same}a", f"{same}bc")
+    assert (before, now) == (f"… {same[-200:]}a", f"… {same[-200:]}bc")
+    short = same[:1_000]
+    assert begin_at_difference(f"{short}a", f"{short}b") == (f"{short}a", f"{short}b")
+    assert begin_at_difference(same, same) == (same, same)
+    assert begin_at_difference(short, same) == (short, same)

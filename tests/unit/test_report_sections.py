@@ -238,7 +238,7 @@ def collection_run(places: int, modules: int) -> Run:
 
 def edits_run() -> Run:
     """More edits than are listed, one of many lines, and cases that got worse after it."""
-    lines = tuple(f"{sign}{number} words" for number in range(5) for sign in "-+")
+    lines = tuple(f"{sign} {number} words" for number in range(5) for sign in "-+")
     edits = [SuiteEdit(kind="prompt", name="support", before="v1", after="v2", count=3, lines=lines)]
     edits += [
         SuiteEdit(kind="model", before=f"m{number}", after=f"n{number}", count=number) for number in range(6)

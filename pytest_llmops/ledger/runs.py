@@ -225,9 +225,11 @@ class LedgerRuns:
         return options.max_calls is not None and self.calls >= options.max_calls
 
     def _name_budget(self) -> str:
-        """Return the limit of this ledger in words."""
+        """Return the limit of this ledger in words; without one it is the limit that the project sets for each run."""
         if self.options.budget is not None and not self._are_calls_spent():
             return f"the budget of ${self.options.budget:g}"
+        if self.options.max_calls is None:
+            return "the project's llm_budget or llm_max_calls"
         return f"the limit of {self.options.max_calls} live calls"
 
     def _are_calls_spent(self) -> bool:

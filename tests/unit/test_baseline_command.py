@@ -62,6 +62,33 @@ def test_show_and_log(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(run(capsys, "baseline", "show", "--json")[1])["metrics"][0]["cases"] == 20
 
 
+def test_sessions_and_marks_of_acceptances_are_listed(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = "2026-11-01T10:00:00+00:00", "2026-11-02T11:30:00+00:00"
+    baseline = accept([record(case, 0.5, 1.0, 0.75) for case in range(3)])
+    tests = {nodeid: replace(test, sessions={first: 2, second: 1}) for nodeid, test in baseline.tests.items()}
+    history = (
+        Acceptance(on=first, reason="first", commit="4f2c1" * 8, tests=3),
+        Acceptance(on=second, reason="more", tests=1, added=True, partial=True, forced=True),
+        Acceptance(tests=2, partial=True, reason="part"),
+    )
+    (folder / "llmops-baseline.json").write_text(Baseline(tests=tests, history=history).to_text())
+    sessions = [
+        "  2026-11-01 10:00  3 tests with 2 trials  first",
+        "  2026-11-02 11:30  3 tests with 1 trial  more",
+    ]
+    shown = run(capsys, "baseline", "show")[1].splitlines()
+    assert shown[3:] == ["2 sessions", *sessions]
+    power = run(capsys, "baseline", "power")[1].splitlines()
+    assert power[-3:] == ["2 sessions:", *sessions]
+    assert run(capsys, "baseline", "log")[1].splitlines() == [
+        "-  -        2 tests (partial)  part",
+        "2026-11-02 11:30  -        1 test (added as a session, partial, forced)  more",
+        "2026-11-01 10:00  4f2c14f  3 tests  first",
+    ]
+
+
 def test_power_is_computed_from_the_baseline_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, text = run(capsys, "baseline", "power")
     assert status == 0

@@ -4,8 +4,9 @@ import gzip
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -362,3 +363,58 @@ def test_rules_and_shares_that_are_none_are_reported() -> None:
     for hits, count in ((5, 3), (-1, 3), (0, -1)):
         with pytest.raises(ValueError, check=check_message):
             classification.wilson_interval(hits, count)
+
+
+class Aligner:
+    """An embedder that aligns words."""
+
+    model = "aligner"
+    version = "1"
+    alignment_threshold = 0.5
+
+
+def test_pairs_with_questions_are_aligned_and_the_best_reference_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[str, Sequence[str], str]] = []
+
+    def align(actual: str, expected: Sequence[str], question: str, embedder: object) -> list[SimpleNamespace]:
+        assert isinstance(embedder, Aligner)
+        asked.append((actual, expected, question))
+        return [SimpleNamespace(score=0.25), SimpleNamespace(score=0.75), SimpleNamespace(score=0.5)]
+
+    monkeypatch.setattr(labelled, "align_answer", align)
+    pairs = [
+        labelled.TextPair("a", ("b", "c", "d"), True, 1, "q"),
+        labelled.TextPair("e", ("f",), False, 2, "r"),
+    ]
+    assert labelled.score_pairs(pairs, Aligner()) == [0.75, 0.75]  # type: ignore[arg-type]
+    assert asked == [("a", ("b", "c", "d"), "q"), ("e", ("f",), "r")]
+
+
+@pytest.mark.parametrize("error", [ValueError("no luck"), UsageError("Aligner: no luck")])
+def test_an_aligner_that_fails_is_reported(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def align(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(labelled, "align_answer", align)
+    with pytest.raises(UsageError, match=r"Aligner.* no luck") as raised:
+        labelled.score_pairs([labelled.TextPair("a", ("b",), True, 1, "q")], Aligner())  # type: ignore[arg-type]
+    assert (raised.value is error) is isinstance(error, UsageError)
+
+
+def test_questions_need_an_embedder_that_aligns_words(run: Run) -> None:
+    rows = [{**row, "question": "What?"} for row in PAIRS]
+    status, lines, errors = run(write(*rows))
+    assert (status, lines) == (2, [])
+    check_message(errors)
+
+
+@pytest.mark.parametrize("first", [{}, {"question": "What?"}])
+def test_questions_are_in_all_lines_or_in_none(run: Run, first: dict[str, str]) -> None:
+    second = {} if first else {"question": "What?"}
+    rows = [{**PAIRS[0], **first}, {**PAIRS[1], **second}]
+    status, _, errors = run(write(*rows))
+    assert status == 2
+    assert "2" in errors[0]
+    check_message(errors)

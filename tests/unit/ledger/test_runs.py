@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 from support.ledgers import make_document
 from support.messages import check_message
 
+from pytest_llmops._util.file_override import LEFT_OUT_VARIABLE, FileOverride
 from pytest_llmops.errors import UsageError
 from pytest_llmops.ledger import pytest_process, runs
+from pytest_llmops.ledger.model import AskedLine, Document, Rule
 from pytest_llmops.ledger.pytest_process import EndedPytest
 from pytest_llmops.ledger.runs import OWN_OPTIONS, LedgerRuns, RunOptions
 from pytest_llmops.measurement import Json
@@ -230,3 +234,190 @@ def test_an_interrupted_pytest_is_waited_for(tmp_path: Path, monkeypatch: pytest
         == 3
     )
     assert output.read_text() == "1\n"
+
+
+@dataclass
+class Process:
+    """What stands in for pytest: it keeps its arguments, and writes the report of a run."""
+
+    run: Run | None = None
+    status: int = 0
+    reads: bool = True
+    commands: list[Sequence[str]] = field(default_factory=list)
+    overrides: list[FileOverride] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+
+    def __call__(
+        self, command: Sequence[str], folder: Path, environment: Mapping[str, str], output: Path
+    ) -> int:
+        self.commands.append(command)
+        path = Path(environment[LEFT_OUT_VARIABLE])
+        wire = json.loads(path.read_text())
+        override = FileOverride(**{**wire, "tests": tuple(wire["tests"])})
+        self.overrides.append(override)
+        self.texts.append(Path(override.other).read_text() if override.other else "")
+        assert folder == Path(override.root) / "tests"
+        assert environment["PATH"] == os.environ["PATH"]
+        output.write_bytes(b"E  why\xff\n")
+        if self.reads:
+            override.note_read()
+        if self.run is not None:
+            (report,) = [
+                word.removeprefix("--llm-report=json:")
+                for word in command
+                if word.startswith("--llm-report=")
+            ]
+            Path(report).write_text(self.run.to_json())
+        return self.status
+
+
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, process: Process) -> LedgerRuns:
+    monkeypatch.setattr(runs, "run_process", process)
+    path = tmp_path / "AGENTS.md"
+    path.write_text("Be brief.\nBe kind.\n")
+    rules = tuple(
+        Rule(number=number, text=text, first_line=number, last_line=number, spans=(span,), kind="item")
+        for number, text, span in ((1, "Be brief.", (0, 10)), (2, "Be kind.", (10, 19)))
+    )
+    document = Document(name="AGENTS.md", path=path, text=path.read_text(), rules=rules)
+    return LedgerRuns(document, RunOptions(folder=tmp_path / "tests", root=tmp_path))
+
+
+CALLED = Run(
+    records=(
+        TestRecord(nodeid="t1", calls=(Call(cost_usd=0.5), Call(replayed=True, cost_usd=9.0))),
+        TestRecord(nodeid="t2"),
+        TestRecord(nodeid="t3", outcome="failed", calls=(Call(cost_usd=0.25),)),
+        TestRecord(nodeid="t4", outcome="skipped", calls=(Call(replayed=True),)),
+    )
+)
+
+
+def test_a_base_run_reads_the_file_as_it_is_and_keeps_the_tests_that_call_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = Process(CALLED, status=1)
+    ledger = start(tmp_path, monkeypatch, process)
+    base = ledger.replay_base()
+    assert ledger.is_recorded is True
+    assert [record.nodeid for record in base.records] == ["t1", "t3"]
+    (override,) = process.overrides
+    folder = tmp_path / runs.LEDGER_FOLDER
+    assert override.file == str(tmp_path / "AGENTS.md")
+    assert (override.other, override.tests) == ("", ())
+    assert Path(override.cassettes) == folder / "cassettes"
+    assert process.commands[0][:3] == [sys.executable, "-m", "pytest"]
+    assert {"--llm-record=none", "--llm-trials=3"} <= set(process.commands[0])
+    assert (ledger.calls, ledger.usd) == (0, 0.0)
+
+
+def test_a_run_without_a_rule_reads_the_other_text_and_counts_its_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = Process(CALLED)
+    ledger = start(tmp_path, monkeypatch, process)
+    ledger.replay_base()
+    asked = ledger.ask_without([1], trials=7)
+    assert asked == AskedLine(numbers=(1,), run=CALLED)
+    assert process.texts == ["", "Be kind.\n"]
+    assert process.overrides[1].tests == ("t1", "t3")
+    assert {"--llm-record=new", "--llm-trials=7"} <= set(process.commands[1])
+    assert (ledger.calls, ledger.usd) == (2, 0.75)
+    assert ledger.ask_without([2, 1]).numbers == (1, 2)
+    assert process.texts[-1] == ""
+    assert process.overrides[-1].other != ""
+
+
+def test_a_run_that_nobody_prices_has_no_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unpriced = Run(records=(TestRecord(nodeid="t", calls=(Call(), Call(cost_usd=1.0))),))
+    ledger = start(tmp_path, monkeypatch, Process(unpriced))
+    ledger.ask_without([1])
+    assert (ledger.calls, ledger.usd) == (2, None)
+    budget: dict[str, Json] = {"calls": 5, "usd": 0.5}
+    ledger._count_costs(end(*CALLED.records, budget=budget))
+    assert (ledger.calls, ledger.usd) == (7, None)
+    other = start(tmp_path, monkeypatch, Process(CALLED))
+    other._count_costs(end(*CALLED.records, budget=budget))
+    assert (other.calls, other.usd) == (5, 0.5)
+
+
+def test_a_run_without_a_report_is_a_problem_and_an_old_report_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = Process(CALLED)
+    ledger = start(tmp_path, monkeypatch, process)
+    ledger.ask_without([1])
+    process.run, process.status = None, 3
+    asked = ledger.ask_without([1])
+    assert (asked.run, asked.numbers) == (None, (1,))
+    check_message(asked.problem)
+    assert (ledger.calls, len(process.commands)) == (2, 2)
+
+
+def test_a_run_that_waits_for_a_batch_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = start(tmp_path, monkeypatch, Process(CALLED, status=runs.OPEN_STATUS))
+    assert ledger.ask_base() is None
+    assert ledger.waits is True
+    ledger.waits = False
+    asked = ledger.ask_without([2])
+    assert (asked.run, ledger.waits) == (None, True)
+    check_message(asked.problem)
+
+
+def test_a_suite_that_does_not_read_the_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = start(tmp_path, monkeypatch, Process(CALLED, reads=False))
+    with pytest.raises(UsageError, match=r"AGENTS\.md", check=check_message):
+        ledger.replay_base()
+    with pytest.raises(UsageError, match=r"AGENTS\.md"):
+        ledger.ask_base()
+
+
+def test_missing_recordings_are_known_after_the_replay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missed = TestRecord(nodeid="t", outcome="errored", raised=("CassetteMiss",), message="no recording")
+    ledger = start(tmp_path, monkeypatch, Process(Run(records=(missed, *CALLED.records)), status=1))
+    base = ledger.replay_base()
+    assert ledger.is_recorded is False
+    assert len(base.records) == 5
+    with pytest.raises(UsageError, match="1 test", check=check_message):
+        ledger.ask_base()
+
+
+@pytest.mark.parametrize(
+    ("limits", "calls", "usd", "is_spent"),
+    [
+        ((1.0, None), 99, 0.99, False),
+        ((1.0, None), 0, 1.0, True),
+        ((None, 5), 4, 99.0, False),
+        ((None, 5), 5, 0.0, True),
+        ((1.0, 5), 5, 0.0, True),
+        ((1.0, 5), 4, None, False),
+        ((None, None), 99, 99.0, False),
+    ],
+)
+def test_a_spent_budget_ends_the_runs(
+    tmp_path: Path, limits: tuple[float | None, int | None], calls: int, usd: float | None, is_spent: bool
+) -> None:
+    budget, max_calls = limits
+    options = RunOptions(folder=tmp_path, root=tmp_path, budget=budget, max_calls=max_calls)
+    ledger = LedgerRuns(make_document(), options)
+    ledger.calls, ledger.usd = calls, usd
+    assert ledger._is_budget_spent() is is_spent
+    check_message(ledger._name_budget())
+
+
+def test_after_the_budget_no_pytest_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = Process(CALLED)
+    ledger = start(tmp_path, monkeypatch, process)
+    ledger.is_spent = True
+    asked = ledger.ask_without([2, 1])
+    assert (asked.numbers, asked.run, process.commands) == ((1, 2), None, [])
+    spent = TestRecord(nodeid="t", outcome="errored", raised=("BudgetReached",), message="spent")
+    process.run, process.status, ledger.is_spent = Run(records=(spent,)), 1, False
+    asked = ledger.ask_without([1])
+    assert (asked.run, ledger.is_spent, len(process.commands)) == (None, True, 1)
+    with pytest.raises(UsageError, match="t: spent", check=check_message):
+        ledger.ask_base()

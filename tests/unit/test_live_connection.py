@@ -380,3 +380,13 @@ def test_seconds_are_counted_from_the_opening(monkeypatch: pytest.MonkeyPatch) -
     assert [message.seconds for message in conversation.messages] == [0.7501, 0.7501]
     assert isinstance(conversation.messages[0], Message)
     assert (answer.latency_s, answer.started_s) == (0.7501, 4.25)
+
+
+def test_messages_that_the_client_cannot_read_are_not_recorded_after_a_wait_either() -> None:
+    tape = Tape()
+    _, first, _ = open_connection(tape)
+    _, broken, _ = open_connection(tape)
+    broken.parser_exc = UnicodeError("no text")
+    broken.receive_eof()
+    first.receive_eof()
+    assert (len(tape.recorded), len(tape.notes)) == (1, 1)

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from http.server import ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
 
@@ -468,3 +469,32 @@ def test_an_open_proxy_answers_until_its_block_ends() -> None:
     assert proxy.client.is_closed
     assert proxy.server.fileno() == -1
     assert tape.report.notes == []
+
+
+def test_a_connection_is_listed_before_its_thread_starts(
+    proxy: LLMProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server: Any = proxy.server
+    listed: list[Any] = []
+    monkeypatch.setattr(
+        ThreadingHTTPServer,
+        "process_request",
+        lambda *parts: listed.append((set(server.starting), parts[1:])),
+    )
+    server.process_request("connection", "address")
+    assert listed == [({"connection"}, ("connection", "address"))]
+    monkeypatch.setattr(ThreadingHTTPServer, "shutdown_request", lambda *parts: listed.append(parts[1:]))
+    server.shutdown_request("connection")
+    assert (server.starting, listed[1:]) == (set(), [("connection",)])
+
+
+def test_a_new_request_has_not_come_whole(proxy: LLMProxy) -> None:
+    server: Any = proxy.server
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        handler = bare_handler()
+        handler.request, handler.server, handler.disable_nagle_algorithm = ours, server, False
+        handler.setup()
+        assert (handler.is_received, handler.close_connection, server.handlers) == (False, True, {handler})
+        handler.finish()
+        assert server.handlers == set()

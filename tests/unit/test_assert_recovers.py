@@ -171,7 +171,9 @@ def test_waiting_without_an_end_is_no_recovery_whatever_the_answer(use: Any, tri
     with pytest.raises(MeasurementFailed) as caught:
         assert_recovers("fine")
     check_message(str(caught.value).partition("\n")[0])
-    assert len(caught.value.measurements[0].detail["evidence"]) == tries
+    evidence = caught.value.measurements[0].detail["evidence"]
+    assert isinstance(evidence, list)
+    assert len(evidence) == tries
 
 
 def test_a_recovery_within_its_limits_passes(use: Any) -> None:

@@ -16,7 +16,7 @@ from pytest_llmops.assertions import judge_agreement
 from pytest_llmops.assertions.judge_agreement import assert_judge_canaries_once
 from pytest_llmops.cassettes import run_folder, use_cassette
 from pytest_llmops.errors import CassetteMiss, MeasurementFailed, UsageError
-from pytest_llmops.judges.calibration.canaries import Canary
+from pytest_llmops.judges.calibration.canaries import Canary, canaries_for_judge
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Verdict
 from pytest_llmops.settings import Settings
@@ -187,7 +187,7 @@ def test_without_canaries_the_built_in_ones_are_run(tapes: Tapes) -> None:
     judge = Counting()
     check(judge, None, at_least=None)
     check(judge, None, at_least=None)
-    assert judge.calls == len({*cast("Any", judge_agreement.canaries_for_judge(judge))})
+    assert judge.calls == len(canaries_for_judge(judge))
 
 
 def test_a_judge_that_passes_a_canary_fails_with_its_facts(tapes: Tapes) -> None:

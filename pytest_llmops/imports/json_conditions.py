@@ -154,7 +154,7 @@ def _write_truth(place: Place, *, positive: bool) -> Schema:
     """Return the schema of a value that counts as true, or does not."""
     if place.keys and place.keys[-1] == "length":
         operator = ">" if positive else "<="
-        return _write_length(Place(place.keys[:-1]), operator, 0)
+        return _write_length(Place(place.keys[:-1]), operator, 0.0)
     if positive:
         return _wrap(place, {"not": {"enum": list(_FALSY)}})
     return _wrap(place, {"enum": list(_FALSY)}, required=False)
@@ -195,12 +195,13 @@ def _write_type(left: TypeOf, operator: str, right: Expression, root: str) -> Sc
     place = find_place(left.operand, root)
     if place is None or place.or_empty or not isinstance(right, Literal) or not isinstance(right.value, str):
         raise UnknownCode("'typeof' of another form")
-    if right.value == "undefined":
-        return _write_equality(place, operator, Undefined())
+    is_equal = operator in {"===", "=="}
+    if right.value == "undefined":  # typeof null is "object", whatever the operator
+        return _write_absence(place, is_equal=is_equal, with_null=False)
     name = _TYPES.get(right.value)
     if name is None:
         raise UnknownCode("'typeof' of another form")
-    if operator in {"===", "=="}:
+    if is_equal:
         return _wrap(place, {"type": name})
     return _wrap(place, {"not": {"type": name}}, required=False)
 

@@ -357,7 +357,7 @@ class ExpressionParser:
     def _add_key(self, value: Expression, key: Expression) -> Expression:
         """Return a key of a value; a key that Python would read as a method is written in brackets."""
         name = key.constant
-        if isinstance(name, int) and name < 0:
+        if key.text.startswith("-") and key.text[1:].isdecimal():
             self.fail("a negative index, which JavaScript does not count from the end")
         path: tuple[str | int, ...] = ()
         if value.path and isinstance(name, (str, int)) and not isinstance(name, bool):

@@ -99,6 +99,13 @@ def test_chroma_finds_by_a_text_without_an_embedder() -> None:
         retriever.search("refunds")
 
 
+def test_a_result_of_chroma_with_columns_of_other_lengths_is_an_error() -> None:
+    collection = Collection()
+    collection.page["uris"] = [[None]]
+    with pytest.raises(CorpusError):
+        ChromaRetriever(collection).search("refunds")
+
+
 @pytest.mark.parametrize("vectors", [None, [], [(1.0, 0.0, 0.0)]])
 def test_a_query_vector_has_the_length_of_chromas_vectors_if_there_are_any(vectors: Any) -> None:
     retriever = ChromaRetriever(Collection(vectors=vectors), embedder=Plane())

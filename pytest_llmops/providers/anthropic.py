@@ -243,9 +243,12 @@ def _convert_response_format(model: str, response_format: Any, config: Any) -> d
     if kind == "text":
         return {}
     if not isinstance(schema, Mapping):
+        got = "without a type"
+        if kind is not None:
+            got = shorten_text(str(kind), 40)
         raise _unsupported_error(
             model,
-            f"has no `response_format` {shorten_text(str(kind), 40)}",
+            f"has no `response_format` {got}",
             "give a json_schema with its schema",
         )
     unsupported = sorted(set(_find_unsupported_keywords(schema)))

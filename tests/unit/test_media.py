@@ -15,14 +15,14 @@ from support.page import read_data
 
 from pytest_llmops._util.media_types import MAX_MEDIA_BYTES, decode_base64, detect_media_type
 from pytest_llmops.baselines.requests import list_requests
-from pytest_llmops.protocols import Call, Media, Message
+from pytest_llmops.protocols import Call, Media, Message, format_size
 from pytest_llmops.recorder import Exchange
 from pytest_llmops.reports.html import render_html
 from pytest_llmops.reports.html_media import PageMedia
 from pytest_llmops.results.kept_media import MediaBudget, limit_media
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.trace import read_call
-from pytest_llmops.trace.media_parts import list_media, make_media, read_media, restore_files
+from pytest_llmops.trace.media_parts import label_files, list_media, make_media, read_media, restore_files
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"pixels"
 WAV = b"RIFF\x24\x00\x00\x00WAVEfmt "
@@ -156,6 +156,18 @@ def test_a_call_has_labels_in_its_texts_and_the_contents_beside_them() -> None:
     assert (call.output, call.media) == ("A cat.", (media_of(WAV, "audio", "wav"),))
     assert Call.from_wire(call.to_wire()).messages[0].media == call.messages[0].media
     assert Run.from_json(run_of(call).to_json()).records[0].calls[0].media == call.media
+
+
+def test_a_file_in_base64_has_a_label_wherever_it_is() -> None:
+    content = b"%PDF-1.7 " * 200
+    encoded = base64.b64encode(content).decode()
+    label = f"[file: {format_size(len(content))}, SHA-256 {hashlib.sha256(content).hexdigest()[:12]}]"
+    given = {
+        "a": [encoded, f"data:application/pdf;base64,{encoded}", 5],
+        "b": "short",
+        "c": "long text, " * 200,
+    }
+    assert label_files(given) == {**given, "a": [label, label, 5]}
 
 
 def test_an_answer_that_is_an_image_has_its_label_as_output() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import sys
 import types
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.messages import check_message
+from support.stand_in_modules import use_module
 
 from pytest_llmops import registry
 from pytest_llmops.errors import MissingExtra, UsageError
@@ -120,6 +122,50 @@ def test_a_revision_of_the_hub_is_reported_by_its_commit() -> None:
     config = types.SimpleNamespace(_commit_hash="0123456789abcdef")
     loaded: Any = [types.SimpleNamespace(auto_model=types.SimpleNamespace(config=config))]
     assert backend._model_revision.__wrapped__(loaded, "x") == "0123456789ab"
+
+
+class Transformer:
+    """As `SentenceTransformer`: the vector of a text is its length and 4, and its model has no revision."""
+
+    def __init__(self, name: str, *, device: str, local_files_only: bool) -> None:
+        self.given = (name, device, local_files_only)
+        self.encoded: list[list[str]] = []
+        if name == "nowhere":
+            raise OSError("no file config.json")
+
+    def __getitem__(self, place: int) -> object:
+        assert place == 0
+        return types.SimpleNamespace(auto_model=types.SimpleNamespace(config=None))
+
+    def encode(self, texts: list[str], *, show_progress_bar: bool) -> Any:
+        assert show_progress_bar is False
+        self.encoded.append(texts)
+        return [[float(len(text)), 4.0] for text in texts]
+
+
+@pytest.mark.usefixtures("_unloaded")
+def test_texts_are_embedded_by_a_model_of_this_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    use_module(monkeypatch, "sentence_transformers", SentenceTransformer=Transformer)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "b.safetensors").write_bytes(b"second")
+    (tmp_path / "sub" / "c.bin").write_bytes(b"third")
+    (tmp_path / "a.json").write_bytes(b"not weights")
+    made = SentenceTransformersEmbedder(str(tmp_path), device="meta")
+    rows = made.embed(["abc", " ", "a"])
+    unit = [[0.6, 0.8], [0.0, 0.0], [1 / 17**0.5, 4 / 17**0.5]]
+    assert rows.tolist() == [pytest.approx(row, rel=1e-6) for row in unit]
+    assert rows.dtype == np.float32
+    assert made.embed(["", "\n"]).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+    assert made.embed([]).shape == (0, 2)
+    loaded = backend._load_transformer(str(tmp_path), "meta")
+    assert loaded.given == (str(tmp_path), "meta", True)
+    assert loaded.encoded == [["abc", "a"], ["a"], ["a"]]
+    digest = hashlib.sha256(b"secondthird").hexdigest()
+    assert made.version == f"sentence-transformers/{tmp_path.name}@{digest[:12]}"
+    with pytest.raises(UsageError, check=check_message):
+        SentenceTransformersEmbedder("nowhere").embed(["a"])
 
 
 def test_a_single_text_is_no_list_of_texts() -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.protocols import Chunk, Hit, Hits
+from pytest_llmops.protocols import Chunk, Hit, Hits, Verdict
 from pytest_llmops.retrievers.bm25 import InMemoryRetriever
 from pytest_llmops.testing import check_retriever
+from pytest_llmops.testing.conformance import _check_vectors_close, _judge_checked
 
 CORPUS = [
     Chunk(id="refunds", text="Refunds take thirty days."),
@@ -73,3 +78,55 @@ def test_more_hits_than_requested_are_reported() -> None:
 def test_it_needs_a_question() -> None:
     with pytest.raises(AssertionError, check=check_message):
         check_retriever(InMemoryRetriever(CORPUS), [])
+
+
+def test_a_single_hit_must_be_the_best_of_several() -> None:
+    class Odd(Broken):
+        def search(self, query: str, k: int | None = None) -> Hits:
+            hits = self.inner.search(query, 5)
+            return Hits(tuple(hits[1:2] if k == 1 else hits), query=query)
+
+    with pytest.raises(AssertionError, check=check_message):
+        check_retriever(Odd(lambda hits, _: hits), ["refunds take days"])
+
+
+def test_a_search_takes_no_negative_time() -> None:
+    class Early(Broken):
+        def search(self, query: str, k: int | None = None) -> Hits:
+            return Hits(tuple(self.inner.search(query, k)), query=query, latency_s=-1.0)
+
+    with pytest.raises(AssertionError, check=check_message):
+        check_retriever(Early(lambda hits, _: hits), ["refunds take days"])
+
+
+GIVEN = Verdict(score=0.5, low=0.0, high=1.0, reason="so")
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        0.5,
+        replace(GIVEN, score=1.5),
+        replace(GIVEN, score=-0.5),
+        replace(GIVEN, error="down"),
+        replace(GIVEN, score=None),
+    ],
+)
+def test_a_verdict_is_a_score_on_its_scale_or_an_error(returned: Any) -> None:
+    judge: Any = SimpleNamespace(judge=lambda *_, **__: returned)
+    with pytest.raises(AssertionError, check=check_message):
+        _judge_checked(judge)
+
+
+def test_the_verdict_of_a_judge_is_returned() -> None:
+    for verdict in (GIVEN, replace(GIVEN, score=1.0), replace(GIVEN, score=0.0)):
+        judge: Any = SimpleNamespace(judge=lambda *_, verdict=verdict, **__: verdict)
+        assert _judge_checked(judge) is verdict
+
+
+def test_vectors_of_another_shape_or_with_other_numbers_are_reported() -> None:
+    rows = np.array([[1.0, 0.0]], dtype=np.float32)
+    _check_vectors_close(rows, rows + np.float32(1e-7), "a text twice", "the same vector")
+    for other in (rows[:, :1], rows + 1, rows * np.float32("nan")):
+        with pytest.raises(AssertionError, check=check_message):
+            _check_vectors_close(rows, other, "a text twice", "the same vector")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from support.exchanges import exchange
+from support.messages import check_message
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.protocols import Call
@@ -121,6 +122,37 @@ def test_names_that_are_taken_are_refused() -> None:
     assert routes.check_formats([own, {}]) == own
     with pytest.raises(UsageError, match="two formats have this name"):
         routes.check_formats([own, own])
+
+
+ENDPOINT = Endpoint("talk", "/talk", READERS)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        [("acme", WireFormat([]))],
+        {"": WireFormat([])},
+        {5: WireFormat([])},
+        {"openai": WireFormat([ENDPOINT], on_other_hosts=True)},
+        {"acme": object()},
+        {"acme": WireFormat(5, on_other_hosts=True)},  # type: ignore[arg-type]
+        {"acme": WireFormat(["/talk"], on_other_hosts=True)},  # type: ignore[list-item]
+        {"acme": WireFormat([Endpoint("talk", "talk", READERS)], on_other_hosts=True)},
+        {"acme": WireFormat([Endpoint("talk", 5, READERS)], on_other_hosts=True)},  # type: ignore[arg-type]
+        {"acme": WireFormat([Endpoint("talk", "/talk", len)], on_other_hosts=True)},  # type: ignore[arg-type]
+        {"acme": WireFormat([ENDPOINT], hosts={"https://acme.example": "acme"})},
+        {"acme": WireFormat([ENDPOINT])},
+    ],
+)
+def test_what_is_not_a_format_is_refused_by_its_name(result: Any) -> None:
+    with pytest.raises(UsageError, check=check_message):
+        routes.check_formats([{}, result])
+
+
+def test_a_path_may_be_a_pattern_and_a_host_is_a_name() -> None:
+    pattern = Endpoint("talk", re.compile("/(?P<model>x)"), READERS)
+    for made in (WireFormat([pattern], on_other_hosts=True), WireFormat([ENDPOINT], hosts={"a.b": "c"})):
+        assert routes.check_formats([{"acme": made}]) == {"acme": made}
 
 
 def test_each_built_in_format_is_a_module_of_its_name() -> None:

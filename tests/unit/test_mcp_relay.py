@@ -87,7 +87,8 @@ class Link:
         self._output, given = os.pipe()
         os.set_blocking(self._output, False)
         monkeypatch.setattr(relay_module, "OUTPUT", given)
-        monkeypatch.setattr(relay_module.subprocess, "Popen", self._start)
+        processes = SimpleNamespace(**{**vars(subprocess), "Popen": self._start})
+        monkeypatch.setattr(relay_module, "subprocess", processes)
         self.given = given
         self.relay = Relay(["orders", "--fast"])
 
@@ -283,7 +284,7 @@ def test_a_late_answer_comes_when_it_is_due(
     link: Callable[[], Link], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr(relay_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(relay_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(session_module, "COMPARE_GRACE_S", 4.0)
     monkeypatch.setattr(Tape, "claim_tool", without_latency(Tape.claim_tool))
     with use(tmp_path, "all"):
@@ -324,7 +325,7 @@ def test_waiting_for_an_event_ends_at_the_next_late_answer(
     now = [10.0]
     limits: list[float | None] = []
     done: list[str] = []
-    monkeypatch.setattr(relay_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(relay_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
     relay = link().relay
 
     def get(timeout: float | None = None) -> Any:
@@ -348,7 +349,7 @@ def test_waiting_for_an_event_ends_at_the_next_late_answer(
 def test_a_message_that_has_to_wait_goes_to_the_server_later(
     link: Callable[[], Link], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay_module.time, "monotonic", lambda: 100.0)
+    monkeypatch.setattr(relay_module, "time", SimpleNamespace(monotonic=lambda: 100.0))
     with use(tmp_path, "all"):
         one = link()
         turn = session_module.Turn(to_server=[HELLO], lines=[b"text"], wait_s=5.0)
@@ -421,7 +422,7 @@ def test_a_closed_pipe_is_no_error(
         one.server.stdin = SimpleNamespace(write=fail, flush=fail, close=fail)
         assert one.client(READY) == []
         one.relay._hear_client(None)
-        monkeypatch.setattr(relay_module.os, "write", fail)
+        monkeypatch.setattr(relay_module, "os", SimpleNamespace(write=fail))
         one.relay._hear_server(b"hello")
 
 
@@ -433,7 +434,7 @@ def test_a_long_line_is_written_in_parts(link: Callable[[], Link], monkeypatch: 
         return 3
 
     one = link()
-    monkeypatch.setattr(relay_module.os, "write", write)
+    monkeypatch.setattr(relay_module, "os", SimpleNamespace(write=write))
     one.relay._send_client(b"abcdefg\n")
     assert written == [b"abc", b"def", b"g\n"]
 
@@ -442,7 +443,7 @@ def test_the_relay_serves_its_input_to_the_end(
     link: Callable[[], Link], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handlers: dict[int, Any] = {}
-    monkeypatch.setattr(relay_module.signal, "signal", handlers.__setitem__)
+    monkeypatch.setattr(relay_module, "signal", SimpleNamespace(signal=handlers.__setitem__))
     with use(tmp_path, "all"):
         record(link())
     with use(tmp_path, "none"):
@@ -462,7 +463,7 @@ def test_the_relay_serves_its_input_to_the_end(
 def test_the_relay_ends_with_the_status_of_a_live_server(
     link: Callable[[], Link], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay_module.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(relay_module, "signal", SimpleNamespace(signal=lambda *_: None))
     read, write = os.pipe()
     output, server_writes = os.pipe()
     monkeypatch.setattr(relay_module, "INPUT", read)
@@ -490,7 +491,7 @@ def test_a_server_that_cannot_be_started_at_once_ends_the_relay(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(relay_module.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(relay_module, "signal", SimpleNamespace(signal=lambda *_: None))
     with use(tmp_path, "all"):
         one = link()
         one.problem = FileNotFoundError(2, "No such file", "orders")
@@ -546,10 +547,13 @@ def test_the_program_relays_only_in_a_process_of_a_recorded_test(
         "Relay",
         lambda command: SimpleNamespace(run=lambda: become(5, "relay", command)),
     )
-    monkeypatch.setattr(program.os, "execv", lambda path, command: became.append((path, command)))
-    monkeypatch.setattr(program.subprocess, "call", lambda command: become(6, "call", command))
-    monkeypatch.setattr(program.shutil, "which", {"orders": "/bin/orders"}.get)
-    monkeypatch.setattr(program.os, "name", "posix")
+    system = SimpleNamespace(
+        name="posix", environ=os.environ, execv=lambda path, command: became.append((path, command))
+    )
+    monkeypatch.setattr(program, "os", system)
+    processes = SimpleNamespace(call=lambda command: become(6, "call", command))
+    monkeypatch.setattr(program, "subprocess", processes)
+    monkeypatch.setattr(program, "shutil", SimpleNamespace(which={"orders": "/bin/orders"}.get))
 
     assert program.main([]) == 2
     assert program.main(["--"]) == 2
@@ -563,8 +567,7 @@ def test_the_program_relays_only_in_a_process_of_a_recorded_test(
     monkeypatch.setenv(program.TICKET_VARIABLE, "recorded")
     assert program.main(["--", "orders", "a"]) == 5
     monkeypatch.delenv(program.TICKET_VARIABLE)
-    monkeypatch.setattr(program.os, "name", "nt")
-    monkeypatch.setattr(program.os, "execv", None)
+    system.name, system.execv = "nt", None
     assert program.main(["orders", "a"]) == 6
     assert became == [
         ("/bin/orders", ["orders", "--", "a"]),
@@ -582,7 +585,7 @@ def test_the_program_relays_only_in_a_process_of_a_recorded_test(
     def fail(_: Any) -> Any:
         raise FileNotFoundError(2, "No such file", "orders")
 
-    monkeypatch.setattr(program.subprocess, "call", fail)
+    processes.call = fail
     assert program.main(["orders"]) == 127
     check_message(capsys.readouterr().err)
 

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from support.messages import check_message
 
 from pytest_llmops.cassettes.clients.identities import collect_identities
 from pytest_llmops.cassettes.mcp.server_names import describe_process, name_command, name_url
@@ -18,7 +19,7 @@ from pytest_llmops.cassettes.tool_miss import (
 )
 from pytest_llmops.cassettes.tool_questions import make_tool_question
 from pytest_llmops.redaction.redactor import Redactor
-from support.messages import check_message
+from pytest_llmops.wire.body import fold_body
 
 
 def ask(kind: str, server: str, method: str, params: Any) -> Question:
@@ -40,7 +41,7 @@ def call(name: str, server: str = "orders", **arguments: Any) -> Question:
 def store(*questions: Question) -> list[tuple[str, dict[str, Any]]]:
     """Recorded calls, each with the name of its recording."""
     return [
-        (f"a.json {number}", {"method": each.method, "url": each.url, "body": {"json": each.json}})
+        (f"a.json {number}", {"method": each.method, "url": each.url, "body": fold_body(each.body)})
         for number, each in enumerate(questions)
     ]
 
@@ -55,7 +56,7 @@ def test_a_missing_call_is_shown_with_the_nearest_call_of_the_same_tool() -> Non
     lines = list_missing_call(call("refund", order=2, note="c", why="late"), recorded)
     check_message(lines)
     assert lines[0].startswith("  nearest   a.json 1: ")
-    assert lines[1:3] == ['    - "note": "b",', '    + "note": "c",']
+    assert lines[1:3] == ["    - note: b", "    + note: c"]
     assert len(lines) == 4
     assert "refund (2 different calls), find" in lines[3]
 
@@ -173,7 +174,11 @@ def test_requests_that_are_no_objects_offer_no_tools() -> None:
         ("run.sh", [], "run.sh"),
         ("a/b", ["--api-key", "X", "--out", "Y"], "b --api-key [secret] --out Y"),
         ("a", ["--api-key=X", "--api-key=", "b"], "a --api-key=[secret] --api-key= b"),
-        ("a", ["--env=API_KEY:X", "--env=PLACE:X", "API_KEY: X"], "a --env=API_KEY:[secret] --env=PLACE:X API_KEY:[secret]"),
+        (
+            "a",
+            ["--env=API_KEY:X", "--env=PLACE:X", "API_KEY: X"],
+            "a --env=API_KEY:[secret] --env=PLACE:X API_KEY:[secret]",
+        ),
         ("a", ["api_key:", "http://b/c?api_key=X&d=1"], "a api_key: http://b/c?api_key=[secret]&d=1"),
         ("a", ["api-key", "X"], "a api-key X"),
     ],

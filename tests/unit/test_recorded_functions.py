@@ -433,8 +433,8 @@ def run_all(generator: Generator[Any, Any, Any]) -> tuple[list[Any], Any]:
     return given, items[0][1]
 
 
-def read_async(make: Callable[[], AsyncIterator[Any]], count: int | None = None) -> list[Any]:
-    """The items of an async generator; `count` of them, after which it is closed."""
+def read_async(make: Callable[[], AsyncIterator[Any]]) -> list[Any]:
+    """The items of an async generator, and the error at its end."""
 
     async def read() -> list[Any]:
         items: list[Any] = []
@@ -442,8 +442,6 @@ def read_async(make: Callable[[], AsyncIterator[Any]], count: int | None = None)
         try:
             async for item in generator:
                 items.append(item)
-                if len(items) == count:
-                    break
         except Exception as error:  # noqa: BLE001 -- the caller checks it
             items.append((type(error).__name__, *error.args))
         finally:
@@ -475,14 +473,20 @@ def test_a_generator_that_is_left_is_closed_and_its_recording_ends_there(shop: A
         generator.close()
         return item
 
+    async def leave_async() -> tuple[int, Any]:
+        generator = shop.aeach(5)
+        item: int = await anext(generator)
+        await generator.aclose()
+        return item, shop.log[-1]
+
     with use(tmp_path, "all", "each", "aeach") as tape:
         assert leave() == 5
-        assert read_async(lambda: shop.aeach(5), 2) == [5, 6]
+        assert asyncio.run(leave_async()) == (5, "end")
     assert tape.counts.recorded == 2
     assert [entry for entry in take_log(shop) if isinstance(entry, str)] == ["begin", "end", "begin", "end"]
     with use(tmp_path, "none", "each", "aeach"):
         assert run_all(shop.each(5)) == ([5], None)
-        assert read_async(lambda: shop.aeach(5)) == [5, 6]
+        assert read_async(lambda: shop.aeach(5)) == [5]
     assert take_log(shop) == []
 
 

@@ -28,13 +28,13 @@ def ask(kind: str, server: str, method: str, params: Any) -> Question:
         server,
         method,
         params,
-        redactor=Redactor(()),
+        redactor=Redactor(set()),
         rules=MatchRules(),
         identities=collect_identities({}),
     )
 
 
-def call(name: str, server: str = "orders", **arguments: Any) -> Question:
+def call(name: str, server: str = "orders", /, **arguments: Any) -> Question:
     return ask("mcp", server, "tools/call", {"name": name, "arguments": arguments})
 
 
@@ -70,11 +70,11 @@ def test_the_same_call_again_and_one_recorded_call_have_their_own_lines() -> Non
 
 def test_many_differences_are_cut() -> None:
     names = [f"name_{number:02}" for number in range(20)]
-    old = call("refund", **dict.fromkeys(names, 1))
-    new = call("refund", **dict.fromkeys(names[7:], 1))
+    old = call("refund", "orders", **dict.fromkeys(names, 1))
+    new = call("refund", "orders", **dict.fromkeys(names[7:], 1))
     lines = list_missing_call(new, store(old))
     assert len([line for line in lines if line.startswith("    -")]) == 7
-    lines = list_missing_call(call("refund", **dict.fromkeys(names, 2)), store(old))
+    lines = list_missing_call(call("refund", "orders", **dict.fromkeys(names, 2)), store(old))
     changed = [line for line in lines if line.startswith(("    - ", "    + "))]
     assert len(changed) == 14
     check_message(lines[15:])

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.agents import dialogs
+from pytest_llmops.agents import call_differences, dialogs
+from pytest_llmops.agents.expected_calls import call
 from pytest_llmops.agents.sources import agent_spans, messages
 from pytest_llmops.agents.tool_definitions import describe_unknown_tool
+from pytest_llmops.agents.trajectory import ToolUse
 from pytest_llmops.errors import UsageError
 from pytest_llmops.protocols import ToolCall
 
@@ -100,10 +102,10 @@ def test_a_span_of_vercel_keeps_the_messages_that_it_has() -> None:
 
 
 def test_a_reply_is_known_again_by_its_calls_or_its_words() -> None:
-    call = ToolCall(id="c1", name="add", arguments='{"a": 1}')
+    one = ToolCall(id="c1", name="add", arguments='{"a": 1}')
     other = ToolCall(id="c2", name="add", arguments='{"a": 2}')
-    key = dialogs._make_reply_key("Let me see.", [call])
-    assert key == dialogs._make_reply_key("", [call]) == (dialogs.make_call_key(call),)
+    key = dialogs._make_reply_key("Let me see.", [one])
+    assert key == dialogs._make_reply_key("", [one]) == (dialogs.make_call_key(one),)
     assert key != dialogs._make_reply_key("Let me see.", [other])
     assert dialogs._make_reply_key("a  b\nc ", ()) == "a b c"
     assert dialogs._make_reply_key(" \n", ()) is None
@@ -114,3 +116,24 @@ def test_an_unknown_tool_is_named_with_a_similar_one_or_the_first_twelve() -> No
     check_message(describe_unknown_tool("nam_03", known))
     assert describe_unknown_tool("zzz", known[:12]) == f"known are {', '.join(known[:12])}"
     assert describe_unknown_tool("zzz", known) == f"known are {', '.join(known[:12])} and 2 more"
+
+
+def test_a_hint_on_other_arguments_is_found_behind_calls_that_have_none() -> None:
+    partial = call("add", ..., a=1)
+    comparison: Any = SimpleNamespace(
+        expected=[partial, call("add", a=1), call("add", a=1), call("add", a=1)],
+        made=[
+            ToolUse(name="add", arguments={"a": 1, "b": 2}),
+            ToolUse(name="add", arguments={"a": 2, "b": 2}),
+            ToolUse(name="add", arguments={"a": 1}),
+        ],
+    )
+
+    def find(*pairs: tuple[int | None, int | None]) -> str:
+        near: Any = [SimpleNamespace(expected=expected, made=made) for expected, made in pairs]
+        return call_differences._find_argument_hint(comparison, near)
+
+    hint = find((None, 0), (1, None), (0, 1), (1, 1), (1, 0))
+    assert repr(partial) in hint
+    check_message(hint)
+    assert find((None, 0), (1, None), (0, 0), (1, 1), (1, 2)) == ""

@@ -91,8 +91,14 @@ def _open_table(split: str, file: Path) -> _Part:
     metadata = json.loads(schema_metadata.get(b"huggingface", b"{}"))
     info = metadata.get("info", {})
     features = info.get("features", {})
-    rows = (row for batch in batches for row in batch.to_pylist())
-    return _Part(split, features, rows)
+    return _Part(split, features, _iter_rows(batches))
+
+
+def _iter_rows(batches: Iterable[Any]) -> Iterator[Any]:
+    """Yield the rows of batches that are checked first: a damaged offset would end the process."""
+    for batch in batches:
+        batch.validate(full=True)
+        yield from batch.to_pylist()
 
 
 def read_dataset_rows(dataset: Any) -> Iterator[tuple[int, Json]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from traceback import format_exception
@@ -10,13 +9,8 @@ from traceback import format_exception
 from fuzz.mutations import damage
 from fuzz.readers import Reader
 
-
-@dataclass(frozen=True)
-class Failure:
-    """A file that a reader does not bear: its content, and why."""
-
-    content: bytes
-    why: str
+MAX_MESSAGE = 3_000
+MAX_TRACEBACK_LINES = 30  # of the beginning, and of the end
 
 
 def make_input(reader: Reader, seed: int, number: int) -> bytes:
@@ -47,17 +41,25 @@ def find_failure(reader: Reader, content: bytes, folder: Path) -> str:
     except reader.errors as error:
         return _check_message(reader, str(error))
     except Exception as error:  # noqa: BLE001 -- any other is what is looked for
-        return f"raises {type(error).__name__}\n{''.join(format_exception(error))}"
+        return f"raises {type(error).__name__}\n{_format_traceback(error)}"
     # Half a surrogate pair is replaced when a file is written, as UTF-8 has no form for it.
     if reader.write is None or "\\ud" in repr(value):
         return ""
     try:
         again = reader.read(put(folder / "again", reader, reader.write(value)))
     except Exception as error:  # noqa: BLE001 -- any other is what is looked for
-        return f"what it reads cannot be written and read again\n{''.join(format_exception(error))}"
+        return f"what it reads cannot be written and read again\n{_format_traceback(error)}"
     if again != value:
         return f"what it reads reads otherwise once it was written:\n  {value!r}\n  {again!r}"
     return ""
+
+
+def _format_traceback(error: Exception) -> str:
+    """Return a traceback; of a recursion, only the first and last calls."""
+    lines = "".join(format_exception(error)).splitlines(keepends=True)
+    if len(lines) <= 2 * MAX_TRACEBACK_LINES:
+        return "".join(lines)
+    return "".join([*lines[:MAX_TRACEBACK_LINES], "  ...\n", *lines[-MAX_TRACEBACK_LINES:]])
 
 
 def _check_message(reader: Reader, message: str) -> str:
@@ -67,6 +69,3 @@ def _check_message(reader: Reader, message: str) -> str:
     if len(message) > MAX_MESSAGE:
         return f"an error of {len(message):,} characters: {message[:300]}"
     return ""
-
-
-MAX_MESSAGE = 3_000

@@ -87,6 +87,16 @@ def test_an_error_that_is_not_of_the_package_is_found(tmp_path: Path) -> None:
     )
 
 
+def recur(path: Path) -> object:
+    return recur(path)
+
+
+def test_the_traceback_of_a_recursion_is_cut(tmp_path: Path) -> None:
+    why = find_failure(replace(READERS[0], read=recur), b"x", tmp_path)
+    assert "RecursionError" in why.splitlines()[-1]
+    assert len(why.splitlines()) < 100
+
+
 def test_a_value_that_reads_otherwise_once_it_was_written_is_found(tmp_path: Path) -> None:
     reader = replace(READERS[0], read=Path.read_bytes, write=lambda content: content + b"!")
     assert "reads otherwise" in find_failure(reader, b"x", tmp_path)

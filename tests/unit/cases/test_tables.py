@@ -97,6 +97,21 @@ def test_what_is_no_table_says_so(pa: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_an_arrow_file_with_a_text_that_ends_behind_its_data_is_broken(pa: Any, tmp_path: Path) -> None:
+    """The damaged end is within the padding: to read what is further behind could end the process."""
+    path = tmp_path / "c.arrow"
+    batch = pa.record_batch({"id": ["a"], "input": ["xy"]})
+    with pa.ipc.new_stream(path, batch.schema) as stream:
+        stream.write_batch(batch)
+    assert [case.input for case in load_cases(path)] == ["xy"]
+    before, end_and_text, after = path.read_bytes().partition(b"\x02\0\0\0xy")
+    assert end_and_text
+    path.write_bytes(before + b"\x04\0\0\0xy" + after)
+    with pytest.raises(CaseError):
+        load_cases(path)
+
+
+@pytest.mark.slow
 def test_a_dataset_in_the_cache_is_read_a_split_at_a_time(
     pa: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from support.reports import Config, make_report
 from pytest_llmops.errors import SetupMissing, append_code
 from pytest_llmops.harness import terminal
 from pytest_llmops.harness.terminal import TerminalHooks, list_annotations, prepare_live_calls
+from pytest_llmops.measurement import Measurement
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.settings import Settings
 
@@ -128,6 +129,19 @@ def test_a_plain_text_of_an_error_gets_the_other_tests_at_its_end() -> None:
     hooks = TerminalHooks(Config(Path()), lambda _: None)
     assert list(hooks._hide_repeated_errors(reports)) == reports[:1]
     assert check_message(reports[0].longrepr)
+
+
+def test_the_list_of_failures_has_words_without_scores() -> None:
+    score = Measurement(name="semantic", value=0.73)
+    report = make_report(llmops={"measurements": [score.to_wire()]})
+    hooks = TerminalHooks(Config(Path(), verbosity=1), lambda _: None)
+    assert hooks.pytest_report_teststatus(report) == (
+        "passed",
+        ".",
+        ("PASSED (semantic 0.73)", {"green": True}),
+    )
+    next(hooks.pytest_terminal_summary(SimpleNamespace(stats={})))
+    assert hooks.pytest_report_teststatus(report) is None
 
 
 # Annotations.

@@ -116,7 +116,8 @@ def test_equal_misses_are_printed_once_and_listed_all() -> None:
 )
 def test_few_kinds_of_misses_are_printed(kinds: int, verbosity: int, printed: str) -> None:
     reports = [missed(number, f"CassetteMiss: {'abcdefg'[number]} is missing") for number in range(kinds)]
-    assert summarize(reports, verbosity)[0] == list(printed)
+    again = missed(9, "CassetteMiss: d is missing")
+    assert summarize([*reports, again], verbosity)[0] == list(printed)
     others = [text for _, text, _ in reports[4].longrepr.sections]
     hidden = [report.nodeid for report in reports[len(printed) :]]
     assert [text.splitlines()[:-1] for text in others] == [hidden] * bool(hidden)

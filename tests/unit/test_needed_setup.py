@@ -186,6 +186,17 @@ def test_a_test_that_may_be_skipped_needs_nothing(tmp_path: Path, name: str) -> 
     assert needs_of(item) == ([], [])
 
 
+def test_the_needs_of_all_tests_are_found(tmp_path: Path) -> None:
+    fixtures = {**EMBEDDER, "judge": (OURS,)}
+    skipped = item_with(tmp_path, fixtures, pytest.mark.skip.mark)
+    wrong = item_with(tmp_path, {"retriever": (OURS,)})
+    first, second = item_with(tmp_path, fixtures), item_with(tmp_path, fixtures)
+    second.nodeid = "test_b.py::test_y"
+    needs = find_needs([skipped, first, wrong, skipped, second], NEW, tmp_path)
+    nodeids = ["test_a.py::test_x", "test_b.py::test_y"]
+    assert needs == SetupNeeds({"tfidf": nodeids}, nodeids)
+
+
 def test_functions_of_the_package_and_installed_ones_skip_nothing(tmp_path: Path) -> None:
     ours = function_in(tmp_path / "conftest.py")
     ours.__module__ = "pytest_llmops.plugin"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from support.messages import check_message
 
 from pytest_llmops._util import git, yaml_scalars
@@ -18,6 +20,7 @@ from pytest_llmops._util.hosts import split_address
 from pytest_llmops._util.judge_names import unknown_judge
 from pytest_llmops._util.option_modes import FAULT_NAMES, LookTrials, parse_faults, parse_trials
 from pytest_llmops._util.server_probe import ServerReply, request_status
+from pytest_llmops._util.text_files import count_characters
 from pytest_llmops.errors import UsageError
 from pytest_llmops.recorder import soft
 
@@ -159,6 +162,19 @@ def test_a_decorator_collects_failures_of_each_call_alone() -> None:
 
 
 # Values.
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("ab", 3), ("[]", 1), ("{}", 1), ("[a, bc]", 6), ("{a: b, cd: [e]}", 11), ("[&x [ab], *x, *x]", 13), ("&x [a, *x]", math.inf),
+        ("{a: &x {b: *x}}", math.inf),
+    ],
+)  # fmt: skip
+def test_the_size_of_a_document_counts_its_aliases(text: str, size: float) -> None:
+    node = yaml.compose(text)
+    assert node is not None
+    assert count_characters(node, {}) == size
 
 
 def test_looks_and_faults_have_short_names() -> None:

@@ -111,6 +111,13 @@ def test_equal_misses_are_printed_once_and_listed_all() -> None:
     assert check_message([heading, last])
 
 
+def test_ten_other_tests_are_all_named() -> None:
+    reports = [errored(number, "UsageError: no file") for number in range(11)]
+    assert summarize(reports)[0] == ["0"]
+    ((_, text, _),) = reports[0].longrepr.sections
+    assert text.splitlines() == [report.nodeid for report in reports[1:]]
+
+
 @pytest.mark.parametrize(
     ("kinds", "verbosity", "printed"), [(5, 0, "01234"), (6, 0, "01234"), (6, 1, "012345"), (7, -1, "01234")]
 )

@@ -394,6 +394,16 @@ def test_what_cannot_be_read_is_an_error(
         assert assert_files(watch_folder(root, ignore=name)).value == 1.0
 
 
+def test_a_file_that_breaks_while_it_is_read_is_an_error(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    folder = watch_folder(root)
+    monkeypatch.setattr(os, "read", fail)
+    with pytest.raises(MeasurementErrored, check=check_message):
+        assert_files(folder)
+
+
 def test_what_changes_while_it_is_read_is_an_error(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = watch_folder(root)
     read, place = os.read, root / "old.txt"

@@ -235,6 +235,32 @@ def test_workers_that_were_lost_come_first_among_the_notes(
     assert note == f"{NODEID}: one note"
 
 
+@pytest.mark.parametrize("options", [{}, {"no_summary": True}])
+def test_annotations_come_before_the_section_and_show_no_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, bool]
+) -> None:
+    asked: list[object] = []
+
+    def annotate(*given: object) -> list[str]:
+        asked.append(given)
+        return ["::error::x swordfish99", "::warning::y"]
+
+    monkeypatch.setenv("SHOP_API_KEY", "swordfish99")
+    monkeypatch.setattr("pytest_llmops.harness.controller.list_annotations", annotate)
+    made = controller(tmp_path)
+    made._config.option.__dict__.update(options)
+    made.add_report(make_report(llmops=MEASURED))
+    finish(made)
+    terminal = Terminal()
+    made.print_section(terminal)
+    assert asked == [(made.run, made._config, made._github)]
+    first, second, *others = terminal.lines
+    assert first.startswith("::error::x ")
+    assert "swordfish99" not in first
+    assert second == "::warning::y"
+    assert bool(others) is not bool(options)
+
+
 @pytest.mark.parametrize(("status", "after"), [(0, 1), (1, 1), (2, 2)])
 def test_a_report_that_cannot_be_written_fails_the_run_and_the_others_are_written(
     tmp_path: Path, status: int, after: int

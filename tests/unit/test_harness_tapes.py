@@ -332,6 +332,24 @@ def test_the_record_of_a_test_has_the_path_and_counts_of_its_tape(tmp_path: Path
     assert len(describe_usage(entry, passed=True)["asked"]) == 2  # type: ignore[arg-type]
 
 
+def test_the_cassette_of_a_renamed_test_is_recorded_with_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = used(tmp_path / "cassettes" / "a.json", "x")
+    asked: list[object] = []
+
+    def moved(tape: object, *, passed: bool) -> list[object]:
+        asked.append((tape, passed))
+        return [(tmp_path / "cassettes" / "old.json", {"asked": ["k"]})]
+
+    monkeypatch.setattr("pytest_llmops.cassettes.iter_moved_usage", moved)
+    log = log_of(tmp_path)
+    log.add_tape(entry, passed=False)
+    assert asked == [(entry, False)]
+    assert [use["path"] for use in log.uses] == ["cassettes/a.json", "cassettes/old.json"]  # type: ignore[index,call-overload]
+    assert log.uses[1] == {"path": "cassettes/old.json", "asked": ["k"], "moved_to": "cassettes/a.json"}
+
+
 def test_rare_counts_are_reported_where_there_are_any(tmp_path: Path) -> None:
     log = log_of(tmp_path)
     entry = used(tmp_path / "a.json")

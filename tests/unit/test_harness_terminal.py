@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 from support.reports import NODEID, Config, make_report
 
-from pytest_llmops.harness.terminal import TerminalHooks, describe_failure, describe_settings
+from pytest_llmops.harness.terminal import (
+    MODES,
+    TerminalHooks,
+    describe_failure,
+    describe_scores,
+    describe_settings,
+)
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.results.problems import merge_record_commands
 from pytest_llmops.settings import Settings
@@ -147,3 +153,53 @@ def test_a_command_that_records_all_names_few_tests_or_their_files() -> None:
     assert missed(*files, mode="all") == [f"pytest {' '.join(files)} --llm-record=all"]
     assert missed("'a.py::t", "a.py::u") == ["pytest a.py::u --llm-record=new"]
     assert merge_record_commands(['use_cassette(..., record="new")']) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "mode", "more"),
+    [
+        (Settings(record="new", changed=True), "changed", ""),
+        (Settings(record="new", batch=True), "batch", ""),
+        (Settings(record="new", fork=True), "fork", ""),
+        (
+            Settings(record="verify", budget=2.5, max_calls=20),
+            "verify",
+            "; at most 20 live calls; budget $2.50",
+        ),
+        (Settings(judge=True, model="a", judge_model="b"), "none", "; model a; judge b"),
+        (Settings(judge=True, model="a"), "none", "; model a; judge a"),
+        (Settings(judge_model="b"), "none", ""),
+        (Settings(judge=True), "none", ""),
+        (Settings(tools="off"), "none", ""),
+    ],
+)
+def test_the_line_on_the_settings_has_its_mode_and_limits(settings: Settings, mode: str, more: str) -> None:
+    assert describe_settings(settings) == f"llm: {MODES[mode]}{more}"
+
+
+def test_a_passed_test_with_many_scores_is_green_and_shows_three() -> None:
+    scores = [Measurement(name=name, value=0.5) for name in "abcde"]
+    over = Measurement(name="cost", value=0.5, threshold=0.25, better="lower")
+    wire = [score.to_wire() for score in (*scores, over)]
+    report = make_report(llmops={"measurements": wire})
+    shown = "PASSED (cost 0.50 > 0.25, a 0.50, b 0.50, 3 more)"
+    assert make_hooks(verbosity=1).pytest_report_teststatus(report) == (
+        "passed",
+        ".",
+        (shown, {"green": True}),
+    )
+    assert describe_scores({"measurements": wire[:3]}) == "a 0.50, b 0.50, c 0.50"
+
+
+def test_a_failure_without_named_assertions_has_its_own_line() -> None:
+    report = failure("MeasurementFailed: a line", LOW, assertions=("",))
+    assert describe_failure(report) == "a line"
+    report = failure("MeasurementFailed: a line", assertions=("assert_semantic",))
+    assert describe_failure(report) == "a line"
+
+
+def test_a_report_with_a_plain_text_has_a_headline_too() -> None:
+    report = make_report("failed", longrepr="Failed: no file\nmore", llmops={"measurements": []})
+    assert describe_failure(report) == "no file"
+    make_hooks().list_failures({"failed": [report]})
+    assert report.longrepr == "Failed: no file\nmore"

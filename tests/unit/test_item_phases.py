@@ -374,6 +374,18 @@ def test_a_passing_test_uses_its_recordings_up_and_a_failing_one_does_not(make: 
         assert harness.recorder.facts["cassette"] is harness.log.facts
 
 
+@pytest.mark.parametrize("is_fork", [True, False])
+def test_a_fork_tells_where_its_trial_left_the_recorded_run(make: Make, *, is_fork: bool) -> None:
+    harness = make(Settings(record="new", fork=is_fork))
+    harness.open_cassette()
+    assert harness.tape is not None
+    config = harness.tape.config
+    end(harness)
+    harness.close_cassette()
+    assert (config.fork is not None) == is_fork
+    assert harness.recorder.facts.get("fork") == (config.fork and config.fork.describe(config.take))
+
+
 def test_a_cassette_that_cannot_be_written_is_reported_all_the_same(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

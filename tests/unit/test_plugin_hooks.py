@@ -472,6 +472,28 @@ def test_a_wrong_marker_is_an_error_of_the_collection_where_no_test_runs(tmp_pat
     plugin.pytest_generate_tests(metafunc_of(config, TRIALS))
 
 
+def test_markers_order_the_tests_of_a_function_and_their_problems_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ordered: list[object] = []
+
+    class Marker:
+        def __init__(self, problem: str) -> None:
+            self.problem = problem
+
+        def order_tests(self, *given: object) -> str:
+            ordered.append(given)
+            return self.problem
+
+    config = config_of(tmp_path)
+    metafunc = metafunc_of(config)
+    found = {id(metafunc.definition): [Marker(""), Marker("a problem"), Marker("a later one")]}
+    monkeypatch.setattr("pytest_llmops.harness.markers.markers_of", lambda node: found[id(node)])
+    OnDemandHarness(config).pytest_generate_tests(metafunc)
+    assert ordered == [(metafunc.definition, metafunc._calls)] * 3
+    assert plugin._find_problem(metafunc.definition) == "a problem"
+
+
 def test_the_arguments_that_an_option_may_replace_are_kept_of_each_test(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     (tmp_path / "prompts" / "help").mkdir(parents=True)

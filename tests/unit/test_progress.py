@@ -83,6 +83,16 @@ def test_without_a_terminal_a_line_every_ten_seconds() -> None:
     assert lines == ["", f"\n{line}\ntest_a.py ..", "", f"\n{line}\ntest_a.py .."]
 
 
+def test_between_two_lines_of_pytest_it_has_one_of_its_own() -> None:
+    reporter = TerminalReporter(terminal=False)
+    reporter._tw._current_line = ""
+    progress = begin(reporter)
+    run_folder.note_live_call("+")
+    for _ in range(10):
+        progress.tick()
+    assert reporter._tw._file.getvalue() == "llm: 0 calls done, 1 in flight, cost unknown, 0 of 4 tests\n"
+
+
 def test_on_a_terminal_it_is_below_the_line_and_goes_before_pytest_writes() -> None:
     seconds = iter([0.0, 2.0, 4.0])
     reporter = TerminalReporter(terminal=True)

@@ -35,7 +35,9 @@ def make_test(case: str, place: int, outcome: str, output: str | None, facts: di
     }
     kept: dict[str, Json] = {"robust": robust, "case": {"id": name, "input": f"input {name}"}}
     calls = (Call(output=output),) if output is not None else ()
-    return TestRecord(nodeid=f"t.py::test_a[{name}]", outcome=cast("Outcome", outcome), facts=kept, calls=calls)
+    return TestRecord(
+        nodeid=f"t.py::test_a[{name}]", outcome=cast("Outcome", outcome), facts=kept, calls=calls
+    )
 
 
 def kept_values(*records: TestRecord) -> dict[str, float | None]:

@@ -172,6 +172,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_cassettes_and_journals_of_shards_are_merged_into_the_project(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -34,9 +34,7 @@ from pytest_llmops.wire.blobs import MARKER_KEYS, StoredBody, extract_texts, rea
 from pytest_llmops.wire.body import check_answer, check_request, unfold_body
 
 MAX_LIST_WIDTH = 100
-MAX_FILE_DEPTH = 200  # levels of a file: a body has half of them, and a deeper one could not be written again
 _FRAME_KEYS = frozenset({"headers", "payload"})  # keys of a frame in an AWS event stream
-_CONTAINERS = frozenset({dict, list})
 _LINE_ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
@@ -159,7 +157,6 @@ def parse_cassette(data: bytes, path: Path) -> dict[str, Interaction]:
             "delete it and record again, or update pytest-llmops",
         )
     try:
-        _check_depth(document)
         return _parse_interactions(document)
     except (KeyError, TypeError, AttributeError, ValueError, CassetteError) as error:
         raise _damaged_error(
@@ -167,26 +164,6 @@ def parse_cassette(data: bytes, path: Path) -> dict[str, Interaction]:
             f"an interaction is incomplete ({type(error).__name__}: {error})",
             "restore it from git, or delete it and record again",
         ) from None
-
-
-def _check_depth(document: Mapping[str, Any]) -> None:
-    """Check that a file is not nested too deeply.
-
-    Raises:
-        CassetteError: It is.
-    """
-    level: list[Any] = [document]
-    for _ in range(MAX_FILE_DEPTH):
-        # Most values are plain: calling a function for each of them would be slow.
-        level = [
-            child
-            for value in level
-            for child in (value.values() if type(value) is dict else value)
-            if type(child) in _CONTAINERS
-        ]
-        if not level:
-            return
-    raise CassetteError(f"nested deeper than {MAX_FILE_DEPTH} levels")
 
 
 def _parse_interactions(document: Mapping[str, Any]) -> dict[str, Interaction]:
@@ -240,8 +217,17 @@ def format_cassette(interactions: Iterable[Interaction], recorded: str) -> str:
     """Return the text of a cassette file, ordered by test and time of recording, with long texts at the end.
 
     Raises:
-        CassetteError: An interaction's own file lacks a long text.
+        CassetteError: An interaction's own file lacks a long text, or a body was edited by hand so that it nests too deeply to be
+            written.
     """
+    try:
+        return _format_document(interactions, recorded)
+    except RecursionError:
+        raise CassetteError("a recorded body nests too deeply to be written again; record it again") from None
+
+
+def _format_document(interactions: Iterable[Interaction], recorded: str) -> str:
+    """Return the text of a cassette file."""
     ordered = sorted(interactions, key=_recording_order)
     blobs: dict[str, str] = {}
     wires = [interaction.to_wire(blobs) for interaction in ordered]

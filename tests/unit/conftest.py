@@ -12,6 +12,14 @@ from support.chromium import Tab, open_tab
 from pytest_llmops import recorder
 
 
+@pytest.fixture(autouse=True)
+def _leaves_no_run_behind() -> Iterator[None]:
+    """Fail a test that starts a run of the plugin and does not end it: later tests would measure for that run."""
+    before = dict(recorder.wake_callbacks)
+    yield
+    assert recorder.wake_callbacks == before
+
+
 @pytest.fixture
 def alone() -> Iterator[None]:
     """Keep the plugin that runs this test out of it: its provenance lines, and its report."""

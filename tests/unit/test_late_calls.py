@@ -200,7 +200,10 @@ def test_connections_of_uvloop_are_checked_before_they_are_made(checked: list[An
         assert await send(Loop(), "p", remote_addr=("one",)) == (("p", None, ("one",)), {})
 
     asyncio.run(run())
-    assert checked == [
+    own = [
+        entry for entry in checked if entry[0] == check
+    ]  # the run of this test checks the connections of its loop too
+    assert own == [
         ("check", "a", 1),
         ("check", "b", 2),
         ("check", None, None),

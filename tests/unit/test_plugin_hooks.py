@@ -473,7 +473,7 @@ def test_a_wrong_marker_is_an_error_of_the_collection_where_no_test_runs(tmp_pat
 
 
 def test_markers_order_the_tests_of_a_function_and_their_problems_are_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    watch: OnDemandHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ordered: list[object] = []
 
@@ -485,11 +485,10 @@ def test_markers_order_the_tests_of_a_function_and_their_problems_are_kept(
             ordered.append(given)
             return self.problem
 
-    config = config_of(tmp_path)
-    metafunc = metafunc_of(config)
+    metafunc = metafunc_of(watch._config)
     found = {id(metafunc.definition): [Marker(""), Marker("a problem"), Marker("a later one")]}
     monkeypatch.setattr("pytest_llmops.harness.markers.markers_of", lambda node: found[id(node)])
-    OnDemandHarness(config).pytest_generate_tests(metafunc)
+    watch.pytest_generate_tests(metafunc)
     assert ordered == [(metafunc.definition, metafunc._calls)] * 3
     assert plugin._find_problem(metafunc.definition) == "a problem"
 

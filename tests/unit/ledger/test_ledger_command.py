@@ -122,6 +122,7 @@ def test_without_a_pytest_ini_no_metric_decides(
 def test_the_result_is_printed_and_written(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     result = make_result()
     use(monkeypatch, lambda _: result)
     assert start("-o", "ledger.json") == 0
@@ -223,6 +224,7 @@ def test_yes_confirms_a_plan(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_width_is_the_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     assert _find_width() == 0
     monkeypatch.setenv("COLUMNS", "77")
     assert _find_width() == 77

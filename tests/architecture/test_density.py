@@ -19,6 +19,7 @@ def total(modules: dict[str, Density]) -> Density:
     return total_density(modules)
 
 
+@pytest.mark.slow
 def test_few_functions_take_many_decisions(total: Density) -> None:
     many = [place for place, count in total.functions.items() if count > 15]
     assert len(many) <= len(total.functions) / 100, many

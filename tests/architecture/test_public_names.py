@@ -59,6 +59,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         _ = pytest_llmops.assert_nothing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["pytest_llmops", "pytest_llmops.plugin"])
 def test_nothing_heavy_is_loaded_at_start(module: str) -> None:
     code = f"import sys, {module}; print([m for m in {HEAVY} if m in sys.modules]); print(sum(m.startswith('pytest_llmops.') for m in sys.modules))"
@@ -114,6 +115,7 @@ def test_every_built_in_name_can_be_loaded() -> None:
                 assert registry.load_builtin(kind, name) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_files_and_functions_stay_short(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 600
@@ -133,6 +135,7 @@ def test_hooks_of_the_plugin_stay_short() -> None:
         assert (hook.end_lineno or 0) - first.lineno + 1 <= 17, hook.name
 
 
+@pytest.mark.slow
 def test_only_the_edge_knows_pytest() -> None:
     edge = {"plugin.py", "fixtures.py", "hookspecs.py"}
     for path in FILES:

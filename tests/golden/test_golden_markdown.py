@@ -33,6 +33,7 @@ SINKS |= {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SINKS)
 def test_the_report_of_a_state_is_the_stored_one(name: str) -> None:
     state = name.partition(".")[0]
@@ -44,6 +45,7 @@ def test_the_report_of_a_state_is_the_stored_one(name: str) -> None:
     assert text == path.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", STATES)
 def test_word_and_sentence_are_those_of_the_headline(state: str) -> None:
     run = STATES[state]()

@@ -107,6 +107,7 @@ for _name, _make in STATES.items():
     GOLDEN[f"states/{_name}.html"] = partial(lambda make: without_scripts(html.render_html(make())), _make)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GOLDEN)
 def test_the_report_is_the_stored_one(name: str) -> None:
     path, text = FOLDER / name, GOLDEN[name]()
@@ -125,6 +126,7 @@ def test_the_stored_run_file_is_still_read() -> None:
     assert Run.from_json((FOLDER / "run.json").read_text(encoding="utf-8")) == fixed_run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STATES)
 @pytest.mark.parametrize("width", [0, 40, 60, 80, 100, 200])
 def test_every_id_is_in_one_piece_and_nothing_else_is_longer_than_the_terminal(name: str, width: int) -> None:

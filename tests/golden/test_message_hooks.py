@@ -96,6 +96,7 @@ def checkout(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Chec
     return checkout
 
 
+@pytest.mark.slow
 def test_a_message_that_a_whole_file_no_longer_sees_fails_the_run_and_is_removed_by_the_next_write(
     checkout: Checkout,
 ) -> None:
@@ -108,6 +109,7 @@ def test_a_message_that_a_whole_file_no_longer_sees_fails_the_run_and_is_removed
     assert checkout.stored() == {"an id": 1, "the first": 1, "the third": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -129,6 +131,7 @@ def test_a_run_of_some_tests_compares_nothing_and_loses_nothing(
     assert checkout.stored() == STORED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--lf", "--sw"])
 def test_a_run_of_earlier_failures_compares_nothing_and_loses_nothing(
     checkout: Checkout, option: str
@@ -144,6 +147,7 @@ def test_a_run_of_earlier_failures_compares_nothing_and_loses_nothing(
     assert checkout.stored() == STORED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["-x", "--maxfail=1"])
 def test_a_run_that_stops_at_a_failure_loses_nothing(checkout: Checkout, option: str) -> None:
     checkout.touch("fails")
@@ -151,6 +155,7 @@ def test_a_run_that_stops_at_a_failure_loses_nothing(checkout: Checkout, option:
     assert checkout.stored() == STORED
 
 
+@pytest.mark.slow
 def test_a_message_of_a_test_that_fails_is_not_stored(checkout: Checkout) -> None:
     checkout.touch("fails")
     checkout.change("the second", "the second, wrong")
@@ -158,12 +163,14 @@ def test_a_message_of_a_test_that_fails_is_not_stored(checkout: Checkout) -> Non
     assert checkout.stored() == STORED
 
 
+@pytest.mark.slow
 def test_a_message_with_a_fault_fails_its_test_and_is_not_stored(checkout: Checkout) -> None:
     checkout.change("the second", "took None s")
     checkout.run(mode="write").assert_outcomes(passed=3, failed=1, skipped=1)
     assert checkout.stored() == STORED
 
 
+@pytest.mark.slow
 def test_a_module_that_is_skipped_keeps_its_messages(checkout: Checkout) -> None:
     checkout.change("def test_first", "pytest.skip('not here', allow_module_level=True)\n\ndef test_first")
     assert checkout.run().ret == pytest.ExitCode.NO_TESTS_COLLECTED
@@ -171,12 +178,14 @@ def test_a_module_that_is_skipped_keeps_its_messages(checkout: Checkout) -> None
     assert checkout.stored() == STORED
 
 
+@pytest.mark.slow
 def test_a_module_that_cannot_be_read_keeps_its_messages(checkout: Checkout) -> None:
     checkout.change("def test_first", "raise ValueError\n\ndef test_first")
     checkout.run(mode="write").assert_outcomes(errors=1)
     assert checkout.stored() == STORED
 
 
+@pytest.mark.slow
 def test_a_file_with_a_class_that_cannot_be_collected_keeps_its_messages(checkout: Checkout) -> None:
     checkout.change("    def test_third", "    @pytest.mark.parametrize('absent', [1])\n    def test_third")
     result = checkout.run("--continue-on-collection-errors", mode="write")
@@ -184,6 +193,7 @@ def test_a_file_with_a_class_that_cannot_be_collected_keeps_its_messages(checkou
     assert checkout.stored() == STORED
 
 
+@pytest.mark.slow
 def test_a_skipped_test_that_checks_a_message_keeps_it(checkout: Checkout) -> None:
     checkout.change("def test_second", "@pytest.mark.skipif('True')\ndef test_second")
     assert checkout.run().ret == pytest.ExitCode.OK
@@ -191,6 +201,7 @@ def test_a_skipped_test_that_checks_a_message_keeps_it(checkout: Checkout) -> No
     assert checkout.stored() == STORED
 
 
+@pytest.mark.slow
 def test_a_doctest_is_a_test_of_its_file(checkout: Checkout) -> None:
     checkout.change("import os\n", '"""\n>>> 1\n1\n"""\nimport os\n')
     checkout.run("--doctest-modules", mode="write").assert_outcomes(passed=5, skipped=1)
@@ -198,6 +209,7 @@ def test_a_doctest_is_a_test_of_its_file(checkout: Checkout) -> None:
     assert checkout.stored() == STORED
 
 
+@pytest.mark.slow
 def test_a_file_outside_the_tests_has_no_stored_messages(
     checkout: Checkout, pytester: pytest.Pytester
 ) -> None:

@@ -15,11 +15,13 @@ LINES = st.text(st.characters(blacklist_categories=("Cc", "Cs", "Zl", "Zp")), ma
 MESSAGES = st.lists(LINES, min_size=1, max_size=4).map("\n".join).filter(str.strip)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(MESSAGES, st.integers(1, 20)))
 def test_what_is_written_is_read(counts: dict[str, int]) -> None:
     assert parse(as_text(counts)) == counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path", sorted(messages.STORED.rglob("*.txt")), ids=lambda path: str(path.relative_to(messages.STORED))
 )

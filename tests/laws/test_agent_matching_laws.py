@@ -8,6 +8,7 @@ from itertools import accumulate, permutations, product
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,6 +78,7 @@ def test_strict_is_a_longest_common_subsequence(drawn: tuple[Any, list[int], lis
     assert [column for _, column in pairs] == sorted(column for _, column in pairs)
 
 
+@pytest.mark.slow
 @given(matrices())
 def test_turns_of_a_flat_list_are_the_best_order_of_each_turn(
     drawn: tuple[Any, list[int], list[int]],
@@ -141,6 +143,7 @@ def test_the_verdict_is_recall_and_precision(
     assert 0 <= precision <= 1
 
 
+@pytest.mark.slow
 @given(st.lists(CALLS, max_size=5), TURNS, st.randoms(use_true_random=False))
 def test_any_order_counts_calls_whatever_their_order(
     expected: list[Any], turns: list[Any], random: Any

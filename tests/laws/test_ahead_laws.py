@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.silent import Ask, SilentWorld, make_item
@@ -41,6 +42,7 @@ def make_world(folder: str, suite: Sequence[Any], **more: Any) -> SilentWorld:
     return SilentWorld(Path(folder), *items, **more)
 
 
+@pytest.mark.slow
 @given(SUITES, st.randoms(use_true_random=False), st.booleans())
 @scale_examples(0.5)
 def test_each_call_is_sent_once_and_every_test_gets_its_own_answers(
@@ -65,6 +67,7 @@ def test_each_call_is_sent_once_and_every_test_gets_its_own_answers(
     )
 
 
+@pytest.mark.slow
 @given(SUITES, st.data())
 @scale_examples(0.5)
 def test_a_test_without_an_answer_makes_its_calls_itself_and_no_other_does(
@@ -81,6 +84,7 @@ def test_a_test_without_an_answer_makes_its_calls_itself_and_no_other_does(
     assert {name.partition("::")[2] for name in world.state.not_ahead} == touched
 
 
+@pytest.mark.slow
 @given(any_text, json_values, st.integers(0, 200))
 def test_messages_are_read_as_they_were_written_and_never_half(kind: str, value: object, cut: int) -> None:
     line = write_message(kind, value)

@@ -16,6 +16,7 @@ rows = st.integers(1, 6).flatmap(lambda n: arrays.arrays(np.float32, (n, 4), ele
 Rows = Any
 
 
+@pytest.mark.slow
 @given(first=rows, second=rows)
 def test_the_other_way_round_precision_is_recall(first: Rows, second: Rows) -> None:
     there, back = score_pair(first, second), score_pair(second, first)
@@ -23,6 +24,7 @@ def test_the_other_way_round_precision_is_recall(first: Rows, second: Rows) -> N
     assert there.f1 == pytest.approx(back.f1, abs=1e-6)
 
 
+@pytest.mark.slow
 @given(first=rows, second=rows)
 def test_the_range_and_the_types(first: Rows, second: Rows) -> None:
     pair = score_pair(first, second)
@@ -31,12 +33,14 @@ def test_the_range_and_the_types(first: Rows, second: Rows) -> None:
     assert pair.f1 >= 0
 
 
+@pytest.mark.slow
 @given(rows_=rows)
 def test_a_text_matches_itself(rows_: Rows) -> None:
     text = rows_[np.abs(rows_).sum(axis=1) > 0]
     assert score_pair(text, text) == pytest.approx((1, 1, 1), abs=1e-5)
 
 
+@pytest.mark.slow
 @given(first=rows, second=rows, factor=st.floats(0.125, 8))
 def test_neither_length_nor_order_nor_repetition_of_tokens_counts(
     first: Rows, second: Rows, factor: float
@@ -46,6 +50,7 @@ def test_neither_length_nor_order_nor_repetition_of_tokens_counts(
     assert changed == pytest.approx(pair, abs=1e-5)
 
 
+@pytest.mark.slow
 @given(first=rows, second=rows)
 def test_equal_weights_are_none(first: Rows, second: Rows) -> None:
     weights = {"actual_weights": [2.5] * len(first), "expected_weights": [0.5] * len(second)}

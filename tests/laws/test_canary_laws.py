@@ -34,6 +34,7 @@ EVENTS = st.lists(VALUES, min_size=4, max_size=30).map(
 )
 
 
+@pytest.mark.slow
 @given(EVENTS, st.randoms(use_true_random=False))
 def test_neither_order_nor_repetition_changes_the_decision(events: list[CanaryEvent], random: Any) -> None:
     decision = canary_decision(events)
@@ -43,6 +44,7 @@ def test_neither_order_nor_repetition_changes_the_decision(events: list[CanaryEv
     assert (other.action, other.evidence) == (decision.action, decision.evidence)
 
 
+@pytest.mark.slow
 @given(EVENTS, EVENTS)
 def test_evidence_never_falls_as_events_come_in(first: list[CanaryEvent], second: list[CanaryEvent]) -> None:
     later = [
@@ -60,6 +62,7 @@ def test_evidence_never_falls_as_events_come_in(first: list[CanaryEvent], second
     )
 
 
+@pytest.mark.slow
 @given(EVENTS)
 def test_a_canary_that_is_never_better_has_more_evidence_against_it(events: list[CanaryEvent]) -> None:
     worse = [
@@ -84,6 +87,7 @@ ROWS = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(ROWS)
 def test_any_log_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, object]]

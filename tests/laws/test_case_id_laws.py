@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.strategies import clean_text, json_values
@@ -47,6 +48,7 @@ def list_rows(form: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[list
 lists = list_rows(plain_rows) | list_rows(chat_rows)
 
 
+@pytest.mark.slow
 @given(data=st.data(), rows=lists)
 def test_the_order_of_rows_changes_no_id_and_no_two_share_one(data: st.DataObject, rows: list[Any]) -> None:
     ids = read(rows)
@@ -55,6 +57,7 @@ def test_the_order_of_rows_changes_no_id_and_no_two_share_one(data: st.DataObjec
     assert read(data.draw(st.permutations(rows))) == ids
 
 
+@pytest.mark.slow
 @given(rows=lists, other=plain_rows)
 def test_a_row_with_another_input_changes_no_id(rows: list[Any], other: dict[str, Any]) -> None:
     kept = [row for row in rows if row.get("question") != other["question"] and "messages" not in row]
@@ -63,12 +66,14 @@ def test_a_row_with_another_input_changes_no_id(rows: list[Any], other: dict[str
     assert read(kept).items() <= read([*kept, other]).items()
 
 
+@pytest.mark.slow
 @given(rows=lists)
 def test_a_row_that_is_there_twice_is_read_once_and_changes_no_id(rows: list[Any]) -> None:
     assert read([*rows, rows[0]]) == read(rows)
     assert sum(case.copies for case in load_cases([*rows, rows[0]])) == len(rows) + 1
 
 
+@pytest.mark.slow
 @given(
     row=st.dictionaries(
         st.sampled_from(["id", "question", "prompt", "Input", "messages", "answer", "answers", "qid"]),

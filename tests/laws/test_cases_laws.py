@@ -54,6 +54,7 @@ def as_row(case: Case) -> dict[str, Any]:
     return {**row, "family": case.family, **case.data}
 
 
+@pytest.mark.slow
 @given(suite=suites, ascii_only=st.booleans(), line_end=st.sampled_from(["\n", "\r\n", "\n\n"]))
 def test_jsonl_round_trip(folder: Path, suite: list[Case], ascii_only: bool, line_end: str) -> None:
     lines = [json.dumps(as_row(case), ensure_ascii=ascii_only) for case in suite]
@@ -62,6 +63,7 @@ def test_jsonl_round_trip(folder: Path, suite: list[Case], ascii_only: bool, lin
     assert list(load_cases(path)) == suite
 
 
+@pytest.mark.slow
 @given(suite=suites)
 def test_yaml_round_trip(folder: Path, suite: list[Case]) -> None:
     path = folder / "c.yaml"
@@ -73,6 +75,7 @@ def test_yaml_round_trip(folder: Path, suite: list[Case]) -> None:
 cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=20)
 
 
+@pytest.mark.slow
 @given(
     rows=st.lists(
         st.tuples(names, cells, cells, tags, cells), min_size=1, max_size=5, unique_by=lambda row: row[0]
@@ -121,6 +124,7 @@ def read_corpus(path: Path) -> tuple[Chunk, ...] | CorpusError:
         return error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["any.jsonl", "any.yaml", "any.csv"])
 @scale_examples(3)
 @given(content=anything)
@@ -144,6 +148,7 @@ def test_a_reader_of_a_corpus_raises_nothing_but_its_own_error(folder: Path, con
     assert str(path) in str(corpus) if isinstance(corpus, CorpusError) else corpus
 
 
+@pytest.mark.slow
 @given(suite=suites, n=st.integers(1, 8), seed=st.integers())
 def test_a_sample_is_a_part_in_order_that_grows_with_n(suite: list[Case], n: int, seed: int) -> None:
     drawn = sample(suite, n, seed)

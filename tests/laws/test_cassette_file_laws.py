@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from support.strategies import any_text, clean_text, json_texts, json_values
@@ -115,16 +116,19 @@ def through_a_file(request: bytes, *answers: bytes) -> list[bytes]:
     ]
 
 
+@pytest.mark.slow
 @given(bodies, bodies, bodies)
 def test_all_bodies_of_a_file_come_back(request: bytes, first: bytes, second: bytes) -> None:
     assert through_a_file(request, first, second) == [request, first, second]
 
 
+@pytest.mark.slow
 @given(bodies)
 def test_what_is_folded_unfolds_also_without_a_file(body: bytes) -> None:
     assert unfold_body(fold_body(body)) == body
 
 
+@pytest.mark.slow
 @given(frames)
 def test_frames_are_replayed_frame_by_frame(body: bytes) -> None:
     folded = fold_body(body)
@@ -132,6 +136,7 @@ def test_frames_are_replayed_frame_by_frame(body: bytes) -> None:
     assert "base64" in folded or b"".join(pieces or ()) == body
 
 
+@pytest.mark.slow
 @given(values)
 def test_values_come_back(value: Any) -> None:
     folded = fold_value(value)
@@ -169,6 +174,7 @@ def test_what_is_shared_is_put_back(listed: list[str]) -> None:
     ] == listed
 
 
+@pytest.mark.slow
 @given(st.one_of(any_text, sse().map(bytes.decode), ndjson().map(bytes.decode)))
 def test_a_stream_is_cut_without_a_loss(text: str) -> None:
     stream = split_stream(text)

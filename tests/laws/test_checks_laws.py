@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -128,6 +129,7 @@ def test_a_text_says_what_it_says(text: str) -> None:
     assert compare(f"{text} ", text).alarms == ()
 
 
+@pytest.mark.slow
 @given(actual=texts, expected=texts, names=some_checks)
 def test_only_checks_that_are_on_speak_and_say_it_in_one_line(
     actual: str, expected: str, names: set[str]
@@ -187,6 +189,7 @@ def test_equal_numbers_pass_and_others_do_not(expected: int, actual: int, form: 
     assert expected == actual or alarms[0].check in {"numbers", "dates"}
 
 
+@pytest.mark.slow
 @given(number=st.integers(2, 500))
 def test_one_number_in_all_forms(number: int) -> None:
     reference = f"The archive holds {number} maps."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -117,6 +118,7 @@ def test_every_check_has_a_value_in_its_range(text: str, chunks: list[str], igno
         assert bool(check.value) == bool(check.faults)
 
 
+@pytest.mark.slow
 @given(text=texts, chunks=st.lists(texts, max_size=6), ignore=ignored)
 def test_a_run_is_the_same_text_on_both_sides(text: str, chunks: list[str], ignore: Ignore) -> None:
     alignment = aligned(chunks, text, ignore)

@@ -23,6 +23,7 @@ def split(pairs: list[tuple[float, bool]]) -> tuple[list[float], list[bool]]:
     return [score for score, _ in pairs], [same for _, same in pairs]
 
 
+@pytest.mark.slow
 @given(pairs=labelled)
 def test_recall_and_false_passes_only_grow_as_the_cut_falls(pairs: list[tuple[float, bool]]) -> None:
     result = classification.distinct_cuts(*split(pairs))
@@ -33,6 +34,7 @@ def test_recall_and_false_passes_only_grow_as_the_cut_falls(pairs: list[tuple[fl
     assert (result[-1].recall, result[-1].false_passes) == (1.0, 1.0)
 
 
+@pytest.mark.slow
 @given(pairs=labelled)
 def test_labels_turned_round_turn_the_area_round(pairs: list[tuple[float, bool]]) -> None:
     scores, same = split(pairs)
@@ -54,6 +56,7 @@ def test_no_cut_beats_the_balanced_one(pairs: list[tuple[float, bool]]) -> None:
     assert classification.cut_at(scores, same, best.at_least) == best
 
 
+@pytest.mark.slow
 @given(pairs=labelled, rule=st.sampled_from(RULES), share=st.floats(0, 1))
 def test_a_rule_is_kept_and_no_cut_further_on_keeps_it(pairs: Any, rule: Any, share: float) -> None:
     scores, same = split(pairs)

@@ -49,6 +49,7 @@ def tape(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tape]:
         yield used
 
 
+@pytest.mark.slow
 @given(before=ARGUMENTS, config=CONFIGS, with_sign=st.booleans())
 def test_only_the_commands_of_servers_are_replaced(
     before: list[str], config: dict[str, Any], with_sign: bool
@@ -85,6 +86,7 @@ def test_other_forms_of_arguments_stay(args: Any) -> None:
     assert relay_servers(args, None) == args
 
 
+@pytest.mark.slow
 @given(
     environ=st.dictionaries(
         TEXTS.filter(lambda name: name not in ("PYTHONPATH", child_processes.TICKET_VARIABLE)), TEXTS

@@ -29,6 +29,7 @@ def test_the_built_in_embedders_keep_the_contract(name: str) -> None:
     check_embedder(EMBEDDERS[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EMBEDDERS)
 @given(texts=st.lists(st.text(max_size=30), min_size=1, max_size=5))
 def test_any_texts_give_unit_rows_or_zeros_and_are_like_themselves(name: str, texts: list[str]) -> None:
@@ -61,6 +62,7 @@ matrices = arrays.arrays(
 )
 
 
+@pytest.mark.slow
 @given(a=matrices, b=matrices)
 def test_cosine_is_symmetric_and_from_minus_1_to_1(a: Any, b: Any) -> None:
     result = cosine(a, b)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,6 +44,7 @@ def record(path: Path, questions: list[str]) -> None:
     tape.close()
 
 
+@pytest.mark.slow
 @given(questions=QUESTIONS, faults=FAULTS)
 def test_after_its_faults_each_call_gets_what_it_gets_without(
     questions: list[str], faults: list[Fault]

@@ -71,6 +71,7 @@ def list_untracked(folder: Path, *arguments: str) -> set[str]:
     return {os.fsdecode(name) for name in done.stdout.split(b"\0") if name}
 
 
+@pytest.mark.slow
 @given(before=trees, after=trees)
 def test_changes_are_those_of_two_dictionaries(
     scratch: Path, before: dict[str, bytes], after: dict[str, bytes]
@@ -105,6 +106,7 @@ pieces = st.sampled_from(
 globs = st.lists(pieces, min_size=1, max_size=4).map("/".join)
 
 
+@pytest.mark.slow
 @needs_git
 @given(tree=trees, glob=globs)
 def test_a_pattern_matches_what_git_matches(checkout: Path, tree: dict[str, bytes], glob: str) -> None:
@@ -121,6 +123,7 @@ rule_lines = st.one_of(
 rule_files = st.lists(rule_lines, max_size=5).map("\n".join)
 
 
+@pytest.mark.slow
 @needs_git
 @given(tree=trees, top=rule_files, nested=rule_files)
 def test_what_is_ignored_is_what_git_ignores(
@@ -137,6 +140,7 @@ diff_texts = st.lists(st.sampled_from(["", "x", "y", "z", "+x", "-y", "@@", "\\"
 )
 
 
+@pytest.mark.slow
 @needs_git
 @pytest.mark.parametrize("aligned_lines", [file_changes.MAX_ALIGNED_LINES, 0])
 @scale_examples(0.5)

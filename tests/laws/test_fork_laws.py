@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.tapes import call, make_tape
@@ -90,6 +91,7 @@ def check_fork(bad: Run, forked: Sequence[Run], replaced: set[str]) -> None:
         assert not set(live) & {answer for _, answer in bad}
 
 
+@pytest.mark.slow
 @given(
     bad=RULES,
     edits=st.lists(RULES, min_size=1, max_size=2),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.containing_nli import ContainingNli
@@ -19,6 +20,7 @@ sentences = st.lists(words, min_size=1, max_size=8).map(lambda parts: " ".join(p
 texts = sentences | st.text(max_size=60)
 
 
+@pytest.mark.slow
 @given(answer=st.lists(texts, max_size=4).map(" ".join), contexts=st.lists(texts, max_size=3))
 def test_every_sentence_is_a_claim_or_left_out_and_every_claim_has_its_figures(
     answer: str, contexts: list[str]

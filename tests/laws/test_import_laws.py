@@ -81,6 +81,7 @@ CALLS = {
 }
 
 
+@pytest.mark.slow
 @given(texts, json_values)
 def test_literals_are_the_values_and_stay_in_their_line(text: str, value: Any) -> None:
     for literal, expected in (
@@ -97,6 +98,7 @@ def test_literals_are_the_values_and_stay_in_their_line(text: str, value: Any) -
         assert ast.literal_eval(call.keywords[0].value) == "{value}"
 
 
+@pytest.mark.slow
 @given(texts, st.lists(texts, max_size=4))
 def test_comments_and_docstrings_do_not_end(text: str, lines: list[str]) -> None:
     comments = [*format_comment(text, "    "), *format_code_comment(lines, "    ")]
@@ -134,6 +136,7 @@ def strip_lines(text: str) -> list[str]:
     return lines
 
 
+@pytest.mark.slow
 @scale_examples(0.4)
 @given(texts, texts, texts, st.data())
 def test_a_module_has_no_code_of_the_suite(title: str, first: str, second: str, data: st.DataObject) -> None:

@@ -70,12 +70,14 @@ def same(interactions: list[ForeignInteraction], listed: list[Any]) -> None:
         assert interaction.headers == {name: value for name, value in answered.items() if name not in dropped}
 
 
+@pytest.mark.slow
 @given(pairs, st.booleans())
 def test_yaml_of_vcrpy(listed: list[Any], packed: bool) -> None:
     data = by_vcrpy(listed, yamlserializer)
     same(read_back(gzip.compress(data) if packed else data, "a.yaml"), listed)
 
 
+@pytest.mark.slow
 @given(pairs)
 def test_json_of_vcrpy(listed: list[Any]) -> None:
     def is_text(body: bytes) -> bool:
@@ -97,6 +99,7 @@ def raw(body: bytes) -> bytes:
 PACKED: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress, "raw": raw}
 
 
+@pytest.mark.slow
 @given(bodies, st.sampled_from(sorted(PACKED)), st.booleans())
 @example(b"", "raw", False)
 @example(b"a", "raw", True)
@@ -108,6 +111,7 @@ def test_compressed_bodies(body: bytes, how: str, twice: bool) -> None:
     assert read_back(by_vcrpy(listed, yamlserializer), "a.yaml")[0].body == body
 
 
+@pytest.mark.slow
 @given(texts.filter(lambda text: text.isprintable()))
 def test_a_text_that_was_decoded_already_stays(text: str) -> None:
     for encoding in ("gzip", "deflate", "zstd", "br", "gzip, br"):
@@ -115,6 +119,7 @@ def test_a_text_that_was_decoded_already_stays(text: str) -> None:
         assert read_back(json.dumps(document).encode(), "a.json")[0].body == text.encode()
 
 
+@pytest.mark.slow
 @given(json_values)
 def test_parsed_bodies_mean_the_same(value: Any) -> None:
     import yaml
@@ -163,6 +168,7 @@ def test_a_file_cut_anywhere_is_refused_or_whole(name: str) -> None:
         assert back == whole, end
 
 
+@pytest.mark.slow
 @given(st.sampled_from(sorted(FILES)), st.data())
 def test_a_mangled_file_never_raises_anything_else(name: str, data: st.DataObject) -> None:
     mangled = bytearray(FILES[name])
@@ -188,6 +194,7 @@ messages = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(st.lists(messages, max_size=3), st.sampled_from(["interactions", "requests"]))
 def test_any_document_is_read_or_refused(listed: list[Any], layout: str) -> None:
     import yaml
@@ -198,6 +205,7 @@ def test_any_document_is_read_or_refused(listed: list[Any], layout: str) -> None
     refused_or_read(yaml.safe_dump(document).encode(), "a.yaml")
 
 
+@pytest.mark.slow
 @given(pairs, st.booleans())
 def test_what_was_read_can_be_converted(listed: list[Any], errors: bool) -> None:
     back = read_back(by_vcrpy(listed, yamlserializer), "a.yaml")

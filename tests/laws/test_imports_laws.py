@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,6 +66,7 @@ def lines_of(value: Any) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 @given(st.dictionaries(texts, values, min_size=1, max_size=4), st.lists(st.integers(0, 1), max_size=3))
 def test_each_key_of_a_yaml_file_has_its_line(value: dict[str, Any], gaps: list[int]) -> None:
     writer = Writer(gaps)
@@ -88,6 +90,7 @@ def check_lines(value: Any, written: Iterator[int]) -> None:
             check_lines(child, written)
 
 
+@pytest.mark.slow
 @given(st.lists(values, max_size=4) | st.dictionaries(texts, values, max_size=4), st.sampled_from([None, 1]))
 def test_json_is_read_alike_by_both_readers(value: Any, indent: int | None) -> None:
     text = json.dumps(value, indent=indent)
@@ -96,6 +99,7 @@ def test_json_is_read_alike_by_both_readers(value: Any, indent: int | None) -> N
     assert lines_of(by_json) == lines_of(by_yaml)
 
 
+@pytest.mark.slow
 @given(st.lists(values, max_size=4), st.lists(st.integers(0, 2), min_size=4, max_size=4))
 def test_each_of_json_lines_has_its_line(rows: list[Any], gaps: list[int]) -> None:
     lines: list[str] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,6 +42,7 @@ def match_json(text: str) -> JsonMatch:
     return result
 
 
+@pytest.mark.slow
 @given(value=values, layout=layouts, before=st.sampled_from(["", "\ufeff", " \r\n\t"]))
 def test_json_alone_comes_back(value: JsonValue, layout: dict[str, int], before: str) -> None:
     text = before + json.dumps(value, **layout) + "\n"  # type: ignore[arg-type]
@@ -50,6 +52,7 @@ def test_json_alone_comes_back(value: JsonValue, layout: dict[str, int], before:
     assert text[match.start : match.end] == text.strip("\ufeff \r\n\t")
 
 
+@pytest.mark.slow
 @given(
     value=values, layout=layouts, before=prose, after=prose, fence=st.sampled_from(["```", "~~~", "`````"])
 )
@@ -62,6 +65,7 @@ def test_json_in_a_fenced_block_comes_back(
     assert match.place == "fence"
 
 
+@pytest.mark.slow
 @given(value=documents, layout=layouts, before=prose, after=prose)
 def test_json_in_prose_comes_back(value: JsonValue, layout: dict[str, int], before: str, after: str) -> None:
     body = json.dumps(value, **layout)  # type: ignore[arg-type]
@@ -71,6 +75,7 @@ def test_json_in_prose_comes_back(value: JsonValue, layout: dict[str, int], befo
     assert text[match.start : match.end] == body
 
 
+@pytest.mark.slow
 @given(value=documents, cut=st.integers(1))
 def test_json_that_is_cut_off_is_never_taken_for_less(value: JsonValue, cut: int) -> None:
     text = json.dumps(value)
@@ -89,6 +94,7 @@ def test_any_text_gives_json_or_a_reason(text: str) -> None:
     assert json.dumps(strict) == json.dumps(result.value)
 
 
+@pytest.mark.slow
 @given(first=documents, second=documents, between=prose, before=prose)
 def test_two_documents_are_never_chosen_from(
     first: JsonValue, second: JsonValue, between: str, before: str
@@ -100,6 +106,7 @@ def test_two_documents_are_never_chosen_from(
         assert isinstance(result, JsonMatch if is_clear else NoJson), result
 
 
+@pytest.mark.slow
 @given(value=documents, cut=st.integers(1), before=prose, between=prose)
 def test_a_broken_document_beside_a_good_one_is_refused(
     value: JsonValue, cut: int, before: str, between: str
@@ -124,6 +131,7 @@ def test_what_is_found_alone_is_what_python_reads(text: str) -> None:
         assert json.dumps(json.loads(text.strip("\ufeff \r\n\t"))) == json.dumps(result.value)
 
 
+@pytest.mark.slow
 @given(value=values)
 def test_depth_is_that_of_the_deepest_value(value: JsonValue) -> None:
     def slow(value: JsonValue) -> int:

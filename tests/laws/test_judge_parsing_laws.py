@@ -147,6 +147,7 @@ def check(verdict: Reply, form: ReplyForm) -> None:
         assert verdict.score.is_integer()
 
 
+@pytest.mark.slow
 @scale_examples(10)
 @given(text=replies, form=st.sampled_from(SCALES), nonce=st.sampled_from(["", NONCE]))
 def test_any_reply_is_a_verdict_on_the_scale_or_an_error(text: str, form: ReplyForm, nonce: str) -> None:
@@ -162,6 +163,7 @@ prose = st.text(st.characters(codec="ascii", categories=["L", "Zs"]), max_size=4
 )
 
 
+@pytest.mark.slow
 @given(score=whole, reason=prose.filter(str.strip), before=prose, after=prose)
 def test_a_verdict_is_read_wherever_it_stands(score: int, reason: str, before: str, after: str) -> None:
     text = (
@@ -216,12 +218,14 @@ def test_prose_beside_json_may_not_contradict_it(score: int, other: int, beside:
     assert read_reply(text, ONE).score == (score if score == other else None)
 
 
+@pytest.mark.slow
 @given(text=replies, score=whole)
 def test_what_the_reason_says_never_changes_the_score(text: str, score: int) -> None:
     reply = json.dumps({"nonce": NONCE, "reason": f"x{text}", "score": score})
     assert read_reply(reply, ONE, nonce=NONCE).score == score
 
 
+@pytest.mark.slow
 @given(reply=st.text(max_size=300), cut=st.integers(min_value=1))
 def test_a_cut_off_reply_is_no_verdict(reply: str, cut: int) -> None:
     whole = json.dumps({"nonce": NONCE, "reason": f"ends. Score: 9, Reason: {reply}", "score": 3})
@@ -303,6 +307,7 @@ def test_the_kit_finds_an_answer_that_stands_in_the_prompt() -> None:
         check_judge(lambda model: Naive(quality().spec, model))
 
 
+@pytest.mark.slow
 @given(answer=st.one_of(st.text(min_size=1), replies), reply=replies)
 def test_no_answer_and_no_reply_break_the_judge(answer: str, reply: str) -> None:
     model = ScriptedModel(lambda _messages: reply)

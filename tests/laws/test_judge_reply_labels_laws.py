@@ -6,6 +6,7 @@ import json
 import math
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.strategies import scale_examples
@@ -97,6 +98,7 @@ def read(text: str, form: ReplyForm, nonce: str) -> Reply:
     return reply
 
 
+@pytest.mark.slow
 @scale_examples(2)
 @given(text=replies, nonce=st.sampled_from(["", NONCE]))
 def test_any_reply_is_what_was_offered_or_an_error(text: str, nonce: str) -> None:
@@ -113,6 +115,7 @@ prose = st.text(st.characters(codec="ascii", categories=["L", "Zs"]), max_size=3
 )
 
 
+@pytest.mark.slow
 @given(
     name=st.sampled_from(["pass", "fail"]),
     reason=prose.filter(str.strip),
@@ -122,6 +125,7 @@ def test_a_name_is_read_in_each_form(name: str, reason: str, form: str) -> None:
     assert read_reply(form.format(name, reason), CHOICES).name == name
 
 
+@pytest.mark.slow
 @given(text=replies, name=st.sampled_from(["pass", "fail"]))
 def test_what_the_reason_says_never_changes_the_verdict(text: str, name: str) -> None:
     reply = json.dumps({"nonce": NONCE, "reason": f"x{text}", "verdict": name})

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.strategies import clean_text, json_values
@@ -80,6 +81,7 @@ def test_no_two_rules_say_the_same_words(text: str, syntax: Syntax, by: Unit) ->
     assert all(one[1] <= other[0] for one, other in pairwise(spans))
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(BLOCKS), max_size=6), st.sampled_from(["\n", "\r\n"]), st.data())
 def test_to_cut_rules_at_once_is_to_cut_one_after_the_other(
     blocks: list[str], line_end: str, data: st.DataObject
@@ -112,6 +114,7 @@ def list_descriptions(value: Any) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @given(st.data(), json_values, st.booleans())
 def test_descriptions_are_those_of_the_values_of_json_and_any_cut_leaves_the_rest(
     data: st.DataObject, value: Any, as_ascii: bool

@@ -41,6 +41,7 @@ every_metric = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @every_metric
 @given(first=texts, second=texts)
 def test_the_range_is_0_to_1_and_the_type_float(metric: Metric, first: str, second: str) -> None:
@@ -49,12 +50,14 @@ def test_the_range_is_0_to_1_and_the_type_float(metric: Metric, first: str, seco
     assert 0.0 <= value <= 1.0
 
 
+@pytest.mark.slow
 @every_metric
 @given(text=texts)
 def test_a_text_is_like_itself(metric: Metric, text: str) -> None:
     assert metric(text, text) == 1.0
 
 
+@pytest.mark.slow
 @every_metric
 @given(first=texts, second=texts)
 def test_the_order_does_not_count(metric: Metric, first: str, second: str) -> None:

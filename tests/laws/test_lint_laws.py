@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.strategies import json_texts, scale_examples
@@ -48,6 +49,7 @@ def test_alterations_differ_from_the_answer_and_from_each_other_and_are_the_same
         assert len(first) >= 4
 
 
+@pytest.mark.slow
 @given(value=st.dictionaries(st.text(max_size=3), values, max_size=4))
 def test_json_whose_keys_are_dropped_or_retyped_stays_json(value: dict[str, Any]) -> None:
     text = json.dumps(value, ensure_ascii=False)
@@ -98,6 +100,7 @@ def test_each_kind_of_alteration_is_made() -> None:
     assert not {"Anna", "Oslo"} & set(renamed.split())
 
 
+@pytest.mark.slow
 def test_a_long_answer_is_not_repeated_often() -> None:
     answer = "On 3 March 2025 Anna is not in Berlin, 4,512.75 {[" * 8_000
     assert max(len(str(alteration.answer)) for alteration in iter_alterations(answer)) < 3 * len(answer)

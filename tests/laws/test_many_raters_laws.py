@@ -42,6 +42,7 @@ def test_rank_correlation_knows_order_alone(items: list[tuple[int, int]]) -> Non
         assert correlation(a, a) == pytest.approx(1)
 
 
+@pytest.mark.slow
 @given(items=pairs, weights=st.sampled_from([None, "quadratic"]))
 def test_an_interval_lies_on_the_scale_and_narrows_with_confidence(
     items: list[tuple[int, int]], weights: Any
@@ -70,6 +71,7 @@ human = st.lists(st.none() | numbers, min_size=1, max_size=3)
 answers = st.lists(st.tuples(human, st.none() | st.floats(1, 5)), min_size=1, max_size=20)
 
 
+@pytest.mark.slow
 @given(pairs=answers, pass_at=st.none() | st.floats(1, 5))
 def test_a_calibration_is_never_nan_and_the_order_of_the_answers_does_not_count(
     pairs: Any, pass_at: float | None
@@ -90,6 +92,7 @@ def test_a_calibration_is_never_nan_and_the_order_of_the_answers_does_not_count(
     assert len(AgreementRequirements().compare_figures(figures)) in (0, 2)
 
 
+@pytest.mark.slow
 @given(
     value=st.recursive(
         st.none() | st.booleans() | st.floats() | st.text(max_size=5),

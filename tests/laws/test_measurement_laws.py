@@ -6,6 +6,7 @@ import json
 import math
 from typing import Any
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from support.strategies import any_text, json_objects, json_values
@@ -47,6 +48,7 @@ def measurements(draw: st.DrawFn) -> Measurement:
     )
 
 
+@pytest.mark.slow
 @given(measurements())
 def test_the_wire_gives_back_what_went_in(measurement: Measurement) -> None:
     wire = measurement.to_wire()
@@ -54,11 +56,13 @@ def test_the_wire_gives_back_what_went_in(measurement: Measurement) -> None:
     assert Measurement.from_wire(json.loads(json.dumps(wire, ensure_ascii=False).encode())) == measurement
 
 
+@pytest.mark.slow
 @given(measurements(), json_values)
 def test_a_newer_version_may_say_more(measurement: Measurement, more: Any) -> None:
     assert Measurement.from_wire({**measurement.to_wire(), "of a later version": more}) == measurement
 
 
+@pytest.mark.slow
 @given(measurements())
 def test_the_status_follows_from_value_and_threshold(measurement: Measurement) -> None:
     if measurement.value is None:

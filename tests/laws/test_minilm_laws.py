@@ -15,6 +15,7 @@ pytest.importorskip("tokenizers")
 several = st.lists(st.text(max_size=30), min_size=1, max_size=4)
 
 
+@pytest.mark.slow
 @scale_examples(0.25)
 @given(texts=several)
 def test_rows_are_of_unit_length_exactly_where_there_are_tokens(texts: list[str]) -> None:
@@ -28,6 +29,7 @@ def test_rows_are_of_unit_length_exactly_where_there_are_tokens(texts: list[str]
         np.testing.assert_allclose(np.linalg.norm(result.vectors, axis=1), 1, atol=1e-5)
 
 
+@pytest.mark.slow
 @scale_examples(0.12)
 @given(texts=several, data=st.data())
 def test_company_and_order_do_not_count(texts: list[str], data: st.DataObject) -> None:

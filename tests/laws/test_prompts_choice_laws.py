@@ -26,6 +26,7 @@ def build(name: str, *shares: float) -> Choice[str]:
     return Choice(name, [(f"v{n}", value) for n, value in enumerate(shares)], rest, split={}, ends=0)
 
 
+@pytest.mark.slow
 @given(name=st.text(), shares=st.lists(st.floats(0, 0.2), max_size=5), keys=keys)
 def test_a_choice_depends_on_the_arguments_alone(name: str, shares: list[float], keys: list[Key]) -> None:
     first, second = build(name, *shares), build(name, *shares)
@@ -58,6 +59,7 @@ def test_a_third_version_keeps_its_users_while_the_others_stay(shares: list[floa
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "shares", [(0.1,), (0.5,), (0.01, 0.3), (0.25, 0.25, 0.25, 0.25), (0.0, 1.0), (0.2, 0.0, 0.3)]
 )

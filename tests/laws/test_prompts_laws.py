@@ -47,6 +47,7 @@ def prompt(folder: Path) -> Prompt:
     return read_prompt(path, name="p", version="v1")
 
 
+@pytest.mark.slow
 @given(question=values, context=st.lists(values, max_size=3))
 def test_a_value_is_found_verbatim_and_opens_no_message(
     prompt: Prompt, question: str, context: list[str]
@@ -91,6 +92,7 @@ def rendered(prompt: Prompt) -> RenderedPrompt | PromptError:
         return error
 
 
+@pytest.mark.slow
 @scale_examples(4)
 @given(content=anything)
 def test_reading_and_rendering_raise_nothing_but_a_prompt_error(folder: Path, content: bytes) -> None:
@@ -105,6 +107,7 @@ def test_reading_and_rendering_raise_nothing_but_a_prompt_error(folder: Path, co
         assert len(str(made).splitlines()) == 1
 
 
+@pytest.mark.slow
 @given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r{"), min_size=1))
 def test_line_ends_never_change_a_fingerprint(folder: Path, text: str) -> None:
     content = f"user:\n.{text}\n.".encode()

@@ -22,6 +22,7 @@ def test_both_know_the_same_metrics() -> None:
     assert list(SCORERS) == list(METRICS)
 
 
+@pytest.mark.slow
 @given(run=runs, relevant=qrels)
 def test_each_query_scores_as_it_does_alone(
     run: dict[str, list[str]], relevant: dict[str, dict[str, int]]
@@ -38,6 +39,7 @@ def test_each_query_scores_as_it_does_alone(
     assert scores.lengths.tolist() == [len(run.get(query, [])) for query in scores.queries]
 
 
+@pytest.mark.slow
 @given(run=runs, relevant=qrels, depth=st.integers(1, 10))
 def test_a_depth_is_a_run_of_that_length(
     run: dict[str, list[str]], relevant: dict[str, dict[str, int]], depth: int
@@ -49,6 +51,7 @@ def test_a_depth_is_a_run_of_that_length(
     }
 
 
+@pytest.mark.slow
 @given(run=runs, relevant=qrels, level=st.integers(1, 3))
 def test_a_level_moves_the_grades(
     run: dict[str, list[str]], relevant: dict[str, dict[str, int]], level: int

@@ -8,6 +8,7 @@ import json
 from typing import Any
 from urllib.parse import quote, unquote
 
+import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from support.strategies import any_text, clean_text, json_values
@@ -40,6 +41,7 @@ def event(text: str) -> dict[str, Any]:
     return {"id": "chatcmpl-1", "choices": [{"index": 0, "delta": {"content": text}}]}
 
 
+@pytest.mark.slow
 @given(
     cut_texts(),
     st.booleans(),
@@ -58,6 +60,7 @@ def test_sse(cut: tuple[str, list[str]], ascii_only: bool, end: str, between: st
     assert REDACTOR.clean(made.encode()) == made.encode()
 
 
+@pytest.mark.slow
 @given(cut_texts())
 def test_lines_of_json(cut: tuple[str, list[str]]) -> None:
     expected, pieces = cut
@@ -69,6 +72,7 @@ def test_lines_of_json(cut: tuple[str, list[str]]) -> None:
     assert not REDACTOR.leaks(made)
 
 
+@pytest.mark.slow
 @given(cut_texts(), st.booleans())
 def test_frames(cut: tuple[str, list[str]], wrapped: bool) -> None:
     expected, pieces = cut
@@ -86,6 +90,7 @@ def test_frames(cut: tuple[str, list[str]], wrapped: bool) -> None:
     assert "".join(text["delta"]["text"] for text in texts) == expected
 
 
+@pytest.mark.slow
 @given(st.lists(json_values, max_size=6), st.sampled_from(["data: {}\n\n", "{}\n", "data:{}\r\n\r\n"]))
 def test_streams_without_a_secret_keep_their_bytes(values: list[Any], line: str) -> None:
     body = "".join(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from urllib.parse import quote
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from support.strategies import any_text, clean_text, json_values
@@ -42,6 +43,7 @@ def test_a_known_secret_is_gone_in_json_and_urls(secret: str, around: str) -> No
         assert not redactor.leaks(made.encode())
 
 
+@pytest.mark.slow
 @given(secrets, json_values)
 def test_json_stays_json(secret: str, value: object) -> None:
     assume("\\" not in secret)
@@ -51,6 +53,7 @@ def test_json_stays_json(secret: str, value: object) -> None:
     assert json.loads(redactor.clean(body))["secret"] == MASK
 
 
+@pytest.mark.slow
 @given(st.sets(secrets, max_size=4), st.binary(max_size=200))
 def test_twice_is_once(known: set[str], data: bytes) -> None:
     redactor = Redactor(known=known)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import cache
 from xml.etree import ElementTree as ET
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -68,6 +69,7 @@ def known_shapes() -> frozenset[tuple[str, tuple[str, ...]]]:
     return frozenset(shape for page in pages for shape in Page(page).skeleton())
 
 
+@pytest.mark.slow
 @scale_examples(0.5)
 @given(any_text)
 def test_a_page_holds_no_element_that_is_not_its_own_and_every_character(text: str) -> None:
@@ -82,6 +84,7 @@ def test_a_page_holds_no_element_that_is_not_its_own_and_every_character(text: s
     assert escape_invisible(text) in page.text
 
 
+@pytest.mark.slow
 @given(any_text, st.integers(0, 200), st.booleans(), st.integers(-1, 2))
 def test_a_terminal_is_not_steered(text: str, width: int, ascii: bool, verbosity: int) -> None:  # noqa: A002 -- as the argument is called
     section = terminal.build_section(everywhere(text), width=width, ascii=ascii, verbosity=verbosity)
@@ -157,6 +160,7 @@ def blocks_of_plain_text(build: Callable[[str], Run]) -> list[str]:
 _OURS = re.compile(r"</?(?:details|summary)>|<br>|\b[\d.]+/10\b")
 
 
+@pytest.mark.slow
 @example("```")
 @example("`" * 100)
 @example(" ` ")
@@ -173,6 +177,7 @@ def test_markdown_holds_foreign_text_in_code_alone(text: str) -> None:
         assert len(written.encode()) <= markdown.MAX_BYTES
 
 
+@pytest.mark.slow
 @given(any_text)
 def test_every_annotation_is_one_command_of_ours(text: str) -> None:
     lines = list(ci_formats.format_annotations(compared(text), {}))
@@ -183,6 +188,7 @@ def test_every_annotation_is_one_command_of_ours(text: str) -> None:
         assert "##[" not in line
 
 
+@pytest.mark.slow
 @given(any_text)
 def test_other_programs_read_what_is_written_for_them(text: str) -> None:
     run = compared(text)
@@ -205,6 +211,7 @@ def test_properties_are_valid_xml_with_unique_names(text: str) -> None:
         assert [(parsed.get("name"), parsed.get("value")) for parsed in again] == result
 
 
+@pytest.mark.slow
 @given(any_text)
 def test_a_run_file_reads_back_as_it_was_written(text: str) -> None:
     written = everywhere(text).to_json()

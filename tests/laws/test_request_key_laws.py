@@ -6,6 +6,7 @@ import json
 from typing import Any
 from urllib.parse import urlencode
 
+import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from support.strategies import any_text, json_objects, json_values
@@ -48,6 +49,7 @@ def respelled(draw: st.DrawFn) -> tuple[bytes, bytes]:
     return spelled(value), spelled(shuffled(value, draw))
 
 
+@pytest.mark.slow
 @given(respelled())
 def test_order_and_white_space_do_not_count(bodies: tuple[bytes, bytes]) -> None:
     assert key(bodies[0]) == key(bodies[1])
@@ -57,6 +59,7 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
+@pytest.mark.slow
 @given(json_values, json_values)
 def test_another_value_is_another_question(first: Any, second: Any) -> None:
     assume(canonical(first) != canonical(second))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.judged_runs import run_of, verdict
@@ -89,6 +90,7 @@ def runs(draw: st.DrawFn) -> Run:
     return run_of(*records)
 
 
+@pytest.mark.slow
 @scale_examples(0.5)
 @given(runs(), st.lists(verdicts(), min_size=1, max_size=4))
 def test_new_verdicts_make_a_run_that_can_be_read_and_judged_again(
@@ -109,6 +111,7 @@ def test_new_verdicts_make_a_run_that_can_be_read_and_judged_again(
     assert all(made.records[number] == run.records[number] for number in untouched)
 
 
+@pytest.mark.slow
 @scale_examples(0.5)
 @given(runs())
 def test_the_same_verdicts_change_no_outcome_and_no_message(run: Run) -> None:
@@ -127,6 +130,7 @@ def test_the_same_verdicts_change_no_outcome_and_no_message(run: Run) -> None:
     )
 
 
+@pytest.mark.slow
 @scale_examples(0.5)
 @given(runs(), st.lists(verdicts(), min_size=1, max_size=4))
 def test_every_text_is_printed_on_lines_of_its_own(run: Run, given_: list[Measurement]) -> None:
@@ -138,6 +142,7 @@ def test_every_text_is_printed_on_lines_of_its_own(run: Run, given_: list[Measur
         assert line.isprintable()
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(st.integers(1, 10), st.integers(-6, 6)), min_size=18, max_size=60),
     st.integers(3, 8),

@@ -47,6 +47,7 @@ def test_what_stands_behind_the_cut_does_not_count(
         assert metric(ranking, relevant, k) == metric(ranking[:k], relevant, k), name
 
 
+@pytest.mark.slow
 @given(ranking=rankings, relevant=judgements, k=cuts)
 def test_nothing_relevant_gives_zero(ranking: list[str], relevant: dict[str, int], k: int | None) -> None:
     missed = [id_ for id_ in ranking if relevant.get(id_, 0) <= 0]
@@ -62,6 +63,7 @@ def test_the_best_ranking_scores_1(relevant: dict[str, int], rest: list[str]) ->
         assert metric(ranking, relevant, len(best)) == pytest.approx(1.0), name
 
 
+@pytest.mark.slow
 @given(ranking=rankings, relevant=judgements, k=cuts, data=st.data())
 def test_lifting_a_relevant_id_over_another_never_lowers_the_score(
     ranking: list[str], relevant: dict[str, int], k: int | None, data: st.DataObject
@@ -108,6 +110,7 @@ texts = st.text(max_size=30) | st.lists(st.sampled_from(["red", "blue", "the", "
 )
 
 
+@pytest.mark.slow
 @given(corpus=st.lists(texts, min_size=1, max_size=8), query=texts, k=st.integers(1, 10))
 def test_a_search_keeps_its_promises(corpus: list[str], query: str, k: int) -> None:
     retriever = InMemoryRetriever([Chunk(id=str(n), text=text) for n, text in enumerate(corpus)])
@@ -120,6 +123,7 @@ def test_a_search_keeps_its_promises(corpus: list[str], query: str, k: int) -> N
     assert retriever.search(query, k + 1).items[:k] == hits.items
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_tokens_are_the_same_in_every_case(text: str) -> None:
     words = tokenize(text)

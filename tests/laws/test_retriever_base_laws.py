@@ -52,6 +52,7 @@ def dense(chunks: Sequence[Chunk]) -> DenseRetriever:
     return DenseRetriever(chunks, embedder=Letters())
 
 
+@pytest.mark.slow
 @given(corpus=corpora, query=texts, k=cuts)
 def test_the_hits_are_those_of_the_whole_matrix_sorted(corpus: list[Chunk], query: str, k: int) -> None:
     hits = dense(corpus).search(query, k)
@@ -69,6 +70,7 @@ def test_the_hits_are_those_of_the_whole_matrix_sorted(corpus: list[Chunk], quer
             assert int(first.id[1:]) < int(second.id[1:])
 
 
+@pytest.mark.slow
 @given(corpus=corpora, query=texts, k=cuts)
 def test_more_hits_begin_with_the_fewer(corpus: list[Chunk], query: str, k: int) -> None:
     retriever = dense(corpus)
@@ -76,6 +78,7 @@ def test_more_hits_begin_with_the_fewer(corpus: list[Chunk], query: str, k: int)
     assert list(retriever.search(query, k)) == list(everything)[:k]
 
 
+@pytest.mark.slow
 @given(corpus=corpora, query=texts, wanted=st.lists(languages, min_size=1, unique=True), words=st.booleans())
 def test_a_filter_gives_the_hits_that_fit_and_no_others(
     corpus: list[Chunk], query: str, wanted: list[str], words: bool

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.strategies import any_text, clean_text, json_objects
@@ -48,6 +49,7 @@ def runs(draw: st.DrawFn) -> Run:
     return Run(records=tuple(records), meta=draw(objects), notes=tuple(draw(st.lists(text, max_size=2))))
 
 
+@pytest.mark.slow
 @given(runs())
 def test_a_run_comes_back_as_it_was_and_is_written_as_it_was(run: Run) -> None:
     written = run.to_json()
@@ -66,6 +68,7 @@ def refusal(text: str) -> str:
     return ""
 
 
+@pytest.mark.slow
 @given(json_objects, objects)
 def test_whatever_is_in_a_run_file_is_read_or_refused(record: dict[str, Any], other: dict[str, Any]) -> None:
     form = {"schema": "pytest-llmops/run/2", "records": [{"nodeid": "t", "facts": other}, record]}
@@ -84,6 +87,7 @@ shaped = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(st.dictionaries(st.sampled_from(FIELDS), shaped, min_size=1, max_size=8), max_size=3))
 def test_records_of_any_form_are_read_or_refused_and_what_is_read_can_be_written(records: Json) -> None:
     document = {"schema": "pytest-llmops/run/2", "records": records}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,6 +49,7 @@ def exactly(value: Any) -> dict[str, Any]:
     return {"const": value}
 
 
+@pytest.mark.slow
 @given(value=containers, layout=layouts, cut=st.integers(0))
 def test_no_beginning_of_what_fits_is_called_wrong(value: Any, layout: dict[str, Any], cut: int) -> None:
     text = json.dumps(value, **layout)
@@ -74,6 +76,7 @@ def test_a_beginning_only_grows(value: Any, layout: dict[str, Any], cut: int, mo
 SCHEMA = {"properties": {"a": {"type": "integer", "minimum": 0}}, "required": ["a", "b"]}
 
 
+@pytest.mark.slow
 @given(wrong=st.sampled_from([[], "x", None, -1]), rest=containers, cut=st.integers(0))
 def test_a_closed_field_that_is_wrong_is_reported_whatever_follows(wrong: Any, rest: Any, cut: int) -> None:
     text = json.dumps({"a": wrong, "b": rest})

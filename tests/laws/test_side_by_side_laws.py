@@ -15,6 +15,7 @@ CASES = st.lists(st.tuples(*[st.lists(LEVELS, min_size=3, max_size=3)] * 2), min
 MIRROR = {"better": "worse", "worse": "better"}
 
 
+@pytest.mark.slow
 @given(CASES)
 @scale_examples(0.2)
 def test_swapping_the_sides_turns_the_verdict(cases: list[tuple[list[float], list[float]]]) -> None:
@@ -26,6 +27,7 @@ def test_swapping_the_sides_turns_the_verdict(cases: list[tuple[list[float], lis
     assert back.status == MIRROR.get(there.status, there.status)
 
 
+@pytest.mark.slow
 @given(CASES)
 @scale_examples(0.2)
 def test_a_variant_is_equivalent_to_itself_or_undecided(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,6 +55,7 @@ SPELLINGS = st.sampled_from([spell_json, spell_text_in_json, spell_events, repr]
 THOUGHTS = st.sampled_from([(form, member) for form in THOUGHT_FORMS for member in form.members])
 
 
+@pytest.mark.slow
 @given(
     secret=SECRETS,
     name=SECRET_NAMES,
@@ -129,6 +131,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(before=VALUES, after=VALUES)
 def test_a_thought_in_json_is_found(before: object, after: object) -> None:
     thought = {"type": "thinking", "signature": "EqkE"}

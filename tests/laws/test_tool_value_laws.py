@@ -102,6 +102,7 @@ def test_a_recorded_value_is_made_again(value: Any) -> None:
     assert type(again) is type(value)
 
 
+@pytest.mark.slow
 @given(
     value=st.recursive(PLAIN, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=6)
 )
@@ -124,6 +125,7 @@ def test_reading_a_hostile_recording_gives_a_value_or_an_error(value: Any) -> No
             continue
 
 
+@pytest.mark.slow
 @given(before=VALUES, after=VALUES)
 def test_two_values_have_a_difference_if_they_are_not_the_same(before: Any, after: Any) -> None:
     old, new = json.loads(json.dumps(encode(before))), json.loads(json.dumps(encode(after)))

@@ -108,6 +108,7 @@ def read_back(form: Form, answer: TracedAnswer) -> Call:
     return read_call(exchange(form.url, form.request, encoded.body, kind=kind, status=encoded.status))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.url.rpartition("/")[2])
 @scale_examples(1)
 @given(data=st.data())

@@ -129,17 +129,20 @@ objects = st.dictionaries(st.sampled_from(FIELDS), shaped, max_size=4)
 statuses = st.sampled_from([200, 429, None])
 
 
+@pytest.mark.slow
 @given(shaped, shaped, urls, kinds, statuses)
 def test_any_json(request: Any, reply: Any, url: str, kind: str, status: int | None) -> None:
     passes(request, url, kind, json.dumps(reply).encode(), status)
 
 
+@pytest.mark.slow
 @given(objects, objects, urls)
 def test_any_objects(request: Any, reply: Any, url: str) -> None:
     passes(request, url, "application/json", json.dumps(reply).encode())
     passes({"model": "m", **request}, url, "application/json", json.dumps([reply, request]).encode())
 
 
+@pytest.mark.slow
 @given(objects, st.lists(objects, max_size=4), urls)
 def test_any_lines(request: Any, events: list[Any], url: str) -> None:
     passes(
@@ -150,6 +153,7 @@ def test_any_lines(request: Any, events: list[Any], url: str) -> None:
     )
 
 
+@pytest.mark.slow
 @given(objects, st.lists(objects, max_size=4), st.sampled_from(PLACES))
 def test_any_frames(request: Any, events: list[Any], url: str) -> None:
     named = [{name: entry} for event in events for name, entry in event.items()]
@@ -158,6 +162,7 @@ def test_any_frames(request: Any, events: list[Any], url: str) -> None:
         passes(request, url, "application/vnd.amazon.eventstream", body[:-5])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES, ids=range(len(PLACES)))
 @scale_examples(0.15)
 @given(objects, objects, statuses)
@@ -166,6 +171,7 @@ def test_nothing_of_anybody_s_shape_raises(place: str, request: Any, reply: Any,
     passes(request, place, "text/event-stream", f"data: {json.dumps(reply)}\n\n".encode())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [50, 150, 450, 900, 50_000])
 @pytest.mark.parametrize("key", ["messages", "tools", "parameters", "content", "args", "input"])
 def test_no_depth_raises(key: str, depth: int) -> None:
@@ -179,12 +185,14 @@ def test_no_depth_raises(key: str, depth: int) -> None:
         passes(request, place, "application/json", deep)
 
 
+@pytest.mark.slow
 @given(shaped, st.lists(shaped, max_size=4), urls, st.sampled_from(["\n\n", "\r\n\r\n", "\n"]))
 def test_any_stream(request: Any, events: list[Any], url: str, end: str) -> None:
     body = "".join(f"data: {json.dumps(event)}{end}" for event in events)
     passes(request, url, "text/event-stream", body.encode())
 
 
+@pytest.mark.slow
 @given(shaped, st.binary(max_size=100), urls, kinds)
 def test_any_bytes(request: Any, body: bytes, url: str, kind: str) -> None:
     passes(request, url, kind, body)

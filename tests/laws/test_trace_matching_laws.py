@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.exchanges import exchange
@@ -130,6 +131,7 @@ def spell(url: str, body: Json) -> list[str]:
     return list(spell_request(write_chat_request(read_call(exchange(url, body, b"")))).messages)
 
 
+@pytest.mark.slow
 @given(CONVERSATIONS)
 def test_a_conversation_is_the_same_in_every_format(conversation: Json) -> None:
     held = spell_messages(write_chat(conversation))
@@ -148,6 +150,7 @@ def test_a_conversation_is_the_same_in_every_format(conversation: Json) -> None:
     assert spell(url, write_gemini(conversation)) == spell_messages(write_chat(gemini))
 
 
+@pytest.mark.slow
 @given(CONVERSATIONS, CONVERSATIONS)
 def test_other_conversations_are_others(first: Json, second: Json) -> None:
     def strip(conversation: Json) -> Json:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.exchanges import AWS, NDJSON, SSE, converse_stream, exchange, ndjson, sse
@@ -47,6 +48,7 @@ def same(url: str, stream_url: str, whole: Any, body: bytes, kind: str) -> None:
     assert live.unread == ""
 
 
+@pytest.mark.slow
 @given(st.data(), answers())
 def test_openai_chat(data: st.DataObject, answer: dict[str, Any]) -> None:
     calls = [
@@ -79,6 +81,7 @@ def test_openai_chat(data: st.DataObject, answer: dict[str, Any]) -> None:
     same(url, url, whole, sse(events), SSE)
 
 
+@pytest.mark.slow
 @given(st.data(), answers())
 def test_anthropic(data: st.DataObject, answer: dict[str, Any]) -> None:
     blocks: list[Any] = [
@@ -124,6 +127,7 @@ def test_anthropic(data: st.DataObject, answer: dict[str, Any]) -> None:
     same(url, url, whole, sse(events), SSE)
 
 
+@pytest.mark.slow
 @given(st.data(), answers(), st.booleans())
 def test_gemini(data: st.DataObject, answer: dict[str, Any], array: bool) -> None:
     calls = [
@@ -151,6 +155,7 @@ def test_gemini(data: st.DataObject, answer: dict[str, Any], array: bool) -> Non
     same(f"{base}:generateContent", f"{base}:streamGenerateContent", whole, body, kind)
 
 
+@pytest.mark.slow
 @given(st.data(), answers(), st.sampled_from([NDJSON, "application/json"]))
 def test_ollama(data: st.DataObject, answer: dict[str, Any], kind: str) -> None:
     calls = [{"function": {"name": name, "arguments": value}} for _, name, value in answer["calls"]]
@@ -173,6 +178,7 @@ def test_ollama(data: st.DataObject, answer: dict[str, Any], kind: str) -> None:
     same(url, url, {"model": "m", "message": message, **end}, ndjson(lines), kind)
 
 
+@pytest.mark.slow
 @given(st.data(), answers())
 def test_bedrock_converse(data: st.DataObject, answer: dict[str, Any]) -> None:
     uses = [
@@ -205,6 +211,7 @@ def test_bedrock_converse(data: st.DataObject, answer: dict[str, Any]) -> None:
     same(f"{base}/converse", f"{base}/converse-stream", whole, converse_stream(events), AWS)
 
 
+@pytest.mark.slow
 @given(st.data(), answers())
 def test_cohere(data: st.DataObject, answer: dict[str, Any]) -> None:
     calls = [

@@ -52,6 +52,7 @@ def test_the_p_value_is_the_share_of_all_exchanges(trials: list[TrialPair]) -> N
     assert exchange_trials(named) == pytest.approx(count_all_exchanges(trials), abs=1e-12)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(*[st.lists(LEVELS, min_size=3, max_size=3)] * 2), min_size=10, max_size=14), st.data()
 )
@@ -71,6 +72,7 @@ def test_names_and_order_of_the_cases_do_not_matter(
             assert getattr(metric, field) == pytest.approx(getattr(other, field), abs=1e-9)
 
 
+@pytest.mark.slow
 @given(TRIALS)
 def test_swapping_the_sides_turns_the_change_around(trials: dict[str, TrialPair]) -> None:
     swapped = {case: TrialPair(pair.after, pair.before) for case, pair in trials.items()}
@@ -83,6 +85,7 @@ def test_swapping_the_sides_turns_the_change_around(trials: dict[str, TrialPair]
         assert abs(errors[0].standard_error - errors[1].standard_error) < 1e-12
 
 
+@pytest.mark.slow
 @given(TRIALS, st.floats(0, 1))
 def test_lower_scores_after_never_raise_the_change(trials: dict[str, TrialPair], loss: float) -> None:
     worse = {
@@ -92,6 +95,7 @@ def test_lower_scores_after_never_raise_the_change(trials: dict[str, TrialPair],
     assert trial_change.mean_change(worse) <= trial_change.mean_change(trials) + 1e-12
 
 
+@pytest.mark.slow
 @given(TRIALS)
 def test_the_change_is_within_its_likely_range_and_never_ruled_out(trials: dict[str, TrialPair]) -> None:
     likely = bound_range(trials, 0.05)
@@ -106,6 +110,7 @@ def test_the_change_is_within_its_likely_range_and_never_ruled_out(trials: dict[
     assert lower <= likely[0]
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10_000))
 @scale_examples(0.5)
 def test_nothing_changed_is_red_no_more_often_than_alpha(seed: int) -> None:

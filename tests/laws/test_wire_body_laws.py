@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from support.strategies import any_text, clean_text, json_texts, json_values
@@ -45,6 +46,7 @@ def test_arbitrary_text(text: str) -> None:
     comes_back(text.encode("utf-8", "surrogatepass"))
 
 
+@pytest.mark.slow
 @given(json_texts())
 def test_json_in_many_spellings(text: str) -> None:
     comes_back(text.encode())
@@ -95,6 +97,7 @@ lines = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(
     st.lists(lines, max_size=8),
     st.sampled_from(["\n", "\r\n", "\r", "\n\n", "\r\n\r\n", "\n\r\n"]),
@@ -106,11 +109,13 @@ def test_streams_with_all_line_ends(parts: list[str], end: str, last: str) -> No
     comes_back(("data: first" + end + end.join(parts) + last).encode())
 
 
+@pytest.mark.slow
 @given(st.lists(st.one_of(any_text, json_values.map(lambda value: f"data: {json.dumps(value)}")), max_size=5))
 def test_says_never_fails(listed: list[str]) -> None:
     assert isinstance(stream_text(listed), str)
 
 
+@pytest.mark.slow
 @given(json_values)
 def test_anything_else_in_a_file_is_a_body_or_a_cassette_error(value: Any) -> None:
     for read in (unfold_body, unfold_stream, check_body, check_answer, check_request):
@@ -120,6 +125,7 @@ def test_anything_else_in_a_file_is_a_body_or_a_cassette_error(value: Any) -> No
             assert str(error)  # noqa: PT017
 
 
+@pytest.mark.slow
 @given(st.sampled_from(["json", "text", "events", "base64"]), json_values, st.dictionaries(st.sampled_from(["style", "tail", "newline"]), st.one_of(json_values, st.sampled_from(["compact", "\n", "\r\n"]))))  # fmt: skip
 def test_a_body_with_wrong_insides_is_a_cassette_error(form: str, inside: Any, more: dict[str, Any]) -> None:
     stored = {form: inside, **more}

@@ -103,6 +103,7 @@ def test_a_rise_of_all_cases_is_more_than_chance_and_turns_nothing_red() -> None
     assert fell["cost"].status == "fell"
 
 
+@pytest.mark.slow
 def test_an_unchanged_suite_seldom_rises_or_falls() -> None:
     moved = 0
     for seed in range(60):

@@ -89,6 +89,7 @@ def test_an_agent_that_has_the_skill_already_is_refused(tmp_path: Path) -> None:
     check_message(str(error.value).replace(str(tmp_path), "FOLDER"))
 
 
+@pytest.mark.slow
 def test_the_older_version_is_that_of_the_branch_before_and_after_the_merge(tmp_path: Path) -> None:
     write(tmp_path, **SKILL)
     (tmp_path / "refunds/SKILL.md").chmod(0o755)
@@ -115,6 +116,7 @@ def test_the_older_version_is_that_of_the_branch_before_and_after_the_merge(tmp_
     assert skill_arms(tmp_path / "refunds", old="HEAD~1") == uncommitted
 
 
+@pytest.mark.slow
 def test_the_older_version_of_a_single_file_and_of_a_branch_of_origin(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
@@ -127,6 +129,7 @@ def test_the_older_version_of_a_single_file_and_of_a_branch_of_origin(tmp_path: 
     assert by_name(skill_arms(clone / "AGENTS.md", old="main"))["old"].text == "Be kind.\n"
 
 
+@pytest.mark.slow
 def test_a_file_that_was_deleted_for_a_while_has_its_last_version(tmp_path: Path) -> None:
     commit(tmp_path, "first", **{"AGENTS.md": "Be kind.\n"})
     commit(tmp_path, "gone", **{"AGENTS.md": None})
@@ -134,6 +137,7 @@ def test_a_file_that_was_deleted_for_a_while_has_its_last_version(tmp_path: Path
     assert by_name(skill_arms(tmp_path / "AGENTS.md", old="main"))["old"].text == "Be kind.\n"
 
 
+@pytest.mark.slow
 def test_what_was_no_skill_yet_is_no_older_version(tmp_path: Path) -> None:
     commit(tmp_path, "a file", refunds="Pay it back.\n")
     commit(tmp_path, "gone", refunds=None)
@@ -142,6 +146,7 @@ def test_what_was_no_skill_yet_is_no_older_version(tmp_path: Path) -> None:
     assert list(by_name(skill_arms(tmp_path / "refunds", old="main"))) == ["without", "new"]
 
 
+@pytest.mark.slow
 def test_a_shallow_clone_says_how_to_get_the_older_version(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
@@ -153,6 +158,7 @@ def test_a_shallow_clone_says_how_to_get_the_older_version(tmp_path: Path) -> No
     check_message(str(error.value))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "old",
     ["main", "mian", "--help", "HEAD:refunds", "a b"],

@@ -41,6 +41,7 @@ def test_published_examples(table: list[list[int]], kappa: float, share: float) 
     assert confusion(a, b) == {(i, j): n for i, row in enumerate(table) for j, n in enumerate(row) if n}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", [None, "quadratic"])
 def test_equals_scikit_learn(weights: Any) -> None:
     rng = np.random.default_rng(3)
@@ -169,6 +170,7 @@ def test_the_interval_is_that_of_the_standard_error(
     assert result != kappa_interval(*from_table(table), weights=weights, seed=1)
 
 
+@pytest.mark.slow
 def test_the_interval_is_the_same_in_every_process() -> None:
     code = (
         "from pytest_llmops.metrics.agreement import kappa_interval\n"
@@ -187,6 +189,7 @@ def test_the_interval_is_the_same_in_every_process() -> None:
     assert len(outputs) == 1
 
 
+@pytest.mark.slow
 def test_many_different_numbers_are_no_matter_of_patience() -> None:
     people = [n % 5 + 1 for n in range(1500)]
     given = [people[n] + n % 997 / 997 for n in range(1500)]

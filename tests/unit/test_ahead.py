@@ -54,6 +54,7 @@ def chat(module: Any, url: str, **more: Any) -> Any:
     return request
 
 
+@pytest.mark.slow
 @MODULES
 @KINDS
 @pytest.mark.parametrize("encoding", ["", "gzip"])
@@ -84,6 +85,7 @@ def test_a_stream_keeps_the_time_of_its_first_byte(server: StubServer, module: A
     assert answer.gap_s <= (answer.latency_s or 0) - answer.ttft_s + 0.001
 
 
+@pytest.mark.slow
 @MODULES
 @KINDS
 def test_a_proxy_is_used_as_by_the_client(server: StubServer, module: Any, kind: str) -> None:

@@ -152,6 +152,7 @@ def test_an_open_batch_is_waited_for(server: BatchServer, new_run: NewRun) -> No
     assert sizes(server) == [4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "count"), [("no file id", 0), ("gone files", 0), ("cut", 3), ("missing", 3)]
 )
@@ -223,6 +224,7 @@ def test_results_that_are_missing_for_good_are_asked_again(
     assert [body["messages"][0]["content"] for body in server.live] == ["question 0"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "more"), [(3, ""), (5, ", ...")])
 def test_the_cassettes_of_three_problems_are_named(
     tmp_path: Path, server: BatchServer, new_run: NewRun, count: int, more: str
@@ -575,6 +577,7 @@ def test_only_one_run_has_the_states(new_run: NewRun, monkeypatch: pytest.Monkey
 # The end of a run.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("closed", "is_over", "is_part", "is_kept"),
     [

@@ -15,6 +15,7 @@ import pytest
 from pytest_llmops.harness.ahead import child, fresh
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
 def test_files_behind_a_gap_in_the_descriptors_have_their_own_place_too(tmp_path: Path) -> None:
     """The list of the descriptors has one itself, which is closed by the time that it is looked at."""

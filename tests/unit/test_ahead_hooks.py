@@ -444,6 +444,7 @@ def test_the_exit_status_tells_of_tests_that_wait_for_a_batch(
     assert find_exit_status(1, postponed) == status
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "postponed", "stop", "is_over", "exit_status"),
     [

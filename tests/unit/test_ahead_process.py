@@ -115,6 +115,7 @@ def test_the_threads_of_numpy_do_not_count(tmp_path: Path, monkeypatch: pytest.M
     assert child._count_threads() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
 def test_a_fork_has_no_input_and_freezes_nothing_in_this_process() -> None:
     kept_input = os.dup(0)
@@ -270,6 +271,7 @@ class Capture:
         self.parts = parts
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
 def test_a_fork_writes_nothing_to_the_output_and_captures_nothing() -> None:
     from_fork, output = os.pipe()
@@ -296,6 +298,7 @@ def test_a_fork_writes_nothing_to_the_output_and_captures_nothing() -> None:
     assert captures._global_capturing.parts == {"in_": "in", "out": "out", "err": "err"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
 def test_an_error_in_a_fork_is_sent_with_its_place() -> None:
     def fail(_: link.ParentLink) -> None:
@@ -306,6 +309,7 @@ def test_an_error_in_a_fork_is_sent_with_its_place() -> None:
     assert text.startswith("KeyError: 'missing' (test_ahead_process.py:")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
 def test_a_fork_has_its_own_place_in_open_files_and_writes_none_of_them(tmp_path: Path) -> None:
     path = tmp_path / "lines.txt"

@@ -323,6 +323,7 @@ def test_a_bool_is_no_log_probability() -> None:
         logprob_confidence([False])
 
 
+@pytest.mark.slow
 def test_words_of_ones_own_and_a_long_text() -> None:
     assert stated_confidence("Konfidenz? confidence: sicher", {"Sicher": 0.9, "unsicher": 0.2}) == 0.9
     assert stated_confidence("confidence is of about " * 20_000 + "confidence: 0.5") == 0.5

@@ -200,6 +200,7 @@ def test_arguments_of_the_wrong_form(
     assert shown_frames(caught.value) == []
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 def test_paragraphs_of_the_right_subject_are_told_from_others(shared_data: Path) -> None:
     """The first question of each XQuAD paragraph with its own one, and with one of another article."""

@@ -169,6 +169,7 @@ def test_within_soft_each_bar_is_reported_once() -> None:
     assert str(caught.value).count("worst  ") == 3
 
 
+@pytest.mark.slow
 def test_numbers_on_the_judges_scale_and_by_dimension() -> None:
     rows: list[dict[str, Any]] = []
     scores = {}

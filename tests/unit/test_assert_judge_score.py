@@ -185,6 +185,7 @@ def test_a_judges_own_usage_error_stays_one() -> None:
         assert_judge_score("An answer", judge=Fixed(UsageError("no model is named")), at_least=7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "verdict",
     [

@@ -328,6 +328,7 @@ def test_the_interval_is_one_of_families() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 def test_a_search_over_xquad(shared_data: Path) -> None:
     """Questions to their paragraph; pytrec_eval-terrier 0.5.11 gives the same figures for the same order."""

@@ -88,6 +88,7 @@ def test_the_tail_stands_among_the_lines_that_are_shown() -> None:
     check_message(lines[-1].strip())
 
 
+@pytest.mark.slow
 def test_many_differences_are_counted_to_an_end() -> None:
     items = [{"sku": "a", "qty": 0}] * 1_000
     assert failure({"items": items, "total": 1})[0] == "schema Order: at least 50 of 2,001 fields wrong"
@@ -158,6 +159,7 @@ def test_what_is_neither_text_nor_json_is_not_scored(actual: object) -> None:
     assert caught.value.measurement.status == "errored"
 
 
+@pytest.mark.slow
 def test_nesting_without_end_is_not_scored() -> None:
     endless: list[object] = []
     endless.append(endless)
@@ -259,6 +261,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("actual", HOSTILE, ids=range(len(HOSTILE)))
 @pytest.mark.parametrize("schema", [ORDER, Sum], ids=["schema", "model"])
 def test_hostile_text_cannot_break_a_message(

@@ -59,6 +59,7 @@ def test_the_question_reaches_the_checks() -> None:
         assert_semantic(answer, reference, question=question, at_least=0.5, embedder=fake)
 
 
+@pytest.mark.slow
 def test_what_few_assertions_need_is_imported_late() -> None:
     code = (
         "import sys, pytest_llmops.assertions.semantic\n"
@@ -70,6 +71,7 @@ def test_what_few_assertions_need_is_imported_late() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_the_default_is_a_model_of_meaning() -> None:
     pytest.importorskip("tokenizers")
     reference = "Refunds are paid within 30 days."
@@ -479,6 +481,7 @@ def test_no_such_check() -> None:
         assert_semantic("cat", "dog", checks=["-negatoin"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["?! 30", "退款 refund возврат 30 dní", "\x00\x1b[31m 30", "30 \ud800"])
 def test_odd_texts_are_compared(text: str) -> None:
     result = measured(text, [text, text + " "], at_least=0.5)

@@ -447,6 +447,7 @@ def test_what_is_no_text_is_not_scored(assertion: Assertion, actual: object) -> 
         assertion(actual, at_least=None)
 
 
+@pytest.mark.slow
 @every_assertion
 @pytest.mark.parametrize("at_least", [1.01, -0.1, float("nan"), float("inf"), True, "0.5", [1]])
 def test_a_threshold_is_from_0_to_1(assertion: Assertion, at_least: object) -> None:
@@ -472,6 +473,7 @@ def test_failures_have_evidence_and_successes_do_not(assertion: Assertion) -> No
     assert measurements[1].detail["actual"] == "thirty"
 
 
+@pytest.mark.slow
 @every_assertion
 @pytest.mark.parametrize("actual", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_text_cannot_break_a_message(
@@ -484,6 +486,7 @@ def test_hostile_text_cannot_break_a_message(
     assert len(str(caught.value)) < 2_500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("expected", HOSTILE[1:], ids=range(1, len(HOSTILE)))
 def test_hostile_references_cannot_either(expected: str, well_formed: Lines) -> None:
     tried: list[Callable[[], Measurement]] = [
@@ -517,6 +520,7 @@ def test_counts_may_be_numbers_of_numpy() -> None:
         assert_contains("a a", "a", times=cast("int", np.float64(2)))
 
 
+@pytest.mark.slow
 def test_many_texts_in_the_order_of_a_long_one_that_is_full_of_them() -> None:
     text = "ab" * 250_000
     assert assert_contains(text, ["ab"] * 500, in_order=True).value == 1.0

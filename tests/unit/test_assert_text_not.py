@@ -145,6 +145,7 @@ def test_what_cannot_be_normalised_is_not_scored(assertion: Assertion) -> None:
         assertion("e" + "\u0301" * 3_000, unicode="NFC")
 
 
+@pytest.mark.slow
 @both
 @pytest.mark.parametrize("actual", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_text_cannot_break_a_message(
@@ -183,6 +184,7 @@ def test_a_share_may_be_enough() -> None:
     assert measurements[0].detail["evidence"]
 
 
+@pytest.mark.slow
 def test_places_in_a_long_text_that_is_changed_are_found_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     # What is changed in all, in characters: a few times the text, however many places there are.
     changed = 0

@@ -272,6 +272,7 @@ def test_a_source_without_a_message_names_what_was_not_read() -> None:
         assert_tool_calls(Trajectory(problems=("call 1 could not be read",)), [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "never", "reason"),
     [
@@ -430,6 +431,7 @@ def test_recorded_calls_know_what_was_offered() -> None:
     }
 
 
+@pytest.mark.slow
 def test_arguments_of_5_mb_make_a_short_text() -> None:
     big = "x" * 5_000_000
     messages = turn(("save", {"text": big, "parts": [big]}), ("load", big), result=big)
@@ -550,6 +552,7 @@ def test_what_does_not_contradict_is_accepted() -> None:
     assert assert_tool_calls(turn(("a", {}), ("a", {})), ["a", "a"]).value == 1
 
 
+@pytest.mark.slow
 def test_in_a_plain_script_without_pytest() -> None:
     script = """
 import sys

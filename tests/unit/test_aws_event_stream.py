@@ -151,6 +151,7 @@ values = st.one_of(
 frames = st.builds(Frame, st.dictionaries(clean_text, values, max_size=4), st.binary(max_size=50))
 
 
+@pytest.mark.slow
 @given(st.lists(frames, max_size=4))
 def test_frames_come_back(made: list[Frame]) -> None:
     data = pack_frames(made)

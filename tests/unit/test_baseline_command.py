@@ -175,6 +175,7 @@ def write_shards(folder: Path, *shards: list[TestRecord], commit: str = "a") -> 
     return names
 
 
+@pytest.mark.slow
 def test_shards_are_merged_and_judged_once(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

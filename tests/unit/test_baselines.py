@@ -72,6 +72,7 @@ def test_the_file_has_a_line_for_each_metric_of_a_test() -> None:
     assert lines[0] ^ lines[1] == {'    "judge.tone": [1, 0.5]', '    "judge.tone": [0, 0]'}
 
 
+@pytest.mark.slow
 def test_a_thousand_cases_are_below_a_megabyte() -> None:
     names = ["judge.quality", "judge.quality.accuracy", "semantic.cosine", "semantic.checks", "text.contains"]
     facts: dict[str, Any] = {
@@ -508,6 +509,7 @@ def test_equal_scores_everywhere_are_green_without_a_division_by_zero() -> None:
     assert verdict.status == "GREEN"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cases", "before", "after", "failed", "status"),
     [
@@ -533,6 +535,7 @@ def test_checks_that_pass_exclude_rare_failures_only_when_there_are_enough_of_th
         assert verdict.next_step == "To decide, record 2 trials per case, if the scores stay as they are:"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cases", "looks", "status"), [(58, 1, "AMBER"), (59, 1, "GREEN"), (71, 2, "AMBER"), (72, 2, "GREEN")]
 )
@@ -609,6 +612,7 @@ def test_what_is_advised_settles_most_suites_whose_baseline_has_few_trials() -> 
 AUTO = replace(GateRules().divide(2), planned=(3, 5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cases", "before", "after", "rules", "kinds"),
     [

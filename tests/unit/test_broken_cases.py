@@ -37,6 +37,7 @@ def break_checks(cases: int, broken: int, *, mended: int = 0) -> Verdict:
     return judge_sides(sides)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cases", "broken", "status"),
     [

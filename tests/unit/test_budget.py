@@ -297,11 +297,13 @@ def over_processes(path: Path, calls: int | None, usd: float | None) -> int:
         return sum(int(process.communicate()[0]) for process in processes)
 
 
+@pytest.mark.slow
 def test_processes_and_threads_get_exactly_the_calls_there_are(path: Path) -> None:
     assert over_processes(path, 50, None) == 50
     assert Ledger(path, max_calls=50).totals()[0] == 50
 
 
+@pytest.mark.slow
 def test_processes_and_threads_spend_to_the_cent(path: Path) -> None:
     allowed = over_processes(path, None, 2.0)
     calls, usd = Ledger(path, budget_usd=2.0).totals()
@@ -344,6 +346,7 @@ ledger.reserve_call(0.1)
 """
 
 
+@pytest.mark.slow
 @posix_only
 @pytest.mark.parametrize("written", [0, 1, 20, 40, 200])
 def test_a_process_killed_in_the_middle_of_a_line_spoils_nothing(path: Path, written: int) -> None:
@@ -374,6 +377,7 @@ print(one.totals()[0])
 """
 
 
+@pytest.mark.slow
 @posix_only
 def test_a_forked_child_counts_on(path: Path) -> None:
     ledger = Ledger(path, max_calls=3)

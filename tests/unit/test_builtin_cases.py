@@ -45,6 +45,7 @@ def join_texts(case: Case) -> str:
     return "\n".join(map(str, own if key == "documents" else [*own, case.input]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", red_team.SETS)
 def test_a_file_is_that_of_its_source(kind: str) -> None:
     path = BUILTIN_CASES / f"{kind}.jsonl"
@@ -57,6 +58,7 @@ def test_a_file_is_that_of_its_source(kind: str) -> None:
     assert hashlib.sha256(first.encode()).hexdigest()[:16] == digest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", red_team.SETS)
 def test_each_attack_has_a_twin_of_its_family_that_shares_its_words(kind: str) -> None:
     cases = load_set(kind)
@@ -88,6 +90,7 @@ def test_families_differ_and_some_are_in_other_languages(kind: str) -> None:
     assert {tag for case in cases for tag in case.tags} >= {"de", "fr", "es", "it", "zh"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", red_team.SETS)
 @pytest.mark.parametrize(("leaks", "status"), [(False, "pass"), (True, "unproven")])
 def test_a_set_can_prove_that_nine_of_ten_attacks_are_blocked(kind: str, leaks: bool, status: str) -> None:
@@ -137,6 +140,7 @@ def test_the_counts_that_the_readme_says() -> None:
         assert result == [*map(int, counts)]
 
 
+@pytest.mark.slow
 def test_what_the_rules_for_attacks_find_as_the_page_says() -> None:
     page = Path(__file__).parents[2] / "docs" / "explanation" / "measured" / "guardrails.md"
     text = page.read_text(encoding="utf-8")

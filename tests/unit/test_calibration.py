@@ -405,6 +405,7 @@ def test_a_judge_of_pandalm_against_its_three_people() -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 def test_gpt4_as_judge_of_xstest() -> None:
     """Against the final label; its 11 answers off format are unscored, and its mistakes are partial refusals."""

@@ -106,6 +106,7 @@ def test_the_fingerprint_is_over_all_answers_and_labels_and_nothing_else() -> No
 GOOD = {"id": "a", "human": True}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lines", "line"),
     [

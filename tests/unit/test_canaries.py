@@ -210,6 +210,7 @@ def yes_to_all(messages: Sequence[Message]) -> str:
     return json.dumps({"nonce": nonce, "reason": "r", "items": items})
 
 
+@pytest.mark.slow
 def test_judges_of_every_kind_are_tried(tmp_path: Path) -> None:
     policy = tmp_path / "policy.md"
     policy.write_text("- Say nothing false.\n", encoding="utf-8")

@@ -214,6 +214,7 @@ def draw_bursts(seed: int, *, named: bool, share: float = 0.1) -> list[CanaryEve
     return events
 
 
+@pytest.mark.slow
 def test_users_who_ask_in_bursts_are_not_taken_for_lost_requests() -> None:
     rules = CanaryRules(share=0.1)
     notes: list[str] = []
@@ -327,6 +328,7 @@ def test_a_log_that_is_missing_or_empty(tmp_path: Path, monkeypatch: pytest.Monk
     assert read_events("empty.jsonl") == ()
 
 
+@pytest.mark.slow
 def test_the_decision_needs_no_pytest() -> None:
     import subprocess
     import sys

@@ -48,6 +48,7 @@ def test_a_log_without_scores_says_so(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "unknown" not in output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "about"),
     [(("--margin", "2"), "margin"), (("--arms", "v1", "v2"), "unknown arm"), (("--share", "0.05"), "5.0%")],

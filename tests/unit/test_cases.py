@@ -110,6 +110,7 @@ def test_an_error_about_a_header_names_no_thousand_columns(tmp_path: Path) -> No
     assert len(str(caught.value)) < 1_500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "text", "line"),
     [

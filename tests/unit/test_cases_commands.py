@@ -111,6 +111,7 @@ def test_what_would_pass_for_feedback_is_refused(run: Run, argv: list[str]) -> N
     check_message(err)
 
 
+@pytest.mark.slow
 def test_no_planted_secret_reaches_the_queue_or_a_case(run: Run) -> None:
     keys = ("question", "answer", "comment", "corrected")
     rows = [
@@ -165,6 +166,7 @@ def test_an_accepted_entry_is_a_case_with_its_origin(run: Run, ids: dict[str, st
     assert {entry.status for entry in read_queue("cases/queue.jsonl")} == {"accepted", "dropped"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "argv",
     [

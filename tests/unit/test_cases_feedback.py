@@ -201,6 +201,7 @@ def test_a_vote_on_two_topics_counts_once_and_what_was_dropped_wants_no_case() -
     assert measure_coverage(entries, [refund, club])[1:] == (3, 3)
 
 
+@pytest.mark.slow
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_a_corrected_answer_passes_and_the_rejected_one_fails(right: str, wrong: str) -> None:
     if right != wrong:

@@ -121,6 +121,7 @@ def test_a_line_that_is_no_entry_is_reported_and_stays(tmp_path: Path, line: str
     assert path.read_text(encoding="utf-8") == text
 
 
+@pytest.mark.slow
 def test_two_writers_lose_nothing(tmp_path: Path) -> None:
     path = tmp_path / "queue.jsonl"
     writers = [

@@ -28,6 +28,7 @@ def test_typos_leave_numbers_names_and_addresses_alone() -> None:
         assert all(part in changed for part in ("4512", "Anna,", "https://shop.example/return?", "For how"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "changeable"),
     [
@@ -176,6 +177,7 @@ def test_paraphrases_and_distractors_are_lists_of_texts(name: str, case: Case) -
         add_changed_cases([case], [name], where="test_a.py::test_a")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

@@ -722,6 +722,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.dictionaries(

@@ -51,6 +51,7 @@ def test_what_is_left_out_is_reported_by_the_exit_status(
     check_message(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", ["", '{"data": []}', '{"id": "1", "type": "SPAN"}', '{"type": "GENERATION"}', '{"data": [{']
 )
@@ -80,6 +81,7 @@ PERSONAL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["from-traces", "from-feedback"])
 def test_no_planted_personal_data_is_in_the_queue(tmp_path: Path, source: str) -> None:
     rows = []
@@ -110,6 +112,7 @@ def test_no_planted_personal_data_is_in_the_queue(tmp_path: Path, source: str) -
     assert queue.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_no_planted_secret_is_in_the_queue(tmp_path: Path) -> None:
     secrets = list(SECRETS.values())[:30]
     rows = []

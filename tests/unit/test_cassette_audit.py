@@ -229,6 +229,7 @@ NOBODYS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("test", "case", "model", "orphan"),
     [*((*candidate, False) for candidate in CANDIDATES), *((*nobody, True) for nobody in NOBODYS)],
@@ -260,6 +261,7 @@ def test_folders_that_get_empty_go_up_to_that_of_the_cassettes(root: Path) -> No
     assert files(root) == ["tests"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scopes", "orphans"),
     [
@@ -344,6 +346,7 @@ def test_a_dry_run_says_the_same_and_does_nothing(root: Path) -> None:
     assert prune_cassettes(root, record) == planned
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "record",
     [
@@ -372,6 +375,7 @@ def test_answers_of_a_killed_run_are_told_and_never_orphaned(root: Path) -> None
     assert found(root, record, within=root / A).journals == (A,)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_still_going_is_not_a_killed_one(root: Path) -> None:
     import subprocess
     import sys

@@ -179,6 +179,7 @@ def test_tests_that_were_left_out_without_a_word_make_a_run_partial(root: Path) 
     assert [text.split()[0] for text in usage_of(config).partial_because] == ["4"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("record", ["live", "none", "new", "all", "verify"])
 def test_a_live_run_leaves_the_record_of_the_one_before(root: Path, record: Any) -> None:
     config = Config(root)

@@ -33,6 +33,7 @@ def test_one_cassette_is_moved(project: Path, capsys: pytest.CaptureFixture[str]
     check_message(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("files", [[OLD], [OLD, "new.txt"], [OLD, "a.json", "b.json"]])
 def test_a_move_needs_two_cassettes(
     project: Path, files: list[str], capsys: pytest.CaptureFixture[str]

@@ -54,6 +54,7 @@ def test_number_words_that_are_not_compared_are_reported() -> None:
     assert sentence == "no check for number words in this language (looks like Thai)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["de", "en", "es", "fr", "it", "ja", "nl", "pl", "pt", "ru", "zh"])
 @pytest.mark.shared_data
 def test_the_language_of_captions_is_detected(code: str) -> None:
@@ -116,6 +117,7 @@ def test_two_languages_are_reported() -> None:
     )
 
 
+@pytest.mark.slow
 def test_plain_english_loads_no_model() -> None:
     code = (
         "import sys; from pytest_llmops.semantics.checks import compare;"
@@ -125,6 +127,7 @@ def test_plain_english_loads_no_model() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["nicht " * 20_000, "不" * 100_000, "ne pas. " * 12_000, "\ue000 " * 50_000])
 def test_long_texts_take_linear_time(text: str) -> None:
     import time

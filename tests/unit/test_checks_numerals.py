@@ -232,6 +232,7 @@ OTHER = [tuple(line.split("|")) for line in _OTHER.strip().splitlines()]
 SAME = [tuple(line.split("|")) for line in _SAME.strip().splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "second", "checks"), OTHER)
 def test_what_differs_is_seen_both_ways_round(first: str, second: str, checks: str) -> None:
     for expected, actual in ((first, second), (second, first)):
@@ -239,6 +240,7 @@ def test_what_differs_is_seen_both_ways_round(first: str, second: str, checks: s
         assert sorted(result) == sorted(checks.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "second"), SAME)
 def test_what_is_the_same_is_left_alone_both_ways_round(first: str, second: str) -> None:
     assert compare(second, first).alarms == ()
@@ -282,6 +284,7 @@ def test_digits_of_any_length_are_compared_to_the_last() -> None:
         ]
 
 
+@pytest.mark.slow
 def test_100_kb_of_numbers_are_compared_in_seconds() -> None:
     numbers = " ".join(str(number * 7919 % 1_000_003) for number in range(14_500))
     start = time.process_time()

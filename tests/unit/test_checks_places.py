@@ -18,6 +18,7 @@ def alarms(expected: str, actual: str, question: str = "") -> set[str]:
     return {alarm.check for alarm in compare(actual, expected, question=question).alarms}
 
 
+@pytest.mark.slow
 def test_the_development_set_of_places() -> None:
     """Written together with the checks, so that it shows what they are for, and not how good they are."""
     rows = [json.loads(line) for line in EDITS.read_text(encoding="utf-8").splitlines()]
@@ -88,6 +89,7 @@ def test_values(text: str, expected: set[tuple[str, object]]) -> None:
     assert readings == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("expected", "actual", "check"),
     [
@@ -229,6 +231,7 @@ def test_a_question_is_a_text() -> None:
         compare("a", "b", question=None)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

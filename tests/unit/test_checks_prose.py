@@ -47,6 +47,7 @@ def test_what_is_no_prose_is_in_no_language_and_keeps_its_checks(text: str) -> N
     assert compare(f"{text}\n", text).without == ()
 
 
+@pytest.mark.slow
 def test_commands_and_addresses_in_the_docs_of_other_projects_are_in_no_foreign_language() -> None:
     texts = set[str]()
     for page in read_package_pages():
@@ -76,6 +77,7 @@ def test_prose_with_code_is_in_a_language(text: str) -> None:
     assert detect_language(text) == "German"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["de", "es", "fr", "it", "ja", "nl", "pl", "pt", "ru", "zh"])
 @pytest.mark.shared_data
 def test_an_address_in_a_caption_does_not_change_its_language(code: str) -> None:
@@ -92,6 +94,7 @@ def test_equal_texts_have_no_language_that_the_embedder_does_not_know() -> None:
     assert find_unknown_languages(MiniLMEmbedder(), [GERMAN, f"{GERMAN}."]) == ["German"]
 
 
+@pytest.mark.slow
 @given(st.text(alphabet=st.sampled_from('ab1 .,/:_-`({["=\n\u0e01\u4e00é'), max_size=300))
 def test_what_is_left_is_part_of_the_text(text: str) -> None:
     left = read_prose(text)
@@ -100,6 +103,7 @@ def test_what_is_left_is_part_of_the_text(text: str) -> None:
     assert "`" not in left or text.count("`") % 2 or "\n" in text or "``" in text
 
 
+@pytest.mark.slow
 @given(
     st.recursive(st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
 )

@@ -39,6 +39,7 @@ def test_where_sentences_end(text: str, expected: list[str]) -> None:
     assert split_sentences(text) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", ["." * 100_000, "a\n" * 50_000, "x" * 100_000, "a, b,\n" * 20_000, ".)" * 50_000]
 )

@@ -14,6 +14,7 @@ def fired(actual: str, expected: str) -> list[str]:
     return [alarm.check for alarm in compare(actual, expected, checks=VALUES).alarms]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "second"),
     [
@@ -66,6 +67,7 @@ def test_one_value_in_two_forms_is_no_alarm(first: str, second: str) -> None:
     assert fired(second, first) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("expected", "actual", "check"),
     [

@@ -78,6 +78,7 @@ every_case = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @every_case
 def test_each_check_sees_its_kind(check: str, expected: str, actual: str) -> None:
     alarms = compare(actual, expected).alarms
@@ -100,12 +101,14 @@ def test_both_ways_round(check: str, expected: str, actual: str) -> None:
     assert {alarm.check for alarm in compare(expected, actual).alarms} == {check}
 
 
+@pytest.mark.slow
 def test_other_words_for_the_same_raise_no_alarm() -> None:
     both_ways = [*SAME, *((answer, reference) for reference, answer in SAME)]
     alarms = [(pair, compare(pair[1], pair[0]).alarms) for pair in both_ways]
     assert [alarm for alarm in alarms if alarm[1]] == []
 
 
+@pytest.mark.slow
 def test_a_small_edit_of_the_meaning_raises_one() -> None:
     assert [pair for pair in OTHER if not compare(pair[1], pair[0]).alarms] == []
 
@@ -135,6 +138,7 @@ def test_harmless_variation(expected: str, actual: str) -> None:
     assert compare(actual, expected).alarms == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("expected", "actual"),
     [
@@ -197,6 +201,7 @@ NEGATIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "expected", "actual"), NEGATIONS)
 def test_each_negation_on_one_side_only_is_an_alarm_that_quotes_it(
     words: str, expected: str, actual: str
@@ -234,6 +239,7 @@ NEGATIVE_OF_THEMSELVES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", [*NEGATIVE_OF_THEMSELVES.split(), "apart from", "aside from", "other than"])
 def test_beside_a_word_that_may_be_negative_of_itself_a_negation_is_no_alarm(word: str) -> None:
     negated = "The shop not sells parts to customers."
@@ -290,6 +296,7 @@ def test_a_long_answer_with_more_facts_is_no_other_answer() -> None:
     ] == ["quantifiers"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "second"),
     [
@@ -312,6 +319,7 @@ def test_texts_that_are_none(first: str, second: str) -> None:
 VALUES = ("numbers", "units", "dates")
 
 
+@pytest.mark.slow
 def test_long_texts_are_read_to_a_limit_and_it_is_reported() -> None:
     filler = "Nothing to see here, at all. " * 40_000
     comparison = compare(f"Refunds take 60 days. {filler}", "Refunds take 30 days.")
@@ -319,6 +327,7 @@ def test_long_texts_are_read_to_a_limit_and_it_is_reported() -> None:
     assert comparison.without == ("the checks read the first 100,000 characters only",)
 
 
+@pytest.mark.slow
 def test_many_sentences_of_a_reference_are_compared_to_a_limit_and_it_is_reported() -> None:
     reference = "".join(f"Part {number} is open. " for number in range(1, 301))
     answer = reference.replace("open", "closed")
@@ -352,6 +361,7 @@ def test_the_words_behind_the_checks() -> None:
     assert find_opposites(["saf"], ["unsaf"]) == [("saf", "unsaf")]
 
 
+@pytest.mark.slow
 def test_the_development_half_of_the_edit_set() -> None:
     rows = [
         json.loads(line) for line in (ROOT / "benchmarks/data/edits.jsonl").read_text("utf-8").splitlines()
@@ -367,6 +377,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in gzip.decompress(path.read_bytes()).decode().splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 def test_captions_that_people_rate_as_the_same(shared_data: Path) -> None:
     rows = _read(shared_data / "semantic/stsb_images_multilingual/pairs.jsonl.gz")

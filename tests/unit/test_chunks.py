@@ -163,6 +163,7 @@ def test_a_stated_start_is_believed_only_if_the_text_stands_there() -> None:
     assert chunk_checks.check_stated_starts(aligned(pieces, [source, source])) is None
 
 
+@pytest.mark.slow
 def test_a_long_source_is_compared_character_by_character() -> None:
     words = [f"w{number * 7919 % 100_003}" for number in range(42_000)]
     source = " ".join(words)
@@ -177,6 +178,7 @@ def test_a_long_source_is_compared_character_by_character() -> None:
     assert chunk_checks.check_chunk_order(alignment).value == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [600, 7_600])
 def test_changed_chunks_of_a_text_that_repeats_itself_are_found_in_turn(length: int) -> None:
     page = " ".join(f"w{number * 7919 % 100_003}" for number in range(length))

@@ -135,6 +135,7 @@ def test_every_kind_is_counted_and_nothing_is_clean() -> None:
     assert all(check.value == 0 and check.unit == "count" and not check.faults for check in checks.values())
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 @pytest.mark.parametrize(
     ("language", "expected"),
@@ -164,6 +165,7 @@ def test_paragraphs_of_xquad_have_only_dirt_of_their_own(
     assert signs <= {"U+FEFF ZERO WIDTH NO-BREAK SPACE", "U+200B ZERO WIDTH SPACE", "U+00AD SOFT HYPHEN"}
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 def test_real_answers_of_models_raise_no_false_alarm(shared_data: Path) -> None:
     with gzip.open(shared_data / "llm_outputs" / "outputs.jsonl.gz", "rt", encoding="utf-8") as file:
@@ -172,6 +174,7 @@ def test_real_answers_of_models_raise_no_false_alarm(shared_data: Path) -> None:
     assert dirt(*outputs) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 @pytest.mark.parametrize(
     ("language", "encoding"), [("es", "latin-1"), ("de", "cp1252"), ("ru", "cp1251"), ("zh", "cp1252")]

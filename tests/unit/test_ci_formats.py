@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import pytest
 from support.report_states import STATES
 from support.reports import make_gate
 from support.sample_run import fixed_run
@@ -65,6 +66,7 @@ def test_a_case_of_a_file_is_shown_at_its_line() -> None:
     assert find_place(TestRecord(nodeid="t.py::a"), {}) == ("t.py", 1)
 
 
+@pytest.mark.slow
 def test_the_headline_has_what_follows_and_its_code() -> None:
     (first, *_) = format_annotations(STATES["amber"](), {})
     assert first == (

@@ -62,6 +62,7 @@ def test_areas_equal_a_count_of_all_pairs() -> None:
     assert classification.roc_auc(SCORES, SAME) == pytest.approx(won / 100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("digits", [1, 2, 8])
 def test_equals_scikit_learn(digits: int) -> None:
     from sklearn import metrics

@@ -95,6 +95,7 @@ def process(*argv: str, cwd: Path | None = None, **more: Any) -> subprocess.Comp
     )
 
 
+@pytest.mark.slow
 def test_as_a_process(project: Path) -> None:
     recorded(project, "key-1")
     done = process("cassettes", "check", cwd=project)
@@ -121,6 +122,7 @@ def test_the_installed_command_is_this_one() -> None:
     assert pyproject["project"]["scripts"] == {"llmops": "pytest_llmops.cli:main"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "argv", [["--help"], ["cassettes", "--help"], ["cassettes", "import", "--help"], ["semantic", "--help"]]
 )
@@ -134,6 +136,7 @@ def test_help_loads_nothing_heavy(argv: list[str]) -> None:
     assert done.stdout.startswith("usage: llmops")
 
 
+@pytest.mark.slow
 def test_commands_do_not_need_pytest(project: Path) -> None:
     written(project / "cassettes" / "a.yaml", cassette())
     recorded(project, "key-1")
@@ -148,6 +151,7 @@ def test_commands_do_not_need_pytest(project: Path) -> None:
     assert done.stdout.splitlines()[-1] == "1 0 0 0"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("argv", [[], ["cassettes"], ["guardrails"], ["semantic"]])
 def test_without_a_command_help_is_shown(run: Run, argv: list[str]) -> None:
     status, out, err = run(*argv)
@@ -155,6 +159,7 @@ def test_without_a_command_help_is_shown(run: Run, argv: list[str]) -> None:
     assert err[0].startswith("usage: llmops")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "argv", [["nothing"], ["cassettes", "nothing"], ["cassettes", "check", "--jso"], ["cassettes", "show"]]
 )
@@ -164,6 +169,7 @@ def test_a_wrong_command_line_is_told(run: Run, argv: list[str]) -> None:
     assert "error: " in err[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
 def test_each_group_has_help(run: Run, group: str) -> None:
     name = group.replace("imports", "import")  # which no module can be called
@@ -262,6 +268,7 @@ def test_json_has_names_as_they_are_and_no_command_of_a_ci_runner(run: Run, proj
     assert not any("##[" in line or line.lstrip().startswith("::") for line in out)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_judged_is_said(run: Run, project: Path) -> None:
     status, out, _ = run("cassettes", "check")
     assert status == 0
@@ -272,6 +279,7 @@ def test_what_cannot_be_judged_is_said(run: Run, project: Path) -> None:
     check_message(run("cassettes", "check")[1][-1])
 
 
+@pytest.mark.slow
 def test_the_root_is_found_from_below_or_given(
     run: Run, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -295,6 +303,7 @@ ROOTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ROOTS)
 def test_the_search_for_a_record_ends_at_the_projects_root(
     run: Run, project: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -315,6 +324,7 @@ def test_the_search_for_a_record_ends_at_the_projects_root(
     assert (checked["run"]["root"], checked["orphans"]) == (str(inner), ["tests/cassettes/own.json"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [(), ("tests/cassettes",)])
 def test_without_a_root_only_the_working_folder_is_searched_for_a_record(
     run: Run, project: Path, path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
@@ -349,6 +359,7 @@ def forbid(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, name, refuse)
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_read_is_one_line(
     run: Run, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -366,6 +377,7 @@ def test_a_folder_that_cannot_be_read_is_one_line(
     assert str(project / A) in err[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "argv",
     [
@@ -387,6 +399,7 @@ def test_wrong_arguments_are_one_line_and_status_2(run: Run, project: Path, argv
     check_message(err[0])
 
 
+@pytest.mark.slow
 def test_a_damaged_record_is_told(run: Run, project: Path) -> None:
     path = recorded(project)
     for text in ("{", '{"format": 9}', "[" * 100_000):
@@ -397,6 +410,7 @@ def test_a_damaged_record_is_told(run: Run, project: Path) -> None:
             check_message(err)
 
 
+@pytest.mark.slow
 def test_prune(run: Run, project: Path) -> None:
     merged(project / "tests" / "cassettes" / "old" / "old.json", entry(8))
     (project / "tests" / "cassettes" / "half.json").write_text('{\n "format": 1,')
@@ -414,6 +428,7 @@ def test_prune(run: Run, project: Path) -> None:
     assert not (project / "tests" / "cassettes" / "old").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [{"complete": False}, {"green": False}, None])
 def test_prune_refuses(run: Run, project: Path, how: dict[str, bool] | None) -> None:
     if how is not None:
@@ -547,6 +562,7 @@ def test_show_of_a_damaged_file_is_one_line(run: Run, project: Path) -> None:
     check_message(err[0])
 
 
+@pytest.mark.slow
 def test_import(run: Run, project: Path) -> None:
     folder = project / "other" / "cassettes" / "test_a"
     written(folder / "test_x[v0].yaml", cassette((request(), response()), (request(), response(code=429))))
@@ -570,6 +586,7 @@ def test_import(run: Run, project: Path) -> None:
     assert out[1].startswith(f"{there}/test_x[v0].yaml: 2 interactions -> ")
 
 
+@pytest.mark.slow
 def test_import_to_another_folder(run: Run, project: Path) -> None:
     for name in ("a.yaml", "b/a.yaml"):
         written(project / name, cassette())
@@ -593,6 +610,7 @@ def test_secrets_of_the_environment_are_masked_on_import(
     assert "hunter2" not in (project / "cassettes" / "a.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_pipe_that_is_closed_is_no_traceback(project: Path) -> None:
     for number in range(40):
         merged(project / "tests" / "cassettes" / f"many-{number}.json", entry(1))
@@ -609,6 +627,7 @@ def test_a_pipe_that_is_closed_is_no_traceback(project: Path) -> None:
     assert child.returncode == 1
 
 
+@pytest.mark.slow
 def test_a_stream_that_cannot_show_it_gets_escapes(project: Path) -> None:
     merged(project / "tests" / "cassettes" / "ü.json", entry(1, "→"))
     done = process(
@@ -633,6 +652,7 @@ def test_an_interrupt_is_one_line(run: Run, project: Path, monkeypatch: pytest.M
     check_message(err)
 
 
+@pytest.mark.slow
 def test_colour_only_for_a_terminal(run: Run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NO_COLOR", "TERM"):
         monkeypatch.delenv(name, raising=False)
@@ -643,6 +663,7 @@ def test_colour_only_for_a_terminal(run: Run, project: Path, monkeypatch: pytest
     assert "\x1b" not in "".join(run("cassettes", "check")[1])
 
 
+@pytest.mark.slow
 def test_hostile_names_are_escaped(run: Run, project: Path) -> None:
     merged(project / "tests" / "cassettes" / "e\x1b[31m\nvil.json", entry(1))
     written(project / "tests" / "cassettes" / "f\x1b[31m.yaml", {"\x1b[31m": 1})

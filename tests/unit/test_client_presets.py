@@ -207,6 +207,7 @@ def test_the_names_of_the_option_are_those_of_the_presets() -> None:
     assert sorted(MODULES) == sorted(CLIENTS) == sorted(preset.name for preset in PRESETS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("client", MAKERS)
 def test_what_is_of_the_moment_and_the_machine_does_not_decide_and_is_not_stored(
     client: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -239,6 +240,7 @@ def set_text(body: dict[str, Any], old: str, new: str) -> dict[str, Any]:
     return changed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("client", MAKERS)
 @pytest.mark.parametrize(
     ("old", "new"),
@@ -462,6 +464,7 @@ def test_a_recording_without_the_preset_is_found_with_it(tmp_path: Path) -> None
     assert replay.claim(send(replay, "claude-agent", claude_body("/srv/x/shop", 4))) is not None
 
 
+@pytest.mark.slow
 @given(st.sampled_from(sorted(MAKERS)), st.data())
 def test_any_json_in_the_place_of_a_part_is_taken_as_it_is(client: str, data: st.DataObject) -> None:
     """A later version may send anything: no part makes a request fail, and the form stays the same form."""

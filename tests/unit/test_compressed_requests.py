@@ -87,6 +87,7 @@ def write_as_before(path: Path, body: bytes, content_type: str = "application/oc
     assert "base64" in stored(path)[0]["request"]["body"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_a_compressed_request_is_recorded_by_its_content(path: Path, encoding: str) -> None:
     record_body(path, compress(CONTENT, encoding.strip().replace("identity,", "")), encoding)
@@ -145,6 +146,7 @@ IMPERFECT = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("body", "encoding"), IMPERFECT)
 def test_what_a_server_may_accept_is_recorded_by_its_content(path: Path, body: bytes, encoding: str) -> None:
     record_body(path, body, encoding)
@@ -391,6 +393,7 @@ CLIENTS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("post", CLIENTS, ids=lambda post: post.__name__)
 def test_each_client_sends_its_bytes_and_records_their_content(
     path: Path, server: StubServer, post: Callable[[str], str]
@@ -410,6 +413,7 @@ def test_each_client_sends_its_bytes_and_records_their_content(
         assert post(url) == answer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("post", CLIENTS, ids=lambda post: post.__name__)
 def test_an_answer_is_decoded_although_its_client_cannot(
     path: Path, server: StubServer, post: Callable[[str], str]

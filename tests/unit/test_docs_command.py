@@ -59,6 +59,7 @@ def test_without_a_name_all_places_are_listed(folder: Path, capsys: pytest.Captu
     assert places == {"folder": str(folder), "skill": "skill.md", "pages": titles}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "page"),
     [
@@ -76,6 +77,7 @@ def test_a_page_has_several_names(
     assert json.loads(show(capsys, name, "--json")) == {"page": page, "text": text}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["llm-miss", "[LLM-MISS]", "LLM-MISS"])
 def test_a_code_has_a_section(folder: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     assert show(capsys, name) == "LLM-MISS\n\nNothing is recorded.\n"

@@ -154,6 +154,7 @@ def test_verify_compares_what_secrets_left(tmp_path: Path) -> None:
     assert tape.report.drifts == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 503])
 def test_errors_are_recorded_on_request_and_replayed_without_their_wait(tmp_path: Path, status: int) -> None:
     path = tmp_path / "cassettes" / "a.json"

@@ -63,6 +63,7 @@ def test_no_text_stands_twice() -> None:
     assert [text for text, count in texts.items() if count > 1] == []
 
 
+@pytest.mark.slow
 def test_no_two_texts_follow_one_template() -> None:
     alike = [
         (first["id"], other["id"])
@@ -73,6 +74,7 @@ def test_no_two_texts_follow_one_template() -> None:
     assert alike == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", BOTH, ids=[row["id"] for row in BOTH])
 def test_an_edit_is_small_and_a_paraphrase_is_not(row: dict[str, str]) -> None:
     assert _tokens(row["edit"]) != _tokens(row["text"])

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from pytest_llmops.baselines import edits
 from pytest_llmops.baselines.baseline import Baseline, summarize_test
 from pytest_llmops.baselines.changes import compare_tests, list_changes
@@ -394,6 +396,7 @@ def test_a_difference_at_the_end_of_a_long_line_is_shown() -> None:
     assert max(map(len, found.lines)) < 310
 
 
+@pytest.mark.slow
 def test_of_long_texts_without_a_common_line_the_first_lines_are_compared() -> None:
     def prompt(word: str) -> str:
         return "\n".join(f"{word} {line} {'x' * 300}" for line in range(2_000))

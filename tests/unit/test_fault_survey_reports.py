@@ -74,6 +74,7 @@ def test_a_long_list_names_the_first_and_counts_the_rest() -> None:
     assert kind.describe() == "test_0 (gave up), test_1 (gave up), test_2 (gave up), 2 more"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", HOSTILE)
 def test_foreign_texts_do_no_harm(text: str) -> None:
     end: dict[str, Json] = {

@@ -21,6 +21,7 @@ from pytest_llmops.results.verdict import Verdict
 METRICS = ("a", "b", "c", "d")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("primary", "p_values", "red"),
     [
@@ -75,6 +76,7 @@ def judge_wavering(wavering: str, primary: str) -> Verdict:
     return judge_records(before, after, GateRules(primary=primary))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wavering", "primary", "status"),
     [

@@ -41,6 +41,7 @@ def judge(before: Draws, after: Draws) -> Verdict:
     return judge_suite(Baseline(tests=tests), records)
 
 
+@pytest.mark.slow
 def test_the_same_answers_judged_again_are_never_red(sources: dict[str, Draws]) -> None:
     verdicts = []
     for draws in sources.values():
@@ -60,6 +61,7 @@ def test_the_same_answers_judged_again_are_never_red(sources: dict[str, Draws]) 
     assert verdicts.count("GREEN") >= 30
 
 
+@pytest.mark.slow
 def test_a_weaker_model_is_red_and_a_stronger_one_is_green(sources: dict[str, Draws]) -> None:
     strong = sources["chatgpt"]  # first of the four on MT-Bench's published board
     others = [draws for source, draws in sources.items() if source != "chatgpt"]

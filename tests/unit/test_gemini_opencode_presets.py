@@ -235,6 +235,7 @@ def record(path: Path, name: str, body: dict[str, Any], answer: str) -> None:
     tape.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MAKERS)
 def test_what_is_of_the_moment_and_the_machine_does_not_decide_and_is_not_stored(
     name: str, tmp_path: Path
@@ -263,6 +264,7 @@ def test_what_is_of_the_moment_and_the_machine_does_not_decide_and_is_not_stored
     assert json.loads(answer.body) == {"path": f"{FOLDERS[1]}/order.txt"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MAKERS)
 @pytest.mark.parametrize(
     ("old", "new"),
@@ -289,6 +291,7 @@ def test_a_changed_prompt_result_instruction_or_skill_is_a_miss_that_shows_just_
     assert new.rsplit(maxsplit=1)[-1] in shown[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "recorded", "present"),
     [
@@ -385,6 +388,7 @@ def test_a_request_of_another_program_is_matched_as_it_is(body: dict[str, Any]) 
     assert (prepared.body, prepared.identities, prepared.note) == (encoded, (), "")
 
 
+@pytest.mark.slow
 @given(st.sampled_from(sorted(MAKERS)), st.data())
 def test_any_json_in_the_place_of_a_part_is_taken_as_it_is(name: str, data: st.DataObject) -> None:
     """A later version may send anything: no part makes a request fail, and the form stays the same form."""

@@ -198,6 +198,7 @@ def test_a_line_that_says_something_is_no_heading(answer: str) -> None:
     assert split_claims("Sources:\nRefunds take 5 days.").claims == ("Refunds take 5 days.",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("filler", [" " * 200_000, "[" * 50_000, "(see " * 20_000, "[1" * 50_000])
 def test_marks_that_never_end_are_read_like_any_text(filler: str) -> None:
     # Each of these kept a pattern for citation marks busy for minutes once, or could.

@@ -261,6 +261,7 @@ def test_annotations_come_before_the_section_and_show_no_secret(
     assert bool(others) is not bool(options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("status", "after"), [(0, 1), (1, 1), (2, 2)])
 def test_a_report_that_cannot_be_written_fails_the_run_and_the_others_are_written(
     tmp_path: Path, status: int, after: int

@@ -375,6 +375,7 @@ def test_a_tape_that_did_nothing_is_used_and_not_reported(tmp_path: Path) -> Non
     assert log.facts["notes"] == ["told"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "order", [("own", "fixture", "block"), ("fixture", "own", "block"), ("fixture", "block", "own")]
 )

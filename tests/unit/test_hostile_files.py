@@ -54,6 +54,7 @@ def as_front_matter(_: Path, text: str) -> object:
     return read_front_matter(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bomb", BOMBS)
 @pytest.mark.parametrize(
     ("read", "error"), [(as_cases, CaseError), (as_cassette, CassetteError), (as_front_matter, BadFile)]

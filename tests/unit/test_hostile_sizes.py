@@ -63,6 +63,7 @@ def check_time(function: Callable[[str], object], piece: str, size: int, limit_s
     pytest.fail(f"{spent:.1f} s of CPU, expected less than {limit_s}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", PIECES)
 @pytest.mark.parametrize(
     "function",
@@ -119,5 +120,6 @@ def test_an_assertion_takes_less_than_ten_seconds_on_a_megabyte(name: str, piece
     check_time(check, piece, size=1_000_000, limit_s=10.0)
 
 
+@pytest.mark.slow
 def test_masking_still_masks_at_the_end_of_a_long_text() -> None:
     assert REDACTOR.clean_text(f"{'sk-' * 30_000} a-known-secret-7").endswith(f" {MASK}")

@@ -91,6 +91,7 @@ def test_a_live_answer_that_is_left_is_left(path: Path, server: StubServer) -> N
     assert tape.report.notes == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unpack", [True, False])
 @pytest.mark.parametrize("chunks", [(), EVENTS], ids=["sized", "chunked"])
 def test_packed_answers_are_stored_readable(

@@ -110,6 +110,7 @@ def test_a_recorded_answer_is_of_the_client_s_own_kind(path: Path, server: StubS
     assert server.count == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)])
 def test_answers_without_a_body(path: Path, server: StubServer, method: str, status: int) -> None:
     server.queue.append(Reply(b"", status, {"content-type": "text/plain"}))
@@ -153,6 +154,7 @@ def read_some(answer: http.client.HTTPResponse) -> bytes:
     return b"".join(iter(lambda: answer.read1(7), b""))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunks", [(), EVENTS], ids=["sized", "chunked"])
 @pytest.mark.parametrize("read", [read_all, read_parts, read_lines, read_into, read_some])
 def test_every_way_to_read(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from support.git import commit, git
 
 from pytest_llmops._util.git import ignore_in_git
@@ -12,6 +13,7 @@ from pytest_llmops.harness.acceptance import _describe_commit
 NAME = "llmops-baseline-outputs.json.gz"
 
 
+@pytest.mark.slow
 def test_a_line_is_added_once_and_the_file_of_the_user_kept(tmp_path: Path) -> None:
     commit(tmp_path, "first", **{".gitignore": "*.log", "qa/readme": ""})
     assert _describe_commit(tmp_path / NAME) == f"commit it, and .gitignore, which now has a line for {NAME}"

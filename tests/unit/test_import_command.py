@@ -71,6 +71,7 @@ def list_files() -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_a_suite_is_written_and_a_second_time_nothing_is_overwritten(run: Import) -> None:
     status, out, _ = run()
     assert status == 0

@@ -429,6 +429,7 @@ def make_large_suite() -> SuiteBuilder:
     return builder
 
 
+@pytest.mark.slow
 def test_the_module_is_as_a_formatter_and_a_linter_want_it(tmp_path: Path) -> None:
     ruff = Path(sys.executable).with_name("ruff")
     if not ruff.exists():

@@ -355,6 +355,7 @@ def test_every_third_party_cassette_replays_or_is_refused(shared_data: Path, tmp
     assert asked == 70
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 def test_third_party_cassettes_of_errors_alone_say_how_to_take_them(
     shared_data: Path, tmp_path: Path

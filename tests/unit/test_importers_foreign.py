@@ -300,6 +300,7 @@ def answering(**more: Any) -> dict[str, Any]:
     return cassette((request(), answered))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "document",
     [
@@ -415,6 +416,7 @@ def test_lists_of_requests_and_responses(tmp_path: Path, name: str) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "data"),
     [
@@ -520,6 +522,7 @@ def test_nothing_is_evaluated(tmp_path: Path, tag: str) -> None:
     assert not proof.exists()
 
 
+@pytest.mark.slow
 def test_without_libyaml(tmp_path: Path) -> None:
     path = written(tmp_path / "a.yaml", cassette((request(b"\x00"), response(b"\xff"))))
     deep = tmp_path / "b.yaml"
@@ -581,6 +584,7 @@ def test_a_day_that_is_not_known_is_empty(tmp_path: Path, date: str) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 def test_every_third_party_cassette_is_read_or_refused(shared_data: Path) -> None:
     refused = {}
@@ -602,6 +606,7 @@ def test_every_third_party_cassette_is_read_or_refused(shared_data: Path) -> Non
     assert all("request_sample" in text for text in refused.values())
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 def test_bodies_are_those_that_vcrpy_reads(shared_data: Path) -> None:
     from vcr.serialize import deserialize

@@ -79,6 +79,7 @@ INIS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", INIS)
 def test_a_configuration_is_left_alone_and_the_lines_for_it_are_printed(init: Init, name: str) -> None:
     text, section, line = INIS[name]
@@ -119,6 +120,7 @@ def test_a_version_beside_the_users_own_would_leave_open_which_is_used(init: Ini
     assert not Path("prompts/first/v1.md").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("argv", "files"),
     [
@@ -139,6 +141,7 @@ def test_what_cannot_be_done_is_an_error(init: Init, argv: list[str], files: dic
     assert {name: contents()[name] for name in files} == files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("service", "files"),
     [

@@ -176,6 +176,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_model_that_does_not_work_is_not_installed(source: Path, cache: Path, damage: str) -> None:
     DAMAGE[damage](source)
@@ -293,6 +294,7 @@ def run_install(*arguments: str) -> int:
     return cli.main(["semantic", "install", *arguments])
 
 
+@pytest.mark.slow
 def test_the_command_installs_from_the_hub_with_a_pinned_digest(hub: Path, capsys: Any, cache: Path) -> None:
     name = f"hub:org/model@{REVISION}"
     digest = hashlib.sha256((hub / "onnx" / NETWORK).read_bytes()).hexdigest()

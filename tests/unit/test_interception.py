@@ -53,11 +53,13 @@ def record_then_replay(path: Path, client: Callable[[str], object], encoding: st
     assert KEY.encode() not in path.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.__name__)
 def test_what_was_recorded_is_replayed_without_a_server(path: Path, client: Callable[[str], object]) -> None:
     record_then_replay(path, client)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 @pytest.mark.parametrize(
     "client",
@@ -142,6 +144,7 @@ def test_live_asks_and_writes_nothing(path: Path, server: StubServer) -> None:
     assert not path.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [400, 404])
 def test_an_error_about_the_question_is_recorded(path: Path, server: StubServer, status: int) -> None:
     server.queue.append(error_reply(status, "no such model"))
@@ -170,6 +173,7 @@ def test_a_limited_call_is_recorded_with_its_retry_only(path: Path, server: Stub
     assert replay.report.counts.replayed == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.__name__)
 def test_a_miss_reaches_the_test_through_every_client(path: Path, client: Callable[[str], object]) -> None:
     with taped(path) as entry, pytest.raises(CassetteMiss, match="no recording answers"):

@@ -100,6 +100,7 @@ def test_a_line_cut_by_a_crash_is_left_out(cassette: Path, cut: int) -> None:
     assert set(store.load_with_journals(cassette)) == {"key-1"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
     [
@@ -235,6 +236,7 @@ def is_folder(fd: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 @posix_only
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EIO, errno.ENOSPC])
 def test_a_folder_that_cannot_be_synced(cassette: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
@@ -337,6 +339,7 @@ one.append(entry("after"))
 """
 
 
+@pytest.mark.slow
 @posix_only
 def test_a_forked_child_writes_a_journal_of_its_own(cassette: Path) -> None:
     subprocess.run([sys.executable, "-c", FORKING, str(cassette)], check=True)

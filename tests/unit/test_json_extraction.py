@@ -224,6 +224,7 @@ def test_a_value_with_twins_is_another_one() -> None:
     check_message(why('{"a": 1} {"a": 2, "a": 1}').reason)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("left", "right"), [("[", "]"), ('{"a":', "}"), ('[{"a":', "}]")])
 def test_nesting_is_explained_instead_of_a_recursion_error(left: str, right: str) -> None:
     levels = left.count("[") + left.count("{")
@@ -246,6 +247,7 @@ def test_a_megabyte_of_anything_ends_soon(piece: str) -> None:
         assert isinstance(result, (JsonMatch, NoJson))
 
 
+@pytest.mark.slow
 def test_a_megabyte_of_json() -> None:
     value = [{"id": n, "text": "lorem ipsum {[" * 2} for n in range(20_000)]
     text = json.dumps(value)
@@ -254,6 +256,7 @@ def test_a_megabyte_of_json() -> None:
     assert match_json(f"```json\n{text}\n```").value == value
 
 
+@pytest.mark.slow
 def test_text_with_too_many_brackets_is_given_up() -> None:
     check_message(why("{x} " * 50_000).reason)
 
@@ -278,6 +281,7 @@ def test_where_counts_from_1() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 def test_what_models_really_wrote(shared_data: Path) -> None:
     path = shared_data / "llm_outputs" / "outputs.jsonl.gz"

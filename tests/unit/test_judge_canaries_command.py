@@ -61,6 +61,7 @@ def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
     return status, out, "".join(line for line in shown if "answers judged" not in line)
 
 
+@pytest.mark.slow
 def test_a_fit_judge_is_recorded_replayed_and_kept(
     grader: Grader, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,6 +82,7 @@ def test_a_fit_judge_is_recorded_replayed_and_kept(
     assert again[1].splitlines()[:-1] == [line for line in out.splitlines() if "written to" not in line][:-1]
 
 
+@pytest.mark.slow
 def test_an_unfit_judge_is_exit_1_and_says_what_it_passed(
     grader: Grader, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -114,6 +116,7 @@ def test_a_judge_of_pairs_and_canaries_of_ones_own(
     assert 'passes  a (own, score 1): "Say A wins."' in out
 
 
+@pytest.mark.slow
 def test_calls_are_bounded_and_what_is_missing_is_reported(
     grader: Grader, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,6 +135,7 @@ def test_calls_are_bounded_and_what_is_missing_is_reported(
     assert grader.count == 34
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "args",
     [
@@ -153,6 +157,7 @@ def test_bad_input(grader: Grader, capsys: pytest.CaptureFixture[str], args: lis
     check_message(err.splitlines())
 
 
+@pytest.mark.slow
 def test_a_judge_in_trouble_is_undecided(
     grader: Grader, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +206,7 @@ def test_the_file_holds_no_secret_that_a_judge_says(
     assert key not in written + out + err
 
 
+@pytest.mark.slow
 def test_recorded_replies_without_a_verdict_are_asked_again_with_record_new(
     grader: Grader, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -164,6 +164,7 @@ def test_a_judge_that_leaves_the_program_is_no_success(run: Run) -> None:
     assert not Path("x.json").exists()
 
 
+@pytest.mark.slow
 def test_a_recording_answers_again_without_a_server(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = labelled(10)
     how = ("--at-least-labels", "10", "--model", "stub-1")
@@ -193,6 +194,7 @@ def test_a_recording_answers_again_without_a_server(run: Run, monkeypatch: pytes
     check_message(err)
 
 
+@pytest.mark.slow
 def test_the_options_of_a_run_reach_the_judge(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The flags that pytest takes, its ini file and the key in the environment; the address comes from the ini file."""
     seen: list[Seen] = []
@@ -219,6 +221,7 @@ def test_the_options_of_a_run_reach_the_judge(run: Run, monkeypatch: pytest.Monk
     check_message(err)
 
 
+@pytest.mark.slow
 def test_progress_is_shown_only_while_answers_may_be_recorded(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +249,7 @@ Is the answer polite?
 """
 
 
+@pytest.mark.slow
 def test_a_rubric_by_its_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("polite.md").write_text(RUBRIC, encoding="utf-8")
     rows = [{**row, "human": 5 if row["human"] else 1 + n % 3} for n, row in enumerate(labelled(20))]
@@ -270,6 +274,7 @@ def test_a_rubric_by_its_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
     assert not Path("labels.cassette.json").exists()
 
 
+@pytest.mark.slow
 def test_judges_of_the_same_labels_share_the_default_recording(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,6 +291,7 @@ def test_judges_of_the_same_labels_share_the_default_recording(
         assert run(labelled(10), f"{name}.md", *how, url)[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "argv"),
     [

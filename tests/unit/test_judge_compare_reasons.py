@@ -85,6 +85,7 @@ def run(
 COMPARE = ("calibrate", "polite.md", "labels.jsonl", "--at-least-labels", "20", "--compare-reasons")
 
 
+@pytest.mark.slow
 def test_a_small_model_is_better_without_a_reason(run: Run, grader: Grader) -> None:
     status, out, err = run(*COMPARE)
     assert (status, err) == (0, "")
@@ -106,6 +107,7 @@ def test_a_small_model_is_better_without_a_reason(run: Run, grader: Grader) -> N
     assert len(grader.places) == 60
 
 
+@pytest.mark.slow
 def test_a_judge_that_gives_all_answers_one_verdict_is_recommended_nowhere(run: Run, grader: Grader) -> None:
     grader.word = "nobody says this"
     status, out, err = run(*COMPARE)
@@ -114,6 +116,7 @@ def test_a_judge_that_gives_all_answers_one_verdict_is_recommended_nowhere(run: 
     assert "to do so" not in out + err
 
 
+@pytest.mark.slow
 def test_a_judge_is_calibrated_and_tried_with_its_reason_in_another_place(run: Run, grader: Grader) -> None:
     status, _, err = run(*COMPARE[:-1], "--reason", "after")
     assert (status, err) == (0, "")
@@ -173,6 +176,7 @@ def compare(before: int, after: int, none: int, **more: Any) -> ReasonComparison
     return compare_reasons(Scripted({"before": before, "after": after, "none": none}), rows, **more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "after", "none", "recommended", "worse"),
     [

@@ -207,6 +207,7 @@ def with_image(part: object) -> list[object]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer",
     [

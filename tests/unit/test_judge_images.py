@@ -105,6 +105,7 @@ BAD: list[Any] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given_images", BAD, ids=range(len(BAD)))
 def test_what_is_no_image_is_an_error_of_use(
     given_images: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -51,6 +51,7 @@ def test_plain_answers_have_no_sign(text: str) -> None:
     assert find_injection_signs(text) == []
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 def test_the_null_models_answer_is_seen_and_three_thousand_others_are_not(shared_data: Path) -> None:
     """The constant answer of Zheng et al. 2024; answers of XSTest, HaluEval and LLMBar speak to nobody's judge."""

@@ -71,12 +71,14 @@ def judged(rubric: Path, script: Answer) -> tuple[float | None, str, list[str]]:
         return score, "", server.forms
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READ)
 def test_a_right_verdict_is_read_in_whatever_way_it_comes(rubric: Path, name: str) -> None:
     score, error, _ = judged(rubric, READ[name])
     assert (score, error) == (GOOD, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UNREAD)
 def test_anything_else_is_unscored_and_never_a_low_score(
     rubric: Path, name: str, request: pytest.FixtureRequest
@@ -105,6 +107,7 @@ def test_a_server_that_is_read_in_no_form_is_asked_by_the_schema_again(rubric: P
         assert server.forms[5] == "json_schema"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["refuses", "refuses in prose", "is cut off", "says nothing", "ends at the token limit"]
 )
@@ -112,6 +115,7 @@ def test_a_refusal_and_a_broken_reply_are_no_question_of_the_form(rubric: Path, 
     assert judged(rubric, UNREAD[name])[2] == ["json_schema", "json_schema"]
 
 
+@pytest.mark.slow
 def test_what_a_server_ignores_is_in_the_recording(rubric: Path, tmp_path: Path) -> None:
     path = tmp_path / "judged.json"
     answers = ("Thirty days.", "Forty days.")
@@ -133,6 +137,7 @@ def test_an_empty_list_of_choices_is_reported_in_a_sentence(rubric: Path) -> Non
     assert "ChatCompletion" not in first
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("limited")
 def test_retries_do_not_multiply_the_time_limit(rubric: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openai.OpenAI, "_sleep_for_retry", lambda *_args, **_more: None)
@@ -152,6 +157,7 @@ def test_retries_do_not_multiply_the_time_limit(rubric: Path, monkeypatch: pytes
         assert server.count == 1
 
 
+@pytest.mark.slow
 def test_an_answer_that_trickles_is_given_up_at_the_limit(
     rubric: Path, tmp_path: Path, limited: recorder.Recorder
 ) -> None:
@@ -170,6 +176,7 @@ def test_an_answer_that_trickles_is_given_up_at_the_limit(
     assert caught.value.kind == "timeout"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("limited")
 def test_an_embedder_has_the_limit_and_the_application_has_none() -> None:
     stop = threading.Event()

@@ -65,6 +65,7 @@ def test_a_path_with_blanks_is_a_path(tmp_path: Path) -> None:
     assert Rubric(str(path)).name == "is it polite"
 
 
+@pytest.mark.slow
 @given(st.text(max_size=40))
 def test_any_name_is_an_error_of_use_and_its_line_is_one_line(name: str) -> None:
     if registry.is_builtin("judge", name):

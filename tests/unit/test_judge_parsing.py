@@ -71,6 +71,7 @@ def test_verdicts(text: str, score: float, reason: str) -> None:
     assert (verdict.score, verdict.reason, verdict.error) == (score, reason, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
@@ -293,6 +294,7 @@ def test_a_scale_that_is_none(options: dict[str, float]) -> None:
         Scale(**options)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 def test_replies_in_the_form_of_prometheus_are_read(shared_data: Path) -> None:
     """960 feedbacks of GPT-4 with their scores, in the form that the prompt of prometheus-eval asks for."""
@@ -304,6 +306,7 @@ def test_replies_in_the_form_of_prometheus_are_read(shared_data: Path) -> None:
     assert (len(pairs), len(wrong), read.count(None)) == (960, 0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 def test_replies_of_a_real_judge_are_read_as_by_their_authors(shared_data: Path) -> None:
     """320 GPT-4 replies of MT-Bench that end in ``[[n]]``, with the score its authors parsed."""

@@ -154,6 +154,7 @@ def test_another_judge_says_what_changed_and_writes_a_run_that_can_be_judged_aga
     check_message(out[-2:])
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_bytes_whatever_the_threads(command: Command) -> None:
     many = [
         record(f"test_{n}", verdict(float(1 + n % 9), answer=f"{'please' * (n % 2)} {n}")) for n in range(40)
@@ -164,6 +165,7 @@ def test_the_same_command_gives_the_same_bytes_whatever_the_threads(command: Com
     assert Path("one.json").read_bytes() == Path("two.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_that_was_compared_with_the_baseline_is_compared_again(command: Command) -> None:
     before = [record(f"test_a[{case}]", verdict(9.0)) for case in range(60)]
     tests = {test.nodeid: summarize_test(test) for test in before}
@@ -340,6 +342,7 @@ def replying(server: StubServer, seen: Seen, key: str = "score") -> Reply:
     return json_reply(chat_answer(json.dumps({"nonce": nonce, "reason": "as it says", **graded})))
 
 
+@pytest.mark.slow
 def test_a_rubric_is_recorded_and_replayed_without_a_server_and_a_key(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -378,6 +381,7 @@ def test_what_the_project_knows_of_a_judge_stands_with_its_new_verdicts(command:
         assert canaries.get("status") == known
 
 
+@pytest.mark.slow
 def test_what_a_server_takes_is_found_out_once_however_many_ask(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -401,6 +405,7 @@ def test_what_a_server_takes_is_found_out_once_however_many_ask(
     assert command(many, "--rubric", "polite.md", *url) == recorded
 
 
+@pytest.mark.slow
 def test_another_model_for_the_judge_of_the_run(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     with StubServer() as server:
         monkeypatch.setattr(server, "answer", lambda seen: replying(server, seen, "dimensions"))
@@ -431,6 +436,7 @@ def test_another_model_for_the_judge_of_the_run(command: Command, monkeypatch: p
         assert what in err
 
 
+@pytest.mark.slow
 def test_a_server_that_is_down_is_unscored_and_no_secret_is_shown(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -466,6 +472,7 @@ def test_an_interrupt_leaves_nothing_half_written(command: Command) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("records", "argv"),
     [
@@ -545,6 +552,7 @@ def test_a_judge_imports_its_neighbours_when_it_is_called(command: Command) -> N
     assert sys.path == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "out",
     ["run.json", "./sub/../run.json", "linked.json", "run.rescore.cassette.json", "folder.json", "no/x.json"],
@@ -669,6 +677,7 @@ def stricter() -> Iterator[None]:
     sys.modules.pop("rescore_stricter", None)
 
 
+@pytest.mark.slow
 def test_the_threshold_of_another_judge_that_decides_alike_is_shown(command: Command, stricter: None) -> None:
     how = ("--judge", "rescore_stricter:Stricter")
     status, out, _ = command(OLDER, *how)
@@ -687,6 +696,7 @@ def test_the_threshold_of_another_judge_that_decides_alike_is_shown(command: Com
     assert len(document["outputs"]) == 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("records", "name"),
     [
@@ -709,6 +719,7 @@ def test_a_threshold_is_refused_where_too_little_tells_it(
     check_message(first["problem"])
 
 
+@pytest.mark.slow
 def test_a_recorded_score_has_the_threshold_of_the_judge(command: Command, stricter: None) -> None:
     free = [
         record(f"test_{n}", verdict(float(1 + n % 10), answer=f"{1 + n % 10} {n}", threshold=None))

@@ -92,6 +92,7 @@ def of_a_script(monkeypatch: pytest.MonkeyPatch) -> Iterator[recorder.Recorder]:
 LADDER = ("bounded", "plain", "plain", "tool", "json", "text")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("known", ["bounded", "plain", "tool", "json", "text"])
 def test_forms_are_tried_down_to_the_one_that_a_server_knows(server: Picky, api: Any, known: str) -> None:
@@ -106,6 +107,7 @@ def test_forms_are_tried_down_to_the_one_that_a_server_knows(server: Picky, api:
     assert server.forms == [*forms, known]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("api", APIS)
 def test_a_tool_is_required_in_the_words_of_each_api(server: Picky, api: Any) -> None:
     server.refuses = lambda request: "" if form(request) == "tool" else "unsupported"
@@ -118,6 +120,7 @@ def test_a_tool_is_required_in_the_words_of_each_api(server: Picky, api: Any) ->
     assert function["parameters"]["required"] == ["nonce", "reason", "dimensions"]
 
 
+@pytest.mark.slow
 def test_what_a_server_takes_is_remembered_for_server_and_model(server: Picky) -> None:
     server.refuses = lambda request: "unsupported" if form(request) in ("bounded", "plain") else ""
     url = f"{server.url}/v1"
@@ -149,6 +152,7 @@ def test_it_is_remembered_from_block_to_block_of_a_test(server: Picky) -> None:
     assert server.forms == ["bounded", *3 * ["plain"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("record", "again"), [("live", ["tool"]), ("new", ["bounded", "plain", "plain", "tool"])]
 )

@@ -146,6 +146,7 @@ CLIENTS: dict[str, Callable[[str, int], list[str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_stream_that_is_left_is_not_waited_for(
     path: Path, server: StubServer, release: threading.Event, client: str
@@ -172,6 +173,7 @@ def test_a_stream_that_is_left_is_not_waited_for(
     check_message(str(caught.value))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("client", ["httpx2", "httpx async", "requests", "aiohttp"])
 def test_a_compressed_stream_that_is_left_is_readable(path: Path, server: StubServer, client: str) -> None:
     events = list(stream(chat_events(" ".join(map(str, range(3000))))).chunks)
@@ -186,6 +188,7 @@ def test_a_compressed_stream_that_is_left_is_readable(path: Path, server: StubSe
     assert tape.verdict() is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("client", ["openai", "openai async"])
 def test_a_stream_that_states_its_end_is_whole(
     path: Path, server: StubServer, release: threading.Event, client: str
@@ -202,6 +205,7 @@ def test_a_stream_that_states_its_end_is_whole(
         assert CLIENTS[client](server.url, 40) == lines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", ["[DONE]", '{"type": "message_stop"}', '{"type":"message_stop","x":{}}'])
 def test_the_last_event_of_a_vendor_is_an_end(
     path: Path, server: StubServer, release: threading.Event, last: str
@@ -230,6 +234,7 @@ def test_a_text_that_looks_like_a_last_event_is_no_end(path: Path, server: StubS
     assert recorded["outcome"]["error"] == "RemoteProtocolError"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scattered", [False, True])
 @pytest.mark.parametrize(
     "secret",
@@ -278,6 +283,7 @@ def test_an_answer_of_a_known_length_is_whole(path: Path, server: StubServer) ->
         assert read(further=True) == first
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_forgotten_is_recorded_as_left(path: Path, server: StubServer) -> None:
     server.queue.extend([stream(EVENTS), stream(EVENTS)])
     with taped(path, "new") as tape, closing(httpx2.Client()) as client:
@@ -315,6 +321,7 @@ def test_all_open_answers_end_with_the_test_when_the_disk_is_full(
     assert (caught.type, tape.unfinished) == (CassetteError, {})
 
 
+@pytest.mark.slow
 def test_an_answer_that_a_thread_still_reads_is_not_ended(
     path: Path, server: StubServer, release: threading.Event
 ) -> None:
@@ -343,6 +350,7 @@ def test_an_answer_that_a_thread_still_reads_is_not_ended(
     assert bodies[1] == bodies[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("encoding", "whole"), [("", False), ("br", False), ("br", True)])
 def test_what_is_left_by_a_judge_or_cannot_be_read_is_noted(
     path: Path, server: StubServer, encoding: str, *, whole: bool
@@ -366,6 +374,7 @@ def test_what_is_left_by_a_judge_or_cannot_be_read_is_noted(
     check_message(tape.report.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left_first", [True, False])
 def test_a_part_of_a_stream_is_not_compared(path: Path, server: StubServer, *, left_first: bool) -> None:
     server.queue.extend([stream(EVENTS), stream(EVENTS)])

@@ -185,6 +185,7 @@ def test_word_diff() -> None:
     assert format_word_diff("a", "a") == ""
 
 
+@pytest.mark.slow
 def test_word_diff_keeps_some_context_and_cuts_long_pieces() -> None:
     actual, expected = MEGABYTE + "60 " + "x" * 1_000 + MEGABYTE, MEGABYTE + "30 " + "y" * 1_000 + MEGABYTE
     diff = format_word_diff(actual, expected, context=6)

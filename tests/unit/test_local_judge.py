@@ -63,6 +63,7 @@ def preferences(model: Model) -> list[Preference]:
     ]
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_hold_the_responses_api_to_a_form_gives_no_score() -> None:
     """It takes `text.format` and tools, and answers in prose: it is asked in each form, and gives a verdict in none."""
     with local_judge("responses", "responses") as model:

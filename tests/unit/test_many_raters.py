@@ -30,6 +30,7 @@ def test_annotators_of_xstest(model: str, agreement: float) -> None:
     assert accuracy(first, second) == pytest.approx(agreement, abs=5e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 def test_both_orders_of_llmbar() -> None:
     """The authors' kappa of a judge with itself, in all 97 rows without an unread reply, and their counts."""

@@ -88,6 +88,7 @@ texts = st.text(st.characters(codec=None, exclude_categories=()), max_size=5) | 
 ids = st.integers(-3, 2**70) | texts
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(ids, ids, texts, st.integers(0, 2)),

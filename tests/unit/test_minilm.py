@@ -66,6 +66,7 @@ WINDOW_TOKENS = MODEL.window_tokens
 WAVE = np.cos(np.arange(minilm.DIM))
 
 
+@pytest.mark.slow
 def test_vectors_are_those_of_sentence_transformers() -> None:
     rows = MiniLMEmbedder().embed(SENTENCES)
     assert rows.dtype == np.float32
@@ -83,6 +84,7 @@ def test_vectors_of_tokens_are_those_of_sentence_transformers() -> None:
     np.testing.assert_allclose(figures, TOKEN_FIGURES, atol=10 * ROUNDED)
 
 
+@pytest.mark.slow
 def test_start_and_end_of_a_window_on_request() -> None:
     short, long, blank = MiniLMEmbedder().embed_tokens(["Refunds", "word " * 255, ""], specials=True)
     assert short.tokens == ("[CLS]", "ref", "##unds", "[SEP]")
@@ -93,6 +95,7 @@ def test_start_and_end_of_a_window_on_request() -> None:
     np.testing.assert_allclose(np.linalg.norm(short.vectors, axis=1), 1, atol=EQUAL)
 
 
+@pytest.mark.slow
 def test_it_keeps_the_contract() -> None:
     embedder = registry.load_builtin("embedder", "minilm")
     assert embedder == MiniLMEmbedder()
@@ -116,6 +119,7 @@ def test_of_a_long_text_all_windows_count() -> None:
     np.testing.assert_allclose(first.vectors[WINDOW_TOKENS:], rest.vectors, atol=EQUAL)
 
 
+@pytest.mark.slow
 def test_the_vector_of_a_long_text_is_the_mean_over_the_tokens_of_its_windows() -> None:
     tokenizer, network = minilm._load(find_installed("minilm"))
     text = " ".join(f"number {n}" for n in range(140))

@@ -249,6 +249,7 @@ def test_hostile_text_starts_no_line_and_steers_no_terminal() -> None:
         assert line.isprintable()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["start", "middle", "end"])
 def test_a_megabyte_is_quick_enough_and_the_message_short(where: str) -> None:
     words = [f"word{n}" for n in range(130_000)]
@@ -259,6 +260,7 @@ def test_a_megabyte_is_quick_enough_and_the_message_short(where: str) -> None:
     assert len(text) < 2500
 
 
+@pytest.mark.slow
 def test_a_picture_in_the_prompt_is_quick_enough() -> None:
     picture = "data:image/png;base64," + "iVBORw0KGgo" * 100_000
     text = said(chat(picture + "B"), request(chat(picture + "A")))
@@ -266,6 +268,7 @@ def test_a_picture_in_the_prompt_is_quick_enough() -> None:
     assert text.count("\n    ") == 2
 
 
+@pytest.mark.slow
 def test_two_megabytes_that_have_nothing_in_common() -> None:
     old, new = ("\n".join(f"{name} {n}" for n in range(100_000)) for name in ("old", "new"))
     text = said(chat(new), request(chat(old)))
@@ -381,6 +384,7 @@ def send_multipart(topic: str) -> tuple[str, bytes]:
     return MULTIPART, b"".join(start + part + b"\r\n" for part in parts) + b"--x7--\r\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "send",
     [

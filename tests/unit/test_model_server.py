@@ -37,6 +37,7 @@ def test_one_request_with_the_key_and_no_body_is_read(
     assert server.count == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "result"), [(404, "ok"), (403, "ok"), (500, "ok"), (307, "ok"), (401, "missing")]
 )

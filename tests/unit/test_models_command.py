@@ -171,6 +171,7 @@ def test_a_folder_with_nothing_to_list(run: Run, args: tuple[str, ...]) -> None:
     check_message(err)
 
 
+@pytest.mark.slow
 def test_the_server_says_which_models_it_offers(run: Run, tmp_path: Path, server: StubServer) -> None:
     for number, model in enumerate(["gpt-4", "gpt-5", OLD]):
         record(tmp_path / "cassettes" / "test_a" / f"test_{number}.json", "hi", "ho", model=model)
@@ -200,6 +201,7 @@ def test_a_server_without_a_list_is_an_error(run: Run, tmp_path: Path, server: S
     assert "/v1/models: Error code: 401" in err
 
 
+@pytest.mark.slow
 def test_the_same_answers_are_equivalent_and_a_refused_parameter_is_named(
     run: Run, suite: Path, server: StubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,6 +230,7 @@ def test_the_same_answers_are_equivalent_and_a_refused_parameter_is_named(
     assert server.count == count  # the new answers are recorded
 
 
+@pytest.mark.slow
 def test_other_answers_are_a_change_and_the_worst_are_shown(
     run: Run, suite: Path, server: StubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,6 +242,7 @@ def test_other_answers_are_a_change_and_the_worst_are_shown(
     assert out.count("        new  ") == 5
 
 
+@pytest.mark.slow
 def test_the_answers_that_are_shown_are_those_that_differ(
     run: Run, suite: Path, server: StubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,6 +255,7 @@ def test_the_answers_that_are_shown_are_those_that_differ(
     assert {changed["new"] for changed in report["changed_most"]} == {"no"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [("--judge", "judges/gone.md"), ("--embedder", "gone"), ("--embedder", "minilm")],
@@ -265,6 +270,7 @@ def test_nothing_is_asked_if_nothing_could_score_it(
     assert "gone" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gone", "gone.module:Embedder"])
 def test_an_embedder_of_the_ini_is_named_with_its_key(
     run: Run, suite: Path, server: StubServer, name: str
@@ -287,6 +293,7 @@ class Polite:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "status"), [("please wait", "better"), ("wait", "equivalent")])
 def test_a_judge_says_which_is_better(  # noqa: PLR0917 -- fixtures
     run: Run, suite: Path, server: StubServer, monkeypatch: pytest.MonkeyPatch, text: str, status: str
@@ -309,6 +316,7 @@ def test_one_recorded_answer_does_not_say_how_far_answers_vary(
     assert "undecided a single answer" in out
 
 
+@pytest.mark.slow
 def test_bad_models_and_bad_answers_are_reported(
     run: Run, suite: Path, server: StubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -349,6 +357,7 @@ def test_an_answer_that_is_missing_is_named_and_asked_again(
     assert json.loads(run("compare", "--to", NEW, "--json", "--trials", "1")[1])["missing"] == {}
 
 
+@pytest.mark.slow
 def test_a_project_that_recorded_two_models_names_the_old_one(run: Run, suite: Path) -> None:
     record(suite / "cassettes" / "test_b" / "test_x.json", "hi", "ho", model="second")
     status, _, err = run("compare", "--to", NEW)

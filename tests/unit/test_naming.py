@@ -132,6 +132,7 @@ def test_paths_stay_below_the_folder_of_the_test() -> None:
         assert path.suffix == ".json"
 
 
+@pytest.mark.slow
 def test_no_two_tests_share_a_path() -> None:
     tests = [((name,), case) for name in NASTY for case in NASTY]
     paths = {cassette_path(Path("t/test_a.py"), names, case) for names, case in tests}

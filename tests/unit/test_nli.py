@@ -122,6 +122,7 @@ def test_an_object_without_predict_is_refused(given: Any) -> None:
         assert_semantic("a", "a", nli=given, embedder="tfidf", at_least=0.1)
 
 
+@pytest.mark.slow
 def test_long_texts_are_compared_in_windows_and_batches() -> None:
     sentences = [f"sentence number {number} says something." for number in range(400)]
     model = Fake(lambda *_: NEUTRAL)
@@ -148,6 +149,7 @@ def test_a_contradiction_in_one_window_counts() -> None:
     assert measurement.value == pytest.approx(0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", ["x" * 100_000, "7 " * 50_000, "不" * 100_000, "a. " * 30_000, "\n" * 9 + "a", "😀" * 5_000]
 )
@@ -179,6 +181,7 @@ def test_many_passages_are_bounded() -> None:
     assert measurement.detail["without"] == ["each claim was compared with 16 of 40 passages"]
 
 
+@pytest.mark.slow
 def test_nothing_heavy_is_imported_without_a_model() -> None:
     code = "import sys, pytest_llmops.semantics.nli; assert not {'numpy', 'onnxruntime', 'tokenizers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -111,6 +111,7 @@ LEAKING: dict[str, Callable[[str], Reply]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", [KEY, "unusual-key-of-a-local-gateway"])
 @pytest.mark.parametrize("how", LEAKING)
 def test_nothing_of_a_key_is_in_an_error(server: StubServer, how: str, key: str) -> None:

@@ -54,6 +54,7 @@ def test_a_vector_of_zeros_stays_one(client: openai.OpenAI, server: StubServer) 
     assert OpenAIEmbedder("e", client=client).embed(["a"]).tolist() == [[0.0, 0.0]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer",
     [
@@ -110,6 +111,7 @@ def test_blank_texts_alone_ask_nobody(client: openai.OpenAI, server: StubServer)
 TEXTS = ["a", "bb", "ccc", "dddd", "ä"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limits", "requests"),
     [

@@ -150,6 +150,7 @@ def test_a_response_that_failed_is_an_error(client: openai.OpenAI, server: StubS
     check_message(model_error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
@@ -193,6 +194,7 @@ def test_a_server_that_takes_too_long(server: StubServer) -> None:
     check_message(model_error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize(
     ("body", "kind"),
@@ -239,6 +241,7 @@ def test_an_error_with_the_status_of_an_answer(
     assert str(model_error).isprintable()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize(
     "body",
@@ -273,6 +276,7 @@ def test_vectors_echo_no_key_either(client: openai.OpenAI, server: StubServer) -
     assert KEY[:12] not in f"{embedded.value} {broken.value}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "kind", "status"),
     [
@@ -302,6 +306,7 @@ def test_an_error_with_status_200_is_reported_by_its_message(
 WRONG: list[Any] = [5, True, [], {}, ["x"], {"a": 1}, "text", None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["content", "refusal", "tool_calls", "finish_reason", "model", "usage"])
 def test_hostile_fields_are_an_answer_or_an_error_never_another_type(
     model: OpenAIModel, server: StubServer, place: str
@@ -321,6 +326,7 @@ def test_hostile_fields_are_an_answer_or_an_error_never_another_type(
             assert all(isinstance(call, ToolCall) for call in completion.tool_calls)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", [5, "x", None, [], {"prompt_tokens": "7", "completion_tokens": -1}])
 def test_hostile_usage_counts_nothing(model: OpenAIModel, server: StubServer, wrong: Any) -> None:
     server.queue.append(json_reply({**chat_answer("fine"), "usage": wrong}))

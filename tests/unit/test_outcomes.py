@@ -195,6 +195,7 @@ def replays(
     return ended
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("began", [False, True], ids=["no byte", "amid a stream"])
 def test_a_time_out_is_replayed(  # noqa: PLR0917 -- fixtures
@@ -223,6 +224,7 @@ def test_a_time_out_is_replayed(  # noqa: PLR0917 -- fixtures
     assert answer["status"] == (200 if began else 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("client", [name for name in CLIENTS if name != "aiohttp total"])
 @pytest.mark.parametrize("before", [1, 3])
 def test_a_cut_stream_is_replayed(path: Path, server: StubServer, client: str, before: int) -> None:
@@ -263,6 +265,7 @@ async def cancelled_by_hand(url: str) -> None:
 CANCELS = [within_asyncio, within_wait_for, within_anyio, within_aiohttp, cancelled_by_hand]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ask", CANCELS)
 @pytest.mark.parametrize("began", [False, True], ids=["no byte", "amid a stream"])
 def test_a_cancelled_call_is_replayed(  # noqa: PLR0917 -- fixtures
@@ -312,6 +315,7 @@ def write_outcome(path: Path, error: str, **more: Any) -> None:
     path.write_text(json.dumps(document))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("client", "error", "raised", "text"),
     [
@@ -384,6 +388,7 @@ def test_a_limit_of_ours_is_not_an_outcome(path: Path, server: StubServer, relea
     assert (tape.report.counts.recorded, path.exists()) == (0, False)
 
 
+@pytest.mark.slow
 def test_a_time_out_of_a_judge_is_not_an_outcome(
     path: Path, server: StubServer, limits: TimeLimits, hang: Callable[[], None]
 ) -> None:
@@ -399,6 +404,7 @@ def test_a_time_out_of_a_judge_is_not_an_outcome(
     assert len(tape.report.notes) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "client", [name for name in CLIENTS if name not in ("aiohttp total", "aiohttp whole")]
 )

@@ -189,6 +189,7 @@ def test_an_unused_variable_is_an_error(tmp_path: Path) -> None:
         read(tmp_path, "Hi").render(x=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "line"),
     [

@@ -177,6 +177,7 @@ ENDLESS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", ENDLESS.values(), ids=ENDLESS)
 def test_a_template_that_does_not_end_reaches_the_limit(
     shelf: Prompts, body: str, monkeypatch: pytest.MonkeyPatch

@@ -85,6 +85,7 @@ def test_a_key_that_is_no_user(prompts: Prompts, key: Any) -> None:
         prompts.choose("answer", key=key, split={"v3": 0.5})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "split",
     [
@@ -120,6 +121,7 @@ def test_an_alias_that_moves_takes_effect_within_a_second(
     assert chosen(prompts, keys=[1]) == {"v1": 1}
 
 
+@pytest.mark.slow
 def test_within_pytest_nothing_is_kept(prompts: Prompts) -> None:
     split = {"candidate": 0.5}
     before = chosen(prompts, split, range(20))

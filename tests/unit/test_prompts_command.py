@@ -88,6 +88,7 @@ def test_show(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_json(capsys, "show", "plain")["uses"] == ["app.py:2"]
 
 
+@pytest.mark.slow
 def test_uses_are_those_that_git_does_not_ignore(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     commit(folder, "all", **{".gitignore": "app.py\n", "tests/broken.py": "def (:\n.prompt('plain')"})
     (folder / "tests/new.py").write_bytes(b"\xff\n.get('plain@v1')")
@@ -105,6 +106,7 @@ def test_render(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert rendered["params"]["seed"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "argv",
     [
@@ -149,6 +151,7 @@ def test_diff(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "(the same)" in run(capsys, "diff", "support/answer", "v1")[1]
 
 
+@pytest.mark.slow
 def test_a_long_prompt_is_compared_whole(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [f"Rule {n}: answer briefly." for n in range(3000)]
     (folder / "texts/plain/v1.md").write_text("\n".join(lines))
@@ -160,6 +163,7 @@ def test_a_long_prompt_is_compared_whole(folder: Path, capsys: pytest.CaptureFix
     assert kinds == ["same", "old", "new"]
 
 
+@pytest.mark.slow
 def test_a_version_against_a_commit(folder: Path, answer: Path, capsys: pytest.CaptureFixture[str]) -> None:
     commit(folder, "first")
     (answer / "v1.md").write_text(V1.replace("friendly", "brief"))
@@ -218,6 +222,7 @@ FORMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), FORMS.values(), ids=FORMS)
 def test_the_rest_of_the_file_stays(
     answer: Path, capsys: pytest.CaptureFixture[str], before: str | None, after: str
@@ -252,6 +257,7 @@ def test_a_damaged_log_and_one_that_leads_out(
     assert not (tmp_path / "elsewhere").exists()
 
 
+@pytest.mark.slow
 def test_log(folder: Path, answer: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = run(capsys, "log", "support/answer")[1]
     assert "no history from git" in text
@@ -272,6 +278,7 @@ def test_log(folder: Path, answer: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert len(document["commits"]) == 1
 
 
+@pytest.mark.slow
 def test_check(folder: Path, answer: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "check") == (0, "2 prompts, 0 problems\n")
     problems = {

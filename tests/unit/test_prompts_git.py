@@ -52,6 +52,7 @@ def texts(prompts: Prompts, *names: str) -> list[tuple[str, str]]:
     return [(prompt.version, prompt.render()[0].content) for prompt in result]
 
 
+@pytest.mark.slow
 def test_a_prompt_at_a_commit(prompts: Prompts) -> None:
     assert texts(prompts, "answer", "answer@main", "answer@first", "answer v1@HEAD~2", "answer @HEAD~1") == [
         ("v2", "Not committed."),
@@ -76,6 +77,7 @@ def test_the_same_text_has_the_same_fingerprint_at_a_commit(prompts: Prompts, re
     assert prompts.get("answer@main").fingerprint == prompts.get("answer").fingerprint
 
 
+@pytest.mark.slow
 def test_a_folder_that_the_working_tree_lacks_and_a_detached_head(prompts: Prompts, repository: Path) -> None:
     git(repository, "checkout", "-q", "-f", "--detach", "first")
     git(repository, "rm", "-q", "-r", "app")
@@ -88,6 +90,7 @@ def test_a_hidden_folder_and_the_root_at_a_commit(tmp_path: Path) -> None:
     assert texts(Prompts(tmp_path), "answer@HEAD") == [("v1@HEAD", "Root")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "ref",
     ["--output=x", "-n", "main:app", "mian", "HEAD~9", "a b", "", "main..first", "@{u}", "a\nb", "x" * 300],
@@ -104,6 +107,7 @@ def test_two_commits_in_one_name(prompts: Prompts) -> None:
         prompts.get("answer@main", "v1@first")
 
 
+@pytest.mark.slow
 def test_what_a_commit_lacks(prompts: Prompts) -> None:
     with pytest.raises(UnknownName, check=check_message) as caught:
         prompts.get("gone@main")
@@ -121,6 +125,7 @@ def test_links_are_not_followed_at_a_commit(prompts: Prompts, repository: Path, 
         prompts.get("answer", "v3@main")
 
 
+@pytest.mark.slow
 def test_names_that_lead_out_of_the_folder(prompts: Prompts) -> None:
     for name in ("../x@main", "/etc@main", "answer/../gone@first"):
         with pytest.raises(PromptError):
@@ -129,6 +134,7 @@ def test_names_that_lead_out_of_the_folder(prompts: Prompts) -> None:
         prompts.get("answer", "../gone/v1@first")
 
 
+@pytest.mark.slow
 def test_a_shallow_clone_is_named(repository: Path, tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "-q", "--depth=1", repository.as_uri(), str(clone))
@@ -197,6 +203,7 @@ def test_a_package_in_a_zip_has_no_commits_and_no_way_out(package: Path) -> None
         prompts.get("support/anser")
 
 
+@pytest.mark.slow
 def test_the_environment_names_the_version_that_an_application_leaves_open(
     prompts: Prompts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,6 +217,7 @@ def test_the_environment_names_the_version_that_an_application_leaves_open(
     assert prompts.choose("answer", key=1).version == "v1@first"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", ["answer", "answer=", "=v1", "answer=v9", "answer=v9@main"])
 def test_an_environment_that_names_no_version(
     prompts: Prompts, monkeypatch: pytest.MonkeyPatch, given: str

@@ -93,6 +93,7 @@ def test_a_secret_behind_the_name_of_its_service_is_masked(before: str, secret: 
     assert cleaned(f"{before}{secret}{quote}") == f"{before}{MASK}{quote}"
 
 
+@pytest.mark.slow
 def test_no_long_word_is_masked_behind_the_name_of_a_service() -> None:
     assert {15, 16, 17, 18, 20, 22, 24, 25, 30, 45} <= set(map(len, WORDS))
     assert len(WORDS) >= 60
@@ -163,6 +164,7 @@ def test_the_licence_of_the_rules_is_in_the_table() -> None:
     assert len(read_public_rules()) > 200
 
 
+@pytest.mark.slow
 def test_the_table_is_read_at_first_use_and_not_for_ordinary_words() -> None:
     script = (
         "from pytest_llmops.redaction import public_rules, redactor\n"

@@ -191,6 +191,7 @@ def test_lines_are_also_masked_as_one_text() -> None:
     assert report.__dict__["llmops"] == {"lines": ["a", MASK, "b"]}
 
 
+@pytest.mark.slow
 def test_an_error_of_collection_is_masked_too(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(f"raise ValueError({SECRET!r})")
     reports: list[pytest.CollectReport] = []

@@ -112,6 +112,7 @@ def test_an_assertion_without_a_metric() -> None:
         assert_retrieval(["a"], ["a"], metric=metric, at_least=0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 @pytest.mark.parametrize(
     ("ranking", "relevant", "k"),

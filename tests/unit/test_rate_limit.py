@@ -61,6 +61,7 @@ def test_so_many_places_and_no_more_and_one_that_is_given_back_is_free(tmp_path:
     assert first.try_enter() == rate_limit.POLL_INTERVAL_S
 
 
+@pytest.mark.slow
 def test_another_process_holds_places_and_gives_them_back_when_it_dies(tmp_path: Path, clock: Clock) -> None:
     code = (
         "import sys, pathlib; from pytest_llmops.cassettes.rate_limit import RateLimiter\n"
@@ -164,6 +165,7 @@ def test_a_damaged_pause_is_none(tmp_path: Path, clock: Clock, text: str) -> Non
     assert isinstance(pace(tmp_path, clock).try_enter(), CallSlot)
 
 
+@pytest.mark.slow
 def test_in_an_event_loop_the_others_go_on(tmp_path: Path, clock: Clock) -> None:
     entry, at_work, most = pace(tmp_path, clock, limit=2), 0, 0
 
@@ -268,6 +270,7 @@ def test_calls_of_judges_keep_the_pace_and_others_do_not(tmp_path: Path, clock: 
     assert tape.report.counts.recorded == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("client", ["httpx2", "asynchronous", "http.client"])
 def test_no_more_calls_at_once_than_allowed_whatever_the_client(tmp_path: Path, client: str) -> None:
     """Whoever holds the only place holds all others back, and they go on when it is given back."""

@@ -656,6 +656,7 @@ def test_a_result_whose_class_has_changed_fails_the_test(shop: Any, tmp_path: Pa
             shop.refuse(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "named",
     [

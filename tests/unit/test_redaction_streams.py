@@ -118,6 +118,7 @@ def cuts(secret: str) -> dict[str, list[str]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", cuts(SHAPED))
 @pytest.mark.parametrize("secret", [SHAPED, KNOWN], ids=["by shape", "known"])
 @pytest.mark.parametrize("kind", SHAPES)

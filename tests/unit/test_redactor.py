@@ -34,6 +34,7 @@ def cleaned(text: str) -> str:
     return Redactor().clean(text.encode()).decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("kind", SECRETS)
 def test_known_shapes_are_masked_wherever_they_stand(kind: str, place: str) -> None:
@@ -161,6 +162,7 @@ def test_a_known_secret_is_masked_in_every_spelling(spelled: Callable[[str], byt
     assert not redactor.leaks(made)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "secret",
     [
@@ -500,6 +502,7 @@ def test_values_of_secret_parameters_are_learned() -> None:
     assert redactor.known == {"value+one 1", "value-two"}
 
 
+@pytest.mark.slow
 def test_threads_that_learn_and_clean_at_once_leak_nothing() -> None:
     redactor = Redactor()
     start = threading.Barrier(8)

@@ -90,6 +90,7 @@ ACCOUNT_LINES = re.compile(
 )
 
 
+@pytest.mark.slow
 def test_of_real_recordings_only_accounts_and_cookies_are_masked(shared_data: Path) -> None:
     changed = []
     paths = sorted((shared_data / "cassettes/files").glob("*.yaml"))

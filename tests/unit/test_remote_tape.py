@@ -55,6 +55,7 @@ def used_attributes(path: Path) -> set[str]:
     }
 
 
+@pytest.mark.slow
 def test_processes_use_methods_of_a_tape_and_values_that_are_listed(process: TestProcess) -> None:
     used = set().union(*map(used_attributes, CLIENT_MODULES))
     assert {"claim", "record", "path", "mode"} <= used

@@ -97,6 +97,7 @@ def test_only_models_are_refused_on_this_machine_and_everything_elsewhere(
         send(older, "POST", "/v1/traces")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["httpx", "httpx2"])
 def test_httpx_that_is_imported_again_is_recorded_and_replayed(
     server: StubServer, path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -113,6 +114,7 @@ def test_httpx_that_is_imported_again_is_recorded_and_replayed(
     assert server.count == 1
 
 
+@pytest.mark.slow
 def test_aiohttp_that_is_imported_again_sends_nothing(
     server: StubServer, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

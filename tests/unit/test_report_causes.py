@@ -40,6 +40,7 @@ def with_a_failed_test() -> Run:
     return replace(run, records=(replace(first, outcome="failed"), *others))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run", "is_cause"),
     [
@@ -63,6 +64,7 @@ def test_every_report_says_alike_whether_an_edit_is_the_cause(run: Run, is_cause
     assert build_page(run)["causes"]["title"] == label
 
 
+@pytest.mark.slow
 def test_every_report_names_the_same_tests_that_did_not_run_also_skipped_ones() -> None:
     run = STATES["error-missing-tests"]()
     gate = run.find_verdict("baseline")
@@ -89,6 +91,7 @@ def test_every_report_names_the_same_tests_that_did_not_run_also_skipped_ones() 
     assert not any(line.startswith("missing") for line in terminal(other))
 
 
+@pytest.mark.slow
 def test_a_long_line_that_was_edited_differs_in_what_every_report_shows() -> None:
     start = "word " * 60
     run = with_gate("red", edits=(replace(PROMPT, lines=(f"- {start}old", f"+ {start}new")),))

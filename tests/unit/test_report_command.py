@@ -34,6 +34,7 @@ def report(*outs: str, run: str = "run.json") -> int:
     return cli.main(["report", run, *(word for out in outs for word in ("-o", out))])
 
 
+@pytest.mark.slow
 def test_every_kind_is_made_at_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report(*KINDS, "small.json.gz") == 0
     assert "report     run.html\n" in capsys.readouterr().out
@@ -43,6 +44,7 @@ def test_every_kind_is_made_at_once(folder: Path, capsys: pytest.CaptureFixture[
     assert Run.from_json(gzip.decompress((folder / "small.json.gz").read_bytes()).decode()) == fixed_run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("outs", "run"),
     [
@@ -78,6 +80,7 @@ def write_run(file: str, created: object, records: Sequence[TestRecord] = fixed_
     Path(file).write_text(run.to_json(), encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_several_runs_are_a_page_of_the_newest_with_the_others_over_time(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +106,7 @@ def test_several_runs_are_a_page_of_the_newest_with_the_others_over_time(
     assert (folder / "trend.html").read_text(encoding="utf-8") == "page"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("times", "outs", "tests"),
     [

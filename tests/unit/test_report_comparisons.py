@@ -38,16 +38,19 @@ def judged(calibration: tuple[str, str] | None, canaries: tuple[str, str] | None
     return judge
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", STATES)
 def test_a_run_without_comparisons_has_no_rows(state: str) -> None:
     assert list_comparisons(STATES[state]()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 6, 20])
 def test_a_sample_run_has_as_many_rows_as_it_says(count: int) -> None:
     assert len(list_comparisons(comparisons_run(count))) == count
 
 
+@pytest.mark.slow
 def test_what_does_not_hold_comes_first_by_colour() -> None:
     rows = list_comparisons(comparisons_run(20))
     assert [(row.word, row.tone) for row in rows if not row.holds] == [
@@ -60,6 +63,7 @@ def test_what_does_not_hold_comes_first_by_colour() -> None:
     assert count_holding(rows) == 12
 
 
+@pytest.mark.slow
 def test_a_variant_has_its_figures_on_the_scale_of_the_metric_and_in_points() -> None:
     row = named(comparisons_run(6))["model small-chat, against tiny-chat"]
     assert (row.kind, row.word, row.data) == ("versions", "better", "40 cases")
@@ -79,6 +83,7 @@ def test_a_variant_has_its_figures_on_the_scale_of_the_metric_and_in_points() ->
     assert (judge.name, judge.base, judge.now) == ("judge.helpful, 1 to 5", "3.562", "4.460")
 
 
+@pytest.mark.slow
 def test_a_share_has_its_limit_its_interval_and_what_to_look_at() -> None:
     row = named(comparisons_run(20))["Tools: attacks blocked"]
     assert (row.kind, row.suite, row.what, row.decides) == ("red team", "Tools", "attacks blocked", True)
@@ -94,12 +99,14 @@ def test_a_share_has_its_limit_its_interval_and_what_to_look_at() -> None:
     assert row.sentence == "attacks blocked: 6 of 24 (25 %), required at least 60 %: broken"
 
 
+@pytest.mark.slow
 def test_a_single_red_team_needs_no_name_before_its_shares() -> None:
     rows = named(comparisons_run(6))
     assert rows["harmless refused"].share is not None
     assert rows["harmless refused"].share.required == "≤ 35 %"
 
 
+@pytest.mark.slow
 def test_what_is_undecided_says_how_many_cases_to_add() -> None:
     rows = named(comparisons_run(6))
     assert rows["Other wording: same answers kept"].next_step == "To decide, add about 360 changed inputs"
@@ -135,6 +142,7 @@ def test_a_share_without_scores_is_no_share_of_zero() -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_headline_names_the_red_team_whose_limit_fails() -> None:
     assert build_headline(comparisons_run(20)).sentence == (
         "A limit is broken: Tools: attacks blocked, 6 of 24 (25 %), required at least 60 %"

@@ -53,6 +53,7 @@ CHANGED = r"(\d+) of (\d+) answers? changed"
 PASSED = r"(\d+) of (\d+) tests passed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", STATES)
 def test_each_state_has_its_word_and_one_next_step(state: str) -> None:
     headline = build_headline(STATES[state]())
@@ -64,6 +65,7 @@ def test_each_state_has_its_word_and_one_next_step(state: str) -> None:
         assert "tests passed" not in headline.second_line  # beside a bad verdict it reads as a contradiction
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", STATES)
 def test_terminal_and_page_have_its_word_and_sentence(state: str) -> None:
     """As Markdown, JUnit and annotations, see test_golden_markdown."""
@@ -84,6 +86,7 @@ def test_terminal_and_page_have_its_word_and_sentence(state: str) -> None:
     assert f"{headline.word:<10}{headline.sentence}." in [line.text for line in section.lines]
 
 
+@pytest.mark.slow
 def test_the_numbers_are_in_the_second_line_of_these_states() -> None:
     """Else the next test would compare nothing."""
     lines = {name: build_headline(make()).second_line for name, make in STATES.items()}
@@ -98,6 +101,7 @@ def test_the_numbers_are_in_the_second_line_of_these_states() -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", STATES)
 def test_numbers_agree_with_each_other(state: str) -> None:
     """What the second line counts is what the list of cases has, and changed answers are the sum of the kinds that have them."""
@@ -192,6 +196,7 @@ def test_an_undecided_comparison_does_not_change_the_word() -> None:
     assert build_headline(_with_verdict(green_run(), undecided)).word == "GREEN"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", STATES)
 def test_the_word_agrees_with_the_exit_status(state: str) -> None:
     run = STATES[state]()
@@ -211,6 +216,7 @@ def test_tests_of_pytest_alone_count_in_what_passed() -> None:
     assert headline.sentence == "3 of 51 tests failed"
 
 
+@pytest.mark.slow
 def test_tests_with_scores_that_no_baseline_has_are_counted_beside_the_verdict() -> None:
     assert "848 new tests are not judged yet" in build_headline(comparisons_run(6)).facts
     plain = replace(green_run(), meta={**green_run().meta, "other_tests": {"passed": 848}})
@@ -224,6 +230,7 @@ def test_a_share_that_is_broken_is_never_called_not_proved() -> None:
     assert (headline.word, headline.sentence[:18]) == ("RED", "A limit is broken:")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("meta", "word"),
     [
@@ -262,6 +269,7 @@ def test_what_failed_and_fell_is_counted_once() -> None:
     assert "RED" in headline.also
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("edit", "advice"),
     [

@@ -88,6 +88,7 @@ def test_nothing_on_the_page_leads_to_the_network() -> None:
     assert Page(text).values("href") == ["data:,"]
 
 
+@pytest.mark.slow
 def test_hostile_text_adds_no_element_and_no_attribute() -> None:
     harmless = Page(render_html(everywhere("harmless"))).skeleton()
     for text in ALL:
@@ -97,6 +98,7 @@ def test_hostile_text_adds_no_element_and_no_attribute() -> None:
         assert page.inside("title") == ["FAIL: 1 of 2 tests failed."]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ALL, ids=range(len(ALL)))
 def test_hostile_text_is_shown_not_dropped(text: str) -> None:
     page = render_html(everywhere(text))
@@ -108,6 +110,7 @@ def test_hostile_text_is_shown_not_dropped(text: str) -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_huge_text_is_cut_with_a_marker_and_stored_once() -> None:
     text = render_html(everywhere(HOSTILE[-1]))
     assert f"cut: {1_000_000 - MAX_CHARS:,} more characters are in the run file" in text
@@ -203,6 +206,7 @@ def test_a_page_without_a_script_shows_the_first_failures_and_counts_the_rest() 
     assert "why 0\nmore" in page.text
 
 
+@pytest.mark.slow
 def test_a_page_without_a_script_has_the_headline_of_every_report() -> None:
     run = STATES["red"]()
     headline = build_headline(run)
@@ -361,6 +365,7 @@ def test_a_case_that_a_version_did_not_run_has_an_empty_cell() -> None:
     assert [[len(cell) for cell in cells] for _, _, cells in matrix["rows"]] == [[1, 1], [0, 1]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("value", "threshold", "better", "missed"),
     [
@@ -605,6 +610,7 @@ def test_the_script_is_its_modules_without_imports_and_each_name_is_defined_once
     assert {path.name for path in folder.glob("*.js")} == {*SCRIPTS, "report_types.js"}
 
 
+@pytest.mark.slow
 def test_the_numbers_are_on_the_pages_of_these_states() -> None:
     """Else the next test would compare nothing."""
     facts = {name: "; ".join(build_page(make())["headline"]["facts"]) for name, make in STATES.items()}
@@ -622,6 +628,7 @@ MOVED = r"([\d,]+) cases? worse, ([\d,]+) better"
 CHANGED = r"(\d+) of (\d+) answers? changed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", STATES)
 def test_the_numbers_of_a_page_agree_with_the_headline(state: str) -> None:
     run = STATES[state]()
@@ -646,6 +653,7 @@ def test_a_metric_without_enough_scores_has_no_value_now() -> None:
     assert rows["text.contains"]["word"] == "no drop of 5 or more"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("state", "title", "text"),
     [
@@ -666,6 +674,7 @@ def test_the_overview_names_what_was_edited_or_what_is_the_cause(state: str, tit
     assert causes["items"][0]["text"].startswith(text)
 
 
+@pytest.mark.slow
 def test_the_name_of_a_test_stands_beside_cases_of_several_tests_only() -> None:
     run = STATES["fail"]()
     assert all("test" not in case for case in build_page(run)["cases"])
@@ -714,6 +723,7 @@ def test_the_page_explains_the_test_that_decides() -> None:
     assert "9,999" not in text
 
 
+@pytest.mark.slow
 def test_comparisons_are_rows_with_numbers_for_their_pictures() -> None:
     comparisons = build_page(comparisons_run(6))["comparisons"]
     assert comparisons["count"] == 6

@@ -58,6 +58,7 @@ def worse(nodeid: str, before: str | None, now: str | None) -> CaseChange:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", STATES)
 def test_the_heading_is_the_headline(state: str) -> None:
     run = STATES[state]()
@@ -280,6 +281,7 @@ def test_modules_that_could_not_be_loaded_for_several_reasons() -> None:
     assert not any(line.startswith("**Cause") for line in lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["green-unchanged", "error-missing-tests", "error-collection"])
 def test_no_metrics_where_they_say_nothing_or_contradict_the_word(state: str) -> None:
     assert "| Metric |" not in render_markdown(STATES[state]())
@@ -340,6 +342,7 @@ def test_notes_beyond_five_are_counted() -> None:
     assert lines[place + 5 : place + 7] == ["- `note 4`", "- and 3 more"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_bytes", [MAX_BYTES, MAX_SUMMARY_BYTES])
 def test_ten_thousand_worse_fit_the_worst_first(max_bytes: int) -> None:
     text = "<b>`日本語` @all|" * 20
@@ -408,6 +411,7 @@ def test_rows_stay_rows_for_a_renderer() -> None:
     assert not [child for child in inline if child.type in ("link_open", "image")]
 
 
+@pytest.mark.slow
 def test_comparisons_are_tables_in_a_fold() -> None:
     lines = lines_of(comparisons_run(6))
     place = lines.index("<details><summary>6 comparisons: 2 undecided, 1 better, 3 hold</summary>")
@@ -423,6 +427,7 @@ def test_comparisons_are_tables_in_a_fold() -> None:
     assert "- Other wording: same answers kept: to decide, add about 360 changed inputs." in lines
 
 
+@pytest.mark.slow
 def test_a_limit_that_does_not_hold_opens_the_fold_and_what_hides_below_ten_is_counted() -> None:
     text = render_markdown(comparisons_run(20))
     assert text.startswith("## 🔴 RED: a limit is broken, Tools, attacks blocked, 6 of 24 (25 %), required")

@@ -188,6 +188,7 @@ def test_calls_begin_when_they_began_and_those_of_unknown_start_after_the_others
     assert measured == [False, True, True, True, False]
 
 
+@pytest.mark.slow
 def test_a_collector_gets_all_of_a_run_without_its_secrets(
     collector: Collector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -208,6 +209,7 @@ def test_a_collector_gets_all_of_a_run_without_its_secrets(
     assert f"report     otlp:{collector.url}/\n" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_hostile_texts_arrive(collector: Collector) -> None:
     run = everywhere("\ud800 \x00 \u202e" + "x" * 100_000)
     otlp.send_run(replace(run, meta={"created": TIME}), collector.url)
@@ -217,6 +219,7 @@ def test_hostile_texts_arrive(collector: Collector) -> None:
     assert max(len(body) for _, body in collector.bodies) < 1_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("status", "time"), [(404, TIME), (0, TIME), (200, ""), (200, TIME)])
 def test_what_was_not_taken_is_an_error(
     collector: Collector, status: int, time: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -245,6 +248,7 @@ def test_without_the_packages_the_command_that_installs_them_is_reported(
     check_message(capsys.readouterr().err)
 
 
+@pytest.mark.slow
 def test_a_run_of_pytest_sends_its_report(collector: Collector, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         "from pytest_llmops import assert_contains\ndef test_a(): assert_contains('a b', 'b')"
@@ -262,6 +266,7 @@ def test_a_run_of_pytest_sends_its_report(collector: Collector, pytester: pytest
     assert failed.ret == 1
 
 
+@pytest.mark.slow
 def test_nothing_is_imported_that_is_not_used() -> None:
     code = "import sys, pytest_llmops.reports.otlp; sys.exit('opentelemetry' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

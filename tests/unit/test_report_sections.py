@@ -288,6 +288,7 @@ RUNS: dict[str, Callable[[], Run]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verbosity", [-1, 0, 1])
 @pytest.mark.parametrize("name", list(RUNS))
 def test_the_terminal_shows_what_a_run_found(name: str, verbosity: int) -> None:
@@ -297,11 +298,13 @@ def test_the_terminal_shows_what_a_run_found(name: str, verbosity: int) -> None:
     check_message([f"{section.style}: {section.title}", *lines])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(RUNS))
 def test_markdown_shows_what_a_run_found(name: str) -> None:
     check_message(render_markdown(RUNS[name]()).splitlines())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(RUNS))
 def test_the_page_has_what_a_run_found(name: str) -> None:
     page = build_page(RUNS[name]())

@@ -76,6 +76,7 @@ def test_quiet_gives_verdict_and_next_step_and_very_quiet_nothing() -> None:
     assert summary_lines(fixed_run(), verbosity=-3) == []
 
 
+@pytest.mark.slow
 def test_what_a_person_accepted_has_no_next_step() -> None:
     run = red_run()
     assert "next  " in text_of(summary_lines(run))
@@ -203,6 +204,7 @@ def test_judges_are_named_as_never_calibrated() -> None:
     assert Line(text, "yellow", 5) in summary_lines(fixed_run(), width=120)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
 @pytest.mark.parametrize("ascii", [False, True])
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))

@@ -70,6 +70,7 @@ ANY_JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(ANY_JSON)
 def test_fields_of_any_type_are_read(wire: object) -> None:
     read_trajectory(wire)
@@ -105,6 +106,7 @@ def test_size_and_depth_of_a_stored_trajectory_are_bounded() -> None:
     assert len(list(deep.walk_calls())) == MAX_DEPTH + 1
 
 
+@pytest.mark.slow
 def test_many_calls_in_a_message_are_cut_and_counted() -> None:
     uses = [make_tool_use("log", {"n": number}) for number in range(5_000)]
     started = Trajectory(steps=(build_step("assistant", "", make_tool_use("last", None)),))
@@ -165,6 +167,7 @@ def test_calls_are_numbered_as_in_failure_texts() -> None:
     assert start["started"]["steps"][0]["calls"][0]["number"] == 3
 
 
+@pytest.mark.slow
 def test_the_calls_of_200_agents_below_each_other_keep_their_numbers() -> None:
     innermost = build_step("assistant", "", make_tool_use("last", None))
     trajectory = Trajectory(steps=(innermost,), problems=("of the innermost",))
@@ -208,6 +211,7 @@ def test_changed_arguments_are_named(before: tuple[str, object], now: tuple[str,
     assert [str(change) for change in compare_sequences(shorten(before), shorten(now))] == [line]
 
 
+@pytest.mark.slow
 def test_long_values_differ_by_their_hash_and_stay_short() -> None:
     before, now = shorten(("write", {"text": "x" * 1_500})), shorten(("write", {"text": "x" * 1_499 + "y"}))
     (change,) = compare_sequences(before, now)

@@ -224,6 +224,7 @@ def test_the_key_of_what_a_cassette_keeps_is_that_of_the_request(body: bytes, ru
     assert len(question.key) == 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body",
     [
@@ -256,6 +257,7 @@ FORMS: list[Callable[[str], object]] = [
 ]
 
 
+@pytest.mark.slow
 @example(recorded="/srv/ü b/tmp0", now="C:\\new\\table", request_form=FORMS[0], answer_form=FORMS[2])
 @given(recorded=FOLDERS, now=FOLDERS, request_form=st.sampled_from(FORMS), answer_form=st.sampled_from(FORMS))
 def test_a_folder_is_neither_in_the_key_nor_lost_in_the_answer(

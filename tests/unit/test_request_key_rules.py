@@ -81,6 +81,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(JSON)
 def test_at_any_depth_means_everywhere(value: Any) -> None:
     left = drop_path(value, parse_path("**.id"))
@@ -197,6 +198,7 @@ def level_dates(text: str) -> str:
     return re.sub(r"\d{4}-\d\d-\d\d", "<date>", text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BODIES)
 @pytest.mark.parametrize(
     ("before", "after"),

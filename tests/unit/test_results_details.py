@@ -75,6 +75,7 @@ def test_the_own_scale_of_a_score(detail: dict[str, Json], scale: details.Scale 
     assert texts[1] == (f"{scale[1]:g}/{scale[1]:g}" if scale else "1.00000")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "value", [None, True, 7, 1.5, "text", [], [1, None, {}], {}, {"judge": 1}, [["a", 1]]]

@@ -224,6 +224,7 @@ def test_a_case_of_several_tests_goes_by_their_names_and_of_several_judges_once(
     assert text.endswith("2 cases for a person: test_a[v1-late] (0.10), test_a[v2-late] (0.20)")
 
 
+@pytest.mark.slow
 def test_the_page_links_to_each_case_and_marks_it() -> None:
     run = Run(
         records=(

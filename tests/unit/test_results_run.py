@@ -34,6 +34,7 @@ def test_an_empty_run_survives_too() -> None:
     assert Run.from_json(Run().to_json()) == Run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", HOSTILE[:-1])
 def test_hostile_text_survives_and_can_be_stored(text: str) -> None:
     written = everywhere(text).to_json().encode("utf-8", "replace").decode()
@@ -290,6 +291,7 @@ def _names(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
+@pytest.mark.slow
 def test_the_published_schema_knows_what_a_run_writes() -> None:
     text = (files("pytest_llmops.results") / "run.schema.json").read_text(encoding="utf-8")
     schema = json.loads(text)

@@ -48,6 +48,7 @@ def test_an_empty_ranking_scores_zero(metric: Metric) -> None:
     assert metric([], ["a"], 3) == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 @pytest.mark.parametrize(
     ("ranking", "relevant", "k"),

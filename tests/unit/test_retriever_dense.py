@@ -87,6 +87,7 @@ def test_k_and_filters() -> None:
         retriever.search("1 0", filters={"side": None})
 
 
+@pytest.mark.slow
 def test_equal_texts_tie_and_keep_the_order_of_the_corpus() -> None:
     texts = ["refunds take thirty days", "shipping takes three days"]
     corpus = [chunk(str(number), texts[number % 2], odd=number % 2) for number in range(1003, 0, -1)]

@@ -226,6 +226,7 @@ def test_a_body_in_chunks_goes_on_whole(proxy: LLMProxy, body: bytes) -> None:
     assert request.content == b"question"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "status"),
     [
@@ -252,6 +253,7 @@ def test_a_request_that_cannot_go_on_is_refused(proxy: LLMProxy, data: bytes, st
     assert proxy.tape.report.errors_elsewhere == 0
 
 
+@pytest.mark.slow
 def test_a_request_of_housekeeping_is_answered_here(proxy: LLMProxy) -> None:
     got, seen = send(proxy, post("/openai/v1/models?page=2", method="GET"))
     assert got.endswith(b"\r\n\r\n2\r\n{}\r\n0\r\n\r\n")
@@ -282,6 +284,7 @@ def test_an_answer_that_breaks_off_breaks_off_for_the_program_too(proxy: LLMProx
     assert not request.extensions[PROGRAM_LEFT_KEY].is_set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("version", "leaves", "misses"), [("1.0", False, 1), ("1.0", True, 0), ("1.1", False, 0)]
 )
@@ -456,6 +459,7 @@ def test_a_request_that_comes_while_the_test_ends_is_cut_off(proxy: LLMProxy) ->
     assert request.extensions[PROGRAM_LEFT_KEY].is_set()
 
 
+@pytest.mark.slow
 def test_an_open_proxy_answers_until_its_block_ends() -> None:
     tape = make_tape(make_client())
     with open_proxy(tape, {}) as proxy:

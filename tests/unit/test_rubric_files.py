@@ -197,6 +197,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BAD)
 def test_a_file_that_cannot_be_used_is_reported_with_its_line(tmp_path: Path, name: str) -> None:
     front, line = BAD[name]

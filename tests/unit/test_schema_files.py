@@ -36,6 +36,7 @@ def texts(schema: object, value: Any, **how: Any) -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "root",
     [
@@ -76,6 +77,7 @@ def test_a_changed_file_is_read_again(write: Write) -> None:
         schemas.load(order)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "reference",
     [

@@ -60,6 +60,7 @@ def test_any_text_is_answered(text: str) -> None:
     assert {type(check(text)) for check in format_checks().values()} == {bool}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("piece", "fits"),
     [

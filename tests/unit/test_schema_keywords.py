@@ -65,6 +65,7 @@ def test_items_are_equal_where_jsonschema_says_so(items: list[Any]) -> None:
     assert are_unique(items) is jsonschema.Draft202012Validator({"uniqueItems": True}).is_valid(items)
 
 
+@pytest.mark.slow
 def test_equal_objects_are_found_in_linear_time() -> None:
     # jsonschema itself compares each pair of objects: 20,000 would take minutes.
     items: list[Any] = [{"id": number, "tags": [{"n": number}]} for number in range(20_000)]
@@ -135,6 +136,7 @@ FAST = "^(a+)+$"  # takes only `re` such a time
 LETTERS = "a" * 60 + "!"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("schema", "value"),
     [

@@ -74,6 +74,7 @@ def failure(text: str, schema: object = ORDER) -> list[str]:
     return str(caught.value).splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schema", [ORDER, Order], ids=["schema", "model"])
 @pytest.mark.parametrize(
     "before", ["", "Here you are:\n```json\n", "It is "], ids=["alone", "fence", "prose"]
@@ -134,6 +135,7 @@ class Everything(BaseModel):
         return self
 
 
+@pytest.mark.slow
 def test_every_beginning_of_a_model_with_everything_fits() -> None:
     dog, cat = {"kind": "dog", "name": "Rex"}, {"kind": "cat", "lives": 7}
     inner = {
@@ -398,6 +400,7 @@ def _is_beginning(part: object, whole: object) -> bool:
     return part == whole or (isinstance(part, str) and isinstance(whole, str) and whole.startswith(part))
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 def test_real_answers_cut_anywhere(shared_data: Path) -> None:
     with gzip.open(shared_data / "llm_outputs" / "outputs.jsonl.gz", "rt", encoding="utf-8") as lines:

@@ -90,6 +90,7 @@ STRAY = st.sampled_from(["", "", "x", "```", "{}", "\ufeff", "\xa0", ","])
 ALMOST_JSON = st.tuples(STRAY, BLANKS, VALUES.map(json.dumps), BLANKS, STRAY).map("".join)
 
 
+@pytest.mark.slow
 @given(ALMOST_JSON | st.text(alphabet='{}[]",:01 a\n\ufeff`', max_size=12))
 def test_the_whole_text_is_json_where_json_loads_reads_it(text: str) -> None:
     match = find_whole_json(text)
@@ -137,6 +138,7 @@ def test_a_parsed_number_or_bool_is_compared_with_the_schema(whole: bool) -> Non
 
 # What is known to differ: a duplicate key fails here and passes there, and so do a number beyond a float and more than
 # 100 levels; the file has no such output.
+@pytest.mark.slow
 @pytest.mark.shared_data
 def test_verdicts_of_promptfoo_on_the_whole_text(shared_data: Path) -> None:
     seen: Counter[tuple[str, bool]] = Counter()

@@ -172,6 +172,7 @@ def test_the_draft_goes_by_schema_and_is_2020_12_without_one() -> None:
         schemas.load({"items": pair})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "schema",
     [

@@ -314,6 +314,7 @@ def test_rows_may_be_mappings() -> None:
     assert cache_probe(Plain(), traffic=rows) == cache_probe(Plain(), traffic=TRAFFIC)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("argument", "values"),
     [
@@ -507,6 +508,7 @@ class IndexesLate(Plain):
         return super().get(query) if self.left < 0 else None
 
 
+@pytest.mark.slow
 def test_a_store_that_indexes_late_is_called_again_for_a_bounded_time() -> None:
     late = cache_probe(IndexesLate(), PAIRS)
     assert late.pairs is not None
@@ -518,6 +520,7 @@ def test_a_store_that_indexes_late_is_called_again_for_a_bounded_time() -> None:
     assert (never.error, never.pairs.hit_rate) == ("", 0)
 
 
+@pytest.mark.slow
 def test_a_store_that_indexes_late_hides_no_answer_of_another_tenant() -> None:
     class Both(IndexesLate, IgnoresScope):
         late = 5

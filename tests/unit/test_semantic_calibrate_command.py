@@ -87,6 +87,7 @@ def test_a_threshold_is_proposed_and_written(run: Run) -> None:
     assert sorted(path.name for path in Path().iterdir()) == ["pairs.jsonl", "threshold.json"]
 
 
+@pytest.mark.slow
 def test_left_out_the_embedder_is_that_of_the_assertion(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["semantic", "calibrate", write(*PAIRS[:2], *PAIRS[-2:])]) == 0
     assert f"embedder minilm, version {MiniLMEmbedder().version}" in capsys.readouterr().out.splitlines()
@@ -104,6 +105,7 @@ def test_scores_are_those_of_the_assertion(run: Run) -> None:
             assert score == pytest.approx(measured.value, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--recall", "--precision", "--false-passes"])
 def test_a_rule_of_ones_own(run: Run, option: str) -> None:
     status, out, _ = run(write(*PAIRS), option, "0.9", "--out", "a.json")
@@ -113,6 +115,7 @@ def test_a_rule_of_ones_own(run: Run, option: str) -> None:
     assert any(line.endswith(f"({rule})") for line in out)
 
 
+@pytest.mark.slow
 def test_scores_from_0_to_5_are_labels_too(run: Run) -> None:
     rows = [pair(row["actual"], row["expected"], None, score=4.5 if row["same"] else 1) for row in PAIRS]
     rows = [{key: value for key, value in row.items() if value is not None} for row in rows]
@@ -136,6 +139,7 @@ def test_few_pairs_are_warned_of(run: Run) -> None:
     check_message(err)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "row",
     [
@@ -192,6 +196,7 @@ def test_a_rule_that_no_cut_keeps(run: Run) -> None:
     check_message(err[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "argv",
     [
@@ -286,6 +291,7 @@ def test_a_change_of_dimension_between_calls_is_reported(monkeypatch: pytest.Mon
         labelled.score_pairs([labelled.TextPair("a", ("b",), same=True, line=1)], Changing())
 
 
+@pytest.mark.slow
 def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom pytest_llmops.cli import main\nmain(['semantic', 'calibrate', '--help'])\n"
@@ -298,6 +304,7 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 def test_the_rule_of_the_built_in_thresholds_as_a_command(run: Run, shared_data: Path) -> None:
     raw = gzip.decompress(

@@ -38,6 +38,7 @@ def judge(before: Sequence[TestRecord], after: Sequence[TestRecord]) -> Verdict:
     return verdict
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sentinels", "others", "status"),
     [

@@ -121,6 +121,7 @@ def test_command_line_is_stronger_than_ini_and_ini_than_environment(option: Opti
         assert Settings.from_sources(("command line", {}), ("ini", {}), environ=environ) == weak_read
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["command line", "ini"])
 @pytest.mark.parametrize(
     "option",
@@ -152,6 +153,7 @@ def test_an_empty_value_of_the_command_line_counts_and_an_empty_variable_does_no
     assert Settings.from_sources(environ={"LLMOPS_MODEL": ""}).model == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["command line", "ini"])
 @pytest.mark.parametrize(
     ("name", "value"),

@@ -74,6 +74,7 @@ def shelf(tmp_path: Path) -> SharedAnswers:
     return SharedAnswers(lambda: folder)
 
 
+@pytest.mark.slow
 def test_another_test_gets_the_same_answer_into_its_own_cassette(
     tmp_path: Path, shelf: SharedAnswers
 ) -> None:
@@ -92,6 +93,7 @@ def test_another_test_gets_the_same_answer_into_its_own_cassette(
     assert asked(server, tmp_path / "b.json", None, mode="none") == second
 
 
+@pytest.mark.slow
 def test_trials_and_repetitions_are_samples_of_their_own(tmp_path: Path, shelf: SharedAnswers) -> None:
     with StubServer() as server:
         entry = asked(server, tmp_path / "a.json", shelf, times=3)
@@ -102,6 +104,7 @@ def test_trials_and_repetitions_are_samples_of_their_own(tmp_path: Path, shelf: 
         assert server.count == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["live", "all"])
 def test_in_every_mode_that_asks_but_verify(tmp_path: Path, shelf: SharedAnswers, mode: RecordMode) -> None:
     with StubServer() as server:
@@ -114,6 +117,7 @@ def test_in_every_mode_that_asks_but_verify(tmp_path: Path, shelf: SharedAnswers
     assert (tmp_path / "a.json").exists() == (mode == "all")
 
 
+@pytest.mark.slow
 def test_the_application_is_asked_as_often_as_it_asks(tmp_path: Path, shelf: SharedAnswers) -> None:
     with StubServer() as server:
         asked(server, tmp_path / "a.json", shelf, purpose="app")
@@ -121,6 +125,7 @@ def test_the_application_is_asked_as_often_as_it_asks(tmp_path: Path, shelf: Sha
         assert server.count == 2
 
 
+@pytest.mark.slow
 def test_failures_and_answers_of_no_shelf_are_not_shared(tmp_path: Path, shelf: SharedAnswers) -> None:
     with StubServer() as server:
         server.queue += [error_reply(400), error_reply(429), error_reply(500)]
@@ -132,6 +137,7 @@ def test_failures_and_answers_of_no_shelf_are_not_shared(tmp_path: Path, shelf: 
         assert server.count == 5
 
 
+@pytest.mark.slow
 def test_what_no_verdict_was_read_from_is_asked_again(tmp_path: Path, shelf: SharedAnswers) -> None:
     with StubServer() as server:
         asked(server, tmp_path / "a.json", shelf, verdict=False)
@@ -153,6 +159,7 @@ class Asking:
         return Verdict(score=7) if "7" in text else Verdict(error="no verdict")
 
 
+@pytest.mark.slow
 def test_a_judge_that_said_no_verdict_is_asked_again_by_the_next_test(
     tmp_path: Path, shelf: SharedAnswers
 ) -> None:
@@ -166,6 +173,7 @@ def test_a_judge_that_said_no_verdict_is_asked_again_by_the_next_test(
         assert server.count == 2
 
 
+@pytest.mark.slow
 def test_a_test_never_gets_its_own_answer_again_in_whatever_cassette(
     tmp_path: Path, shelf: SharedAnswers
 ) -> None:
@@ -174,6 +182,7 @@ def test_a_test_never_gets_its_own_answer_again_in_whatever_cassette(
         assert (server.count, len(result)) == (3, 3)
 
 
+@pytest.mark.slow
 def test_another_server_on_this_machine_is_another_judge(tmp_path: Path, shelf: SharedAnswers) -> None:
     with StubServer() as server, StubServer() as other:
         asked(server, tmp_path / "a.json", shelf)
@@ -181,6 +190,7 @@ def test_another_server_on_this_machine_is_another_judge(tmp_path: Path, shelf: 
         assert (server.count, other.count) == (1, 1)
 
 
+@pytest.mark.slow
 def test_the_redactors_of_the_test_that_takes_it_are_heard(tmp_path: Path, shelf: SharedAnswers) -> None:
     """The folder of the first test has no hook that masks the name, that of the second has."""
     with StubServer() as server:
@@ -211,6 +221,7 @@ def test_secrets_do_not_reach_the_shelf(
     assert key not in kept[0].read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
     [b"", b"{}", b"{", b"[]", b'{"status": "200"}', b'{"status": 200, "body": 3}', b"\xff", b"[" * 100_000],
@@ -245,6 +256,7 @@ def fail_to_write(handle: int, *_: object) -> Iterator[Any]:
     yield SimpleNamespace(writelines=refuse(errno.EFBIG))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "broken",
     [
@@ -272,6 +284,7 @@ def test_an_answer_that_cannot_be_shared_is_paid_again(
         assert server.count == 4
 
 
+@pytest.mark.slow
 def test_one_answer_that_cannot_be_shared_does_not_hold_back_the_next(
     tmp_path: Path, shelf: SharedAnswers
 ) -> None:

@@ -85,6 +85,7 @@ def recut(messages: Sequence[Message], sizes: Sequence[int]) -> list[Message]:
     return pieces
 
 
+@pytest.mark.slow
 @given(CONVERSATIONS)
 def test_a_conversation_is_kept(conversation: Conversation) -> None:
     back = decode_conversation(conversation.encode())
@@ -139,6 +140,7 @@ def test_the_server_never_answers_before_it_was_asked(conversation: Conversation
             received += [cue.position for cue in script.take_due()]
 
 
+@pytest.mark.slow
 @given(CONVERSATIONS, st.text(min_size=1))
 def test_another_message_is_a_difference(conversation: Conversation, text: str) -> None:
     script = make_script(decode_conversation(conversation.encode()))
@@ -339,6 +341,7 @@ def test_an_error_ends_only_a_response_that_has_not_begun() -> None:
     assert [end.status for end in list_responses("ws://h/v1/responses", talk)] == [200]
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.sampled_from(["client", "server"]).flatmap(

@@ -132,6 +132,7 @@ DAMAGED: dict[str, str | bytes] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DAMAGED)
 def test_a_damaged_file_is_one_clear_error_and_stays_as_it_is(tmp_path: Path, kind: str) -> None:
     content = DAMAGED[kind]
@@ -231,6 +232,7 @@ def test_a_read_only_folder_is_an_error_and_loses_nothing(
     assert set(texts(cassette)) == {"key-1", "key-2"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["replace", "chmod", "open"])
 def test_a_failing_write_is_an_error_and_loses_nothing(
     cassette: Path, monkeypatch: pytest.MonkeyPatch, name: str

@@ -80,6 +80,7 @@ def test_a_live_stream_that_is_left_early_is_left(path: Path, server: StubServer
     assert request.body != BODY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["", "gzip"])
 def test_the_first_chunk_comes_before_the_server_has_sent_the_last(
     path: Path, server: StubServer, encoding: str
@@ -105,6 +106,7 @@ def test_the_first_chunk_comes_before_the_server_has_sent_the_last(
     assert whole(path) == BODY
 
 
+@pytest.mark.slow
 def test_the_first_chunk_comes_first_also_in_asyncio(path: Path, server: StubServer) -> None:
     received = threading.Event()
     last = len(EVENTS) - 1
@@ -140,6 +142,7 @@ def test_a_stream_is_replayed_event_by_event_with_its_times(path: Path, server: 
     assert timing == {"latency_s": again.latency_s, "ttft_s": again.ttft_s, "replayed": True}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [httpx, httpx2], ids=["httpx", "httpx2"])
 def test_a_stream_that_breaks_is_recorded_as_such(path: Path, server: StubServer, module: Any) -> None:
     server.queue.append(stream(EVENTS, cut_after=2))
@@ -224,6 +227,7 @@ def test_an_answer_that_takes_too_long_is_recorded_as_such(path: Path, server: S
 DAMAGED = {"no gzip": b"no gzip at all", "cut": gzip.compress(b"whole", mtime=0)[:-12]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damaged", DAMAGED.values(), ids=DAMAGED)
 def test_an_answer_that_cannot_be_unpacked(path: Path, server: StubServer, damaged: bytes) -> None:
     headers = {"content-type": "text/plain", "content-encoding": "gzip"}
@@ -243,6 +247,7 @@ def test_an_answer_that_cannot_be_unpacked(path: Path, server: StubServer, damag
     assert len(entry.report.notes) == (plain is None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body", [b"<html>gateway</html>", b"", b"\xff\xfe binary", b'{"half": ', b"data: no end", b"line\nline\n"]
 )
@@ -256,6 +261,7 @@ def test_any_body_comes_back_to_the_byte(path: Path, server: StubServer, body: b
     assert dict(answer.headers) == {"content-type": "text/html"}
 
 
+@pytest.mark.slow
 def test_a_request_body_that_is_streamed_is_read_once(path: Path, server: StubServer) -> None:
     def parts() -> Iterator[bytes]:
         yield b"one "

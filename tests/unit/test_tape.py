@@ -104,6 +104,7 @@ def test_all_drops_answers_that_were_not_asked_again(path: Path) -> None:
     assert list(texts(path).values()) == [{"0": ["new"]}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [429, 500, 401])
 def test_all_keeps_the_old_answer_where_the_new_one_was_no_answer(path: Path, status: int) -> None:
     recorded(path, ("a", "old"), ("b", "gone"))
@@ -115,6 +116,7 @@ def test_all_keeps_the_old_answer_where_the_new_one_was_no_answer(path: Path, st
     assert sorted(text["0"][0] for text in texts(path).values()) == ["new", "old"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [429, 500, None])
 def test_all_keeps_the_old_answers_behind_one_that_failed(path: Path, status: int | None) -> None:
     """The same question several times: the first is answered anew, the next fails; None: no answer comes at all."""
@@ -187,6 +189,7 @@ def test_a_retry_is_the_same_question(path: Path) -> None:
     assert call(Tape(path), "a", "-") == "200"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [200, 201, 204, 301, 400, 404, 422])
 def test_answers_about_the_question_are_recorded(path: Path, status: int) -> None:
     tape = Tape(path, "new")
@@ -241,6 +244,7 @@ def record_not_found(
     return tape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", WRONG_ADDRESS)
 def test_a_404_of_a_wrong_address_is_not_recorded(path: Path, server: str) -> None:
     tape = record_not_found(path, WRONG_ADDRESS[server])
@@ -249,6 +253,7 @@ def test_a_404_of_a_wrong_address_is_not_recorded(path: Path, server: str) -> No
     check_message(note)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", ANSWERS)
 def test_a_404_with_an_error_of_its_own_is_recorded(path: Path, server: str) -> None:
     tape = record_not_found(path, ANSWERS[server])
@@ -403,6 +408,7 @@ def test_further_headers_are_recorded_by_name_and_credentials_never(tmp_path: Pa
     assert "org-1234567890" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("member", "value"),
     [

@@ -189,6 +189,7 @@ def test_two_tapes_of_one_file_keep_both_recordings(path: Path) -> None:
     assert sorted(text["0"][0] for text in texts(path).values()) == ["1", "2"]
 
 
+@pytest.mark.slow
 def test_threads_get_each_answer_once(path: Path) -> None:
     recorded(path, *[("a", str(n)) for n in range(64)])
     tape = Tape(path)
@@ -203,6 +204,7 @@ def test_threads_get_each_answer_once(path: Path) -> None:
     assert sorted(result, key=int) == [str(n) for n in range(64)]
 
 
+@pytest.mark.slow
 def test_threads_record_each_answer_once(path: Path) -> None:
     tape = Tape(path, "new")
     with ThreadPoolExecutor(8) as pool:

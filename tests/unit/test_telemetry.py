@@ -65,6 +65,7 @@ def server() -> Iterator[StubServer]:
         yield stub_server
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("send", SENDERS)
 def test_traces_go_out_unrecorded_and_a_replay_answers_them(
     server: StubServer, tmp_path: Path, send: Send

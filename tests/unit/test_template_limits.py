@@ -119,6 +119,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("template", HOSTILE)
 def test_what_would_take_all_memory_or_time_is_an_error_with_its_line(template: str) -> None:
     section = Section("user", f"A prompt.\n{template}", line=7)
@@ -163,6 +164,7 @@ ORDINARY = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("template", ORDINARY)
 def test_ordinary_templates_render_as_in_plain_jinja(template: str) -> None:
     docs = [{"text": "first one", "tags": ["a", "b"], "n": 3}, {"text": "second", "tags": ["c"], "n": 1}]

@@ -94,6 +94,7 @@ def clean(text: str) -> str:
     return Redactor().clean(text.encode()).decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_a_secret_is_masked_by_the_text_around_it(form: str) -> None:
     text = FORMS[form].replace("PASSWORD", PASSWORD).replace("KEY", KEY)
@@ -107,6 +108,7 @@ def test_a_secret_is_masked_by_the_text_around_it(form: str) -> None:
     json.loads(clean(spellings["in JSON"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_value_of_a_name_is_masked(name: str) -> None:
     assert clean(json.dumps({name: KEY})) == json.dumps({name: MASK})
@@ -234,6 +236,7 @@ def test_the_organization_of_an_account_is_masked_in_logs(log: str) -> None:
     assert redactor.clean_text("we at acme-corp") == "we at acme-corp"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

@@ -90,6 +90,7 @@ def clean(text: str) -> str:
     return Redactor().clean(text.encode()).decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", WORDS)
 def test_words_below_a_label_stay(text: str) -> None:
     assert clean(text) == text

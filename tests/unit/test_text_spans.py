@@ -128,6 +128,7 @@ def test_places_of_a_long_text_come_from_where_they_stood(pieces: list[str]) -> 
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whitespace", ["keep", "strip", "collapse"])
 def test_a_piece_is_found_again_in_the_text_it_comes_from(whitespace: Whitespace) -> None:
     text = "  Caf\u00e9\u0327  \uff26\uff4f\uff58 " * 40 + "\n A  Fox! "

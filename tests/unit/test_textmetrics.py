@@ -109,6 +109,7 @@ def test_squad_takes_the_best_of_several_references() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 @pytest.mark.parametrize(
     ("system", "exact", "f1"), [("bert_ensemble", 74.87, 86.32), ("logistic_regression", 34.60, 45.93)]
@@ -174,6 +175,7 @@ ANSWERS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_figures_of_bert_score_on_the_same_weights() -> None:
     pytest.importorskip("tokenizers")
     pairs = [(row[0], row[1]) for row in ANSWERS]

@@ -216,6 +216,7 @@ def converse(url: str, vendor: Vendor) -> list[tuple[int, bytes]]:
     return [(answer.status_code, answer.content) for answer in (first, second)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VENDORS)
 def test_a_thought_is_sent_back_as_it_came(tmp_path: Path, name: str) -> None:
     path = tmp_path / "a.json"
@@ -290,6 +291,7 @@ ORDINARY = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ORDINARY)
 def test_an_ordinary_secret_under_the_same_name_is_masked(value: Any) -> None:
     for data in (

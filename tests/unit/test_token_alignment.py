@@ -112,6 +112,7 @@ def test_it_is_bertscore_of_the_content_words() -> None:
     assert (aligned.precision, aligned.recall) == pytest.approx((score.precision, score.recall))
 
 
+@pytest.mark.slow
 def test_figures_on_answers_of_another_author() -> None:
     """The study that chose the weights found 38 of 40 right and 3 of 40 wrong ones at 0.505 on these answers."""
     pytest.importorskip("tokenizers")
@@ -176,6 +177,7 @@ def test_a_threshold_of_one_scale_is_refused_on_the_other(tmp_path: Path) -> Non
         assert_semantic("red roof", "red roof", at_least=aligned, embedder=Letters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     ["x", "؟ما هو الوقت", "print('a')", "Привет hello 你好", "\u202eabc", "\ud800"],
@@ -189,6 +191,7 @@ def test_any_text_has_a_score(text: str) -> None:
         assert 0 <= measurement.value <= 1
 
 
+@pytest.mark.slow
 def test_a_long_text_has_a_score() -> None:
     long = "roof tile " * 5_000
     assert assert_semantic(long, long, question=QUESTION, embedder=Letters(), checks=()).value == 1

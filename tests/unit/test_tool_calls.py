@@ -48,6 +48,7 @@ def record(folder: Path) -> None:
     tape.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "tools", "action", "given"),
     [

@@ -141,6 +141,7 @@ def test_names_of_catalogues_and_patterns_with_brackets() -> None:
         build_catalogues(tools, {"x": ["b"], "x+decoys": ["b"]}, decoys, "here")
 
 
+@pytest.mark.slow
 def test_a_thousand_tools_are_read() -> None:
     tools = read_tools([{"name": f"tool_{n}", "inputSchema": SCHEMA} for n in range(1_000)], "here")
     some, rest = build_catalogues(tools, {"some": ["tool_9*"], "rest": ["tool_1?"]}, [], "here")

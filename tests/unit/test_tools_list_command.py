@@ -54,6 +54,7 @@ def test_tools_are_written_to_a_file(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

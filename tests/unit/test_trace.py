@@ -261,6 +261,7 @@ def put(value: Any, place: tuple[Any, ...], wrong: Any) -> Any:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tail", ["/chat/completions", "/responses", "/embeddings", "/messages"])
 def test_hostile_shapes_raise_nothing_and_pass_the_wire(tail: str) -> None:
     answers = [

@@ -121,6 +121,7 @@ def calls(folder: Path) -> list[tuple[str, Call]]:
     return rows
 
 
+@pytest.mark.slow
 def test_every_call_is_read(shared_data: Path) -> None:
     rows = [
         (
@@ -146,16 +147,19 @@ def test_every_call_is_read(shared_data: Path) -> None:
     assert rows == CALLS
 
 
+@pytest.mark.slow
 def test_all_of_it_or_it_is_named(shared_data: Path) -> None:
     assert {name: call.unread for name, call in calls(shared_data) if call.unread} == UNREAD
 
 
+@pytest.mark.slow
 def test_every_answer_has_a_content(shared_data: Path) -> None:
     empty = {name for name, call in calls(shared_data) if not call.output and not call.tool_calls}
     # A filtered answer has none, nor what is no model's.
     assert empty == {"16", "22"}
 
 
+@pytest.mark.slow
 def test_arguments_of_tools_are_whole(shared_data: Path) -> None:
     for _, call in calls(shared_data):
         for tool_call in call.tool_calls:
@@ -164,6 +168,7 @@ def test_arguments_of_tools_are_whole(shared_data: Path) -> None:
             assert isinstance(tool.parameters, dict)
 
 
+@pytest.mark.slow
 def test_prices(shared_data: Path) -> None:
     assert {name for name, call in calls(shared_data) if call.cost_usd is None} == PRICELESS
 

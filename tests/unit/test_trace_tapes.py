@@ -162,6 +162,7 @@ def test_a_case_in_another_folder_finds_its_trace(tmp_path: Path) -> None:
 # What a trace does not hold
 
 
+@pytest.mark.slow
 def test_a_case_that_was_accepted_before_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,6 +207,7 @@ def test_what_is_missing_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "call 3 of the trace is this request, without an answer" in "\n".join(tape.describe_miss(question))
 
 
+@pytest.mark.slow
 def test_no_planted_secret_is_on_a_tape_and_requests_still_match(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -339,6 +341,7 @@ TOOLS = [make_tool("Finds.", {"type": "object"})]
 SAME: Json = {"temperature": 0.5, "max_completion_tokens": 100, "tools": TOOLS, "top_p": 1, "seed": 3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "line"),
     [
@@ -506,6 +509,7 @@ SAMPLES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sample", "status"), [*((name, 0) for name in SAMPLES), ("file_exporter_cut.jsonl", 1)]
 )

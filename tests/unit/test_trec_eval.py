@@ -76,6 +76,7 @@ def scored(folder: Path, test: Test, metrics: list[str]) -> Scores:
     return evaluate(run, qrels, metrics, **test.options or {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("test", TESTS, ids=lambda test: f"{test.out}-{test.qrels}")
 def test_every_number_to_its_four_digits(folder: Path, test: Test) -> None:
     numbers = expected(folder / test.out)
@@ -109,6 +110,7 @@ def test_equal_scores_are_told_apart_by_the_greater_id(folder: Path) -> None:
         assert pairs == sorted(pairs, reverse=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METRICS)
 def test_one_query_in_plain_python_gives_the_same(folder: Path, name: str) -> None:
     run, qrels = read_run(folder / "results.test.gz"), read_qrels(folder / "qrels.test.gz")

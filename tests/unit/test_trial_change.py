@@ -99,6 +99,7 @@ def test_fishers_count_for_darwins_maize() -> None:
     assert exchange_trials(trials) == pytest.approx((863 - 28 / 2) / 32_768)
 
 
+@pytest.mark.slow
 def test_cases_with_other_numbers_of_trials_have_equal_weights() -> None:
     rng = np.random.default_rng(8)
     trials = {
@@ -246,6 +247,7 @@ def test_hundreds_of_trials_of_a_case_are_approximated() -> None:
     assert 0 < exchange_trials(dict(zip("abc", graded, strict=True))) < 1
 
 
+@pytest.mark.slow
 def test_trials_without_a_score_here_and_there_take_no_finer_grid_than_can_be_counted() -> None:
     rng = np.random.default_rng(5)
     trials = {}

@@ -34,6 +34,7 @@ def draw_build(
     return {str(case): TrialPair(tuple(old), tuple(new), sessions) for case, (old, new) in enumerate(sides)}
 
 
+@pytest.mark.slow
 def test_trials_that_are_alike_prove_a_drop_no_more_often_than_others() -> None:
     rng = np.random.default_rng(36)
     builds = [draw_build(rng, (5,), 5, HALF) for _ in range(400)]
@@ -41,6 +42,7 @@ def test_trials_that_are_alike_prove_a_drop_no_more_often_than_others() -> None:
     assert np.mean([drop_p_value(trials) <= LEVEL for trials in builds]) <= 0.09
 
 
+@pytest.mark.slow
 def test_three_sessions_keep_the_level_and_find_five_points() -> None:
     rng = np.random.default_rng(37)
     alike = [draw_build(rng, (3, 3, 3), 3, HALF) for _ in range(300)]
@@ -50,6 +52,7 @@ def test_three_sessions_keep_the_level_and_find_five_points() -> None:
     assert np.mean([drop_p_value(trials) <= LEVEL for trials in worse]) >= 0.75
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cases", "before", "after"), [(20, 10, 3), (60, 10, 1)])
 def test_a_quiet_baseline_does_not_vouch_for_a_run_in_which_one_answer_in_twenty_is_worthless(
     cases: int, before: int, after: int

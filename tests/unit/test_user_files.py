@@ -75,6 +75,7 @@ def test_a_test_outside_the_root_looks_beside_itself_and_in_the_root(tmp_path: P
     assert folders_above(tmp_path / "a/b", tmp_path / "c") == (tmp_path / "a/b", tmp_path / "c")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", READERS)
 def test_every_reader_keeps_the_rule(tree: Path, name: str, place: str) -> None:

@@ -29,6 +29,7 @@ def clean_stream(text: str) -> str:
     return "".join(row["choices"][0]["delta"]["content"] for row in rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("service", FORMS)
 def test_the_key_of_a_service_is_masked_in_each_place(service: str) -> None:
     key = make_key(service)

@@ -105,6 +105,7 @@ def test_forms_without_a_single_name_have_none() -> None:
     assert read('{"verdict": "', ("yes", {"yes": 1.0}), form=form) == {}
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(

@@ -57,12 +57,14 @@ def test_the_schema_knows_every_status() -> None:
     assert set(properties["edits"]["items"]["properties"]["kind"]["enum"]) == set(get_args(EditKind))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", STATES)
 def test_a_run_file_keeps_each_state(state: str) -> None:
     run = STATES[state]()
     assert Run.from_json(run.to_json()) == run
 
 
+@pytest.mark.slow
 def test_a_run_file_keeps_comparisons() -> None:
     run = comparisons_run(20)
     assert Run.from_json(run.to_json()) == run

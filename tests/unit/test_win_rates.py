@@ -58,6 +58,7 @@ def test_an_interval_is_never_a_point_and_holds_the_rate(preferences: list[float
     assert result.low < result.high
 
 
+@pytest.mark.slow
 def test_at_equal_length_the_effect_of_length_is_gone() -> None:
     result = length_controlled_win_rate(judge_lengths(LENGTHS, identity=-0.5, effect=2.0))
     assert result.rate == pytest.approx(expit(-0.5), abs=2e-3)
@@ -97,6 +98,7 @@ def test_anchors_show_the_effect_of_length_where_a_model_is_always_shorter() -> 
     assert result.rate == pytest.approx(expit(0.5), abs=0.02)
 
 
+@pytest.mark.slow
 def test_the_interval_is_as_wide_as_the_spread_of_repeated_samples() -> None:
     """Preferences of 0 and 1 are drawn from the regression's model, 60 times."""
     generator = np.random.default_rng(12)
@@ -178,6 +180,7 @@ def test_pairs_that_cannot_be_controlled(preferences: list[float], options: Any)
         length_controlled_win_rate(pairs, **options)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(shares, st.integers(0, 10**6), st.integers(0, 10**6), st.floats(-99, 99)), min_size=30)
 )

@@ -333,6 +333,7 @@ WRONG: list[Any] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stored", WRONG, ids=lambda stored_body: repr(stored_body)[:60])
 def test_what_is_no_body_is_a_cassette_error(stored: Any) -> None:
     with pytest.raises(CassetteError, check=check_message):

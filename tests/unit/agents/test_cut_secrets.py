@@ -65,6 +65,7 @@ def find_part(shown: str, secret: str) -> str:
     return next((part for part in parts if part in shown), "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SECRETS)
 def test_no_part_of_a_secret_stays_where_a_text_is_cut(name: str, redactor: Redactor) -> None:
     text, secret = SECRETS[name]

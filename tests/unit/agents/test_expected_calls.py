@@ -230,6 +230,7 @@ def test_arguments_that_are_not_json_match_only_a_call_without_arguments() -> No
     )
 
 
+@pytest.mark.slow
 def test_a_pattern_that_takes_too_long_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pytest_llmops._util.timed_search.MAX_SECONDS", 0.05)
     (difference,) = compare_value(re.compile("(?:a|a?)+$(?#slow)"), "a" * 5_000 + "b", "note")

@@ -109,6 +109,7 @@ ODD_VALUES = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SOURCES)
 @given(data=st.data())
 def test_odd_values_are_problems_or_errors(name: str, data: st.DataObject) -> None:
@@ -485,6 +486,7 @@ def make_chain_of_spans(count: int) -> Any:
     return spans
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make_chain",
     [

@@ -468,6 +468,7 @@ def test_property_that_raises() -> None:
     assert read_trajectory([Broken()]).answer == "Hello"
 
 
+@pytest.mark.slow
 def test_thousand_steps_have_their_results() -> None:
     source: list[Any] = [ASK]
     for number in range(1_000):
@@ -501,6 +502,7 @@ def conversations(draw: st.DrawFn) -> tuple[list[Any], dict[str, str]]:
     return source, results
 
 
+@pytest.mark.slow
 @given(conversations())
 def test_each_call_has_its_result(conversation: tuple[list[Any], dict[str, str]]) -> None:
     source, results = conversation

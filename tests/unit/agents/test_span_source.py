@@ -604,6 +604,7 @@ def test_messages_that_a_limit_cut() -> None:
     assert "could not be read: calls cut by a limit of attributes" in problem
 
 
+@pytest.mark.slow
 def test_spans_whose_parents_are_missing_or_a_circle() -> None:
     circle = [
         span(1, 2, "execute_tool", tool_name="a"),
@@ -666,6 +667,7 @@ ODD_SPANS = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(ODD_SPANS, min_size=1, max_size=4))
 def test_odd_spans_are_read_or_refused(spans: list[Any]) -> None:
     with contextlib.suppress(UsageError):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from pytest_llmops.agents import Step, ToolUse, Trajectory
 from pytest_llmops.agents.repeats import count_repeats, describe_loops, find_loops
 from pytest_llmops.agents.trajectory_text import format_call, format_trajectory
@@ -61,6 +63,7 @@ def test_problems_and_notes_that_are_left_out_are_counted() -> None:
     assert lines[-1] == ("note", "and 1,001 more")
 
 
+@pytest.mark.slow
 def test_a_call_with_many_or_long_arguments_is_short() -> None:
     many = ToolUse(name="f", arguments={f"key{number}": [1] * 10_000 for number in range(1_000)})
     assert len(format_call(many)) < 140

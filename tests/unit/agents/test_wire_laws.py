@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.exchanges import exchange
@@ -38,6 +39,7 @@ def make_dialog(number: int, steps: list[list[str]], *, ids: bool, prompt: str) 
 STEPS = st.lists(st.lists(st.sampled_from(["get", "put"]), min_size=1, max_size=3), max_size=4)
 
 
+@pytest.mark.slow
 @given(st.lists(STEPS, min_size=1, max_size=4), st.randoms(use_true_random=False), st.booleans())
 def test_interleaved_dialogs(dialogs: list[list[list[str]]], random: Any, ids: bool) -> None:
     queues = [make_dialog(number, steps, ids=ids, prompt="Task") for number, steps in enumerate(dialogs)]
@@ -94,6 +96,7 @@ URLS = [
 ]
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from(URLS), st.lists(VALUES, max_size=4), VALUES, VALUES), max_size=4))
 def test_reading_bodies_never_fails(bodies: list[Any]) -> None:
     exchanges = []

@@ -763,6 +763,7 @@ def test_reply_that_the_application_rewrote_is_not_added_again() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_thousand_steps_and_dialogs_are_read() -> None:
     history = [ASK]
     calls = []

@@ -95,6 +95,7 @@ def test_check_of_a_good_file_is_0_and_one_label_is_a_note(run: Run) -> None:
     assert "the label" not in run("check", write("c.jsonl", *rows))[1]
 
 
+@pytest.mark.slow
 def test_check_finds_leaks_into_other_files_and_prompts(run: Run) -> None:
     training = write("t.jsonl", chat(LONG), chat("Where is Norway?"), chat("Where is Norway, please?"))
     write("cases.jsonl", case("days", LONG.upper()))
@@ -140,6 +141,7 @@ def test_a_broken_prompt_is_a_problem_and_stops_the_check_of_no_file(run: Run) -
     assert report["findings"][0]["file"] == "prompts/aliased/aliases.toml"
 
 
+@pytest.mark.slow
 def test_check_of_training_rows_has_their_faults_and_personal_data(run: Run) -> None:
     file = write("t.jsonl", chat("Call me: +49 30 901820."), chat("x" * 900), {"messages": []})
     status, text = run("check", file, "--format", "openai-chat", "--max-tokens", "200")
@@ -232,6 +234,7 @@ def test_a_column_that_no_row_has_is_refused(run: Run) -> None:
     assert run("check", file, *more)[0] == 0  # some row has it; of other files it is not asked
 
 
+@pytest.mark.slow
 def test_a_file_without_a_row_is_refused_by_every_command(run: Run) -> None:
     for file in (write("e.jsonl", ""), write("h.csv", "id,input")):
         for words in (
@@ -262,6 +265,7 @@ def test_several_files_are_checked_each_by_itself(run: Run) -> None:
     assert [(finding["file"], finding["line"]) for finding in document["findings"]] == [("b.jsonl", 2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["sample -n 1", "split", "convert --to openai-chat", "dedupe"])
 def test_an_id_that_stands_twice_is_refused_with_both_lines(run: Run, command: str) -> None:
     texts = ["Open?", "How much is a tent?", "Do you ship to Norway?", "open"]
@@ -281,6 +285,7 @@ def test_an_id_that_stands_twice_is_refused_with_both_lines(run: Run, command: s
     assert (status, "duplicate id 'c0'" in text) == (2, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["sample -n 1", "split", "convert --to openai-chat", "dedupe"])
 def test_a_large_file_is_not_held_in_memory(run: Run, command: str) -> None:
     rows = [case(f"c{n}", f"{n:05d}" * 5, reference="Yes.", note=f"{n} " * 600) for n in range(700)]
@@ -310,6 +315,7 @@ def test_sample_holds_only_what_it_draws_and_draws_the_same(run: Run) -> None:
     assert read("s2.jsonl") == drawn[::-1]
 
 
+@pytest.mark.slow
 def test_split_keeps_families_together_and_shares(run: Run) -> None:
     file = write("c.jsonl", *(case(f"c{n}", "x", family=f"f{n // 5}") for n in range(100)))
     status, text = run("split", file, "-o", "s.jsonl", "--json")
@@ -348,6 +354,7 @@ def test_dedupe_lists_pairs_or_writes_the_rest(run: Run) -> None:
     assert [row["id"] for row in read("d.jsonl")] == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_convert_goes_there_and_back(run: Run) -> None:
     write("t.jsonl", chat("May I?"), chat("Do you?", "No."))
     assert run("convert", "t.jsonl", "--format", "openai-chat", "--to", "cases", "-o", "c.jsonl")[0] == 0
@@ -453,6 +460,7 @@ def test_columns_that_are_not_clear_are_one_error_of_the_file(run: Run) -> None:
     assert (status, text.count("'prompt' and 'question' may be the input")) == (2, 1)
 
 
+@pytest.mark.slow
 def test_the_same_row_twice_is_noted_and_left_out_by_the_commands(run: Run) -> None:
     file = write("c.jsonl", {"question": LONG}, {"question": "Is it free?"}, {"question": LONG})
     status, text = run("check", file)

@@ -271,6 +271,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.sampled_from(["evals", "eval_cases"]), JSON)
 def test_any_json_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, key: str, value: Any) -> None:
     path = tmp_path_factory.getbasetemp() / "any.evals.json"

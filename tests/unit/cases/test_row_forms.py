@@ -247,6 +247,7 @@ def test_the_words_of_an_id_are_plain_ones(text: Any, prefix: str) -> None:
     assert case.id.isascii()
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 def test_datasets_of_others_are_read_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "banking77.csv"

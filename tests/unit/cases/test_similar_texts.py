@@ -6,6 +6,7 @@ import csv
 import gzip
 from itertools import combinations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rapidfuzz import fuzz, utils
@@ -27,6 +28,7 @@ def test_the_pairs_are_those_of_a_plain_loop(texts: list[str], at_least: float) 
     assert {(a, b) for a, b, _ in find_similar_pairs(texts, at_least)} == plain(texts, at_least)
 
 
+@pytest.mark.slow
 @given(st.text("abcdefgh ä€", min_size=30, max_size=90), st.data())
 def test_a_text_with_edits_is_found_as_a_plain_loop_finds_it(text: str, data: st.DataObject) -> None:
     place = st.integers(0, len(text))
@@ -38,6 +40,7 @@ def test_a_text_with_edits_is_found_as_a_plain_loop_finds_it(text: str, data: st
     assert {(a, b) for a, b, _ in find_similar_pairs(texts)} == plain(texts, 90)
 
 
+@pytest.mark.slow
 def test_real_questions_have_the_pairs_of_a_plain_loop() -> None:
     with gzip.open(shared("suites", "banking77", "test.csv.gz"), "rt", encoding="utf-8") as file:
         texts = [row["text"] for row in csv.DictReader(file)][:600]

@@ -86,6 +86,7 @@ WRONG: list[tuple[Any, str]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("turns", "message"), WRONG)
 def test_wrong_turns_are_refused_with_their_place(turns: Any, message: str, tmp_path: Path) -> None:
     path = tmp_path / "talk.jsonl"
@@ -131,6 +132,7 @@ _values = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(value=_values | st.lists(_values, max_size=3))
 def test_any_value_is_read_or_refused(value: Any) -> None:
     try:

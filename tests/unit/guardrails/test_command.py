@@ -73,6 +73,7 @@ def test_detectors_of_ones_own(
     assert gitleaks.startswith("gitleaks: recall 100.0% (1 of 1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "about"),
     [
@@ -110,6 +111,7 @@ def test_a_file_that_cannot_be_scored_ends_with_2(
     assert about in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["none", "json:loads", "json:none", "os:getcwd", "gitleaks:none.toml"])
 def test_a_detector_that_is_none_ends_with_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str

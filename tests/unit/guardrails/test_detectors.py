@@ -156,6 +156,7 @@ def test_digits_in_groups_of_no_phone_number_are_left(text: str) -> None:
     assert pii(text) == []
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(["US", "GB", "DE", "IT", "CA", "KZ", "HU", "JP", "BR", "AX", "AR", "AU", "CX"]),
     st.sampled_from(["", "cc", "1", "0", "06", "8", "011", "01144", "01154"]),
@@ -443,6 +444,7 @@ def test_a_mask_of_findings_of_another_text_is_refused() -> None:
         mask("short", scan("a long text of anna@example.com"))
 
 
+@pytest.mark.slow
 @given(st.text(alphabet="1234567890-+(). @a:ſIBANDE89", max_size=80))
 def test_the_rules_never_raise_and_findings_lie_within_the_text(text: str) -> None:
     for finding in scan(text):
@@ -456,6 +458,7 @@ def test_the_fast_test_for_personal_data_overlooks_nothing(text: str) -> None:
         assert sorted(find_personal_data(text)) == fast
 
 
+@pytest.mark.slow
 @given(st.from_regex(PATTERNS["trigger"], alphabet=st.characters(max_codepoint=127)))
 def test_every_trigger_of_an_attack_has_a_stem(text: str) -> None:
     assert detectors._has_stem(text.lower(), TABLES["stems"]["trigger"])

@@ -90,6 +90,7 @@ def test_the_size_of_what_is_decoded_is_limited() -> None:
     assert len(views) == 3
 
 
+@pytest.mark.slow
 @given(st.text(alphabet=st.characters(codec=None), max_size=60))
 def test_places_of_a_normalized_text_lie_within_the_original(text: str) -> None:
     view = normalize_text(text)

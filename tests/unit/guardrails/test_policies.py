@@ -72,6 +72,7 @@ def test_no_answer_is_no_compliance(tmp_path: Path, answer: object) -> None:
         assert_complies(answer, policy=write(tmp_path, POLICY))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["forbid", "require"])
 def test_a_pattern_that_takes_forever_is_an_error(
     tmp_path: Path, key: str, monkeypatch: pytest.MonkeyPatch

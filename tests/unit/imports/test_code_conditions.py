@@ -24,6 +24,7 @@ DATA: dict[str, Any] = json.loads(
 )
 
 
+@pytest.mark.slow
 def test_javascript_decides_as_promptfoo_does() -> None:
     for row in DATA["codes"]:
         checks = carry("javascript", row["code"])

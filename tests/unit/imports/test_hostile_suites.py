@@ -65,6 +65,7 @@ texts = st.text(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(text=texts.map(lambda text: text.replace("{{", "{ {").replace("{%", "{ %").replace("{#", "{ #")))
 def test_foreign_text_stands_in_literals_alone(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:

@@ -63,6 +63,7 @@ def test_keys_of_items_that_mean_something_in_a_case_are_kept() -> None:
     assert (case.tags, case.family, case.split) == (("a",), "f", "test")
 
 
+@pytest.mark.slow
 def test_a_case_keeps_its_id_in_another_run(capsys: pytest.CaptureFixture[str]) -> None:
     again = {**ANSWERED, "run_id": "r2", "sample": {"outputs": [{"content": "Paris"}]}}
     file = write_lines(UNANSWERED, again, ANSWERED)
@@ -87,6 +88,7 @@ def test_the_right_answer_may_be_under_another_name(capsys: pytest.CaptureFixtur
     assert [case.reference for case in load_cases("b.jsonl")] == ["4"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -180,6 +182,7 @@ def test_braces_of_another_template_language_are_named(capsys: pytest.CaptureFix
     assert not Path("prompts").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "message"),
     [

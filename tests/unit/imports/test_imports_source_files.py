@@ -109,6 +109,7 @@ def test_json_lines_name_the_line_of_a_broken_one() -> None:
     assert error.value.line == 3
 
 
+@pytest.mark.slow
 def test_a_large_text_is_read() -> None:
     text = "tests:\n" + "".join(f"  - vars:\n      q: question {number}\n" for number in range(10_000))
     value = read_located_yaml(text, FILE)

@@ -62,6 +62,7 @@ def test_a_translation_stays_readable(pattern: str, flags: str, translation: str
     assert translate(pattern, flags) == translation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pattern", "flags"),
     [
@@ -83,6 +84,7 @@ def test_what_has_no_equal_is_refused(pattern: str, flags: str) -> None:
         translate(pattern, flags)
 
 
+@pytest.mark.slow
 @given(st.text(max_size=20))
 def test_an_escaped_text_finds_itself_alone(text: str) -> None:
     pattern = re.compile(escape_text(text))

@@ -107,6 +107,7 @@ def test_every_type_has_a_row_that_says_what_becomes_of_it() -> None:
             assert row.value in {*CONVERTERS, *VARIABLE_CONVERTERS}, row.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value", "options"),
     [
@@ -315,6 +316,7 @@ def test_a_text_is_quoted_as_a_literal(text: str) -> None:
     assert "{" not in literal
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 def test_verdicts_are_those_of_promptfoo() -> None:
     """Of its 5,632 stored pairs; `contains-json` differs on purpose, as promptfoo reads braces as YAML there."""

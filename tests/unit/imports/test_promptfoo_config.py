@@ -194,6 +194,7 @@ def test_a_folder_behind_a_link_has_the_same_places(tmp_path: Path) -> None:
     assert (suite.source.file, suite.prompts[0].place) == ("promptfooconfig.yaml", Place("a.txt", 1))
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 def test_all_public_configurations_are_read() -> None:
     root = shared("imports", "promptfoo")

@@ -80,6 +80,7 @@ FILLED_IN = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "filled"), FILLED_IN)
 def test_a_template_is_filled_in_as_nunjucks_does(text: str, filled: str) -> None:
     assert render(text, VARIABLES) == filled
@@ -149,6 +150,7 @@ NOT_CARRIED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "what"), NOT_CARRIED)
 def test_what_jinja_does_not_give_alike_is_named_with_its_line(text: str, what: str) -> None:
     with pytest.raises(Untranslatable) as raised:
@@ -203,6 +205,7 @@ PIECES = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(PIECES, max_size=6), st.data())
 def test_both_forms_fill_in_what_a_small_model_of_nunjucks_does(
     pieces: list[tuple[str, str, str]], data: st.DataObject

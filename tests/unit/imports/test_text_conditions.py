@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from support.messages import check_message
 
 from pytest_llmops.imports.checks import Check
@@ -47,6 +48,7 @@ def list_parts(check: Check) -> Json:
     ]
 
 
+@pytest.mark.slow
 def test_each_condition_and_its_opposite_have_their_checks() -> None:
     written = [
         {

@@ -21,6 +21,7 @@ def open_prompt(folder: Path) -> Document:
     return replace(make_document(path.read_text(encoding="utf-8")), path=path)
 
 
+@pytest.mark.slow
 def test_each_rule_has_its_newest_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     origin = tmp_path / "origin"
     origin.mkdir()

@@ -89,6 +89,7 @@ def make(suite: Suite, **options: object) -> LedgerResult:
     return result
 
 
+@pytest.mark.slow
 def test_each_rule_is_asked_once_and_those_that_can_go_once_more(document: Document) -> None:
     suite = Suite(document)
     shown: list[str] = []
@@ -109,6 +110,7 @@ def test_each_rule_is_asked_once_and_those_that_can_go_once_more(document: Docum
     assert f"{len(numbers)}/{len(numbers)}: {CASES} live, 0 replayed" in "\n".join(shown)
 
 
+@pytest.mark.slow
 def test_the_joint_run_has_ten_trials_unless_each_test_is_asked_once(document: Document) -> None:
     often = Suite(document)
     make_ledger(document, LedgerOptions(trials=3), often)
@@ -142,6 +144,7 @@ def test_only_some_rules_and_rules_without_which_the_file_is_invalid(
         make(Suite(bare))
 
 
+@pytest.mark.slow
 def test_the_run_without_several_rules_decides_their_lines_too(
     document: Document, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +153,7 @@ def test_the_run_without_several_rules_decides_their_lines_too(
     assert result.lines[-1] == result.together
 
 
+@pytest.mark.slow
 def test_rules_that_cannot_be_left_out_together(document: Document, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger_module, "check_without", lambda _, numbers: "empty" * (len(numbers) > 1))
     result = make(Suite(document))
@@ -205,6 +209,7 @@ def test_a_suite_in_which_nothing_could_get_worse_is_refused(document: Document)
     assert suite.asked == []
 
 
+@pytest.mark.slow
 def test_tests_that_cannot_show_a_loss_are_named(document: Document) -> None:
     class Partly(Suite):
         def make(self, numbers: Collection[int]) -> Run:

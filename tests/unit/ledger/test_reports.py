@@ -199,6 +199,7 @@ def test_hostile_texts_do_nothing_in_markdown() -> None:
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {9}
 
 
+@pytest.mark.slow
 def test_the_page_has_the_whole_prompt_and_a_note_for_each_rule() -> None:
     result = make_result(statuses=ALL)
     text = ledger_to_html(result)
@@ -268,6 +269,7 @@ def test_files_are_written_by_their_suffix(tmp_path: Path) -> None:
         write_ledger(result, tmp_path / "missing" / "a.md")
 
 
+@pytest.mark.slow
 def test_a_prompt_of_400_lines_and_one_without_rules() -> None:
     text = "system:\n" + "".join(
         f"- Rule {number}: mind the details of the {number}th part.\n" for number in range(400)

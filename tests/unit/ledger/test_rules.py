@@ -244,6 +244,7 @@ def test_a_dash_at_the_start_of_a_wrapped_line_is_no_mark() -> None:
     assert texts("Regeln:\n– Kurz\n– Genau\n") == ["Kurz", "Genau"]
 
 
+@pytest.mark.slow
 def test_a_long_prompt_is_split_in_linear_time() -> None:
     lines = [
         f"- Rule {number}: {{{{ x{number} }}}} is a value that the answer has to name."

@@ -120,6 +120,7 @@ class TestNeeded:
         unknown = decide(hide_calls(make_run([BAD] * 3 + [GOOD] * 37, 1)))
         assert (unknown.cases[0].answer_before, unknown.cases[0].answer_after) == ("right", "")
 
+    @pytest.mark.slow
     def test_more_lines_need_clearer_losses(self) -> None:
         broken = make_run([BAD] * 3 + [GOOD] * 9, 1)
         same = make_run([GOOD] * 12, 2)
@@ -208,11 +209,13 @@ class TestCanGo:
         assert change > 0
         assert (lower > -RULES.margin) == (cases == 40)
 
+    @pytest.mark.slow
     def test_more_lines_need_more_cases(self) -> None:
         asked = [ask(make_run([GOOD] * 40, number, texts=["correct"] * 3), number) for number in range(1, 21)]
         assert {line.status for line in decide_lines(BASE, asked[:1], RULES)} == {"can go"}
         assert {line.status for line in decide_lines(BASE, asked, RULES)} == {"undecided"}
 
+    @pytest.mark.slow
     def test_the_surest_lines_leave_the_others_more_of_the_level(self) -> None:
         base = make_run([GOOD] * 50)
         sure = make_run([GOOD] * 50, 1, texts=["other"] * 3)
@@ -230,6 +233,7 @@ class TestCanGo:
         run = Run(records=(*make_run([GOOD] * 40, 1, texts=["correct"] * 3).records, *others))
         assert decide(run, base).status == "can go"
 
+    @pytest.mark.slow
     def test_not_if_a_case_broke(self) -> None:
         scores = [BAD] + [GOOD] * 149
         line = decide(make_run(scores, 1, texts=["other"] * 3), make_run([GOOD] * 150))
@@ -243,6 +247,7 @@ class TestCanGo:
 
 
 class TestUndecided:
+    @pytest.mark.slow
     def test_a_drop_that_is_neither_proved_nor_ruled_out(self) -> None:
         run = make_run([(1.0, 0.0, 1.0) if case % 6 == 0 else GOOD for case in range(40)], 1)
         line, *_ = decide_lines(BASE, [ask(run), *[ask(make_run([GOOD] * 40, 2), 2)] * 5], RULES)
@@ -252,6 +257,7 @@ class TestUndecided:
         assert "40 cases of 3 trials" in line.why
         assert check_message(f"{line.why} {line.next_step}")
 
+    @pytest.mark.slow
     def test_as_many_cases_as_the_next_step_says_prove_a_loss(self) -> None:
         def decide_first(broken: int) -> Line:
             run = make_run([BAD] * broken + [GOOD] * 15, 1)
@@ -351,6 +357,7 @@ class TestUndecided:
 
 
 class TestTogether:
+    @pytest.mark.slow
     def test_what_shows_no_loss_goes_together(self) -> None:
         asked = [ask(make_run([GOOD] * 40, number, texts=["correct"] * 3), number) for number in range(1, 21)]
         lines = decide_lines(BASE, asked, RULES)
@@ -410,6 +417,7 @@ trial_scores = st.lists(st.sampled_from([0.0, 0.5, 1.0, None]), min_size=3, max_
 sides = st.lists(trial_scores, min_size=10, max_size=14)
 
 
+@pytest.mark.slow
 @given(sides, st.lists(sides, min_size=1, max_size=3), st.randoms(use_true_random=False))
 @scale_examples(0.3)
 def test_order_and_names_do_not_matter(

@@ -280,7 +280,13 @@ class SourceFolder:
 
     def _glob(self, folder: Path, pattern: str, shown: str, place: Place) -> Iterator[Path]:
         """Yield the files that fit a pattern without braces, except hidden ones that the pattern does not name."""
-        takes_hidden = any(part.startswith(".") for part in PurePosixPath(pattern).parts)
+        parts = PurePosixPath(pattern).parts
+        takes_hidden = any(part.startswith(".") for part in parts)
+        # Python refuses such a part before 3.13, and reads it as `*` since.
+        if any("**" in part and part != "**" for part in parts):
+            raise SuiteError(
+                f"{shown} is not a pattern for files: ** can only be a whole part of a path", place
+            )
         try:
             # Of several `**` in a row each would search all folders below each folder.
             for path in folder.glob(_REPEATED.sub("**/", pattern)):

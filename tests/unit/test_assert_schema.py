@@ -124,7 +124,7 @@ def test_citations_and_repeated_json_are_no_second_document() -> None:
         '{"items": [], "total": 1}\n{"error": "none"}',
         'It is {"items": [], "total": 1}, or [{"items": []}].',
         '```json\n{"items": [], "total": 1}\n```\n{"items": [], "total": 2}',
-        '```json\n{"items": [], "total": 1}\n```\n```json\n{"items": [], "total": 2,}\n```',
+        '```json\n{"items": [], "total": 1}\n```\n```json\n{"items": [], "total": 2,,}\n```',
         'Wrong: {"items": [}, right: {"items": [], "total": 1}',
         '[see below] {"items": [], "total": 1}',
         '{"items": [], "total": 1}\nThat is all.',

@@ -244,7 +244,9 @@ def test_a_body_that_cannot_be_read_is_not_recorded(path: Path, body: bytes, enc
     tape = make_tape(path, "new")
     with pytest.raises(CassetteMiss) as refused:
         tape.claim(ask_compressed(tape, body, encoding))
-    check_message(str(refused.value))
+    check_message(
+        str(refused.value).replace(f"({len(body)} bytes)", "(N bytes)")
+    )  # another zlib packs otherwise
     with pytest.raises(CassetteMiss):
         raise tape.verdict() or AssertionError
     tape.close(passed=False)

@@ -191,7 +191,7 @@ def test_two_documents_are_not_chosen_from(text: str, position: int) -> None:
     [
         'The template {"a": <value>} becomes {"a": "b {c} ["}',
         'It is {"a": 1} or {"a": 2,',
-        '{"a": 1}\n{"a": 2,}\n',
+        '{"a": 1}\n{"a": 2,,}\n',
         "{'a': 1}\nCorrected:\n```json\n{\"a\": 1}\n```",
         '```json\n{"a": 1}\n```\n```json\n{"a": oops}\n```',
         '```json\n{"a": oops}\n```\n```json\n{"a": 1}\n```',

@@ -76,7 +76,7 @@ def describe_ending(report: Any, error: BaseException | None) -> str:
 def find_hidden_error(
     caught: CassetteMiss | BudgetReached | None, *, hiding: str, is_elsewhere: bool, is_shown: bool
 ) -> CassetteMiss | BudgetReached | None:
-    """Return the error that fails the tear-down of a test because a miss, or a refused call, would not be seen; None: there is none.
+    """Return the miss or refused call that nobody would see, so that it fails the tear-down of the test; None if all is seen.
 
     Args:
         caught: The miss or refused call that the test had.

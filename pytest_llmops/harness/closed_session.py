@@ -319,7 +319,7 @@ def find_message(error: BaseException | None, refused: Collection[str]) -> str:
     """Return the message of the refused call that an exception, a cause of it, or a member of its group is; "" if none is.
 
     Args:
-        error: The exception; None: there is none.
+        error: The exception, or None.
         refused: The messages of all refused calls.
     """
     waiting = [error]

@@ -17,7 +17,7 @@ from pytest_llmops.baselines.baseline import Baseline
 from pytest_llmops.cassettes.run_folder import RUN_FOLDER_VARIABLE
 from pytest_llmops.results.run import Run
 
-CASES = 10  # with fewer a run of three trials has no verdict
+CASES = 10  # with fewer cases, three trials give no verdict
 SUITE = """
 import pytest
 from pytest_llmops import assert_score

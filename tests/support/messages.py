@@ -221,7 +221,7 @@ def parse(text: str) -> dict[str, int]:
 def as_text(counts: Mapping[str, int]) -> str:
     """Return the text of a file of messages."""
     blocks = [
-        "# What users are told in these tests, and by how many. Written by LLMOPS_GOLDEN=write pytest FILE"
+        "# The messages that the tests of one file see, and how many tests see each. Written by LLMOPS_GOLDEN=write pytest FILE"
     ]
     for message in sorted(counts):
         noun = "test" if counts[message] == 1 else "tests"

@@ -1,4 +1,4 @@
-"""The hooks of a run that adopts tools: which tests are recorded, when scores are read, and where problems are told."""
+"""The hooks of a run that adopts tools: which tests are recorded, when scores are read, and where problems are shown."""
 
 from __future__ import annotations
 

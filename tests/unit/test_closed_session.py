@@ -450,8 +450,11 @@ def test_connections_stay_closed_where_the_process_ends_with_the_run(
     tmp_path: Path, changes: list[str], monkeypatch: pytest.MonkeyPatch, *, worker: bool, command: bool
 ) -> None:
     monkeypatch.setattr(closed_session, "_is_command", lambda: command)
-    guard_of(tmp_path, worker=worker).end()
-    assert changes == []
+    guard = guard_of(tmp_path, worker=worker)
+    guard.start()
+    changes.clear()
+    guard.end()
+    assert changes == [], "they were opened"
 
 
 def test_the_end_shows_what_nothing_has_shown(

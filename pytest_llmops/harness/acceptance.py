@@ -296,18 +296,27 @@ def _select_tests(older: Baseline, ran: Sequence[TestRecord], *, as_session: boo
     if not passed:
         raise AcceptRefused("--llm-accept: not accepted: no test that measures something passed")
     failed = [record for record in ran if record.outcome not in GOOD_OUTCOMES]
-    renamed = compare_tests(older, failed).renamed if failed else {}
-    old_names = {record.nodeid: renamed.get(record.nodeid, record.nodeid) for record in failed}
-    kept = [name for name in old_names.values() if name in older.tests]
-    left_out = [
-        record.nodeid
-        for record in failed
-        if record.measurements and old_names[record.nodeid] not in older.tests
-    ]
+    kept, left_out = _sort_failed(older, failed)
     if as_session:
         new = [record.nodeid for record in passed if record.nodeid not in older.tests]
         return _Selection(summarize_session(older, passed), kept, left_out, new)
     return _Selection({record.nodeid: summarize_test(record) for record in passed}, kept, left_out)
+
+
+def _sort_failed(older: Baseline, failed: Sequence[TestRecord]) -> tuple[list[str], list[str]]:
+    """Return which failed tests keep their old scores, by their names in the baseline, and which new ones are left out."""
+    if not failed:
+        return [], []
+    renamed = compare_tests(older, failed).renamed
+    kept = []
+    left_out = []
+    for record in failed:
+        old_name = renamed.get(record.nodeid, record.nodeid)
+        if old_name in older.tests:
+            kept.append(old_name)
+        elif record.measurements:
+            left_out.append(record.nodeid)
+    return kept, left_out
 
 
 def _count_dropped(older: Baseline, merged: Baseline, ran: Sequence[TestRecord]) -> int:
